@@ -1,0 +1,39 @@
+# Every target does its own set-up: a fresh machine needs Python (3.11 or newer) with its venv module, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.venv/ready: requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: .venv/ready ## virtual environment in .venv with everything pinned
+
+run: setup ## the demo: a whole small world on this machine (make run ARGS=--once checks it and ends)
+	@$(BIN)/mta demo $(ARGS)
+
+test: setup ## all tests, against a real PostgreSQL
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+check: setup ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+nightly: setup ## the crash tests with 50 seeds each
+	CRASH_SEEDS=50 $(BIN)/python -m pytest -m crash --timeout 7200 $(ARGS)
+
+bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where they are installed
+	$(BIN)/python -m bench.run $(ARGS)
+
+lock: setup ## pin the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
+	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
+
+.PHONY: help setup run test check nightly bench lock

@@ -1,0 +1,1 @@
+"""Every knob, and what ships with it. Imports nothing of ours."""

@@ -1,0 +1,363 @@
+"""The shape of the configuration: one section per part of the service, every key with its default and its meaning.
+
+The descriptions here are the text of ``docs/config.md``. Each part of the service is handed its own section, never
+the whole.
+
+It must never hold behaviour: reading files and reporting mistakes is ``config.load``.
+
+*Limits.* A reload applies everything but the keys marked ``needs a restart``.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2, "GB": 1000**3, "GiB": 1024**3}
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
+        if not match:
+            raise ValueError("a duration is a number with a unit: 500ms, 30s, 5m, 2h or 5d")
+        return float(match[1]) * _UNITS[match[2]]
+    raise ValueError("a duration is a string with its unit: 500ms, 30s, 5m, 2h or 5d")
+
+
+def _octets(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB|)\s*", value)
+        if not match:
+            raise ValueError("a size is a number with a unit: 64kB, 25MB, 1GiB")
+        return int(float(match[1]) * _SIZES[match[2]])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("a size is a number of octets, or a string with a unit: 64kB, 25MB, 1GiB")
+
+
+Duration = Annotated[
+    float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"})
+]
+Size = Annotated[
+    int, BeforeValidator(_octets), Field(ge=0), WithJsonSchema({"type": ["string", "integer"], "description": "octets, or with a unit"})
+]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Network = IPv4Network | IPv6Network
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+
+class Server(Section):
+    """The service as a whole."""
+
+    hostname: str = "localhost.localdomain"
+    """Fully qualified name of this host: in the greeting, in EHLO to receivers, in Received and Message-ID fields."""
+    data_dir: Path = Path("data")
+    """Where the embedded database, the secret and the run-time files live; relative to the configuration file. Needs a restart."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    """Worker processes; `auto` is one per processor core. Needs a restart."""
+    user: str | None = None
+    """Account to run the workers as, when started as root. Needs a restart."""
+    secret_file: Path | None = None
+    """The installation's secret (32 octets in hexadecimal, mode 0600), from which all keys are derived. Made in `data_dir` if not given. The same on all machines of one installation."""
+    shutdown_grace: Duration = Field("30s", validate_default=True)
+    """How long running transactions may take to finish after SIGTERM."""
+
+
+class Database(Section):
+    """PostgreSQL 15 or newer: yours by `url`, or one of our own under `data_dir`."""
+
+    url: str | None = None
+    """`postgresql://user:password@host:5432/name`. Without it the service runs its own PostgreSQL. Needs a restart."""
+    pool_size: int = Field(6, ge=2, le=100)
+    """Connections for each worker. Needs a restart."""
+    timeout: Duration = "4s"
+    """Longest wait for the database while a client is waiting; then the client gets 451 4.3.0."""
+    lease: Duration = "30s"
+    """A worker that has not been heard of for so long is taken for dead, and what it was delivering goes to others."""
+
+
+class TlsMode(Enum):
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class Listener(Section):
+    """One address on which applications submit mail."""
+
+    address: str = "127.0.0.1"
+    """Address to listen on; `::` for all. Needs a restart."""
+    port: Port
+    """TCP port. Needs a restart."""
+    tls: TlsMode = TlsMode.STARTTLS
+    """`starttls` (587), `implicit` (465), or `none`."""
+    auth_without_tls: Literal["never", "loopback"] = "never"
+    """Whether AUTH may be used on an unencrypted connection from this machine."""
+    proxy_from: list[Network] = []
+    """Load balancers whose PROXY header (version 1 or 2) is required and believed."""
+
+
+class Certificate(Section):
+    """The certificate that listeners show."""
+
+    certificate: Path | None = None
+    """PEM file with the chain. Without it a self-signed one is made, good for trying out."""
+    key: Path | None = None
+    """PEM file with the private key; must not be readable by others."""
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    """Oldest TLS version accepted from clients."""
+
+
+class Limits(Section):
+    """What one client may ask of us."""
+
+    message_size: Size = "50MiB"
+    """Largest message; announced with SIZE."""
+    recipients: int = Field(1000, ge=100)
+    """Recipients of one message (RFC 5321 4.5.3.1.8: at least 100); more get 452 4.5.3."""
+    line_length: int = Field(998, ge=998, le=100_000)
+    """Longest line in octets without its CRLF (RFC 5322 2.1.1)."""
+    header_size: Size = "256KiB"
+    """Largest header block."""
+    header_count: int = Field(1000, ge=10)
+    """Most header fields."""
+    mime_depth: int = Field(50, ge=1, le=200)
+    """Deepest nesting of MIME parts."""
+    mime_parts: int = Field(1000, ge=1)
+    """Most MIME parts."""
+    received_count: int = Field(100, ge=10)
+    """Received fields beyond which a message is taken to be looping (RFC 5321 6.3)."""
+    connections: int = Field(2000, ge=1)
+    """Open connections for each worker; more get 421 4.7.0."""
+    connections_per_address: int = Field(200, ge=1)
+    """Open connections from one client address, for each worker."""
+    commands: int = Field(100_000, ge=10)
+    """Commands in one session."""
+    errors: int = Field(20, ge=1)
+    """Refused commands in one session; then 421 4.7.0."""
+    auth_failures: int = Field(3, ge=1)
+    """Failed AUTHs in one session; then 421 4.7.0."""
+    auth_failures_per_address: int = Field(10, ge=1)
+    """Failed AUTHs for one client address and user name within `auth_window`; then 454 4.7.0 until it has passed."""
+    auth_window: Duration = "10m"
+    """Window for `auth_failures_per_address`."""
+    command_timeout: Duration = "5m"
+    """Longest wait for a client's next command (RFC 5321 4.5.3.2.7)."""
+    data_timeout: Duration = "3m"
+    """Longest wait for the next piece of a message."""
+    data_rate: Size = "500B"
+    """Lowest average rate, octets a second, at which a message may arrive after its first minute."""
+    session_time: Duration = "1h"
+    """Longest session; ends between transactions."""
+
+
+class Submission(Section):
+    """Taking mail from applications."""
+
+    listeners: list[Listener] = Field(default=[])
+    """Where to listen. `config/defaults/mta.toml` has ports 587, 465 and, for this machine only, 2525."""
+    tls: Certificate = Certificate()
+    limits: Limits = Limits()
+
+
+class SigningKey(Section):
+    """A DKIM key kept in a file."""
+
+    domain: str
+    """The domain that signs (`d=`)."""
+    selector: str
+    """The selector (`s=`)."""
+    file: Path
+    """PEM file with an RSA (2048 bits or more) or Ed25519 private key; must not be readable by others."""
+
+
+class Signing(Section):
+    """DKIM."""
+
+    keys: list[SigningKey] = []
+    """Keys in files; more live in the database (`mta dkim new`)."""
+    require: bool = False
+    """Refuse a message (451) for whose From domain there is no active key."""
+    headers: list[str] = [
+        "From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
+        "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Help", "List-Unsubscribe",
+        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
+    ]  # fmt: skip
+    """Fields that are signed where they are present."""
+    oversign: list[str] = [
+        "From", "To", "Cc", "Subject", "Date", "Reply-To", "Message-ID", "List-Id", "List-Help", "List-Unsubscribe",
+        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
+    ]  # fmt: skip
+    """Fields signed once more than present, so that adding one breaks the signature."""
+
+
+class Queue(Section):
+    """Keeping and retrying."""
+
+    retry: list[Duration] = Field(["5m", "10m", "20m", "40m", "1h", "2h", "3h", "4h"], min_length=1)
+    """Waits after the first, second ... failed attempt; the last one repeats."""
+    retry_jitter: float = Field(0.1, ge=0, le=0.5)
+    """Each wait is changed at random by up to this share, so that retries do not march in step."""
+    expire_after: Duration = "5d"
+    """A delivery that has not succeeded by then has failed. A message may ask for less with `X-MTA-Expire: 6h`."""
+    expire_min_attempts: int = Field(1, ge=0)
+    """Attempts that must have been made before expiry counts (a clock that jumps must not bounce the queue)."""
+    delay_notice_after: Duration = "4h"
+    """The sender is told of a delay once, after so long; `0s` never."""
+    window_deliveries: int = Field(10_000, ge=1)
+    """Deliveries each worker keeps in memory."""
+    window_size: Size = "64MiB"
+    """Octets of messages each worker keeps in memory; what does not fit is read again from the database."""
+    poll: Duration = "1s"
+    """How often due deliveries are looked for."""
+    event_retention: Duration = "90d"
+    """How long messages' metadata and events are kept for `mta explain` after their last delivery ended."""
+
+
+class Dns(Section):
+    """Name resolution for routing."""
+
+    servers: list[str] = []
+    """`address` or `address:port` of each resolver; empty for those of the system."""
+    timeout: Duration = "3s"
+    """Wait for one server's answer."""
+    lifetime: Duration = "10s"
+    """Wait for a name in all."""
+    cache_size: int = Field(50_000, ge=100)
+    """Names remembered."""
+    min_ttl: Duration = "30s"
+    max_ttl: Duration = "1h"
+    """Bounds on how long an answer is believed."""
+
+
+class Timeouts(Section):
+    """Patience with receivers, stage by stage (RFC 5321 4.5.3.2)."""
+
+    connect: Duration = "30s"
+    greeting: Duration = "5m"
+    hello: Duration = "1m"
+    starttls: Duration = "1m"
+    mail: Duration = "5m"
+    rcpt: Duration = "5m"
+    data: Duration = "2m"
+    block: Duration = "3m"
+    """Sending one block of the message."""
+    final_dot: Duration = "10m"
+    """Answer to the final dot; less makes duplicates."""
+    idle: Duration = "10s"
+    """How long an unused connection is kept for the next message."""
+
+
+class Route(Section):
+    """A static route or smart host for some destinations."""
+
+    domains: list[str]
+    """Destination domains; `.example.com` for everything below, `*` for all."""
+    hosts: list[str]
+    """`name`, `name:port` or `[address]:port`, tried in order; names are looked up for addresses, not for MX."""
+    tls: Literal["opportunistic", "required", "implicit", "none"] | None = None
+    """How to use TLS; the egress setting if not given. `required` and `implicit` verify the certificate."""
+    username: str | None = None
+    password_file: Path | None = None
+    """File with the password for AUTH at the smart host; must not be readable by others."""
+
+
+class Egress(Section):
+    """Sending to receivers."""
+
+    ehlo: str | None = None
+    """Name in EHLO; `server.hostname` if not given."""
+    sources: list[str] = []
+    """Local addresses to send from, in turn for each connection; empty lets the system choose."""
+    port: Port = 25
+    """Port of receivers found by MX. Other values serve tests."""
+    ipv6: bool = True
+    """Whether receivers' IPv6 addresses are used."""
+    tls: Literal["opportunistic", "none"] = "opportunistic"
+    """STARTTLS with receivers that offer it; without a valid certificate mail still goes, encrypted."""
+    loopback_receivers: bool = False
+    """Deliver to receivers whose MX points to this machine's loopback or one of our own listeners (tests and demos only)."""
+    max_hosts: int = Field(5, ge=1)
+    """Addresses tried in one attempt."""
+    max_recipients: int = Field(100, ge=1)
+    """Recipients in one transaction."""
+    timeouts: Timeouts = Timeouts()
+
+
+class Shaping(Section):
+    """How hard one site (all domains that share their MX) may be pressed. Over all workers, unless said otherwise."""
+
+    name: str = "default"
+    """Shown by `mta explain` and `mta queue`."""
+    mx: list[str] = []
+    """Suffixes of MX host names that belong to this provider, e.g. `.google.com`."""
+    domains: list[str] = []
+    """Destination domains that belong to it whatever their MX."""
+    connections: int = Field(20, ge=1)
+    """Most connections at once."""
+    initial_connections: int = Field(2, ge=1)
+    """Connections at the start; each success allows another, up to `connections`."""
+    messages_per_connection: int = Field(100, ge=1)
+    """Then a new connection is made."""
+    message_rate: float | None = Field(None, gt=0)
+    """Most messages a second."""
+    backoff: Duration = "5m"
+    """Rest of the whole site after `backoff_after` connections failed in a row; doubles up to an hour."""
+    backoff_after: int = Field(3, ge=1)
+
+
+class Delivering(Section):
+    """Limits for receiving sites: the default, and named providers (`config/defaults/shaping.toml`)."""
+
+    default: Shaping = Shaping()
+    providers: list[Shaping] = []
+    """First match wins."""
+
+
+class Bounces(Section):
+    """Meaning of receivers' replies."""
+
+    rules: list[Path] = []
+    """Files with your own rules, before those of `config/defaults/bounces.toml`."""
+
+
+class Observe(Section):
+    """What operators see."""
+
+    events: Literal["stdout", "none"] | Path = "stdout"
+    """Where the event log goes, one JSON object a line; a file is reopened on SIGUSR1 for rotation."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Web(Section):
+    """HTTP: `/metrics`, `/healthz`, `/readyz`."""
+
+    address: str = "127.0.0.1"
+    port: Port = 8025
+
+
+class Settings(Section):
+    """Everything."""
+
+    server: Server = Server()
+    database: Database = Database()
+    submission: Submission = Submission()
+    signing: Signing = Signing()
+    queue: Queue = Queue()
+    dns: Dns = Dns()
+    egress: Egress = Egress()
+    routes: list[Route] = []
+    shaping: Delivering = Delivering()
+    bounces: Bounces = Bounces()
+    observe: Observe = Observe()
+    web: Web = Web()

@@ -1,0 +1,1 @@
+"""The ``mta`` command, one file a subject."""

@@ -1,0 +1,98 @@
+"""One strict parser for mail addresses.
+
+Authentication, alignment, routing, suppression and every CLI use this module and nothing else, so that two parts of the
+service can never disagree about who is meant. What it cannot parse is refused.
+
+It must never guess: no source routes, no comments, no display names, no address literals, no domain without a dot
+(unless asked), no repair of broken input.
+
+*Limits.* Local parts keep their case (RFC 5321 2.4); ``Address.key`` folds it, because no receiver of size tells
+``Ann@`` from ``ann@`` and a suppression must hold for both.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+import idna
+
+MAX_LOCAL = 64  # octets, RFC 5321 4.5.3.1.1
+MAX_DOMAIN = 255  # octets, RFC 5321 4.5.3.1.2
+MAX_ADDRESS = 254  # octets: a path of 256 with its brackets, RFC 5321 4.5.3.1.3
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
+_DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*\Z")
+_QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
+_ESCAPE = re.compile(r"\\(.)")
+
+
+class AddressError(ValueError):
+    """Why a text is not a mailbox; the text of the exception may be shown to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox. ``local`` is in wire form (quoted only where it must be), ``domain`` in lower-case A-labels."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def is_ascii(self) -> bool:
+        """False if only an SMTPUTF8 server can take it (RFC 6531). The domain is always sent as A-labels."""
+        return self.local.isascii()
+
+    @property
+    def key(self) -> str:
+        """The canonical spelling: equal for all spellings that name the same mailbox at any receiver of size."""
+        return f"{unicodedata.normalize('NFC', self.local).casefold()}@{self.domain}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``local@domain`` (RFC 5321 4.1.2 Mailbox, RFC 6531 3.3). Raises AddressError."""
+        at = text.rfind("@")
+        if at < 0:
+            raise AddressError("an address needs an @ and a domain")
+        local, domain = _parse_local(text[:at]), parse_domain(text[at + 1 :])
+        if len(local.encode()) + 1 + len(domain) > MAX_ADDRESS:
+            raise AddressError(f"an address has at most {MAX_ADDRESS} octets")
+        return cls(local, domain)
+
+
+def _parse_local(text: str) -> str:
+    if _DOT_ATOM.match(text):
+        local = text
+    elif quoted := _QUOTED.match(text):
+        bare = _ESCAPE.sub(r"\1", quoted[1])
+        # "ann"@example.com and ann@example.com are one mailbox (RFC 5321 4.1.2): keep one spelling.
+        local = bare if _DOT_ATOM.match(bare) else '"' + re.sub(r'(["\\])', r"\\\1", bare) + '"'
+    else:
+        raise AddressError("the part before the @ has a character that is not allowed")
+    if len(local) > MAX_LOCAL or len(local.encode()) > MAX_LOCAL:
+        raise AddressError(f"the part before the @ has at most {MAX_LOCAL} octets")
+    return local
+
+
+@lru_cache(16384)
+def parse_domain(text: str, *, dot_required: bool = True) -> str:
+    """A host name in lower-case A-labels (IDNA 2008, UTS 46 non-transitional). Raises AddressError."""
+    if not text.isascii():
+        try:
+            text = idna.encode(text, uts46=True).decode()
+        except (idna.IDNAError, UnicodeError) as error:
+            raise AddressError(f"not a valid internationalised domain: {error}") from None
+    if len(text) > MAX_DOMAIN or not _DOMAIN.match(text):
+        raise AddressError("not a valid domain name")
+    if dot_required and "." not in text:
+        raise AddressError("a domain needs at least two labels")
+    if text[text.rfind(".") + 1 :].isdigit():
+        raise AddressError("an IP address is not accepted in place of a domain")
+    return text.lower()

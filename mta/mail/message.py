@@ -1,0 +1,87 @@
+"""A message, its envelope and where it came from.
+
+*Limits.* Content is held whole in memory; the size limit of the listener bounds it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, Flag, auto
+
+from mta.mail.address import Address
+from mta.mail.headers import Headers
+from mta.mail.identity import MessageId
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Body(Enum):
+    """The BODY parameter (RFC 6152). BINARYMIME is not offered."""
+
+    SEVEN_BIT = "7BIT"
+    EIGHT_BIT = "8BITMIME"
+
+
+class Return(Enum):
+    """How much of the message a failure notice returns (RFC 3461 4.3)."""
+
+    FULL = "FULL"
+    HEADERS = "HDRS"
+
+
+class Notify(Flag):
+    """When the sender wants a notice about this recipient (RFC 3461 4.1); NEVER stands alone."""
+
+    NEVER = 0
+    SUCCESS = auto()
+    FAILURE = auto()
+    DELAY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One RCPT. ``notify`` None: not given, which means FAILURE and, by local policy, DELAY. ``orcpt`` as received."""
+
+    address: Address
+    notify: Notify | None = None
+    orcpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """``sender`` None is the null return path ``<>``."""
+
+    sender: Address | None
+    recipients: tuple[Recipient, ...]
+    body: Body = Body.SEVEN_BIT
+    smtputf8: bool = False
+    ret: Return | None = None
+    envid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who handed the message in, and how. ``credential`` None: the client's network spoke for it."""
+
+    account_id: int
+    account: str
+    credential: str | None
+    client: IPAddress
+    hello: str
+    session: str
+    protocol: str  # the `with` of the Received field: ESMTPSA and kin, RFC 3848
+    received_at: datetime
+    tls: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``content``: CRLF line ends only, no bare CR, LF or NUL; ``headers`` is its header block, already split."""
+
+    id: MessageId
+    envelope: Envelope
+    origin: Origin
+    headers: Headers
+    content: bytes

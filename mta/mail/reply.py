@@ -1,0 +1,79 @@
+"""An SMTP reply, ours or a receiver's.
+
+Failures of our own side are replies too (a timeout is ``Reply(451, "4.4.1", ...)``), so that everything behind the
+wire handles one shape. Text is sanitised on the way in: a receiver's NUL or lone surrogate must never keep a delivery
+from being recorded.
+
+*Limits.* ``text`` keeps at most MAX_TEXT characters; what was beyond is gone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_TEXT = 2000  # characters kept for logs, the store and notices
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?=[\s:;,.)\]-]|\Z)[ \t]*")
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class Kind(Enum):
+    """What a reply code asks of the sender (RFC 5321 4.2.1)."""
+
+    POSITIVE = 2
+    TRANSIENT = 4
+    PERMANENT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``code`` as received, ``status`` the enhanced code x.y.z (RFC 3463; x.0.0 if none came), ``text`` without it."""
+
+    code: int
+    status: str
+    text: str
+
+    @property
+    def kind(self) -> Kind:
+        """2xx, 4xx, 5xx; every other code (999, -1, 3xx out of place) is transient, never a reason to give up."""
+        if 200 <= self.code <= 299:
+            return Kind.POSITIVE
+        if 500 <= self.code <= 599:
+            return Kind.PERMANENT
+        return Kind.TRANSIENT
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.status} {self.text}"
+
+    @classmethod
+    def parse(cls, code: int, text: str) -> Reply:
+        """A receiver's reply: splits off the enhanced code (also repeated on each line) and sanitises the text."""
+        text = sanitise(text)
+        match = _ENHANCED.match(text)
+        first = str(code)[0]
+        if match and match[1][0] == first:
+            status = match[1]
+            text = "\n".join(line.removeprefix(status).strip() for line in text.split("\n"))
+        else:
+            status = f"{first if first in '245' and 200 <= code <= 599 else '4'}.0.0"
+        return cls(code, status, text)
+
+    @classmethod
+    def read(cls, line: str) -> Reply:
+        """``"550 5.1.1 No such user"``, as people paste it. Raises ValueError without a leading three-digit code."""
+        match = re.match(r"\s*(\d{3})(?:[ -]|\Z)(.*)", line, re.DOTALL)
+        if not match:
+            raise ValueError("a reply starts with its three-digit code, for example: 550 5.1.1 No such user")
+        rest = re.sub(rf"(?m)^{match[1]}[ -]", "", match[2])
+        return cls.parse(int(match[1]), rest)
+
+
+def sanitise(text: str, limit: int = MAX_TEXT) -> str:
+    """Printable text of at most ``limit`` characters that PostgreSQL, JSON and a terminal can all take."""
+    if len(text) > limit:
+        text = text[:limit]
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    return _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n")).strip()

@@ -1,0 +1,1 @@
+"""What operators see: life events, metrics, live traces. It decides nothing."""

@@ -1,0 +1,1 @@
+"""Stage 4: from a delivery to an attempt: route, connection, TLS, SMTP transaction."""

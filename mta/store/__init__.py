@@ -1,0 +1,1 @@
+"""PostgreSQL, the one store: queue, accounts, suppressions, keys, events."""

@@ -1,0 +1,1 @@
+"""The rules of the chain, one a file; ``size.py`` is the template to copy."""
