@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2, "GB": 1000**3, "GiB": 1024**3}
@@ -43,10 +43,16 @@ def _octets(value: Any) -> Any:
 
 
 Duration = Annotated[
-    float, BeforeValidator(_seconds), Field(ge=0), WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"})
+    float,
+    BeforeValidator(_seconds),
+    Field(ge=0),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}),
 ]
 Size = Annotated[
-    int, BeforeValidator(_octets), Field(ge=0), WithJsonSchema({"type": ["string", "integer"], "description": "octets, or with a unit"})
+    int,
+    BeforeValidator(_octets),
+    Field(ge=0),
+    WithJsonSchema({"type": ["string", "integer"], "description": "octets, or with a unit"}),
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Network = IPv4Network | IPv6Network

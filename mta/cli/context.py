@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
-
 from config.load import ConfigError, load_file
+
 from config.schema import Settings
 from mta.store.embedded import EmbeddedPostgres
 from mta.store.migrate import migrate
@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Configuration file; else $MTA_CONFIG, ./mta.toml or /etc/imprimatur/mta.toml."),
+    typer.Option(
+        "--config", "-c", help="Configuration file; else $MTA_CONFIG, ./mta.toml or /etc/imprimatur/mta.toml."
+    ),
 ]
 
 
