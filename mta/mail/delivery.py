@@ -6,7 +6,7 @@ and some failed, and they part ways.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
@@ -50,6 +50,7 @@ class Delivery:
 
     ``content`` is None when the message was not kept in memory: the courier's caller loads it from the store.
     ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
+    ``reserved``: octets that this delivery has reserved in the worker's window. ``delay_told``: a delay notice was sent.
     Identity matters (it is a place in a queue), hence no ``eq``.
     """
 
@@ -69,7 +70,8 @@ class Delivery:
     content: bytes | None = None
     checked_at: float = 0.0
     whole: bool = False  # no other recipient of this message is, or was, in any queue row but these
-    lane: str = field(default="", compare=False)
+    delay_told: bool = False
+    reserved: int = 0
 
     @property
     def attempts(self) -> int:
@@ -106,6 +108,7 @@ class Attempt:
     host: Host | None = None
     source: str | None = None
     transcript: str | None = None  # stray replies (421 before a close) that belong to no command
+    dsn: bool = False  # the receiver took over the DSN parameters (RFC 3461), and with them the duty of notices
 
 
 class Fault(Enum):

@@ -1,0 +1,72 @@
+"""What an attempt comes to, recipient by recipient.
+
+It must never do anything about it: outcomes go to the store in one transaction, with what follows from them.
+
+*Limits.* An attempt whose end was lost after the final dot is retried later than others, because the receiver may
+have taken the message; it cannot be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from bounce.classify import Classifier
+from mta.mail.delivery import (
+    Action,
+    Attempt,
+    Classification,
+    Deferred,
+    Delivered,
+    Delivery,
+    Failed,
+    Fault,
+    Outcome,
+    QueuedRecipient,
+    Result,
+    Stage,
+)
+from mta.mail.reply import Kind, Reply
+from mta.queue.schedule import Schedule
+
+EXPIRED = Reply(451, "4.4.7", "the time for delivering this message is over")
+SUPPRESSED = Classification("suppressed", Fault.RECIPIENT, Action.FAIL, "suppressed")
+AMBIGUOUS_STEPS = 2  # how many steps of the schedule an ambiguous end skips
+
+
+def conclude(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: datetime) -> tuple[Outcome, ...]:
+    """One outcome for each result of ``attempt``."""
+    host = attempt.host.name if attempt.host else None
+    return tuple(_outcome(result, attempt.delivery, host, classifier, schedule, now) for result in attempt.results)
+
+
+def _outcome(
+    result: Result, delivery: Delivery, host: str | None, classifier: Classifier, schedule: Schedule, now: datetime
+) -> Outcome:
+    if result.reply.kind is Kind.POSITIVE:
+        return Delivered(result)
+    meaning = classifier.classify(result.reply, result.stage, host)
+    if meaning.action in (Action.FAIL, Action.SUPPRESS):
+        return Failed(result, meaning)
+    attempts = result.recipient.attempts + 1
+    if schedule.is_over(attempts, now, delivery.expires_at):
+        return Failed(result, meaning, expired=True)
+    steps = attempts + (AMBIGUOUS_STEPS if result.ambiguous else 0)
+    return Deferred(result, meaning, schedule.next_attempt(steps, now, delivery.expires_at))
+
+
+def without_attempt(delivery: Delivery, stage: Stage, reply: Reply, now: datetime) -> Attempt:
+    """The attempt that ended before any receiver was spoken to: no route, time over, suppressed."""
+    results = tuple(Result(recipient, stage, reply) for recipient in delivery.recipients)
+    return Attempt(delivery, results, now, 0.0)
+
+
+def suppressed(delivery: Delivery, refusals: dict[QueuedRecipient, Reply], now: datetime) -> tuple[Attempt, list[Outcome]]:
+    """The attempt and outcomes for recipients that were suppressed while they waited."""
+    results = tuple(Result(recipient, Stage.RECIPIENT, reply) for recipient, reply in refusals.items())
+    return Attempt(delivery, results, now, 0.0), [Failed(result, SUPPRESSED) for result in results]
+
+
+def connection_failed(results: Iterable[Result]) -> bool:
+    """Whether the attempt says something bad about the site: it broke before the message came into play."""
+    return any(result.stage.is_connection and result.reply.kind is not Kind.POSITIVE for result in results)

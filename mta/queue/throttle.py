@@ -1,0 +1,70 @@
+"""How hard one site may be pressed at this moment.
+
+The window of connections starts small, grows by one with each message that gets through (slow start), and is halved
+when connecting fails. After several failures in a row the whole site rests; each further rest is twice as long.
+Only failures of the connection count: a refused recipient says nothing about the site's health.
+
+It must never read a clock: ``now`` is monotonic seconds.
+
+*Limits.* Each worker has its own window; ``ceiling`` is this worker's share of what the site may get in all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_REST = 3600.0
+
+
+@dataclass(slots=True)
+class Throttle:
+    """``ceiling``: most connections. ``rate``: most messages a second, None for no limit."""
+
+    ceiling: int
+    initial: int
+    rest: float  # seconds
+    rest_after: int  # failures in a row
+    rate: float | None = None
+    window: int = 0
+    failures: int = 0
+    rests: int = 0
+    resting_until: float = 0.0
+    next_start: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.window = min(self.initial, self.ceiling)
+
+    def allowed(self, now: float) -> int:
+        """Connections that may be in use now."""
+        return 0 if now < self.resting_until else min(self.window, self.ceiling)
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next message may start, and books that start. 0: at once."""
+        if self.rate is None:
+            return 0.0
+        start = max(now, self.next_start)
+        self.next_start = start + 1 / self.rate
+        return start - now
+
+    def succeeded(self) -> None:
+        """The site talked with us to the end, whatever it said about the message."""
+        self.failures = self.rests = 0
+        if self.window < self.ceiling:
+            self.window += 1
+
+    def failed(self, now: float) -> bool:
+        """The connection failed. True if the site now goes to rest."""
+        self.failures += 1
+        self.window = max(1, self.window // 2)
+        if self.failures < self.rest_after or now < self.resting_until:
+            return False
+        self.resting_until = now + min(MAX_REST, self.rest * 2**self.rests)
+        self.rests = min(self.rests + 1, 16)
+        self.failures = 0
+        self.window = 1
+        return True
+
+    def reshape(self, ceiling: int, initial: int, rest: float, rest_after: int, rate: float | None) -> None:
+        """New limits (a reload, or another share); what was learned about the site stays."""
+        self.ceiling, self.initial, self.rest, self.rest_after, self.rate = ceiling, initial, rest, rest_after, rate
+        self.window = max(1, min(self.window, ceiling))
