@@ -1,0 +1,220 @@
+"""Every metric of the service: declared once, counted in each process, added up for Prometheus.
+
+``prepare`` empties the directory when the service starts; each process then calls ``Metrics.open`` and counts in its
+own page (``mta.observe.cells``, about a tenth of a microsecond a count); ``exposition`` adds up all pages, and
+``mark_dead`` folds the counts of a process that has ended into a common page and forgets its gauges.
+
+The label values are enums, never what a client or receiver said: no domains, no accounts, no addresses.
+
+*Limits.* Counts start from nought when the service starts, as Prometheus expects. A worker that runs other code than
+the rest (upgraded files under a running service) is left out until everything is restarted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mta.mail.delivery import Fault, Stage
+from mta.mail.reply import Kind, Reply
+from mta.observe.cells import LONG_SECONDS, SIZE, Family, Form, Page, map_file, read_file
+from mta.observe.labels import Auth, Call, Lookup, QueueState, Severity, Subject, Success, Tls
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX = "imprimatur_"
+
+
+class Metrics:
+    """The metrics of one process, by attribute. ``Metrics()`` counts for nobody (tests, commands)."""
+
+    def __init__(self, page: Page | None = None) -> None:
+        self.page = page = Page() if page is None else page
+        # taking mail
+        self.sessions = page.counter("sessions", "SMTP sessions opened by clients")
+        self.sessions_open = page.gauge("sessions_open", "SMTP sessions open now")
+        self.authentications = page.counters("authentications", "AUTH attempts by how they ended", "result", Auth)
+        self.accepted = page.counters(
+            "accepted", "Messages accepted, by whether the client's connection was encrypted", "tls", Tls
+        )
+        self.accepted_recipients = page.counter("accepted_recipients", "Recipients of accepted messages")
+        self.accepted_octets = page.counter("accepted_octets", "Octets of accepted messages")
+        self.accept_seconds = page.histogram("accept_seconds", "From the end of a message's data to our 250")
+        self.refused = page.counter_table(
+            "refused",
+            "Refusals given to clients, by the enhanced code",
+            ("severity", Severity),
+            ("subject", Subject),
+        )
+        # the queue
+        self.queue = page.gauges("queue_recipients", "Queued recipients in the database", "state", QueueState)
+        self.queue_oldest = page.gauge("queue_oldest_seconds", "Age of the oldest unexpired queued recipient")
+        self.queue_measured = page.gauge("queue_measured_timestamp_seconds", "When the queue was last measured")
+        self.window = page.gauge("window_recipients", "Recipients in the workers' windows")
+        self.window_octets = page.gauge("window_octets", "Octets of messages in the workers' windows")
+        self.lanes = page.gauge("lanes", "Destination lanes with something to do")
+        self.lanes_suspended = page.gauge("lanes_suspended", "Destination lanes resting after failed connections")
+        self.suspensions = page.counter("suspensions", "Times a destination was given a rest")
+        # delivering
+        self.attempts = page.counter_table(
+            "attempts",
+            "Delivery attempts, by the stage reached and the kind of the last reply",
+            ("stage", Stage),
+            ("reply", Kind),
+        )
+        self.attempt_seconds = page.histogram("attempt_seconds", "Length of one delivery attempt", LONG_SECONDS)
+        self.delivered = page.counters(
+            "delivered", "Recipients delivered, by whether the receiver's connection was encrypted", "tls", Tls
+        )
+        self.delivered_octets = page.counter("delivered_octets", "Octets of messages taken by receivers")
+        self.delivery_seconds = page.histogram(
+            "delivery_seconds", "From acceptance to delivery, for each recipient", LONG_SECONDS
+        )
+        self.deferred = page.counters("deferred", "Recipients put off, by whose fault it was", "fault", Fault)
+        self.failed = page.counters("failed", "Recipients failed for good, by whose fault it was", "fault", Fault)
+        self.expired = page.counter("expired", "Recipients given up because their time was over")
+        self.ambiguous = page.counter("ambiguous", "Attempts whose end was lost after the final dot")
+        self.suppressed = page.counter("suppressed", "Queued recipients dropped because the address was suppressed")
+        self.suppressions = page.counter("suppressions", "Addresses added to the suppression list")
+        self.notices = page.counter("notices", "Delivery status notices sent to senders")
+        self.connections = page.counters("connections", "Connections made to receivers", "success", Success)
+        self.connections_open = page.gauge("connections_open", "Connections to receivers open now")
+        self.dns = page.counters("dns_lookups", "DNS look-ups for routing, by how they ended", "result", Lookup)
+        # the store
+        self.store_seconds = page.histograms("store_seconds", "Waits for the database", "call", Call)
+        self.store_unavailable = page.counter("store_unavailable", "Calls that the database could not serve in time")
+        self.settle_pending = page.gauge("settle_pending", "Outcomes that are not yet in the database")
+        self.database_up = page.gauge("database_up", "1 if the database answers", Form.MAX)
+        # the service itself
+        self.workers = page.gauge("workers", "Worker processes running")
+        self.workers_wanted = page.gauge("workers_wanted", "Worker processes that should be running", Form.MAX)
+        self.worker_restarts = page.counter("worker_restarts", "Workers that ended by themselves and were replaced")
+        self.reloads = page.counters("config_reloads", "Reloads of the configuration", "success", Success)
+        self.config_loaded = page.gauge(
+            "config_loaded_timestamp_seconds", "When the configuration in use was read", Form.MAX
+        )
+        self.loop_lag = page.gauge("loop_lag_seconds", "Longest the event loop kept others waiting, of late", Form.MAX)
+        self.cpu_seconds = page.counter("cpu_seconds", "Processor time of the service's own processes")
+        self.resident_octets = page.gauge("resident_octets", "Memory of the service's own processes")
+        self.events_dropped = page.counter("events_dropped", "Event log lines that could not be written")
+        self.trace_dropped = page.counter("trace_dropped", "Trace lines that a slow reader missed")
+
+    @classmethod
+    def open(cls, run_dir: Path) -> Metrics:
+        """The metrics of this process, visible to ``exposition``. Call it once in each process, after any fork."""
+        directory = run_dir / "metrics"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        suffix = _page_suffix(cls())
+        return cls(Page(map_file(directory / f"{os.getpid()}-{time.monotonic_ns()}{suffix}")))
+
+    def refuse(self, reply: Reply) -> None:
+        """Count a refusal under its enhanced code, ``x.SUBJECT.detail``."""
+        self.refused[Severity.of(reply), Subject.of(reply)].inc()
+
+
+def full_name(family: Family) -> str:
+    """The name that Prometheus sees, without the ``_bucket``, ``_sum`` and ``_count`` of histograms."""
+    return f"{PREFIX}{family.name}_total" if family.form is Form.COUNTER else f"{PREFIX}{family.name}"
+
+
+def prepare(run_dir: Path) -> None:
+    """Forget everything counted before: called once, when the service starts and before any of its processes."""
+    directory = run_dir / "metrics"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in directory.glob("*.cells"):
+        path.unlink(missing_ok=True)
+
+
+def mark_dead(run_dir: Path, pid: int) -> None:
+    """Keep the counts of the ended process ``pid``, forget its gauges, and remove its page."""
+    metrics = Metrics()
+    directory, suffix = run_dir / "metrics", _page_suffix(metrics)
+    with _locked(directory):
+        for path in directory.glob(f"{pid}-*{suffix}"):
+            common = directory / f"ended{suffix}"
+            total = _add_up(metrics.page.families, [read_file(common)], [read_file(path)])
+            draft = common.with_suffix(".new")
+            draft.write_bytes(total.tobytes())
+            draft.replace(common)
+            path.unlink(missing_ok=True)
+
+
+def exposition(run_dir: Path) -> bytes:
+    """All processes' metrics added up, in the text format of Prometheus (CONTENT_TYPE)."""
+    metrics = Metrics()
+    directory, suffix = run_dir / "metrics", _page_suffix(metrics)
+    with _locked(directory):
+        ended = read_file(directory / f"ended{suffix}")
+        live = [read_file(path) for path in directory.glob(f"*-*{suffix}")]
+    total = _add_up(metrics.page.families, [ended], live)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Total(metrics.page.families, total))
+    return generate_latest(registry)
+
+
+class _Total(Collector):
+    """What ``prometheus_client`` asks for when it writes."""
+
+    def __init__(self, families: Sequence[Family], cells: memoryview[float]) -> None:
+        self._families, self._cells = families, cells
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._families:
+            yield _export(family, self._cells)
+
+
+def _export(family: Family, cells: memoryview[float]) -> Metric:
+    name = PREFIX + family.name
+    starts = range(family.start, family.start + family.cells, family.width)
+    if family.form is Form.HISTOGRAM:
+        histogram = HistogramMetricFamily(name, family.help, labels=family.labels)
+        bounds = [*(str(bound) for bound in family.bounds), "+Inf"]
+        for labels, start in zip(family.series, starts, strict=True):
+            buckets, running = [], 0.0
+            for offset, bound in enumerate(bounds):
+                running += cells[start + offset]
+                buckets.append((bound, running))
+            histogram.add_metric(labels, buckets, cells[start + len(bounds)])
+        return histogram
+    kind = CounterMetricFamily if family.form is Form.COUNTER else GaugeMetricFamily
+    single = kind(name, family.help, labels=family.labels)
+    for labels, start in zip(family.series, starts, strict=True):
+        single.add_metric(labels, cells[start])
+    return single
+
+
+def _add_up(
+    families: Sequence[Family], ended: Iterable[memoryview[float] | None], live: Iterable[memoryview[float] | None]
+) -> memoryview[float]:
+    """One page from many: counters and histograms from all of them, gauges from the live ones."""
+    total = memoryview(bytearray(SIZE)).cast("d")
+    alive = [cells for cells in live if cells is not None]
+    everybody = [*alive, *(cells for cells in ended if cells is not None)]
+    for family in families:
+        sources = alive if family.form in (Form.SUM, Form.MAX) else everybody
+        for cell in range(family.start, family.start + family.cells):
+            values = [cells[cell] for cells in sources]
+            total[cell] = max(values, default=0.0) if family.form is Form.MAX else sum(values)
+    return total
+
+
+def _page_suffix(metrics: Metrics) -> str:
+    return f".{metrics.page.fingerprint}.cells"
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """A reader must not see a page both in the common page and by itself: totals would jump and fall back."""
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,186 @@
+"""The live SMTP dialogue, for whoever is looking: ``mta trace`` connects to each worker's socket and gets JSON lines.
+
+A reader sends one line with its ``Filter`` and then only reads. While nobody is connected ``Trace.active`` is False and
+callers do nothing at all; with a slow reader lines are dropped and counted, and mail goes on.
+
+It must never show a credential or a message: callers leave both out, and as a second defence every client line that is
+one word and no known verb (the shape of an AUTH exchange) and everything after ``AUTH <mechanism>`` is masked here.
+Control characters are escaped, so a line can be shown on a terminal.
+
+*Limits.* A filter by text shows a session from its first match on, not what came before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+import msgspec
+
+from mta.observe.metrics import Metrics
+
+MAX_READERS = 16
+MAX_PENDING = 256 * 1024  # octets waiting for one reader
+MAX_TEXT = 2000  # characters of one line
+_REMEMBERED = 1000  # sessions in which a reader's text was found
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_AUTH = re.compile(r"(?i)(\s*AUTH\s+\S+)\s+\S.*")
+_VERBS = frozenset({"DATA", "QUIT", "RSET", "NOOP", "STARTTLS", "EHLO", "HELO", "HELP", "VRFY", "EXPN", "AUTH"})
+MASK = "********"
+
+
+class Filter(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What a reader wants to see; all given conditions must hold. Texts are parts to be found, in any case."""
+
+    side: str | None = None  # "in": clients of ours, "out": receivers
+    peer: str | None = None
+    session: str | None = None
+    contains: str | None = None
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One line of a dialogue. ``sent``: we said it. ``dropped``: lines this reader has missed just before."""
+
+    at: float  # seconds since 1970
+    side: str
+    session: str
+    peer: str
+    sent: bool
+    text: str
+    dropped: int = 0
+
+
+class Trace:
+    """One worker's dialogue. Callers: ``if trace.active: trace.line(...)``."""
+
+    def __init__(self, path: Path, metrics: Metrics) -> None:
+        self.active = False
+        self._path = path
+        self._metrics = metrics
+        self._readers: list[_Reader] = []
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen on the socket (mode 0600). Raises OSError."""
+        self._path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX)
+        with open_directory(self._path) as address:
+            listening.bind(address)
+        os.chmod(self._path, 0o600)  # nobody can connect before listen()
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=64 * 1024)
+
+    async def stop(self) -> None:
+        if self._server:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        for reader in list(self._readers):
+            reader.writer.close()
+
+    def line(self, side: str, session: str, peer: str, sent: bool, text: str) -> None:
+        """``side`` "in" or "out", ``peer`` e.g. ``mx.example.com [192.0.2.1]``, ``text`` without CRLF."""
+        from_client = sent == (side == "out")
+        shown = mask(text, from_client=from_client)
+        line = Line(time.time(), side, session, peer, sent, shown)
+        for reader in self._readers:
+            if reader.wants(line):
+                reader.write(line, self._metrics)
+
+    async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader: _Reader | None = None
+        try:
+            wanted = msgspec.json.decode(await stream.readline(), type=Filter)
+            if len(self._readers) < MAX_READERS:
+                reader = _Reader(wanted, writer)
+                self._readers.append(reader)
+                self.active = True
+                while await stream.read(4096):  # until the reader goes away
+                    pass
+        except (OSError, ValueError, msgspec.DecodeError):
+            pass  # gone, or not one of ours
+        finally:
+            if reader:
+                self._readers.remove(reader)
+                self.active = bool(self._readers)
+            writer.close()
+
+
+class _Reader:
+    """Somebody who is looking, and how much of it is still on the way."""
+
+    __slots__ = ("_contains", "_dropped", "_found", "_peer", "_session", "_side", "writer")
+
+    def __init__(self, wanted: Filter, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self._side, self._session = wanted.side, wanted.session
+        self._peer = wanted.peer.casefold() if wanted.peer else None
+        self._contains = wanted.contains.casefold() if wanted.contains else None
+        self._found: OrderedDict[str, None] = OrderedDict()
+        self._dropped = 0
+
+    def wants(self, line: Line) -> bool:
+        if self._side and line.side != self._side:
+            return False
+        if self._session and line.session != self._session:
+            return False
+        if self._peer and self._peer not in line.peer.casefold():
+            return False
+        if not self._contains or line.session in self._found:
+            return True
+        if self._contains not in line.text.casefold():
+            return False
+        self._found[line.session] = None
+        if len(self._found) > _REMEMBERED:
+            self._found.popitem(last=False)
+        return True
+
+    def write(self, line: Line, metrics: Metrics) -> None:
+        transport = self.writer.transport
+        if transport.is_closing():
+            return
+        if transport.get_write_buffer_size() > MAX_PENDING:
+            self._dropped += 1
+            metrics.trace_dropped.inc()
+            return
+        if self._dropped:
+            line = msgspec.structs.replace(line, dropped=self._dropped)
+            self._dropped = 0
+        transport.write(msgspec.json.encode(line) + b"\n")
+
+
+def mask(text: str, *, from_client: bool) -> str:
+    """``text`` fit to be shown: no AUTH exchange, no control characters, no more than MAX_TEXT characters."""
+    if from_client:
+        word = text.strip()
+        if match := _AUTH.match(text):
+            text = f"{match[1]} {MASK}"
+        elif " " not in word and word.upper() not in _VERBS and word != ".":
+            text = MASK
+    elif text.startswith("334"):
+        text = f"334 {MASK}"
+    return _CONTROL.sub(_escape, text[:MAX_TEXT])
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class open_directory:
+    """An address for the unix socket ``path`` that is short enough however deep the directory (the limit is 107)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> str:
+        self._fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._fd}/{self._path.name}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
