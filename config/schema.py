@@ -16,79 +16,102 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, WithJsonSchema
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2, "GB": 1000**3, "GiB": 1024**3}
+_NUMBER = r"(\d{1,9}(?:\.\d{1,9})?)"
+_DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|h|d)")
+_SIZE = re.compile(rf"{_NUMBER}\s*(B|kB|KiB|MB|MiB|GB|GiB|)")
+_HOST_NAME = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"
 
 
-def _seconds(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
-        if not match:
-            raise ValueError("a duration is a number with a unit: 500ms, 30s, 5m, 2h or 5d")
+def _seconds(value: Any) -> float:
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         return float(match[1]) * _UNITS[match[2]]
-    raise ValueError("a duration is a string with its unit: 500ms, 30s, 5m, 2h or 5d")
+    raise ValueError("a duration is a text with its unit: 500ms, 30s, 5m, 2h or 5d")
 
 
-def _octets(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB|)\s*", value)
-        if not match:
-            raise ValueError("a size is a number with a unit: 64kB, 25MB, 1GiB")
+def _octets(value: Any) -> int:
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match[1]) * _SIZES[match[2]])
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError("a size is a number of octets, or a string with a unit: 64kB, 25MB, 1GiB")
+    raise ValueError("a size is a number of octets, or a text with a unit: 64kB, 25MB, 1GiB")
+
+
+def default(text: str) -> Any:
+    """A default in the notation of the file, read like a value given there."""
+    return Field(text, validate_default=True)
+
+
+class Access(Enum):
+    """What is asked of a file that the configuration names. ``config.load`` checks it."""
+
+    READ = "must exist"
+    PRIVATE = "must exist, readable by its owner only"
+    WRITE = "its folder must exist"
 
 
 Duration = Annotated[
     float,
     BeforeValidator(_seconds),
-    Field(ge=0),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}),
+    Field(ge=0, le=3650 * 86400),
+    WithJsonSchema({"type": "string", "format": "duration", "pattern": r"^\d+(\.\d+)? *(ms|s|m|h|d)$"}),
 ]
 Size = Annotated[
     int,
     BeforeValidator(_octets),
-    Field(ge=0),
-    WithJsonSchema({"type": ["string", "integer"], "description": "octets, or with a unit"}),
+    Field(ge=0, le=2**50),
+    WithJsonSchema({"type": ["string", "integer"], "format": "size"}),
 ]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Network = IPv4Network | IPv6Network
+Port = Annotated[int, Field(ge=0, le=65535), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})]
+Network = Annotated[
+    Annotated[IPv4Network, Strict(False)] | Annotated[IPv6Network, Strict(False)],
+    WithJsonSchema({"type": "string", "format": "network"}),
+]
+File = Annotated[Path, Strict(False), WithJsonSchema({"type": "string", "format": "path"})]
+HostName = Annotated[
+    str,
+    StringConstraints(to_lower=True, max_length=253, pattern=_HOST_NAME),
+    WithJsonSchema({"type": "string", "format": "hostname"}),
+]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Server(Section):
     """The service as a whole."""
 
-    hostname: str = "localhost.localdomain"
+    hostname: HostName = "localhost.localdomain"
     """Fully qualified name of this host: in the greeting, in EHLO to receivers, in Received and Message-ID fields."""
-    data_dir: Path = Path("data")
-    """Where the embedded database, the secret and the run-time files live; relative to the configuration file. Needs a restart."""
+    data_dir: File = Path("data")
+    """Where the embedded database, the secret and the run-time files live. Needs a restart."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
     """Worker processes; `auto` is one per processor core. Needs a restart."""
     user: str | None = None
     """Account to run the workers as, when started as root. Needs a restart."""
-    secret_file: Path | None = None
-    """The installation's secret (32 octets in hexadecimal, mode 0600), from which all keys are derived. Made in `data_dir` if not given. The same on all machines of one installation."""
-    shutdown_grace: Duration = Field("30s", validate_default=True)
+    secret_file: Annotated[File | None, Access.PRIVATE] = None
+    """The installation's secret (32 octets in hexadecimal, mode 0600), from which all keys are derived; the same on all
+    machines of one installation. Without it one is made in `data_dir`. Needs a restart."""
+    shutdown_grace: Duration = default("30s")
     """How long running transactions may take to finish after SIGTERM."""
 
 
 class Database(Section):
     """PostgreSQL 15 or newer: yours by `url`, or one of our own under `data_dir`."""
 
-    url: str | None = None
+    url: str | None = Field(None, json_schema_extra={"writeOnly": True})
     """`postgresql://user:password@host:5432/name`. Without it the service runs its own PostgreSQL. Needs a restart."""
     pool_size: int = Field(6, ge=2, le=100)
     """Connections for each worker. Needs a restart."""
-    timeout: Duration = "4s"
+    timeout: Duration = default("4s")
     """Longest wait for the database while a client is waiting; then the client gets 451 4.3.0."""
-    lease: Duration = "30s"
+    lease: Duration = default("30s")
     """A worker that has not been heard of for so long is taken for dead, and what it was delivering goes to others."""
 
 
@@ -105,7 +128,7 @@ class Listener(Section):
     """Address to listen on; `::` for all. Needs a restart."""
     port: Port
     """TCP port. Needs a restart."""
-    tls: TlsMode = TlsMode.STARTTLS
+    tls: Annotated[TlsMode, Strict(False)] = TlsMode.STARTTLS
     """`starttls` (587), `implicit` (465), or `none`."""
     auth_without_tls: Literal["never", "loopback"] = "never"
     """Whether AUTH may be used on an unencrypted connection from this machine."""
@@ -116,9 +139,9 @@ class Listener(Section):
 class Certificate(Section):
     """The certificate that listeners show."""
 
-    certificate: Path | None = None
+    certificate: Annotated[File | None, Access.READ] = None
     """PEM file with the chain. Without it a self-signed one is made, good for trying out."""
-    key: Path | None = None
+    key: Annotated[File | None, Access.PRIVATE] = None
     """PEM file with the private key; must not be readable by others."""
     minimum_version: Literal["1.2", "1.3"] = "1.2"
     """Oldest TLS version accepted from clients."""
@@ -127,13 +150,13 @@ class Certificate(Section):
 class Limits(Section):
     """What one client may ask of us."""
 
-    message_size: Size = "50MiB"
+    message_size: Size = default("50MiB")
     """Largest message; announced with SIZE."""
     recipients: int = Field(1000, ge=100)
     """Recipients of one message (RFC 5321 4.5.3.1.8: at least 100); more get 452 4.5.3."""
     line_length: int = Field(998, ge=998, le=100_000)
     """Longest line in octets without its CRLF (RFC 5322 2.1.1)."""
-    header_size: Size = "256KiB"
+    header_size: Size = default("256KiB")
     """Largest header block."""
     header_count: int = Field(1000, ge=10)
     """Most header fields."""
@@ -155,35 +178,37 @@ class Limits(Section):
     """Failed AUTHs in one session; then 421 4.7.0."""
     auth_failures_per_address: int = Field(10, ge=1)
     """Failed AUTHs for one client address and user name within `auth_window`; then 454 4.7.0 until it has passed."""
-    auth_window: Duration = "10m"
+    auth_window: Duration = default("10m")
     """Window for `auth_failures_per_address`."""
-    command_timeout: Duration = "5m"
+    command_timeout: Duration = default("5m")
     """Longest wait for a client's next command (RFC 5321 4.5.3.2.7)."""
-    data_timeout: Duration = "3m"
+    data_timeout: Duration = default("3m")
     """Longest wait for the next piece of a message."""
-    data_rate: Size = "500B"
+    data_rate: Size = default("500B")
     """Lowest average rate, octets a second, at which a message may arrive after its first minute."""
-    session_time: Duration = "1h"
+    session_time: Duration = default("1h")
     """Longest session; ends between transactions."""
 
 
 class Submission(Section):
     """Taking mail from applications."""
 
-    listeners: list[Listener] = Field(default=[])
+    listeners: list[Listener] = []
     """Where to listen. `config/defaults/mta.toml` has ports 587, 465 and, for this machine only, 2525."""
     tls: Certificate = Certificate()
+    """The certificate."""
     limits: Limits = Limits()
+    """Limits."""
 
 
 class SigningKey(Section):
     """A DKIM key kept in a file."""
 
-    domain: str
+    domain: HostName
     """The domain that signs (`d=`)."""
-    selector: str
+    selector: HostName
     """The selector (`s=`)."""
-    file: Path
+    file: Annotated[File, Access.PRIVATE]
     """PEM file with an RSA (2048 bits or more) or Ed25519 private key; must not be readable by others."""
 
 
@@ -210,23 +235,25 @@ class Signing(Section):
 class Queue(Section):
     """Keeping and retrying."""
 
-    retry: list[Duration] = Field(["5m", "10m", "20m", "40m", "1h", "2h", "3h", "4h"], min_length=1)
+    retry: list[Duration] = Field(
+        ["5m", "10m", "20m", "40m", "1h", "2h", "3h", "4h"], min_length=1, validate_default=True
+    )
     """Waits after the first, second ... failed attempt; the last one repeats."""
     retry_jitter: float = Field(0.1, ge=0, le=0.5)
     """Each wait is changed at random by up to this share, so that retries do not march in step."""
-    expire_after: Duration = "5d"
+    expire_after: Duration = default("5d")
     """A delivery that has not succeeded by then has failed. A message may ask for less with `X-MTA-Expire: 6h`."""
     expire_min_attempts: int = Field(1, ge=0)
     """Attempts that must have been made before expiry counts (a clock that jumps must not bounce the queue)."""
-    delay_notice_after: Duration = "4h"
+    delay_notice_after: Duration = default("4h")
     """The sender is told of a delay once, after so long; `0s` never."""
     window_deliveries: int = Field(10_000, ge=1)
     """Deliveries each worker keeps in memory."""
-    window_size: Size = "64MiB"
+    window_size: Size = default("64MiB")
     """Octets of messages each worker keeps in memory; what does not fit is read again from the database."""
-    poll: Duration = "1s"
+    poll: Duration = default("1s")
     """How often due deliveries are looked for."""
-    event_retention: Duration = "90d"
+    event_retention: Duration = default("90d")
     """How long messages' metadata and events are kept for `mta explain` after their last delivery ended."""
 
 
@@ -235,32 +262,40 @@ class Dns(Section):
 
     servers: list[str] = []
     """`address` or `address:port` of each resolver; empty for those of the system."""
-    timeout: Duration = "3s"
+    timeout: Duration = default("3s")
     """Wait for one server's answer."""
-    lifetime: Duration = "10s"
+    lifetime: Duration = default("10s")
     """Wait for a name in all."""
     cache_size: int = Field(50_000, ge=100)
     """Names remembered."""
-    min_ttl: Duration = "30s"
-    max_ttl: Duration = "1h"
-    """Bounds on how long an answer is believed."""
+    min_ttl: Duration = default("30s")
+    """An answer is believed for at least so long, whatever its TTL."""
+    max_ttl: Duration = default("1h")
+    """An answer is believed for at most so long, whatever its TTL."""
 
 
 class Timeouts(Section):
     """Patience with receivers, stage by stage (RFC 5321 4.5.3.2)."""
 
-    connect: Duration = "30s"
-    greeting: Duration = "5m"
-    hello: Duration = "1m"
-    starttls: Duration = "1m"
-    mail: Duration = "5m"
-    rcpt: Duration = "5m"
-    data: Duration = "2m"
-    block: Duration = "3m"
+    connect: Duration = default("30s")
+    """TCP connection to one address."""
+    greeting: Duration = default("5m")
+    """The 220 greeting."""
+    hello: Duration = default("1m")
+    """Answer to EHLO."""
+    starttls: Duration = default("1m")
+    """Answer to STARTTLS, and the handshake."""
+    mail: Duration = default("5m")
+    """Answer to MAIL."""
+    rcpt: Duration = default("5m")
+    """Answer to each RCPT."""
+    data: Duration = default("2m")
+    """Answer to DATA."""
+    block: Duration = default("3m")
     """Sending one block of the message."""
-    final_dot: Duration = "10m"
+    final_dot: Duration = default("10m")
     """Answer to the final dot; less makes duplicates."""
-    idle: Duration = "10s"
+    idle: Duration = default("10s")
     """How long an unused connection is kept for the next message."""
 
 
@@ -274,14 +309,15 @@ class Route(Section):
     tls: Literal["opportunistic", "required", "implicit", "none"] | None = None
     """How to use TLS; the egress setting if not given. `required` and `implicit` verify the certificate."""
     username: str | None = None
-    password_file: Path | None = None
-    """File with the password for AUTH at the smart host; must not be readable by others."""
+    """User name for AUTH at the smart host; asks for `tls = "required"` or `"implicit"`."""
+    password_file: Annotated[File | None, Access.PRIVATE] = None
+    """File with the password for `username`; must not be readable by others."""
 
 
 class Egress(Section):
     """Sending to receivers."""
 
-    ehlo: str | None = None
+    ehlo: HostName | None = None
     """Name in EHLO; `server.hostname` if not given."""
     sources: list[str] = []
     """Local addresses to send from, in turn for each connection; empty lets the system choose."""
@@ -292,7 +328,7 @@ class Egress(Section):
     tls: Literal["opportunistic", "none"] = "opportunistic"
     """STARTTLS with receivers that offer it; without a valid certificate mail still goes, encrypted."""
     loopback_receivers: bool = False
-    """Deliver to receivers whose MX points to this machine's loopback or one of our own listeners (tests and demos only)."""
+    """Deliver to receivers whose MX is this machine's loopback or one of our own listeners (tests and demos only)."""
     max_hosts: int = Field(5, ge=1)
     """Addresses tried in one attempt."""
     max_recipients: int = Field(100, ge=1)
@@ -312,14 +348,15 @@ class Shaping(Section):
     connections: int = Field(20, ge=1)
     """Most connections at once."""
     initial_connections: int = Field(2, ge=1)
-    """Connections at the start; each success allows another, up to `connections`."""
+    """Connections at the start; each success allows another, up to `connections`. Less if `connections` is less."""
     messages_per_connection: int = Field(100, ge=1)
-    """Then a new connection is made."""
+    """Messages sent over one connection; then a new one is made."""
     message_rate: float | None = Field(None, gt=0)
     """Most messages a second."""
-    backoff: Duration = "5m"
+    backoff: Duration = default("5m")
     """Rest of the whole site after `backoff_after` connections failed in a row; doubles up to an hour."""
     backoff_after: int = Field(3, ge=1)
+    """Failed connections in a row after which the site rests."""
 
 
 class Delivering(Section):
@@ -327,29 +364,32 @@ class Delivering(Section):
 
     default: Shaping = Shaping()
     providers: list[Shaping] = []
-    """First match wins."""
+    """First match wins, yours before the shipped ones. An entry with a shipped name changes only the keys it gives."""
 
 
 class Bounces(Section):
     """Meaning of receivers' replies."""
 
-    rules: list[Path] = []
+    rules: Annotated[list[File], Access.READ] = []
     """Files with your own rules, before those of `config/defaults/bounces.toml`."""
 
 
 class Observe(Section):
     """What operators see."""
 
-    events: Literal["stdout", "none"] | Path = "stdout"
+    events: Annotated[Literal["stdout", "none"] | File, Access.WRITE] = "stdout"
     """Where the event log goes, one JSON object a line; a file is reopened on SIGUSR1 for rotation."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much the log on standard error says."""
 
 
 class Web(Section):
     """HTTP: `/metrics`, `/healthz`, `/readyz`."""
 
     address: str = "127.0.0.1"
+    """Address to listen on. Needs a restart."""
     port: Port = 8025
+    """TCP port. Needs a restart."""
 
 
 class Settings(Section):

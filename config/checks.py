@@ -1,0 +1,191 @@
+"""Checks across keys: what each key allows is in the schema, what they must not be together is here.
+
+It must never look outside the settings: files are looked at by ``config.load``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from config.lines import KeyPath
+from config.schema import Route, Settings, Shaping, SigningKey
+from config.toml import Mistake
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_SUFFIX = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
+_HOST = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
+
+
+def cross_check(settings: Settings, shipped: list[Shaping]) -> Iterator[Mistake]:
+    """Everything that contradicts itself in ``settings``; ``shipped`` are the providers that come with the service."""
+    for check in CHECKS:
+        yield from check(settings)
+    yield from _providers(settings, {provider.name for provider in shipped})
+
+
+def _database(settings: Settings) -> Iterator[Mistake]:
+    path, database = ("database",), settings.database
+    if database.url is not None:
+        try:
+            scheme = urlsplit(database.url).scheme
+        except ValueError:
+            scheme = ""
+        if scheme not in ("postgresql", "postgres"):
+            yield Mistake((*path, "url"), "is not a PostgreSQL address; allowed: postgresql://user@host:5432/name")
+    if database.lease <= 2 * database.timeout:
+        yield Mistake(
+            (*path, "lease"), "must be more than twice database.timeout, or living workers are taken for dead"
+        )
+
+
+def _listeners(settings: Settings) -> Iterator[Mistake]:
+    taken: dict[tuple[str, int], str] = {}
+    for n, listener in enumerate(settings.submission.listeners):
+        path = ("submission", "listeners", n)
+        yield from _address((*path, "address"), listener.address)
+        place = (listener.address.lower(), listener.port)
+        if place in taken and listener.port:
+            yield Mistake(
+                (*path, "port"), f"{listener.address} port {listener.port} is taken by {taken[place]} already"
+            )
+        taken.setdefault(place, f"submission.listeners[{n}]")
+    web = settings.web
+    yield from _address(("web", "address"), web.address)
+    if web.port and (web.address.lower(), web.port) in taken:
+        other = taken[web.address.lower(), web.port]
+        yield Mistake(("web", "port"), f"{web.address} port {web.port} is taken by {other} already")
+
+
+def _certificate(settings: Settings) -> Iterator[Mistake]:
+    path, tls = ("submission", "tls"), settings.submission.tls
+    if tls.certificate and not tls.key:
+        yield Mistake((*path, "certificate"), "needs its private key; give submission.tls.key too")
+    if tls.key and not tls.certificate:
+        yield Mistake((*path, "key"), "needs its certificate; give submission.tls.certificate too")
+
+
+def _limits(settings: Settings) -> Iterator[Mistake]:
+    path, limits = ("submission", "limits"), settings.submission.limits
+    if limits.header_size > limits.message_size:
+        yield Mistake((*path, "header_size"), "is more than submission.limits.message_size; make it less")
+    if limits.connections_per_address > limits.connections:
+        yield Mistake((*path, "connections_per_address"), "is more than submission.limits.connections; make it less")
+
+
+def _signing(settings: Settings) -> Iterator[Mistake]:
+    seen: set[tuple[str, str]] = set()
+    for n, key in enumerate(settings.signing.keys):
+        if (key.domain, key.selector) in seen:
+            yield Mistake(("signing", "keys", n), f"a second key for {_record(key)}; give it a selector of its own")
+        seen.add((key.domain, key.selector))
+    for name in ("headers", "oversign"):
+        for n, header in enumerate(getattr(settings.signing, name)):
+            if not re.fullmatch(r"[\x21-\x39\x3b-\x7e]+", header):
+                yield Mistake(("signing", name, n), "is not the name of a header field; give it without a colon")
+    if "from" not in (header.lower() for header in settings.signing.headers):
+        yield Mistake(("signing", "headers"), 'must contain "From" (RFC 6376 5.4)')
+
+
+def _record(key: SigningKey) -> str:
+    return f"{key.selector}._domainkey.{key.domain}"
+
+
+def _queue(settings: Settings) -> Iterator[Mistake]:
+    for n, wait in enumerate(settings.queue.retry):
+        if wait <= 0:
+            yield Mistake(("queue", "retry", n), "a wait must be longer than nothing")
+    if settings.queue.poll <= 0:
+        yield Mistake(("queue", "poll"), "must be longer than nothing")
+    if settings.dns.min_ttl > settings.dns.max_ttl:
+        yield Mistake(("dns", "min_ttl"), "is more than dns.max_ttl; make it less")
+
+
+def _egress(settings: Settings) -> Iterator[Mistake]:
+    for n, source in enumerate(settings.egress.sources):
+        yield from _address(("egress", "sources", n), source)
+    for n, server in enumerate(settings.dns.servers):
+        host = _HOST.fullmatch(server)
+        if not _is_address(server) and not (host and _is_address(host["literal"] or host["name"]) and _port(host)):
+            allowed = '"192.0.2.1", "192.0.2.1:53", "2001:db8::1" or "[2001:db8::1]:53"'
+            yield Mistake(("dns", "servers", n), f"is not the address of a resolver; allowed: {allowed}")
+
+
+def _routes(settings: Settings) -> Iterator[Mistake]:
+    for n, route in enumerate(settings.routes):
+        yield from _route(("routes", n), route)
+
+
+def _route(path: KeyPath, route: Route) -> Iterator[Mistake]:
+    for key in ("domains", "hosts"):
+        if not getattr(route, key):
+            yield Mistake((*path, key), "is empty; give at least one")
+    for n, domain in enumerate(route.domains):
+        if domain != "*" and not _SUFFIX.fullmatch(domain):
+            allowed = '"example.com", ".example.com" for everything below, or "*" (other scripts in their xn-- form)'
+            yield Mistake((*path, "domains", n), f"is not a domain; allowed: {allowed}")
+    hosts = [_HOST.fullmatch(host) for host in route.hosts]
+    for n, host in enumerate(hosts):
+        known = host and (_is_address(host["literal"]) if host["literal"] else _is_name(host["name"]))
+        if host is None or not known or not _port(host):
+            allowed = '"relay.example.com", "relay.example.com:587" or "[192.0.2.1]:25"'
+            yield Mistake((*path, "hosts", n), f"is not a host; allowed: {allowed}")
+    if bool(route.username) != bool(route.password_file):
+        given, other = ("username", "password_file") if route.username else ("password_file", "username")
+        yield Mistake((*path, given), f"is of no use without {other}; give both")
+    elif route.username and route.tls not in ("required", "implicit"):
+        yield Mistake((*path, "username"), 'would show the password to anybody; set tls = "required" or "implicit"')
+
+
+def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
+    seen: dict[str, int] = {}
+    shapings: list[tuple[KeyPath, Shaping]] = [(("shaping", "default"), settings.shaping.default)]
+    for n, provider in enumerate(settings.shaping.providers):
+        path: KeyPath = ("shaping", "providers", n)
+        shapings.append((path, provider))
+        if provider.name in seen:
+            yield Mistake((*path, "name"), f"two providers are called {provider.name}; names must differ")
+        elif provider.name == "default":
+            yield Mistake((*path, "name"), 'a provider needs a name of its own, other than "default"')
+        elif not provider.mx and not provider.domains and provider.name not in shipped:
+            yield Mistake(path, "matches nothing; give mx, domains, or the name of a shipped provider")
+        seen[provider.name] = n
+        for key in ("mx", "domains"):
+            for m, suffix in enumerate(getattr(provider, key)):
+                if not _SUFFIX.fullmatch(suffix):
+                    yield Mistake(
+                        (*path, key, m), 'is not a domain or suffix; allowed: "example.com" or ".example.com"'
+                    )
+    for path, shaping in shapings:
+        given = {"connections", "initial_connections"} <= shaping.model_fields_set
+        if given and shaping.initial_connections > shaping.connections:
+            yield Mistake((*path, "initial_connections"), "is more than connections; make it less")
+
+
+def _address(path: KeyPath, text: str) -> Iterator[Mistake]:
+    if not _is_address(text):
+        yield Mistake(path, 'is not an address; allowed: an IP address such as "127.0.0.1", "0.0.0.0" or "::"')
+
+
+def _is_address(text: str | None) -> bool:
+    try:
+        ip_address(text or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= 253 and _NAME.fullmatch(text) is not None and not text.rpartition(".")[2].isdigit()
+
+
+def _port(host: re.Match[str]) -> bool:
+    return host["port"] is None or 0 < int(host["port"]) <= 65535
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
+    _database, _listeners, _certificate, _limits, _signing, _queue, _egress, _routes,
+)  # fmt: skip

@@ -1,0 +1,165 @@
+"""Reads a TOML text into a model, and reports every mistake at once with file, line and key.
+
+A mistake must not hide the others: what is wrong is taken out, the rest is read and checked too, and all mistakes come
+in one ConfigError in the order of their lines.
+
+It must never show a value that the schema marks ``writeOnly`` (a password), and never raise anything but ConfigError.
+
+*Limits.* A syntax error is reported alone, because nothing behind it can be read.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from config.describe import JsonSchema, allowed, find, show
+from config.lines import KeyPath, locate, nearest
+from config.schema import Section
+
+MAX_TEXT = 2_000_000  # characters; a configuration is some kB
+
+Model = TypeVar("Model", bound=Section)
+
+
+class ConfigError(Exception):
+    """Why a configuration was refused: one text a mistake, ``file:line: key: what is wrong; what is allowed``."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong at ``path``; ``text`` says how to mend it."""
+
+    path: KeyPath
+    text: str
+
+
+Check = Callable[[Any], Iterable[Mistake]]
+
+
+def read(text: str, name: str, model: type[Model], check: Check) -> Model:
+    """``text`` as a ``model``, after ``check`` found nothing wrong. ``name`` is the file's, for messages."""
+    data, lines = _parse(text, name)
+    value, mistakes, taken_out = _validate(data, model)
+    if value is not None:
+        mistakes += [found for found in check(value) if not _near(found.path, taken_out)]
+    if value is None or mistakes:
+        placed = sorted((nearest(lines, found.path) or 1, position) for position, found in enumerate(mistakes))
+        raise ConfigError(
+            [
+                f"{name}:{line}: {dotted(mistakes[position].path)}: {mistakes[position].text}"
+                for line, position in placed
+            ]
+        )
+    return value
+
+
+def dotted(path: KeyPath) -> str:
+    """``submission.listeners[0].port``"""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    if len(text) > MAX_TEXT:
+        raise ConfigError([f"{name}: has more than {MAX_TEXT} characters"])
+    try:
+        data = tomllib.loads(text)
+        return data, locate(text)
+    except RecursionError:
+        raise ConfigError([f"{name}: lists or tables are nested too deeply"]) from None
+    except ValueError as error:
+        # "Invalid value (at line 3, column 5)"; "(at end of document)"; no place for a number of 5,000 digits
+        match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
+        line = (match[2] if match else None) or text.count("\n") + 1
+        column = f" in column {match[3]}" if match and match[3] else ""
+        what = match[1] if match else str(error)
+        where = name if match is None else f"{name}:{line}"
+        raise ConfigError([f"{where}: not TOML{column}: {what[:1].lower()}{what[1:]}"]) from None
+
+
+def _validate(data: dict[str, Any], model: type[Model]) -> tuple[Model | None, list[Mistake], list[KeyPath]]:
+    """The model of all that is right in ``data``, what is not, and the paths that had to be taken out for it."""
+    mistakes: dict[KeyPath, Mistake] = {}
+    taken_out: list[KeyPath] = []
+    schema: JsonSchema | None = None
+    rest = copy.deepcopy(data)
+    while True:
+        try:
+            return model.model_validate(rest), list(mistakes.values()), taken_out
+        except ValidationError as error:
+            schema, before = schema or model.model_json_schema(), list(taken_out)
+            for detail in error.errors(include_url=False, include_context=False):
+                path, cut = _place(schema, detail["loc"], detail["type"])
+                if not any(path[: len(earlier)] == earlier for earlier in before):
+                    mistakes.setdefault(path, Mistake(path, _explain(schema, data, path, detail["type"])))
+                taken_out.append(cut)
+            if () in taken_out or set(taken_out) == set(before):
+                return None, list(mistakes.values()), taken_out
+            for cut in taken_out:
+                _remove(rest, cut)
+
+
+def _place(schema: JsonSchema, location: KeyPath, kind: str) -> tuple[KeyPath, KeyPath]:
+    """Which key pydantic means (it adds the names of union members to it), and what to take out to go on without it."""
+    if kind == "extra_forbidden":
+        return location, location
+    path = location[: find(schema, location)[1]]
+    cut = path[:-1] if kind == "missing" else path
+    while cut and isinstance(cut[-1], int):
+        cut = cut[:-1]  # one item less would give the items behind it other numbers: take out the list
+    return path, cut
+
+
+def _near(path: KeyPath, taken_out: list[KeyPath]) -> bool:
+    """Whether something under the same table was taken out, so that what is said about ``path`` may be untrue."""
+    return any(path[: len(cut)] == cut or (len(cut) > 1 and path[:-1] == cut[:-1]) for cut in taken_out)
+
+
+def _remove(data: Any, path: KeyPath) -> None:
+    for step in path[:-1]:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(data, dict):
+        data.pop(path[-1], None)
+
+
+def _explain(schema: JsonSchema, data: Any, path: KeyPath, kind: str) -> str:
+    part, _ = find(schema, path)
+    if kind == "missing":
+        return f"is missing; allowed: {allowed(schema, part)}"
+    if kind == "extra_forbidden":
+        return _unknown(schema, path)
+    for step in path:
+        data = data[step]
+    given = "this value" if part.get("writeOnly") else show(data)
+    return f"{given} is not allowed; allowed: {allowed(schema, part)}"
+
+
+def _unknown(schema: JsonSchema, path: KeyPath) -> str:
+    keys = sorted(find(schema, path[:-1])[0].get("properties", {}))
+    name = str(path[-1])
+    if close := get_close_matches(name, keys, 1, 0.6):
+        return f'unknown key; did you mean "{close[0]}"?'
+    if places := [place for place in _everywhere(schema, schema, ()) if place[-1] == name]:
+        return f"unknown key; did you mean {' or '.join(dotted(place) for place in places[:3])}?"
+    return f"unknown key; allowed here: {', '.join(keys)}"
+
+
+def _everywhere(schema: JsonSchema, part: JsonSchema, path: KeyPath) -> Iterable[KeyPath]:
+    part, _ = find({**part, "$defs": schema.get("$defs", {})}, ())
+    for key, below in part.get("properties", {}).items():
+        yield (*path, key)
+        yield from _everywhere(schema, below, (*path, key))
