@@ -18,12 +18,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import assert_never
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mta.mail.delivery import Fault, Stage
+from mta.mail.delivery import Attempt, Deferred, Delivered, Failed, Fault, Outcome, Stage
+from mta.mail.message import Message
 from mta.mail.reply import Kind, Reply
 from mta.observe.cells import LONG_SECONDS, SIZE, Family, Form, Page, map_file, read_file
 from mta.observe.labels import Auth, Call, Lookup, QueueState, Severity, Subject, Success, Tls
@@ -41,14 +43,14 @@ class Metrics:
         self.sessions = page.counter("sessions", "SMTP sessions opened by clients")
         self.sessions_open = page.gauge("sessions_open", "SMTP sessions open now")
         self.authentications = page.counters("authentications", "AUTH attempts by how they ended", "result", Auth)
-        self.accepted = page.counters(
-            "accepted", "Messages accepted, by whether the client's connection was encrypted", "tls", Tls
+        self.messages_accepted = page.counters(
+            "messages_accepted", "Messages accepted, by whether the client's connection was encrypted", "tls", Tls
         )
-        self.accepted_recipients = page.counter("accepted_recipients", "Recipients of accepted messages")
-        self.accepted_octets = page.counter("accepted_octets", "Octets of accepted messages")
+        self.recipients_accepted = page.counter("recipients_accepted", "Recipients of accepted messages")
+        self.octets_accepted = page.counter("octets_accepted", "Octets of accepted messages")
         self.accept_seconds = page.histogram("accept_seconds", "From the end of a message's data to our 250")
-        self.refused = page.counter_table(
-            "refused",
+        self.refusals = page.counter_table(
+            "refusals",
             "Refusals given to clients, by the enhanced code",
             ("severity", Severity),
             ("subject", Subject),
@@ -60,8 +62,8 @@ class Metrics:
         self.window = page.gauge("window_recipients", "Recipients in the workers' windows")
         self.window_octets = page.gauge("window_octets", "Octets of messages in the workers' windows")
         self.lanes = page.gauge("lanes", "Destination lanes with something to do")
-        self.lanes_suspended = page.gauge("lanes_suspended", "Destination lanes resting after failed connections")
-        self.suspensions = page.counter("suspensions", "Times a destination was given a rest")
+        self.lanes_resting = page.gauge("lanes_resting", "Destination lanes resting after failed connections")
+        self.rests = page.counter("rests", "Times a destination was given a rest")
         # delivering
         self.attempts = page.counter_table(
             "attempts",
@@ -70,18 +72,27 @@ class Metrics:
             ("reply", Kind),
         )
         self.attempt_seconds = page.histogram("attempt_seconds", "Length of one delivery attempt", LONG_SECONDS)
-        self.delivered = page.counters(
-            "delivered", "Recipients delivered, by whether the receiver's connection was encrypted", "tls", Tls
+        self.recipients_delivered = page.counters(
+            "recipients_delivered",
+            "Recipients delivered, by whether the receiver's connection was encrypted",
+            "tls",
+            Tls,
         )
-        self.delivered_octets = page.counter("delivered_octets", "Octets of messages taken by receivers")
+        self.octets_delivered = page.counter("octets_delivered", "Octets of messages taken by receivers")
         self.delivery_seconds = page.histogram(
             "delivery_seconds", "From acceptance to delivery, for each recipient", LONG_SECONDS
         )
-        self.deferred = page.counters("deferred", "Recipients put off, by whose fault it was", "fault", Fault)
-        self.failed = page.counters("failed", "Recipients failed for good, by whose fault it was", "fault", Fault)
-        self.expired = page.counter("expired", "Recipients given up because their time was over")
+        self.recipients_deferred = page.counters(
+            "recipients_deferred", "Recipients put off, by whose fault it was", "fault", Fault
+        )
+        self.recipients_failed = page.counters(
+            "recipients_failed", "Recipients failed for good, by whose fault it was", "fault", Fault
+        )
+        self.recipients_expired = page.counter("recipients_expired", "Recipients given up because their time was over")
         self.ambiguous = page.counter("ambiguous", "Attempts whose end was lost after the final dot")
-        self.suppressed = page.counter("suppressed", "Queued recipients dropped because the address was suppressed")
+        self.recipients_suppressed = page.counter(
+            "recipients_suppressed", "Queued recipients dropped because the address was suppressed"
+        )
         self.suppressions = page.counter("suppressions", "Addresses added to the suppression list")
         self.notices = page.counter("notices", "Delivery status notices sent to senders")
         self.connections = page.counters("connections", "Connections made to receivers", "success", Success)
@@ -114,9 +125,46 @@ class Metrics:
         suffix = _page_suffix(cls())
         return cls(Page(map_file(directory / f"{os.getpid()}-{time.monotonic_ns()}{suffix}")))
 
-    def refuse(self, reply: Reply) -> None:
-        """Count a refusal under its enhanced code, ``x.SUBJECT.detail``."""
-        self.refused[Severity.of(reply), Subject.of(reply)].inc()
+    def accepted(self, message: Message, seconds: float) -> None:
+        """A message was committed and the client got its 250, ``seconds`` after the end of the data."""
+        self.messages_accepted[Tls.of(message.origin.tls)].inc()
+        self.recipients_accepted.inc(len(message.envelope.recipients))
+        self.octets_accepted.inc(len(message.content))
+        self.accept_seconds.observe(seconds)
+
+    def refused(self, reply: Reply) -> None:
+        """A command, message or session was turned away with ``reply``."""
+        self.refusals[Severity.of(reply), Subject.of(reply)].inc()
+
+    def settled(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
+        """An attempt's outcomes are in the database."""
+        last = attempt.results[-1]
+        self.attempts[last.stage, last.reply.kind].inc()
+        self.attempt_seconds.observe(attempt.seconds)
+        if last.ambiguous:
+            self.ambiguous.inc()
+        delivered = 0
+        for outcome in outcomes:
+            match outcome:
+                case Delivered():
+                    delivered += 1
+                case Deferred(_, meaning):
+                    self.recipients_deferred[meaning.fault].inc()
+                case Failed(_, meaning, expired):
+                    self.recipients_failed[meaning.fault].inc()
+                    if expired:
+                        self.recipients_expired.inc()
+                case _:
+                    assert_never(outcome)
+        if delivered:
+            self._delivered(attempt, delivered)
+
+    def _delivered(self, attempt: Attempt, recipients: int) -> None:
+        self.recipients_delivered[Tls.of(attempt.host.tls if attempt.host else None)].inc(recipients)
+        self.octets_delivered.inc(attempt.delivery.size)
+        seconds = attempt.started_at.timestamp() + attempt.seconds - attempt.delivery.queued_at.timestamp()
+        for _ in range(recipients):
+            self.delivery_seconds.observe(seconds)
 
 
 def full_name(family: Family) -> str:

@@ -1,0 +1,58 @@
+"""The operational log: what the service itself has to say, on standard error.
+
+Readable lines on a terminal, one JSON object a line otherwise. What became of messages is not logged here but in the
+event log (``mta.observe.events``).
+
+It must never hold a credential, a message's text, or a whole address list.
+
+*Limits.* Exceptions' texts are logged as they are; who raises one keeps secrets out of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import orjson
+import structlog
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(level: Literal["debug", "info", "warning", "error"], *, process: str | None = None) -> None:
+    """Set up ``structlog`` for this process. ``process``: its name in every line, e.g. ``worker-0``."""
+    terminal = sys.stderr.isatty()
+    common: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=not terminal),
+    ]
+    structlog.configure(
+        processors=[*common, *(_readable() if terminal else _json())],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=(
+            structlog.PrintLoggerFactory(sys.stderr) if terminal else structlog.BytesLoggerFactory(sys.stderr.buffer)
+        ),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    if process:
+        structlog.contextvars.bind_contextvars(process=process)
+    # What libraries log through the standard library: warnings and worse, in one plain form.
+    logging.basicConfig(stream=sys.stderr, level=max(logging.WARNING, _LEVELS[level]), force=True)
+
+
+def _readable() -> list[structlog.typing.Processor]:
+    return [structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _json() -> list[structlog.typing.Processor]:
+    return [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_dump),
+    ]
+
+
+def _dump(event: object, **_: object) -> bytes:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
