@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import assert_never
 
 import msgspec
@@ -28,6 +29,7 @@ from mta.observe.sink import Sink
 MAX_TEXT = 500  # characters of a reply or other outside text; keeps a line below what a pipe takes in one piece
 
 _encode = msgspec.json.Encoder().encode
+_id = lru_cache(4096)(format_id)  # a message is written about at least twice
 
 
 class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", tag=str.lower):
@@ -275,7 +277,7 @@ class EventLog:
         self._write(
             Accepted(
                 origin.received_at,
-                format_id(message.id),
+                _id(message.id),
                 origin.account,
                 _path(envelope.sender),
                 len(envelope.recipients),
@@ -308,7 +310,7 @@ class EventLog:
 
     def notice(self, notice: MessageId, *, about: MessageId, recipient: Address, kind: str) -> None:
         """``kind``: ``failed``, ``delayed`` or ``delivered``."""
-        self._write(Notice(_now(), format_id(notice), format_id(about), str(recipient), kind))
+        self._write(Notice(_now(), _id(notice), _id(about), str(recipient), kind))
 
     def lane_rests(self, site: str, seconds: float, reply: Reply) -> None:
         """Nothing is sent to ``site`` for ``seconds``; ``reply`` is what the last failed connection got."""
@@ -327,7 +329,7 @@ def _outcome(
     line = Outcome(
         event,
         now,
-        format_id(queued.message_id),
+        _id(queued.message_id),
         str(result.recipient.address),
         _path(queued.sender),
         queued.destination,

@@ -162,7 +162,7 @@ class Metrics:
     def _delivered(self, attempt: Attempt, recipients: int) -> None:
         self.recipients_delivered[Tls.of(attempt.host.tls if attempt.host else None)].inc(recipients)
         self.octets_delivered.inc(attempt.delivery.size)
-        seconds = attempt.started_at.timestamp() + attempt.seconds - attempt.delivery.queued_at.timestamp()
+        seconds = (attempt.started_at - attempt.delivery.queued_at).total_seconds() + attempt.seconds
         for _ in range(recipients):
             self.delivery_seconds.observe(seconds)
 
