@@ -54,7 +54,7 @@ class Reception(Protocol):
         ...
 
     async def recipient(self, client: Client, envelope: Envelope, recipient: Recipient) -> Reply | None:
-        """The answer to RCPT, None for the usual 250. ``envelope`` is that of MAIL: its recipients come at ``accept``."""
+        """The answer to RCPT, None for the usual 250. ``envelope`` has no recipients yet: they come with ``accept``."""
         ...
 
     async def accept(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
