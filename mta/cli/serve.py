@@ -1,0 +1,31 @@
+"""``mta serve``: run the service in the foreground until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import typer
+
+from mta.cli.context import ConfigOption, fail, find_config, load
+
+
+def register(app: typer.Typer) -> None:
+    app.command("serve")(serve)
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Run the service: submission, queue, delivery and its own database if none is configured.
+
+    Signals: TERM and INT stop it in order, HUP reloads the configuration, USR1 reopens the event log.
+    """
+    import asyncio
+
+    from mta.observe.log import configure
+    from mta.store.embedded import EmbeddedError
+    from mta.store.store import StoreUnavailable
+    from mta.supervisor import AlreadyRunning, Supervisor
+
+    settings = load(config)
+    configure(settings.observe.log_level, process="supervisor")
+    try:
+        asyncio.run(Supervisor(find_config(config), settings).run())
+    except (AlreadyRunning, EmbeddedError, StoreUnavailable, OSError) as error:
+        fail(f"mta serve: {error}")

@@ -1,0 +1,79 @@
+"""What the supervisor tells its children, and what they answer: frames on a socket pair.
+
+Orders go down pickled (parent to child only, over a socket no one else has); status comes up as JSON. The end of the
+stream is an order too: stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from config.schema import Listener, Settings
+
+_LENGTH = struct.Struct("!I")
+MAX_FRAME = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a child needs to begin. ``listeners``: settings and the number of an inherited, bound socket."""
+
+    index: int
+    workers: int
+    settings: Settings
+    dsn: str
+    secret: bytes
+    run_dir: Path
+    listeners: tuple[tuple[Listener, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Reload:
+    """Settings that were checked; what needs a restart has not changed in effect."""
+
+    settings: Settings
+
+
+Order = Start | Reload
+
+
+def send(writer: asyncio.StreamWriter, order: Order) -> None:
+    """Queue ``order`` for the child."""
+    body = pickle.dumps(order)
+    writer.write(_LENGTH.pack(len(body)) + body)
+
+
+async def receive(reader: asyncio.StreamReader) -> Order | None:
+    """The next order, None when the supervisor is gone or wants us to stop."""
+    body = await _frame(reader)
+    if body is None:
+        return None
+    order: Order = pickle.loads(body)  # noqa: S301  from our parent, over a socket that only it holds
+    return order
+
+
+def report(writer: asyncio.StreamWriter, status: dict[str, Any]) -> None:
+    """Tell the supervisor how things are."""
+    body = orjson.dumps(status)
+    writer.write(_LENGTH.pack(len(body)) + body)
+
+
+async def status(reader: asyncio.StreamReader) -> dict[str, Any] | None:
+    """A child's next report, None when it has ended."""
+    body = await _frame(reader)
+    return None if body is None else orjson.loads(body)
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes | None:
+    try:
+        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        return await reader.readexactly(length) if length <= MAX_FRAME else None
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None

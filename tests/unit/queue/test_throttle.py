@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from mta.queue.throttle import MAX_REST, Throttle
+
+
+def throttle(**given: float) -> Throttle:
+    values: dict = {"ceiling": 10, "initial": 2, "rest": 60.0, "rest_after": 3} | given
+    return Throttle(**values)
+
+
+def test_starts_small_and_grows_with_success() -> None:
+    subject = throttle()
+    assert subject.allowed(0) == 2
+    for _ in range(20):
+        subject.succeeded()
+    assert subject.allowed(0) == 10
+
+
+def test_halves_when_connecting_fails() -> None:
+    subject = throttle(initial=8)
+    assert subject.failed(0) is False
+    assert subject.allowed(0) == 4
+
+
+def test_rests_after_failures_in_a_row_and_starts_again_with_one() -> None:
+    subject = throttle()
+    assert [subject.failed(100) for _ in range(3)] == [False, False, True]
+    assert subject.allowed(159) == 0
+    assert subject.allowed(160) == 1
+
+
+def test_success_between_failures_prevents_a_rest() -> None:
+    subject = throttle()
+    for _ in range(10):
+        assert subject.failed(0) is False
+        assert subject.failed(0) is False
+        subject.succeeded()
+
+
+def test_each_rest_is_twice_as_long_up_to_a_limit() -> None:
+    subject = throttle(rest_after=1)
+    now, rests = 0.0, []
+    for _ in range(10):
+        assert subject.failed(now)
+        rests.append(subject.resting_until - now)
+        now = subject.resting_until
+    assert rests[:4] == [60, 120, 240, 480]
+    assert rests[-1] == MAX_REST
+
+
+def test_failures_of_others_under_way_do_not_prolong_a_rest() -> None:
+    subject = throttle(rest_after=1)
+    subject.failed(0)
+    assert subject.failed(1) is False
+    assert subject.resting_until == 60
+
+
+def test_rate_spaces_starts_evenly() -> None:
+    subject = throttle(rate=2.0)
+    assert [subject.wait(10.0), subject.wait(10.0), subject.wait(10.0)] == [0.0, 0.5, 1.0]
+    assert subject.wait(100.0) == 0.0
