@@ -63,14 +63,14 @@ class Trace:
         self.active = False
         self._path = path
         self._metrics = metrics
-        self._readers: list[_Reader] = []
+        self.readers: list[_Reader] = []
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Listen on the socket (mode 0600). Raises OSError."""
         self._path.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
-        with open_directory(self._path) as address:
+        with short_address(self._path) as address:
             listening.bind(address)
         os.chmod(self._path, 0o600)  # nobody can connect before listen()
         self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=64 * 1024)
@@ -79,7 +79,7 @@ class Trace:
         if self._server:
             self._server.close()
             self._path.unlink(missing_ok=True)
-        for reader in list(self._readers):
+        for reader in list(self.readers):
             reader.writer.close()
 
     def line(self, side: str, session: str, peer: str, sent: bool, text: str) -> None:
@@ -87,7 +87,7 @@ class Trace:
         from_client = sent == (side == "out")
         shown = mask(text, from_client=from_client)
         line = Line(time.time(), side, session, peer, sent, shown)
-        for reader in self._readers:
+        for reader in self.readers:
             if reader.wants(line):
                 reader.write(line, self._metrics)
 
@@ -95,9 +95,9 @@ class Trace:
         reader: _Reader | None = None
         try:
             wanted = msgspec.json.decode(await stream.readline(), type=Filter)
-            if len(self._readers) < MAX_READERS:
+            if len(self.readers) < MAX_READERS:
                 reader = _Reader(wanted, writer)
-                self._readers.append(reader)
+                self.readers.append(reader)
                 self.active = True
                 while await stream.read(4096):  # until the reader goes away
                     pass
@@ -105,8 +105,8 @@ class Trace:
             pass  # gone, or not one of ours
         finally:
             if reader:
-                self._readers.remove(reader)
-                self.active = bool(self._readers)
+                self.readers.remove(reader)
+                self.active = bool(self.readers)
             writer.close()
 
 
@@ -171,7 +171,7 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-class open_directory:
+class short_address:
     """An address for the unix socket ``path`` that is short enough however deep the directory (the limit is 107)."""
 
     def __init__(self, path: Path) -> None:

@@ -1,0 +1,200 @@
+"""Counting in one process, adding up over all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mta.mail.address import Address
+from mta.mail.delivery import (
+    Action,
+    Attempt,
+    Classification,
+    Deferred,
+    Delivered,
+    Delivery,
+    Failed,
+    Fault,
+    Host,
+    QueuedRecipient,
+    Result,
+    Stage,
+)
+from mta.mail.identity import new_message_id
+from mta.mail.reply import Kind, Reply
+from mta.observe.cells import SIZE, Form, Page
+from mta.observe.labels import Severity, Subject, Tls
+from mta.observe.metrics import Metrics, exposition, full_name, mark_dead, prepare
+
+
+def sample(text: bytes, series: str) -> float:
+    """The value of ``series`` (name and labels as they stand in the exposition)."""
+    for line in text.decode().splitlines():
+        name, _, value = line.rpartition(" ")
+        if name == series:
+            return float(value)
+    raise AssertionError(f"no {series} in the exposition")
+
+
+def test_what_is_counted_is_exposed(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    metrics = Metrics.open(tmp_path)
+    metrics.sessions.inc()
+    metrics.sessions.inc()
+    metrics.sessions_open.set(5)
+    metrics.sessions_open.dec()
+    metrics.recipients_delivered[Tls.YES].inc(3)
+    text = exposition(tmp_path)
+    assert sample(text, "imprimatur_sessions_total") == 2
+    assert sample(text, "imprimatur_sessions_open") == 4
+    assert sample(text, 'imprimatur_recipients_delivered_total{tls="yes"}') == 3
+    assert sample(text, 'imprimatur_recipients_delivered_total{tls="no"}') == 0
+
+
+def test_histogram_buckets_are_cumulative_and_a_bound_belongs_to_its_bucket(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    metrics = Metrics.open(tmp_path)
+    for seconds in (0.0001, 0.001, 0.002, 100.0):
+        metrics.accept_seconds.observe(seconds)
+    text = exposition(tmp_path)
+    assert sample(text, 'imprimatur_accept_seconds_bucket{le="0.001"}') == 2
+    assert sample(text, 'imprimatur_accept_seconds_bucket{le="0.0025"}') == 3
+    assert sample(text, 'imprimatur_accept_seconds_bucket{le="30.0"}') == 3
+    assert sample(text, 'imprimatur_accept_seconds_bucket{le="+Inf"}') == 4
+    assert sample(text, "imprimatur_accept_seconds_count") == 4
+    assert sample(text, "imprimatur_accept_seconds_sum") == pytest.approx(100.0031)
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from mta.observe.metrics import Metrics
+metrics = Metrics.open(Path(sys.argv[1]))
+metrics.sessions.inc(10)
+metrics.sessions_open.set(3)
+metrics.loop_lag.set(7)
+print("counted", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_processes_add_up_and_the_dead_keep_their_counts_only(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    own = Metrics.open(tmp_path)
+    own.sessions.inc(1)
+    own.sessions_open.set(2)
+    own.loop_lag.set(5)
+    with subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout
+        assert child.stdout.readline() == b"counted\n"
+        alive = exposition(tmp_path)
+        child.kill()
+        child.wait()
+        assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 11, "nothing is lost before it is buried"
+        mark_dead(tmp_path, child.pid)
+    dead = exposition(tmp_path)
+    assert sample(alive, "imprimatur_sessions_total") == sample(dead, "imprimatur_sessions_total") == 11
+    assert (sample(alive, "imprimatur_sessions_open"), sample(dead, "imprimatur_sessions_open")) == (5, 2)
+    assert (sample(alive, "imprimatur_loop_lag_seconds"), sample(dead, "imprimatur_loop_lag_seconds")) == (7, 5)
+
+
+def test_many_deaths_leave_one_page(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    for _ in range(5):
+        Metrics.open(tmp_path).sessions.inc()
+        mark_dead(tmp_path, os.getpid())
+    assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 5
+    assert len(list((tmp_path / "metrics").glob("*.cells"))) == 1
+
+
+def test_a_new_service_starts_from_nought(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    Metrics.open(tmp_path).sessions.inc()
+    prepare(tmp_path)
+    assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 0
+
+
+def test_pages_of_other_code_are_left_out(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    (tmp_path / "metrics" / "99999-1.0123456789ab.cells").write_bytes(b"\xff" * 16384)
+    assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 0
+
+
+def test_a_page_that_is_being_made_is_left_out(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    (tmp_path / "metrics" / f"99999-1.{Metrics().page.fingerprint}.cells").write_bytes(b"")
+    assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 0
+
+
+def test_names_are_unique_and_say_their_unit() -> None:
+    names = [full_name(family) for family in Metrics().page.families]
+    assert len(names) == len(set(names))
+    for family in Metrics().page.families:
+        assert full_name(family).endswith("_total") == (family.form is Form.COUNTER)
+        assert family.form is not Form.HISTOGRAM or family.name.endswith("_seconds")
+
+
+def test_too_many_series_are_refused_when_declared() -> None:
+    page = Page()
+    for n in range(SIZE // 8):
+        page.counter(f"c{n}", "one of many")
+    with pytest.raises(ValueError, match="raise SIZE"):
+        page.counter("one_more", "too many")
+
+
+@pytest.mark.parametrize(
+    ("reply", "severity", "subject"),
+    [
+        (Reply(550, "5.1.1", ""), Severity.PERMANENT, Subject.ADDRESS),
+        (Reply(550, "5.7.1", ""), Severity.PERMANENT, Subject.POLICY),
+        (Reply(452, "4.5.3", ""), Severity.TRANSIENT, Subject.PROTOCOL),
+        (Reply(451, "4.0.0", ""), Severity.TRANSIENT, Subject.OTHER),
+        (Reply(500, "5.9.9", ""), Severity.PERMANENT, Subject.OTHER),
+        (Reply(421, "", ""), Severity.TRANSIENT, Subject.OTHER),
+    ],
+)
+def test_refusals_are_counted_by_their_code(reply: Reply, severity: Severity, subject: Subject) -> None:
+    metrics = Metrics()
+    metrics.refused(reply)
+    assert metrics.refusals[severity, subject].value == 1
+
+
+def test_an_attempt_is_counted_by_stage_and_each_recipient_by_outcome() -> None:
+    ann, bob, cat, dan = (QueuedRecipient(n, Address("x", f"{n}.example")) for n in range(4))
+    now = datetime.now(UTC)
+    delivery = Delivery(
+        new_message_id(), "a.example", None, (ann, bob, cat, dan), 1, now - timedelta(seconds=9), now, 700
+    )
+    taken, refused = Reply(250, "2.0.0", "ok"), Reply(550, "5.1.1", "no")
+    full = Classification("mailbox_full", Fault.RECIPIENT, Action.RETRY, "full")
+    gone = Classification("site_down", Fault.SITE, Action.RETRY, "down")
+    results = (
+        Result(bob, Stage.RECIPIENT, refused),
+        Result(cat, Stage.RECIPIENT, refused),
+        Result(dan, Stage.RECIPIENT, refused),
+        Result(ann, Stage.FINAL_DOT, taken),
+    )
+    attempt = Attempt(delivery, results, now, 1.0, Host("mx.a.example", "192.0.2.1", "TLSv1.3"))
+    outcomes = (
+        Deferred(results[0], full, now),
+        Failed(results[1], full),
+        Failed(results[2], gone, expired=True),
+        Delivered(results[3]),
+    )
+    metrics = Metrics()
+    metrics.settled(attempt, outcomes)
+    assert metrics.attempts[Stage.FINAL_DOT, Kind.POSITIVE].value == 1
+    assert metrics.recipients_deferred[Fault.RECIPIENT].value == 1
+    assert metrics.recipients_failed[Fault.RECIPIENT].value == 1
+    assert metrics.recipients_failed[Fault.SITE].value == 1
+    assert metrics.recipients_expired.value == 1
+    assert metrics.recipients_delivered[Tls.YES].value == 1
+    assert metrics.octets_delivered.value == 700
+    assert metrics.delivery_seconds.count == 1
