@@ -19,7 +19,8 @@ from typing import TypeVar
 
 from config.checks import cross_check
 from config.lines import KeyPath
-from config.schema import Access, Delivering, Section, Settings, Shaping
+from config.notation import Access, Section
+from config.schema import Delivering, Settings, Shaping
 from config.toml import ConfigError, Mistake, read
 
 __all__ = ["DEFAULTS", "ConfigError", "load_file", "load_text", "read_text"]

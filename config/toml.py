@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from config.describe import JsonSchema, allowed, find, show
 from config.lines import KeyPath, locate, nearest
-from config.schema import Section
+from config.notation import Section
 
 MAX_TEXT = 2_000_000  # characters; a configuration is some kB
 
