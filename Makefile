@@ -32,8 +32,13 @@ nightly: setup ## the crash tests with 50 seeds each
 bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where they are installed
 	$(BIN)/python -m bench.run $(ARGS)
 
+peers: .peers/ready ## Postfix, Exim, OpenDKIM and swaks from Debian packages, unpacked under .peers; nothing on the system changes
+
+.peers/ready: tests/peers/packages.txt tests/peers/install
+	tests/peers/install
+
 lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help setup run test check nightly bench lock
+.PHONY: help setup run test check nightly bench peers lock

@@ -1,0 +1,180 @@
+"""The MTAs that are measured, each as a private instance started for one run and tuned for throughput.
+
+All take mail on 127.0.0.1, look up MX records at the benchmark's resolver, and deliver to the benchmark's sink.
+Queues are durable, as each ships; TLS is off; RSA-2048, relaxed/relaxed, where signed.
+
+It must never favour one: what was tuned in the others is in their settings below, with the reason in RESULTS.md.
+
+*Limits.* The others need root and Debian's packages (``make peers``).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from bench import programs
+from bench.opendkim import Key, OpenDkim
+from bench.postfix import Postfix
+from bench.service import Service, free_port
+
+DOMAIN = "bench.example"
+
+_POSTFIX = {
+    "myhostname": "mta.bench.example",
+    "default_process_limit": "100",
+    "in_flow_delay": "0s",
+    "initial_destination_concurrency": "20",
+    "default_destination_concurrency_limit": "50",
+    "smtpd_client_connection_count_limit": "0",
+    "smtpd_client_connection_rate_limit": "0",
+    "qmgr_message_active_limit": "40000",
+    "qmgr_message_recipient_limit": "40000",
+    "max_use": "1000",
+    "smtp_connection_cache_on_demand": "no",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where everything is in one run: the work directory, the key, the resolver's address and port, the sink's port."""
+
+    directory: Path
+    key: Key
+    resolver: str
+    resolver_port: int
+    sink_port: int
+    workers: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Contender(Protocol):
+    """An MTA under test. ``roots``: the processes whose trees are its whole cost."""
+
+    port: int
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def roots(self) -> list[int]: ...
+    def output(self) -> str: ...
+
+
+class Ours:
+    """The service, signing, with its own PostgreSQL."""
+
+    def __init__(self, site: Site) -> None:
+        directory = site.directory / "imprimatur"
+        shutil.rmtree(directory, ignore_errors=True)
+        self.service = Service(directory, _settings(site))
+        self.port = self.service.port
+
+    def start(self) -> None:
+        self.service.configure()
+        self.service.cli("account", "add", "bench", "--domain", DOMAIN, "--network", "127.0.0.0/8")
+        self.service.start()
+
+    def stop(self) -> None:
+        self.service.stop()
+
+    def roots(self) -> list[int]:
+        return self.service.roots()
+
+    def output(self) -> str:
+        return self.service.output()
+
+
+class PlainPostfix:
+    """Postfix, not signing."""
+
+    def __init__(self, site: Site) -> None:
+        self.port = free_port()
+        resolv = site.directory / "resolv.conf"
+        resolv.write_text(f"nameserver {site.resolver}\n")
+        settings = {**_POSTFIX, "smtp_tcp_port": str(site.sink_port)}
+        self.postfix = Postfix(site.directory / "postfix", self.port, settings, {"/etc/resolv.conf": resolv})
+
+    def start(self) -> None:
+        self.postfix.start()
+
+    def stop(self) -> None:
+        self.postfix.stop()
+
+    def roots(self) -> list[int]:
+        return [_pid(self.postfix.process)]
+
+    def output(self) -> str:
+        return self.postfix.output()
+
+
+class SigningPostfix(PlainPostfix):
+    """Postfix with OpenDKIM as its milter: the usual pairing."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.signer = OpenDkim(site.directory / "opendkim", site.key, sign=True)
+        self.postfix.settings = {**self.postfix.settings, **self.signer.milter}
+
+    def start(self) -> None:
+        self.signer.start()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        self.signer.stop()
+
+    def roots(self) -> list[int]:
+        return [*super().roots(), _pid(self.signer.process)]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A contender by name. ``missing`` says why it cannot run here, or None."""
+
+    name: str
+    title: str
+    make: Callable[[Site], Contender]
+    missing: str | None
+
+
+def entries() -> list[Entry]:
+    """All contenders, in the order of the tables."""
+    return [
+        Entry("ours", "Imprimatur, DKIM", Ours, None),
+        Entry("postfix", "Postfix, no DKIM", PlainPostfix, programs.missing("master", "smtpd")),
+        Entry("opendkim", "Postfix + OpenDKIM", SigningPostfix, programs.missing("master", "smtpd", "opendkim")),
+    ]
+
+
+def make_key(directory: Path) -> Key:
+    """A fresh RSA-2048 key in ``directory``, for DOMAIN."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    path = directory / "dkim.pem"
+    path.touch(mode=0o600)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    text = "".join(public.decode().split("\n")[1:-2])
+    return Key(DOMAIN, "bench", path, f"v=DKIM1; k=rsa; p={text}")
+
+
+def _settings(site: Site) -> dict[str, Any]:
+    server = {"workers": site.workers} if site.workers else {}
+    return {
+        "server": server,
+        "signing": {"keys": [{"domain": DOMAIN, "selector": site.key.selector, "file": str(site.key.private)}]},
+        "dns": {"servers": [f"{site.resolver}:{site.resolver_port}"]},
+        "egress": {"port": site.sink_port, "ipv6": False, "tls": "none", "loopback_receivers": True},
+        "shaping": {"default": {"connections": 20, "initial_connections": 20}},
+    }
+
+
+def _pid(process: subprocess.Popen[bytes] | None) -> int:
+    assert process, "not started"
+    return process.pid

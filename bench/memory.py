@@ -1,0 +1,78 @@
+"""What a long queue adds to each process's memory.
+
+A hundred thousand messages are taken in for domains whose hosts refuse every connection. The workers keep a
+bounded window of them in memory whatever the queue's length: this shows by how much each process grew.
+
+It must never count shared pages twice: what is compared is the memory that a process has to itself.
+
+*Limits.* Memory the allocator has not given back counts as in use.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bench import processes
+from bench.contenders import Ours, Site, make_key
+from bench.rig import RESOLVER, rig
+from bench.source import Load, Source
+
+_SIZE = 4096
+_WARM_UP = 1000
+_BATCH = 10_000
+_REST = 5.0  # seconds, for what is under way to come to its end
+_ALLOWED = 50.0  # MiB
+
+
+def run(directory: Path, count: int) -> float:
+    """Measure, print, and return the growth (MiB) of the process that grew most."""
+    with rig(reachable=False) as stage:
+        ours = Ours(Site(directory, make_key(directory), RESOLVER, 53, stage.sink_port))
+        try:
+            ours.start()
+            return _grow(ours, count)
+        except Exception:
+            print(ours.output())
+            raise
+        finally:
+            ours.stop()
+
+
+def _grow(ours: Ours, count: int) -> float:
+    _submit(ours, _WARM_UP, 0)
+    before = _at_rest(ours)
+    highest = dict(before)
+    for first in range(0, count, _BATCH):
+        _submit(ours, min(_BATCH, count - first), _WARM_UP + first)
+        now = _each(ours)
+        highest = {pid: max(now.get(pid, 0.0), mib) for pid, mib in highest.items()}
+        print(f"{first + _BATCH:7} queued: {_line(now)}", flush=True)
+    print(f"at rest: {_line(_at_rest(ours))}")
+    grown = max(highest[pid] - before[pid] for pid in ours.service.workers())
+    verdict = "within" if grown <= _ALLOWED else "MORE THAN"
+    print(
+        f"{count} queued messages added {grown:.1f} MiB to a worker at most: {verdict} the {_ALLOWED:.0f} MiB allowed"
+    )
+    return grown
+
+
+def _submit(ours: Ours, count: int, first: int) -> None:
+    sent = Source(Load(port=ours.port, count=count, size=_SIZE, domains=50, first_id=first)).run()
+    if len(sent.accepted) != count:
+        raise RuntimeError(f"{count - len(sent.accepted)} of {count} messages were refused: {sent.replies}")
+
+
+def _each(ours: Ours) -> dict[int, float]:
+    """MiB that each process has to itself."""
+    return {pid: processes.private(pid) for pid in processes.tree(ours.roots())}
+
+
+def _at_rest(ours: Ours) -> dict[int, float]:
+    time.sleep(_REST)
+    return _each(ours)
+
+
+def _line(each: dict[int, float]) -> str:
+    largest = ", ".join(f"{mib:.0f}" for mib in sorted(each.values(), reverse=True)[:4])
+    return f"{sum(each.values()):.0f} MiB in {len(each)} processes, the largest {largest}"

@@ -1,0 +1,56 @@
+"""Where other MTAs' programs are, and how to start one without touching the system.
+
+``make peers`` unpacks Debian packages under ``.peers/root``; those are taken first, then what the system has
+installed.
+
+It must never start, stop or configure a system service: each instance has its own directories, ports and, where
+it needs one, its own view of a file under /etc (a private mount, gone with the process).
+
+*Limits.* Debian's layout. Private files need root.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+UNPACKED = Path(__file__).resolve().parent.parent / ".peers" / "root"
+_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/postfix/sbin", "usr/libexec/postfix")
+_LIBRARIES = ("usr/lib", "usr/lib/postfix", f"usr/lib/{os.uname().machine}-linux-gnu")
+
+
+def find(name: str) -> Path | None:
+    """The program called ``name``, unpacked or installed; None if there is none."""
+    for root in (UNPACKED, Path("/")):
+        for folder in _FOLDERS:
+            if os.access(path := root / folder / name, os.X_OK):
+                return path
+    return None
+
+
+def missing(*names: str) -> str | None:
+    """Why a private instance of these programs cannot run here, in words; None if it can."""
+    if absent := [name for name in names if find(name) is None]:
+        return f"{', '.join(absent)}: not installed (make peers unpacks them)"
+    if os.geteuid() != 0:
+        return "a private instance changes users and needs root"
+    return None
+
+
+def environment() -> dict[str, str]:
+    """The environment in which unpacked programs find their libraries."""
+    folders = [str(UNPACKED / folder) for folder in _LIBRARIES if (UNPACKED / folder).is_dir()]
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    return {**inherited, "LD_LIBRARY_PATH": ":".join(folders)}
+
+
+def with_files(files: Mapping[str, Path], command: Sequence[str]) -> list[str]:
+    """``command``, started so that it (alone) sees each file of ``files`` in place of the system's. Needs root."""
+    if not files:
+        return list(command)
+    unshare = shutil.which("unshare") or "unshare"
+    binds = " && ".join(f"mount --bind {shlex.quote(str(ours))} {shlex.quote(name)}" for name, ours in files.items())
+    return [unshare, "--mount", "--", "sh", "-c", f'{binds} && exec "$@"', "sh", *command]

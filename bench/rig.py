@@ -1,0 +1,194 @@
+"""One measurement: a contender between the source and the sink, and what it took.
+
+It must never report a rate for messages that did not arrive: every accepted id must come out of the sink once,
+and what is missing or came twice stands in the result.
+
+*Limits.* Source, sink and resolver share the machine with the contender; their cost is reported beside its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from bench import processes, resolver, sink
+from bench.contenders import Contender
+from bench.service import free_port
+from bench.sink import Arrivals
+from bench.source import Load, Sent, Source, domain
+
+DOMAINS = 50
+RESOLVER = "127.0.0.54"  # port 53: the others' resolver library knows no other
+_SINKS = [f"127.0.1.{n}" for n in range(1, DOMAINS + 1)]
+_NOBODY = "127.0.2.1"
+_PATIENCE = 60.0  # seconds without one more message at the sink
+_SETTLE = 0.5  # seconds that still count after the last message: recording what became of it
+_CONTEXT = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run. Rates are messages a second from the first submission; ``cpu_ms`` and the tools' are per message."""
+
+    contender: str
+    size: int
+    domains: int
+    per_connection: int
+    count: int
+    drain_rate: float
+    accept_rate: float
+    cpu_ms: float
+    rss_mib: float
+    pss_mib: float
+    processes: int
+    accept_p50_ms: float
+    accept_p99_ms: float
+    lost: int
+    duplicates: int
+    refused: int
+    connections_out: int
+    tools_ms: float
+
+
+class Rig:
+    """Sink and resolver, running."""
+
+    def __init__(self, port: int, control: Connection, helpers: list[BaseProcess]) -> None:
+        self.sink_port = port
+        self._control = control
+        self._helpers = helpers
+
+    def arrived(self) -> int:
+        """How many messages the sink has since the last ``take``."""
+        self._control.send("count")
+        return int(self._control.recv())
+
+    def take(self) -> Arrivals:
+        self._control.send("take")
+        arrivals = self._control.recv()
+        assert isinstance(arrivals, Arrivals)
+        return arrivals
+
+    def helpers_cpu(self) -> float:
+        return processes.cpu_seconds(helper.pid for helper in self._helpers if helper.pid)
+
+
+@contextmanager
+def rig(*, reachable: bool = True) -> Iterator[Rig]:
+    """Sink and resolver for DOMAINS domains. Not ``reachable``: the domains' hosts refuse every connection."""
+    port = free_port()
+    zone = {domain(n): (f"mx{n:02d}.example", _SINKS[n] if reachable else _NOBODY) for n in range(DOMAINS)}
+    control, far = _CONTEXT.Pipe()
+    helpers: list[BaseProcess] = [
+        _CONTEXT.Process(target=sink.serve, args=(_SINKS, port, far), daemon=True),
+        _CONTEXT.Process(target=resolver.serve, args=(zone, RESOLVER, 53, far), daemon=True),
+    ]
+    try:
+        for helper in helpers:
+            helper.start()
+            control.recv()
+        yield Rig(port, control, helpers)
+    finally:
+        for helper in helpers:
+            helper.kill()
+            helper.join()
+
+
+def measure(name: str, contender: Contender, load: Load, stage: Rig) -> Result:
+    """Send ``load`` through a running contender. Raises TimeoutError if messages stop arriving."""
+    warm_up = Load(port=load.port, count=200, size=load.size, domains=load.domains, first_id=10_000_000)
+    _through(warm_up, stage)
+    before, helpers = _cpu(contender), stage.helpers_cpu()
+    with processes.PeakMemory(contender.roots) as memory:
+        sent, arrivals = _through(load, stage)
+        time.sleep(_SETTLE)
+    cpu = _cpu(contender) - before
+    tools = sent.cpu + stage.helpers_cpu() - helpers
+    copies = Counter(arrivals.ids)
+    seconds = sorted(sent.seconds)
+    return Result(
+        contender=name,
+        size=load.size,
+        domains=load.domains,
+        per_connection=load.per_connection,
+        count=load.count,
+        drain_rate=len(sent.accepted) / (max(arrivals.times) - sent.started),
+        accept_rate=len(sent.accepted) / (sent.ended - sent.started),
+        cpu_ms=cpu / load.count * 1000,
+        rss_mib=memory.peak.rss,
+        pss_mib=memory.peak.pss,
+        processes=memory.peak.processes,
+        accept_p50_ms=statistics.median(seconds) * 1000,
+        accept_p99_ms=seconds[int(len(seconds) * 0.99)] * 1000,
+        lost=len(set(sent.accepted) - copies.keys()),
+        duplicates=copies.total() - len(copies),
+        refused=sent.refused + sent.broken,
+        connections_out=arrivals.connections,
+        tools_ms=tools / load.count * 1000,
+    )
+
+
+def _through(load: Load, stage: Rig) -> tuple[Sent, Arrivals]:
+    """Send, and wait until as many messages as were accepted have arrived."""
+    sent = Source(load).run()
+    if not sent.accepted:
+        raise RuntimeError(f"nothing was accepted: {sent.replies}")
+    seen, since = -1, time.monotonic()
+    while (now := stage.arrived()) < len(sent.accepted):
+        if now != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > _PATIENCE:
+            raise TimeoutError(
+                f"{now} of {len(sent.accepted)} accepted messages arrived, then none for {_PATIENCE:.0f} s"
+            )
+        time.sleep(0.05)
+    return sent, stage.take()
+
+
+def _cpu(contender: Contender) -> float:
+    return processes.cpu_seconds(processes.tree(contender.roots()))
+
+
+def machine() -> dict[str, str | int | float]:
+    """What the figures were measured on. The two speeds say more than the model's name: a guest may be slowed down."""
+    info = Path("/proc/cpuinfo").read_text()
+    model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?")
+    kib = int(Path("/proc/meminfo").read_text().split()[1])
+    return {
+        "processor": model,
+        "cores": info.count("processor\t"),
+        "memory_gib": round(kib / 1024**2),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "rsa2048_signatures_per_core": round(_signatures()),
+        "python_loop_ms": round(_loop() * 1000, 1),
+    }
+
+
+def _signatures() -> float:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    count, started = 0, time.process_time()
+    while (used := time.process_time() - started) < 0.3:
+        key.sign(b"message", padding.PKCS1v15(), hashes.SHA256())
+        count += 1
+    return count / used
+
+
+def _loop() -> float:
+    """Seconds for a million additions in this interpreter."""
+    total, started = 0, time.process_time()
+    for n in range(1_000_000):
+        total += n
+    return time.process_time() - started

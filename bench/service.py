@@ -1,0 +1,170 @@
+"""The service itself as a child process: ``mta serve`` with a configuration, data directory and ports of its own.
+
+It must never be anything but what an operator runs: the same command, the same configuration file, the same
+signals.
+
+*Limits.* Linux only (it reads /proc to find the processes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import processes
+from bench.postfix import stop
+
+MTA = [sys.executable, "-m", "mta.cli.main"]
+_START_PATIENCE = 60.0  # seconds, on a busy machine, the making of the database included
+
+
+@dataclass
+class Service:
+    """``settings``: sections of the configuration file, laid over those that make it private. Ports are chosen here."""
+
+    directory: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    port: int = field(default_factory=lambda: free_port())
+    web_port: int = field(default_factory=lambda: free_port())
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "mta.toml"
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def events(self) -> Path:
+        return self.directory / "events.jsonl"
+
+    def configure(self, **sections: Any) -> None:
+        """Write the configuration file; ``sections`` are laid over ``settings``."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        private: dict[str, Any] = {
+            "server": {"hostname": "mta.bench.example", "data_dir": str(self.data)},
+            "submission": {"listeners": [{"address": "127.0.0.1", "port": self.port, "tls": "none"}]},
+            "observe": {"events": str(self.events)},
+            "web": {"address": "127.0.0.1", "port": self.web_port},
+        }
+        self.config.write_text(to_toml(merged(merged(private, self.settings), sections)))
+
+    def start(self, *, ready: bool = True) -> None:
+        """Run it, and wait until it is ready. Raises RuntimeError with what it said if it ends or takes too long."""
+        if not self.config.exists():
+            self.configure()
+        with (self.directory / "output").open("ab") as output:
+            self.process = subprocess.Popen(
+                [*MTA, "serve", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        if ready:
+            self.wait_ready()
+
+    def wait_ready(self, patience: float = _START_PATIENCE) -> None:
+        deadline = time.monotonic() + patience
+        while not self.is_ready():
+            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the service is not ready:\n{self.output()}")
+            time.sleep(0.05)
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says so."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def stop(self, patience: float = 60) -> int | None:
+        """SIGTERM, and wait. Returns the exit status; None if it was not running."""
+        if self.process is None:
+            return None
+        stop(self.process, patience)
+        return self.process.returncode
+
+    def kill_everything(self) -> None:
+        """SIGKILL to every process at once, PostgreSQL included, as near as signals come to a power cut."""
+        pids = processes.tree(self.roots())
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # so that none sees another die
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait()
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        """Run ``mta ARGUMENTS --config ...``; its standard output. Raises RuntimeError with its errors if it fails."""
+        command = [*MTA, *arguments, "--config", str(self.config)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if check and done.returncode:
+            raise RuntimeError(f"mta {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def roots(self) -> list[int]:
+        """The supervisor and PostgreSQL's postmaster, which is nobody's child."""
+        pids = [self.process.pid] if self.process and self.process.poll() is None else []
+        return [*pids, *filter(None, [self.postmaster()])]
+
+    def postmaster(self) -> int | None:
+        """The process id of the embedded PostgreSQL, if it runs."""
+        for path in self.data.glob("**/postmaster.pid"):
+            pid = int(path.read_text().split("\n", 1)[0])
+            if "postgres" in processes.command(pid):
+                return pid
+        return None
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        if self.process is None:
+            return []
+        return sorted(pid for pid in processes.tree([self.process.pid]) if "mta.worker" in processes.command(pid))
+
+    def output(self) -> str:
+        """The end of what it printed."""
+        path = self.directory / "output"
+        return path.read_text(errors="replace")[-8000:] if path.is_file() else ""
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, table by table; lists are replaced."""
+    result = dict(base)
+    for name, value in over.items():
+        below = result.get(name)
+        result[name] = merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return result
+
+
+def to_toml(sections: Mapping[str, Any]) -> str:
+    """A TOML document of nested tables, lists, strings, numbers and booleans."""
+    return "".join(f"{name} = {_inline(value)}\n" for name, value in sections.items())
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_inline(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_inline(item) for item in value) + "]"
+    return json.dumps(value)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on just now."""
+    with socket.create_server((address, 0)) as server:
+        return int(server.getsockname()[1])

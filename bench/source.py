@@ -1,0 +1,243 @@
+"""The sending end of the benchmark: many sessions, one message after the other on each, as fast as they are answered.
+
+One process, one epoll loop. Commands are not pipelined (as smtp-source does it, and most applications'
+libraries); messages are rendered once, and only the identifying field differs.
+
+It must never hide a refusal: every reply that is not positive is counted and the first ones are kept word for word.
+
+*Limits.* No TLS. A refused message is not sent again.
+"""
+
+from __future__ import annotations
+
+import base64
+import select
+import socket
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from bench.sink import ID_FIELD
+
+_CHUNK = 4096
+_PATIENCE = 60.0  # seconds without any progress, then the server is given up
+_LINE = b"The quick brown fox jumps over the lazy dog; pack my box with five dozen jugs.\r\n"
+_KEPT_REPLIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send. ``size`` is octets of content; ``per_connection`` messages, then a new connection."""
+
+    port: int
+    count: int
+    size: int = 10_240
+    domains: int = 1
+    sessions: int = 20
+    per_connection: int = 100
+    address: str = "127.0.0.1"
+    first_id: int = 0
+    login: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Sent:
+    """What came of it. ``accepted`` holds the ids that got their 250; ``seconds`` the time each took, MAIL to 250."""
+
+    started: float = 0.0
+    ended: float = 0.0
+    accepted: array[int] = field(default_factory=lambda: array("q"))
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    refused: int = 0
+    broken: int = 0
+    replies: list[str] = field(default_factory=list)
+    cpu: float = 0.0
+
+
+class _Step(Enum):
+    GREETING = auto()
+    HELLO = auto()
+    AUTH = auto()
+    MAIL = auto()
+    RCPT = auto()
+    DATA = auto()
+    DOT = auto()
+    RESET = auto()
+    QUIT = auto()
+
+
+@dataclass(slots=True)
+class _Session:
+    sock: socket.socket
+    left: int
+    step: _Step = _Step.GREETING
+    pending: bytes = b""
+    unsent: bytes = b""
+    id: int = -1
+    begun: float = 0.0
+
+
+def domain(n: int) -> str:
+    """The n-th destination domain, from 0."""
+    return f"d{n:02d}.example"
+
+
+def render(size: int) -> tuple[bytes, bytes]:
+    """A message of about ``size`` octets, cut where its id goes."""
+    head = (
+        b"From: Bench <sender@bench.example>\r\nTo: Recipient <user@d00.example>\r\n"
+        b"Subject: Your order has been shipped\r\n"
+        b"Date: Sat, 21 Nov 2026 20:00:00 +0000\r\nMessage-ID: <bench.0@bench.example>\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: text/plain; charset=us-ascii\r\n" + ID_FIELD
+    )
+    body = _LINE * (max(size - len(head) - 14, 0) // len(_LINE) + 1)
+    body = body[: max(size - len(head) - 14, 0)].rstrip(b"\r\n") + b"\r\n"
+    return head, b"\r\n\r\n" + body + b".\r\n"
+
+
+class Source:
+    """Sends one Load and says what came of it."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._head, self._tail = render(load.size)
+        self._poll = select.epoll()
+        self._sessions: dict[int, _Session] = {}
+        self._ids: Iterator[int] = iter(range(load.first_id, load.first_id + load.count))
+        self._unclaimed = load.count
+        self._sent = Sent()
+
+    def run(self) -> Sent:
+        """Send it all. Raises TimeoutError if the server stops answering."""
+        before = time.thread_time()
+        self._sent.started = time.monotonic()
+        for _ in range(min(self._load.sessions, self._load.count)):
+            self._connect()
+        while self._sessions:
+            events = self._poll.poll(_PATIENCE)
+            if not events:
+                raise TimeoutError(
+                    f"the server has not answered for {_PATIENCE:.0f} s; first replies: {self._sent.replies}"
+                )
+            for fd, event in events:
+                self._advance(self._sessions[fd], event)
+        self._sent.ended = time.monotonic()
+        self._sent.cpu = time.thread_time() - before
+        return self._sent
+
+    def _connect(self) -> None:
+        """Open a session for the next share of the messages, if any are left."""
+        share = min(self._load.per_connection, self._unclaimed)
+        if not share:
+            return
+        self._unclaimed -= share
+        sock = socket.create_connection((self._load.address, self._load.port))
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sessions[sock.fileno()] = _Session(sock, share)
+        self._poll.register(sock, select.EPOLLIN)
+
+    def _advance(self, session: _Session, event: int) -> None:
+        if event & select.EPOLLOUT and session.unsent:
+            self._send(session, session.unsent)
+        if not event & ~select.EPOLLOUT:
+            return
+        try:
+            chunk = session.sock.recv(_CHUNK)
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._lost(session)
+            return
+        reply = session.pending + chunk
+        start = reply.rfind(b"\n", 0, -1) + 1
+        if not reply.endswith(b"\n") or reply[start + 3 : start + 4] == b"-":
+            session.pending = reply
+            return
+        session.pending = b""
+        if reply[start : start + 1] in b"23":
+            self._next(session)
+        else:
+            self._refused(session, reply)
+
+    def _next(self, session: _Session) -> None:
+        match session.step:
+            case _Step.MAIL:
+                session.step = _Step.RCPT
+                self._send(session, b"RCPT TO:<user@%s>\r\n" % domain(session.id % self._load.domains).encode())
+            case _Step.RCPT:
+                session.step = _Step.DATA
+                self._send(session, b"DATA\r\n")
+            case _Step.DATA:
+                session.step = _Step.DOT
+                self._send(session, b"%b%d%b" % (self._head, session.id, self._tail))
+            case _Step.DOT:
+                self._sent.accepted.append(session.id)
+                self._sent.seconds.append(time.monotonic() - session.begun)
+                self._begin(session)
+            case _Step.GREETING:
+                session.step = _Step.HELLO
+                self._send(session, b"EHLO client.bench.example\r\n")
+            case _Step.HELLO if self._load.login:
+                session.step = _Step.AUTH
+                user, password = self._load.login
+                blob = base64.b64encode(f"\0{user}\0{password}".encode())
+                self._send(session, b"AUTH PLAIN " + blob + b"\r\n")
+            case _Step.HELLO | _Step.AUTH | _Step.RESET:
+                self._begin(session)
+            case _Step.QUIT:
+                self._close(session)
+
+    def _begin(self, session: _Session) -> None:
+        """The next message of this session, or its end."""
+        if not session.left:
+            session.step = _Step.QUIT
+            self._send(session, b"QUIT\r\n")
+            return
+        session.left -= 1
+        session.id = next(self._ids)
+        session.step = _Step.MAIL
+        session.begun = time.monotonic()
+        self._send(session, b"MAIL FROM:<sender@bench.example>\r\n")
+
+    def _refused(self, session: _Session, reply: bytes) -> None:
+        self._keep(reply.decode(errors="replace").strip())
+        if session.step in (_Step.GREETING, _Step.HELLO, _Step.AUTH, _Step.RESET, _Step.QUIT):
+            self._lost(session)
+            return
+        self._sent.refused += 1
+        session.step = _Step.RESET
+        self._send(session, b"RSET\r\n")
+
+    def _lost(self, session: _Session) -> None:
+        """The connection has ended by itself: what it was sending counts as broken, the rest goes to another one."""
+        if session.step is not _Step.QUIT:
+            self._keep(f"connection lost after {session.step.name}")
+            self._sent.broken += session.step in (_Step.MAIL, _Step.RCPT, _Step.DATA, _Step.DOT)
+            self._unclaimed += session.left
+            if self._sent.broken > self._load.sessions + self._load.count // 100:
+                raise ConnectionError(f"the server keeps breaking connections; first replies: {self._sent.replies}")
+        self._close(session)
+
+    def _close(self, session: _Session) -> None:
+        del self._sessions[session.sock.fileno()]
+        session.sock.close()
+        self._connect()
+
+    def _send(self, session: _Session, data: bytes) -> None:
+        try:
+            sent = session.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = len(data)  # the end of the connection shows when reading
+        waiting = bool(session.unsent)
+        session.unsent = data[sent:]
+        if bool(session.unsent) != waiting:
+            self._poll.modify(session.sock, select.EPOLLIN | (select.EPOLLOUT if session.unsent else 0))
+
+    def _keep(self, reply: str) -> None:
+        if len(self._sent.replies) < _KEPT_REPLIES:
+            self._sent.replies.append(reply)
