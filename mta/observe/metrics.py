@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mta.mail.delivery import Attempt, Deferred, Delivered, Failed, Fault, Outcome, Stage
+from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Fault, Outcome, Stage
 from mta.mail.message import Message
 from mta.mail.reply import Kind, Reply
 from mta.observe.cells import LONG_SECONDS, SIZE, Family, Form, Page, map_file, read_file
@@ -47,7 +47,7 @@ class Metrics:
             "messages_accepted", "Messages accepted, by whether the client's connection was encrypted", "tls", Tls
         )
         self.recipients_accepted = page.counter("recipients_accepted", "Recipients of accepted messages")
-        self.octets_accepted = page.counter("octets_accepted", "Octets of accepted messages")
+        self.bytes_accepted = page.counter("accepted_bytes", "Bytes of accepted messages")
         self.accept_seconds = page.histogram("accept_seconds", "From the end of a message's data to our 250")
         self.refusals = page.counter_table(
             "refusals",
@@ -56,11 +56,13 @@ class Metrics:
             ("subject", Subject),
         )
         # the queue
-        self.queue = page.gauges("queue_recipients", "Queued recipients in the database", "state", QueueState)
-        self.queue_oldest = page.gauge("queue_oldest_seconds", "Age of the oldest unexpired queued recipient")
-        self.queue_measured = page.gauge("queue_measured_timestamp_seconds", "When the queue was last measured")
+        self.queue = page.gauges("queue_recipients", "Queued recipients in the database", "state", QueueState, Form.MAX)
+        self.queue_oldest = page.gauge("queue_oldest_seconds", "Age of the oldest unexpired queued recipient", Form.MAX)
+        self.queue_measured = page.gauge(
+            "queue_measured_timestamp_seconds", "When the queue was last measured", Form.MAX
+        )
         self.window = page.gauge("window_recipients", "Recipients in the workers' windows")
-        self.window_octets = page.gauge("window_octets", "Octets of messages in the workers' windows")
+        self.window_bytes = page.gauge("window_bytes", "Bytes of messages in the workers' windows")
         self.lanes = page.gauge("lanes", "Destination lanes with something to do")
         self.lanes_resting = page.gauge("lanes_resting", "Destination lanes resting after failed connections")
         self.rests = page.counter("rests", "Times a destination was given a rest")
@@ -78,7 +80,7 @@ class Metrics:
             "tls",
             Tls,
         )
-        self.octets_delivered = page.counter("octets_delivered", "Octets of messages taken by receivers")
+        self.bytes_delivered = page.counter("delivered_bytes", "Bytes of messages taken by receivers")
         self.delivery_seconds = page.histogram(
             "delivery_seconds", "From acceptance to delivery, for each recipient", LONG_SECONDS
         )
@@ -113,7 +115,7 @@ class Metrics:
         )
         self.loop_lag = page.gauge("loop_lag_seconds", "Longest the event loop kept others waiting, of late", Form.MAX)
         self.cpu_seconds = page.counter("cpu_seconds", "Processor time of the service's own processes")
-        self.resident_octets = page.gauge("resident_octets", "Memory of the service's own processes")
+        self.resident_bytes = page.gauge("resident_bytes", "Memory of the service's own processes")
         self.events_dropped = page.counter("events_dropped", "Event log lines that could not be written")
         self.trace_dropped = page.counter("trace_dropped", "Trace lines that a slow reader missed")
 
@@ -129,7 +131,7 @@ class Metrics:
         """A message was committed and the client got its 250, ``seconds`` after the end of the data."""
         self.messages_accepted[Tls.of(message.origin.tls)].inc()
         self.recipients_accepted.inc(len(message.envelope.recipients))
-        self.octets_accepted.inc(len(message.content))
+        self.bytes_accepted.inc(len(message.content))
         self.accept_seconds.observe(seconds)
 
     def refused(self, reply: Reply) -> None:
@@ -152,6 +154,8 @@ class Metrics:
                     self.recipients_deferred[meaning.fault].inc()
                 case Failed(_, meaning, expired):
                     self.recipients_failed[meaning.fault].inc()
+                    if meaning.action is Action.SUPPRESS:
+                        self.suppressions.inc()
                     if expired:
                         self.recipients_expired.inc()
                 case _:
@@ -161,7 +165,7 @@ class Metrics:
 
     def _delivered(self, attempt: Attempt, recipients: int) -> None:
         self.recipients_delivered[Tls.of(attempt.host.tls if attempt.host else None)].inc(recipients)
-        self.octets_delivered.inc(attempt.delivery.size)
+        self.bytes_delivered.inc(attempt.delivery.size)
         seconds = (attempt.started_at - attempt.delivery.queued_at).total_seconds() + attempt.seconds
         for _ in range(recipients):
             self.delivery_seconds.observe(seconds)

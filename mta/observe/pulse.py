@@ -31,7 +31,7 @@ async def beat(metrics: Metrics) -> None:
         now = time.process_time()
         metrics.cpu_seconds.inc(now - used)
         used = now
-        metrics.resident_octets.set(_resident())
+        metrics.resident_bytes.set(_resident())
 
 
 def _resident() -> int:

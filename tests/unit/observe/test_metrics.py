@@ -196,5 +196,5 @@ def test_an_attempt_is_counted_by_stage_and_each_recipient_by_outcome() -> None:
     assert metrics.recipients_failed[Fault.SITE].value == 1
     assert metrics.recipients_expired.value == 1
     assert metrics.recipients_delivered[Tls.YES].value == 1
-    assert metrics.octets_delivered.value == 700
+    assert metrics.bytes_delivered.value == 700
     assert metrics.delivery_seconds.count == 1
