@@ -36,7 +36,7 @@ ENV PATH=/opt/mta/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MTA_CONFIG=/etc/imprimatur/mta.toml
 COPY config/defaults/container.toml /etc/imprimatur/mta.toml
-USER imprimatur
+USER 10001
 WORKDIR /var/lib/imprimatur
 VOLUME /var/lib/imprimatur
 EXPOSE 587 465 8025
