@@ -176,6 +176,24 @@ class DatabaseBack(_Event, tag="database_back"):
     seconds: float
 
 
+EVENTS: tuple[type[msgspec.Struct], ...] = (
+    Started,
+    Stopped,
+    WorkerStarted,
+    WorkerEnded,
+    Reload,
+    Session,
+    AuthFailed,
+    Accepted,
+    Refused,
+    Outcome,
+    Notice,
+    LaneRests,
+    DatabaseLost,
+    DatabaseBack,
+)
+
+
 class EventLog:
     """One method for each kind of event; each costs a few microseconds and never waits."""
 

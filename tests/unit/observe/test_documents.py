@@ -1,0 +1,98 @@
+"""What operators are told agrees with what the service does: metrics, alerts, dashboard, events."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mta.observe import events
+from mta.observe.cells import Family, Form
+from mta.observe.metrics import Metrics, full_name
+
+ROOT = Path(__file__).parents[3]
+MANUAL = (ROOT / "docs" / "operations.md").read_text()
+ALERTS = (ROOT / "config" / "prometheus" / "alerts.yml").read_text()
+DASHBOARD = json.loads((ROOT / "config" / "grafana" / "imprimatur.json").read_text())
+ADDED = {"instance", "job", "le"}  # labels that are not ours: Prometheus adds them
+
+
+def families() -> list[Family]:
+    return Metrics().page.families
+
+
+def series_names() -> dict[str, Family]:
+    """Every name that a query may use."""
+    names = {}
+    for family in families():
+        ends = ("_bucket", "_sum", "_count") if family.form is Form.HISTOGRAM else ("",)
+        names |= {full_name(family) + end: family for end in ends}
+    return names
+
+
+def queries() -> Iterator[str]:
+    for line in re.sub(r"#.*", "", ALERTS).splitlines():
+        if "imprimatur_" in line:
+            yield line
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"]
+    for variable in DASHBOARD["templating"]["list"]:
+        yield json.dumps(variable)
+    for annotation in DASHBOARD["annotations"]["list"]:
+        yield annotation["expr"]
+
+
+def test_every_metric_in_queries_exists() -> None:
+    known = series_names()
+    used = {name for query in queries() for name in re.findall(r"imprimatur_\w+", query)}
+    assert used - known.keys() == set()
+    assert len(used) > 30, "the queries were found"
+
+
+def test_every_label_in_queries_exists() -> None:
+    known = series_names()
+    for query in queries():
+        for name, matchers in re.findall(r"(imprimatur_\w+)\{([^}]*)\}", query):
+            for label, value in re.findall(r'(\w+)(?:=~|!~|!=|=)"([^"]*)"', matchers):
+                if label not in ADDED:
+                    place = known[name].labels.index(label)
+                    assert value in {series[place] for series in known[name].series}, query
+        names = re.findall(r"imprimatur_\w+", query)
+        labels = {label for name in names for label in known[name].labels} | ADDED
+        for group in re.findall(r"by \(([^)]*)\)", query):
+            assert set(re.split(r",\s*", group)) <= labels, query
+
+
+@pytest.mark.parametrize("family", families(), ids=full_name)
+def test_every_metric_is_in_the_manual(family: Family) -> None:
+    row = next((line for line in MANUAL.splitlines() if line.startswith(f"| `{full_name(family)}` |")), "")
+    assert family.help in row
+    for place, label in enumerate(family.labels):
+        values = ", ".join(dict.fromkeys(series[place] for series in family.series))
+        assert f"`{label}`: {values}" in row
+
+
+def test_the_manual_names_no_metric_that_is_not() -> None:
+    known = {full_name(family) for family in families()} | series_names().keys()
+    assert set(re.findall(r"imprimatur_\w+", MANUAL)) - known == set()
+
+
+def test_alerts_and_manual_agree() -> None:
+    defined = re.findall(r"- alert: (\w+)", ALERTS)
+    assert len(defined) == len(set(defined)) > 10
+    severities = dict(zip(defined, re.findall(r"labels: \{severity: (\w+)\}", ALERTS), strict=True))
+    assert dict(re.findall(r"^\| `(Imprimatur\w+)` \| (\w+) \|", MANUAL, re.MULTILINE)) == severities
+
+
+def test_every_event_is_in_the_manual_with_its_fields() -> None:
+    table = MANUAL.partition("## Event log")[2].partition("## Metrics")[0]
+    for struct in events.EVENTS:
+        tag = struct.__struct_config__.tag
+        for name in ("delivered", "deferred", "failed") if tag is None else (tag,):
+            assert f"`{name}`" in table
+        for field in struct.__struct_fields__:
+            assert f"`{field}`" in table, f"{struct.__name__}.{field}"
