@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,7 +23,6 @@ from dkim import util as dkimpy
 
 from mta.signing.keys import SigningKey
 
-_parse_tags: Callable[[bytes], dict[bytes, bytes]] = dkimpy.parse_tag_value
 MAX_STRING = 255  # octets of one character-string in a TXT record, RFC 1035 3.3
 
 
@@ -111,7 +110,7 @@ def _tags(text: str) -> dict[str, str]:
     if '"' in text or "\\" in text:
         raise ValueError("it contains quotation marks or backslashes, which do not belong to the text itself")
     try:
-        tags = {name.decode(): value.decode() for name, value in _parse_tags(text.encode()).items()}
+        tags = {name.decode(): value.decode() for name, value in dkimpy.parse_tag_value(text.encode()).items()}
     except dkimpy.DuplicateTag as error:
         raise ValueError(f"the tag {error.args[0].decode('ascii', 'replace')}= is there twice") from None
     except dkimpy.InvalidTagValueList as error:

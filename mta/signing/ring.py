@@ -44,6 +44,11 @@ class KeyRing:
         """The keys of ``settings.keys``, read and checked. Raises KeyFilesUnusable."""
         return cls(read_key_files(settings))
 
+    def configure(self, settings: Signing) -> None:
+        """Take over reloaded settings and key files. Raises KeyFilesUnusable; then nothing has changed."""
+        self._configured = tuple(read_key_files(settings))
+        self._arrange()
+
     def replace_stored(self, keys: Iterable[SigningKey]) -> None:
         """From now on the store's active keys are ``keys``."""
         self._stored = tuple(keys)

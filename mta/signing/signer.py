@@ -7,8 +7,8 @@ of signed names, and remembered with holes for what differs between messages.
 Both canonical forms are relaxed, because gateways reflow white space. It must never write ``l=`` (text could be added
 to a signed body), and never sign with another domain's key than ``KeyRing.of`` names.
 
-*Limits.* It runs in the caller's thread: some 3 us for each kB, half a second for 100 MB of indented HTML. No ``x=``:
-a signature does not expire.
+*Limits.* It runs in the caller's thread: 3 to 6 us for each kB, so 0.3 s for 50 MB of indented HTML. There is no
+``x=``: a signature does not expire.
 """
 
 from __future__ import annotations
@@ -35,11 +35,20 @@ class Signer:
     """``clock``: seconds since 1970, for ``t=``."""
 
     def __init__(self, settings: Signing, keys: KeyRing, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._choose(settings)
+
+    def configure(self, settings: Signing) -> None:
+        """Take over reloaded settings and key files. Raises KeyFilesUnusable; then nothing has changed."""
+        self._keys.configure(settings)
+        self._choose(settings)
+
+    def _choose(self, settings: Signing) -> None:
+        """Which fields are signed, in which order."""
         self._oversigned = list(dict.fromkeys(name.lower().encode() for name in settings.oversign))
         self._signed = list(dict.fromkeys([name.lower().encode() for name in settings.headers] + self._oversigned))
         self._wanted = frozenset(self._signed)
-        self._keys = keys
-        self._clock = clock
 
     def sign(self, content: bytes, headers: Headers, domain: str) -> bytes:
         """DKIM-Signature fields, each with its CRLF, to be put before ``content``; b"" if ``domain`` has no active key.
@@ -50,11 +59,9 @@ class Signer:
         if not keys:
             return b""
         names, fields = self._select(headers)
+        names_tag, stamp, body = b" : ".join(names), b"%d" % self._clock(), body_hash(content, headers.size)
         signed = hashlib.sha256(fields)
-        names_tag = b" : ".join(names)
-        stamp = b"%d" % self._clock()
-        digest = body_hash(content, headers.size)
-        return b"".join([_signature(key, names_tag, stamp, digest, signed.copy()) for key in keys])
+        return b"".join([_signature(key, names_tag, stamp, body, signed.copy()) for key in keys])
 
     def _select(self, headers: Headers) -> tuple[list[bytes], bytes]:
         """The names for ``h=`` and the fields they stand for, canonical.
@@ -76,10 +83,10 @@ class Signer:
         return names + self._oversigned, b"".join(fields)
 
 
-def _signature(key: SigningKey, names: bytes, stamp: bytes, digest: bytes, signed: hashlib._Hash) -> bytes:
+def _signature(key: SigningKey, names: bytes, stamp: bytes, body: bytes, signed: hashlib._Hash) -> bytes:
     """One DKIM-Signature field with its CRLF. ``signed`` has taken in the canonical header fields."""
     start, middle, end = _outline(key.algorithm.value, key.domain, key.selector, names, len(stamp))
-    unsigned = b"%b%b%b%b%b" % (start, stamp, middle, digest, end)
+    unsigned = b"".join((start, stamp, middle, body, end))
     signed.update(b"dkim-signature:" + unsigned.replace(b"\r\n", b""))
     signature = base64.b64encode(key.sign(signed.digest()))
     lines = [signature[: LINE - 2]]  # the first one shares its line with "b="
