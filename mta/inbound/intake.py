@@ -29,7 +29,6 @@ from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
-from mta.observe.labels import Tls
 from mta.observe.metrics import Metrics
 from mta.signing import Signer
 from mta.store.messages import Accepted
@@ -200,12 +199,8 @@ class Intake:
             self._dispatch(deliveries)
 
     def _note(self, accepted: Accepted, seconds: float) -> None:
-        message, metrics = accepted.message, self._metrics
-        self._events.accepted(message, seconds=seconds, mailing=accepted.mailing)
-        metrics.accepted[Tls.of(message.origin.tls)].inc()
-        metrics.accepted_recipients.inc(len(message.envelope.recipients))
-        metrics.accepted_octets.inc(len(message.content))
-        metrics.accept_seconds.observe(seconds)
+        self._events.accepted(accepted.message, seconds=seconds, mailing=accepted.mailing, hold=accepted.hold)
+        self._metrics.accepted(accepted.message, seconds)
 
     def _refuse(
         self, client: Client, envelope: Envelope, reply: Reply, *, verb: str = ".", recipient: Address | None = None
@@ -219,7 +214,7 @@ class Intake:
             sender=envelope.sender,
             recipient=recipient,
         )
-        self._metrics.refuse(reply)
+        self._metrics.refused(reply)
         return reply
 
 
