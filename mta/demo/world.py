@@ -1,0 +1,174 @@
+"""Everything around the service in the demo: its directory and configuration, keys, DNS, and the receivers.
+
+    directory ▶ DKIM keys ▶ receivers on 127.0.0.2 and 127.0.0.3 ▶ name server that knows them and the keys ▶ mta.toml
+
+It must never touch anything but its own temporary directory and loopback addresses.
+
+*Limits.* Needs the whole of 127.0.0.0/8 to be local, as on Linux.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.schema import Certificate
+from mta.demo.nameserver import NameServer, Node
+from mta.demo.receiver import Receiver
+from mta.demo.script import MANNERS, Script
+from mta.inbound.tls import server_context
+from mta.signing.keys import Algorithm, new_pem, parse_key
+from mta.signing.records import record_name, record_text
+
+DOMAIN = "demo.example"
+RECEIVER, TARPIT, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+KEYS = (("rsa", Algorithm.RSA), ("ed", Algorithm.ED25519))
+
+_ZONE = {
+    "inbox.example": Node(mx=((10, "mx.inbox.example"),)),
+    "club.example": Node(mx=((10, "mx.club.example"),)),
+    "tarpit.example": Node(mx=((10, "mx.tarpit.example"),)),
+    "spare.example": Node(mx=((10, "dead.spare.example"), (20, "mx.inbox.example"))),
+    DOMAIN: Node(mx=((10, "mx.inbox.example"),)),
+    "mx.inbox.example": Node(a=(RECEIVER,)),
+    "mx.club.example": Node(a=(RECEIVER,)),
+    "mx.tarpit.example": Node(a=(TARPIT,)),
+    "dead.spare.example": Node(a=(DEAD,)),
+}
+
+_CONFIG = """\
+# Made by `mta demo`; gone when it ends.
+[server]
+hostname = "mta.{domain}"
+data_dir = "data"
+workers = 2
+shutdown_grace = "3s"
+
+[[submission.listeners]]
+address = "127.0.0.1"
+port = {smtp}
+tls = "starttls"
+auth_without_tls = "loopback"
+
+[queue]
+retry = {retry}
+retry_jitter = 0.0
+poll = "200ms"
+
+[dns]
+servers = ["127.0.0.1:{dns}"]
+
+[egress]
+port = {receiver}
+loopback_receivers = true
+timeouts = {{ connect = "5s" }}
+
+[observe]
+events = "{events}"
+log_level = "warning"
+
+[web]
+port = {web}
+
+{keys}"""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The running surroundings. ``txt``: every TXT record, for whoever verifies signatures."""
+
+    directory: Path
+    smtp_port: int
+    web_port: int
+    receiver: Receiver
+    names: NameServer
+    txt: dict[str, str]
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "mta.toml"
+
+    @property
+    def events(self) -> Path:
+        return self.directory / "events.log"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "service.log"
+
+    async def close(self) -> None:
+        """Stop the receivers and the name server, and delete the directory."""
+        await self.receiver.stop()
+        await self.names.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+async def create(*, retry: tuple[str, ...]) -> World:
+    """A new world; ``retry`` is the service's schedule. Raises OSError."""
+    directory = Path(tempfile.mkdtemp(prefix="imprimatur-demo-"))
+    os.chmod(directory, 0o711)  # noqa: S103  started as root, the database runs as another user and must get through
+    names = NameServer({})
+    tls = server_context(Certificate(), hostname="mx.inbox.example", data_dir=directory / "receiver")
+    receiver = Receiver(Script(name="mx.inbox.example", rules=MANNERS, tls=tls))
+    try:
+        txt = _write_keys(directory)
+        names.zone = _ZONE | {name: Node(txt=(text,)) for name, text in txt.items()}
+        receiver_port = await receiver.start(RECEIVER)
+        await receiver.start(TARPIT, receiver_port)
+        dns_port = await names.start()
+        world = World(directory, _free_port(2525), _free_port(8025), receiver, names, txt)
+        world.config.write_text(
+            _CONFIG.format(
+                domain=DOMAIN,
+                smtp=world.smtp_port,
+                retry="[" + ", ".join(f'"{wait}"' for wait in retry) + "]",
+                dns=dns_port,
+                receiver=receiver_port,
+                events=world.events,
+                web=world.web_port,
+                keys="\n".join(_key_section(selector) for selector, _ in KEYS),
+            )
+        )
+    except BaseException:
+        await receiver.stop()
+        await names.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    return world
+
+
+def _write_keys(directory: Path) -> dict[str, str]:
+    """Make the DKIM keys, and give back their DNS records."""
+    records = {}
+    for selector, algorithm in KEYS:
+        pem = new_pem(algorithm)
+        with open(directory / f"{selector}.pem", "xb", opener=_private) as file:
+            file.write(pem)
+        key = parse_key(pem, domain=DOMAIN, selector=selector, source=f"{selector}.pem")
+        records[record_name(key)] = record_text(key)
+    return records
+
+
+def _key_section(selector: str) -> str:
+    return f'[[signing.keys]]\ndomain = "{DOMAIN}"\nselector = "{selector}"\nfile = "{selector}.pem"\n'
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _free_port(wanted: int) -> int:
+    """``wanted`` on 127.0.0.1 if it is free, else any."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")
