@@ -1,0 +1,31 @@
+"""SIGTERM under load: what runs is finished, what waits is kept, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.flow.crash import Standing, seeds, stand, trial
+
+pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-stop")]
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    standing = stand(tmp_path_factory.mktemp("stop"))
+    yield standing
+    standing.service.stop()
+
+
+@pytest.mark.parametrize("seed", seeds())
+async def test_stop_in_order(standing: Standing, seed: int) -> None:
+    async with trial(standing, seed) as this:
+        async with this.load():
+            await this.moment()
+            assert await asyncio.to_thread(standing.service.stop) == 0
+            this.struck()
+        await asyncio.to_thread(standing.service.start)
+        await this.settle()
+        await this.judge(duplicates_allowed=False)

@@ -1,0 +1,20 @@
+"""A receiver that answers every recipient after an age must not hold up the others."""
+
+from __future__ import annotations
+
+from mta.demo.script import Act, Rule, Script, Stage
+from tests.flow.harness import World, message
+
+
+async def test_healthy_domains_go_on(world: World) -> None:
+    tarpit = await world.add_receiver("127.0.0.4", Script(rules=(Rule(Stage.RCPT, "*", (Act(wait=3600),)),)))
+    world.domain("tarpit.example", "127.0.0.4")
+    await world.start(egress={"timeouts": {"rcpt": "10m"}}, queue={"window_deliveries": 60})
+    for n in range(40):
+        await world.accept(f"ann{n}@tarpit.example", content=message(f"Stuck {n}"))
+    await tarpit.ledger.wait_until(lambda ledger: any(line.startswith("RCPT") for _, line in ledger.commands))
+    for n in range(40):
+        await world.accept(f"ben{n}@example.com", content=message(f"Free {n}"))
+    await world.received(40)
+    assert tarpit.ledger.receipts == []
+    assert tarpit.ledger.open <= 20  # shaping.default.connections
