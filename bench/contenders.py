@@ -152,8 +152,8 @@ def entries() -> list[Entry]:
     ]
 
 
-def make_key(directory: Path) -> Key:
-    """A fresh RSA-2048 key in ``directory``, for DOMAIN."""
+def make_key(directory: Path, domain: str = DOMAIN) -> Key:
+    """A fresh RSA-2048 key in ``directory``."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     path = directory / "dkim.pem"
     path.touch(mode=0o600)
@@ -161,7 +161,7 @@ def make_key(directory: Path) -> Key:
     path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     text = "".join(public.decode().split("\n")[1:-2])
-    return Key(DOMAIN, "bench", path, f"v=DKIM1; k=rsa; p={text}")
+    return Key(domain, "bench", path, f"v=DKIM1; k=rsa; p={text}")
 
 
 def _settings(site: Site) -> dict[str, Any]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.flow.harness import World
+from tests.flow.crash import Standing, stand
+from tests.flow.harness import World, open_directory, open_world
 
 
 @pytest.fixture
 async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
-    """Receivers, name server and database; the service is started by the test, with the settings it needs."""
-    world = World(tmp_path, database_url)
-    await world.open()
-    try:
+    async with open_world(tmp_path, database_url) as world:
         yield world
-    finally:
-        await world.close()
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Standing]:
+    """A service with a durable database of its own, which lives through all seeds of a file of crash tests."""
+    with open_directory() as directory:
+        standing = stand(directory)
+        yield standing
+        standing.service.stop()

@@ -99,7 +99,6 @@ class Standing:
 
 def stand(directory: Path) -> Standing:
     """A new service with an account, running."""
-    directory.chmod(0o755)  # the database runs as another user
     receiver_port, dns_port = free_port(RECEIVER_ADDRESS), free_port()
     service = Service(directory, _settings(receiver_port, dns_port))
     service.configure()

@@ -9,11 +9,13 @@ and what stands in the real database. Every wait ends with an event or with the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import aiosmtplib
@@ -27,6 +29,8 @@ from mta.demo.receiver import Receiver
 from mta.demo.script import Script
 from mta.mail.identity import parse_id
 from mta.mail.reply import Reply
+
+T = TypeVar("T")
 
 SENDER = "ann@sender.example"
 LOOK_EVERY = 0.03  # seconds between looks at the database
@@ -120,6 +124,10 @@ class World:
         await ledger.wait_until(lambda ledger: len(ledger.accepted) >= count)
         return ledger.accepted
 
+    def client(self) -> aiosmtplib.SMTP:
+        """A client that will connect to the service."""
+        return aiosmtplib.SMTP(hostname="127.0.0.1", port=self.service.port, use_tls=False, start_tls=False, timeout=30)
+
     async def submit(
         self,
         *recipients: str,
@@ -129,8 +137,7 @@ class World:
         rcpt_options: Sequence[str] = (),
     ) -> Submitted:
         """Hand a message in. Raises AssertionError if it is refused before its content."""
-        smtp = aiosmtplib.SMTP("127.0.0.1", self.service.port, use_tls=False, start_tls=False, timeout=30)
-        async with smtp:
+        async with self.client() as smtp:
             await smtp.ehlo()
             await smtp.mail(sender, options=list(mail_options), encoding="utf-8")
             for recipient in recipients:
@@ -172,7 +179,7 @@ class World:
         await self.until(gone)
         return await self.events(message_id)
 
-    async def until(self, condition: Callable[[], Awaitable[Any]]) -> Any:
+    async def until(self, condition: Callable[[], Awaitable[T]]) -> T:
         """Look at the database until ``condition`` holds; what it returned."""
         while True:
             if result := await condition():
@@ -182,6 +189,26 @@ class World:
     async def suppressed(self) -> dict[str, str]:
         """The suppressed addresses, and by which rule."""
         return {row["address"]: row["rule"] for row in await self.db.fetch("select address, rule from suppression")}
+
+
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """A temporary directory that other users may enter: as root, PostgreSQL, Postfix and Exim run as others."""
+    with tempfile.TemporaryDirectory(prefix="imprimatur-flow-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@contextlib.asynccontextmanager
+async def open_world(directory: Path, database_url: str) -> AsyncIterator[World]:
+    """A world without its service, which the test starts with the settings it needs."""
+    world = World(directory, database_url)
+    await world.open()
+    try:
+        yield world
+    finally:
+        await world.close()
 
 
 def message(subject: str = "Hello", sender: str = SENDER, body: str = "One line.\r\n") -> bytes:

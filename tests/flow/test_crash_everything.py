@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.crash import Standing, seeds, stand, trial
+from tests.flow.crash import Standing, seeds, trial
 
 pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-everything")]
-
-
-@pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
-    standing = stand(tmp_path_factory.mktemp("everything"))
-    yield standing
-    standing.service.stop()
 
 
 @pytest.mark.parametrize("seed", seeds())

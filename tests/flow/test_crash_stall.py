@@ -5,20 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.crash import LEASE, Standing, seeds, stand, trial
+from tests.flow.crash import LEASE, Standing, seeds, trial
 
 pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-stall")]
-
-
-@pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
-    standing = stand(tmp_path_factory.mktemp("stall"))
-    yield standing
-    standing.service.stop()
 
 
 @pytest.mark.parametrize("seed", seeds())

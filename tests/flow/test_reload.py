@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import aiosmtplib
 import pytest
 
 from tests.flow.harness import World
@@ -12,7 +11,7 @@ from tests.flow.harness import World
 
 async def largest(world: World) -> str:
     """What the service says about SIZE."""
-    async with aiosmtplib.SMTP("127.0.0.1", world.service.port, use_tls=False, start_tls=False) as smtp:
+    async with world.client() as smtp:
         await smtp.ehlo()
         return smtp.esmtp_extensions["size"]
 
