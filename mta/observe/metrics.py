@@ -27,8 +27,9 @@ from prometheus_client.registry import Collector
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Fault, Outcome, Stage
 from mta.mail.message import Message
 from mta.mail.reply import Kind, Reply
-from mta.observe.cells import LONG_SECONDS, SIZE, Family, Form, Page, map_file, read_file
+from mta.observe.cells import LONG_SECONDS, Family, Form, Page, map_file, read_file
 from mta.observe.labels import Auth, Call, Lookup, QueueState, Severity, Subject, Success, Tls
+from mta.observe.totals import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "imprimatur_"
@@ -191,35 +192,38 @@ def mark_dead(run_dir: Path, pid: int) -> None:
     with _locked(directory):
         for path in directory.glob(f"{pid}-*{suffix}"):
             common = directory / f"ended{suffix}"
-            total = _add_up(metrics.page.families, [read_file(common)], [read_file(path)])
+            total = Totals.of(metrics.page.families, live=(), ended=_pages([common, path]))
             draft = common.with_suffix(".new")
-            draft.write_bytes(total.tobytes())
+            draft.write_bytes(total.cells.tobytes())
             draft.replace(common)
             path.unlink(missing_ok=True)
 
 
-def exposition(run_dir: Path) -> bytes:
-    """All processes' metrics added up, in the text format of Prometheus (CONTENT_TYPE)."""
+def totals(run_dir: Path) -> Totals:
+    """All processes' metrics added up, as they are now."""
     metrics = Metrics()
     directory, suffix = run_dir / "metrics", _page_suffix(metrics)
     with _locked(directory):
-        ended = read_file(directory / f"ended{suffix}")
-        live = [read_file(path) for path in directory.glob(f"*-*{suffix}")]
-    total = _add_up(metrics.page.families, [ended], live)
+        ended, live = _pages([directory / f"ended{suffix}"]), _pages(directory.glob(f"*-*{suffix}"))
+    return Totals.of(metrics.page.families, live=live, ended=ended)
+
+
+def exposition(run_dir: Path) -> bytes:
+    """All processes' metrics added up, in the text format of Prometheus (CONTENT_TYPE)."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Total(metrics.page.families, total))
+    registry.register(_Total(totals(run_dir)))
     return generate_latest(registry)
 
 
 class _Total(Collector):
     """What ``prometheus_client`` asks for when it writes."""
 
-    def __init__(self, families: Sequence[Family], cells: memoryview[float]) -> None:
-        self._families, self._cells = families, cells
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
 
     def collect(self) -> Iterator[Metric]:
-        for family in self._families:
-            yield _export(family, self._cells)
+        for family in self._totals.families:
+            yield _export(family, self._totals.cells)
 
 
 def _export(family: Family, cells: memoryview[float]) -> Metric:
@@ -242,19 +246,8 @@ def _export(family: Family, cells: memoryview[float]) -> Metric:
     return single
 
 
-def _add_up(
-    families: Sequence[Family], ended: Iterable[memoryview[float] | None], live: Iterable[memoryview[float] | None]
-) -> memoryview[float]:
-    """One page from many: counters and histograms from all of them, gauges from the live ones."""
-    total = memoryview(bytearray(SIZE)).cast("d")
-    alive = [cells for cells in live if cells is not None]
-    everybody = [*alive, *(cells for cells in ended if cells is not None)]
-    for family in families:
-        sources = alive if family.form in (Form.SUM, Form.MAX) else everybody
-        for cell in range(family.start, family.start + family.cells):
-            values = [cells[cell] for cells in sources]
-            total[cell] = max(values, default=0.0) if family.form is Form.MAX else sum(values)
-    return total
+def _pages(paths: Iterable[Path]) -> list[memoryview[float]]:
+    return [cells for path in paths if (cells := read_file(path)) is not None]
 
 
 def _page_suffix(metrics: Metrics) -> str:

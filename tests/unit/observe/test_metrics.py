@@ -29,7 +29,7 @@ from mta.mail.identity import new_message_id
 from mta.mail.reply import Kind, Reply
 from mta.observe.cells import SIZE, Form, Page
 from mta.observe.labels import Severity, Subject, Tls
-from mta.observe.metrics import Metrics, exposition, full_name, mark_dead, prepare
+from mta.observe.metrics import Metrics, exposition, full_name, mark_dead, prepare, totals
 
 
 def sample(text: bytes, series: str) -> float:
@@ -198,3 +198,22 @@ def test_an_attempt_is_counted_by_stage_and_each_recipient_by_outcome() -> None:
     assert metrics.recipients_delivered[Tls.YES].value == 1
     assert metrics.bytes_delivered.value == 700
     assert metrics.delivery_seconds.count == 1
+
+
+def test_totals_answer_how_many_and_how_fast(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    metrics = Metrics.open(tmp_path)
+    metrics.accept_seconds.observe(30.0)
+    metrics.refused(Reply(550, "5.1.1", ""))
+    metrics.refused(Reply(451, "4.3.0", ""))
+    before = totals(tmp_path)
+    assert before.quantile("accept_seconds", 0.5, before) is None
+    for _ in range(100):
+        metrics.accept_seconds.observe(0.02)
+    now = totals(tmp_path)
+    assert now.sum("refusals") == 2
+    assert now.sum("refusals", "permanent") == 1
+    assert now.sum("refusals", "permanent", "policy") == 0
+    median = now.quantile("accept_seconds", 0.5, before)
+    assert median
+    assert 0.01 < median < 0.025

@@ -1,0 +1,128 @@
+"""What has become of each of the demo's messages, beside what should become of it; and the table that shows both.
+
+*Limits.* Row by row, one recipient each; extra facts (signatures, notice, suppression) are ``Proof`` rows at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.markup import escape
+from rich.table import Table
+
+from mta.demo.cases import Case, Expected, Fate
+from mta.demo.submit import Submitted
+from mta.mail.identity import MessageId
+from mta.mail.reply import Reply
+
+_STYLES = {
+    Fate.PENDING: "dim",
+    Fate.DELIVERED: "green",
+    Fate.DEFERRED: "yellow",
+    Fate.FAILED: "red",
+    Fate.REFUSED: "magenta",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the service says of one recipient. ``why``: the deciding reply, and the bounce rule if one fired."""
+
+    fate: Fate = Fate.PENDING
+    status: str = ""
+    why: str = ""
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class Row:
+    case: Case
+    expected: Expected
+    client: Reply | None = None
+    id: MessageId | None = None
+    seen: Seen = Seen()
+
+    @property
+    def as_expected(self) -> bool:
+        wanted = self.expected
+        return (
+            self.seen.fate is wanted.fate
+            and self.seen.attempts >= wanted.attempts
+            and (not wanted.status or self.seen.status == wanted.status)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Something that must hold besides: ``what`` it is, whether it holds, and by what that was seen."""
+
+    what: str
+    holds: bool
+    evidence: str
+
+
+class Board:
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.rows = [Row(case, expected) for case in cases for expected in case.expected]
+        self.proofs: list[Proof] = []
+
+    @property
+    def complete(self) -> bool:
+        """Everything is as it should be, as far as the rows go."""
+        return all(row.as_expected for row in self.rows)
+
+    def ended(self, title: str) -> bool:
+        """Whether the case has come to what it should come to."""
+        return all(row.as_expected for row in self.rows if row.case.title == title)
+
+    def open_ids(self) -> set[MessageId]:
+        """The messages about which more should happen."""
+        return {row.id for row in self.rows if row.id and not row.as_expected}
+
+    def submitted(self, case: Case, result: Submitted) -> None:
+        for row in self.rows:
+            if row.case is case:
+                row.client = reply = result.replies[row.expected.recipient]
+                row.id = result.id if reply.code == 250 else None
+                if reply.code != 250:
+                    row.seen = Seen(Fate.REFUSED, reply.status, str(reply))
+
+    def see(self, message: MessageId, recipient: str, seen: Seen) -> None:
+        for row in self.rows:
+            if row.id == message and row.expected.recipient == recipient:
+                row.seen = seen
+
+    def differences(self) -> Iterator[str]:
+        """One line for each thing that is not as it should be."""
+        for row in self.rows:
+            if not row.as_expected:
+                wanted, seen = row.expected, row.seen
+                yield (
+                    f"{row.case.title}: {wanted.recipient}: expected {wanted.fate.value} {wanted.status}".rstrip()
+                    + f" after {wanted.attempts} or more attempts, "
+                    + f"saw {seen.fate.value} {seen.status} after {seen.attempts}: {seen.why or 'nothing yet'}"
+                )
+        for proof in self.proofs:
+            if not proof.holds:
+                yield f"{proof.what}: {proof.evidence}"
+
+    def table(self) -> Table:
+        table = Table(title="What became of each message", title_justify="left", expand=False)
+        for name in ("case", "recipient", "client got", "what became of it", "tries", "why"):
+            table.add_column(name, justify="right" if name == "tries" else "left", overflow="fold")
+        previous: Case | None = None
+        for row in self.rows:
+            title = row.case.title if row.case is not previous else ""
+            if previous and title:
+                table.add_section()
+            previous = row.case
+            client = f"{row.client.code} {row.client.status}" if row.client else ""
+            fate = f"[{_STYLES[row.seen.fate]}]{row.seen.fate.value}[/]"
+            tries = str(row.seen.attempts) if row.seen.attempts else ""
+            table.add_row(title, row.expected.recipient, client, fate, tries, escape(row.seen.why))
+        for proof in self.proofs:
+            table.add_section()
+            fate = "[green]holds[/]" if proof.holds else "[red]does not hold[/]"
+            table.add_row(proof.what, "", "", fate, "", escape(proof.evidence))
+        return table
