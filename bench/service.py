@@ -99,15 +99,23 @@ class Service:
         stop(self.process, patience)
         return self.process.returncode
 
-    def kill_everything(self) -> None:
-        """SIGKILL to every process at once, PostgreSQL included, as near as signals come to a power cut."""
+    def freeze(self) -> set[int]:
+        """SIGSTOP to every process, PostgreSQL included; their ids. From here on none sees another die."""
         pids = processes.tree(self.roots())
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)  # so that none sees another die
+            os.kill(pid, signal.SIGSTOP)
+        return pids
+
+    def kill(self, pids: set[int]) -> None:
+        """SIGKILL to processes that are frozen, as near as signals come to a power cut."""
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         if self.process:
             self.process.wait()
+
+    def kill_everything(self) -> None:
+        """End every process at once, PostgreSQL included."""
+        self.kill(self.freeze())
 
     def cli(self, *arguments: str, check: bool = True) -> str:
         """Run ``mta ARGUMENTS --config ...``; its standard output. Raises RuntimeError with its errors if it fails."""

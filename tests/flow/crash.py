@@ -43,6 +43,7 @@ RECOVERY = 60.0  # seconds within which everything accepted must have been deliv
 CLIENT_PAUSE = 0.05  # seconds before a client tries again
 RECEIVER_ADDRESS = "127.0.0.2"
 
+_ON_THE_WAY = 0.2  # seconds in which what was sent before the fault may still be read by the receiver
 _ID = re.compile(rb"(?m)^X-Test-Id: (\S+)\r$")
 _RECORDED_TWICE = """
 select count(*) from (select from event where kind = 'delivered' group by message_id, n having count(*) > 1) as twice
@@ -255,7 +256,7 @@ class Trial:
         return {
             (test_id, recipient.address)
             for receipt in self.receiver.ledger.accepted
-            if receipt.at <= self.fault_at
+            if receipt.at <= self.fault_at + _ON_THE_WAY
             for test_id in [_test_id(receipt)]
             for recipient in receipt.recipients
             if (test_id, self.submissions[test_id].recipients.index(recipient.address)) not in recorded

@@ -1,0 +1,102 @@
+"""A power cut under load: what had not reached the disk is gone, and still nothing that was acknowledged is lost.
+
+The service's data lie on a file system of their own (ext4 in a file, with almost no writing back of its own
+accord). All processes are frozen, the file system is shut down without flushing its journal, as xfstests does
+it, and is mounted anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.flow.crash import Standing, seeds, stand, trial
+from tests.flow.harness import open_directory
+
+pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-power")]
+
+_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
+_WITHOUT_FLUSHING = struct.pack("I", 2)
+
+
+@dataclass
+class Disk:
+    """An ext4 file system in a file, mounted."""
+
+    image: Path
+    mountpoint: Path
+
+    def make(self) -> None:
+        self.mountpoint.mkdir()
+        with self.image.open("wb") as file:
+            file.truncate(1 << 30)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(self.image)], check=True, capture_output=True)
+
+    def mount(self) -> None:
+        command = ["mount", "-o", "loop,commit=3600", str(self.image), str(self.mountpoint)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def cut(self) -> None:
+        """Lose everything that is not on the disk yet; all later access fails."""
+        folder = os.open(self.mountpoint, os.O_RDONLY)
+        try:
+            fcntl.ioctl(folder, _SHUTDOWN, _WITHOUT_FLUSHING)
+        finally:
+            os.close(folder)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self.mountpoint)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Disk]:
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("a file system of one's own needs root and mkfs.ext4")
+    with open_directory() as directory:
+        disk = Disk(directory / "image", directory / "disk")
+        disk.make()
+        try:
+            disk.mount()
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no loop mounts here: {error.stderr.decode().strip()}")
+        yield disk
+        disk.unmount()
+
+
+@pytest.fixture(scope="module")
+def standing(disk: Disk) -> Iterator[Standing]:
+    directory = disk.mountpoint / "service"
+    directory.mkdir()
+    standing = stand(directory)
+    yield standing
+    standing.service.stop()
+
+
+@pytest.mark.parametrize("seed", seeds())
+async def test_power_cut(standing: Standing, disk: Disk, seed: int) -> None:
+    async with trial(standing, seed) as this:
+        async with this.load():
+            await this.moment()
+            await asyncio.to_thread(cut_power, standing, disk)
+            this.struck()
+            await asyncio.to_thread(standing.service.start)
+            await this.moment()
+        await this.settle()
+        await this.judge()
+
+
+def cut_power(standing: Standing, disk: Disk) -> None:
+    frozen = standing.service.freeze()
+    disk.cut()
+    standing.service.kill(frozen)
+    disk.unmount()
+    disk.mount()
