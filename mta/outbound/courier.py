@@ -1,0 +1,218 @@
+"""One attempt at one delivery: from a plan to what each recipient got.
+
+Hosts are tried in the order of the plan. A host that cannot be reached, or does not get as far as taking MAIL, hands
+over to the next; whoever has an answer from a receiver keeps it, and from the moment a final dot is on its way nobody
+else is tried. Connections are kept for the next message to the same host.
+
+It must never raise (but for cancellation), and never leave a recipient without a result. Cancelled before the final
+dot, nothing was sent.
+
+*Limits.* Whoever is cancelled after the final dot does not know what became of the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from config.schema import Egress
+from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
+from mta.mail.reply import Kind, Reply
+from mta.observe.metrics import Metrics
+from mta.observe.trace import Trace
+from mta.outbound.plan import Plan, Target
+from mta.outbound.pool import Pool, leave
+from mta.outbound.quirks import Quirk, Quirks
+from mta.outbound.session import Dialer, Key, PipeliningTrouble, Session, StaleTrouble, TlsTrouble, Trouble
+from mta.outbound.transaction import transact
+
+log = structlog.get_logger()
+
+SLOWEST = 1000  # octets a second: a message that goes out slower is given up
+PER_RECIPIENT = 30.0  # seconds of patience for each
+
+_INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
+_STAGES = {stage: n for n, stage in enumerate(Stage)}
+
+
+class Courier:
+    """``hostname``: our name in EHLO, unless the settings give another."""
+
+    def __init__(
+        self, settings: Egress, hostname: str, *, trace: Trace | None = None, metrics: Metrics | None = None
+    ) -> None:
+        self._trace = trace
+        self._metrics = metrics or Metrics()
+        self._quirks = Quirks()
+        self._pool = Pool(settings.timeouts.idle)
+        self._turn = 0
+        self.configure(settings, hostname)
+
+    def configure(self, settings: Egress, hostname: str) -> None:
+        """Take over new settings; attempts under way go on with the old ones."""
+        self._settings = settings
+        self._pool.idle = settings.timeouts.idle
+        self._dialer = Dialer(
+            settings.timeouts,
+            settings.ehlo or hostname,
+            loops=settings.loopback_receivers,
+            quirks=self._quirks,
+            trace=self._trace,
+            metrics=self._metrics,
+        )
+
+    async def deliver(self, delivery: Delivery, plan: Plan, content: bytes) -> Attempt:
+        """One attempt; a result for every recipient. ``content``: CRLF line ends, as it is to arrive."""
+        loop = asyncio.get_running_loop()
+        started_at, began = datetime.now(UTC), loop.time()
+        job = _Job(delivery, plan, content, began + self._patience(delivery, content), list(delivery.recipients))
+        try:
+            await self._try_hosts(job)
+        except Exception:
+            log.exception("delivery attempt failed", message=delivery.message_id)
+            job.troubles.append(Trouble(Stage.CONNECT, _INTERNAL))
+        return job.attempt(started_at, loop.time() - began)
+
+    async def close(self) -> None:
+        """Take leave of the receivers that idle connections are open to."""
+        await self._pool.close()
+
+    async def _try_hosts(self, job: _Job) -> None:
+        for target in self._order(job.plan):
+            trouble = await self._serve_at(target, job)
+            if trouble is None:
+                return
+            job.troubles.append(trouble)
+
+    async def _serve_at(self, target: Target, job: _Job) -> Trouble | None:
+        """Serve who is left, at this host. The trouble that keeps it from serving them all, if any."""
+        cured: set[type[Trouble]] = set()
+        trouble: Trouble | None = None
+        while job.left:
+            try:
+                trouble = await self._serve_some(target, job, fresh=isinstance(trouble, StaleTrouble))
+            except Trouble as error:
+                trouble = error
+                if trouble.stage is not Stage.CONNECT:
+                    job.host = Host(target.name, target.address)
+            if trouble is not None:
+                if type(trouble) in cured or not self._cure(trouble, target):
+                    return trouble
+                cured.add(type(trouble))
+        return None
+
+    def _cure(self, trouble: Trouble, target: Target) -> bool:
+        """Whether the same host is worth another session at once, without what went wrong."""
+        match trouble:
+            case StaleTrouble():
+                return True
+            case TlsTrouble():
+                self._quirks.note(target.address, Quirk.BROKEN_TLS)
+                return True
+            case PipeliningTrouble():
+                self._quirks.note(target.address, Quirk.BROKEN_PIPELINING)
+                return True
+            case _:
+                return False
+
+    async def _serve_some(self, target: Target, job: _Job, *, fresh: bool) -> Trouble | None:
+        """One transaction, on an idle connection or on a new one. Raises Trouble if there is none."""
+        session = None if fresh else self._idle(target, job.plan)
+        if session is None:
+            session = await self._dialer.dial(target, self._next_key(target, job.plan), job.plan.login, job.limit)
+        session.wire.limit = job.limit
+        job.host = Host(target.name, target.address, session.tls)
+        job.source = session.source
+        timeouts = self._settings.timeouts
+        try:
+            progress = await transact(
+                session, job.delivery, job.left, job.content, timeouts, self._settings.max_recipients
+            )
+        except BaseException:
+            session.wire.abort()
+            raise
+        job.note(session)
+        self._keep(session, job.plan)
+        job.results += progress.results
+        job.left = progress.left
+        return progress.trouble
+
+    def _keep(self, session: Session, plan: Plan) -> None:
+        most = plan.shaping.messages_per_connection
+        if session.extensions.transactions is not None:
+            most = min(most, session.extensions.transactions)
+        if session.transactions < most:
+            self._pool.put(session)
+        else:
+            leave(session)
+
+    # --- which host, from which source
+
+    def _order(self, plan: Plan) -> Sequence[Target]:
+        """The hosts to try; one that a connection is open to comes first, whatever its preference."""
+        tries = plan.tries()[: self._settings.max_hosts]
+        if len(tries) > 1 and len(self._pool):
+            return sorted(tries, key=lambda target: not self._pool.has(self._keys(target, plan)))
+        return tries
+
+    def _keys(self, target: Target, plan: Plan) -> list[Key]:
+        username = plan.login.username if plan.login else None
+        sources: list[str | None] = [
+            each for each in self._settings.sources if (":" in each) == (":" in target.address)
+        ]
+        return [Key(source, target.address, target.port, plan.tls, username) for source in sources or [None]]
+
+    def _idle(self, target: Target, plan: Plan) -> Session | None:
+        for key in self._keys(target, plan):
+            if session := self._pool.take(key):
+                return session
+        return None
+
+    def _next_key(self, target: Target, plan: Plan) -> Key:
+        """The sources take turns."""
+        keys = self._keys(target, plan)
+        self._turn += 1
+        return keys[self._turn % len(keys)]
+
+    def _patience(self, delivery: Delivery, content: bytes) -> float:
+        """Seconds for the whole attempt up to the final dot, however the receivers spread their slowness."""
+        patience = self._settings.timeouts
+        stages = (patience.connect, patience.greeting, patience.hello, patience.starttls, patience.mail, patience.rcpt)
+        return sum(stages) + patience.data + len(delivery.recipients) * PER_RECIPIENT + len(content) / SLOWEST
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """An attempt under way."""
+
+    delivery: Delivery
+    plan: Plan
+    content: bytes
+    limit: float  # loop time
+    left: list[QueuedRecipient]
+    results: list[Result] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    host: Host | None = None
+    source: str | None = None
+    strays: list[str] = field(default_factory=list)
+
+    def note(self, session: Session) -> None:
+        """What the receiver said without being asked."""
+        self.strays += [str(Reply.parse(answer.code, answer.text)) for answer in session.wire.strays]
+
+    def attempt(self, started_at: datetime, seconds: float) -> Attempt:
+        results = tuple(self.results)
+        if self.left:
+            worst = max(self.troubles, key=_weight)
+            results += tuple(Result(recipient, worst.stage, worst.reply) for recipient in self.left)
+        transcript = "\n".join(self.strays) or None
+        return Attempt(self.delivery, results, started_at, seconds, self.host, self.source, transcript)
+
+
+def _weight(trouble: Trouble) -> tuple[int, bool]:
+    """Of several hosts' troubles, the one that got furthest is told; of equals, one that gives hope."""
+    return _STAGES[trouble.stage], trouble.reply.kind is not Kind.PERMANENT

@@ -1,0 +1,307 @@
+"""From a destination domain to a plan: who takes its mail, at which addresses (RFC 5321 5.1).
+
+Look-ups go to the configured name servers, or the system's, in their order. Answers hold as long as their TTL says,
+within the configured bounds; so do failures. However many deliveries wait for a domain, it is looked up once.
+
+It must never take trouble for an answer: only a name server's clear NXDOMAIN, contradicted by nobody, is permanent.
+
+*Limits.* The servers are believed: no DNSSEC validation of our own. Only the first MAX_NAMES hosts of a domain are
+looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+
+import dns.asyncquery
+import dns.exception
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.resolver
+from dns.rdata import Rdata
+from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.TXT import TXT
+from dns.rdtypes.IN.A import A
+from dns.rdtypes.IN.AAAA import AAAA
+
+from config.schema import Dns, Egress, Settings
+from mta.mail.reply import Reply
+from mta.observe.labels import Lookup
+from mta.observe.metrics import Metrics
+from mta.outbound import plan as plans
+from mta.outbound.cache import Cache, Found
+from mta.outbound.plan import Exchange, Ourselves, Plan, Target, Tls
+from mta.outbound.routes import Routes, StaticHost, StaticRoute
+
+MAX_NAMES = 20  # hosts of one domain whose addresses are looked up
+CONCURRENT = 200  # questions under way at once, each with its own socket
+EDNS_SIZE = 1232  # octets, the size that is never fragmented (DNS Flag Day 2020)
+_ROUNDS = 2  # times that silent servers are asked
+
+
+class DnsTrouble(Exception):
+    """No answer could be had; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What a name has of one type; possibly nothing."""
+
+    data: tuple[Rdata, ...]
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """There is no such name."""
+
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """It could not be found out."""
+
+    why: str
+
+
+Answer = Records | Missing | Trouble
+
+
+class NameServers:
+    """The name servers, asked in order; the next one only if one fails."""
+
+    def __init__(self, settings: Dns) -> None:
+        self._settings = settings
+        self._servers = [_server(text) for text in settings.servers] or _system_servers()
+        self._slots = asyncio.Semaphore(CONCURRENT)
+
+    async def ask(self, name: str, kind: str) -> Answer:
+        """The records of type ``kind`` ("MX", "A", ...). Never raises."""
+        try:
+            question = dns.name.from_text(name), dns.rdatatype.from_text(kind)
+        except dns.exception.DNSException:
+            return Missing(self._settings.max_ttl)  # not a name at all
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._settings.lifetime):
+                    return await self._ask_all(*question)
+            except TimeoutError:
+                return Trouble(f"no name server answered within {self._settings.lifetime:g} s")
+
+    async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Answer:
+        trouble: list[str] = []
+        contradicted = False  # a server said SERVFAIL: a later NXDOMAIN is not to be trusted
+        silent = list(self._servers)
+        for _ in range(_ROUNDS):
+            asked, silent = silent, []
+            for address, port in asked:
+                query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_SIZE)
+                try:
+                    response, _ = await dns.asyncquery.udp_with_fallback(
+                        query, address, self._settings.timeout, port, ignore_unexpected=True, ignore_errors=True
+                    )
+                    answer = self._read(response)
+                except (dns.exception.Timeout, OSError, EOFError) as error:
+                    trouble.append(f"{address} is silent" if isinstance(error, dns.exception.Timeout) else str(error))
+                    silent.append((address, port))
+                    continue
+                except dns.exception.DNSException as error:
+                    answer = Trouble(f"a broken answer ({type(error).__name__})")
+                if isinstance(answer, Trouble):
+                    trouble.append(f"{address} says {answer.why}")
+                    contradicted = contradicted or answer.why == "SERVFAIL"
+                elif isinstance(answer, Missing) and contradicted:
+                    return Trouble("the name servers contradict each other (SERVFAIL, NXDOMAIN)")
+                else:
+                    return answer
+        return Trouble(", ".join(dict.fromkeys(trouble)))
+
+    def _read(self, response: dns.message.Message) -> Answer:
+        code = response.rcode()
+        if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not isinstance(response, dns.message.QueryMessage):
+            return Trouble(dns.rcode.to_text(code))
+        chain = response.resolve_chaining()
+        ttl = min(max(chain.minimum_ttl, self._settings.min_ttl), self._settings.max_ttl)
+        if code == dns.rcode.NXDOMAIN:
+            return Missing(ttl)
+        return Records(tuple(chain.answer or ()), ttl)
+
+
+class Resolver:
+    """Plans, by destination domain (lower-case A-labels)."""
+
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take over new settings; everything is looked up anew. Raises OSError, UnicodeError for a password file."""
+        self._settings = settings
+        self._ourselves = Ourselves.of(settings.server.hostname, settings.submission.listeners)
+        self._routes = Routes(settings.routes, settings.egress)
+        self._families = _families(settings.egress)
+        self._servers = NameServers(settings.dns)
+        self._plans: Cache[Plan | Reply] = Cache(settings.dns.cache_size, self._find)
+        self._hosts: Cache[_Addresses] = Cache(settings.dns.cache_size, self._find_addresses)
+
+    def cached(self, domain: str) -> Plan | Reply | None:
+        """The plan if it is known; None if it must be looked up. Never waits."""
+        return self._plans.peek(domain)
+
+    async def plan(self, domain: str) -> Plan | Reply:
+        """Where mail for ``domain`` goes, or why it goes nowhere. Never raises."""
+        return await self._plans.get(domain)
+
+    async def txt(self, name: str) -> list[str]:
+        """The TXT records of ``name``, each as one text; none if there is no such name. Raises DnsTrouble."""
+        match await self._servers.ask(name, "TXT"):
+            case Records(data):
+                return [b"".join(each.strings).decode("utf-8", "replace") for each in data if isinstance(each, TXT)]
+            case Missing():
+                return []
+            case Trouble(why):
+                raise DnsTrouble(f"{name} cannot be looked up: {why}")
+
+    async def _find(self, domain: str) -> Found[Plan | Reply]:
+        if route := self._routes.find(domain):
+            return await self._by_route(domain, route)
+        match await self._servers.ask(domain, "MX"):
+            case Trouble(why):
+                self._metrics.dns[Lookup.FAILED].inc()
+                return Found(plans.dns_trouble(domain, why), self._settings.dns.min_ttl)
+            case Missing(ttl):
+                self._metrics.dns[Lookup.NOT_FOUND].inc()
+                return Found(plans.no_such_domain(domain), ttl)
+            case Records(data, ttl):
+                self._metrics.dns[Lookup.OK].inc()
+                records = [Exchange(each.preference, _text(each.exchange)) for each in data if isinstance(each, MX)]
+                return await self._by_exchanges(domain, records, ttl)
+
+    async def _by_exchanges(self, domain: str, records: list[Exchange], ttl: float) -> Found[Plan | Reply]:
+        """The plan for a domain with these MX records."""
+        exchanges = plans.mail_exchanges(domain, records)
+        if not exchanges:
+            return Found(plans.no_mail_taken(domain), ttl)
+        asked = exchanges[:MAX_NAMES]
+        answers = await asyncio.gather(*(self._hosts.get(exchange.host) for exchange in asked))
+        share = max(2, self._settings.egress.max_hosts // len(asked))
+        port = self._settings.egress.port
+        targets = [
+            Target(exchange.host, address, port, exchange.preference)
+            for exchange, answer in zip(asked, answers, strict=True)
+            for address in plans.interleave(answer.six, answer.four, share)
+        ]
+        ttl = min(ttl, *(answer.ttl for answer in answers))
+        trouble = next((answer.trouble for answer in answers if answer.trouble), None)
+        hosts = tuple(targets)
+        if not self._settings.egress.loopback_receivers:
+            hosts = plans.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
+        if hosts:
+            site, shaping = plans.lane_site(domain, exchanges, self._settings.shaping)
+            return Found(Plan(site, shaping, hosts, Tls(self._settings.egress.tls)), ttl)
+        if targets:
+            return Found(plans.loops_back(domain), ttl)
+        if trouble:
+            return Found(plans.dns_trouble(domain, trouble), self._settings.dns.min_ttl)
+        return Found(plans.no_address(domain) if records else plans.no_host(domain), ttl)
+
+    async def _by_route(self, domain: str, route: StaticRoute) -> Found[Plan | Reply]:
+        """The plan for a static route. The operator's own host without an address is no reason to bounce."""
+        answers = await asyncio.gather(*(self._static(host) for host in route.hosts))
+        targets = [
+            Target(host.name, address, host.port, n)
+            for n, (host, answer) in enumerate(zip(route.hosts, answers, strict=True))
+            for address in plans.interleave(answer.six, answer.four, max(2, self._settings.egress.max_hosts))
+        ]
+        if not targets:
+            names = ", ".join(host.name for host in route.hosts)
+            why = next((answer.trouble for answer in answers if answer.trouble), "no address")
+            return Found(
+                Reply(451, "4.4.4", f"the static route {names} has no address: {why}"), self._settings.dns.min_ttl
+            )
+        exchanges = [Exchange(n, host.name) for n, host in enumerate(route.hosts)]
+        site, shaping = plans.lane_site(domain, exchanges, self._settings.shaping)
+        site = site if shaping is not self._settings.shaping.default else route.site
+        ttl = min(answer.ttl for answer in answers)
+        return Found(Plan(site, shaping, tuple(targets), route.tls, route.login), ttl)
+
+    async def _static(self, host: StaticHost) -> _Addresses:
+        if host.is_address:
+            return _Addresses((host.name,), (), self._settings.dns.max_ttl, None)
+        return await self._hosts.get(host.name)
+
+    async def _find_addresses(self, name: str) -> Found[_Addresses]:
+        """The addresses of a host, of the families that we can use."""
+        kinds = [
+            kind for kind, family in (("AAAA", socket.AF_INET6), ("A", socket.AF_INET)) if family in self._families
+        ]
+        answers = dict(
+            zip(kinds, await asyncio.gather(*(self._servers.ask(name, kind) for kind in kinds)), strict=True)
+        )
+        trouble = [answer.why for answer in answers.values() if isinstance(answer, Trouble)]
+        six, four = (
+            tuple(each.address for each in answer.data if isinstance(each, A | AAAA))
+            if isinstance(answer, Records)
+            else ()
+            for answer in (answers.get("AAAA"), answers.get("A"))
+        )
+        ttls = [
+            self._settings.dns.min_ttl if isinstance(answer, Trouble) else answer.ttl for answer in answers.values()
+        ]
+        return Found(_Addresses(six, four, min(ttls), trouble[0] if trouble else None), min(ttls))
+
+
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """``trouble``: why there may be more than these."""
+
+    six: tuple[str, ...]
+    four: tuple[str, ...]
+    ttl: float
+    trouble: str | None
+
+
+def _families(egress: Egress) -> frozenset[socket.AddressFamily]:
+    """Those that we have a source address for."""
+    families = {socket.AF_INET6, socket.AF_INET} if egress.ipv6 else {socket.AF_INET}
+    if egress.sources:
+        families &= {socket.AF_INET6 if ":" in source else socket.AF_INET for source in egress.sources}
+    return frozenset(families)
+
+
+def _is_local(address: str) -> bool:
+    """Whether the address is one of this machine's: only then can a socket be bound to it."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
+def _text(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _server(text: str) -> tuple[str, int]:
+    """``address``, ``address:port`` or ``[address]:port``, checked when the configuration was read."""
+    if text.startswith("["):
+        address, _, port = text[1:].partition("]")
+        return address, int(port.removeprefix(":") or 53)
+    if text.count(":") == 1:
+        address, _, port = text.partition(":")
+        return address, int(port)
+    return text, 53
+
+
+def _system_servers() -> list[tuple[str, int]]:
+    try:
+        system = dns.resolver.Resolver()
+    except dns.resolver.NoResolverConfiguration:
+        return [("127.0.0.1", 53)]  # as resolv.conf(5) says
+    return [(str(server), 53) for server in system.nameservers]
