@@ -93,7 +93,9 @@ class Supervisor:
             sockets = self._bind(stack)
             dsn = await self._database(stack)
             await migrate(dsn)
-            secrets = Secrets.load_or_create(self._settings.server.secret_file or self._settings.server.data_dir / "secret")
+            secrets = Secrets.load_or_create(
+                self._settings.server.secret_file or self._settings.server.data_dir / "secret"
+            )
             store = await Store.open(dsn, self._settings.database, secrets)
             stack.push_async_callback(store.close)
             self._children = self._plan(dsn, secrets.octets, sockets)
@@ -104,7 +106,10 @@ class Supervisor:
     def _bind(self, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> list[list[socket.socket]]:
         """One socket for each listener and worker."""
         return [
-            [stack.enter_context(contextlib.closing(bind(listener))) for listener in self._settings.submission.listeners]
+            [
+                stack.enter_context(contextlib.closing(bind(listener)))
+                for listener in self._settings.submission.listeners
+            ]
             for _ in range(self._workers)
         ]
 
@@ -142,6 +147,8 @@ class Supervisor:
             await self._stopping.wait()
             log.info("stopping", grace=self._settings.server.shutdown_grace)
             for child in self._children:
+                for sock in child.sockets:
+                    sock.close()  # or connections would queue up on our copy
                 if child.writer:
                     child.writer.close()  # the end of its orders: stop
             _, late = await asyncio.wait(keepers, timeout=2 * self._settings.server.shutdown_grace + 5)

@@ -13,22 +13,27 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import structlog
 import uvloop
 
 from bounce.classify import Classifier
+from bounce.rules import load_rules
 from config.schema import Settings
 from mta import orders
 from mta.inbound.auth import Authenticator
 from mta.inbound.intake import Intake
 from mta.inbound.listener import Listeners
+from mta.inbound.tls import server_context
 from mta.observe import log as logging
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
+from mta.observe.pulse import beat
+from mta.observe.sink import open_sink
 from mta.observe.trace import Trace
 from mta.orders import Reload, Start
 from mta.outbound.courier import Courier
@@ -36,40 +41,42 @@ from mta.outbound.mx import Resolver
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.notices import Notices
 from mta.signing import KeyRing, Signer
-from mta.store.lease import LeaseLost
+from mta.signing.inventory import read_active
+from mta.store.errors import LeaseLost, StoreUnavailable
 from mta.store.secrets import Secrets
-from mta.store.store import Store, StoreUnavailable
+from mta.store.store import Store
 
 log = structlog.get_logger()
 
 STATUS_EVERY = 1.0  # seconds
+RENEWALS = 4  # times that a lease is renewed within its length
 
 
 class Worker:
     """The parts of one worker, from its start to its orderly end."""
 
-    def __init__(self, start: Start, store: Store) -> None:
+    def __init__(self, start: Start, store: Store, secrets: Secrets, metrics: Metrics) -> None:
         settings = start.settings
         self.settings = settings
         self.store = store
-        self.metrics = Metrics.open(start.run_dir)
-        self.events = EventLog(open_sink(settings.observe.events, self.metrics))
-        self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", self.metrics)
+        self.metrics = metrics
+        self.events = EventLog(open_sink(settings.observe.events, metrics))
+        self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
         self.keys = KeyRing.of_files(settings.signing)
         self.signer = Signer(settings.signing, self.keys)
-        self.resolver = Resolver(settings)
-        self.courier = Courier(settings.egress, settings.server.hostname, trace=self.trace)
+        self.resolver = Resolver(settings, metrics)
+        self.courier = Courier(settings.egress, settings.server.hostname, trace=self.trace, metrics=metrics)
         self.dispatcher = Dispatcher(
             settings=settings.queue,
             store=store,
             resolver=self.resolver,
             courier=self.courier,
-            notices=Notices(settings, store, self.signer),
-            classifier=Classifier.load(settings.bounces.rules),
+            notices=self._notices(settings),
+            classifier=_classifier(settings),
             events=self.events,
-            metrics=self.metrics,
+            metrics=metrics,
+            workers=start.workers,
         )
-        self.dispatcher.share_among(start.workers)
         self.intake = Intake(
             settings=settings,
             store=store,
@@ -77,55 +84,75 @@ class Worker:
             room=self.dispatcher.window,
             dispatch=self.dispatcher.submit,
             events=self.events,
-            metrics=self.metrics,
+            metrics=metrics,
         )
         self.listeners = Listeners(
             settings.submission,
             [(listener, socket.socket(fileno=number)) for listener, number in start.listeners],
+            hostname=settings.server.hostname,
+            tls=_tls(settings),
             reception=self.intake,
-            authenticator=Authenticator(store.accounts, settings.submission.limits),
+            authenticator=Authenticator(
+                store.accounts, settings.submission.limits, salt_key=secrets.derive("scram salts")
+            ),
             trace=self.trace,
+            events=self.events,
+            metrics=metrics,
         )
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve until the stream of orders ends."""
+        await self._read_keys()
+        await self.store.listen("keys", lambda _: keepers.append(asyncio.create_task(self._read_keys())))
+        await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         keepers = [
             asyncio.create_task(self._keep(work, name))
             for name, work in (
                 ("lease", self._keep_lease),
                 ("queue", self.dispatcher.run),
                 ("status", lambda: self._report(writer)),
+                ("pulse", lambda: beat(self.metrics)),
             )
         ]
+        await self.trace.start()
         await self.listeners.start()
-        log.info("worker ready", lease=self.store.lease.id)
+        log.info("ready", lease=self.store.lease.id)
         while (order := await orders.receive(reader)) is not None:
             if isinstance(order, Reload):
-                self.configure(order.settings)
+                await self.configure(order.settings)
         await self._end(keepers)
 
-    def configure(self, settings: Settings) -> None:
+    async def configure(self, settings: Settings) -> None:
         """Take over reloaded settings, part by part. Sessions and attempts under way keep what they began with."""
         self.settings = settings
+        logging.configure(settings.observe.log_level, process="worker")
+        self.keys.configure(settings.signing)
         self.signer.configure(settings.signing)
         self.resolver.configure(settings)
         self.courier.configure(settings.egress, settings.server.hostname)
-        notices = Notices(settings, self.store, self.signer)
-        self.dispatcher.configure(settings.queue, Classifier.load(settings.bounces.rules), notices)
+        self.dispatcher.configure(settings.queue, _classifier(settings), self._notices(settings))
         self.intake.configure(settings, self.signer)
-        self.listeners.configure(settings.submission)
+        await self.listeners.reload(settings.submission, _tls(settings))
         self.events.reopen()
+
+    def _notices(self, settings: Settings) -> Notices:
+        return Notices(settings, self.store.accounts, self.signer)
+
+    async def _read_keys(self) -> None:
+        """The store's DKIM keys, at the start and whenever they change."""
+        self.keys.replace_stored(read_active(await self.store.keys.list()))
 
     async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
         """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""
         grace = self.settings.server.shutdown_grace
         await self.listeners.stop(grace)
         await self.dispatcher.stop(grace)
+        await self.store.messages.drain(grace)
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
         await self.courier.close()
-        await self.store.messages.drain(grace)
+        await self.trace.stop()
         with contextlib.suppress(StoreUnavailable):
             await self.store.lease.release()
         self.events.close()
@@ -136,31 +163,40 @@ class Worker:
             try:
                 return await work()
             except StoreUnavailable:
-                await asyncio.sleep(STATUS_EVERY)
+                pass
             except Exception:
-                log.exception("restarting a part of the worker", part=name)
-                await asyncio.sleep(STATUS_EVERY)
+                log.exception("a part of the worker is started again", part=name)
+            await asyncio.sleep(STATUS_EVERY)
 
     async def _keep_lease(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.database.lease / 4)
+            await asyncio.sleep(self.settings.database.lease / RENEWALS)
             try:
                 await self.store.lease.renew()
             except LeaseLost:
-                log.warning("our lease was lost; others have taken over what we held")
+                log.warning("the lease was lost: others have taken over what this worker held")
                 self.dispatcher.forget()
                 await self.store.lease.register()
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         while True:
-            orders.report(writer, {"lease": self.store.lease.id, "window": self.dispatcher.window.deliveries})
             self.dispatcher.measure()
+            self.metrics.settle_pending.set(self.store.messages.pending)
+            orders.report(writer, {"lease": self.store.lease.id, "window": self.dispatcher.window.deliveries})
             await asyncio.sleep(STATUS_EVERY)
 
 
+def _classifier(settings: Settings) -> Classifier:
+    return Classifier(load_rules(settings.bounces.rules))
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    return server_context(settings.submission.tls, hostname=settings.server.hostname, data_dir=settings.server.data_dir)
+
+
 @asynccontextmanager
-async def _store(start: Start) -> AsyncIterator[Store]:
-    store = await Store.open(start.dsn, start.settings.database, Secrets(start.secret))
+async def _store(start: Start, secrets: Secrets, metrics: Metrics) -> AsyncIterator[Store]:
+    store = await Store.open(start.dsn, start.settings.database, secrets, metrics)
     try:
         await store.lease.register()
         yield store
@@ -176,9 +212,10 @@ async def _main(number: int) -> None:
     start = await orders.receive(reader)
     if not isinstance(start, Start):
         return
-    logging.configure(start.settings.observe.log_level)
-    async with _store(start) as store:
-        worker = Worker(start, store)
+    logging.configure(start.settings.observe.log_level, process=f"worker-{start.index}")
+    secrets, metrics = Secrets(start.secret), Metrics.open(start.run_dir)
+    async with _store(start, secrets, metrics) as store:
+        worker = Worker(start, store, secrets, metrics)
         # What exists by now stays; looking through it again and again for garbage costs a tenth of the throughput.
         gc.collect()
         gc.freeze()

@@ -158,7 +158,7 @@ class Intake:
         return Message(new_message_id(), envelope, origin, Headers.split(content), content)
 
     def _sign(self, message: Message) -> Message | None:
-        """The message as it leaves: our Received field and signatures on top. None if it must be signed but cannot be."""
+        """The message as it leaves, with our Received field and signatures on top; None if there is no key for it."""
         author = parse_mailbox(message.headers.value(b"from") or "")
         signature = self._signer.sign(message.content, message.headers, author.domain)
         if self._require_signature and not signature:

@@ -21,8 +21,10 @@ from typing import Any
 
 import structlog
 
+from bounce.classify import Classifier
 from config.schema import Queue, Shaping
 from mta.mail.delivery import Attempt, Delivery, Outcome, QueuedRecipient, Stage
+from mta.mail.identity import format_id
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
@@ -34,8 +36,9 @@ from mta.queue.lanes import Lane, Window
 from mta.queue.notices import Notices
 from mta.queue.schedule import Schedule
 from mta.queue.throttle import Throttle
+from mta.store.errors import StoreUnavailable
 from mta.store.messages import Settlement
-from mta.store.store import Store, StoreUnavailable
+from mta.store.store import Store
 from policy.rules.suppressed import refusal
 
 log = structlog.get_logger()
@@ -43,13 +46,14 @@ log = structlog.get_logger()
 CHECK_HOLDS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
 GROW_AFTER = 0.05  # seconds that deliveries wait for a busy runner before more are started
 TAKE = 500  # deliveries leased at once
+TROUBLE = timedelta(minutes=1)  # rest after an error of our own
 SPILL = timedelta(seconds=15)  # rest of what does not fit into its lane
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 IDLE_LANES = 10_000  # lanes remembered; beyond, idle ones are forgotten
 
 
 class Dispatcher:
-    """``share``: this worker's part of a site's connections, given the number for all workers."""
+    """``workers``: how many there are; each takes an equal share of every site's limits."""
 
     def __init__(
         self,
@@ -59,9 +63,10 @@ class Dispatcher:
         resolver: Resolver,
         courier: Courier,
         notices: Notices,
-        classifier: settle.Classifier,
+        classifier: Classifier,
         events: EventLog,
         metrics: Metrics,
+        workers: int = 1,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -78,20 +83,16 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[str] = set()
         self._suppressions_changed = 0.0
-        self._workers = 1
+        self._workers = workers
         self._stopping = False
 
     # --- what others tell us
 
-    def configure(self, settings: Queue, classifier: settle.Classifier, notices: Notices) -> None:
+    def configure(self, settings: Queue, classifier: Classifier, notices: Notices) -> None:
         """Take over reloaded settings; deliveries under way are not disturbed."""
         self._settings, self._classifier, self._notices = settings, classifier, notices
         self._schedule = _schedule(settings)
         self.window.max_deliveries, self.window.max_octets = settings.window_deliveries, settings.window_size
-
-    def share_among(self, workers: int) -> None:
-        """Tell how many workers there are; each takes an equal share of every site's limits."""
-        self._workers = max(1, workers)
 
     def suppressions_changed(self, _: str | None = None) -> None:
         """Somebody was suppressed (or we may have missed it): every earlier check is void."""
@@ -111,6 +112,15 @@ class Dispatcher:
                 taken = 0
             if taken < TAKE:
                 await asyncio.sleep(self._settings.poll)
+
+    def measure(self) -> None:
+        """Set the gauges that only this worker knows."""
+        now = time.monotonic()
+        busy = [lane for lane in self.lanes.values() if not lane.idle]
+        self._metrics.window.set(self.window.deliveries)
+        self._metrics.window_bytes.set(self.window.octets)
+        self._metrics.lanes.set(len(busy))
+        self._metrics.lanes_resting.set(sum(now < lane.throttle.resting_until for lane in self.lanes.values()))
 
     async def stop(self, grace: float) -> None:
         """Give back what waits, let running attempts end, and cut them off after ``grace`` seconds."""
@@ -169,7 +179,7 @@ class Dispatcher:
             if len(queue) == 1:
                 self._spawn(self._find_route(delivery.destination))
         elif isinstance(plan, Reply):
-            self._spawn(self._end_without_attempt(delivery, Stage.RESOLVE, plan))
+            self._end_without_attempt(delivery, Stage.RESOLVE, plan)
         else:
             self._line_up(delivery, plan)
 
@@ -177,7 +187,7 @@ class Dispatcher:
         plan = await self._resolver.plan(destination)
         for delivery in self._unrouted.pop(destination, ()):
             if isinstance(plan, Reply):
-                await self._end_without_attempt(delivery, Stage.RESOLVE, plan)
+                self._end_without_attempt(delivery, Stage.RESOLVE, plan)
             else:
                 self._line_up(delivery, plan)
 
@@ -253,39 +263,45 @@ class Dispatcher:
             self._start(lane, time.monotonic())
 
     async def _deliver(self, lane: Lane, delivery: Delivery) -> None:
-        """One delivery: still ours, still wanted, still in time? Then one attempt, and what came of it."""
-        if not self._store.lease.valid:
-            self.window.release(delivery.reserved)
-            return
+        """One delivery, from its turn in the lane to its outcome; nothing that happens here may lose it."""
         try:
-            allowed = await self._without_suppressed(delivery)
-            if allowed is None:
-                return
-            delivery = allowed
-            if self._schedule.is_over(delivery.attempts, datetime.now(UTC), delivery.expires_at):
-                return await self._end_without_attempt(delivery, Stage.RESOLVE, settle.EXPIRED)
-            plan = self._resolver.cached(delivery.destination) or await self._resolver.plan(delivery.destination)
-            if isinstance(plan, Reply):
-                return await self._end_without_attempt(delivery, Stage.RESOLVE, plan)
-            content = delivery.content or await self._store.messages.content(delivery.message_id)
+            await self._attempt(lane, delivery)
         except StoreUnavailable:
             lane.add(delivery)
             await asyncio.sleep(STORE_PAUSE)
-            return None
-        attempt = await self._courier.deliver(delivery, plan, content)
+        except Exception:
+            log.exception("a delivery is put off", message=format_id(delivery.message_id))
+            self._put_off([delivery], TROUBLE)
+
+    async def _attempt(self, lane: Lane, delivery: Delivery) -> None:
+        """Still ours, still wanted, still in time? Then one attempt, and what came of it."""
+        if not self._store.lease.valid:
+            self.window.release(delivery.reserved)
+            return
+        wanted = await self._without_suppressed(delivery)
+        if wanted is None:
+            return
+        if self._schedule.is_over(wanted.attempts, datetime.now(UTC), wanted.expires_at):
+            self._end_without_attempt(wanted, Stage.RESOLVE, settle.EXPIRED)
+            return
+        plan = self._resolver.cached(wanted.destination) or await self._resolver.plan(wanted.destination)
+        if isinstance(plan, Reply):
+            self._end_without_attempt(wanted, Stage.RESOLVE, plan)
+            return
+        content = wanted.content or await self._store.messages.content(wanted.message_id)
+        attempt = await self._courier.deliver(wanted, plan, content)
         self._heed(lane, attempt)
         self._conclude(attempt, content)
-        return None
 
     def _heed(self, lane: Lane, attempt: Attempt) -> None:
         """What the attempt says about the site's health."""
         if not settle.connection_failed(attempt.results):
-            return lane.throttle.succeeded()
-        if lane.throttle.failed(time.monotonic()):
+            lane.throttle.succeeded()
+        elif lane.throttle.failed(time.monotonic()):
             rest = lane.throttle.resting_until - time.monotonic()
             self._events.lane_rests(lane.site, rest, attempt.results[0].reply)
+            self._metrics.rests.inc()
             self._put_off(lane.take_all(), timedelta(seconds=rest))
-        return None
 
     async def _without_suppressed(self, delivery: Delivery) -> Delivery | None:
         """The delivery without recipients who were suppressed while it waited; None if nobody is left."""
@@ -308,21 +324,18 @@ class Dispatcher:
         part = replace(delivery, recipients=tuple(refused), whole=delivery.whole and alone)
         part.reserved = delivery.reserved if alone else 0
         attempt, outcomes = settle.suppressed(part, refused, datetime.now(UTC))
-        self._settle(attempt, tuple(outcomes), None)
+        self._spawn(self._settle(attempt, outcomes, None))
 
     # --- settling
 
-    async def _end_without_attempt(self, delivery: Delivery, stage: Stage, reply: Reply) -> None:
+    def _end_without_attempt(self, delivery: Delivery, stage: Stage, reply: Reply) -> None:
         self._conclude(settle.without_attempt(delivery, stage, reply, datetime.now(UTC)), None)
 
     def _conclude(self, attempt: Attempt, content: bytes | None) -> None:
         outcomes = settle.conclude(attempt, self._classifier, self._schedule, datetime.now(UTC))
-        self._settle(attempt, outcomes, content)
+        self._spawn(self._settle(attempt, outcomes, content))
 
-    def _settle(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None) -> None:
-        self._spawn(self._record(attempt, outcomes, content))
-
-    async def _record(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None) -> None:
+    async def _settle(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None) -> None:
         """Commit the outcomes with the notices that follow from them; only then is the room free again."""
         try:
             notice = await self._notices.due(attempt, outcomes, content)

@@ -61,10 +61,12 @@ def without_attempt(delivery: Delivery, stage: Stage, reply: Reply, now: datetim
     return Attempt(delivery, results, now, 0.0)
 
 
-def suppressed(delivery: Delivery, refusals: dict[QueuedRecipient, Reply], now: datetime) -> tuple[Attempt, list[Outcome]]:
+def suppressed(
+    delivery: Delivery, refusals: dict[QueuedRecipient, Reply], now: datetime
+) -> tuple[Attempt, list[Outcome]]:
     """The attempt and outcomes for recipients that were suppressed while they waited."""
     results = tuple(Result(recipient, Stage.RECIPIENT, reply) for recipient, reply in refusals.items())
-    return Attempt(delivery, results, now, 0.0), [Failed(result, SUPPRESSED) for result in results]
+    return Attempt(delivery, results, now, 0.0), tuple(Failed(result, SUPPRESSED) for result in results)
 
 
 def connection_failed(results: Iterable[Result]) -> bool:

@@ -57,6 +57,11 @@ class Secrets:
         except ValueError:
             raise SecretError(f"{path} must hold {_OCTETS} octets as {2 * _OCTETS} hexadecimal digits") from None
 
+    @property
+    def root(self) -> bytes:
+        """The secret itself, for handing it to a child process."""
+        return self._root
+
     def derive(self, purpose: str) -> bytes:
         """32 octets for one purpose; keys of different purposes say nothing of each other."""
         return hashlib.blake2b(purpose.encode(), digest_size=32, key=self._root, person=b"imprimatur key").digest()
