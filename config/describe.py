@@ -27,8 +27,9 @@ def find(schema: JsonSchema, path: tuple[str | int, ...]) -> tuple[JsonSchema, i
     """The part of ``schema`` that ``path`` leads to, and how many steps of the path it knows."""
     here = resolve(schema, schema)
     for steps, step in enumerate(path):
-        below = here.get("items") if isinstance(step, int) else here.get("properties", {}).get(step)
-        if below is None:
+        keyed = here.get("properties", {}).get(step) or here.get("additionalProperties")
+        below = here.get("items") if isinstance(step, int) else keyed
+        if not below:
             return here, steps
         here = resolve(schema, below)
     return here, len(path)

@@ -21,11 +21,9 @@ from config.checks import cross_check
 from config.lines import KeyPath
 from config.notation import Access, Section
 from config.schema import Delivering, Settings, Shaping
-from config.toml import ConfigError, Mistake, read
+from config.toml import DEFAULTS, ConfigError, Mistake, read, read_text
 
-__all__ = ["DEFAULTS", "ConfigError", "load_file", "load_text", "read_text"]
-
-DEFAULTS = Path(__file__).parent / "defaults"
+__all__ = ["ConfigError", "load_file", "load_text"]
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -50,17 +48,6 @@ def load_text(text: str, name: str, base: Path) -> Settings:
         providers=[_at_most_all(provider) for provider in _combine(settings.shaping.providers, shipped)],
     )
     return _resolve(settings.model_copy(update={"shaping": shaping}), base)
-
-
-def read_text(path: Path) -> str:
-    """The text of ``path``. Raises ConfigError if there is none."""
-    try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 at octet {error.start}"]) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
 
 
 def _nothing(_: Delivering) -> Iterable[Mistake]:

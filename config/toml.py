@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -23,6 +24,8 @@ from pydantic import ValidationError
 from config.describe import JsonSchema, allowed, find, show
 from config.lines import KeyPath, locate, nearest
 from config.notation import Section
+
+DEFAULTS = Path(__file__).parent / "defaults"
 
 MAX_TEXT = 2_000_000  # characters; a configuration is some kB
 
@@ -50,19 +53,30 @@ Check = Callable[[Any], Iterable[Mistake]]
 
 def read(text: str, name: str, model: type[Model], check: Check) -> Model:
     """``text`` as a ``model``, after ``check`` found nothing wrong. ``name`` is the file's, for messages."""
-    data, lines = _parse(text, name)
-    value, mistakes, taken_out = _validate(data, model)
-    if value is not None:
-        mistakes += [found for found in check(value) if not _near(found.path, taken_out)]
-    if value is None or mistakes:
-        placed = sorted((nearest(lines, found.path) or 1, position) for position, found in enumerate(mistakes))
-        raise ConfigError(
-            [
-                f"{name}:{line}: {dotted(mistakes[position].path)}: {mistakes[position].text}"
-                for line, position in placed
-            ]
-        )
-    return value
+    try:
+        value, mistakes, taken_out = _validate(_parse(text, name), model)
+        if value is not None:
+            mistakes += [found for found in check(value) if not _near(found.path, taken_out)]
+            if not mistakes:
+                return value
+        lines = locate(text)
+    except RecursionError:
+        raise ConfigError([f"{name}: lists or tables are nested too deeply"]) from None
+    mistakes.sort(key=lambda found: nearest(lines, found.path) or 1)
+    raise ConfigError(
+        [f"{name}:{nearest(lines, found.path) or 1}: {dotted(found.path)}: {found.text}" for found in mistakes]
+    )
+
+
+def read_text(path: Path) -> str:
+    """The text of ``path``. Raises ConfigError if there is none."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 at octet {error.start}"]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
 
 
 def dotted(path: KeyPath) -> str:
@@ -70,22 +84,19 @@ def dotted(path: KeyPath) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+def _parse(text: str, name: str) -> dict[str, Any]:
     if len(text) > MAX_TEXT:
         raise ConfigError([f"{name}: has more than {MAX_TEXT} characters"])
     try:
-        data = tomllib.loads(text)
-        return data, locate(text)
-    except RecursionError:
-        raise ConfigError([f"{name}: lists or tables are nested too deeply"]) from None
+        return tomllib.loads(text)
     except ValueError as error:
-        # "Invalid value (at line 3, column 5)"; "(at end of document)"; no place for a number of 5,000 digits
+        # "Invalid value (at line 3, column 5)", "... (at end of document)"; no place for a number of 5,000 digits
         match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
-        line = (match[2] if match else None) or text.count("\n") + 1
-        column = f" in column {match[3]}" if match and match[3] else ""
-        what = match[1] if match else str(error)
-        where = name if match is None else f"{name}:{line}"
-        raise ConfigError([f"{where}: not TOML{column}: {what[:1].lower()}{what[1:]}"]) from None
+        if match is None:
+            raise ConfigError([f"{name}: not TOML: {error}"]) from None
+        line = match[2] or text.count("\n") + 1
+        column = f" in column {match[3]}" if match[3] else ""
+        raise ConfigError([f"{name}:{line}: not TOML{column}: {match[1][:1].lower()}{match[1][1:]}"]) from None
 
 
 def _validate(data: dict[str, Any], model: type[Model]) -> tuple[Model | None, list[Mistake], list[KeyPath]]:

@@ -1,0 +1,221 @@
+"""The patterns of bounce rules: a small, cheap part of regular expressions.
+
+A receiver writes the text that these patterns search, so a pattern must never be able to run away: repeats have upper
+bounds, do not nest, and their combinations are counted. From what a pattern must contain, the words are taken by which
+``bounce.classify`` finds the few rules that can match a reply at all.
+
+The language, in lower case, searched in lower-cased text with single spaces: letters, digits, spaces, ``.``,
+``[...]``, ``\\d``, ``\\w``, escaped punctuation, ``(a|b)``, ``?``, ``{n}``, ``{m,n}``, ``^`` at the start, ``$`` at the
+end. A pattern matches whole words: ``user unknown`` is not found in ``user unknowns``.
+
+*Limits.* At worst a search takes MAX_WAYS steps for each character of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import product
+
+MAX_LENGTH = 500  # characters of a pattern
+MAX_WAYS = 1000  # ways in which one attempt can go on; keeps the worst text of 4 KiB below a tenth of a second
+_MAX_SPELLINGS = 256
+
+_TOKEN = re.compile(
+    r"(?P<set>\[\^?(?:\\.|[^\[\]\\])+\])|(?P<escape>\\.)|(?P<open>\((?:\?:)?)|(?P<close>\))|(?P<bar>\|)"
+    r"|(?P<repeat>\{(?P<low>\d{1,4})(?:,(?P<high>\d{1,4}))?\}|\?)|(?P<endless>[*+]|\{\d*,?\d*\})"
+    r"|(?P<any>\.)|(?P<stray>[\^$\[{\\])|(?P<letter>.)",
+    re.DOTALL,
+)
+_WORD = re.compile(r"[a-z0-9]+")
+
+_ALLOWED = r"letters, digits, spaces, . [..] \d \w (a|b) ? {m,n}, punctuation after \, ^ at the start and $ at the end"
+
+Spellings = frozenset[str]
+Stretch = Spellings | None  # None: a stretch that can be spelled in too many ways to say anything of it
+
+
+class PatternError(ValueError):
+    """Why a pattern is refused, and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A checked pattern. ``words``: for each stretch that can be spelled out, the whole words of each spelling.
+
+    Any text that matches has, for every stretch, all the words of one of its spellings.
+    """
+
+    text: str
+    regex: re.Pattern[str]
+    words: tuple[tuple[frozenset[str], ...], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Check and compile ``text``. Raises PatternError."""
+        if len(text) > MAX_LENGTH:
+            raise PatternError(f"has more than {MAX_LENGTH} characters; make two rules of it")
+        if re.search(r"[A-Z]", re.sub(r"\\.", "", text)):
+            raise PatternError("has capital letters; write it in lower case, as replies are searched in lower case")
+        if "  " in text:
+            raise PatternError("has two spaces in a row; replies are compared with single spaces")
+        body = text.removeprefix("^")
+        body = body[:-1] if re.search(r"(?<!\\)(?:\\\\)*\$\Z", body) else body
+        ways, stretches = _Parser(body).parse()
+        if ways > MAX_WAYS:
+            raise PatternError(f"can match in {ways} ways, at most {MAX_WAYS} are allowed; use smaller bounds")
+        words = _words(stretches)
+        if not words:
+            raise PatternError("has no word that every match must contain; add one")
+        try:
+            return cls(text, re.compile(rf"(?:{text})(?![a-z0-9])"), words)
+        except re.error as error:
+            raise PatternError(f"is not a regular expression: {error.msg}") from None
+
+    def search(self, text: str) -> str | None:
+        """What the pattern matches in ``text`` (lower case, single spaces) as whole words, or None."""
+        match = self.regex.search(text)
+        while match:
+            start = match.start()
+            if start == 0 or not (_is_word(text[start]) and _is_word(text[start - 1])):
+                return match[0]
+            match = self.regex.search(text, start + 1)
+        return None
+
+
+def _is_word(letter: str) -> bool:
+    return letter.isascii() and letter.isalnum()
+
+
+def _words(stretches: list[Stretch]) -> tuple[tuple[frozenset[str], ...], ...]:
+    found = []
+    for n, stretch in enumerate(stretches):
+        if stretch is None:
+            continue
+        # A word that touches an unknown neighbour may be longer in the text than in the pattern.
+        left = n == 0
+        right = n == len(stretches) - 1
+        choices = tuple(frozenset(_whole(spelling, left, right)) for spelling in sorted(stretch))
+        if all(choices):
+            found.append(choices)
+    return tuple(found)
+
+
+def _whole(spelling: str, left: bool, right: bool) -> list[str]:
+    return [
+        match[0]
+        for match in _WORD.finditer(spelling)
+        if (left or match.start() > 0) and (right or match.end() < len(spelling))
+    ]
+
+
+class _Parser:
+    """Recursive descent. Every method gives the ways to match, and the stretches, of what it read."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = list(_TOKEN.finditer(text))
+        self.at = 0
+
+    def parse(self) -> tuple[int, list[Stretch]]:
+        result = self.choice(0)
+        if self.at < len(self.tokens):
+            raise PatternError("has a ) too many")
+        return result
+
+    def kind(self) -> str | None:
+        """What comes next: the name of a group of _TOKEN, None at the end."""
+        return self.tokens[self.at].lastgroup if self.at < len(self.tokens) else None
+
+    def choice(self, depth: int) -> tuple[int, list[Stretch]]:
+        if depth > 10:
+            raise PatternError("has more than ten groups inside each other; make it simpler")
+        found = [self.sequence(depth)]
+        while self.kind() == "bar":
+            self.at += 1
+            found.append(self.sequence(depth))
+        ways, alternatives = [ways for ways, _ in found], [stretches for _, stretches in found]
+        return _ways(ways, alternatives), _either(alternatives)
+
+    def sequence(self, depth: int) -> tuple[int, list[Stretch]]:
+        ways, stretches = 1, _spelled("")
+        while self.kind() not in (None, "bar", "close"):
+            more, item = self.repeated(depth)
+            ways, stretches = ways * more, _join(stretches, item)
+        return ways, stretches
+
+    def repeated(self, depth: int) -> tuple[int, list[Stretch]]:
+        """One item with the ``?`` or ``{m,n}`` behind it, if there is one."""
+        ways, stretches = self.item(depth)
+        if self.kind() == "endless":
+            raise PatternError("repeats without end; give an upper bound, for example .{0,40} instead of .*")
+        if self.kind() != "repeat":
+            return ways, stretches
+        token = self.tokens[self.at]
+        self.at += 1
+        if self.kind() in ("repeat", "endless"):
+            raise PatternError(f"repeats a repeat at {token[0]}; use one bound")
+        low, high = (0, 1) if token[0] == "?" else (int(token["low"]), int(token["high"] or token["low"]))
+        if low > high:
+            raise PatternError(f"has a repeat with its bounds the wrong way round: {token[0]}")
+        if high > 1 and ways > 1:
+            raise PatternError(f"repeats something that can itself match in several ways (before {token[0]})")
+        if high == 1 and low == 0:
+            return ways + 1, _either([_spelled(""), stretches])
+        return high - low + 1, [None]
+
+    def item(self, depth: int) -> tuple[int, list[Stretch]]:
+        token, kind = self.tokens[self.at], self.kind()
+        self.at += 1
+        match kind:
+            case "letter":
+                return 1, _spelled(token[0])
+            case "set" if re.search(r"--|&&|~~|\|\|", token[0]):
+                raise PatternError(f"has a doubled sign in {token[0]}; name each sign once")
+            case "any" | "set":
+                return 1, [None]
+            case "escape" if token[0][1] in "dw":
+                return 1, [None]
+            case "escape" if not token[0][1].isalnum():
+                return 1, _spelled(token[0][1])
+            case "open":
+                inside = self.choice(depth + 1)
+                if self.kind() != "close":
+                    raise PatternError("has a ( without its )")
+                self.at += 1
+                return inside
+            case _:
+                raise PatternError(f"has {token[0]!r} where it means nothing; allowed are {_ALLOWED}")
+
+
+def _spelled(text: str) -> list[Stretch]:
+    return [frozenset({text})]
+
+
+def _ways(ways: list[int], alternatives: list[list[Stretch]]) -> int:
+    """In how many ways a choice can match at one place: of fixed texts, only those that begin alike."""
+    if set(ways) == {1} and all(len(stretches) == 1 and stretches[0] is not None for stretches in alternatives):
+        texts = [text for stretches in alternatives for text in stretches[0] or ()]
+        return max(sum(text.startswith(other) for other in texts) for text in texts)
+    return sum(ways)
+
+
+def _either(alternatives: list[list[Stretch]]) -> list[Stretch]:
+    if len(alternatives) == 1:
+        return alternatives[0]
+    spellings: frozenset[str] = frozenset()
+    for stretches in alternatives:
+        if len(stretches) != 1 or stretches[0] is None:
+            return [None]
+        spellings |= stretches[0]
+    return [spellings if len(spellings) <= _MAX_SPELLINGS else None]
+
+
+def _join(before: list[Stretch], after: list[Stretch]) -> list[Stretch]:
+    """``before`` and then ``after``; the stretches that meet become one while their spellings are few."""
+    left, right = before[-1], after[0]
+    if left is None or right is None:
+        return before + after
+    joined = frozenset(start + end for start, end in product(left, right))
+    if len(joined) <= _MAX_SPELLINGS:
+        return [*before[:-1], joined, *after[1:]]
+    return [*before, None, *after]  # the None stands for nothing: words at the seam are not whole for certain

@@ -1,0 +1,208 @@
+"""Bounce rules, read from TOML: in order, checked, with the samples that prove them.
+
+A rule says what a reply must look like (code, enhanced code, text, receiving host, stage) and which category it then
+has. A category says on whose side the fault lies and what is done about it; a rule may say otherwise for itself.
+
+It must never let a rule suppress a recipient for what is not the recipient's fault, nor accept a pattern that a
+receiver's text could make slow (``bounce.pattern``).
+
+*Limits.* Rules see one reply; they cannot count or compare replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from bounce.pattern import Pattern, PatternError
+from config.lines import KeyPath
+from config.notation import Section
+from config.toml import DEFAULTS, ConfigError, Mistake, read, read_text
+from mta.mail.delivery import Action, Fault, Stage
+from mta.mail.reply import Reply
+
+SHIPPED = DEFAULTS / "bounces.toml"
+
+_NOT_THEIR_FAULT = 'only the fault of the recipient may suppress; set fault = "recipient" or another action'
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$", max_length=60)]
+Code = Annotated[str, StringConstraints(pattern=r"^[245]([0-9][0-9x]|xx)$")]
+Enhanced = Annotated[str, StringConstraints(pattern=r"^[x245]\.(\d{1,3}\.(\d{1,3}|x)|x\.x)$")]
+FaultName = Literal["recipient", "sender", "site", "content", "network"]
+ActionName = Literal["retry", "fail", "suppress"]
+StageName = Literal["resolve", "connect", "tls", "hello", "sender", "recipient", "data", "final_dot"]
+
+
+class CategoryEntry(Section):
+    """What one category means."""
+
+    meaning: str
+    fault: FaultName
+    action: ActionName
+
+
+class RuleEntry(Section):
+    """One rule as it stands in the file; docs/bounces.md explains the keys."""
+
+    id: Name
+    category: Name
+    fault: FaultName | None = None
+    action: ActionName | None = None
+    on_4xx: Literal["retry", "fail"] = "retry"
+    codes: list[Code] = Field(default_factory=list)
+    enhanced: list[Enhanced] = Field(default_factory=list)
+    patterns: list[str] = Field(default_factory=list)
+    mx: list[str] = Field(default_factory=list)
+    stages: list[StageName] = Field(default_factory=list)
+    samples: list[str] = Field(min_length=1)
+    reason: str | None = None
+
+
+class RuleFile(Section):
+    """A file of rules."""
+
+    categories: dict[str, CategoryEntry] = Field(default_factory=dict)
+    rules: list[RuleEntry] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A kind of trouble; ``action`` is for 5xx replies (a 4xx is always tried again)."""
+
+    name: str
+    meaning: str
+    fault: Fault
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule ready for use. Empty conditions are always true; ``samples`` are replies that must lead to this rule."""
+
+    id: str
+    category: str
+    fault: Fault
+    action: Action
+    on_4xx: Action
+    codes: frozenset[str]
+    enhanced: frozenset[str]
+    patterns: tuple[Pattern, ...]
+    mx: tuple[str, ...]
+    stages: frozenset[Stage]
+    samples: tuple[Reply, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """All rules in the order in which they are tried, and the vocabulary they use."""
+
+    rules: tuple[Rule, ...]
+    categories: Mapping[str, Category]
+
+
+def load_rules(paths: Iterable[Path] = ()) -> RuleBook:
+    """The rules of ``paths`` in order, then the shipped ones. Raises ConfigError with every mistake of every file."""
+    shipped = read_rules(read_text(SHIPPED), "config/defaults/bounces.toml", RuleBook((), {}))
+    rules, categories, lines = shipped.rules, dict(shipped.categories), list[str]()
+    own: tuple[Rule, ...] = ()
+    for path in paths:
+        try:
+            book = read_rules(read_text(path), str(path), RuleBook(own + rules, categories))
+        except ConfigError as error:
+            lines += error.lines
+        else:
+            own += book.rules
+            categories.update(book.categories)
+    if lines:
+        raise ConfigError(lines)
+    return RuleBook(own + rules, categories)
+
+
+def read_rules(text: str, name: str, known: RuleBook) -> RuleBook:
+    """The rules in ``text``; they may use the categories of ``known``, but no id of it. Raises ConfigError."""
+    file = read(text, name, RuleFile, lambda file: _mistakes(file, known))
+    categories = dict(known.categories) | {key: _category(key, entry) for key, entry in file.categories.items()}
+    return RuleBook(tuple(_rule(entry, categories[entry.category]) for entry in file.rules), categories)
+
+
+def _mistakes(file: RuleFile, known: RuleBook) -> Iterator[Mistake]:
+    categories = dict(known.categories)
+    for key, category in file.categories.items():
+        if key in known.categories:
+            yield Mistake(("categories", key), "is a category already; give it another name")
+        if category.action == "suppress" and category.fault != "recipient":
+            yield Mistake(("categories", key, "action"), _NOT_THEIR_FAULT)
+        categories[key] = _category(key, category)
+    ids = {rule.id for rule in known.rules}
+    for n, rule in enumerate(file.rules):
+        if rule.id in ids:
+            yield Mistake(("rules", n, "id"), f'there is a rule "{rule.id}" already; ids must differ')
+        ids.add(rule.id)
+        for place, text in _rule_mistakes(rule, categories):
+            yield Mistake(("rules", n, *place), text)
+
+
+def _rule_mistakes(rule: RuleEntry, categories: Mapping[str, Category]) -> Iterator[tuple[KeyPath, str]]:
+    category = categories.get(rule.category)
+    if category is None:
+        close = get_close_matches(rule.category, categories, 3, 0.5) or sorted(categories)
+        yield ("category",), f'there is no category "{rule.category}"; allowed: {", ".join(close)} (or define it)'
+    elif _action(rule, category) is Action.SUPPRESS and _fault(rule, category) is not Fault.RECIPIENT:
+        yield ("action" if rule.action else "fault" if rule.fault else "category",), _NOT_THEIR_FAULT
+    if not rule.codes and not rule.enhanced and not rule.patterns:
+        yield (), "matches every reply; give codes, enhanced or patterns"
+    for n, pattern in enumerate(rule.patterns):
+        try:
+            _parsed(pattern)
+        except PatternError as error:
+            yield ("patterns", n), f"the pattern of rule {rule.id} {error}"
+    for n, sample in enumerate(rule.samples):
+        try:
+            Reply.read(sample)
+        except ValueError as error:
+            yield ("samples", n), str(error)
+
+
+def _category(name: str, entry: CategoryEntry) -> Category:
+    return Category(name, entry.meaning, Fault(entry.fault), Action(entry.action))
+
+
+def _fault(entry: RuleEntry, category: Category) -> Fault:
+    return Fault(entry.fault) if entry.fault else category.fault
+
+
+def _action(entry: RuleEntry, category: Category) -> Action:
+    return Action(entry.action) if entry.action else category.action
+
+
+def _rule(entry: RuleEntry, category: Category) -> Rule:
+    return Rule(
+        id=entry.id,
+        category=category.name,
+        fault=_fault(entry, category),
+        action=_action(entry, category),
+        on_4xx=Action(entry.on_4xx),
+        codes=frozenset(entry.codes),
+        enhanced=frozenset(
+            spelled.replace("x.", f"{digit}.", 1) if spelled[0] == "x" else spelled
+            for spelled in entry.enhanced
+            for digit in "45"
+        ),
+        patterns=tuple(_parsed(pattern) for pattern in entry.patterns),
+        mx=tuple(suffix.lower() for suffix in entry.mx),
+        stages=frozenset(Stage(stage) for stage in entry.stages),
+        samples=tuple(Reply.read(sample) for sample in entry.samples),
+        reason=entry.reason or "",
+    )
+
+
+@lru_cache(4096)
+def _parsed(text: str) -> Pattern:
+    return Pattern.parse(text)
