@@ -9,6 +9,7 @@ otherwise to be believed by nobody.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Protocol
 
 from mta.mail.message import Envelope, IPAddress, Recipient
@@ -60,3 +61,9 @@ class Reception(Protocol):
     async def accept(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
         """The answer to the whole message; positive only once it is committed."""
         ...
+
+
+def client_address(host: str) -> IPAddress:
+    """A socket's name for its peer, as an address: an IPv4 peer of an IPv6 socket is an IPv4 peer."""
+    address = ip_address(host.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,0 +1,221 @@
+"""The doors: listening sockets, the PROXY header in front of some of them, and the orderly end of it all.
+
+``bind`` makes a socket (in the supervisor, which may use low ports), ``Listeners`` serves on them (in each worker).
+
+A listener with ``proxy_from`` requires a PROXY header from the peers in that list, and believes it. Everybody else is
+taken for who they are: a PROXY header from them is an unknown command.
+
+It must never stop for want of file descriptors, never read past a PROXY header (what follows may be TLS), and never
+cut a commit short.
+
+*Limits.* Where several processes listen on one address the kernel deals out connections by hash, not by load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from config.schema import Listener, Submission
+from mta.inbound import proxy
+from mta.inbound.auth import Authenticator
+from mta.inbound.client import Reception, client_address
+from mta.inbound.proxy import MAX_HEADER, ProxyError
+from mta.inbound.service import Service
+from mta.inbound.session import Session
+from mta.mail.message import IPAddress
+from mta.observe.events import EventLog
+from mta.observe.metrics import Metrics
+from mta.observe.trace import Trace
+
+log = structlog.get_logger()
+
+BACKLOG = 4096
+HEADER_TIMEOUT = 10.0  # seconds for a PROXY header
+ACCEPT_PAUSE = 0.5  # seconds when there are no file descriptors
+COMMIT_TIMEOUT = 30.0  # seconds for what the next stage has begun, after everything else was cut
+
+
+def bind(listener: Listener) -> socket.socket:
+    """A socket for ``listener``, not yet listening; several processes may bind the same address. Raises OSError."""
+    family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listener.address != "::")
+        bound.bind((listener.address, listener.port))
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+@dataclass(slots=True)
+class _Door:
+    """``open`` is what accepts: a server of the loop, or our own task where PROXY headers come first."""
+
+    listener: Listener
+    socket: socket.socket
+    open: asyncio.Server | asyncio.Task[None] | None = None
+
+
+class Listeners:
+    """All doors of one process, and the sessions behind them."""
+
+    def __init__(
+        self,
+        submission: Submission,
+        sockets: Sequence[tuple[Listener, socket.socket]],
+        *,
+        hostname: str,
+        tls: ssl.SSLContext | None,
+        reception: Reception,
+        authenticator: Authenticator,
+        trace: Trace,
+        events: EventLog,
+        metrics: Metrics,
+    ) -> None:
+        self._service = Service(
+            hostname=hostname,
+            limits=submission.limits,
+            tls=tls,
+            reception=reception,
+            authenticator=authenticator,
+            trace=trace,
+            events=events,
+            metrics=metrics,
+        )
+        self._doors = [_Door(listener, bound) for listener, bound in sockets]
+        self._arrivals: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Accept connections. Raises OSError."""
+        logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's; it would show messages and AUTH
+        for door in self._doors:
+            await self._open(door)
+
+    async def reload(self, submission: Submission, tls: ssl.SSLContext | None) -> None:
+        """Take over new settings. Addresses, ports and their number stay; sessions go on. Raises OSError."""
+        self._service.limits = self._service.authenticator.limits = submission.limits
+        self._service.tls = tls
+        named = {(listener.address, listener.port): listener for listener in submission.listeners}
+        for door in self._doors:
+            before = door.listener
+            door.listener = named.get((before.address, before.port), before)
+            if bool(before.proxy_from) != bool(door.listener.proxy_from):
+                self._close(door)
+                await self._open(door)
+
+    async def stop(self, grace: float) -> None:
+        """Accept no more; idle sessions end now, transactions within ``grace`` seconds, commits when they are done."""
+        self._service.closing = True
+        for door in self._doors:
+            self._close(door)
+            door.socket.close()
+        for arrival in self._arrivals:
+            arrival.cancel()
+        for session in list(self._service.sessions):
+            session.finish()
+        if not await self._all_ended(grace):
+            for session in list(self._service.sessions):
+                session.cut()
+            await self._all_ended(COMMIT_TIMEOUT)
+        self._service.authenticator.close()
+
+    async def _all_ended(self, seconds: float) -> bool:
+        """Wait for the sessions to end; False if some are left after ``seconds``."""
+        tasks = [session.task for session in self._service.sessions]
+        return not tasks or not (await asyncio.wait(tasks, timeout=seconds))[1]
+
+    async def _open(self, door: _Door) -> None:
+        loop = asyncio.get_running_loop()
+        if door.listener.proxy_from:
+            door.socket.listen(BACKLOG)
+            door.open = loop.create_task(self._accept(door))
+        else:
+            door.open = await loop.create_server(
+                lambda: Session(self._service, door.listener), sock=door.socket.dup(), backlog=BACKLOG
+            )
+
+    def _close(self, door: _Door) -> None:
+        match door.open:
+            case asyncio.Task() as task:
+                task.cancel()
+            case None:
+                pass
+            case server:
+                server.close()
+        door.open = None
+
+    async def _accept(self, door: _Door) -> None:
+        """Take connections that may begin with a PROXY header."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(door.socket)
+            except OSError as error:  # no file descriptors, or the client has gone
+                log.warning("a connection could not be accepted", reason=str(error))
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            if len(self._arrivals) >= self._service.limits.connections:
+                connection.close()
+                continue
+            arrival = loop.create_task(self._introduce(door.listener, connection, client_address(peer[0])))
+            self._arrivals.add(arrival)
+            arrival.add_done_callback(self._arrivals.discard)
+
+    async def _introduce(self, listener: Listener, connection: socket.socket, peer: IPAddress) -> None:
+        """Find out who the client is, and begin its session."""
+        try:
+            client = None
+            if any(peer in network for network in listener.proxy_from):
+                async with asyncio.timeout(HEADER_TIMEOUT):
+                    client = await _read_header(connection)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Session(self._service, listener, client), connection
+            )
+        except (OSError, ProxyError) as error:
+            connection.close()
+            log.warning("a connection without its PROXY header", peer=str(peer), reason=str(error) or "timeout")
+        except BaseException:
+            connection.close()
+            raise
+
+
+async def _read_header(connection: socket.socket) -> IPAddress | None:
+    """The address in the PROXY header; what follows it stays in the socket. Raises ProxyError, OSError."""
+    header = b""
+    while True:
+        await _readable(connection)
+        ahead = connection.recv(MAX_HEADER, socket.MSG_PEEK)
+        if not ahead:
+            raise ProxyError("the connection was closed")
+        length = proxy.measure(header + ahead)
+        header += connection.recv(len(ahead) if length is None else length - len(header))
+        if length == len(header):
+            return proxy.read(header)
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection.fileno(), _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection.fileno())
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

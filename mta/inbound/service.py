@@ -1,0 +1,48 @@
+"""What the sessions of one process share: the next stage, the limits, and who is connected.
+
+*Limits.* A value replaced at a reload holds from a session's next command on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from config.schema import Limits
+from mta.inbound.auth import Authenticator
+from mta.inbound.client import Reception
+from mta.inbound.limits import Connections
+from mta.observe.events import EventLog
+from mta.observe.metrics import Metrics
+from mta.observe.trace import Trace
+
+
+class OpenSession(Protocol):
+    """A session, as those see it who may end it. ``task`` ends when its connection is closed."""
+
+    @property
+    def task(self) -> asyncio.Task[None]: ...
+    def finish(self) -> None: ...
+    def cut(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """``tls`` None: no listener can encrypt. ``sessions`` holds each session until its connection is closed.
+
+    ``closing``: nobody is let in any more, and sessions end between transactions.
+    """
+
+    hostname: str
+    limits: Limits
+    tls: ssl.SSLContext | None
+    reception: Reception
+    authenticator: Authenticator
+    trace: Trace
+    events: EventLog
+    metrics: Metrics
+    connections: Connections = field(default_factory=Connections)
+    sessions: set[OpenSession] = field(default_factory=set)
+    closing: bool = False

@@ -1,0 +1,303 @@
+"""What each SMTP verb does in a session that submits mail (RFC 5321, 6409, 3030, 4954, 3207).
+
+``Verbs.obey`` answers one command. It knows the client, the transaction and the next stage, and nothing of sockets:
+reading a message and switching to TLS are asked of the ``Connection``.
+
+It must never take mail from a client that nobody answers for, and never let the next stage's failure become anything
+but 451 4.3.0.
+
+*Limits.* VRFY and EXPN tell nothing, by intention. NOOP and HELP ignore what comes after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from config.schema import Listener, TlsMode
+from mta.inbound import replies
+from mta.inbound.auth import Credential
+from mta.inbound.body import Chunk, Collected, Dots
+from mta.inbound.checks import content_refusal
+from mta.inbound.client import Client
+from mta.inbound.commands import NOT_IMPLEMENTED, OF_THE_WEB, read_chunk, read_hello, read_mail, read_recipient
+from mta.inbound.dialogue import Dialogue
+from mta.inbound.login import LoginFailed, log_in
+from mta.inbound.replies import Farewell, Refusal
+from mta.inbound.sasl import MECHANISMS
+from mta.inbound.service import Service
+from mta.inbound.transaction import Transaction
+from mta.mail.reply import Kind, Reply
+from mta.observe.labels import Auth
+
+log = structlog.get_logger()
+
+
+class Connection(Protocol):
+    """What a verb may need beside words."""
+
+    async def receive(self, take: Callable[[bytearray], bool]) -> None: ...
+    async def encrypt(self) -> None: ...
+    def is_quiet(self) -> bool: ...
+
+
+class Verbs:
+    """``asking``: the next stage is at work. ``transaction`` is the one under way, or the one to come."""
+
+    __slots__ = (
+        "_client",
+        "_connection",
+        "_credential",
+        "_dialogue",
+        "_failed_logins",
+        "_listener",
+        "_service",
+        "asking",
+        "messages",
+        "transaction",
+    )
+
+    def __init__(
+        self, service: Service, listener: Listener, client: Client, dialogue: Dialogue, connection: Connection
+    ) -> None:
+        self._service = service
+        self._listener = listener
+        self._client = client
+        self._dialogue = dialogue
+        self._connection = connection
+        self._credential: Credential | None = None
+        self._failed_logins = 0
+        self.transaction = Transaction()
+        self.asking = False
+        self.messages = 0
+
+    async def obey(self, verb: str, argument: str) -> None:
+        """Do what the client says, and answer. Raises Refusal, Farewell, Hangup."""
+        method = _METHODS.get(verb)
+        if method is not None:
+            await method(self, argument)
+        elif verb in OF_THE_WEB:
+            raise Farewell(replies.WEB_CLIENT, "web")
+        else:
+            raise Refusal(replies.NOT_IMPLEMENTED if verb in NOT_IMPLEMENTED else replies.UNKNOWN)
+
+    # --- greeting, TLS, AUTH
+
+    async def ehlo(self, argument: str) -> None:
+        self._begin(read_hello(argument), extended=True)
+        lines = [self._service.hostname, "PIPELINING", f"SIZE {self._service.limits.message_size}", "8BITMIME"]
+        lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
+        if self._may_encrypt and not self._client.tls:
+            lines.append("STARTTLS")
+        if self._may_log_in:
+            lines.append(f"AUTH {' '.join(MECHANISMS)}")
+        *first, last = lines
+        self._dialogue.say_line("\r\n".join((*(f"250-{line}" for line in first), f"250 {last}")))
+
+    async def helo(self, argument: str) -> None:
+        self._begin(read_hello(argument), extended=False)
+        self._dialogue.say_line(f"250 {self._service.hostname}")
+
+    def _begin(self, name: str, *, extended: bool) -> None:
+        self.transaction = Transaction()
+        self._client.hello, self._client.extended = name, extended
+
+    @property
+    def _may_encrypt(self) -> bool:
+        return self._listener.tls is TlsMode.STARTTLS and self._service.tls is not None
+
+    @property
+    def _may_log_in(self) -> bool:
+        if self._client.tls:
+            return True
+        return self._listener.auth_without_tls == "loopback" and self._client.address.is_loopback
+
+    async def starttls(self, argument: str) -> None:
+        _take_no(argument)
+        if self._client.tls:
+            raise Refusal(replies.TLS_ALREADY)
+        if not self._may_encrypt:
+            raise Refusal(replies.NO_TLS)
+        if not self._connection.is_quiet():  # anybody may have put it there (RFC 3207 4.2, CVE-2011-0411)
+            raise Farewell(replies.EARLY_TLS, "protocol")
+        self._dialogue.say(replies.START_TLS)
+        await self._dialogue.flush()
+        await self._connection.encrypt()
+        self._begin("", extended=False)
+        self._client.account = self._client.credential = self._credential = None
+
+    async def auth(self, argument: str) -> None:
+        service, client = self._service, self._client
+        if not client.extended:
+            raise Refusal(replies.GREET_FIRST)
+        if self._credential is not None:
+            raise Refusal(replies.AUTH_ALREADY)
+        if self.transaction.envelope is not None:
+            raise Refusal(replies.AUTH_IN_TRANSACTION)
+        if not self._may_log_in:
+            raise Refusal(replies.AUTH_NEEDS_TLS)
+        try:
+            credential = await log_in(argument, self._dialogue, service.authenticator, client)
+        except LoginFailed as failed:
+            self._tell_of(failed)
+            return
+        self._credential, client.credential, client.account = credential, credential.username, credential.account
+        service.metrics.authentications[Auth.OK].inc()
+        self._dialogue.say(replies.AUTHENTICATED)
+
+    def _tell_of(self, failed: LoginFailed) -> None:
+        """Say that a login failed. Raises Farewell when it was once too often."""
+        service, client, reply = self._service, self._client, failed.reply
+        service.metrics.authentications[Auth.FAILED if reply is replies.AUTH_FAILED else Auth.LIMITED].inc()
+        service.metrics.refused(reply)
+        service.events.auth_failed(
+            session=client.session,
+            client=client.address,
+            username=failed.username,
+            mechanism=failed.mechanism,
+            reply=reply,
+        )
+        self._dialogue.say(reply)
+        self._dialogue.count_error("AUTH")
+        self._failed_logins += 1
+        if self._failed_logins >= service.limits.auth_failures:
+            raise Farewell(replies.TOO_MANY_ERRORS, "logins")
+
+    def _check_account(self) -> None:
+        """Somebody must answer for the client, still. Raises Refusal, Farewell."""
+        client, authenticator = self._client, self._service.authenticator
+        if self._credential is None:
+            client.account = authenticator.by_network(client.address)
+        elif current := authenticator.current(self._credential):
+            self._credential, client.account = current, current.account
+        else:
+            raise Farewell(replies.REVOKED, "revoked")
+        if client.account is None:
+            raise Refusal(replies.AUTH_REQUIRED)
+
+    # --- transactions
+
+    async def mail(self, argument: str) -> None:
+        client = self._client
+        if not client.hello:
+            raise Refusal(replies.GREET_FIRST)
+        self._check_account()
+        self.transaction.before_mail()
+        limit = self._service.limits.message_size
+        envelope, size = read_mail(argument, extended=client.extended, max_size=limit)
+        if await self._ask("MAIL", self._service.reception.sender(client, envelope, size), replies.SENDER_OK):
+            self.transaction.envelope = envelope
+
+    async def rcpt(self, argument: str) -> None:
+        transaction = self.transaction
+        envelope = transaction.before_recipient(self._service.limits.recipients)
+        transaction.refused += 1  # until it is accepted
+        recipient = read_recipient(argument, extended=self._client.extended, utf8=envelope.smtputf8)
+        asked = self._service.reception.recipient(self._client, envelope, recipient)
+        if await self._ask("RCPT", asked, replies.RECIPIENT_OK):
+            transaction.refused -= 1
+            transaction.recipients.append(recipient)
+
+    async def data(self, argument: str) -> None:
+        _take_no(argument)
+        self.transaction.before_data()
+        self._dialogue.say_line("354 end with <CRLF>.<CRLF>")
+        await self._dialogue.flush()
+        dots = Dots(Collected(self._service.limits.message_size))
+        await self._connection.receive(dots.take)
+        await self._hand_over("DATA", dots.whole())
+
+    async def bdat(self, argument: str) -> None:
+        """The chunk is read whatever is wrong with it, or it would be taken for commands (RFC 3030 2)."""
+        try:
+            size, is_last = read_chunk(argument)
+        except Refusal as refusal:  # nobody knows where the next command begins
+            raise Farewell(refusal.reply, "protocol") from None
+        transaction = self.transaction
+        if refused := transaction.content_refusal():
+            await self._connection.receive(Chunk(size, None).take)
+            raise Refusal(refused)
+        chunks = transaction.chunks = transaction.chunks or Collected(self._service.limits.message_size)
+        await self._connection.receive(Chunk(size, chunks).take)
+        if is_last or chunks.is_over:
+            await self._hand_over("BDAT", chunks.complete())
+        else:
+            self._dialogue.say(Reply(250, "2.0.0", f"{size} octets received"))
+
+    async def _hand_over(self, verb: str, content: bytes | None) -> None:
+        """The end of a transaction: commit or refuse. Raises Refusal, Farewell, Hangup."""
+        transaction, self.transaction = self.transaction, Transaction()
+        if content is None:
+            raise Refusal(replies.TOO_LARGE)
+        if refusal := content_refusal(content, self._service.limits):
+            raise Refusal(refusal)
+        if self._service.trace.active:
+            self._dialogue.show(f"({len(content)} octets of message)", sent=False)
+        asked = self._service.reception.accept(self._client, transaction.seal(content), content)
+        if await self._ask(verb, asked, replies.INTERNAL):
+            self.messages += 1
+            self._dialogue.errors = 0
+        await self._dialogue.flush()
+
+    async def _ask(self, verb: str, asked: Awaitable[Reply | None], usual: Reply) -> bool:
+        """Answer with what the next stage says, None being ``usual``. True if that was yes. Raises Farewell, Hangup."""
+        dialogue = self._dialogue
+        await dialogue.flush_before_waiting()
+        self.asking = True
+        try:
+            reply = await asked or usual
+        except Exception:
+            log.exception("the next stage failed", session=self._client.session, verb=verb)
+            reply = replies.INTERNAL
+            dialogue.record(verb, reply)
+        finally:
+            self.asking = False
+        dialogue.say(reply)
+        if reply.kind is Kind.POSITIVE:
+            return True
+        dialogue.count_error(verb)
+        return False
+
+    async def rset(self, argument: str) -> None:
+        _take_no(argument)
+        self.transaction = Transaction()
+        self._dialogue.say(replies.FORGOTTEN)
+
+    # --- the rest
+
+    async def noop(self, argument: str) -> None:
+        self._dialogue.say(replies.OK)
+
+    async def help(self, argument: str) -> None:
+        self._dialogue.say(replies.HELP)
+
+    async def vrfy(self, argument: str) -> None:
+        self._dialogue.say(replies.NOT_VERIFIED)
+
+    async def quit(self, argument: str) -> None:
+        _take_no(argument)
+        raise Farewell(replies.BYE, "quit")
+
+
+_METHODS: dict[str, Callable[[Verbs, str], Awaitable[None]]] = {
+    "EHLO": Verbs.ehlo,
+    "HELO": Verbs.helo,
+    "STARTTLS": Verbs.starttls,
+    "AUTH": Verbs.auth,
+    "MAIL": Verbs.mail,
+    "RCPT": Verbs.rcpt,
+    "DATA": Verbs.data,
+    "BDAT": Verbs.bdat,
+    "RSET": Verbs.rset,
+    "NOOP": Verbs.noop,
+    "HELP": Verbs.help,
+    "VRFY": Verbs.vrfy,
+    "QUIT": Verbs.quit,
+}
+
+
+def _take_no(argument: str) -> None:
+    if argument:
+        raise Refusal(replies.NO_ARGUMENT)
