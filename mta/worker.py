@@ -41,9 +41,9 @@ from mta.outbound.mx import Resolver
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.notices import Notices
 from mta.signing import KeyRing, Signer
-from mta.signing.inventory import read_active
 from mta.store.errors import LeaseLost, StoreUnavailable
-from mta.store.secrets import Secrets
+from mta.store.keys import StoredKey
+from mta.store.secrets import SecretError, Secrets
 from mta.store.store import Store
 
 log = structlog.get_logger()
@@ -62,6 +62,7 @@ class Worker:
         self.metrics = metrics
         self.events = EventLog(open_sink(settings.observe.events, metrics))
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
+        self._keys_changed = asyncio.Event()
         self.keys = KeyRing.of_files(settings.signing)
         self.signer = Signer(settings.signing, self.keys)
         self.resolver = Resolver(settings, metrics)
@@ -103,12 +104,13 @@ class Worker:
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve until the stream of orders ends."""
         await self._read_keys()
-        await self.store.listen("keys", lambda _: keepers.append(asyncio.create_task(self._read_keys())))
+        await self.store.listen("keys", lambda _: self._keys_changed.set())
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         keepers = [
             asyncio.create_task(self._keep(work, name))
             for name, work in (
                 ("lease", self._keep_lease),
+                ("keys", self._keep_keys),
                 ("queue", self.dispatcher.run),
                 ("status", lambda: self._report(writer)),
                 ("pulse", lambda: beat(self.metrics)),
@@ -138,9 +140,15 @@ class Worker:
     def _notices(self, settings: Settings) -> Notices:
         return Notices(settings, self.store.accounts, self.signer)
 
+    async def _keep_keys(self) -> None:
+        while True:
+            await self._keys_changed.wait()
+            self._keys_changed.clear()
+            await self._read_keys()
+
     async def _read_keys(self) -> None:
         """The store's DKIM keys, at the start and whenever they change."""
-        self.keys.replace_stored(read_active(await self.store.keys.list()))
+        self.keys.replace_stored(await self.store.keys.list())
 
     async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
         """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""
@@ -184,6 +192,15 @@ class Worker:
             self.metrics.settle_pending.set(self.store.messages.pending)
             orders.report(writer, {"lease": self.store.lease.id, "window": self.dispatcher.window.deliveries})
             await asyncio.sleep(STATUS_EVERY)
+
+
+def _usable(row: StoredKey) -> SigningKey | None:
+    """The key, or None and a line in the log: one bad row must not cost the others."""
+    try:
+        return read_stored(row)
+    except (KeyUnusable, SecretError) as error:
+        log.error("a DKIM key cannot be used", domain=row.domain, selector=row.selector, reason=str(error))
+        return None
 
 
 def _classifier(settings: Settings) -> Classifier:

@@ -13,8 +13,9 @@ fit goes back to the store for a while.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import structlog
 
 from bounce.classify import Classifier
+from bounce.notice import Kind, Told
 from config.schema import Queue, Shaping
 from mta.mail.delivery import Attempt, Delivery, Outcome, QueuedRecipient, Stage
 from mta.mail.identity import format_id
@@ -37,7 +39,7 @@ from mta.queue.notices import Notices
 from mta.queue.schedule import Schedule
 from mta.queue.throttle import Throttle
 from mta.store.errors import StoreUnavailable
-from mta.store.messages import Settlement
+from mta.store.messages import Accepted, Settlement
 from mta.store.store import Store
 from policy.rules.suppressed import refusal
 
@@ -336,14 +338,30 @@ class Dispatcher:
         self._spawn(self._settle(attempt, outcomes, content))
 
     async def _settle(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None) -> None:
-        """Commit the outcomes with the notices that follow from them; only then is the room free again."""
+        """Commit the outcomes with the notice that follows from them; only then is the room free again."""
         try:
-            notice = await self._notices.due(attempt, outcomes, content)
-            await self._store.messages.settle(Settlement(attempt, outcomes, *notice))
+            told = self._notices.wanted(attempt, outcomes)
+            notice = await self._notice(attempt, told, content) if told else None
+            delayed = any(part.kind is Kind.DELAYED for part in told)
+            await self._store.messages.settle(Settlement(attempt, outcomes, notice, delay_told=delayed))
         finally:
             self.window.release(attempt.delivery.reserved)
         self._metrics.settled(attempt, outcomes)
         self._events.settled(attempt, outcomes)
+
+    async def _notice(self, attempt: Attempt, told: Sequence[Told], content: bytes | None) -> Accepted:
+        if content is None:
+            with contextlib.suppress(StoreUnavailable):  # then it goes without the message
+                content = await self._store.messages.content(attempt.delivery.message_id)
+        notice = self._notices.compose(attempt, told, content)
+        self._metrics.notices.inc()
+        self._events.notice(
+            notice.message.id,
+            about=attempt.delivery.message_id,
+            recipient=notice.message.envelope.recipients[0].address,
+            kind=told[0].kind.value,
+        )
+        return notice
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
