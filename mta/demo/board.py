@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.markup import escape
@@ -66,6 +67,13 @@ class Board:
     def __init__(self, cases: Sequence[Case]) -> None:
         self.rows = [Row(case, expected) for case in cases for expected in case.expected]
         self.proofs: list[Proof] = []
+        self._changed = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once ``condition`` holds; it is asked again after each change."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
 
     @property
     def complete(self) -> bool:
@@ -87,11 +95,13 @@ class Board:
                 row.id = result.id if reply.code == 250 else None
                 if reply.code != 250:
                     row.seen = Seen(Fate.REFUSED, reply.status, str(reply))
+        self._changed.set()
 
     def see(self, message: MessageId, recipient: str, seen: Seen) -> None:
         for row in self.rows:
             if row.id == message and row.expected.recipient == recipient:
                 row.seen = seen
+        self._changed.set()
 
     def differences(self) -> Iterator[str]:
         """One line for each thing that is not as it should be."""

@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import tempfile
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,35 +111,34 @@ class World:
 async def create(*, retry: tuple[str, ...]) -> World:
     """A new world; ``retry`` is the service's schedule. Raises OSError."""
     directory = Path(tempfile.mkdtemp(prefix="imprimatur-demo-"))
-    os.chmod(directory, 0o711)  # noqa: S103  started as root, the database runs as another user and must get through
-    names = NameServer({})
-    tls = server_context(Certificate(), hostname="mx.inbox.example", data_dir=directory / "receiver")
-    receiver = Receiver(Script(name="mx.inbox.example", rules=MANNERS, tls=tls))
-    try:
+    async with AsyncExitStack() as undo:
+        undo.callback(shutil.rmtree, directory, ignore_errors=True)
+        os.chmod(directory, 0o711)  # noqa: S103  started as root, the database runs as another user and must get through
         txt = _write_keys(directory)
-        names.zone = _ZONE | {name: Node(txt=(text,)) for name, text in txt.items()}
+        tls = server_context(Certificate(), hostname="mx.inbox.example", data_dir=directory / "receiver")
+        receiver = Receiver(Script(name="mx.inbox.example", rules=MANNERS, tls=tls))
+        undo.push_async_callback(receiver.stop)
         receiver_port = await receiver.start(RECEIVER)
         await receiver.start(TARPIT, receiver_port)
-        dns_port = await names.start()
+        names = NameServer(_ZONE | {name: Node(txt=(text,)) for name, text in txt.items()})
+        undo.push_async_callback(names.stop)
         world = World(directory, _free_port(2525), _free_port(8025), receiver, names, txt)
-        world.config.write_text(
-            _CONFIG.format(
-                domain=DOMAIN,
-                smtp=world.smtp_port,
-                retry="[" + ", ".join(f'"{wait}"' for wait in retry) + "]",
-                dns=dns_port,
-                receiver=receiver_port,
-                events=world.events,
-                web=world.web_port,
-                keys="\n".join(_key_section(selector) for selector, _ in KEYS),
-            )
-        )
-    except BaseException:
-        await receiver.stop()
-        await names.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+        world.config.write_text(_config(world, retry=retry, dns=await names.start(), receiver=receiver_port))
+        undo.pop_all()
     return world
+
+
+def _config(world: World, *, retry: tuple[str, ...], dns: int, receiver: int) -> str:
+    return _CONFIG.format(
+        domain=DOMAIN,
+        smtp=world.smtp_port,
+        retry="[" + ", ".join(f'"{wait}"' for wait in retry) + "]",
+        dns=dns,
+        receiver=receiver,
+        events=world.events,
+        web=world.web_port,
+        keys="\n".join(_key_section(selector) for selector, _ in KEYS),
+    )
 
 
 def _write_keys(directory: Path) -> dict[str, str]:

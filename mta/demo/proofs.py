@@ -1,0 +1,91 @@
+"""What must hold besides the table's rows: signatures that others can verify, a notice to the sender, a suppression.
+
+The signatures are verified by dkimpy, which had no part in making them, over what the receiver got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import dkim
+
+from mta.demo.board import Proof
+from mta.demo.cases import SENDER, UNKNOWN
+from mta.demo.ledger import Ledger, Receipt
+from mta.demo.world import KEYS, World
+from mta.store.store import Store
+
+SIGNED = "ann@inbox.example"
+
+
+async def wait_for_notice(world: World) -> None:
+    """Until the notice about UNKNOWN has come back to the sender."""
+    await world.receiver.ledger.wait_until(lambda ledger: _notice(ledger) is not None)
+
+
+async def collect(world: World, store: Store) -> list[Proof]:
+    ledger = world.receiver.ledger
+    return [
+        await asyncio.to_thread(_signatures, _taken(ledger, SIGNED), world.txt),
+        _encryption(_taken(ledger, SIGNED)),
+        _returned(_notice(ledger)),
+        await _suppression(store),
+    ]
+
+
+def _taken(ledger: Ledger, recipient: str) -> Receipt | None:
+    """The first message that the receivers took for ``recipient``."""
+    for receipt in ledger.accepted:
+        if any(mailbox.address == recipient for mailbox in receipt.recipients):
+            return receipt
+    return None
+
+
+def _notice(ledger: Ledger) -> Receipt | None:
+    """The delivery status notice about UNKNOWN: from the null sender, to the one who sent (RFC 3464)."""
+    for receipt in ledger.accepted:
+        to_sender = [mailbox.address for mailbox in receipt.recipients] == [SENDER]
+        if receipt.sender.address == "" and to_sender and f";{UNKNOWN}" in _text(receipt).replace("; ", ";"):
+            return receipt
+    return None
+
+
+def _text(receipt: Receipt) -> str:
+    return receipt.content.decode("utf-8", "replace")
+
+
+def _signatures(receipt: Receipt | None, txt: dict[str, str]) -> Proof:
+    what = "DKIM signatures verify"
+    if receipt is None:
+        return Proof(what, False, f"nothing arrived for {SIGNED}")
+
+    def lookup(name: bytes, timeout: int = 5) -> bytes:
+        return txt.get(name.decode().rstrip("."), "").encode()
+
+    verify = cast(Callable[..., bool], dkim.DKIM(receipt.content).verify)
+    found = receipt.content.lower().split(b"\r\n\r\n")[0].count(b"dkim-signature:")
+    try:
+        good = sum(verify(idx=index, dnsfunc=lookup) for index in range(found))
+    except dkim.DKIMException as error:
+        return Proof(what, False, f"dkimpy: {error}")
+    return Proof(what, good == found == len(KEYS), f"dkimpy accepts {good} of {found}, from {SIGNED}'s copy")
+
+
+def _encryption(receipt: Receipt | None) -> Proof:
+    version = receipt.tls if receipt else None
+    return Proof("the receiver was spoken to over TLS", version is not None, version or "plain text")
+
+
+def _returned(receipt: Receipt | None) -> Proof:
+    what = "the sender got a notice"
+    if receipt is None:
+        return Proof(what, False, f"no notice about {UNKNOWN} came to {SENDER}")
+    report = "report-type=delivery-status" in _text(receipt).replace('"', "")
+    return Proof(what, report, f"to {SENDER}: RFC 3464 report about {UNKNOWN}")
+
+
+async def _suppression(store: Store) -> Proof:
+    listed = [str(suppression.address) for suppression in await store.suppressions.list()]
+    return Proof("the missing mailbox is suppressed", UNKNOWN in listed, f"suppressed: {', '.join(sorted(listed))}")

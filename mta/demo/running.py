@@ -1,0 +1,117 @@
+"""The service under the demo: its database, an account, and the process itself, started and ended in order.
+
+It must never leave a process or a file behind, however the demo ends: see also ``mta.demo.service``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from config.load import load_file
+from mta.demo.submit import Login
+from mta.demo.world import DOMAIN, World
+from mta.inbound.auth import make_verifiers, new_secret
+from mta.store.embedded import EmbeddedPostgres
+from mta.store.migrate import migrate
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+
+READY_WITHIN = 20.0  # seconds
+STOP_WITHIN = 15.0
+ACCOUNT = "demo"
+
+
+class DemoError(Exception):
+    """Why the demo cannot go on; the text is for its user."""
+
+
+@asynccontextmanager
+async def database(world: World) -> AsyncIterator[Store]:
+    """The demo's own PostgreSQL, new and with the schema. Raises EmbeddedError."""
+    embedded = EmbeddedPostgres(world.directory / "data" / "postgres")
+    try:
+        dsn = await asyncio.to_thread(embedded.start)
+        await migrate(dsn)
+        secrets = Secrets.load_or_create(world.directory / "data" / "secret")
+        store = await Store.open(dsn, load_file(world.config).database, secrets)
+        try:
+            yield store
+        finally:
+            await store.close()
+    finally:
+        await asyncio.to_thread(embedded.remove)
+
+
+async def open_account(store: Store) -> Login:
+    """An account that may send for DOMAIN, and its credential."""
+    login = Login(f"{ACCOUNT}-1", new_secret())
+    argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
+    account = await store.accounts.add(ACCOUNT, domains=[DOMAIN])
+    await store.accounts.add_credential(account.id, login.username, argon2=argon2, scram=scram)
+    return login
+
+
+@asynccontextmanager
+async def service(world: World) -> AsyncIterator[None]:
+    """The whole service, ready to take mail. Raises DemoError with the end of its log."""
+    with open(world.log, "w+b") as log:  # noqa: ASYNC230  a new file in our own directory
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "mta.demo.service",
+            str(world.directory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,  # the terminal's Ctrl-C is for the demo, which then ends the service in order
+        )
+        try:
+            if not await _becomes_ready(world, process):
+                log.seek(0)
+                raise DemoError(f"the service did not start:\n{log.read()[-2000:].decode('utf-8', 'replace')}")
+            yield
+        finally:
+            await _end(process)
+
+
+async def _becomes_ready(world: World, process: asyncio.subprocess.Process) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_WITHIN):
+            while process.returncode is None:
+                if await _is_ready(world.web_port):
+                    return True
+                await asyncio.sleep(0.1)
+    return False
+
+
+async def _is_ready(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
+        return b" 200 " in await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Close the pipe that keeps it alive; kill its whole session if that does not help."""
+    assert process.stdin
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_WITHIN):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
