@@ -1,0 +1,46 @@
+"""The demo's surroundings: a configuration the service accepts, receivers, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+
+from config.load import load_file
+from mta.demo.world import DEAD, DOMAIN, RECEIVER, TARPIT, create
+
+
+async def test_the_configuration_is_good_and_points_at_the_receivers() -> None:
+    world = await create(retry=("1s", "2s"))
+    try:
+        settings = load_file(world.config)
+        assert settings.queue.retry == [1.0, 2.0]
+        assert settings.egress.loopback_receivers
+        assert [listener.port for listener in settings.submission.listeners] == [world.smtp_port]
+        assert settings.web.port == world.web_port
+        assert {key.selector for key in settings.signing.keys} == {"rsa", "ed"}
+        assert settings.server.data_dir == world.directory / "data"
+        for address in (RECEIVER, TARPIT):
+            reader, writer = await asyncio.open_connection(address, settings.egress.port)
+            assert (await reader.readline()).startswith(b"220 ")
+            writer.close()
+    finally:
+        await world.close()
+    assert not world.directory.exists()
+
+
+async def test_private_keys_are_private_and_public_keys_are_published() -> None:
+    world = await create(retry=("1s",))
+    try:
+        for selector in ("rsa", "ed"):
+            assert stat.S_IMODE(os.stat(world.directory / f"{selector}.pem").st_mode) == 0o600
+            name = f"{selector}._domainkey.{DOMAIN}"
+            assert world.txt[name].startswith("v=DKIM1; k=")
+            node = world.names.zone[name]
+            assert getattr(node, "txt", None) == (world.txt[name],)
+    finally:
+        await world.close()
+
+
+def test_the_dead_host_is_none_of_the_receivers() -> None:
+    assert DEAD not in (RECEIVER, TARPIT)
