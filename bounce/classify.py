@@ -58,6 +58,18 @@ class Classifier:
         """What every rule that fits would say, in order; the first one counts."""
         return tuple(self._matches(reply, stage, host))
 
+    def misread(self) -> list[str]:
+        """What is said of each sample that does not lead to its own rule: an earlier rule takes it, or none fits."""
+        found = []
+        for rule in self._rules:
+            stage = min(rule.stages, key=list(Stage).index, default=Stage.RECIPIENT)
+            host = f"mx{rule.mx[0]}" if rule.mx else None
+            for sample in rule.samples:
+                fired = self.classify(sample, stage, host).rule
+                if fired != rule.id:
+                    found.append(f"bounce rule {rule.id}: its sample {str(sample)[:80]!r} leads to rule {fired}")
+        return found
+
     def _matches(self, reply: Reply, stage: Stage, host: str | None) -> Iterator[Classification]:
         if reply.kind is Kind.POSITIVE:
             return

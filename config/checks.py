@@ -17,6 +17,7 @@ from config.toml import Mistake
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _SUFFIX = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
+_NOT_SIGNED = {"return-path", "received", "bcc", "resent-bcc", "dkim-signature"}  # RFC 6376 5.4.1
 _HOST = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
 
@@ -86,6 +87,8 @@ def _signing(settings: Settings) -> Iterator[Mistake]:
         for n, header in enumerate(getattr(settings.signing, name)):
             if not re.fullmatch(r"[\x21-\x39\x3b-\x7e]+", header):
                 yield Mistake(("signing", name, n), "is not the name of a header field; give it without a colon")
+            elif header.lower() in _NOT_SIGNED:
+                yield Mistake(("signing", name, n), "must not be signed: it is added or changed on the way")
     if "from" not in (header.lower() for header in settings.signing.headers):
         yield Mistake(("signing", "headers"), 'must contain "From" (RFC 6376 5.4)')
 

@@ -95,7 +95,7 @@ def _files(settings: Settings, base: Path) -> Iterator[Mistake]:
                 if not path.parent.is_dir():
                     yield Mistake(place, f"the folder {path.parent} does not exist; make it, or name another file")
             elif not path.is_file():
-                yield Mistake(place, f"there is no file {path}; {place[-1]} {access.value}")
+                yield Mistake(place, f"there is no file {path}; name one that exists")
             elif access is Access.PRIVATE and (mode := path.stat().st_mode & 0o777) & 0o077:
                 yield Mistake(place, f"{path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")
         except (OSError, ValueError) as error:

@@ -162,7 +162,7 @@ def _explain(schema: JsonSchema, data: Any, path: KeyPath, kind: str) -> str:
 def _unknown(schema: JsonSchema, path: KeyPath) -> str:
     keys = sorted(find(schema, path[:-1])[0].get("properties", {}))
     name = str(path[-1])
-    if close := get_close_matches(name, keys, 1, 0.6):
+    if close := get_close_matches(name, keys, 1, 0.7):
         return f'unknown key; did you mean "{close[0]}"?'
     if places := [place for place in _everywhere(schema, schema, ()) if place[-1] == name]:
         return f"unknown key; did you mean {' or '.join(dotted(place) for place in places[:3])}?"

@@ -7,52 +7,21 @@ the command only.
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
-
-import typer
-from config.load import ConfigError, load_file
+from typing import TypeVar
 
 from config.schema import Settings
+from mta.cli.options import ConfigOption, fail, find_config
+from mta.cli.settings import load
 from mta.store.embedded import EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
 
+__all__ = ["ConfigOption", "fail", "find_config", "load", "open_store", "with_store"]
+
 T = TypeVar("T")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="Configuration file; else $MTA_CONFIG, ./mta.toml or /etc/imprimatur/mta.toml."
-    ),
-]
-
-
-def find_config(given: Path | None) -> Path | None:
-    """The configuration file to use, or None for the shipped defaults."""
-    if given is not None:
-        return given
-    if named := os.environ.get("MTA_CONFIG"):
-        return Path(named)
-    return next((path for path in (Path("mta.toml"), Path("/etc/imprimatur/mta.toml")) if path.is_file()), None)
-
-
-def load(given: Path | None) -> Settings:
-    """The settings, or the mistakes on standard error and exit status 2."""
-    try:
-        return load_file(find_config(given))
-    except ConfigError as error:
-        fail("\n".join(error.lines), status=2)
-
-
-def fail(text: str, *, status: int = 1) -> NoReturn:
-    print(text, file=sys.stderr)
-    raise typer.Exit(status)
 
 
 @asynccontextmanager
