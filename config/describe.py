@@ -8,12 +8,13 @@ It must never know a key by name.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Any
 
 JsonSchema = dict[str, Any]
 
-_FORMATS = {
+FORMATS = {
     "duration": 'a duration such as "500ms", "30s", "5m", "2h" or "5d"',
     "size": 'a size such as "64kB", "25MB" or "1GiB", or a number of octets',
     "path": "a path, relative to this file or absolute",
@@ -43,23 +44,23 @@ def resolve(schema: JsonSchema, part: JsonSchema) -> JsonSchema:
     return part
 
 
-def allowed(schema: JsonSchema, part: JsonSchema) -> str:
+def allowed(schema: JsonSchema, part: JsonSchema, formats: Mapping[str, str] = FORMATS) -> str:
     """What may stand at ``part`` of ``schema``: ``"none" or "starttls"``, ``a whole number from 1 to 9``."""
     part = resolve(schema, part)
     if "anyOf" in part:
-        choices = [allowed(schema, choice) for choice in part["anyOf"] if choice.get("type") != "null"]
+        choices = [allowed(schema, choice, formats) for choice in part["anyOf"] if choice.get("type") != "null"]
         return " or ".join(choices)
     if "enum" in part or "const" in part:
         return _either([show(value) for value in part.get("enum", [part.get("const")])])
-    if part.get("format") in _FORMATS:
-        return _FORMATS[part["format"]]
+    if part.get("format") in formats:
+        return formats[part["format"]]
     match part.get("type"):
         case "integer":
             return "a whole number" + _bounds(part)
         case "number":
             return "a number" + _bounds(part)
         case "array":
-            return "a list; each item: " + allowed(schema, part.get("items", {}))
+            return "a list; each item: " + allowed(schema, part.get("items", {}), formats)
         case "string":
             return "a text in quotes"
         case other:

@@ -12,6 +12,8 @@ from typing import Any
 from config.describe import JsonSchema, allowed, resolve, show
 from config.schema import Settings
 
+_SHORT = {"duration": "duration", "size": "size", "path": "path", "network": "network", "hostname": "host name"}
+
 _INTRODUCTION = """\
 # Configuration
 
@@ -27,7 +29,8 @@ One TOML file. It is found as `--config FILE`, else `$MTA_CONFIG`, else `./mta.t
 * Relative paths are relative to the folder of the file that names them (to the current directory when the shipped
   file runs).
 * A duration is a text with a unit: `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"5d"`. A size is a number of octets or a text
-  with a unit: `"64kB"`, `"25MB"`, `"1GiB"`.
+  with a unit: `"64kB"`, `"25MB"`, `"1GiB"`. A network has no host bits: `"192.0.2.0/24"`. Host names outside ASCII are
+  written in their `xn--` form.
 * Files with secrets must be readable by their owner only (`chmod 600`).
 
 `mta check [FILE]` reports every mistake at once, as `file:line: key: what is wrong; what is allowed`, and ends with 2
@@ -75,7 +78,7 @@ def _docstring(schema: JsonSchema, part: JsonSchema) -> str:
 
 def _key(schema: JsonSchema, name: str, part: JsonSchema, *, required: bool) -> str:
     default = "must be given" if required else _default(part.get("default"))
-    cells = [f"`{name}`", part.get("description", ""), allowed(schema, part), default]
+    cells = [f"`{name}`", part.get("description", ""), allowed(schema, part, _SHORT), default]
     return "| " + " | ".join(_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
