@@ -30,6 +30,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from bounce.rules import load_rules
 from config.load import ConfigError, load_file
 from config.schema import Settings
 from mta import orders
@@ -254,6 +255,7 @@ class Supervisor:
         """Read the file again; tell the children, or tell what is wrong and change nothing."""
         try:
             settings = load_file(self._path)
+            load_rules(settings.bounces.rules)
         except ConfigError as error:
             lines = error.lines
             log.error("the configuration was not reloaded", mistakes=lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mta.cli.context import ConfigOption, fail, find_config, load
+from mta.cli.options import ConfigOption, fail, find_config
 
 
 def register(app: typer.Typer) -> None:
@@ -18,12 +18,13 @@ def serve(config: ConfigOption = None) -> None:
     """
     import asyncio
 
+    from mta.cli.check import checked
     from mta.observe.log import configure
     from mta.store.embedded import EmbeddedError
     from mta.store.store import StoreUnavailable
     from mta.supervisor import AlreadyRunning, Supervisor
 
-    settings = load(config)
+    settings, _ = checked(config)
     configure(settings.observe.log_level, process="supervisor")
     try:
         asyncio.run(Supervisor(find_config(config), settings).run())

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from bounce.classify import Classifier
+from bounce.suppression import spare_shared
 from mta.mail.delivery import (
     Action,
     Attempt,
@@ -37,7 +38,9 @@ AMBIGUOUS_STEPS = 2  # how many steps of the schedule an ambiguous end skips
 def conclude(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: datetime) -> tuple[Outcome, ...]:
     """One outcome for each result of ``attempt``."""
     host = attempt.host.name if attempt.host else None
-    return tuple(_outcome(result, attempt.delivery, host, classifier, schedule, now) for result in attempt.results)
+    return spare_shared(
+        _outcome(result, attempt.delivery, host, classifier, schedule, now) for result in attempt.results
+    )
 
 
 def _outcome(
