@@ -94,23 +94,20 @@ class Supervisor:
             sockets = self._bind(stack)
             dsn = await self._database(stack)
             await migrate(dsn)
-            secrets = Secrets.load_or_create(
-                self._settings.server.secret_file or self._settings.server.data_dir / "secret"
-            )
-            store = await Store.open(dsn, self._settings.database, secrets)
+            server = self._settings.server
+            secrets = Secrets.load_or_create(server.secret_file or server.data_dir / "secret")
+            store = await Store.open(dsn, self._settings.database, secrets, self._metrics)
             stack.push_async_callback(store.close)
-            self._children = self._plan(dsn, secrets.octets, sockets)
+            self._children = self._plan(dsn, secrets.root, sockets)
             await self._watch(store)
 
     # --- starting
 
     def _bind(self, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> list[list[socket.socket]]:
         """One socket for each listener and worker."""
+        listeners = self._settings.submission.listeners
         return [
-            [
-                stack.enter_context(contextlib.closing(bind(listener)))
-                for listener in self._settings.submission.listeners
-            ]
+            [stack.enter_context(contextlib.closing(bind(listener))) for listener in listeners]
             for _ in range(self._workers)
         ]
 

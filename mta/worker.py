@@ -42,8 +42,7 @@ from mta.queue.dispatcher import Dispatcher
 from mta.queue.notices import Notices
 from mta.signing import KeyRing, Signer
 from mta.store.errors import LeaseLost, StoreUnavailable
-from mta.store.keys import StoredKey
-from mta.store.secrets import SecretError, Secrets
+from mta.store.secrets import Secrets
 from mta.store.store import Store
 
 log = structlog.get_logger()
@@ -192,15 +191,6 @@ class Worker:
             self.metrics.settle_pending.set(self.store.messages.pending)
             orders.report(writer, {"lease": self.store.lease.id, "window": self.dispatcher.window.deliveries})
             await asyncio.sleep(STATUS_EVERY)
-
-
-def _usable(row: StoredKey) -> SigningKey | None:
-    """The key, or None and a line in the log: one bad row must not cost the others."""
-    try:
-        return read_stored(row)
-    except (KeyUnusable, SecretError) as error:
-        log.error("a DKIM key cannot be used", domain=row.domain, selector=row.selector, reason=str(error))
-        return None
 
 
 def _classifier(settings: Settings) -> Classifier:

@@ -191,12 +191,14 @@ class Intake:
             if stays:
                 self._room.release(size, destinations)
             raise
-        if stays:
-            for delivery in deliveries:
-                delivery.checked_at = checked_at
-                delivery.reserved = 0
-            deliveries[0].reserved = size  # the content is held once, whatever the number of destinations
-            self._dispatch(deliveries)
+        if not deliveries:  # whoever looks for due deliveries next takes them
+            if stays:
+                self._room.release(size, destinations)
+            return
+        for delivery in deliveries:
+            delivery.checked_at = checked_at
+        deliveries[0].reserved = size  # the content is held once, whatever the number of destinations
+        self._dispatch(deliveries)
 
     def _note(self, accepted: Accepted, seconds: float) -> None:
         self._events.accepted(accepted.message, seconds=seconds, mailing=accepted.mailing, hold=accepted.hold)

@@ -39,7 +39,7 @@ from mta.queue.notices import Notices
 from mta.queue.schedule import Schedule
 from mta.queue.throttle import Throttle
 from mta.store.errors import StoreUnavailable
-from mta.store.messages import Accepted, Settlement
+from mta.store.messages import Accepted, ContentMissing, Settlement
 from mta.store.store import Store
 from policy.rules.suppressed import refusal
 
@@ -49,6 +49,7 @@ CHECK_HOLDS = 1.0  # seconds for which a suppression check counts, if no suppres
 GROW_AFTER = 0.05  # seconds that deliveries wait for a busy runner before more are started
 TAKE = 500  # deliveries leased at once
 TROUBLE = timedelta(minutes=1)  # rest after an error of our own
+DAMAGED = timedelta(hours=1)  # rest of a delivery whose message cannot be read
 SPILL = timedelta(seconds=15)  # rest of what does not fit into its lane
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 IDLE_LANES = 10_000  # lanes remembered; beyond, idle ones are forgotten
@@ -160,7 +161,7 @@ class Dispatcher:
         octets = self.window.max_octets - self.window.octets
         if room <= 0 or octets <= 0 or not self._store.lease.valid:
             return 0
-        deliveries = await self._store.messages.lease(deliveries=min(room, TAKE), octets=octets)
+        deliveries = await self._store.messages.lease(deliveries=min(room, TAKE), octets=octets, skip=self._full())
         excess = []
         for delivery in deliveries:
             delivery.reserved = delivery.size
@@ -171,6 +172,20 @@ class Dispatcher:
         if excess:
             await self._store.messages.give_back(excess)
         return len(deliveries) - len(excess)
+
+    def _full(self) -> set[str]:
+        """Destinations of which nothing more can be used now."""
+        now = time.monotonic()
+        return {
+            destination
+            for lane in self.lanes.values()
+            if lane.waiting >= self._lane_room or now < lane.throttle.resting_until
+            for destination in lane.destinations
+        }
+
+    @property
+    def _lane_room(self) -> int:
+        return max(1, self.window.max_deliveries // 2)
 
     def _place(self, delivery: Delivery) -> None:
         """Put a delivery into its site's lane, once its route is known."""
@@ -195,10 +210,11 @@ class Dispatcher:
 
     def _line_up(self, delivery: Delivery, plan: Plan) -> None:
         lane = self.lanes.get(plan.site) or self._open_lane(plan)
+        lane.destinations.add(delivery.destination)
         now = time.monotonic()
         if (rest := lane.throttle.resting_until - now) > 0:
             self._put_off([delivery], timedelta(seconds=rest))
-        elif lane.waiting >= self.window.max_deliveries // 2:
+        elif lane.waiting >= self._lane_room:
             self._put_off([delivery], SPILL)
         else:
             lane.add(delivery)
@@ -271,6 +287,9 @@ class Dispatcher:
         except StoreUnavailable:
             lane.add(delivery)
             await asyncio.sleep(STORE_PAUSE)
+        except ContentMissing as error:
+            log.error("a delivery is put off", reason=str(error))
+            self._put_off([delivery], DAMAGED)
         except Exception:
             log.exception("a delivery is put off", message=format_id(delivery.message_id))
             self._put_off([delivery], TROUBLE)

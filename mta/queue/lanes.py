@@ -23,12 +23,13 @@ Flow = tuple[int, str | None]  # account, mailing
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """``running``: deliveries being attempted at this moment."""
+    """``running``: deliveries being attempted at this moment. ``destinations``: the domains seen so far."""
 
     site: str
     throttle: Throttle
     running: int = 0
     waiting: int = 0
+    destinations: set[str] = field(default_factory=set)
     _lines: dict[Flow, deque[Delivery]] = field(default_factory=dict)
     _turns: deque[Flow] = field(default_factory=deque)
 

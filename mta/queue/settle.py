@@ -66,7 +66,7 @@ def without_attempt(delivery: Delivery, stage: Stage, reply: Reply, now: datetim
 
 def suppressed(
     delivery: Delivery, refusals: dict[QueuedRecipient, Reply], now: datetime
-) -> tuple[Attempt, list[Outcome]]:
+) -> tuple[Attempt, tuple[Outcome, ...]]:
     """The attempt and outcomes for recipients that were suppressed while they waited."""
     results = tuple(Result(recipient, Stage.RECIPIENT, reply) for recipient, reply in refusals.items())
     return Attempt(delivery, results, now, 0.0), tuple(Failed(result, SUPPRESSED) for result in results)
