@@ -50,7 +50,8 @@ class Receipt:
 
     @property
     def accepted(self) -> bool:
-        return self.answer is not None and self.answer.startswith(b"2")
+        """Whether we said so, and plainly."""
+        return self.answer is not None and re.match(rb"2\d\d[ \r][^\n]*\n", self.answer) is not None
 
 
 class Ledger:
@@ -80,10 +81,14 @@ class Ledger:
         return [receipt for receipt in self.receipts if receipt.accepted]
 
     async def wait_until(self, condition: Callable[[Ledger], bool]) -> None:
-        """Return once ``condition`` holds; it is asked again after every command, message and closed connection."""
+        """Return once ``condition`` holds; it is asked again whenever something has happened."""
         while not condition(self):
             self._changed.clear()
             await self._changed.wait()
+
+    def changed(self) -> None:
+        """Let those who wait look again."""
+        self._changed.set()
 
     def opened(self) -> int:
         """A connection was made; its number, from 1."""

@@ -17,7 +17,7 @@ from collections import Counter
 from typing import cast
 
 from mta.demo.ledger import Ledger
-from mta.demo.script import Rule, Script
+from mta.demo.script import Rule, Script, Stage
 from mta.demo.session import Session
 
 
@@ -42,6 +42,10 @@ class Receiver:
         )
         self._servers.append(server)
         return cast(int, server.sockets[0].getsockname()[1])
+
+    def hits(self, stage: Stage) -> int:
+        """How often rules for ``stage`` have applied."""
+        return sum(count for (rule, _), count in self._hits.items() if rule.stage is stage)
 
     async def stop(self) -> None:
         """Stop listening and cut every session off."""

@@ -87,6 +87,7 @@ class Script:
     tls: ssl.SSLContext | None = None
     implicit_tls: bool = False
     logins: Mapping[str, str] = field(default_factory=dict)
+    mechanisms: str = "PLAIN LOGIN"
     max_recipients: int | None = None
     forgets_pipelined: bool = False
 

@@ -136,6 +136,7 @@ class Session(asyncio.Protocol):
             return FRIENDLY
         hit = self._hits[found]
         self._hits[found] += 1
+        self._ledger.changed()
         return found[0].acts[min(hit, len(found[0].acts) - 1)]
 
     def _do(
@@ -211,7 +212,7 @@ class Session(asyncio.Protocol):
         if self._script.tls and not self._tls:
             extensions.append("STARTTLS")
         if self._script.logins:
-            extensions.append("AUTH PLAIN LOGIN")
+            extensions.append(f"AUTH {self._script.mechanisms}")
         if line[:4].upper() == b"HELO":
             extensions = []
         lines = [self._script.name, *extensions]

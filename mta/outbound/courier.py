@@ -87,6 +87,8 @@ class Courier:
             if trouble is None:
                 return
             job.troubles.append(trouble)
+            if job.is_over:
+                return
 
     async def _serve_at(self, target: Target, job: _Job) -> Trouble | None:
         """Serve who is left, at this host. The trouble that keeps it from serving them all, if any."""
@@ -100,7 +102,7 @@ class Courier:
                 if trouble.stage is not Stage.CONNECT:
                     job.host = Host(target.name, target.address)
             if trouble is not None:
-                if type(trouble) in cured or not self._cure(trouble, target):
+                if job.is_over or type(trouble) in cured or not self._cure(trouble, target):
                     return trouble
                 cured.add(type(trouble))
         return None
@@ -199,6 +201,10 @@ class _Job:
     host: Host | None = None
     source: str | None = None
     strays: list[str] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        return asyncio.get_running_loop().time() >= self.limit
 
     def note(self, session: Session) -> None:
         """What the receiver said without being asked."""

@@ -79,4 +79,5 @@ class ReplyReader:
                 yield Answer(int(code), whole.decode("utf-8", "replace"))
         self._rest = buffer[start:]
         if b"\n" in self._rest:
-            raise Garbled(f"this is no reply: {self._rest[:_SHOWN].decode('ascii', 'backslashreplace')!r}")
+            line = self._rest.partition(b"\n")[0][:_SHOWN]
+            raise Garbled(f"this is no reply: {line.decode('ascii', 'backslashreplace')!r}")

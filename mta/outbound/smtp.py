@@ -20,7 +20,7 @@ from math import inf
 from typing import cast
 
 from aiosmtplib.auth import auth_crammd5_verify, auth_login_encode, auth_plain_encode
-from aiosmtplib.errors import SMTPAuthenticationError
+from aiosmtplib.errors import SMTPAuthenticationError, SMTPServerDisconnected
 from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 
@@ -140,10 +140,11 @@ class Wire(SMTPProtocol):
 
     def _put(self, octets: bytes) -> bool:
         """Write. False: there is nobody to write to any more."""
-        if self.transport is None or self.transport.is_closing():
+        try:
+            self.write(octets)
+        except SMTPServerDisconnected:
             self.end(Lost(Cause.CLOSED, _CLOSED))
             return False
-        cast(asyncio.Transport, self.transport).write(octets)
         return True
 
     async def _put_blocks(self, octets: bytes, block: float, waiter: asyncio.Future[None]) -> bool:
@@ -164,7 +165,7 @@ class Wire(SMTPProtocol):
             text = f"the receiver takes nothing more of the message for {patience:.0f} s"
             self.end(Lost(Cause.STUCK, Reply(451, "4.4.2", text)))
         except OSError:
-            pass  # connection_lost() has noted why
+            pass  # lost meanwhile; connection_lost() has noted it
 
     def _unsent(self) -> Early | Unsent:
         """What became of a message that was not sent to its end. The session cannot go on."""
@@ -204,7 +205,7 @@ class Wire(SMTPProtocol):
 
     def _take(self, answer: Answer) -> None:
         if self._tracing:
-            self._show(False, f"{answer.code} {answer.text}")
+            self._show(False, f"{answer.code} {answer.text}".replace("\n", f"\n{answer.code} "))
         if answer.code == 421:
             self._shut = Reply.parse(answer.code, answer.text)
         if self._waiter is None or self._waiter.done():
@@ -216,6 +217,8 @@ class Wire(SMTPProtocol):
             self.end(Lost(Cause.GARBLED, Reply(451, "4.5.0", text)))
         elif len(self._answers) == len(self._patience):
             self._waiter.set_result(None)
+            if self._paused:
+                self.resume_writing()  # whoever waits for room is to see the answer first
         else:
             self._arm(self._patience[len(self._answers)], self.limit)
 
@@ -237,6 +240,7 @@ class Wire(SMTPProtocol):
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self.resume_writing()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         if self.transport is not None:

@@ -218,6 +218,7 @@ async def _send_content(
             progress.give(accepted, Stage.FINAL_DOT, reply, ambiguous=nonsense)
             if answer.code == 421 or nonsense:
                 progress.give(progress.left, Stage.FINAL_DOT, reply)
+                session.wire.abort()
         case Early(reply):
             progress.give(progress.left, Stage.DATA, reply)
         case Unsent(reply):

@@ -1,0 +1,286 @@
+"""Finding the hosts of a domain: what is permanent, what is temporary, what is remembered, and what would loop."""
+
+import asyncio
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from mta.demo.nameserver import Fault, NameServer, Node
+from mta.mail.reply import Reply
+from mta.outbound.mx import DnsTrouble
+from mta.outbound.plan import Plan
+from tests.flow.far_end import far_end, replies
+
+
+def addresses(plan: Plan) -> list[str]:
+    return [target.address for target in plan.hosts]
+
+
+@pytest.mark.parametrize(
+    ("node", "code", "status"),
+    [
+        (None, 550, "5.1.2"),  # NXDOMAIN
+        (Node(txt=("nothing else",)), 550, "5.1.2"),  # neither MX nor address
+        (Node(mx=((0, ""),)), 556, "5.1.10"),  # null MX, RFC 7505
+        (Node(mx=((10, "nowhere.example"),)), 550, "5.4.4"),
+        (Fault.SERVFAIL, 451, "4.4.3"),
+        (Fault.REFUSED, 451, "4.4.3"),
+        (Fault.SILENT, 451, "4.4.3"),
+        (Fault.GARBAGE, 451, "4.4.3"),
+        (Fault.WRONG_ID, 451, "4.4.3"),
+        (Node(faults={"MX": Fault.SERVFAIL}, a=("127.0.0.2",)), 451, "4.4.3"),  # no implicit MX then
+        (Node(mx=((10, "sick.example"),)), 451, "4.4.3"),
+        (Node(faults={"A": Fault.SERVFAIL}), 451, "4.4.3"),
+        (Node(cname="round.example"), 451, "4.4.3"),
+    ],
+)
+async def test_where_no_mail_can_go(node: Node | Fault | None, code: int, status: str) -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["sick.example"] = Fault.SERVFAIL
+        far.zone["round.example"] = Node(cname="round.example")
+        if node is not None:
+            far.zone["dest.example"] = node
+        reply = await far.refusal("dest.example")
+        assert (reply.code, reply.status) == (code, status), reply
+        assert far.resolver.cached("dest.example") == reply
+
+
+async def test_nxdomain_from_one_and_servfail_from_another_is_temporary() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        sick = NameServer({"dest.example": Fault.SERVFAIL})
+        servers = [f"127.0.0.1:{await sick.start()}", f"127.0.0.1:{far.dns_port}"]
+        far.configure(dns={"servers": servers})
+        assert (await far.refusal("dest.example")).status == "4.4.3"
+        await sick.stop()
+
+
+async def test_a_silent_server_is_passed_over() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        silent = NameServer({"example.com": Fault.SILENT, "mx1.example.com": Fault.SILENT})
+        far.configure(dns={"servers": [f"127.0.0.1:{await silent.start()}", f"127.0.0.1:{far.dns_port}"]})
+        assert addresses(await far.plan()) == ["127.0.0.2"]
+        await silent.stop()
+
+
+async def test_answers_that_are_too_big_come_over_tcp() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["example.com"] = Node(mx=((10, "mx1.example.com"),), faults={"MX": Fault.TRUNCATED})
+        assert addresses(await far.plan()) == ["127.0.0.2"]
+        assert [query.tcp for query in far.nameserver.queries if query.kind == "MX"] == [False, True]
+
+
+async def test_slow_answers_disturb_nobody_else() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["slow.example"] = Node(mx=((10, "mx1.example.com"),), delay=0.1)
+        slow = asyncio.create_task(far.resolver.plan("slow.example"))
+        assert addresses(await far.plan()) == ["127.0.0.2"]
+        assert not slow.done()
+        assert isinstance(await slow, Plan)
+
+
+async def test_by_preference_and_equal_ones_at_random() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["dest.example"] = Node(
+            mx=((20, "c.example"), (10, "b.example"), (10, "a.example"), (30, "gone.example"))
+        )
+        for name, address in (("a", "127.0.0.2"), ("b", "127.0.0.3"), ("c", "127.0.0.4")):
+            far.zone[f"{name}.example"] = Node(a=(address,))
+        plan = await far.plan("dest.example")
+        assert plan.site == "a.example,b.example"
+        orders = {"".join(target.name[0] for target in plan.tries()) for _ in range(100)}
+        assert orders == {"abc", "bac"}
+
+
+async def test_the_domain_itself_and_aliases() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["plain.example"] = Node(a=("127.0.0.2",))
+        far.zone["alias.example"] = Node(cname="example.com")
+        far.zone["dest.example"] = Node(mx=((10, "mxalias.example"),))
+        far.zone["mxalias.example"] = Node(cname="mx1.example.com")
+        assert (await far.plan("plain.example")).site == "plain.example"
+        assert (await far.plan("alias.example")).site == "mx1.example.com"
+        assert addresses(await far.plan("dest.example")) == ["127.0.0.2"]
+        for domain in ("plain.example", "alias.example", "dest.example"):
+            assert replies(await far.deliver(f"bob@{domain}")) == {"bob": "250 2.0.0"}
+
+
+async def test_a_hundred_mail_exchangers_are_no_work_without_end() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["dest.example"] = Node(mx=tuple((n, f"mx{n}.dest.example") for n in range(100)))
+        for n in range(100):
+            far.zone[f"mx{n}.dest.example"] = Node(a=(f"127.0.3.{n}",))
+        assert len((await far.plan("dest.example")).hosts) <= 2 * 20
+        assert len(far.nameserver.queries) <= 1 + 2 * 20
+        attempt = await far.deliver("bob@dest.example")
+        assert replies(attempt) == {"bob": "451 4.4.1"}
+
+
+async def test_six_and_four_by_turns() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.configure(egress={"ipv6": True})
+        far.zone["dest.example"] = Node(a=("127.0.0.2", "127.0.0.3"), aaaa=("::1", "fe80::1", "fe80::2"))
+        families = ["six" if ":" in address else "four" for address in addresses(await far.plan("dest.example"))]
+        assert families == ["six", "four", "six", "four", "six"]
+
+
+async def test_dead_ipv6_falls_back_to_ipv4() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.configure(egress={"ipv6": True})
+        far.zone["dest.example"] = Node(mx=((10, "both.example"),))
+        far.zone["both.example"] = Node(a=("127.0.0.2",), aaaa=("::1",))  # nobody listens on ::1
+        attempt = await far.deliver("bob@dest.example")
+        assert replies(attempt) == {"bob": "250 2.0.0"}
+        assert attempt.host is not None
+        assert attempt.host.address == "127.0.0.2"
+
+
+async def test_only_families_that_there_is_a_source_for() -> None:
+    async with far_end(egress={"sources": ["127.0.0.1"], "ipv6": True}) as far:
+        await far.receiver()
+        far.zone["dest.example"] = Node(a=("127.0.0.2",), aaaa=("::1",))
+        assert addresses(await far.plan("dest.example")) == ["127.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("mx", "left"),
+    [
+        (((10, "us.example"),), None),
+        (((10, "us.example"), (20, "b.example")), None),
+        (((10, "b.example"), (20, "us.example"), (20, "c.example"), (30, "d.example")), ["198.51.100.2"]),
+        (((10, "out.sender.example"), (20, "b.example")), None),
+        (((10, "b.example"), (20, "zero.example")), ["198.51.100.2"]),
+        (((10, "mapped.example"),), None),
+    ],
+)
+async def test_ourselves_and_whoever_comes_behind_is_no_target(mx: tuple[tuple[int, str], ...], left) -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.configure(egress={"loopback_receivers": False, "ipv6": True})
+        far.zone["dest.example"] = Node(mx=mx)
+        far.zone["us.example"] = Node(a=("127.0.0.1",))
+        far.zone["zero.example"] = Node(a=("0.0.0.0",))
+        far.zone["mapped.example"] = Node(aaaa=("::ffff:127.0.0.1",))
+        far.zone["out.sender.example"] = Node(a=("198.51.100.1",))
+        for n, name in enumerate("bcd", 2):
+            far.zone[f"{name}.example"] = Node(a=(f"198.51.100.{n}",))
+        plan = await far.resolver.plan("dest.example")
+        if left is None:
+            assert isinstance(plan, Reply)
+            assert (plan.code, plan.status) == (554, "5.4.6")
+        else:
+            assert isinstance(plan, Plan)
+            assert addresses(plan) == left
+
+
+async def test_a_listener_of_ours_is_ourselves() -> None:
+    listener = {"address": "198.51.100.7", "port": 25}
+    async with far_end(submission={"listeners": [listener]}) as far:
+        await far.receiver()
+        far.zone["dest.example"] = Node(a=("198.51.100.7",))
+        far.configure(egress={"loopback_receivers": False, "port": 25})
+        assert (await far.refusal("dest.example")).status == "5.4.6"
+        far.configure(egress={"loopback_receivers": False, "port": 26})
+        assert addresses(await far.plan("dest.example")) == ["198.51.100.7"]
+
+
+async def test_a_hundred_callers_cause_one_look_up() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        plans = await asyncio.gather(*(far.resolver.plan("example.com") for _ in range(100)))
+        assert len({id(plan) for plan in plans}) == 1
+        assert far.nameserver.asked("example.com", "MX") == 1
+        assert far.nameserver.asked("mx1.example.com", "A") == 1
+
+
+async def test_a_caller_that_gives_up_disturbs_nobody() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["slow.example"] = Node(mx=((10, "mx1.example.com"),), delay=0.1)
+        first = asyncio.create_task(far.resolver.plan("slow.example"))
+        second = asyncio.create_task(far.resolver.plan("slow.example"))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert isinstance(await second, Plan)
+        assert far.nameserver.asked("slow.example", "MX") == 1
+
+
+async def test_domains_with_the_same_hosts_share_site_and_look_ups() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        for n in range(20):
+            far.zone[f"d{n}.example"] = Node(mx=((10, "mx1.example.com"),))
+        plans = await asyncio.gather(*(far.resolver.plan(f"d{n}.example") for n in range(20)))
+        assert {plan.site for plan in plans} == {"mx1.example.com"}
+        assert far.nameserver.asked("mx1.example.com", "A") == 1
+
+
+async def test_an_answer_holds_within_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("mta.outbound.cache.time", SimpleNamespace(monotonic=lambda: clock.now))
+    async with far_end(dns={"min_ttl": "10s", "max_ttl": "100s"}) as far:
+        await far.receiver()
+        far.zone["short.example"] = Node(a=("127.0.0.2",), ttl=1)
+        for domain, holds in (("example.com", 100), ("short.example", 10), ("nowhere.example", 60)):
+            began = clock.now
+            plan = await far.resolver.plan(domain)
+            clock.now = began + holds - 0.1
+            assert far.resolver.cached(domain) is plan
+            clock.now = began + holds
+            assert far.resolver.cached(domain) is None
+            assert await far.resolver.plan(domain) is not plan
+
+
+async def test_providers_make_one_site_of_many_hosts() -> None:
+    providers = [
+        {"name": "big", "mx": [".big.example"], "connections": 7},
+        {"name": "other", "domains": ["named.example"]},
+    ]
+    async with far_end(shaping={"providers": providers}) as far:
+        await far.receiver()
+        for domain in ("a.example", "b.example"):
+            host = f"{domain.replace('.', '-')}.mail.big.example"
+            far.zone[domain] = Node(mx=((10, host), (20, "mx1.example.com")))
+            far.zone[host] = Node(a=("127.0.0.2",))
+        far.zone["named.example"] = Node(mx=((10, "mx1.example.com"),))
+        for domain in ("a.example", "b.example"):
+            plan = await far.plan(domain)
+            assert (plan.site, plan.provider, plan.shaping.connections) == ("big", "big", 7)
+        assert (await far.plan("named.example")).site == "other"
+        assert (await far.plan("example.com")).site == "mx1.example.com"
+
+
+async def test_txt_records() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["sel._domainkey.sender.example"] = Node(txt=("v=DKIM1; k=rsa; p=" + "A" * 400,))
+        far.zone["sick.example"] = Fault.SERVFAIL
+        assert await far.resolver.txt("sel._domainkey.sender.example") == ["v=DKIM1; k=rsa; p=" + "A" * 400]
+        assert await far.resolver.txt("none.example") == []
+        with pytest.raises(DnsTrouble, match="SERVFAIL"):
+            await far.resolver.txt("sick.example")
+
+
+async def test_what_is_no_name_does_not_exist() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        assert (await far.refusal("a" * 64 + ".example")).status == "5.1.2"
+        assert (await far.refusal("double..dot")).status == "5.1.2"
+
+
+async def test_many_names_at_once_do_not_need_as_many_sockets() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        names = [f"n{n}-{random.randrange(1000)}.example" for n in range(500)]
+        answers = await asyncio.gather(*(far.resolver.plan(name) for name in names))
+        assert {answer.status for answer in answers if isinstance(answer, Reply)} == {"5.1.2"}

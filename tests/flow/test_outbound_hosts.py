@@ -1,0 +1,171 @@
+"""Hosts that cannot be reached, or turn us away before the message: the next one gets it, and nobody is blamed."""
+
+import socket
+from contextlib import closing
+
+import pytest
+
+from mta.demo.script import FRIENDLY, Act, End, Rule, Script, Stage, say
+from mta.mail.delivery import Stage as Reached
+from mta.observe.labels import Success
+from mta.observe.metrics import Metrics
+from mta.outbound.courier import Courier
+from tests.flow.far_end import FarEnd, deliver_to, far_end, replies
+
+
+def at(stage: Stage, *acts: Act) -> Script:
+    return Script(rules=(Rule(stage, "*", acts),))
+
+
+async def two_hosts(far: FarEnd, first: Script | None) -> None:
+    """example.com has a host at 127.0.0.2 that is dead or follows ``first``, and a good one behind it at 127.0.0.3."""
+    far.domain("example.com", "127.0.0.2", "127.0.0.3")
+    await far.receiver(address="127.0.0.3")
+    if first:
+        await far.receiver(first, "127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        None,  # connection refused
+        at(Stage.CONNECT, say("421 4.3.2 busy", end=End.CLOSE)),
+        at(Stage.CONNECT, say("554 5.7.1 you are not welcome")),
+        at(Stage.CONNECT, say("999 hello")),
+        at(Stage.CONNECT, Act(reply=b"SSH-2.0-OpenSSH_9.2p1\r\n")),
+        at(Stage.CONNECT, Act(reply=b"", end=End.CLOSE)),
+        at(Stage.CONNECT, Act(reply=b"", end=End.RESET)),
+        at(Stage.HELLO, say("421 4.3.2 busy", end=End.CLOSE)),
+        at(Stage.HELLO, say("550 5.7.1 go away")),
+        at(Stage.HELLO, Act(reply=b"", end=End.CLOSE)),
+        at(Stage.MAIL, say("421 4.3.2 busy", end=End.CLOSE)),
+        at(Stage.MAIL, Act(reply=b"", end=End.CLOSE)),
+        at(Stage.RCPT, Act(reply=b"", end=End.RESET)),
+        at(Stage.DATA, Act(reply=b"", end=End.CLOSE)),
+    ],
+)
+async def test_the_next_host_gets_it(first: Script | None) -> None:
+    async with far_end() as far:
+        await two_hosts(far, first)
+        attempt = await far.deliver("bob@example.com")
+        assert replies(attempt) == {"bob": "250 2.0.0"}
+        assert attempt.host is not None
+        assert attempt.host.address == "127.0.0.3"
+        assert len(far.receivers[0].ledger.accepted) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "reply", "stage"),
+    [
+        (at(Stage.CONNECT, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.HELLO),
+        (at(Stage.CONNECT, say("554 5.7.1 no")), "554 5.7.1", Reached.HELLO),
+        (at(Stage.CONNECT, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.HELLO),
+        (at(Stage.HELLO, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.HELLO),
+        (at(Stage.MAIL, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.SENDER),
+        (at(Stage.MAIL, say("451 4.3.0 later")), "451 4.3.0", Reached.SENDER),
+        (at(Stage.MAIL, say("550 5.7.1 we know you")), "550 5.7.1", Reached.SENDER),
+        (at(Stage.MAIL, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.SENDER),
+        (at(Stage.RCPT, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.RECIPIENT),
+        (at(Stage.RCPT, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.RECIPIENT),
+        (at(Stage.DATA, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.DATA),
+        (at(Stage.DATA, say("451 4.3.0 later")), "451 4.3.0", Reached.DATA),
+        (at(Stage.DATA, say("554 5.3.0 no")), "554 5.3.0", Reached.DATA),
+        (at(Stage.DATA, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.DATA),
+        (at(Stage.END, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.FINAL_DOT),
+        (at(Stage.END, say("554 5.6.0 no")), "554 5.6.0", Reached.FINAL_DOT),
+    ],
+)
+@pytest.mark.parametrize("pipelining", [True, False])
+async def test_what_the_only_host_says_is_told(script: Script, reply: str, stage: Reached, pipelining: bool) -> None:
+    extensions = ("PIPELINING",) if pipelining else ()
+    async with far_end() as far:
+        receiver = await far.receiver(Script(extensions=extensions, rules=script.rules))
+        attempt = await far.deliver("bob@example.com", "eve@example.com")
+        assert replies(attempt) == {"bob": reply, "eve": reply}
+        assert {result.stage for result in attempt.results} == {stage}
+        assert not any(result.ambiguous for result in attempt.results)
+        assert attempt.host is not None
+        assert attempt.host.address == "127.0.0.2"
+        assert receiver.ledger.accepted == []
+        assert receiver.ledger.connections == 1
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT])
+async def test_a_4xx_from_the_site_is_its_answer(stage: Stage) -> None:
+    """It said so of this sender or recipient: another host of the same site would only be asked for the same."""
+    async with far_end() as far:
+        await two_hosts(far, at(stage, say("451 4.7.1 greylisted")))
+        assert replies(await far.deliver("bob@example.com")) == {"bob": "451 4.7.1"}
+        assert far.receivers[0].ledger.connections == 0
+
+
+async def test_of_two_troubles_the_one_that_got_further_is_told() -> None:
+    async with far_end() as far:
+        far.domain("example.com", "127.0.0.2", "127.0.0.4")
+        await far.receiver(at(Stage.CONNECT, say("554 5.7.1 blocked")), "127.0.0.2")
+        attempt = await far.deliver("bob@example.com")
+        assert replies(attempt) == {"bob": "554 5.7.1"}
+        await far.receiver(at(Stage.CONNECT, say("450 4.7.1 not now")), "127.0.0.4")
+        assert replies(await far.deliver("bob@example.com")) == {"bob": "450 4.7.1"}
+
+
+async def test_nobody_answers_the_syn() -> None:
+    """A full backlog on loopback drops SYNs as a black hole does."""
+    async with far_end(egress={"timeouts": {"connect": "100ms"}}) as far:
+        await two_hosts(far, None)
+        with closing(socket.socket()) as hole, closing(socket.socket()) as filler:
+            hole.bind(("127.0.0.2", far.port))
+            hole.listen(0)
+            filler.connect(("127.0.0.2", far.port))
+            attempt = await far.deliver("bob@example.com")
+            assert replies(attempt) == {"bob": "250 2.0.0"}
+            far.domain("hole.example", "127.0.0.2")
+            attempt = await far.deliver("bob@hole.example")
+            assert replies(attempt) == {"bob": "451 4.4.1"}
+            assert attempt.results[0].stage is Reached.CONNECT
+            assert attempt.host is None
+
+
+async def test_at_most_so_many_hosts() -> None:
+    async with far_end(egress={"max_hosts": 2}) as far:
+        far.domain("example.com", "127.0.0.4", "127.0.0.5", "127.0.0.2")
+        await far.receiver(address="127.0.0.2")
+        attempt = await far.deliver("bob@example.com")
+        assert replies(attempt) == {"bob": "451 4.4.1"}
+        assert "127.0.0.5" in attempt.results[0].reply.text or "127.0.0.4" in attempt.results[0].reply.text
+
+
+async def test_a_receiver_by_our_own_name_is_ourselves() -> None:
+    async with far_end() as far:
+        receiver = await far.receiver(Script(name="out.sender.example"))
+        assert replies(await far.deliver("bob@example.com")) == {"bob": "250 2.0.0"}  # loopback_receivers
+        plan = await far.plan()
+        far.configure(egress={"loopback_receivers": False})
+        delivery = deliver_to("bob@example.com")
+        attempt = await far.courier.deliver(delivery, plan, b"x\r\n")
+        assert replies(attempt) == {"bob": "554 5.4.6"}
+        assert len(receiver.ledger.receipts) == 1
+
+
+async def test_greylisted_and_later_taken_once() -> None:
+    async with far_end() as far:
+        receiver = await far.receiver(
+            Script(rules=(Rule(Stage.RCPT, "*@example.com", (say("451 4.7.1 later"), FRIENDLY)),))
+        )
+        first, second = await far.deliver("bob@example.com"), await far.deliver("bob@example.com")
+        assert (replies(first), replies(second)) == ({"bob": "451 4.7.1"}, {"bob": "250 2.0.0"})
+        assert len(receiver.ledger.receipts) == 1
+        assert first.source == second.source
+
+
+async def test_connections_are_counted() -> None:
+    async with far_end() as far:
+        await two_hosts(far, None)
+        metrics = Metrics()
+        far.courier = Courier(far.courier._settings, "out.sender.example", metrics=metrics)
+        await far.deliver("bob@example.com")
+        assert metrics.connections[Success.YES].value == 1
+        assert metrics.connections[Success.NO].value == 1
+        assert metrics.connections_open.value == 1
+        await far.courier.close()
+        assert metrics.connections_open.value == 0
