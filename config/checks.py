@@ -39,7 +39,9 @@ def _database(settings: Settings) -> Iterator[Mistake]:
             yield Mistake((*path, "url"), "is not a PostgreSQL address; allowed: postgresql://user@host:5432/name")
     if database.lease <= 2 * database.timeout:
         yield Mistake(
-            (*path, "lease"), "must be more than twice database.timeout, or living workers are taken for dead"
+            (*path, "lease"),
+            "must be more than twice database.timeout, or living workers are taken for dead",
+            ("timeout",),
         )
 
 
@@ -51,30 +53,24 @@ def _listeners(settings: Settings) -> Iterator[Mistake]:
         place = (listener.address.lower(), listener.port)
         if place in taken and listener.port:
             yield Mistake(
-                (*path, "port"), f"{listener.address} port {listener.port} is taken by {taken[place]} already"
+                (*path, "port"),
+                f"{listener.address} port {listener.port} is taken by {taken[place]} already",
+                ("address",),
             )
         taken.setdefault(place, f"submission.listeners[{n}]")
     web = settings.web
     yield from _address(("web", "address"), web.address)
     if web.port and (web.address.lower(), web.port) in taken:
         other = taken[web.address.lower(), web.port]
-        yield Mistake(("web", "port"), f"{web.address} port {web.port} is taken by {other} already")
+        yield Mistake(("web", "port"), f"{web.address} port {web.port} is taken by {other} already", ("address",))
 
 
 def _certificate(settings: Settings) -> Iterator[Mistake]:
     path, tls = ("submission", "tls"), settings.submission.tls
     if tls.certificate and not tls.key:
-        yield Mistake((*path, "certificate"), "needs its private key; give submission.tls.key too")
+        yield Mistake((*path, "certificate"), "needs its private key; give submission.tls.key too", ("key",))
     if tls.key and not tls.certificate:
-        yield Mistake((*path, "key"), "needs its certificate; give submission.tls.certificate too")
-
-
-def _limits(settings: Settings) -> Iterator[Mistake]:
-    path, limits = ("submission", "limits"), settings.submission.limits
-    if limits.header_size > limits.message_size:
-        yield Mistake((*path, "header_size"), "is more than submission.limits.message_size; make it less")
-    if limits.connections_per_address > limits.connections:
-        yield Mistake((*path, "connections_per_address"), "is more than submission.limits.connections; make it less")
+        yield Mistake((*path, "key"), "needs its certificate; give submission.tls.certificate too", ("certificate",))
 
 
 def _signing(settings: Settings) -> Iterator[Mistake]:
@@ -104,7 +100,7 @@ def _queue(settings: Settings) -> Iterator[Mistake]:
     if settings.queue.poll <= 0:
         yield Mistake(("queue", "poll"), "must be longer than nothing")
     if settings.dns.min_ttl > settings.dns.max_ttl:
-        yield Mistake(("dns", "min_ttl"), "is more than dns.max_ttl; make it less")
+        yield Mistake(("dns", "min_ttl"), "is more than dns.max_ttl; make it less", ("max_ttl",))
 
 
 def _egress(settings: Settings) -> Iterator[Mistake]:
@@ -138,9 +134,11 @@ def _route(path: KeyPath, route: Route) -> Iterator[Mistake]:
             yield Mistake((*path, "hosts", n), f"is not a host; allowed: {allowed}")
     if bool(route.username) != bool(route.password_file):
         given, other = ("username", "password_file") if route.username else ("password_file", "username")
-        yield Mistake((*path, given), f"is of no use without {other}; give both")
+        yield Mistake((*path, given), f"is of no use without {other}; give both", (other,))
     elif route.username and route.tls not in ("required", "implicit"):
-        yield Mistake((*path, "username"), 'would show the password to anybody; set tls = "required" or "implicit"')
+        yield Mistake(
+            (*path, "username"), 'would show the password to anybody; set tls = "required" or "implicit"', ("tls",)
+        )
 
 
 def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
@@ -154,7 +152,9 @@ def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
         elif provider.name == "default":
             yield Mistake((*path, "name"), 'a provider needs a name of its own, other than "default"')
         elif not provider.mx and not provider.domains and provider.name not in shipped:
-            yield Mistake(path, "matches nothing; give mx, domains, or the name of a shipped provider")
+            yield Mistake(
+                path, "matches nothing; give mx, domains, or the name of a shipped provider", ("mx", "domains")
+            )
         seen[provider.name] = n
         for key in ("mx", "domains"):
             for m, suffix in enumerate(getattr(provider, key)):
@@ -165,7 +165,7 @@ def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
     for path, shaping in shapings:
         given = {"connections", "initial_connections"} <= shaping.model_fields_set
         if given and shaping.initial_connections > shaping.connections:
-            yield Mistake((*path, "initial_connections"), "is more than connections; make it less")
+            yield Mistake((*path, "initial_connections"), "is more than connections; make it less", ("connections",))
 
 
 def _address(path: KeyPath, text: str) -> Iterator[Mistake]:
@@ -190,5 +190,5 @@ def _port(host: re.Match[str]) -> bool:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _database, _listeners, _certificate, _limits, _signing, _queue, _egress, _routes,
+    _database, _listeners, _certificate, _signing, _queue, _egress, _routes,
 )  # fmt: skip

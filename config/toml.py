@@ -42,10 +42,11 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong at ``path``; ``text`` says how to mend it."""
+    """What is wrong at ``path``; ``text`` says how to mend it. ``about``: the keys beside it that it speaks of too."""
 
     path: KeyPath
     text: str
+    about: tuple[str, ...] = ()
 
 
 Check = Callable[[Any], Iterable[Mistake]]
@@ -56,7 +57,7 @@ def read(text: str, name: str, model: type[Model], check: Check) -> Model:
     try:
         value, mistakes, taken_out = _validate(_parse(text, name), model)
         if value is not None:
-            mistakes += [found for found in check(value) if not _near(found.path, taken_out)]
+            mistakes += [found for found in check(value) if not _is_touched(found, taken_out)]
             if not mistakes:
                 return value
         lines = locate(text)
@@ -132,9 +133,11 @@ def _place(schema: JsonSchema, location: KeyPath, kind: str) -> tuple[KeyPath, K
     return path, cut
 
 
-def _near(path: KeyPath, taken_out: list[KeyPath]) -> bool:
-    """Whether something under the same table was taken out, so that what is said about ``path`` may be untrue."""
-    return any(path[: len(cut)] == cut or (len(cut) > 1 and path[:-1] == cut[:-1]) for cut in taken_out)
+def _is_touched(found: Mistake, taken_out: list[KeyPath]) -> bool:
+    """Whether something that ``found`` speaks of was taken out as a mistake itself, so that it may be untrue."""
+    table = found.path if isinstance(found.path[-1], int) else found.path[:-1]
+    places = [found.path, *((*table, key) for key in found.about)]
+    return any(place[: len(cut)] == cut for place in places for cut in taken_out)
 
 
 def _remove(data: Any, path: KeyPath) -> None:
