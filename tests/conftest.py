@@ -13,7 +13,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from config.schema import Database as DatabaseSettings
 from mta.store.embedded import EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
+from mta.store.store import Store
 
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.time_ns()}"
 _PREFIX = "imprimatur-test-"
@@ -129,3 +130,12 @@ def database_settings() -> DatabaseSettings:
 @pytest.fixture
 def secrets() -> Secrets:
     return Secrets(bytes(range(32)))
+
+
+@pytest.fixture
+async def store(database_url: str, database_settings: DatabaseSettings, secrets: Secrets) -> AsyncIterator[Store]:
+    """The store on this test's database, with its worker's lease registered."""
+    store = await Store.open(database_url, database_settings, secrets)
+    await store.lease.register()
+    yield store
+    await store.close()

@@ -51,6 +51,7 @@ class Delivery:
     ``content`` is None when the message was not kept in memory: the courier's caller loads it from the store.
     ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
     ``reserved``: octets that this delivery has reserved in the worker's window. ``delay_told``: a delay notice was sent.
+    ``lease``: the token under which it is ours. ``bounce``: an operator wants it to fail, for this reason.
     Identity matters (it is a place in a queue), hence no ``eq``.
     """
 
@@ -72,6 +73,8 @@ class Delivery:
     whole: bool = False  # no other recipient of this message is, or was, in any queue row but these
     delay_told: bool = False
     reserved: int = 0
+    lease: int = 0
+    bounce: str | None = None
 
     @property
     def attempts(self) -> int:

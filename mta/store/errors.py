@@ -12,7 +12,17 @@ class StoreUnavailable(Exception):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The connection was lost while a change was on its way: it may have been made, or not."""
+    """The connection was lost while a change was on its way: it may have been made, or not.
+
+    ``backend``: the server's process that may still be at it.
+    """
+
+    def __init__(self, text: str, backend: int) -> None:
+        super().__init__(text, backend)
+        self.backend = backend
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class LeaseLost(Exception):

@@ -1,0 +1,186 @@
+"""An accepted message as rows: its record, its content in pieces, one queue row for each recipient.
+
+A whole batch of messages is one statement: one round trip, one commit. The contents travel as one value and are cut
+by the server, which spares copying them piece by piece through an array.
+
+It must never change the content, and never put text into JSON that PostgreSQL refuses.
+
+*Limits.* A batch is held in memory several times over, here and in the server, while it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.message import Envelope, Message, Notify, Origin
+from mta.mail.reply import sanitise
+from mta.store.database import Connection
+from mta.store.secrets import Secrets
+from policy.base import Finding
+
+PIECE = 8112  # octets of content that fill one heap page: 8160 for the tuple, 24 its header, 24 id, part and length
+SHOWN = 200  # characters kept of a header field
+
+_PUT = f"""
+with
+    record as (
+        insert into message (id, account_id, sender, size, recipients, received_at, record)
+        select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::timestamptz[], $7::jsonb[])
+    ),
+    pieces as (
+        insert into content (message_id, part, octets)
+        select id, part, substr($8::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
+        from unnest($1::uuid[], $9::int[], $4::int[]) as whole (id, start, size),
+             generate_series(0, (size - 1) / {PIECE}) as part
+    )
+insert into queue (
+    message_id, n, account_id, mailing, destination, address, address_key, notify, orcpt, held, lease, expires_at,
+    due_at
+)
+select *, least(now(), expires_at) from unnest(
+    $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::smallint[],
+    $18::text[], $19::text[], $20::bigint[], $21::timestamptz[]
+) as one (
+    message_id, n, account_id, mailing, destination, address, address_key, notify, orcpt, held, lease, expires_at
+)"""  # noqa: S608 - PIECE is our own constant
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message to be queued; ``message.content`` is already signed. ``hold``: why it is not to be sent yet."""
+
+    message: Message
+    account_id: int
+    expires_at: datetime
+    findings: tuple[Finding, ...] = ()
+    mailing: str | None = None
+    hold: str | None = None
+
+
+async def insert(connection: Connection, batch: Sequence[tuple[Accepted, int | None]], secrets: Secrets) -> None:
+    """Queue messages, each with the lease under which its rows are ours, or None. All of them, or none."""
+    messages, rows, starts, start = [], [], [], 1
+    for accepted, lease in batch:
+        messages.append(_message_row(accepted))
+        rows += _queue_rows(accepted, lease, secrets)
+        starts.append(start)
+        start += len(accepted.message.content)
+    content = b"".join([accepted.message.content for accepted, _ in batch])
+    await connection.fetch(_PUT, *zip(*messages, strict=True), content, starts, *zip(*rows, strict=True))
+
+
+def deliveries(accepted: Accepted, lease: int) -> list[Delivery]:
+    """The deliveries of a message that was queued under ``lease``: one for each destination domain."""
+    envelope = accepted.message.envelope
+    parts: dict[str, list[QueuedRecipient]] = {}
+    for n, recipient in enumerate(envelope.recipients):
+        queued = QueuedRecipient(n, recipient.address, 0, recipient.notify, recipient.orcpt)
+        parts.setdefault(recipient.address.domain, []).append(queued)
+    return [
+        Delivery(
+            message_id=accepted.message.id,
+            destination=destination,
+            sender=envelope.sender,
+            recipients=tuple(recipients),
+            account_id=accepted.account_id,
+            queued_at=accepted.message.origin.received_at,
+            expires_at=accepted.expires_at,
+            size=len(accepted.message.content),
+            mailing=accepted.mailing,
+            body=envelope.body,
+            smtputf8=envelope.smtputf8,
+            ret=envelope.ret,
+            envid=envelope.envid,
+            content=accepted.message.content,
+            whole=len(parts) == 1,
+            lease=lease,
+        )
+        for destination, recipients in parts.items()
+    ]
+
+
+def _message_row(accepted: Accepted) -> tuple[Any, ...]:
+    message = accepted.message
+    sender = message.envelope.sender
+    return (
+        message.id,
+        accepted.account_id,
+        None if sender is None else str(sender),
+        len(message.content),
+        len(message.envelope.recipients),
+        message.origin.received_at,
+        orjson.dumps(_record(accepted)).decode(),
+    )
+
+
+def _queue_rows(accepted: Accepted, lease: int | None, secrets: Secrets) -> list[tuple[Any, ...]]:
+    return [
+        (
+            accepted.message.id,
+            n,
+            accepted.account_id,
+            accepted.mailing,
+            recipient.address.domain,
+            str(recipient.address),
+            secrets.address_key(recipient.address),
+            None if recipient.notify is None else recipient.notify.value,
+            recipient.orcpt,
+            accepted.hold,
+            lease,
+            accepted.expires_at,
+        )
+        for n, recipient in enumerate(accepted.message.envelope.recipients)
+    ]
+
+
+def _record(accepted: Accepted) -> dict[str, Any]:
+    """What is kept to explain the message, and to send it as it was received."""
+    message = accepted.message
+    return {
+        "envelope": _envelope(message.envelope),
+        "recipients": [str(recipient.address) for recipient in message.envelope.recipients],
+        "origin": _origin(message.origin),
+        "summary": _summary(message),
+        "findings": [[finding.policy, finding.verdict, finding.evidence] for finding in accepted.findings],
+        "expires_at": accepted.expires_at,
+    }
+
+
+def _envelope(envelope: Envelope) -> dict[str, Any]:
+    kept: dict[str, Any] = {"body": envelope.body.value}
+    if envelope.smtputf8:
+        kept["smtputf8"] = True
+    if envelope.ret is not None:
+        kept["ret"] = envelope.ret.value
+    if envelope.envid is not None:
+        kept["envid"] = envelope.envid
+    return kept
+
+
+def _origin(origin: Origin) -> dict[str, Any]:
+    return {
+        "account": origin.account,
+        "credential": origin.credential,
+        "client": str(origin.client),
+        "hello": sanitise(origin.hello, SHOWN),
+        "session": origin.session,
+        "protocol": origin.protocol,
+        "tls": origin.tls,
+    }
+
+
+def _summary(message: Message) -> dict[str, str]:
+    """The fields that an operator knows a message by, as they came (not decoded)."""
+    wanted = ((name, message.headers.value(name)) for name in (b"subject", b"from", b"message-id"))
+    return {name.decode(): sanitise(value, SHOWN) for name, value in wanted if value is not None}
+
+
+def notify_bits(value: int | None) -> Notify | None:
+    """The NOTIFY parameter as it was stored."""
+    return None if value is None else Notify(value)

@@ -1,0 +1,317 @@
+"""Who may submit mail: accounts, their credentials, sender domains and client networks.
+
+Every process keeps them all in memory, so that a login, a MAIL command or a new connection asks nobody. The copy is
+read again when the database says that something changed, and every half minute in case that was missed.
+
+It must never answer from a copy that was never read: until then every question raises StoreUnavailable.
+
+*Limits.* Thousands of accounts, not millions: a change reads them all again. While the database is away the last copy
+counts, so a credential revoked in that time still works until the database is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+
+from mta.mail.address import parse_domain
+from mta.mail.message import IPAddress
+from mta.store.database import Connection, Database
+from mta.store.errors import StoreUnavailable
+from policy.base import Account
+
+CHANNEL = "accounts"
+REFRESH = 30.0  # seconds
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_READ = """
+select
+    a.id, a.name, a.notices, a.created_at,
+    array(select domain from sender_domain where account_id = a.id order by domain) as domains,
+    array(select network from client_network where account_id = a.id order by network) as networks
+from account a order by a.name"""
+
+_READ_CREDENTIALS = """
+select username, account_id, argon2, scram, created_at, revoked_at from credential order by username"""
+
+
+class AccountError(ValueError):
+    """Why a change to an account is refused; the text says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """``argon2`` and ``scram`` verify the secret (see ``mta.inbound.auth``); the secret itself is nowhere."""
+
+    username: str
+    account: Account
+    argon2: str = field(repr=False)
+    scram: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """An account as operators see it. ``credentials``: (username, when it was revoked)."""
+
+    account: Account
+    created_at: datetime
+    networks: tuple[IPNetwork, ...]
+    credentials: tuple[tuple[str, datetime | None], ...]
+
+
+class _Copy:
+    """All accounts at one moment, arranged for looking up."""
+
+    def __init__(self, details: Sequence[Details], credentials: Iterable[Credential]) -> None:
+        self.details = details
+        self.by_id = {each.account.id: each.account for each in details}
+        self.by_username = {each.username: each for each in credentials}
+        networks = {network: each.account for each in details for network in each.networks}
+        lengths = {(network.version, network.prefixlen) for network in networks}
+        self._lengths = sorted(lengths, key=lambda length: length[1], reverse=True)
+        self._networks = {(each.version, each.prefixlen, _prefix(each)): account for each, account in networks.items()}
+
+    def by_network(self, address: IPAddress) -> Account | None:
+        """The account of the narrowest network that ``address`` is in."""
+        number, bits = int(address), address.max_prefixlen
+        for version, length in self._lengths:
+            if version == address.version and (found := self._networks.get((version, length, number >> bits - length))):
+                return found
+        return None
+
+
+def _prefix(network: IPNetwork) -> int:
+    """The bits that all addresses of the network share."""
+    return int(network.network_address) >> network.max_prefixlen - network.prefixlen
+
+
+class Accounts:
+    """Made by ``Store``; ``start`` reads the copy and keeps it fresh."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._copy: _Copy | None = None
+        self._changed = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the accounts. Raises nothing: it goes on trying for as long as the database is away."""
+        try:
+            await self._read()
+        except StoreUnavailable:
+            self._changed.set()
+        self._keeping = asyncio.create_task(self._keep(), name="accounts")
+
+    async def stop(self) -> None:
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+
+    def changed(self, _: str | None = None) -> None:
+        """Something was changed, or may have been: read again soon."""
+        self._changed.set()
+
+    # questions, answered from memory
+
+    def by_credential(self, username: str) -> Credential | None:
+        """The credential, unless it does not exist or was revoked. Raises StoreUnavailable."""
+        return self._known.by_username.get(username)
+
+    def by_network(self, address: IPAddress) -> Account | None:
+        """The account whose narrowest network holds ``address``. Raises StoreUnavailable."""
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return self._known.by_network(address)
+
+    def by_id(self, account_id: int) -> Account | None:
+        """Raises StoreUnavailable."""
+        return self._known.by_id.get(account_id)
+
+    @property
+    def _known(self) -> _Copy:
+        if self._copy is None:
+            raise StoreUnavailable("the accounts could not be read yet")
+        return self._copy
+
+    # changes
+
+    async def add(
+        self, name: str, *, domains: Iterable[str] = (), networks: Iterable[IPNetwork] = (), notices: str = "notice"
+    ) -> Account:
+        """A new account. Raises AccountError, AddressError, StoreUnavailable."""
+        if not name or len(name) > 64 or not name.isprintable() or name != name.strip():
+            raise AccountError(f"{name!r}: an account's name is 1 to 64 printable characters")
+        checked = sorted({parse_domain(domain) for domain in domains})
+
+        async def work(connection: Connection) -> int:
+            try:
+                account_id: int = await connection.fetchval(
+                    "insert into account (name, notices) values ($1, $2) returning id", name, notices
+                )
+            except asyncpg.UniqueViolationError:
+                raise AccountError(f"there is an account {name!r} already") from None
+            await _add_domains(connection, account_id, checked)
+            await _add_networks(connection, account_id, networks)
+            await connection.execute("select pg_notify($1, '')", CHANNEL)
+            return account_id
+
+        account_id = await self._database.retried(work)
+        await self._read()
+        return self._known.by_id[account_id]
+
+    async def add_credential(self, account_id: int, username: str, *, argon2: str, scram: str) -> None:
+        """Raises AccountError if the name was ever used, StoreUnavailable."""
+        if not username or len(username) > 255 or not username.isprintable() or " " in username:
+            raise AccountError(f"{username!r}: a user name is 1 to 255 printable characters without spaces")
+        try:
+            await self._change(
+                "insert into credential (username, account_id, argon2, scram) values ($1, $2, $3, $4)",
+                username, account_id, argon2, scram,
+            )  # fmt: skip
+        except asyncpg.UniqueViolationError:
+            raise AccountError(f"the user name {username!r} was used before; names are not given twice") from None
+        except asyncpg.ForeignKeyViolationError:
+            raise AccountError(f"there is no account {account_id}") from None
+
+    async def revoke_credential(self, username: str) -> None:
+        """Raises AccountError if there is none that works, StoreUnavailable."""
+        statement = "update credential set revoked_at = now() where username = $1 and revoked_at is null returning 1"
+        if not await self._change(statement, username):
+            raise AccountError(f"there is no credential {username!r}, or it was revoked before")
+
+    async def add_domain(self, account_id: int, domain: str) -> None:
+        """Raises AccountError, AddressError, StoreUnavailable."""
+        checked = parse_domain(domain)
+        await self._database.retried(lambda connection: _add_domains(connection, account_id, [checked]))
+        await self._change("select")
+
+    async def remove_domain(self, account_id: int, domain: str) -> None:
+        """Raises AccountError, AddressError, StoreUnavailable."""
+        checked = parse_domain(domain)
+        statement = "delete from sender_domain where account_id = $1 and domain = $2 returning 1"
+        if not await self._change(statement, account_id, checked):
+            raise AccountError(f"{checked} is not a domain of this account")
+
+    async def add_network(self, account_id: int, network: IPNetwork) -> None:
+        """Raises AccountError, StoreUnavailable."""
+        await self._database.retried(lambda connection: _add_networks(connection, account_id, [network]))
+        await self._change("select")
+
+    async def remove_network(self, account_id: int, network: IPNetwork) -> None:
+        """Raises AccountError, StoreUnavailable."""
+        statement = "delete from client_network where account_id = $1 and network = $2 returning 1"
+        if not await self._change(statement, account_id, network):
+            raise AccountError(f"{network} is not a network of this account")
+
+    async def set_notices(self, account_id: int, notices: str) -> None:
+        """What a failure causes: "notice", "event" or "none". Raises AccountError, StoreUnavailable."""
+        try:
+            changed = await self._change(
+                "update account set notices = $2 where id = $1 returning 1", account_id, notices
+            )
+        except asyncpg.CheckViolationError:
+            raise AccountError(f"notices are `notice`, `event` or `none`, not {notices!r}") from None
+        if not changed:
+            raise AccountError(f"there is no account {account_id}")
+
+    async def list(self) -> Sequence[Details]:
+        """All accounts by name, as the database has them now. Raises StoreUnavailable."""
+        await self._read()
+        return self._known.details
+
+    async def find(self, name: str) -> Details:
+        """The account called ``name``. Raises AccountError, StoreUnavailable."""
+        for each in await self.list():
+            if each.account.name == name:
+                return each
+        raise AccountError(f"there is no account {name!r}")
+
+    async def _change(self, statement: str, *values: object) -> bool:
+        """Make a change, tell all processes, and see it ourselves; whether a row came back."""
+
+        async def work(connection: Connection) -> bool:
+            rows = await connection.fetch(statement, *values)
+            await connection.execute("select pg_notify($1, '')", CHANNEL)
+            return bool(rows)
+
+        changed = await self._database.retried(work)
+        await self._read()
+        return changed
+
+    # keeping the copy
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(REFRESH):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            try:
+                await self._read()
+            except StoreUnavailable:
+                await asyncio.sleep(1)
+                self._changed.set()
+
+    async def _read(self) -> None:
+        async with self._database.session() as connection, connection.transaction(isolation="repeatable_read"):
+            accounts = await connection.fetch(_READ)
+            credentials = await connection.fetch(_READ_CREDENTIALS)
+        named: dict[int, list[tuple[str, datetime | None]]] = {}
+        for row in credentials:
+            named.setdefault(row["account_id"], []).append((row["username"], row["revoked_at"]))
+        details = [
+            Details(
+                Account(row["id"], row["name"], frozenset(row["domains"]), row["notices"]),
+                row["created_at"],
+                tuple(row["networks"]),
+                tuple(named.get(row["id"], ())),
+            )
+            for row in accounts
+        ]
+        by_id = {each.account.id: each.account for each in details}
+        self._copy = _Copy(
+            details,
+            [
+                Credential(row["username"], by_id[row["account_id"]], row["argon2"], row["scram"])
+                for row in credentials
+                if row["revoked_at"] is None
+            ],
+        )
+
+
+async def _add_domains(connection: Connection, account_id: int, domains: Sequence[str]) -> None:
+    for domain in domains:
+        owner = await connection.fetchval(
+            "select a.name from sender_domain d join account a on a.id = d.account_id where d.domain = $1", domain
+        )
+        if owner is not None:
+            raise AccountError(f"{domain} belongs to the account {owner!r} already; remove it there first")
+        try:
+            await connection.execute(
+                "insert into sender_domain (domain, account_id) values ($1, $2)", domain, account_id
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise AccountError(f"there is no account {account_id}") from None
+
+
+async def _add_networks(connection: Connection, account_id: int, networks: Iterable[IPNetwork]) -> None:
+    for network in networks:
+        owner = await connection.fetchval(
+            "select a.name from client_network n join account a on a.id = n.account_id where n.network = $1", network
+        )
+        if owner is not None:
+            raise AccountError(f"{network} belongs to the account {owner!r} already; remove it there first")
+        try:
+            await connection.execute(
+                "insert into client_network (network, account_id) values ($1, $2)", network, account_id
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise AccountError(f"there is no account {account_id}") from None

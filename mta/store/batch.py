@@ -1,0 +1,121 @@
+"""Natural batching: while one flush is on its way, what arrives waits, and goes together with the next.
+
+There is no timer: when nothing is on its way, an item leaves at once; the busier the service, the larger the batches,
+and the cheaper each item.
+
+It must never lose an item, hold one back without a flush under way, or let the fate of one waiter (its cancellation)
+touch the others.
+
+*Limits.* A flush that is slow keeps everybody waiting who came after it; the deadline it is given ends that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Flush = Callable[[list[Item], float], Awaitable[Sequence[Result | Exception]]]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    since: float
+    answer: asyncio.Future[Result]
+
+
+class Batch(Generic[Item, Result]):
+    """Calls ``flush(items, since)`` for as many as wait, at most ``items`` of them weighing at most ``weight``.
+
+    ``since``: loop time at which the oldest of them came. It returns one result or exception for each item, in order,
+    or raises for all. ``weigh``: an item's weight; one that is heavier than the limit goes alone.
+    ``abandoned(item, result)`` is told of a success whose waiter was cancelled while the flush was on its way; an
+    item whose waiter was cancelled before is dropped, unless ``keeps`` says that it must be flushed all the same.
+    """
+
+    def __init__(
+        self,
+        flush: Flush[Item, Result],
+        *,
+        items: int,
+        weight: int = 0,
+        weigh: Callable[[Item], int] = lambda _: 0,
+        abandoned: Callable[[Item, Result], None] = lambda _item, _result: None,
+        keeps: bool = False,
+    ) -> None:
+        self._flush = flush
+        self._max_items, self._max_weight, self._weigh = items, weight, weigh
+        self._abandoned, self._keeps = abandoned, keeps
+        self._queue: deque[_Waiting[Item, Result]] = deque()
+        self._flying = 0
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Items waiting or on their way."""
+        return len(self._queue) + self._flying
+
+    async def do(self, item: Item) -> Result:
+        """The result for ``item``, once a flush has taken it. Raises what the flush says."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+        self._queue.append(_Waiting(item, loop.time(), answer))
+        if self._running is None:
+            self._running = loop.create_task(self._run())
+        return await answer
+
+    async def drain(self) -> None:
+        """Wait until nothing is pending."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def _run(self) -> None:
+        try:
+            while taken := self._take():
+                self._flying = len(taken)
+                try:
+                    results = await self._flush([each.item for each in taken], taken[0].since)
+                except Exception as error:
+                    results = [error] * len(taken)
+                except asyncio.CancelledError:  # the service ends: nobody waits in vain
+                    for each in (*taken, *self._queue):
+                        each.answer.cancel()
+                    raise
+                finally:
+                    self._flying = 0
+                for each, result in zip(taken, results, strict=True):
+                    self._tell(each, result)
+        finally:
+            self._running = None
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        """The next batch, in order of arrival."""
+        taken: list[_Waiting[Item, Result]] = []
+        weight = 0
+        while self._queue and len(taken) < self._max_items:
+            first = self._queue[0]
+            if first.answer.cancelled() and not self._keeps:
+                self._queue.popleft()
+                continue
+            weight += self._weigh(first.item)
+            if taken and weight > self._max_weight > 0:
+                break
+            taken.append(self._queue.popleft())
+        return taken
+
+    def _tell(self, waiting: _Waiting[Item, Result], result: Result | Exception) -> None:
+        if isinstance(result, Exception):
+            if not waiting.answer.done():
+                # Each waiter raises a copy: one shared exception would collect the tracebacks of them all.
+                waiting.answer.set_exception(copy.copy(result))
+        elif waiting.answer.done():
+            self._abandoned(waiting.item, result)
+        else:
+            waiting.answer.set_result(result)

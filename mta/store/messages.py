@@ -1,0 +1,310 @@
+"""Messages in the store: queued, leased, read, settled.
+
+``put`` returns only when the message is committed. ``settle`` holds an outcome until it is committed, however long the
+database is away. Both work in batches that form by themselves.
+
+It must never report a message as queued that is not, or forget an outcome while the process lives.
+
+*Limits.* A put whose connection was lost in the commit may have been made; its sender is told to try again, and the
+message is taken back when the database returns. If rows of it were free for anybody, one may have been faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import assert_never
+
+import asyncpg
+import structlog
+
+from mta.mail.delivery import Delivery
+from mta.mail.identity import MessageId, format_id
+from mta.observe.labels import Call
+from mta.observe.metrics import Metrics
+from mta.store import acceptance, retention, settlement
+from mta.store.acceptance import Accepted
+from mta.store.batch import Batch
+from mta.store.database import GONE, Connection, Database
+from mta.store.errors import OutcomeUnknown, StoreUnavailable
+from mta.store.lease import Lease
+from mta.store.rows import Row
+from mta.store.secrets import Secrets
+from mta.store.settlement import Care, Settlement
+from mta.store.taking import Turn
+
+__all__ = ["Accepted", "ContentMissing", "Messages", "Settlement"]
+
+log = structlog.get_logger()
+
+PUT_ITEMS, PUT_OCTETS = 64, 4_000_000  # of one batch; a larger message goes alone
+SETTLE_ITEMS, SETTLE_ROWS = 100, 500
+SETTLE_SECONDS = 30.0  # for one batch; nobody is waiting at a terminal
+AGAIN = (0.05, 2.0)  # seconds between tries while the database is away: first, longest
+
+# A connection that we cut may live on in the server for a moment, and commit: it must have ended first.
+_END_BACKENDS = """
+select pg_terminate_backend(pid, 3000) from pg_stat_activity
+where pid = any($1::int[]) and application_name = 'imprimatur' and usename = current_user"""
+
+_TAKE_BACK = """
+with
+    rows as (delete from queue where message_id = any($1::uuid[])),
+    pieces as (delete from content where message_id = any($1::uuid[]))
+delete from message where id = any($1::uuid[])"""
+
+_GIVE_BACK = """
+update queue q
+set lease = null, due_at = least(coalesce($4, q.due_at), q.expires_at)
+from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease)
+where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease"""
+
+_CONTENT = """
+select m.size, (select string_agg(octets, '' order by part) from content where message_id = m.id) as content
+from message m where m.id = $1"""
+
+_Put = tuple[Accepted, int | None]  # with the lease under which its rows are ours
+
+
+class ContentMissing(LookupError):
+    """A queued message whose content is not there, or not whole: hold it and tell the operator, never send it."""
+
+
+class Messages:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, lease: Lease, secrets: Secrets, metrics: Metrics | None) -> None:
+        self._database, self._lease, self._secrets, self._metrics = database, lease, secrets, metrics
+        self._puts: Batch[_Put, None] = Batch(
+            self._flush_puts,
+            items=PUT_ITEMS,
+            weight=PUT_OCTETS,
+            weigh=lambda put: len(put[0].message.content),
+            abandoned=lambda put, _: self._doubt([put[0].message.id]),
+        )
+        self._settles: Batch[Settlement, None] = Batch(
+            self._flush_settles,
+            items=SETTLE_ITEMS,
+            weight=SETTLE_ROWS,
+            weigh=lambda each: len(each.outcomes),
+            keeps=True,
+        )
+        self._turn = Turn()
+        self._doubtful: set[MessageId] = set()
+        self._backends: set[int] = set()
+        self._taking_back: asyncio.Task[None] | None = None
+
+    # putting
+
+    async def put(self, accepted: Accepted, *, leased: bool) -> list[Delivery]:
+        """Queue a message; on return it is committed. Raises StoreUnavailable.
+
+        ``leased``: its deliveries are returned, with their content, as this worker's. Else (or if the message is held,
+        or this worker has no valid lease) the list is empty and the rows are due for anybody.
+        """
+        began = time.perf_counter()
+        lease = self._lease.id if leased and accepted.hold is None and self._lease.valid else None
+        try:
+            await self._puts.do((accepted, lease))
+        except StoreUnavailable:
+            self._count_unavailable()
+            raise
+        self._observe(Call.PUT, began)
+        return [] if lease is None else acceptance.deliveries(accepted, lease)
+
+    async def _flush_puts(self, batch: list[_Put], since: float) -> Sequence[Exception | None]:
+        left = self._database.timeout - (asyncio.get_running_loop().time() - since)
+        try:
+            async with self._database.session(left) as connection:
+                return await self._insert(connection, batch)
+        except OutcomeUnknown as error:
+            self._doubt([accepted.message.id for accepted, _ in batch], error.backend)
+            raise
+
+    async def _insert(self, connection: Connection, batch: list[_Put]) -> list[Exception | None]:
+        """Queue them together; if the database refuses, find out whom it refuses, so that only that one suffers."""
+        try:
+            await acceptance.insert(connection, batch, self._secrets)
+        except GONE:
+            raise
+        except Exception as error:
+            if connection.is_closed():
+                raise
+            if len(batch) == 1:
+                log.error("a message cannot be queued", message=format_id(batch[0][0].message.id), reason=str(error))
+                return [error]
+            half = len(batch) // 2
+            return [*await self._insert(connection, batch[:half]), *await self._insert(connection, batch[half:])]
+        return [None] * len(batch)
+
+    def _doubt(self, ids: Iterable[MessageId], backend: int | None = None) -> None:
+        """Messages that may be queued although their sender was told otherwise, or went away before it was told.
+
+        ``backend``: the server's process that may still be queueing them.
+        """
+        self._doubtful.update(ids)
+        if backend:
+            self._backends.add(backend)
+        if self._taking_back is None:
+            self._taking_back = asyncio.create_task(self._take_back(), name="take back messages")
+
+    async def _take_back(self) -> None:
+        wait = AGAIN[0]
+        try:
+            while self._doubtful:
+                ids, backends = list(self._doubtful), list(self._backends)
+                try:
+                    async with self._database.session() as connection:
+                        await connection.execute(_END_BACKENDS, backends)
+                        await connection.execute(_TAKE_BACK, ids)
+                except StoreUnavailable:
+                    await asyncio.sleep(wait)
+                    wait = min(2 * wait, AGAIN[1])
+                else:
+                    self._doubtful.difference_update(ids)
+                    self._backends.difference_update(backends)
+        finally:
+            self._taking_back = None
+
+    # leasing and reading
+
+    async def lease(self, *, deliveries: int, octets: int, skip: Collection[str] = ()) -> list[Delivery]:
+        """Take what is due, up to these bounds, as this worker's; without content. Raises StoreUnavailable.
+
+        The oldest first, but with a share for every account and destination that waits. Includes what has expired,
+        held or not. ``skip``: destinations of which no more is wanted.
+        """
+        if not self._lease.valid:
+            raise StoreUnavailable("this worker has no valid lease")
+        if self._doubtful:  # first take back what must not be sent
+            raise StoreUnavailable("messages of unknown fate are still to be taken back")
+        began, lease = time.perf_counter(), self._lease.id
+        taken = await self._database.retried(
+            lambda connection: self._turn.take(connection, lease, deliveries, octets, skip)
+        )
+        self._observe(Call.LEASE, began)
+        return taken
+
+    async def content(self, message_id: MessageId) -> bytes:
+        """The message as it goes over the wire. Raises ContentMissing, StoreUnavailable."""
+        began = time.perf_counter()
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_CONTENT, message_id)
+        if row is None or row["content"] is None or len(row["content"]) != row["size"]:
+            raise ContentMissing(f"the content of message {format_id(message_id)} is not whole")
+        self._observe(Call.CONTENT, began)
+        return bytes(row["content"])
+
+    async def give_back(self, deliveries: Iterable[Delivery], due_at: datetime | None = None) -> None:
+        """Free rows that are still ours, due at ``due_at`` (unchanged if None); no attempt is counted.
+
+        Raises StoreUnavailable.
+        """
+        keys = [
+            (delivery.message_id, recipient.n, delivery.lease)
+            for delivery in deliveries
+            for recipient in delivery.recipients
+        ]
+        if keys:
+            columns = list(zip(*sorted(keys), strict=True))
+            await self._database.retried(lambda connection: connection.execute(_GIVE_BACK, *columns, due_at))
+
+    # settling
+
+    @property
+    def pending(self) -> int:
+        """Outcomes that are not committed yet."""
+        return self._settles.pending
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Write down what an attempt came to. Returns when it is committed, which may take as long as the database is
+        away; a cancelled caller changes nothing about that. Outcomes for rows that are ours no more do not count."""
+        began = time.perf_counter()
+        await self._settles.do(settlement)
+        self._observe(Call.SETTLE, began)
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait until nothing is pending, for at most ``timeout`` seconds; whether that came true."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._settles.drain()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _flush_settles(self, batch: list[Settlement], _since: float) -> Sequence[None]:
+        wait = AGAIN[0]
+        while True:
+            try:
+                await self._settle(batch, Care.FULL)
+            except StoreUnavailable:
+                self._count_unavailable()
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, AGAIN[1])
+            else:
+                return [None] * len(batch)
+
+    async def _settle(self, batch: Sequence[Settlement], care: Care) -> None:
+        """Write a batch; if the database refuses its data, split it, and at last write less, rather than nothing."""
+        try:
+            await self._write(batch, care)
+        except StoreUnavailable:
+            raise
+        except asyncpg.TransactionRollbackError:  # a deadlock, which the other one has won
+            await self._settle(batch, care)
+        except Exception as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                await self._settle(batch[:half], care)
+                await self._settle(batch[half:], care)
+                return
+            log.error(
+                "an outcome is recorded with less than all",
+                message=format_id(batch[0].attempt.delivery.message_id),
+                tried=care.value,
+                reason=str(error),
+            )
+            match care:
+                case Care.FULL:
+                    await self._settle(batch, Care.WITHOUT_TEXT)
+                case Care.WITHOUT_TEXT:
+                    await self._settle(batch, Care.BARE)
+                case Care.BARE:
+                    raise
+                case _:
+                    assert_never(care)
+
+    async def _write(self, batch: Sequence[Settlement], care: Care) -> None:
+        lease = batch[0].attempt.delivery.lease
+        plain = [each for each in batch if each.ends_message and each.attempt.delivery.lease == lease]
+        others = [each for each in batch if not (each.ends_message and each.attempt.delivery.lease == lease)]
+        counted: set[Row] = set()
+        if plain:
+            async with self._database.session(SETTLE_SECONDS) as connection:
+                counted |= await settlement.end_messages(connection, plain, care)
+        if others:
+            counted |= await self._database.retried(
+                lambda connection: settlement.settle(connection, others, self._secrets, care), seconds=SETTLE_SECONDS
+            )
+        if len(counted) < sum(len(each.outcomes) for each in batch):
+            async with self._database.session(SETTLE_SECONDS) as connection:
+                await settlement.note_pulled(connection, batch, counted, care)
+
+    # housekeeping
+
+    async def sweep(self, keep: float) -> retention.Swept:
+        """Delete what nobody needs: records and events older than ``keep`` seconds, content without queue rows.
+
+        In small transactions; meant for once in a while. Raises StoreUnavailable.
+        """
+        return await retention.sweep(self._database, datetime.now(UTC), keep)
+
+    def _observe(self, call: Call, began: float) -> None:
+        if self._metrics:
+            self._metrics.store_seconds[call].observe(time.perf_counter() - began)
+
+    def _count_unavailable(self) -> None:
+        if self._metrics:
+            self._metrics.store_unavailable.inc()

@@ -1,0 +1,51 @@
+"""Tells whether a process on this machine still lives, so that what it held need not wait for its lease to run out.
+
+A process is named by the boot and the process namespace it runs in, its id, and the time it started: ids come again,
+and the same id in another container is another process.
+
+*Limits.* Linux only; elsewhere nobody is ever known to be dead before the lease is over.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """``place``: where ``pid`` has a meaning; empty if unknown. ``ticks``: start, in clock ticks since boot."""
+
+    place: str
+    pid: int
+    ticks: int
+
+
+def this_process() -> Process:
+    pid = os.getpid()
+    return Process(_place(), pid, _started(pid) or 0)
+
+
+def is_dead(process: Process) -> bool:
+    """True only if it is certain: the same place, and no such process there (or a zombie, or a later one)."""
+    return bool(process.place) and process.place == _place() and _started(process.pid) != process.ticks
+
+
+def _place() -> str:
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink(_PROC / 'self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int | None:
+    """None: there is no such process any more."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])  # proc(5): field 22 of the line, starttime

@@ -1,0 +1,267 @@
+"""What attempts came to, written down: rows leave the queue or wait for their next turn, with their events.
+
+Everything that follows from one attempt is one transaction: outcomes, events, the notice to the sender, suppressions,
+the removal of queued copies to suppressed addresses, and the content once nobody needs it.
+
+It must never apply an outcome to a row that is not ours any more (each carries the lease it was delivered under), and
+never leave a message without content while a row of it remains, or content without rows.
+
+*Limits.* An attempt whose row was removed meanwhile (a suppression, an operator) leaves its event and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, assert_never
+
+import orjson
+
+from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outcome
+from mta.mail.identity import MessageId
+from mta.mail.reply import sanitise
+from mta.store import acceptance, pulling, rows
+from mta.store.acceptance import Accepted
+from mta.store.database import Connection
+from mta.store.pulling import Suppressed
+from mta.store.rows import Row
+from mta.store.secrets import Secrets
+
+LAST_REPLY = 500  # characters shown in the queue
+
+
+class Care(Enum):
+    """How much of a settlement is kept: less each time the database refuses the data."""
+
+    FULL = "full"
+    WITHOUT_TEXT = "without text"
+    BARE = "bare"  # nor a notice
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An attempt and its outcomes. ``notice``: a message to the sender about them, queued if any outcome counts.
+    ``delay_told``: the notice is one of delay, so that no second one is sent."""
+
+    attempt: Attempt
+    outcomes: tuple[Outcome, ...]
+    notice: Accepted | None = None
+    delay_told: bool = False
+
+    @property
+    def ended_at(self) -> datetime:
+        return self.attempt.started_at + timedelta(seconds=self.attempt.seconds)
+
+    @property
+    def ends_message(self) -> bool:
+        """All that is left of the message is in this delivery, and ends here without further consequences."""
+        return (
+            self.attempt.delivery.whole
+            and self.notice is None
+            and not any(isinstance(outcome, Deferred) for outcome in self.outcomes)
+            and not any(_suppresses(outcome) for outcome in self.outcomes)
+        )
+
+
+# The lease is compared in a form that no index serves: its index would find every row that we hold.
+_END_MESSAGES = """
+with
+    gone as (
+        delete from queue
+        where message_id = any($1::uuid[]) and lease is not distinct from $3::bigint
+            and (message_id, n) in (select * from unnest($1::uuid[], $2::int[]))
+        returning message_id, n
+    ),
+    said as (
+        insert into event (at, message_id, n, kind, data)
+        select at, message_id, n, kind, data
+        from unnest($4::timestamptz[], $1::uuid[], $2::int[], $5::text[], $6::jsonb[])
+            as one (at, message_id, n, kind, data)
+        where (message_id, n) in (select message_id, n from gone)
+    ),
+    cleared as (
+        delete from content where message_id = any(array(select message_id from gone))
+    )
+select message_id, n from gone"""
+
+_END = """
+delete from queue q using unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease)
+where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease
+returning q.message_id, q.n"""
+
+_DEFER = """
+update queue q
+set attempts = attempts + 1, lease = null, last_reply = one.reply, delay_told = q.delay_told or one.told,
+    due_at = least(case when q.bounce is null then one.until else now() end, q.expires_at)
+from unnest($1::uuid[], $2::int[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bool[])
+    as one (message_id, n, lease, until, reply, told)
+where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease
+returning q.message_id, q.n"""
+
+_SAY = """
+insert into event (at, message_id, n, kind, data)
+select * from unnest($1::timestamptz[], $2::uuid[], $3::int[], $4::text[], $5::jsonb[])"""
+
+# The moment of an attempt's end is its own to the microsecond: that same event is never written twice.
+_SAY_PULLED = """
+insert into event (at, message_id, n, kind, data)
+select at, message_id, n, kind, data
+from unnest($1::timestamptz[], $2::uuid[], $3::int[], $4::text[], $5::jsonb[], $6::bigint[])
+    as one (at, message_id, n, kind, data, lease)
+where exists (select from worker w where w.id = one.lease)
+    and not exists (select from queue q where q.message_id = one.message_id and q.n = one.n)
+    and not exists (
+        select from event e
+        where e.message_id = one.message_id and e.n = one.n and e.kind = one.kind and e.at = one.at
+    )"""
+
+
+async def end_messages(connection: Connection, settlements: Sequence[Settlement], care: Care) -> set[Row]:
+    """Settle deliveries that end their messages, all held under one lease: one statement. The rows that counted."""
+    events = [_event(settlement, outcome, care) for settlement in settlements for outcome in settlement.outcomes]
+    at, ids, places, kinds, data = zip(*events, strict=True)
+    lease = settlements[0].attempt.delivery.lease
+    ended = await connection.fetch(_END_MESSAGES, ids, places, lease, at, kinds, data)
+    return {(row["message_id"], row["n"]) for row in ended}
+
+
+async def settle(connection: Connection, settlements: Sequence[Settlement], secrets: Secrets, care: Care) -> set[Row]:
+    """Settle deliveries of every kind, within a transaction of the caller's. The rows that counted."""
+    pairs = [(settlement, outcome) for settlement in settlements for outcome in settlement.outcomes]
+    ended = [(each, outcome) for each, outcome in pairs if not isinstance(outcome, Deferred)]
+    deferred = [(each, outcome) for each, outcome in pairs if isinstance(outcome, Deferred)]
+
+    suppressed = [_suppressed(each, outcome, secrets) for each, outcome in ended if _suppresses(outcome)]
+    copies = await pulling.copies(connection, suppressed) if suppressed else set()
+    ending = {each.attempt.delivery.message_id for each, _ in ended}
+    # Whoever takes away rows of a message that others may hold rows of waits here for them, so that one sees the last.
+    await rows.lock_messages(connection, ending | copies)
+
+    counted = await _end(connection, ended) | await _defer(connection, deferred, care)
+    events = [_event(each, outcome, care) for each, outcome in pairs if _row(each, outcome) in counted]
+    if events:
+        await connection.execute(_SAY, *zip(*events, strict=True))
+    suppressed = [each for each in suppressed if each.row in counted]
+    if suppressed:
+        await pulling.suppress(connection, suppressed, copies)
+    notices = [(each.notice, None) for each in settlements if each.notice and _any_counted(each, counted)]
+    if notices and care is not Care.BARE:
+        await acceptance.insert(connection, notices, secrets)
+    await rows.clear_content(connection, ending | copies)
+    return counted
+
+
+async def note_pulled(connection: Connection, settlements: Sequence[Settlement], counted: set[Row], care: Care) -> None:
+    """Write the events of attempts that were really made, but whose rows had been taken away in the meantime."""
+    events = [
+        (*_event(each, outcome, care, pulled=True), each.attempt.delivery.lease)
+        for each in settlements
+        if each.attempt.host is not None
+        for outcome in each.outcomes
+        if _row(each, outcome) not in counted
+    ]
+    if events:
+        await connection.execute(_SAY_PULLED, *zip(*events, strict=True))
+
+
+async def _end(connection: Connection, ended: Sequence[tuple[Settlement, Outcome]]) -> set[Row]:
+    if not ended:
+        return set()
+    keys = [(*_row(each, outcome), each.attempt.delivery.lease) for each, outcome in ended]
+    return {(row["message_id"], row["n"]) for row in await connection.fetch(_END, *zip(*keys, strict=True))}
+
+
+async def _defer(connection: Connection, deferred: Sequence[tuple[Settlement, Deferred]], care: Care) -> set[Row]:
+    if not deferred:
+        return set()
+    changes = [
+        (*_row(each, outcome), each.attempt.delivery.lease, outcome.until, _last_reply(outcome, care), each.delay_told)
+        for each, outcome in deferred
+    ]
+    return {(row["message_id"], row["n"]) for row in await connection.fetch(_DEFER, *zip(*changes, strict=True))}
+
+
+def _row(settlement: Settlement, outcome: Outcome) -> Row:
+    return settlement.attempt.delivery.message_id, outcome.result.recipient.n
+
+
+def _any_counted(settlement: Settlement, counted: Iterable[Row]) -> bool:
+    """Whether the notice is true: an outcome of the kind that it speaks of was written."""
+    about = Deferred if settlement.delay_told else Failed
+    return any(_row(settlement, each) in counted for each in settlement.outcomes if isinstance(each, about))
+
+
+def _suppresses(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.classification.action is Action.SUPPRESS
+
+
+def _suppressed(settlement: Settlement, outcome: Outcome, secrets: Secrets) -> Suppressed:
+    assert isinstance(outcome, Failed)
+    address, host = outcome.result.recipient.address, settlement.attempt.host
+    evidence = f"{host.name if host else 'receiver'} said {outcome.result.reply}"
+    return Suppressed(
+        address_key=secrets.address_key(address),
+        account_id=settlement.attempt.delivery.account_id,
+        address=str(address),
+        reason=outcome.classification.category,
+        rule=outcome.classification.rule,
+        evidence=sanitise(" ".join(evidence.split()), LAST_REPLY),
+        row=_row(settlement, outcome),
+    )
+
+
+def _last_reply(outcome: Deferred, care: Care) -> str:
+    reply = outcome.result.reply
+    return sanitise(str(reply), LAST_REPLY) if care is Care.FULL else str(reply.code)
+
+
+def _event(
+    settlement: Settlement, outcome: Outcome, care: Care, *, pulled: bool = False
+) -> tuple[datetime, MessageId, int, str, str]:
+    """One line of the message's story: at, message_id, n, kind, data."""
+    data: dict[str, Any] = {"code": outcome.result.reply.code}
+    if care is Care.FULL:
+        data |= _told(settlement.attempt, outcome)
+    if pulled:
+        data["pulled"] = True
+    return settlement.ended_at, *_row(settlement, outcome), kind(outcome), orjson.dumps(data).decode()
+
+
+def kind(outcome: Outcome) -> str:
+    """What the event of this outcome is called."""
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Deferred():
+            return "deferred"
+        case Failed(expired=expired):
+            return "expired" if expired else "failed"
+        case _:
+            assert_never(outcome)
+
+
+def _told(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
+    """Everything that explains an outcome; what is not known is left out."""
+    result = outcome.result
+    told: dict[str, Any] = {
+        "status": sanitise(result.reply.status, 20),
+        "text": sanitise(result.reply.text),
+        "stage": result.stage.value,
+        "seconds": round(attempt.seconds, 3),
+    }
+    if attempt.host:
+        told |= {"host": sanitise(attempt.host.name), "address": attempt.host.address, "tls": attempt.host.tls}
+    if attempt.source:
+        told["source"] = attempt.source
+    if attempt.transcript:
+        told["transcript"] = sanitise(attempt.transcript)
+    if result.ambiguous:
+        told["ambiguous"] = True
+    if not isinstance(outcome, Delivered):
+        found = outcome.classification
+        told |= {"category": found.category, "fault": found.fault.value, "rule": found.rule}
+    if isinstance(outcome, Deferred):
+        told["until"] = outcome.until
+    return told

@@ -1,0 +1,66 @@
+"""The store: everything that is kept, behind one door.
+
+It must never be reached around: nothing outside ``mta.store`` knows SQL.
+
+*Limits.* One database; growing beyond it is PostgreSQL's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from config import schema
+from mta.observe.metrics import Metrics
+from mta.store import accounts
+from mta.store.accounts import Accounts
+from mta.store.database import Database
+from mta.store.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
+from mta.store.events import Events
+from mta.store.explain import Explain
+from mta.store.keys import Keys
+from mta.store.lease import Lease
+from mta.store.messages import Messages
+from mta.store.queue import Queue
+from mta.store.secrets import Secrets
+from mta.store.suppressions import Suppressions
+
+__all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreUnavailable"]
+
+
+class Store:
+    """``Store.open`` makes one; each process has its own."""
+
+    def __init__(
+        self, database: Database, settings: schema.Database, secrets: Secrets, metrics: Metrics | None
+    ) -> None:
+        self._database = database
+        self.lease = Lease(database, settings.lease)
+        self.messages = Messages(database, self.lease, secrets, metrics)
+        self.accounts = Accounts(database)
+        self.suppressions = Suppressions(database, secrets, metrics)
+        self.keys = Keys(database, secrets)
+        self.events = Events(database)
+        self.queue = Queue(database)
+        self.explain = Explain(database)
+
+    @classmethod
+    async def open(cls, dsn: str, settings: schema.Database, secrets: Secrets, metrics: Metrics | None = None) -> Store:
+        """The store on a migrated database. Raises StoreUnavailable if it cannot be reached now."""
+        store = cls(await Database.connect(dsn, settings), settings, secrets, metrics)
+        await store.listen(accounts.CHANNEL, store.accounts.changed)
+        await store.accounts.start()
+        return store
+
+    async def close(self) -> None:
+        """Let go of all connections. What is still pending fails: drain first."""
+        await self.accounts.stop()
+        await self._database.close()
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable if the database does not answer in time."""
+        async with self._database.session() as connection:
+            await connection.execute("select 1")
+
+    async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
+        """Call ``callback`` for each notification; with None when some may have been missed."""
+        await self._database.listen(channel, callback)

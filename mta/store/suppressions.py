@@ -1,0 +1,164 @@
+"""Who must not be mailed: looked up for every recipient, added by hand or by a failure, removed by hand only.
+
+Look-ups of all sessions and deliveries that wait at the same moment are one query.
+
+It must never answer "not suppressed" when the database could not be asked.
+
+*Limits.* An address is found by its keyed hash: with another secret file nothing is found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import orjson
+
+from mta.mail.address import Address
+from mta.mail.reply import sanitise
+from mta.observe.labels import Call
+from mta.observe.metrics import Metrics
+from mta.store import pulling, rows
+from mta.store.batch import Batch
+from mta.store.database import Connection, Database
+from mta.store.errors import StoreUnavailable
+from mta.store.pulling import GLOBAL, Suppressed
+from mta.store.secrets import Secrets
+from policy.base import Suppression
+
+FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
+
+_FIND = """
+select address_key, account_id, reason, rule, created_at from suppression where address_key = any($1::bytea[])"""
+
+_REMOVE = """
+delete from suppression where address_key = $1 and account_id = $2 returning reason, rule, created_at"""
+
+_NOTE = "insert into event (kind, data) values ($1, $2)"
+
+_Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
+
+
+class Suppressions:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
+        self._database, self._secrets, self._metrics = database, secrets, metrics
+        self._finds: Batch[_Query, list[Suppression]] = Batch(
+            self._flush, items=FIND_CALLS, weight=FIND_KEYS, weigh=lambda query: len(query[1])
+        )
+
+    async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Suppression]:
+        """Those among ``addresses`` that this account must not mail. Raises StoreUnavailable: then nobody may be."""
+        if not addresses:
+            return []
+        began = time.perf_counter()
+        keys = [self._secrets.address_key(address) for address in addresses]
+        try:
+            found = await self._finds.do((account_id, addresses, keys))
+        except StoreUnavailable:
+            if self._metrics:
+                self._metrics.store_unavailable.inc()
+            raise
+        if self._metrics:
+            self._metrics.store_seconds[Call.SUPPRESSIONS].observe(time.perf_counter() - began)
+        return found
+
+    async def _flush(self, queries: list[_Query], since: float) -> list[list[Suppression]]:
+        left = self._database.timeout - (asyncio.get_running_loop().time() - since)
+        keys = list({key for _, _, keys in queries for key in keys})
+        async with self._database.session(left) as connection:
+            matches = await connection.fetch(_FIND, keys)
+        found = {(row["address_key"], row["account_id"]): row for row in matches}
+        if not found:
+            return [[] for _ in queries]
+        return [
+            [
+                Suppression(address, row["account_id"] or None, row["reason"], row["rule"], row["created_at"])
+                for address, key in zip(addresses, keys, strict=True)
+                if (row := found.get((key, GLOBAL)) or found.get((key, account_id)))
+            ]
+            for account_id, addresses, keys in queries
+        ]
+
+    async def add(
+        self, account_id: int | None, address: Address, *, reason: str, rule: str = "operator", evidence: str = ""
+    ) -> int:
+        """Suppress ``address`` for an account, or for everybody (None), and pull its queued copies: how many.
+
+        One that is suppressed already keeps its reason. Raises StoreUnavailable.
+        """
+        suppressed = [
+            Suppressed(
+                self._secrets.address_key(address),
+                account_id or GLOBAL,
+                str(address),
+                sanitise(reason, 200),
+                sanitise(rule, 100),
+                sanitise(evidence, 500),
+            )
+        ]
+
+        async def work(connection: Connection) -> int:
+            copies = await pulling.copies(connection, suppressed)
+            await rows.lock_messages(connection, copies)
+            pulled = await pulling.suppress(connection, suppressed, copies)
+            await rows.clear_content(connection, copies)
+            await connection.execute(_NOTE, "suppression_added", _told(suppressed[0], pulled=pulled))
+            return pulled
+
+        return await self._database.retried(work)
+
+    async def remove(self, account_id: int | None, address: Address, *, reason: str) -> bool:
+        """Mail ``address`` again; False if it was not suppressed in just this scope. Raises StoreUnavailable."""
+        key = self._secrets.address_key(address)
+
+        async def work(connection: Connection) -> bool:
+            row = await connection.fetchrow(_REMOVE, key, account_id or GLOBAL)
+            if row is None:
+                return False
+            told = {
+                "account_id": account_id,
+                "address": str(address),
+                "because": sanitise(reason, 200),
+                "was": dict(row),
+            }
+            await connection.execute(_NOTE, "suppression_removed", orjson.dumps(told).decode())
+            return True
+
+        return await self._database.retried(work)
+
+    async def list(self, account_id: int | None = None, *, limit: int | None = None) -> list[Suppression]:
+        """All (of one account; 0 for those that hold for everybody), the oldest first. Raises StoreUnavailable."""
+        async with self._database.session(60) as connection:
+            listed = await connection.fetch(
+                "select address, account_id, reason, rule, created_at from suppression"
+                " where $1::bigint is null or account_id = $1 order by created_at, address limit $2",
+                account_id,
+                limit,
+            )
+        return [
+            Suppression(
+                _address(row["address"]), row["account_id"] or None, row["reason"], row["rule"], row["created_at"]
+            )
+            for row in listed
+        ]
+
+
+def _told(suppressed: Suppressed, **more: int) -> str:
+    return orjson.dumps(
+        {
+            "account_id": suppressed.account_id or None,
+            "address": suppressed.address,
+            "reason": suppressed.reason,
+            "rule": suppressed.rule,
+            "evidence": suppressed.evidence,
+            **more,
+        }
+    ).decode()
+
+
+def _address(text: str) -> Address:
+    local, _, domain = text.rpartition("@")
+    return Address(local, domain)

@@ -1,0 +1,91 @@
+"""Messages, deliveries and outcomes for the tests of the store."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mta.mail.address import Address
+from mta.mail.delivery import (
+    Action,
+    Attempt,
+    Classification,
+    Deferred,
+    Delivered,
+    Delivery,
+    Failed,
+    Fault,
+    Host,
+    Outcome,
+    QueuedRecipient,
+    Result,
+    Stage,
+)
+from mta.mail.headers import Headers
+from mta.mail.identity import new_message_id
+from mta.mail.message import Envelope, Message, Origin, Recipient
+from mta.mail.reply import Reply
+from mta.store.messages import Accepted, Settlement
+from policy.base import Finding
+
+HOST = Host("mx1.example.net", "192.0.2.25", "TLSv1.3")
+OK = Reply(250, "2.0.0", "queued as 4F2C1")
+LATER = Reply(451, "4.7.1", "greylisted, come back later")
+NO_USER = Reply(550, "5.1.1", "no such user")
+
+
+def message(
+    *to: str, size: int = 1000, sender: str | None = "shop@acme.example", subject: str = "Hello", **envelope: Any
+) -> Message:
+    content = f"From: {sender}\r\nSubject: {subject}\r\nMessage-ID: <1@acme.example>\r\n\r\n".encode()
+    content += b"0123456789abcdef" * (max(0, size - len(content)) // 16) + b"\r\n"
+    recipients = tuple(Recipient(Address.parse(each)) for each in to or ("ann@example.net",))
+    return Message(
+        new_message_id(),
+        Envelope(Address.parse(sender) if sender else None, recipients, **envelope),
+        Origin(1, "acme", "acme-1", ipaddress.ip_address("192.0.2.1"), "app.acme.example", "s1", "ESMTPSA", now()),
+        Headers.split(content),
+        content,
+    )
+
+
+def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: str | None = None, **more: Any) -> Accepted:
+    mailing = more.pop("mailing", None)
+    return Accepted(
+        message(*to, **more),
+        account_id,
+        now() + timedelta(hours=hours),
+        (Finding("size", "pass", "small enough"),),
+        mailing,
+        hold,
+    )
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def delivered(recipient: QueuedRecipient, reply: Reply = OK) -> Delivered:
+    return Delivered(Result(recipient, Stage.FINAL_DOT, reply))
+
+
+def deferred(recipient: QueuedRecipient, minutes: float = 10, reply: Reply = LATER) -> Deferred:
+    return Deferred(
+        Result(recipient, Stage.RECIPIENT, reply),
+        Classification("greylisted", Fault.SITE, Action.RETRY, "greylisting"),
+        now() + timedelta(minutes=minutes),
+    )
+
+
+def failed(recipient: QueuedRecipient, action: Action = Action.FAIL, reply: Reply = NO_USER) -> Failed:
+    meaning = Classification("user_unknown", Fault.RECIPIENT, action, "no-such-user")
+    return Failed(Result(recipient, Stage.RECIPIENT, reply), meaning)
+
+
+def settlement(delivery: Delivery, outcomes: Sequence[Outcome] | None = None, **more: Any) -> Settlement:
+    """All delivered, if not said otherwise."""
+    outcomes = tuple(outcomes if outcomes is not None else (delivered(each) for each in delivery.recipients))
+    attempt = Attempt(delivery, tuple(each.result for each in outcomes), now(), 0.25, HOST, "192.0.2.1")
+    return Settlement(attempt, outcomes, **more)
