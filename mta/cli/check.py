@@ -13,6 +13,7 @@ from config.load import ConfigError
 from config.schema import Listener, Settings
 from mta.cli.options import fail, find_config
 from mta.cli.settings import load
+from mta.signing.files import read_key_files
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,7 @@ def checked(file: Path | None) -> tuple[Settings, RuleBook]:
     settings = load(file)
     try:
         book = load_rules(settings.bounces.rules)
+        read_key_files(settings.signing)
     except ConfigError as error:
         fail("\n".join(error.lines), status=2)
     if misread := Classifier(book).misread():

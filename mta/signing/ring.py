@@ -4,8 +4,8 @@ A domain without keys of its own is signed for by the nearest parent domain that
 aligned (relaxed alignment, RFC 7489 3.1.1). Nothing is ever climbed to but a domain that has keys here, so no public
 suffix is reached unless somebody made a key for it.
 
-It must never lose good keys to a bad one: a row that cannot be read is reported and left out. A bad file is an error,
-because configuration is refused as a whole.
+It must never lose good keys to a bad one: a bad row is logged and left out; of the key files, which are configuration,
+either all are taken over or, if one is bad, none.
 
 *Limits.* A key in a file replaces one in the store with the same domain and selector. Strict alignment (``adkim=s``)
 needs keys for the subdomain itself.
@@ -13,22 +13,19 @@ needs keys for the subdomain itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
+from datetime import datetime
+
+import structlog
 
 from config.schema import Signing
-from mta.mail.address import AddressError, parse_domain
-from mta.signing.keys import Algorithm, KeyUnusable, SigningKey, parse_selector, read_key_file
+from mta.signing.files import read_key_files
+from mta.signing.keys import Algorithm, KeyUnusable, SigningKey, parse_key
+from mta.store.keys import KeyState, StoredKey
 
-Place = tuple[str, str]  # domain, selector
+log = structlog.get_logger()
 
-
-class KeyFilesUnusable(ValueError):
-    """Every mistake in the key files at once; ``mistakes`` has one line for each."""
-
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("; ".join(mistakes))
-        self.mistakes = tuple(mistakes)
+_Row = tuple[str, str, datetime]  # domain, selector and time of making: a row never changes its key
 
 
 class KeyRing:
@@ -36,22 +33,32 @@ class KeyRing:
 
     def __init__(self, configured: Iterable[SigningKey] = ()) -> None:
         self._configured = tuple(configured)
-        self._stored: tuple[SigningKey, ...] = ()
+        self._stored: dict[_Row, SigningKey] = {}
         self._arrange()
 
     @classmethod
     def of_files(cls, settings: Signing) -> KeyRing:
-        """The keys of ``settings.keys``, read and checked. Raises KeyFilesUnusable."""
-        return cls(read_key_files(settings))
+        """The keys of ``settings.keys``, read and checked. Raises ConfigError."""
+        return cls(_heeded(key) for key in read_key_files(settings))
 
     def configure(self, settings: Signing) -> None:
-        """Take over reloaded settings and key files. Raises KeyFilesUnusable; then nothing has changed."""
-        self._configured = tuple(read_key_files(settings))
+        """Take over reloaded settings and key files. Raises ConfigError; then nothing has changed."""
+        self._configured = tuple(_heeded(key) for key in read_key_files(settings))
         self._arrange()
 
-    def replace_stored(self, keys: Iterable[SigningKey]) -> None:
-        """From now on the store's active keys are ``keys``."""
-        self._stored = tuple(keys)
+    def replace_stored(self, rows: Iterable[StoredKey]) -> None:
+        """From now on the store's keys are ``rows``, of which the active ones sign. Known ones are not parsed anew.
+
+        One that cannot be read is logged and left out: the others must go on signing.
+        """
+        known, self._stored = self._stored, {}
+        for row in rows:
+            if row.state is KeyState.ACTIVE:
+                try:
+                    place = row.domain, row.selector, row.created_at
+                    self._stored[place] = known.get(place) or _heeded(read_stored(row))
+                except KeyUnusable as error:
+                    log.error("a DKIM key cannot sign", domain=row.domain, selector=row.selector, reason=str(error))
         self._arrange()
 
     def of(self, domain: str) -> tuple[SigningKey, ...]:
@@ -64,16 +71,9 @@ class KeyRing:
             domain = domain.partition(".")[2]
         return ()
 
-    def all(self) -> tuple[SigningKey, ...]:
-        return tuple(key for keys in self._keys.values() for key in keys)
-
-    def warnings(self) -> list[str]:
-        """What operators should mend although mail is signed."""
-        return [warning for key in self.all() if (warning := key.warning())]
-
     def _arrange(self) -> None:
-        places: dict[Place, SigningKey] = {}
-        for key in (*self._stored, *self._configured):  # files come last and win
+        places: dict[tuple[str, str], SigningKey] = {}
+        for key in (*self._stored.values(), *self._configured):  # files come last and win
             places[key.domain, key.selector] = key
         arranged: dict[str, list[SigningKey]] = {}
         for key in sorted(places.values(), key=_signing_order):
@@ -81,21 +81,15 @@ class KeyRing:
         self._keys = {domain: tuple(keys) for domain, keys in arranged.items()}
 
 
-def read_key_files(settings: Signing) -> list[SigningKey]:
-    """The keys that the configuration names. Raises KeyFilesUnusable with every mistake."""
-    keys: list[SigningKey] = []
-    mistakes: list[str] = []
-    for entry in settings.keys:
-        try:
-            domain, selector = parse_domain(entry.domain), parse_selector(entry.selector)
-            keys.append(read_key_file(Path(entry.file), domain=domain, selector=selector))
-        except AddressError as error:
-            mistakes.append(f"signing.keys: domain {entry.domain!r}: {error}")
-        except KeyUnusable as error:
-            mistakes.append(str(error))
-    if mistakes:
-        raise KeyFilesUnusable(mistakes)
-    return keys
+def read_stored(row: StoredKey) -> SigningKey:
+    """Raises KeyUnusable."""
+    return parse_key(row.pem, domain=row.domain, selector=row.selector, source="store")
+
+
+def _heeded(key: SigningKey) -> SigningKey:
+    if warning := key.warning():
+        log.warning("a DKIM key is not as it should be", domain=key.domain, selector=key.selector, reason=warning)
+    return key
 
 
 def _signing_order(key: SigningKey) -> tuple[str, bool, str]:

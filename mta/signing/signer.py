@@ -37,15 +37,10 @@ class Signer:
     def __init__(self, settings: Signing, keys: KeyRing, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._clock = clock
-        self._choose(settings)
+        self.configure(settings)
 
     def configure(self, settings: Signing) -> None:
-        """Take over reloaded settings and key files. Raises KeyFilesUnusable; then nothing has changed."""
-        self._keys.configure(settings)
-        self._choose(settings)
-
-    def _choose(self, settings: Signing) -> None:
-        """Which fields are signed, in which order."""
+        """Which fields are signed, in which order. The key ring takes over its own settings."""
         self._oversigned = list(dict.fromkeys(name.lower().encode() for name in settings.oversign))
         self._signed = list(dict.fromkeys([name.lower().encode() for name in settings.headers] + self._oversigned))
         self._wanted = frozenset(self._signed)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from config.schema import Signing
 from config.schema import SigningKey as KeyEntry
+from config.toml import ConfigError
 from mta.signing.keys import Algorithm, SigningKey, new_pem, parse_key
-from mta.signing.ring import KeyFilesUnusable, KeyRing
+from mta.signing.ring import KeyRing
+from mta.store.keys import KeyState, StoredKey
 
 RSA_PEM, ED25519_PEM = new_pem(Algorithm.RSA), new_pem(Algorithm.ED25519)
+GOLDEN = Path(__file__).parents[3] / "golden/dkim"
+NOW = datetime(2025, 3, 3, tzinfo=UTC)
 
 
-def key(domain: str, selector: str, pem: bytes = ED25519_PEM, source: str = "store") -> SigningKey:
-    return parse_key(pem, domain=domain, selector=selector, source=source)
+def key(domain: str, selector: str, pem: bytes = ED25519_PEM) -> SigningKey:
+    return parse_key(pem, domain=domain, selector=selector, source="file")
+
+
+def row(domain: str, selector: str, pem: bytes = ED25519_PEM, state: KeyState = KeyState.ACTIVE) -> StoredKey:
+    return StoredKey(domain, selector, "ed25519-sha256", state, pem, created_at=NOW, changed_at=NOW)
 
 
 def selectors(ring: KeyRing, domain: str) -> list[str]:
@@ -48,16 +58,49 @@ def test_rsa_signs_before_ed25519_and_selectors_are_in_order() -> None:
 
 def test_stored_keys_come_and_go_and_files_stay() -> None:
     ring = KeyRing([key("example.com", "file")])
-    ring.replace_stored([key("example.com", "new"), key("example.org", "other")])
+    ring.replace_stored([row("example.com", "new"), row("example.org", "other")])
     assert selectors(ring, "example.com") == ["file", "new"]
     ring.replace_stored([])
     assert selectors(ring, "example.com") == ["file"]
     assert ring.of("example.org") == ()
 
 
+def test_only_active_keys_sign() -> None:
+    ring = KeyRing()
+    ring.replace_stored([row("example.com", state.value, state=state) for state in KeyState])
+    assert selectors(ring, "example.com") == ["active"]
+
+
+def test_a_stored_key_is_parsed_once_as_long_as_it_stays() -> None:
+    ring = KeyRing()
+    ring.replace_stored([row("example.com", "s")])
+    (first,) = ring.of("example.com")
+    ring.replace_stored([row("example.com", "s"), row("example.org", "t")])
+    assert ring.of("example.com") == (first,)
+
+
+def test_a_stored_key_that_cannot_be_read_leaves_the_others_signing() -> None:
+    ring = KeyRing()
+    with capture_logs() as logs:
+        ring.replace_stored([row("example.com", "bad", b"rubbish"), row("example.com", "good")])
+    assert selectors(ring, "example.com") == ["good"]
+    assert [(line["log_level"], line["selector"]) for line in logs] == [("error", "bad")]
+    assert "rubbish" not in str(logs)
+
+
+def test_a_weak_key_signs_and_is_warned_of() -> None:
+    ring = KeyRing()
+    pem = (GOLDEN / "rfc8463-rsa.pem").read_bytes()
+    with capture_logs() as logs:
+        ring.replace_stored([row("example.com", "weak", pem)])
+    assert selectors(ring, "example.com") == ["weak"]
+    assert [line["log_level"] for line in logs] == ["warning"]
+    assert "1024 bits is weak" in logs[0]["reason"]
+
+
 def test_a_file_wins_over_the_store() -> None:
-    ring = KeyRing([key("example.com", "s", source="file")])
-    ring.replace_stored([key("example.com", "s", RSA_PEM)])
+    ring = KeyRing([key("example.com", "s")])
+    ring.replace_stored([row("example.com", "s", RSA_PEM)])
     assert [key.source for key in ring.of("example.com")] == ["file"]
 
 
@@ -72,7 +115,6 @@ def test_keys_of_the_configuration(tmp_path: Path) -> None:
     ring = KeyRing.of_files(settings)
     assert selectors(ring, "example.com") == ["r1"]
     assert selectors(ring, "xn--bcher-kva.example") == ["2025"]
-    assert ring.warnings() == []
 
 
 def test_every_mistake_in_the_files_is_told_at_once(tmp_path: Path) -> None:
@@ -83,9 +125,20 @@ def test_every_mistake_in_the_files_is_told_at_once(tmp_path: Path) -> None:
             KeyEntry(domain="example.com", selector="c", file=write(tmp_path / "good.pem", RSA_PEM)),
         ]
     )
-    with pytest.raises(KeyFilesUnusable) as refused:
+    with pytest.raises(ConfigError) as refused:
         KeyRing.of_files(settings)
-    assert [mistake.partition(": ")[0] for mistake in refused.value.mistakes] == [
-        str(tmp_path / "open.pem"),
-        str(tmp_path / "missing.pem"),
-    ]
+    first, second = refused.value.lines
+    assert first.startswith(f"signing.keys: {tmp_path}/open.pem: has mode 0644")
+    assert second.startswith(f"signing.keys: {tmp_path}/missing.pem: cannot be read: No such file")
+
+
+def test_a_bad_file_at_a_reload_changes_nothing(tmp_path: Path) -> None:
+    file = write(tmp_path / "s.pem", ED25519_PEM)
+    settings = Signing(keys=[KeyEntry(domain="example.com", selector="s", file=file)])
+    ring = KeyRing.of_files(settings)
+    file.write_bytes(b"not a key")
+    with pytest.raises(ConfigError):
+        ring.configure(settings)
+    assert selectors(ring, "example.com") == ["s"]
+    ring.configure(Signing())
+    assert ring.of("example.com") == ()

@@ -1,0 +1,30 @@
+"""The DKIM keys that the configuration names (``[[signing.keys]]``), read and checked all at once.
+
+It must never say what is in a file: only which file, what is wrong with it and how to mend it.
+
+*Limits.* The keys are read when the service starts and when its configuration is reloaded, not when a file changes.
+"""
+
+from __future__ import annotations
+
+from config.schema import Signing
+from config.toml import ConfigError
+from mta.mail.address import AddressError, parse_domain
+from mta.signing.keys import KeyUnusable, SigningKey, parse_selector, read_key_file
+
+
+def read_key_files(settings: Signing) -> list[SigningKey]:
+    """The keys, in the order of the configuration. Raises ConfigError with every mistake."""
+    keys: list[SigningKey] = []
+    mistakes: list[str] = []
+    for entry in settings.keys:
+        try:
+            domain, selector = parse_domain(entry.domain), parse_selector(entry.selector)
+            keys.append(read_key_file(entry.file, domain=domain, selector=selector))
+        except AddressError as error:
+            mistakes.append(f"signing.keys: domain {entry.domain!r}: {error}")
+        except KeyUnusable as error:
+            mistakes.append(f"signing.keys: {error}")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return keys
