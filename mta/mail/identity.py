@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)} | {"o": 0, "i": 1, "l": 1}
@@ -25,6 +26,11 @@ def new_message_id() -> MessageId:
     random = int.from_bytes(os.urandom(10), "big")
     value = (millis << 80 | random) & ~(0xF000 << 64 | 0xC000 << 48) | 0x7000 << 64 | 0x8000 << 48
     return uuid.UUID(int=value)
+
+
+def first_id_at(moment: datetime) -> MessageId:
+    """The lowest id that could have been made at ``moment`` (aware): all earlier ids are less."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def format_id(message_id: MessageId) -> str:

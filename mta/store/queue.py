@@ -16,7 +16,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from mta.mail.identity import MessageId
+from mta.mail.identity import MessageId, first_id_at
 from mta.mail.reply import sanitise
 from mta.observe.labels import QueueState
 from mta.store.database import Connection, Database
@@ -25,6 +25,8 @@ CHANNEL = "queue"
 SECONDS = 300.0  # for one question or change over the whole queue
 
 _STATE = "case when q.lease is not null then 'leased' when q.held is not null then 'held' else 'ready' end"
+
+_SENDER = "lower(${}) = (select lower(coalesce(sender, '<>')) from message where id = q.message_id)"
 
 _COLUMNS = f"""
 q.message_id, q.n, q.account_id, a.name as account, q.mailing, m.sender, q.address, q.destination, {_STATE} as state,
@@ -62,7 +64,10 @@ _GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which recipients are meant: those that fit everything given. ``reply``: part of the last reply."""
+    """Which recipients are meant: those that fit everything given. ``reply``: part of the last reply.
+
+    ``sender`` is ``<>`` for messages without one; ``before``: those accepted before that moment.
+    """
 
     message_id: MessageId | None = None
     account_id: int | None = None
@@ -71,6 +76,8 @@ class Filter:
     address: str | None = None
     state: QueueState | None = None
     reply: str | None = None
+    sender: str | None = None
+    before: datetime | None = None
 
     @property
     def is_everything(self) -> bool:
@@ -86,6 +93,8 @@ class Filter:
             ("lower(q.address) = lower(${})", self.address),
             (_STATE + " = ${}", self.state.value if self.state else None),
             ("position(lower(${}) in lower(q.last_reply)) > 0", self.reply),
+            (_SENDER, self.sender),
+            ("q.message_id < ${}", first_id_at(self.before) if self.before else None),
         ]
         used = [(condition, value) for condition, value in given if value is not None]
         conditions = [condition.format(first + place) for place, (condition, _) in enumerate(used)]

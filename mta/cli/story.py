@@ -1,0 +1,167 @@
+"""A message's story as text: where it came from, what was found, every attempt with its reason, what comes next.
+
+It must never leave anything out that is known, nor show a receiver's control characters (the store keeps none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from mta.cli.human import moment, relative, size
+from mta.mail.identity import format_id
+from mta.observe.labels import QueueState
+from mta.store.events import Event
+from mta.store.explain import Story
+from mta.store.queue import Queued
+from policy.base import Suppression
+
+Line = tuple[str, str]  # text, style of rich ("" for plain)
+
+_STYLES = {"delivered": "green", "deferred": "yellow", "failed": "red", "expired": "red", "suppressed": "magenta"}
+_ATTEMPTS = frozenset({"delivered", "deferred", "failed", "expired"})
+_WORDS = {
+    "held": "held back by an operator",
+    "released": "released by an operator",
+    "bounced": "to be failed, an operator asked for it",
+    "suppressed": "dropped: the address was suppressed meanwhile",
+}
+
+
+def tell(story: Story, suppressions: Sequence[Suppression], now: datetime) -> Iterator[Line]:
+    """The whole story, line by line. ``suppressions``: those that hold now for its recipients."""
+    yield f"Message {format_id(story.message_id)}", "bold"
+    yield from _origin(story)
+    yield "", ""
+    yield "What was checked", "bold"
+    for finding in story.findings:
+        yield f"  {finding.policy}: {finding.verdict} ({finding.evidence})", ""
+    if not story.findings:
+        yield "  nothing", "dim"
+    yield "", ""
+    yield "What happened (UTC)", "bold"
+    yield f"  {moment(story.received_at)}  accepted for {len(story.recipients)} recipient(s)", "cyan"
+    tries: dict[int, int] = {}
+    for event in story.events:
+        if event.n is not None and event.kind in _ATTEMPTS:
+            tries[event.n] = tries.get(event.n, 0) + 1
+        yield from _event(event, _recipient(story, event.n), tries.get(event.n or 0, 0))
+    yield "", ""
+    yield "Now", "bold"
+    yield from _now(story, suppressions, now)
+
+
+def _origin(story: Story) -> Iterator[Line]:
+    origin, summary = story.origin, story.summary
+    yield f"  account   {story.account or 'deleted'} ({story.account_id})", ""
+    yield f"  sender    {story.sender or '<>'}", ""
+    for name in ("from", "subject", "message-id"):
+        if name in summary:
+            yield f"  {name:9} {summary[name]}".replace("\n", " "), ""
+    taken = f"{moment(story.received_at)} UTC, {size(story.size)}, {origin['protocol']} from {origin['client']}"
+    yield f"  taken     {taken} (calls itself {origin['hello'] or 'nothing'}), session {origin['session']}", ""
+    yield f"  by        {_spoke(origin)}, {origin['tls'] or 'not encrypted'}", ""
+    asked = ", ".join(f"{name} {value}" for name, value in story.envelope.items())
+    yield f"  envelope  {asked}, expires {moment(story.expires_at)} UTC", ""
+
+
+def _spoke(origin: Mapping[str, Any]) -> str:
+    return f"credential {origin['credential']}" if origin["credential"] else "the client's network, or ourselves"
+
+
+def _recipient(story: Story, n: int | None) -> str:
+    return story.recipients[n] if n is not None and n < len(story.recipients) else "the whole message"
+
+
+def _event(event: Event, recipient: str, tries: int) -> Iterator[Line]:
+    data, style = event.data, _STYLES.get(event.kind, "")
+    head = f"  {moment(event.at)}  {recipient}: "
+    if event.kind not in _ATTEMPTS:
+        words = _WORDS.get(event.kind, event.kind)
+        details = ", ".join(f"{name} {value}" for name, value in data.items() if value not in (None, "", True))
+        yield head + words + (f" ({details})" if details else ""), style
+        return
+    yield f"{head}attempt {tries} {event.kind}{_where(data)}", style
+    reply = " ".join(str(data[key]) for key in ("code", "status", "text") if data.get(key)).replace("\n", " / ")
+    yield f"      {reply}", ""
+    if rule := data.get("rule"):
+        verdict = f"{data.get('category')}, at fault: {data.get('fault')}"
+        yield f"      by rule {rule}: {verdict}" + _until(data), ""
+    if stray := data.get("transcript"):
+        yield f"      said besides: {stray}".replace("\n", " / "), "dim"
+    if data.get("ambiguous"):
+        yield "      the end was lost after the final dot: it may have been taken, and may arrive twice", "yellow"
+    if data.get("pulled"):
+        yield "      it had been taken out of the queue by then; this is for the record", "dim"
+
+
+def _where(data: Mapping[str, Any]) -> str:
+    """To whom and how; at which stage it ended."""
+    where = f" at stage {data['stage']}" if "stage" in data else ""
+    if "host" in data:
+        where += f" by {data['host']} [{data['address']}], {data.get('tls') or 'not encrypted'}"
+    if source := data.get("source"):
+        where += f", from {source}"
+    if "seconds" in data:
+        where += f", {data['seconds']} s"
+    return where
+
+
+def _until(data: Mapping[str, Any]) -> str:
+    return f", to be tried again {data['until'][:19].replace('T', ' ')}" if data.get("until") else ""
+
+
+def _now(story: Story, suppressions: Sequence[Suppression], now: datetime) -> Iterator[Line]:
+    waiting = {queued.n: queued for queued in story.queued}
+    last = {event.n: event.kind for event in story.events if event.kind in _STYLES}
+    for n, recipient in enumerate(story.recipients):
+        if n in waiting:
+            yield f"  {recipient}: {_waits(waiting[n], now)}", "yellow"
+        else:
+            ended = last.get(n, "no longer queued")
+            yield f"  {recipient}: {ended}", _STYLES.get(ended, "")
+    for suppression in suppressions:
+        scope = "for everybody" if suppression.account_id is None else "for this account"
+        since = moment(suppression.since)
+        yield f"  {suppression.address} is suppressed {scope} since {since}: {suppression.reason}", "magenta"
+
+
+def _waits(queued: Queued, now: datetime) -> str:
+    expires = f"expires {relative(queued.expires_at, now)}"
+    if queued.bounce:
+        return f"will be failed at once, as an operator asked: {queued.bounce}"
+    match queued.state:
+        case QueueState.LEASED:
+            worker = f"{queued.worker[0]} (process {queued.worker[1]})" if queued.worker else "a worker that has ended"
+            return f"in the hands of {worker}, attempt {queued.attempts + 1}, {expires}"
+        case QueueState.HELD:
+            return f"held: {queued.held}; {expires}"
+        case QueueState.READY:
+            due = f"{relative(queued.due_at, now)} ({moment(queued.due_at)} UTC)"
+            return f"attempt {queued.attempts + 1} {due}, {expires}"
+
+
+def as_data(story: Story, suppressions: Sequence[Suppression]) -> dict[str, Any]:
+    """The same as plain data, for ``--json``."""
+    data = {name: getattr(story, name) for name in Story.__slots__ if name not in ("findings", "events", "queued")}
+    return data | {
+        "message_id": format_id(story.message_id),
+        "findings": [asdict(finding) for finding in story.findings],
+        "events": [{"at": event.at, "n": event.n, "kind": event.kind, **event.data} for event in story.events],
+        "queued": [
+            asdict(queued) | {"message_id": format_id(queued.message_id), "state": queued.state.value}
+            for queued in story.queued
+        ],
+        "suppressed": [
+            {
+                "address": str(each.address),
+                "account_id": each.account_id,
+                "reason": each.reason,
+                "rule": each.rule,
+                "since": each.since,
+            }
+            for each in suppressions
+        ],
+    }

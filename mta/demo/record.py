@@ -1,0 +1,36 @@
+"""What the service itself says of a message, read as any operator would: by its record and events."""
+
+from __future__ import annotations
+
+from mta.demo.board import Seen
+from mta.demo.cases import Fate
+from mta.mail.identity import MessageId
+from mta.store.events import Event
+from mta.store.store import Store
+
+_FATES = {
+    "delivered": Fate.DELIVERED,
+    "deferred": Fate.DEFERRED,
+    "failed": Fate.FAILED,
+    "expired": Fate.FAILED,
+}
+
+
+async def look(store: Store, message: MessageId) -> dict[str, Seen]:
+    """What has become of each recipient so far. Raises StoreUnavailable."""
+    story = await store.explain.message(message)
+    seen: dict[str, Seen] = {}
+    if story is None:
+        return seen
+    for event in story.events:
+        if event.n is not None and event.kind in _FATES:
+            recipient = story.recipients[event.n]
+            before = seen.get(recipient, Seen())
+            seen[recipient] = Seen(_FATES[event.kind], str(event.data["status"]), _why(event), before.attempts + 1)
+    return seen
+
+
+def _why(event: Event) -> str:
+    reply = f"{event.data['code']} {event.data['status']} {event.data['text']}"
+    rule = event.data.get("rule")
+    return f"{reply} (rule {rule})" if rule else reply

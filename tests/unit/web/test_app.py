@@ -1,0 +1,109 @@
+"""Health, readiness and metrics as those see them who ask over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import unused_port
+
+from config.schema import Web
+from mta.observe.metrics import Metrics, prepare
+from mta.store.errors import StoreUnavailable
+from mta.web.app import FRESH, check_workers, make_app
+from mta.web.process import serve
+
+NOW = 1_000_000.0
+
+
+class Answering:
+    """A store that answers, or not."""
+
+    def __init__(self, *, up: bool = True) -> None:
+        self.up = up
+
+    async def ping(self) -> None:
+        if not self.up:
+            raise StoreUnavailable("no password for imprimatur@db.example.com")
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    port = unused_port()
+    runner = await serve(app, Web(address="127.0.0.1", port=port))
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+def state(run_dir: Path, at: float, *children: dict[str, Any]) -> Path:
+    path = run_dir / "state.json"
+    path.write_text(json.dumps({"at": at, "pid": 1, "children": children}))
+    return path
+
+
+async def test_healthy_ready_and_counted(tmp_path: Path) -> None:
+    import time
+
+    prepare(tmp_path)
+    Metrics.open(tmp_path).sessions.inc(3)
+    state(tmp_path, time.time(), {"name": "worker-0", "pid": 2, "seen_at": time.time()})
+    async with serving(make_app(Answering(), tmp_path)) as url, ClientSession() as client:
+        async with client.get(f"{url}/healthz") as answer:
+            assert (answer.status, (await answer.json())["ok"]) == (200, True)
+        async with client.get(f"{url}/readyz") as answer:
+            body = await answer.json()
+            assert answer.status == 200
+            assert [check["name"] for check in body["checks"]] == ["database", "worker-0"]
+        async with client.get(f"{url}/metrics") as answer:
+            assert answer.content_type == "text/plain"
+            assert "imprimatur_sessions_total 3.0\n" in await answer.text()
+        async with client.get(f"{url}/other") as answer:
+            assert answer.status == 404
+
+
+async def test_not_ready_says_why_and_nothing_more(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    async with serving(make_app(Answering(up=False), tmp_path)) as url, ClientSession() as client:
+        async with client.get(f"{url}/readyz") as answer:
+            text = await answer.text()
+            assert answer.status == 503
+            assert [(check["name"], check["ok"]) for check in json.loads(text)["checks"]] == [
+                ("database", False),
+                ("supervisor", False),
+            ]
+            assert "example.com" not in text, "errors of the database may hold names and more"
+        async with client.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
+        async with client.get(f"{url}/metrics") as answer:
+            assert answer.status == 200
+
+
+def test_every_worker_must_have_reported_of_late(tmp_path: Path) -> None:
+    path = state(
+        tmp_path,
+        NOW,
+        {"name": "worker-0", "pid": 2, "seen_at": NOW - FRESH},
+        {"name": "worker-1", "pid": 3, "seen_at": NOW - FRESH - 1},
+        {"name": "worker-2", "pid": None, "seen_at": 0},
+        {"name": "web", "pid": 4, "seen_at": 0},
+    )
+    assert [(check.name, check.ok) for check in check_workers(path, NOW)] == [
+        ("worker-0", True),
+        ("worker-1", False),
+        ("worker-2", False),
+    ]
+
+
+def test_a_supervisor_that_writes_no_more_is_not_ready(tmp_path: Path) -> None:
+    path = state(tmp_path, NOW - FRESH - 1, {"name": "worker-0", "pid": 2, "seen_at": NOW})
+    assert [(check.name, check.ok) for check in check_workers(path, NOW)] == [("supervisor", False)]
+
+
+def test_a_state_that_cannot_be_read_is_not_ready(tmp_path: Path) -> None:
+    for content in ("", "[]", '{"at": 1}', '{"at": "x", "children": []}'):
+        (tmp_path / "state.json").write_text(content)
+        assert [check.ok for check in check_workers(tmp_path / "state.json", NOW)] == [False]
