@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -30,7 +31,7 @@ def demo(
     from mta.demo.scene import play
     from mta.store.embedded import EmbeddedError
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=160)
     try:
         good = asyncio.run(play(once=once, console=console))
     except (asyncio.CancelledError, KeyboardInterrupt):

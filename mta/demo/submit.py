@@ -10,6 +10,7 @@ import smtplib
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
 from mta.demo.cases import SENDER, Case
@@ -69,7 +70,7 @@ def _message(case: Case, recipients: list[str]) -> bytes:
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid(domain="demo.example")
     message.set_content(f"This message is the demo's case \u201c{case.title}\u201d.\n")
-    return message.as_bytes()
+    return message.as_bytes(policy=SMTP)
 
 
 def _reply(answer: tuple[int, bytes]) -> Reply:
