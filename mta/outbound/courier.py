@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from config.schema import Egress
+from config.schema import Egress, Timeouts
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.reply import Kind, Reply
 from mta.observe.metrics import Metrics
@@ -33,7 +33,7 @@ from mta.outbound.transaction import transact
 log = structlog.get_logger()
 
 SLOWEST = 1000  # octets a second: a message that goes out slower is given up
-PER_RECIPIENT = 30.0  # seconds of patience for each
+PER_RECIPIENT = 30.0  # seconds more for each
 
 _INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
 _STAGES = {stage: n for n, stage in enumerate(Stage)}
@@ -56,6 +56,7 @@ class Courier:
         """Take over new settings; attempts under way go on with the old ones."""
         self._settings = settings
         self._pool.idle = settings.timeouts.idle
+        self._patience = _patience(settings.timeouts)
         self._dialer = Dialer(
             settings.timeouts,
             settings.ehlo or hostname,
@@ -69,7 +70,8 @@ class Courier:
         """One attempt; a result for every recipient. ``content``: CRLF line ends, as it is to arrive."""
         loop = asyncio.get_running_loop()
         started_at, began = datetime.now(UTC), loop.time()
-        job = _Job(delivery, plan, content, began + self._patience(delivery, content), list(delivery.recipients))
+        limit = began + self._patience + len(delivery.recipients) * PER_RECIPIENT + len(content) / SLOWEST
+        job = _Job(delivery, plan, content, limit, list(delivery.recipients))
         try:
             await self._try_hosts(job)
         except Exception:
@@ -180,11 +182,11 @@ class Courier:
         self._turn += 1
         return keys[self._turn % len(keys)]
 
-    def _patience(self, delivery: Delivery, content: bytes) -> float:
-        """Seconds for the whole attempt up to the final dot, however the receivers spread their slowness."""
-        patience = self._settings.timeouts
-        stages = (patience.connect, patience.greeting, patience.hello, patience.starttls, patience.mail, patience.rcpt)
-        return sum(stages) + patience.data + len(delivery.recipients) * PER_RECIPIENT + len(content) / SLOWEST
+
+def _patience(settings: Timeouts) -> float:
+    """Seconds up to DATA, however the receivers spread their slowness over the stages and hosts."""
+    before_mail = settings.connect + settings.greeting + settings.hello + settings.starttls
+    return before_mail + settings.mail + settings.rcpt + settings.data
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ than MAX_REPLY octets, and never guess: what is not three digits and a text is `
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 MAX_REPLY = 64 * 1024  # octets of one reply, all its lines together
@@ -18,8 +18,11 @@ _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*)|\r?)\n")
 _SHOWN = 100  # octets of a garbled reply that are told
 
 
-class Garbled(Exception):
-    """What came is not SMTP; the text says what it was."""
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """What came is not SMTP. ``text`` says what it was."""
+
+    text: str
 
 
 class Answer(NamedTuple):
@@ -54,30 +57,37 @@ class ReplyReader:
         """True between two replies."""
         return not self._rest and not self._lines
 
-    def feed(self, data: bytes) -> Iterator[Answer]:
-        """The replies that are complete with ``data``. Raises Garbled behind the last good one: end the connection."""
+    def feed(self, data: bytes) -> list[Answer | Garbled]:
+        """The replies that are complete with ``data``. Behind a Garbled the reader is of no more use."""
         self._rest = self._rest + data if self._rest else data
+        replies: list[Answer | Garbled] = []
         if b"\n" in data:  # a line that comes octet by octet is not to be read again for each of them
-            yield from self._take_lines()
+            self._take_lines(replies)
         if len(self._rest) + self._octets > MAX_REPLY:
-            raise Garbled(f"a reply of more than {MAX_REPLY} octets")
+            replies.append(_TOO_LONG)
+        return replies
 
-    def _take_lines(self) -> Iterator[Answer]:
+    def _take_lines(self, replies: list[Answer | Garbled]) -> None:
         buffer, start = self._rest, 0
         while match := _LINE.match(buffer, start):
             code, more, text = match.groups()
             start = match.end()
             if self._lines and code != self._code:
-                raise Garbled(f"the lines of one reply have the codes {self._code.decode()} and {code.decode()}")
+                codes = f"{self._code.decode()} and {code.decode()}"
+                replies.append(Garbled(f"the lines of one reply have the codes {codes}"))
+                return
             self._code = code
             self._lines.append(text.strip() if text else b"")
             self._octets += start - match.start()
             if self._octets > MAX_REPLY:
-                raise Garbled(f"a reply of more than {MAX_REPLY} octets")
+                return
             if more != b"-":
                 whole, self._lines, self._octets = b"\n".join(self._lines), [], 0
-                yield Answer(int(code), whole.decode("utf-8", "replace"))
+                replies.append(Answer(int(code), whole.decode("utf-8", "replace")))
         self._rest = buffer[start:]
         if b"\n" in self._rest:
             line = self._rest.partition(b"\n")[0][:_SHOWN]
-            raise Garbled(f"this is no reply: {line.decode('ascii', 'backslashreplace')!r}")
+            replies.append(Garbled(f"this is no reply: {line.decode('ascii', 'backslashreplace')!r}"))
+
+
+_TOO_LONG = Garbled(f"a reply of more than {MAX_REPLY} octets")

@@ -197,11 +197,12 @@ class Wire(SMTPProtocol):
     def data_received(self, data: bytes) -> None:
         if self.over is not None:
             return
-        try:
-            for answer in self._reader.feed(data):
+        for answer in self._reader.feed(data):
+            if isinstance(answer, Garbled):
+                text = f"the receiver does not speak SMTP: {answer.text}"
+                self.end(Lost(Cause.GARBLED, Reply(451, "4.5.0", text)))
+            else:
                 self._take(answer)
-        except Garbled as garbled:
-            self.end(Lost(Cause.GARBLED, Reply(451, "4.5.0", f"the receiver does not speak SMTP: {garbled}")))
 
     def _take(self, answer: Answer) -> None:
         if self._tracing:

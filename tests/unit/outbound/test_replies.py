@@ -20,12 +20,11 @@ def encode(code: int, lines: list[str], end: str = "\r\n") -> bytes:
 
 def read(reader: ReplyReader, pieces: list[bytes]) -> tuple[list[Answer], str | None]:
     answers: list[Answer] = []
-    try:
-        for piece in pieces:
-            for answer in reader.feed(piece):
-                answers.append(answer)
-    except Garbled as garbled:
-        return answers, str(garbled)
+    for piece in pieces:
+        for answer in reader.feed(piece):
+            if isinstance(answer, Garbled):
+                return answers, answer.text
+            answers.append(answer)
     return answers, None
 
 
@@ -113,5 +112,5 @@ def test_the_largest_reply_is_read() -> None:
 def test_a_long_line_octet_by_octet_is_not_read_again_each_time() -> None:
     reader = ReplyReader()
     for _ in range(MAX_REPLY):
-        list(reader.feed(b"2"))
+        assert reader.feed(b"2") == []
     assert not reader.is_empty
