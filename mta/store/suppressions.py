@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import orjson
 
 from mta.mail.address import Address
+from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
 from mta.observe.labels import Call
 from mta.observe.metrics import Metrics
@@ -32,12 +34,48 @@ FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
 _FIND = """
 select address_key, account_id, reason, rule, created_at from suppression where address_key = any($1::bytea[])"""
 
+_KNOWN = """
+select address_key, account_id from suppression
+join unnest($1::bytea[], $2::bigint[]) as one (address_key, account_id) using (address_key, account_id)"""
+
+_OF = """
+select account_id, reason, rule, evidence, message_id, created_at from suppression where address_key = $1
+order by account_id"""
+
 _REMOVE = """
 delete from suppression where address_key = $1 and account_id = $2 returning reason, rule, created_at"""
 
 _NOTE = "insert into event (kind, data) values ($1, $2)"
 
 _Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An address to suppress. ``account_id`` None: for everybody."""
+
+    account_id: int | None
+    address: Address
+    reason: str
+    rule: str = "operator"
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """``fresh``: addresses that were not suppressed in their scope before; ``pulled``: queued copies taken out."""
+
+    fresh: int
+    pulled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A suppression with what proves it. ``message_id``: the message whose failure it comes from."""
+
+    suppression: Suppression
+    evidence: str
+    message_id: MessageId | None
 
 
 class Suppressions:
@@ -89,26 +127,34 @@ class Suppressions:
 
         One that is suppressed already keeps its reason. Raises StoreUnavailable.
         """
+        return (await self.add_all([Wanted(account_id, address, reason, rule, evidence)])).pulled
+
+    async def add_all(self, wanted: Sequence[Wanted]) -> Added:
+        """As ``add``, for some hundreds in one transaction. Raises StoreUnavailable; then none was added."""
+        scopes = {(self._secrets.address_key(each.address), each.account_id or GLOBAL): each for each in wanted}
         suppressed = [
             Suppressed(
-                self._secrets.address_key(address),
-                account_id or GLOBAL,
-                str(address),
-                sanitise(reason, 200),
-                sanitise(rule, 100),
-                sanitise(evidence, 500),
+                key,
+                account_id,
+                str(each.address),
+                sanitise(each.reason, 200),
+                sanitise(each.rule, 100),
+                sanitise(each.evidence, 500),
             )
+            for (key, account_id), each in scopes.items()
         ]
 
-        async def work(connection: Connection) -> int:
+        async def work(connection: Connection) -> Added:
+            known = {tuple(row) for row in await connection.fetch(_KNOWN, *zip(*scopes, strict=True))}
             copies = await pulling.copies(connection, suppressed)
             await rows.lock_messages(connection, copies)
             pulled = await pulling.suppress(connection, suppressed, copies)
             await rows.clear_content(connection, copies)
-            await connection.execute(_NOTE, "suppression_added", _told(suppressed[0], pulled=pulled))
-            return pulled
+            fresh = [each for each in suppressed if (each.address_key, each.account_id) not in known]
+            await connection.executemany(_NOTE, [("suppression_added", _told(each)) for each in fresh])
+            return Added(len(fresh), pulled)
 
-        return await self._database.retried(work)
+        return await self._database.retried(work) if wanted else Added(0, 0)
 
     async def remove(self, account_id: int | None, address: Address, *, reason: str) -> bool:
         """Mail ``address`` again; False if it was not suppressed in just this scope. Raises StoreUnavailable."""
@@ -129,6 +175,19 @@ class Suppressions:
 
         return await self._database.retried(work)
 
+    async def of(self, address: Address) -> Sequence[Recorded]:
+        """Every suppression of ``address``, in all scopes, that for everybody first. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            found = await connection.fetch(_OF, self._secrets.address_key(address))
+        return [
+            Recorded(
+                Suppression(address, row["account_id"] or None, row["reason"], row["rule"], row["created_at"]),
+                row["evidence"],
+                row["message_id"],
+            )
+            for row in found
+        ]
+
     async def list(self, account_id: int | None = None, *, limit: int | None = None) -> list[Suppression]:
         """All (of one account; 0 for those that hold for everybody), the oldest first. Raises StoreUnavailable."""
         async with self._database.session(60) as connection:
@@ -146,7 +205,7 @@ class Suppressions:
         ]
 
 
-def _told(suppressed: Suppressed, **more: int) -> str:
+def _told(suppressed: Suppressed) -> str:
     return orjson.dumps(
         {
             "account_id": suppressed.account_id or None,
@@ -154,7 +213,6 @@ def _told(suppressed: Suppressed, **more: int) -> str:
             "reason": suppressed.reason,
             "rule": suppressed.rule,
             "evidence": suppressed.evidence,
-            **more,
         }
     ).decode()
 
