@@ -115,7 +115,6 @@ def compose(
     utf8 = delivery.smtputf8 and not _is_plain(delivery, told, returned)
     text = _text(attempt, told, reporter, message_id)
     status = _status(attempt, told, reporter, utf8)
-    boundary = f"=_{notice_id}"
     parts = [
         _part("text/plain; charset=" + ("us-ascii" if text.isascii() else "utf-8"), "Notification", text.encode()),
         _part(f"message/{'global-' if utf8 else ''}delivery-status", "Delivery report", status),
@@ -123,6 +122,9 @@ def compose(
     if returned:
         kind, name = _returned_type(returned.whole, utf8)
         parts.append(_part(kind, name, returned.octets))
+    boundary = f"=_{notice_id}"
+    while any(boundary.encode() in part for part in parts):
+        boundary += "_"
     header = _header(delivery, told, reporter, notice_id, boundary, now)
     frame = b"".join(b"--" + boundary.encode() + b"\r\n" + part for part in parts)
     whole = header.encode() + b"\r\n" + frame + b"--" + boundary.encode() + b"--\r\n"

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, WithJsonSchema
 
 from bounce.pattern import Pattern, PatternError
 from config.lines import KeyPath
@@ -31,9 +31,21 @@ SHIPPED = DEFAULTS / "bounces.toml"
 
 _NOT_THEIR_FAULT = 'only the fault of the recipient may suppress; set fault = "recipient" or another action'
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$", max_length=60)]
-Code = Annotated[str, StringConstraints(pattern=r"^[245]([0-9][0-9x]|xx)$")]
-Enhanced = Annotated[str, StringConstraints(pattern=r"^[x245]\.(\d{1,3}\.(\d{1,3}|x)|x\.x)$")]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$", max_length=60),
+    WithJsonSchema({"type": "string", "format": "rule-name"}),
+]
+Code = Annotated[
+    str,
+    StringConstraints(pattern=r"^[45]([0-9][0-9x]|xx)$"),
+    WithJsonSchema({"type": "string", "format": "reply-code"}),
+]
+Enhanced = Annotated[
+    str,
+    StringConstraints(pattern=r"^[x45]\.([0-9]{1,3}\.([0-9]{1,3}|x)|x\.x)$"),
+    WithJsonSchema({"type": "string", "format": "enhanced-code"}),
+]
 FaultName = Literal["recipient", "sender", "site", "content", "network"]
 ActionName = Literal["retry", "fail", "suppress"]
 StageName = Literal["resolve", "connect", "tls", "hello", "sender", "recipient", "data", "final_dot"]
@@ -60,7 +72,7 @@ class RuleEntry(Section):
     patterns: list[str] = Field(default_factory=list)
     mx: list[str] = Field(default_factory=list)
     stages: list[StageName] = Field(default_factory=list)
-    samples: list[str] = Field(min_length=1)
+    samples: list[str] = Field(default_factory=list)
     reason: str | None = None
 
 
@@ -145,6 +157,9 @@ def _mistakes(file: RuleFile, known: RuleBook) -> Iterator[Mistake]:
         if rule.id in ids:
             yield Mistake(("rules", n, "id"), f'there is a rule "{rule.id}" already; ids must differ')
         ids.add(rule.id)
+        if not rule.codes and not rule.enhanced and not rule.patterns:
+            text = "matches every reply; give codes, enhanced or patterns"
+            yield Mistake(("rules", n), text, ("codes", "enhanced", "patterns"))
         for place, text in _rule_mistakes(rule, categories):
             yield Mistake(("rules", n, *place), text)
 
@@ -156,13 +171,13 @@ def _rule_mistakes(rule: RuleEntry, categories: Mapping[str, Category]) -> Itera
         yield ("category",), f'there is no category "{rule.category}"; allowed: {", ".join(close)} (or define it)'
     elif _action(rule, category) is Action.SUPPRESS and _fault(rule, category) is not Fault.RECIPIENT:
         yield ("action" if rule.action else "fault" if rule.fault else "category",), _NOT_THEIR_FAULT
-    if not rule.codes and not rule.enhanced and not rule.patterns:
-        yield (), "matches every reply; give codes, enhanced or patterns"
     for n, pattern in enumerate(rule.patterns):
         try:
             _parsed(pattern)
         except PatternError as error:
             yield ("patterns", n), f"the pattern of rule {rule.id} {error}"
+    if not rule.samples:
+        yield ("samples",), "give at least one reply that must lead to this rule"
     for n, sample in enumerate(rule.samples):
         try:
             Reply.read(sample)

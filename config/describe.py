@@ -19,6 +19,9 @@ FORMATS = {
     "size": 'a size such as "64kB", "25MB" or "1GiB", or a number of octets',
     "path": "a path, relative to this file or absolute",
     "network": 'a network such as "192.0.2.0/24" or "2001:db8::/32", without host bits',
+    "rule-name": "lower-case letters, digits and hyphens",
+    "reply-code": 'a reply code such as "550", "55x" or "5xx"',
+    "enhanced-code": 'an enhanced code such as "5.1.1", "5.7.x" or "x.2.2"',
     "hostname": "a host name (letters, digits, hyphens and dots; others in their xn-- form)",
 }
 _PLAIN = {"boolean": "true or false", "object": "a table", "null": "nothing"}
@@ -60,7 +63,9 @@ def allowed(schema: JsonSchema, part: JsonSchema, formats: Mapping[str, str] = F
         case "number":
             return "a number" + _bounds(part)
         case "array":
-            return "a list; each item: " + allowed(schema, part.get("items", {}), formats)
+            return ("a list of at least one; each item: " if part.get("minItems") else "a list; each item: ") + allowed(
+                schema, part.get("items", {}), formats
+            )
         case "string":
             return "a text in quotes"
         case other:

@@ -1,0 +1,104 @@
+"""mta classify, as an operator sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mta.cli.main import build
+
+UNKNOWN = "550 5.1.1 <ann@example.com>: Recipient address rejected: User unknown"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MTA_CONFIG", raising=False)
+    return tmp_path
+
+
+def classify(*arguments: str, lines: str = "") -> Result:
+    return CliRunner().invoke(build("classify"), ["classify", *arguments], input=lines)
+
+
+def test_one_reply() -> None:
+    assert classify(UNKNOWN).stdout.splitlines() == [
+        "category  bad_mailbox: There is no such mailbox.",
+        "fault     recipient",
+        "action    suppress",
+        "rule      user-unknown, by 'user unknown'",
+        "also      code-1-1 (bad_mailbox, suppress), by '5.1.1'",
+        "also      reply-5xx (refused, fail), by '5xx'",
+    ]
+
+
+def test_json() -> None:
+    assert json.loads(classify("--json", UNKNOWN).stdout) == {
+        "reply": UNKNOWN,
+        "category": "bad_mailbox",
+        "fault": "recipient",
+        "action": "suppress",
+        "rule": "user-unknown",
+        "matched": "user unknown",
+        "others": ["code-1-1", "reply-5xx"],
+    }
+
+
+def test_stage_and_host() -> None:
+    assert "action    retry" in classify("554 5.7.1 no", "--stage", "connect").stdout
+    text = "550 Requested action not taken: mailbox unavailable"
+    assert "rule      united-internet-unknown" in classify(text, "--host", "mx00.gmx.net").stdout
+    assert "rule      reply-5xx" in classify(text).stdout
+
+
+def test_standard_input() -> None:
+    result = classify(lines=f"{UNKNOWN}\n\nnonsense\n451 later\n")
+    assert result.exit_code == 1
+    assert [line.split()[:4] for line in result.stdout.splitlines()] == [
+        ["suppress", "recipient", "bad_mailbox", "user-unknown"],
+        ["retry", "site", "deferred", "reply-4xx"],
+    ]
+    assert "'nonsense': a reply starts with its three-digit code" in result.stderr
+
+
+def test_success_is_said_too() -> None:
+    assert json.loads(classify("--json", "250 2.0.0 Ok").stdout)["action"] == "delivered"
+
+
+def test_categories() -> None:
+    assert (
+        "blocklisted          sender    fail      Our address or domain is on a list" in classify("--categories").stdout
+    )
+
+
+def test_own_rules(elsewhere: Path) -> None:
+    (elsewhere / "own.toml").write_text(
+        '[[rules]]\nid = "mine"\ncategory = "refused"\npatterns = ["user unknown"]\nsamples = ["550 user unknown"]\n'
+    )
+    (elsewhere / "mta.toml").write_text('[bounces]\nrules = ["own.toml"]\n')
+    assert "rule      mine" in classify(UNKNOWN).stdout
+    (elsewhere / "mta.toml").write_text('[bounces]\nrules = ["none.toml"]\n')
+    assert classify(UNKNOWN).exit_code == 2
+
+
+def test_starts_without_the_service() -> None:
+    """Fast because of what it leaves alone: the store, the event loop, the sections of the configuration."""
+    code = """
+import sys
+from mta.cli.main import main
+sys.argv = ["mta", "classify", "550 no"]
+try:
+    main()
+finally:
+    print(*sys.modules)
+"""
+    modules = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "bounce.classify" in modules
+    assert not modules & {"config.schema", "asyncpg", "asyncio", "aiohttp", "mta.store", "rich"}

@@ -1,0 +1,220 @@
+"""``mta queue`` and ``mta explain`` against a real database, called as from a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mta.cli.main import build
+from mta.mail.address import Address
+from mta.mail.delivery import Action, Attempt, Classification, Deferred, Delivered, Fault, Host, Stage
+from mta.mail.delivery import Result as Got
+from mta.mail.headers import Headers
+from mta.mail.identity import MessageId, format_id, new_message_id
+from mta.mail.message import Envelope, Message, Origin, Recipient
+from mta.mail.reply import Reply
+from mta.store.messages import Accepted, Settlement
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from policy.base import Finding
+
+CONTENT = b"From: Shop <shop@acme.example>\r\nSubject: Spring [sale]\r\n\r\nhello\r\n"
+FULL = Classification("mailbox_full", Fault.RECIPIENT, Action.RETRY, "mailbox-full")
+
+
+class Shell:
+    """Runs ``mta`` with a configuration for this test's database."""
+
+    def __init__(self, folder: Path, database_url: str, secrets: Secrets) -> None:
+        (folder / "secret").write_text(secrets.root.hex())
+        (folder / "secret").chmod(0o600)
+        self._config = folder / "mta.toml"
+        self._config.write_text(f'[server]\nsecret_file = "secret"\n[database]\nurl = "{database_url}"\n')
+
+    async def run(self, *words: str, answer: str | None = None) -> Result:
+        app = build(words[0])
+        arguments = [*words, "--config", str(self._config)]
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=answer)
+
+    async def json(self, *words: str) -> Any:
+        result = await self.run(*words, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, database_url: str, secrets: Secrets) -> Shell:
+    return Shell(tmp_path, database_url, secrets)
+
+
+async def put(store: Store, account_id: int, *to: str, leased: bool = False, mailing: str | None = None) -> MessageId:
+    now = datetime.now(UTC)
+    origin = Origin(account_id, "acme", "acme-1", ipaddress.ip_address("192.0.2.1"), "app", "s1", "ESMTPSA", now)
+    envelope = Envelope(Address("shop", "acme.example"), tuple(Recipient(Address.parse(each)) for each in to))
+    message = Message(new_message_id(), envelope, origin, Headers.split(CONTENT), CONTENT)
+    finding = Finding("size", "pass", "66 of 52428800 octets")
+    accepted = Accepted(message, account_id, now + timedelta(days=5), (finding,), mailing)
+    deliveries = await store.messages.put(accepted, leased=leased)
+    for delivery in deliveries:
+        await settle(store, delivery)
+    return message.id
+
+
+async def settle(store: Store, delivery: Any) -> None:
+    """``full@`` is put off by an hour, everybody else gets the message."""
+    full, taken = Reply(452, "4.2.2", "mailbox [full]"), Reply(250, "2.0.0", "ok")
+    until = datetime.now(UTC) + timedelta(hours=1)
+    outcomes: list[Deferred | Delivered] = []
+    for recipient in delivery.recipients:
+        if recipient.address.local == "full":
+            outcomes.append(Deferred(Got(recipient, Stage.RECIPIENT, full), FULL, until))
+        else:
+            outcomes.append(Delivered(Got(recipient, Stage.FINAL_DOT, taken)))
+    host = Host("mx.club.example", "192.0.2.25", "TLSv1.3")
+    results = tuple(outcome.result for outcome in outcomes)
+    attempt = Attempt(delivery, results, datetime.now(UTC), 0.25, host, "192.0.2.9")
+    await store.messages.settle(Settlement(attempt, tuple(outcomes)))
+
+
+@pytest.fixture
+async def account(store: Store) -> int:
+    return (await store.accounts.add("acme", domains=["acme.example"])).id
+
+
+async def test_the_summary_counts_by_whatever_is_asked(store: Store, account: int, shell: Shell) -> None:
+    await put(store, account, "a@one.example", "b@one.example", mailing="spring")
+    await put(store, account, "c@two.example")
+    by_destination = await shell.json("queue")
+    assert {group["key"]: group["recipients"] for group in by_destination["groups"]} == {
+        "one.example": 2,
+        "two.example": 1,
+    }
+    by_mailing = await shell.json("queue", "--by", "mailing")
+    assert {group["key"]: group["recipients"] for group in by_mailing["groups"]} == {"spring": 2, "": 1}
+    text = (await shell.run("queue", "--by", "account")).stdout
+    assert "3 recipients: 3 ready, 0 leased, 0 held" in text
+    assert "acme" in text
+
+
+async def test_an_empty_queue_is_said(shell: Shell, store: Store) -> None:
+    assert "0 recipients" in (await shell.run("queue")).stdout
+    assert "nothing is queued that fits" in (await shell.run("queue", "list")).stdout
+
+
+async def test_lists_can_be_narrowed(store: Store, account: int, shell: Shell) -> None:
+    first = await put(store, account, "full@club.example", "ann@one.example", leased=True, mailing="spring")
+    second = await put(store, account, "bob@two.example")
+
+    async def listed(*conditions: str) -> list[str]:
+        return [row["address"] for row in await shell.json("queue", "list", *conditions)]
+
+    assert await listed() == ["full@club.example", "bob@two.example"]
+    assert await listed("--destination", "TWO.example") == ["bob@two.example"]
+    assert await listed("--account", "acme", "--mailing", "spring") == ["full@club.example"]
+    assert await listed("--recipient", "BOB@two.example") == ["bob@two.example"]
+    assert await listed("--sender", "Shop@acme.example", "--reply", "FULL") == ["full@club.example"]
+    assert await listed("--sender", "<>") == []
+    assert await listed("--state", "held") == []
+    assert await listed("--older-than", "1h") == []
+    assert await listed(format_id(second)) == ["bob@two.example"]
+    assert await listed(format_id(second), format_id(first), "--limit", "1") == ["bob@two.example"]
+    text = (await shell.run("queue", "list")).stdout
+    assert "452 4.2.2 mailbox [full]" in text
+    assert format_id(first) in text
+
+
+async def test_conditions_that_mean_nothing_are_refused_with_the_reason(
+    store: Store, account: int, shell: Shell
+) -> None:
+    await put(store, account, "a@one.example")
+    for words, reason in (
+        (("queue", "hold", "--yes"), "--all"),
+        (("queue", "list", "--account", "acne"), "no account 'acne'"),
+        (("queue", "list", "--older-than", "yesterday"), "length of time"),
+        (("queue", "list", "--destination", "not a domain"), "domain"),
+        (("queue", "retry", "123", "--yes"), "not a message id"),
+        (("queue", "show", "123"), "not a message id"),
+    ):
+        result = await shell.run(*words)
+        assert (result.exit_code, reason in result.stderr) == (2, True), (words, result.output)
+    assert (await shell.json("queue"))["groups"][0]["held"] == 0
+
+
+async def test_hold_and_release_say_how_many_and_ask(store: Store, account: int, shell: Shell) -> None:
+    message = await put(store, account, "a@one.example", "b@two.example")
+    dry = await shell.run("queue", "hold", "--all", "--dry-run")
+    assert dry.stdout == "2 recipients would be held\n"
+    refused = await shell.run("queue", "hold", "--all", answer="n\n")
+    assert refused.exit_code == 1
+    assert [row["state"] for row in await shell.json("queue", "list")] == ["ready", "ready"]
+    agreed = await shell.run("queue", "hold", "--destination", "one.example", "--reason", "asked to", answer="y\n")
+    assert "1 recipients are held" in agreed.stdout
+    held = await shell.json("queue", "show", format_id(message))
+    assert [(row["state"], (row["held"] or "")[:8]) for row in held] == [("held", "asked to"), ("ready", "")]
+    released = await shell.json("queue", "release", "--state", "held", "--yes")
+    assert released == {"change": "release", "made": True, "changed": {"recipients": 1, "leased": 0}}
+    assert "held back by an operator" in (await shell.run("explain", format_id(message))).stdout
+
+
+async def test_retry_makes_due_what_waits(store: Store, account: int, shell: Shell) -> None:
+    message = await put(store, account, "full@club.example", leased=True)
+    await shell.run("queue", "retry", format_id(message), "--yes")
+    (row,) = await shell.json("queue", "show", format_id(message))
+    assert datetime.fromisoformat(row["due_at"]) <= datetime.now(UTC)
+
+
+async def test_bounce_asks_the_workers_to_fail_it(store: Store, account: int, shell: Shell) -> None:
+    message = await put(store, account, "full@club.example", leased=True)
+    await shell.run("queue", "bounce", format_id(message), "--reason", "wrong price", "--yes")
+    (row,) = await shell.json("queue", "show", format_id(message))
+    assert row["bounce"].startswith("wrong price (")
+    assert "as an operator asked: wrong price" in (await shell.run("explain", format_id(message))).stdout
+
+
+async def test_explain_tells_the_whole_story_in_order(store: Store, account: int, shell: Shell) -> None:
+    message = await put(store, account, "ann@one.example", "full@club.example", leased=True, mailing="spring")
+    await store.suppressions.add(account, Address("ann", "one.example"), reason="asked to be left alone")
+    text = (await shell.run("explain", format_id(message))).stdout
+    order = [
+        f"Message {format_id(message)}",
+        "account   acme",
+        "sender    shop@acme.example",
+        "subject   Spring [sale]",
+        "ESMTPSA from 192.0.2.1",
+        "size: pass (66 of 52428800 octets)",
+        "accepted for 2 recipient(s)",
+        "ann@one.example: attempt 1 delivered at stage final_dot by mx.club.example [192.0.2.25], TLSv1.3",
+        "full@club.example: attempt 1 deferred at stage recipient",
+        "452 4.2.2 mailbox [full]",
+        "by rule mailbox-full: mailbox_full, at fault: recipient, to be tried again",
+        "ann@one.example: delivered",
+        "full@club.example: attempt 2 in 60 min",
+        "ann@one.example is suppressed for this account",
+    ]
+    places = [text.find(part) for part in order]
+    assert -1 not in places, order[places.index(-1)] + "\n" + text
+    assert places == sorted(places), text
+
+
+async def test_explain_for_machines(store: Store, account: int, shell: Shell) -> None:
+    message = await put(store, account, "full@club.example", leased=True)
+    data = await shell.json("explain", format_id(message))
+    assert data["message_id"] == format_id(message)
+    assert data["recipients"] == ["full@club.example"]
+    assert [(event["kind"], event["rule"]) for event in data["events"]] == [("deferred", "mailbox-full")]
+    assert data["queued"][0]["attempts"] == 1
+    assert data["findings"][0]["policy"] == "size"
+
+
+async def test_explain_of_what_is_not_known(store: Store, shell: Shell) -> None:
+    unknown = await shell.run("explain", format_id(new_message_id()))
+    assert (unknown.exit_code, "no record" in unknown.stderr) == (1, True)
+    nonsense = await shell.run("explain", "abc")
+    assert (nonsense.exit_code, "not a message id" in nonsense.stderr) == (2, True)
