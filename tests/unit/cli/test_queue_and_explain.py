@@ -155,7 +155,7 @@ async def test_hold_and_release_say_how_many_and_ask(store: Store, account: int,
     assert refused.exit_code == 1
     assert [row["state"] for row in await shell.json("queue", "list")] == ["ready", "ready"]
     agreed = await shell.run("queue", "hold", "--destination", "one.example", "--reason", "asked to", answer="y\n")
-    assert "1 recipients are held" in agreed.stdout
+    assert "1 recipient now held" in agreed.stdout
     held = await shell.json("queue", "show", format_id(message))
     assert [(row["state"], (row["held"] or "")[:8]) for row in held] == [("held", "asked to"), ("ready", "")]
     released = await shell.json("queue", "release", "--state", "held", "--yes")

@@ -1,0 +1,58 @@
+"""Which recipients a command of ``mta queue`` means.
+
+It must never mean everything by meaning nothing: a choice without any condition needs ``--all``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mta.cli.human import parse_span
+from mta.mail.address import Address, parse_domain
+from mta.mail.identity import parse_id
+from mta.observe.labels import QueueState
+from mta.store.accounts import Accounts
+from mta.store.queue import Filter
+
+
+class UnclearError(ValueError):
+    """What is wrong with the choice, and how to say it rightly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The conditions as they were typed."""
+
+    ids: tuple[str, ...] = ()
+    destination: str | None = None
+    account: str | None = None
+    mailing: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    state: QueueState | None = None
+    older_than: str | None = None
+    reply: str | None = None
+    everything: bool = False
+
+    async def filters(self, accounts: Accounts, now: datetime) -> list[Filter]:
+        """One for each message named, else one. Raises UnclearError, AccountError, AddressError, StoreUnavailable."""
+        try:
+            before = now - parse_span(self.older_than) if self.older_than else None
+            ids = [parse_id(text) for text in self.ids]
+        except ValueError as error:
+            raise UnclearError(str(error)) from None
+        account = await accounts.find(self.account) if self.account else None
+        common = Filter(
+            account_id=account.account.id if account else None,
+            destination=parse_domain(self.destination) if self.destination else None,
+            mailing=self.mailing,
+            address=str(Address.parse(self.recipient)) if self.recipient else None,
+            state=self.state,
+            reply=self.reply,
+            sender=self.sender,
+            before=before,
+        )
+        if common.is_everything and not ids and not self.everything:
+            raise UnclearError("say which recipients: by ID, --destination, --account, ... (see --help), or --all")
+        return [replace(common, message_id=each) for each in ids] or [common]
