@@ -42,6 +42,10 @@ _OF = """
 select account_id, reason, rule, evidence, message_id, created_at from suppression where address_key = $1
 order by account_id"""
 
+_LIST = """
+select address, account_id, reason, rule, created_at from suppression
+where $1::bigint is null or account_id = $1 order by created_at desc, address limit $2"""
+
 _REMOVE = """
 delete from suppression where address_key = $1 and account_id = $2 returning reason, rule, created_at"""
 
@@ -189,14 +193,13 @@ class Suppressions:
         ]
 
     async def list(self, account_id: int | None = None, *, limit: int | None = None) -> list[Suppression]:
-        """All (of one account; 0 for those that hold for everybody), the oldest first. Raises StoreUnavailable."""
+        """All, or the newest (of one account; 0 for those that hold for everybody), the oldest first.
+
+        Raises StoreUnavailable.
+        """
         async with self._database.session(60) as connection:
-            listed = await connection.fetch(
-                "select address, account_id, reason, rule, created_at from suppression"
-                " where $1::bigint is null or account_id = $1 order by created_at, address limit $2",
-                account_id,
-                limit,
-            )
+            listed = await connection.fetch(_LIST, account_id, limit)
+        listed.reverse()
         return [
             Suppression(
                 _address(row["address"]), row["account_id"] or None, row["reason"], row["rule"], row["created_at"]

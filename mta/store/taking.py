@@ -24,6 +24,7 @@ from mta.store.database import Connection
 
 LOOK = 4  # rows looked at for each delivery wanted
 ROUND = 200  # destinations visited in one round
+EACH = 10  # rows of each, at least
 
 _READY = "lease is null and held is null and due_at <= now()"
 
@@ -109,7 +110,7 @@ class Turn:
 
     async def _round(self, connection: Connection, wanted: int, skip: Collection[str]) -> list[Candidate]:
         """Due deliveries of the next destinations."""
-        each = max(1, wanted // ROUND)
+        each = max(EACH, wanted // ROUND)
         rows = await connection.fetch(_ROUND, self._account, self._destination, each, list(skip))
         visited = {(row["account_id"], row["destination"]) for row in rows}
         self._account, self._destination = max(visited) if len(visited) == ROUND else (0, "")
@@ -119,9 +120,10 @@ class Turn:
 def in_turns(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The deliveries among ``candidates``, each once: accounts take turns, within each account its destinations do,
     within a destination the oldest comes first."""
-    oldest_first = sorted(candidates, key=lambda each: each[3])
-    deliveries = list({each[:2]: each for each in reversed(oldest_first)}.values())[::-1]
-    by_destination = _alternate(deliveries, lambda each: (each[2], each[1]))
+    deliveries: dict[tuple[Any, str], Candidate] = {}
+    for each in sorted(candidates, key=lambda each: each[3]):
+        deliveries.setdefault(each[:2], each)
+    by_destination = _alternate(deliveries.values(), lambda each: (each[2], each[1]))
     return _alternate(by_destination, lambda each: each[2])
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from mta.mail.reply import Reply
 from mta.store.messages import Accepted, Settlement
+from mta.store.store import Store
 from policy.base import Finding
 
 HOST = Host("mx1.example.net", "192.0.2.25", "TLSv1.3")
@@ -89,3 +91,28 @@ def settlement(delivery: Delivery, outcomes: Sequence[Outcome] | None = None, **
     outcomes = tuple(outcomes if outcomes is not None else (delivered(each) for each in delivery.recipients))
     attempt = Attempt(delivery, tuple(each.result for each in outcomes), now(), 0.25, HOST, "192.0.2.1")
     return Settlement(attempt, outcomes, **more)
+
+
+async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait for what another process or task is about to do."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(0.005)
+
+
+async def count(store: Store, table: str) -> int:
+    """Rows of a table, or of ``table where ...``."""
+    async with store._database.session() as connection:
+        number: int = await connection.fetchval(f"select count(*) from {table}")
+        return number
+
+
+async def execute(store: Store, statement: str, *values: object) -> None:
+    async with store._database.session() as connection:
+        await connection.execute(statement, *values)
+
+
+async def put(store: Store, *to: str, **more: Any) -> Delivery:
+    """Queue a message for one destination; its delivery is leased to us."""
+    (delivery,) = await store.messages.put(accepted(*to, **more), leased=True)
+    return delivery
