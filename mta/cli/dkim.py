@@ -21,14 +21,14 @@ HELP = """DKIM keys: make, publish, check, activate, retire.
 
 To replace a key without a gap:
 
-1. mta dkim new example.com             a new key, pending; the old one still signs
+1. mta dkim new example.com           makes a pending key; the old one still signs
 2. publish the TXT record it prints
-3. mta dkim check example.com           until the DNS shows it
-4. mta dkim activate example.com NEW    from now on both sign
-5. mta dkim retire example.com OLD      when the new one has proved itself
-6. remove OLD's record when no queued mail carries its signatures: `queue.expire_after` later
+3. mta dkim check example.com         until the DNS shows it
+4. mta dkim activate example.com NEW  from now on both sign
+5. mta dkim retire example.com OLD    when NEW has proved itself
+6. remove the record of OLD           once no queued mail carries its signatures
 
-Keys may also live in files (`[[signing.keys]]` in the configuration); they are listed and checked here, too.
+Keys may also live in files, named under `signing.keys` in the configuration; they are listed and checked here, too.
 A domain without keys of its own is signed for by its nearest parent domain that has some.
 """
 

@@ -123,8 +123,9 @@ async def activate(settings: Settings, keys: Keys, domain: str, selector: str, *
     if not force:
         checked = await examine(listed, Resolver(settings).txt)
         if checked.fails:
-            why = checked.trouble or "; ".join(found.text for found in checked.differences)
-            fail(f"{record_name(key)}: {why}. The key stays {listed.state.value}; --force activates it all the same.")
+            differences = "; ".join(found.text for found in checked.differences)
+            why = checked.trouble or f"{record_name(key)}: {differences}"
+            fail(f"{why}. The key stays {listed.state.value}; --force activates it all the same.")
     await keys.set_state(key.domain, key.selector, KeyState.ACTIVE)
     others = [each.key.selector for each in await find(settings, keys, domain) if each.signs]
     others.remove(key.selector)

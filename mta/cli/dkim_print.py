@@ -101,8 +101,11 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
 def _print_record(listed: Listed) -> None:
     print(f"  name   {record_name(listed.key)}")
     print("  type   TXT")
-    for n, piece in enumerate(record_strings(listed.key)):
+    strings = record_strings(listed.key)
+    for n, piece in enumerate(strings):
         print(f'  {"" if n else "value":5}  "{piece}"')
+    if len(strings) > 1:
+        print("         (a form that has one box for the value wants the strings joined, without quotation marks)")
     print(f"\nFor a zone file, on one line:\n\n{zone_line(listed.key)}\n")
 
 

@@ -1,0 +1,162 @@
+"""What ``mta account`` does, step by step; ``account_print`` shows the results.
+
+It must never make half an account: what can be refused is asked before, or in the same transaction.
+
+*Limits.* An account and its first credential are two transactions: if the database goes away between them, the account
+is there without a credential (`mta account credential add` makes one).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TypeVar
+
+from config.schema import Settings
+from config.toml import ConfigError
+from mta.cli.options import fail
+from mta.inbound.auth import make_verifiers, new_secret
+from mta.mail.address import AddressError
+from mta.signing import KeyRing
+from mta.store.accounts import AccountError, Details
+from mta.store.secrets import SecretError
+from mta.store.store import Store
+
+Network = IPv4Network | IPv6Network
+T = TypeVar("T")
+
+WIDEST = {4: 8, 6: 32}  # shortest prefixes of client networks: 10.0.0.0/8, an organisation's IPv6 allocation
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An account to be made. ``username`` None: make one from the name."""
+
+    name: str
+    domains: tuple[str, ...]
+    networks: tuple[Network, ...]
+    notices: str
+    username: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A new credential; the secret is nowhere else."""
+
+    username: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new account. ``unsigned``: those of its domains that no DKIM key signs for."""
+
+    details: Details
+    login: Login
+    unsigned: tuple[str, ...]
+
+
+def parse_network(text: str) -> Network:
+    """A network, or one address, no wider than one organisation's; else exit status 2."""
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        fail(f"{error}; a network is written as 10.1.2.0/24 or 2001:db8::/48", status=2)
+    if network.prefixlen < WIDEST[network.version]:
+        fail(f"{network} is too wide: strangers could send without logging in", status=2)
+    return network
+
+
+async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
+    """The account, its domains and networks in one transaction, then its first credential."""
+    if wanted.username in _used(await store.accounts.list()):
+        fail(f"the user name {wanted.username!r} was used before; names are not given twice")
+    account = await _refusable(
+        store.accounts.add(wanted.name, domains=wanted.domains, networks=wanted.networks, notices=wanted.notices)
+    )
+    login = await add_credential(store, account.name, wanted.username)
+    details = await find(store, account.name)
+    return Made(details, login, await unsigned(settings, store, sorted(account.domains)))
+
+
+async def find(store: Store, name: str) -> Details:
+    return await _refusable(store.accounts.find(name))
+
+
+async def set_notices(store: Store, name: str, notices: str) -> None:
+    details = await find(store, name)
+    await _refusable(store.accounts.set_notices(details.account.id, notices))
+
+
+async def add_domain(settings: Settings, store: Store, name: str, domain: str) -> str:
+    """Says what was done, and what is left to do."""
+    details = await find(store, name)
+    await _refusable(store.accounts.add_domain(details.account.id, domain))
+    done = f"{name} may send for {domain}."
+    return f"{done} {no_key(domain)}" if await unsigned(settings, store, [domain]) else done
+
+
+async def remove_domain(store: Store, name: str, domain: str) -> None:
+    details = await find(store, name)
+    await _refusable(store.accounts.remove_domain(details.account.id, domain))
+
+
+async def add_network(store: Store, name: str, network: Network) -> None:
+    details = await find(store, name)
+    await _refusable(store.accounts.add_network(details.account.id, network))
+
+
+async def remove_network(store: Store, name: str, network: Network) -> None:
+    details = await find(store, name)
+    await _refusable(store.accounts.remove_network(details.account.id, network))
+
+
+async def add_credential(store: Store, name: str, username: str | None) -> Login:
+    """A credential with a new secret."""
+    details = await find(store, name)
+    login = Login(username or _free_username(details, await store.accounts.list()), new_secret())
+    argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
+    await _refusable(store.accounts.add_credential(details.account.id, login.username, argon2=argon2, scram=scram))
+    return login
+
+
+async def revoke_credential(store: Store, username: str) -> None:
+    await _refusable(store.accounts.revoke_credential(username))
+
+
+async def unsigned(settings: Settings, store: Store, domains: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``domains`` that no key signs for, as far as can be told."""
+    try:
+        ring = KeyRing.of_files(settings.signing)
+        ring.replace_stored(await store.keys.list())
+    except (ConfigError, SecretError):
+        return ()  # not this command's business: `mta check` and `mta dkim` say it
+    return tuple(domain for domain in domains if not ring.of(domain.lower()))
+
+
+def no_key(domain: str) -> str:
+    return f"No DKIM key signs for {domain} yet: mta dkim new {domain}"
+
+
+def _free_username(details: Details, everybody: Iterable[Details]) -> str:
+    """The account's name without odd characters; with a number if it was used before."""
+    taken = _used(everybody)
+    plain = re.sub(r"[^A-Za-z0-9._@-]+", "-", details.account.name).strip("-") or "account"
+    numbered = (f"{plain}-{number}" for number in range(2, len(taken) + 3))
+    return next(name for name in (plain, *numbered) if name not in taken)
+
+
+def _used(everybody: Iterable[Details]) -> set[str]:
+    """User names that were ever given."""
+    return {username for each in everybody for username, _ in each.credentials}
+
+
+async def _refusable(work: Awaitable[T]) -> T:
+    """The result of ``work``; what the store refuses is one sentence and exit status 1."""
+    try:
+        return await work
+    except (AccountError, AddressError) as error:
+        fail(str(error))

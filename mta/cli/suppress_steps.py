@@ -1,0 +1,169 @@
+"""What ``mta suppress`` does, step by step; ``suppress_print`` shows the results.
+
+It must never change a suppression without noting who did.
+
+*Limits.* The name noted is that of the operating system's user, who may have called himself so.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from mta.cli.options import fail
+from mta.cli.suppress_csv import Entry, Mistake
+from mta.mail.address import Address, AddressError
+from mta.store.store import Store, StoreUnavailable
+from mta.store.suppressions import Recorded, Wanted
+from policy.base import Suppression
+
+CHUNK = 500  # lines in one transaction
+SHOWN_MISTAKES = 50
+EVERYBODY = 0  # as the store writes it
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """``accounts``: names by id."""
+
+    suppressions: Sequence[Suppression]
+    accounts: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything about one address. ``accounts``: names by id."""
+
+    recorded: Sequence[Recorded]
+    accounts: Mapping[int, str]
+
+
+async def find_all(store: Store, account: str | None, *, everybody: bool, limit: int | None = None) -> Listed:
+    """The suppressions of an account, those for everybody, or all; the newest ``limit``, oldest first."""
+    names = await _names(store)
+    scope = EVERYBODY if everybody else _account_id(names, account)
+    return Listed(await store.suppressions.list(scope, limit=limit), names)
+
+
+async def find(store: Store, address: str) -> Found:
+    return Found(await store.suppressions.of(_address(address)), await _names(store))
+
+
+async def add(store: Store, address: str, account: str | None, reason: str) -> str:
+    """Says what was done."""
+    parsed, account_id = _address(address), _account_id(await _names(store), account)
+    wanted = Wanted(account_id, parsed, reason, evidence=f"by {_operator()}")
+    added = await store.suppressions.add_all([wanted])
+    if not added.fresh:
+        return f"{parsed} was suppressed {_for(account)} before; its reason is kept."
+    pulled = f" {added.pulled} queued copies were taken out." if added.pulled else ""
+    return f"{parsed} is suppressed {_for(account)}.{pulled}"
+
+
+async def remove(store: Store, address: str, account: str | None, reason: str) -> str:
+    """Says what was done, and what still stands in the way."""
+    if not reason.strip():
+        fail("a suppression is not lifted without a reason: --reason", status=2)
+    names = await _names(store)
+    parsed, account_id = _address(address), _account_id(names, account)
+    lifted = await store.suppressions.remove(account_id, parsed, reason=f"{reason} (by {_operator()})")
+    left = [each.suppression.account_id for each in await store.suppressions.of(parsed)]
+    others = ", ".join(_for(None if each is None else names.get(each, str(each))) for each in left)
+    if not lifted:
+        fail(f"{parsed} is not suppressed {_for(account)}" + (f"; it is {others}" if left else ""))
+    return f"{parsed} is suppressed {_for(account)} no more." + (f" It still is {others}." if left else "")
+
+
+async def import_all(
+    store: Store,
+    file: Path,
+    entries: Sequence[Entry],
+    mistakes: Sequence[Mistake],
+    account: str | None,
+    *,
+    skip_bad: bool,
+) -> None:
+    """Suppress the addresses of a file that was read, unless it has mistakes; prints progress, mistakes and the sum."""
+    names = await _names(store)
+    wanted, unknown = _resolve(names, file, entries, _account_id(names, account))
+    bad = sorted([*mistakes, *unknown], key=lambda mistake: mistake.line)
+    _print_mistakes(file, bad)
+    if bad and not skip_bad:
+        fail(f"{file}: {len(bad)} of {len(entries) + len(mistakes)} lines are bad; nothing was imported (--skip-bad)")
+    fresh = pulled = done = 0
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("importing", total=len(wanted))
+        try:
+            for first in range(0, len(wanted), CHUNK):
+                added = await store.suppressions.add_all(wanted[first : first + CHUNK])
+                fresh, pulled, done = fresh + added.fresh, pulled + added.pulled, first + CHUNK
+                progress.update(task, completed=done)
+        except StoreUnavailable as error:
+            fail(f"the database went away after {done} of {len(wanted)} addresses ({error}); import the file again")
+    print(f"{fresh} addresses suppressed, {len(wanted) - fresh} were before; {pulled} queued copies taken out.")
+    if bad:
+        fail(f"{file}: {len(bad)} bad lines were left out")
+
+
+def _resolve(
+    names: Mapping[int, str], file: Path, entries: Sequence[Entry], account_id: int | None
+) -> tuple[list[Wanted], list[Mistake]]:
+    """The lines with their accounts' ids, and those whose account does not exist."""
+    ids = {name: number for number, name in names.items()}
+    wanted: list[Wanted] = []
+    unknown: list[Mistake] = []
+    operator = _operator()
+    for entry in entries:
+        if entry.account and entry.account not in ids:
+            unknown.append(Mistake(entry.line, f"there is no account {entry.account!r}"))
+            continue
+        scope = ids[entry.account] if entry.account else account_id
+        evidence = f"by {operator}, {file.name} line {entry.line}"
+        wanted.append(Wanted(scope, entry.address, entry.reason, rule="import", evidence=evidence))
+    return wanted, unknown
+
+
+def _print_mistakes(file: Path, mistakes: Sequence[Mistake]) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    for mistake in mistakes[:SHOWN_MISTAKES]:
+        console.print(f"{file}:{mistake.line}: {mistake.text}")
+    if len(mistakes) > SHOWN_MISTAKES:
+        console.print(f"... and {len(mistakes) - SHOWN_MISTAKES} more")
+
+
+async def _names(store: Store) -> dict[int, str]:
+    return {each.account.id: each.account.name for each in await store.accounts.list()}
+
+
+def _account_id(names: Mapping[int, str], account: str | None) -> int | None:
+    if account is None:
+        return None
+    number = next((number for number, name in names.items() if name == account), None)
+    if number is None:
+        fail(f"there is no account {account!r}")
+    return number
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        fail(f"{text!r}: {error}", status=2)
+
+
+def _for(account: str | None) -> str:
+    return "for everybody" if account is None else f"for {account}"
+
+
+def _operator() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry for this user
+        return f"user {os.getuid()}"
