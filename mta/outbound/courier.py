@@ -98,7 +98,7 @@ class Courier:
         trouble: Trouble | None = None
         while job.left:
             try:
-                trouble = await self._serve_some(target, job, fresh=isinstance(trouble, StaleTrouble))
+                trouble = await self._serve_some(target, job, fresh=trouble is not None)
             except Trouble as error:
                 trouble = error
                 if trouble.stage is not Stage.CONNECT:
@@ -129,8 +129,7 @@ class Courier:
         if session is None:
             session = await self._dialer.dial(target, self._next_key(target, job.plan), job.plan.login, job.limit)
         session.wire.limit = job.limit
-        job.host = Host(target.name, target.address, session.tls)
-        job.source = session.source
+        job.at(session)
         timeouts = self._settings.timeouts
         try:
             progress = await transact(
@@ -165,9 +164,8 @@ class Courier:
 
     def _keys(self, target: Target, plan: Plan) -> list[Key]:
         username = plan.login.username if plan.login else None
-        sources: list[str | None] = [
-            each for each in self._settings.sources if (":" in each) == (":" in target.address)
-        ]
+        six = ":" in target.address
+        sources: list[str | None] = [source for source in self._settings.sources if (":" in source) == six]
         return [Key(source, target.address, target.port, plan.tls, username) for source in sources or [None]]
 
     def _idle(self, target: Target, plan: Plan) -> Session | None:
@@ -202,11 +200,18 @@ class _Job:
     troubles: list[Trouble] = field(default_factory=list)
     host: Host | None = None
     source: str | None = None
+    dsn: bool = True
     strays: list[str] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self.limit
+
+    def at(self, session: Session) -> None:
+        """The session that is used now, for the record."""
+        self.host = Host(session.target.name, session.target.address, session.tls)
+        self.source = session.source
+        self.dsn = self.dsn and session.extensions.dsn
 
     def note(self, session: Session) -> None:
         """What the receiver said without being asked."""
@@ -218,7 +223,8 @@ class _Job:
             worst = max(self.troubles, key=_weight)
             results += tuple(Result(recipient, worst.stage, worst.reply) for recipient in self.left)
         transcript = "\n".join(self.strays) or None
-        return Attempt(self.delivery, results, started_at, seconds, self.host, self.source, transcript)
+        dsn = self.dsn and self.source is not None
+        return Attempt(self.delivery, results, started_at, seconds, self.host, self.source, transcript, dsn)
 
 
 def _weight(trouble: Trouble) -> tuple[int, bool]:

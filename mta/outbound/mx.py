@@ -63,13 +63,14 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """It could not be found out."""
+class Unknown:
+    """It could not be found out. ``silent``: nobody said anything; asking once more may help."""
 
     why: str
+    silent: bool = False
 
 
-Answer = Records | Missing | Trouble
+Finding = Records | Missing | Unknown
 
 
 class NameServers:
@@ -80,7 +81,7 @@ class NameServers:
         self._servers = [_server(text) for text in settings.servers] or _system_servers()
         self._slots = asyncio.Semaphore(CONCURRENT)
 
-    async def ask(self, name: str, kind: str) -> Answer:
+    async def ask(self, name: str, kind: str) -> Finding:
         """The records of type ``kind`` ("MX", "A", ...). Never raises."""
         try:
             question = dns.name.from_text(name), dns.rdatatype.from_text(kind)
@@ -91,40 +92,45 @@ class NameServers:
                 async with asyncio.timeout(self._settings.lifetime):
                     return await self._ask_all(*question)
             except TimeoutError:
-                return Trouble(f"no name server answered within {self._settings.lifetime:g} s")
+                return Unknown(f"no name server answered within {self._settings.lifetime:g} s", silent=True)
 
-    async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Answer:
-        trouble: list[str] = []
-        contradicted = False  # a server said SERVFAIL: a later NXDOMAIN is not to be trusted
+    async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Finding:
+        reasons: dict[str, None] = {}
+        doubtful = False  # a server said SERVFAIL: another's "there is nothing" is not to be trusted
         silent = list(self._servers)
         for _ in range(_ROUNDS):
             asked, silent = silent, []
-            for address, port in asked:
-                query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_SIZE)
-                try:
-                    response, _ = await dns.asyncquery.udp_with_fallback(
-                        query, address, self._settings.timeout, port, ignore_unexpected=True, ignore_errors=True
-                    )
-                    answer = self._read(response)
-                except (dns.exception.Timeout, OSError, EOFError) as error:
-                    trouble.append(f"{address} is silent" if isinstance(error, dns.exception.Timeout) else str(error))
-                    silent.append((address, port))
-                    continue
-                except dns.exception.DNSException as error:
-                    answer = Trouble(f"a broken answer ({type(error).__name__})")
-                if isinstance(answer, Trouble):
-                    trouble.append(f"{address} says {answer.why}")
-                    contradicted = contradicted or answer.why == "SERVFAIL"
-                elif isinstance(answer, Missing) and contradicted:
-                    return Trouble("the name servers contradict each other (SERVFAIL, NXDOMAIN)")
-                else:
-                    return answer
-        return Trouble(", ".join(dict.fromkeys(trouble)))
+            for server in asked:
+                found = await self._ask_one(server, name, kind)
+                if not isinstance(found, Unknown):
+                    nothing = isinstance(found, Missing) or not found.data
+                    return Unknown("the name servers contradict each other") if doubtful and nothing else found
+                reasons[f"{server[0]}: {found.why}"] = None
+                doubtful = doubtful or found.why == "SERVFAIL"
+                if found.silent:
+                    silent.append(server)
+        return Unknown(", ".join(reasons))
 
-    def _read(self, response: dns.message.Message) -> Answer:
+    async def _ask_one(self, server: tuple[str, int], name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Finding:
+        """What one server says, over UDP or, if it does not fit, TCP. Octets that are no answer are waited over."""
+        address, port = server
+        query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_SIZE)
+        try:
+            response, _ = await dns.asyncquery.udp_with_fallback(
+                query, address, self._settings.timeout, port, ignore_unexpected=True, ignore_errors=True
+            )
+            return self._read(response)
+        except dns.exception.Timeout:
+            return Unknown("no answer", silent=True)
+        except (OSError, EOFError) as error:
+            return Unknown(str(error) or "connection closed", silent=True)
+        except dns.exception.DNSException as error:
+            return Unknown(f"a broken answer ({type(error).__name__})")
+
+    def _read(self, response: dns.message.Message) -> Finding:
         code = response.rcode()
         if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not isinstance(response, dns.message.QueryMessage):
-            return Trouble(dns.rcode.to_text(code))
+            return Unknown(dns.rcode.to_text(code))
         chain = response.resolve_chaining()
         ttl = min(max(chain.minimum_ttl, self._settings.min_ttl), self._settings.max_ttl)
         if code == dns.rcode.NXDOMAIN:
@@ -141,9 +147,9 @@ class Resolver:
 
     def configure(self, settings: Settings) -> None:
         """Take over new settings; everything is looked up anew. Raises OSError, UnicodeError for a password file."""
+        self._routes = Routes(settings.routes, settings.egress)
         self._settings = settings
         self._ourselves = Ourselves.of(settings.server.hostname, settings.submission.listeners)
-        self._routes = Routes(settings.routes, settings.egress)
         self._families = _families(settings.egress)
         self._servers = NameServers(settings.dns)
         self._plans: Cache[Plan | Reply] = Cache(settings.dns.cache_size, self._find)
@@ -151,7 +157,10 @@ class Resolver:
 
     def cached(self, domain: str) -> Plan | Reply | None:
         """The plan if it is known; None if it must be looked up. Never waits."""
-        return self._plans.peek(domain)
+        plan = self._plans.peek(domain)
+        if plan is not None:
+            self._metrics.dns[Lookup.CACHED].inc()
+        return plan
 
     async def plan(self, domain: str) -> Plan | Reply:
         """Where mail for ``domain`` goes, or why it goes nowhere. Never raises."""
@@ -164,14 +173,14 @@ class Resolver:
                 return [b"".join(each.strings).decode("utf-8", "replace") for each in data if isinstance(each, TXT)]
             case Missing():
                 return []
-            case Trouble(why):
+            case Unknown(why):
                 raise DnsTrouble(f"{name} cannot be looked up: {why}")
 
     async def _find(self, domain: str) -> Found[Plan | Reply]:
         if route := self._routes.find(domain):
             return await self._by_route(domain, route)
         match await self._servers.ask(domain, "MX"):
-            case Trouble(why):
+            case Unknown(why):
                 self._metrics.dns[Lookup.FAILED].inc()
                 return Found(plans.dns_trouble(domain, why), self._settings.dns.min_ttl)
             case Missing(ttl):
@@ -237,28 +246,36 @@ class Resolver:
 
     async def _find_addresses(self, name: str) -> Found[_Addresses]:
         """The addresses of a host, of the families that we can use."""
-        kinds = [
-            kind for kind, family in (("AAAA", socket.AF_INET6), ("A", socket.AF_INET)) if family in self._families
-        ]
-        answers = dict(
-            zip(kinds, await asyncio.gather(*(self._servers.ask(name, kind) for kind in kinds)), strict=True)
+        six, four = await asyncio.gather(
+            self._find_family(name, "AAAA", socket.AF_INET6), self._find_family(name, "A", socket.AF_INET)
         )
-        trouble = [answer.why for answer in answers.values() if isinstance(answer, Trouble)]
-        six, four = (
-            tuple(each.address for each in answer.data if isinstance(each, A | AAAA))
-            if isinstance(answer, Records)
-            else ()
-            for answer in (answers.get("AAAA"), answers.get("A"))
-        )
-        ttls = [
-            self._settings.dns.min_ttl if isinstance(answer, Trouble) else answer.ttl for answer in answers.values()
-        ]
-        return Found(_Addresses(six, four, min(ttls), trouble[0] if trouble else None), min(ttls))
+        found = _Addresses(six.addresses, four.addresses, min(six.ttl, four.ttl), six.trouble or four.trouble)
+        return Found(found, found.ttl)
+
+    async def _find_family(self, name: str, kind: str, family: socket.AddressFamily) -> _Family:
+        if family not in self._families:
+            return _Family((), self._settings.dns.max_ttl)
+        match await self._servers.ask(name, kind):
+            case Records(data, ttl):
+                return _Family(tuple(each.address for each in data if isinstance(each, A | AAAA)), ttl)
+            case Missing(ttl):
+                return _Family((), ttl)
+            case Unknown(why):
+                return _Family((), self._settings.dns.min_ttl, why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A host's addresses of one family. ``trouble``: why there may be more than these."""
+
+    addresses: tuple[str, ...]
+    ttl: float
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Addresses:
-    """``trouble``: why there may be more than these."""
+    """A host's addresses of both families."""
 
     six: tuple[str, ...]
     four: tuple[str, ...]

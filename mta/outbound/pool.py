@@ -64,9 +64,11 @@ class Pool:
         """The time from which the oldest of the kept ones waits."""
         oldest: float | None = None
         for key, waiting in list(self._sessions.items()):
-            kept = [(since, session) for since, session in waiting if since > limit and session.wire.usable]
+            kept = []
             for since, session in waiting:
-                if (since, session) not in kept:
+                if since > limit and session.wire.usable:
+                    kept.append((since, session))
+                else:
                     leave(session)
             self._count -= len(waiting) - len(kept)
             if kept:

@@ -125,7 +125,10 @@ async def _one_by_one(session: Session, reset: bool, mail: bytes, rcpts: list[by
 
 
 def _misstep(session: Session, envelope: _Envelope) -> Stage | None:
-    """Where an answer is none that the command can have, or behind the last one if there are more than commands."""
+    """Where an answer is none that the command can have, or behind the last one if there are more than commands.
+
+    A 421 more is no misstep: it may come at any time (RFC 5321 3.8).
+    """
     stages = [(Stage.SENDER, envelope.mail), *((Stage.RECIPIENT, answer) for answer in envelope.rcpts)]
     for stage, answer in stages:
         if isinstance(answer, Answer) and (not answer.is_regular or 300 <= answer.code <= 399):
@@ -133,7 +136,7 @@ def _misstep(session: Session, envelope: _Envelope) -> Stage | None:
     data = envelope.data
     if isinstance(data, Answer) and data.code != 354 and (data.code < 400 or not data.is_regular):
         return Stage.DATA
-    return Stage.DATA if session.wire.strays else None
+    return Stage.DATA if any(stray.code != 421 for stray in session.wire.strays) else None
 
 
 def _give_up(session: Session, progress: Progress, stage: Stage) -> None:
@@ -206,6 +209,9 @@ async def _send_content(
     if data.code != 354:
         reply = Reply.parse(data.code, data.text)
         return progress.give(progress.left if data.code == 421 else accepted, Stage.DATA, reply)
+    if session.wire.strays:
+        farewell = session.wire.strays[0]
+        return progress.give(progress.left, Stage.DATA, Reply.parse(farewell.code, farewell.text))
     session.dirty = False
     if not accepted:
         await session.wire.send_message(b".\r\n", timeouts.block, timeouts.final_dot)

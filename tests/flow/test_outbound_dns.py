@@ -47,9 +47,12 @@ async def test_where_no_mail_can_go(node: Node | Fault | None, code: int, status
         assert far.resolver.cached("dest.example") == reply
 
 
-async def test_nxdomain_from_one_and_servfail_from_another_is_temporary() -> None:
+@pytest.mark.parametrize("node", [None, Node(a=("127.0.0.2",))], ids=["NXDOMAIN", "no MX"])
+async def test_servfail_from_one_and_nothing_from_another_is_temporary(node: Node | None) -> None:
     async with far_end() as far:
         await far.receiver()
+        if node:
+            far.zone["dest.example"] = node
         sick = NameServer({"dest.example": Fault.SERVFAIL})
         servers = [f"127.0.0.1:{await sick.start()}", f"127.0.0.1:{far.dns_port}"]
         far.configure(dns={"servers": servers})

@@ -76,3 +76,18 @@ async def test_a_slow_receiver_is_given_up_in_the_end() -> None:
         receiver = await far.receiver(Script(rules=(Rule(Stage.RCPT, "*", (Act(wait=60),)),)))
         assert replies(await far.deliver("bob@example.com")) == {"bob": "451 4.4.2"}
         assert receiver.ledger.connections == 2
+
+
+@pytest.mark.parametrize(("data", "reply"), [("354 go", "421 4.3.2"), ("451 4.3.0 later", "451 4.3.0")])
+async def test_a_421_more_is_a_farewell_not_a_misstep(data: str, reply: str) -> None:
+    """RFC 5321 3.8: it may come at any time. What was answered before stays answered."""
+    async with far_end() as far:
+        far.domain("example.com", "127.0.0.2", "127.0.0.3")
+        farewell = Rule(Stage.DATA, "*", (say(f"{data}\n421 4.3.2 closing"),))
+        first = await far.receiver(Script(rules=(Rule(Stage.RCPT, "no@*", (say("550 5.1.1 no"),)), farewell)))
+        second = await far.receiver(address="127.0.0.3")
+        attempt = await far.deliver("no@example.com", "bob@example.com")
+        assert replies(attempt) == {"no": "550 5.1.1", "bob": reply}
+        assert attempt.transcript == "421 4.3.2 closing"
+        assert (first.ledger.connections, second.ledger.connections) == (1, 0)
+        assert first.ledger.receipts == []
