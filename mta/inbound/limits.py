@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 
+from config.schema import Limits
 from mta.mail.message import IPAddress
 from mta.mail.reply import Reply
 
@@ -31,13 +32,13 @@ class Connections:
         self.total = 0
         self._of: dict[int, int] = {}
 
-    def enter(self, address: IPAddress, *, most: int, most_per_address: int) -> Reply | None:
+    def enter(self, address: IPAddress, limits: Limits) -> Reply | None:
         """Count a connection, or say why it cannot be had. Only a counted one must ``leave``."""
         key = _network(address)
         mine = self._of.get(key, 0)
-        if self.total >= most:
+        if self.total >= limits.connections:
             return TOO_MANY
-        if mine >= most_per_address:
+        if mine >= limits.connections_per_address:
             return TOO_MANY_OF_YOURS
         self.total += 1
         self._of[key] = mine + 1

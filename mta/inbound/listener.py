@@ -22,13 +22,14 @@ from dataclasses import dataclass
 
 import structlog
 
-from config.schema import Listener, Submission
+from config.schema import Listener, Submission, TlsMode
 from mta.inbound import proxy
 from mta.inbound.auth import Authenticator
 from mta.inbound.client import Reception, client_address
 from mta.inbound.proxy import MAX_HEADER, ProxyError
+from mta.inbound.replies import encode
 from mta.inbound.service import Service
-from mta.inbound.session import Session
+from mta.inbound.session import HANDSHAKE, Session
 from mta.mail.message import IPAddress
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
@@ -62,7 +63,7 @@ def bind(listener: Listener) -> socket.socket:
 
 @dataclass(slots=True)
 class _Door:
-    """``open`` is what accepts: a server of the loop, or our own task where PROXY headers come first."""
+    """``open`` is what accepts: a server of the loop, or a task of ours where something comes before the session."""
 
     listener: Listener
     socket: socket.socket
@@ -112,7 +113,7 @@ class Listeners:
         for door in self._doors:
             before = door.listener
             door.listener = named.get((before.address, before.port), before)
-            if bool(before.proxy_from) != bool(door.listener.proxy_from):
+            if _has_prelude(before) != _has_prelude(door.listener):
                 self._close(door)
                 await self._open(door)
 
@@ -139,7 +140,7 @@ class Listeners:
 
     async def _open(self, door: _Door) -> None:
         loop = asyncio.get_running_loop()
-        if door.listener.proxy_from:
+        if _has_prelude(door.listener):
             door.socket.listen(BACKLOG)
             door.open = loop.create_task(self._accept(door))
         else:
@@ -158,7 +159,7 @@ class Listeners:
         door.open = None
 
     async def _accept(self, door: _Door) -> None:
-        """Take connections that may begin with a PROXY header."""
+        """Take connections that begin with a PROXY header or a TLS handshake."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -175,21 +176,50 @@ class Listeners:
             arrival.add_done_callback(self._arrivals.discard)
 
     async def _introduce(self, listener: Listener, connection: socket.socket, peer: IPAddress) -> None:
-        """Find out who the client is, and begin its session."""
+        """Find out who the client is, count it, and begin its session, encrypted where the port is."""
         try:
-            client = None
-            if any(peer in network for network in listener.proxy_from):
-                async with asyncio.timeout(HEADER_TIMEOUT):
-                    client = await _read_header(connection)
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Session(self._service, listener, client), connection
-            )
-        except (OSError, ProxyError) as error:
+            client = await _identify(listener, connection, peer)
+            if refusal := self._service.connections.enter(client, self._service.limits):
+                if listener.tls is not TlsMode.IMPLICIT:  # to tell it there would take a handshake
+                    connection.send(encode(refusal))
+                raise _Unwelcome(refusal.text)
+            await self._begin(Session(self._service, listener, client), listener, connection, client)
+        except (OSError, ProxyError, _Unwelcome) as error:
+            log.info("a connection ended before its session", peer=str(peer), reason=str(error) or "timeout")
             connection.close()
-            log.warning("a connection without its PROXY header", peer=str(peer), reason=str(error) or "timeout")
-        except BaseException:
+        except asyncio.CancelledError:
             connection.close()
             raise
+
+    async def _begin(self, session: Session, listener: Listener, connection: socket.socket, client: IPAddress) -> None:
+        implicit = listener.tls is TlsMode.IMPLICIT
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: session,
+                connection,
+                ssl=self._service.tls if implicit else None,
+                ssl_handshake_timeout=HANDSHAKE if implicit else None,
+            )
+        finally:
+            if not session.has_begun:
+                self._service.connections.leave(client)
+
+
+class _Unwelcome(Exception):
+    """There are too many connections."""
+
+
+def _has_prelude(listener: Listener) -> bool:
+    return bool(listener.proxy_from) or listener.tls is TlsMode.IMPLICIT
+
+
+async def _identify(listener: Listener, connection: socket.socket, peer: IPAddress) -> IPAddress:
+    """The client's address: what a listed balancer says, or the peer's own. Raises ProxyError, OSError."""
+    if not any(peer in network for network in listener.proxy_from):
+        return peer
+    async with asyncio.timeout(HEADER_TIMEOUT):
+        said = await _read_header(connection)
+    return client_address(str(said)) if said else peer
 
 
 async def _read_header(connection: socket.socket) -> IPAddress | None:

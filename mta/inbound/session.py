@@ -23,7 +23,7 @@ from typing import cast
 import structlog
 from aiosmtpd.smtp import SMTP
 
-from config.schema import Listener, TlsMode
+from config.schema import Listener
 from mta.inbound import replies
 from mta.inbound.client import Client, client_address
 from mta.inbound.commands import split
@@ -56,11 +56,14 @@ _NO_HOOKS = _NoHooks()
 
 
 class Session(SMTP):
-    """``proxied``: the client's address from a PROXY header; without it the peer of the connection is the client."""
+    """``arrival``: the client's address, if the listener has looked at it already: it is counted, and TLS is on.
+
+    Without it the peer of the connection is the client, and the session counts it.
+    """
 
     command_size_limits: dict[str, int] = {}  # noqa: RUF012  aiosmtpd shares and changes its own; ours stays empty
 
-    def __init__(self, service: Service, listener: Listener, proxied: IPAddress | None = None) -> None:
+    def __init__(self, service: Service, listener: Listener, arrival: IPAddress | None = None) -> None:
         super().__init__(
             _NO_HOOKS,
             data_size_limit=None,
@@ -70,7 +73,7 @@ class Session(SMTP):
         )
         self._service = service
         self._listener = listener
-        self._proxied = proxied
+        self._arrival = arrival
         self._deadline = self._alarm = math.inf
         self._counted = False
         self._commands = 0
@@ -84,9 +87,7 @@ class Session(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
-        if self._listener.tls is TlsMode.IMPLICIT:
-            transport.pause_reading()  # the client's first octets are for TLS
-        self._client = Client(secrets.token_hex(5), self._proxied or _peer(transport))
+        self._client = Client(secrets.token_hex(5), self._arrival or _peer(transport), tls=_tls_of(transport))
         self._input = Input(transport, self.loop.create_future)
         super().connection_made(transport)
         self._dialogue = Dialogue(self._service, self._client, self._input, self._writer)
@@ -120,6 +121,10 @@ class Session(SMTP):
         """The service is closing: end now, or when the transaction under way is over."""
         if self._verbs.transaction.envelope is None:
             self._input.interrupt(Farewell(replies.SHUTTING_DOWN, "shutdown"))
+
+    @property
+    def has_begun(self) -> bool:
+        return self._handler_coroutine is not None
 
     @property
     def task(self) -> asyncio.Task[None]:
@@ -192,17 +197,11 @@ class Session(SMTP):
         service.sessions.add(self)
         service.metrics.sessions.inc()
         service.metrics.sessions_open.inc()
-        refusal = service.connections.enter(
-            client.address, most=limits.connections, most_per_address=limits.connections_per_address
-        )
-        self._counted = refusal is None
-        if self._listener.tls is TlsMode.IMPLICIT:
+        if self._arrival is None:
+            refusal = service.connections.enter(client.address, limits)
             if refusal:
-                self._dialogue.record("CONNECT", refusal)
-                raise Hangup  # to tell it would take a handshake, which costs more than the connection
-            await self.encrypt()
-        if refusal:
-            raise Farewell(refusal, "unwelcome")
+                raise Farewell(refusal, "unwelcome")
+        self._counted = True
         if self._input.buffer:
             raise Farewell(replies.EARLY_TALKER, "unwelcome")
         client.account = service.authenticator.by_network(client.address)
@@ -275,7 +274,7 @@ class Session(SMTP):
                 raise Farewell(replies.TOO_LARGE, "size")
 
     async def encrypt(self) -> None:
-        """Go on with TLS. Raises Hangup: then there is nobody to say anything to."""
+        """Go on with TLS (STARTTLS). Raises Hangup: then there is nobody to say anything to."""
         context = self._service.tls
         if context is None:
             raise Hangup
@@ -285,15 +284,20 @@ class Session(SMTP):
         except OSError:
             raise Hangup from None
         transport = cast(asyncio.Transport, self._writer.transport)
-        encrypted = transport.get_extra_info("ssl_object")
-        if encrypted is None or self._input.buffer:
+        if self._input.buffer:
             raise Hangup
         self.transport = transport
         self._input.attach(transport)
-        self._client.tls = f"{encrypted.version()} {encrypted.cipher()[0]}"
+        self._client.tls = _tls_of(transport)
 
 
 def _peer(transport: asyncio.Transport) -> IPAddress:
     """The other end, unless it has gone already."""
     name = transport.get_extra_info("peername")
     return client_address(name[0]) if name else _NOWHERE
+
+
+def _tls_of(transport: asyncio.Transport) -> str | None:
+    """Such as ``TLSv1.3 TLS_AES_256_GCM_SHA384``; None on a plain connection."""
+    encrypted = transport.get_extra_info("ssl_object")
+    return f"{encrypted.version()} {encrypted.cipher()[0]}" if encrypted else None

@@ -31,6 +31,7 @@ from mta.inbound.service import Service
 from mta.inbound.transaction import Transaction
 from mta.mail.reply import Kind, Reply
 from mta.observe.labels import Auth
+from mta.store.errors import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -248,6 +249,9 @@ class Verbs:
         self.asking = True
         try:
             reply = await asked or usual
+        except StoreUnavailable:  # whoever keeps the store has told the operators
+            reply = replies.INTERNAL
+            dialogue.record(verb, reply)
         except Exception:
             log.exception("the next stage failed", session=self._client.session, verb=verb)
             reply = replies.INTERNAL
