@@ -1,0 +1,164 @@
+"""``mta suppress`` against a real database: adding, lifting with a reason, lists in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mta.cli import suppress_steps
+from mta.mail.address import Address
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from tests.unit.cli.shell import Operator
+
+ANN = Address.parse("ann@example.net")
+
+
+@pytest.fixture
+async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
+    operator = Operator(tmp_path, database_url, secrets)
+    await operator.says("account", "add", "shop", "--domain", "example.com")
+    return operator
+
+
+async def account_id(store: Store) -> int:
+    return (await store.accounts.find("shop")).account.id
+
+
+async def events(store: Store, kind: str) -> list[str]:
+    async with store._database.session() as connection:
+        return [row["data"] for row in await connection.fetch("select data from event where kind = $1", kind)]
+
+
+async def scopes(operator: Operator) -> list[tuple[str, str | None, str]]:
+    listed = await operator.json("suppress", "list")
+    return sorted((each["address"], each["account"], each["reason"]) for each in listed)
+
+
+async def test_an_address_is_suppressed_for_everybody_unless_an_account_is_named(
+    operator: Operator, store: Store
+) -> None:
+    assert await operator.says("suppress", "add", "Ann@Example.NET", "--account", "shop", "--reason", "asked") == (
+        "Ann@example.net is suppressed for shop.\n"
+    )
+    shop = await account_id(store)
+    assert len(await store.suppressions.find(shop, [ANN])) == 1
+    assert await store.suppressions.find(shop + 1, [ANN]) == []
+    await operator.says("suppress", "add", "ann@example.net")
+    assert len(await store.suppressions.find(shop + 1, [ANN])) == 1
+    assert "its reason is kept" in await operator.says("suppress", "add", "ann@example.net")
+    assert len(await events(store, "suppression_added")) == 2
+
+
+async def test_show_tells_why_for_whom_and_by_whom(operator: Operator) -> None:
+    await operator.says("suppress", "add", "ann@example.net", "--account", "shop", "--reason", "asked by phone")
+    told = await operator.says("suppress", "show", "ANN@example.net")
+    assert "is suppressed for shop" in told
+    assert "asked by phone" in told
+    assert f"evidence  by {suppress_steps._operator()}" in told
+    (shown,) = await operator.json("suppress", "show", "ann@example.net")
+    assert (shown["account"], shown["rule"], shown["message"]) == ("shop", "operator", None)
+    result = await operator.run("suppress", "show", "bob@example.net")
+    assert (result.exit_code, result.stdout) == (1, "bob@example.net is not suppressed.\n")
+
+
+async def test_lifting_needs_a_reason_and_leaves_a_record(operator: Operator, store: Store) -> None:
+    await operator.says("suppress", "add", "ann@example.net")
+    await operator.says("suppress", "add", "ann@example.net", "--account", "shop")
+    assert "--reason" in await operator.fails("suppress", "remove", "ann@example.net", status=2)
+    assert "--reason" in await operator.fails("suppress", "remove", "ann@example.net", "--reason", " ", status=2)
+    told = await operator.says("suppress", "remove", "ann@example.net", "--reason", "signed up again")
+    assert told == "ann@example.net is suppressed for everybody no more. It still is for shop.\n"
+    (event,) = await events(store, "suppression_removed")
+    assert f"signed up again (by {suppress_steps._operator()})" in event
+    refused = await operator.fails("suppress", "remove", "ann@example.net", "--reason", "again")
+    assert refused == "ann@example.net is not suppressed for everybody; it is for shop\n"
+
+
+async def test_a_list_is_imported_with_or_without_a_header_line(operator: Operator) -> None:
+    (operator.folder / "plain.csv").write_text("\ufeffann@example.net\n\n  bob@example.net \n", encoding="utf-8")
+    told = await operator.says("suppress", "import", str(operator.folder / "plain.csv"), "--account", "shop")
+    assert told == "2 addresses suppressed, 0 were before; 0 queued copies taken out.\n"
+    (operator.folder / "full.csv").write_text(
+        "Reason, Address ,account,note\r\ncomplained,ANN@example.net,,x\r\n,bob@example.net,shop,\r\n"
+    )
+    told = await operator.says("suppress", "import", str(operator.folder / "full.csv"), "--reason", "old list")
+    assert told == "1 addresses suppressed, 1 were before; 0 queued copies taken out.\n"
+    assert await scopes(operator) == [
+        ("ANN@example.net", None, "complained"),
+        ("ann@example.net", "shop", "imported"),
+        ("bob@example.net", "shop", "imported"),
+    ]
+    (shown, _) = await operator.json("suppress", "show", "ann@example.net")
+    assert shown["evidence"] == f"by {suppress_steps._operator()}, full.csv line 2"
+
+
+async def test_a_list_with_mistakes_is_refused_whole_or_used_in_part(operator: Operator) -> None:
+    path = operator.folder / "bad.csv"
+    path.write_text("address,account\nann@example.net,\nnot an address,\nbob@example.net,nobody\n,shop\n")
+    said = await operator.fails("suppress", "import", str(path))
+    assert [line.removeprefix(f"{path}") for line in said.splitlines()] == [
+        ":3: 'not an address': an address needs an @ and a domain",
+        ":4: there is no account 'nobody'",
+        ":5: '': an address needs an @ and a domain",
+        ": 3 of 4 lines are bad; nothing was imported (--skip-bad)",
+    ]
+    assert await scopes(operator) == []
+    result = await operator.run("suppress", "import", str(path), "--skip-bad")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 addresses suppressed")
+    assert await scopes(operator) == [("ann@example.net", None, "imported")]
+
+
+async def test_many_mistakes_are_not_all_shown(operator: Operator) -> None:
+    path = operator.folder / "bad.csv"
+    path.write_text("x\n" * 200)
+    said = await operator.fails("suppress", "import", str(path))
+    assert len(said.splitlines()) == 52
+    assert "... and 150 more" in said
+
+
+async def test_what_is_no_file_or_no_csv_is_said(operator: Operator) -> None:
+    assert "cannot be read: No such file" in await operator.fails("suppress", "import", "nowhere.csv", status=2)
+    (operator.folder / "huge.csv").write_text('ann@example.net\n"' + "x" * 200_000 + '"\n')
+    said = await operator.fails("suppress", "import", str(operator.folder / "huge.csv"))
+    assert "huge.csv:2: is not CSV: field larger than field limit" in said
+
+
+async def test_a_list_of_several_thousands_goes_in_and_comes_out_again(operator: Operator, store: Store) -> None:
+    path, copy = operator.folder / "in.csv", operator.folder / "out.csv"
+    path.write_text("".join(f"u{number}@example.net\n" for number in range(1, 2202)))
+    assert (await operator.says("suppress", "import", str(path))).startswith("2201 addresses suppressed, 0 were before")
+    assert "2201 suppressions written" in await operator.says("suppress", "export", str(copy))
+    assert (await operator.says("suppress", "import", str(copy))).startswith("0 addresses suppressed, 2201 were before")
+    assert len(await store.suppressions.list()) == 2201
+
+
+async def test_export_writes_what_import_reads(operator: Operator) -> None:
+    await operator.says("suppress", "add", '"a, b"@example.net', "--reason", 'said "no"')
+    await operator.says("suppress", "add", "ann@example.net", "--account", "shop")
+    everything = await operator.says("suppress", "export")
+    assert everything.splitlines()[0] == "address,account,reason,rule,since"
+    assert len((await operator.says("suppress", "export", "--account", "shop")).splitlines()) == 2
+    await operator.says("suppress", "remove", '"a, b"@example.net', "--reason", "test")
+    (operator.folder / "all.csv").write_text(everything)
+    await operator.says("suppress", "import", str(operator.folder / "all.csv"))
+    assert ('"a, b"@example.net', None, 'said "no"') in await scopes(operator)
+
+
+async def test_lists_can_be_narrowed(operator: Operator) -> None:
+    for number in range(3):
+        await operator.says("suppress", "add", f"u{number}@example.net")
+    await operator.says("suppress", "add", "ann@example.net", "--account", "shop")
+    assert [each["address"] for each in await operator.json("suppress", "list", "--account", "shop")] == [
+        "ann@example.net"
+    ]
+    newest = await operator.json("suppress", "list", "--everybody", "--limit", "2")
+    assert [each["address"] for each in newest] == ["u1@example.net", "u2@example.net"]
+    table = await operator.says("suppress", "list", "--limit", "4")
+    assert "everybody" in table
+    assert "These are the newest 4" in table
+    assert "exclude each other" in await operator.fails("suppress", "list", "--everybody", "--account", "x", status=2)
+    assert "no account 'x'" in await operator.fails("suppress", "list", "--account", "x")
+    assert "needs an @" in await operator.fails("suppress", "add", "x", status=2)
