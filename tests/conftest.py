@@ -2,7 +2,8 @@
 
 One server serves the whole run, all xdist workers included; the last one to leave stops and deletes it. Each test gets
 a fresh database, copied from a template that has the schema. fsync is off there; a test of crashes takes
-``own_postgres``, a server of its own that keeps its promises.
+``own_postgres``, a server of its own that keeps its promises. ``POSTGRES_BIN`` names the folder of PostgreSQL's programs
+to test with, if it is not to be looked for.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mta.store.store import Store
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.time_ns()}"
 _PREFIX = "imprimatur-test-"
 _TEMPLATE = "imprimatur_template"
+_PROGRAMS = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
 _numbers = itertools.count(1)
 
 
@@ -91,7 +93,7 @@ def postgres_server() -> Iterator[str]:
     _clear_leftovers(base)
     folder = base / f"{_PREFIX}{_RUN}"
     folder.mkdir(mode=0o755, exist_ok=True)
-    server = EmbeddedPostgres(folder / "postgres", durable=False)
+    server = EmbeddedPostgres(folder / "postgres", durable=False, programs=_PROGRAMS)
     dsn = server.start()
     with open(folder / "template.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -117,7 +119,7 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A durable server for this test alone, not started yet: to be stopped, killed and started at will."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the server's account must get in
-        server = EmbeddedPostgres(Path(folder) / "postgres")
+        server = EmbeddedPostgres(Path(folder) / "postgres", programs=_PROGRAMS)
         yield server
         server.remove()
 
