@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from config.schema import Signing
+from mta.cli.main import build
 from mta.demo.nameserver import Fault, NameServer, Node
 from mta.mail.headers import Headers
 from mta.signing import KeyRing, Signer
@@ -215,3 +217,16 @@ async def test_the_table_has_every_key(world: World) -> None:
     await world.active("s1")
     table = await world.operator.says("dkim", "list")
     assert all(word in table for word in ("example.com", "s1", "Ed25519", "active", "store"))
+
+
+async def test_a_bad_key_file_is_a_mistake_of_the_configuration(world: World) -> None:
+    path = world.operator.folder / "file.pem"
+    path.write_text("no key")
+    path.chmod(0o600)
+    with world.operator.config.open("a") as config:
+        config.write('[[signing.keys]]\ndomain = "example.com"\nselector = "file"\nfile = "file.pem"\n')
+    result = CliRunner().invoke(build("check"), ["check", str(world.operator.config)])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"signing.keys: {path}: is not a private key in PEM format (-----BEGIN PRIVATE KEY-----)\n"
+    )
