@@ -24,6 +24,7 @@ from policy.rules.suppressed import Suppressed
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 ACCOUNT = Account(1, "shop", frozenset({"shop.example", "xn--bcher-kva.example"}))
+FACTS = Facts(ACCOUNT)
 FULL = (
     b"From: Ann <ann@shop.example>\r\nTo: bob@example.net\r\nDate: x\r\nMessage-ID: <x@y>\r\nSubject: s\r\n\r\nbody\r\n"
 )
@@ -36,11 +37,11 @@ def message(content: bytes = FULL, sender: str | None = "ann@shop.example") -> M
     return Message(new_message_id(), envelope, origin, Headers.split(content), content)
 
 
-def check(subject: Message, rules: Sequence[Policy] = RULES, facts: Facts = Facts(ACCOUNT)) -> Screened:
+def check(subject: Message, rules: Sequence[Policy] = RULES, facts: Facts = FACTS) -> Screened:
     return screen(rules, subject, facts, NOW)
 
 
-def refused(subject: Message, facts: Facts = Facts(ACCOUNT)) -> str:
+def refused(subject: Message, facts: Facts = FACTS) -> str:
     refusal = check(subject, facts=facts).refusal
     assert refusal is not None
     return str(refusal.reply)
@@ -138,7 +139,7 @@ def test_suppressed_says_why_and_what_to_do() -> None:
     entry = Suppression(
         Address.parse("bob@example.net"), 1, "hard bounce", "no-such-user", datetime(2026, 3, 1, tzinfo=UTC)
     )
-    assert refused(message(), replace(Facts(ACCOUNT), suppressions=(entry,))) == (
+    assert refused(message(), replace(FACTS, suppressions=(entry,))) == (
         "550 5.7.1 suppressed: bob@example.net is on the suppression list since 2026-03-01 "
         "(hard bounce, rule no-such-user); remove the address from your list"
     )
