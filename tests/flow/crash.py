@@ -38,7 +38,7 @@ from mta.store.embedded import EmbeddedPostgres
 
 DOMAINS = 5
 CLIENTS = 8
-LEASE = 3.0  # seconds
+LEASE = 5.0  # seconds
 RECOVERY = 60.0  # seconds within which everything accepted must have been delivered
 CLIENT_PAUSE = 0.05  # seconds before a client tries again
 RECEIVER_ADDRESS = "127.0.0.2"
@@ -111,7 +111,7 @@ def stand(directory: Path) -> Standing:
 def _settings(receiver_port: int, dns_port: int) -> dict[str, Any]:
     return {
         "server": {"hostname": "mta.sender.example", "workers": 2, "shutdown_grace": "10s"},
-        "database": {"lease": f"{LEASE:.0f}s"},
+        "database": {"timeout": "2s", "lease": f"{LEASE:.0f}s"},
         "queue": {"retry": ["500ms"], "poll": "200ms"},
         "dns": {"servers": [f"127.0.0.1:{dns_port}"]},
         "egress": {"port": receiver_port, "ipv6": False, "tls": "none", "loopback_receivers": True},

@@ -33,6 +33,7 @@ from mta.mail.reply import Reply
 T = TypeVar("T")
 
 SENDER = "ann@sender.example"
+PATIENCE = 30.0  # seconds for anything that must happen
 LOOK_EVERY = 0.03  # seconds between looks at the database
 
 _ACCOUNT = """
@@ -121,7 +122,7 @@ class World:
     async def received(self, count: int, ledger: Ledger | None = None) -> list[Receipt]:
         """Wait until a receiver has accepted ``count`` messages, and return all it has."""
         ledger = ledger or self.receiver.ledger
-        await ledger.wait_until(lambda ledger: len(ledger.accepted) >= count)
+        await self.patiently(ledger.wait_until(lambda ledger: len(ledger.accepted) >= count))
         return ledger.accepted
 
     def client(self) -> aiosmtplib.SMTP:
@@ -181,10 +182,26 @@ class World:
 
     async def until(self, condition: Callable[[], Awaitable[T]]) -> T:
         """Look at the database until ``condition`` holds; what it returned."""
-        while True:
-            if result := await condition():
-                return result
-            await asyncio.sleep(LOOK_EVERY)
+
+        async def look() -> T:
+            while True:
+                if result := await condition():
+                    return result
+                await asyncio.sleep(LOOK_EVERY)
+
+        return await self.patiently(look())
+
+    async def patiently(self, waiting: Awaitable[T]) -> T:
+        """Wait for PATIENCE at most. Raises AssertionError with the state of the world."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await waiting
+        except TimeoutError:
+            queue = [
+                dict(row) for row in await self.db.fetch("select n, address, state, lease, attempts, due_at from queue")
+            ]
+            events = [tuple(row) for row in await self.db.fetch("select kind, n, data from event order by id limit 20")]
+            raise AssertionError(f"queue: {queue}\nevents: {events}\nservice: {self.service.output()}") from None
 
     async def suppressed(self) -> dict[str, str]:
         """The suppressed addresses, and by which rule."""
@@ -228,7 +245,7 @@ def _settings(database_url: str, dns_port: int, receiver_port: int) -> dict[str,
     """Quick retries, short patience, one worker."""
     return {
         "server": {"hostname": "mta.sender.example", "workers": 1, "shutdown_grace": "5s"},
-        "database": {"url": database_url, "lease": "5s"},
+        "database": {"url": database_url, "timeout": "2s", "lease": "5s"},
         "queue": {"retry": ["200ms"], "retry_jitter": 0, "poll": "100ms", "delay_notice_after": "0s"},
         "dns": {"servers": [f"127.0.0.1:{dns_port}"], "timeout": "1s", "lifetime": "2s"},
         "egress": {
