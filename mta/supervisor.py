@@ -39,6 +39,7 @@ from mta.observe import metrics
 from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
 from mta.orders import Reload, Start
+from mta.signing.files import read_key_files
 from mta.store.embedded import EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
@@ -253,6 +254,7 @@ class Supervisor:
         try:
             settings = load_file(self._path)
             load_rules(settings.bounces.rules)
+            read_key_files(settings.signing, settings.server.user)
         except ConfigError as error:
             lines = error.lines
             log.error("the configuration was not reloaded", mistakes=lines)

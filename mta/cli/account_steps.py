@@ -21,6 +21,7 @@ from mta.cli.options import fail
 from mta.inbound.auth import make_verifiers, new_secret
 from mta.mail.address import AddressError
 from mta.signing import KeyRing
+from mta.signing.files import read_key_files
 from mta.store.accounts import AccountError, Details
 from mta.store.secrets import SecretError
 from mta.store.store import Store
@@ -130,7 +131,7 @@ async def revoke_credential(store: Store, username: str) -> None:
 async def unsigned(settings: Settings, store: Store, domains: Iterable[str]) -> tuple[str, ...]:
     """Those of ``domains`` that no key signs for, as far as can be told."""
     try:
-        ring = KeyRing.of_files(settings.signing)
+        ring = KeyRing(read_key_files(settings.signing, settings.server.user))
         ring.replace_stored(await store.keys.list())
     except (ConfigError, SecretError):
         return ()  # not this command's business: `mta check` and `mta dkim` say it

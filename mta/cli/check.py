@@ -39,7 +39,7 @@ def checked(file: Path | None) -> tuple[Settings, RuleBook]:
     settings = load(file)
     try:
         book = load_rules(settings.bounces.rules)
-        read_key_files(settings.signing)
+        read_key_files(settings.signing, settings.server.user)
     except ConfigError as error:
         fail("\n".join(error.lines), status=2)
     if misread := Classifier(book).misread():

@@ -44,7 +44,7 @@ async def find(settings: Settings, keys: Keys, domain: str | None = None) -> lis
     """All keys, or those of one domain."""
     wanted = _domain(domain) if domain is not None else None
     try:
-        listed = list_keys(settings.signing, await keys.list())
+        listed = list_keys(settings, await keys.list())
     except ConfigError as error:
         fail("\n".join(error.lines), status=2)
     except (KeyUnusable, SecretError) as error:

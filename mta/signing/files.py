@@ -7,20 +7,27 @@ It must never say what is in a file: only which file, what is wrong with it and 
 
 from __future__ import annotations
 
+import os
+import pwd
+
 from config.schema import Signing
 from config.toml import ConfigError
 from mta.mail.address import AddressError, parse_domain
 from mta.signing.keys import KeyUnusable, SigningKey, parse_selector, read_key_file
 
 
-def read_key_files(settings: Signing) -> list[SigningKey]:
-    """The keys, in the order of the configuration. Raises ConfigError with every mistake."""
+def read_key_files(settings: Signing, user: str | None = None) -> list[SigningKey]:
+    """The keys, in the order of the configuration. Raises ConfigError with every mistake.
+
+    ``user``: as whom the service runs (``server.user``), which counts for root only; nobody else can change it.
+    """
+    uid = _uid(user)
     keys: list[SigningKey] = []
     mistakes: list[str] = []
     for entry in settings.keys:
         try:
             domain, selector = parse_domain(entry.domain), parse_selector(entry.selector)
-            keys.append(read_key_file(entry.file, domain=domain, selector=selector))
+            keys.append(read_key_file(entry.file, domain=domain, selector=selector, uid=uid))
         except AddressError as error:
             mistakes.append(f"signing.keys: domain {entry.domain!r}: {error}")
         except KeyUnusable as error:
@@ -28,3 +35,12 @@ def read_key_files(settings: Signing) -> list[SigningKey]:
     if mistakes:
         raise ConfigError(mistakes)
     return keys
+
+
+def _uid(user: str | None) -> int:
+    if user is None or os.geteuid() != 0:
+        return os.geteuid()
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError([f"server.user: there is no user {user!r} on this machine"]) from None

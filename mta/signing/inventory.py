@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from config.schema import Signing
+from config.schema import Settings
 from mta.signing.files import read_key_files
 from mta.signing.keys import SigningKey
 from mta.signing.ring import read_stored
@@ -37,9 +37,10 @@ class Listed:
         return self.since is None
 
 
-def list_keys(settings: Signing, stored: Iterable[StoredKey]) -> list[Listed]:
+def list_keys(settings: Settings, stored: Iterable[StoredKey]) -> list[Listed]:
     """By domain, then by state, then by selector. Raises ConfigError, KeyUnusable."""
     order = list(KeyState)
-    listed = [Listed(key, KeyState.ACTIVE, None) for key in read_key_files(settings)]
+    files = read_key_files(settings.signing, settings.server.user)
+    listed = [Listed(key, KeyState.ACTIVE, None) for key in files]
     listed += [Listed(read_stored(row), row.state, row.changed_at) for row in stored]
     return sorted(listed, key=lambda each: (each.key.domain, order.index(each.state), each.key.selector))

@@ -152,8 +152,8 @@ def _why_no_key(pem: bytes) -> str:
     return "holds a private key that is damaged, or of a kind or size that cannot be used"
 
 
-def read_key_file(path: Path, *, domain: str, selector: str) -> SigningKey:
-    """The key in a PEM file that only its owner (root or this process's user) can read. Raises KeyUnusable.
+def read_key_file(path: Path, *, domain: str, selector: str, uid: int) -> SigningKey:
+    """The key in a PEM file that nobody can read but its owner, who is the service's user ``uid``. Raises KeyUnusable.
 
     The checks are made on the open file, so what a symbolic link points to counts, and nobody can swap it in between.
     """
@@ -163,7 +163,7 @@ def read_key_file(path: Path, *, domain: str, selector: str) -> SigningKey:
     except OSError as error:
         raise KeyUnusable(f"{source}: cannot be read: {error.strerror}") from None
     try:
-        _check_owner(os.fstat(descriptor), source)
+        _check_owner(os.fstat(descriptor), source, uid)
         pem = os.read(descriptor, MAX_FILE + 1)
     except OSError as error:
         raise KeyUnusable(f"{source}: cannot be read: {error.strerror}") from None
@@ -174,11 +174,11 @@ def read_key_file(path: Path, *, domain: str, selector: str) -> SigningKey:
     return parse_key(pem, domain=domain, selector=selector, source=source)
 
 
-def _check_owner(status: os.stat_result, source: str) -> None:
+def _check_owner(status: os.stat_result, source: str, uid: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyUnusable(f"{source}: is not a regular file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         mode = stat.S_IMODE(status.st_mode)
         raise KeyUnusable(f"{source}: has mode {mode:04o}, so others than its owner can use it; chmod 600 it")
-    if status.st_uid not in (0, os.geteuid()):
-        raise KeyUnusable(f"{source}: belongs to user {status.st_uid}; it must belong to root or to the service's user")
+    if status.st_uid != uid:
+        raise KeyUnusable(f"{source}: belongs to user {status.st_uid}, the service runs as user {uid}; chown it")

@@ -40,6 +40,10 @@ def key_file(folder: Path, pem: bytes = ED25519_PEM, mode: int = 0o600) -> Path:
     return path
 
 
+def read(path: Path, uid: int | None = None) -> SigningKey:
+    return read_key_file(path, domain="example.com", selector="s1", uid=os.geteuid() if uid is None else uid)
+
+
 def test_new_keys_are_rsa_2048_and_ed25519() -> None:
     assert (parse(RSA_PEM).algorithm, parse(RSA_PEM).bits) == (Algorithm.RSA, 2048)
     assert parse(ED25519_PEM).algorithm is Algorithm.ED25519
@@ -109,7 +113,7 @@ def test_nothing_shown_of_a_key_is_secret() -> None:
 
 
 def test_a_file_of_its_owner_alone_is_read(tmp_path: Path) -> None:
-    key = read_key_file(key_file(tmp_path), domain="example.com", selector="s1")
+    key = read(key_file(tmp_path))
     assert key.public_octets() == parse(ED25519_PEM).public_octets()
 
 
@@ -117,26 +121,22 @@ def test_a_file_of_its_owner_alone_is_read(tmp_path: Path) -> None:
 def test_a_file_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
     path = key_file(tmp_path, mode=mode)
     with pytest.raises(KeyUnusable, match=rf"s1\.pem: has mode {mode:04o}, .*; chmod 600 it"):
-        read_key_file(path, domain="example.com", selector="s1")
+        read(path)
 
 
 def test_what_a_symbolic_link_points_to_counts(tmp_path: Path) -> None:
     link = tmp_path / "link.pem"
     link.symlink_to(key_file(tmp_path, mode=0o644))
     with pytest.raises(KeyUnusable, match=r"link\.pem: has mode 0644"):
-        read_key_file(link, domain="example.com", selector="s1")
+        read(link)
     (tmp_path / "s1.pem").chmod(0o600)
-    assert read_key_file(link, domain="example.com", selector="s1").selector == "s1"
+    assert read(link).selector == "s1"
 
 
-def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = key_file(tmp_path)
-    if os.geteuid() == 0:
-        os.chown(path, 12345, -1)
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(KeyUnusable, match="belongs to user"):
-        read_key_file(path, domain="example.com", selector="s1")
+def test_a_file_that_is_not_the_services_own_is_refused(tmp_path: Path) -> None:
+    ours = os.geteuid()
+    with pytest.raises(KeyUnusable, match=rf"belongs to user {ours}, the service runs as user {ours + 1}; chown it"):
+        read(key_file(tmp_path), uid=ours + 1)
 
 
 def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "large").chmod(0o600)
     for name, words in (("none", "No such file"), ("pipe", "not a regular file"), ("large", "is larger than")):
         with pytest.raises(KeyUnusable, match=words):
-            read_key_file(tmp_path / name, domain="example.com", selector="s1")
+            read(tmp_path / name)
     with pytest.raises(KeyUnusable, match="not a regular file"):
-        read_key_file(tmp_path, domain="example.com", selector="s1")
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["s1", "2025", "20250101.news", "A-b", "s" * 63])

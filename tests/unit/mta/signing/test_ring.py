@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +14,7 @@ from structlog.testing import capture_logs
 from config.schema import Signing
 from config.schema import SigningKey as KeyEntry
 from config.toml import ConfigError
+from mta.signing.files import read_key_files
 from mta.signing.keys import Algorithm, SigningKey, new_pem, parse_key
 from mta.signing.ring import KeyRing
 from mta.store.keys import KeyState, StoredKey
@@ -142,3 +146,17 @@ def test_a_bad_file_at_a_reload_changes_nothing(tmp_path: Path) -> None:
     assert selectors(ring, "example.com") == ["s"]
     ring.configure(Signing())
     assert ring.of("example.com") == ()
+
+
+def test_root_checks_the_files_for_the_user_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "s.pem", ED25519_PEM)
+    settings = Signing(keys=[KeyEntry(domain="example.com", selector="s", file=file)])
+    owner = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: {"mta": SimpleNamespace(pw_uid=owner)}[name])
+    assert [key.selector for key in read_key_files(settings, "mta")] == ["s"]
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: {"mta": SimpleNamespace(pw_uid=owner + 1)}[name])
+    with pytest.raises(ConfigError, match="chown it"):
+        read_key_files(settings, "mta")
+    with pytest.raises(ConfigError, match="there is no user 'nobody-such'"):
+        read_key_files(settings, "nobody-such")
