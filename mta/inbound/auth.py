@@ -141,12 +141,12 @@ class Authenticator:
 
     async def plain(self, username: str, secret: str, address: IPAddress) -> Credential | Reply:
         """The credential if ``secret`` is the right one, else the reply that says no more than it must."""
-        if self.limited(username, address):
-            return AUTH_LIMITED
         credential = self._accounts.by_credential(username)
         proof = self._proof(username, secret)
         if credential and self._is_remembered(credential, proof):
-            return credential
+            return credential  # though a neighbour behind the same address may fail all the time
+        if self.limited(username, address):
+            return AUTH_LIMITED
         running = self._running.get(proof)
         if running is None:
             if len(self._running) >= MAX_WAITING:

@@ -25,7 +25,17 @@ HIDDEN = "********"
 class Dialogue:
     """One session's. ``errors`` is what may become too much; ``refusals`` is for the event log."""
 
-    __slots__ = ("_client", "_input", "_out", "_service", "_writer", "client_is_slow", "errors", "refusals")
+    __slots__ = (
+        "_client",
+        "_input",
+        "_out",
+        "_service",
+        "_writer",
+        "client_is_gone",
+        "client_is_slow",
+        "errors",
+        "refusals",
+    )
 
     def __init__(self, service: Service, client: Client, received: Input, writer: asyncio.StreamWriter) -> None:
         self._service = service
@@ -35,7 +45,8 @@ class Dialogue:
         self._out: list[bytes] = []
         self.errors = 0
         self.refusals = 0
-        self.client_is_slow = False
+        self.client_is_slow = False  # to take what we say
+        self.client_is_gone = False
 
     async def hear(self) -> bytes:
         """The client's next line, without CRLF. Raises Refusal, Farewell, Hangup."""
@@ -69,6 +80,8 @@ class Dialogue:
     async def flush(self) -> None:
         """Send what was said. Raises Hangup."""
         if self._out:
+            if self.client_is_gone:
+                raise Hangup
             self._writer.write(b"".join(self._out))
             self._out.clear()
             if self.client_is_slow:
@@ -84,7 +97,7 @@ class Dialogue:
 
     def close(self) -> None:
         """Send what was said and end the connection: no waiting."""
-        if self._out and not self._writer.is_closing():
+        if self._out and not self.client_is_gone:
             self._writer.write(b"".join(self._out))
         self._writer.close()
 

@@ -78,14 +78,13 @@ class Failures:
             del self._windows[next(iter(self._windows))]
 
     def forgive(self, address: IPAddress, username: str) -> None:
-        """The last failure was none: the name is free again, the client has one failure less."""
-        self._windows.pop(_key(address, username), None)
-        key = _key(address, None)
-        began, count = self._windows.get(key, (0.0, 0))
-        if count > 1:
-            self._windows[key] = (began, count - 1)
-        else:
-            self._windows.pop(key, None)
+        """The last failure was none."""
+        for key in (_key(address, username), _key(address, None)):
+            began, count = self._windows.get(key, (0.0, 0))
+            if count > 1:
+                self._windows[key] = (began, count - 1)
+            else:
+                self._windows.pop(key, None)
 
     def _count(self, key: bytes, window: float) -> int:
         began, count = self._windows.get(key, (0.0, 0))

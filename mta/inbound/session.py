@@ -103,6 +103,7 @@ class Session(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """aiosmtpd would cancel the session's task here, and with it a commit."""
+        self._dialogue.client_is_gone = True
         self._input.feed_eof()
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()

@@ -122,6 +122,7 @@ async def test_a_lost_connection_ends_the_task_and_leaves_no_timer() -> None:
         assert not rig.listeners._service.sessions
 
 
+@pytest.mark.usefixtures("internal_errors_expected")
 async def test_an_internal_error_of_a_verb_is_451_and_the_session_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: Any) -> None:
         raise RuntimeError("password=hunter2 at db01")

@@ -16,6 +16,7 @@ from mta.store.errors import StoreUnavailable
 INTERNAL = "451 4.3.0 internal error, try again later"
 
 
+@pytest.mark.usefixtures("internal_errors_expected")
 @pytest.mark.parametrize(
     "error",
     [RuntimeError("password=hunter2 at db01"), StoreUnavailable("db01"), ConnectionResetError("db01"), TimeoutError()],

@@ -270,7 +270,7 @@ async def test_an_address_has_ten_guesses_at_a_name_over_all_sessions() -> None:
 
 
 async def test_scram_guesses_are_counted_too() -> None:
-    async with submission(listeners=LOOPBACK, networks=(), limits={"auth_failures_per_address": 2}) as rig:
+    async with submission(listeners=LOOPBACK, networks=(), limits={"auth_failures_per_address": 3}) as rig:
         rig.accounts.add("app", SECRET)
         client = await rig.said_hello()
         assert await scram(client, "app", "wrong") == "535 5.7.8 authentication failed"
