@@ -143,7 +143,11 @@ class Worker:
         while True:
             await self._keys_changed.wait()
             self._keys_changed.clear()
-            await self._read_keys()
+            try:
+                await self._read_keys()
+            except StoreUnavailable:
+                self._keys_changed.set()
+                raise
 
     async def _read_keys(self) -> None:
         """The store's DKIM keys, at the start and whenever they change."""

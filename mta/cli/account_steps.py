@@ -23,7 +23,6 @@ from mta.mail.address import AddressError
 from mta.signing import KeyRing
 from mta.signing.files import read_key_files
 from mta.store.accounts import AccountError, Details
-from mta.store.secrets import SecretError
 from mta.store.store import Store
 
 Network = IPv4Network | IPv6Network
@@ -133,7 +132,7 @@ async def unsigned(settings: Settings, store: Store, domains: Iterable[str]) -> 
     try:
         ring = KeyRing(read_key_files(settings.signing, settings.server.user))
         ring.replace_stored(await store.keys.list())
-    except (ConfigError, SecretError):
+    except ConfigError:
         return ()  # not this command's business: `mta check` and `mta dkim` say it
     return tuple(domain for domain in domains if not ring.of(domain.lower()))
 

@@ -14,10 +14,11 @@ from typing import TypeVar
 from config.schema import Settings
 from mta.cli.options import ConfigOption, fail, find_config
 from mta.cli.settings import load
-from mta.store.embedded import EmbeddedPostgres
+from mta.store.embedded import EmbeddedError, EmbeddedPostgres
+from mta.store.errors import SchemaError, StoreUnavailable
 from mta.store.migrate import migrate
-from mta.store.secrets import Secrets
-from mta.store.store import Store, StoreUnavailable
+from mta.store.secrets import SecretError, Secrets
+from mta.store.store import Store
 
 __all__ = ["ConfigOption", "fail", "find_config", "load", "open_store", "with_store"]
 
@@ -48,7 +49,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Run ``work(store)`` to its end; a database that cannot be reached is one line and exit status 1."""
+    """Run ``work(store)`` to its end; a store that cannot be opened is one line and exit status 1."""
 
     async def run() -> T:
         async with open_store(settings) as store:
@@ -58,3 +59,5 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except StoreUnavailable as error:
         fail(f"the database cannot be reached: {error}")
+    except (EmbeddedError, SchemaError, SecretError) as error:
+        fail(str(error))

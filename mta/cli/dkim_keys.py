@@ -19,7 +19,6 @@ from mta.signing.inventory import Listed, list_keys
 from mta.signing.keys import Algorithm, KeyUnusable, new_pem, parse_selector
 from mta.signing.records import Difference, compare, record_name
 from mta.store.keys import KeyExists, Keys, KeyState
-from mta.store.secrets import SecretError
 
 Txt = Callable[[str], Awaitable[list[str]]]
 
@@ -47,7 +46,7 @@ async def find(settings: Settings, keys: Keys, domain: str | None = None) -> lis
         listed = list_keys(settings, await keys.list())
     except ConfigError as error:
         fail("\n".join(error.lines), status=2)
-    except (KeyUnusable, SecretError) as error:
+    except KeyUnusable as error:
         fail(str(error))
     return [each for each in listed if wanted in (None, each.key.domain)]
 

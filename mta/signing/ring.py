@@ -83,6 +83,11 @@ class KeyRing:
 
 def read_stored(row: StoredKey) -> SigningKey:
     """Raises KeyUnusable."""
+    if row.pem is None:
+        raise KeyUnusable(
+            f"store: {row.selector}._domainkey.{row.domain} was sealed under another secret file: "
+            "bring that file back, or retire the key and make a new one"
+        )
     return parse_key(row.pem, domain=row.domain, selector=row.selector, source="store")
 
 

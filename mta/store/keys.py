@@ -16,7 +16,7 @@ from enum import Enum
 import asyncpg
 
 from mta.store.database import Connection, Database
-from mta.store.secrets import Secrets
+from mta.store.secrets import SecretError, Secrets
 
 CHANNEL = "keys"
 
@@ -33,13 +33,13 @@ class KeyExists(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """``pem``: the private key, opened; keep it out of sight."""
+    """``pem``: the private key, opened; keep it out of sight. None: it was sealed under another secret file."""
 
     domain: str
     selector: str
     algorithm: str
     state: KeyState
-    pem: bytes = field(repr=False)
+    pem: bytes | None = field(repr=False)
     created_at: datetime
     changed_at: datetime
 
@@ -51,7 +51,7 @@ class Keys:
         self._database, self._secrets = database, secrets
 
     async def list(self) -> list[StoredKey]:
-        """All keys by domain and selector. Raises StoreUnavailable; SecretError if sealed under another secret."""
+        """All keys by domain and selector. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(
                 "select domain, selector, algorithm, state::text, sealed, created_at, changed_at from dkim_key"
@@ -63,12 +63,18 @@ class Keys:
                 row["selector"],
                 row["algorithm"],
                 KeyState(row["state"]),
-                self._secrets.unseal(row["sealed"]),
+                self._unsealed(row["sealed"]),
                 row["created_at"],
                 row["changed_at"],
             )
             for row in rows
         ]
+
+    def _unsealed(self, sealed: bytes) -> bytes | None:
+        try:
+            return self._secrets.unseal(sealed)
+        except SecretError:
+            return None
 
     async def add(self, domain: str, selector: str, algorithm: str, pem: bytes) -> None:
         """A new key, pending. ``algorithm``: rsa-sha256 or ed25519-sha256. Raises KeyExists, StoreUnavailable."""
