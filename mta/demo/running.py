@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import BinaryIO
 
 from config.load import load_file
 from mta.demo.submit import Login
@@ -57,9 +58,25 @@ async def open_account(store: Store) -> Login:
     return login
 
 
+class Service:
+    """The service's process, which puts everything away when the demo has gone."""
+
+    def __init__(self, world: World, process: asyncio.subprocess.Process, log: BinaryIO) -> None:
+        self._world, self._process, self._log = world, process, log
+
+    async def start(self) -> None:
+        """Let it serve; it is ready for mail on return. Raises DemoError with the end of its log."""
+        assert self._process.stdin
+        self._process.stdin.write(b"serve\n")
+        if not await _becomes_ready(self._world, self._process):
+            self._log.seek(0)
+            text = self._log.read()[-2000:].decode("utf-8", "replace")
+            raise DemoError(f"the service did not start:\n{text}")
+
+
 @asynccontextmanager
-async def service(world: World) -> AsyncIterator[None]:
-    """The whole service, ready to take mail. Raises DemoError with the end of its log."""
+async def service(world: World) -> AsyncIterator[Service]:
+    """The process, waiting for ``start``; ended, with all that it started, at the end."""
     with open(world.log, "w+b") as log:  # noqa: ASYNC230  a new file in our own directory
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -72,10 +89,7 @@ async def service(world: World) -> AsyncIterator[None]:
             start_new_session=True,  # the terminal's Ctrl-C is for the demo, which then ends the service in order
         )
         try:
-            if not await _becomes_ready(world, process):
-                log.seek(0)
-                raise DemoError(f"the service did not start:\n{log.read()[-2000:].decode('utf-8', 'replace')}")
-            yield
+            yield Service(world, process, log)
         finally:
             await _end(process)
 

@@ -29,6 +29,7 @@ from mta.demo.record import look
 from mta.demo.running import database, open_account, service
 from mta.demo.submit import Login, submit
 from mta.demo.world import World, create
+from mta.mail.identity import format_id
 from mta.store.store import Store
 
 RETRY_ONCE = ("1s", "2s", "4s")
@@ -65,9 +66,10 @@ async def play(*, once: bool, console: Console) -> bool:
         console.print("Starting receivers, a name server, a database and the service, all on this machine ...")
         world = await create(retry=RETRY_ONCE if once else RETRY_STAYING)
         stack.push_async_callback(world.close)
+        running = await stack.enter_async_context(service(world))
         store = await stack.enter_async_context(database(world))
         login = await open_account(store)
-        await stack.enter_async_context(service(world))
+        await running.start()
         board = Board(CASES)
         await _perform(world, store, login, board, console)
         differences = list(board.differences())
@@ -113,7 +115,7 @@ async def _watch(store: Store, board: Board) -> None:
 
 
 def _say_where_to_look(world: World, login: Login, board: Board, console: Console) -> None:
-    accepted = next(row.id for row in board.rows if row.id)
+    accepted = next(row.id for row in board.rows if row.id and len(row.case.expected) > 1)
     console.print(
         _HINTS.format(
             port=world.smtp_port,
@@ -121,7 +123,7 @@ def _say_where_to_look(world: World, login: Login, board: Board, console: Consol
             secret=login.secret,
             config=world.config,
             web=world.web_port,
-            id=accepted,
+            id=format_id(accepted),
             mta=_command(),
         ),
         highlight=False,
