@@ -35,13 +35,17 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:
-    """One recipient still to be served. ``n`` is its place in the envelope; ``attempts`` counts finished ones."""
+    """One recipient still to be served. ``n`` is its place in the envelope; ``attempts`` counts finished ones.
+
+    ``last_reply``: what the last attempt was told, as text.
+    """
 
     n: int
     address: Address
     attempts: int = 0
     notify: Notify | None = None
     orcpt: str | None = None
+    last_reply: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +54,9 @@ class Delivery:
 
     ``content`` is None when the message was not kept in memory: the courier's caller loads it from the store.
     ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
-    ``reserved``: octets that this delivery has reserved in the worker's window. ``delay_told``: a delay notice was sent.
-    ``lease``: the token under which it is ours. ``bounce``: an operator wants it to fail, for this reason.
+    ``reserved``: octets that this delivery has reserved in the worker's window. ``delay_told``: a delay notice was
+    sent. ``lease``: the token under which it is ours. ``held``: it was held until its time was over, and is not to be
+    sent. ``bounce``: an operator wants it to fail, for this reason.
     Identity matters (it is a place in a queue), hence no ``eq``.
     """
 
@@ -74,6 +79,7 @@ class Delivery:
     delay_told: bool = False
     reserved: int = 0
     lease: int = 0
+    held: bool = False
     bounce: str | None = None
 
     @property

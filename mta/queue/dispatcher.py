@@ -302,8 +302,12 @@ class Dispatcher:
         wanted = await self._without_suppressed(delivery)
         if wanted is None:
             return
-        if self._schedule.is_over(wanted.attempts, datetime.now(UTC), wanted.expires_at):
-            self._end_without_attempt(wanted, Stage.RESOLVE, settle.EXPIRED)
+        now = datetime.now(UTC)
+        if wanted.bounce is not None:
+            self._end(*settle.bounced(wanted, wanted.bounce, now))
+            return
+        if wanted.held or self._schedule.is_over(wanted.attempts, now, wanted.expires_at):
+            self._end(*settle.expired(wanted, now))
             return
         plan = self._resolver.cached(wanted.destination) or await self._resolver.plan(wanted.destination)
         if isinstance(plan, Reply):
@@ -344,8 +348,7 @@ class Dispatcher:
     def _end_suppressed(self, delivery: Delivery, refused: dict[QueuedRecipient, Reply], *, alone: bool) -> None:
         part = replace(delivery, recipients=tuple(refused), whole=delivery.whole and alone)
         part.reserved = delivery.reserved if alone else 0
-        attempt, outcomes = settle.suppressed(part, refused, datetime.now(UTC))
-        self._spawn(self._settle(attempt, outcomes, None))
+        self._end(*settle.suppressed(part, refused, datetime.now(UTC)))
 
     # --- settling
 
@@ -354,6 +357,9 @@ class Dispatcher:
 
     def _conclude(self, attempt: Attempt, content: bytes | None) -> None:
         outcomes = settle.conclude(attempt, self._classifier, self._schedule, datetime.now(UTC))
+        self._end(attempt, outcomes, content)
+
+    def _end(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None = None) -> None:
         self._spawn(self._settle(attempt, outcomes, content))
 
     async def _settle(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None) -> None:

@@ -8,7 +8,8 @@ have taken the message; it cannot be known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from bounce.classify import Classifier
@@ -27,10 +28,12 @@ from mta.mail.delivery import (
     Result,
     Stage,
 )
-from mta.mail.reply import Kind, Reply
+from mta.mail.reply import Kind, Reply, sanitise
 from mta.queue.schedule import Schedule
 
 EXPIRED = Reply(451, "4.4.7", "the time for delivering this message is over")
+EXPIRY = Classification("expired", Fault.SITE, Action.FAIL, "expired")
+OPERATOR = Classification("operator", Fault.SENDER, Action.FAIL, "operator")
 SUPPRESSED = Classification("suppressed", Fault.RECIPIENT, Action.FAIL, "suppressed")
 AMBIGUOUS_STEPS = 2  # how many steps of the schedule an ambiguous end skips
 
@@ -59,17 +62,47 @@ def _outcome(
 
 
 def without_attempt(delivery: Delivery, stage: Stage, reply: Reply, now: datetime) -> Attempt:
-    """The attempt that ended before any receiver was spoken to: no route, time over, suppressed."""
+    """The attempt that ended before any receiver was spoken to: there is no way to one."""
     results = tuple(Result(recipient, stage, reply) for recipient in delivery.recipients)
     return Attempt(delivery, results, now, 0.0)
 
 
-def suppressed(
-    delivery: Delivery, refusals: dict[QueuedRecipient, Reply], now: datetime
-) -> tuple[Attempt, tuple[Outcome, ...]]:
-    """The attempt and outcomes for recipients that were suppressed while they waited."""
-    results = tuple(Result(recipient, Stage.RECIPIENT, reply) for recipient, reply in refusals.items())
-    return Attempt(delivery, results, now, 0.0), tuple(Failed(result, SUPPRESSED) for result in results)
+Concluded = tuple[Attempt, tuple[Outcome, ...]]
+
+
+def expired(delivery: Delivery, now: datetime) -> Concluded:
+    """No attempt is made any more; the sender learns what the last one was told."""
+    replies = {recipient: _expired(recipient) for recipient in delivery.recipients}
+    return _failed(delivery, replies, EXPIRY, now, expired=True)
+
+
+def bounced(delivery: Delivery, reason: str, now: datetime) -> Concluded:
+    """An operator ended it."""
+    reply = Reply(554, "5.3.0", sanitise(f"removed from the queue by the operator: {reason}"))
+    return _failed(delivery, dict.fromkeys(delivery.recipients, reply), OPERATOR, now)
+
+
+def suppressed(delivery: Delivery, refusals: Mapping[QueuedRecipient, Reply], now: datetime) -> Concluded:
+    """These recipients were suppressed while they waited."""
+    return _failed(delivery, refusals, SUPPRESSED, now)
+
+
+def _failed(
+    delivery: Delivery,
+    replies: Mapping[QueuedRecipient, Reply],
+    meaning: Classification,
+    now: datetime,
+    *,
+    expired: bool = False,
+) -> Concluded:
+    results = tuple(Result(recipient, Stage.RESOLVE, reply) for recipient, reply in replies.items())
+    return Attempt(delivery, results, now, 0.0), tuple(Failed(result, meaning, expired) for result in results)
+
+
+def _expired(recipient: QueuedRecipient) -> Reply:
+    if recipient.last_reply is None:
+        return EXPIRED
+    return replace(EXPIRED, text=sanitise(f"{EXPIRED.text}; the last answer was: {recipient.last_reply}"))
 
 
 def connection_failed(results: Iterable[Result]) -> bool:

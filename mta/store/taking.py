@@ -79,7 +79,8 @@ with
     )
 select
     t.message_id, t.n, t.account_id, t.mailing, t.destination, t.address, t.notify, t.orcpt, t.attempts, t.expires_at,
-    t.delay_told, t.bounce, m.sender, m.size, m.recipients, m.received_at, m.record -> 'envelope' as envelope
+    t.delay_told, t.held, t.bounce, t.last_reply, m.sender, m.size, m.recipients, m.received_at,
+    m.record -> 'envelope' as envelope
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.n"""
 
@@ -179,13 +180,19 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         whole=len(rows) == first["recipients"],
         delay_told=any(row["delay_told"] for row in rows),
         lease=lease,
+        held=any(row["held"] is not None for row in rows),
         bounce=next((row["bounce"] for row in rows if row["bounce"] is not None), None),
     )
 
 
 def _recipient(row: Any) -> QueuedRecipient:
     return QueuedRecipient(
-        row["n"], _address(row["address"]), row["attempts"], notify_bits(row["notify"]), row["orcpt"]
+        n=row["n"],
+        address=_address(row["address"]),
+        attempts=row["attempts"],
+        notify=notify_bits(row["notify"]),
+        orcpt=row["orcpt"],
+        last_reply=row["last_reply"],
     )
 
 
