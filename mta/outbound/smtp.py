@@ -19,8 +19,8 @@ from enum import Enum, auto
 from math import inf
 from typing import cast
 
-from aiosmtplib.auth import auth_crammd5_verify, auth_login_encode, auth_plain_encode
-from aiosmtplib.errors import SMTPAuthenticationError, SMTPServerDisconnected
+from aiosmtplib.auth import auth_login_encode, auth_plain_encode
+from aiosmtplib.errors import SMTPServerDisconnected
 from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 
@@ -335,16 +335,7 @@ class Wire(SMTPProtocol):
         if "login" in mechanisms:
             lines = [b"AUTH LOGIN", *auth_login_encode(login.username, login.password)]
             return await self._dialogue(lines, patience)
-        if "cram-md5" in mechanisms:
-            answer = (await self.ask(b"AUTH CRAM-MD5\r\n", (patience,)))[0]
-            if isinstance(answer, Lost) or answer.code != 334:
-                return answer
-            try:
-                proof = auth_crammd5_verify(login.username, login.password, answer.text)
-            except SMTPAuthenticationError:
-                return Answer(454, "4.7.0 the challenge cannot be read")
-            return (await self.ask(proof + b"\r\n", (patience,), hidden))[0]
-        return Answer(454, "4.7.0 no mechanism in common: PLAIN, LOGIN or CRAM-MD5 is needed")
+        return Answer(454, "4.7.0 no mechanism in common: PLAIN or LOGIN is needed")
 
     async def _dialogue(self, lines: list[bytes], patience: float) -> Answer | Lost:
         """Each line only when the one before was answered with 334; the last answer."""

@@ -65,9 +65,7 @@ class FarEnd:
         egress: dict[str, Any] = {"port": self.port, "loopback_receivers": True, "ipv6": False}
         egress |= sections.pop("egress", {})
         egress["timeouts"] = PATIENT | egress.get("timeouts", {})
-        dns = {"servers": [f"127.0.0.1:{self.dns_port}"], "timeout": "200ms", "lifetime": "2s"} | sections.pop(
-            "dns", {}
-        )
+        dns = {"servers": [f"127.0.0.1:{self.dns_port}"], "timeout": "5s", "lifetime": "20s"} | sections.pop("dns", {})
         server = {"hostname": "out.sender.example"} | sections.pop("server", {})
         settings = Settings.model_validate({"server": server, "egress": egress, "dns": dns, **sections})
         self.resolver = Resolver(settings)

@@ -4,11 +4,13 @@ import asyncio
 import random
 from types import SimpleNamespace
 
+import dns.resolver
 import pytest
 
+from config.schema import Settings
 from mta.demo.nameserver import Fault, NameServer, Node
 from mta.mail.reply import Reply
-from mta.outbound.mx import DnsTrouble
+from mta.outbound.mx import DnsTrouble, Resolver
 from mta.outbound.plan import Plan
 from tests.flow.far_end import far_end, replies
 
@@ -36,7 +38,8 @@ def addresses(plan: Plan) -> list[str]:
     ],
 )
 async def test_where_no_mail_can_go(node: Node | Fault | None, code: int, status: str) -> None:
-    async with far_end() as far:
+    in_vain = node in (Fault.SILENT, Fault.GARBAGE, Fault.WRONG_ID)
+    async with far_end(dns={"timeout": "100ms"} if in_vain else {}) as far:
         await far.receiver()
         far.zone["sick.example"] = Fault.SERVFAIL
         far.zone["round.example"] = Node(cname="round.example")
@@ -64,7 +67,8 @@ async def test_a_silent_server_is_passed_over() -> None:
     async with far_end() as far:
         await far.receiver()
         silent = NameServer({"example.com": Fault.SILENT, "mx1.example.com": Fault.SILENT})
-        far.configure(dns={"servers": [f"127.0.0.1:{await silent.start()}", f"127.0.0.1:{far.dns_port}"]})
+        servers = [f"127.0.0.1:{await silent.start()}", f"127.0.0.1:{far.dns_port}"]
+        far.configure(dns={"servers": servers, "timeout": "500ms"})
         assert addresses(await far.plan()) == ["127.0.0.2"]
         await silent.stop()
 
@@ -287,3 +291,35 @@ async def test_many_names_at_once_do_not_need_as_many_sockets() -> None:
         names = [f"n{n}-{random.randrange(1000)}.example" for n in range(500)]
         answers = await asyncio.gather(*(far.resolver.plan(name) for name in names))
         assert {answer.status for answer in answers if isinstance(answer, Reply)} == {"5.1.2"}
+
+
+async def test_a_server_that_cannot_be_reached_and_one_at_an_ipv6_address() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        six = NameServer(far.zone)
+        port = await six.start("::1")
+        far.configure(dns={"servers": ["127.0.0.1:1", f"[::1]:{port}"], "timeout": "500ms"})
+        assert addresses(await far.plan()) == ["127.0.0.2"]
+        await six.stop()
+
+
+async def test_the_servers_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of resolv.conf, and without one this machine (resolv.conf(5))."""
+    asked: list[tuple[str, int]] = []
+
+    async def refuse(query: object, where: str, timeout: float, port: int, **_: object) -> None:
+        asked.append((where, port))
+        raise OSError("not in a test")
+
+    monkeypatch.setattr("dns.asyncquery.udp_with_fallback", refuse)
+    monkeypatch.setattr("dns.resolver.Resolver", lambda: SimpleNamespace(nameservers=["192.0.2.53", "2001:db8::53"]))
+    assert isinstance(await Resolver(Settings()).plan("example.com"), Reply)
+    assert asked[:2] == [("192.0.2.53", 53), ("2001:db8::53", 53)]
+
+    def none() -> None:
+        raise dns.resolver.NoResolverConfiguration
+
+    asked.clear()
+    monkeypatch.setattr("dns.resolver.Resolver", none)
+    assert isinstance(await Resolver(Settings()).plan("example.com"), Reply)
+    assert asked[0] == ("127.0.0.1", 53)
