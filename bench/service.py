@@ -31,12 +31,16 @@ _START_PATIENCE = 60.0  # seconds, on a busy machine, the making of the database
 
 @dataclass
 class Service:
-    """``settings``: sections of the configuration file, laid over those that make it private. Ports are chosen here."""
+    """``settings``: sections of the configuration file, laid over those that make it private. Ports are chosen here.
+
+    ``environment``: variables for the service beside our own.
+    """
 
     directory: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     port: int = field(default_factory=lambda: free_port())
     web_port: int = field(default_factory=lambda: free_port())
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,6 +73,7 @@ class Service:
         with (self.directory / "output").open("ab") as output:
             self.process = subprocess.Popen(
                 [*MTA, "serve", "--config", str(self.config)],
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -198,7 +198,7 @@ class World:
                 return await waiting
         except TimeoutError:
             queue = [
-                dict(row) for row in await self.db.fetch("select n, address, state, lease, attempts, due_at from queue")
+                dict(row) for row in await self.db.fetch("select n, address, held, lease, attempts, due_at from queue")
             ]
             events = [tuple(row) for row in await self.db.fetch("select kind, n, data from event order by id limit 20")]
             raise AssertionError(f"queue: {queue}\nevents: {events}\nservice: {self.service.output()}") from None
