@@ -41,7 +41,12 @@ class Reload:
     settings: Settings
 
 
-Order = Start | Reload
+@dataclass(frozen=True)
+class Reopen:
+    """The event log's file was moved away: open it anew."""
+
+
+Order = Start | Reload | Reopen
 
 
 def send(writer: asyncio.StreamWriter, order: Order) -> None:

@@ -23,14 +23,13 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import structlog
 
-from bounce.rules import load_rules
 from config.load import ConfigError, load_file
 from config.schema import Settings
 from mta import orders
@@ -38,8 +37,8 @@ from mta.inbound.listener import bind
 from mta.observe import metrics
 from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
-from mta.orders import Reload, Start
-from mta.signing.files import read_key_files
+from mta.orders import Reload, Reopen, Start
+from mta.rehearsal import rehearse
 from mta.store.embedded import EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
@@ -92,6 +91,8 @@ class Supervisor:
             stack.enter_context(_only_one(self._run_dir))
             metrics.prepare(self._run_dir)
             self._metrics = Metrics.open(self._run_dir)
+            self._metrics.workers_wanted.set(self._workers)
+            self._metrics.config_loaded.set(time.time())
             sockets = self._bind(stack)
             dsn = await self._database(stack)
             await migrate(dsn)
@@ -205,6 +206,7 @@ class Supervisor:
         """Free what dead workers held, measure the queue, forget what is old."""
         swept = 0.0
         while True:
+            began = time.monotonic()
             try:
                 await store.lease.reap()
                 await self._measure(store)
@@ -212,12 +214,13 @@ class Supervisor:
                     await store.messages.sweep(self._settings.queue.event_retention)
                     swept = time.monotonic()
             except StoreUnavailable:
+                self._metrics.database_up.set(0)
                 log.warning("the database is away")
-            await asyncio.sleep(MEASURE_EVERY)
+            # A queue of millions takes a while to count: never more than a twentieth of the time.
+            await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))
 
     async def _measure(self, store: Store) -> None:
         """Gauges that only the database knows."""
-        self._metrics.database_up.set(0)
         counts = await store.queue.count_states()
         for state in QueueState:
             self._metrics.queue[state].set(counts.get(state.value, 0))
@@ -253,8 +256,7 @@ class Supervisor:
         """Read the file again; tell the children, or tell what is wrong and change nothing."""
         try:
             settings = load_file(self._path)
-            load_rules(settings.bounces.rules)
-            read_key_files(settings.signing, settings.server.user)
+            rehearse(settings)
         except ConfigError as error:
             lines = error.lines
             log.error("the configuration was not reloaded", mistakes=lines)
@@ -262,6 +264,7 @@ class Supervisor:
             lines = []
             self._settings = settings
             for child in self._children:
+                child.start = replace(child.start, settings=settings)
                 if child.writer:
                     orders.send(child.writer, Reload(settings))
             self._metrics.config_loaded.set(time.time())
@@ -273,7 +276,7 @@ class Supervisor:
     def _reopen(self) -> None:
         for child in self._children:
             if child.writer:
-                orders.send(child.writer, Reload(self._settings))
+                orders.send(child.writer, Reopen())
 
 
 @contextlib.contextmanager

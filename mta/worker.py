@@ -17,6 +17,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import assert_never
 
 import structlog
 import uvloop
@@ -35,7 +36,7 @@ from mta.observe.metrics import Metrics
 from mta.observe.pulse import beat
 from mta.observe.sink import open_sink
 from mta.observe.trace import Trace
-from mta.orders import Reload, Start
+from mta.orders import Reload, Reopen, Start
 from mta.outbound.courier import Courier
 from mta.outbound.mx import Resolver
 from mta.queue.dispatcher import Dispatcher
@@ -119,8 +120,15 @@ class Worker:
         await self.listeners.start()
         log.info("ready", lease=self.store.lease.id)
         while (order := await orders.receive(reader)) is not None:
-            if isinstance(order, Reload):
-                await self.configure(order.settings)
+            match order:
+                case Reload(settings):
+                    await self.configure(settings)
+                case Reopen():
+                    self.events.reopen()
+                case Start():
+                    log.error("a second start was ordered")
+                case _:
+                    assert_never(order)
         await self._end(keepers)
 
     async def configure(self, settings: Settings) -> None:

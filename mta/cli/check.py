@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from bounce.classify import Classifier
-from bounce.rules import RuleBook, load_rules
+from bounce.rules import RuleBook
 from config.load import ConfigError
 from config.schema import Listener, Settings
 from mta.cli.options import fail, find_config
 from mta.cli.settings import load
-from mta.signing.files import read_key_files
+from mta.rehearsal import rehearse
 
 
 def register(app: typer.Typer) -> None:
@@ -38,13 +37,9 @@ def checked(file: Path | None) -> tuple[Settings, RuleBook]:
     """The settings and the bounce rules that they name; or the mistakes on standard error and exit status 2."""
     settings = load(file)
     try:
-        book = load_rules(settings.bounces.rules)
-        read_key_files(settings.signing, settings.server.user)
+        return settings, rehearse(settings)
     except ConfigError as error:
         fail("\n".join(error.lines), status=2)
-    if misread := Classifier(book).misread():
-        fail("\n".join(misread), status=2)
-    return settings, book
 
 
 def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
