@@ -118,6 +118,7 @@ class Worker:
         ]
         await self.trace.start()
         await self.listeners.start()
+        self.metrics.workers.set(1)
         log.info("ready", lease=self.store.lease.id)
         while (order := await orders.receive(reader)) is not None:
             match order:

@@ -55,16 +55,16 @@ def tell(story: Story, suppressions: Sequence[Suppression], now: datetime) -> It
 
 def _origin(story: Story) -> Iterator[Line]:
     origin, summary = story.origin, story.summary
-    yield f"  account   {story.account or 'deleted'} ({story.account_id})", ""
-    yield f"  sender    {story.sender or '<>'}", ""
+    yield f"  account     {story.account or 'deleted'} ({story.account_id})", ""
+    yield f"  sender      {story.sender or '<>'}", ""
     for name in ("from", "subject", "message-id"):
         if name in summary:
-            yield f"  {name:9} {summary[name]}".replace("\n", " "), ""
+            yield f"  {name:10}  {summary[name]}".replace("\n", " "), ""
     taken = f"{moment(story.received_at)} UTC, {size(story.size)}, {origin['protocol']} from {origin['client']}"
-    yield f"  taken     {taken} (calls itself {origin['hello'] or 'nothing'}), session {origin['session']}", ""
-    yield f"  by        {_spoke(origin)}, {origin['tls'] or 'not encrypted'}", ""
+    yield f"  taken       {taken} (calls itself {origin['hello'] or 'nothing'}), session {origin['session']}", ""
+    yield f"  by          {_spoke(origin)}, {origin['tls'] or 'not encrypted'}", ""
     asked = ", ".join(f"{name} {value}" for name, value in story.envelope.items())
-    yield f"  envelope  {asked}, expires {moment(story.expires_at)} UTC", ""
+    yield f"  envelope    {asked}, expires {moment(story.expires_at)} UTC", ""
 
 
 def _spoke(origin: Mapping[str, Any]) -> str:

@@ -94,7 +94,7 @@ class Metrics:
         self.recipients_expired = page.counter("recipients_expired", "Recipients given up because their time was over")
         self.ambiguous = page.counter("ambiguous", "Attempts whose end was lost after the final dot")
         self.recipients_suppressed = page.counter(
-            "recipients_suppressed", "Queued recipients dropped because the address was suppressed"
+            "recipients_suppressed", "Recipients dropped before their attempt because the address was suppressed"
         )
         self.suppressions = page.counter("suppressions", "Addresses added to the suppression list")
         self.notices = page.counter("notices", "Delivery status notices sent to senders")

@@ -83,13 +83,13 @@ class Trace:
             reader.writer.close()
 
     def line(self, side: str, session: str, peer: str, sent: bool, text: str) -> None:
-        """``side`` "in" or "out", ``peer`` e.g. ``mx.example.com [192.0.2.1]``, ``text`` without CRLF."""
+        """``side`` "in" or "out", ``peer`` e.g. ``mx.example.com [192.0.2.1]``, ``text`` without its last CRLF."""
         from_client = sent == (side == "out")
-        shown = mask(text, from_client=from_client)
-        line = Line(time.time(), side, session, peer, sent, shown)
-        for reader in self.readers:
-            if reader.wants(line):
-                reader.write(line, self._metrics)
+        for part in text.split("\n"):
+            line = Line(time.time(), side, session, peer, sent, mask(part.rstrip("\r"), from_client=from_client))
+            for reader in self.readers:
+                if reader.wants(line):
+                    reader.write(line, self._metrics)
 
     async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reader: _Reader | None = None

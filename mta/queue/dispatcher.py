@@ -346,6 +346,7 @@ class Dispatcher:
         return replace(delivery, recipients=kept, whole=False) if kept else None
 
     def _end_suppressed(self, delivery: Delivery, refused: dict[QueuedRecipient, Reply], *, alone: bool) -> None:
+        self._metrics.recipients_suppressed.inc(len(refused))
         part = replace(delivery, recipients=tuple(refused), whole=delivery.whole and alone)
         part.reserved = delivery.reserved if alone else 0
         self._end(*settle.suppressed(part, refused, datetime.now(UTC)))

@@ -184,9 +184,9 @@ async def test_explain_tells_the_whole_story_in_order(store: Store, account: int
     text = (await shell.run("explain", format_id(message))).stdout
     order = [
         f"Message {format_id(message)}",
-        "account   acme",
-        "sender    shop@acme.example",
-        "subject   Spring [sale]",
+        "account     acme",
+        "sender      shop@acme.example",
+        "subject     Spring [sale]",
         "ESMTPSA from 192.0.2.1",
         "size: pass (66 of 52428800 octets)",
         "accepted for 2 recipient(s)",

@@ -56,6 +56,12 @@ async def test_a_reader_sees_lines_and_nobody_else_does(trace: Trace, tmp_path: 
     await until(lambda: not trace.active)
 
 
+async def test_a_reply_of_several_lines_is_several_lines(trace: Trace, tmp_path: Path) -> None:
+    async with reader(tmp_path / "trace-0.sock", trace, Filter()) as stream:
+        trace.line("in", "s1", "192.0.2.1", True, "250-mta.example\r\n250 SIZE")
+        assert [(await next_line(stream)).text for _ in range(2)] == ["250-mta.example", "250 SIZE"]
+
+
 async def test_the_socket_is_for_its_owner_only(trace: Trace, tmp_path: Path) -> None:
     assert stat.S_IMODE(os.stat(tmp_path / "trace-0.sock").st_mode) == 0o600
 
