@@ -95,7 +95,7 @@ async def test_a_receiver_that_stops_reading() -> None:
 
 async def test_a_slow_answer_is_waited_for() -> None:
     """Patience of its own for the final dot (RFC 5321 4.5.3.2.6), whatever the other stages allow."""
-    short = dict.fromkeys(("mail", "rcpt", "data"), "100ms")
+    short = dict.fromkeys(("mail", "rcpt", "data"), "500ms")
     async with far_end(egress={"timeouts": short | {"final_dot": "20s"}}) as far:
-        await far.receiver(at(Stage.END, Act(wait=0.4)))
+        await far.receiver(at(Stage.END, Act(wait=0.8)))
         assert replies(await far.deliver("bob@example.com")) == {"bob": "250 2.0.0"}

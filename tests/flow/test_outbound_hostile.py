@@ -83,7 +83,7 @@ async def test_a_drip_does_not_renew_patience(stage: Stage) -> None:
 async def test_many_slow_answers_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each recipient's answer within its patience, all of them together beyond that of the attempt."""
     monkeypatch.setattr("mta.outbound.courier.PER_RECIPIENT", 0.0)
-    stages = dict.fromkeys(("connect", "greeting", "hello", "starttls", "mail", "rcpt", "data"), "100ms")
+    stages = dict.fromkeys(("connect", "greeting", "hello", "starttls", "mail", "rcpt", "data"), "200ms")
     async with far_end(egress={"timeouts": stages}) as far:
         receiver = await far.receiver(Script(rules=(Rule(Stage.RCPT, "*", (Act(wait=0.06),)),)))
         attempt = await far.deliver(*[f"u{n}@example.com" for n in range(50)])

@@ -111,7 +111,7 @@ async def test_of_two_troubles_the_one_that_got_further_is_told() -> None:
 
 async def test_nobody_answers_the_syn() -> None:
     """A full backlog on loopback drops SYNs as a black hole does."""
-    async with far_end(egress={"timeouts": {"connect": "100ms"}}) as far:
+    async with far_end(egress={"timeouts": {"connect": "500ms"}}) as far:
         await two_hosts(far, None)
         with closing(socket.socket()) as hole, closing(socket.socket()) as filler:
             hole.bind(("127.0.0.2", far.port))

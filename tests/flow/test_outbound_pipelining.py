@@ -31,7 +31,7 @@ async def test_the_envelope_goes_out_at_once() -> None:
 @pytest.mark.parametrize("recipients", [1, 3])
 async def test_a_receiver_that_forgets_what_it_was_sent(recipients: int) -> None:
     names = [f"u{n}@example.com" for n in range(recipients)]
-    async with far_end(egress={"timeouts": {"rcpt": "100ms", "data": "100ms"}}) as far:
+    async with far_end(egress={"timeouts": {"rcpt": "500ms", "data": "500ms"}}) as far:
         receiver = await far.receiver(Script(forgets_pipelined=True))
         assert set(replies(await far.deliver(*names)).values()) == {"250 2.0.0"}
         assert receiver.ledger.connections == 2
