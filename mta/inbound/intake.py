@@ -33,7 +33,7 @@ from mta.observe.metrics import Metrics
 from mta.signing import Signer
 from mta.store.messages import Accepted
 from mta.store.store import Store
-from policy.base import Facts, Policy
+from policy.base import Facts, Finding, Policy
 from policy.chain import screen
 from policy.rules.headers import RequiredHeaders
 from policy.rules.loops import Loops
@@ -131,16 +131,17 @@ class Intake:
         signed = self._sign(screened.message)
         if signed is None:
             return self._refuse(client, envelope, UNSIGNED)
+        outgoing, finding = signed
         accepted = Accepted(
-            signed,
+            outgoing,
             client.account.id,
             expires_at=message.origin.received_at + self._lifetime(wishes),
-            findings=screened.findings,
+            findings=(*screened.findings, finding),
             mailing=wishes.get("mailing"),
         )
         await self._commit(accepted, client.checked_at)
         self._note(accepted, time.perf_counter() - started)
-        return Reply(250, "2.0.0", f"queued as {format_id(signed.id)}")
+        return Reply(250, "2.0.0", f"queued as {format_id(outgoing.id)}")
 
     def _read(self, client: Client, envelope: Envelope, content: bytes) -> Message:
         assert client.account is not None
@@ -157,13 +158,16 @@ class Intake:
         )
         return Message(new_message_id(), envelope, origin, Headers.split(content), content)
 
-    def _sign(self, message: Message) -> Message | None:
+    def _sign(self, message: Message) -> tuple[Message, Finding] | None:
         """The message as it leaves, with our Received field and signatures on top; None if there is no key for it."""
         author = parse_mailbox(message.headers.value(b"from") or "")
         signature = self._signer.sign(message.content, message.headers, author.domain)
         if self._require_signature and not signature:
             return None
-        return replace(message, content=b"".join((signature, self._received(message), message.content)))
+        keys = ", ".join(self._signer.records(author.domain))
+        evidence = f"signed with {keys}" if signature else f"not signed: no active key for {author.domain}"
+        outgoing = replace(message, content=b"".join((signature, self._received(message), message.content)))
+        return outgoing, Finding("dkim", "pass", evidence)
 
     def _received(self, message: Message) -> bytes:
         """RFC 5321 4.4; `for` only with a single recipient, so that no other recipient is disclosed."""

@@ -58,6 +58,10 @@ class Signer:
         signed = hashlib.sha256(fields)
         return b"".join([_signature(key, names_tag, stamp, body, signed.copy()) for key in keys])
 
+    def records(self, domain: str) -> list[str]:
+        """The DNS names of the keys that mail from ``domain`` is signed with now."""
+        return [f"{key.selector}._domainkey.{key.domain}" for key in self._keys.of(domain)]
+
     def _select(self, headers: Headers) -> tuple[list[bytes], bytes]:
         """The names for ``h=`` and the fields they stand for, canonical.
 
