@@ -88,6 +88,8 @@ class Limits(Section):
 
     message_size: Size = default("50MiB")
     """Largest message; announced with SIZE."""
+    message_memory: Size = default("512MiB")
+    """Octets of messages that may be arriving at one time, for each worker; what does not fit gets 452 4.3.1."""
     recipients: int = Field(1000, ge=100)
     """Recipients of one message (RFC 5321 4.5.3.1.8: at least 100); more get 452 4.5.3."""
     line_length: int = Field(998, ge=998, le=100_000)

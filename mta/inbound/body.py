@@ -4,7 +4,7 @@
 limit. No IO here: whoever reads calls ``take`` each time the buffer has grown.
 
 It must never end a message at anything but CRLF.CRLF, never leave octets of a message behind to be read as commands,
-and never keep what is over the limit.
+and never keep what is over a limit: of one message, of one line, or of all messages together.
 
 *Limits.* The limit counts the dots that a client doubled (RFC 5321 4.5.2), so a message full of them may be refused
 a little early.
@@ -12,46 +12,60 @@ a little early.
 
 from __future__ import annotations
 
-SPILL = 64 * 1024  # octets moved out of the buffer at a time while the end is not in sight
+from mta.inbound.limits import Room
+from mta.inbound.replies import ENDLESS_LINE, NO_ROOM, TOO_LARGE
+from mta.mail.reply import Reply
+
+SPILL = 128 * 1024  # octets moved out of the buffer at a time while the end is not in sight; more than any line has
 
 END = b"\r\n.\r\n"
 
 
 class Collected:
-    """The octets of one message so far. ``octets`` goes on counting when they are over the limit and dropped."""
+    """The octets of one message so far, and why they cannot become one, once that is clear: then they are dropped.
 
-    __slots__ = ("_limit", "_pieces", "octets")
+    Whoever makes one must ``drop`` it, so that its place in ``room`` is given back.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_held", "_limit", "_pieces", "_room", "octets", "refusal")
+
+    def __init__(self, limit: int, room: Room) -> None:
         self._limit = limit
+        self._room = room
         self._pieces: list[bytes] = []
+        self._held = 0
         self.octets = 0
-
-    @property
-    def is_over(self) -> bool:
-        return self.octets > self._limit
+        self.refusal: Reply | None = None
 
     def take(self, buffer: bytearray, size: int) -> None:
         """Move the first ``size`` octets here."""
         self.octets += size
-        if self.is_over:
-            self._pieces.clear()
-        else:
+        if self.octets > self._limit:
+            self._refuse(TOO_LARGE)
+        elif size >= SPILL - 4 and buffer.find(b"\n", 0, size) < 0:
+            self._refuse(ENDLESS_LINE)
+        elif self.refusal is None and not self._room.take(size):
+            self._refuse(NO_ROOM)
+        if self.refusal is None:
+            self._held += size
             with memoryview(buffer) as view:
                 self._pieces.append(bytes(view[:size]))
         del buffer[:size]
 
-    def whole(self) -> bytes | None:
-        """The message, None if it was too large. Gives its memory away: call it once."""
+    def _refuse(self, reply: Reply) -> None:
+        self.refusal = reply
+        self.drop()
+
+    def whole(self) -> bytes:
+        """The message, if there is no ``refusal``. Call it once: the pieces are given away."""
         pieces, self._pieces = self._pieces, []
-        if self.is_over:
-            return None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def complete(self) -> bytes | None:
-        """As ``whole``, its last line ended: after BDAT it may come without CRLF, and receivers want it."""
-        content = self.whole()
-        return content + b"\r\n" if content and not content.endswith(b"\r\n") else content
+    def drop(self) -> None:
+        """The octets are not needed any more."""
+        self._pieces.clear()
+        self._room.give_back(self._held)
+        self._held = 0
 
 
 class Dots:
@@ -97,12 +111,10 @@ class Dots:
         self._stuffed = True
         return buffer.find(END, dot)
 
-    def whole(self) -> bytes | None:
-        """The message as its author wrote it, None if it was too large."""
+    def whole(self) -> bytes:
+        """The message as its author wrote it, if it was not refused."""
         content = self._collected.whole()
-        if not content or not self._stuffed:
-            return content
-        return content.removeprefix(b".").replace(b"\r\n.", b"\r\n")
+        return content.removeprefix(b".").replace(b"\r\n.", b"\r\n") if self._stuffed else content
 
 
 class Chunk:
@@ -123,3 +135,8 @@ class Chunk:
         elif size:
             self._collected.take(buffer, size)
         return not self._missing
+
+
+def end_last_line(content: bytes) -> bytes:
+    """After BDAT the last line may lack its CRLF; receivers want it."""
+    return content if content.endswith(b"\r\n") or not content else content + b"\r\n"

@@ -1,4 +1,4 @@
-"""Who may connect and who may try to authenticate: counters in memory, per worker process.
+"""Who may connect, send and try to authenticate: counters in memory, per worker process.
 
 IPv6 clients are counted by their /64, which is what one subscriber has.
 
@@ -51,6 +51,28 @@ class Connections:
             del self._of[key]
         else:
             self._of[key] -= 1
+
+
+class Room:
+    """The memory that messages may take while they arrive, in octets."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.used = 0
+
+    @property
+    def left(self) -> int:
+        return self.most - self.used
+
+    def take(self, octets: int) -> bool:
+        """Whether there was room; what was taken must be given back."""
+        if self.used + octets > self.most:
+            return False
+        self.used += octets
+        return True
+
+    def give_back(self, octets: int) -> None:
+        self.used -= octets
 
 
 class Failures:

@@ -26,6 +26,7 @@ from config.schema import Listener, Submission, TlsMode
 from mta.inbound import proxy
 from mta.inbound.auth import Authenticator
 from mta.inbound.client import Reception, client_address
+from mta.inbound.limits import Room
 from mta.inbound.proxy import MAX_HEADER, ProxyError
 from mta.inbound.replies import encode
 from mta.inbound.service import Service
@@ -92,6 +93,7 @@ class Listeners:
             tls=tls,
             reception=reception,
             authenticator=authenticator,
+            room=Room(submission.limits.message_memory),
             trace=trace,
             events=events,
             metrics=metrics,
@@ -108,6 +110,7 @@ class Listeners:
     async def reload(self, submission: Submission, tls: ssl.SSLContext | None) -> None:
         """Take over new settings. Addresses, ports and their number stay; sessions go on. Raises OSError."""
         self._service.limits = self._service.authenticator.limits = submission.limits
+        self._service.room.most = submission.limits.message_memory
         self._service.tls = tls
         named = {(listener.address, listener.port): listener for listener in submission.listeners}
         for door in self._doors:

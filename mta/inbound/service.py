@@ -13,7 +13,7 @@ from typing import Protocol
 from config.schema import Limits
 from mta.inbound.auth import Authenticator
 from mta.inbound.client import Reception
-from mta.inbound.limits import Connections
+from mta.inbound.limits import Connections, Room
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -30,9 +30,10 @@ class OpenSession(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Service:
-    """``tls`` None: no listener can encrypt. ``sessions`` holds each session until its connection is closed.
+    """``tls`` None: no listener can encrypt. ``room`` is for messages that are arriving.
 
-    ``closing``: nobody is let in any more, and sessions end between transactions.
+    ``sessions`` holds each session until its connection is closed. ``closing``: nobody is let in any more, and sessions
+    end between transactions.
     """
 
     hostname: str
@@ -40,6 +41,7 @@ class Service:
     tls: ssl.SSLContext | None
     reception: Reception
     authenticator: Authenticator
+    room: Room
     trace: Trace
     events: EventLog
     metrics: Metrics

@@ -231,6 +231,7 @@ class Session(SMTP):
         """Close the connection, and tell the event log."""
         service, client = self._service, self._client
         self._dialogue.close()
+        self._verbs.forget()
         if self.transport is not None:
             self._reset_timeout(LINGER)
         try:

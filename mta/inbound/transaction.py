@@ -14,17 +14,17 @@ from mta.mail.reply import Reply
 
 
 class Transaction:
-    """``envelope`` is MAIL's, None before it; ``chunks`` is what BDAT has brought, None before the first one.
+    """``envelope`` is MAIL's, None before it; ``content`` is what DATA or BDAT have brought, None before the first.
 
     ``refused`` counts the recipients that were not accepted.
     """
 
-    __slots__ = ("chunks", "envelope", "recipients", "refused")
+    __slots__ = ("content", "envelope", "recipients", "refused")
 
     def __init__(self) -> None:
         self.envelope: Envelope | None = None
         self.recipients: list[Recipient] = []
-        self.chunks: Collected | None = None
+        self.content: Collected | None = None
         self.refused = 0
 
     def before_mail(self) -> None:
@@ -36,7 +36,7 @@ class Transaction:
         """The envelope that a recipient may be added to. Raises Refusal."""
         if self.envelope is None:
             raise Refusal(NO_MAIL)
-        if self.chunks is not None:
+        if self.content is not None:
             raise Refusal(MIXED)
         if len(self.recipients) >= most:
             raise Refusal(TOO_MANY_RECIPIENTS)
@@ -44,7 +44,7 @@ class Transaction:
 
     def before_data(self) -> None:
         """Raises Refusal if DATA is out of order."""
-        if self.chunks is not None:
+        if self.content is not None:
             raise Refusal(MIXED)
         if refusal := self.content_refusal():
             raise Refusal(refusal)
@@ -56,6 +56,11 @@ class Transaction:
         if not self.recipients:
             return ALL_REFUSED if self.refused else NO_RECIPIENT
         return None
+
+    def drop(self) -> None:
+        """The transaction is over, whatever became of it."""
+        if self.content is not None:
+            self.content.drop()
 
     def seal(self, content: bytes) -> Envelope:
         """The whole envelope. Eight-bit content is called so, whatever MAIL said: receivers must be told."""

@@ -19,7 +19,7 @@ import structlog
 from config.schema import Listener, TlsMode
 from mta.inbound import replies
 from mta.inbound.auth import Credential
-from mta.inbound.body import Chunk, Collected, Dots
+from mta.inbound.body import Chunk, Collected, Dots, end_last_line
 from mta.inbound.checks import content_refusal
 from mta.inbound.client import Client
 from mta.inbound.commands import NOT_IMPLEMENTED, OF_THE_WEB, read_chunk, read_hello, read_mail, read_recipient
@@ -102,7 +102,7 @@ class Verbs:
         self._dialogue.say_line(f"250 {self._service.hostname}")
 
     def _begin(self, name: str, *, extended: bool) -> None:
-        self.transaction = Transaction()
+        self.forget()
         self._client.hello, self._client.extended = name, extended
 
     @property
@@ -188,6 +188,8 @@ class Verbs:
         self.transaction.before_mail()
         limit = self._service.limits.message_size
         envelope, size = read_mail(argument, extended=client.extended, max_size=limit)
+        if size is not None and size > self._service.room.left:
+            raise Refusal(replies.NO_ROOM)
         if await self._ask("MAIL", self._service.reception.sender(client, envelope, size), replies.SENDER_OK):
             self.transaction.envelope = envelope
 
@@ -206,9 +208,10 @@ class Verbs:
         self.transaction.before_data()
         self._dialogue.say_line("354 end with <CRLF>.<CRLF>")
         await self._dialogue.flush()
-        dots = Dots(Collected(self._service.limits.message_size))
+        content = self.transaction.content = self._nothing_yet()
+        dots = Dots(content)
         await self._connection.receive(dots.take)
-        await self._hand_over("DATA", dots.whole())
+        await self._hand_over("DATA", dots.whole)
 
     async def bdat(self, argument: str) -> None:
         """The chunk is read whatever is wrong with it, or it would be taken for commands (RFC 3030 2)."""
@@ -220,26 +223,34 @@ class Verbs:
         if refused := transaction.content_refusal():
             await self._connection.receive(Chunk(size, None).take)
             raise Refusal(refused)
-        chunks = transaction.chunks = transaction.chunks or Collected(self._service.limits.message_size)
-        await self._connection.receive(Chunk(size, chunks).take)
-        if is_last or chunks.is_over:
-            await self._hand_over("BDAT", chunks.complete())
+        content = transaction.content = transaction.content or self._nothing_yet()
+        await self._connection.receive(Chunk(size, content).take)
+        if is_last or content.refusal:
+            await self._hand_over("BDAT", content.whole)
         else:
             self._dialogue.say(Reply(250, "2.0.0", f"{size} octets received"))
 
-    async def _hand_over(self, verb: str, content: bytes | None) -> None:
+    def _nothing_yet(self) -> Collected:
+        return Collected(self._service.limits.message_size, self._service.room)
+
+    async def _hand_over(self, verb: str, whole: Callable[[], bytes]) -> None:
         """The end of a transaction: commit or refuse. Raises Refusal, Farewell, Hangup."""
         transaction, self.transaction = self.transaction, Transaction()
-        if content is None:
-            raise Refusal(replies.TOO_LARGE)
-        if refusal := content_refusal(content, self._service.limits):
-            raise Refusal(refusal)
-        if self._service.trace.active:
-            self._dialogue.show(f"({len(content)} octets of message)", sent=False)
-        asked = self._service.reception.accept(self._client, transaction.seal(content), content)
-        if await self._ask(verb, asked, replies.INTERNAL):
-            self.messages += 1
-            self._dialogue.errors = 0
+        try:
+            assert transaction.content is not None
+            if transaction.content.refusal:
+                raise Refusal(transaction.content.refusal)
+            content = end_last_line(whole())
+            if refusal := content_refusal(content, self._service.limits):
+                raise Refusal(refusal)
+            if self._service.trace.active:
+                self._dialogue.show(f"({len(content)} octets of message)", sent=False)
+            asked = self._service.reception.accept(self._client, transaction.seal(content), content)
+            if await self._ask(verb, asked, replies.INTERNAL):
+                self.messages += 1
+                self._dialogue.errors = 0
+        finally:
+            transaction.drop()
         await self._dialogue.flush()
 
     async def _ask(self, verb: str, asked: Awaitable[Reply | None], usual: Reply) -> bool:
@@ -266,8 +277,13 @@ class Verbs:
 
     async def rset(self, argument: str) -> None:
         _take_no(argument)
-        self.transaction = Transaction()
+        self.forget()
         self._dialogue.say(replies.FORGOTTEN)
+
+    def forget(self) -> None:
+        """The transaction under way never was."""
+        self.transaction.drop()
+        self.transaction = Transaction()
 
     # --- the rest
 

@@ -18,7 +18,7 @@ from mta.inbound.commands import MAX_LINES
 from mta.inbound.replies import Hangup, Refusal
 from mta.mail.reply import Reply
 
-HIGH_WATER = 256 * 1024  # octets that may wait while the session is busy
+HIGH_WATER = 128 * 1024  # octets that may wait while the session is busy
 LONGEST_LINE = max(MAX_LINES.values())
 
 BARE_LF = Reply(500, "5.5.2", "a line must end with CRLF")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP
-from submission_rig import HELLO, Rig, submission
 
 from config.schema import Listener
 from mta.inbound import verbs
 from mta.inbound.session import Session
+from tests.unit.mta.inbound.submission_rig import HELLO, Rig, submission
 
 REPLACED = {
     "__init__": "calls the original; gives it no handler",

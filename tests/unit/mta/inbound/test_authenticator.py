@@ -9,13 +9,13 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from submission_rig import Accounts
 
 from config.schema import Limits
 from mta.inbound import auth
 from mta.inbound.auth import Authenticator, ScramVerifier, make_verifiers, new_secret
 from mta.inbound.limits import MAX_REMEMBERED, Connections, Failures
 from mta.inbound.replies import AUTH_FAILED, AUTH_LIMITED
+from tests.unit.mta.inbound.submission_rig import Accounts
 
 HERE = ip_address("192.0.2.1")
 ELSEWHERE = ip_address("192.0.2.2")

@@ -8,12 +8,12 @@ import struct
 from ipaddress import ip_address
 
 import pytest
-from submission_rig import HELLO, MAIL, MESSAGE, RCPT, certificates, submission
 
 from config.schema import Limits, Listener, Submission
 from mta.inbound import listener as doors
 from mta.inbound.listener import bind
 from mta.inbound.proxy import SIGNATURE
+from tests.unit.mta.inbound.submission_rig import HELLO, MAIL, MESSAGE, RCPT, certificates, submission
 
 BALANCED = {"tls": "none", "proxy_from": ["127.0.0.0/8"]}
 TEXT = b"PROXY TCP4 10.1.2.3 192.0.2.1 5555 587\r\n"

@@ -12,6 +12,8 @@ from config.schema import Limits
 from mta.inbound import body
 from mta.inbound.body import Chunk, Collected, Dots
 from mta.inbound.checks import BARE, content_refusal
+from mta.inbound.limits import Room
+from mta.inbound.replies import ENDLESS_LINE, NO_ROOM, TOO_LARGE
 
 # octets that matter, in the mixtures that matter
 streams = st.lists(st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"x", b"\r\n.\r\n", b"\0"]), max_size=30).map(b"".join)
@@ -27,7 +29,7 @@ def plainly(stream: bytes) -> tuple[bytes, bytes] | None:
 
 @given(streams, st.lists(st.integers(1, 7), min_size=1))
 def test_the_end_is_found_in_any_split(stream: bytes, sizes: list[int]) -> None:
-    dots, buffer, fed, n = Dots(Collected(10_000)), bytearray(), 0, 0
+    dots, buffer, fed, n = Dots(Collected(10_000, Room(10_000))), bytearray(), 0, 0
     while fed < len(stream):
         buffer += stream[fed : fed + sizes[n % len(sizes)]]
         fed += sizes[n % len(sizes)]
@@ -39,10 +41,10 @@ def test_the_end_is_found_in_any_split(stream: bytes, sizes: list[int]) -> None:
 
 
 def test_long_messages_are_moved_out_of_the_buffer_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "SPILL", 8)
-    content = b"".join(b"%d.%s\r\n" % (n, b"." * (n % 4)) for n in range(200))
+    monkeypatch.setattr(body, "SPILL", 8)  # though lines are as long here
+    content = b"".join(b"%d%s\r\n" % (n % 10, b"." * (n % 3)) for n in range(200))
     stuffed = re.sub(rb"(?m)^\.", b"..", content)
-    stream, dots, buffer = stuffed + b".\r\nQUIT\r\n", Dots(Collected(10_000)), bytearray()
+    stream, dots, buffer = stuffed + b".\r\nQUIT\r\n", Dots(Collected(10_000, Room(10_000))), bytearray()
     for n, octet in enumerate(stream):
         buffer.append(octet)
         if dots.take(buffer):
@@ -53,21 +55,46 @@ def test_long_messages_are_moved_out_of_the_buffer_as_they_come(monkeypatch: pyt
 
 
 def test_over_the_limit_nothing_is_kept() -> None:
-    collected = Collected(10)
-    buffer = bytearray(b"x" * 8)
+    room = Room(1000)
+    collected, buffer = Collected(10, room), bytearray(b"x" * 8)
     collected.take(buffer, 8)
-    assert not collected.is_over
+    assert collected.refusal is None
+    assert room.used == 8
     buffer += b"y" * 8
     collected.take(buffer, 5)
     assert bytes(buffer) == b"yyy"
-    assert collected.is_over
+    assert collected.refusal is TOO_LARGE
     assert collected.octets == 13
-    assert collected.whole() is None
+    assert room.used == 0
+    assert collected.whole() == b""
+
+
+def test_messages_share_the_room() -> None:
+    room = Room(10)
+    first, second = Collected(100, room), Collected(100, room)
+    first.take(bytearray(b"x" * 6), 6)
+    second.take(bytearray(b"y" * 6), 6)
+    assert (first.refusal, second.refusal) == (None, NO_ROOM)
+    first.drop()
+    first.drop()
+    assert room.used == 0
+
+
+def test_an_endless_line_is_dropped_long_before_the_limit() -> None:
+    room = Room(1 << 40)
+    collected = Collected(1 << 40, room)
+    dots, buffer = Dots(collected), bytearray()
+    for _ in range(20):
+        buffer += b"x" * 65536
+        assert not dots.take(buffer)
+        assert len(buffer) <= body.SPILL
+        assert room.used == 0
+    assert collected.refusal is ENDLESS_LINE
 
 
 @given(st.binary(max_size=50), st.integers(0, 60), st.integers(1, 9))
 def test_a_chunk_takes_what_is_its_own(stream: bytes, size: int, step: int) -> None:
-    collected, buffer = Collected(1000), bytearray()
+    collected, buffer = Collected(1000, Room(1000)), bytearray()
     chunk = Chunk(size, collected)
     done = chunk.take(buffer)
     assert done == (size == 0)

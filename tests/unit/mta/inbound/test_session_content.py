@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, submission
+
+from tests.unit.mta.inbound.submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, submission
 
 EVIL = b"MAIL FROM:<evil@shop.example>\r\nRCPT TO:<victim@customer.example>\r\nDATA\r\n"
 BARE = "554 5.6.0 a message must not contain NUL, nor CR or LF but as CRLF"
@@ -121,6 +122,7 @@ async def test_an_endless_line_is_not_kept() -> None:
             except ConnectionError:
                 break
             assert len(session._input.buffer) < 1024 * 1024  # type: ignore[attr-defined]
+            assert rig.listeners._service.room.used == 0
         await rig.all_left()
         assert b'"ending":"size"' in rig.events.lines[-1]
         assert not rig.taken
@@ -201,3 +203,34 @@ async def test_the_next_message_follows_in_the_same_packet() -> None:
         assert (await client.reply())[:3] == "354"
         assert await client.codes(MESSAGE + b".\r\n" + MAIL + RCPT + b"BDAT 6 LAST\r\nA: b\r\n", 4) == ["250"] * 4
         assert [taken.content for taken in rig.taken] == [MESSAGE, b"A: b\r\n"]
+
+
+async def test_messages_that_arrive_together_share_the_memory() -> None:
+    async with submission(limits={"message_size": "1MiB", "message_memory": "1MiB"}) as rig:
+        first, second = await rig.in_transaction(), await rig.in_transaction()
+        large = b"A: b\r\n\r\n" + (b"x" * 98 + b"\r\n") * 8000
+        room = rig.listeners._service.room
+        await second.ask("DATA")
+        assert (await first.ask(b"BDAT %d\r\n%b" % (len(large), large)))[:3] == "250"
+        assert room.used == len(large)
+        second.send(large + b".\r\n")
+        assert await second.reply() == "452 4.3.1 too many large messages at once; try again later"
+        assert await second.ask("MAIL FROM:<a@shop.example> SIZE=900000") == (
+            "452 4.3.1 too many large messages at once; try again later"
+        )
+        assert (await first.ask(b"BDAT 0 LAST\r\n"))[:3] == "250"
+        assert room.used == 0
+
+
+@pytest.mark.parametrize("end", [b"RSET\r\n", HELLO, b"QUIT\r\n", b""])
+async def test_memory_is_given_back_however_a_transaction_ends(end: bytes) -> None:
+    async with submission() as rig:
+        client = await rig.in_transaction()
+        assert (await client.ask(b"BDAT 5\r\nA: b\r"))[:3] == "250"
+        assert rig.listeners._service.room.used == 5
+        if end:
+            assert (await client.ask(end))[:1] == "2"
+        else:
+            client.close()
+            await rig.all_left()
+        assert rig.listeners._service.room.used == 0

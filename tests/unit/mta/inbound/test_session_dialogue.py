@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, submission
 
 from mta.mail.address import Address
 from mta.mail.message import Body, Recipient
+from tests.unit.mta.inbound.submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, submission
 
 
 async def test_a_message_goes_through() -> None:

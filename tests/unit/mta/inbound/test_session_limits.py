@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from submission_rig import HELLO, MAIL, MESSAGE, RCPT, Rig, Talker, submission
 
 from mta.inbound import session
 from mta.mail.message import Recipient
 from mta.mail.reply import Reply
+from tests.unit.mta.inbound.submission_rig import HELLO, MAIL, MESSAGE, RCPT, Rig, Talker, submission
 
 
 @pytest.mark.parametrize(

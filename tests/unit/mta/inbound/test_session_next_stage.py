@@ -8,10 +8,10 @@ import struct
 from typing import Any
 
 import pytest
-from submission_rig import BEGIN, MAIL, MESSAGE, RCPT, Rig, Taken, submission
 
 from mta.mail.reply import Reply
 from mta.store.errors import StoreUnavailable
+from tests.unit.mta.inbound.submission_rig import BEGIN, MAIL, MESSAGE, RCPT, Rig, Taken, submission
 
 INTERNAL = "451 4.3.0 internal error, try again later"
 

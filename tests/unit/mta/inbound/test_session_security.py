@@ -6,7 +6,19 @@ from base64 import b64decode, b64encode
 
 import pytest
 from scramp import ScramClient
-from submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, ListTrace, Rig, Talker, certificates, submission
+
+from tests.unit.mta.inbound.submission_rig import (
+    BEGIN,
+    HELLO,
+    MAIL,
+    MESSAGE,
+    RCPT,
+    ListTrace,
+    Rig,
+    Talker,
+    certificates,
+    submission,
+)
 
 STARTTLS = [{"tls": "starttls"}]
 IMPLICIT = [{"tls": "implicit"}]
