@@ -73,6 +73,13 @@ def _certificate(settings: Settings) -> Iterator[Mistake]:
         yield Mistake((*path, "key"), "needs its certificate; give submission.tls.certificate too", ("certificate",))
 
 
+def _limits(settings: Settings) -> Iterator[Mistake]:
+    limits = settings.submission.limits
+    if limits.message_memory < limits.message_size:
+        path = ("submission", "limits", "message_memory")
+        yield Mistake(path, "is less than submission.limits.message_size; make it more", ("message_size",))
+
+
 def _signing(settings: Settings) -> Iterator[Mistake]:
     seen: set[tuple[str, str]] = set()
     for n, key in enumerate(settings.signing.keys):
@@ -190,5 +197,5 @@ def _port(host: re.Match[str]) -> bool:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _database, _listeners, _certificate, _signing, _queue, _egress, _routes,
+    _database, _listeners, _certificate, _limits, _signing, _queue, _egress, _routes,
 )  # fmt: skip
