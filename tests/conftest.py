@@ -2,7 +2,7 @@
 
 One server serves the whole run, all xdist workers included; the last one to leave stops and deletes it. Each test gets
 a fresh database, copied from a template that has the schema. fsync is off there; a test of crashes takes
-``own_postgres``, a server of its own that keeps its promises. ``POSTGRES_BIN`` names the folder of PostgreSQL's programs
+``own_postgres``, a server of its own that keeps its promises. ``POSTGRES_BIN`` is the folder of PostgreSQL programs
 to test with, if it is not to be looked for.
 """
 

@@ -18,7 +18,8 @@ from typing import Any
 import orjson
 
 from mta.mail.delivery import Delivery, QueuedRecipient
-from mta.mail.message import Envelope, Message, Notify, Origin
+from mta.mail.headers import Headers, unfold
+from mta.mail.message import Envelope, Message, Notify
 from mta.mail.reply import sanitise
 from mta.store.database import Connection
 from mta.store.secrets import Secrets
@@ -26,6 +27,8 @@ from policy.base import Finding
 
 PIECE = 8112  # octets of content that fill one heap page: 8160 for the tuple, 24 its header, 24 id, part and length
 SHOWN = 200  # characters kept of a header field
+
+_SUMMARY = {b"subject": "subject", b"from": "from", b"message-id": "message-id"}
 
 _PUT = f"""
 with
@@ -77,27 +80,27 @@ async def insert(connection: Connection, batch: Sequence[tuple[Accepted, int | N
 
 def deliveries(accepted: Accepted, lease: int) -> list[Delivery]:
     """The deliveries of a message that was queued under ``lease``: one for each destination domain."""
-    envelope = accepted.message.envelope
+    message, envelope = accepted.message, accepted.message.envelope
     parts: dict[str, list[QueuedRecipient]] = {}
     for n, recipient in enumerate(envelope.recipients):
         queued = QueuedRecipient(n, recipient.address, 0, recipient.notify, recipient.orcpt)
         parts.setdefault(recipient.address.domain, []).append(queued)
     return [
         Delivery(
-            message_id=accepted.message.id,
+            message_id=message.id,
             destination=destination,
             sender=envelope.sender,
             recipients=tuple(recipients),
             account_id=accepted.account_id,
-            queued_at=accepted.message.origin.received_at,
+            queued_at=message.origin.received_at,
             expires_at=accepted.expires_at,
-            size=len(accepted.message.content),
+            size=len(message.content),
             mailing=accepted.mailing,
             body=envelope.body,
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
             envid=envelope.envid,
-            content=accepted.message.content,
+            content=message.content,
             whole=len(parts) == 1,
             lease=lease,
         )
@@ -141,18 +144,27 @@ def _queue_rows(accepted: Accepted, lease: int | None, secrets: Secrets) -> list
 
 def _record(accepted: Accepted) -> dict[str, Any]:
     """What is kept to explain the message, and to send it as it was received."""
-    message = accepted.message
+    message, origin = accepted.message, accepted.message.origin
     return {
         "envelope": _envelope(message.envelope),
         "recipients": [str(recipient.address) for recipient in message.envelope.recipients],
-        "origin": _origin(message.origin),
-        "summary": _summary(message),
-        "findings": [[finding.policy, finding.verdict, finding.evidence] for finding in accepted.findings],
+        "origin": {
+            "account": origin.account,
+            "credential": origin.credential,
+            "client": str(origin.client),
+            "hello": sanitise(origin.hello, SHOWN),
+            "session": origin.session,
+            "protocol": origin.protocol,
+            "tls": origin.tls,
+        },
+        "summary": _summary(message.headers),
+        "findings": [(finding.policy, finding.verdict, finding.evidence) for finding in accepted.findings],
         "expires_at": accepted.expires_at,
     }
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:
+    """What was asked for beyond the addresses; what was not asked for is left out."""
     kept: dict[str, Any] = {"body": envelope.body.value}
     if envelope.smtputf8:
         kept["smtputf8"] = True
@@ -163,22 +175,13 @@ def _envelope(envelope: Envelope) -> dict[str, Any]:
     return kept
 
 
-def _origin(origin: Origin) -> dict[str, Any]:
-    return {
-        "account": origin.account,
-        "credential": origin.credential,
-        "client": str(origin.client),
-        "hello": sanitise(origin.hello, SHOWN),
-        "session": origin.session,
-        "protocol": origin.protocol,
-        "tls": origin.tls,
-    }
-
-
-def _summary(message: Message) -> dict[str, str]:
-    """The fields that an operator knows a message by, as they came (not decoded)."""
-    wanted = ((name, message.headers.value(name)) for name in (b"subject", b"from", b"message-id"))
-    return {name.decode(): sanitise(value, SHOWN) for name, value in wanted if value is not None}
+def _summary(headers: Headers) -> dict[str, str]:
+    """The fields that an operator knows a message by, as they came (not decoded); of several the first."""
+    found: dict[str, str] = {}
+    for field, raw in headers.fields:
+        if field in _SUMMARY and (name := _SUMMARY[field]) not in found:
+            found[name] = sanitise(unfold(raw.partition(b":")[2]), SHOWN)
+    return found
 
 
 def notify_bits(value: int | None) -> Notify | None:

@@ -15,20 +15,13 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Waiting = tuple[Item, float, asyncio.Future[Result]]  # with the loop time at which it came
 Flush = Callable[[list[Item], float], Awaitable[Sequence[Result | Exception]]]
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting(Generic[Item, Result]):
-    item: Item
-    since: float
-    answer: asyncio.Future[Result]
 
 
 class Batch(Generic[Item, Result]):
@@ -53,7 +46,7 @@ class Batch(Generic[Item, Result]):
         self._flush = flush
         self._max_items, self._max_weight, self._weigh = items, weight, weigh
         self._abandoned, self._keeps = abandoned, keeps
-        self._queue: deque[_Waiting[Item, Result]] = deque()
+        self._queue: deque[Waiting[Item, Result]] = deque()
         self._flying = 0
         self._running: asyncio.Task[None] | None = None
 
@@ -66,7 +59,7 @@ class Batch(Generic[Item, Result]):
         """The result for ``item``, once a flush has taken it. Raises what the flush says."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        self._queue.append(_Waiting(item, loop.time(), answer))
+        self._queue.append((item, loop.time(), answer))
         if self._running is None:
             self._running = loop.create_task(self._run())
         return await answer
@@ -81,41 +74,41 @@ class Batch(Generic[Item, Result]):
             while taken := self._take():
                 self._flying = len(taken)
                 try:
-                    results = await self._flush([each.item for each in taken], taken[0].since)
+                    results = await self._flush([item for item, _, _ in taken], taken[0][1])
                 except Exception as error:
                     results = [error] * len(taken)
                 except asyncio.CancelledError:  # the service ends: nobody waits in vain
-                    for each in (*taken, *self._queue):
-                        each.answer.cancel()
+                    for _, _, answer in (*taken, *self._queue):
+                        answer.cancel()
                     raise
                 finally:
                     self._flying = 0
-                for each, result in zip(taken, results, strict=True):
-                    self._tell(each, result)
+                for (item, _, answer), result in zip(taken, results, strict=True):
+                    self._tell(item, answer, result)
         finally:
             self._running = None
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
+    def _take(self) -> list[Waiting[Item, Result]]:
         """The next batch, in order of arrival."""
-        taken: list[_Waiting[Item, Result]] = []
+        taken: list[Waiting[Item, Result]] = []
         weight = 0
         while self._queue and len(taken) < self._max_items:
-            first = self._queue[0]
-            if first.answer.cancelled() and not self._keeps:
+            item, _, answer = self._queue[0]
+            if answer.cancelled() and not self._keeps:
                 self._queue.popleft()
                 continue
-            weight += self._weigh(first.item)
+            weight += self._weigh(item)
             if taken and weight > self._max_weight > 0:
                 break
             taken.append(self._queue.popleft())
         return taken
 
-    def _tell(self, waiting: _Waiting[Item, Result], result: Result | Exception) -> None:
+    def _tell(self, item: Item, answer: asyncio.Future[Result], result: Result | Exception) -> None:
         if isinstance(result, Exception):
-            if not waiting.answer.done():
+            if not answer.done():
                 # Each waiter raises a copy: one shared exception would collect the tracebacks of them all.
-                waiting.answer.set_exception(copy.copy(result))
-        elif waiting.answer.done():
-            self._abandoned(waiting.item, result)
+                answer.set_exception(copy.copy(result))
+        elif answer.done():
+            self._abandoned(item, result)
         else:
-            waiting.answer.set_result(result)
+            answer.set_result(result)

@@ -278,8 +278,10 @@ class Messages:
 
     async def _write(self, batch: Sequence[Settlement], care: Care) -> None:
         lease = batch[0].attempt.delivery.lease
-        plain = [each for each in batch if each.ends_message and each.attempt.delivery.lease == lease]
-        others = [each for each in batch if not (each.ends_message and each.attempt.delivery.lease == lease)]
+        plain: list[Settlement] = []
+        others: list[Settlement] = []
+        for each in batch:
+            (plain if each.ends_message and each.attempt.delivery.lease == lease else others).append(each)
         counted: set[Row] = set()
         if plain:
             async with self._database.session(SETTLE_SECONDS) as connection:

@@ -220,9 +220,7 @@ def _event(
     settlement: Settlement, outcome: Outcome, care: Care, *, pulled: bool = False
 ) -> tuple[datetime, MessageId, int, str, str]:
     """One line of the message's story: at, message_id, n, kind, data."""
-    data: dict[str, Any] = {"code": outcome.result.reply.code}
-    if care is Care.FULL:
-        data |= _told(settlement.attempt, outcome)
+    data = _told(settlement.attempt, outcome) if care is Care.FULL else {"code": outcome.result.reply.code}
     if pulled:
         data["pulled"] = True
     return settlement.ended_at, *_row(settlement, outcome), kind(outcome), orjson.dumps(data).decode()
@@ -243,15 +241,16 @@ def kind(outcome: Outcome) -> str:
 
 def _told(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
     """Everything that explains an outcome; what is not known is left out."""
-    result = outcome.result
+    result, reply, host = outcome.result, outcome.result.reply, attempt.host
     told: dict[str, Any] = {
-        "status": sanitise(result.reply.status, 20),
-        "text": sanitise(result.reply.text),
+        "code": reply.code,
+        "status": reply.status,
+        "text": sanitise(reply.text),
         "stage": result.stage.value,
         "seconds": round(attempt.seconds, 3),
     }
-    if attempt.host:
-        told |= {"host": sanitise(attempt.host.name), "address": attempt.host.address, "tls": attempt.host.tls}
+    if host:
+        told["host"], told["address"], told["tls"] = host.name, host.address, host.tls
     if attempt.source:
         told["source"] = attempt.source
     if attempt.transcript:

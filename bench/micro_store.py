@@ -1,0 +1,217 @@
+"""What the store costs: CPU per message of queueing, settling, looking up suppressions, taking from a long queue.
+
+    python -m bench.micro_store [--long]
+
+CPU is that of this process and of all of PostgreSQL's, in milliseconds per message; rates are those of one process
+that does nothing else. Batches are as large as the number of callers. ``--long`` adds a queue of a million rows and a
+million suppressions.
+
+*Limits.* PostgreSQL's CPU is read in ticks of 10 ms; on a busy machine figures vary by a tenth or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import uvloop
+
+from config.schema import Database
+from mta.mail.address import Address
+from mta.mail.delivery import Attempt, Delivered, Delivery, Host, Result, Stage
+from mta.mail.headers import Headers
+from mta.mail.identity import new_message_id
+from mta.mail.message import Body, Envelope, Message, Origin, Recipient
+from mta.mail.reply import Reply
+from mta.store.embedded import EmbeddedPostgres
+from mta.store.messages import Accepted, Settlement
+from mta.store.migrate import migrate
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from policy.base import Finding
+
+SIZES = (10_240, 61_440)
+CALLERS = (1, 16, 64)
+ROUNDS = 3  # the first one grows the files, as only the first minutes of a service do: it is not shown
+OK = Reply(250, "2.0.0", "Ok: queued as 4F2C11A0B3")
+RECEIVER = Host("mx1.example.net", "192.0.2.10", "TLSv1.3")
+FINDINGS = tuple(
+    Finding(name, "pass", "as it should be") for name in ("size", "loops", "headers", "sender_identity", "suppressed")
+)
+SUPPRESSIONS = """
+insert into suppression (address_key, account_id, address, reason, rule, evidence)
+select decode(md5(n::text), 'hex'), 1, 'x@example.net', 'r', 'r', '' from generate_series(1, $1::int) n"""
+QUEUE = """
+with made as (
+    insert into message (id, account_id, sender, size, recipients, received_at, record)
+    select gen_random_uuid(), 1, 'a@acme.example', 1000, 1, now(), '{"envelope": {"body": "7BIT"}, "recipients": []}'
+    from generate_series(1, $1::int) returning id
+), numbered as (select id, row_number() over () as k from made)
+insert into queue (message_id, n, account_id, destination, address, address_key, due_at, expires_at)
+select
+    id, 0, k % 5, d, 'x@' || d, sha256(id::text::bytea), now() - random() * interval '1 hour',
+    now() + interval '5 days'
+from numbered cross join lateral (
+    select case when k % 2 = 0 then 'dead.example' else 'd' || k % 20000 || '.example' end as d
+) one"""
+
+
+class Meter:
+    """CPU seconds of this process, and of the processes of a PostgreSQL server."""
+
+    def __init__(self, postmaster: int) -> None:
+        self._postmaster = postmaster
+
+    def read(self) -> tuple[float, float]:
+        return time.process_time(), sum(self._ticks()) / os.sysconf("SC_CLK_TCK")
+
+    def _ticks(self) -> Iterator[int]:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if self._postmaster in (int(fields[1]), int(path.parent.name)):
+                yield int(fields[11]) + int(fields[12])
+                if int(path.parent.name) == self._postmaster:
+                    yield int(fields[13]) + int(fields[14])  # children that have ended
+
+
+def make(number: int, size: int) -> list[Accepted]:
+    now, sender = datetime.now(UTC), Address.parse("bounces@acme.example")
+    origin = Origin(
+        1, "acme", "acme-1", ipaddress.ip_address("10.1.2.3"), "app.acme.example", "k3j5h2k1", "ESMTPSA", now, "TLSv1.3"
+    )
+    headers = (
+        b"Subject: Your order 123456 has been shipped\r\nFrom: shop@acme.example\r\nMessage-ID: <1@acme.example>\r\n"
+    )
+    content = headers + b"\r\n" + os.urandom(size - len(headers) - 2)
+    split = Headers.split(headers)
+    made = []
+    for n in range(number):
+        recipient = Recipient(Address(f"someone{n}", f"d{n % 50}.example"))
+        message = Message(new_message_id(), Envelope(sender, (recipient,), Body.EIGHT_BIT), origin, split, content)
+        made.append(Accepted(message, 1, now + timedelta(days=5), FINDINGS))
+    return made
+
+
+def delivered(delivery: Delivery) -> Settlement:
+    results = tuple(Result(recipient, Stage.FINAL_DOT, OK) for recipient in delivery.recipients)
+    attempt = Attempt(delivery, results, datetime.now(UTC), 0.05, RECEIVER, "192.0.2.1")
+    return Settlement(attempt, tuple(Delivered(result) for result in results))
+
+
+async def by(callers: int, work: Callable[[int], Awaitable[None]], number: int) -> None:
+    """``work(0)`` ... ``work(number - 1)``, ``callers`` at a time."""
+    numbers = iter(range(number))
+
+    async def caller() -> None:
+        for n in numbers:
+            await work(n)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+
+
+async def measure(meter: Meter, callers: int, work: Callable[[int], Awaitable[None]], number: int) -> Sequence[float]:
+    """Messages a second, and CPU milliseconds per message: ours, PostgreSQL's."""
+    began, (ours, theirs) = time.perf_counter(), meter.read()
+    await by(callers, work, number)
+    seconds, (ours_now, theirs_now) = time.perf_counter() - began, meter.read()
+    return number / seconds, (ours_now - ours) / number * 1000, (theirs_now - theirs) / number * 1000
+
+
+async def put_and_settle(store: Store, meter: Meter, vacuum: Callable[[], Awaitable[None]]) -> None:
+    print("   size callers |   put/s   ours     PG | settle/s   ours     PG | sum ms")
+    for size in SIZES:
+        for callers in CALLERS:
+            number = (8000 if size < 20_000 else 3000) // (4 if callers == 1 else 1)
+            figures: list[Sequence[float]] = []
+            for _ in range(ROUNDS):
+                messages, deliveries = make(number, size), [None] * number
+
+                async def put(n: int, messages=messages, deliveries=deliveries) -> None:  # type: ignore[no-untyped-def]
+                    (deliveries[n],) = await store.messages.put(messages[n], leased=True)
+
+                async def settle(n: int, deliveries=deliveries) -> None:  # type: ignore[no-untyped-def]
+                    await store.messages.settle(delivered(deliveries[n]))
+
+                figures += [
+                    (*await measure(meter, callers, put, number), *await measure(meter, callers, settle, number))
+                ]
+                await vacuum()
+            put_rate, ours, theirs, settle_rate, ours_too, theirs_too = (
+                sorted(column)[(len(column) - 1) // 2] for column in zip(*figures[1:], strict=True)
+            )
+            print(
+                f"{size:7} {callers:7} | {put_rate:7.0f} {ours:6.3f} {theirs:6.3f} |"
+                f" {settle_rate:8.0f} {ours_too:6.3f} {theirs_too:6.3f} | {ours + theirs + ours_too + theirs_too:.3f}"
+            )
+
+
+async def find(store: Store, meter: Meter, known: int) -> None:
+    addresses = [Address(f"someone{n}", "example.net") for n in range(10_000)]
+
+    async def look(n: int) -> None:
+        await store.suppressions.find(1, [addresses[n]])
+
+    rate, ours, theirs = await measure(meter, 16, look, len(addresses))
+    print(f"suppressions.find, {known:>9} known, 16 callers: {rate:7.0f}/s  ours {ours:.3f}  PG {theirs:.3f} ms")
+
+
+async def take(store: Store, rows: int) -> None:
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        taken = await store.messages.lease(deliveries=500, octets=10**9)
+        times.append((time.perf_counter() - began) * 1000)
+        await store.messages.give_back(taken, datetime.now(UTC) + timedelta(hours=1))
+    print(f"lease of 500 from {rows} due rows: median {sorted(times)[10]:.1f} ms, longest {max(times):.1f} ms")
+
+
+async def run(dsn: str, meter: Meter, long: bool) -> None:
+    await migrate(dsn)
+    store = await Store.open(dsn, Database(lease="1h"), Secrets(os.urandom(32)))
+    await store.lease.register()
+    async with store._database.session(3600) as connection:
+
+        async def vacuum() -> None:
+            for table in ("queue", "content"):
+                await connection.execute(f"vacuum {table}")
+
+        await put_and_settle(store, meter, vacuum)
+        await find(store, meter, 0)
+        if long:
+            await connection.execute(SUPPRESSIONS, 1_000_000)
+            await connection.execute("vacuum analyze suppression")
+            await find(store, meter, 1_000_000)
+            await connection.execute(QUEUE, 1_000_000)
+            await connection.execute("vacuum analyze queue")
+            await take(store, 1_000_000)
+    await store.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--long", action="store_true", help="with a million rows")
+    parser.add_argument("--programs", type=Path, help="folder of PostgreSQL's programs")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="imprimatur-bench-") as folder:
+        Path(folder).chmod(0o755)
+        server = EmbeddedPostgres(Path(folder) / "postgres", programs=options.programs)
+        dsn = server.start()
+        try:
+            postmaster = int((Path(folder) / "postgres" / "postmaster.pid").read_text().split()[0])
+            uvloop.run(run(dsn, Meter(postmaster), options.long))
+        finally:
+            server.remove()
+
+
+if __name__ == "__main__":
+    main()
