@@ -71,6 +71,11 @@ class Listener(Section):
     proxy_from: list[Network] = []
     """Load balancers whose PROXY header (version 1 or 2) is required and believed."""
 
+    @property
+    def place(self) -> str:
+        """Address and port as people write them."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
 
 class Certificate(Section):
     """The certificate that listeners show."""

@@ -33,7 +33,7 @@ import structlog
 from config.load import ConfigError, load_file
 from config.schema import Settings
 from mta import orders
-from mta.inbound.listener import bind
+from mta.inbound.listener import ListenError, bind, require_free
 from mta.observe import metrics
 from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
@@ -46,6 +46,7 @@ from mta.store.store import Store, StoreUnavailable
 
 log = structlog.get_logger()
 
+FREE_WITHIN = 3.0  # seconds for workers whose supervisor was killed to let go of its ports
 RESTART_AFTER = 1.0  # seconds; doubles with each failure in a row, up to RESTART_AT_MOST
 RESTART_AT_MOST = 30.0
 HEALTHY_AFTER = 60.0  # seconds after which a child's earlier failures are forgotten
@@ -93,7 +94,7 @@ class Supervisor:
             self._metrics = Metrics.open(self._run_dir)
             self._metrics.workers_wanted.set(self._workers)
             self._metrics.config_loaded.set(time.time())
-            sockets = self._bind(stack)
+            sockets = await self._bind(stack)
             dsn = await self._database(stack)
             await migrate(dsn)
             server = self._settings.server
@@ -105,9 +106,19 @@ class Supervisor:
 
     # --- starting
 
-    def _bind(self, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> list[list[socket.socket]]:
-        """One socket for each listener and worker."""
+    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[list[socket.socket]]:
+        """One socket for each listener and worker. Raises OSError."""
         listeners = self._settings.submission.listeners
+        end = time.monotonic() + FREE_WITHIN
+        while True:
+            try:
+                for listener in listeners:
+                    require_free(listener)
+                break
+            except ListenError:
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(0.1)
         return [
             [stack.enter_context(contextlib.closing(bind(listener))) for listener in listeners]
             for _ in range(self._workers)

@@ -9,7 +9,7 @@ import typer
 
 from bounce.rules import RuleBook
 from config.load import ConfigError
-from config.schema import Listener, Settings
+from config.schema import Settings
 from mta.cli.options import fail, find_config
 from mta.cli.settings import load
 from mta.rehearsal import rehearse
@@ -43,7 +43,7 @@ def checked(file: Path | None) -> tuple[Settings, RuleBook]:
 
 
 def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
-    listeners = [f"{_place(listener)} {listener.tls.value}" for listener in settings.submission.listeners]
+    listeners = [f"{listener.place} {listener.tls.value}" for listener in settings.submission.listeners]
     database = "yours, by URL" if settings.database.url else f"our own, in {settings.server.data_dir}"
     return [
         ("hostname", settings.server.hostname),
@@ -53,10 +53,6 @@ def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
         ("providers", str(len(settings.shaping.providers))),
         ("rules", f"{len(book.rules)}, in {len(book.categories)} categories"),
     ]
-
-
-def _place(listener: Listener) -> str:
-    return f"[{listener.address}]:{listener.port}" if ":" in listener.address else f"{listener.address}:{listener.port}"
 
 
 def _notes(settings: Settings) -> list[str]:

@@ -14,6 +14,7 @@ cut a commit short.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -43,23 +44,56 @@ HEADER_TIMEOUT = 10.0  # seconds for a PROXY header
 ACCEPT_PAUSE = 0.5  # seconds when there are no file descriptors
 COMMIT_TIMEOUT = 30.0  # seconds for what the next stage has begun, after everything else was cut
 
+_HINTS = {
+    errno.EADDRINUSE: "`ss -ltnp 'sport = :{port}'` shows who does; end it, or change submission.listeners",
+    errno.EACCES: "ports below 1024 are for root (with server.user) or need CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; change submission.listeners",
+}
+
+
+class ListenError(OSError):
+    """Why nothing can listen at an address; the text is for the operator."""
+
+
+def require_free(listener: Listener) -> None:
+    """Raise ListenError if somebody listens at the address already, be it another service of the same user.
+
+    ``bind`` alone would share the port with that one, and chance would decide where a connection goes.
+    """
+    with socket.socket(_family(listener), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(probe, listener)
+
 
 def bind(listener: Listener) -> socket.socket:
     """A socket for ``listener``, not yet listening; several processes may bind the same address. Raises OSError."""
-    family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(_family(listener), socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listener.address != "::")
-        bound.bind((listener.address, listener.port))
+        _bind(bound, listener)
         bound.setblocking(False)
     except OSError:
         bound.close()
         raise
     return bound
+
+
+def _family(listener: Listener) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in listener.address else socket.AF_INET
+
+
+def _bind(unbound: socket.socket, listener: Listener) -> None:
+    if unbound.family == socket.AF_INET6:
+        unbound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listener.address != "::")
+    try:
+        unbound.bind((listener.address, listener.port))
+    except OSError as error:
+        hint = _HINTS.get(error.errno or 0, "see submission.listeners in the configuration")
+        raise ListenError(
+            f"cannot listen on {listener.place}: {error.strerror}; {hint.format(port=listener.port)}"
+        ) from error
 
 
 @dataclass(slots=True)

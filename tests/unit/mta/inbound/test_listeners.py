@@ -11,7 +11,7 @@ import pytest
 
 from config.schema import Limits, Listener, Submission
 from mta.inbound import listener as doors
-from mta.inbound.listener import bind
+from mta.inbound.listener import ListenError, bind, require_free
 from mta.inbound.proxy import SIGNATURE
 from tests.unit.mta.inbound.submission_rig import HELLO, MAIL, MESSAGE, RCPT, certificates, submission
 
@@ -147,5 +147,16 @@ async def test_several_processes_may_listen_on_one_address() -> None:
 
 
 def test_a_port_in_use_is_an_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError):
-        bind(Listener(port=other.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}: Address already in use; `ss -ltnp"):
+            bind(Listener(port=port))
+
+
+def test_a_port_is_not_shared_with_another_service_of_the_same_user() -> None:
+    with bind(Listener(port=0)) as theirs:
+        ours = Listener(port=theirs.getsockname()[1])
+        require_free(ours)  # bound only: nobody can connect yet
+        theirs.listen()
+        with pytest.raises(ListenError, match="already in use"):
+            require_free(ours)
