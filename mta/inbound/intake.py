@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Protocol
 
 from config.schema import Settings
@@ -177,7 +178,7 @@ class Intake:
         return (
             f"Received: from {origin.hello or 'unknown'} ([{_literal(origin)}])\r\n"
             f"\tby {self._hostname} with {origin.protocol} id {format_id(message.id)}{tls}{only};\r\n"
-            f"\t{format_datetime(origin.received_at)}\r\n"
+            f"\t{_date(int(origin.received_at.timestamp()))}\r\n"
         ).encode()
 
     def _lifetime(self, wishes: dict[str, str]) -> timedelta:
@@ -222,6 +223,11 @@ class Intake:
         )
         self._metrics.refused(reply)
         return reply
+
+
+@lru_cache(16)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def _literal(origin: Origin) -> str:

@@ -17,6 +17,7 @@ import stat
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import cast
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -65,10 +66,11 @@ class SigningKey:
     selector: str
     private: RSAPrivateKey | Ed25519PrivateKey = field(repr=False)
     source: str
+    algorithm: Algorithm = field(init=False)  # asked for each signature; asking cryptography's types is slow
 
-    @property
-    def algorithm(self) -> Algorithm:
-        return Algorithm.ED25519 if isinstance(self.private, Ed25519PrivateKey) else Algorithm.RSA
+    def __post_init__(self) -> None:
+        algorithm = Algorithm.ED25519 if isinstance(self.private, Ed25519PrivateKey) else Algorithm.RSA
+        object.__setattr__(self, "algorithm", algorithm)
 
     @property
     def bits(self) -> int:
@@ -77,9 +79,9 @@ class SigningKey:
 
     def sign(self, digest: bytes) -> bytes:
         """The signature over a SHA-256 digest (RFC 8017 8.2 for RSA; RFC 8463 3: Ed25519 signs the digest itself)."""
-        if isinstance(self.private, Ed25519PrivateKey):
-            return self.private.sign(digest)
-        return self.private.sign(digest, _PKCS1, _DIGEST)
+        if self.algorithm is Algorithm.RSA:
+            return cast(RSAPrivateKey, self.private).sign(digest, _PKCS1, _DIGEST)
+        return cast(Ed25519PrivateKey, self.private).sign(digest)
 
     def public_octets(self) -> bytes:
         """What ``p=`` holds before base64: SubjectPublicKeyInfo for RSA, the 32 bare octets for Ed25519 (RFC 8463 4.2).
