@@ -66,7 +66,9 @@ class SigningKey:
     selector: str
     private: RSAPrivateKey | Ed25519PrivateKey = field(repr=False)
     source: str
-    algorithm: Algorithm = field(init=False)  # asked for each signature; asking cryptography's types is slow
+    algorithm: Algorithm = field(
+        init=False, repr=False
+    )  # asked for each signature; asking cryptography's types is slow
 
     def __post_init__(self) -> None:
         algorithm = Algorithm.ED25519 if isinstance(self.private, Ed25519PrivateKey) else Algorithm.RSA
