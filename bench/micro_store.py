@@ -51,8 +51,9 @@ select decode(md5(n::text), 'hex'), 1, 'x@example.net', 'r', 'r', '' from genera
 QUEUE = """
 with made as (
     insert into message (id, account_id, sender, size, recipients, received_at, record)
-    select gen_random_uuid(), 1, 'a@acme.example', 1000, 1, now(), '{"envelope": {"body": "7BIT"}, "recipients": []}'
-    from generate_series(1, $1::int) returning id
+    select (lpad(to_hex(1790000000000 + n), 12, '0') || '7000' || '8000' || lpad(to_hex(n), 12, '0'))::uuid, 1,
+        'a@acme.example', 1000, 1, now(), '{"envelope": {"body": "7BIT"}, "recipients": []}'
+    from generate_series(1, $1::int) n returning id
 ), numbered as (select id, row_number() over () as k from made)
 insert into queue (message_id, n, account_id, destination, address, address_key, due_at, expires_at)
 select

@@ -22,9 +22,9 @@ from mta.mail.message import Body, Return
 from mta.store.acceptance import notify_bits
 from mta.store.database import Connection
 
-LOOK = 4  # rows looked at for each delivery wanted
+LOOK = 2  # rows looked at for each delivery wanted
 ROUND = 200  # destinations visited in one round
-EACH = 10  # rows of each, at least
+EACH = 5  # rows of each, at least
 
 _READY = "lease is null and held is null and due_at <= now()"
 

@@ -9,6 +9,7 @@ import pytest
 
 from mta.mail.address import Address
 from mta.observe.labels import QueueState
+from mta.store import queue
 from mta.store.queue import By, Changed, Filter
 from mta.store.store import Store
 from tests.unit.mta.store import make
@@ -45,6 +46,12 @@ async def test_summaries(filled: Store) -> None:
     (only,) = await filled.queue.summary(By.STATE, Filter(mailing="news"))
     assert (only.key, only.recipients) == ("ready", 2)
     assert len(await filled.queue.summary(By.DESTINATION, limit=1)) == 1
+
+
+async def test_a_long_queue_is_estimated(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "COUNTED", 3)
+    await make.execute(filled, "update pg_class set reltuples = 1000 where oid = 'queue'::regclass")
+    assert await filled.queue.count_states() == {"ready": 998, "held": 1, "leased": 1}
 
 
 async def test_every_filter_finds_its_own(filled: Store) -> None:
@@ -116,7 +123,7 @@ async def test_what_was_held_while_it_was_delivered_stays_held_if_it_comes_back(
     delivery = await make.put(store)
     await store.queue.hold(Filter(), "why")
     await store.messages.settle(make.settlement(delivery, [make.deferred(delivery.recipients[0], minutes=0)]))
-    assert await store.queue.count_states() == {"held": 1}
+    assert await store.queue.count_states() == {"ready": 0, "held": 1, "leased": 0}
     assert await store.messages.lease(deliveries=10, octets=10**6) == []
 
 
@@ -124,7 +131,7 @@ async def test_a_bounce_is_left_to_a_worker_whatever_the_state(filled: Store) ->
     assert await filled.queue.bounce(Filter(), "account closed") == Changed(6, 1)
     taken = await filled.messages.lease(deliveries=10, octets=10**6)
     assert [each.bounce for each in taken] == ["account closed"] * 5
-    assert await filled.queue.count_states() == {"leased": 6}
+    assert await filled.queue.count_states() == {"ready": 0, "held": 0, "leased": 6}
 
 
 async def test_a_bounce_that_comes_during_an_attempt_is_due_right_after_it(store: Store) -> None:
