@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from config.load import load_file
@@ -61,44 +63,58 @@ async def open_account(store: Store) -> Login:
 class Service:
     """The service's process, which puts everything away when the demo has gone."""
 
-    def __init__(self, world: World, process: asyncio.subprocess.Process, log: BinaryIO) -> None:
-        self._world, self._process, self._log = world, process, log
+    def __init__(self, process: asyncio.subprocess.Process, log: BinaryIO) -> None:
+        self._process, self._log = process, log
 
-    async def start(self) -> None:
+    async def start(self, world: World) -> None:
         """Let it serve; it is ready for mail on return. Raises DemoError with the end of its log."""
         assert self._process.stdin
         self._process.stdin.write(b"serve\n")
-        if not await _becomes_ready(self._world, self._process):
+        if not await _becomes_ready(world.web_port, self._process):
             self._log.seek(0)
             text = self._log.read()[-2000:].decode("utf-8", "replace")
             raise DemoError(f"the service did not start:\n{text}")
 
+    async def stop(self) -> None:
+        """Close the pipe that keeps it alive; kill its whole session if that does not help."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_WITHIN):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+
 
 @asynccontextmanager
-async def service(world: World) -> AsyncIterator[Service]:
-    """The process, waiting for ``start``; ended, with all that it started, at the end."""
-    with open(world.log, "w+b") as log:  # noqa: ASYNC230  a new file in our own directory
+async def service(directory: Path) -> AsyncIterator[Service]:
+    """The process, waiting for ``start``; at the end it, all that it started, and ``directory`` are gone."""
+    with open(directory / "service.log", "w+b") as log:  # noqa: ASYNC230  a new file in our own directory
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "mta.demo.service",
-            str(world.directory),
+            str(directory),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=log,
             start_new_session=True,  # the terminal's Ctrl-C is for the demo, which then ends the service in order
         )
+        running = Service(process, log)
         try:
-            yield Service(world, process, log)
+            yield running
         finally:
-            await _end(process)
+            await running.stop()
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _becomes_ready(world: World, process: asyncio.subprocess.Process) -> bool:
+async def _becomes_ready(port: int, process: asyncio.subprocess.Process) -> bool:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(READY_WITHIN):
             while process.returncode is None:
-                if await _is_ready(world.web_port):
+                if await _is_ready(port):
                     return True
                 await asyncio.sleep(0.1)
     return False
@@ -116,16 +132,3 @@ async def _is_ready(port: int) -> bool:
         return False
     finally:
         writer.close()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Close the pipe that keeps it alive; kill its whole session if that does not help."""
-    assert process.stdin
-    process.stdin.close()
-    try:
-        async with asyncio.timeout(STOP_WITHIN):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()

@@ -28,7 +28,7 @@ from mta.demo.follow import follow
 from mta.demo.record import look
 from mta.demo.running import database, open_account, service
 from mta.demo.submit import Login, submit
-from mta.demo.world import World, create
+from mta.demo.world import World, create, new_directory
 from mta.mail.identity import format_id
 from mta.store.store import Store
 
@@ -64,12 +64,14 @@ async def play(*, once: bool, console: Console) -> bool:
     async with AsyncExitStack() as stack:
         stack.enter_context(_ending_by_signal())
         console.print("Starting receivers, a name server, a database and the service, all on this machine ...")
-        world = await create(retry=RETRY_ONCE if once else RETRY_STAYING)
+        directory = new_directory()
+        running = await stack.enter_async_context(service(directory))
+        world = await create(directory, retry=RETRY_ONCE if once else RETRY_STAYING, known_ports=not once)
         stack.push_async_callback(world.close)
-        running = await stack.enter_async_context(service(world))
         store = await stack.enter_async_context(database(world))
         login = await open_account(store)
-        await running.start()
+        stack.push_async_callback(running.stop)
+        await running.start(world)
         board = Board(CASES)
         await _perform(world, store, login, board, console)
         differences = list(board.differences())

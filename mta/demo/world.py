@@ -10,7 +10,6 @@ It must never touch anything but its own temporary directory and loopback addres
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import tempfile
 from contextlib import AsyncExitStack
@@ -97,23 +96,22 @@ class World:
     def events(self) -> Path:
         return self.directory / "events.log"
 
-    @property
-    def log(self) -> Path:
-        return self.directory / "service.log"
-
     async def close(self) -> None:
-        """Stop the receivers and the name server, and delete the directory."""
+        """Stop the receivers and the name server."""
         await self.receiver.stop()
         await self.names.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
-async def create(*, retry: tuple[str, ...]) -> World:
-    """A new world; ``retry`` is the service's schedule. Raises OSError."""
+def new_directory() -> Path:
+    """An empty temporary directory."""
     directory = Path(tempfile.mkdtemp(prefix="imprimatur-demo-"))
+    os.chmod(directory, 0o711)  # noqa: S103  started as root, the database runs as another user and must get through
+    return directory
+
+
+async def create(directory: Path, *, retry: tuple[str, ...], known_ports: bool = False) -> World:
+    """A new world in ``directory``. ``retry``: the schedule; ``known_ports``: usual ones, if free. Raises OSError."""
     async with AsyncExitStack() as undo:
-        undo.callback(shutil.rmtree, directory, ignore_errors=True)
-        os.chmod(directory, 0o711)  # noqa: S103  started as root, the database runs as another user and must get through
         txt = _write_keys(directory)
         tls = server_context(Certificate(), hostname="mx.inbox.example", data_dir=directory / "receiver")
         receiver = Receiver(Script(name="mx.inbox.example", rules=MANNERS, tls=tls))
@@ -122,7 +120,8 @@ async def create(*, retry: tuple[str, ...]) -> World:
         await receiver.start(TARPIT, receiver_port)
         names = NameServer(_ZONE | {name: Node(txt=(text,)) for name, text in txt.items()})
         undo.push_async_callback(names.stop)
-        world = World(directory, _free_port(2525), _free_port(8025), receiver, names, txt)
+        smtp, web = (_free_port(port if known_ports else 0) for port in (2525, 8025))
+        world = World(directory, smtp, web, receiver, names, txt)
         world.config.write_text(_config(world, retry=retry, dns=await names.start(), receiver=receiver_port))
         undo.pop_all()
     return world

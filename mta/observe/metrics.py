@@ -200,9 +200,11 @@ def mark_dead(run_dir: Path, pid: int) -> None:
 
 
 def totals(run_dir: Path) -> Totals:
-    """All processes' metrics added up, as they are now."""
+    """All processes' metrics added up, as they are now; noughts if nothing ever ran here. Raises PermissionError."""
     metrics = Metrics()
     directory, suffix = run_dir / "metrics", _page_suffix(metrics)
+    if not directory.is_dir():
+        return Totals.of(metrics.page.families, live=(), ended=())
     with _locked(directory):
         ended, live = _pages([directory / f"ended{suffix}"]), _pages(directory.glob(f"*-*{suffix}"))
     return Totals.of(metrics.page.families, live=live, ended=ended)

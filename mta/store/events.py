@@ -29,6 +29,14 @@ class Event:
     data: Mapping[str, Any]
 
 
+# Ids are ordered by time, and the index on them is read from its end: the newest messages' events, whatever the size.
+_TROUBLES = """
+select e.at, e.message_id, e.n, e.kind, e.data, m.record -> 'recipients' ->> e.n as recipient
+from (select * from event where message_id is not null order by message_id desc limit 1000) e
+join message m on m.id = e.message_id
+where e.kind in ('deferred', 'failed', 'expired') order by e.at desc limit $1"""
+
+
 class Events:
     """Made by ``Store``."""
 
@@ -43,10 +51,20 @@ class Events:
                 message_id, n, kind, orjson.dumps(data).decode(),
             )  # fmt: skip
 
+    async def troubles(self, limit: int) -> list[tuple[str, Event]]:
+        """What went wrong of late with the newest messages: the recipient and the event. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_TROUBLES, limit)
+        return [(row["recipient"], _event(row)) for row in rows]
+
     async def of_message(self, message_id: MessageId) -> list[Event]:
         """In order. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(
                 "select at, message_id, n, kind, data from event where message_id = $1 order by at, id", message_id
             )
-        return [Event(row["at"], row["message_id"], row["n"], row["kind"], orjson.loads(row["data"])) for row in rows]
+        return [_event(row) for row in rows]
+
+
+def _event(row: Any) -> Event:
+    return Event(row["at"], row["message_id"], row["n"], row["kind"], orjson.loads(row["data"]))

@@ -218,3 +218,9 @@ async def test_explain_of_what_is_not_known(store: Store, shell: Shell) -> None:
     assert (unknown.exit_code, "no record" in unknown.stderr) == (1, True)
     nonsense = await shell.run("explain", "abc")
     assert (nonsense.exit_code, "not a message id" in nonsense.stderr) == (2, True)
+
+
+async def test_what_went_wrong_of_late_is_found_with_its_recipient(store: Store, account: int) -> None:
+    await put(store, account, "ann@one.example", "full@club.example", leased=True)
+    ((recipient, event),) = await store.events.troubles(5)
+    assert (recipient, event.kind, event.data["code"]) == ("full@club.example", "deferred", 452)
