@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,15 +21,16 @@ PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Temporary files in a directory of the test's, which must be empty again afterwards."""
-    home = tmp_path / "tmp"
-    home.mkdir()
-    for folder in (home, *list(home.parents)[:3]):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(0o755)  # as root the database's account must get in
-    yield os.environ | {"TMPDIR": str(home)}
-    wait_until(lambda: not remains(home), lambda: f"left behind: {remains(home)}")
+def environment() -> Iterator[dict[str, str]]:
+    """Temporary files in a directory of the test's, which must be empty again afterwards.
+
+    Not in ``tmp_path``: that is closed to others, and as root the database runs as another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="imprimatur-demo-test-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        yield os.environ | {"TMPDIR": folder}
+        wait_until(lambda: not remains(home), lambda: f"left behind: {remains(home)}")
 
 
 def wait_until(condition: Callable[[], object], complaint: Callable[[], str]) -> None:
