@@ -68,7 +68,7 @@ class SigningKey:
     source: str
     algorithm: Algorithm = field(
         init=False, repr=False
-    )  # asked for each signature; asking cryptography's types is slow
+    )  # kept: it is asked for each signature
 
     def __post_init__(self) -> None:
         algorithm = Algorithm.ED25519 if isinstance(self.private, Ed25519PrivateKey) else Algorithm.RSA
