@@ -261,19 +261,27 @@ class Session(SMTP):
 
     async def receive(self, take: Callable[[bytearray], bool]) -> None:
         """Let ``take`` have what comes until it has enough. Raises Farewell, Hangup."""
-        limits, buffer = self._service.limits, self._input.buffer
-        started, received = self.loop.time(), len(buffer)
-        while not take(buffer):
-            self._reset_timeout(limits.data_timeout)
-            before = len(buffer)
-            await self._dialogue.flush_before_waiting()
-            await self._input.more()
-            received += len(buffer) - before
-            seconds = self.loop.time() - started
+        limits, buffer, clock = self._service.limits, self._input.buffer, self.loop.time
+        if take(buffer):
+            return
+        started, received = clock(), len(buffer)
+
+        def take_in_time(octets: int) -> bool:
+            nonlocal received
+            received += octets
+            if take(buffer):
+                return True
+            seconds = clock() - started
             if seconds > SLOW_START and received < seconds * limits.data_rate:
                 raise Farewell(replies.TOO_SLOW, "timeout")
             if received > 2 * limits.message_size:
                 raise Farewell(replies.TOO_LARGE, "size")
+            self._reset_timeout(limits.data_timeout)
+            return False
+
+        self._reset_timeout(limits.data_timeout)
+        await self._dialogue.flush_before_waiting()
+        await self._input.more(take_in_time)
 
     async def encrypt(self) -> None:
         """Go on with TLS (STARTTLS). Raises Hangup: then there is nobody to say anything to."""

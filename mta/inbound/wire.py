@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable
 
 from mta.inbound.commands import MAX_LINES
-from mta.inbound.replies import Hangup, Refusal
+from mta.inbound.replies import Farewell, Hangup, Refusal
 from mta.mail.reply import Reply
 
 HIGH_WATER = 128 * 1024  # octets that may wait while the session is busy
@@ -26,16 +26,20 @@ BARE_CR = Reply(500, "5.5.2", "a command must not contain CR or NUL")
 TOO_LONG = Reply(500, "5.5.2", "command line too long")
 
 
+Take = Callable[[int], bool]  # given the octets that came; True when it has enough
+
+
 class Input:
     """``buffer`` belongs to the session while it runs; nothing but ``feed`` adds to it."""
 
-    __slots__ = ("_ended", "_new_future", "_paused", "_skipping", "_transport", "_waiter", "buffer")
+    __slots__ = ("_ended", "_new_future", "_paused", "_skipping", "_take", "_transport", "_waiter", "buffer")
 
     def __init__(self, transport: asyncio.Transport, new_future: Callable[[], asyncio.Future[None]]) -> None:
         self.buffer = bytearray()
         self._transport = transport
         self._new_future = new_future
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Take | None = None
         self._paused = False
         self._ended = False
         self._skipping = False
@@ -47,7 +51,9 @@ class Input:
 
     def feed(self, data: bytes) -> None:
         self.buffer += data
-        if self._waiter is not None:
+        if self._take is not None:
+            self._give(len(data))
+        elif self._waiter is not None:
             self._wake()
         elif len(self.buffer) > HIGH_WATER and not self._paused:
             self._paused = True
@@ -66,18 +72,35 @@ class Input:
         waiter.set_exception(error)
         return True
 
-    async def more(self) -> None:
-        """Wait until something has come. Raises Hangup at the end of input, and what ``interrupt`` was given."""
+    async def more(self, take: Take | None = None) -> None:
+        """Wait until something has come; with ``take``, which is called as octets come, until that has enough.
+
+        Raises Hangup at the end of input, and what ``interrupt`` was given or ``take`` raised.
+        """
         if self._ended:
             raise Hangup
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        self._waiter = self._new_future()
+        self._waiter, self._take = self._new_future(), take
         try:
             await self._waiter
+            if self._take is not None:  # it was the end of input that woke us
+                raise Hangup
         finally:
-            self._waiter = None
+            self._waiter = self._take = None
+
+    def _give(self, octets: int) -> None:
+        """A message's octets go where they belong without waking the session for each packet."""
+        assert self._take is not None
+        try:
+            enough = self._take(octets)
+        except Farewell as farewell:
+            self.interrupt(farewell)
+        else:
+            if enough:
+                self._take = None
+                self._wake()
 
     def line(self) -> bytes | None:
         """The next command line without its CRLF; None if it has not come yet. Raises Refusal, the line being gone."""
