@@ -23,6 +23,7 @@ Line = tuple[str, str]  # text, style of rich ("" for plain)
 _STYLES = {"delivered": "green", "deferred": "yellow", "failed": "red", "expired": "red", "suppressed": "magenta"}
 _ATTEMPTS = frozenset({"delivered", "deferred", "failed", "expired"})
 _WORDS = {
+    "notice": "the sender is told by a message of its own",
     "held": "held back by an operator",
     "released": "released by an operator",
     "bounced": "to be failed, an operator asked for it",

@@ -20,7 +20,7 @@ from typing import Any, assert_never
 import orjson
 
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outcome
-from mta.mail.identity import MessageId
+from mta.mail.identity import MessageId, format_id
 from mta.mail.reply import sanitise
 from mta.store import acceptance, pulling, rows
 from mta.store.acceptance import Accepted
@@ -140,15 +140,18 @@ async def settle(connection: Connection, settlements: Sequence[Settlement], secr
     await rows.lock_messages(connection, ending | copies)
 
     counted = await _end(connection, ended) | await _defer(connection, deferred, care)
+    telling = [each for each in settlements if each.notice and _any_counted(each, counted)]
+    if care is Care.BARE:
+        telling = []
     events = [_event(each, outcome, care) for each, outcome in pairs if _row(each, outcome) in counted]
+    events += [_notice_event(each) for each in telling]
     if events:
         await connection.execute(_SAY, *zip(*events, strict=True))
     suppressed = [each for each in suppressed if each.row in counted]
     if suppressed:
         await pulling.suppress(connection, suppressed, copies)
-    notices = [(each.notice, None) for each in settlements if each.notice and _any_counted(each, counted)]
-    if notices and care is not Care.BARE:
-        await acceptance.insert(connection, notices, secrets)
+    if telling:
+        await acceptance.insert(connection, [(each.notice, None) for each in telling if each.notice], secrets)
     await rows.clear_content(connection, ending | copies)
     return counted
 
@@ -218,12 +221,21 @@ def _last_reply(outcome: Deferred, care: Care) -> str:
 
 def _event(
     settlement: Settlement, outcome: Outcome, care: Care, *, pulled: bool = False
-) -> tuple[datetime, MessageId, int, str, str]:
+) -> tuple[datetime, MessageId, int | None, str, str]:
     """One line of the message's story: at, message_id, n, kind, data."""
     data = _told(settlement.attempt, outcome) if care is Care.FULL else {"code": outcome.result.reply.code}
     if pulled:
         data["pulled"] = True
     return settlement.ended_at, *_row(settlement, outcome), kind(outcome), orjson.dumps(data).decode()
+
+
+def _notice_event(settlement: Settlement) -> tuple[datetime, MessageId, int | None, str, str]:
+    """That the sender is told, and by which message."""
+    assert settlement.notice
+    message = settlement.notice.message
+    recipients = ", ".join(str(recipient.address) for recipient in message.envelope.recipients)
+    data = {"id": format_id(message.id), "to": recipients}
+    return settlement.ended_at, settlement.attempt.delivery.message_id, None, "notice", orjson.dumps(data).decode()
 
 
 def kind(outcome: Outcome) -> str:
