@@ -8,8 +8,10 @@ signals.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -106,21 +108,23 @@ class Service:
 
     def freeze(self) -> set[int]:
         """SIGSTOP to every process, PostgreSQL included; their ids. From here on none sees another die."""
-        pids = processes.tree(self.roots())
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        return pids
+        return _signal_all(processes.tree(self.roots()), signal.SIGSTOP)
 
     def kill(self, pids: set[int]) -> None:
         """SIGKILL to processes that are frozen, as near as signals come to a power cut."""
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        _signal_all(pids, signal.SIGKILL)
         if self.process:
             self.process.wait()
 
     def kill_everything(self) -> None:
         """End every process at once, PostgreSQL included."""
         self.kill(self.freeze())
+
+    def kill_database(self) -> None:
+        """End every process of PostgreSQL at once."""
+        postmaster = self.postmaster()
+        assert postmaster, "the database is not running"
+        _signal_all(_signal_all(processes.tree([postmaster]), signal.SIGSTOP), signal.SIGKILL)
 
     def cli(self, *arguments: str, check: bool = True) -> str:
         """Run ``mta ARGUMENTS --config ...``; its standard output. Raises RuntimeError with its errors if it fails."""
@@ -155,6 +159,16 @@ class Service:
         return path.read_text(errors="replace")[-8000:] if path.is_file() else ""
 
 
+def _signal_all(pids: set[int], number: signal.Signals) -> set[int]:
+    """Send a signal to those of ``pids`` that still live; which they are."""
+    reached = set()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            reached.add(pid)
+    return reached
+
+
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``over`` laid over ``base``, table by table; lists are replaced."""
     result = dict(base)
@@ -178,6 +192,11 @@ def _inline(value: Any) -> str:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.create_server((address, 0)) as server:
-        return int(server.getsockname()[1])
+    """A TCP port that nobody uses just now, and that the system will not give to an outgoing connection."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        try:
+            socket.create_server((address, port)).close()
+        except OSError:
+            continue
+        return port

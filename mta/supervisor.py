@@ -39,7 +39,7 @@ from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
 from mta.orders import Reload, Reopen, Start
 from mta.rehearsal import rehearse
-from mta.store.embedded import EmbeddedPostgres
+from mta.store.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
@@ -52,6 +52,11 @@ RESTART_AT_MOST = 30.0
 HEALTHY_AFTER = 60.0  # seconds after which a child's earlier failures are forgotten
 SWEEP_EVERY = 600.0
 MEASURE_EVERY = 5.0
+PING_EVERY = 1.0
+REAPS = 6  # times that dead workers are looked for within the length of a lease
+# Messages come and go as large pieces of memory. To ask the kernel anew for each costs a worker up to half of its time
+# with the store (page faults); it keeps some instead. The names are those of the C library.
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": "16777216", "MALLOC_MMAP_THRESHOLD_": "8388608"}
 
 
 class AlreadyRunning(Exception):
@@ -80,6 +85,7 @@ class Supervisor:
         self._path = path
         self._settings = settings
         self._run_dir = settings.server.data_dir / "run"
+        self._embedded: EmbeddedPostgres | None = None
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
         self._readers: set[asyncio.Task[None]] = set()
@@ -132,9 +138,9 @@ class Supervisor:
     async def _database(self, stack: contextlib.AsyncExitStack) -> str:
         if self._settings.database.url:
             return self._settings.database.url
-        embedded = EmbeddedPostgres(self._settings.server.data_dir / "postgres", user=self._settings.server.user)
-        stack.push_async_callback(asyncio.to_thread, embedded.stop)
-        return await asyncio.to_thread(embedded.start)
+        self._embedded = EmbeddedPostgres(self._settings.server.data_dir / "postgres", user=self._settings.server.user)
+        stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
+        return await asyncio.to_thread(self._embedded.start)
 
     def _plan(self, dsn: str, secret: bytes, sockets: list[list[socket.socket]]) -> list[Child]:
         children = []
@@ -154,7 +160,8 @@ class Supervisor:
     async def _watch(self, store: Store) -> None:
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(child)) for child in self._children]
-            chores = [group.create_task(self._keep_house(store)), group.create_task(self._tell_state())]
+            work = (self._keep_database(store), self._reap(store), self._keep_house(store), self._tell_state())
+            chores = [group.create_task(chore) for chore in work]
             await self._stopping.wait()
             log.info("stopping", grace=self._settings.server.shutdown_grace)
             for child in self._children:
@@ -201,6 +208,7 @@ class Supervisor:
                 pass_fds=[theirs.fileno(), *(sock.fileno() for sock in child.sockets)],
                 stdin=asyncio.subprocess.DEVNULL,
                 user=self._settings.server.user if os.geteuid() == 0 else None,
+                env={**os.environ, **MEMORY},
             )
         reader, child.writer = await asyncio.open_connection(sock=ours)
         orders.send(child.writer, child.start)
@@ -213,13 +221,31 @@ class Supervisor:
         while (status := await orders.status(reader)) is not None:
             child.report, child.seen_at = status, time.time()
 
+    async def _keep_database(self, store: Store) -> None:
+        """Start our own PostgreSQL again if it has ended by itself."""
+        while self._embedded:
+            try:
+                await store.ping()
+            except StoreUnavailable:
+                try:
+                    await asyncio.to_thread(self._embedded.start)
+                except EmbeddedError as error:
+                    log.error("the database does not start", reason=str(error))
+            await asyncio.sleep(PING_EVERY)
+
+    async def _reap(self, store: Store) -> None:
+        """Free what dead workers held: often, to be sure that it was they who were silent, not the database."""
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                await store.lease.reap()
+            await asyncio.sleep(self._settings.database.lease / REAPS)
+
     async def _keep_house(self, store: Store) -> None:
-        """Free what dead workers held, measure the queue, forget what is old."""
+        """Measure the queue, forget what is old."""
         swept = 0.0
         while True:
             began = time.monotonic()
             try:
-                await store.lease.reap()
                 await self._measure(store)
                 if time.monotonic() - swept > SWEEP_EVERY:
                     await store.messages.sweep(self._settings.queue.event_retention)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 
-from bench import processes
 from tests.flow.crash import Standing, seeds, trial
 
 pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-database")]
@@ -18,8 +14,7 @@ async def test_kill_the_database(standing: Standing, seed: int) -> None:
     async with trial(standing, seed) as this:
         async with this.load():
             await this.moment()
-            for pid in processes.tree([standing.service.postmaster() or 0]):
-                os.kill(pid, signal.SIGKILL)
+            standing.service.kill_database()
             this.struck()
             await this.moment()
         await this.settle()

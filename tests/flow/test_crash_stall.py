@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.flow.crash import LEASE, Standing, seeds, trial
+from tests.flow.crash import CONNECTIONS, DOMAINS, LEASE, WORKERS, Standing, seeds, trial
 
 pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-stall")]
 
@@ -25,4 +25,4 @@ async def test_stall_a_worker(standing: Standing, seed: int) -> None:
             os.kill(victim, signal.SIGCONT)
             await this.moment()
         await this.settle()
-        await this.judge()
+        await this.judge(in_flight=DOMAINS * CONNECTIONS // WORKERS)
