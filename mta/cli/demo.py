@@ -31,7 +31,7 @@ def demo(
     from mta.demo.scene import play
     from mta.store.embedded import EmbeddedError
 
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
     try:
         good = asyncio.run(play(once=once, console=console))
     except (asyncio.CancelledError, KeyboardInterrupt):

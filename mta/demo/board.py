@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -117,22 +119,23 @@ class Board:
             if not proof.holds:
                 yield f"{proof.what}: {proof.evidence}"
 
-    def table(self) -> Table:
-        table = Table(title="What became of each message", title_justify="left", expand=False)
-        for name in ("case", "recipient", "client got", "what became of it", "tries", "why"):
-            table.add_column(name, justify="right" if name == "tries" else "left", overflow="fold")
+    def table(self) -> RenderableType:
+        """What became of each recipient, line by line, and below it the proofs."""
+        table = Table(title="What became of each message", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for name in ("case", "recipient", "client got", "outcome", "tries"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("why", overflow="fold", ratio=1)
         previous: Case | None = None
         for row in self.rows:
             title = row.case.title if row.case is not previous else ""
-            if previous and title:
-                table.add_section()
             previous = row.case
             client = f"{row.client.code} {row.client.status}" if row.client else ""
             fate = f"[{_STYLES[row.seen.fate]}]{row.seen.fate.value}[/]"
             tries = str(row.seen.attempts) if row.seen.attempts else ""
             table.add_row(title, row.expected.recipient, client, fate, tries, escape(row.seen.why))
-        for proof in self.proofs:
-            table.add_section()
-            fate = "[green]holds[/]" if proof.holds else "[red]does not hold[/]"
-            table.add_row(proof.what, "", "", fate, "", escape(proof.evidence))
-        return table
+        return Group(table, *(_line(proof) for proof in self.proofs))
+
+
+def _line(proof: Proof) -> str:
+    mark = "[green]✓[/]" if proof.holds else "[red]✗[/]"
+    return f"{mark} {proof.what}: [dim]{escape(proof.evidence)}[/]"

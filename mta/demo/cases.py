@@ -20,7 +20,7 @@ class Fate(Enum):
     DELIVERED = "delivered"
     DEFERRED = "put off"
     FAILED = "failed"
-    REFUSED = "refused to the client"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,18 @@ class Case:
     after: str | None = None
 
 
-REFUSED_ONCE = "a mailbox that does not exist"
+REFUSED_ONCE = "unknown mailbox"
 
 CASES = (
     Case("plain success", (Expected("ann@inbox.example", Fate.DELIVERED),)),
     Case("greylisted first", (Expected("grey@club.example", Fate.DELIVERED, attempts=2),)),
-    Case("a tarpit of a receiver", (Expected("slow@tarpit.example", Fate.DELIVERED),)),
-    Case("first MX host is dead", (Expected("sam@spare.example", Fate.DELIVERED),)),
+    Case("tarpit", (Expected("slow@tarpit.example", Fate.DELIVERED),)),
+    Case("first MX host dead", (Expected("sam@spare.example", Fate.DELIVERED),)),
     Case("mailbox full", (Expected("full@club.example", Fate.DEFERRED, "4.2.2"),)),
     Case(REFUSED_ONCE, (Expected(UNKNOWN, Fate.FAILED, "5.1.1"),)),
-    Case("a domain that does not exist", (Expected("eve@nowhere.example", Fate.FAILED, "5.1.2"),)),
+    Case("unknown domain", (Expected("eve@nowhere.example", Fate.FAILED, "5.1.2"),)),
     Case(
-        "four recipients, half refused",
+        "half of four refused",
         (
             Expected("bob@inbox.example", Fate.DELIVERED),
             Expected("unknown-2@inbox.example", Fate.FAILED, "5.1.1"),
@@ -63,9 +63,9 @@ CASES = (
             Expected("unknown-3@inbox.example", Fate.FAILED, "5.1.1"),
         ),
     ),
-    Case("the missing mailbox again", (Expected(UNKNOWN, Fate.REFUSED, attempts=0),), after=REFUSED_ONCE),
+    Case("unknown mailbox again", (Expected(UNKNOWN, Fate.REFUSED, attempts=0),), after=REFUSED_ONCE),
     Case(
-        "From somebody else's domain",
+        "somebody else's From",
         (Expected("ann@inbox.example", Fate.REFUSED, attempts=0),),
         header_from="boss@bank.example",
     ),

@@ -27,7 +27,7 @@ async def follow(path: Path, console: Console) -> None:
             *lines, rest = (rest + file.read()).split(b"\n")
             for line in lines:
                 if text := describe(json.loads(line)):
-                    console.print(text, highlight=False)
+                    console.print(text)
             await asyncio.sleep(LOOK_EVERY)
 
 

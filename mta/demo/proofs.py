@@ -88,4 +88,4 @@ def _returned(receipt: Receipt | None) -> Proof:
 
 async def _suppression(store: Store) -> Proof:
     listed = [str(suppression.address) for suppression in await store.suppressions.list()]
-    return Proof("the missing mailbox is suppressed", UNKNOWN in listed, f"suppressed: {', '.join(sorted(listed))}")
+    return Proof("the unknown mailbox is suppressed", UNKNOWN in listed, f"suppressed: {', '.join(sorted(listed))}")

@@ -31,6 +31,8 @@ async def look(store: Store, message: MessageId) -> dict[str, Seen]:
 
 
 def _why(event: Event) -> str:
-    reply = f"{event.data['code']} {event.data['status']} {event.data['text']}"
-    rule = event.data.get("rule")
-    return f"{reply} (rule {rule})" if rule else reply
+    data = event.data
+    reply = f"{data['code']} {data['status']} {data['text']}"
+    if rule := data.get("rule"):
+        return f"{reply} (rule {rule})"
+    return f"{reply} ({data['host']}, {data['tls'] or 'not encrypted'})" if "host" in data else reply

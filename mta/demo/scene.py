@@ -76,7 +76,7 @@ async def play(*, once: bool, console: Console) -> bool:
         await _perform(world, store, login, board, console)
         differences = list(board.differences())
         for line in differences:
-            console.print(f"[red]differs:[/] {line}", highlight=False)
+            console.print(f"[red]differs:[/] {line}")
         if not once:
             _say_where_to_look(world, login, board, console)
             await follow(world.events, console)
@@ -128,7 +128,6 @@ def _say_where_to_look(world: World, login: Login, board: Board, console: Consol
             id=format_id(accepted),
             mta=_command(),
         ),
-        highlight=False,
         soft_wrap=True,
     )
 

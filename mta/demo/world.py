@@ -1,6 +1,6 @@
 """Everything around the service in the demo: its directory and configuration, keys, DNS, and the receivers.
 
-    directory ▶ DKIM keys ▶ receivers on 127.0.0.2 and 127.0.0.3 ▶ name server that knows them and the keys ▶ mta.toml
+    directory ▶ DKIM keys ▶ receivers on 127.0.0.2 to 127.0.0.4 ▶ name server that knows them and the keys ▶ mta.toml
 
 It must never touch anything but its own temporary directory and loopback addresses.
 
@@ -25,7 +25,7 @@ from mta.signing.keys import Algorithm, new_pem, parse_key
 from mta.signing.records import record_name, record_text
 
 DOMAIN = "demo.example"
-RECEIVER, TARPIT, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+RECEIVER, TARPIT, CLUB, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 KEYS = (("rsa", Algorithm.RSA), ("ed", Algorithm.ED25519))
 
 _ZONE = {
@@ -35,7 +35,7 @@ _ZONE = {
     "spare.example": Node(mx=((10, "dead.spare.example"), (20, "mx.inbox.example"))),
     DOMAIN: Node(mx=((10, "mx.inbox.example"),)),
     "mx.inbox.example": Node(a=(RECEIVER,)),
-    "mx.club.example": Node(a=(RECEIVER,)),
+    "mx.club.example": Node(a=(CLUB,)),
     "mx.tarpit.example": Node(a=(TARPIT,)),
     "dead.spare.example": Node(a=(DEAD,)),
 }
@@ -117,7 +117,8 @@ async def create(directory: Path, *, retry: tuple[str, ...], known_ports: bool =
         receiver = Receiver(Script(name="mx.inbox.example", rules=MANNERS, tls=tls))
         undo.push_async_callback(receiver.stop)
         receiver_port = await receiver.start(RECEIVER)
-        await receiver.start(TARPIT, receiver_port)
+        for address in (TARPIT, CLUB):
+            await receiver.start(address, receiver_port)
         names = NameServer(_ZONE | {name: Node(txt=(text,)) for name, text in txt.items()})
         undo.push_async_callback(names.stop)
         smtp, web = (_free_port(port if known_ports else 0) for port in (2525, 8025))

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from config.load import load_file
-from mta.demo.world import DEAD, DOMAIN, RECEIVER, TARPIT, create
+from mta.demo.world import CLUB, DEAD, DOMAIN, RECEIVER, TARPIT, create
 
 
 async def test_the_configuration_is_good_and_points_at_the_receivers(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ async def test_the_configuration_is_good_and_points_at_the_receivers(tmp_path: P
         assert settings.web.port == world.web_port
         assert {key.selector for key in settings.signing.keys} == {"rsa", "ed"}
         assert settings.server.data_dir == world.directory / "data"
-        for address in (RECEIVER, TARPIT):
+        for address in (RECEIVER, TARPIT, CLUB):
             reader, writer = await asyncio.open_connection(address, settings.egress.port)
             assert (await reader.readline()).startswith(b"220 ")
             writer.close()
@@ -43,4 +43,4 @@ async def test_private_keys_are_private_and_public_keys_are_published(tmp_path: 
 
 
 def test_the_dead_host_is_none_of_the_receivers() -> None:
-    assert DEAD not in (RECEIVER, TARPIT)
+    assert DEAD not in (RECEIVER, TARPIT, CLUB)
