@@ -31,6 +31,9 @@ MAX_ENVID = 100  # characters, RFC 3461 4.4
 MAX_ORCPT = 500  # characters, RFC 3461 4.2
 MAX_HELLO = 255
 
+VERBS = frozenset(
+    {"EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "HELP", "VRFY", "QUIT"}
+)
 NOT_IMPLEMENTED = frozenset({"ETRN", "TURN", "ATRN", "EXPN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD", "BURL"})
 OF_THE_WEB = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"})
 
@@ -41,7 +44,7 @@ _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 _QUOTED_PATH = re.compile(r'<((?:[^<>"\\]|"(?:[^"\\]|\\.)*")*)>')
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
 _CHUNK = re.compile(r"(\d{1,19})(?: +(LAST))?\Z", re.IGNORECASE | re.ASCII)
-_HELLO = re.compile(r"[\x21-\x7e]+\Z")
+_HELLO = re.compile(r"[^\x00-\x20\x7f-\U0010ffff()<>,;\\\"@]+\Z")  # nothing that means something in a Received field
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -57,6 +60,11 @@ def split(line: bytes) -> tuple[str, str]:
     if len(line) + 2 > MAX_LINES.get(verb, MAX_LINE):
         raise Refusal(Reply(500, "5.5.6" if verb == "AUTH" else "5.5.2", "command line too long"))
     return verb, argument.strip(" \t")
+
+
+def shown(verb: str) -> str:
+    """``verb`` for a log: an unknown one may be anything, even a secret whose AUTH was refused."""
+    return verb if verb in VERBS or verb in NOT_IMPLEMENTED or verb in OF_THE_WEB else "?"
 
 
 def read_hello(argument: str) -> str:

@@ -14,6 +14,7 @@ from base64 import b64encode
 
 from mta.inbound import replies
 from mta.inbound.client import Client
+from mta.inbound.commands import VERBS, shown
 from mta.inbound.replies import Farewell, Hangup
 from mta.inbound.service import Service
 from mta.inbound.wire import Input
@@ -115,7 +116,7 @@ class Dialogue:
             reply,
             session=client.session,
             client=client.address,
-            verb=verb[:20],
+            verb=verb,
             account=client.account.name if client.account else None,
         )
 
@@ -131,3 +132,8 @@ class Dialogue:
     def show(self, text: str, *, sent: bool) -> None:
         """Tell whoever is tracing; callers look at ``trace.active`` first."""
         self._service.trace.line("in", self._client.session, str(self._client.address), sent, text)
+
+    def show_command(self, verb: str, argument: str) -> None:
+        """Show what the client said, unless a secret may be in it."""
+        open_to_all = verb in VERBS and verb != "AUTH"
+        self.show(f"{verb} {argument}".rstrip() if open_to_all else f"{shown(verb)} {HIDDEN}", sent=False)

@@ -26,8 +26,8 @@ from aiosmtpd.smtp import SMTP
 from config.schema import Listener
 from mta.inbound import replies
 from mta.inbound.client import Client, client_address
-from mta.inbound.commands import split
-from mta.inbound.dialogue import HIDDEN, Dialogue
+from mta.inbound.commands import shown, split
+from mta.inbound.dialogue import Dialogue
 from mta.inbound.replies import Farewell, Hangup, Refusal
 from mta.inbound.service import Service
 from mta.inbound.verbs import Verbs
@@ -215,10 +215,12 @@ class Session(SMTP):
         try:
             verb, argument = split(await dialogue.hear())
             if self._service.trace.active:
-                dialogue.show(f"{verb} {argument if verb != 'AUTH' else HIDDEN}", sent=False)
+                dialogue.show(
+                    f"{verb} {argument}" if verb in VERBS and verb != "AUTH" else f"{shown(verb)} {HIDDEN}", sent=False
+                )
             await self._verbs.obey(verb, argument)
         except Refusal as refusal:
-            dialogue.refuse(verb, refusal.reply)
+            dialogue.refuse(shown(verb), refusal.reply)
         except (Farewell, Hangup):
             raise
         except Exception:

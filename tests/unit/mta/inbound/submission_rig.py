@@ -222,6 +222,26 @@ class Rig:
             talker.close()
 
 
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written; its protocol is fed by hand."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 4711)})
+        self.written = b""
+        self.closed = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def close(self) -> None:
+        self.closed.set()
+
+    abort = close
+
+
 @cache
 def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """TLS for the server mx.test and for its clients."""

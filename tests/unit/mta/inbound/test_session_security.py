@@ -314,6 +314,18 @@ async def test_a_new_secret_ends_the_session_at_the_next_mail() -> None:
         assert (await client.ask(MAIL))[:9] == "421 4.7.0"
 
 
+async def test_secrets_sent_out_of_turn_are_not_kept_either() -> None:
+    """A client that does not wait for the answer to AUTH sends its secret as if it were a command."""
+    trace = ListTrace()
+    async with submission(networks=(), trace=trace) as rig:
+        client = await rig.said_hello()
+        client.send(f"AUTH LOGIN\r\n{b64('app')}\r\n{b64(SECRET)}\r\n".encode())
+        assert [reply[:9] for reply in await client.replies(3)] == ["538 5.7.1", "500 5.5.2", "500 5.5.2"]
+        told = "\n".join(trace.lines) + b"\n".join(rig.events.lines).decode()
+        assert b64(SECRET).upper() not in told.upper()
+        assert "C: ? ********" in trace.lines
+
+
 async def test_secrets_are_neither_traced_nor_logged() -> None:
     trace = ListTrace()
     async with submission(listeners=LOOPBACK, networks=(), trace=trace, limits={"auth_failures": 9}) as rig:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.inbound.commands import read_chunk, read_mail, read_recipient, split
+from mta.inbound.commands import read_chunk, read_hello, read_mail, read_recipient, split
 from mta.inbound.replies import Refusal
 from mta.mail.address import Address
 from mta.mail.message import Body, Envelope, Notify, Recipient, Return
@@ -199,6 +199,18 @@ def test_chunks(argument: str, chunk: tuple[int, bool]) -> None:
 @pytest.mark.parametrize("argument", ["", "LAST", "-1", "5 FIRST", "5 LAST x", "5LAST", "٥", "9" * 20])
 def test_wrong_chunks(argument: str) -> None:
     assert refused(read_chunk, argument).startswith("501 5.5.4")
+
+
+@pytest.mark.parametrize("name", ["app.example.com", "[192.0.2.1]", "[IPv6:2001:db8::1]", "my_host", "a'b", "x" * 255])
+def test_names_of_clients(name: str) -> None:
+    assert read_hello(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a(b", "a)b", "a<b>", "a;b", "a,b", 'a"b', "a\\b", "a@b", "ä", "a\x7f", "x" * 256]
+)
+def test_names_that_would_spoil_a_received_field(name: str) -> None:
+    assert refused(read_hello, name).startswith("501 5.5.4")
 
 
 def test_verbs_are_named_in_any_case_and_blanks_at_the_end_are_nothing() -> None:
