@@ -187,8 +187,8 @@ class Intake:
         return timedelta(seconds=min(seconds, self._expire_after))
 
     async def _commit(self, accepted: Accepted, checked_at: float) -> None:
-        size = len(accepted.message.content)
         destinations = len({recipient.address.domain for recipient in accepted.message.envelope.recipients})
+        size = len(accepted.message.content) * destinations  # each reserves it: any of them may be the last
         stays = self._room.reserve(size, destinations)
         try:
             deliveries = await self._store.messages.put(accepted, leased=stays)
@@ -201,8 +201,7 @@ class Intake:
                 self._room.release(size, destinations)
             return
         for delivery in deliveries:
-            delivery.checked_at = checked_at
-        deliveries[0].reserved = size  # the content is held once, whatever the number of destinations
+            delivery.checked_at, delivery.reserved = checked_at, delivery.size
         self._dispatch(deliveries)
 
     def _note(self, accepted: Accepted, seconds: float) -> None:

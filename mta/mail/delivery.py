@@ -54,9 +54,9 @@ class Delivery:
 
     ``content`` is None when the message was not kept in memory: the courier's caller loads it from the store.
     ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
-    ``reserved``: octets that this delivery has reserved in the worker's window. ``delay_told``: a delay notice was
-    sent. ``lease``: the token under which it is ours. ``held``: it was held until its time was over, and is not to be
-    sent. ``bounce``: an operator wants it to fail, for this reason.
+    ``reserved``: octets that this delivery has reserved in the worker's window, 0 for none. ``delay_told``: a delay
+    notice was sent. ``lease``: the token under which it is ours. ``held``: it was held until its time was over, and is
+    not to be sent. ``bounce``: an operator wants it to fail, for this reason.
     Identity matters (it is a place in a queue), hence no ``eq``.
     """
 

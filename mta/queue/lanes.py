@@ -4,31 +4,44 @@ A lane holds the deliveries for one site (all domains that share their MX). Insi
 line of its own, and the lines are served in turn: a mailing of a million does not delay another customer's password
 reminder to the same provider.
 
-``Window`` bounds what all lanes of a worker hold in memory together, in deliveries and in octets.
+``Window`` bounds what all lanes of a worker hold in memory together, in deliveries and in octets. What may wait in one
+lane is as much as is still free: however many sites stand still, there is room left for those that move (Choudhury and
+Hahne, "Dynamic queue length thresholds", 1998).
 
 It must never await or start anything: it says what may start.
+
+*Limits.* The deliveries of one message share its content, but each reserves its whole size: which of them will be the
+last is not known.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from config.schema import Shaping
 from mta.mail.delivery import Delivery
 from mta.queue.throttle import Throttle
+
+DESTINATIONS = 1000  # of one lane that are remembered
 
 Flow = tuple[int, str | None]  # account, mailing
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """``running``: deliveries being attempted at this moment. ``destinations``: the domains seen so far."""
+    """``shaping``: where the throttle's limits come from. ``running``: how many runners it has.
+
+    ``waiting`` and ``octets``: what is in line. ``destinations``: domains seen lately.
+    """
 
     site: str
+    shaping: Shaping
     throttle: Throttle
     running: int = 0
     waiting: int = 0
+    octets: int = 0
     destinations: set[str] = field(default_factory=set)
     _lines: dict[Flow, deque[Delivery]] = field(default_factory=dict)
     _turns: deque[Flow] = field(default_factory=deque)
@@ -41,6 +54,13 @@ class Lane:
             self._turns.append(flow)
         line.append(delivery)
         self.waiting += 1
+        self.octets += delivery.size
+
+    def remember(self, destination: str) -> None:
+        """``destination`` is served by this lane."""
+        if len(self.destinations) >= DESTINATIONS:
+            self.destinations.clear()
+        self.destinations.add(destination)
 
     def take(self) -> Delivery | None:
         """The next delivery, one from each line in turn."""
@@ -50,22 +70,20 @@ class Lane:
         line = self._lines[flow]
         delivery = line.popleft()
         self.waiting -= 1
+        self.octets -= delivery.size
         if line:
             self._turns.append(flow)
         else:
             del self._lines[flow]
         return delivery
 
-    def take_all(self, keep: Callable[[Delivery], bool] = lambda _: False) -> list[Delivery]:
-        """Remove and return everything that waits, but what ``keep`` says stays."""
+    def take_all(self) -> list[Delivery]:
+        """Remove and return everything that waits."""
         deliveries = list(self)
         self._lines.clear()
         self._turns.clear()
-        self.waiting = 0
-        for delivery in deliveries:
-            if keep(delivery):
-                self.add(delivery)
-        return [delivery for delivery in deliveries if not keep(delivery)]
+        self.waiting = self.octets = 0
+        return deliveries
 
     def __iter__(self) -> Iterator[Delivery]:
         for line in self._lines.values():
@@ -82,7 +100,7 @@ class Lane:
 
 @dataclass(slots=True)
 class Window:
-    """Room in memory. A reservation is made before a delivery is taken in and returned when it is settled."""
+    """Room in memory. A reservation is made before a delivery is taken in, and returned when it leaves, once."""
 
     max_deliveries: int
     max_octets: int
@@ -90,7 +108,7 @@ class Window:
     octets: int = 0
 
     def reserve(self, octets: int, deliveries: int = 1) -> bool:
-        """False, and nothing reserved, if there is no room. An empty window takes a message of any size."""
+        """False, and nothing reserved, if there is no room. A window without octets takes a message of any size."""
         if self.deliveries + deliveries > self.max_deliveries:
             return False
         if self.octets and self.octets + octets > self.max_octets:
@@ -100,5 +118,32 @@ class Window:
         return True
 
     def release(self, octets: int, deliveries: int = 1) -> None:
+        """Undo ``reserve``."""
         self.deliveries -= deliveries
         self.octets -= octets
+
+    def enter(self, delivery: Delivery) -> bool:
+        """Reserve room for ``delivery``, if there is any."""
+        if not self.reserve(delivery.size):
+            return False
+        delivery.reserved = delivery.size
+        return True
+
+    def leave(self, delivery: Delivery) -> None:
+        """Give back the room of ``delivery``, if it has any still."""
+        if delivery.reserved:
+            self.release(delivery.reserved)
+            delivery.reserved = 0
+
+    @property
+    def free(self) -> int:
+        """Deliveries that there is room for."""
+        return max(0, self.max_deliveries - self.deliveries)
+
+    @property
+    def free_octets(self) -> int:
+        return max(0, self.max_octets - self.octets)
+
+    def has_room(self, lane: Lane, share: float = 1.0) -> bool:
+        """Whether more may wait in ``lane``: while that is less than ``share`` of what is free."""
+        return not lane.waiting or (lane.waiting < share * self.free and lane.octets < share * self.free_octets)

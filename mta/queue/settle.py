@@ -34,6 +34,7 @@ from mta.queue.schedule import Schedule
 EXPIRED = Reply(451, "4.4.7", "the time for delivering this message is over")
 EXPIRY = Classification("expired", Fault.SITE, Action.FAIL, "expired")
 OPERATOR = Classification("operator", Fault.SENDER, Action.FAIL, "operator")
+UNCLASSIFIED = Classification("unknown", Fault.SITE, Action.RETRY, "internal-error")
 SUPPRESSED = Classification("suppressed", Fault.RECIPIENT, Action.FAIL, "suppressed")
 AMBIGUOUS_STEPS = 2  # how many steps of the schedule an ambiguous end skips
 
@@ -61,8 +62,21 @@ def _outcome(
     return Deferred(result, meaning, schedule.next_attempt(steps, now, delivery.expires_at))
 
 
+def unclassified(attempt: Attempt, schedule: Schedule, now: datetime) -> tuple[Outcome, ...]:
+    """One outcome for each result when the rules cannot be asked: what was delivered is, the rest is tried again."""
+    delivery = attempt.delivery
+
+    def outcome(result: Result) -> Outcome:
+        if result.reply.kind is Kind.POSITIVE:
+            return Delivered(result)
+        until = schedule.next_attempt(result.recipient.attempts + 1, now, delivery.expires_at)
+        return Deferred(result, UNCLASSIFIED, until)
+
+    return tuple(outcome(result) for result in attempt.results)
+
+
 def without_attempt(delivery: Delivery, stage: Stage, reply: Reply, now: datetime) -> Attempt:
-    """The attempt that ended before any receiver was spoken to: there is no way to one."""
+    """The attempt that ended before any receiver was spoken to."""
     results = tuple(Result(recipient, stage, reply) for recipient in delivery.recipients)
     return Attempt(delivery, results, now, 0.0)
 

@@ -36,15 +36,21 @@ class Throttle:
 
     def allowed(self, now: float) -> int:
         """Connections that may be in use now."""
-        return 0 if now < self.resting_until else min(self.window, self.ceiling)
+        return 0 if self.is_resting(now) else min(self.window, self.ceiling)
+
+    def is_resting(self, now: float) -> bool:
+        return now < self.resting_until
 
     def wait(self, now: float) -> float:
-        """Seconds until the next message may start, and books that start. 0: at once."""
+        """Seconds until the next message may start; 0: now, and that start is taken."""
         if self.rate is None:
             return 0.0
-        start = max(now, self.next_start)
-        self.next_start = start + 1 / self.rate
-        return start - now
+        if now < self.next_start:
+            return self.next_start - now
+        interval = 1 / self.rate
+        on_time = now - self.next_start < interval  # a little late is made up for
+        self.next_start = (self.next_start if on_time else now) + interval
+        return 0.0
 
     def succeeded(self) -> None:
         """The site talked with us to the end, whatever it said about the message."""
@@ -56,7 +62,7 @@ class Throttle:
         """The connection failed. True if the site now goes to rest."""
         self.failures += 1
         self.window = max(1, self.window // 2)
-        if self.failures < self.rest_after or now < self.resting_until:
+        if self.failures < self.rest_after or self.is_resting(now):
             return False
         self.resting_until = now + min(MAX_REST, self.rest * 2**self.rests)
         self.rests = min(self.rests + 1, 16)
@@ -64,7 +70,8 @@ class Throttle:
         self.window = 1
         return True
 
-    def reshape(self, ceiling: int, initial: int, rest: float, rest_after: int, rate: float | None) -> None:
-        """New limits (a reload, or another share); what was learned about the site stays."""
-        self.ceiling, self.initial, self.rest, self.rest_after, self.rate = ceiling, initial, rest, rest_after, rate
-        self.window = max(1, min(self.window, ceiling))
+    def reshape(self, limits: Throttle) -> None:
+        """Take over the limits of another (a reload); what was learned about the site stays."""
+        self.ceiling, self.initial, self.rate = limits.ceiling, limits.initial, limits.rate
+        self.rest, self.rest_after = limits.rest, limits.rest_after
+        self.window = max(1, min(self.window, self.ceiling))

@@ -28,11 +28,12 @@ EACH = 5  # rows of each, at least
 
 _READY = "lease is null and held is null and due_at <= now()"
 
-# The oldest due rows, and what was held until it expired.
+# The oldest due rows, and what was held until it expired. ``ending``: no attempt will be made.
 _OLDEST = f"""
-(select message_id, destination, account_id, due_at from queue where {_READY} order by due_at limit $1)
+(select message_id, destination, account_id, due_at, bounce is not null or expires_at <= now() as ending
+ from queue where {_READY} order by due_at limit $1)
 union all
-(select message_id, destination, account_id, expires_at from queue
+(select message_id, destination, account_id, expires_at, true from queue
  where lease is null and held is not null and expires_at <= now() order by expires_at limit $1)"""  # noqa: S608
 
 # One probe of the index for each (account, destination) behind the last one visited, then its oldest due rows.
@@ -96,10 +97,11 @@ class Turn:
     async def take(
         self, connection: Connection, lease: int, deliveries: int, octets: int, skip: Collection[str]
     ) -> list[Delivery]:
-        """Lease up to ``deliveries`` deliveries of together about ``octets``, none to a destination in ``skip``."""
+        """Lease up to ``deliveries`` deliveries of together about ``octets``, none to a destination in ``skip``
+        but for those that only wait for their end."""
         look = LOOK * deliveries
-        found = [_candidate(row) for row in await connection.fetch(_OLDEST, look)]
-        chosen = in_turns([each for each in found if each[1] not in skip])
+        found = await connection.fetch(_OLDEST, look)
+        chosen = in_turns([_candidate(row) for row in found if row["ending"] or row["destination"] not in skip])
         if len(found) >= look:
             half = (deliveries + 1) // 2
             chosen = in_turns([*chosen[:half], *await self._round(connection, half, skip), *chosen[half:]])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from mta.queue.throttle import MAX_REST, Throttle
 
 
@@ -57,5 +59,24 @@ def test_failures_of_others_under_way_do_not_prolong_a_rest() -> None:
 
 def test_rate_spaces_starts_evenly() -> None:
     subject = throttle(rate=2.0)
-    assert [subject.wait(10.0), subject.wait(10.0), subject.wait(10.0)] == [0.0, 0.5, 1.0]
-    assert subject.wait(100.0) == 0.0
+    assert [subject.wait(now) for now in (10.0, 10.0, 10.3, 10.5, 10.5)] == [0.0, 0.5, pytest.approx(0.2), 0.0, 0.5]
+
+
+def test_who_is_a_little_late_does_not_slow_the_rate_down() -> None:
+    subject = throttle(rate=2.0)
+    assert [subject.wait(now) for now in (10.0, 10.6, 11.0)] == [0.0, 0.0, 0.0]
+
+
+def test_a_rate_is_not_saved_up() -> None:
+    subject = throttle(rate=2.0)
+    assert subject.wait(10.0) == 0.0
+    assert [subject.wait(100.0), subject.wait(100.0)] == [0.0, 0.5]
+
+
+def test_new_limits_keep_what_was_learned() -> None:
+    subject = throttle(initial=10)
+    subject.failed(0)
+    subject.reshape(throttle(ceiling=3, rate=5.0))
+    assert (subject.allowed(0), subject.rate, subject.failures) == (3, 5.0, 1)
+    subject.succeeded()
+    assert subject.allowed(0) == 3

@@ -1,0 +1,70 @@
+"""Deliveries on their way back to the store: not attempted, and due again at some moment.
+
+They are collected while a return is under way, so that a crowd costs a few statements.
+
+It must never drop a delivery while it is ours: it stays here, and in the window, until the store has it back.
+
+*Limits.* Rows that are not ours any more are passed over by the store, silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from mta.mail.delivery import Delivery
+from mta.queue.lanes import Window
+from mta.store.errors import StoreUnavailable
+from mta.store.messages import Messages
+
+log = structlog.get_logger()
+
+PAUSE = 1.0  # seconds between tries while the store is away
+
+
+class Returns:
+    """``window``: which returned deliveries leave."""
+
+    def __init__(self, messages: Messages, window: Window) -> None:
+        self._messages = messages
+        self._window = window
+        self._waiting: dict[datetime | None, list[Delivery]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    def add(self, deliveries: Sequence[Delivery], wait: timedelta | None = None) -> None:
+        """Return ``deliveries``, due after ``wait`` (in whole seconds), or as they were before. No attempt counts."""
+        if not deliveries:
+            return
+        due_at = None if wait is None else (datetime.now(UTC) + wait).replace(microsecond=0) + timedelta(seconds=1)
+        self._waiting.setdefault(due_at, []).extend(deliveries)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until nothing is on its way, for at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._running:
+                    await asyncio.wait([self._running])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                due_at, deliveries = next(iter(self._waiting.items()))
+                del self._waiting[due_at]
+                try:
+                    await self._messages.give_back(deliveries, due_at)
+                except Exception as error:
+                    if not isinstance(error, StoreUnavailable):
+                        log.exception("deliveries could not be given back")
+                    self._waiting.setdefault(due_at, []).extend(deliveries)
+                    await asyncio.sleep(PAUSE)
+                else:
+                    for delivery in deliveries:
+                        self._window.leave(delivery)
+        finally:
+            self._running = None
