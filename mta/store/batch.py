@@ -75,6 +75,7 @@ class Batch(Generic[Item, Result]):
                 self._flying = len(taken)
                 try:
                     results = await self._flush([item for item, _, _ in taken], taken[0][1])
+                    assert len(results) == len(taken)
                 except Exception as error:
                     results = [error] * len(taken)
                 except asyncio.CancelledError:  # the service ends: nobody waits in vain

@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Any, assert_never
 
 import asyncpg
 import structlog
@@ -57,7 +57,8 @@ delete from message where id = any($1::uuid[])"""
 
 _GIVE_BACK = """
 update queue q
-set lease = null, due_at = least(coalesce($4, q.due_at), q.expires_at)
+set lease = null,
+    due_at = least(case when q.bounce is null then coalesce($4, q.due_at) else q.due_at end, q.expires_at)
 from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease)
 where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease"""
 
@@ -93,6 +94,7 @@ class Messages:
         )
         self._turn = Turn()
         self._doubtful: set[MessageId] = set()
+        self._astray: list[Delivery] = []  # of a take whose commit was lost: leased to us, or not
         self._backends: set[int] = set()
         self._taking_back: asyncio.Task[None] | None = None
 
@@ -139,12 +141,13 @@ class Messages:
             return [*await self._insert(connection, batch[:half]), *await self._insert(connection, batch[half:])]
         return [None] * len(batch)
 
-    def _doubt(self, ids: Iterable[MessageId], backend: int | None = None) -> None:
+    def _doubt(self, ids: Iterable[MessageId], backend: int | None = None, astray: Iterable[Delivery] = ()) -> None:
         """Messages that may be queued although their sender was told otherwise, or went away before it was told.
 
-        ``backend``: the server's process that may still be queueing them.
+        ``backend``: the server's process that may still be queueing them. ``astray``: what may be ours unknown to us.
         """
         self._doubtful.update(ids)
+        self._astray.extend(astray)
         if backend:
             self._backends.add(backend)
         if self._taking_back is None:
@@ -153,17 +156,20 @@ class Messages:
     async def _take_back(self) -> None:
         wait = AGAIN[0]
         try:
-            while self._doubtful:
-                ids, backends = list(self._doubtful), list(self._backends)
+            while self._doubtful or self._astray:
+                ids, backends, astray = list(self._doubtful), list(self._backends), list(self._astray)
                 try:
                     async with self._database.session() as connection:
                         await connection.execute(_END_BACKENDS, backends)
                         await connection.execute(_TAKE_BACK, ids)
+                        if astray:
+                            await connection.execute(_GIVE_BACK, *_keys(astray), None)
                 except StoreUnavailable:
                     await asyncio.sleep(wait)
                     wait = min(2 * wait, AGAIN[1])
                 else:
                     self._doubtful.difference_update(ids)
+                    del self._astray[: len(astray)]
                     self._backends.difference_update(backends)
         finally:
             self._taking_back = None
@@ -178,12 +184,20 @@ class Messages:
         """
         if not self._lease.valid:
             raise StoreUnavailable("this worker has no valid lease")
-        if self._doubtful:  # first take back what must not be sent
+        if self._doubtful or self._astray:  # first take back what must not be sent, or is held by nobody
             raise StoreUnavailable("messages of unknown fate are still to be taken back")
         began, lease = time.perf_counter(), self._lease.id
-        taken = await self._database.retried(
-            lambda connection: self._turn.take(connection, lease, deliveries, octets, skip)
-        )
+        taken: list[Delivery] = []
+
+        async def take(connection: Connection) -> None:
+            taken[:] = await self._turn.take(connection, lease, deliveries, octets, skip)
+
+        try:
+            await self._database.retried(take)
+        except OutcomeUnknown as error:
+            if taken:  # the commit may have been made
+                self._doubt((), error.backend, taken)
+            raise
         self._observe(Call.LEASE, began)
         return taken
 
@@ -202,13 +216,8 @@ class Messages:
 
         Raises StoreUnavailable.
         """
-        keys = [
-            (delivery.message_id, recipient.n, delivery.lease)
-            for delivery in deliveries
-            for recipient in delivery.recipients
-        ]
-        if keys:
-            columns = list(zip(*sorted(keys), strict=True))
+        if deliveries := list(deliveries):
+            columns = _keys(deliveries)
             await self._database.retried(lambda connection: connection.execute(_GIVE_BACK, *columns, due_at))
 
     # settling
@@ -234,47 +243,40 @@ class Messages:
             return False
         return True
 
-    async def _flush_settles(self, batch: list[Settlement], _since: float) -> Sequence[None]:
+    async def _flush_settles(self, batch: list[Settlement], _since: float) -> Sequence[Exception | None]:
         wait = AGAIN[0]
         while True:
             try:
-                await self._settle(batch, Care.FULL)
+                return await self._settle(batch, Care.FULL)
             except StoreUnavailable:
                 self._count_unavailable()
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, AGAIN[1])
-            else:
-                return [None] * len(batch)
 
-    async def _settle(self, batch: Sequence[Settlement], care: Care) -> None:
+    async def _settle(self, batch: Sequence[Settlement], care: Care) -> list[Exception | None]:
         """Write a batch; if the database refuses its data, split it, and at last write less, rather than nothing."""
         try:
             await self._write(batch, care)
         except StoreUnavailable:
             raise
         except asyncpg.TransactionRollbackError:  # a deadlock, which the other one has won
-            await self._settle(batch, care)
+            return await self._settle(batch, care)
         except Exception as error:
             if len(batch) > 1:
                 half = len(batch) // 2
-                await self._settle(batch[:half], care)
-                await self._settle(batch[half:], care)
-                return
-            log.error(
-                "an outcome is recorded with less than all",
-                message=format_id(batch[0].attempt.delivery.message_id),
-                tried=care.value,
-                reason=str(error),
-            )
+                return [*await self._settle(batch[:half], care), *await self._settle(batch[half:], care)]
+            message = format_id(batch[0].attempt.delivery.message_id)
+            log.error("an outcome was refused", message=message, tried=care.value, reason=str(error))
             match care:
                 case Care.FULL:
-                    await self._settle(batch, Care.WITHOUT_TEXT)
+                    return await self._settle(batch, Care.WITHOUT_TEXT)
                 case Care.WITHOUT_TEXT:
-                    await self._settle(batch, Care.BARE)
+                    return await self._settle(batch, Care.BARE)
                 case Care.BARE:
-                    raise
+                    return [error]
                 case _:
                     assert_never(care)
+        return [None] * len(batch)
 
     async def _write(self, batch: Sequence[Settlement], care: Care) -> None:
         lease = batch[0].attempt.delivery.lease
@@ -310,3 +312,9 @@ class Messages:
     def _count_unavailable(self) -> None:
         if self._metrics:
             self._metrics.store_unavailable.inc()
+
+
+def _keys(deliveries: Iterable[Delivery]) -> Sequence[Sequence[Any]]:
+    """The rows of ``deliveries`` as columns: message_id, n, lease; in the order in which everybody locks them."""
+    keys = [(each.message_id, recipient.n, each.lease) for each in deliveries for recipient in each.recipients]
+    return list(zip(*sorted(keys), strict=True))

@@ -195,6 +195,25 @@ class TestPoison:
         assert await kinds(store, delivery) == [(0, "failed")]
         assert await make.count(store, "queue") == 0
 
+    async def test_an_outcome_that_cannot_be_written_at_all_concerns_its_own_caller_only(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deliveries = [await make.put(store, f"user{n}@example.net") for n in range(8)]
+        end_messages = settlement.end_messages
+
+        async def refusing(connection, batch, care):  # type: ignore[no-untyped-def]
+            if any(each.attempt.delivery is deliveries[2] for each in batch):
+                raise ValueError("never")
+            return await end_messages(connection, batch, care)
+
+        monkeypatch.setattr(settlement, "end_messages", refusing)
+        answers = await asyncio.gather(
+            *(store.messages.settle(make.settlement(each)) for each in deliveries), return_exceptions=True
+        )
+        assert [n for n, answer in enumerate(answers) if answer] == [2]
+        assert await make.count(store, "event") == 7
+        assert await make.count(store, "queue") == 1
+
 
 async def test_a_batch_of_every_kind(store: Store) -> None:
     deliveries = []
