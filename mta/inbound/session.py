@@ -215,9 +215,7 @@ class Session(SMTP):
         try:
             verb, argument = split(await dialogue.hear())
             if self._service.trace.active:
-                dialogue.show(
-                    f"{verb} {argument}" if verb in VERBS and verb != "AUTH" else f"{shown(verb)} {HIDDEN}", sent=False
-                )
+                dialogue.show_command(verb, argument)
             await self._verbs.obey(verb, argument)
         except Refusal as refusal:
             dialogue.refuse(shown(verb), refusal.reply)
