@@ -202,8 +202,11 @@ class Trial:
             await asyncio.sleep(0.1)
 
     async def _queued(self) -> list[dict[str, Any]]:
-        """Some rows of the queue."""
-        database = await asyncpg.connect(self.standing.dsn)
+        """Some rows of the queue; a row that says so while the database is away."""
+        try:
+            database = await asyncpg.connect(self.standing.dsn)
+        except (AssertionError, OSError, asyncpg.PostgresError) as error:
+            return [{"away": str(error)}]
         try:
             return [dict(row) for row in await database.fetch("select *, now() from queue limit 3")]
         finally:
