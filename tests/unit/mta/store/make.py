@@ -108,7 +108,7 @@ async def count(store: Store, table: str) -> int:
 
 
 async def execute(store: Store, statement: str, *values: object) -> None:
-    async with store._database.session() as connection:
+    async with store._database.session(60) as connection:
         await connection.execute(statement, *values)
 
 
