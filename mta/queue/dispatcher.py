@@ -54,6 +54,7 @@ GROW_AFTER = 0.05  # seconds that deliveries wait for a busy runner before more 
 TAKE = 500  # deliveries leased at once
 TROUBLE = timedelta(minutes=1)  # rest after an outcome that could not be written down
 SPILL = timedelta(seconds=15)  # rest of what does not fit into its lane
+LOOK_EVERY = 1.0  # seconds, at least, between looks at how fast lanes move
 REFILL = 0.5  # share of its room below which a lane is filled again from the store
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 LONGEST_PAUSE = 1.0  # seconds after which a runner that keeps to a rate looks up, for a new rate
@@ -105,6 +106,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[Lane] = set()
         self._suppressions_changed = 0.0
+        self._looked_at = time.monotonic()
         self._stopping = asyncio.Event()
 
     # --- what others tell us
@@ -132,6 +134,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Take in due deliveries for as long as the worker lives."""
         while not self._stopping.is_set():
+            self._make_room()
             try:
                 taken = await self._take_due()
             except StoreUnavailable:
@@ -189,6 +192,18 @@ class Dispatcher:
             else:
                 self._returns.add([delivery])
         return placed
+
+    def _make_room(self) -> None:
+        """When room is scarce, let go of what lanes will not begin within the time for which it is put off."""
+        elapsed = time.monotonic() - self._looked_at
+        if elapsed < LOOK_EVERY:
+            return
+        self._looked_at += elapsed
+        for lane in self.lanes.values():
+            if self.window.is_tight:
+                soon = int(lane.taken / elapsed * SPILL.total_seconds())
+                self._returns.add(lane.cut(max(soon, lane.running, 1)), SPILL)
+            lane.taken = 0
 
     def _full(self) -> set[str]:
         """Destinations of which nothing more can be used now."""

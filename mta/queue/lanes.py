@@ -5,8 +5,9 @@ line of its own, and the lines are served in turn: a mailing of a million does n
 reminder to the same provider.
 
 ``Window`` bounds what all lanes of a worker hold in memory together, in deliveries and in octets. What may wait in one
-lane is as much as is still free: however many sites stand still, there is room left for those that move (Choudhury and
-Hahne, "Dynamic queue length thresholds", 1998).
+lane is as much as is still free (Choudhury and Hahne, "Dynamic queue length thresholds", 1998); and when room gets
+scarce a slow lane gives up what it could not begin for a while anyhow. However many sites stand still, there is room
+left for those that move.
 
 It must never await or start anything: it says what may start.
 
@@ -24,6 +25,7 @@ from config.schema import Shaping
 from mta.mail.delivery import Delivery
 from mta.queue.throttle import Throttle
 
+TIGHT = 1 / 8  # share of the window that is kept free at the cost of slow lanes
 DESTINATIONS = 1000  # of one lane that are remembered
 
 Flow = tuple[int, str | None]  # account, mailing
@@ -33,7 +35,8 @@ Flow = tuple[int, str | None]  # account, mailing
 class Lane:
     """``shaping``: where the throttle's limits come from. ``running``: how many runners it has.
 
-    ``waiting`` and ``octets``: what is in line. ``destinations``: domains seen lately.
+    ``waiting`` and ``octets``: what is in line. ``taken``: how many were taken since somebody looked.
+    ``destinations``: domains seen lately.
     """
 
     site: str
@@ -42,6 +45,7 @@ class Lane:
     running: int = 0
     waiting: int = 0
     octets: int = 0
+    taken: int = 0
     destinations: set[str] = field(default_factory=set)
     _lines: dict[Flow, deque[Delivery]] = field(default_factory=dict)
     _turns: deque[Flow] = field(default_factory=deque)
@@ -70,6 +74,7 @@ class Lane:
         line = self._lines[flow]
         delivery = line.popleft()
         self.waiting -= 1
+        self.taken += 1
         self.octets -= delivery.size
         if line:
             self._turns.append(flow)
@@ -84,6 +89,16 @@ class Lane:
         self._turns.clear()
         self.waiting = self.octets = 0
         return deliveries
+
+    def cut(self, keep: int) -> list[Delivery]:
+        """Remove and return all but the ``keep`` deliveries whose turn is next."""
+        taken = self.taken
+        kept = [delivery for _ in range(keep) if (delivery := self.take())]
+        rest = self.take_all()
+        for delivery in kept:
+            self.add(delivery)
+        self.taken = taken
+        return rest
 
     def __iter__(self) -> Iterator[Delivery]:
         for line in self._lines.values():
@@ -143,6 +158,11 @@ class Window:
     @property
     def free_octets(self) -> int:
         return max(0, self.max_octets - self.octets)
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether room has become scarce."""
+        return self.free < TIGHT * self.max_deliveries or self.free_octets < TIGHT * self.max_octets
 
     def has_room(self, lane: Lane, share: float = 1.0) -> bool:
         """Whether more may wait in ``lane``: while that is less than ``share`` of what is free."""

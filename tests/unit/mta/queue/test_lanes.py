@@ -69,20 +69,28 @@ def test_of_very_many_destinations_only_some_are_remembered() -> None:
 
 def crowd(window: Window, subject: Lane) -> int:
     """How many may wait in a lane that nobody serves."""
-    while window.has_room(subject):
-        each = delivery()
-        if not window.enter(each):
-            break
+    while window.enter(each := delivery()) and window.has_room(subject):
         subject.add(each)
+    window.leave(each)
     return subject.waiting
 
 
-def test_lanes_that_stand_still_leave_room_for_others() -> None:
-    window, lanes = Window(1000, 10**6), [lane() for _ in range(10)]
-    waiting = [crowd(window, each) for each in lanes]
-    assert waiting[0] == 500
-    assert min(waiting) > 0
-    assert window.free > 0
+def test_no_lane_takes_more_than_it_leaves_free() -> None:
+    window, lanes = Window(1000, 10**6), [lane() for _ in range(3)]
+    assert [crowd(window, each) for each in lanes] == [500, 250, 125]
+    assert not window.is_tight
+    crowd(window, lane())
+    assert window.is_tight
+
+
+def test_a_cut_keeps_whose_turn_is_next() -> None:
+    subject, sent = lane(), [delivery(1), delivery(1), delivery(1), delivery(2)]
+    for each in sent:
+        subject.add(each)
+    assert subject.cut(2) == [sent[1], sent[2]]
+    assert (subject.waiting, subject.octets, subject.taken) == (2, 20, 0)
+    assert [subject.take(), subject.take(), subject.take()] == [sent[0], sent[3], None]
+    assert subject.cut(5) == []
 
 
 def test_large_messages_that_stand_still_leave_room_too() -> None:
