@@ -114,7 +114,7 @@ class Listeners:
         sockets: Sequence[tuple[Listener, socket.socket]],
         *,
         hostname: str,
-        tls: ssl.SSLContext | None,
+        tls: ssl.SSLContext,
         reception: Reception,
         authenticator: Authenticator,
         trace: Trace,
@@ -141,7 +141,7 @@ class Listeners:
         for door in self._doors:
             await self._open(door)
 
-    async def reload(self, submission: Submission, tls: ssl.SSLContext | None) -> None:
+    async def reload(self, submission: Submission, tls: ssl.SSLContext) -> None:
         """Take over new settings. Addresses, ports and their number stay; sessions go on. Raises OSError."""
         self._service.limits = self._service.authenticator.limits = submission.limits
         self._service.room.most = submission.limits.message_memory

@@ -30,15 +30,14 @@ class OpenSession(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Service:
-    """``tls`` None: no listener can encrypt. ``room`` is for messages that are arriving.
+    """``room`` is for messages that are arriving. ``sessions`` holds each session until its connection is closed.
 
-    ``sessions`` holds each session until its connection is closed. ``closing``: nobody is let in any more, and sessions
-    end between transactions.
+    ``closing``: nobody is let in any more, and sessions end between transactions.
     """
 
     hostname: str
     limits: Limits
-    tls: ssl.SSLContext | None
+    tls: ssl.SSLContext
     reception: Reception
     authenticator: Authenticator
     room: Room

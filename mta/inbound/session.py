@@ -34,6 +34,7 @@ from mta.inbound.verbs import Verbs
 from mta.inbound.wire import Input
 from mta.mail.message import IPAddress
 from mta.mail.reply import Kind
+from mta.store.errors import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -151,8 +152,8 @@ class Session(SMTP):
     def _timeout_cb(self) -> None:
         self._timeout_handle = None
         if self._verbs.asking:
-            return  # set again when the client has its answer
-        if self._deadline > self.loop.time():
+            self._reset_timeout()  # the client waits for us, not we for it
+        elif self._deadline > self.loop.time():
             self._alarm = self._deadline
             self._timeout_handle = self.loop.call_at(self._alarm, self._timeout_cb)
         elif not self._input.interrupt(Farewell(replies.TIMED_OUT, "timeout")):
@@ -205,7 +206,6 @@ class Session(SMTP):
         self._counted = True
         if self._input.buffer:
             raise Farewell(replies.EARLY_TALKER, "unwelcome")
-        client.account = service.authenticator.by_network(client.address)
         self._dialogue.say_line(f"220 {service.hostname} ESMTP")
 
     async def _next_command(self) -> None:
@@ -221,6 +221,8 @@ class Session(SMTP):
             dialogue.refuse(shown(verb), refusal.reply)
         except (Farewell, Hangup):
             raise
+        except StoreUnavailable:
+            dialogue.refuse(verb, replies.INTERNAL)
         except Exception:
             log.exception("a command ended with an internal error", session=self._client.session, verb=verb)
             dialogue.refuse(verb, replies.INTERNAL)
@@ -285,12 +287,9 @@ class Session(SMTP):
 
     async def encrypt(self) -> None:
         """Go on with TLS (STARTTLS). Raises Hangup: then there is nobody to say anything to."""
-        context = self._service.tls
-        if context is None:
-            raise Hangup
         self._reset_timeout(HANDSHAKE + LINGER)
         try:
-            await self._writer.start_tls(context, ssl_handshake_timeout=HANDSHAKE)
+            await self._writer.start_tls(self._service.tls, ssl_handshake_timeout=HANDSHAKE)
         except OSError:
             raise Hangup from None
         transport = cast(asyncio.Transport, self._writer.transport)

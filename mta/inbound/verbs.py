@@ -90,7 +90,7 @@ class Verbs:
         self._begin(read_hello(argument), extended=True)
         lines = [self._service.hostname, "PIPELINING", f"SIZE {self._service.limits.message_size}", "8BITMIME"]
         lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
-        if self._may_encrypt and not self._client.tls:
+        if self._listener.tls is TlsMode.STARTTLS and not self._client.tls:
             lines.append("STARTTLS")
         if self._may_log_in:
             lines.append(f"AUTH {' '.join(MECHANISMS)}")
@@ -106,10 +106,6 @@ class Verbs:
         self._client.hello, self._client.extended = name, extended
 
     @property
-    def _may_encrypt(self) -> bool:
-        return self._listener.tls is TlsMode.STARTTLS and self._service.tls is not None
-
-    @property
     def _may_log_in(self) -> bool:
         if self._client.tls:
             return True
@@ -119,7 +115,7 @@ class Verbs:
         _take_no(argument)
         if self._client.tls:
             raise Refusal(replies.TLS_ALREADY)
-        if not self._may_encrypt:
+        if self._listener.tls is not TlsMode.STARTTLS:
             raise Refusal(replies.NO_TLS)
         if not self._connection.is_quiet():  # anybody may have put it there (RFC 3207 4.2, CVE-2011-0411)
             raise Farewell(replies.EARLY_TLS, "protocol")

@@ -259,7 +259,6 @@ async def submission(
     listeners: Iterable[dict[str, Any]] = ({"tls": "none"},),
     limits: dict[str, Any] | None = None,
     networks: Iterable[str] = ("127.0.0.0/8",),
-    tls: bool = False,
     trace: Trace | None = None,
     clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[Rig]:
@@ -281,7 +280,7 @@ async def submission(
         settings,
         sockets,
         hostname="mx.test",
-        tls=certificates()[0] if tls else None,
+        tls=certificates()[0],
         events=EventLog(events),
         **parts,
     )

@@ -31,7 +31,7 @@ LOCAL = SIGNATURE + struct.pack("!BBH", 0x20, 0, 0)
 async def test_the_balancer_says_who_the_client_is(header: bytes, tls: str) -> None:
     """Before TLS and through STARTTLS (where aiosmtpd forgets it), and not one octet of TLS is lost to the header."""
     _, trust = certificates()
-    async with submission(listeners=[{**BALANCED, "tls": tls}], networks=["10.1.0.0/16"], tls=True) as rig:
+    async with submission(listeners=[{**BALANCED, "tls": tls}], networks=["10.1.0.0/16"]) as rig:
         client = await rig.connect(first=header, tls=trust if tls == "implicit" else None)
         assert (await client.reply())[:3] == "220"
         await client.ask(HELLO)
@@ -90,7 +90,7 @@ async def test_others_on_such_a_port_are_who_they_are() -> None:
 
 
 async def test_connections_are_counted_before_tls() -> None:
-    async with submission(listeners=[{"tls": "implicit"}], limits={"connections_per_address": 2}, tls=True) as rig:
+    async with submission(listeners=[{"tls": "implicit"}], limits={"connections_per_address": 2}) as rig:
         _, trust = certificates()
         first, second = await rig.greeted(tls=trust), await rig.connect()  # the second one never begins TLS
         third = await rig.connect()
@@ -113,7 +113,7 @@ async def test_connections_through_a_balancer_are_counted_by_client() -> None:
 
 
 async def test_a_failed_handshake_is_counted_no_longer() -> None:
-    async with submission(listeners=[{"tls": "implicit"}], tls=True) as rig:
+    async with submission(listeners=[{"tls": "implicit"}]) as rig:
         client = await rig.connect(first=b"EHLO plain.test\r\n" * 20)
         await client.rest()
         while rig.listeners._arrivals:

@@ -11,9 +11,21 @@ import pytest
 
 from mta.mail.reply import Reply
 from mta.store.errors import StoreUnavailable
+from policy.base import Account
 from tests.unit.mta.inbound.submission_rig import BEGIN, MAIL, MESSAGE, RCPT, Rig, Taken, submission
 
 INTERNAL = "451 4.3.0 internal error, try again later"
+
+
+async def test_while_accounts_cannot_be_read_mail_is_put_off() -> None:
+    def fail(_: Any) -> Account:
+        raise StoreUnavailable
+
+    async with submission(listeners=[{"tls": "none", "auth_without_tls": "loopback"}]) as rig:
+        rig.accounts.by_network = rig.accounts.by_credential = fail  # type: ignore[method-assign]
+        client = await rig.said_hello()
+        assert await client.ask(MAIL) == INTERNAL
+        assert await client.ask("AUTH PLAIN AGFwcAB4") == INTERNAL
 
 
 @pytest.mark.usefixtures("internal_errors_expected")

@@ -48,7 +48,7 @@ async def logged_in(rig: Rig) -> Talker:
 
 async def test_starttls_begins_anew() -> None:
     _, trust = certificates()
-    async with submission(listeners=STARTTLS, networks=(), tls=True) as rig:
+    async with submission(listeners=STARTTLS, networks=()) as rig:
         rig.accounts.add("app", SECRET)
         client = await rig.greeted()
         hello = (await client.ask(HELLO)).split("\n")
@@ -74,7 +74,7 @@ async def test_starttls_begins_anew() -> None:
 
 async def test_what_came_before_tls_is_not_obeyed_after_it() -> None:
     """CVE-2011-0411 and kin: commands in the packet of STARTTLS could have been put there by anybody."""
-    async with submission(listeners=STARTTLS, tls=True) as rig:
+    async with submission(listeners=STARTTLS) as rig:
         client = await rig.said_hello()
         client.send(b"STARTTLS\r\nMAIL FROM:<evil@shop.example>\r\n")
         assert await client.rest() == "501 5.5.4 something came between STARTTLS and TLS; good-bye\r\n"
@@ -82,7 +82,7 @@ async def test_what_came_before_tls_is_not_obeyed_after_it() -> None:
 
 
 async def test_plain_text_after_starttls_ends_the_connection() -> None:
-    async with submission(listeners=STARTTLS, tls=True) as rig:
+    async with submission(listeners=STARTTLS) as rig:
         client = await rig.said_hello()
         assert (await client.ask("STARTTLS"))[:3] == "220"
         client.send(b"MAIL FROM:<evil@shop.example>\r\n")
@@ -92,7 +92,7 @@ async def test_plain_text_after_starttls_ends_the_connection() -> None:
 
 async def test_a_transaction_does_not_survive_starttls() -> None:
     _, trust = certificates()
-    async with submission(listeners=STARTTLS, tls=True) as rig:
+    async with submission(listeners=STARTTLS) as rig:
         client = await rig.in_transaction()
         await client.ask("STARTTLS")
         await client.start_tls(trust)
@@ -102,7 +102,7 @@ async def test_a_transaction_does_not_survive_starttls() -> None:
 
 async def test_implicit_tls() -> None:
     _, trust = certificates()
-    async with submission(listeners=IMPLICIT, networks=(), tls=True) as rig:
+    async with submission(listeners=IMPLICIT, networks=()) as rig:
         rig.accounts.add("app", SECRET)
         client = await rig.greeted(tls=trust)
         hello = (await client.ask(HELLO)).split("\n")
@@ -118,11 +118,29 @@ async def test_implicit_tls() -> None:
 
 
 async def test_whoever_talks_plainly_to_a_tls_port_hears_nothing() -> None:
-    async with submission(listeners=IMPLICIT, tls=True) as rig:
+    async with submission(listeners=IMPLICIT) as rig:
         client = await rig.connect()
         client.send(HELLO)
         assert "250" not in await client.rest()
         await rig.all_left()
+
+
+@pytest.mark.parametrize("listeners", [STARTTLS, IMPLICIT], ids=["starttls", "implicit"])
+async def test_a_handshake_that_does_not_come_is_not_waited_for(
+    listeners: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mta.inbound.session.HANDSHAKE", 0.05)
+    monkeypatch.setattr("mta.inbound.listener.HANDSHAKE", 0.05)
+    async with submission(listeners=listeners) as rig:
+        if listeners is STARTTLS:
+            client = await rig.said_hello()
+            assert (await client.ask("STARTTLS"))[:3] == "220"
+        else:
+            client = await rig.connect()
+        client.send(b"\x16\x03\x01")  # the beginning of a handshake
+        assert await client.rest() == ""
+        await rig.all_left()
+        assert rig.listeners._service.connections.total == 0
 
 
 # --- AUTH
