@@ -14,21 +14,21 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
 
 from mta.mail.address import parse_domain
 from mta.mail.message import IPAddress
+from mta.store.account_copy import Copy, Credential, Details, IPNetwork
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
 from policy.base import Account
 
+__all__ = ["AccountError", "Accounts", "Credential", "Details"]
+
 CHANNEL = "accounts"
 REFRESH = 30.0  # seconds
-
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _READ = """
 select
@@ -45,58 +45,12 @@ class AccountError(ValueError):
     """Why a change to an account is refused; the text says how to mend it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """``argon2`` and ``scram`` verify the secret (see ``mta.inbound.auth``); the secret itself is nowhere."""
-
-    username: str
-    account: Account
-    argon2: str = field(repr=False)
-    scram: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """An account as operators see it. ``credentials``: (username, when it was revoked)."""
-
-    account: Account
-    created_at: datetime
-    networks: tuple[IPNetwork, ...]
-    credentials: tuple[tuple[str, datetime | None], ...]
-
-
-class _Copy:
-    """All accounts at one moment, arranged for looking up."""
-
-    def __init__(self, details: Sequence[Details], credentials: Iterable[Credential]) -> None:
-        self.details = details
-        self.by_id = {each.account.id: each.account for each in details}
-        self.by_username = {each.username: each for each in credentials}
-        networks = {network: each.account for each in details for network in each.networks}
-        lengths = {(network.version, network.prefixlen) for network in networks}
-        self._lengths = sorted(lengths, key=lambda length: length[1], reverse=True)
-        self._networks = {(each.version, each.prefixlen, _prefix(each)): account for each, account in networks.items()}
-
-    def by_network(self, address: IPAddress) -> Account | None:
-        """The account of the narrowest network that ``address`` is in."""
-        number, bits = int(address), address.max_prefixlen
-        for version, length in self._lengths:
-            if version == address.version and (found := self._networks.get((version, length, number >> bits - length))):
-                return found
-        return None
-
-
-def _prefix(network: IPNetwork) -> int:
-    """The bits that all addresses of the network share."""
-    return int(network.network_address) >> network.max_prefixlen - network.prefixlen
-
-
 class Accounts:
     """Made by ``Store``; ``start`` reads the copy and keeps it fresh."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._copy: _Copy | None = None
+        self._copy: Copy | None = None
         self._changed = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -134,7 +88,7 @@ class Accounts:
         return self._known.by_id.get(account_id)
 
     @property
-    def _known(self) -> _Copy:
+    def _known(self) -> Copy:
         if self._copy is None:
             raise StoreUnavailable("the accounts could not be read yet")
         return self._copy
@@ -277,7 +231,7 @@ class Accounts:
             for row in accounts
         ]
         by_id = {each.account.id: each.account for each in details}
-        self._copy = _Copy(
+        self._copy = Copy(
             details,
             [
                 Credential(row["username"], by_id[row["account_id"]], row["argon2"], row["scram"])

