@@ -79,7 +79,7 @@ def add(
     networks = tuple(parse_network(text) for text in network or ())
     wanted = account_steps.Wanted(name, tuple(domain), networks, notices.value, username)
     settings = load(config)
-    made = with_store(settings, lambda store: account_steps.add(settings, store, wanted))
+    made = with_store(settings, lambda store: account_steps.add(settings, store, wanted), new=True)
     account_print.print_made(made, as_json=as_json)
 
 

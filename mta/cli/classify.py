@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def classify(
     replies: Annotated[
-        list[str] | None, typer.Argument(metavar="[REPLY]...", help="As `550 5.1.1 ...`; else lines of standard input.")
+        list[str] | None, typer.Argument(metavar="REPLY", help="As `550 5.1.1 ...`; else lines of standard input.")
     ] = None,
     stage: Annotated[Stage, typer.Option(help="Which command was answered.")] = Stage.RECIPIENT,
     host: Annotated[str | None, typer.Option(help="Name of the receiving host, for rules of one provider.")] = None,

@@ -1,7 +1,7 @@
 """What nearly every command needs: the settings, and the store.
 
 It must never start a second service: if the service's own PostgreSQL is not running it is started for the length of
-the command only.
+the command only. It must never make a database for a mere question: in the wrong directory it would find nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
-    """The store, connected and migrated; the embedded database is started if nobody runs it."""
+async def open_store(settings: Settings, *, new: bool = False) -> AsyncIterator[Store]:
+    """The store, connected and migrated; the embedded database is started if nobody runs it, made if ``new``."""
     started: EmbeddedPostgres | None = None
     url = settings.database.url
     if url is None:
-        embedded = EmbeddedPostgres(settings.server.data_dir / "postgres")
+        directory = settings.server.data_dir / "postgres"
+        if not (new or directory.exists()):
+            raise EmbeddedError(f"there is no database in {settings.server.data_dir}; is it the right --config?")
+        embedded = EmbeddedPostgres(directory)
         url = embedded.running()
         if url is None:
             url, started = await asyncio.to_thread(embedded.start), embedded
@@ -48,11 +51,14 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             await asyncio.to_thread(started.stop)
 
 
-def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Run ``work(store)`` to its end; a store that cannot be opened is one line and exit status 1."""
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, new: bool = False) -> T:
+    """Run ``work(store)`` to its end; a store that cannot be opened is one line and exit status 1.
+
+    ``new``: the work makes sense in a new database, which is made if there is none.
+    """
 
     async def run() -> T:
-        async with open_store(settings) as store:
+        async with open_store(settings, new=new) as store:
             return await work(store)
 
     try:

@@ -7,15 +7,20 @@ It must never print a private key, and never let a key sign while receivers cann
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
+from config.schema import Settings
 from mta.cli import dkim_keys, dkim_print
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption
 from mta.signing.keys import Algorithm
+from mta.store.store import Store
+
+T = TypeVar("T")
 
 HELP = """DKIM keys: make, publish, check, activate, retire.
 
@@ -74,14 +79,14 @@ def new(
     """Make a key (with `both`, two) in the database and print the DNS record to publish. It does not sign yet."""
     settings = load(config)
     algorithms = [each for each in Algorithm if algorithm.value in (each.key_type, Which.BOTH.value)]
-    made = with_store(settings, lambda store: dkim_keys.make(settings, store.keys, domain, selector, algorithms))
+    made = _with_store(settings, lambda store: dkim_keys.make(settings, store.keys, domain, selector, algorithms))
     dkim_print.print_made(made, as_json=as_json)
 
 
 def check(domain: DomainArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Compare the keys of DOMAIN with the DNS. Exit status 1 if signatures of one of them would not verify."""
     settings = load(config)
-    checked = with_store(settings, lambda store: dkim_keys.check(settings, store.keys, domain))
+    checked = _with_store(settings, lambda store: dkim_keys.check(settings, store.keys, domain))
     dkim_print.print_checked(checked, as_json=as_json)
     if any(each.fails for each in checked):
         raise typer.Exit(1)
@@ -95,7 +100,7 @@ def activate(
 ) -> None:
     """Let a key sign from now on, beside the others of DOMAIN, if the DNS has its record. Workers follow at once."""
     settings = load(config)
-    print(with_store(settings, lambda store: dkim_keys.activate(settings, store.keys, domain, selector, force=force)))
+    print(_with_store(settings, lambda store: dkim_keys.activate(settings, store.keys, domain, selector, force=force)))
 
 
 def retire(
@@ -106,7 +111,7 @@ def retire(
 ) -> None:
     """Let a key sign no more. Its record must stay until no queued mail carries its signatures."""
     settings = load(config)
-    print(with_store(settings, lambda store: dkim_keys.retire(settings, store.keys, domain, selector, force=force)))
+    print(_with_store(settings, lambda store: dkim_keys.retire(settings, store.keys, domain, selector, force=force)))
 
 
 def list_(
@@ -117,7 +122,7 @@ def list_(
     """List the keys, in the database and in files."""
     settings = load(config)
     dkim_print.print_list(
-        with_store(settings, lambda store: dkim_keys.find(settings, store.keys, domain)), as_json=as_json
+        _with_store(settings, lambda store: dkim_keys.find(settings, store.keys, domain)), as_json=as_json
     )
 
 
@@ -126,5 +131,10 @@ def show(
 ) -> None:
     """Show a key and the DNS record to publish for it."""
     settings = load(config)
-    listed = with_store(settings, lambda store: dkim_keys.find_one(settings, store.keys, domain, selector))
+    listed = _with_store(settings, lambda store: dkim_keys.find_one(settings, store.keys, domain, selector))
     dkim_print.print_shown(listed, as_json=as_json)
+
+
+def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Each of these commands may be the first of all: keys live in files, too."""
+    return with_store(settings, work, new=True)

@@ -5,6 +5,7 @@ It must never read the configuration: ``mta classify`` starts at once because of
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from pathlib import Path
@@ -27,6 +28,14 @@ def find_config(given: Path | None) -> Path | None:
     if named := os.environ.get("MTA_CONFIG"):
         return Path(named)
     return next((path for path in (Path("mta.toml"), Path("/etc/imprimatur/mta.toml")) if path.is_file()), None)
+
+
+def operator() -> str:
+    """The name of whoever runs this command, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry for this user
+        return f"user {os.getuid()}"
 
 
 def fail(text: str, *, status: int = 1) -> NoReturn:

@@ -6,7 +6,6 @@ says how many recipients it concerns before it is made.
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from mta.cli.context import ConfigOption, fail, load, with_store
+from mta.cli.options import operator
 from mta.cli.queue_choice import Choice, UnclearError
 from mta.cli.queue_print import print_json, print_list, print_message, print_summary
 from mta.mail.address import AddressError
@@ -27,7 +27,7 @@ from mta.store.store import Store
 
 T = TypeVar("T")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Messages, by id.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Messages, by id.")]
 Destination = Annotated[str | None, typer.Option(help="The recipients' domain.")]
 Account = Annotated[str | None, typer.Option(help="Name of the account.")]
 Mailing = Annotated[str | None, typer.Option(help="Name of the mailing.")]
@@ -188,7 +188,7 @@ def _command(change: Change) -> Callable[..., None]:
         choice = Choice(
             tuple(ids or ()), destination, account, mailing, sender, recipient, state, older_than, reply, everything
         )
-        why = f"{reason or 'by hand'} ({getpass.getuser()})"
+        why = f"{reason or 'by hand'} ({operator()})"
         _change(change, choice, why, dry_run=dry_run, ask=not yes, as_json=as_json, config=config)
 
     return run
@@ -207,15 +207,16 @@ def _change(
     if dry_run or ask:
         meant = _with_store(config, lambda store: make(store, only_count=True))
         if dry_run or not meant.recipients:
-            return _tell(change, meant, "would be", as_json=as_json)
+            return _tell(change, meant, made=False, as_json=as_json)
         typer.confirm(f"{_count(meant)} will be {change.result}. Go on?", abort=True, err=True)
-    return _tell(change, _with_store(config, lambda store: make(store, only_count=False)), "now", as_json=as_json)
+    changed = _with_store(config, lambda store: make(store, only_count=False))
+    return _tell(change, changed, made=True, as_json=as_json)
 
 
-def _tell(change: Change, changed: Changed, verb: str, *, as_json: bool) -> None:
+def _tell(change: Change, changed: Changed, *, made: bool, as_json: bool) -> None:
     if as_json:
-        return print_json({"change": change.name, "made": verb == "now", "changed": changed})
-    print(f"{_count(changed)} {verb} {change.result}")
+        return print_json({"change": change.name, "made": made, "changed": changed})
+    print(f"{_count(changed)} {'' if made else 'would be '}{change.result}")
     if changed.leased:
         print(f"{changed.leased} of them are in a worker's hands: for those it counts once the worker lets go")
     return None

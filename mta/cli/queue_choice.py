@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mta.cli.human import parse_span
-from mta.mail.address import Address, parse_domain
+from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.identity import parse_id
 from mta.observe.labels import QueueState
 from mta.store.accounts import Accounts
@@ -40,6 +40,9 @@ class Choice:
         try:
             before = now - parse_span(self.older_than) if self.older_than else None
             ids = [parse_id(text) for text in self.ids]
+            address = str(Address.parse(self.recipient)) if self.recipient else None
+        except AddressError as error:
+            raise UnclearError(f"--recipient {self.recipient!r}: {error}") from None
         except ValueError as error:
             raise UnclearError(str(error)) from None
         account = await accounts.find(self.account) if self.account else None
@@ -47,7 +50,7 @@ class Choice:
             account_id=account.account.id if account else None,
             destination=parse_domain(self.destination) if self.destination else None,
             mailing=self.mailing,
-            address=str(Address.parse(self.recipient)) if self.recipient else None,
+            address=address,
             state=self.state,
             reply=self.reply,
             sender=self.sender,

@@ -1,6 +1,6 @@
 """What ``mta queue`` prints: tables for people, JSON for machines.
 
-*Limits.* On a terminal long replies are cut to its width; elsewhere, and in JSON, nothing is cut.
+*Limits.* On a wide terminal long replies are cut to its width; elsewhere, and in JSON, nothing is cut.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mta.observe.labels import QueueState
 from mta.store.queue import By, Group, Queued
 
 UNCUT = 10_000  # columns where nobody looks
+WIDE = 120  # columns that the list needs; in fewer, the reply goes below the recipient
 
 
 def console() -> Console:
@@ -58,24 +59,47 @@ def print_list(rows: Sequence[Queued], limit: int) -> None:
     if not rows:
         out.print("nothing is queued that fits")
         return
-    now = datetime.now(UTC)
+    out.print(_wide(rows, datetime.now(UTC)) if out.width >= WIDE else _narrow(rows, datetime.now(UTC)))
+    if len(rows) == limit:
+        out.print(f"the first {limit}; --limit shows more", style="dim")
+
+
+def _wide(rows: Sequence[Queued], now: datetime) -> Table:
     table = _table("id", "recipient", "state", "tries", "next", "accepted", "account", "last reply")
     for row in rows:
-        reason = row.bounce or row.held or row.last_reply or ""
-        state = "bouncing" if row.bounce else row.state.value
         table.add_row(
             format_id(row.message_id),
             escape(row.address),
-            state,
+            _state(row),
             str(row.attempts),
-            relative(row.due_at, now) if row.state is QueueState.READY else "",
+            _next(row, now),
             relative(row.queued_at, now),
             escape(row.account or str(row.account_id)),
-            escape(reason.replace("\n", " / ")),
+            escape(_reason(row)),
         )
-    out.print(table)
-    if len(rows) == limit:
-        out.print(f"the first {limit}; --limit shows more", style="dim")
+    return table
+
+
+def _narrow(rows: Sequence[Queued], now: datetime) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("id", "recipient and last reply", "state", "next"):
+        table.add_column(name, overflow="fold", no_wrap=name == "id", min_width=26 if name == "id" else None)
+    for row in rows:
+        about = "\n".join(filter(None, (row.address, _reason(row))))
+        table.add_row(format_id(row.message_id), escape(about), _state(row), _next(row, now))
+    return table
+
+
+def _state(row: Queued) -> str:
+    return "bouncing" if row.bounce else row.state.value
+
+
+def _next(row: Queued, now: datetime) -> str:
+    return relative(row.due_at, now) if row.state is QueueState.READY else ""
+
+
+def _reason(row: Queued) -> str:
+    return (row.bounce or row.held or row.last_reply or "").replace("\n", " / ")
 
 
 def print_message(rows: Sequence[Queued]) -> None:

@@ -71,7 +71,7 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Suppress an address, and take queued copies to it out."""
-    print(with_store(load(config), lambda store: suppress_steps.add(store, address, account, reason)))
+    print(with_store(load(config), lambda store: suppress_steps.add(store, address, account, reason), new=True))
 
 
 def remove(
@@ -106,6 +106,7 @@ def import_(
     with_store(
         settings,
         lambda store: suppress_steps.import_all(store, file, entries, mistakes, account, skip_bad=skip_bad),
+        new=True,
     )
 
 

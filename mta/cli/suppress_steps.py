@@ -7,8 +7,6 @@ It must never change a suppression without noting who did.
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from mta.cli.options import fail
+from mta.cli.options import fail, operator
 from mta.cli.suppress_csv import Entry, Mistake
 from mta.mail.address import Address, AddressError
 from mta.store.store import Store, StoreUnavailable
@@ -58,7 +56,7 @@ async def find(store: Store, address: str) -> Found:
 async def add(store: Store, address: str, account: str | None, reason: str) -> str:
     """Says what was done."""
     parsed, account_id = _address(address), _account_id(await _names(store), account)
-    wanted = Wanted(account_id, parsed, reason, evidence=f"by {_operator()}")
+    wanted = Wanted(account_id, parsed, reason, evidence=f"by {operator()}")
     added = await store.suppressions.add_all([wanted])
     if not added.fresh:
         return f"{parsed} was suppressed {_for(account)} before; its reason is kept."
@@ -72,7 +70,7 @@ async def remove(store: Store, address: str, account: str | None, reason: str) -
         fail("a suppression is not lifted without a reason: --reason", status=2)
     names = await _names(store)
     parsed, account_id = _address(address), _account_id(names, account)
-    lifted = await store.suppressions.remove(account_id, parsed, reason=f"{reason} (by {_operator()})")
+    lifted = await store.suppressions.remove(account_id, parsed, reason=f"{reason} (by {operator()})")
     left = [each.suppression.account_id for each in await store.suppressions.of(parsed)]
     others = ", ".join(_for(None if each is None else names.get(each, str(each))) for each in left)
     if not lifted:
@@ -119,13 +117,13 @@ def _resolve(
     ids = {name: number for number, name in names.items()}
     wanted: list[Wanted] = []
     unknown: list[Mistake] = []
-    operator = _operator()
+    who = operator()
     for entry in entries:
         if entry.account and entry.account not in ids:
             unknown.append(Mistake(entry.line, f"there is no account {entry.account!r}"))
             continue
         scope = ids[entry.account] if entry.account else account_id
-        evidence = f"by {operator}, {file.name} line {entry.line}"
+        evidence = f"by {who}, {file.name} line {entry.line}"
         wanted.append(Wanted(scope, entry.address, entry.reason, rule="import", evidence=evidence))
     return wanted, unknown
 
@@ -160,10 +158,3 @@ def _address(text: str) -> Address:
 
 def _for(account: str | None) -> str:
     return "for everybody" if account is None else f"for {account}"
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no entry for this user
-        return f"user {os.getuid()}"

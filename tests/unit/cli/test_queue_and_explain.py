@@ -155,7 +155,7 @@ async def test_hold_and_release_say_how_many_and_ask(store: Store, account: int,
     assert refused.exit_code == 1
     assert [row["state"] for row in await shell.json("queue", "list")] == ["ready", "ready"]
     agreed = await shell.run("queue", "hold", "--destination", "one.example", "--reason", "asked to", answer="y\n")
-    assert "1 recipient now held" in agreed.stdout
+    assert "1 recipient held" in agreed.stdout
     held = await shell.json("queue", "show", format_id(message))
     assert [(row["state"], (row["held"] or "")[:8]) for row in held] == [("held", "asked to"), ("ready", "")]
     released = await shell.json("queue", "release", "--state", "held", "--yes")
@@ -224,3 +224,24 @@ async def test_what_went_wrong_of_late_is_found_with_its_recipient(store: Store,
     await put(store, account, "ann@one.example", "full@club.example", leased=True)
     ((recipient, event),) = await store.events.troubles(5)
     assert (recipient, event.kind, event.data["code"]) == ("full@club.example", "deferred", 452)
+
+
+def test_no_database_is_made_to_answer_a_question(tmp_path: Path) -> None:
+    config = tmp_path / "mta.toml"
+    config.write_text('[server]\ndata_dir = "data"\n')
+    for words in (["queue"], ["explain", format_id(new_message_id())]):
+        asked = CliRunner().invoke(build(words[0]), [*words, "--config", str(config)])
+        assert asked.exit_code == 1
+        assert f"there is no database in {tmp_path / 'data'}" in asked.stderr
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_narrow_terminal_shows_ids_whole(
+    store: Store, account: int, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = await put(store, account, "full@club.example", leased=True)
+    monkeypatch.setattr("mta.cli.queue_print.UNCUT", 80)
+    text = (await shell.run("queue", "list")).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    for part in (format_id(message), "full@club.example", "452 4.2.2 mailbox [full]", "ready", "in 60 min"):
+        assert part in text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mta.cli import suppress_steps
+from mta.cli import options
 from mta.mail.address import Address
 from mta.store.secrets import Secrets
 from mta.store.store import Store
@@ -56,7 +56,7 @@ async def test_show_tells_why_for_whom_and_by_whom(operator: Operator) -> None:
     told = await operator.says("suppress", "show", "ANN@example.net")
     assert "is suppressed for shop" in told
     assert "asked by phone" in told
-    assert f"evidence  by {suppress_steps._operator()}" in told
+    assert f"evidence  by {options.operator()}" in told
     (shown,) = await operator.json("suppress", "show", "ann@example.net")
     assert (shown["account"], shown["rule"], shown["message"]) == ("shop", "operator", None)
     result = await operator.run("suppress", "show", "bob@example.net")
@@ -71,7 +71,7 @@ async def test_lifting_needs_a_reason_and_leaves_a_record(operator: Operator, st
     told = await operator.says("suppress", "remove", "ann@example.net", "--reason", "signed up again")
     assert told == "ann@example.net is suppressed for everybody no more. It still is for shop.\n"
     (event,) = await events(store, "suppression_removed")
-    assert f"signed up again (by {suppress_steps._operator()})" in event
+    assert f"signed up again (by {options.operator()})" in event
     refused = await operator.fails("suppress", "remove", "ann@example.net", "--reason", "again")
     assert refused == "ann@example.net is not suppressed for everybody; it is for shop\n"
 
@@ -91,7 +91,7 @@ async def test_a_list_is_imported_with_or_without_a_header_line(operator: Operat
         ("bob@example.net", "shop", "imported"),
     ]
     (shown, _) = await operator.json("suppress", "show", "ann@example.net")
-    assert shown["evidence"] == f"by {suppress_steps._operator()}, full.csv line 2"
+    assert shown["evidence"] == f"by {options.operator()}, full.csv line 2"
 
 
 async def test_a_list_with_mistakes_is_refused_whole_or_used_in_part(operator: Operator) -> None:
