@@ -3,6 +3,8 @@
 One method of ``EventLog`` for each kind of event, and one ``Struct`` for each kind of line; ``docs/operations.md``
 documents the fields. Writing is the business of ``mta.observe.sink``: a method here only encodes and leaves.
 
+What happens to the service itself is in its own log (``mta.observe.log``).
+
 It must never hold a credential or a message's text, never wait, and never raise because of where the lines go.
 
 *Limits.* The log is for searching and feeding other systems; what must not be lost (what a message came to) is in the
@@ -34,34 +36,6 @@ _id = lru_cache(4096)(format_id)  # a message is written about at least twice
 
 class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", tag=str.lower):
     at: datetime
-
-
-class Started(_Event):
-    version: str
-
-
-class Stopped(_Event):
-    pass
-
-
-class WorkerStarted(_Event, tag="worker_started"):
-    worker: int
-    pid: int
-
-
-class WorkerEnded(_Event, tag="worker_ended"):
-    """``status``: exit status, or minus the number of the signal. ``wanted``: we had asked it to end."""
-
-    worker: int
-    pid: int
-    status: int
-    wanted: bool
-
-
-class Reload(_Event):
-    """``mistakes``: why the new configuration was refused; empty if it is in use now."""
-
-    mistakes: list[str]
 
 
 class Session(_Event):
@@ -168,20 +142,7 @@ class LaneRests(_Event, tag="lane_rests"):
     text: str
 
 
-class DatabaseLost(_Event, tag="database_lost"):
-    reason: str
-
-
-class DatabaseBack(_Event, tag="database_back"):
-    seconds: float
-
-
 EVENTS: tuple[type[msgspec.Struct], ...] = (
-    Started,
-    Stopped,
-    WorkerStarted,
-    WorkerEnded,
-    Reload,
     Session,
     AuthFailed,
     Accepted,
@@ -189,8 +150,6 @@ EVENTS: tuple[type[msgspec.Struct], ...] = (
     Outcome,
     Notice,
     LaneRests,
-    DatabaseLost,
-    DatabaseBack,
 )
 
 
@@ -204,34 +163,14 @@ class EventLog:
         """Open the file anew, after it was moved away (SIGUSR1)."""
         self._sink.reopen()
 
+    def replace(self, sink: Sink) -> None:
+        """Go on in ``sink``; what is left goes to the old one."""
+        self._sink, old = sink, self._sink
+        old.close()
+
     def close(self) -> None:
         """Write what is left, for at most a second or two."""
         self._sink.close()
-
-    # --- the service
-
-    def started(self, version: str) -> None:
-        self._write(Started(_now(), version))
-
-    def stopped(self) -> None:
-        self._write(Stopped(_now()))
-
-    def worker_started(self, worker: int, pid: int) -> None:
-        self._write(WorkerStarted(_now(), worker, pid))
-
-    def worker_ended(self, worker: int, pid: int, status: int, *, wanted: bool) -> None:
-        self._write(WorkerEnded(_now(), worker, pid, status, wanted))
-
-    def reloaded(self, mistakes: Sequence[str] = ()) -> None:
-        """``mistakes``: none if the new configuration is in use."""
-        self._write(Reload(_now(), [_short(line) for line in mistakes[:20]]))
-
-    def database_lost(self, reason: str) -> None:
-        self._write(DatabaseLost(_now(), _short(reason)))
-
-    def database_back(self, seconds: float) -> None:
-        """``seconds``: how long it was away."""
-        self._write(DatabaseBack(_now(), round(seconds, 3)))
 
     # --- clients
 

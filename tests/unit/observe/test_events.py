@@ -132,32 +132,18 @@ def test_what_others_say_cannot_break_a_line() -> None:
 def test_every_other_event_is_one_json_object_with_its_name_and_time() -> None:
     kept = Kept()
     log = EventLog(kept)
-    log.started("1.0")
-    log.worker_started(0, 11)
-    log.worker_ended(0, 11, -9, wanted=False)
-    log.reloaded(["mta.toml:3: queue.pol: unknown key"])
-    log.database_lost("connection refused")
-    log.database_back(3.2)
     log.session_closed(
         session="s", client=LOOPBACK, account=None, tls=None, messages=1, refusals=0, seconds=1, ending="quit"
     )
     log.auth_failed(session="s", client=LOOPBACK, username="u", mechanism="PLAIN", reply=Reply(535, "5.7.8", "wrong"))
     log.notice(new_message_id(), about=new_message_id(), recipient=ANN, kind="failed")
     log.lane_rests("mx.a.example", 300.0, Reply(421, "4.3.2", "busy"))
-    log.stopped()
     events = [json.loads(line) for line in kept.lines]
     assert [event["event"] for event in events] == [
-        "started",
-        "worker_started",
-        "worker_ended",
-        "reload",
-        "database_lost",
-        "database_back",
         "session",
         "auth_failed",
         "notice",
         "lane_rests",
-        "stopped",
     ]
     assert all(event["at"].endswith("Z") for event in events)
 
