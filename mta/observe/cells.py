@@ -214,13 +214,22 @@ class Page:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """Make the file ``path`` of SIZE zeros (mode 0600) and map it, shared."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """Make the file ``path`` of SIZE zeros (mode 0600) and map it, shared. Raises FileExistsError, OSError."""
+    fd = create(path)
     try:
         os.ftruncate(fd, SIZE)
         return mmap.mmap(fd, SIZE)
     finally:
         os.close(fd)
+
+
+def create(path: Path, flags: int = os.O_EXCL) -> int:
+    """Open a file of ours to write, through no symbolic link. Made by root it belongs to the owner of its directory."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+    return fd
 
 
 def read_file(path: Path) -> memoryview[float] | None:

@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Fault, Outcome, Stage
 from mta.mail.message import Message
 from mta.mail.reply import Kind, Reply
-from mta.observe.cells import LONG_SECONDS, Family, Form, Page, map_file, read_file
+from mta.observe.cells import LONG_SECONDS, Family, Form, Page, create, map_file, read_file
 from mta.observe.labels import Auth, Call, Lookup, QueueState, Severity, Subject, Success, Tls
 from mta.observe.totals import Totals
 
@@ -178,9 +178,15 @@ def full_name(family: Family) -> str:
 
 
 def prepare(run_dir: Path) -> None:
-    """Forget everything counted before: called once, when the service starts and before any of its processes."""
+    """Forget everything counted before: called once, when the service starts and before any of its processes.
+
+    The owner of ``run_dir`` is whom processes that are not root run as.
+    """
     directory = run_dir / "metrics"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        owner = run_dir.stat()
+        os.chown(directory, owner.st_uid, owner.st_gid, follow_symlinks=False)
     for path in directory.glob("*.cells"):
         path.unlink(missing_ok=True)
 
@@ -194,7 +200,9 @@ def mark_dead(run_dir: Path, pid: int) -> None:
             common = directory / f"ended{suffix}"
             total = Totals.of(metrics.page.families, live=(), ended=_pages([common, path]))
             draft = common.with_suffix(".new")
-            draft.write_bytes(total.cells.tobytes())
+            draft.unlink(missing_ok=True)
+            with open(create(draft), "wb") as file:
+                file.write(total.cells.tobytes())
             draft.replace(common)
             path.unlink(missing_ok=True)
 
@@ -259,7 +267,7 @@ def _page_suffix(metrics: Metrics) -> str:
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """A reader must not see a page both in the common page and by itself: totals would jump and fall back."""
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = create(directory / "lock", flags=0)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

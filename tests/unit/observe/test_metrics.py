@@ -217,3 +217,16 @@ def test_totals_answer_how_many_and_how_fast(tmp_path: Path) -> None:
     median = now.quantile("accept_seconds", 0.5, before)
     assert median
     assert 0.01 < median < 0.025
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_run_directory(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    prepare(tmp_path)
+    Metrics.open(tmp_path).sessions.inc()
+    exposition(tmp_path)
+    mark_dead(tmp_path, os.getpid())
+    Metrics.open(tmp_path)
+    made = [tmp_path / "metrics", *(tmp_path / "metrics").iterdir()]
+    assert len(made) == 4
+    assert {path.stat().st_uid for path in made} == {65534}
