@@ -19,6 +19,8 @@ from mta.demo.submit import Submitted
 from mta.mail.identity import MessageId
 from mta.mail.reply import Reply
 
+WIDE = 110  # columns that the whole table needs; in fewer, the reasons matter most
+_COLUMNS = ("case", "recipient", "client got", "outcome", "tries", "why")
 _STYLES = {
     Fate.PENDING: "dim",
     Fate.DELIVERED: "green",
@@ -119,20 +121,24 @@ class Board:
             if not proof.holds:
                 yield f"{proof.what}: {proof.evidence}"
 
-    def table(self) -> RenderableType:
-        """What became of each recipient, line by line, and below it the proofs."""
+    def table(self, width: int) -> RenderableType:
+        """What became of each recipient, line by line, and below it the proofs; for a screen ``width`` columns wide."""
         table = Table(title="What became of each message", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for name in ("case", "recipient", "client got", "outcome", "tries"):
-            table.add_column(name, no_wrap=True)
-        table.add_column("why", overflow="fold", ratio=1)
+        shown = [name for name in _COLUMNS if width >= WIDE or name not in ("case", "client got")]
+        for name in shown:
+            table.add_column(name, no_wrap=True) if name != "why" else table.add_column(name, overflow="fold", ratio=1)
         previous: Case | None = None
         for row in self.rows:
-            title = row.case.title if row.case is not previous else ""
+            cells = {
+                "case": row.case.title if row.case is not previous else "",
+                "recipient": row.expected.recipient,
+                "client got": f"{row.client.code} {row.client.status}" if row.client else "",
+                "outcome": f"[{_STYLES[row.seen.fate]}]{row.seen.fate.value}[/]",
+                "tries": str(row.seen.attempts) if row.seen.attempts else "",
+                "why": escape(row.seen.why),
+            }
             previous = row.case
-            client = f"{row.client.code} {row.client.status}" if row.client else ""
-            fate = f"[{_STYLES[row.seen.fate]}]{row.seen.fate.value}[/]"
-            tries = str(row.seen.attempts) if row.seen.attempts else ""
-            table.add_row(title, row.expected.recipient, client, fate, tries, escape(row.seen.why))
+            table.add_row(*(cells[name] for name in shown))
         return Group(table, *(_line(proof) for proof in self.proofs))
 
 

@@ -87,7 +87,9 @@ async def _perform(world: World, store: Store, login: Login, board: Board, conso
     """Submit every case and watch until all is as it should be, or enough time has passed."""
     with contextlib.ExitStack() as stack:
         if console.is_terminal:
-            stack.enter_context(Live(get_renderable=board.table, console=console, refresh_per_second=4))
+            stack.enter_context(
+                Live(get_renderable=lambda: board.table(console.width), console=console, refresh_per_second=4)
+            )
         watcher = asyncio.create_task(_watch(store, board))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ENOUGH):
@@ -98,7 +100,7 @@ async def _perform(world: World, store: Store, login: Login, board: Board, conso
         await asyncio.wait([watcher])
         board.proofs = await proofs.collect(world, store)
     if not console.is_terminal:
-        console.print(board.table())
+        console.print(board.table(console.width))
 
 
 async def _submit_all(world: World, login: Login, board: Board) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from rich.console import Console
 
 from mta.demo.board import Board, Proof, Seen
@@ -63,14 +64,16 @@ async def test_waiting_ends_with_the_change_that_was_waited_for() -> None:
     await asyncio.wait_for(waiting, 5)
 
 
-def test_the_table_shows_replies_as_they_are() -> None:
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_table_shows_replies_as_they_are(width: int) -> None:
     board, message = Board([FULL]), new_message_id()
     board.submitted(FULL, Submitted({"full@a.example": TAKEN}, message))
     board.see(message, "full@a.example", Seen(Fate.DEFERRED, "4.2.2", "452 4.2.2 [bold]full[/bold]", 1))
-    console = Console(width=200)
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(board.table())
+        console.print(board.table(width))
     assert "452 4.2.2 [bold]full[/bold]" in capture.get()
+    assert "full@a.example" in capture.get()
 
 
 def test_the_cases_wait_for_cases_that_come_before() -> None:
