@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import itertools
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -82,8 +83,13 @@ def _clear_leftovers(base: Path) -> None:
     for folder in base.glob(f"{_PREFIX}*"):
         if time.time() - folder.stat().st_mtime > 600 and folder.stat().st_uid == os.geteuid():
             EmbeddedPostgres(folder / "postgres").remove()
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the folder of a server that is gone; another worker may be still at it, or faster."""
+    if not (folder / "postgres").exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -100,9 +106,7 @@ def postgres_server() -> Iterator[str]:
         _block(_make_template(dsn))
     yield dsn
     server.remove()
-    if not (folder / "postgres").exists():
-        (folder / "template.lock").unlink(missing_ok=True)
-        folder.rmdir()
+    _tidy(folder)
 
 
 @pytest.fixture

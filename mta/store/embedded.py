@@ -66,7 +66,7 @@ class EmbeddedPostgres:
             fcntl.flock(self._use, fcntl.LOCK_SH)
         try:
             with self._only_one():
-                return self.running() or self._start()
+                return self._wait_for_running() or self._start()
         except OSError as error:
             self._release()
             raise EmbeddedError(f"PostgreSQL in {self._directory} cannot be started: {error}") from error
@@ -148,6 +148,17 @@ class EmbeddedPostgres:
 
     # starting and stopping
 
+    def _wait_for_running(self) -> str | None:
+        """The DSN of a server that runs, or that is just starting or stopping and runs in the end."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            if dsn := self.running():
+                return dsn
+            if not _is_alive(self._directory / "postmaster.pid", self._directory.resolve()):
+                break
+            time.sleep(0.05)
+        return None
+
     def _start(self) -> str:
         account = unprivileged.account_for(self._directory.resolve(), self._user)
         data = self._data_directory(account)
@@ -157,7 +168,8 @@ class EmbeddedPostgres:
         folder = self._socket_folder(data)
         unprivileged.make_private(folder, account)
         for lock in (data / "postmaster.pid", folder / f"{_SOCKET_NAME}.lock"):
-            _clear_stale(lock)
+            if lock.exists() and not _is_alive(lock, data):
+                lock.unlink()
         conf = self._configure(data, folder, account)
         log = data / "start.log"
         command = _pg_ctl(programs, "start", data, "-l", log, "-o", f'-c config_file="{conf}"')
@@ -180,10 +192,8 @@ class EmbeddedPostgres:
         account = unprivileged.account_for(data, self._user)
         programs = self._choose(data, account)
         for mode in ("fast", "immediate"):  # immediate is safe too: the next start replays the log
-            if (
-                unprivileged.run(_pg_ctl(programs, "stop", data, "-m", mode), account).returncode == 0
-                or self.running() is None
-            ):
+            done = unprivileged.run(_pg_ctl(programs, "stop", data, "-m", mode), account)
+            if done.returncode == 0 or self.running() is None:
                 return
         raise EmbeddedError(f"PostgreSQL in {data} does not stop; its log is in {data / 'log'}")
 
@@ -281,20 +291,24 @@ def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _clear_stale(lock: Path) -> None:
-    """Remove a lock file of PostgreSQL's whose process certainly is no PostgreSQL any more.
+def _is_alive(lock: Path, data: Path) -> bool:
+    """Whether the process that wrote a lock file of PostgreSQL's still is the server of ``data``.
 
     In containers process ids soon come again, and the dead may stay zombies for want of an init process; PostgreSQL
-    would take both for a running server. Children that outlive their server still hold its shared memory, which
-    PostgreSQL finds by the inode of the data directory, so they are safe from a second server.
+    takes both for a running server, and would not start. (Children that outlive their server hold its shared memory,
+    which PostgreSQL finds by the inode of the data directory: they are safe from a second server.)
     """
     try:
-        pid = int(lock.read_text().split("\n", 1)[0])
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-    except (OSError, ValueError):  # no such file or process: PostgreSQL clears that up itself
-        return
+        process = Path("/proc", lock.read_text().split("\n", 1)[0].strip())
+        name, _, rest = (process / "stat").read_text().partition("(")[2].rpartition(")")
+    except OSError:  # no such file, no such process
+        return False
     if name not in ("postgres", "postmaster") or rest.split()[0] in "ZX":
-        lock.unlink()
+        return False
+    try:
+        return (process / "cwd").resolve(strict=True) == data
+    except OSError:  # not ours to look at: somebody's server, then
+        return True
 
 
 def _last_words(data: Path) -> str:

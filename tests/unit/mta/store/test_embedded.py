@@ -50,6 +50,13 @@ def postmaster(server: EmbeddedPostgres, home: Path) -> int:
     return int((home / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
+def rewrite(lock: Path, text: str) -> None:
+    """Replace a file for readers who may look at any moment."""
+    draft = lock.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(lock)
+
+
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     while is_alive(pid):
@@ -120,6 +127,35 @@ def test_a_lock_file_whose_process_id_was_used_again_does_not_prevent_a_start(
     (home / "postgres" / "postmaster.pid").write_text("\n".join(lines) + "\n")
     assert server.running() is None
     assert server.start()
+
+
+def test_a_server_that_is_just_starting_is_waited_for(server: EmbeddedPostgres, home: Path) -> None:
+    server.start()
+    pid, lock = postmaster(server, home), home / "postgres" / "postmaster.pid"
+    ready = lock.read_text()
+    rewrite(lock, ready.replace("ready", "starting"))
+    second = EmbeddedPostgres(home / "postgres", durable=False)
+    with ThreadPoolExecutor(1) as thread:
+        starting = thread.submit(second.start)
+        assert not starting.done()
+        rewrite(lock, ready)
+        assert starting.result() == server.running()
+    assert postmaster(server, home) == pid
+    second.stop()
+
+
+def test_a_lock_file_of_another_server_does_not_prevent_a_start(server: EmbeddedPostgres, home: Path) -> None:
+    other = EmbeddedPostgres(home / "other", durable=False)
+    other.start()
+    try:
+        server.start()
+        server.stop()
+        lines = (home / "other" / "postmaster.pid").read_text().splitlines()
+        lines[1], lines[4] = str(home / "postgres"), str(home / "postgres")
+        (home / "postgres" / "postmaster.pid").write_text("\n".join(lines) + "\n")
+        assert server.start() != other.running()
+    finally:
+        other.remove()
 
 
 def test_two_that_start_at_once_share_one_server_and_the_last_stops_it(server: EmbeddedPostgres, home: Path) -> None:
