@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ class Start:
     secret: bytes
     run_dir: Path
     listeners: tuple[tuple[Listener, int], ...] = ()
+
+    def reloaded(self, settings: Settings) -> Start:
+        """What a successor needs after a reload: sockets stay, how they are to be used may have changed."""
+        named = {(listener.address, listener.port): listener for listener in settings.submission.listeners}
+        listeners = tuple(
+            (named.get((listener.address, listener.port), listener), number) for listener, number in self.listeners
+        )
+        return replace(self, settings=settings, listeners=listeners)
 
 
 @dataclass(frozen=True)

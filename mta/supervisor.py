@@ -20,24 +20,24 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import orjson
 import structlog
 
 from config.load import ConfigError, load_file
-from config.schema import Settings
-from mta import orders
+from config.schema import Listener, Settings
+from mta.child import Child
 from mta.inbound.listener import ListenError, bind, require_free
 from mta.observe import metrics
 from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
-from mta.orders import Reload, Reopen, Start
+from mta.orders import Reopen, Start
 from mta.rehearsal import rehearse
 from mta.store.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.migrate import migrate
@@ -46,36 +46,18 @@ from mta.store.store import Store, StoreUnavailable
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+Doors = list[tuple[Listener, socket.socket]]  # of one worker
+
 FREE_WITHIN = 3.0  # seconds for workers whose supervisor was killed to let go of its ports
-RESTART_AFTER = 1.0  # seconds; doubles with each failure in a row, up to RESTART_AT_MOST
-RESTART_AT_MOST = 30.0
-HEALTHY_AFTER = 60.0  # seconds after which a child's earlier failures are forgotten
 SWEEP_EVERY = 600.0
 MEASURE_EVERY = 5.0
-PING_EVERY = 1.0
+CHORE_EVERY = 1.0
 REAPS = 6  # times that dead workers are looked for within the length of a lease
-# Messages come and go as large pieces of memory. To ask the kernel anew for each costs a worker up to half of its time
-# with the store (page faults); it keeps some instead. The names are those of the C library.
-MEMORY = {"MALLOC_TRIM_THRESHOLD_": "16777216", "MALLOC_MMAP_THRESHOLD_": "8388608"}
 
 
 class AlreadyRunning(Exception):
     """Another service uses the same data directory."""
-
-
-@dataclass(slots=True, eq=False)
-class Child:
-    """One child process. ``module``: what it runs; ``seen_at``: when it last reported (seconds since 1970)."""
-
-    name: str
-    module: str
-    start: Start
-    sockets: tuple[socket.socket, ...] = ()
-    process: asyncio.subprocess.Process | None = None
-    writer: asyncio.StreamWriter | None = None
-    restarts: int = 0
-    seen_at: float = 0.0
-    report: dict[str, object] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -86,9 +68,10 @@ class Supervisor:
         self._settings = settings
         self._run_dir = settings.server.data_dir / "run"
         self._embedded: EmbeddedPostgres | None = None
+        self._reap_every = settings.database.lease / REAPS
+        self._sweep_at = 0.0
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
-        self._readers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises AlreadyRunning, OSError (a port is taken), StoreUnavailable."""
@@ -102,17 +85,34 @@ class Supervisor:
             self._metrics.config_loaded.set(time.time())
             sockets = await self._bind(stack)
             dsn = await self._database(stack)
-            await migrate(dsn)
             server = self._settings.server
             secrets = Secrets.load_or_create(server.secret_file or server.data_dir / "secret")
-            store = await Store.open(dsn, self._settings.database, secrets, self._metrics)
-            stack.push_async_callback(store.close)
-            self._children = self._plan(dsn, secrets.root, sockets)
-            await self._watch(store)
+            store = await self._unless_stopped(self._open(dsn, secrets))
+            if store is not None:
+                stack.push_async_callback(store.close)
+                self._children = self._plan(dsn, secrets.root, sockets)
+                await self._watch(store)
 
     # --- starting
 
-    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[list[socket.socket]]:
+    async def _open(self, dsn: str, secrets: Secrets) -> Store:
+        await migrate(dsn)
+        return await Store.open(dsn, self._settings.database, secrets, self._metrics)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of ``work``; None if we are told to stop meanwhile. Raises what it raises."""
+        working, stopped = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, stopped):
+            task.cancel()
+        (outcome, _) = await asyncio.gather(working, stopped, return_exceptions=True)
+        if isinstance(outcome, asyncio.CancelledError):
+            return None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[Doors]:
         """One socket for each listener and worker. Raises OSError."""
         listeners = self._settings.submission.listeners
         end = time.monotonic() + FREE_WITHIN
@@ -126,7 +126,7 @@ class Supervisor:
                     raise
                 await asyncio.sleep(0.1)
         return [
-            [stack.enter_context(contextlib.closing(bind(listener))) for listener in listeners]
+            [(listener, stack.enter_context(contextlib.closing(bind(listener)))) for listener in listeners]
             for _ in range(self._workers)
         ]
 
@@ -142,119 +142,85 @@ class Supervisor:
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 
-    def _plan(self, dsn: str, secret: bytes, sockets: list[list[socket.socket]]) -> list[Child]:
-        children = []
-        for index, own in enumerate(sockets):
-            numbers = tuple(
-                (listener, sock.fileno())
-                for listener, sock in zip(self._settings.submission.listeners, own, strict=True)
+    def _plan(self, dsn: str, secret: bytes, doors: list[Doors]) -> list[Child]:
+        start = Start(0, len(doors), self._settings, dsn, secret, self._run_dir)
+        workers = [
+            self._child(
+                f"worker-{index}",
+                "mta.worker",
+                replace(start, index=index, listeners=tuple((listener, sock.fileno()) for listener, sock in own)),
+                tuple(sock for _, sock in own),
             )
-            start = Start(index, self._workers, self._settings, dsn, secret, self._run_dir, numbers)
-            children.append(Child(f"worker-{index}", "mta.worker", start, tuple(own)))
-        web = Start(len(children), self._workers, self._settings, dsn, secret, self._run_dir)
-        children.append(Child("web", "mta.web.process", web))
-        return children
+            for index, own in enumerate(doors)
+        ]
+        return [*workers, self._child("web", "mta.web.process", replace(start, index=len(doors)))]
+
+    def _child(self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...] = ()) -> Child:
+        # Settings may have been reloaded since the sockets were bound.
+        start = start.reloaded(self._settings)
+        return Child(name, module, start, sockets, user=self._settings.server.user, ended=self._child_ended)
 
     # --- watching
 
     async def _watch(self, store: Store) -> None:
+        work = (self._keep_database, self._reap, self._keep_house, self._tell_state)
         async with asyncio.TaskGroup() as group:
-            keepers = [group.create_task(self._keep(child)) for child in self._children]
-            work = (self._keep_database(store), self._reap(store), self._keep_house(store), self._tell_state())
-            chores = [group.create_task(chore) for chore in work]
+            keepers = [group.create_task(child.keep()) for child in self._children]
+            chores = [group.create_task(self._chore(each, store)) for each in work]
             await self._stopping.wait()
             log.info("stopping", grace=self._settings.server.shutdown_grace)
             for child in self._children:
-                for sock in child.sockets:
-                    sock.close()  # or connections would queue up on our copy
-                if child.writer:
-                    child.writer.close()  # the end of its orders: stop
-            _, late = await asyncio.wait(keepers, timeout=2 * self._settings.server.shutdown_grace + 5)
+                child.stop()
+            await asyncio.wait(keepers, timeout=2 * self._settings.server.shutdown_grace + 5)
             for child in self._children:
-                if late and child.process and child.process.returncode is None:
+                if child.pid is not None:
                     log.error("killing a child that does not stop", child=child.name)
-                    child.process.kill()
+                    child.kill()
             for chore in chores:
                 chore.cancel()
 
-    async def _keep(self, child: Child) -> None:
-        """Keep one child running until the service stops."""
-        failures = 0
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            await self._spawn(child)
-            assert child.process
-            code = await child.process.wait()
-            metrics.mark_dead(self._run_dir, child.process.pid)
-            if self._stopping.is_set():
-                return
-            failures = 0 if time.monotonic() - began > HEALTHY_AFTER else failures + 1
-            child.restarts += 1
+    async def _chore(self, work: Callable[[Store], Awaitable[None]], store: Store) -> None:
+        """Do ``work`` again and again, whatever happens inside: no chore is worth the service."""
+        while True:
+            try:
+                await work(store)
+            except StoreUnavailable:
+                self._metrics.database_up.set(0)
+            except Exception:
+                log.exception("a chore of the supervisor failed")
+            await asyncio.sleep(CHORE_EVERY)
+
+    def _child_ended(self, pid: int) -> None:
+        metrics.mark_dead(self._run_dir, pid)
+        if not self._stopping.is_set():
             self._metrics.worker_restarts.inc()
-            wait = min(RESTART_AT_MOST, RESTART_AFTER * 2 ** (failures - 1)) if failures else 0.0
-            log.error("a child ended by itself", child=child.name, status=code, restart_in=wait)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), wait)
-
-    async def _spawn(self, child: Child) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            child.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-u",
-                "-m",
-                child.module,
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno(), *(sock.fileno() for sock in child.sockets)],
-                stdin=asyncio.subprocess.DEVNULL,
-                user=self._settings.server.user if os.geteuid() == 0 else None,
-                env={**os.environ, **MEMORY},
-            )
-        reader, child.writer = await asyncio.open_connection(sock=ours)
-        orders.send(child.writer, child.start)
-        log.info("started", child=child.name, pid=child.process.pid)
-        listening = asyncio.create_task(self._listen(child, reader))
-        self._readers.add(listening)
-        listening.add_done_callback(self._readers.discard)
-
-    async def _listen(self, child: Child, reader: asyncio.StreamReader) -> None:
-        while (status := await orders.status(reader)) is not None:
-            child.report, child.seen_at = status, time.time()
 
     async def _keep_database(self, store: Store) -> None:
         """Start our own PostgreSQL again if it has ended by itself."""
-        while self._embedded:
+        if self._embedded is None:
+            return
+        try:
+            await store.ping()
+        except StoreUnavailable:
             try:
-                await store.ping()
-            except StoreUnavailable:
-                try:
-                    await asyncio.to_thread(self._embedded.start)
-                except EmbeddedError as error:
-                    log.error("the database does not start", reason=str(error))
-            await asyncio.sleep(PING_EVERY)
+                await asyncio.to_thread(self._embedded.start)
+            except EmbeddedError as error:
+                log.error("the database does not start", reason=str(error))
 
     async def _reap(self, store: Store) -> None:
         """Free what dead workers held: often, to be sure that it was they who were silent, not the database."""
-        while True:
-            with contextlib.suppress(StoreUnavailable):
-                await store.lease.reap()
-            await asyncio.sleep(self._settings.database.lease / REAPS)
+        await store.lease.reap()
+        await asyncio.sleep(self._reap_every)
 
     async def _keep_house(self, store: Store) -> None:
         """Measure the queue, forget what is old."""
-        swept = 0.0
-        while True:
-            began = time.monotonic()
-            try:
-                await self._measure(store)
-                if time.monotonic() - swept > SWEEP_EVERY:
-                    await store.messages.sweep(self._settings.queue.event_retention)
-                    swept = time.monotonic()
-            except StoreUnavailable:
-                self._metrics.database_up.set(0)
-                log.warning("the database is away")
-            # A queue of millions takes a while to count: never more than a twentieth of the time.
-            await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))
+        began = time.monotonic()
+        await self._measure(store)
+        if began > self._sweep_at:
+            await store.messages.sweep(self._settings.queue.event_retention)
+            self._sweep_at = time.monotonic() + SWEEP_EVERY
+        # A queue of millions takes a while to count: never more than a twentieth of the time.
+        await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))
 
     async def _measure(self, store: Store) -> None:
         """Gauges that only the database knows."""
@@ -265,20 +231,18 @@ class Supervisor:
         self._metrics.queue_measured.set(time.time())
         self._metrics.database_up.set(1)
 
-    async def _tell_state(self) -> None:
+    async def _tell_state(self, _: Store) -> None:
         """Write down who lives, for /readyz and `mta top`."""
-        while True:
-            state = {
-                "at": time.time(),
-                "pid": os.getpid(),
-                "children": [
-                    {"name": child.name, "pid": child.process.pid if child.process else None, "seen_at": child.seen_at}
-                    | {"restarts": child.restarts, **child.report}
-                    for child in self._children
-                ],
-            }
-            _write(self._run_dir / "state.json", orjson.dumps(state))
-            await asyncio.sleep(1)
+        state = {
+            "at": time.time(),
+            "pid": os.getpid(),
+            "children": [
+                {"name": child.name, "pid": child.pid, "seen_at": child.seen_at, "restarts": child.restarts}
+                | child.report
+                for child in self._children
+            ],
+        }
+        _write(self._run_dir / "state.json", orjson.dumps(state))
 
     # --- signals
 
@@ -301,9 +265,7 @@ class Supervisor:
             lines = []
             self._settings = settings
             for child in self._children:
-                child.start = replace(child.start, settings=settings)
-                if child.writer:
-                    orders.send(child.writer, Reload(settings))
+                child.reload(settings)
             self._metrics.config_loaded.set(time.time())
             log.info("the configuration was reloaded")
         self._metrics.reloads[Success.NO if lines else Success.YES].inc()
@@ -312,8 +274,7 @@ class Supervisor:
 
     def _reopen(self) -> None:
         for child in self._children:
-            if child.writer:
-                orders.send(child.writer, Reopen())
+            child.tell(Reopen())
 
 
 @contextlib.contextmanager

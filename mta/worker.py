@@ -58,6 +58,8 @@ class Worker:
     def __init__(self, start: Start, store: Store, secrets: Secrets, metrics: Metrics) -> None:
         settings = start.settings
         self.settings = settings
+        self.name = f"worker-{start.index}"
+        self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we have
         self.store = store
         self.metrics = metrics
         self.events = EventLog(open_sink(settings.observe.events, metrics))
@@ -106,6 +108,7 @@ class Worker:
         await self._read_keys()
         await self.store.listen("keys", lambda _: self._keys_changed.set())
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
+        await self.store.listen("queue", self.dispatcher.queue_changed)
         keepers = [
             asyncio.create_task(self._keep(work, name))
             for name, work in (
@@ -116,34 +119,47 @@ class Worker:
                 ("pulse", lambda: beat(self.metrics)),
             )
         ]
-        await self.trace.start()
-        await self.listeners.start()
-        self.metrics.workers.set(1)
-        log.info("ready", lease=self.store.lease.id)
+        try:
+            await self.trace.start()
+            await self.listeners.start()
+            self.metrics.workers.set(1)
+            log.info("ready", lease=self.store.lease.id)
+            await self._obey(reader)
+        finally:
+            await self._end(keepers)
+
+    async def _obey(self, reader: asyncio.StreamReader) -> None:
+        """Do as the supervisor says, until it says no more."""
         while (order := await orders.receive(reader)) is not None:
             match order:
                 case Reload(settings):
-                    await self.configure(settings)
+                    try:
+                        await self.configure(settings)
+                    except Exception:  # a file has changed since the supervisor looked at it
+                        log.exception("the reloaded settings could not be taken over in full")
                 case Reopen():
                     self.events.reopen()
                 case Start():
                     log.error("a second start was ordered")
                 case _:
                     assert_never(order)
-        await self._end(keepers)
 
     async def configure(self, settings: Settings) -> None:
         """Take over reloaded settings, part by part. Sessions and attempts under way keep what they began with."""
-        self.settings = settings
-        logging.configure(settings.observe.log_level, process="worker")
+        classifier, tls = _classifier(settings), _tls(settings)  # what may fail comes before anything is changed
         self.keys.configure(settings.signing)
-        self.signer.configure(settings.signing)
         self.resolver.configure(settings)
+        if settings.observe.events == self.settings.observe.events:
+            self.events.reopen()
+        else:
+            self.events.replace(open_sink(settings.observe.events, self.metrics))
+        logging.configure(settings.observe.log_level, process=self.name)
+        self.settings = settings
+        self.signer.configure(settings.signing)
         self.courier.configure(settings.egress, settings.server.hostname)
-        self.dispatcher.configure(settings.queue, _classifier(settings), self._notices(settings))
+        self.dispatcher.configure(settings.queue, classifier, self._notices(settings))
         self.intake.configure(settings, self.signer)
-        await self.listeners.reload(settings.submission, _tls(settings))
-        self.events.reopen()
+        await self.listeners.reload(settings.submission, tls)
 
     def _notices(self, settings: Settings) -> Notices:
         return Notices(settings, self.store.accounts, self.signer)
@@ -165,8 +181,7 @@ class Worker:
     async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
         """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""
         grace = self.settings.server.shutdown_grace
-        await self.listeners.stop(grace)
-        await self.dispatcher.stop(grace)
+        await asyncio.gather(self.listeners.stop(grace), self.dispatcher.stop(grace))
         await self.store.messages.drain(grace)
         for keeper in keepers:
             keeper.cancel()
@@ -190,13 +205,13 @@ class Worker:
 
     async def _keep_lease(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.database.lease / RENEWALS)
             try:
                 await self.store.lease.renew()
             except LeaseLost:
                 log.warning("the lease was lost: others have taken over what this worker held")
                 self.dispatcher.forget()
                 await self.store.lease.register()
+            await asyncio.sleep(self._renew_every)
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -225,7 +240,7 @@ async def _store(start: Start, secrets: Secrets, metrics: Metrics) -> AsyncItera
 
 
 async def _main(number: int) -> None:
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         # A signal to the whole process group is the supervisor's to act on.
         asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))

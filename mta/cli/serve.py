@@ -21,12 +21,12 @@ def serve(config: ConfigOption = None) -> None:
     from mta.cli.check import checked
     from mta.observe.log import configure
     from mta.store.embedded import EmbeddedError
-    from mta.store.store import StoreUnavailable
+    from mta.store.store import SchemaError, StoreUnavailable
     from mta.supervisor import AlreadyRunning, Supervisor
 
     settings, _ = checked(config)
     configure(settings.observe.log_level, process="supervisor")
     try:
         asyncio.run(Supervisor(find_config(config), settings).run())
-    except (AlreadyRunning, EmbeddedError, StoreUnavailable, OSError) as error:
+    except (AlreadyRunning, EmbeddedError, SchemaError, StoreUnavailable, OSError) as error:
         fail(f"mta serve: {error}")

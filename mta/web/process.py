@@ -42,7 +42,7 @@ async def serve(app: web.Application, settings: Web) -> web.AppRunner:
 
 
 async def _main(number: int) -> None:
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         # A signal to the whole process group is the supervisor's to act on.
         asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
