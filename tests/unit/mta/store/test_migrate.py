@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import asyncpg
@@ -10,17 +11,19 @@ import pytest
 
 from mta.store.errors import SchemaError, StoreUnavailable
 from mta.store.migrate import check, migrate, migrations
+from tests.conftest import database_dsn
 
 
 @pytest.fixture
 async def empty_url(postgres_server: str) -> str:
     connection = await asyncpg.connect(postgres_server)
     try:
-        await connection.execute("drop database if exists empty with (force)")
-        await connection.execute("create database empty")
+        name = f"empty{os.getpid()}"
+        await connection.execute(f"drop database if exists {name} with (force)")
+        await connection.execute(f"create database {name}")
     finally:
         await connection.close()
-    return postgres_server.replace("/postgres?", "/empty?")
+    return database_dsn(postgres_server, name)
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -30,7 +33,6 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("migrate")
 class TestMigrate:
     async def test_applies_what_is_missing_and_nothing_twice(self, empty_url: str, tmp_path: Path) -> None:
         write(tmp_path, _0001_first="create table one (a int)")
