@@ -77,7 +77,8 @@ def add(
     if not domain:
         fail("an account needs a domain that it may send for: --domain example.com", status=2)
     networks = tuple(parse_network(text) for text in network or ())
-    wanted = account_steps.Wanted(name, tuple(domain), networks, notices.value, username)
+    domains = tuple(account_steps.parse_sender_domain(text) for text in domain)
+    wanted = account_steps.Wanted(name, domains, networks, notices.value, username)
     settings = load(config)
     made = with_store(settings, lambda store: account_steps.add(settings, store, wanted), new=True)
     account_print.print_made(made, as_json=as_json)
@@ -101,8 +102,8 @@ def notices(name: NameArgument, wanted: Annotated[Notices, typer.Argument()], co
 
 def add_domain(name: NameArgument, domain: DomainArgument, config: ConfigOption = None) -> None:
     """Let an account send for a domain."""
-    settings = load(config)
-    print(with_store(settings, lambda store: account_steps.add_domain(settings, store, name, domain)))
+    settings, wanted = load(config), account_steps.parse_sender_domain(domain)
+    print(with_store(settings, lambda store: account_steps.add_domain(settings, store, name, wanted)))
 
 
 def remove_domain(name: NameArgument, domain: DomainArgument, config: ConfigOption = None) -> None:

@@ -19,7 +19,7 @@ from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.options import fail
 from mta.inbound.auth import make_verifiers, new_secret
-from mta.mail.address import AddressError
+from mta.mail.address import AddressError, parse_domain
 from mta.signing import KeyRing
 from mta.signing.files import read_key_files
 from mta.store.accounts import AccountError, Details
@@ -68,6 +68,14 @@ def parse_network(text: str) -> Network:
     if network.prefixlen < WIDEST[network.version]:
         fail(f"{network} is too wide: strangers could send without logging in", status=2)
     return network
+
+
+def parse_sender_domain(text: str) -> str:
+    """A domain name in its canonical form; else exit status 2."""
+    try:
+        return parse_domain(text)
+    except AddressError as error:
+        fail(f"{text!r}: {error}", status=2)
 
 
 async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:

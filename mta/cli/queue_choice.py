@@ -45,10 +45,11 @@ class Choice:
             raise UnclearError(f"--recipient {self.recipient!r}: {error}") from None
         except ValueError as error:
             raise UnclearError(str(error)) from None
+        domain = _domain(self.destination) if self.destination else None
         account = await accounts.find(self.account) if self.account else None
         common = Filter(
             account_id=account.account.id if account else None,
-            destination=parse_domain(self.destination) if self.destination else None,
+            destination=domain,
             mailing=self.mailing,
             address=address,
             state=self.state,
@@ -59,3 +60,10 @@ class Choice:
         if common.is_everything and not ids and not self.everything:
             raise UnclearError("say which recipients: by ID, --destination, --account, ... (see --help), or --all")
         return [replace(common, message_id=each) for each in ids] or [common]
+
+
+def _domain(text: str) -> str:
+    try:
+        return parse_domain(text)
+    except AddressError as error:
+        raise UnclearError(f"--destination {text!r}: {error}") from None

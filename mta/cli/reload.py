@@ -60,6 +60,8 @@ def running(pid_file: Path) -> int | None:
             except BlockingIOError:
                 return int(file.read(20))
             return None
+    except PermissionError:
+        fail(f"{pid_file}: permission denied; run this as the service's user or root")
     except (OSError, ValueError):
         return None
 

@@ -5,6 +5,7 @@ It must never print a control character that a peer sent, nor a credential: ``mt
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from enum import Enum
 from typing import Annotated
@@ -51,6 +52,8 @@ def trace(
     run_dir = load(config).server.data_dir / "run"
     if not run_dir.is_dir():
         fail(f"mta trace: nothing is running here: there is no {run_dir}")
+    if not os.access(run_dir, os.R_OK | os.X_OK):
+        fail(f"mta trace: {run_dir}: permission denied; run this as the service's user or root")
     wanted = Filter(side=side.value if side else None, peer=peer, session=session, contains=contains)
     console = Console(highlight=False, soft_wrap=True)
 

@@ -60,13 +60,18 @@ class EmbeddedPostgres:
 
     def start(self) -> str:
         """The DSN of the running server, which is started (and made) if need be. Raises EmbeddedError."""
-        self._directory.parent.mkdir(parents=True, exist_ok=True)
-        if self._use is None:
-            self._use = _open_lock(self._lock_path("use"))
-            fcntl.flock(self._use, fcntl.LOCK_SH)
         try:
+            self._directory.parent.mkdir(parents=True, exist_ok=True)
+            if self._use is None:
+                self._use = _open_lock(self._lock_path("use"))
+                fcntl.flock(self._use, fcntl.LOCK_SH)
             with self._only_one():
                 return self._wait_for_running() or self._start()
+        except PermissionError as error:
+            self._release()
+            raise EmbeddedError(
+                f"{error.filename}: permission denied; run this as the service's user or root"
+            ) from error
         except OSError as error:
             self._release()
             raise EmbeddedError(f"PostgreSQL in {self._directory} cannot be started: {error}") from error

@@ -63,7 +63,7 @@ async def test_a_domain_that_a_key_signs_for_is_not_complained_of(operator: Oper
     [
         (["shop", "--domain", "example.net"], 1, "there is an account 'shop' already"),
         (["other", "--domain", "example.com"], 1, "belongs to the account 'shop'"),
-        (["other", "--domain", "nodot"], 1, "at least two labels"),
+        (["other", "--domain", "nodot"], 2, "at least two labels"),
         (["other", "--domain", "b.example", "--network", "10.0.0.0/8"], 1, "belongs to the account 'shop'"),
         (["other", "--domain", "b.example", "--username", "shop"], 1, "'shop' was used before"),
         (["other"], 2, "--domain example.com"),
@@ -154,3 +154,8 @@ async def test_a_database_that_is_away_is_one_sentence(tmp_path: Path, secrets: 
     said = await operator.fails("account", "list")
     assert said.startswith("the database cannot be reached: ")
     assert said.count("\n") == 1
+
+
+async def test_a_bad_domain_is_repeated(operator: Operator) -> None:
+    for words in (["account", "add", "shop", "--domain", "a b"], ["account", "domain", "add", "shop", "a b"]):
+        assert await operator.fails(*words, status=2) == "'a b': not a valid domain name\n"
