@@ -47,11 +47,13 @@ local unix - n n - - local
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """
 _SETTINGS = {
     "compatibility_level": "3.6",
     "inet_protocols": "ipv4",
+    "inet_interfaces": "127.0.0.1",  # it must be an interface's own; where to listen is in master.cf
     "biff": "no",
     "mynetworks": "127.0.0.0/8",
     "smtpd_peername_lookup": "no",
@@ -134,7 +136,6 @@ class Postfix:
             "mail_owner": owner,
             "setgid_group": group,
             "default_privs": "nobody",
-            "inet_interfaces": self.address,
             "maillog_file": str(self.log),
             "maillog_file_prefixes": str(self.directory),
             "import_environment": "MAIL_CONFIG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME LD_LIBRARY_PATH",

@@ -77,6 +77,11 @@ def _own(rollup: dict[str, float]) -> float:
     return rollup.get("Private_Clean", 0.0) + rollup.get("Private_Dirty", 0.0)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether ``pid`` still runs; one that only waits for its parent to notice its end does not."""
+    return _stat(pid)[:1] not in ([], ["Z"], ["X"])
+
+
 def command(pid: int) -> str:
     """The command line of ``pid``, or nothing if it has ended."""
     try:

@@ -111,10 +111,12 @@ class Service:
         return _signal_all(processes.tree(self.roots()), signal.SIGSTOP)
 
     def kill(self, pids: set[int]) -> None:
-        """SIGKILL to processes that are frozen, as near as signals come to a power cut."""
+        """SIGKILL to processes that are frozen, as near as signals come to a power cut; returns when they are gone."""
         _signal_all(pids, signal.SIGKILL)
         if self.process:
             self.process.wait()
+        while any(map(processes.is_alive, pids)):
+            time.sleep(0.01)
 
     def kill_everything(self) -> None:
         """End every process at once, PostgreSQL included."""
@@ -141,11 +143,11 @@ class Service:
 
     def postmaster(self) -> int | None:
         """The process id of the embedded PostgreSQL, if it runs."""
-        for path in self.data.glob("**/postmaster.pid"):
-            pid = int(path.read_text().split("\n", 1)[0])
-            if "postgres" in processes.command(pid):
-                return pid
-        return None
+        try:
+            pid = int((self.data / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            return None
+        return pid if "postgres" in processes.command(pid) else None
 
     def workers(self) -> list[int]:
         """The process ids of the workers."""

@@ -74,11 +74,12 @@ def disk() -> Iterator[Disk]:
 
 @pytest.fixture(scope="module")
 def standing(disk: Disk) -> Iterator[Standing]:
-    directory = disk.mountpoint / "service"
-    directory.mkdir()
-    standing = stand(directory)
-    yield standing
-    standing.service.stop()
+    with open_directory() as directory:  # the configuration is the operator's affair, and not on that disk
+        (disk.mountpoint / "data").mkdir()
+        (directory / "data").symlink_to(disk.mountpoint / "data")
+        standing = stand(directory)
+        yield standing
+        standing.service.stop()
 
 
 @pytest.mark.parametrize("seed", seeds())

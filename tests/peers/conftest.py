@@ -58,6 +58,7 @@ async def postfix(world: World, place: Path, key: Key) -> AsyncIterator[Postfix]
     verifier = OpenDkim(place / "opendkim", key, sign=False)
     settings = {
         "myhostname": "mx1.postfix.example",
+        "smtpd_relay_restrictions": "reject_unauth_destination",
         "virtual_mailbox_domains": "postfix.example",
         "virtual_mailbox_base": str(mailbox),
         "virtual_mailbox_maps": "static:all/",

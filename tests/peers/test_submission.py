@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import smtplib
 import ssl
 import subprocess
@@ -26,9 +27,10 @@ async def login(world: World) -> tuple[str, str]:
     """User name and secret of an account whose domain is shop.example."""
     world.service.configure()
     output = await asyncio.to_thread(world.service.cli, "account", "add", "web", "--domain", "shop.example")
-    words = dict(line.split(":", 1) for line in output.splitlines() if ":" in line)
-    named = {name.strip().lower(): value.strip() for name, value in words.items()}
-    return named["username"], named["secret"]
+    user, secret = re.search(r"user name +(\S+)", output), re.search(r"secret +(\S+)", output)
+    assert user, output
+    assert secret, output
+    return user[1], secret[1]
 
 
 def listeners(world: World, **more: Any) -> dict[str, Any]:
