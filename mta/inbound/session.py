@@ -7,8 +7,8 @@ verbs, which are in ``mta.inbound.verbs``.
 It must never show a client an exception, never cancel a commit because the client has gone, and never close without
 saying why to a client that can still listen.
 
-*Limits.* What is relied on in aiosmtpd 1.4.6 is checked by ``tests/unit/mta/inbound/test_contract.py``. A client whose
-message is too large is told so at the message's end; at twice the limit the connection is closed.
+*Limits.* What is relied on in aiosmtpd 1.4.6 is checked by ``tests/unit/mta/inbound/test_aiosmtpd_contract.py``. A
+client whose message is too large is told so at the message's end; at twice the limit the connection is closed.
 """
 
 from __future__ import annotations
@@ -204,6 +204,8 @@ class Session(SMTP):
             if refusal:
                 raise Farewell(refusal, "unwelcome")
         self._counted = True
+        if service.closing:
+            raise Farewell(replies.SHUTTING_DOWN, "shutdown")
         if self._input.buffer:
             raise Farewell(replies.EARLY_TALKER, "unwelcome")
         self._dialogue.say_line(f"220 {service.hostname} ESMTP")
