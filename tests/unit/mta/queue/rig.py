@@ -1,0 +1,195 @@
+"""A dispatcher on a real store, with a courier and a resolver that do as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bounce.classify import Classifier
+from bounce.rules import load_rules
+from config.schema import Queue, Settings, Shaping
+from mta.mail.delivery import Attempt, Delivery, QueuedRecipient, Result, Stage
+from mta.mail.identity import MessageId
+from mta.mail.reply import Reply
+from mta.observe.events import EventLog
+from mta.observe.metrics import Metrics
+from mta.observe.sink import NoSink
+from mta.outbound.plan import Plan, Target
+from mta.queue.dispatcher import Dispatcher
+from mta.queue.notices import Notices
+from mta.store.store import Store
+from policy.base import Account
+from tests.unit.mta.store.make import HOST, OK, accepted, count, now, until
+
+REFUSED = Reply(421, "4.4.1", "connection refused")
+GREYLISTED = Reply(451, "4.7.1", "greylisted, come back later")
+
+Answer = Callable[[QueuedRecipient], tuple[Stage, Reply]]
+
+
+def yes(_: QueuedRecipient) -> tuple[Stage, Reply]:
+    return Stage.FINAL_DOT, OK
+
+
+def plan(domain: str = "example.net", **shaping: Any) -> Plan:
+    """One host; the site is called as the domain."""
+    return Plan(domain, Shaping(**shaping), (Target(f"mx.{domain}", "192.0.2.25", 25),))
+
+
+@dataclass
+class Resolver:
+    """Knows the route of every domain, but for those in ``plans`` whose plan, reply or exception is given.
+
+    ``blind``: has nothing cached.
+    """
+
+    plans: dict[str, Plan | Reply | Exception] = field(default_factory=dict)
+    blind: bool = False
+
+    def cached(self, domain: str) -> Plan | Reply | None:
+        found = None if self.blind else self.plans.setdefault(domain, plan(domain))
+        return None if isinstance(found, Exception) else found
+
+    async def plan(self, domain: str) -> Plan | Reply:
+        await asyncio.sleep(0)
+        found = self.plans.setdefault(domain, plan(domain))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Courier:
+    """Delivers everything, if ``answer`` does not say otherwise. ``attempts``: the addresses of each attempt.
+
+    ``gate``: an attempt waits here before it ends.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[str, ...]] = []
+        self.running = 0
+        self.most = 0
+        self.gate = asyncio.Semaphore(10**6)
+        self.answer: Answer = yes
+
+    def hold(self) -> None:
+        """From now on attempts wait for ``let``."""
+        self.gate = asyncio.Semaphore(0)
+
+    def let(self, number: int) -> None:
+        for _ in range(number):
+            self.gate.release()
+
+    async def deliver(self, delivery: Delivery, _: Plan, content: bytes) -> Attempt:
+        assert content
+        self.attempts.append(tuple(str(recipient.address) for recipient in delivery.recipients))
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.gate.acquire()
+        finally:
+            self.running -= 1
+        results = tuple(Result(recipient, *self.answer(recipient)) for recipient in delivery.recipients)
+        met = results[0].stage is not Stage.CONNECT
+        return Attempt(delivery, results, now(), 0.1, HOST if met else None, "192.0.2.1" if met else None)
+
+
+class Accounts:
+    """Everybody's account wants ``notices``."""
+
+    def __init__(self, notices: str) -> None:
+        self.account = Account(1, "acme", frozenset({"acme.example"}), notices)
+
+    def by_id(self, _: int) -> Account:
+        return self.account
+
+
+class Signer:
+    def sign(self, *_: object) -> bytes:
+        return b""
+
+
+class Rig:
+    def __init__(self, store: Store, notices: str, workers: int, **queue: Any) -> None:
+        self.store = store
+        self.resolver = Resolver()
+        self.courier = Courier()
+        self.metrics = Metrics()
+        self.classifier = Classifier(load_rules([]))
+        self.settings = Settings(queue=Queue(**{"poll": "20ms", "delay_notice_after": "0s", **queue}))
+        self.notices = Notices(self.settings, Accounts(notices), Signer())  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(
+            settings=self.settings.queue,
+            store=store,
+            resolver=self.resolver,  # type: ignore[arg-type]
+            courier=self.courier,  # type: ignore[arg-type]
+            notices=self.notices,
+            classifier=self.classifier,
+            events=EventLog(NoSink()),
+            metrics=self.metrics,
+            workers=workers,
+        )
+        self.window = self.dispatcher.window
+
+    async def submit(self, *to: str, checked_at: float | None = None, **more: Any) -> MessageId:
+        """A fresh message, as the intake would hand it over, its recipients checked just now."""
+        message = accepted(*to, **more)
+        deliveries = await self.store.messages.put(message, leased=True)
+        for delivery in deliveries:
+            assert self.window.enter(delivery)
+            delivery.checked_at = time.monotonic() if checked_at is None else checked_at
+        self.dispatcher.submit(deliveries)
+        return message.message.id
+
+    async def queue(self, *to: str, **more: Any) -> MessageId:
+        """A message that waits in the store."""
+        message = accepted(*to, **more)
+        assert await self.store.messages.put(message, leased=False) == []
+        return message.message.id
+
+    async def settled(self) -> None:
+        """Wait until nothing is in memory any more; all that was reserved has been given back, once."""
+        await until(lambda: self.window.deliveries == 0)
+        assert self.window.octets == 0
+        assert all(not lane.waiting for lane in self.dispatcher.lanes.values())
+
+    async def until_event(self, message_id: MessageId) -> list[tuple[str, int | None]]:
+        """Wait until something happened to a message; its events."""
+        async with asyncio.timeout(10):
+            while not (events := await self.events(message_id)):
+                pass
+        return events
+
+    async def queued(self, condition: str = "true") -> int:
+        return await count(self.store, f"queue where {condition}")
+
+    async def events(self, message_id: MessageId) -> list[tuple[str, int | None]]:
+        """Kind and recipient of what happened to a message, in order."""
+        async with self.store._database.session() as connection:
+            rows = await connection.fetch("select kind, n from event where message_id = $1 order by id", message_id)
+        return [tuple(row) for row in rows]
+
+
+@asynccontextmanager
+async def dispatching(
+    store: Store, *, takes: bool = True, notices: str = "none", workers: int = 1, **queue: Any
+) -> AsyncIterator[Rig]:
+    """A running dispatcher; ``takes``: it looks for what is due."""
+    rig = Rig(store, notices, workers, **queue)
+    running = asyncio.create_task(rig.dispatcher.run()) if takes else None
+    try:
+        yield rig
+    finally:
+        rig.courier.gate = asyncio.Semaphore(10**6)
+        async with asyncio.timeout(20):
+            await rig.dispatcher.stop(0.0)
+            if running:
+                await running
+
+
+def by_address(**replies: tuple[Stage, Reply]) -> Answer:
+    """Answers by local part; 250 for the rest."""
+    return lambda recipient: replies.get(recipient.address.local, (Stage.FINAL_DOT, OK))

@@ -1,0 +1,121 @@
+"""From a delivery in memory or in the store to its outcome, on a real store."""
+
+from __future__ import annotations
+
+from mta.mail.delivery import Stage
+from mta.mail.reply import Reply
+from mta.store.store import Store
+from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, by_address, dispatching, plan
+from tests.unit.mta.store.make import NO_USER, execute, until
+
+
+async def test_a_fresh_message_is_delivered_from_memory(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        message = await rig.submit("ann@example.net", "ben@example.org")
+        await rig.settled()
+        assert sorted(rig.courier.attempts) == [("ann@example.net",), ("ben@example.org",)]
+        assert sorted(await rig.events(message)) == [("delivered", 0), ("delivered", 1)]
+        assert await rig.queued() == 0
+
+
+async def test_what_is_due_is_taken_from_the_store(store: Store) -> None:
+    async with dispatching(store) as rig:
+        for n in range(20):
+            await rig.queue(f"r{n}@d{n % 3}.example")
+        await until(lambda: len(rig.courier.attempts) == 20)
+        await rig.settled()
+        assert len(set(rig.courier.attempts)) == 20
+        assert await rig.queued() == 0
+
+
+async def test_recipients_part_ways(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        rig.courier.answer = by_address(ben=(Stage.RECIPIENT, GREYLISTED), cat=(Stage.RECIPIENT, NO_USER))
+        message = await rig.submit("ann@example.net", "ben@example.net", "cat@example.net")
+        await rig.settled()
+        assert sorted(await rig.events(message)) == [("deferred", 1), ("delivered", 0), ("failed", 2)]
+        assert await rig.queued("n = 1 and lease is null and due_at > now() and attempts = 1") == 1
+        assert await rig.queued() == 1
+
+
+async def test_only_what_the_window_holds_is_taken(store: Store) -> None:
+    async with dispatching(store, window_deliveries=3) as rig:
+        rig.courier.hold()
+        for n in range(10):
+            await rig.queue(f"ann@d{n}.example")
+        await until(lambda: rig.courier.running == 3)
+        assert await rig.queued("lease is not null") == 3
+        rig.courier.let(10)
+        await until(lambda: len(rig.courier.attempts) == 10)
+        await rig.settled()
+
+
+async def test_no_route_is_an_outcome(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        rig.resolver.plans["gone.example"] = Reply(550, "5.1.2", "no such domain")
+        rig.resolver.plans["dark.example"] = Reply(451, "4.4.3", "no name server answers")
+        gone, dark = await rig.submit("ann@gone.example"), await rig.submit("ann@dark.example")
+        await rig.settled()
+        assert await rig.events(gone) == [("failed", 0)]
+        assert await rig.events(dark) == [("deferred", 0)]
+        assert rig.courier.attempts == []
+
+
+async def test_a_route_is_looked_up_once_for_all_who_wait(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        rig.resolver.blind = True
+        for n in range(5):
+            await rig.submit(f"r{n}@example.net")
+        await rig.settled()
+        assert len(rig.courier.attempts) == 5
+
+
+async def test_a_resolver_that_breaks_keeps_nobody_waiting(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        rig.resolver.plans["odd.example"] = RuntimeError("a bug")
+        first = await rig.submit("ann@odd.example")
+        await rig.settled()
+        second = await rig.submit("ben@odd.example")
+        await rig.settled()
+        assert await rig.events(first) == await rig.events(second) == [("deferred", 0)]
+
+
+async def test_a_delivery_follows_its_route_to_another_lane(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        rig.courier.hold()
+        rig.resolver.plans["example.net"] = plan(connections=1, initial_connections=1)
+        await rig.submit("ann@example.net")
+        await until(lambda: rig.courier.running == 1)
+        await rig.submit("ben@example.net")
+        rig.resolver.plans["example.net"] = plan("elsewhere.example")
+        rig.courier.let(2)
+        await rig.settled()
+        assert len(rig.courier.attempts) == 2
+        assert rig.dispatcher.lanes["elsewhere.example"].taken == 1
+
+
+async def test_an_operators_end_needs_no_route_and_no_lane(store: Store) -> None:
+    """Neither trouble in the DNS nor a site at rest keeps a bounced message in the queue."""
+    async with dispatching(store) as rig:
+        rig.resolver.plans["dark.example"] = Reply(451, "4.4.3", "no name server answers")
+        rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
+        rig.resolver.plans["down.example"] = plan("down.example", backoff="1h", backoff_after=1)
+        await rig.submit("ann@down.example")
+        await rig.settled()
+        lane = rig.dispatcher.lanes["down.example"]
+        assert lane.throttle.resting_until > 0
+        messages = [await rig.queue(f"ben@{domain}") for domain in ("dark.example", "down.example")]
+        await execute(store, "update queue set bounce = 'enough', due_at = now() where message_id = any($1)", messages)
+        for message in messages:
+            assert await rig.until_event(message) == [("failed", 0)]
+
+
+async def test_what_is_over_is_not_attempted(store: Store) -> None:
+    async with dispatching(store) as rig:
+        message = await rig.queue("ann@example.net")
+        await execute(
+            store, "update queue set attempts = 1, due_at = now() - interval '1 h', expires_at = now() - interval '1 h'"
+        )
+        assert await rig.until_event(message) == [("expired", 0)]
+        assert rig.courier.attempts == []
+        await rig.settled()
