@@ -42,7 +42,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--sessions", type=int, default=20, help="submitting sessions (20)")
     parser.add_argument("--single", action="store_true", help="also with one message per connection (10 kB, 1 domain)")
     parser.add_argument("--workers", type=int, help="worker processes of ours (one per core)")
-    parser.add_argument("--profile", type=Path, help="py-spy flame graph of ours into this file")
+    parser.add_argument("--profile", type=Path, help="py-spy's record of ours: .svg, or .txt for stacks")
     chosen = parser.parse_args()
     chosen.sizes = chosen.sizes or ([10_240] if chosen.quick else [10_240, 61_440])
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
@@ -129,8 +129,9 @@ def profiled(contender: Contender, target: Path | None) -> Iterator[None]:
             print("no profile: py-spy is not installed")
         yield
         return
-    command = [tool, "record", "--subprocesses", "--pid", str(contender.roots()[0]), "--output", str(target)]
-    recorder = subprocess.Popen([*command, "--duration", "unlimited"], stdout=subprocess.DEVNULL)
+    command = [tool, "record", "--subprocesses", "--pid", str(contender.roots()[0]), "--duration", "unlimited"]
+    command += ["--output", str(target), "--format", "flamegraph" if target.suffix == ".svg" else "raw"]
+    recorder = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
