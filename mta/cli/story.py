@@ -62,8 +62,9 @@ def _origin(story: Story) -> Iterator[Line]:
         if name in summary:
             yield f"  {name:10}  {summary[name]}".replace("\n", " "), ""
     taken = f"{moment(story.received_at)} UTC, {size(story.size)}, {origin['protocol']} from {origin['client']}"
-    yield f"  taken       {taken} (calls itself {origin['hello'] or 'nothing'}), session {origin['session']}", ""
+    yield f"  taken       {taken}", ""
     yield f"  by          {_spoke(origin)}, {origin['tls'] or 'not encrypted'}", ""
+    yield f"  session     {origin['session']}, the client calls itself {origin['hello'] or 'nothing'}", ""
     asked = ", ".join(f"{name} {value}" for name, value in story.envelope.items())
     yield f"  envelope    {asked}, expires {moment(story.expires_at)} UTC", ""
 
@@ -84,7 +85,10 @@ def _event(event: Event, recipient: str, tries: int) -> Iterator[Line]:
         details = ", ".join(f"{name} {value}" for name, value in data.items() if value not in (None, "", True))
         yield head + words + (f" ({details})" if details else ""), style
         return
-    yield f"{head}attempt {tries} {event.kind}{_where(data)}", style
+    stage = f" at stage {data['stage']}" if "stage" in data else ""
+    yield f"{head}attempt {tries} {event.kind}{stage}", style
+    if where := _where(data):
+        yield f"      {where}", "dim"
     reply = " ".join(str(data[key]) for key in ("code", "status", "text") if data.get(key)).replace("\n", " / ")
     yield f"      {reply}", ""
     if rule := data.get("rule"):
@@ -99,15 +103,15 @@ def _event(event: Event, recipient: str, tries: int) -> Iterator[Line]:
 
 
 def _where(data: Mapping[str, Any]) -> str:
-    """To whom and how; at which stage it ended."""
-    where = f" at stage {data['stage']}" if "stage" in data else ""
+    """With whom, how, from where and for how long."""
+    parts = []
     if "host" in data:
-        where += f" by {data['host']} [{data['address']}], {data.get('tls') or 'not encrypted'}"
+        parts += [f"{data['host']} [{data['address']}]", data.get("tls") or "not encrypted"]
     if source := data.get("source"):
-        where += f", from {source}"
+        parts.append(f"from {source}")
     if "seconds" in data:
-        where += f", {data['seconds']} s"
-    return where
+        parts.append(f"{data['seconds']} s")
+    return ", ".join(parts)
 
 
 def _until(data: Mapping[str, Any]) -> str:

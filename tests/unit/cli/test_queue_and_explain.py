@@ -190,7 +190,7 @@ async def test_explain_tells_the_whole_story_in_order(store: Store, account: int
         "ESMTPSA from 192.0.2.1",
         "size: pass (66 of 52428800 octets)",
         "accepted for 2 recipient(s)",
-        "ann@one.example: attempt 1 delivered at stage final_dot by mx.club.example [192.0.2.25], TLSv1.3",
+        "ann@one.example: attempt 1 delivered at stage final_dot\n      mx.club.example [192.0.2.25], TLSv1.3",
         "full@club.example: attempt 1 deferred at stage recipient",
         "452 4.2.2 mailbox [full]",
         "by rule mailbox-full: mailbox_full, at fault: recipient, to be tried again",
