@@ -66,9 +66,7 @@ class SigningKey:
     selector: str
     private: RSAPrivateKey | Ed25519PrivateKey = field(repr=False)
     source: str
-    algorithm: Algorithm = field(
-        init=False, repr=False
-    )  # kept: it is asked for each signature
+    algorithm: Algorithm = field(init=False, repr=False)  # kept: it is asked for each signature
 
     def __post_init__(self) -> None:
         algorithm = Algorithm.ED25519 if isinstance(self.private, Ed25519PrivateKey) else Algorithm.RSA
