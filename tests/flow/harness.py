@@ -81,10 +81,14 @@ class World:
         self.domain("example.com", "127.0.0.2")
         self.home = await self.add_receiver("127.0.0.3")
         self.domain("sender.example", "127.0.0.3")
-        self.db = await asyncpg.connect(self.database_url)
+        await self.connect()
         await self.db.execute(_ACCOUNT)
         base = _settings(self.database_url, await self.nameserver.start(), self.receiver_port)
         self.service = Service(self.directory, merged(base, self.settings))
+
+    async def connect(self) -> None:
+        """Look into the database (again, if it was away)."""
+        self.db = await asyncpg.connect(self.database_url)
 
     async def close(self) -> None:
         """Stop everything."""
