@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import pwd
 import signal
 import socket
 import time
@@ -35,6 +36,7 @@ from config.schema import Listener, Settings
 from mta.child import Child
 from mta.inbound.listener import ListenError, bind, require_free
 from mta.observe import metrics
+from mta.observe.cells import create
 from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
 from mta.orders import Reopen, Start
@@ -76,7 +78,8 @@ class Supervisor:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises AlreadyRunning, OSError (a port is taken), StoreUnavailable."""
         self._handle_signals()
-        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._run_dir, self._settings.server.data_dir / "tls"):
+            _give(folder, self._settings.server.user)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_only_one(self._run_dir))
             metrics.prepare(self._run_dir)
@@ -277,10 +280,18 @@ class Supervisor:
             child.tell(Reopen())
 
 
+def _give(folder: Path, user: str | None) -> None:
+    """Make a folder in which the children, who may run as ``user``, keep files. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if user and os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
 @contextlib.contextmanager
 def _only_one(run_dir: Path) -> Iterator[None]:
     """Hold ``run_dir`` for this process. The pid in the file is for people and for `mta reload`."""
-    fd = os.open(run_dir / "supervisor.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(run_dir / "supervisor.pid", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -297,10 +308,12 @@ def _only_one(run_dir: Path) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a small file for readers who may look at any moment."""
+    """Replace a small file for readers who may look at any moment. The folder may be another user's."""
     draft = path.with_suffix(".new")
     try:
-        draft.write_bytes(content)
+        draft.unlink(missing_ok=True)
+        with open(create(draft), "wb") as file:
+            file.write(content)
         draft.replace(path)
     except OSError as error:
         log.warning("cannot write", path=str(path), reason=error.strerror)

@@ -172,3 +172,27 @@ def test_a_delivery_of_several_rows_is_counted_once_by_its_oldest() -> None:
     late = (*early[:3], candidate(5)[3])
     other = candidate(3)
     assert in_turns([late, other, early]) == [early, other]
+
+
+async def test_what_only_waits_for_its_end_is_taken_although_its_destination_is_not_wanted(store: Store) -> None:
+    """A site at rest keeps neither an operator's bounce nor an expiry waiting."""
+    await fill(store, 6, "rests.example")
+    await make.execute(
+        store,
+        "update queue set bounce = 'why' where message_id in (select message_id from queue limit 2)",
+    )
+    await make.execute(
+        store,
+        "update queue set due_at = now() - interval '2h', expires_at = now() - interval '1h'"
+        " where message_id in (select message_id from queue where bounce is null limit 1)",
+    )
+    taken = await store.messages.lease(deliveries=100, octets=MUCH, skip=["rests.example"])
+    assert sorted(each.bounce or "" for each in taken) == ["", "why", "why"]
+
+
+async def test_giving_back_does_not_put_off_a_bounce(store: Store) -> None:
+    ours = [await make.put(store, "ann@example.net"), await make.put(store, "ben@example.net")]
+    await make.execute(store, "update queue set bounce = 'why' where message_id = $1", ours[0].message_id)
+    await store.messages.give_back(ours, make.now() + timedelta(hours=1))
+    [due] = await store.messages.lease(deliveries=100, octets=MUCH)
+    assert due.message_id == ours[0].message_id
