@@ -193,7 +193,7 @@ class Queue(Section):
     """The sender is told of a delay once, after so long; `0s` never."""
     window_deliveries: int = Field(10_000, ge=1)
     """Deliveries each worker keeps in memory."""
-    window_size: Size = default("64MiB")
+    window_size: Size = default("32MiB")
     """Octets of messages each worker keeps in memory; what does not fit is read again from the database."""
     poll: Duration = default("1s")
     """How often due deliveries are looked for."""
