@@ -48,8 +48,8 @@ class Database(Section):
     timeout: Duration = default("4s")
     """Longest wait for the database while a client is waiting; then the client gets 451 4.3.0. Needs a restart."""
     lease: Duration = default("30s")
-    """A worker that has not been heard of for so long is taken for dead, and what it was delivering goes to others. Needs a
-    restart."""
+    """A worker that has not been heard of for so long is taken for dead, and what it was delivering goes to others.
+    Needs a restart."""
 
 
 class TlsMode(Enum):
