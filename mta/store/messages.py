@@ -49,11 +49,24 @@ _END_BACKENDS = """
 select pg_terminate_backend(pid, 3000) from pg_stat_activity
 where pid = any($1::int[]) and application_name = 'imprimatur' and usename = current_user"""
 
+# A message that somebody else holds rows of by now, or has attempted, is on its way: it is left to them.
+_TAKE_BACK_ROWS = """
+delete from queue q using unnest($1::uuid[], $2::bigint[]) as one (message_id, lease)
+where q.message_id = any($1) and q.message_id = one.message_id
+    and not exists (
+        select from queue o where o.message_id = one.message_id and o.lease is not null
+            and o.lease is distinct from one.lease
+    )
+    and not exists (select from event e where e.message_id = one.message_id)"""
+
 _TAKE_BACK = """
-with
-    rows as (delete from queue where message_id = any($1::uuid[])),
-    pieces as (delete from content where message_id = any($1::uuid[]))
-delete from message where id = any($1::uuid[])"""
+with gone as (
+    delete from message m
+    where id = any($1::uuid[]) and not exists (select from queue q where q.message_id = m.id)
+        and not exists (select from event e where e.message_id = m.id)
+    returning id
+)
+delete from content where message_id = any(array(select id from gone))"""
 
 _GIVE_BACK = """
 update queue q
@@ -83,7 +96,7 @@ class Messages:
             items=PUT_ITEMS,
             weight=PUT_OCTETS,
             weigh=lambda put: len(put[0].message.content),
-            abandoned=lambda put, _: self._doubt([put[0].message.id]),
+            abandoned=lambda put, _: self._doubt([put]),
         )
         self._settles: Batch[Settlement, None] = Batch(
             self._flush_settles,
@@ -93,7 +106,7 @@ class Messages:
             keeps=True,
         )
         self._turn = Turn()
-        self._doubtful: set[MessageId] = set()
+        self._doubtful: dict[MessageId, int | None] = {}  # with the lease under which they were put
         self._astray: list[Delivery] = []  # of a take whose commit was lost: leased to us, or not
         self._backends: set[int] = set()
         self._taking_back: asyncio.Task[None] | None = None
@@ -122,7 +135,7 @@ class Messages:
             async with self._database.session(left) as connection:
                 return await self._insert(connection, batch)
         except OutcomeUnknown as error:
-            self._doubt([accepted.message.id for accepted, _ in batch], error.backend)
+            self._doubt(batch, error.backend)
             raise
 
     async def _insert(self, connection: Connection, batch: list[_Put]) -> list[Exception | None]:
@@ -141,12 +154,12 @@ class Messages:
             return [*await self._insert(connection, batch[:half]), *await self._insert(connection, batch[half:])]
         return [None] * len(batch)
 
-    def _doubt(self, ids: Iterable[MessageId], backend: int | None = None, astray: Iterable[Delivery] = ()) -> None:
+    def _doubt(self, puts: Iterable[_Put], backend: int | None = None, astray: Iterable[Delivery] = ()) -> None:
         """Messages that may be queued although their sender was told otherwise, or went away before it was told.
 
         ``backend``: the server's process that may still be queueing them. ``astray``: what may be ours unknown to us.
         """
-        self._doubtful.update(ids)
+        self._doubtful.update((accepted.message.id, lease) for accepted, lease in puts)
         self._astray.extend(astray)
         if backend:
             self._backends.add(backend)
@@ -157,18 +170,20 @@ class Messages:
         wait = AGAIN[0]
         try:
             while self._doubtful or self._astray:
-                ids, backends, astray = list(self._doubtful), list(self._backends), list(self._astray)
+                doubtful, backends, astray = dict(self._doubtful), list(self._backends), list(self._astray)
                 try:
                     async with self._database.session() as connection:
                         await connection.execute(_END_BACKENDS, backends)
-                        await connection.execute(_TAKE_BACK, ids)
+                        await connection.execute(_TAKE_BACK_ROWS, list(doubtful), list(doubtful.values()))
+                        await connection.execute(_TAKE_BACK, list(doubtful))
                         if astray:
                             await connection.execute(_GIVE_BACK, *_keys(astray), None)
                 except StoreUnavailable:
                     await asyncio.sleep(wait)
                     wait = min(2 * wait, AGAIN[1])
                 else:
-                    self._doubtful.difference_update(ids)
+                    for message_id in doubtful:
+                        self._doubtful.pop(message_id, None)
                     del self._astray[: len(astray)]
                     self._backends.difference_update(backends)
         finally:
