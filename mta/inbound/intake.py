@@ -44,6 +44,7 @@ from policy.rules.suppressed import Suppressed, refusal
 
 UNAUTHENTICATED = Reply(530, "5.7.0", "authentication required: no relaying without an account")
 UNSIGNED = Reply(451, "4.7.5", "no active DKIM key for the sender's domain; make one with `mta dkim new`")
+BAD_EXPIRY = Reply(550, "5.6.0", "X-MTA-Expire is a whole number with a unit: 30m, 6h or 2d")
 OURS = b"x-mta-"  # fields for the service, read and removed
 _SPAN = re.compile(r"(\d{1,6})\s*([mhd])\Z")
 _SPAN_SECONDS = {"m": 60, "h": 3600, "d": 86400}
@@ -126,6 +127,8 @@ class Intake:
         except HeaderError as error:
             return self._refuse(client, envelope, Reply(554, "5.6.0", f"headers: {error}"))
         wishes, message = _take_wishes(message)
+        if not _SPAN.match(wishes.get("expire", "1d")):
+            return self._refuse(client, envelope, BAD_EXPIRY)
         screened = screen(self._chain, message, Facts(client.account), message.origin.received_at)
         if screened.refusal:
             return self._refuse(client, envelope, screened.refusal.reply)

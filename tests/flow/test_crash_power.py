@@ -13,6 +13,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.flow.harness import open_directory
 
 pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-power")]
 
+LETTING_GO = 20.0  # seconds
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
 _WITHOUT_FLUSHING = struct.pack("I", 2)
 
@@ -54,7 +56,13 @@ class Disk:
             os.close(folder)
 
     def unmount(self) -> None:
-        subprocess.run(["umount", str(self.mountpoint)], check=True, capture_output=True)
+        """Once the last of the killed processes has let go of it."""
+        deadline = time.monotonic() + LETTING_GO
+        command = ["umount", str(self.mountpoint)]
+        while subprocess.run(command, capture_output=True).returncode:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.mountpoint} is still in use {LETTING_GO:.0f} s after all were killed")
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
