@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import multiprocessing
 import platform
+import socket
 import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -85,11 +87,20 @@ class Rig:
         return processes.cpu_seconds(helper.pid for helper in self._helpers if helper.pid)
 
 
+class Hosts(Enum):
+    """What the domains' hosts do: take mail (the sink), refuse connections, or take them and say nothing."""
+
+    SINK = "sink"
+    REFUSING = "refusing"
+    SILENT = "silent"
+
+
 @contextmanager
-def rig(*, reachable: bool = True) -> Iterator[Rig]:
-    """Sink and resolver for DOMAINS domains. Not ``reachable``: the domains' hosts refuse every connection."""
+def rig(hosts: Hosts = Hosts.SINK) -> Iterator[Rig]:
+    """Sink and resolver for DOMAINS domains."""
     port = free_port()
-    zone = {domain(n): (f"mx{n:02d}.example", _SINKS[n] if reachable else _NOBODY) for n in range(DOMAINS)}
+    zone = {domain(n): (f"mx{n:02d}.example", _SINKS[n] if hosts is Hosts.SINK else _NOBODY) for n in range(DOMAINS)}
+    silent = socket.create_server((_NOBODY, port), backlog=4096) if hosts is Hosts.SILENT else None
     control, far = _CONTEXT.Pipe()
     helpers: list[BaseProcess] = [
         _CONTEXT.Process(target=sink.serve, args=(_SINKS, port, far), daemon=True),
@@ -104,6 +115,8 @@ def rig(*, reachable: bool = True) -> Iterator[Rig]:
         for helper in helpers:
             helper.kill()
             helper.join()
+        if silent:
+            silent.close()
 
 
 def measure(name: str, contender: Contender, load: Load, stage: Rig) -> Result:
