@@ -20,16 +20,21 @@ _FOUND, _UNKNOWN = 0x8580, 0x8583  # response, authoritative, recursion desired 
 _TTL = 3600
 
 
-def serve(zone: dict[str, tuple[str, str]], address: str, port: int, control: Connection) -> None:
-    """Answer for ``zone`` (domain -> MX host, its IPv4 address) for as long as the process lives.
-
-    ``control``: sends the port once it is listening (0 chooses a free one).
-    """
-    answers = _answers(zone)
-    names = {_name(name.encode()) for pair in zone.items() for name in (pair[0], pair[1][0])}
+def bind(address: str, port: int) -> socket.socket:
+    """A socket to serve on (port 0: a free one). Raises OSError if another benchmark runs there."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
     server.bind((address, port))
+    return server
+
+
+def serve(zone: dict[str, tuple[str, str]], server: socket.socket, control: Connection) -> None:
+    """Answer for ``zone`` (domain -> MX host, its IPv4 address) for as long as the process lives.
+
+    ``control``: sends the port once it answers.
+    """
+    answers = _answers(zone)
+    names = {_name(name.encode()) for pair in zone.items() for name in (pair[0], pair[1][0])}
     control.send(server.getsockname()[1])
     while True:
         query, client = server.recvfrom(4096)

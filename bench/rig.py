@@ -104,7 +104,7 @@ def rig(hosts: Hosts = Hosts.SINK) -> Iterator[Rig]:
     control, far = _CONTEXT.Pipe()
     helpers: list[BaseProcess] = [
         _CONTEXT.Process(target=sink.serve, args=(_SINKS, port, far), daemon=True),
-        _CONTEXT.Process(target=resolver.serve, args=(zone, RESOLVER, 53, far), daemon=True),
+        _CONTEXT.Process(target=resolver.serve, args=(zone, resolver.bind(RESOLVER, 53), far), daemon=True),
     ]
     try:
         for helper in helpers:

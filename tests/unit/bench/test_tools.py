@@ -75,7 +75,7 @@ def test_rendered_size() -> None:
 def test_resolver() -> None:
     control, far = _CONTEXT.Pipe()
     zone = {domain(0): ("mx00.example", "127.0.1.1")}
-    process = _CONTEXT.Process(target=resolver.serve, args=(zone, "127.0.0.1", 0, far), daemon=True)
+    process = _CONTEXT.Process(target=resolver.serve, args=(zone, resolver.bind("127.0.0.1", 0), far), daemon=True)
     process.start()
     port = control.recv()
 
