@@ -13,7 +13,7 @@ from mta.observe import events
 from mta.observe.cells import Family, Form
 from mta.observe.metrics import Metrics, full_name
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MANUAL = (ROOT / "docs" / "operations.md").read_text()
 ALERTS = (ROOT / "config" / "prometheus" / "alerts.yml").read_text()
 DASHBOARD = json.loads((ROOT / "config" / "grafana" / "imprimatur.json").read_text())

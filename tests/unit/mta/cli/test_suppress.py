@@ -10,7 +10,7 @@ from mta.cli import options
 from mta.mail.address import Address
 from mta.store.secrets import Secrets
 from mta.store.store import Store
-from tests.unit.cli.shell import Operator
+from tests.unit.mta.cli.shell import Operator
 
 ANN = Address.parse("ann@example.net")
 

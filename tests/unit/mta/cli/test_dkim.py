@@ -17,7 +17,7 @@ from mta.signing.keys import Algorithm, new_pem, parse_key
 from mta.signing.records import record_text
 from mta.store.secrets import Secrets
 from mta.store.store import Store
-from tests.unit.cli.shell import Operator
+from tests.unit.mta.cli.shell import Operator
 
 DNS = '[dns]\nservers = ["127.0.0.1:{port}"]\ntimeout = "500ms"\nlifetime = "2s"\n'
 

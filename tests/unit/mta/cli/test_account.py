@@ -10,7 +10,7 @@ import pytest
 from mta.inbound.auth import ScramVerifier
 from mta.store.secrets import Secrets
 from mta.store.store import Store
-from tests.unit.cli.shell import Operator
+from tests.unit.mta.cli.shell import Operator
 
 
 @pytest.fixture
