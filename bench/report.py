@@ -38,7 +38,7 @@ def load(result: Result) -> str:
     """What was sent, in words."""
     domains = "1 domain" if result.domains == 1 else f"{result.domains} domains"
     one = ", 1 message a connection" if result.per_connection == 1 else ""
-    return f"{result.size // 1000} kB, {domains}{one}"
+    return f"{result.size // 1024} kB, {domains}{one}"
 
 
 def medians(results: Iterable[Result]) -> list[Result]:
