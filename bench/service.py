@@ -9,6 +9,7 @@ signals.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -17,7 +18,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,7 +82,11 @@ class Service:
                 start_new_session=True,
             )
         if ready:
-            self.wait_ready()
+            try:
+                self.wait_ready()
+            except BaseException:
+                self.stop()
+                raise
 
     def wait_ready(self, patience: float = _START_PATIENCE) -> None:
         deadline = time.monotonic() + patience
@@ -96,7 +100,7 @@ class Service:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+        except (OSError, http.client.HTTPException):
             return False
 
     def stop(self, patience: float = 60) -> int | None:
