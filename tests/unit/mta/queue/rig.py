@@ -158,7 +158,7 @@ class Rig:
 
     async def until_event(self, message_id: MessageId) -> list[tuple[str, int | None]]:
         """Wait until something happened to a message; its events."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (events := await self.events(message_id)):
                 pass
         return events
