@@ -39,7 +39,7 @@ from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
 from mta.observe.trace import Trace
-from policy.base import Account
+from policy.account import Account
 
 SIZES = (10_000, 60_000)
 ROUNDS = 5

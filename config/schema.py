@@ -11,6 +11,7 @@ It must never hold behaviour: reading files and reporting mistakes is ``config.l
 # ruff: noqa: RUF012 (pydantic copies a mutable default for each instance)
 from __future__ import annotations
 
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -167,11 +168,13 @@ class Signing(Section):
         "From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
         "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Help", "List-Unsubscribe",
         "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
+        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
     ]  # fmt: skip
     """Fields that are signed where they are present."""
     oversign: list[str] = [
         "From", "To", "Cc", "Subject", "Date", "Reply-To", "Message-ID", "List-Id", "List-Help", "List-Unsubscribe",
         "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
+        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
     ]  # fmt: skip
     """Fields signed once more than present, so that adding one breaks the signature."""
 
@@ -327,6 +330,76 @@ class Observe(Section):
     """How much the log on standard error says."""
 
 
+class Terms(Section):
+    """The terms and anti-spam rules that accounts accept (`mta account terms`)."""
+
+    version: str = Field("1", min_length=1, max_length=40)
+    """The version in force."""
+    since: date = date(2026, 1, 1)
+    """When it came into force, a date such as 2026-01-01."""
+    grace: Duration = default("14d")
+    """For so long after `since` the version before is still good enough; then marketing mail is refused."""
+
+
+class Scanner(Section):
+    """A content scanner, asked about each message of the streams whose profile lists its rule."""
+
+    address: str | None = None
+    """rspamd: `http://127.0.0.1:11333`; ClamAV: `127.0.0.1:3310` or the path of clamd's socket. Off without it."""
+    timeout: Duration = default("10s")
+    """Longest wait for its word."""
+    on_failure: Literal["closed", "open"] = "closed"
+    """When it cannot say: `closed` puts the message off (451), `open` lets it pass with a note."""
+    max_size: Size = default("20MiB")
+    """Larger messages are not scanned; `on_failure` decides."""
+
+
+class Scanners(Section):
+    """Asking others about content; off unless an address is given."""
+
+    rspamd: Scanner = Scanner()
+    """rspamd, over HTTP (`/checkv2`)."""
+    clamav: Scanner = Scanner()
+    """ClamAV's clamd, over its socket (INSTREAM)."""
+
+
+class Permission(Section):
+    """Which rules mail must pass: profiles, terms, what goes into headers."""
+
+    profiles: Annotated[list[File], Access.READ] = []
+    """Your own profile files; one with the name of a shipped profile replaces it. See docs/policies.md."""
+    default_profile: str = "transactional"
+    """Profile of accounts for which none was named."""
+    terms: Terms = Terms()
+    """Terms."""
+    public_url: str | None = None
+    """Where the pages of `web` are reached from outside, e.g. `https://mail.example.com`: recipients' unsubscribe links
+    lead there. Without it a profile that asks for such links refuses marketing mail."""
+    returns_domain: HostName | None = None
+    """Domain whose mail comes to us: complaints (CFBL-Address) and unsubscribes by mail."""
+    sender_id: str = Field("imprimatur", pattern=r"^[A-Za-z0-9_-]{5,15}$")
+    """Last field of Feedback-ID, by which Gmail knows the service: 5 to 15 letters and digits."""
+    credential_rate: float = Field(100, gt=0)
+    """Messages a second that one credential may submit, over all workers, unless it has a rate of its own."""
+    credential_burst: int = Field(5000, ge=1)
+    """Messages that one credential may submit at once before its rate counts."""
+    scanners: Scanners = Scanners()
+    """Scanners."""
+
+
+class Retention(Section):
+    """How long personal data is kept, class by class; an hourly job deletes what is older."""
+
+    refusals: Duration = default("90d")
+    """Refused messages' metadata and findings."""
+    consent_evidence: Duration = default("1095d")
+    """Evidence of a consent after it was revoked or lapsed (proof for claims: three years in most of Europe)."""
+    contacts: Duration = default("1095d")
+    """When an address was last mailed, counted from that moment."""
+    account_history: Duration = default("3650d")
+    """Who changed what of an account."""
+
+
 class Web(Section):
     """HTTP: `/metrics`, `/healthz`, `/readyz`."""
 
@@ -349,5 +422,7 @@ class Settings(Section):
     routes: list[Route] = []
     shaping: Delivering = Delivering()
     bounces: Bounces = Bounces()
+    permission: Permission = Permission()
+    retention: Retention = Retention()
     observe: Observe = Observe()
     web: Web = Web()

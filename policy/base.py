@@ -3,47 +3,84 @@
 A rule is a small object with a name and one pure function. All it may know comes as arguments: the message, the facts
 that were fetched for it in one batched look-up, and the time. It must never await, log, or read a clock.
 
+There are two kinds. A ``Policy`` judges the message; a ``RecipientPolicy`` judges one recipient, already when it is
+named (RCPT), and again with all that the message says.
+
 *Limits.* A rule that needs IO (a scanner) does not fit here; those come as facts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mta.mail.address import Address
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What is known of an account. ``domains``: lower-case A-labels; subdomains count only if listed themselves."""
-
-    id: int
-    name: str
-    domains: frozenset[str]
-    notices: str = "notice"  # what a failure causes: "notice" (RFC 3464 mail), "event" or "none"
+from policy.account import Account, Grant, Stream
+from policy.consent import Consent
+from policy.mailing import Mailing
+from policy.reading import Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """An address that must not be mailed, and why. ``account_id`` None: nobody may mail it."""
+    """An address that must not be mailed, and why. ``account_id`` None: nobody may mail it.
+
+    ``topic``: "" for every message, ``*`` for all marketing, else for marketing about that topic only.
+    """
 
     address: Address
     account_id: int | None
     reason: str
     rule: str
     since: datetime
+    topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFacts:
+    """All that rules may know of one recipient: what this account must not send it, what it has agreed to, and when
+    it was last mailed. ``accepted``: when marketing mail for it was accepted lately, newest last; ``everywhere``: the
+    same over all accounts."""
+
+    address: Address
+    suppressions: tuple[Suppression, ...] = ()
+    consents: tuple[Consent, ...] = ()
+    accepted: tuple[datetime, ...] = ()
+    everywhere: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scanner's word. ``refused``: why it would not let the message pass; ``failed``: why it could not say."""
+
+    scanner: str
+    refused: str | None = None
+    failed: str | None = None
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that rules may know beside the message. ``suppressions`` holds only those for this message's recipients."""
+    """All that rules may know beside the message.
+
+    ``mailing_name``: what the message called its mailing (``X-MTA-Mailing``), ``mailing``: what that is, if it is
+    known. ``topic``: what the message is about: its own word for it (``X-MTA-Topic``) or its mailing's; None before
+    the message is there. ``quota_left``: recipients that the account's quotas still allow, None: no limit.
+    """
 
     account: Account
-    suppressions: tuple[Suppression, ...] = ()
+    stream: Stream = Stream.TRANSACTIONAL
+    grant: Grant = field(default_factory=Grant)
+    mailing_name: str | None = None
+    mailing: Mailing | None = None
+    topic: str | None = None
+    recipients: tuple[RecipientFacts, ...] = ()
+    reading: Reading = field(default_factory=lambda: Reading(b""))
+    scans: tuple[Scan, ...] = ()
+    quota_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +97,20 @@ class Amend:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The message is taken, and waits until somebody releases it. ``reason`` begins with the rule's name."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
-    """``reply`` goes to the client: which rule, which fact, how to mend it. ``recipient`` None: the whole message."""
+    """``reply`` goes to the client: which rule, which fact, how to mend it."""
 
     reply: Reply
-    recipient: Address | None = None
 
 
-Verdict = Pass | Amend | Refuse
+Verdict = Pass | Amend | Hold | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +118,32 @@ class Finding:
     """One rule's verdict on one message, kept with it: the compliance record. ``evidence`` is one line of text."""
 
     policy: str
-    verdict: str  # "pass", "amend" or "refuse"
+    verdict: str  # "pass", "amend", "hold", "refuse", "observe" (would have refused or held) or "error"
     evidence: str
+    recipient: str | None = None  # of whom it speaks, if not of the whole message
 
 
+@runtime_checkable
 class Policy(Protocol):
-    """A rule. ``name`` is how profiles, replies and findings call it."""
+    """A rule about messages. ``name`` is how profiles, replies and findings call it."""
 
     name: str
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         """The verdict and the evidence for it (one line, for ``mta explain``)."""
         ...
+
+
+@runtime_checkable
+class RecipientPolicy(Protocol):
+    """A rule about recipients; it answers ``Pass``, ``Hold`` or ``Refuse``."""
+
+    name: str
+
+    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        """The verdict and the evidence for it. At RCPT ``facts`` lacks what only the message can tell: its topic,
+        its mailing, and, if the credential may use both, its stream."""
+        ...
+
+
+Rule = Policy | RecipientPolicy

@@ -35,7 +35,7 @@ from mta.inbound.limits import Failures
 from mta.inbound.replies import AUTH_FAILED, AUTH_LIMITED
 from mta.mail.message import IPAddress
 from mta.mail.reply import Reply
-from policy.base import Account
+from policy.account import Account
 
 REMEMBERED = 10_000  # verified credentials
 REMEMBERED_FOR = 600.0  # seconds

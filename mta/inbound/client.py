@@ -14,7 +14,7 @@ from typing import Protocol
 
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
-from policy.base import Account
+from policy.account import Account
 
 
 @dataclass(slots=True, eq=False)

@@ -34,8 +34,8 @@ from mta.observe.metrics import Metrics
 from mta.signing import Signer
 from mta.store.messages import Accepted
 from mta.store.store import Store
-from policy.base import Facts, Finding, Policy
-from policy.chain import screen
+from policy.base import Facts, Finding, RecipientFacts
+from policy.chain import Chain, screen
 from policy.rules.headers import RequiredHeaders
 from policy.rules.loops import Loops
 from policy.rules.sender_identity import SenderIdentity, foreign
@@ -58,15 +58,17 @@ class Room(Protocol):
     def release(self, octets: int, deliveries: int = 1) -> None: ...
 
 
-def chain(settings: Settings) -> tuple[Policy, ...]:
+def chain(settings: Settings) -> Chain:
     """The rules every message passes, in order."""
     limits = settings.submission.limits
-    return (
-        Size(limits.message_size),
-        Loops(limits.received_count),
-        RequiredHeaders(settings.server.hostname),
-        SenderIdentity(),
-        Suppressed(),
+    return Chain(
+        (
+            Size(limits.message_size),
+            Loops(limits.received_count),
+            RequiredHeaders(settings.server.hostname),
+            SenderIdentity(),
+            Suppressed(),
+        )
     )
 
 
@@ -129,9 +131,11 @@ class Intake:
         wishes, message = _take_wishes(message)
         if not _SPAN.match(wishes.get("expire", "1d")):
             return self._refuse(client, envelope, BAD_EXPIRY)
-        screened = screen(self._chain, message, Facts(client.account), message.origin.received_at)
+        recipients = tuple(RecipientFacts(recipient.address) for recipient in envelope.recipients)
+        facts = Facts(client.account, recipients=recipients)
+        screened = screen(self._chain, message, facts, message.origin.received_at)
         if screened.refusal:
-            return self._refuse(client, envelope, screened.refusal.reply)
+            return self._refuse(client, envelope, screened.refusal)
         signed = self._sign(screened.message)
         if signed is None:
             return self._refuse(client, envelope, UNSIGNED)

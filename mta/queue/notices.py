@@ -23,7 +23,8 @@ from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from mta.signing import Signer
 from mta.store.messages import Accepted
-from policy.base import Account, Finding
+from policy.account import Account
+from policy.base import Finding
 
 RETURNED = 50_000  # octets of a message that go back with a notice
 FINDING = Finding("notice", "pass", "a notice of our own; the policy chain does not apply")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mta.mail.message import IPAddress
-from policy.base import Account
+from policy.account import Account
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -23,7 +23,7 @@ from mta.mail.message import IPAddress
 from mta.store.account_copy import Copy, Credential, Details, IPNetwork
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
-from policy.base import Account
+from policy.account import Account
 
 __all__ = ["AccountError", "Accounts", "Credential", "Details"]
 

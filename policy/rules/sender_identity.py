@@ -17,7 +17,8 @@ from mta.mail.headers import unfold
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.base import Account, Facts, Pass, Refuse, Verdict
+from policy.account import Account
+from policy.base import Facts, Pass, Refuse, Verdict
 
 
 def foreign(account: Account, where: str, address: Address) -> Reply | None:

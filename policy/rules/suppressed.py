@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.base import Facts, Pass, Refuse, Suppression, Verdict
+from policy.account import Stream
+from policy.base import Facts, Pass, RecipientFacts, Refuse, Suppression, Verdict
 
 
 def refusal(suppression: Suppression) -> Reply:
@@ -25,8 +25,15 @@ def refusal(suppression: Suppression) -> Reply:
 class Suppressed:
     name = "suppressed"
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        if facts.suppressions:
-            first = facts.suppressions[0]
-            return Refuse(refusal(first), first.address), ""
-        return Pass(), f"{len(message.envelope.recipients)} recipients, none suppressed"
+    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        for suppression in recipient.suppressions:
+            if _holds(suppression, facts):
+                return Refuse(refusal(suppression)), ""
+        return Pass(), f"{recipient.address} is not suppressed"
+
+
+def _holds(suppression: Suppression, facts: Facts) -> bool:
+    """Whether it speaks of this message; one for a topic waits until the topic is known."""
+    if suppression.topic == "":
+        return True
+    return facts.stream is Stream.MARKETING and suppression.topic in ("*", facts.topic)

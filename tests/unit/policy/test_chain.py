@@ -14,8 +14,9 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
-from policy.base import Account, Facts, Policy, Suppression
-from policy.chain import Screened, screen
+from policy.account import Account
+from policy.base import Facts, RecipientFacts, Rule, Suppression
+from policy.chain import Chain, Screened, screen
 from policy.rules.headers import RequiredHeaders
 from policy.rules.loops import Loops
 from policy.rules.sender_identity import SenderIdentity
@@ -24,11 +25,11 @@ from policy.rules.suppressed import Suppressed
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 ACCOUNT = Account(1, "shop", frozenset({"shop.example", "xn--bcher-kva.example"}))
-FACTS = Facts(ACCOUNT)
+FACTS = Facts(ACCOUNT, recipients=(RecipientFacts(Address.parse("bob@example.net")),))
 FULL = (
     b"From: Ann <ann@shop.example>\r\nTo: bob@example.net\r\nDate: x\r\nMessage-ID: <x@y>\r\nSubject: s\r\n\r\nbody\r\n"
 )
-RULES: tuple[Policy, ...] = (Size(10_000), Loops(3), RequiredHeaders("mx.example"), SenderIdentity(), Suppressed())
+RULES: tuple[Rule, ...] = (Size(10_000), Loops(3), RequiredHeaders("mx.example"), SenderIdentity(), Suppressed())
 
 
 def message(content: bytes = FULL, sender: str | None = "ann@shop.example") -> Message:
@@ -37,14 +38,14 @@ def message(content: bytes = FULL, sender: str | None = "ann@shop.example") -> M
     return Message(new_message_id(), envelope, origin, Headers.split(content), content)
 
 
-def check(subject: Message, rules: Sequence[Policy] = RULES, facts: Facts = FACTS) -> Screened:
-    return screen(rules, subject, facts, NOW)
+def check(subject: Message, rules: Sequence[Rule] = RULES, facts: Facts = FACTS) -> Screened:
+    return screen(Chain(rules), subject, facts, NOW)
 
 
 def refused(subject: Message, facts: Facts = FACTS) -> str:
     refusal = check(subject, facts=facts).refusal
     assert refusal is not None
-    return str(refusal.reply)
+    return str(refusal)
 
 
 def test_a_good_message_passes_every_rule_and_each_is_recorded() -> None:

@@ -24,7 +24,7 @@ from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import Sink
 from mta.observe.trace import Trace
-from policy.base import Account
+from policy.account import Account
 
 ACCOUNT = Account(7, "shop", frozenset({"shop.example"}))
 HELLO = b"EHLO app.test\r\n"

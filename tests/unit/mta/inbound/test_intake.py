@@ -23,7 +23,7 @@ from mta.observe.sink import NoSink
 from mta.queue.lanes import Window
 from mta.store.errors import StoreUnavailable
 from mta.store.store import Store
-from policy.base import Account
+from policy.account import Account
 from tests.unit.mta.store.make import count, until
 
 ACCOUNT = Account(1, "acme", frozenset({"acme.example"}))

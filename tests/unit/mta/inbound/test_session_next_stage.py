@@ -11,7 +11,7 @@ import pytest
 
 from mta.mail.reply import Reply
 from mta.store.errors import StoreUnavailable
-from policy.base import Account
+from policy.account import Account
 from tests.unit.mta.inbound.submission_rig import BEGIN, MAIL, MESSAGE, RCPT, Rig, Taken, submission
 
 INTERNAL = "451 4.3.0 internal error, try again later"

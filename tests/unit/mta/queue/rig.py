@@ -22,7 +22,7 @@ from mta.outbound.plan import Plan, Target
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.notices import Notices
 from mta.store.store import Store
-from policy.base import Account
+from policy.account import Account
 from tests.unit.mta.store.make import HOST, OK, accepted, count, now, until
 
 REFUSED = Reply(421, "4.4.1", "connection refused")

@@ -15,7 +15,7 @@ from mta.mail.identity import new_message_id
 from mta.mail.message import Notify
 from mta.queue.notices import Notices
 from mta.store.store import Store
-from policy.base import Account
+from policy.account import Account
 from tests.unit.mta.store.make import HOST, deferred, delivered, execute, failed, now, put, settlement
 
 ANN = QueuedRecipient(0, Address("ann", "example.net"))

@@ -1,0 +1,107 @@
+"""The account: who sends, in what standing, under which profile, and what it may do.
+
+An account's life is ``pending -> review -> active -> suspended -> active | terminated``. Who moved it, when and why is
+kept by the store; which moves there are is decided here.
+
+It must never let an account send that is not active.
+
+*Limits.* Facts only: whether the evidence behind a review is true is for the reviewer to judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+
+class Stream(Enum):
+    """What a message is for; each stream has a chain of its own, and its own place in the queue."""
+
+    MARKETING = "marketing"
+    TRANSACTIONAL = "transactional"
+
+
+class Standing(Enum):
+    """Where an account is in its life."""
+
+    PENDING = "pending"
+    REVIEW = "review"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who stands behind an account, in one language: what its imprint must show. Empty: not registered.
+
+    ``names``: any of them will do. ``register`` is the register's name ("KvK", "HRB Aachen", "Companies House"),
+    ``number`` the number there.
+    """
+
+    language: str
+    names: tuple[str, ...]
+    street: str = ""
+    postcode: str = ""
+    city: str = ""
+    country: str = ""
+    phone: str = ""
+    email: str = ""
+    register: str = ""
+    number: str = ""
+    vat: str = ""
+    representative: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A version of the terms and anti-spam rules, accepted by a person for the account."""
+
+    version: str
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Most recipients a calendar day and month (UTC); None: as many as it likes."""
+
+    day: int | None = None
+    month: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known of an account. ``domains``: verified sender domains, lower-case A-labels; subdomains count only if
+    listed themselves. ``unverified``: registered, but not to be used yet. ``deaf``: verified domains that cannot
+    receive mail (no MX, null MX), so that nobody could answer.
+    """
+
+    id: int
+    name: str
+    domains: frozenset[str]
+    notices: str = "notice"  # what a failure causes: "notice" (RFC 3464 mail), "event" or "none"
+    standing: Standing = Standing.ACTIVE
+    reason: str = ""  # of the standing, e.g. why it was suspended
+    case: str = ""  # the complaint case behind a suspension
+    profile: str = "transactional"
+    contact: str = ""
+    identities: tuple[Identity, ...] = ()
+    terms: Acceptance | None = None  # the newest
+    quotas: Quotas = Quotas()
+    unverified: frozenset[str] = frozenset()
+    deaf: frozenset[str] = frozenset()
+    role_exceptions: frozenset[str] = frozenset()  # roles that may get transactional mail all the same: whole addresses
+    adult_agreed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one credential may do. ``domains`` None: all of the account's. ``rate``: messages a second, ``burst``:
+    messages at once; None: the service's default."""
+
+    streams: frozenset[Stream] = frozenset(Stream)
+    domains: frozenset[str] | None = None
+    rate: float | None = None
+    burst: int | None = None
