@@ -11,6 +11,7 @@ travels with the deliveries, so that the dispatcher knows how fresh it is.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -36,11 +37,13 @@ from mta.store.messages import Accepted
 from mta.store.store import Store
 from policy.base import Facts, Finding, RecipientFacts
 from policy.chain import Chain, screen
+from policy.house import House
 from policy.rules.headers import RequiredHeaders
 from policy.rules.loops import Loops
 from policy.rules.sender_identity import SenderIdentity, foreign
 from policy.rules.size import Size
 from policy.rules.suppressed import Suppressed, refusal
+from policy.tokens import Tokens
 
 UNAUTHENTICATED = Reply(530, "5.7.0", "authentication required: no relaying without an account")
 UNSIGNED = Reply(451, "4.7.5", "no active DKIM key for the sender's domain; make one with `mta dkim new`")
@@ -61,13 +64,19 @@ class Room(Protocol):
 def chain(settings: Settings) -> Chain:
     """The rules every message passes, in order."""
     limits = settings.submission.limits
+    house = House(
+        settings.server.hostname,
+        Tokens(os.urandom(32)),
+        message_size=limits.message_size,
+        received_count=limits.received_count,
+    )
     return Chain(
         (
-            Size(limits.message_size),
-            Loops(limits.received_count),
-            RequiredHeaders(settings.server.hostname),
-            SenderIdentity(),
-            Suppressed(),
+            Size(Size.Settings(), house),
+            Loops(Loops.Settings(), house),
+            RequiredHeaders(RequiredHeaders.Settings(), house),
+            SenderIdentity(SenderIdentity.Settings(), house),
+            Suppressed(Suppressed.Settings(), house),
         )
     )
 

@@ -13,11 +13,13 @@ from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 
+from config.notation import Section
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.house import House
 
 ONCE = (
     b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"subject", b"date", b"message-id", b"in-reply-to",
@@ -29,8 +31,11 @@ ONCE = (
 class RequiredHeaders:
     name = "headers"
 
-    def __init__(self, hostname: str) -> None:
-        self._hostname = hostname.encode()
+    class Settings(Section):
+        """Nothing to choose: RFC 5322 has chosen."""
+
+    def __init__(self, settings: Settings, house: House) -> None:
+        self._hostname = house.hostname.encode()
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         count = Counter(name for name, _ in message.headers.fields)

@@ -7,22 +7,34 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import Field
+
+from config.notation import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
+from policy.house import House
 
 
 class Loops:
     name = "loops"
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    class Settings(Section):
+        """How many hosts are too many."""
+
+        limit: int | None = Field(None, ge=1)
+        """Most Received fields; the listener's own limit holds in any case."""
+
+    def __init__(self, settings: Settings, house: House) -> None:
+        limits = (settings.limit, house.received_count)
+        self._limit = min(limit for limit in limits if limit is not None)
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         hops = message.headers.count(b"received")
         if hops > self._limit:
-            reply = Reply(
-                554, "5.4.6", f"loops: {hops} Received fields, at most {self._limit}: this message is looping"
+            text = (
+                f"loops: {hops} Received fields, at most {self._limit}: this message is looping; "
+                "find the host that sends it back"
             )
-            return Refuse(reply), ""
+            return Refuse(Reply(554, "5.4.6", text)), ""
         return Pass(), f"{hops} hops"

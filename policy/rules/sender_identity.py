@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from config.notation import Section
 from mta.mail.address import Address, AddressError
 from mta.mail.headers import unfold
 from mta.mail.mailbox import parse_mailbox
@@ -19,6 +20,7 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.account import Account
 from policy.base import Facts, Pass, Refuse, Verdict
+from policy.house import House
 
 
 def foreign(account: Account, where: str, address: Address) -> Reply | None:
@@ -35,6 +37,12 @@ def foreign(account: Account, where: str, address: Address) -> Reply | None:
 
 class SenderIdentity:
     name = "sender_identity"
+
+    class Settings(Section):
+        """Nothing to choose yet."""
+
+    def __init__(self, settings: Settings, house: House) -> None:
+        pass
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         sender = message.envelope.sender

@@ -7,19 +7,30 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from config.notation import Section
+from config.notation import Size as Octets
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
+from policy.house import House
 
 
 class Size:
     name = "size"
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit  # octets
+    class Settings(Section):
+        """How large is too large."""
+
+        limit: Octets | None = None
+        """Largest message, e.g. "10MB"; the listener's own limit holds in any case."""
+
+    def __init__(self, settings: Settings, house: House) -> None:
+        limits = (settings.limit, house.message_size)
+        self._limit = min(limit for limit in limits if limit is not None)
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         size = len(message.content)
         if size > self._limit:
-            return Refuse(Reply(552, "5.3.4", f"size: {size} octets, at most {self._limit} are allowed")), ""
+            text = f"size: {size} octets, at most {self._limit} are allowed; make the message smaller"
+            return Refuse(Reply(552, "5.3.4", text)), ""
         return Pass(), f"{size} octets"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from config.notation import Section
 from mta.mail.reply import Reply
 from policy.account import Stream
 from policy.base import Facts, Pass, RecipientFacts, Refuse, Suppression, Verdict
+from policy.house import House
 
 
 def refusal(suppression: Suppression) -> Reply:
@@ -24,6 +26,12 @@ def refusal(suppression: Suppression) -> Reply:
 
 class Suppressed:
     name = "suppressed"
+
+    class Settings(Section):
+        """Nothing to choose: suppressed means never."""
+
+    def __init__(self, settings: Settings, house: House) -> None:
+        pass
 
     def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         for suppression in recipient.suppressions:

@@ -17,11 +17,13 @@ from mta.mail.message import Envelope, Message, Origin, Recipient
 from policy.account import Account
 from policy.base import Facts, RecipientFacts, Rule, Suppression
 from policy.chain import Chain, Screened, screen
+from policy.house import House
 from policy.rules.headers import RequiredHeaders
 from policy.rules.loops import Loops
 from policy.rules.sender_identity import SenderIdentity
 from policy.rules.size import Size
 from policy.rules.suppressed import Suppressed
+from policy.tokens import Tokens
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 ACCOUNT = Account(1, "shop", frozenset({"shop.example", "xn--bcher-kva.example"}))
@@ -29,7 +31,14 @@ FACTS = Facts(ACCOUNT, recipients=(RecipientFacts(Address.parse("bob@example.net
 FULL = (
     b"From: Ann <ann@shop.example>\r\nTo: bob@example.net\r\nDate: x\r\nMessage-ID: <x@y>\r\nSubject: s\r\n\r\nbody\r\n"
 )
-RULES: tuple[Rule, ...] = (Size(10_000), Loops(3), RequiredHeaders("mx.example"), SenderIdentity(), Suppressed())
+HOUSE = House("mx.example", Tokens(bytes(32)), message_size=10_000, received_count=3)
+RULES: tuple[Rule, ...] = (
+    Size(Size.Settings(), HOUSE),
+    Loops(Loops.Settings(), HOUSE),
+    RequiredHeaders(RequiredHeaders.Settings(), HOUSE),
+    SenderIdentity(SenderIdentity.Settings(), HOUSE),
+    Suppressed(Suppressed.Settings(), HOUSE),
+)
 
 
 def message(content: bytes = FULL, sender: str | None = "ann@shop.example") -> Message:
@@ -140,7 +149,8 @@ def test_suppressed_says_why_and_what_to_do() -> None:
     entry = Suppression(
         Address.parse("bob@example.net"), 1, "hard bounce", "no-such-user", datetime(2026, 3, 1, tzinfo=UTC)
     )
-    assert refused(message(), replace(FACTS, suppressions=(entry,))) == (
+    recipient = RecipientFacts(entry.address, suppressions=(entry,))
+    assert refused(message(), replace(FACTS, recipients=(recipient,))) == (
         "550 5.7.1 suppressed: bob@example.net is on the suppression list since 2026-03-01 "
         "(hard bounce, rule no-such-user); remove the address from your list"
     )
