@@ -14,12 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-
-class Stream(Enum):
-    """What a message is for; each stream has a chain of its own, and its own place in the queue."""
-
-    MARKETING = "marketing"
-    TRANSACTIONAL = "transactional"
+from mta.mail.message import Stream as Stream  # a noun of mail that accounts are granted
 
 
 class Standing(Enum):

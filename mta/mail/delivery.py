@@ -12,7 +12,7 @@ from enum import Enum
 
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
-from mta.mail.message import Body, Notify, Return
+from mta.mail.message import Body, Notify, Return, Stream
 from mta.mail.reply import Reply
 
 
@@ -53,6 +53,7 @@ class Delivery:
     """The recipients of one message at one destination domain, leased to this worker.
 
     ``content`` is None when the message was not kept in memory: the courier's caller loads it from the store.
+    ``topic``: what marketing mail is about.
     ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
     ``reserved``: octets that this delivery has reserved in the worker's window, 0 for none. ``delay_told``: a delay
     notice was sent. ``lease``: the token under which it is ours. ``held``: it was held until its time was over, and is
@@ -69,6 +70,8 @@ class Delivery:
     expires_at: datetime
     size: int
     mailing: str | None = None
+    stream: Stream = Stream.TRANSACTIONAL
+    topic: str | None = None
     body: Body = Body.SEVEN_BIT
     smtputf8: bool = False
     ret: Return | None = None

@@ -17,6 +17,13 @@ from mta.mail.identity import MessageId
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+class Stream(Enum):
+    """What a message is for; each stream has a policy of its own, and its own share of the queue."""
+
+    MARKETING = "marketing"
+    TRANSACTIONAL = "transactional"
+
+
 class Body(Enum):
     """The BODY parameter (RFC 6152). BINARYMIME is not offered."""
 

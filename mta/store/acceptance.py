@@ -19,7 +19,7 @@ import orjson
 
 from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.headers import Headers, unfold
-from mta.mail.message import Envelope, Message, Notify
+from mta.mail.message import Envelope, Message, Notify, Stream
 from mta.mail.reply import sanitise
 from mta.store.database import Connection
 from mta.store.secrets import Secrets
@@ -27,6 +27,7 @@ from policy.base import Finding
 
 PIECE = 8112  # octets of content that fill one heap page: 8160 for the tuple, 24 its header, 24 id, part and length
 SHOWN = 200  # characters kept of a header field
+EVIDENCE = 500  # and of what a rule found
 
 _SUMMARY = {b"subject": "subject", b"from": "from", b"message-id": "message-id"}
 
@@ -43,20 +44,25 @@ with
              generate_series(0, (size - 1) / {PIECE}) as part
     )
 insert into queue (
-    message_id, n, account_id, mailing, destination, address, address_key, notify, orcpt, held, lease, expires_at,
-    due_at
+    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    expires_at, stream, due_at
 )
-select *, least(now(), expires_at) from unnest(
-    $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::smallint[],
-    $18::text[], $19::text[], $20::bigint[], $21::timestamptz[]
+select
+    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    expires_at, stream::stream, least(now(), expires_at)
+from unnest(
+    $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[],
+    $18::smallint[], $19::text[], $20::text[], $21::bigint[], $22::timestamptz[], $23::text[]
 ) as one (
-    message_id, n, account_id, mailing, destination, address, address_key, notify, orcpt, held, lease, expires_at
+    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    expires_at, stream
 )"""  # noqa: S608 - PIECE is our own constant
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message to be queued; ``message.content`` is already signed. ``hold``: why it is not to be sent yet."""
+    """A message to be queued; ``message.content`` is already signed. ``hold``: why it is not to be sent yet.
+    ``topic``: what marketing mail is about."""
 
     message: Message
     account_id: int
@@ -64,6 +70,8 @@ class Accepted:
     findings: tuple[Finding, ...] = ()
     mailing: str | None = None
     hold: str | None = None
+    stream: Stream = Stream.TRANSACTIONAL
+    topic: str | None = None
 
 
 async def insert(connection: Connection, batch: Sequence[tuple[Accepted, int | None]], secrets: Secrets) -> None:
@@ -96,6 +104,8 @@ def deliveries(accepted: Accepted, lease: int) -> list[Delivery]:
             expires_at=accepted.expires_at,
             size=len(message.content),
             mailing=accepted.mailing,
+            stream=accepted.stream,
+            topic=accepted.topic,
             body=envelope.body,
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
@@ -118,7 +128,7 @@ def _message_row(accepted: Accepted) -> tuple[Any, ...]:
         len(message.content),
         len(message.envelope.recipients),
         message.origin.received_at,
-        orjson.dumps(_record(accepted)).decode(),
+        orjson.dumps(record(message, accepted.findings) | {"expires_at": accepted.expires_at}).decode(),
     )
 
 
@@ -129,6 +139,7 @@ def _queue_rows(accepted: Accepted, lease: int | None, secrets: Secrets) -> list
             n,
             accepted.account_id,
             accepted.mailing,
+            accepted.topic,
             recipient.address.domain,
             str(recipient.address),
             secrets.address_key(recipient.address),
@@ -137,14 +148,15 @@ def _queue_rows(accepted: Accepted, lease: int | None, secrets: Secrets) -> list
             accepted.hold,
             lease,
             accepted.expires_at,
+            accepted.stream.value,
         )
         for n, recipient in enumerate(accepted.message.envelope.recipients)
     ]
 
 
-def _record(accepted: Accepted) -> dict[str, Any]:
-    """What is kept to explain the message, and to send it as it was received."""
-    message, origin = accepted.message, accepted.message.origin
+def record(message: Message, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What is kept to explain a message, accepted or refused, and to send it as it was received."""
+    origin = message.origin
     return {
         "envelope": _envelope(message.envelope),
         "recipients": [str(recipient.address) for recipient in message.envelope.recipients],
@@ -158,9 +170,13 @@ def _record(accepted: Accepted) -> dict[str, Any]:
             "tls": origin.tls,
         },
         "summary": _summary(message.headers),
-        "findings": [(finding.policy, finding.verdict, finding.evidence) for finding in accepted.findings],
-        "expires_at": accepted.expires_at,
+        "findings": [_finding(finding) for finding in findings],
     }
+
+
+def _finding(finding: Finding) -> tuple[str, ...]:
+    told = (finding.policy, finding.verdict, sanitise(finding.evidence, EVIDENCE))
+    return told if finding.recipient is None else (*told, finding.recipient)
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import orjson
 
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient
-from mta.mail.message import Body, Return
+from mta.mail.message import Body, Return, Stream
 from mta.store.acceptance import notify_bits
 from mta.store.database import Connection
 
@@ -79,9 +79,9 @@ with
         returning q.*
     )
 select
-    t.message_id, t.n, t.account_id, t.mailing, t.destination, t.address, t.notify, t.orcpt, t.attempts, t.expires_at,
-    t.delay_told, t.held, t.bounce, t.last_reply, m.sender, m.size, m.recipients, m.received_at,
-    m.record -> 'envelope' as envelope
+    t.message_id, t.n, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination, t.address, t.notify,
+    t.orcpt, t.attempts, t.expires_at, t.delay_told, t.held, t.bounce, t.last_reply, m.sender, m.size, m.recipients,
+    m.received_at, m.record -> 'envelope' as envelope
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.n"""
 
@@ -175,6 +175,8 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         expires_at=min(row["expires_at"] for row in rows),
         size=first["size"],
         mailing=first["mailing"],
+        stream=Stream(first["stream"]),
+        topic=first["topic"],
         body=Body(envelope["body"]),
         smtputf8=envelope.get("smtputf8", False),
         ret=Return(envelope["ret"]) if "ret" in envelope else None,
