@@ -22,6 +22,7 @@ FORMATS = {
     "rule-name": "lower-case letters, digits and hyphens",
     "reply-code": 'a reply code such as "550", "55x" or "5xx"',
     "enhanced-code": 'an enhanced code such as "5.1.1", "5.7.x" or "x.2.2"',
+    "date": "a date such as 2026-01-31, without quotes",
     "hostname": "a host name (letters, digits, hyphens and dots; others in their xn-- form)",
 }
 _PLAIN = {"boolean": "true or false", "object": "a table", "null": "nothing"}

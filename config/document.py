@@ -12,7 +12,14 @@ from typing import Any
 from config.describe import JsonSchema, allowed, resolve, show
 from config.schema import Settings
 
-_SHORT = {"duration": "duration", "size": "size", "path": "path", "network": "network", "hostname": "host name"}
+_SHORT = {
+    "duration": "duration",
+    "size": "size",
+    "path": "path",
+    "network": "network",
+    "date": "date",
+    "hostname": "host name",
+}
 
 _INTRODUCTION = """\
 # Configuration

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def _value(value: Any, part: JsonSchema) -> str:
             return show(value.value)
         case float() if part.get("format") == "duration":
             return show(duration(value))
-        case bool() | int() | float():
+        case bool() | int() | float() | date():
             return show(value)
         case str() if part.get("writeOnly"):
             return _quoted(_PASSWORD.sub("***", value, count=1))
