@@ -38,6 +38,12 @@ class Suppression:
     since: datetime
     topic: str = ""
 
+    def covers(self, stream: Stream, topic: str | None) -> bool:
+        """Whether it speaks of a message of ``stream`` about ``topic``; one for a topic waits until that is known."""
+        if self.topic == "":
+            return True
+        return stream is Stream.MARKETING and self.topic in ("*", topic)
+
 
 @dataclass(frozen=True, slots=True)
 class RecipientFacts:

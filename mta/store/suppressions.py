@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -32,22 +33,24 @@ from policy.base import Suppression
 FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
 
 _FIND = """
-select address_key, account_id, reason, rule, created_at from suppression where address_key = any($1::bytea[])"""
+select address_key, account_id, topic, reason, rule, created_at from suppression
+where address_key = any($1::bytea[]) order by account_id, topic"""
 
 _KNOWN = """
-select address_key, account_id from suppression
-join unnest($1::bytea[], $2::bigint[]) as one (address_key, account_id) using (address_key, account_id)"""
+select address_key, account_id, topic from suppression
+join unnest($1::bytea[], $2::bigint[], $3::text[]) as one (address_key, account_id, topic)
+    using (address_key, account_id, topic)"""
 
 _OF = """
-select account_id, reason, rule, evidence, message_id, created_at from suppression where address_key = $1
-order by account_id"""
+select account_id, topic, reason, rule, evidence, message_id, created_at from suppression where address_key = $1
+order by account_id, topic"""
 
 _LIST = """
-select address, account_id, reason, rule, created_at from suppression
+select address, account_id, topic, reason, rule, created_at from suppression
 where $1::bigint is null or account_id = $1 order by created_at desc, address limit $2"""
 
 _REMOVE = """
-delete from suppression where address_key = $1 and account_id = $2 returning reason, rule, created_at"""
+delete from suppression where address_key = $1 and account_id = $2 and topic = $3 returning reason, rule, created_at"""
 
 _NOTE = "insert into event (kind, data) values ($1, $2)"
 
@@ -56,13 +59,14 @@ _Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses an
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An address to suppress. ``account_id`` None: for everybody."""
+    """An address to suppress. ``account_id`` None: for everybody. ``topic``: as in ``policy.base.Suppression``."""
 
     account_id: int | None
     address: Address
     reason: str
     rule: str = "operator"
     evidence: str = ""
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ class Suppressions:
         )
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Suppression]:
-        """Those among ``addresses`` that this account must not mail. Raises StoreUnavailable: then nobody may be."""
+        """What stands against mailing ``addresses`` from this account, the widest of each address first; which message
+        it covers is for the suppression to say. Raises StoreUnavailable: then nobody may be mailed."""
         if not addresses:
             return []
         began = time.perf_counter()
@@ -112,30 +117,42 @@ class Suppressions:
         keys = list({key for _, _, keys in queries for key in keys})
         async with self._database.session(left) as connection:
             matches = await connection.fetch(_FIND, keys)
-        found = {(row["address_key"], row["account_id"]): row for row in matches}
-        if not found:
+        if not matches:
             return [[] for _ in queries]
+        found: dict[bytes, list[Any]] = {}
+        for row in matches:
+            found.setdefault(row["address_key"], []).append(row)
         return [
             [
-                Suppression(address, row["account_id"] or None, row["reason"], row["rule"], row["created_at"])
+                _suppression(address, row)
                 for address, key in zip(addresses, keys, strict=True)
-                if (row := found.get((key, GLOBAL)) or found.get((key, account_id)))
+                for row in found.get(key, ())
+                if row["account_id"] in (GLOBAL, account_id)
             ]
             for account_id, addresses, keys in queries
         ]
 
     async def add(
-        self, account_id: int | None, address: Address, *, reason: str, rule: str = "operator", evidence: str = ""
+        self,
+        account_id: int | None,
+        address: Address,
+        *,
+        reason: str,
+        rule: str = "operator",
+        evidence: str = "",
+        topic: str = "",
     ) -> int:
         """Suppress ``address`` for an account, or for everybody (None), and pull its queued copies: how many.
 
         One that is suppressed already keeps its reason. Raises StoreUnavailable.
         """
-        return (await self.add_all([Wanted(account_id, address, reason, rule, evidence)])).pulled
+        return (await self.add_all([Wanted(account_id, address, reason, rule, evidence, topic)])).pulled
 
     async def add_all(self, wanted: Sequence[Wanted]) -> Added:
         """As ``add``, for some hundreds in one transaction. Raises StoreUnavailable; then none was added."""
-        scopes = {(self._secrets.address_key(each.address), each.account_id or GLOBAL): each for each in wanted}
+        scopes = {
+            (self._secrets.address_key(each.address), each.account_id or GLOBAL, each.topic): each for each in wanted
+        }
         suppressed = [
             Suppressed(
                 key,
@@ -144,8 +161,9 @@ class Suppressions:
                 sanitise(each.reason, 200),
                 sanitise(each.rule, 100),
                 sanitise(each.evidence, 500),
+                topic=topic,
             )
-            for (key, account_id), each in scopes.items()
+            for (key, account_id, topic), each in scopes.items()
         ]
 
         async def work(connection: Connection) -> Added:
@@ -154,22 +172,23 @@ class Suppressions:
             await rows.lock_messages(connection, copies)
             pulled = await pulling.suppress(connection, suppressed, copies)
             await rows.clear_content(connection, copies)
-            fresh = [each for each in suppressed if (each.address_key, each.account_id) not in known]
+            fresh = [each for each in suppressed if (each.address_key, each.account_id, each.topic) not in known]
             await connection.executemany(_NOTE, [("suppression_added", _told(each)) for each in fresh])
             return Added(len(fresh), pulled)
 
         return await self._database.retried(work) if wanted else Added(0, 0)
 
-    async def remove(self, account_id: int | None, address: Address, *, reason: str) -> bool:
+    async def remove(self, account_id: int | None, address: Address, *, reason: str, topic: str = "") -> bool:
         """Mail ``address`` again; False if it was not suppressed in just this scope. Raises StoreUnavailable."""
         key = self._secrets.address_key(address)
 
         async def work(connection: Connection) -> bool:
-            row = await connection.fetchrow(_REMOVE, key, account_id or GLOBAL)
+            row = await connection.fetchrow(_REMOVE, key, account_id or GLOBAL, topic)
             if row is None:
                 return False
             told = {
                 "account_id": account_id,
+                "topic": topic,
                 "address": str(address),
                 "because": sanitise(reason, 200),
                 "was": dict(row),
@@ -183,14 +202,7 @@ class Suppressions:
         """Every suppression of ``address``, in all scopes, that for everybody first. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             found = await connection.fetch(_OF, self._secrets.address_key(address))
-        return [
-            Recorded(
-                Suppression(address, row["account_id"] or None, row["reason"], row["rule"], row["created_at"]),
-                row["evidence"],
-                row["message_id"],
-            )
-            for row in found
-        ]
+        return [Recorded(_suppression(address, row), row["evidence"], row["message_id"]) for row in found]
 
     async def list(self, account_id: int | None = None, *, limit: int | None = None) -> list[Suppression]:
         """All, or the newest (of one account; 0 for those that hold for everybody), the oldest first.
@@ -200,24 +212,25 @@ class Suppressions:
         async with self._database.session(60) as connection:
             listed = await connection.fetch(_LIST, account_id, limit)
         listed.reverse()
-        return [
-            Suppression(
-                _address(row["address"]), row["account_id"] or None, row["reason"], row["rule"], row["created_at"]
-            )
-            for row in listed
-        ]
+        return [_suppression(_address(row["address"]), row) for row in listed]
 
 
 def _told(suppressed: Suppressed) -> str:
     return orjson.dumps(
         {
             "account_id": suppressed.account_id or None,
+            "topic": suppressed.topic,
             "address": suppressed.address,
             "reason": suppressed.reason,
             "rule": suppressed.rule,
             "evidence": suppressed.evidence,
         }
     ).decode()
+
+
+def _suppression(address: Address, row: Any) -> Suppression:
+    account_id = row["account_id"] or None
+    return Suppression(address, account_id, row["reason"], row["rule"], row["created_at"], row["topic"])
 
 
 def _address(text: str) -> Address:

@@ -9,7 +9,6 @@ from datetime import datetime
 
 from config.notation import Section
 from mta.mail.reply import Reply
-from policy.account import Stream
 from policy.base import Facts, Pass, RecipientFacts, Refuse, Suppression, Verdict
 from policy.house import House
 
@@ -35,13 +34,6 @@ class Suppressed:
 
     def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         for suppression in recipient.suppressions:
-            if _holds(suppression, facts):
+            if suppression.covers(facts.stream, facts.topic):
                 return Refuse(refusal(suppression)), ""
         return Pass(), f"{recipient.address} is not suppressed"
-
-
-def _holds(suppression: Suppression, facts: Facts) -> bool:
-    """Whether it speaks of this message; one for a topic waits until the topic is known."""
-    if suppression.topic == "":
-        return True
-    return facts.stream is Stream.MARKETING and suppression.topic in ("*", facts.topic)

@@ -26,7 +26,7 @@ from mta.mail.delivery import (
 )
 from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
-from mta.mail.message import Envelope, Message, Origin, Recipient
+from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.store.messages import Accepted, Settlement
 from mta.store.store import Store
@@ -54,7 +54,8 @@ def message(
 
 
 def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: str | None = None, **more: Any) -> Accepted:
-    mailing = more.pop("mailing", None)
+    mailing, topic = more.pop("mailing", None), more.pop("topic", None)
+    stream = more.pop("stream", Stream.TRANSACTIONAL)
     return Accepted(
         message(*to, **more),
         account_id,
@@ -62,6 +63,8 @@ def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: str | None 
         (Finding("size", "pass", "small enough"),),
         mailing,
         hold,
+        stream,
+        topic,
     )
 
 
