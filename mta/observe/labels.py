@@ -78,6 +78,7 @@ class Call(Enum):
     CONTENT = "content"
     SETTLE = "settle"
     SUPPRESSIONS = "suppressions"
+    RECIPIENTS = "recipients"
 
 
 class QueueState(Enum):

@@ -79,7 +79,7 @@ _CONTENT = """
 select m.size, (select string_agg(octets, '' order by part) from content where message_id = m.id) as content
 from message m where m.id = $1"""
 
-_Put = tuple[Accepted, int | None]  # with the lease under which its rows are ours
+_Put = tuple[Sequence[Accepted], int | None]  # with the lease under which their rows are ours
 
 
 class ContentMissing(LookupError):
@@ -95,7 +95,7 @@ class Messages:
             self._flush_puts,
             items=PUT_ITEMS,
             weight=PUT_OCTETS,
-            weigh=lambda put: len(put[0].message.content),
+            weigh=lambda put: sum(len(accepted.message.content) for accepted in put[0]),
             abandoned=lambda put, _: self._doubt([put]),
         )
         self._settles: Batch[Settlement, None] = Batch(
@@ -119,15 +119,22 @@ class Messages:
         ``leased``: its deliveries are returned, with their content, as this worker's. Else (or if the message is held,
         or this worker has no valid lease) the list is empty and the rows are due for anybody.
         """
+        return await self.put_all([accepted], leased=leased)
+
+    async def put_all(self, copies: Sequence[Accepted], *, leased: bool) -> list[Delivery]:
+        """As ``put``, for messages that are queued together or not at all; all of them are held, or none is."""
         began = time.perf_counter()
-        lease = self._lease.id if leased and accepted.hold is None and self._lease.valid else None
+        held = any(accepted.hold is not None for accepted in copies)
+        lease = self._lease.id if leased and not held and self._lease.valid else None
         try:
-            await self._puts.do((accepted, lease))
+            await self._puts.do((copies, lease))
         except StoreUnavailable:
             self._count_unavailable()
             raise
         self._observe(Call.PUT, began)
-        return [] if lease is None else acceptance.deliveries(accepted, lease)
+        if lease is None:
+            return []
+        return [delivery for accepted in copies for delivery in acceptance.deliveries(accepted, lease)]
 
     async def _flush_puts(self, batch: list[_Put], since: float) -> Sequence[Exception | None]:
         left = self._database.timeout - (asyncio.get_running_loop().time() - since)
@@ -141,14 +148,16 @@ class Messages:
     async def _insert(self, connection: Connection, batch: list[_Put]) -> list[Exception | None]:
         """Queue them together; if the database refuses, find out whom it refuses, so that only that one suffers."""
         try:
-            await acceptance.insert(connection, batch, self._secrets)
+            flat = [(accepted, lease) for copies, lease in batch for accepted in copies]
+            await acceptance.insert(connection, flat, self._secrets)
         except GONE:
             raise
         except Exception as error:
             if connection.is_closed():
                 raise
             if len(batch) == 1:
-                log.error("a message cannot be queued", message=format_id(batch[0][0].message.id), reason=str(error))
+                first = format_id(batch[0][0][0].message.id)
+                log.error("a message cannot be queued", message=first, reason=str(error))
                 return [error]
             half = len(batch) // 2
             return [*await self._insert(connection, batch[:half]), *await self._insert(connection, batch[half:])]
@@ -159,7 +168,7 @@ class Messages:
 
         ``backend``: the server's process that may still be queueing them. ``astray``: what may be ours unknown to us.
         """
-        self._doubtful.update((accepted.message.id, lease) for accepted, lease in puts)
+        self._doubtful.update((accepted.message.id, lease) for copies, lease in puts for accepted in copies)
         self._astray.extend(astray)
         if backend:
             self._backends.add(backend)

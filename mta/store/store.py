@@ -21,6 +21,8 @@ from mta.store.keys import Keys
 from mta.store.lease import Lease
 from mta.store.messages import Messages
 from mta.store.queue import Queue
+from mta.store.recipients import Recipients
+from mta.store.refusals import Refusals
 from mta.store.secrets import Secrets
 from mta.store.suppressions import Suppressions
 
@@ -38,6 +40,8 @@ class Store:
         self.messages = Messages(database, self.lease, secrets, metrics)
         self.accounts = Accounts(database)
         self.suppressions = Suppressions(database, secrets, metrics)
+        self.recipients = Recipients(database, secrets, metrics)
+        self.refusals = Refusals(database)
         self.keys = Keys(database, secrets)
         self.events = Events(database)
         self.queue = Queue(database)
@@ -53,6 +57,7 @@ class Store:
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""
+        await self.refusals.stop()
         await self.accounts.stop()
         await self._database.close()
 

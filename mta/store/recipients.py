@@ -1,0 +1,127 @@
+"""All that is known of recipients, in one look: suppressions, consents, and when they were last mailed.
+
+Every session asks here for each recipient that is named. Questions that wait at the same moment are one query, which
+finds its rows by the keyed hash of the address, however many others there are.
+
+It must never answer "nothing is known" when the database could not be asked.
+
+*Limits.* An address is found by its keyed hash: with another secret file nothing is found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.address import Address
+from mta.observe.labels import Call
+from mta.observe.metrics import Metrics
+from mta.store.batch import Batch
+from mta.store.database import Database
+from mta.store.errors import StoreUnavailable
+from mta.store.pulling import GLOBAL
+from mta.store.secrets import Secrets
+from policy.base import RecipientFacts, Suppression
+from policy.consent import Basis, Consent
+
+FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
+
+# Three indexes are probed in one statement. What the tables do not share is null.
+_FIND = """
+select 's' as kind, address_key, account_id, topic, reason, rule, created_at as at, null::timestamptz as confirmed_at,
+    null::timestamptz as revoked_at, null::text[] as missing, null::jsonb as facts, null::bigint as entry,
+    null::timestamptz[] as accepted
+from suppression where address_key = any($1::bytea[])
+union all
+select 'c', address_key, account_id, topic, basis, null, given_at, confirmed_at, revoked_at, missing, facts, entry, null
+from consent where address_key = any($1::bytea[])
+union all
+select 'd', address_key, account_id, null, null, null, contacted_at, null, null, null, null, null, accepted
+from contact where address_key = any($1::bytea[])"""
+
+_Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
+
+
+class Recipients:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
+        self._database, self._secrets, self._metrics = database, secrets, metrics
+        self._finds: Batch[_Query, list[RecipientFacts]] = Batch(
+            self._flush, items=FIND_CALLS, weight=FIND_KEYS, weigh=lambda query: len(query[1])
+        )
+
+    async def find(self, account_id: int, addresses: Sequence[Address]) -> list[RecipientFacts]:
+        """What this account should know of each address, in their order. Raises StoreUnavailable: then nobody may be
+        mailed."""
+        if not addresses:
+            return []
+        began = time.perf_counter()
+        keys = [self._secrets.address_key(address) for address in addresses]
+        try:
+            found = await self._finds.do((account_id, addresses, keys))
+        except StoreUnavailable:
+            if self._metrics:
+                self._metrics.store_unavailable.inc()
+            raise
+        if self._metrics:
+            self._metrics.store_seconds[Call.RECIPIENTS].observe(time.perf_counter() - began)
+        return found
+
+    async def _flush(self, queries: list[_Query], since: float) -> list[list[RecipientFacts]]:
+        left = self._database.timeout - (asyncio.get_running_loop().time() - since)
+        keys = list({key for _, _, keys in queries for key in keys})
+        async with self._database.session(left) as connection:
+            rows = await connection.fetch(_FIND, keys)
+        by_key: dict[bytes, list[Any]] = {}
+        for row in rows:
+            by_key.setdefault(row["address_key"], []).append(row)
+        return [
+            [_facts(address, account_id, by_key.get(key, ())) for address, key in zip(addresses, keys, strict=True)]
+            for account_id, addresses, keys in queries
+        ]
+
+
+def _facts(address: Address, account_id: int, rows: Sequence[Any]) -> RecipientFacts:
+    """The rows of one address, as far as they concern this account."""
+    if not rows:
+        return RecipientFacts(address)
+    suppressions = [row for row in rows if row["kind"] == "s" and row["account_id"] in (GLOBAL, account_id)]
+    consents = [row for row in rows if row["kind"] == "c" and row["account_id"] == account_id]
+    contacts = {row["account_id"]: row for row in rows if row["kind"] == "d"}
+    own = contacts.get(account_id)
+    everywhere = sorted(moment for row in contacts.values() for moment in row["accepted"])
+    return RecipientFacts(
+        address,
+        suppressions=tuple(_suppression(address, row) for row in sorted(suppressions, key=_global_first)),
+        consents=tuple(_consent(row, own["at"] if own else None) for row in consents),
+        accepted=tuple(own["accepted"]) if own else (),
+        everywhere=tuple(everywhere),
+    )
+
+
+def _global_first(row: Any) -> tuple[int, str]:
+    return row["account_id"], row["topic"]
+
+
+def _suppression(address: Address, row: Any) -> Suppression:
+    return Suppression(address, row["account_id"] or None, row["reason"], row["rule"], row["at"], row["topic"])
+
+
+def _consent(row: Any, contacted_at: datetime | None) -> Consent:
+    return Consent(
+        basis=Basis(row["reason"]),
+        topics=frozenset({row["topic"]}),
+        given_at=row["at"],
+        confirmed_at=row["confirmed_at"],
+        entry=row["entry"],
+        missing=tuple(row["missing"]),
+        contacted_at=contacted_at,
+        revoked_at=row["revoked_at"],
+        facts=orjson.loads(row["facts"]),
+    )
