@@ -77,7 +77,18 @@ class Ours:
 
     def start(self) -> None:
         self.service.configure()
-        self.service.cli("account", "add", "bench", "--domain", DOMAIN, "--network", "127.0.0.0/8")
+        self.service.cli(
+            "account",
+            "add",
+            "bench",
+            "--domain",
+            DOMAIN,
+            "--network",
+            "127.0.0.0/8",
+            "--approve",
+            "a benchmark",
+            "--verified",
+        )
         self.service.start()
 
     def stop(self) -> None:

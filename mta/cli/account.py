@@ -70,15 +70,26 @@ def add(
         Notices, typer.Option(help="What a failure causes: a notice to the sender, an event only, nothing.")
     ] = Notices.NOTICE,
     username: UsernameOption = None,
+    profile: Annotated[str, typer.Option(help="The policies that its mail must pass.")] = "transactional",
+    approve: Annotated[
+        str | None, typer.Option(metavar="WHY", help="It may send at once, without a review; the reason is kept.")
+    ] = None,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="You vouch for its domains: no DNS record is asked for.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make an account with its first credential. The secret is shown once and kept nowhere."""
+    """Make an account with its first credential. The secret is shown once and kept nowhere.
+
+    It is pending, and sends nothing, until it is approved. For an application of your own:
+    `mta account add shop --domain shop.example --approve "our own shop" --verified`
+    """
     if not domain:
         fail("an account needs a domain that it may send for: --domain example.com", status=2)
     networks = tuple(parse_network(text) for text in network or ())
     domains = tuple(account_steps.parse_sender_domain(text) for text in domain)
-    wanted = account_steps.Wanted(name, domains, networks, notices.value, username)
+    wanted = account_steps.Wanted(name, domains, networks, notices.value, username, profile, approve, verified)
     settings = load(config)
     made = with_store(settings, lambda store: account_steps.add(settings, store, wanted), new=True)
     account_print.print_made(made, as_json=as_json)

@@ -47,15 +47,14 @@ def print_list(accounts: Sequence[Details], *, as_json: bool) -> None:
     if not accounts:
         print("There are no accounts; `mta account add NAME --domain example.com` makes one.")
         return
-    table = Table("account", "domains", "user names", "networks", "notices", "since")
+    table = Table("account", "standing", "domains", "user names", "networks")
     for each in accounts:
         table.add_row(
             each.account.name,
-            "\n".join(sorted(each.account.domains)),
-            "\n".join(username for username, revoked in each.credentials if not revoked),
+            each.account.standing.value,
+            "\n".join(_domains(each)),
+            "\n".join(login.username for login in each.credentials if not login.revoked_at),
             "\n".join(str(network) for network in each.networks),
-            each.account.notices,
-            f"{each.created_at:%Y-%m-%d}",
         )
     Console(markup=False).print(table)
 
@@ -74,18 +73,25 @@ def print_credentials(details: Details, *, as_json: bool) -> None:
         _print_json(_fields(details)["credentials"])
         return
     table = Table("user name", "state")
-    for username, revoked in details.credentials:
-        table.add_row(username, f"revoked {revoked:%Y-%m-%d %H:%M}" if revoked else "active")
+    for login in details.credentials:
+        table.add_row(login.username, f"revoked {login.revoked_at:%Y-%m-%d %H:%M}" if login.revoked_at else "active")
     Console(markup=False).print(table)
+
+
+def _domains(details: Details) -> list[str]:
+    return [each.domain if each.verified_at else f"{each.domain} (not yet)" for each in details.domains]
 
 
 def _print_details(details: Details) -> None:
     account = details.account
     rows = (
         ("account", [f"{account.name} (number {account.id}, since {details.created_at:%Y-%m-%d %H:%M})"]),
+        ("standing", [f"{account.standing.value}: {account.reason}" if account.reason else account.standing.value]),
+        ("profile", [account.profile]),
         ("sends for", sorted(account.domains)),
-        ("logs in as", [username for username, revoked in details.credentials if not revoked]),
-        ("revoked", [username for username, revoked in details.credentials if revoked]),
+        ("unverified", sorted(account.unverified)),
+        ("logs in as", [login.username for login in details.credentials if not login.revoked_at]),
+        ("revoked", [login.username for login in details.credentials if login.revoked_at]),
         ("networks", [str(network) for network in details.networks]),
         ("failures", [account.notices]),
     )
@@ -100,11 +106,15 @@ def _fields(details: Details) -> dict[str, Any]:
         "id": account.id,
         "name": account.name,
         "notices": account.notices,
+        "standing": account.standing.value,
+        "reason": account.reason,
+        "profile": account.profile,
         "domains": sorted(account.domains),
+        "unverified_domains": sorted(account.unverified),
         "networks": [str(network) for network in details.networks],
         "credentials": [
-            {"username": username, "revoked_at": revoked.isoformat() if revoked else None}
-            for username, revoked in details.credentials
+            {"username": login.username, "revoked_at": login.revoked_at.isoformat() if login.revoked_at else None}
+            for login in details.credentials
         ],
         "created_at": details.created_at.isoformat(),
     }

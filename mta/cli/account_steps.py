@@ -17,13 +17,14 @@ from typing import TypeVar
 
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.cli.options import fail
+from mta.cli.options import fail, operator
 from mta.inbound.auth import make_verifiers, new_secret
 from mta.mail.address import AddressError, parse_domain
 from mta.signing import KeyRing
 from mta.signing.files import read_key_files
 from mta.store.accounts import AccountError, Details
 from mta.store.store import Store
+from policy.account import Standing
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
@@ -33,13 +34,17 @@ WIDEST = {4: 8, 6: 32}  # shortest prefixes of client networks: 10.0.0.0/8, an o
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An account to be made. ``username`` None: make one from the name."""
+    """An account to be made. ``username`` None: make one from the name. ``approval``: why it may send at once, None:
+    it is to be reviewed first. ``verified``: whether the operator vouches for its domains."""
 
     name: str
     domains: tuple[str, ...]
     networks: tuple[Network, ...]
     notices: str
     username: str | None
+    profile: str = "transactional"
+    approval: str | None = None
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,21 @@ async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
     if wanted.username in _used(await store.accounts.list()):
         fail(f"the user name {wanted.username!r} was used before; names are not given twice")
     account = await _refusable(
-        store.accounts.add(wanted.name, domains=wanted.domains, networks=wanted.networks, notices=wanted.notices)
+        store.accounts.add(
+            wanted.name,
+            domains=wanted.domains,
+            networks=wanted.networks,
+            notices=wanted.notices,
+            profile=wanted.profile,
+            standing=Standing.PENDING if wanted.approval is None else Standing.ACTIVE,
+            verified=wanted.verified,
+            by=operator(),
+            reason=wanted.approval or "",
+        )
     )
     login = await add_credential(store, account.name, wanted.username)
     details = await find(store, account.name)
-    return Made(details, login, await unsigned(settings, store, sorted(account.domains)))
+    return Made(details, login, await unsigned(settings, store, sorted(account.domains | account.unverified)))
 
 
 async def find(store: Store, name: str) -> Details:
@@ -159,7 +174,7 @@ def _free_username(details: Details, everybody: Iterable[Details]) -> str:
 
 def _used(everybody: Iterable[Details]) -> set[str]:
     """User names that were ever given."""
-    return {username for each in everybody for username, _ in each.credentials}
+    return {credential.username for each in everybody for credential in each.credentials}
 
 
 async def _refusable(work: Awaitable[T]) -> T:

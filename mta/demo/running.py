@@ -24,6 +24,7 @@ from mta.store.embedded import EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
 from mta.store.store import Store
+from policy.account import Standing
 
 READY_WITHIN = 20.0  # seconds
 STOP_WITHIN = 15.0
@@ -55,7 +56,9 @@ async def open_account(store: Store) -> Login:
     """An account that may send for DOMAIN, and its credential."""
     login = Login(f"{ACCOUNT}-1", new_secret())
     argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
-    account = await store.accounts.add(ACCOUNT, domains=[DOMAIN])
+    account = await store.accounts.add(
+        ACCOUNT, domains=[DOMAIN], standing=Standing.ACTIVE, verified=True, by="mta demo", reason="the demo's own"
+    )
     await store.accounts.add_credential(account.id, login.username, argon2=argon2, scram=scram)
     return login
 

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from mta.mail.message import IPAddress
-from policy.account import Account
+from policy.account import Account, Grant
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -24,16 +24,52 @@ class Credential:
     account: Account
     argon2: str = field(repr=False)
     scram: str = field(repr=False)
+    grant: Grant = field(default_factory=Grant)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialDetails:
+    """A credential as operators see it, working or not."""
+
+    username: str
+    created_at: datetime
+    revoked_at: datetime | None
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class DomainDetails:
+    """A sender domain as operators see it. ``report``: what the last look into the DNS found, by subject."""
+
+    domain: str
+    token: str
+    verified_at: datetime | None
+    checked_at: datetime | None
+    receives: bool
+    report: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ListSource:
+    """Where a list comes from, in its owner's words; ``approved_by`` None: no reviewer has approved of that."""
+
+    name: str
+    origin: str
+    created_at: datetime
+    approved_at: datetime | None
+    approved_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """An account as operators see it. ``credentials``: (username, when it was revoked)."""
+    """An account as operators see it."""
 
     account: Account
     created_at: datetime
-    networks: tuple[IPNetwork, ...]
-    credentials: tuple[tuple[str, datetime | None], ...]
+    networks: tuple[IPNetwork, ...] = ()
+    credentials: tuple[CredentialDetails, ...] = ()
+    domains: tuple[DomainDetails, ...] = ()
+    sources: tuple[ListSource, ...] = ()
 
 
 class Copy:

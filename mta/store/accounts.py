@@ -14,31 +14,29 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 import asyncpg
 
 from mta.mail.address import parse_domain
 from mta.mail.message import IPAddress
+from mta.store import account_rows
+from mta.store.account_changes import Kind, note
 from mta.store.account_copy import Copy, Credential, Details, IPNetwork
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
-from policy.account import Account
+from policy.account import Account, Grant, Standing
 
 __all__ = ["AccountError", "Accounts", "Credential", "Details"]
 
 CHANNEL = "accounts"
 REFRESH = 30.0  # seconds
 
-_READ = """
-select
-    a.id, a.name, a.notices, a.created_at,
-    array(select domain from sender_domain where account_id = a.id order by domain) as domains,
-    array(select network from client_network where account_id = a.id order by network) as networks
-from account a order by a.name"""
+_ADD = """
+insert into account (name, notices, profile, standing, reason) values ($1, $2, $3, $4::text::standing, $5)
+returning id"""
 
-_READ_CREDENTIALS = """
-select username, account_id, argon2, scram, created_at, revoked_at from credential order by username"""
+_ADD_DOMAIN = """
+insert into sender_domain (domain, account_id, verified_at) values ($1, $2, case when $3 then now() end)"""
 
 
 class AccountError(ValueError):
@@ -83,6 +81,11 @@ class Accounts:
             address = address.ipv4_mapped
         return self._known.by_network(address)
 
+    def grant(self, username: str) -> Grant | None:
+        """What the credential may do; None once it is revoked. Raises StoreUnavailable."""
+        credential = self._known.by_username.get(username)
+        return credential.grant if credential else None
+
     def by_id(self, account_id: int) -> Account | None:
         """Raises StoreUnavailable."""
         return self._known.by_id.get(account_id)
@@ -96,22 +99,33 @@ class Accounts:
     # changes
 
     async def add(
-        self, name: str, *, domains: Iterable[str] = (), networks: Iterable[IPNetwork] = (), notices: str = "notice"
+        self,
+        name: str,
+        *,
+        domains: Iterable[str] = (),
+        networks: Iterable[IPNetwork] = (),
+        notices: str = "notice",
+        profile: str = "transactional",
+        standing: Standing = Standing.PENDING,
+        verified: bool = False,
+        by: str = "",
+        reason: str = "",
     ) -> Account:
-        """A new account. Raises AccountError, AddressError, StoreUnavailable."""
+        """A new account. ``by`` and ``reason``: who says that it starts as ``standing``, with ``verified`` domains
+        (else they are to be verified first), and why. Raises AccountError, AddressError, StoreUnavailable."""
         if not name or len(name) > 64 or not name.isprintable() or name != name.strip():
             raise AccountError(f"{name!r}: an account's name is 1 to 64 printable characters")
         checked = sorted({parse_domain(domain) for domain in domains})
 
         async def work(connection: Connection) -> int:
             try:
-                account_id: int = await connection.fetchval(
-                    "insert into account (name, notices) values ($1, $2) returning id", name, notices
-                )
+                account_id: int = await connection.fetchval(_ADD, name, notices, profile, standing.value, reason)
             except asyncpg.UniqueViolationError:
                 raise AccountError(f"there is an account {name!r} already") from None
-            await _add_domains(connection, account_id, checked)
+            await _add_domains(connection, account_id, checked, verified=verified)
             await _add_networks(connection, account_id, networks)
+            made = {"from": None, "to": standing.value, "reason": reason, "verified": checked if verified else []}
+            await note(connection, account_id, by, Kind.STANDING, made)
             await connection.execute("select pg_notify($1, '')", CHANNEL)
             return account_id
 
@@ -139,10 +153,16 @@ class Accounts:
         if not await self._change(statement, username):
             raise AccountError(f"there is no credential {username!r}, or it was revoked before")
 
-    async def add_domain(self, account_id: int, domain: str) -> None:
-        """Raises AccountError, AddressError, StoreUnavailable."""
+    async def add_domain(self, account_id: int, domain: str, *, verified: bool = False, by: str = "") -> None:
+        """``verified``: ``by`` vouches for it; else it is to be verified first. Raises AccountError, AddressError,
+        StoreUnavailable."""
         checked = parse_domain(domain)
-        await self._database.retried(lambda connection: _add_domains(connection, account_id, [checked]))
+
+        async def work(connection: Connection) -> None:
+            await _add_domains(connection, account_id, [checked], verified=verified)
+            await note(connection, account_id, by, Kind.DOMAIN, {"added": checked, "verified": verified})
+
+        await self._database.retried(work)
         await self._change("select")
 
     async def remove_domain(self, account_id: int, domain: str) -> None:
@@ -215,33 +235,11 @@ class Accounts:
                 self._changed.set()
 
     async def _read(self) -> None:
-        async with self._database.session() as connection, connection.transaction(isolation="repeatable_read"):
-            accounts = await connection.fetch(_READ)
-            credentials = await connection.fetch(_READ_CREDENTIALS)
-        named: dict[int, list[tuple[str, datetime | None]]] = {}
-        for row in credentials:
-            named.setdefault(row["account_id"], []).append((row["username"], row["revoked_at"]))
-        details = [
-            Details(
-                Account(row["id"], row["name"], frozenset(row["domains"]), row["notices"]),
-                row["created_at"],
-                tuple(row["networks"]),
-                tuple(named.get(row["id"], ())),
-            )
-            for row in accounts
-        ]
-        by_id = {each.account.id: each.account for each in details}
-        self._copy = Copy(
-            details,
-            [
-                Credential(row["username"], by_id[row["account_id"]], row["argon2"], row["scram"])
-                for row in credentials
-                if row["revoked_at"] is None
-            ],
-        )
+        async with self._database.session() as connection:
+            self._copy = await account_rows.read(connection)
 
 
-async def _add_domains(connection: Connection, account_id: int, domains: Sequence[str]) -> None:
+async def _add_domains(connection: Connection, account_id: int, domains: Sequence[str], *, verified: bool) -> None:
     for domain in domains:
         owner = await connection.fetchval(
             "select a.name from sender_domain d join account a on a.id = d.account_id where d.domain = $1", domain
@@ -249,9 +247,7 @@ async def _add_domains(connection: Connection, account_id: int, domains: Sequenc
         if owner is not None:
             raise AccountError(f"{domain} belongs to the account {owner!r} already; remove it there first")
         try:
-            await connection.execute(
-                "insert into sender_domain (domain, account_id) values ($1, $2)", domain, account_id
-            )
+            await connection.execute(_ADD_DOMAIN, domain, account_id, verified)
         except asyncpg.ForeignKeyViolationError:
             raise AccountError(f"there is no account {account_id}") from None
 

@@ -106,7 +106,18 @@ def stand(directory: Path) -> Standing:
     receiver_port, dns_port = free_port(RECEIVER_ADDRESS), free_port()
     service = Service(directory, _settings(receiver_port, dns_port))
     service.configure()
-    service.cli("account", "add", "shop", "--domain", "sender.example", "--network", "127.0.0.0/8")
+    service.cli(
+        "account",
+        "add",
+        "shop",
+        "--domain",
+        "sender.example",
+        "--network",
+        "127.0.0.0/8",
+        "--approve",
+        "a test",
+        "--verified",
+    )
     service.start()
     return Standing(service, receiver_port, dns_port)
 

@@ -37,8 +37,8 @@ PATIENCE = 30.0  # seconds for anything that must happen
 LOOK_EVERY = 0.03  # seconds between looks at the database
 
 _ACCOUNT = """
-with new as (insert into account (name) values ('shop') returning id),
-     domain as (insert into sender_domain (domain, account_id) select 'sender.example', id from new)
+with new as (insert into account (name, standing) values ('shop', 'active') returning id),
+     domain as (insert into sender_domain (domain, account_id, verified_at) select 'sender.example', id, now() from new)
 insert into client_network (network, account_id) select '127.0.0.0/8', id from new
 """
 

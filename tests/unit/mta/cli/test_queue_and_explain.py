@@ -23,6 +23,7 @@ from mta.mail.reply import Reply
 from mta.store.messages import Accepted, Settlement
 from mta.store.secrets import Secrets
 from mta.store.store import Store
+from policy.account import Standing
 from policy.base import Finding
 
 CONTENT = b"From: Shop <shop@acme.example>\r\nSubject: Spring [sale]\r\n\r\nhello\r\n"
@@ -85,7 +86,7 @@ async def settle(store: Store, delivery: Any) -> None:
 
 @pytest.fixture
 async def account(store: Store) -> int:
-    return (await store.accounts.add("acme", domains=["acme.example"])).id
+    return (await store.accounts.add("acme", domains=["acme.example"], standing=Standing.ACTIVE, verified=True)).id
 
 
 async def test_the_summary_counts_by_whatever_is_asked(store: Store, account: int, shell: Shell) -> None:

@@ -21,7 +21,7 @@ NET = ipaddress.ip_network
 
 async def test_a_new_account_answers_at_once(store: Store) -> None:
     account = await store.accounts.add(
-        "acme", domains=["Acme.Example", "bücher.example"], networks=[NET("10.1.0.0/16")]
+        "acme", domains=["Acme.Example", "bücher.example"], networks=[NET("10.1.0.0/16")], verified=True
     )
     assert account.domains == {"acme.example", "xn--bcher-kva.example"}
     assert store.accounts.by_id(account.id) == account
@@ -51,7 +51,7 @@ async def test_a_credential_works_until_it_is_revoked_and_its_name_is_never_give
     with pytest.raises(AccountError, match="revoked before"):
         await store.accounts.revoke_credential("acme-1")
     (details,) = await store.accounts.list()
-    assert [(name, revoked is not None) for name, revoked in details.credentials] == [("acme-1", True)]
+    assert [(each.username, each.revoked_at is not None) for each in details.credentials] == [("acme-1", True)]
 
 
 async def test_what_belongs_to_one_account_cannot_be_given_to_another(store: Store) -> None:
@@ -65,7 +65,7 @@ async def test_what_belongs_to_one_account_cannot_be_given_to_another(store: Sto
         await store.accounts.add("acme")
     await store.accounts.remove_domain(acme.id, "acme.example")
     await store.accounts.add_domain(other.id, "acme.example")
-    assert store.accounts.by_id(other.id).domains == {"acme.example"}  # type: ignore[union-attr]
+    assert store.accounts.by_id(other.id).unverified == {"acme.example"}  # type: ignore[union-attr]
 
 
 async def test_an_account_that_is_refused_leaves_nothing_behind(store: Store) -> None:

@@ -12,14 +12,15 @@ from mta.observe.labels import QueueState
 from mta.store import queue
 from mta.store.queue import By, Changed, Filter
 from mta.store.store import Store
+from policy.account import Standing
 from tests.unit.mta.store import make
 
 
 @pytest.fixture
 async def filled(store: Store) -> Store:
     """Two accounts, three destinations; one recipient held, one deferred, one leased."""
-    await store.accounts.add("acme")
-    await store.accounts.add("other")
+    await store.accounts.add("acme", standing=Standing.ACTIVE)
+    await store.accounts.add("other", standing=Standing.ACTIVE)
     await store.messages.put(make.accepted("a@one.example", "b@two.example", mailing="news"), leased=False)
     await store.messages.put(make.accepted("c@one.example", account_id=2), leased=False)
     await store.messages.put(make.accepted("d@one.example", hold="new account"), leased=False)
