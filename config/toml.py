@@ -26,6 +26,7 @@ from config.lines import KeyPath, locate, nearest
 from config.notation import Section
 
 DEFAULTS = Path(__file__).parent / "defaults"
+PROFILES = Path(__file__).parent / "profiles"
 
 MAX_TEXT = 2_000_000  # characters; a configuration is some kB
 
@@ -60,13 +61,17 @@ def read(text: str, name: str, model: type[Model], check: Check) -> Model:
             mistakes += [found for found in check(value) if not _is_touched(found, taken_out)]
             if not mistakes:
                 return value
-        lines = locate(text)
+        lines = placed(mistakes, text, name)
     except RecursionError:
         raise ConfigError([f"{name}: lists or tables are nested too deeply"]) from None
-    mistakes.sort(key=lambda found: nearest(lines, found.path) or 1)
-    raise ConfigError(
-        [f"{name}:{nearest(lines, found.path) or 1}: {dotted(found.path)}: {found.text}" for found in mistakes]
-    )
+    raise ConfigError(lines)
+
+
+def placed(mistakes: Iterable[Mistake], text: str, name: str) -> list[str]:
+    """The mistakes in ``text``, in the order of their lines, as ConfigError has them. ``text`` must be valid TOML."""
+    lines = locate(text)
+    found = sorted(((nearest(lines, mistake.path) or 1, mistake) for mistake in mistakes), key=lambda pair: pair[0])
+    return [f"{name}:{line}: {dotted(mistake.path)}: {mistake.text}" for line, mistake in found]
 
 
 def read_text(path: Path) -> str:

@@ -17,6 +17,9 @@ from config.toml import ConfigError
 from mta.inbound.tls import CertificateError, server_context
 from mta.outbound.routes import Routes
 from mta.signing.files import read_key_files
+from policy.house import House
+from policy.profile import Profiles, UnknownProfile, load_profiles
+from policy.tokens import Tokens
 
 
 def rehearse(settings: Settings) -> RuleBook:
@@ -43,6 +46,20 @@ def rehearse(settings: Settings) -> RuleBook:
         Routes(settings.routes, settings.egress)
     except (OSError, UnicodeError) as error:
         lines.append(f"routes: a password file cannot be read: {error}")
+    try:
+        rehearse_profiles(settings)
+    except ConfigError as error:
+        lines += error.lines
     if lines:
         raise ConfigError(lines)
     return book
+
+
+def rehearse_profiles(settings: Settings) -> Profiles:
+    """The profiles that ``settings`` name, made with a key that is nobody's. Raises ConfigError."""
+    profiles = load_profiles(settings.permission.profiles, House.of(settings, Tokens(bytes(32))))
+    try:
+        profiles.get(settings.permission.default_profile)
+    except UnknownProfile as error:
+        raise ConfigError([f"permission.default_profile: {error}"]) from None
+    return profiles

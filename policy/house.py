@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from config.schema import Settings
 from policy.tokens import Tokens
 
 
@@ -30,3 +31,20 @@ class House:
     terms: str = "1"
     terms_since: date = date(2026, 1, 1)
     terms_grace: timedelta = timedelta(days=14)
+
+    @classmethod
+    def of(cls, settings: Settings, tokens: Tokens) -> House:
+        """The house as ``settings`` describe it."""
+        limits, permission = settings.submission.limits, settings.permission
+        return cls(
+            hostname=settings.server.hostname,
+            tokens=tokens,
+            message_size=limits.message_size,
+            received_count=limits.received_count,
+            web_url=permission.public_url.rstrip("/") if permission.public_url else None,
+            returns=permission.returns_domain,
+            sender_id=permission.sender_id,
+            terms=permission.terms.version,
+            terms_since=permission.terms.since,
+            terms_grace=timedelta(seconds=permission.terms.grace),
+        )

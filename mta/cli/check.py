@@ -12,7 +12,7 @@ from config.load import ConfigError
 from config.schema import Settings
 from mta.cli.options import fail, find_config
 from mta.cli.settings import load
-from mta.rehearsal import rehearse
+from mta.rehearsal import rehearse, rehearse_profiles
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +52,7 @@ def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
         ("routes", str(len(settings.routes))),
         ("providers", str(len(settings.shaping.providers))),
         ("rules", f"{len(book.rules)}, in {len(book.categories)} categories"),
+        ("profiles", ", ".join(rehearse_profiles(settings).names)),
     ]
 
 

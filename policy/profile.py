@@ -1,0 +1,262 @@
+"""Profiles: which rules mail must pass, for which stream, with which settings.
+
+A profile is a TOML file; an account names its profile. Profiles stand on one another: what one does not say it
+inherits. Those that ship are in ``config/profiles``; an operator's file with the name of a shipped one replaces it,
+and may stand on it (``extends`` with its own name).
+
+It must never let a mistake pass as "no rule": a name, key or value that is not understood refuses the whole set, with
+its file and line, and the profiles in use stay.
+
+*Limits.* A setting that is a table of its own is inherited or replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.notation import Section
+from config.toml import PROFILES, ConfigError, Mistake, placed, read_text
+from policy.account import Stream
+from policy.chain import Chain, Failing
+from policy.discovery import Installed, installed
+from policy.house import House
+from policy.profile_file import NAME, Table, Written, meant, read_profile
+
+
+class UnknownProfile(LookupError):
+    """An account names a profile that is not configured (any more)."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f'there is no profile "{name}"; {meant(name, known)}')
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRules:
+    """One stream of a profile, with all it inherits. ``settings``: by rule, in the order of the chain."""
+
+    chain: Chain
+    settings: Mapping[str, Section]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile ready for use. ``line``: what it stands on, itself last. ``digest``: 12 characters that change when
+    anything about it does."""
+
+    name: str
+    about: str
+    where: str
+    line: tuple[str, ...]
+    streams: Mapping[Stream, StreamRules]
+    digest: str
+
+
+class Profiles:
+    """All profiles of an installation. Never changed: a reload makes new ones."""
+
+    __slots__ = ("_profiles",)
+
+    def __init__(self, profiles: Mapping[str, Profile]) -> None:
+        self._profiles = dict(sorted(profiles.items()))
+
+    @classmethod
+    def shipped(cls, house: House) -> Profiles:
+        """Those that come with the service alone."""
+        return load_profiles((), house)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._profiles)
+
+    def get(self, name: str) -> Profile:
+        """Raises UnknownProfile."""
+        try:
+            return self._profiles[name]
+        except KeyError:
+            raise UnknownProfile(name, self.names) from None
+
+    def chain(self, profile: str, stream: Stream) -> Chain | None:
+        """The chain for ``stream``; None if ``profile`` does not allow it. Raises UnknownProfile."""
+        rules = self.get(profile).streams.get(stream)
+        return rules.chain if rules else None
+
+    def digest(self, profile: str) -> str:
+        """Raises UnknownProfile."""
+        return self.get(profile).digest
+
+
+def load_profiles(files: Sequence[Path], house: House, rules: Installed | None = None) -> Profiles:
+    """The shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
+    rules = rules or installed()
+    lines: list[str] = []
+    written: dict[str, list[Written]] = {}  # by name, a replaced one before what replaces it
+    for name, where, path in _named(files, lines):
+        try:
+            written.setdefault(name, []).append(read_profile(read_text(path), name, where, rules))
+        except ConfigError as error:
+            lines += error.lines
+    profiles: dict[str, Profile] = {}
+    broken = bool(lines)  # then what seems to be missing may stand in a file that could not be read
+    for name, layers in written.items():
+        try:
+            profiles[name] = _profile(_ancestry(layers[-1], written, broken=broken), rules, house)
+        except ConfigError as error:
+            lines += error.lines
+    if lines:
+        raise ConfigError(list(dict.fromkeys(lines)))
+    return Profiles(profiles)
+
+
+def _named(files: Sequence[Path], lines: list[str]) -> Iterator[tuple[str, str, Path]]:
+    """Name, name for messages, and path of each file; mistakes go to ``lines``."""
+    for path in sorted(PROFILES.glob("*.toml")):
+        yield path.stem, f"config/profiles/{path.name}", path
+    seen: dict[str, Path] = {}
+    for path in files:
+        if not re.fullmatch(NAME, path.stem):
+            lines.append(
+                f"{path}: a profile is called after its file: lower-case letters, digits, - and _; rename the file"
+            )
+        elif path.stem in seen:
+            lines.append(f"{path}: {seen[path.stem]} is called {path.stem} too; rename one of them")
+        else:
+            yield path.stem, str(path), path
+        seen.setdefault(path.stem, path)
+
+
+def _ancestry(own: Written, written: Mapping[str, list[Written]], *, broken: bool) -> list[Written]:
+    """``own`` with all it stands on, the lowest first. Raises ConfigError."""
+    line = [own]
+    while (name := line[0].extends) is not None:
+        child = line[0]
+        layers = written.get(name, [])
+        if name == child.name:
+            layers = layers[: layers.index(child)]
+        if not layers:
+            if broken:
+                raise ConfigError([])
+            known = [other for other in written if other != child.name]
+            raise _wrong(child, [Mistake(("extends",), f'there is no profile "{name}"; {meant(name, known)}')])
+        if layers[-1] in line:
+            circle = " > ".join(each.name for each in (layers[-1], *line))
+            raise _wrong(child, [Mistake(("extends",), f"profiles stand on one another in a circle: {circle}")])
+        line.insert(0, layers[-1])
+    return line
+
+
+def _profile(line: list[Written], rules: Installed, house: House) -> Profile:
+    own = line[-1]
+    mistakes: list[Mistake] = []
+    streams: dict[Stream, StreamRules] = {}
+    for stream in Stream:
+        if any(stream in each.streams for each in line):
+            names = _names(line, stream, mistakes)
+            streams[stream] = _stream(line, stream, names, rules, house, mistakes)
+    if not streams:
+        mistakes.append(
+            Mistake(("extends",), "it allows no stream; give it [marketing] or [transactional] with a chain")
+        )
+    mistakes += _useless(own, streams)
+    if mistakes:
+        raise _wrong(own, mistakes)
+    about = next((each.about for each in reversed(line) if each.about), "")
+    return Profile(own.name, about, own.where, tuple(each.name for each in line), streams, _digest(streams))
+
+
+def _names(line: list[Written], stream: Stream, mistakes: list[Mistake]) -> list[str]:
+    """The stream's rules in order; only the mistakes of the last file are noted, the others have their own turn."""
+    names: list[str] | None = None
+    for written in line:
+        table, last = written.streams.get(stream), written is line[-1]
+        if table is None:
+            continue
+        if table.chain is not None:
+            names = list(table.chain)
+        if last and names is None:
+            mistakes.append(Mistake((stream.value, "chain"), "is missing, and there is none to inherit"))
+        names = names or []
+        if last:
+            mistakes += _misplaced(table, stream, names)
+        names = [name for name in names if name not in table.without]
+        names += [name for name in table.also if name not in names]
+    return names or []
+
+
+def _misplaced(table: Table, stream: Stream, names: Sequence[str]) -> Iterator[Mistake]:
+    """What ``table`` adds to or leaves out of the chain ``names`` without effect."""
+    for n, name in enumerate(table.also):
+        if name in names:
+            yield Mistake((stream.value, "also", n), f'"{name}" is in the chain already')
+    for n, name in enumerate(table.without):
+        if name not in names:
+            yield Mistake((stream.value, "without", n), f'"{name}" is not in the chain')
+    for n, name in enumerate(table.observe or ()):
+        if name not in {*names, *table.also} - {*table.without}:
+            yield Mistake((stream.value, "observe", n), f'"{name}" is not in the chain; add it, or do not name it here')
+
+
+def _stream(
+    line: list[Written], stream: Stream, names: list[str], rules: Installed, house: House, mistakes: list[Mistake]
+) -> StreamRules:
+    settings = {name: _settings(line, stream, name, rules) for name in names}
+    built = []
+    for name, section in settings.items():
+        try:
+            built.append(rules.classes[name](section, house))
+        except ValueError as error:
+            mistakes.append(Mistake(_place(line[-1], stream, name), str(error)))
+    tables = [each.streams[stream] for each in line if stream in each.streams]
+    observe = next((table.observe for table in reversed(tables) if table.observe is not None), ())
+    failing = next((table.failing for table in reversed(tables) if table.failing is not None), Failing.REFUSE_ALL)
+    return StreamRules(Chain(built, observed=frozenset(observe) & frozenset(names), failing=failing), settings)
+
+
+def _settings(line: list[Written], stream: Stream, rule: str, rules: Installed) -> Section:
+    """The rule's settings: in each file those for both streams, then those for this one; the last word counts."""
+    given: dict[str, Any] = {}
+    for written in line:
+        given |= written.settings.get(rule, {})
+        if stream in written.streams:
+            given |= written.streams[stream].settings.get(rule, {})
+    return rules.classes[rule].Settings().model_copy(update=given)
+
+
+def _place(own: Written, stream: Stream, rule: str) -> tuple[str, ...]:
+    """Where ``own`` speaks of ``rule``."""
+    if stream in own.streams and rule in own.streams[stream].settings:
+        return (stream.value, "rules", rule)
+    return ("rules", rule) if rule in own.settings else (stream.value, "chain")
+
+
+def _useless(own: Written, streams: Mapping[Stream, StreamRules]) -> Iterator[Mistake]:
+    """Settings for rules that are not in the chain: whoever wrote them believes that they are."""
+    used = {name for stream in streams.values() for name in stream.settings}
+    for name in own.settings:
+        if name not in used:
+            yield Mistake(("rules", name), f'the rule "{name}" is in no chain of this profile; add it to one')
+    for stream, table in own.streams.items():
+        for name in table.settings:
+            if name not in streams[stream].settings:
+                yield Mistake((stream.value, "rules", name), f'the rule "{name}" is not in this chain; add it')
+
+
+def _digest(streams: Mapping[Stream, StreamRules]) -> str:
+    content = {
+        stream.value: {
+            "rules": [[name, section.model_dump(mode="json")] for name, section in rules.settings.items()],
+            "observe": sorted(rules.chain.observed),
+            "failing": rules.chain.failing.value,
+        }
+        for stream, rules in streams.items()
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _wrong(written: Written, mistakes: list[Mistake]) -> ConfigError:
+    return ConfigError(placed(mistakes, written.text, written.where))

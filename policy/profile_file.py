@@ -1,0 +1,146 @@
+"""A profile's file: what may stand in it, and what is wrong with what does.
+
+Its schema is made of the rules that are installed, so that each setting of each rule is checked, with its line, by
+the same code as the main configuration.
+
+It must never know a rule by name, nor look at a second file: what profiles inherit is ``policy.profile``.
+
+*Limits.* A setting that is a table of its own is inherited or replaced as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, WithJsonSchema, create_model
+
+from config.notation import Section
+from config.toml import Mistake, read
+from policy.account import Stream
+from policy.chain import Failing
+from policy.discovery import Installed
+
+NAME = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
+Name = Annotated[
+    str, StringConstraints(pattern=NAME, max_length=60), WithJsonSchema({"type": "string", "format": "rule-name"})
+]
+_FIELD = "rule_"  # before a rule's name, so that no rule can hide an attribute of the model
+
+
+class StreamTable(Section):
+    """One stream's chain. Without this table, own or inherited, the profile does not allow the stream."""
+
+    chain: list[Name] | None = None
+    """The rules, in order; the inherited ones if not given."""
+    also: list[Name] = Field(default_factory=list)
+    """Rules added behind the inherited ones."""
+    without: list[Name] = Field(default_factory=list)
+    """Inherited rules left out."""
+    observe: list[Name] | None = None
+    """Rules of the chain that are only written down; the inherited ones if not given."""
+    failing: Annotated[Failing | None, Field(strict=False)] = None
+    """What becomes of a message some of whose recipients are refused: `refuse_all` (the default) or `drop`."""
+
+
+class ProfileFile(Section):
+    """What is common to all profile files."""
+
+    extends: Name | None = None
+    """The profile that this one stands on."""
+    about: str = ""
+    """What it is for, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One stream's table, read. ``settings``: by rule, the keys that were given."""
+
+    chain: tuple[str, ...] | None
+    also: tuple[str, ...]
+    without: tuple[str, ...]
+    observe: tuple[str, ...] | None
+    failing: Failing | None
+    settings: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A profile file, read. ``where`` is its name for messages; ``settings`` are those for both streams."""
+
+    name: str
+    where: str
+    text: str
+    extends: str | None
+    about: str
+    streams: dict[Stream, Table]
+    settings: dict[str, dict[str, Any]]
+
+
+def read_profile(text: str, name: str, where: str, rules: Installed) -> Written:
+    """The profile in ``text``. Raises ConfigError with every mistake."""
+    file: Any = read(text, where, _model(rules), lambda file: _mistakes(file, rules))
+    streams = {
+        stream: _table(getattr(file, stream.value)) for stream in Stream if stream.value in file.model_fields_set
+    }
+    return Written(name, where, text, file.extends, file.about, streams, _given(file.rules))
+
+
+def _model(rules: Installed) -> type[ProfileFile]:
+    """The schema of profile files where ``rules`` are installed."""
+    fields: dict[str, Any] = {
+        f"{_FIELD}{name}": (rule.Settings, Field(default_factory=rule.Settings, alias=name))
+        for name, rule in sorted(rules.classes.items())
+    }
+    settings = create_model("RuleSettings", __base__=Section, **fields)
+    stream = create_model("Stream", __base__=StreamTable, rules=(settings, Field(default_factory=settings)))
+    tables: dict[str, Any] = {each.value: (stream, Field(default_factory=stream)) for each in Stream}
+    return create_model("Profile", __base__=ProfileFile, rules=(settings, Field(default_factory=settings)), **tables)
+
+
+def _table(table: Any) -> Table:
+    return Table(
+        chain=None if table.chain is None else tuple(table.chain),
+        also=tuple(table.also),
+        without=tuple(table.without),
+        observe=None if table.observe is None else tuple(table.observe),
+        failing=table.failing,
+        settings=_given(table.rules),
+    )
+
+
+def _given(settings: Section) -> dict[str, dict[str, Any]]:
+    """The keys that were written down, by rule."""
+    tables = {field.removeprefix(_FIELD): getattr(settings, field) for field in sorted(settings.model_fields_set)}
+    return {
+        name: {key: getattr(table, key) for key in sorted(table.model_fields_set)} for name, table in tables.items()
+    }
+
+
+def _mistakes(file: Any, rules: Installed) -> Iterator[Mistake]:
+    for stream in Stream:
+        table: StreamTable = getattr(file, stream.value)
+        for key in ("chain", "also", "without", "observe"):
+            names: Sequence[str] = getattr(table, key) or ()
+            for n, name in enumerate(names):
+                path = (stream.value, key, n)
+                if name not in rules.classes:
+                    yield Mistake(path, unknown_rule(name, rules))
+                elif name in names[:n]:
+                    yield Mistake(path, f'"{name}" stands there twice; name each rule once')
+
+
+def unknown_rule(name: str, rules: Installed) -> str:
+    """Why ``name`` is no rule that a profile can use."""
+    if name in rules.broken:
+        return f'the rule "{name}" cannot be used: {rules.broken[name]}'
+    return f'there is no rule "{name}"; {meant(name, rules.classes)}'
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """``did you mean "x"?``, or all there is."""
+    if close := get_close_matches(name, list(known), 1, 0.7):
+        return f'did you mean "{close[0]}"?'
+    return f"there are {', '.join(sorted(known))}"
