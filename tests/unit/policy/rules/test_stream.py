@@ -1,0 +1,26 @@
+"""A credential sends only what it was made for."""
+
+from __future__ import annotations
+
+from policy.account import Grant, Stream
+from policy.rules.stream import StreamAllowed
+from tests.unit.policy.make import HOUSE, ask, facts
+
+RULE = StreamAllowed(StreamAllowed.Settings(), HOUSE)
+
+
+def test_a_stream_that_is_allowed() -> None:
+    assert ask(RULE) == "pass: marketing allowed"
+
+
+def test_a_stream_that_is_not() -> None:
+    known = facts(grant=Grant(streams=frozenset({Stream.TRANSACTIONAL})))
+    assert ask(RULE, known=known) == (
+        'refuse: 550 5.7.1 stream: credential "shop-1" may send transactional mail, this message is marketing; '
+        "use a credential for marketing mail"
+    )
+
+
+def test_a_credential_without_any_stream_sends_nothing() -> None:
+    known = facts(stream=Stream.TRANSACTIONAL, grant=Grant(streams=frozenset()))
+    assert "may send nothing, this message is transactional" in ask(RULE, known=known)
