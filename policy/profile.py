@@ -98,9 +98,11 @@ def load_profiles(files: Sequence[Path], house: House, rules: Installed | None =
     written: dict[str, list[Written]] = {}  # by name, a replaced one before what replaces it
     for name, where, path in _named(files, lines):
         try:
-            written.setdefault(name, []).append(read_profile(read_text(path), name, where, rules))
+            profile = read_profile(read_text(path), name, where, rules)
         except ConfigError as error:
             lines += error.lines
+        else:
+            written.setdefault(name, []).append(profile)
     profiles: dict[str, Profile] = {}
     broken = bool(lines)  # then what seems to be missing may stand in a file that could not be read
     for name, layers in written.items():
