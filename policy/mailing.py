@@ -1,5 +1,8 @@
 """The mailing: one dispatch to one list about one topic, confirmed by a person before it may leave.
 
+What its messages wait for is told by the reason of their hold, which begins with a rule's name: ``confirmation`` for
+somebody's word (or the approval of the list), ``sampling`` for a look at the first ones, ``stopped`` for nothing.
+
 It must never count an old confirmation for a new dispatch: each mailing is confirmed itself.
 """
 
@@ -7,6 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+
+# How the reasons of holds begin. ``UNAPPROVED`` waits for a confirmation and for the approval of the list.
+UNCONFIRMED = "confirmation: mailing "
+UNAPPROVED = "confirmation: list "
+SAMPLED = "sampling: "
+STOPPED = "stopped: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,11 @@ class Sample:
     size: int
     taken: int = 0
     released_at: datetime | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether what comes now must wait."""
+        return self.released_at is None and self.taken >= self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +59,11 @@ class Mailing:
     origin: str | None = None
     approved: bool = False
     stopped: str | None = None
+
+
+def held_by_sampling(mailing_id: str, name: str, list_name: str, size: int) -> str:
+    """Why a message beyond the sample of ``size`` waits."""
+    return (
+        f'{SAMPLED}the first {size} messages of mailing "{name}" to the new list "{list_name}" go out; '
+        f"the rest waits for a look at them (mta mailing release {mailing_id})"
+    )

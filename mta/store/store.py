@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from config import schema
 from mta.observe.metrics import Metrics
-from mta.store import accounts
+from mta.store import accounts, mailings
 from mta.store.accounts import Accounts
 from mta.store.database import Database
 from mta.store.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
@@ -19,6 +19,7 @@ from mta.store.events import Events
 from mta.store.explain import Explain
 from mta.store.keys import Keys
 from mta.store.lease import Lease
+from mta.store.mailings import Mailings
 from mta.store.messages import Messages
 from mta.store.queue import Queue
 from mta.store.recipients import Recipients
@@ -39,6 +40,7 @@ class Store:
         self.lease = Lease(database, settings.lease)
         self.messages = Messages(database, self.lease, secrets, metrics)
         self.accounts = Accounts(database)
+        self.mailings = Mailings(database)
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.refusals = Refusals(database)
@@ -53,11 +55,15 @@ class Store:
         store = cls(await Database.connect(dsn, settings), settings, secrets, metrics)
         await store.listen(accounts.CHANNEL, store.accounts.changed)
         await store.accounts.start()
+        for channel in (mailings.CHANNEL, accounts.CHANNEL):  # an approved list is news of the account
+            await store.listen(channel, store.mailings.changed)
+        await store.mailings.start()
         return store
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""
         await self.refusals.stop()
+        await self.mailings.stop()
         await self.accounts.stop()
         await self._database.close()
 

@@ -76,14 +76,19 @@ create table mailing (
     confirmed_at timestamptz,
     confirmed_by text,
     confirmed_terms text,
+    created_by  text not null default '',
     sample      int,                                    -- the first so many go, the rest waits; null: no sampling
     sampled     int not null default 0,
     released_at timestamptz,
     released_by text,
     stopped_at  timestamptz,
+    stopped_by  text,
     stopped     text,                                   -- why nothing more may leave
+    stop_bounces bool not null default false,           -- what is queued of a stopped mailing fails; else it waits
+    changed_at  timestamptz not null default now(),     -- copies in memory are kept fresh by it
     unique (account_id, name)
 );
+create index on mailing (changed_at);
 create index on mailing (account_id, list);
 
 -- The ledger. An entry is never changed, but for its evidence, which erasure empties; its digest stays, so that the
@@ -151,3 +156,7 @@ alter table queue
     add column stream stream not null default 'transactional',
     add column topic text;
 create index queue_mailing on queue (mailing) where mailing is not null;
+-- What waits, by mailing and by the name of the rule that holds it (a hold's reason begins with it).
+create index queue_waiting on queue (mailing, split_part(held, ':', 1)) where mailing is not null and held is not null;
+create index message_mailing on message ((record ->> 'mailing')) where record ? 'mailing';
+create index refusal_mailing on refusal ((record ->> 'mailing')) where record ? 'mailing';
