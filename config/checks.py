@@ -175,6 +175,19 @@ def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
             yield Mistake((*path, "initial_connections"), "is more than connections; make it less", ("connections",))
 
 
+def _scanners(settings: Settings) -> Iterator[Mistake]:
+    scanners = settings.permission.scanners
+    path = ("permission", "scanners")
+    address = scanners.rspamd.address
+    if address is not None and not re.fullmatch(r"https?://[^\s/]+/?", address):
+        yield Mistake((*path, "rspamd", "address"), 'is not where rspamd listens; allowed: "http://127.0.0.1:11333"')
+    address = scanners.clamav.address
+    host = _HOST.fullmatch(address or "")
+    if address is not None and not address.startswith("/") and not (host and host["port"] and _port(host)):
+        allowed = '"/run/clamav/clamd.ctl", "127.0.0.1:3310" or "[::1]:3310"'
+        yield Mistake((*path, "clamav", "address"), f"is not where clamd listens; allowed: {allowed}")
+
+
 def _address(path: KeyPath, text: str) -> Iterator[Mistake]:
     if not _is_address(text):
         yield Mistake(path, 'is not an address; allowed: an IP address such as "127.0.0.1", "0.0.0.0" or "::"')
@@ -197,5 +210,5 @@ def _port(host: re.Match[str]) -> bool:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _database, _listeners, _certificate, _limits, _signing, _queue, _egress, _routes,
+    _database, _listeners, _certificate, _limits, _signing, _queue, _egress, _routes, _scanners,
 )  # fmt: skip

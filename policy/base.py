@@ -60,10 +60,14 @@ class RecipientFacts:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scanner's word. ``refused``: why it would not let the message pass; ``failed``: why it could not say."""
+    """A scanner's word. ``refused``: why it would not let the message pass; ``later``: why it would be asked again
+    later; ``failed``: why it could not say, if that is to stop the message (``on_failure``). ``evidence``: what it
+    found, or why a message that was not scanned may pass.
+    """
 
     scanner: str
     refused: str | None = None
+    later: str | None = None
     failed: str | None = None
     evidence: str = ""
 
