@@ -96,7 +96,7 @@ def test_every_rule_of_the_service_is_used_by_a_shipped_profile() -> None:
 def test_the_shipped_profiles() -> None:
     profiles = Profiles.shipped(HOUSE)
     assert profiles.names == (
-        "can_spam", "cleverreach", "csa", "custommail", "gmail_yahoo_2024", "spotler", "transactional",
+        "can_spam", "cleverreach", "csa", "custommail", "gmail_yahoo_2024", "marketing", "spotler", "transactional",
     )  # fmt: skip
     for name in profiles.names:
         assert profiles.get(name).about
@@ -235,7 +235,7 @@ BAD = {
     "extends itself": (
         '\nextends = "own"\n[marketing]\nchain = ["size"]\n',
         ['own.toml:2: extends: there is no profile "own"; there are can_spam, cleverreach, csa, custommail, '
-         "gmail_yahoo_2024, spotler, transactional"],
+         "gmail_yahoo_2024, marketing, spotler, transactional"],
     ),
     "not TOML": ("[marketing\n", ["own.toml:1: not TOML in column 11: expected ']' at the end of a table declaration"]),
 }  # fmt: skip
