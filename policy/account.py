@@ -27,6 +27,21 @@ class Standing(Enum):
     TERMINATED = "terminated"
 
 
+class Move(Enum):
+    """What is done to an account; the values are the words that operators use."""
+
+    REVIEW = "review"  # hand it in for review
+    RETURN = "return"  # send it back for more
+    APPROVE = "approve"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    TERMINATE = "terminate"
+
+
+class MoveRefused(ValueError):
+    """Why an account cannot be moved; the text says how to mend it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who stands behind an account, in one language: what its imprint must show. Empty: not registered.
@@ -87,6 +102,7 @@ class Account:
     quotas: Quotas = Quotas()
     unverified: frozenset[str] = frozenset()
     deaf: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()  # of which a reviewer has approved where they come from
     role_exceptions: frozenset[str] = frozenset()  # roles that may get transactional mail all the same: whole addresses
     adult_agreed: bool = False
 
@@ -100,3 +116,44 @@ class Grant:
     domains: frozenset[str] | None = None
     rate: float | None = None
     burst: int | None = None
+
+
+HELD = "account_state: "  # how the reason of each hold begins that stands for a suspension, and ends with it
+
+_MOVES = {
+    (Standing.PENDING, Move.REVIEW): Standing.REVIEW,
+    (Standing.REVIEW, Move.RETURN): Standing.PENDING,
+    (Standing.REVIEW, Move.APPROVE): Standing.ACTIVE,
+    (Standing.ACTIVE, Move.SUSPEND): Standing.SUSPENDED,
+    (Standing.SUSPENDED, Move.RESUME): Standing.ACTIVE,
+    (Standing.PENDING, Move.TERMINATE): Standing.TERMINATED,
+    (Standing.REVIEW, Move.TERMINATE): Standing.TERMINATED,
+    (Standing.SUSPENDED, Move.TERMINATE): Standing.TERMINATED,
+}
+
+
+def after(standing: Standing, move: Move) -> Standing:
+    """The standing that a move leads to. Raises MoveRefused.
+
+    An active account is suspended before it is terminated: what is queued waits then, and a slip can be undone.
+    """
+    if (reached := _MOVES.get((standing, move))) is not None:
+        return reached
+    if standing is Standing.TERMINATED:
+        raise MoveRefused("it is terminated, for good; make a new account")
+    possible = [possible.value for start, possible in _MOVES if start is standing]
+    raise MoveRefused(f"it is {standing.value}; what can be done is: {', '.join(possible)}")
+
+
+def hold_reason(name: str, reason: str, case: str = "") -> str:
+    """Why a suspended account's mail is held."""
+    because = f", case {case}" if case else ""
+    return f"{HELD}account {name!r} is suspended ({reason}{because})"
+
+
+def held_by_standing(account: Account) -> str:
+    """Why mail of an account that may not send waits in the queue. Whoever makes the account active again releases
+    just those rows whose reason begins with ``account_state:``."""
+    return f"account_state: {account.name} is {account.standing.value}" + (
+        f": {account.reason}" if account.reason else ""
+    )
