@@ -10,7 +10,8 @@ It must never let an account send that is not active.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -101,6 +102,7 @@ class Account:
     terms: Acceptance | None = None  # the newest
     quotas: Quotas = Quotas()
     unverified: frozenset[str] = frozenset()
+    tokens: Mapping[str, str] = field(default_factory=dict, hash=False)  # that prove the unverified ones, by domain
     deaf: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()  # of which a reviewer has approved where they come from
     role_exceptions: frozenset[str] = frozenset()  # roles that may get transactional mail all the same: whole addresses
@@ -149,11 +151,3 @@ def hold_reason(name: str, reason: str, case: str = "") -> str:
     """Why a suspended account's mail is held."""
     because = f", case {case}" if case else ""
     return f"{HELD}account {name!r} is suspended ({reason}{because})"
-
-
-def held_by_standing(account: Account) -> str:
-    """Why mail of an account that may not send waits in the queue. Whoever makes the account active again releases
-    just those rows whose reason begins with ``account_state:``."""
-    return f"account_state: {account.name} is {account.standing.value}" + (
-        f": {account.reason}" if account.reason else ""
-    )

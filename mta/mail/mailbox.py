@@ -20,12 +20,19 @@ MAX_FIELD = 2000  # characters
 
 _QUOTED = r'"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"'
 _PHRASE = rf'(?:[^\x00-\x1f\x7f"<>@,;:\\()\[\]]|{_QUOTED})*'
-_ANGLE = re.compile(rf'{_PHRASE}<((?:[^\x00-\x20\x7f<>"]|{_QUOTED})+)>\Z')
-_BARE = re.compile(rf'((?:[^\x00-\x20\x7f<>",;()]|{_QUOTED})+)(?:[ \t]+\([^()\\<>\x00-\x1f\x7f]*\))?\Z')
+_ANGLE = re.compile(rf'(?P<name>{_PHRASE})<(?P<address>(?:[^\x00-\x20\x7f<>"]|{_QUOTED})+)>\Z')
+_BARE = re.compile(
+    rf'(?P<address>(?:[^\x00-\x20\x7f<>",;()]|{_QUOTED})+)(?:[ \t]+\((?P<name>[^()\\<>\x00-\x1f\x7f]*)\))?\Z'
+)
 
 
 def parse_mailbox(value: str) -> Address:
     """The one address in an unfolded field value. Raises AddressError with a text for the client."""
+    return split_mailbox(value)[1]
+
+
+def split_mailbox(value: str) -> tuple[str, Address]:
+    """The display name as it is written (or the comment that stands for one), and the address. Raises AddressError."""
     value = value.replace("\t", " ").strip()
     if not value:
         raise AddressError("is empty")
@@ -34,4 +41,4 @@ def parse_mailbox(value: str) -> Address:
     match = _ANGLE.match(value) or _BARE.match(value)
     if not match:
         raise AddressError("must hold exactly one address, written as `Name <local@domain>`")
-    return Address.parse(match[1])
+    return (match["name"] or "").strip(), Address.parse(match["address"])

@@ -105,6 +105,7 @@ def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[An
         terms=Acceptance(terms[0]["version"], terms[0]["at"], terms[0]["by"]) if terms else None,
         quotas=Quotas(row["quota_day"], row["quota_month"]),
         unverified=frozenset(each["domain"] for each in domains if each["verified_at"] is None),
+        tokens={each["domain"]: each["token"] for each in domains if each["verified_at"] is None},
         deaf=frozenset(each["domain"] for each in verified if not each["receives"]),
         role_exceptions=frozenset(row["role_exceptions"]),
         adult_agreed=row["adult_agreed"],
