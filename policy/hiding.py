@@ -1,0 +1,231 @@
+"""Take out of a tree what its styles hide, and say how each piece was hidden.
+
+Two kinds: what takes all it holds with it (``display:none``, a box without size), and what passes on to what is inside
+until that says otherwise (the size of the font, visibility, colours).
+
+It must never leave text in the tree that cannot be read on the screen, and never hold on to an element whose ancestor
+was taken out: the tree is Lexbor's memory.
+
+*Limits.* Which of two rules is more specific is not weighed: the later wins, and an element's own style over both.
+Selectors with ``+``, ``~`` or a pseudo-class are not applied; ``>`` counts as any depth. An unknown background is
+white, as mail programs have it in their light mode; over a picture every colour counts as readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
+
+from policy.style import (
+    BLACK,
+    PLAIN,
+    WHITE,
+    Colour,
+    Hiding,
+    Look,
+    Rule,
+    alike,
+    attribute_colour,
+    look_of,
+    over,
+    rules_of,
+)
+
+MAX_RULES = 200  # rules of style sheets that are applied
+MAX_STEPS = 100_000  # from an element to its parent or its children, for one page
+
+_STYLED = "[style],[hidden],[bgcolor],[background],[color],[text]"
+_TEXT = "-text"
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Text that is there and does not show."""
+
+    text: str
+    how: Hiding
+
+
+def hide(tree: LexborHTMLParser, sheets: Sequence[str]) -> list[Hidden]:
+    """Take out of ``tree`` what does not show under its own styles and those of ``sheets``."""
+    rules = [rule for sheet in sheets for rule in rules_of(sheet)][:MAX_RULES]
+    styled = _Styled(tree, rules)
+    taken = styled.take_gone()
+    if taken:
+        styled = _Styled(tree, rules)
+    return taken + styled.take_unreadable()
+
+
+@dataclass(frozen=True, slots=True)
+class _Paint:
+    """What text directly in an element is painted with, and on; ``ground`` None: on something unknown."""
+
+    colour: Colour
+    ground: Colour | None
+
+
+_PAPER = _Paint(BLACK, WHITE)
+
+
+class _Styled:
+    """The elements that have a look of their own, by their place in memory."""
+
+    __slots__ = ("_looks", "_nodes", "_paints", "_steps")
+
+    def __init__(self, tree: LexborHTMLParser, rules: Sequence[Rule]) -> None:
+        self._steps = MAX_STEPS
+        self._nodes: dict[int, LexborNode] = {}
+        self._looks: dict[int, Look] = {}
+        self._paints: dict[int, _Paint] = {}
+        for rule in rules:
+            if not rule.firm:
+                self._apply(tree, rule)
+        for node in tree.css(_STYLED):
+            look = _own_look(node)
+            if look is not PLAIN:
+                self._add(node, look)
+        for rule in rules:
+            if rule.firm:
+                self._apply(tree, rule)
+
+    def _add(self, node: LexborNode, look: Look) -> None:
+        key = node.mem_id
+        known = self._looks.get(key)
+        self._nodes[key] = node
+        self._looks[key] = look if known is None else over(known, look)
+
+    def _apply(self, tree: LexborHTMLParser, rule: Rule) -> None:
+        *outer, own = rule.selector.replace(">", " ").split()
+        try:
+            for node in tree.css(own):
+                if not outer or self._is_inside(node, outer):
+                    self._add(node, rule.look)
+        except SelectolaxError:  # a selector that Lexbor does not know
+            return
+
+    def _is_inside(self, node: LexborNode, outer: Sequence[str]) -> bool:
+        """Whether the ancestors of ``node`` match the compounds ``outer``, outermost first."""
+        missing = list(outer)
+        for parent in self._ancestors(node):
+            if parent.css_matches(missing[-1]):
+                missing.pop()
+                if not missing:
+                    return True
+        return False
+
+    def _ancestors(self, node: LexborNode) -> Iterator[LexborNode]:
+        parent = node.parent
+        while parent is not None and self._steps > 0:
+            self._steps -= 1
+            yield parent
+            parent = parent.parent
+
+    def take_gone(self) -> list[Hidden]:
+        """Take out the elements that are not shown, each with all that it holds."""
+        gone = {key: look.gone for key, look in self._looks.items() if look.gone is not None}
+        outermost = [
+            (self._nodes[key], how)
+            for key, how in gone.items()
+            if not any(parent.mem_id in gone for parent in self._ancestors(self._nodes[key]))
+        ]
+        taken = [Hidden(node.text(deep=True, separator="\n", skip_empty=True), how) for node, how in outermost]
+        for node, _ in outermost:
+            node.decompose()
+        return taken
+
+    def take_unreadable(self) -> list[Hidden]:
+        """Take out the texts that are invisible, too small, or in the colour of what is behind them."""
+        found: dict[int, tuple[LexborNode, Hiding]] = {}
+        for how, start, stop in self._causes():
+            for key, look in self._looks.items():
+                if start(key, look):
+                    for text in self._texts(self._nodes[key], stop):
+                        found.setdefault(text.mem_id, (text, how))
+        taken = [Hidden(node.text(deep=True), how) for node, how in found.values()]
+        for node, _ in found.values():
+            node.decompose()
+        return taken
+
+    def _causes(self) -> Iterator[tuple[Hiding, Callable[[int, Look], bool], Callable[[Look], bool]]]:
+        """How text may be unreadable, which elements begin it, and which end it inside them."""
+        looks = set(self._looks.values())
+        if any(look.visible is False for look in looks):
+            yield Hiding.INVISIBLE, lambda _, look: look.visible is False, lambda look: look.visible is not None
+        if any(look.readable is False for look in looks):
+            yield Hiding.TINY, lambda _, look: look.readable is False, lambda look: look.readable is not None
+        if _colours_meet(looks):
+            yield Hiding.SAME_COLOUR, self._is_blank, lambda look: look.paints
+
+    def _texts(self, node: LexborNode, stop: Callable[[Look], bool]) -> Iterator[LexborNode]:
+        """The texts in ``node``, but not those inside an element for whose look ``stop`` holds."""
+        waiting = [node]
+        while waiting:
+            for child in waiting.pop().iter(include_text=True, skip_empty=True):
+                self._steps -= 1
+                if self._steps < 0:
+                    return
+                if child.tag == _TEXT:
+                    yield child
+                    continue
+                look = self._looks.get(child.mem_id)
+                if look is None or not stop(look):
+                    waiting.append(child)
+
+    def _is_blank(self, key: int, look: Look) -> bool:
+        """Whether text directly in this element has the colour of what is behind it."""
+        if not look.paints:
+            return False
+        paint = self._paint(key, look)
+        return paint.ground is not None and alike(paint.colour, paint.ground)
+
+    def _paint(self, key: int, look: Look) -> _Paint:
+        known = self._paints.get(key)
+        if known is not None:
+            return known
+        colour, ground = look.colour, None if look.picture else look.background
+        if colour is None or (ground is None and not look.picture):
+            around = self._paint_around(self._nodes[key])
+            colour = colour or around.colour
+            ground = ground if ground is not None or look.picture else around.ground
+        paint = self._paints[key] = _Paint(colour, ground)
+        return paint
+
+    def _paint_around(self, node: LexborNode) -> _Paint:
+        """The paint of the nearest ancestor that has one, told from the outside in: no recursion."""
+        chain = []
+        for parent in self._ancestors(node):
+            look = self._looks.get(parent.mem_id)
+            if look is not None and look.paints:
+                chain.append((parent.mem_id, look))
+        paint = _PAPER
+        for key, look in reversed(chain):
+            ground = None if look.picture else (look.background or paint.ground)
+            paint = self._paints[key] = _Paint(look.colour or paint.colour, ground)
+        return paint
+
+
+def _own_look(node: LexborNode) -> Look:
+    """What the attributes of an element make of it."""
+    said = node.attributes
+    style = said.get("style")
+    look = look_of(style) if style else PLAIN
+    if style and len(said) == 1:
+        return look
+    if "hidden" in said and not look.displayed:
+        look = replace(look, gone=look.gone or Hiding.ATTRIBUTE)
+    if look.background is None and (value := said.get("bgcolor")):
+        look = replace(look, background=attribute_colour(value))
+    if look.colour is None and (value := said.get("color") or (said.get("text") if node.tag == "body" else None)):
+        look = replace(look, colour=attribute_colour(value))
+    if said.get("background"):
+        look = replace(look, picture=True)
+    return look
+
+
+def _colours_meet(looks: set[Look]) -> bool:
+    """Whether any colour of text is like any background, so that some text might not show."""
+    colours = {look.colour for look in looks if look.colour is not None} | {BLACK}
+    grounds = {look.background for look in looks if look.background is not None} | {WHITE}
+    return any(alike(colour, ground) for colour in colours for ground in grounds)

@@ -1,0 +1,144 @@
+"""An HTML body as its reader sees it: the text, links and pictures that show, and the text that does not.
+
+Lexbor builds the tree as browsers do. Everything that cannot be seen is then taken out of it and written down with the
+way it was hidden; what is left is what the page says.
+
+It must never count as said what is not shown, nor raise, nor spend more than a bounded time on one page: the tree
+builder is quadratic for deep nesting and crowded tags, so pages with too many of either are not read (``fault``).
+
+*Limits.* One pass of the cascade only (see ``style``): a later rule of a style sheet wins over an earlier one, the
+element's own style over both. Combinators and pseudo-classes of selectors are read as descendants or not at all.
+Text behind another element, or painted as a picture, cannot be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from policy.hiding import Hidden, hide
+from policy.style import Hiding
+
+LIMIT = 256 * 1024  # characters that are read; large mail programs show less than half of that
+MAX_TAGS = 8000
+CROWDED = 8192  # characters without a ">", with more than this many gaps between them
+MAX_GAPS = 2000
+_GAPS = " \t\r\n\f/\"'"
+
+_NOT_RENDERED = "script,style,template,noscript,title,svg,canvas,audio,video,iframe,noembed,noframes,datalist,object"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link and the words it is under (empty in plain text)."""
+
+    url: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """``width`` and ``height`` as its attributes say, in pixels; None if they do not."""
+
+    source: str
+    alt: str
+    width: int | None = None
+    height: int | None = None
+
+
+class Page:
+    """One HTML body. ``text``: a line for each run of text that shows. ``fault``: why it could not be read, or ""."""
+
+    __slots__ = ("_comments", "_root", "_taken", "fault", "text")
+
+    def __init__(self, html: str) -> None:
+        self._comments = html
+        self._root: LexborNode | None = None
+        self._taken: list[Hidden] = []
+        self.text = ""
+        self.fault = _fault(html)
+        if self.fault:
+            return
+        tree = LexborHTMLParser(html[:LIMIT])
+        self._root = tree.body or tree.root
+        if self._root is None:
+            return
+        sheets = [node.text(deep=True) for node in tree.css("style")]
+        for node in tree.css(_NOT_RENDERED):
+            self._take(node)
+        self._taken += hide(tree, sheets)
+        self.text = self._root.text(deep=True, separator="\n", skip_empty=True)
+
+    def _take(self, node: LexborNode) -> None:
+        """Take out an element that is not shown, and remember what it says if that is meant for people."""
+        if node.tag in ("noscript", "template", "object", "noembed", "noframes", "svg"):
+            self._taken.append(Hidden(node.text(deep=True, separator="\n"), Hiding.NOT_RENDERED))
+        node.decompose()
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The links that show, top to bottom; the words of one around a picture are none."""
+        if self._root is None:
+            return ()
+        found = []
+        for node in self._root.css("a[href],area[href]"):
+            url = (node.attributes.get("href") or "").strip()
+            if url:
+                found.append(Link(url, " ".join(node.text(deep=True).split())))
+        return tuple(found)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures that show, top to bottom."""
+        if self._root is None:
+            return ()
+        found = []
+        for node in self._root.css("img[src]"):
+            said = node.attributes
+            source = (said.get("src") or "").strip()
+            if source:
+                sizes = _size(said.get("width")), _size(said.get("height"))
+                found.append(Image(source, said.get("alt") or "", *sizes))
+        return tuple(found)
+
+    @property
+    def hidden(self) -> tuple[Hidden, ...]:
+        """The text that does not show, and why; comments last. Text of white space only is left out."""
+        said = [hidden for hidden in self._taken if hidden.text.strip()]
+        if not self.fault:
+            said += (Hidden(text, Hiding.COMMENT) for text in _comments(self._comments[:LIMIT]) if text.strip())
+        return tuple(said)
+
+
+def _fault(html: str) -> str:
+    """Why the tree builder might take too long for this page, or ""."""
+    html = html[:LIMIT]
+    tags = html.count("<")
+    if tags > MAX_TAGS:
+        return f"the HTML has {tags} tags, at most {MAX_TAGS} are read"
+    if len(html) <= CROWDED:
+        return ""
+    for run in html.split(">"):
+        if len(run) > CROWDED and sum(map(run.count, _GAPS)) > MAX_GAPS and "<style" not in run[:400].lower():
+            return f"the HTML has {len(run)} characters without the end of a tag"
+    return ""
+
+
+def _comments(html: str) -> Iterator[str]:
+    """What stands in comments; those for one mail program (``[if mso]``) are meant to be seen there, and left out."""
+    start = html.find("<!--")
+    while start >= 0:
+        end = html.find("-->", start + 4)
+        text = html[start + 4 : end] if end >= 0 else html[start + 4 :]
+        if not text.lstrip().startswith(("[if", "<![endif", "[endif")):
+            yield text
+        if end < 0:
+            return
+        start = html.find("<!--", end + 3)
+
+
+def _size(value: str | None) -> int | None:
+    digits = (value or "").strip().removesuffix("px")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 6 else None
