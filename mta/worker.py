@@ -27,6 +27,7 @@ from bounce.rules import load_rules
 from config.schema import Settings
 from mta import orders
 from mta.inbound.auth import Authenticator
+from mta.inbound.house import open_profiles
 from mta.inbound.intake import Intake
 from mta.inbound.listener import Listeners
 from mta.inbound.tls import server_context
@@ -61,6 +62,7 @@ class Worker:
         self.name = f"worker-{start.index}"
         self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we have
         self.store = store
+        self.secrets = secrets
         self.metrics = metrics
         self.events = EventLog(open_sink(settings.observe.events, metrics))
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
@@ -72,6 +74,7 @@ class Worker:
         self.dispatcher = Dispatcher(
             settings=settings.queue,
             store=store,
+            accounts=store.accounts,
             resolver=self.resolver,
             courier=self.courier,
             notices=self._notices(settings),
@@ -84,6 +87,7 @@ class Worker:
             settings=settings,
             store=store,
             signer=self.signer,
+            profiles=open_profiles(settings, secrets),
             room=self.dispatcher.window,
             dispatch=self.dispatcher.submit,
             events=self.events,
@@ -146,7 +150,8 @@ class Worker:
 
     async def configure(self, settings: Settings) -> None:
         """Take over reloaded settings, part by part. Sessions and attempts under way keep what they began with."""
-        classifier, tls = _classifier(settings), _tls(settings)  # what may fail comes before anything is changed
+        # What may fail comes before anything is changed.
+        classifier, tls, profiles = _classifier(settings), _tls(settings), open_profiles(settings, self.secrets)
         self.keys.configure(settings.signing)
         self.resolver.configure(settings)
         if settings.observe.events == self.settings.observe.events:
@@ -158,7 +163,7 @@ class Worker:
         self.signer.configure(settings.signing)
         self.courier.configure(settings.egress, settings.server.hostname)
         self.dispatcher.configure(settings.queue, classifier, self._notices(settings))
-        self.intake.configure(settings, self.signer)
+        self.intake.configure(settings, self.signer, profiles)
         await self.listeners.reload(settings.submission, tls)
 
     def _notices(self, settings: Settings) -> Notices:

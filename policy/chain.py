@@ -55,6 +55,7 @@ class _Step:
     check: Callable[[Message, Facts, datetime], tuple[Verdict, str]] | None
     check_recipient: Callable[[RecipientFacts, Facts, datetime], tuple[Verdict, str]] | None
     observed: bool
+    personal: bool  # makes the message one recipient's own: each gets a copy
 
 
 def _step(rule: Rule, observed: frozenset[str]) -> _Step:
@@ -63,13 +64,18 @@ def _step(rule: Rule, observed: frozenset[str]) -> _Step:
         rule.check if isinstance(rule, Policy) else None,
         rule.check_recipient if isinstance(rule, RecipientPolicy) else None,
         rule.name in observed,
+        bool(getattr(rule, "personal", False)),
     )
 
 
 class Chain:
-    """The rules of one profile for one stream, in order. ``observed``: names of those that only note."""
+    """The rules of one profile for one stream, in order. ``observed``: names of those that only note.
 
-    __slots__ = ("failing", "observed", "rules", "steps")
+    A rule with a true attribute ``personal`` writes what only one recipient may see (his unsubscribe link): these run
+    last, on a copy for each recipient.
+    """
+
+    __slots__ = ("failing", "observed", "personal", "rules", "shared")
 
     def __init__(
         self,
@@ -81,7 +87,13 @@ class Chain:
         self.rules = tuple(rules)
         self.observed = observed
         self.failing = failing
-        self.steps = tuple(_step(rule, observed) for rule in self.rules)
+        steps = [_step(rule, observed) for rule in self.rules]
+        self.shared = tuple(step for step in steps if not step.personal)
+        self.personal = tuple(step for step in steps if step.personal)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(rule.name for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +153,19 @@ class _Run:
 
 
 def screen(chain: Chain, message: Message, facts: Facts, now: datetime) -> Screened:
-    """Check ``message``, and each of its recipients in ``facts``, against each rule in order; amendments are seen by
-    the rules that follow."""
+    """Check ``message``, and each of its recipients in ``facts``, against each shared rule in order; amendments are
+    seen by the rules that follow."""
+    return _conclude(chain, _run(chain.shared, message, facts, now))
+
+
+def personalise(chain: Chain, message: Message, facts: Facts, now: datetime) -> Screened:
+    """The same with the personal rules, for a message that has one recipient."""
+    return _conclude(chain, _run(chain.personal, message, facts, now))
+
+
+def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) -> _Run:
     run = _Run(message)
-    for step in chain.steps:
+    for step in steps:
         rule, observed = step.rule, step.observed
         try:
             if step.check is not None:
@@ -155,7 +176,7 @@ def screen(chain: Chain, message: Message, facts: Facts, now: datetime) -> Scree
                     run.take(rule, verdict, evidence, recipient.address, observed=observed)
         except Exception as error:
             run.broke(rule, error)
-    return _conclude(chain, run)
+    return run
 
 
 def screen_recipient(
@@ -163,7 +184,7 @@ def screen_recipient(
 ) -> tuple[Finding, Reply] | None:
     """The first refusal when a recipient is named, with its finding; None to go on. A rule that raises is left for
     the whole message to show, and so is what is only observed."""
-    for step in chain.steps:
+    for step in chain.shared:
         if step.check_recipient is None or step.observed:
             continue
         try:

@@ -35,7 +35,7 @@ from mta.inbound.limits import Failures
 from mta.inbound.replies import AUTH_FAILED, AUTH_LIMITED
 from mta.mail.message import IPAddress
 from mta.mail.reply import Reply
-from policy.account import Account
+from policy.account import Account, Grant
 
 REMEMBERED = 10_000  # verified credentials
 REMEMBERED_FOR = 600.0  # seconds
@@ -60,6 +60,8 @@ class Credential(Protocol):
     def argon2(self) -> str: ...
     @property
     def scram(self) -> str: ...
+    @property
+    def grant(self) -> Grant: ...
 
 
 class Accounts(Protocol):

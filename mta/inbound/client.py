@@ -8,13 +8,15 @@ otherwise to be believed by nobody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Protocol
 
+from mta.mail.address import Address
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
-from policy.account import Account
+from policy.account import Account, Grant
+from policy.base import RecipientFacts
 
 
 @dataclass(slots=True, eq=False)
@@ -22,8 +24,8 @@ class Client:
     """The peer of one session. The session changes it at EHLO, STARTTLS, AUTH and MAIL; others only read.
 
     ``account`` is None until somebody answers for the client: its network or, with ``credential`` set, its AUTH.
-    ``tls`` is e.g. ``TLSv1.3 TLS_AES_256_GCM_SHA384``. ``checked_at`` is the next stage's own: the monotonic time of
-    the transaction's first look-up.
+    ``grant`` is what its credential may do. ``tls`` is e.g. ``TLSv1.3 TLS_AES_256_GCM_SHA384``. ``checked_at`` and
+    ``known`` are the next stage's own: the monotonic time of the transaction's first look-up, and what was found.
     """
 
     session: str
@@ -33,7 +35,9 @@ class Client:
     tls: str | None = None
     account: Account | None = None
     credential: str | None = None
+    grant: Grant = field(default_factory=Grant)
     checked_at: float = 0.0
+    known: dict[Address, RecipientFacts] = field(default_factory=dict)
 
     @property
     def protocol(self) -> str:

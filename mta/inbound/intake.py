@@ -1,18 +1,18 @@
 """Stage 1 and 2 in one story: from a client's message to "250 queued as ID".
 
-``Intake.accept`` is the way every message takes: look at it, screen it, sign it, commit it, and only then say 250.
+``Intake.accept`` is the way every message takes: read what is asked of us, gather the facts, run the rules, sign,
+commit, and only then say 250.
 
 It must never say 250 before the commit, never answer 5xx for trouble of our own, and never let an ``X-MTA-*`` field
 out of the house.
 
-*Limits.* The suppressions are looked up as each recipient is named; the time of the first look-up in a transaction
+*Limits.* The facts about recipients are looked up as each one is named; the time of the first look-up in a transaction
 travels with the deliveries, so that the dispatcher knows how fresh it is.
 """
 
 from __future__ import annotations
 
-import os
-import re
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,36 +21,39 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Protocol
 
+import structlog
+
 from config.schema import Settings
 from mta.inbound.client import Client
+from mta.inbound.facts import Sender, facts_so_far, gather
+from mta.inbound.scan import Scanners
+from mta.inbound.wishes import WishError, Wishes, stream_of, take_wishes
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.mailbox import parse_mailbox
-from mta.mail.message import Envelope, Message, Origin, Recipient
+from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.signing import Signer
+from mta.store.acceptance import record
 from mta.store.messages import Accepted
 from mta.store.store import Store
-from policy.base import Facts, Finding, RecipientFacts
-from policy.chain import Chain, screen
-from policy.house import House
-from policy.rules.headers import RequiredHeaders
-from policy.rules.loops import Loops
-from policy.rules.sender_identity import SenderIdentity, foreign
-from policy.rules.size import Size
-from policy.rules.suppressed import Suppressed, refusal
-from policy.tokens import Tokens
+from policy.base import Facts, Finding
+from policy.chain import Chain, Screened, personalise, screen, screen_recipient
+from policy.mailing import held_by_sampling
+from policy.profile import Profiles, UnknownProfile
+from policy.rules import account_state
+from policy.rules.sender_identity import foreign
 
 UNAUTHENTICATED = Reply(530, "5.7.0", "authentication required: no relaying without an account")
 UNSIGNED = Reply(451, "4.7.5", "no active DKIM key for the sender's domain; make one with `mta dkim new`")
-BAD_EXPIRY = Reply(550, "5.6.0", "X-MTA-Expire is a whole number with a unit: 30m, 6h or 2d")
-OURS = b"x-mta-"  # fields for the service, read and removed
-_SPAN = re.compile(r"(\d{1,6})\s*([mhd])\Z")
-_SPAN_SECONDS = {"m": 60, "h": 3600, "d": 86400}
+COPIES_OCTETS = 64 * 1024 * 1024  # of one message's personal copies together
+BREATH = 8  # copies signed before others get a turn
+
+log = structlog.get_logger()
 
 
 class Room(Protocol):
@@ -61,24 +64,14 @@ class Room(Protocol):
     def release(self, octets: int, deliveries: int = 1) -> None: ...
 
 
-def chain(settings: Settings) -> Chain:
-    """The rules every message passes, in order."""
-    limits = settings.submission.limits
-    house = House(
-        settings.server.hostname,
-        Tokens(os.urandom(32)),
-        message_size=limits.message_size,
-        received_count=limits.received_count,
-    )
-    return Chain(
-        (
-            Size(Size.Settings(), house),
-            Loops(Loops.Settings(), house),
-            RequiredHeaders(RequiredHeaders.Settings(), house),
-            SenderIdentity(SenderIdentity.Settings(), house),
-            Suppressed(Suppressed.Settings(), house),
-        )
-    )
+class _Refused(Exception):
+    """The message is turned away as a whole."""
+
+    def __init__(
+        self, reply: Reply, message: Message, facts: Facts | None = None, findings: tuple[Finding, ...] = ()
+    ) -> None:
+        super().__init__(str(reply))
+        self.reply, self.message, self.facts, self.findings = reply, message, facts, findings
 
 
 class Intake:
@@ -90,6 +83,7 @@ class Intake:
         settings: Settings,
         store: Store,
         signer: Signer,
+        profiles: Profiles,
         room: Room,
         dispatch: Callable[[Sequence[Delivery]], None],
         events: EventLog,
@@ -100,65 +94,154 @@ class Intake:
         self._dispatch = dispatch
         self._events = events
         self._metrics = metrics
-        self.configure(settings, signer)
+        self.configure(settings, signer, profiles)
 
-    def configure(self, settings: Settings, signer: Signer) -> None:
+    def configure(self, settings: Settings, signer: Signer, profiles: Profiles) -> None:
         """Take over (re)loaded settings."""
         self._hostname = settings.server.hostname
-        self._expire_after = settings.queue.expire_after
+        self._expire_after = timedelta(seconds=settings.queue.expire_after)
         self._require_signature = settings.signing.require
-        self._chain = chain(settings)
+        self._profiles = profiles
+        self._scanners = Scanners(settings.permission.scanners)
         self._signer = signer
 
     async def sender(self, client: Client, envelope: Envelope, size: int | None) -> Reply | None:
         """The answer to MAIL, None to go on."""
-        if client.account is None:
+        account = client.account
+        if account is None:
             return self._refuse(client, envelope, UNAUTHENTICATED, verb="MAIL")
-        if envelope.sender and (reply := foreign(client.account, "envelope sender", envelope.sender)):
+        reply = account_state.refusal(account)
+        if reply is None and envelope.sender:
+            reply = foreign(account, "envelope sender", envelope.sender)
+        if reply:
             return self._refuse(client, envelope, reply, verb="MAIL")
-        client.checked_at = time.monotonic()
+        client.checked_at, client.known = time.monotonic(), {}
         return None
 
     async def recipient(self, client: Client, envelope: Envelope, recipient: Recipient) -> Reply | None:
-        """The answer to RCPT, None to go on."""
+        """The answer to RCPT, None to go on. Refused only if every stream that the client may use would refuse."""
         if client.account is None:
             return self._refuse(client, envelope, UNAUTHENTICATED, verb="RCPT")
-        found = await self._store.suppressions.find(client.account.id, [recipient.address])
-        if not found:
-            return None
-        return self._refuse(client, envelope, refusal(found[0]), verb="RCPT", recipient=recipient.address)
+        sender, address = Sender(client.account, client.grant), recipient.address
+        (known,) = await self._store.recipients.find(sender.account.id, [address])
+        refusals: list[tuple[Stream, Finding, Reply]] = []
+        for stream in sorted(sender.grant.streams, key=lambda stream: stream.value):
+            try:
+                chain = self._profiles.chain(sender.account.profile, stream)
+            except UnknownProfile as error:
+                return self._refuse(client, envelope, _unknown_profile(error), verb="RCPT")
+            if chain is None:
+                continue
+            found = screen_recipient(chain, known, facts_so_far(sender, stream), datetime.now(UTC))
+            if found is None:
+                client.known[address] = known
+                return None
+            refusals.append((stream, *found))
+        if not refusals:
+            return None  # no chain at all: the message itself is told so
+        _, finding, reply = refusals[-1]
+        message = self._read(client, replace(envelope, recipients=(recipient,)), b"")
+        return self._turn_away(client, _Refused(reply, message, None, (finding,)), verb="RCPT", recipient=address)
 
     async def accept(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
-        """Screen, sign, commit; the answer to the final dot."""
+        """Gather, screen, sign, commit; the answer to the final dot."""
         started = time.perf_counter()
         if client.account is None:
             return self._refuse(client, envelope, UNAUTHENTICATED)
         try:
             message = self._read(client, envelope, content)
+            wishes, message = take_wishes(message)
         except HeaderError as error:
             return self._refuse(client, envelope, Reply(554, "5.6.0", f"headers: {error}"))
-        wishes, message = _take_wishes(message)
-        if not _SPAN.match(wishes.get("expire", "1d")):
-            return self._refuse(client, envelope, BAD_EXPIRY)
-        recipients = tuple(RecipientFacts(recipient.address) for recipient in envelope.recipients)
-        facts = Facts(client.account, recipients=recipients)
-        screened = screen(self._chain, message, facts, message.origin.received_at)
+        except WishError as error:
+            return self._refuse(client, envelope, Reply(550, "5.6.0", str(error)))
+        try:
+            copies = await self._prepare(client, message, wishes)
+        except _Refused as refused:
+            return self._turn_away(client, refused)
+        await self._commit(copies, client.checked_at)
+        self._note(copies, time.perf_counter() - started)
+        more = f" ({len(copies)} copies, one for each recipient)" if len(copies) > 1 else ""
+        return Reply(250, "2.0.0", f"queued as {format_id(copies[0].message.id)}{more}")
+
+    async def _prepare(self, client: Client, message: Message, wishes: Wishes) -> list[Accepted]:
+        """What is to be queued of a message: itself, or a copy for each recipient. Raises _Refused."""
+        assert client.account is not None
+        sender = Sender(client.account, client.grant)
+        stream = stream_of(wishes, sender.grant, message.headers)
+        chain = self._chain(sender, stream, message)
+        facts = await gather(self._store, self._scanners, sender, message, wishes, stream, chain, client.known)
+        screened = self._judge(screen(chain, message, facts, message.origin.received_at), facts)
+        for address, reply in screened.dropped:
+            self._refuse(client, message.envelope, reply, recipient=address)
+        copies = await self._copies(chain, screened, facts)
+        hold = await self._sampled(screened, facts)
+        return [await self._accepted(copy, facts, hold, wishes, n) for n, copy in enumerate(copies)]
+
+    def _chain(self, sender: Sender, stream: Stream, message: Message) -> Chain:
+        try:
+            chain = self._profiles.chain(sender.account.profile, stream)
+        except UnknownProfile as error:
+            raise _Refused(_unknown_profile(error), message) from None
+        if chain is None:
+            text = f"profile {sender.account.profile} sends no {stream.value} mail; ask for another profile"
+            raise _Refused(Reply(550, "5.7.1", f"stream: {text}"), message, facts_so_far(sender, stream))
+        return chain
+
+    def _judge(self, screened: Screened, facts: Facts) -> Screened:
+        """``screened``, unless it is a refusal, which is raised."""
+        for name, error in screened.errors:
+            log.error("a rule failed", rule=name, message=format_id(screened.message.id), exc_info=error)
+            self._metrics.rule_errors.inc()
         if screened.refusal:
-            return self._refuse(client, envelope, screened.refusal)
-        signed = self._sign(screened.message)
-        if signed is None:
-            return self._refuse(client, envelope, UNSIGNED)
-        outgoing, finding = signed
-        accepted = Accepted(
+            raise _Refused(screened.refusal, screened.message, facts, screened.findings)
+        return screened
+
+    async def _copies(self, chain: Chain, screened: Screened, facts: Facts) -> list[Screened]:
+        """One for each recipient if the chain makes messages personal, each with the findings that concern it."""
+        message = screened.message
+        if not chain.personal:
+            return [screened]
+        recipients = message.envelope.recipients
+        if len(message.content) * len(recipients) > COPIES_OCTETS:
+            most = max(1, COPIES_OCTETS // len(message.content))
+            reply = Reply(452, "4.5.3", f"each recipient gets a copy of his own; send this to at most {most} at once")
+            raise _Refused(reply, message, facts, screened.findings)
+        copies = []
+        for n, recipient in enumerate(recipients):
+            envelope = replace(message.envelope, recipients=(recipient,))
+            own = replace(message, id=message.id if n == 0 else new_message_id(), envelope=envelope)
+            known = tuple(each for each in facts.recipients if each.address == recipient.address)
+            made = personalise(chain, own, replace(facts, recipients=known), message.origin.received_at)
+            made = self._judge(made, facts)
+            shared = tuple(each for each in screened.findings if each.recipient in (None, str(recipient.address)))
+            copies.append(replace(made, findings=shared + made.findings, hold=screened.hold or made.hold))
+        return copies
+
+    async def _sampled(self, screened: Screened, facts: Facts) -> str | None:
+        """Why the message waits, if the sample of its mailing is complete with others."""
+        mailing = facts.mailing
+        if screened.hold or mailing is None or mailing.sample is None or mailing.sample.released_at:
+            return screened.hold
+        if await self._store.mailings.take_sample(mailing.id, len(screened.message.envelope.recipients)):
+            return None
+        return held_by_sampling(mailing.id, mailing.name, mailing.list, mailing.sample.size)
+
+    async def _accepted(self, copy: Screened, facts: Facts, hold: str | None, wishes: Wishes, n: int) -> Accepted:
+        if n % BREATH == BREATH - 1:
+            await asyncio.sleep(0)
+        outgoing, finding = self._sign(copy.message, facts)
+        received_at = copy.message.origin.received_at
+        return Accepted(
             outgoing,
-            client.account.id,
-            expires_at=message.origin.received_at + self._lifetime(wishes),
-            findings=(*screened.findings, finding),
-            mailing=wishes.get("mailing"),
+            facts.account.id,
+            expires_at=received_at + min(wishes.expire or self._expire_after, self._expire_after),
+            findings=(*copy.findings, finding),
+            mailing=facts.mailing.id if facts.mailing else wishes.mailing,
+            hold=hold or copy.hold,
+            stream=facts.stream,
+            topic=facts.topic if facts.stream is Stream.MARKETING else None,
         )
-        await self._commit(accepted, client.checked_at)
-        self._note(accepted, time.perf_counter() - started)
-        return Reply(250, "2.0.0", f"queued as {format_id(outgoing.id)}")
 
     def _read(self, client: Client, envelope: Envelope, content: bytes) -> Message:
         assert client.account is not None
@@ -175,12 +258,13 @@ class Intake:
         )
         return Message(new_message_id(), envelope, origin, Headers.split(content), content)
 
-    def _sign(self, message: Message) -> tuple[Message, Finding] | None:
-        """The message as it leaves, with our Received field and signatures on top; None if there is no key for it."""
+    def _sign(self, message: Message, facts: Facts) -> tuple[Message, Finding]:
+        """The message as it leaves, with our Received field and signatures on top. Raises _Refused if it needs a key
+        and there is none."""
         author = parse_mailbox(message.headers.value(b"from") or "")
         signature = self._signer.sign(message.content, message.headers, author.domain)
         if self._require_signature and not signature:
-            return None
+            raise _Refused(UNSIGNED, message, facts)
         keys = ", ".join(self._signer.records(author.domain))
         evidence = f"signed with {keys}" if signature else f"not signed: no active key for {author.domain}"
         outgoing = replace(message, content=b"".join((signature, self._received(message), message.content)))
@@ -197,32 +281,47 @@ class Intake:
             f"\t{_date(int(origin.received_at.timestamp()))}\r\n"
         ).encode()
 
-    def _lifetime(self, wishes: dict[str, str]) -> timedelta:
-        wanted = _SPAN.match(wishes.get("expire", ""))
-        seconds = int(wanted[1]) * _SPAN_SECONDS[wanted[2]] if wanted else self._expire_after
-        return timedelta(seconds=min(seconds, self._expire_after))
-
-    async def _commit(self, accepted: Accepted, checked_at: float) -> None:
-        destinations = len({recipient.address.domain for recipient in accepted.message.envelope.recipients})
-        size = len(accepted.message.content) * destinations  # each reserves it: any of them may be the last
-        stays = self._room.reserve(size, destinations)
+    async def _commit(self, copies: Sequence[Accepted], checked_at: float) -> None:
+        # Each delivery reserves its message's size: any of them may be the last.
+        counts = [len({each.address.domain for each in copy.message.envelope.recipients}) for copy in copies]
+        sizes = [len(copy.message.content) for copy in copies]
+        octets = sum(size * count for size, count in zip(sizes, counts, strict=True))
+        stays = self._room.reserve(octets, sum(counts))
         try:
-            deliveries = await self._store.messages.put(accepted, leased=stays)
+            deliveries = await self._store.messages.put_all(copies, leased=stays)
         except BaseException:
             if stays:
-                self._room.release(size, destinations)
+                self._room.release(octets, sum(counts))
             raise
         if not deliveries:  # whoever looks for due deliveries next takes them
             if stays:
-                self._room.release(size, destinations)
+                self._room.release(octets, sum(counts))
             return
         for delivery in deliveries:
             delivery.checked_at, delivery.reserved = checked_at, delivery.size
         self._dispatch(deliveries)
 
-    def _note(self, accepted: Accepted, seconds: float) -> None:
-        self._events.accepted(accepted.message, seconds=seconds, mailing=accepted.mailing, hold=accepted.hold)
-        self._metrics.accepted(accepted.message, seconds)
+    def _note(self, copies: Sequence[Accepted], seconds: float) -> None:
+        for accepted in copies:
+            self._events.accepted(accepted.message, seconds=seconds, mailing=accepted.mailing, hold=accepted.hold)
+            self._metrics.accepted(accepted.message, seconds)
+
+    def _turn_away(
+        self, client: Client, refused: _Refused, *, verb: str = ".", recipient: Address | None = None
+    ) -> Reply:
+        """Answer with the id under which the refusal is kept with everything that was found."""
+        message, facts = refused.message, refused.facts
+        reply = replace(refused.reply, text=f"{refused.reply.text} [{format_id(message.id)}]")
+        kept = record(message, refused.findings) | {
+            "stream": facts.stream.value if facts else None,
+            "mailing": facts.mailing_name if facts else None,
+            "topic": facts.topic if facts else None,
+            "sender": str(message.envelope.sender) if message.envelope.sender else None,
+            "profile": client.account.profile if client.account else None,
+        }
+        origin = message.origin
+        self._store.refusals.note(message.id, origin.account_id, origin.received_at, reply, kept)
+        return self._refuse(client, message.envelope, reply, verb=verb, recipient=recipient)
 
     def _refuse(
         self, client: Client, envelope: Envelope, reply: Reply, *, verb: str = ".", recipient: Address | None = None
@@ -240,6 +339,10 @@ class Intake:
         return reply
 
 
+def _unknown_profile(error: UnknownProfile) -> Reply:
+    return Reply(451, "4.3.5", f"{error}; the postmaster must mend the account or the configuration")
+
+
 @lru_cache(16)
 def _date(second: int) -> str:
     return format_datetime(datetime.fromtimestamp(second, UTC))
@@ -247,20 +350,3 @@ def _date(second: int) -> str:
 
 def _literal(origin: Origin) -> str:
     return f"IPv6:{origin.client}" if origin.client.version == 6 else str(origin.client)
-
-
-def _take_wishes(message: Message) -> tuple[dict[str, str], Message]:
-    """The ``X-MTA-*`` fields as {"mailing": ...}, and the message without them."""
-    wishes: dict[str, str] = {}
-    kept: list[bytes] = []
-    for name, raw in message.headers.fields:
-        if name.startswith(OURS):
-            value = raw.partition(b":")[2].replace(b"\r\n", b"").strip()
-            wishes[name.removeprefix(OURS).decode()] = value.decode("utf-8", "replace")[:200]
-        else:
-            kept.append(raw)
-    if not wishes:
-        return wishes, message
-    body = message.content[message.headers.size :]
-    content = b"".join(raw + b"\r\n" for raw in kept) + b"\r\n" + body
-    return wishes, replace(message, content=content, headers=Headers.split(content))

@@ -32,6 +32,7 @@ from mta.inbound.transaction import Transaction
 from mta.mail.reply import Kind, Reply
 from mta.observe.labels import Auth
 from mta.store.errors import StoreUnavailable
+from policy.account import Grant
 
 log = structlog.get_logger()
 
@@ -140,7 +141,8 @@ class Verbs:
         except LoginFailed as failed:
             self._tell_of(failed)
             return
-        self._credential, client.credential, client.account = credential, credential.username, credential.account
+        self._credential, client.credential = credential, credential.username
+        client.account, client.grant = credential.account, credential.grant
         service.metrics.authentications[Auth.OK].inc()
         self._dialogue.say(replies.AUTHENTICATED)
 
@@ -166,9 +168,9 @@ class Verbs:
         """Somebody must answer for the client, still. Raises Refusal, Farewell."""
         client, authenticator = self._client, self._service.authenticator
         if self._credential is None:
-            client.account = authenticator.by_network(client.address)
+            client.account, client.grant = authenticator.by_network(client.address), Grant()
         elif current := authenticator.current(self._credential):
-            self._credential, client.account = current, current.account
+            self._credential, client.account, client.grant = current, current.account, current.grant
         else:
             raise Farewell(replies.REVOKED, "revoked")
         if client.account is None:

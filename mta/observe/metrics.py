@@ -56,6 +56,7 @@ class Metrics:
             ("severity", Severity),
             ("subject", Subject),
         )
+        self.rule_errors = page.counter("rule_errors", "Rules that raised; their messages were put off")
         # the queue
         self.queue = page.gauges("queue_recipients", "Queued recipients in the database", "state", QueueState, Form.MAX)
         self.queue_oldest = page.gauge("queue_oldest_seconds", "Age of the oldest unexpired queued recipient", Form.MAX)

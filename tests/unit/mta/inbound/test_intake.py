@@ -12,6 +12,7 @@ import pytest
 
 from config.schema import Queue, Server, Settings, Signing
 from mta.inbound.client import Client
+from mta.inbound.house import open_profiles
 from mta.inbound.intake import Intake
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
@@ -22,6 +23,7 @@ from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
 from mta.queue.lanes import Window
 from mta.store.errors import StoreUnavailable
+from mta.store.secrets import Secrets
 from mta.store.store import Store
 from policy.account import Account
 from tests.unit.mta.store.make import count, until
@@ -50,6 +52,7 @@ class Rig:
             settings=settings,
             store=store,
             signer=signer,
+            profiles=open_profiles(settings, Secrets(bytes(32))),
             room=window,
             dispatch=self.dispatched.extend,
             events=EventLog(NoSink()),
@@ -129,7 +132,7 @@ async def test_no_room_stays_taken_when_the_store_is_away(store: Store, monkeypa
     async def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(store.messages, "put", away)
+    monkeypatch.setattr(store.messages, "put_all", away)
     rig = make(store)
     with pytest.raises(StoreUnavailable):
         await rig.accept("ann@example.net", "ben@example.org")
@@ -139,13 +142,13 @@ async def test_no_room_stays_taken_when_the_store_is_away(store: Store, monkeypa
 async def test_a_client_that_goes_away_in_the_commit_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, put, begun = make(store), store.messages.put, asyncio.Event()
+    rig, put, begun = make(store), store.messages.put_all, asyncio.Event()
 
     async def slow(*given: Any, **more: Any) -> Sequence[Delivery]:
         begun.set()
         return await put(*given, **more)
 
-    monkeypatch.setattr(store.messages, "put", slow)
+    monkeypatch.setattr(store.messages, "put_all", slow)
     accepting = asyncio.create_task(rig.accept())
     async with asyncio.timeout(10):
         await begun.wait()
@@ -212,7 +215,7 @@ async def test_without_the_store_no_recipient_is_taken(store: Store, monkeypatch
     async def away(*_: object) -> None:
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(store.suppressions, "find", away)
+    monkeypatch.setattr(store.recipients, "find", away)
     with pytest.raises(StoreUnavailable):
         await make(store).intake.recipient(make(store).client, envelope(), Recipient(Address.parse("ann@example.net")))
 
@@ -229,7 +232,7 @@ async def test_a_required_signature_that_cannot_be_made_is_our_trouble(store: St
 
 async def test_fields_for_us_are_heeded_and_removed(store: Store) -> None:
     rig = make(store)
-    fields = b"X-MTA-Mailing: spring\r\n sale\r\nX-Other: stays\r\nX-mta-EXPIRE: 6h\r\n"
+    fields = b"X-MTA-Mailing: spring\r\n sale\r\nX-Other: stays\r\nX-mta-EXPIRE: 6h\r\nX-MTA-Stream: Transactional\r\n"
     await rig.accept(content=fields + CONTENT)
     assert b"x-mta-" not in (await rig.stored()).lower()
     assert b"X-Other: stays\r\n" + CONTENT in await rig.stored()
@@ -276,5 +279,6 @@ async def test_the_findings_are_kept(store: Store) -> None:
 async def test_a_reload_changes_the_rules(store: Store) -> None:
     rig = make(store)
     limits = {"limits": {"received_count": 10}}
-    rig.intake.configure(Settings.model_validate({"submission": limits}), Signer())  # type: ignore[arg-type]
+    settings = Settings.model_validate({"submission": limits})
+    rig.intake.configure(settings, Signer(), open_profiles(settings, Secrets(bytes(32))))  # type: ignore[arg-type]
     assert (await rig.accept(content=b"Received: x\r\n" * 11 + CONTENT)).status == "5.4.6"
