@@ -32,7 +32,7 @@ nightly: setup ## the crash tests with 50 seeds each, the peers with 10,000 mess
 bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where they are installed
 	$(BIN)/python -m bench.run $(ARGS)
 
-peers: .peers/ready ## Postfix, Exim, OpenDKIM and swaks from Debian packages, unpacked under .peers; nothing on the system changes
+peers: .peers/ready ## other MTAs and scanners from Debian packages, unpacked under .peers; nothing on the system changes
 
 .peers/ready: tests/peers/packages.txt tests/peers/install
 	tests/peers/install

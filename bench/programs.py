@@ -19,7 +19,7 @@ from pathlib import Path
 
 UNPACKED = Path(__file__).resolve().parent.parent / ".peers" / "root"
 _FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/postfix/sbin", "usr/libexec/postfix")
-_LIBRARIES = ("usr/lib", "usr/lib/postfix", f"usr/lib/{os.uname().machine}-linux-gnu")
+_LIBRARIES = ("usr/lib", "usr/lib/postfix", "usr/lib/rspamd", f"usr/lib/{os.uname().machine}-linux-gnu")
 
 
 def find(name: str) -> Path | None:
@@ -33,10 +33,17 @@ def find(name: str) -> Path | None:
 
 def missing(*names: str) -> str | None:
     """Why a private instance of these programs cannot run here, in words; None if it can."""
-    if absent := [name for name in names if find(name) is None]:
-        return f"{', '.join(absent)}: not installed (make peers unpacks them)"
+    if reason := absent(*names):
+        return reason
     if os.geteuid() != 0:
         return "a private instance changes users and needs root"
+    return None
+
+
+def absent(*names: str) -> str | None:
+    """Which of these programs are not here, in words; None if all are."""
+    if unknown := [name for name in names if find(name) is None]:
+        return f"{', '.join(unknown)}: not installed (make peers unpacks them)"
     return None
 
 

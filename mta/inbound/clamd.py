@@ -5,13 +5,14 @@ answer ends with a NUL: ``stream: OK``, ``stream: NAME FOUND`` or ``... ERROR``.
 
 It must never take anything for clean that is not exactly ``OK``.
 
-*Limits.* clamd reads at most its StreamMaxLength, and ends the connection at more: a failure. There is no TLS, because
-clamd has none.
+*Limits.* clamd reads at most its StreamMaxLength and ends the connection at more, sometimes before its answer can be
+read: a failure in any case. There is no TLS, because clamd has none.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 
 from mta.inbound.scanner import ScannerError, printable
@@ -49,20 +50,21 @@ class Clamd:
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes) -> bytes:
-    """The answer, without its NUL."""
+    """The answer, without its NUL. It may come, and the connection go, before all is sent."""
+    answer = asyncio.ensure_future(reader.readuntil(b"\0"))
     try:
-        await _send(writer, content)
-    except ConnectionError:
-        pass  # it has stopped listening: what it said before tells why
-    try:
-        return (await reader.readuntil(b"\0"))[:-1]
+        with contextlib.suppress(ConnectionError):  # it has stopped listening: its answer tells why
+            await _send(writer, content, answer)
+        return (await answer)[:-1]
     except (asyncio.IncompleteReadError, ConnectionError):
         raise ScannerError("the connection was closed before an answer") from None
     except asyncio.LimitOverrunError:
         raise ScannerError(f"an answer of more than {ANSWER} octets") from None
+    finally:
+        answer.cancel()
 
 
-async def _send(writer: asyncio.StreamWriter, content: bytes) -> None:
+async def _send(writer: asyncio.StreamWriter, content: bytes, answer: asyncio.Future[bytes]) -> None:
     view = memoryview(content)
     writer.write(b"zINSTREAM\0")
     for start in range(0, len(view), CHUNK):
@@ -70,6 +72,9 @@ async def _send(writer: asyncio.StreamWriter, content: bytes) -> None:
         writer.write(struct.pack(">I", len(chunk)))
         writer.write(chunk)
         await writer.drain()
+        await asyncio.sleep(0)  # so that an early answer is read before the next write finds nobody there
+        if answer.done():
+            return
     writer.write(struct.pack(">I", 0))
     await writer.drain()
 

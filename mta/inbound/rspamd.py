@@ -111,7 +111,7 @@ def judge(status: int, body: bytes) -> Scan:
     if answer.action in _REFUSING:
         return Scan(Rspamd.name, refused=f"reason to {answer.action} it{because} ({evidence})", evidence=evidence)
     if answer.action in _LATER:
-        return Scan(Rspamd.name, later=f"it asks to be tried again later{because}", evidence=evidence)
+        return Scan(Rspamd.name, later=said or "it gives no reason", evidence=evidence)
     return Scan(Rspamd.name, evidence=evidence)
 
 

@@ -40,6 +40,10 @@ class Scanned:
                 text = f"scanned: {scan.scanner} found {scan.refused}; remove that from the message"
                 return Refuse(Reply(550, "5.7.1", text)), ""
         for scan in facts.scans:
+            if scan.later is not None:
+                text = f"scanned: {scan.scanner} puts the message off ({scan.later}); try again later"
+                return Refuse(Reply(451, "4.7.1", text)), ""
+        for scan in facts.scans:
             if scan.failed is not None:
                 text = f"scanned: {scan.scanner} could not look at the message ({scan.failed}); try again later"
                 return Refuse(Reply(451, "4.7.1", text)), ""

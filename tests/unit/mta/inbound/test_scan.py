@@ -151,7 +151,7 @@ async def test_both_are_asked_at_once() -> None:
         ("reject", "reason to reject it: Spam (reject, 20 of 15: B -9, A 5)", None),
         ("discard", "reason to discard it: Spam (discard, 20 of 15: B -9, A 5)", None),
         ("quarantine", "reason to quarantine it: Spam (quarantine, 20 of 15: B -9, A 5)", None),
-        ("soft reject", None, "it asks to be tried again later: Spam"),
+        ("soft reject", None, "Spam"),
         ("greylist", None, None),
         ("add header", None, None),
         ("rewrite subject", None, None),

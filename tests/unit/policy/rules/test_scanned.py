@@ -31,6 +31,13 @@ def test_a_failure_puts_the_message_off() -> None:
     assert ask(RULE, known=known).startswith("refuse: 451 4.7.1 scanned: rspamd could not look at the message (no ans")
 
 
+def test_a_scanner_may_want_it_later() -> None:
+    known = facts(scans=(Scan("rspamd", later="too many at once"),))
+    assert ask(RULE, known=known) == (
+        "refuse: 451 4.7.1 scanned: rspamd puts the message off (too many at once); try again later"
+    )
+
+
 def test_a_finding_counts_more_than_another_scanners_failure() -> None:
     known = facts(scans=(Scan("rspamd", failed="no answer"), Scan("clamav", refused="a worm")))
     assert ask(RULE, known=known).startswith("refuse: 550")
