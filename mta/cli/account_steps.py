@@ -23,6 +23,7 @@ from mta.mail.address import AddressError, parse_domain
 from mta.signing import KeyRing
 from mta.signing.files import read_key_files
 from mta.store.accounts import AccountError, Details
+from mta.store.reviews import Setting
 from mta.store.store import Store
 from policy.account import Standing
 
@@ -111,20 +112,20 @@ async def find(store: Store, name: str) -> Details:
 
 async def set_notices(store: Store, name: str, notices: str) -> None:
     details = await find(store, name)
-    await _refusable(store.accounts.set_notices(details.account.id, notices))
+    await _refusable(store.reviews.set(details.account.id, {Setting.NOTICES: notices}))
 
 
 async def add_domain(settings: Settings, store: Store, name: str, domain: str) -> str:
     """Says what was done, and what is left to do."""
     details = await find(store, name)
-    await _refusable(store.accounts.add_domain(details.account.id, domain))
+    await _refusable(store.domains.add(details.account.id, domain))
     done = f"{name} may send for {domain}."
     return f"{done} {no_key(domain)}" if await unsigned(settings, store, [domain]) else done
 
 
 async def remove_domain(store: Store, name: str, domain: str) -> None:
     details = await find(store, name)
-    await _refusable(store.accounts.remove_domain(details.account.id, domain))
+    await _refusable(store.domains.remove(details.account.id, domain))
 
 
 async def add_network(store: Store, name: str, network: Network) -> None:
@@ -142,12 +143,12 @@ async def add_credential(store: Store, name: str, username: str | None) -> Login
     details = await find(store, name)
     login = Login(username or _free_username(details, await store.accounts.list()), new_secret())
     argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
-    await _refusable(store.accounts.add_credential(details.account.id, login.username, argon2=argon2, scram=scram))
+    await _refusable(store.credentials.add(details.account.id, login.username, argon2=argon2, scram=scram))
     return login
 
 
 async def revoke_credential(store: Store, username: str) -> None:
-    await _refusable(store.accounts.revoke_credential(username))
+    await _refusable(store.credentials.revoke(username))
 
 
 async def unsigned(settings: Settings, store: Store, domains: Iterable[str]) -> tuple[str, ...]:

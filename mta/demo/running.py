@@ -59,7 +59,7 @@ async def open_account(store: Store) -> Login:
     account = await store.accounts.add(
         ACCOUNT, domains=[DOMAIN], standing=Standing.ACTIVE, verified=True, by="mta demo", reason="the demo's own"
     )
-    await store.accounts.add_credential(account.id, login.username, argon2=argon2, scram=scram)
+    await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram)
     return login
 
 

@@ -7,15 +7,30 @@ It must never hold a secret, or what verifies one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
 from mta.store.database import Connection
+from policy.account import Standing
+
+T = TypeVar("T")
+
+CHANNEL = "accounts"
+
+
+class AccountError(ValueError):
+    """Why a change to an account is refused; the text says how to mend it."""
+
+
+class Changes(Protocol):
+    """How changes to accounts are made: in one transaction, after which every process is told."""
+
+    async def change(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T: ...
 
 
 class Kind(Enum):
@@ -39,6 +54,20 @@ class Change:
     by: str
     kind: Kind
     data: Mapping[str, Any]
+
+
+async def lock(connection: Connection, account_id: int) -> Standing:
+    """Let nobody else change the account before this transaction ends. Raises AccountError if there is none."""
+    found = await connection.fetchval("select standing::text from account where id = $1 for update", account_id)
+    if found is None:
+        raise AccountError(f"there is no account {account_id}")
+    return Standing(found)
+
+
+async def lock_alive(connection: Connection, account_id: int) -> None:
+    """The same, for a change that makes no sense once an account is terminated. Raises AccountError."""
+    if await lock(connection, account_id) is Standing.TERMINATED:
+        raise AccountError("the account is terminated, for good; make a new one")
 
 
 async def note(connection: Connection, account_id: int, by: str, kind: Kind, data: Mapping[str, Any]) -> None:

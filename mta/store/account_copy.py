@@ -18,18 +18,20 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """``argon2`` and ``scram`` verify the secret (see ``mta.inbound.auth``); the secret itself is nowhere."""
+    """``argon2`` and ``scram`` verify the secret (see ``mta.inbound.auth``); the secret itself is nowhere. ``ends_at``:
+    when it works no more, or since when."""
 
     username: str
     account: Account
     argon2: str = field(repr=False)
     scram: str = field(repr=False)
     grant: Grant = field(default_factory=Grant)
+    ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialDetails:
-    """A credential as operators see it, working or not."""
+    """A credential as operators see it, working or not. ``revoked_at`` may be a moment to come."""
 
     username: str
     created_at: datetime
@@ -73,7 +75,7 @@ class Details:
 
 
 class Copy:
-    """All accounts at one moment, arranged for looking up."""
+    """All accounts at one moment, arranged for looking up. ``by_username`` has ended credentials, too."""
 
     def __init__(self, details: Sequence[Details], credentials: Iterable[Credential]) -> None:
         self.details = details

@@ -56,7 +56,7 @@ async def read(connection: Connection) -> Copy:
     logins = _by_account(credentials)
     details = [
         Details(
-            _account(row, domains[row["id"]], identities[row["id"]], terms[row["id"]]),
+            _account(row, domains[row["id"]], identities[row["id"]], terms[row["id"]], sources[row["id"]]),
             row["created_at"],
             tuple(each["network"] for each in networks[row["id"]]),
             tuple(_credential_details(each) for each in logins[row["id"]]),
@@ -69,9 +69,10 @@ async def read(connection: Connection) -> Copy:
     return Copy(
         details,
         [
-            Credential(row["username"], by_id[row["account_id"]], row["argon2"], row["scram"], _grant(row))
+            Credential(
+                row["username"], by_id[row["account_id"]], row["argon2"], row["scram"], _grant(row), row["revoked_at"]
+            )
             for row in credentials
-            if row["revoked_at"] is None
         ],
     )
 
@@ -89,7 +90,7 @@ def _by_account(rows: Iterable[Any]) -> Mapping[int, list[Any]]:
     return found
 
 
-def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[Any]) -> Account:
+def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[Any], sources: list[Any]) -> Account:
     verified = [each for each in domains if each["verified_at"] is not None]
     return Account(
         id=row["id"],
@@ -107,6 +108,7 @@ def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[An
         unverified=frozenset(each["domain"] for each in domains if each["verified_at"] is None),
         tokens={each["domain"]: each["token"] for each in domains if each["verified_at"] is None},
         deaf=frozenset(each["domain"] for each in verified if not each["receives"]),
+        lists=frozenset(each["name"] for each in sources if each["approved_at"] is not None),
         role_exceptions=frozenset(row["role_exceptions"]),
         adult_agreed=row["adult_agreed"],
     )

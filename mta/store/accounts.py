@@ -13,34 +13,31 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
 
 import asyncpg
 
 from mta.mail.address import parse_domain
 from mta.mail.message import IPAddress
-from mta.store import account_rows
-from mta.store.account_changes import Kind, note
+from mta.store import account_changes, account_rows
+from mta.store.account_changes import CHANNEL, AccountError, Change, Kind, lock_alive, note
 from mta.store.account_copy import Copy, Credential, Details, IPNetwork
 from mta.store.database import Connection, Database
+from mta.store.domains import insert as insert_domains
 from mta.store.errors import StoreUnavailable
 from policy.account import Account, Grant, Standing
 
-__all__ = ["AccountError", "Accounts", "Credential", "Details"]
+__all__ = ["CHANNEL", "AccountError", "Accounts", "Credential", "Details"]
 
-CHANNEL = "accounts"
+T = TypeVar("T")
+
 REFRESH = 30.0  # seconds
 
 _ADD = """
 insert into account (name, notices, profile, standing, reason) values ($1, $2, $3, $4::text::standing, $5)
 returning id"""
-
-_ADD_DOMAIN = """
-insert into sender_domain (domain, account_id, verified_at) values ($1, $2, case when $3 then now() end)"""
-
-
-class AccountError(ValueError):
-    """Why a change to an account is refused; the text says how to mend it."""
 
 
 class Accounts:
@@ -73,7 +70,8 @@ class Accounts:
 
     def by_credential(self, username: str) -> Credential | None:
         """The credential, unless it does not exist or was revoked. Raises StoreUnavailable."""
-        return self._known.by_username.get(username)
+        credential = self._known.by_username.get(username)
+        return None if credential is None or _has_ended(credential) else credential
 
     def by_network(self, address: IPAddress) -> Account | None:
         """The account whose narrowest network holds ``address``. Raises StoreUnavailable."""
@@ -82,8 +80,8 @@ class Accounts:
         return self._known.by_network(address)
 
     def grant(self, username: str) -> Grant | None:
-        """What the credential may do; None once it is revoked. Raises StoreUnavailable."""
-        credential = self._known.by_username.get(username)
+        """What the credential may do; None once it was revoked. Raises StoreUnavailable."""
+        credential = self.by_credential(username)
         return credential.grant if credential else None
 
     def by_id(self, account_id: int) -> Account | None:
@@ -122,77 +120,48 @@ class Accounts:
                 account_id: int = await connection.fetchval(_ADD, name, notices, profile, standing.value, reason)
             except asyncpg.UniqueViolationError:
                 raise AccountError(f"there is an account {name!r} already") from None
-            await _add_domains(connection, account_id, checked, verified=verified)
+            await insert_domains(connection, account_id, checked, verified=verified)
             await _add_networks(connection, account_id, networks)
             made = {"from": None, "to": standing.value, "reason": reason, "verified": checked if verified else []}
             await note(connection, account_id, by, Kind.STANDING, made)
-            await connection.execute("select pg_notify($1, '')", CHANNEL)
             return account_id
 
-        account_id = await self._database.retried(work)
-        await self._read()
+        account_id = await self.change(work)
         return self._known.by_id[account_id]
 
-    async def add_credential(self, account_id: int, username: str, *, argon2: str, scram: str) -> None:
-        """Raises AccountError if the name was ever used, StoreUnavailable."""
-        if not username or len(username) > 255 or not username.isprintable() or " " in username:
-            raise AccountError(f"{username!r}: a user name is 1 to 255 printable characters without spaces")
-        try:
-            await self._change(
-                "insert into credential (username, account_id, argon2, scram) values ($1, $2, $3, $4)",
-                username, account_id, argon2, scram,
-            )  # fmt: skip
-        except asyncpg.UniqueViolationError:
-            raise AccountError(f"the user name {username!r} was used before; names are not given twice") from None
-        except asyncpg.ForeignKeyViolationError:
-            raise AccountError(f"there is no account {account_id}") from None
-
-    async def revoke_credential(self, username: str) -> None:
-        """Raises AccountError if there is none that works, StoreUnavailable."""
-        statement = "update credential set revoked_at = now() where username = $1 and revoked_at is null returning 1"
-        if not await self._change(statement, username):
-            raise AccountError(f"there is no credential {username!r}, or it was revoked before")
-
-    async def add_domain(self, account_id: int, domain: str, *, verified: bool = False, by: str = "") -> None:
-        """``verified``: ``by`` vouches for it; else it is to be verified first. Raises AccountError, AddressError,
-        StoreUnavailable."""
-        checked = parse_domain(domain)
+    async def add_network(self, account_id: int, network: IPNetwork, *, by: str = "") -> None:
+        """Raises AccountError, StoreUnavailable."""
 
         async def work(connection: Connection) -> None:
-            await _add_domains(connection, account_id, [checked], verified=verified)
-            await note(connection, account_id, by, Kind.DOMAIN, {"added": checked, "verified": verified})
+            await lock_alive(connection, account_id)
+            await _add_networks(connection, account_id, [network])
+            await note(connection, account_id, by, Kind.NETWORK, {"added": str(network)})
 
-        await self._database.retried(work)
-        await self._change("select")
+        await self.change(work)
 
-    async def remove_domain(self, account_id: int, domain: str) -> None:
-        """Raises AccountError, AddressError, StoreUnavailable."""
-        checked = parse_domain(domain)
-        statement = "delete from sender_domain where account_id = $1 and domain = $2 returning 1"
-        if not await self._change(statement, account_id, checked):
-            raise AccountError(f"{checked} is not a domain of this account")
-
-    async def add_network(self, account_id: int, network: IPNetwork) -> None:
+    async def remove_network(self, account_id: int, network: IPNetwork, *, by: str = "") -> None:
         """Raises AccountError, StoreUnavailable."""
-        await self._database.retried(lambda connection: _add_networks(connection, account_id, [network]))
-        await self._change("select")
 
-    async def remove_network(self, account_id: int, network: IPNetwork) -> None:
-        """Raises AccountError, StoreUnavailable."""
-        statement = "delete from client_network where account_id = $1 and network = $2 returning 1"
-        if not await self._change(statement, account_id, network):
-            raise AccountError(f"{network} is not a network of this account")
+        async def work(connection: Connection) -> None:
+            statement = "delete from client_network where account_id = $1 and network = $2 returning 1"
+            if not await connection.fetchval(statement, account_id, network):
+                raise AccountError(f"{network} is not a network of this account")
+            await note(connection, account_id, by, Kind.NETWORK, {"removed": str(network)})
 
-    async def set_notices(self, account_id: int, notices: str) -> None:
-        """What a failure causes: "notice", "event" or "none". Raises AccountError, StoreUnavailable."""
-        try:
-            changed = await self._change(
-                "update account set notices = $2 where id = $1 returning 1", account_id, notices
-            )
-        except asyncpg.CheckViolationError:
-            raise AccountError(f"notices are `notice`, `event` or `none`, not {notices!r}") from None
-        if not changed:
-            raise AccountError(f"there is no account {account_id}")
+        await self.change(work)
+
+    async def change(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T:
+        """Do ``work`` in one transaction, tell all processes, and see the change ourselves. Raises what it raises,
+        and StoreUnavailable."""
+
+        async def told(connection: Connection) -> T:
+            result = await work(connection)
+            await connection.execute("select pg_notify($1, '')", CHANNEL)
+            return result
+
+        result = await self._database.retried(told, seconds=seconds)
+        await self._read()
+        return result
 
     async def list(self) -> Sequence[Details]:
         """All accounts by name, as the database has them now. Raises StoreUnavailable."""
@@ -206,17 +175,10 @@ class Accounts:
                 return each
         raise AccountError(f"there is no account {name!r}")
 
-    async def _change(self, statement: str, *values: object) -> bool:
-        """Make a change, tell all processes, and see it ourselves; whether a row came back."""
-
-        async def work(connection: Connection) -> bool:
-            rows = await connection.fetch(statement, *values)
-            await connection.execute("select pg_notify($1, '')", CHANNEL)
-            return bool(rows)
-
-        changed = await self._database.retried(work)
-        await self._read()
-        return changed
+    async def history(self, account_id: int, limit: int = 100) -> Sequence[Change]:
+        """Who changed what, when and why: the last ``limit`` changes, the oldest first. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return await account_changes.history(connection, account_id, limit)
 
     # keeping the copy
 
@@ -239,17 +201,8 @@ class Accounts:
             self._copy = await account_rows.read(connection)
 
 
-async def _add_domains(connection: Connection, account_id: int, domains: Sequence[str], *, verified: bool) -> None:
-    for domain in domains:
-        owner = await connection.fetchval(
-            "select a.name from sender_domain d join account a on a.id = d.account_id where d.domain = $1", domain
-        )
-        if owner is not None:
-            raise AccountError(f"{domain} belongs to the account {owner!r} already; remove it there first")
-        try:
-            await connection.execute(_ADD_DOMAIN, domain, account_id, verified)
-        except asyncpg.ForeignKeyViolationError:
-            raise AccountError(f"there is no account {account_id}") from None
+def _has_ended(credential: Credential) -> bool:
+    return credential.ends_at is not None and credential.ends_at <= datetime.now(UTC)
 
 
 async def _add_networks(connection: Connection, account_id: int, networks: Iterable[IPNetwork]) -> None:
@@ -259,9 +212,6 @@ async def _add_networks(connection: Connection, account_id: int, networks: Itera
         )
         if owner is not None:
             raise AccountError(f"{network} belongs to the account {owner!r} already; remove it there first")
-        try:
-            await connection.execute(
-                "insert into client_network (network, account_id) values ($1, $2)", network, account_id
-            )
-        except asyncpg.ForeignKeyViolationError:
-            raise AccountError(f"there is no account {account_id}") from None
+        await connection.execute(
+            "insert into client_network (network, account_id) values ($1, $2)", network, account_id
+        )

@@ -13,7 +13,10 @@ from config import schema
 from mta.observe.metrics import Metrics
 from mta.store import accounts, mailings
 from mta.store.accounts import Accounts
+from mta.store.consents import Consents
+from mta.store.credentials import Credentials
 from mta.store.database import Database
+from mta.store.domains import Domains
 from mta.store.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
 from mta.store.events import Events
 from mta.store.explain import Explain
@@ -24,7 +27,9 @@ from mta.store.messages import Messages
 from mta.store.queue import Queue
 from mta.store.recipients import Recipients
 from mta.store.refusals import Refusals
+from mta.store.reviews import Reviews
 from mta.store.secrets import Secrets
+from mta.store.standings import Standings
 from mta.store.suppressions import Suppressions
 
 __all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreUnavailable"]
@@ -40,9 +45,14 @@ class Store:
         self.lease = Lease(database, settings.lease)
         self.messages = Messages(database, self.lease, secrets, metrics)
         self.accounts = Accounts(database)
+        self.standings = Standings(self.accounts)
+        self.credentials = Credentials(self.accounts)
+        self.domains = Domains(database, self.accounts)
+        self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
+        self.consents = Consents(database, secrets)
         self.refusals = Refusals(database)
         self.keys = Keys(database, secrets)
         self.events = Events(database)

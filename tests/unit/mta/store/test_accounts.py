@@ -11,6 +11,7 @@ from mta.mail.address import AddressError
 from mta.store.accounts import AccountError, Accounts
 from mta.store.database import Database
 from mta.store.errors import StoreUnavailable
+from mta.store.reviews import Setting
 from mta.store.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.store import make
@@ -39,17 +40,17 @@ async def test_the_narrowest_network_counts(store: Store) -> None:
 
 async def test_a_credential_works_until_it_is_revoked_and_its_name_is_never_given_again(store: Store) -> None:
     account = await store.accounts.add("acme")
-    await store.accounts.add_credential(account.id, "acme-1", argon2="hash", scram="verifier")
+    await store.credentials.add(account.id, "acme-1", argon2="hash", scram="verifier")
     found = store.accounts.by_credential("acme-1")
     assert found
     assert (found.account, found.argon2, found.scram) == (account, "hash", "verifier")
     assert "hash" not in repr(found)
-    await store.accounts.revoke_credential("acme-1")
+    await store.credentials.revoke("acme-1")
     assert store.accounts.by_credential("acme-1") is None
     with pytest.raises(AccountError, match="used before"):
-        await store.accounts.add_credential(account.id, "acme-1", argon2="other", scram="other")
+        await store.credentials.add(account.id, "acme-1", argon2="other", scram="other")
     with pytest.raises(AccountError, match="revoked before"):
-        await store.accounts.revoke_credential("acme-1")
+        await store.credentials.revoke("acme-1")
     (details,) = await store.accounts.list()
     assert [(each.username, each.revoked_at is not None) for each in details.credentials] == [("acme-1", True)]
 
@@ -58,13 +59,13 @@ async def test_what_belongs_to_one_account_cannot_be_given_to_another(store: Sto
     acme = await store.accounts.add("acme", domains=["acme.example"], networks=[NET("10.1.0.0/16")])
     other = await store.accounts.add("other")
     with pytest.raises(AccountError, match=r"acme\.example belongs to the account 'acme'"):
-        await store.accounts.add_domain(other.id, "ACME.example")
+        await store.domains.add(other.id, "ACME.example")
     with pytest.raises(AccountError, match=r"10\.1\.0\.0/16 belongs to the account 'acme'"):
         await store.accounts.add_network(other.id, NET("10.1.0.0/16"))
     with pytest.raises(AccountError, match="already"):
         await store.accounts.add("acme")
-    await store.accounts.remove_domain(acme.id, "acme.example")
-    await store.accounts.add_domain(other.id, "acme.example")
+    await store.domains.remove(acme.id, "acme.example")
+    await store.domains.add(other.id, "acme.example")
     assert store.accounts.by_id(other.id).unverified == {"acme.example"}  # type: ignore[union-attr]
 
 
@@ -84,15 +85,15 @@ async def test_odd_names_are_refused(store: Store, name: str) -> None:
 async def test_other_mistakes_say_what_is_wrong(store: Store) -> None:
     account = await store.accounts.add("acme")
     with pytest.raises(AddressError):
-        await store.accounts.add_domain(account.id, "not a domain")
+        await store.domains.add(account.id, "not a domain")
     with pytest.raises(AccountError, match="there is no account 999"):
-        await store.accounts.add_domain(999, "new.example")
+        await store.domains.add(999, "new.example")
     with pytest.raises(AccountError, match="there is no account 999"):
         await store.accounts.add_network(999, NET("10.0.0.0/8"))
     with pytest.raises(AccountError, match="there is no account 999"):
-        await store.accounts.add_credential(999, "x", argon2="", scram="")
+        await store.credentials.add(999, "x", argon2="", scram="")
     with pytest.raises(AccountError, match="notices are"):
-        await store.accounts.set_notices(account.id, "loud")
+        await store.reviews.set(account.id, {Setting.NOTICES: "loud"})
     with pytest.raises(AccountError, match="no account 'none'"):
         await store.accounts.find("none")
 
@@ -104,7 +105,7 @@ async def test_other_processes_see_a_change_when_it_is_announced(
     try:
         account = await store.accounts.add("acme")
         await make.until(lambda: other.accounts.by_id(account.id))
-        await store.accounts.set_notices(account.id, "none")
+        await store.reviews.set(account.id, {Setting.NOTICES: "none"})
         await make.until(lambda: other.accounts.by_id(account.id).notices == "none")  # type: ignore[union-attr]
     finally:
         await other.close()

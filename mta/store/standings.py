@@ -1,0 +1,126 @@
+"""The life of accounts: each move with who, when and why, and with what it means for the account's queue.
+
+A suspension holds what is queued, a resumption releases just that, a termination has it fail and ends all credentials:
+each in the transaction that moves the account, after which every worker is told.
+
+It must never release what was held for another reason, and never make a recipient disappear: what fails does so with
+its event and its notice.
+
+*Limits.* What is being transmitted at this moment is not stopped. A move over a million rows is one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from mta.mail.reply import sanitise
+from mta.store import queue
+from mta.store.account_changes import AccountError, Changes, Kind, lock, note
+from mta.store.database import Connection
+from policy.account import HELD, Move, MoveRefused, Standing, after, hold_reason
+
+_EXPLAINED = (Move.RETURN, Move.SUSPEND, Move.TERMINATE)  # moves that need a reason
+_LONGEST = 300  # characters of a reason
+
+_HOLD = """
+with changed as (
+    update queue set held = $2 where account_id = $1 and held is null and bounce is null
+    returning message_id, n, lease
+),
+said as (
+    insert into event (message_id, n, kind, data)
+    select message_id, n, 'held', jsonb_build_object('reason', $2::text) from changed
+)
+select count(*), count(lease) from changed"""
+
+_RELEASE = """
+with changed as (
+    update queue set held = null, due_at = least(now(), expires_at)
+    where account_id = $1 and starts_with(held, $3)
+    returning message_id, n, lease
+),
+said as (
+    insert into event (message_id, n, kind, data)
+    select message_id, n, 'released', jsonb_build_object('reason', $2::text) from changed
+)
+select count(*), count(lease) from changed"""
+
+_BOUNCE = """
+with changed as (
+    update queue set bounce = $2, held = null, due_at = least(now(), expires_at)
+    where account_id = $1 and bounce is null
+    returning message_id, n, lease
+),
+said as (
+    insert into event (message_id, n, kind, data)
+    select message_id, n, 'bounced', jsonb_build_object('reason', $2::text) from changed
+)
+select count(*), count(lease) from changed"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """``recipients``: queued ones that were held, released or made to fail."""
+
+    standing: Standing
+    recipients: int = 0
+
+
+class Standings:
+    """Made by ``Store``."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+
+    async def move(self, account_id: int, move: Move, *, by: str, reason: str = "", case: str = "") -> Moved:
+        """Move an account. ``case``: the complaint case behind a suspension. Raises AccountError, StoreUnavailable."""
+        reason, case = sanitise(reason.strip(), _LONGEST), sanitise(case.strip(), _LONGEST)
+        if move in _EXPLAINED and not reason:
+            raise AccountError(f"{move.value}: say why; the account's owner will be told")
+
+        async def work(connection: Connection) -> Moved:
+            before = await lock(connection, account_id)
+            try:
+                reached = after(before, move)
+            except MoveRefused as error:
+                raise AccountError(f"{move.value}: {error}") from None
+            name: str = await connection.fetchval(
+                "update account set standing = $2::text::standing, reason = $3, complaint_case = $4 where id = $1"
+                " returning name",
+                account_id,
+                reached.value,
+                reason,
+                case,
+            )
+            recipients = await _move_queue(connection, account_id, move, hold_reason(name, reason, case), reason)
+            data = {"from": before.value, "to": reached.value, "move": move.value, "reason": reason, "case": case}
+            await note(connection, account_id, by, Kind.STANDING, data | {"recipients": recipients})
+            return Moved(reached, recipients)
+
+        return await self._changes.change(work, seconds=queue.SECONDS)
+
+
+async def _move_queue(connection: Connection, account_id: int, move: Move, hold: str, reason: str) -> int:
+    """Do to the account's queue what the move asks for; how many recipients that concerns."""
+    await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
+    match move:
+        case Move.SUSPEND:
+            row = await connection.fetchrow(_HOLD, account_id, hold)
+        case Move.RESUME:
+            row = await connection.fetchrow(_RELEASE, account_id, reason, HELD)
+        case Move.TERMINATE:
+            row = await connection.fetchrow(_BOUNCE, account_id, f"the account is terminated: {reason}")
+            await connection.execute(
+                "update credential set revoked_at = now() where account_id = $1 and coalesce(revoked_at > now(), true)",
+                account_id,
+            )
+        case Move.REVIEW | Move.RETURN | Move.APPROVE:
+            return 0
+        case _:
+            assert_never(move)
+    assert row is not None
+    if row[1]:
+        await connection.execute("select pg_notify($1, '')", queue.CHANNEL)
+    recipients: int = row[0]
+    return recipients
