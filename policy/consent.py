@@ -12,12 +12,14 @@ older consent outlive a newer revocation.
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
 EVERY_TOPIC = "*"
+_TOPIC = re.compile(r"[^\W_][\w.\-]{0,63}")  # starts with a letter or digit of any script
 
 
 class Basis(Enum):
@@ -38,6 +40,7 @@ class Basis(Enum):
     THIRD_PARTY = "third_party"
     MEMBERSHIP = "membership"
     SOCIAL_NETWORK = "social_network"
+    OBJECTION = "objection"  # no consent: a revocation without one, kept to outlive older consents that turn up later
 
 
 ACCEPTABLE = (Basis.DOUBLE_OPT_IN, Basis.PURCHASE, Basis.BUSINESS_CARD, Basis.OFFLINE_FORM, Basis.CO_REGISTRATION)
@@ -52,7 +55,20 @@ UNACCEPTABLE = {
     Basis.THIRD_PARTY: "somebody else was given the permission, and it holds for them alone",
     Basis.MEMBERSHIP: "being a member of a club or union is no consent to advertising",
     Basis.SOCIAL_NETWORK: "a contact on a social network is no consent to mail",
+    Basis.OBJECTION: "the person objected, and has agreed to nothing",
 }
+
+
+class TopicError(ValueError):
+    """Why a text cannot name a topic."""
+
+
+def parse_topic(text: str) -> str:
+    """The canonical name of a topic, or ``*``. Raises TopicError."""
+    name = text.strip().casefold()
+    if name != EVERY_TOPIC and not _TOPIC.fullmatch(name):
+        raise TopicError(f"{text[:70]!r} is no topic: 1 to 64 letters, digits, `.`, `_` and `-`, or `*` for every one")
+    return name
 
 
 class Sign(Enum):

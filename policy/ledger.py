@@ -81,10 +81,13 @@ def seal(before: bytes, number: int, at: datetime, kind: str, address_key: bytes
 
 
 class Checker:
-    """Follows a chain from its beginning; entries come in order, as many at a time as one likes."""
+    """Follows a chain from its beginning; entries come in order, as many at a time as one likes.
 
-    def __init__(self, account_id: int) -> None:
+    ``noted``: an earlier head that was kept elsewhere, which the chain must pass through."""
+
+    def __init__(self, account_id: int, noted: Head | None = None) -> None:
         self.head = beginning(account_id)
+        self._noted = noted
         self._emptied: dict[bytes, int] = {}  # keys whose evidence is gone, by the first such entry
 
     def follow(self, entries: Iterable[Entry]) -> Iterator[Fault]:
@@ -102,10 +105,14 @@ class Checker:
             if entry.kind == Kind.ERASED.value:
                 self._emptied.pop(entry.address_key, None)
             self.head = Head(entry.number, entry.hash)
+            if self._noted and self._noted.number == entry.number and self._noted != self.head:
+                yield Fault(entry.number, "it is not the entry that was noted: the ledger was written anew")
 
     def finish(self, head: Head) -> Iterator[Fault]:
         """What is wrong at the end. ``head``: where the store says that the chain ends."""
         if head != self.head:
             yield Fault(head.number, f"the ledger ends with entry {self.head.number}, and another end was written down")
+        if self._noted and self._noted.number > self.head.number:
+            yield Fault(self._noted.number, f"it was noted, and the ledger ends with entry {self.head.number}")
         for number in self._emptied.values():
             yield Fault(number, "its evidence is gone, and no later entry says that it was erased")

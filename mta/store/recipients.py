@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -41,7 +40,7 @@ union all
 select 'c', address_key, account_id, topic, basis, null, given_at, confirmed_at, revoked_at, missing, facts, entry, null
 from consent where address_key = any($1::bytea[])
 union all
-select 'd', address_key, account_id, null, null, null, contacted_at, null, null, null, null, null, accepted
+select 'd', address_key, account_id, null, null, null, contacted_at, clicked_at, bought_at, null, null, null, accepted
 from contact where address_key = any($1::bytea[])"""
 
 _Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
@@ -82,15 +81,18 @@ class Recipients:
         for row in rows:
             by_key.setdefault(row["address_key"], []).append(row)
         return [
-            [_facts(address, account_id, by_key.get(key, ())) for address, key in zip(addresses, keys, strict=True)]
+            [
+                _facts(address, key, account_id, by_key.get(key, ()))
+                for address, key in zip(addresses, keys, strict=True)
+            ]
             for account_id, addresses, keys in queries
         ]
 
 
-def _facts(address: Address, account_id: int, rows: Sequence[Any]) -> RecipientFacts:
+def _facts(address: Address, key: bytes, account_id: int, rows: Sequence[Any]) -> RecipientFacts:
     """The rows of one address, as far as they concern this account."""
     if not rows:
-        return RecipientFacts(address)
+        return RecipientFacts(address, key=key)
     suppressions = [row for row in rows if row["kind"] == "s" and row["account_id"] in (GLOBAL, account_id)]
     consents = [row for row in rows if row["kind"] == "c" and row["account_id"] == account_id]
     contacts = {row["account_id"]: row for row in rows if row["kind"] == "d"}
@@ -99,9 +101,10 @@ def _facts(address: Address, account_id: int, rows: Sequence[Any]) -> RecipientF
     return RecipientFacts(
         address,
         suppressions=tuple(_suppression(address, row) for row in sorted(suppressions, key=_global_first)),
-        consents=tuple(_consent(row, own["at"] if own else None) for row in consents),
+        consents=tuple(_consent(row, own) for row in consents),
         accepted=tuple(own["accepted"]) if own else (),
         everywhere=tuple(everywhere),
+        key=key,
     )
 
 
@@ -113,7 +116,7 @@ def _suppression(address: Address, row: Any) -> Suppression:
     return Suppression(address, row["account_id"] or None, row["reason"], row["rule"], row["at"], row["topic"])
 
 
-def _consent(row: Any, contacted_at: datetime | None) -> Consent:
+def _consent(row: Any, contact: Any) -> Consent:
     return Consent(
         basis=Basis(row["reason"]),
         topics=frozenset({row["topic"]}),
@@ -121,7 +124,9 @@ def _consent(row: Any, contacted_at: datetime | None) -> Consent:
         confirmed_at=row["confirmed_at"],
         entry=row["entry"],
         missing=tuple(row["missing"]),
-        contacted_at=contacted_at,
+        contacted_at=contact["at"] if contact else None,
         revoked_at=row["revoked_at"],
         facts=orjson.loads(row["facts"]),
+        clicked_at=contact["confirmed_at"] if contact else None,  # a contact's rows use those columns for it
+        bought_at=contact["revoked_at"] if contact else None,
     )

@@ -20,6 +20,7 @@ from mta.store.domains import Domains
 from mta.store.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
 from mta.store.events import Events
 from mta.store.explain import Explain
+from mta.store.judgements import Judgements
 from mta.store.keys import Keys
 from mta.store.lease import Lease
 from mta.store.mailings import Mailings
@@ -58,6 +59,7 @@ class Store:
         self.events = Events(database)
         self.queue = Queue(database)
         self.explain = Explain(database)
+        self.judgements = Judgements(database)
 
     @classmethod
     async def open(cls, dsn: str, settings: schema.Database, secrets: Secrets, metrics: Metrics | None = None) -> Store:

@@ -97,11 +97,12 @@ create table consent_entry (
     account_id  bigint not null references account,
     entry       bigint not null,            -- 1, 2, 3 ... within the account, without a gap
     at          timestamptz not null,
-    kind        text not null,              -- 'given', 'revoked', 'erased'
+    kind        text not null,              -- 'given', 'revoked', 'renewed', 'erased'
     address_key bytea not null,
     digest      bytea not null,             -- sha256 of the evidence
     hash        bytea not null,
     evidence    bytea,                      -- JSON with a random salt in it; null: erased
+    print       bytea,                      -- keyed hash of what was recorded, so that nothing is recorded twice
     primary key (account_id, entry)
 );
 create index on consent_entry (address_key);
@@ -126,10 +127,21 @@ create table consent (                      -- what the ledger amounts to now: o
     primary key (address_key, account_id, topic)
 );
 
+create table consent_import (               -- how far each file was read: an import that was cut off goes on there
+    account_id  bigint not null,
+    file        bytea not null,             -- sha256 of its content
+    records     bigint not null default 0,  -- read so far
+    started_at  timestamptz not null default now(),
+    finished_at timestamptz,
+    primary key (account_id, file)
+);
+
 create table contact (                      -- signs of life between an account and an address
     address_key bytea not null,
     account_id  bigint not null,
-    contacted_at timestamptz,               -- last delivery, click or purchase
+    contacted_at timestamptz,               -- last message delivered
+    clicked_at  timestamptz,
+    bought_at   timestamptz,
     accepted    timestamptz[] not null default '{}',    -- marketing mail accepted for it lately, newest last, at most 30
     primary key (address_key, account_id)
 );
@@ -155,6 +167,11 @@ alter table suppression drop constraint suppression_pkey, add primary key (addre
 alter table queue
     add column stream stream not null default 'transactional',
     add column topic text;
+-- Each stream is taken from by itself; so a million rows of one are not in the way of the other.
+drop index queue_due, queue_turn, queue_held;
+create index queue_due on queue (stream, due_at) where lease is null and held is null;
+create index queue_turn on queue (stream, account_id, destination, due_at) where lease is null and held is null;
+create index queue_held on queue (stream, expires_at) where lease is null and held is not null;
 create index queue_mailing on queue (mailing) where mailing is not null;
 -- What waits, by mailing and by the name of the rule that holds it (a hold's reason begins with it).
 create index queue_waiting on queue (mailing, split_part(held, ':', 1)) where mailing is not null and held is not null;

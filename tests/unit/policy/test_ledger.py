@@ -123,3 +123,15 @@ def test_every_fault_is_told_not_only_the_first() -> None:
     entries[1] = replace(entries[1], evidence=b"x")
     entries[3] = replace(entries[3], digest=bytes(32))
     assert [fault.number for fault in faults(entries, head_of(entries))] == [2, 4, 4]
+
+
+def test_a_ledger_written_anew_is_found_by_a_head_that_was_noted() -> None:
+    noted = head_of(chain([("given", bytes(16), b"1")]))
+    anew = chain([("given", bytes(16), b"changed"), ("given", bytes(16), b"2")])
+    assert faults(anew, head_of(anew)) == []
+    checker = Checker(7, noted)
+    (fault,) = [*checker.follow(anew), *checker.finish(head_of(anew))]
+    assert fault.number == 1
+    checker = Checker(7, Head(3, bytes(32)))
+    (fault,) = [*checker.follow(anew), *checker.finish(head_of(anew))]
+    assert "ends with entry 2" in fault.text

@@ -56,8 +56,8 @@ def test_a_good_one_passes_with_its_entry_in_the_ledger() -> None:
         ),
         (
             replace(GOOD, missing=("ip", "confirmed_at")),
-            "is not proved: missing is the IP address of the sign-up (ip), the time of the confirmation (confirmed_at); "
-            "record it again with that, or remove the address",
+            "is not proved: missing is the IP address of the sign-up (ip), "
+            "the time of the confirmation (confirmed_at); record it again with that, or remove the address",
         ),
         (
             replace(GOOD, basis=Basis.VERBAL),

@@ -1,0 +1,312 @@
+"""Consents: recorded, revoked and renewed in the ledger, and what follows from that in the same transaction.
+
+A revocation appends its entry, ends the consents, suppresses the address for the topic and pulls the copies that are
+queued: all of it or nothing.
+
+It must never record the same consent twice, nor lift a suppression unless it was asked to and the consent is newer.
+
+*Limits.* What lifts is a consent of the suppression's own topic, or to every topic: one for a single topic leaves a
+suppression of all marketing in place, because it does not say that the rest is wanted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import orjson
+
+from mta.mail.address import Address
+from mta.mail.reply import sanitise
+from mta.store import consent_rows, ledger, pulling, rows
+from mta.store.consent_entries import Given, Scribe
+from mta.store.database import Connection, Database
+from mta.store.ledger import Draft, Verified
+from mta.store.pulling import Suppressed
+from mta.store.secrets import Secrets
+from policy.consent import ACCEPTABLE, EVERY_TOPIC, Sign
+from policy.evidence import Assessor, facts_of, load_assessor
+from policy.ledger import Head, Kind
+
+SECONDS = 60.0  # for one transaction: thousands of entries
+REVOKED = "revoked"  # the reason of our suppressions
+LIFTED = (REVOKED, "unsubscribe", "unsubscribed")  # reasons that a newer consent answers
+
+_PRINTS = """
+select print from consent_entry where address_key = any($1::bytea[]) and account_id = $2 and print is not null"""
+
+_LIFT = """
+delete from suppression s
+using unnest($2::bytea[], $3::text[], $4::timestamptz[], $5::bigint[]) as one (address_key, topic, at, entry)
+where s.address_key = one.address_key and s.account_id = $1 and s.reason = any($6) and s.created_at < one.at
+    and (s.topic = one.topic or one.topic = '*' and s.topic <> '')
+returning s.address, s.topic, s.reason, s.rule, s.created_at, one.entry"""
+
+_NOTE = "insert into event (kind, data) values ('suppression_removed', $1)"
+
+_MARK = """
+update consent_import set records = $3, finished_at = case when $4 then now() end
+where account_id = $1 and file = $2"""
+
+_BEGIN = """
+insert into consent_import (account_id, file) values ($1, $2)
+on conflict (account_id, file) do update set file = excluded.file
+returning records, finished_at"""
+
+_COLUMN = {Sign.DELIVERED: "contacted_at", Sign.CLICK: "clicked_at", Sign.PURCHASE: "bought_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far an import has come. ``file``: SHA-256 of its content; ``records``: read so far, good or bad."""
+
+    file: bytes
+    records: int
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """``fresh``: consents written; ``known``: recorded before; ``lifted``: suppressions; ``pulled``: queued copies."""
+
+    fresh: int
+    known: int
+    lifted: int = 0
+    pulled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """``entry``: its number in the ledger; ``pulled``: queued copies that were taken out."""
+
+    entry: int
+    pulled: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A consent and the number of its entry."""
+
+    given: Given
+    draft: Draft
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Objection:
+    address: Address
+    topic: str
+    at: datetime
+    reason: str
+
+
+class Consents:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, secrets: Secrets) -> None:
+        self._database, self._secrets = database, secrets
+        self._scribe = Scribe(secrets)
+
+    @cached_property
+    def _assessor(self) -> Assessor:
+        return load_assessor()
+
+    # changes
+
+    async def record(
+        self, account_id: int, given: Sequence[Given], *, by: str, lift: bool = False, mark: Mark | None = None
+    ) -> Recorded:
+        """Write consents down, some thousands in one transaction; those recorded before are left as they are.
+
+        ``by``: who records them, and from where. ``lift``: a complete consent that took effect after the address was
+        suppressed for a revocation or an unsubscription ends that suppression. ``mark``: how far the file is read now.
+        Raises StoreUnavailable; then nothing was written.
+        """
+        drafts = [self._scribe.given(each, by) for each in given]
+
+        async def work(connection: Connection) -> Recorded:
+            head = await ledger.lock(connection, account_id)
+            written = await self._fresh(connection, account_id, head, given, drafts)
+            now = datetime.now(UTC)
+            lifted = pulled = 0
+            if written:
+                head = await ledger.append(connection, account_id, head, [each.draft for each in written], now)
+                await consent_rows.put(connection, account_id, self._rows(written))
+                lifted = await self._lift(connection, account_id, written) if lift else 0
+            if gone := [
+                _Objection(each.given.address, topic, each.given.revoked_at, "as recorded")
+                for each in written
+                if each.given.revoked_at
+                for topic in each.given.topics
+            ]:
+                _, pulled = await self._revoke(connection, account_id, head, gone, by, now)
+            if mark:
+                await connection.execute(_MARK, account_id, mark.file, mark.records, mark.finished)
+            return Recorded(len(written), len(given) - len(written), lifted, pulled)
+
+        return await self._database.retried(work, seconds=SECONDS)
+
+    async def revoke(
+        self,
+        account_id: int,
+        address: Address,
+        topic: str = EVERY_TOPIC,
+        *,
+        reason: str,
+        by: str,
+        at: datetime | None = None,
+    ) -> Revocation:
+        """The person takes consent back for ``topic``, or for all; queued copies about it are pulled.
+
+        Also where none was recorded: the objection counts all the same. ``at``: when, now if not given.
+        Raises StoreUnavailable; then nothing was changed.
+        """
+
+        async def work(connection: Connection) -> Revocation:
+            head = await ledger.lock(connection, account_id)
+            now = datetime.now(UTC)
+            objection = _Objection(address, topic, at or now, sanitise(reason, 200))
+            after, pulled = await self._revoke(connection, account_id, head, [objection], by, now)
+            return Revocation(after.number, pulled)
+
+        return await self._database.retried(work, seconds=SECONDS)
+
+    async def renew(self, account_id: int, address: Address, sign: Sign, *, by: str, at: datetime | None = None) -> int:
+        """Note a sign of the relation, such as a purchase; the number of the entry. Raises StoreUnavailable."""
+
+        async def work(connection: Connection) -> int:
+            head = await ledger.lock(connection, account_id)
+            now = datetime.now(UTC)
+            draft = self._scribe.other(Kind.RENEWED, address, by, sign=sign.value, seen_at=(at or now).astimezone(UTC))
+            head = await ledger.append(connection, account_id, head, [draft], now)
+            await consent_rows.renew(connection, account_id, draft.address_key, _COLUMN[sign], at or now)
+            return head.number
+
+        return await self._database.retried(work)
+
+    async def begin_import(self, account_id: int, file: bytes) -> Mark:
+        """How far this file was imported before; from the start if never. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_BEGIN, account_id, file)
+        assert row is not None
+        return Mark(file, row["records"], row["finished_at"] is not None)
+
+    # questions
+
+    def verify(self, account_id: int, noted: Head | None = None) -> AsyncIterator[int | Verified]:
+        """Follow the account's chain from its beginning: numbers of entries checked, at last the result.
+
+        ``noted``: an earlier head that was kept elsewhere. Raises StoreUnavailable.
+        """
+        return ledger.verify(self._database, account_id, noted)
+
+    async def head(self, account_id: int) -> Head:
+        """Where the account's chain ends. Raises StoreUnavailable."""
+        return await ledger.read_head(self._database, account_id)
+
+    # steps, each within a transaction that holds the head
+
+    async def _fresh(
+        self, connection: Connection, account_id: int, head: Head, given: Sequence[Given], drafts: Sequence[Draft]
+    ) -> list[_Written]:
+        """Those that are not in the ledger yet, each once, with the numbers they will have."""
+        found = await connection.fetch(_PRINTS, [draft.address_key for draft in drafts], account_id)
+        known = {row["print"] for row in found}
+        written: list[_Written] = []
+        for each, draft in zip(given, drafts, strict=True):
+            if draft.print not in known:
+                known.add(draft.print)
+                written.append(_Written(each, draft, head.number + len(written) + 1))
+        return written
+
+    def _rows(self, written: Sequence[_Written]) -> list[consent_rows.Row]:
+        return [
+            consent_rows.Row(
+                each.draft.address_key,
+                topic,
+                given.basis,
+                given.given_at,
+                given.confirmed_at,
+                self._assessor.missing(given.basis, given.evidence, given.confirmed_at),
+                facts_of(given.evidence),
+                each.entry,
+            )
+            for each in written
+            for given in (each.given,)
+            for topic in given.topics
+        ]
+
+    async def _lift(self, connection: Connection, account_id: int, written: Sequence[_Written]) -> int:
+        """Delete the suppressions that these consents answer, and say so; how many."""
+        good = [
+            (each.draft.address_key, topic, each.given.effective_at, each.entry)
+            for each in written
+            for topic in each.given.topics
+            if each.given.basis in ACCEPTABLE
+            and each.given.revoked_at is None
+            and not self._assessor.missing(each.given.basis, each.given.evidence, each.given.confirmed_at)
+        ]
+        if not good:
+            return 0
+        lifted = await connection.fetch(_LIFT, account_id, *zip(*good, strict=True), list(LIFTED))
+        notes = [
+            {
+                "account_id": account_id,
+                "address": row["address"],
+                "because": f"consent given anew: ledger entry {row['entry']}",
+                "was": {name: row[name] for name in ("topic", "reason", "rule", "created_at")},
+            }
+            for row in lifted
+        ]
+        await connection.executemany(_NOTE, [(orjson.dumps(note).decode(),) for note in notes])
+        return len(lifted)
+
+    async def _revoke(
+        self,
+        connection: Connection,
+        account_id: int,
+        head: Head,
+        objections: Sequence[_Objection],
+        by: str,
+        now: datetime,
+    ) -> tuple[Head, int]:
+        """The new head, and how many queued copies were pulled."""
+        drafts = [
+            self._scribe.other(
+                Kind.REVOKED,
+                each.address,
+                by,
+                topic=each.topic,
+                revoked_at=each.at.astimezone(UTC),
+                reason=each.reason,
+            )
+            for each in objections
+        ]
+        after = await ledger.append(connection, account_id, head, drafts, now)
+        revoked = [
+            consent_rows.Revoked(draft.address_key, each.topic, each.at, head.number + n)
+            for n, (each, draft) in enumerate(zip(objections, drafts, strict=True), 1)
+        ]
+        overtaken = await consent_rows.revoke(connection, account_id, revoked)
+        suppressed = [
+            Suppressed(
+                each.address_key,
+                account_id,
+                str(objection.address),
+                REVOKED,
+                "consent",
+                f"ledger entry {each.entry}: {objection.reason}",
+                topic=each.topic,
+            )
+            for each, objection in zip(revoked, objections, strict=True)
+            if (each.address_key, each.topic) not in overtaken
+        ]
+        if not suppressed:
+            return after, 0
+        copies = await pulling.copies(connection, suppressed)
+        await rows.lock_messages(connection, copies)
+        pulled = await pulling.suppress(connection, suppressed, copies)
+        await rows.clear_content(connection, copies)
+        return after, pulled
