@@ -21,6 +21,7 @@ from policy.base import Suppression
 Line = tuple[str, str]  # text, style of rich ("" for plain)
 
 _STYLES = {"delivered": "green", "deferred": "yellow", "failed": "red", "expired": "red", "suppressed": "magenta"}
+_VERDICTS = {"refuse": "red", "error": "red", "hold": "yellow", "observe": "yellow", "amend": "cyan"}
 _ATTEMPTS = frozenset({"delivered", "deferred", "failed", "expired"})
 _WORDS = {
     "notice": "the sender is told by a message of its own",
@@ -38,11 +39,15 @@ def tell(story: Story, suppressions: Sequence[Suppression], now: datetime) -> It
     yield "", ""
     yield "What was checked", "bold"
     for finding in story.findings:
-        yield f"  {finding.policy}: {finding.verdict} ({finding.evidence})", ""
+        whom = f" for {finding.recipient}" if finding.recipient else ""
+        yield f"  {finding.policy}: {finding.verdict}{whom} ({finding.evidence})", _VERDICTS.get(finding.verdict, "")
     if not story.findings:
         yield "  nothing", "dim"
     yield "", ""
     yield "What happened (UTC)", "bold"
+    if story.refused:
+        yield f"  {moment(story.received_at)}  refused: {story.refused}".replace("\n", " / "), "red"
+        return
     yield f"  {moment(story.received_at)}  accepted for {len(story.recipients)} recipient(s)", "cyan"
     tries: dict[int, int] = {}
     for event in story.events:
@@ -66,7 +71,10 @@ def _origin(story: Story) -> Iterator[Line]:
     yield f"  by          {_spoke(origin)}, {origin['tls'] or 'not encrypted'}", ""
     yield f"  session     {origin['session']}, the client calls itself {origin['hello'] or 'nothing'}", ""
     asked = ", ".join(f"{name} {value}" for name, value in story.envelope.items())
-    yield f"  envelope    {asked}, expires {moment(story.expires_at)} UTC", ""
+    expires = f", expires {moment(story.expires_at)} UTC" if story.expires_at else ""
+    yield f"  envelope    {asked}{expires}", ""
+    purpose = [f"{name} {value}" for name in ("mailing", "topic", "profile") if (value := getattr(story, name))]
+    yield f"  stream      {', '.join([story.stream or 'not known', *purpose])}", ""
 
 
 def _spoke(origin: Mapping[str, Any]) -> str:

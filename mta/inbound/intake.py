@@ -41,6 +41,7 @@ from mta.signing import Signer
 from mta.store.acceptance import record
 from mta.store.messages import Accepted
 from mta.store.store import Store
+from policy.account import Account
 from policy.base import Facts, Finding
 from policy.chain import Chain, Screened, personalise, screen, screen_recipient
 from policy.mailing import held_by_sampling
@@ -57,11 +58,11 @@ log = structlog.get_logger()
 
 
 class Room(Protocol):
-    """The dispatcher's window: may this many octets stay in memory?"""
+    """The dispatcher's window: may this many octets of a stream stay in memory?"""
 
-    def reserve(self, octets: int, deliveries: int = 1) -> bool: ...
+    def reserve(self, octets: int, deliveries: int, stream: Stream) -> bool: ...
 
-    def release(self, octets: int, deliveries: int = 1) -> None: ...
+    def release(self, octets: int, deliveries: int, stream: Stream) -> None: ...
 
 
 class _Refused(Exception):
@@ -188,6 +189,10 @@ class Intake:
             raise _Refused(Reply(550, "5.7.1", f"stream: {text}"), message, facts_so_far(sender, stream))
         return chain
 
+    def _profile_of(self, account: Account) -> str:
+        """The profile's name and what it said at this moment."""
+        return f"{account.profile} {self._profiles.digest(account.profile)}"
+
     def _judge(self, screened: Screened, facts: Facts) -> Screened:
         """``screened``, unless it is a refusal, which is raised."""
         for name, error in screened.errors:
@@ -241,6 +246,7 @@ class Intake:
             hold=hold or copy.hold,
             stream=facts.stream,
             topic=facts.topic if facts.stream is Stream.MARKETING else None,
+            profile=self._profile_of(facts.account),
         )
 
     def _read(self, client: Client, envelope: Envelope, content: bytes) -> Message:
@@ -286,16 +292,17 @@ class Intake:
         counts = [len({each.address.domain for each in copy.message.envelope.recipients}) for copy in copies]
         sizes = [len(copy.message.content) for copy in copies]
         octets = sum(size * count for size, count in zip(sizes, counts, strict=True))
-        stays = self._room.reserve(octets, sum(counts))
+        stream = copies[0].stream
+        stays = self._room.reserve(octets, sum(counts), stream)
         try:
             deliveries = await self._store.messages.put_all(copies, leased=stays)
         except BaseException:
             if stays:
-                self._room.release(octets, sum(counts))
+                self._room.release(octets, sum(counts), stream)
             raise
         if not deliveries:  # whoever looks for due deliveries next takes them
             if stays:
-                self._room.release(octets, sum(counts))
+                self._room.release(octets, sum(counts), stream)
             return
         for delivery in deliveries:
             delivery.checked_at, delivery.reserved = checked_at, delivery.size
@@ -317,6 +324,7 @@ class Intake:
             "mailing": facts.mailing_name if facts else None,
             "topic": facts.topic if facts else None,
             "sender": str(message.envelope.sender) if message.envelope.sender else None,
+            "size": len(message.content),
             "profile": client.account.profile if client.account else None,
         }
         origin = message.origin

@@ -62,7 +62,7 @@ from unnest(
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """A message to be queued; ``message.content`` is already signed. ``hold``: why it is not to be sent yet.
-    ``topic``: what marketing mail is about."""
+    ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest."""
 
     message: Message
     account_id: int
@@ -72,6 +72,7 @@ class Accepted:
     hold: str | None = None
     stream: Stream = Stream.TRANSACTIONAL
     topic: str | None = None
+    profile: str = ""
 
 
 async def insert(connection: Connection, batch: Sequence[tuple[Accepted, int | None]], secrets: Secrets) -> None:
@@ -128,7 +129,7 @@ def _message_row(accepted: Accepted) -> tuple[Any, ...]:
         len(message.content),
         len(message.envelope.recipients),
         message.origin.received_at,
-        orjson.dumps(record(message, accepted.findings) | {"expires_at": accepted.expires_at}).decode(),
+        orjson.dumps(record(message, accepted.findings) | _purpose(accepted)).decode(),
     )
 
 
@@ -171,6 +172,16 @@ def record(message: Message, findings: Sequence[Finding]) -> dict[str, Any]:
         },
         "summary": _summary(message.headers),
         "findings": [_finding(finding) for finding in findings],
+    }
+
+
+def _purpose(accepted: Accepted) -> dict[str, Any]:
+    return {
+        "expires_at": accepted.expires_at,
+        "stream": accepted.stream.value,
+        "mailing": accepted.mailing,
+        "topic": accepted.topic,
+        "profile": accepted.profile,
     }
 
 

@@ -20,7 +20,10 @@ from policy.base import Finding
 
 _RECORD = """
 select m.account_id, a.name as account, m.sender, m.size, m.received_at, m.record
-from message m left join account a on a.id = m.account_id where m.id = $1"""
+from message m left join account a on a.id = m.account_id where m.id = $1
+union all
+select r.account_id, a.name, r.record ->> 'sender', (r.record ->> 'size')::int, r.received_at, r.record
+from refusal r left join account a on a.id = r.account_id where r.id = $1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Story:
 
     ``recipients``: their addresses, at the places (``n``) by which ``events`` and ``queued`` name them. ``envelope``:
     body, smtputf8, ret, envid. ``origin``: account, credential, client, hello, session, protocol, tls. ``summary``:
-    subject, from, message-id as they came.
+    subject, from, message-id as they came. ``refused``: our answer, if the message was not taken; then it has no
+    expiry, and nothing happened to it since.
     """
 
     message_id: MessageId
@@ -39,7 +43,12 @@ class Story:
     recipients: Sequence[str]
     size: int
     received_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
+    refused: str | None
+    profile: str | None
+    stream: str | None
+    mailing: str | None
+    topic: str | None
     envelope: Mapping[str, Any]
     origin: Mapping[str, Any]
     summary: Mapping[str, str]
@@ -69,7 +78,12 @@ class Explain:
             recipients=record["recipients"],
             size=row["size"],
             received_at=row["received_at"],
-            expires_at=datetime.fromisoformat(record["expires_at"]),
+            expires_at=datetime.fromisoformat(record["expires_at"]) if "expires_at" in record else None,
+            refused=record.get("reply"),
+            profile=record.get("profile"),
+            stream=record.get("stream"),
+            mailing=record.get("mailing"),
+            topic=record.get("topic"),
             envelope=record["envelope"],
             origin=record["origin"],
             summary=record["summary"],
