@@ -51,8 +51,8 @@ async def open_store(settings: Settings, *, new: bool = False) -> AsyncIterator[
             await asyncio.to_thread(started.stop)
 
 
-def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, new: bool = False) -> T:
-    """Run ``work(store)`` to its end; a store that cannot be opened is one line and exit status 1.
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, new: bool = False, status: int = 1) -> T:
+    """Run ``work(store)`` to its end; a store that cannot be opened is one line and exit status ``status``.
 
     ``new``: the work makes sense in a new database, which is made if there is none.
     """
@@ -64,6 +64,6 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, new
     try:
         return asyncio.run(run())
     except StoreUnavailable as error:
-        fail(f"the database cannot be reached: {error}")
+        fail(f"the database cannot be reached: {error}", status=status)
     except (EmbeddedError, SchemaError, SecretError) as error:
-        fail(str(error))
+        fail(str(error), status=status)

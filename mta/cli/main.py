@@ -22,6 +22,8 @@ COMMANDS = {
     "dkim": "mta.cli.dkim",
     "queue": "mta.cli.queue",
     "explain": "mta.cli.explain",
+    "lint": "mta.cli.lint",
+    "profile": "mta.cli.profile",
     "suppress": "mta.cli.suppress",
     "classify": "mta.cli.classify",
     "trace": "mta.cli.trace",

@@ -1,0 +1,139 @@
+"""What would a changed profile have made of a message that was judged before?
+
+Each rule of the new chain is taken at the word it gave then, as long as it is the same rule with the same settings;
+what it would have done is heeded or only noted as the new profile says. Where a rule is new or its settings have
+changed, its word is taken from ``fresh``, the message judged again, if there is still a message to judge.
+
+It must never guess: where a word is missing and could change the end, the end is unknown.
+
+*Limits.* Facts change (a consent, a suppression): what was found then counts, not what would be found now. At RCPT
+only the first refusal was written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from policy.base import Finding
+from policy.chain import Failing
+from policy.profile import StreamRules
+
+
+class Fate(Enum):
+    """What became of a message when it was submitted."""
+
+    ACCEPTED = "accepted"
+    HELD = "held"
+    REFUSED = "refused"
+    PUT_OFF = "put off"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """``rule``: the one that decided, "" if none did. ``why``: its evidence. ``dropped``: recipients left out."""
+
+    fate: Fate
+    rule: str = ""
+    why: str = ""
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A message as it was judged, and what became of it."""
+
+    findings: tuple[Finding, ...]
+    recipients: tuple[str, ...]
+    fate: Fate
+
+
+def before(judged: Judged) -> End:
+    """The end that the record tells of."""
+    if judged.fate in (Fate.REFUSED, Fate.PUT_OFF):
+        found = next((each for each in judged.findings if each.verdict in ("error", "refuse")), None)
+        message_wide = next(
+            (each for each in judged.findings if each.verdict == "refuse" and not each.recipient), found
+        )
+        return _end(judged.fate, message_wide)
+    dropped = tuple(sorted({each.recipient for each in judged.findings if each.verdict == "refuse" and each.recipient}))
+    held = next((each for each in judged.findings if each.verdict == "hold"), None)
+    return End(judged.fate, held.policy if held else "", held.evidence if held else "", dropped)
+
+
+def after(judged: Judged, old: StreamRules | None, new: StreamRules | None, fresh: Sequence[Finding] | None) -> End:
+    """The end under ``new``. ``old``: the rules by which it was judged. None: the profile does not allow the stream."""
+    if new is None:
+        return End(Fate.REFUSED, "stream", "the profile does not allow this stream")
+    heard, unheard = _words(judged, old, new, fresh)
+    if error := next((each for each in heard if each.verdict == "error"), None):
+        return _end(Fate.PUT_OFF, error)
+    if refusal := next((each for each in heard if each.verdict == "refuse" and not each.recipient), None):
+        return _end(_kind(judged, refusal), refusal)
+    failing: dict[str, Finding] = {}
+    for each in heard:
+        if each.verdict == "refuse" and each.recipient:
+            failing.setdefault(each.recipient, each)
+    everybody = set(failing) >= set(judged.recipients)
+    if failing and (everybody or new.chain.failing is Failing.REFUSE_ALL):
+        first = next(iter(failing.values()))
+        return _end(_kind(judged, first), first)
+    if unheard:
+        names = ", ".join(unheard)
+        return End(Fate.UNKNOWN, unheard[0], f"not asked then, and the content is no longer here: {names}")
+    held = next((each for each in heard if each.verdict == "hold"), None)
+    fate = Fate.HELD if held else Fate.ACCEPTED
+    return End(fate, held.policy if held else "", held.evidence if held else "", tuple(sorted(failing)))
+
+
+def _words(
+    judged: Judged, old: StreamRules | None, new: StreamRules, fresh: Sequence[Finding] | None
+) -> tuple[list[Finding], list[str]]:
+    """What each rule of the new chain says, with its weight there; and the rules whose word is missing."""
+    then, now = _by_rule(judged.findings), _by_rule(fresh or ())
+    heard: list[Finding] = []
+    unheard: list[str] = []
+    for name, settings in new.settings.items():
+        same = old is not None and old.settings.get(name) == settings
+        if same and name in then:
+            words = then[name]
+        elif fresh is not None:
+            words = now.get(name, [])
+        else:
+            unheard.append(name)
+            continue
+        observed = name in new.chain.observed
+        heard += [weighed for word in words if (weighed := _weigh(word, observed=observed))]
+    return heard, [name for name in unheard if name not in new.chain.observed]
+
+
+def _by_rule(findings: Sequence[Finding]) -> Mapping[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        found.setdefault(finding.policy, []).append(finding)
+    return found
+
+
+def _weigh(word: Finding, *, observed: bool) -> Finding | None:
+    """The finding as it counts when its rule is enforced, or None when it is only observed."""
+    if word.verdict == "error":
+        return word
+    if observed:
+        return None
+    if word.verdict != "observe":
+        return word
+    kind, _, evidence = word.evidence.removeprefix("would ").partition(": ")
+    return Finding(word.policy, kind, evidence, word.recipient)
+
+
+def _kind(judged: Judged, finding: Finding) -> Fate:
+    """A refusal is recorded without its code: the rules that put off say so."""
+    if judged.fate is Fate.PUT_OFF and finding in judged.findings:
+        return Fate.PUT_OFF
+    return Fate.REFUSED
+
+
+def _end(fate: Fate, finding: Finding | None) -> End:
+    return End(fate, finding.policy if finding else "", finding.evidence if finding else "")
