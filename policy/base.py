@@ -49,13 +49,14 @@ class Suppression:
 class RecipientFacts:
     """All that rules may know of one recipient: what this account must not send it, what it has agreed to, and when
     it was last mailed. ``accepted``: when marketing mail for it was accepted lately, newest last; ``everywhere``: the
-    same over all accounts."""
+    same over all accounts. ``key``: the keyed hash of the address, 16 octets, for tokens."""
 
     address: Address
     suppressions: tuple[Suppression, ...] = ()
     consents: tuple[Consent, ...] = ()
     accepted: tuple[datetime, ...] = ()
     everywhere: tuple[datetime, ...] = ()
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,32 @@
 """Tokens: what a message carries so that we know our own again (an unsubscribe link, a complaint's address).
 
-A token says whose address, which account, which topic and which mailing, and nobody but us can read or make one.
+A token says whose address, which account, which topic and which mailing, and nobody but us can read or make one. Keys
+can be changed: the first one makes, all of them read, so that mail which is already out keeps its meaning for as long
+as its key is kept.
 
 It must never show an address, nor accept a token that was altered, cut short or made with another secret.
+
+*Limits.* A token does not expire by itself: it ends with its key.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_VERSION = 1  # of the layout, and of the key
+LONGEST = 1000  # characters that are looked at
+
+_VERSION = 1  # of the layout
+_MARK = 2  # octets that tell which key made it
 _NONCE = 12
+_HEAD = 1 + _MARK
+_WORD = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +41,41 @@ class Claim:
 
 
 class Tokens:
-    """``key``: 32 octets, derived from the installation's secret for this purpose alone."""
+    """``keys``: 32 octets each, the newest first, derived from the installation's secret for this purpose alone."""
 
-    __slots__ = ("_seal",)
+    __slots__ = ("_making", "_seals")
 
-    def __init__(self, key: bytes) -> None:
-        self._seal = AESGCM(key)
+    def __init__(self, *keys: bytes) -> None:
+        if not keys:
+            raise ValueError("tokens need a key")
+        self._seals: dict[bytes, AESGCM] = {}
+        for key in keys:
+            self._seals.setdefault(hashlib.sha256(b"token key mark" + key).digest()[:_MARK], AESGCM(key))
+        self._making = next(iter(self._seals))
 
     def make(self, claim: Claim) -> str:
         """A token for ``claim``: letters, digits, ``-`` and ``_``, safe in a URL; different each time."""
         text = f"{claim.purpose}\0{claim.account_id}\0{claim.mailing}\0{claim.topic}\0".encode()
-        nonce = os.urandom(_NONCE)
-        sealed = self._seal.encrypt(nonce, text + claim.address_key, bytes([_VERSION]))
-        return base64.urlsafe_b64encode(bytes([_VERSION]) + nonce + sealed).rstrip(b"=").decode()
+        head, nonce = bytes([_VERSION]) + self._making, os.urandom(_NONCE)
+        sealed = self._seals[self._making].encrypt(nonce, text + claim.address_key, head)
+        return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
 
     def read(self, token: str) -> Claim | None:
         """What the token says; None for anything that we did not make."""
+        if len(token) > LONGEST or not _WORD.match(token):
+            return None
         try:
             octets = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            if octets[0] != _VERSION:
+            if octets[:1] != bytes([_VERSION]) or _unpadded(octets) != token:
                 return None
-            plain = self._seal.decrypt(octets[1 : 1 + _NONCE], octets[1 + _NONCE :], octets[:1])
-        except (ValueError, IndexError, InvalidTag):
+            seal = self._seals[octets[1:_HEAD]]
+            plain = seal.decrypt(octets[_HEAD : _HEAD + _NONCE], octets[_HEAD + _NONCE :], octets[:_HEAD])
+        except (KeyError, ValueError, InvalidTag):
             return None
         purpose, account_id, mailing, topic, key = plain.split(b"\0", 4)
         return Claim(purpose.decode(), int(account_id), key, mailing.decode(), topic.decode())
+
+
+def _unpadded(octets: bytes) -> str:
+    """The one way to write a token: the last letter of another spelling would hold bits that nobody reads."""
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

@@ -181,7 +181,7 @@ class Mailings:
         """A new mailing, not confirmed. ``sample``: only so many go out before ``release``.
 
         Raises MailingError, StoreUnavailable."""
-        topic = topic.strip().lower()
+        topic = topic.strip().casefold()
         for what, text, longest in (("name", name, 100), ("topic", topic, 64), ("list", list, 64)):
             if not text or len(text) > longest or not text.isprintable() or text != text.strip() or '"' in text:
                 raise MailingError(f"{text!r}: a mailing's {what} is 1 to {longest} printable characters, no quotes")

@@ -175,5 +175,5 @@ create index queue_held on queue (stream, expires_at) where lease is null and he
 create index queue_mailing on queue (mailing) where mailing is not null;
 -- What waits, by mailing and by the name of the rule that holds it (a hold's reason begins with it).
 create index queue_waiting on queue (mailing, split_part(held, ':', 1)) where mailing is not null and held is not null;
-create index message_mailing on message ((record ->> 'mailing')) where record ? 'mailing';
-create index refusal_mailing on refusal ((record ->> 'mailing')) where record ? 'mailing';
+create index message_mailing on message ((record ->> 'mailing')) where record ->> 'mailing' is not null;
+create index refusal_mailing on refusal ((record ->> 'mailing')) where record ->> 'mailing' is not null;

@@ -1,0 +1,54 @@
+"""CFBL: ``CFBL-Address`` tells mailbox providers where complaints go, ``CFBL-Feedback-ID`` whose they are (RFC 9477).
+
+The id is a token of ours, so that a complaint from which all addresses were struck out still finds recipient, account
+and mailing.
+
+It must never show an address.
+
+*Limits.* Where complaints go to another domain than that of the From field, providers ask for a second signature of
+that domain (RFC 9477 3.1.2).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from config.notation import Section
+from mta.mail.message import Message
+from policy.base import Amend, Facts, Pass, Verdict
+from policy.house import House
+from policy.rules.list_unsubscribe import claim
+from policy.stamp import Own, fold, refusal_of_own, stamp
+
+ADDRESS, ID = "CFBL-Address", "CFBL-Feedback-ID"
+
+
+class Cfbl:
+    name = "cfbl"
+    personal = True
+
+    class Settings(Section):
+        """The form of reports, and what becomes of fields of the application's."""
+
+        report: Literal["arf", "xarf"] = "arf"
+        """The form in which reports are asked for."""
+        own: Own = "replace"
+        """`CFBL-Address` and `CFBL-Feedback-ID` that the application wrote itself: `replace` them or `refuse` the
+        message."""
+
+    def __init__(self, settings: Settings, house: House) -> None:
+        self._own, self._house, self._report = settings.own, house, settings.report
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if refusal := refusal_of_own(self.name, message, self._own, ADDRESS, ID):
+            return refusal, ""
+        if self._house.returns is None:
+            return Pass(), "no domain takes complaints (permission.returns_domain)"
+        address = f"fbl@{self._house.returns}"
+        amended = stamp(
+            message,
+            fold(ADDRESS, [f"{address};", f"report={self._report}"]),
+            fold(ID, [self._house.tokens.make(claim("c", message, facts))]),
+        )
+        return Amend(amended, f"{ADDRESS}: {address}"), ""
