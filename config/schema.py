@@ -179,6 +179,15 @@ class Signing(Section):
     """Fields signed once more than present, so that adding one breaks the signature."""
 
 
+class Shares(Section):
+    """How deliveries to one site are shared between the streams where both have mail waiting."""
+
+    transactional: int = Field(4, ge=1, le=1000)
+    """Starts of transactional mail ..."""
+    marketing: int = Field(1, ge=1, le=1000)
+    """... for so many of marketing mail."""
+
+
 class Queue(Section):
     """Keeping and retrying."""
 
@@ -198,6 +207,8 @@ class Queue(Section):
     """Deliveries each worker keeps in memory."""
     window_size: Size = default("32MiB")
     """Octets of messages each worker keeps in memory; what does not fit is read again from the database."""
+    shares: Shares = Shares()
+    """Shares."""
     poll: Duration = default("1s")
     """How often due deliveries are looked for."""
     event_retention: Duration = default("90d")

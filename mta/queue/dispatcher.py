@@ -3,8 +3,8 @@
 Fresh deliveries come straight from the intake, still in memory; retries are leased from the store. Both wait in the
 lane of their site. A handful of runners for each lane take one delivery after the other through the courier.
 
-It must never send a recipient that was not checked against the suppressions, never send under a lease that has run
-out, and never hold more in memory than the window allows.
+It must never send what ``clearance`` was not given for, never send under a lease that has run out, and never hold more
+in memory than the window allows.
 
 While the store is away everything waits where it is. A lease that has run out but is not lost may live again; only a
 delivery whose lease was given to others is dropped.
@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +28,7 @@ from bounce.classify import Classifier
 from config.schema import Queue, Shaping
 from mta.mail.delivery import Attempt, Delivery, Stage
 from mta.mail.identity import format_id
+from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
@@ -36,22 +36,23 @@ from mta.outbound.courier import Courier
 from mta.outbound.mx import Resolver
 from mta.outbound.plan import Plan
 from mta.queue import settle
+from mta.queue.clearance import Accounts, Clearance
 from mta.queue.lanes import Lane, Window
+from mta.queue.lines import Weights
 from mta.queue.notices import Notices
 from mta.queue.returns import Returns
 from mta.queue.schedule import Schedule
 from mta.queue.settler import Settler
 from mta.queue.throttle import Throttle
+from mta.queue.unrouted import Unrouted
 from mta.store.errors import StoreUnavailable
 from mta.store.messages import ContentMissing
 from mta.store.store import Store
-from policy.rules.suppressed import refusal
 
 log = structlog.get_logger()
 
-CHECK_HOLDS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
 GROW_AFTER = 0.05  # seconds that deliveries wait for a busy runner before more are started
-TAKE = 500  # deliveries leased at once
+TAKE = 500  # deliveries of one stream leased at once
 TROUBLE = timedelta(minutes=1)  # rest after an outcome that could not be written down
 SPILL = timedelta(seconds=15)  # rest of what does not fit into its lane
 LOOK_EVERY = 1.0  # seconds, at least, between looks at how fast lanes move
@@ -72,6 +73,7 @@ class Dispatcher:
         *,
         settings: Queue,
         store: Store,
+        accounts: Accounts,
         resolver: Resolver,
         courier: Courier,
         notices: Notices,
@@ -90,8 +92,8 @@ class Dispatcher:
         self._schedule = _schedule(settings)
         self.window = Window(settings.window_deliveries, settings.window_size)
         self.lanes: dict[str, Lane] = {}
-        self._unrouted: dict[str, list[Delivery]] = {}  # destination -> deliveries waiting for its route
-        self._unrouted_count = 0
+        self._weights = _weights(settings)
+        self._unrouted = Unrouted()
         self._returns = Returns(store.messages, self.window)
         self._settler = Settler(
             store=store,
@@ -103,9 +105,16 @@ class Dispatcher:
             notices=notices,
             schedule=self._schedule,
         )
+        self._clearance = Clearance(
+            accounts=accounts,
+            suppressions=store.suppressions,
+            settler=self._settler,
+            hold=self._returns.hold,
+            put_off=lambda delivery: self._returns.add([delivery], SPILL),
+            metrics=metrics,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[Lane] = set()
-        self._suppressions_changed = 0.0
         self._looked_at = time.monotonic()
         self._stopping = asyncio.Event()
 
@@ -116,11 +125,14 @@ class Dispatcher:
         self._settings = settings
         self._schedule = _schedule(settings)
         self._settler.configure(classifier, notices, self._schedule)
+        self._weights = _weights(settings)
+        for lane in self.lanes.values():
+            lane.lines.weights = self._weights
         self.window.max_deliveries, self.window.max_octets = settings.window_deliveries, settings.window_size
 
     def suppressions_changed(self, _: str | None = None) -> None:
         """Somebody was suppressed (or we may have missed it): every earlier check is void."""
-        self._suppressions_changed = time.monotonic()
+        self._clearance.suppressions_changed()
 
     def queue_changed(self, _: str | None = None) -> None:
         """An operator has changed rows that may be ours: give back what has not begun, to lease it as it is now."""
@@ -136,10 +148,10 @@ class Dispatcher:
         while not self._stopping.is_set():
             self._make_room()
             try:
-                taken = await self._take_due()
+                taken = [await self._take_due(stream) for stream in Stream]
             except StoreUnavailable:
-                taken = 0
-            if taken < TAKE:
+                taken = []
+            if TAKE not in taken:
                 await self._pause(self._settings.poll)
 
     def measure(self) -> None:
@@ -171,18 +183,17 @@ class Dispatcher:
 
     def _take_waiting(self) -> list[Delivery]:
         waiting = [delivery for lane in self.lanes.values() for delivery in lane.take_all()]
-        waiting += [delivery for queue in self._unrouted.values() for delivery in queue]
-        self._unrouted.clear()
-        self._unrouted_count = 0
-        return waiting
+        return waiting + self._unrouted.pop_all()
 
     # --- taking in and placing
 
-    async def _take_due(self) -> int:
-        if not (self.window.free and self.window.free_octets and self._store.lease.valid):
+    async def _take_due(self, stream: Stream) -> int:
+        """Take from the store what there is room for; one stream's backlog is not looked at for the other."""
+        room, octets = self.window.free(stream), self.window.free_octets(stream)
+        if not (room and octets and self._store.lease.valid):
             return 0
         deliveries = await self._store.messages.lease(
-            deliveries=min(self.window.free, TAKE), octets=self.window.free_octets, skip=self._full()
+            deliveries=min(room, TAKE), octets=octets, skip=self._full(stream), stream=stream
         )
         placed = 0
         for delivery in deliveries:
@@ -200,18 +211,20 @@ class Dispatcher:
             return
         self._looked_at += elapsed
         for lane in self.lanes.values():
-            if self.window.is_tight:
-                soon = int(lane.taken / elapsed * SPILL.total_seconds())
-                self._returns.add(lane.cut(max(soon, lane.running, 1)), SPILL)
-            lane.taken = 0
+            for stream in Stream:
+                line = lane.lines[stream]
+                if line.waiting and self.window.is_tight(stream):
+                    soon = int(line.taken / elapsed * SPILL.total_seconds())
+                    self._returns.add(line.cut(max(soon, lane.running, 1)), SPILL)
+                line.taken = 0
 
-    def _full(self) -> set[str]:
-        """Destinations of which nothing more can be used now."""
+    def _full(self, stream: Stream) -> set[str]:
+        """Destinations of which nothing more of ``stream`` can be used now."""
         now = time.monotonic()
         return {
             destination
             for lane in self.lanes.values()
-            if lane.throttle.is_resting(now) or not self.window.has_room(lane, REFILL)
+            if lane.throttle.is_resting(now) or not self.window.has_room(lane.lines[stream], stream, REFILL)
             for destination in lane.destinations
         }
 
@@ -222,14 +235,10 @@ class Dispatcher:
         plan = self._resolver.cached(delivery.destination)
         if plan is not None:
             self._route(delivery, plan)
-        elif self._unrouted_count and self._unrouted_count >= self.window.free:
+        elif (count := self._unrouted.count(delivery.stream)) and count >= self.window.free(delivery.stream):
             self._returns.add([delivery], SPILL)
-        else:
-            self._unrouted_count += 1
-            queue = self._unrouted.setdefault(delivery.destination, [])
-            queue.append(delivery)
-            if len(queue) == 1:
-                self._spawn(self._find_route(delivery.destination))
+        elif self._unrouted.add(delivery):
+            self._spawn(self._find_route(delivery.destination))
 
     async def _find_route(self, destination: str) -> None:
         try:
@@ -237,9 +246,7 @@ class Dispatcher:
         except Exception:
             log.exception("a route could not be found", destination=destination)
             plan = INTERNAL
-        deliveries = self._unrouted.pop(destination, [])
-        self._unrouted_count -= len(deliveries)
-        for delivery in deliveries:
+        for delivery in self._unrouted.pop(destination):
             self._route(delivery, plan)
 
     def _route(self, delivery: Delivery, plan: Plan | Reply) -> None:
@@ -248,7 +255,7 @@ class Dispatcher:
             return
         lane = self._lane(plan)
         lane.remember(delivery.destination)
-        if self.window.has_room(lane):
+        if self.window.has_room(lane.lines[delivery.stream], delivery.stream):
             lane.add(delivery)
             self._start(lane)
         else:
@@ -259,7 +266,9 @@ class Dispatcher:
         lane = self.lanes.get(plan.site)
         if lane is None:
             self._forget_lanes()
-            lane = self.lanes[plan.site] = Lane(plan.site, plan.shaping, _throttle(plan.shaping, self._workers))
+            lane = self.lanes[plan.site] = Lane(
+                plan.site, plan.shaping, _throttle(plan.shaping, self._workers), self._weights
+            )
         elif lane.shaping is not plan.shaping:
             lane.shaping = plan.shaping
             lane.throttle.reshape(_throttle(plan.shaping, self._workers))
@@ -338,7 +347,7 @@ class Dispatcher:
             self._end_without_attempt(delivery, INTERNAL)
 
     async def _attempt(self, lane: Lane, delivery: Delivery) -> None:
-        """Still ours, in time, routed here, and wanted? Then one attempt, and what came of it."""
+        """Still ours, in time, routed here, and cleared? Then one attempt, and what came of it."""
         if delivery.lease != self._store.lease.id:  # the lease was lost meanwhile, and others own it now
             self.window.leave(delivery)
             return
@@ -349,7 +358,7 @@ class Dispatcher:
             self._route(delivery, plan)
             return
         content = delivery.content or await self._store.messages.content(delivery.message_id)
-        if not await self._is_wanted(delivery):
+        if not await self._clearance.given(delivery):
             return
         if not self._store.lease.valid:
             raise StoreUnavailable("the lease has run out, and is not lost yet")
@@ -376,27 +385,6 @@ class Dispatcher:
             return False
         return True
 
-    async def _is_wanted(self, delivery: Delivery) -> bool:
-        """Part with recipients who were suppressed while they waited. False if nobody is left."""
-        now = time.monotonic()
-        if delivery.checked_at > max(self._suppressions_changed, now - CHECK_HOLDS):
-            return True
-        found = await self._store.suppressions.find(
-            delivery.account_id, [recipient.address for recipient in delivery.recipients]
-        )
-        if found:
-            reasons = {suppression.address.key: refusal(suppression) for suppression in found}
-            refused = {r: reasons[r.address.key] for r in delivery.recipients if r.address.key in reasons}
-            self._metrics.recipients_suppressed.inc(len(refused))
-            kept = tuple(recipient for recipient in delivery.recipients if recipient not in refused)
-            part = replace(delivery, recipients=tuple(refused), whole=False, reserved=0) if kept else delivery
-            self._settler.end(*settle.suppressed(part, refused, datetime.now(UTC)))
-            if not kept:
-                return False
-            delivery.recipients, delivery.whole = kept, False
-        delivery.checked_at = now
-        return True
-
     def _end_without_attempt(self, delivery: Delivery, reply: Reply) -> None:
         self._settler.conclude(settle.without_attempt(delivery, Stage.RESOLVE, reply, datetime.now(UTC)))
 
@@ -421,6 +409,13 @@ class Dispatcher:
 
 def _schedule(settings: Queue) -> Schedule:
     return Schedule(tuple(settings.retry), settings.retry_jitter, settings.expire_min_attempts)
+
+
+def _weights(settings: Queue) -> Weights:
+    return {
+        Stream.TRANSACTIONAL: settings.shares.transactional,
+        Stream.MARKETING: settings.shares.marketing,
+    }
 
 
 def _throttle(shaping: Shaping, workers: int) -> Throttle:

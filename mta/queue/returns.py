@@ -1,4 +1,4 @@
-"""Deliveries on their way back to the store: not attempted, and due again at some moment.
+"""Deliveries on their way back to the store: not attempted, and due again at some moment, or held.
 
 They are collected while a return is under way, so that a crowd costs a few statements.
 
@@ -32,7 +32,7 @@ class Returns:
     def __init__(self, messages: Messages, window: Window) -> None:
         self._messages = messages
         self._window = window
-        self._waiting: dict[datetime | None, list[Delivery]] = {}
+        self._waiting: dict[tuple[datetime | None, str | None], list[Delivery]] = {}
         self._running: asyncio.Task[None] | None = None
 
     def add(self, deliveries: Sequence[Delivery], wait: timedelta | None = None) -> None:
@@ -40,7 +40,14 @@ class Returns:
         if not deliveries:
             return
         due_at = None if wait is None else (datetime.now(UTC) + wait).replace(microsecond=0) + timedelta(seconds=1)
-        self._waiting.setdefault(due_at, []).extend(deliveries)
+        self._collect((due_at, None), deliveries)
+
+    def hold(self, delivery: Delivery, reason: str) -> None:
+        """Return ``delivery``, to be held back until somebody releases it."""
+        self._collect((None, reason), [delivery])
+
+    def _collect(self, kind: tuple[datetime | None, str | None], deliveries: Sequence[Delivery]) -> None:
+        self._waiting.setdefault(kind, []).extend(deliveries)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
 
@@ -54,14 +61,19 @@ class Returns:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                due_at, deliveries = next(iter(self._waiting.items()))
-                del self._waiting[due_at]
+                kind, deliveries = next(iter(self._waiting.items()))
+                del self._waiting[kind]
+                due_at, hold = kind
                 try:
-                    await self._messages.give_back(deliveries, due_at)
+                    await (
+                        self._messages.give_back(deliveries, due_at)
+                        if hold is None
+                        else self._messages.hold(deliveries, hold)
+                    )
                 except Exception as error:
                     if not isinstance(error, StoreUnavailable):
                         log.exception("deliveries could not be given back")
-                    self._waiting.setdefault(due_at, []).extend(deliveries)
+                    self._waiting.setdefault(kind, []).extend(deliveries)
                     await asyncio.sleep(PAUSE)
                 else:
                     for delivery in deliveries:

@@ -30,11 +30,13 @@ from mta.mail.delivery import (
 )
 from mta.mail.reply import Kind, Reply, sanitise
 from mta.queue.schedule import Schedule
+from policy.account import Account
 
 EXPIRED = Reply(451, "4.4.7", "the time for delivering this message is over")
 EXPIRY = Classification("expired", Fault.SITE, Action.FAIL, "expired")
 OPERATOR = Classification("operator", Fault.SENDER, Action.FAIL, "operator")
 UNCLASSIFIED = Classification("unknown", Fault.SITE, Action.RETRY, "internal-error")
+TERMINATED = Classification("terminated", Fault.SENDER, Action.FAIL, "account-terminated")
 SUPPRESSED = Classification("suppressed", Fault.RECIPIENT, Action.FAIL, "suppressed")
 AMBIGUOUS_STEPS = 2  # how many steps of the schedule an ambiguous end skips
 
@@ -94,6 +96,13 @@ def bounced(delivery: Delivery, reason: str, now: datetime) -> Concluded:
     """An operator ended it."""
     reply = Reply(554, "5.3.0", sanitise(f"removed from the queue by the operator: {reason}"))
     return _failed(delivery, dict.fromkeys(delivery.recipients, reply), OPERATOR, now)
+
+
+def terminated(delivery: Delivery, account: Account, now: datetime) -> Concluded:
+    """Its account was terminated while it waited."""
+    because = f" ({account.reason})" if account.reason else ""
+    reply = Reply(554, "5.7.1", sanitise(f"account_state: account {account.name!r} was terminated{because}"))
+    return _failed(delivery, dict.fromkeys(delivery.recipients, reply), TERMINATED, now)
 
 
 def suppressed(delivery: Delivery, refusals: Mapping[QueuedRecipient, Reply], now: datetime) -> Concluded:

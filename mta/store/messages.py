@@ -22,9 +22,10 @@ import structlog
 
 from mta.mail.delivery import Delivery
 from mta.mail.identity import MessageId, format_id
+from mta.mail.message import Stream
 from mta.observe.labels import Call
 from mta.observe.metrics import Metrics
-from mta.store import acceptance, retention, settlement
+from mta.store import acceptance, holding, retention, settlement
 from mta.store.acceptance import Accepted
 from mta.store.batch import Batch
 from mta.store.database import GONE, Connection, Database
@@ -105,7 +106,7 @@ class Messages:
             weigh=lambda each: len(each.outcomes),
             keeps=True,
         )
-        self._turn = Turn()
+        self._turns = {stream: Turn(stream) for stream in Stream}
         self._doubtful: dict[MessageId, int | None] = {}  # with the lease under which they were put
         self._astray: list[Delivery] = []  # of a take whose commit was lost: leased to us, or not
         self._backends: set[int] = set()
@@ -200,8 +201,17 @@ class Messages:
 
     # leasing and reading
 
-    async def lease(self, *, deliveries: int, octets: int, skip: Collection[str] = ()) -> list[Delivery]:
-        """Take what is due, up to these bounds, as this worker's; without content. Raises StoreUnavailable.
+    async def lease(
+        self,
+        *,
+        deliveries: int,
+        octets: int,
+        skip: Collection[str] = (),
+        stream: Stream = Stream.TRANSACTIONAL,
+    ) -> list[Delivery]:
+        """Take what is due of ``stream``, up to these bounds, as this worker's; without content.
+
+        Raises StoreUnavailable.
 
         The oldest first, but with a share for every account and destination that waits. Includes what has expired,
         held or not. ``skip``: destinations of which no more is wanted.
@@ -214,7 +224,7 @@ class Messages:
         taken: list[Delivery] = []
 
         async def take(connection: Connection) -> None:
-            taken[:] = await self._turn.take(connection, lease, deliveries, octets, skip)
+            taken[:] = await self._turns[stream].take(connection, lease, deliveries, octets, skip)
 
         try:
             await self._database.retried(take)
@@ -243,6 +253,14 @@ class Messages:
         if deliveries := list(deliveries):
             columns = _keys(deliveries)
             await self._database.retried(lambda connection: connection.execute(_GIVE_BACK, *columns, due_at))
+
+    async def hold(self, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Free rows that are still ours, and hold them back for as long as their account may not send.
+
+        Raises StoreUnavailable.
+        """
+        if deliveries:
+            await self._database.retried(lambda connection: holding.hold(connection, deliveries, reason))
 
     # settling
 

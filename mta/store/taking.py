@@ -2,7 +2,8 @@
 
 A take looks at the oldest due rows. If there are more than it looks at, whoever stands behind a crowd would wait for
 the crowd to pass: so half of the take then goes around all destinations of all accounts, a few rows each, going on
-where the last round ended. Both looks are bounded, whatever the length of the queue.
+where the last round ended. Both looks are bounded, whatever the length of the queue. Each stream has looks of its own:
+what waits in one is not in the way of the other.
 
 It must never give out a row that is held back (but for its expiry) or that a live worker holds.
 
@@ -26,27 +27,29 @@ LOOK = 2  # rows looked at for each delivery wanted
 ROUND = 200  # destinations visited in one round
 EACH = 5  # rows of each, at least
 
-_READY = "lease is null and held is null and due_at <= now()"
+_READY = "stream = ($1::text)::stream and lease is null and held is null and due_at <= now()"
 
 # The oldest due rows, and what was held until it expired. ``ending``: no attempt will be made.
 _OLDEST = f"""
 (select message_id, destination, account_id, due_at, bounce is not null or expires_at <= now() as ending
- from queue where {_READY} order by due_at limit $1)
+ from queue where {_READY} order by due_at limit $2)
 union all
 (select message_id, destination, account_id, expires_at, true from queue
- where lease is null and held is not null and expires_at <= now() order by expires_at limit $1)"""  # noqa: S608
+ where stream = ($1::text)::stream and lease is null and held is not null and expires_at <= now()
+ order by expires_at limit $2)"""  # noqa: S608
 
 # One probe of the index for each (account, destination) behind the last one visited, then its oldest due rows.
 _ROUND = f"""
 with recursive turn (account_id, destination, step) as (
     (select account_id, destination, 1 from queue
-     where (account_id, destination) > ($1, $2) and lease is null and held is null
+     where stream = ($1::text)::stream and (account_id, destination) > ($2, $3) and lease is null and held is null
      order by account_id, destination limit 1)
     union all
     select next.account_id, next.destination, turn.step + 1
     from turn cross join lateral (
         select account_id, destination from queue
-        where (account_id, destination) > (turn.account_id, turn.destination) and lease is null and held is null
+        where stream = ($1::text)::stream and (account_id, destination) > (turn.account_id, turn.destination)
+            and lease is null and held is null
         order by account_id, destination limit 1
     ) next
     where turn.step < {ROUND}
@@ -55,8 +58,8 @@ select turn.account_id, turn.destination, due.message_id, due.due_at
 from turn left join lateral (
     select message_id, due_at from queue
     where account_id = turn.account_id and destination = turn.destination and {_READY}
-        and not turn.destination = any($4::text[])
-    order by due_at limit $3
+        and not turn.destination = any($5::text[])
+    order by due_at limit $4
 ) due on true"""  # noqa: S608
 
 # All rows of the chosen deliveries that are due now, but for those that somebody else is just taking.
@@ -89,9 +92,10 @@ Candidate = tuple[Any, str, int, Any]  # message_id, destination, account_id, du
 
 
 class Turn:
-    """Where a worker's rounds through the destinations stand."""
+    """Where a worker's rounds through the destinations of one stream stand."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream.value
         self._account, self._destination = 0, ""
 
     async def take(
@@ -100,7 +104,7 @@ class Turn:
         """Lease up to ``deliveries`` deliveries of together about ``octets``, none to a destination in ``skip``
         but for those that only wait for their end."""
         look = LOOK * deliveries
-        found = await connection.fetch(_OLDEST, look)
+        found = await connection.fetch(_OLDEST, self._stream, look)
         chosen = in_turns([_candidate(row) for row in found if row["ending"] or row["destination"] not in skip])
         if len(found) >= look:
             half = (deliveries + 1) // 2
@@ -114,7 +118,7 @@ class Turn:
     async def _round(self, connection: Connection, wanted: int, skip: Collection[str]) -> list[Candidate]:
         """Due deliveries of the next destinations."""
         each = max(EACH, wanted // ROUND)
-        rows = await connection.fetch(_ROUND, self._account, self._destination, each, list(skip))
+        rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each, list(skip))
         visited = {(row["account_id"], row["destination"]) for row in rows}
         self._account, self._destination = max(visited) if len(visited) == ROUND else (0, "")
         return [_candidate(row) for row in rows if row["message_id"] is not None]

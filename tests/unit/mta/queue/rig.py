@@ -120,10 +120,12 @@ class Rig:
         self.metrics = Metrics()
         self.classifier = Classifier(load_rules([]))
         self.settings = Settings(queue=Queue(**{"poll": "20ms", "delay_notice_after": "0s", **queue}))
-        self.notices = Notices(self.settings, Accounts(notices), Signer())  # type: ignore[arg-type]
+        self.accounts = Accounts(notices)
+        self.notices = Notices(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(
             settings=self.settings.queue,
             store=store,
+            accounts=self.accounts,
             resolver=self.resolver,  # type: ignore[arg-type]
             courier=self.courier,  # type: ignore[arg-type]
             notices=self.notices,

@@ -8,6 +8,7 @@ import pytest
 
 from config.schema import Queue
 from mta.mail.delivery import Stage
+from mta.mail.message import Stream
 from mta.store.store import Store
 from tests.unit.mta.queue.rig import REFUSED, Rig, dispatching, plan, yes
 from tests.unit.mta.store.make import until
@@ -121,7 +122,7 @@ async def test_sites_that_stand_still_do_not_stop_the_others(store: Store) -> No
         rig.courier.gate = free
         await rig.queue("ann@healthy.example", account_id=2)
         await until(lambda: ("ann@healthy.example",) in rig.courier.attempts)
-        await until(lambda: rig.window.free > 0)
+        await until(lambda: rig.window.free(Stream.TRANSACTIONAL) > 0)
         for _ in range(6):
             stuck.release()
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mta.mail.message import Stream
 from mta.store import taking
 from mta.store.store import Store
 from mta.store.taking import Candidate, Turn, in_turns
@@ -128,8 +129,8 @@ async def test_looking_is_bounded_however_long_the_queue(store: Store) -> None:
     await make.execute(store, "analyze queue")
     async with store._database.session(30) as connection:
         for question, values in (
-            (taking._OLDEST, (400,)),
-            (taking._ROUND, (0, "", 2, [])),
+            (taking._OLDEST, ("transactional", 400)),
+            (taking._ROUND, ("transactional", 0, "", 2, [])),
         ):
             plan = await connection.fetch(f"explain (analyze, buffers, format text) {question}", *values)
             touched = sum(
@@ -150,8 +151,8 @@ async def test_accounts_take_turns(store: Store) -> None:
 async def test_two_workers_never_take_the_same(store: Store) -> None:
     await fill(store, 200, "due.example")
     async with store._database.session() as one, store._database.session() as two, one.transaction(), two.transaction():
-        mine = await Turn().take(one, 1, 100, MUCH, ())
-        theirs = await Turn().take(two, 2, 100, MUCH, ())
+        mine = await Turn(Stream.TRANSACTIONAL).take(one, 1, 100, MUCH, ())
+        theirs = await Turn(Stream.TRANSACTIONAL).take(two, 2, 100, MUCH, ())
     assert len(mine) == 100
     assert not {each.message_id for each in mine} & {each.message_id for each in theirs}
 

@@ -1,0 +1,101 @@
+"""The last look before each attempt: is the account still in good standing, and is the recipient still to be mailed?
+
+Both were asked when the message was accepted; days may have passed since. What may not go now leaves the lane here: it
+waits for its account, has failed for good, or goes on without the recipients that were suppressed.
+
+It must never let an attempt begin when the answer could not be had: StoreUnavailable is raised, and the delivery waits.
+
+*Limits.* A look-up of suppressions counts for a second, unless somebody was suppressed since. What an account's
+standing is comes from memory, which follows the database within a moment of a change.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol, assert_never
+
+from mta.mail.delivery import Delivery
+from mta.observe.metrics import Metrics
+from mta.queue import settle
+from mta.queue.settler import Settler
+from mta.store.suppressions import Suppressions
+from policy.account import HELD, Account, Standing, hold_reason
+from policy.rules.suppressed import refusal
+
+CHECK_HOLDS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
+
+
+class Accounts(Protocol):
+    def by_id(self, account_id: int) -> Account | None: ...
+
+
+class Clearance:
+    """``hold``: takes a delivery that is to wait until somebody releases it, and why. ``put_off``: takes one whose
+    account is not known here, or not yet."""
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        suppressions: Suppressions,
+        settler: Settler,
+        hold: Callable[[Delivery, str], None],
+        put_off: Callable[[Delivery], None],
+        metrics: Metrics,
+    ) -> None:
+        self._accounts, self._suppressions, self._settler = accounts, suppressions, settler
+        self._hold, self._put_off, self._metrics = hold, put_off, metrics
+        self._suppressions_changed = 0.0
+
+    def suppressions_changed(self) -> None:
+        """Somebody was suppressed (or we may have missed it): every earlier look-up is void."""
+        self._suppressions_changed = time.monotonic()
+
+    async def given(self, delivery: Delivery) -> bool:
+        """Whether the attempt may be made, to those recipients that are left. If not, the delivery was dealt with.
+        Raises StoreUnavailable."""
+        return self._is_allowed(delivery) and await self._is_wanted(delivery)
+
+    def _is_allowed(self, delivery: Delivery) -> bool:
+        """By the standing of its account."""
+        account = self._accounts.by_id(delivery.account_id)
+        if account is None:
+            self._put_off(delivery)
+            return False
+        match account.standing:
+            case Standing.ACTIVE:
+                return True
+            case Standing.SUSPENDED:
+                self._hold(delivery, hold_reason(account.name, account.reason, account.case))
+            case Standing.PENDING | Standing.REVIEW:
+                self._hold(delivery, f"{HELD}account {account.name!r} is not active yet")
+            case Standing.TERMINATED:
+                self._settler.end(*settle.terminated(delivery, account, datetime.now(UTC)))
+            case _:
+                assert_never(account.standing)
+        return False
+
+    async def _is_wanted(self, delivery: Delivery) -> bool:
+        """Part with recipients who were suppressed while they waited. False if nobody is left."""
+        now = time.monotonic()
+        if delivery.checked_at > max(self._suppressions_changed, now - CHECK_HOLDS):
+            return True
+        found = await self._suppressions.find(
+            delivery.account_id, [recipient.address for recipient in delivery.recipients]
+        )
+        covering = [each for each in found if each.covers(delivery.stream, delivery.topic)]
+        if covering:
+            reasons = {each.address.key: refusal(each) for each in reversed(covering)}  # the widest is named
+            refused = {r: reasons[r.address.key] for r in delivery.recipients if r.address.key in reasons}
+            self._metrics.recipients_suppressed.inc(len(refused))
+            kept = tuple(recipient for recipient in delivery.recipients if recipient not in refused)
+            part = replace(delivery, recipients=tuple(refused), whole=False, reserved=0) if kept else delivery
+            self._settler.end(*settle.suppressed(part, refused, datetime.now(UTC)))
+            if not kept:
+                return False
+            delivery.recipients, delivery.whole = kept, False
+        delivery.checked_at = now
+        return True

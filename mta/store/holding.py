@@ -1,0 +1,34 @@
+"""Holding back what a worker had taken, because its account may not send any more.
+
+It must never hold what an account that has just been resumed would then have to wait for: the account is locked and
+looked at once more, so that a resumption either comes first and is seen, or comes after and releases what is held here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mta.mail.delivery import Delivery
+from mta.mail.reply import sanitise
+from mta.store.database import Connection
+
+_LOCK = "select from account where id = any($1::bigint[]) order by id for share"
+
+_HOLD = """
+with back as (
+    update queue q
+    set lease = null, held = case when a.standing = 'active' or q.bounce is not null then q.held else $4 end
+    from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease), account a
+    where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease
+        and a.id = q.account_id
+    returning q.message_id, q.n, q.held
+)
+insert into event (message_id, n, kind, data)
+select message_id, n, 'held', jsonb_build_object('reason', held) from back where held is not null"""
+
+
+async def hold(connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
+    """Free rows that are still ours and hold them back, those of active accounts excepted. Within a transaction."""
+    rows = [(each.message_id, recipient.n, each.lease) for each in deliveries for recipient in each.recipients]
+    await connection.execute(_LOCK, list({each.account_id for each in deliveries}))
+    await connection.execute(_HOLD, *zip(*rows, strict=True), sanitise(reason, 500))
