@@ -35,8 +35,10 @@ from policy.style import (
 
 MAX_RULES = 200  # rules of style sheets that are applied
 MAX_STEPS = 100_000  # from an element to its parent or its children, for one page
+MATCH = 20  # steps that matching a selector costs
 
-_STYLED = "[style],[hidden],[bgcolor],[background],[color],[text]"
+_STYLED = "[style],[hidden],[bgcolor],[background]"
+_OTHERS = frozenset({"hidden", "bgcolor", "background", "color", "text"})
 _TEXT = "-text"
 
 
@@ -48,14 +50,17 @@ class Hidden:
     how: Hiding
 
 
+class TooIntricate(Exception):
+    """Its styles take too long to follow; the text of the exception goes after "the HTML"."""
+
+
 def hide(tree: LexborHTMLParser, sheets: Sequence[str]) -> list[Hidden]:
-    """Take out of ``tree`` what does not show under its own styles and those of ``sheets``."""
+    """Take out of ``tree`` what does not show under its own styles and those of ``sheets``.
+
+    Raises TooIntricate; the tree is then of no use."""
     rules = [rule for sheet in sheets for rule in rules_of(sheet)][:MAX_RULES]
     styled = _Styled(tree, rules)
-    taken = styled.take_gone()
-    if taken:
-        styled = _Styled(tree, rules)
-    return taken + styled.take_unreadable()
+    return styled.take_unreadable() + styled.take_gone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +77,25 @@ _PAPER = _Paint(BLACK, WHITE)
 class _Styled:
     """The elements that have a look of their own, by their place in memory."""
 
-    __slots__ = ("_looks", "_nodes", "_paints", "_steps")
+    __slots__ = ("_gone", "_looks", "_nodes", "_paints", "_risky", "_steps")
 
     def __init__(self, tree: LexborHTMLParser, rules: Sequence[Rule]) -> None:
         self._steps = MAX_STEPS
         self._nodes: dict[int, LexborNode] = {}
         self._looks: dict[int, Look] = {}
         self._paints: dict[int, _Paint] = {}
+        self._risky: set[int] = set()
         for rule in rules:
             if not rule.firm:
                 self._apply(tree, rule)
-        for node in tree.css(_STYLED):
+        for node in (*tree.css(_STYLED), *tree.tags("font"), *tree.tags("body")):
             look = _own_look(node)
             if look is not PLAIN:
                 self._add(node, look)
         for rule in rules:
             if rule.firm:
                 self._apply(tree, rule)
+        self._gone = {key: look.gone for key, look in self._looks.items() if look.gone is not None}
 
     def _add(self, node: LexborNode, look: Look) -> None:
         key = node.mem_id
@@ -100,6 +107,7 @@ class _Styled:
         *outer, own = rule.selector.replace(">", " ").split()
         try:
             for node in tree.css(own):
+                self._step()
                 if not outer or self._is_inside(node, outer):
                     self._add(node, rule.look)
         except SelectolaxError:  # a selector that Lexbor does not know
@@ -109,27 +117,32 @@ class _Styled:
         """Whether the ancestors of ``node`` match the compounds ``outer``, outermost first."""
         missing = list(outer)
         for parent in self._ancestors(node):
+            self._step(MATCH)
             if parent.css_matches(missing[-1]):
                 missing.pop()
                 if not missing:
                     return True
         return False
 
+    def _step(self, size: int = 1) -> None:
+        self._steps -= size
+        if self._steps < 0:
+            raise TooIntricate("has styles that take too long to follow")
+
     def _ancestors(self, node: LexborNode) -> Iterator[LexborNode]:
         parent = node.parent
-        while parent is not None and self._steps > 0:
-            self._steps -= 1
+        while parent is not None:
+            self._step()
             yield parent
             parent = parent.parent
 
+    def _is_gone(self, node: LexborNode) -> bool:
+        """Whether something around ``node`` is not shown."""
+        return bool(self._gone) and any(parent.mem_id in self._gone for parent in self._ancestors(node))
+
     def take_gone(self) -> list[Hidden]:
-        """Take out the elements that are not shown, each with all that it holds."""
-        gone = {key: look.gone for key, look in self._looks.items() if look.gone is not None}
-        outermost = [
-            (self._nodes[key], how)
-            for key, how in gone.items()
-            if not any(parent.mem_id in gone for parent in self._ancestors(self._nodes[key]))
-        ]
+        """Take out the elements that are not shown, each with all that it holds. Nothing may be asked afterwards."""
+        outermost = [(self._nodes[key], how) for key, how in self._gone.items() if not self._is_gone(self._nodes[key])]
         taken = [Hidden(node.text(deep=True, separator="\n", skip_empty=True), how) for node, how in outermost]
         for node, _ in outermost:
             node.decompose()
@@ -140,7 +153,7 @@ class _Styled:
         found: dict[int, tuple[LexborNode, Hiding]] = {}
         for how, start, stop in self._causes():
             for key, look in self._looks.items():
-                if start(key, look):
+                if start(key, look) and look.gone is None and not self._is_gone(self._nodes[key]):
                     for text in self._texts(self._nodes[key], stop):
                         found.setdefault(text.mem_id, (text, how))
         taken = [Hidden(node.text(deep=True), how) for node, how in found.values()]
@@ -150,60 +163,61 @@ class _Styled:
 
     def _causes(self) -> Iterator[tuple[Hiding, Callable[[int, Look], bool], Callable[[Look], bool]]]:
         """How text may be unreadable, which elements begin it, and which end it inside them."""
-        looks = set(self._looks.values())
-        if any(look.visible is False for look in looks):
+        looks = {id(look): look for look in self._looks.values()}
+        if any(look.visible is False for look in looks.values()):
             yield Hiding.INVISIBLE, lambda _, look: look.visible is False, lambda look: look.visible is not None
-        if any(look.readable is False for look in looks):
+        if any(look.readable is False for look in looks.values()):
             yield Hiding.TINY, lambda _, look: look.readable is False, lambda look: look.readable is not None
-        if _colours_meet(looks):
+        self._risky = _risky(looks)
+        if self._risky:
             yield Hiding.SAME_COLOUR, self._is_blank, lambda look: look.paints
 
     def _texts(self, node: LexborNode, stop: Callable[[Look], bool]) -> Iterator[LexborNode]:
-        """The texts in ``node``, but not those inside an element for whose look ``stop`` holds."""
+        """The texts in ``node``, but not those inside an element that is gone or for whose look ``stop`` holds."""
         waiting = [node]
         while waiting:
             for child in waiting.pop().iter(include_text=True, skip_empty=True):
-                self._steps -= 1
-                if self._steps < 0:
-                    return
+                self._step()
                 if child.tag == _TEXT:
                     yield child
                     continue
                 look = self._looks.get(child.mem_id)
-                if look is None or not stop(look):
+                if look is None or not (look.gone or stop(look)):
                     waiting.append(child)
 
     def _is_blank(self, key: int, look: Look) -> bool:
         """Whether text directly in this element has the colour of what is behind it."""
-        if not look.paints:
+        if id(look) not in self._risky:
             return False
-        paint = self._paint(key, look)
+        paint = _painted(look, _PAPER) if _is_whole(look) else self._paint(self._nodes[key], look)
         return paint.ground is not None and alike(paint.colour, paint.ground)
 
-    def _paint(self, key: int, look: Look) -> _Paint:
-        known = self._paints.get(key)
-        if known is not None:
-            return known
-        colour, ground = look.colour, None if look.picture else look.background
-        if colour is None or (ground is None and not look.picture):
-            around = self._paint_around(self._nodes[key])
-            colour = colour or around.colour
-            ground = ground if ground is not None or look.picture else around.ground
-        paint = self._paints[key] = _Paint(colour, ground)
-        return paint
-
-    def _paint_around(self, node: LexborNode) -> _Paint:
-        """The paint of the nearest ancestor that has one, told from the outside in: no recursion."""
-        chain = []
-        for parent in self._ancestors(node):
-            look = self._looks.get(parent.mem_id)
-            if look is not None and look.paints:
-                chain.append((parent.mem_id, look))
+    def _paint(self, node: LexborNode, look: Look) -> _Paint:
+        """What text in ``node`` is painted with: its own look over that of the elements around it."""
+        passed: list[int] = []
+        looks: list[Look] = [look]
         paint = _PAPER
-        for key, look in reversed(chain):
-            ground = None if look.picture else (look.background or paint.ground)
-            paint = self._paints[key] = _Paint(look.colour or paint.colour, ground)
-        return paint
+        for parent in self._ancestors(node):
+            key = parent.mem_id
+            if key in self._paints:
+                paint = self._paints[key]
+                break
+            passed.append(key)
+            looks.append(self._looks.get(key, PLAIN))
+        for key, above in zip(reversed(passed), reversed(looks[1:]), strict=True):
+            paint = self._paints[key] = _painted(above, paint)
+        return _painted(look, paint)
+
+
+def _is_whole(look: Look) -> bool:
+    return look.colour is not None and (look.background is not None or look.picture)
+
+
+def _painted(look: Look, around: _Paint) -> _Paint:
+    """The paint inside an element with this look, in another with the paint ``around``."""
+    if not look.paints:
+        return around
+    return _Paint(look.colour or around.colour, None if look.picture else look.background or around.ground)
 
 
 def _own_look(node: LexborNode) -> Look:
@@ -211,7 +225,7 @@ def _own_look(node: LexborNode) -> Look:
     said = node.attributes
     style = said.get("style")
     look = look_of(style) if style else PLAIN
-    if style and len(said) == 1:
+    if _OTHERS.isdisjoint(said):
         return look
     if "hidden" in said and not look.displayed:
         look = replace(look, gone=look.gone or Hiding.ATTRIBUTE)
@@ -224,8 +238,10 @@ def _own_look(node: LexborNode) -> Look:
     return look
 
 
-def _colours_meet(looks: set[Look]) -> bool:
-    """Whether any colour of text is like any background, so that some text might not show."""
-    colours = {look.colour for look in looks if look.colour is not None} | {BLACK}
-    grounds = {look.background for look in looks if look.background is not None} | {WHITE}
-    return any(alike(colour, ground) for colour in colours for ground in grounds)
+def _risky(looks: dict[int, Look]) -> set[int]:
+    """Of ``looks`` by their ids, those that may put text on a background of its own colour."""
+    colours = {look.colour for look in looks.values() if look.colour is not None} | {BLACK}
+    grounds = {look.background for look in looks.values() if look.background is not None} | {WHITE}
+    pairs = [(colour, ground) for colour in colours for ground in grounds if alike(colour, ground)]
+    bad_colours, bad_grounds = {colour for colour, _ in pairs}, {ground for _, ground in pairs}
+    return {key for key, look in looks.items() if look.colour in bad_colours or look.background in bad_grounds}

@@ -18,16 +18,21 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from policy.hiding import Hidden, hide
+from policy.hiding import Hidden, TooIntricate, hide
 from policy.style import Hiding
 
 LIMIT = 256 * 1024  # characters that are read; large mail programs show less than half of that
-MAX_TAGS = 8000
-CROWDED = 8192  # characters without a ">", with more than this many gaps between them
-MAX_GAPS = 2000
+MAX_TAGS = 5000
+WINDOW = 4096  # so many characters without a ">" may be one tag with too many attributes
+MAX_GAPS = 64  # between attributes in a window
 _GAPS = " \t\r\n\f/\"'"
+_PROBE = "imprimatur-probe"
 
-_NOT_RENDERED = "script,style,template,noscript,title,svg,canvas,audio,video,iframe,noembed,noframes,datalist,object"
+_NOT_RENDERED = (
+    "script", "style", "noscript", "title", "svg", "canvas", "audio", "video", "object", "iframe", "noembed",
+    "noframes", "datalist",
+)  # fmt: skip
+_WITH_WORDS = frozenset({"noscript", "svg", "canvas", "object", "noembed", "noframes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +70,23 @@ class Page:
         self._root = tree.body or tree.root
         if self._root is None:
             return
-        sheets = [node.text(deep=True) for node in tree.css("style")]
-        for node in tree.css(_NOT_RENDERED):
-            self._take(node)
-        self._taken += hide(tree, sheets)
+        sheets = [node.text(deep=True) for node in tree.tags("style")]
+        for name in _NOT_RENDERED:
+            self._take(tree, name)
+        try:
+            self._taken += hide(tree, sheets)
+        except TooIntricate as error:
+            self.fault = f"the HTML {error}"
+            self._root = None
+            return
         self.text = self._root.text(deep=True, separator="\n", skip_empty=True)
 
-    def _take(self, node: LexborNode) -> None:
-        """Take out an element that is not shown, and remember what it says if that is meant for people."""
-        if node.tag in ("noscript", "template", "object", "noembed", "noframes", "svg"):
-            self._taken.append(Hidden(node.text(deep=True, separator="\n"), Hiding.NOT_RENDERED))
-        node.decompose()
+    def _take(self, tree: LexborHTMLParser, name: str) -> None:
+        """Take out the elements ``name``, which are not shown, and remember what they say if people might read it."""
+        for node in reversed(tree.tags(name)):  # inner ones first: what is inside a node goes with it
+            if name in _WITH_WORDS:
+                self._taken.append(Hidden(node.text(deep=True, separator="\n"), Hiding.NOT_RENDERED))
+            node.decompose()
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -118,12 +129,21 @@ def _fault(html: str) -> str:
     tags = html.count("<")
     if tags > MAX_TAGS:
         return f"the HTML has {tags} tags, at most {MAX_TAGS} are read"
-    if len(html) <= CROWDED:
-        return ""
-    for run in html.split(">"):
-        if len(run) > CROWDED and sum(map(run.count, _GAPS)) > MAX_GAPS and "<style" not in run[:400].lower():
-            return f"the HTML has {len(run)} characters without the end of a tag"
+    for start in range(0, len(html), WINDOW):
+        if html.find(">", start, start + WINDOW) < 0 and _is_crowded_tag(html, start):
+            return f"the HTML has a tag with more than {MAX_GAPS} attributes"
     return ""
+
+
+def _is_crowded_tag(html: str, start: int) -> bool:
+    """Whether a window without a ">" begins between the attributes of a tag, and there are many.
+
+    Only the tree builder can tell what is text, a style sheet or a quoted value: it is given what is before, and one
+    attribute more."""
+    window = html[start : start + WINDOW]
+    if sum(map(window.count, _GAPS)) <= MAX_GAPS:
+        return False
+    return bool(LexborHTMLParser(f"{html[:start]} {_PROBE}=1>").css(f"[{_PROBE}]"))
 
 
 def _comments(html: str) -> Iterator[str]:

@@ -31,6 +31,7 @@ MAX_PARTS = 2000
 MAX_LINKS = 2000
 
 _URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'{}|\\^`]{1,2000}", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # and bidi
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_:.+-]{1,40})", re.IGNORECASE)
 _SAFE_CODECS = re.compile(
     r"utf-(?:8|8-sig|16|16-be|16-le|32|32-be|32-le)|iso8859-\d+|cp(?:1250|1251|1252|1253|1254|1255|1256|1257|1258|874|932"
@@ -42,6 +43,7 @@ _SAFE_CODECS = re.compile(
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """``name`` as the receiver's program would save it, ``type`` e.g. ``application/pdf``, ``size`` in octets.
+    Control characters in the name, those that turn the direction of writing too, are U+FFFD.
 
     The size is that after decoding, told from the size before: at most a few octets off.
     """
@@ -231,7 +233,7 @@ def _attachment(part: PyLazyMimePart) -> Attachment:
     encoding = next(iter(_header(part, "content-transfer-encoding")), "").strip().lower()
     if encoding == "base64":
         size = size * 57 // 78  # lines of 76 characters and CRLF (RFC 2045 6.8)
-    name = " ".join(part.filename.replace("\0", "").split())
+    name = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", part.filename.strip())[:500]
     return Attachment(name, part.content_type.lower() or "text/plain", size)
 
 
