@@ -17,14 +17,15 @@ _LOCK = "select from account where id = any($1::bigint[]) order by id for share"
 _HOLD = """
 with back as (
     update queue q
-    set lease = null, held = case when a.standing = 'active' or q.bounce is not null then q.held else $4 end
+    set lease = null,
+        held = coalesce(q.held, case when a.standing <> 'active' and q.bounce is null then $4 end)
     from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease), account a
     where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease
         and a.id = q.account_id
     returning q.message_id, q.n, q.held
 )
 insert into event (message_id, n, kind, data)
-select message_id, n, 'held', jsonb_build_object('reason', held) from back where held is not null"""
+select message_id, n, 'held', jsonb_build_object('reason', held) from back where held = $4"""
 
 
 async def hold(connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
