@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
 
@@ -67,7 +68,7 @@ class _Bodies:
 class Reading:
     """``content``: the whole message. Nothing is decoded before somebody asks, and nothing twice."""
 
-    __slots__ = ("_bodies", "_content", "_pages", "_texts", "_visible")
+    __slots__ = ("_bodies", "_content", "_links", "_pages", "_texts", "_visible")
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -75,6 +76,7 @@ class Reading:
         self._texts: dict[int, str] = {}
         self._pages: dict[int, Page] = {}
         self._visible: str | None = None
+        self._links: tuple[Link, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -98,7 +100,10 @@ class Reading:
     @property
     def links(self) -> tuple[Link, ...]:
         """The links in what the reader sees; in plain text, all that mail programs make one of."""
-        return tuple(link for part in self._parts.shown for link in self._links(part))[:MAX_LINKS]
+        if self._links is None:
+            found = (link for part in self._parts.shown for link in self._links_of(part))
+            self._links = tuple(islice(found, MAX_LINKS))
+        return self._links
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -140,7 +145,7 @@ class Reading:
             page = self._pages[id(part)] = Page(self._text(part))
         return page
 
-    def _links(self, part: PyLazyMimePart) -> Iterator[Link]:
+    def _links_of(self, part: PyLazyMimePart) -> Iterator[Link]:
         if _is_html(part):
             yield from self._page(part).links
         else:

@@ -26,6 +26,7 @@ MAX_URIS = 10
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
 _WEB = re.compile(r"https?://|mailto:", re.IGNORECASE)
+_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+")  # accents that stand by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,12 @@ class Vocabulary:
         return cls(read(read_text(SHIPPED), SHIPPED.name, _Words, lambda _: ()))
 
     def look(self, links: Sequence[Link], visible: str) -> tuple[Way, str]:
-        """The best way out among ``links``, and which link it is; ``visible``: the text that they stand in."""
+        """The best way out among ``links``, and which link it is; ``visible``: the text that they stand in.
+
+        Begins at the end, where it is in most mail: the text is looked at only if no link says it itself.
+        """
         found, where, text = Way.NONE, "", None
-        for link in links:
+        for link in reversed(links):
             words = plain(link.words)
             if not self._leads_out(link.url, words):
                 if words and words not in self._here:
@@ -130,7 +134,7 @@ def plain(text: str) -> str:
     """Lower case, no accents, single spaces: people write ``désabonner`` and ``DESABONNER``."""
     text = text.casefold()
     if not text.isascii():
-        text = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+        text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
     return " ".join(text.split())
 
 
