@@ -25,6 +25,7 @@ _STYLES = {
     Fate.PENDING: "dim",
     Fate.DELIVERED: "green",
     Fate.DEFERRED: "yellow",
+    Fate.HELD: "yellow",
     Fate.FAILED: "red",
     Fate.REFUSED: "magenta",
 }

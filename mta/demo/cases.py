@@ -11,6 +11,8 @@ from enum import Enum
 
 SENDER = "desk@demo.example"
 UNKNOWN = "unknown@inbox.example"
+CONFIRMED, UNCONFIRMED = "spring-week-1", "spring-week-2"  # mailings
+READER, LAPSED, STRANGER, ROLE = "rita@inbox.example", "lena@inbox.example", "dora@inbox.example", "info@inbox.example"
 
 
 class Fate(Enum):
@@ -19,6 +21,7 @@ class Fate(Enum):
     PENDING = "on its way"
     DELIVERED = "delivered"
     DEFERRED = "put off"
+    HELD = "held"
     FAILED = "failed"
     REFUSED = "refused"
 
@@ -34,14 +37,28 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class Newsletter:
+    """Marketing mail. ``mailing``: which one, by its name."""
+
+    mailing: str
+    imprint: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
-    """One submission. ``after``: the title of the case that must have come to its end before."""
+    """One submission. ``after``: the title of the case that must have come to its end before. ``newsletter``: None for
+    a plain transactional message."""
 
     title: str
     expected: tuple[Expected, ...]
     header_from: str = SENDER
     login: bool = True
     after: str | None = None
+    newsletter: Newsletter | None = None
+
+
+def _refused(recipient: str) -> Expected:
+    return Expected(recipient, Fate.REFUSED, "5.7.1", attempts=0)
 
 
 REFUSED_ONCE = "unknown mailbox"
@@ -70,4 +87,14 @@ CASES = (
         header_from="boss@bank.example",
     ),
     Case("without a login", (Expected("ann@inbox.example", Fate.REFUSED, "5.7.0", attempts=0),), login=False),
+    Case("newsletter: good", (Expected(READER, Fate.DELIVERED),), newsletter=Newsletter(CONFIRMED)),
+    Case("newsletter: role address", (_refused(ROLE),), newsletter=Newsletter(CONFIRMED)),
+    Case("newsletter: no opt-in", (_refused(STRANGER),), newsletter=Newsletter(CONFIRMED)),
+    Case("newsletter: opt-in lapsed", (_refused(LAPSED),), newsletter=Newsletter(CONFIRMED)),
+    Case("newsletter: no imprint", (_refused(READER),), newsletter=Newsletter(CONFIRMED, imprint=False)),
+    Case(
+        "newsletter: not confirmed",
+        (Expected(READER, Fate.HELD, attempts=0),),
+        newsletter=Newsletter(UNCONFIRMED),
+    ),
 )

@@ -12,12 +12,13 @@ from typing import cast
 import dkim
 
 from mta.demo.board import Proof
-from mta.demo.cases import SENDER, UNKNOWN
+from mta.demo.cases import READER, SENDER, UNKNOWN
 from mta.demo.ledger import Ledger, Receipt
 from mta.demo.world import KEYS, World
 from mta.store.store import Store
 
 SIGNED = "ann@inbox.example"
+_MARKS = ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Feedback-ID", "X-Mailing-ID", "CFBL-Address")
 
 
 async def wait_for_notice(world: World) -> None:
@@ -32,6 +33,7 @@ async def collect(world: World, store: Store) -> list[Proof]:
         _encryption(_taken(ledger, SIGNED)),
         _returned(_notice(ledger)),
         await _suppression(store),
+        await asyncio.to_thread(_marks, _taken(ledger, READER), world.txt),
     ]
 
 
@@ -89,3 +91,21 @@ def _returned(receipt: Receipt | None) -> Proof:
 async def _suppression(store: Store) -> Proof:
     listed = [str(suppression.address) for suppression in await store.suppressions.list()]
     return Proof("the unknown mailbox is suppressed", UNKNOWN in listed, f"suppressed: {', '.join(sorted(listed))}")
+
+
+def _marks(receipt: Receipt | None, txt: dict[str, str]) -> Proof:
+    """The newsletter carries what mailbox providers ask for (RFC 8058, RFC 2919, RFC 9477), all of it signed."""
+    what = "the newsletter can be unsubscribed with one click"
+    if receipt is None:
+        return Proof(what, False, f"{READER} got nothing")
+    headers = dkim.rfc822_parse(receipt.content)[0]
+    names = [name.decode().lower() for name, _ in headers]
+    missing = [name for name in _MARKS if names.count(name.lower()) != 1]
+    signature = next(value for name, value in headers if name.lower() == b"dkim-signature")
+    signed = b"".join(signature.partition(b"h=")[2].partition(b";")[0].split()).decode().lower().split(":")
+    open_ = [name for name in _MARKS if name.lower() not in signed]
+    evidence = f"{READER}'s copy has {', '.join(_MARKS)}, each once and signed"
+    if missing or open_:
+        evidence = f"missing: {', '.join(missing) or 'nothing'}; not signed: {', '.join(open_) or 'nothing'}"
+    leaked = [name for name in names if name.startswith("x-mta-")]
+    return Proof(what, not (missing or open_ or leaked), evidence + (f"; leaked: {leaked}" if leaked else ""))

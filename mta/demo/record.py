@@ -27,6 +27,9 @@ async def look(store: Store, message: MessageId) -> dict[str, Seen]:
             recipient = story.recipients[event.n]
             before = seen.get(recipient, Seen())
             seen[recipient] = Seen(_FATES[event.kind], str(event.data["status"]), _why(event), before.attempts + 1)
+    for queued in story.queued:
+        if queued.held:
+            seen[story.recipients[queued.n]] = Seen(Fate.HELD, why=queued.held)
     return seen
 
 

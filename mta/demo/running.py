@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from config.load import load_file
+from mta.demo.permission import prepare
 from mta.demo.submit import Login
 from mta.demo.world import DOMAIN, World
 from mta.inbound.auth import make_verifiers, new_secret
@@ -60,6 +61,7 @@ async def open_account(store: Store) -> Login:
         ACCOUNT, domains=[DOMAIN], standing=Standing.ACTIVE, verified=True, by="mta demo", reason="the demo's own"
     )
     await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram)
+    await prepare(store, account.id, DOMAIN)
     return login
 
 

@@ -14,6 +14,7 @@ from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
 from mta.demo.cases import SENDER, Case
+from mta.demo.newsletter import newsletter
 from mta.mail.identity import MessageId, parse_id
 from mta.mail.reply import Reply
 
@@ -63,6 +64,10 @@ def _transaction(client: smtplib.SMTP, case: Case) -> Submitted:
 
 
 def _message(case: Case, recipients: list[str]) -> bytes:
+    if case.newsletter:
+        fields = {"X-MTA-Stream": "marketing", "X-MTA-Mailing": case.newsletter.mailing}
+        subject = f"Demo: {case.title}"
+        return newsletter(case.header_from, recipients, subject, imprint=case.newsletter.imprint, fields=fields)
     message = EmailMessage()
     message["From"] = f"Demo <{case.header_from}>"
     message["To"] = ", ".join(recipients)

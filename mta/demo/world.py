@@ -67,6 +67,10 @@ port = {receiver}
 loopback_receivers = true
 timeouts = {{ connect = "5s" }}
 
+[permission]
+public_url = "https://mta.{domain}"
+returns_domain = "returns.{domain}"
+
 [observe]
 events = "{events}"
 log_level = "warning"
