@@ -390,6 +390,11 @@ class Permission(Section):
     """Domain whose mail comes to us: complaints (CFBL-Address) and unsubscribes by mail."""
     sender_id: str = Field("imprimatur", pattern=r"^[A-Za-z0-9_-]{5,15}$")
     """Last field of Feedback-ID, by which Gmail knows the service: 5 to 15 letters and digits."""
+    token_key: int = Field(1, ge=1, le=1_000_000)
+    """Number of the key that makes the tokens in unsubscribe links and complaint ids; the next higher number is a new
+    key. The same on all machines."""
+    token_keys_kept: int = Field(2, ge=0, le=100)
+    """How many keys before that are still read: links in mail that is out work for as long."""
     credential_rate: float = Field(100, gt=0)
     """Messages a second that one credential may submit, over all workers, unless it has a rate of its own."""
     credential_burst: int = Field(5000, ge=1)

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -52,6 +53,12 @@ class Tokens:
         for key in keys:
             self._seals.setdefault(hashlib.sha256(b"token key mark" + key).digest()[:_MARK], AESGCM(key))
         self._making = next(iter(self._seals))
+
+    @classmethod
+    def derived(cls, derive: Callable[[str], bytes], newest: int, kept: int) -> Tokens:
+        """With the key of number ``newest`` and the ``kept`` ones before it, each derived from the installation's
+        secret for its number."""
+        return cls(*(derive(f"tokens {number}") for number in range(newest, max(0, newest - kept - 1), -1)))
 
     def make(self, claim: Claim) -> str:
         """A token for ``claim``: letters, digits, ``-`` and ``_``, safe in a URL; different each time."""

@@ -44,6 +44,7 @@ class Kind(Enum):
     CREDENTIAL = "credential"
     NETWORK = "network"
     SETTING = "setting"
+    MAILING = "mailing"
 
 
 @dataclass(frozen=True, slots=True)

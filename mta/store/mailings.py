@@ -20,15 +20,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
-import orjson
 
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.reply import sanitise
-from mta.store import mailing_holds
+from mta.store import mailing_holds, mailing_story
+from mta.store.account_changes import Kind, note
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
 from mta.store.mailing_holds import Moved
-from policy.mailing import Confirmation, Mailing, Sample
+from mta.store.mailing_rows import COLUMNS, FROM, MailingRecord, mailing_of, record_of
+from mta.store.mailing_story import MailingStory
+from policy.mailing import Mailing
 
 __all__ = ["MailingError", "MailingRecord", "Mailings"]
 
@@ -37,22 +39,18 @@ REFRESH = 30.0  # seconds
 LATELY = timedelta(days=60)
 OVERLAP = timedelta(minutes=2)  # a change carries the time of its transaction's start, and is seen at its end
 
-_COLUMNS = """
-m.id, m.account_id, m.name, m.topic, m.list, m.created_at, m.created_by, m.confirmed_at, m.confirmed_by,
-m.confirmed_terms, m.sample, m.sampled, m.released_at, m.released_by, m.stopped_at, m.stopped_by, m.stopped,
-m.stop_bounces, m.changed_at, s.origin, s.approved_at"""
-_FROM = "from mailing m left join list_source s on s.account_id = m.account_id and s.name = m.list"
-
-_READ = f"select {_COLUMNS} {_FROM} where m.changed_at > $1"
+_READ = f"select {COLUMNS} {FROM} where m.changed_at > $1"
 _LISTS = "select account_id, name, origin, approved_at is not null as approved from list_source"
-_FIND = f"select {_COLUMNS} {_FROM} where m.id = $2 and m.account_id = $1 or m.account_id = $1 and m.name = $2"
-_BY_ID = f"select {_COLUMNS} {_FROM} where m.id = $1"
+_FIND = f"select {COLUMNS} {FROM} where m.id = $2 and m.account_id = $1 or m.account_id = $1 and m.name = $2"
+_BY_ID = f"select {COLUMNS} {FROM} where m.id = $1"
 _LIST = f"""
-select {_COLUMNS} {_FROM} where $1::bigint is null or m.account_id = $1
+select {COLUMNS} {FROM} where $1::bigint is null or m.account_id = $1
 order by m.created_at desc limit $2"""
 
 _ADD = """
 insert into mailing (id, account_id, name, topic, list, created_by, sample) values ($1, $2, $3, $4, $5, $6, $7)"""
+
+_NAMED = f"select {COLUMNS} {FROM} where m.name = $1 order by m.created_at desc limit 50"
 
 _IS_NEW = """
 select not exists (
@@ -81,24 +79,9 @@ returning sampled = sample as last"""
 
 _GOES = "select sample is null or released_at is not null from mailing where id = $1"
 
-_NOTE = "insert into account_change (account_id, by, kind, data) values ($1, $2, 'mailing', $3)"
-
 
 class MailingError(ValueError):
     """Why a change to a mailing is refused; the text says how to mend it."""
-
-
-@dataclass(frozen=True, slots=True)
-class MailingRecord:
-    """A mailing as operators see it: who did what with it, and when."""
-
-    mailing: Mailing
-    created_at: datetime
-    created_by: str
-    released_by: str | None
-    stopped_at: datetime | None
-    stopped_by: str | None
-    stop_bounces: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +136,29 @@ class Mailings:
         Raises StoreUnavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_FIND, account_id, name_or_id)
-        found = sorted((_mailing(row) for row in rows), key=lambda mailing: mailing.id != name_or_id)
+        found = sorted((mailing_of(row) for row in rows), key=lambda mailing: mailing.id != name_or_id)
         return found[0] if found else None
 
     async def show(self, mailing_id: str) -> MailingRecord | None:
         """Raises StoreUnavailable."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(_BY_ID, mailing_id)
-        return _record(row) if row else None
+        return record_of(row) if row else None
+
+    async def named(self, name: str) -> list[MailingRecord]:
+        """All mailings of that name, whosever they are, the newest first. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return [record_of(row) for row in await connection.fetch(_NAMED, name)]
+
+    async def story(self, mailing_id: str, *, events: int = 20) -> MailingStory | None:
+        """All that is known of a mailing, with its newest ``events``. Raises StoreUnavailable."""
+        record = await self.show(mailing_id)
+        return None if record is None else await mailing_story.tell(self._database, record, events)
 
     async def list(self, account_id: int | None = None, *, limit: int = 100) -> list[MailingRecord]:
         """The newest, of one account or of all. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            return [_record(row) for row in await connection.fetch(_LIST, account_id, limit)]
+            return [record_of(row) for row in await connection.fetch(_LIST, account_id, limit)]
 
     async def is_new_list(self, account_id: int, name: str) -> bool:
         """Whether no mailing to this list has gone out in full yet, so that a first one should be sampled."""
@@ -283,7 +276,7 @@ class Mailings:
             rows = await connection.fetch(_READ, known.until - OVERLAP if known else now - LATELY)
             lists = {(row["account_id"], row["name"]): row for row in await connection.fetch(_LISTS)}
         mailings = dict(known.by_id) if known else {}
-        mailings.update((row["id"], _mailing(row)) for row in rows)
+        mailings.update((row["id"], mailing_of(row)) for row in rows)
         by_id = {mailing.id: _from_list(mailing, lists) for mailing in mailings.values()}
         by_name = {(mailing.account_id, mailing.name): mailing for mailing in by_id.values()}
         self._copy = _Copy(by_id, by_name, now)
@@ -297,35 +290,7 @@ def _from_list(mailing: Mailing, lists: dict[tuple[int, str], Any]) -> Mailing:
     return replace(mailing, origin=origin, approved=approved)
 
 
-def _mailing(row: Any) -> Mailing:
-    confirmed = row["confirmed_at"]
-    return Mailing(
-        id=row["id"],
-        account_id=row["account_id"],
-        name=row["name"],
-        topic=row["topic"],
-        list=row["list"],
-        confirmation=Confirmation(confirmed, row["confirmed_by"], row["confirmed_terms"]) if confirmed else None,
-        sample=Sample(row["sample"], row["sampled"], row["released_at"]) if row["sample"] is not None else None,
-        origin=row["origin"],
-        approved=row["approved_at"] is not None,
-        stopped=row["stopped"],
-    )
-
-
-def _record(row: Any) -> MailingRecord:
-    return MailingRecord(
-        mailing=_mailing(row),
-        created_at=row["created_at"],
-        created_by=row["created_by"],
-        released_by=row["released_by"],
-        stopped_at=row["stopped_at"],
-        stopped_by=row["stopped_by"],
-        stop_bounces=row["stop_bounces"],
-    )
-
-
 async def _say(connection: Connection, account_id: int, by: str, said: Mapping[str, object]) -> None:
     """Write down who did what, and tell all processes."""
-    await connection.execute(_NOTE, account_id, by, orjson.dumps(said).decode())
+    await note(connection, account_id, by, Kind.MAILING, said)
     await connection.execute("select pg_notify($1, '')", CHANNEL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,16 @@ def test_the_newest_key_makes_and_every_kept_one_reads() -> None:
     assert after.read(new) == CLAIM
     assert after.read(old) is None  # its key was given up
     assert before.read(new) is None
+
+
+def test_keys_have_numbers_and_so_many_before_the_newest_are_kept() -> None:
+    def derive(purpose: str) -> bytes:
+        return hashlib.sha256(purpose.encode()).digest()
+
+    first, third = Tokens.derived(derive, 1, 2).make(CLAIM), Tokens.derived(derive, 3, 0).make(CLAIM)
+    assert Tokens.derived(derive, 3, 2).read(first) == CLAIM
+    assert Tokens.derived(derive, 4, 2).read(first) is None
+    assert Tokens.derived(derive, 4, 2).read(third) == CLAIM
 
 
 def test_every_flipped_bit_is_found() -> None:

@@ -1,0 +1,146 @@
+"""``mta mailing`` against a real database: made, confirmed, stopped, and found by whatever a complaint holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from config.schema import Settings
+from mta.cli import options
+from mta.inbound.house import open_tokens
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from policy.mailing import UNCONFIRMED
+from policy.tokens import Claim
+from tests.unit.mta.cli.shell import Operator
+from tests.unit.mta.store import make
+
+SAMPLED = (
+    'extends = "transactional"\n[marketing]\nchain = ["size", "confirmation", "sampling"]\n[rules.sampling]\nsize = 5\n'
+)
+
+
+@pytest.fixture
+async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
+    (tmp_path / "sampled.toml").write_text(SAMPLED)
+    more = '[permission]\nprofiles = ["sampled.toml"]\n[permission.terms]\nversion = "3"\n'
+    operator = Operator(tmp_path, database_url, secrets, more)
+    for name in ("shop", "club"):
+        await operator.says("account", "add", name, "--domain", f"{name}.example")
+    return operator
+
+
+async def add(operator: Operator, account: str, name: str, *more: str) -> str:
+    made = await operator.json("mailing", "add", account, name, "--topic", "offers", "--list", "customers", *more)
+    mailing_id: str = made["id"]
+    return mailing_id
+
+
+async def put(store: Store, account: str, mailing: str, hold: str | None, to: str = "ann@example.net") -> str:
+    account_id = (await store.accounts.find(account)).account.id
+    accepted = make.accepted(to, account_id=account_id, mailing=mailing, hold=hold)
+    await store.messages.put(accepted, leased=False)
+    return mailing
+
+
+async def test_a_mailing_is_made_and_says_what_comes_next(operator: Operator) -> None:
+    told = await operator.says("mailing", "add", "shop", "june", "--topic", "Offers", "--list", "customers")
+    assert 'Mailing "june" of shop: ' in told
+    assert "nobody has said where it comes from" in told
+    assert "mta mailing confirm" in told
+    assert "already" in await operator.fails("mailing", "add", "shop", "june", "--topic", "a", "--list", "b")
+    assert "no account 'none'" in await operator.fails("mailing", "add", "none", "x", "--topic", "a", "--list", "b")
+    (listed,) = await operator.json("mailing", "list", "--account", "shop")
+    assert (listed["name"], listed["topic"], listed["state"], listed["created_by"]) == (
+        "june", "offers", "not confirmed", options.operator(),
+    )  # fmt: skip
+
+
+async def test_a_first_mailing_to_a_new_list_is_sampled_as_the_profile_says(operator: Operator, store: Store) -> None:
+    await make.execute(store, "update account set profile = 'sampled' where name = 'shop'")
+    assert (await operator.json("mailing", "add", "shop", "one", "--topic", "a", "--list", "new"))["sample"][
+        "size"
+    ] == 5
+    chosen = await operator.json("mailing", "add", "shop", "two", "--topic", "a", "--list", "new", "--sample", "9")
+    assert chosen["sample"]["size"] == 9
+    none = await operator.json("mailing", "add", "shop", "three", "--topic", "a", "--list", "new", "--sample", "0")
+    assert none["sample"] is None
+    known = await operator.json("mailing", "add", "shop", "four", "--topic", "a", "--list", "new")
+    assert known["sample"] is None
+
+
+async def test_confirming_names_who_and_which_terms_and_releases_what_waits(operator: Operator, store: Store) -> None:
+    mailing = await add(operator, "shop", "june")
+    await put(store, "shop", mailing, f'{UNCONFIRMED}"june" is not confirmed')
+    told = await operator.says("mailing", "confirm", "june", "--by", "Ann Lee")
+    assert "confirmed by Ann Lee under version 3 of the terms. Recipients in the queue: 1 released." in told
+    assert "confirmed before" in await operator.fails("mailing", "confirm", "june")
+    assert await make.count(store, "queue where held is null") == 1
+
+
+async def test_a_stop_needs_a_reason_and_release_ends_it(operator: Operator, store: Store) -> None:
+    mailing = await add(operator, "shop", "june")
+    await operator.says("mailing", "confirm", "june")
+    await put(store, "shop", mailing, None)
+    await operator.fails("mailing", "stop", "june", status=2)
+    assert "1 held" in await operator.says("mailing", "stop", "june", "--reason", "wrong price")
+    assert "stopped: wrong price" in await operator.says("mailing", "show", "june")
+    assert "1 released" in await operator.says("mailing", "release", "june")
+    assert "1 to fail" in await operator.says("mailing", "stop", "june", "--reason", "wrong price", "--bounce")
+
+
+async def test_one_name_of_two_accounts_is_not_guessed(operator: Operator) -> None:
+    shop, club = await add(operator, "shop", "june"), await add(operator, "club", "june")
+    assert "say which with --account" in await operator.fails("mailing", "show", "june")
+    assert club in await operator.says("mailing", "show", "june", "--account", "club")
+    assert shop in await operator.says("mailing", "show", shop)
+    assert "there is no mailing" in await operator.fails("mailing", "show", "july")
+
+
+async def test_whatever_header_line_a_complaint_holds_finds_the_mailing(operator: Operator, secrets: Secrets) -> None:
+    mailing = await add(operator, "shop", "june")
+    token = open_tokens(Settings(), secrets).make(Claim("c", 1, bytes(16), mailing, "offers"))
+    for line in (
+        f"X-Mailing-ID: {mailing}",
+        f"X-Mailing-ID: {mailing.upper()}",
+        f"Feedback-ID: {mailing}:1:marketing:imprimatur",
+        f"CFBL-Feedback-ID: {token}",
+        f"List-Unsubscribe: <https://mail.example.com/u/{token}>, <mailto:unsubscribe@x.example?subject={token}>",
+    ):
+        shown = await operator.json("mailing", "show", line)
+        assert shown["mailing"]["id"] == mailing
+        assert shown["mailing"]["account"] == "shop"
+    forged = token[:-1] + ("A" if token[-1] != "A" else "B")
+    assert "there is no mailing" in await operator.fails("mailing", "show", f"CFBL-Feedback-ID: {forged}")
+
+
+async def test_show_finds_account_list_consents_and_all_events_in_one_step(operator: Operator, store: Store) -> None:
+    mailing = await add(operator, "shop", "june")
+    account_id = (await store.accounts.find("shop")).account.id
+    await make.execute(
+        store,
+        "insert into consent (address_key, account_id, topic, basis, given_at, entry, revoked_at) values"
+        " ('a', $1, 'offers', 'double_opt_in', now(), 1, null), ('b', $1, '*', 'double_opt_in', now(), 2, now()),"
+        " ('c', $1, 'other', 'purchase', now(), 3, null)",
+        account_id,
+    )
+    await put(store, "shop", mailing, f'{UNCONFIRMED}"june"', "ann@example.net")
+    delivery = await make.put(store, "bob@example.org", account_id=account_id, mailing=mailing)
+    await store.messages.settle(make.settlement(delivery))
+    await operator.says("mailing", "confirm", "june", "--by", "Ann Lee")
+    shown = await operator.json("mailing", "show", mailing)
+    assert shown["mailing"]["confirmation"]["by"] == "Ann Lee"
+    assert shown["consents"] == [{"basis": "double_opt_in", "given": 2, "revoked": 1, "incomplete": 0}]
+    assert (shown["messages"], shown["recipients"]) == (2, 2)
+    assert {(each["kind"], each["count"]) for each in shown["outcomes"]} == {("delivered", 1), ("released", 1)}
+    assert {each["recipient"] for each in shown["events"]} == {"ann@example.net", "bob@example.org"}
+    assert [act["act"] for act in shown["history"]] == ["added", "confirmed"]
+    told = await operator.says("mailing", "show", mailing)
+    for part in (
+        "account     shop",
+        "confirmed by Ann Lee (terms 3)",
+        "double_opt_in: 2 consents, 1 revoked",
+        "delivered   1",
+    ):
+        assert part in told
