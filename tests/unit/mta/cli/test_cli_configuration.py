@@ -49,6 +49,18 @@ def test_check_finds_the_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.stderr == "mta.toml:2: web.port: 70000 is not allowed; allowed: a whole number from 0 to 65535\n"
 
 
+def test_check_reads_the_profiles(elsewhere: Path) -> None:
+    (elsewhere / "mta.toml").write_text('[permission]\nprofiles = ["own.toml"]\ndefault_profile = "ours"\n')
+    (elsewhere / "own.toml").write_text('extends = "csa"\nabuot = "ours"\n')
+    result = mta("check")
+    assert result.exit_code == 2
+    assert result.stderr == f'{elsewhere}/own.toml:2: abuot: unknown key; did you mean "about"?\n'
+    (elsewhere / "own.toml").write_text('extends = "csa"\n')
+    assert mta("check").stderr.startswith('permission.default_profile: there is no profile "ours"; ')
+    (elsewhere / "mta.toml").write_text('[permission]\nprofiles = ["own.toml"]\ndefault_profile = "own"\n')
+    assert "marketing, own, spotler" in mta("check").stdout
+
+
 def test_check_reads_the_rules(elsewhere: Path) -> None:
     rule = '[[rules]]\nid = "mine"\ncategory = "refused"\npatterns = ["%s"]\nsamples = ["550 go away"]\n'
     (elsewhere / "mta.toml").write_text('[bounces]\nrules = ["rules.toml"]\n')
