@@ -121,6 +121,11 @@ class Reading:
         return self._parts.attachments
 
     @property
+    def structure_fault(self) -> str:
+        """Why the parts could not all be told apart, or ""."""
+        return self._parts.fault
+
+    @property
     def fault(self) -> str:
         """Why part of the message could not be read, or ""."""
         parts = self._parts

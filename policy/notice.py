@@ -1,0 +1,106 @@
+"""Find names, streets and numbers in a text, however they are written there.
+
+A ``Sought`` is a pattern for folded text with a word that must stand where it matches: a page is searched for that word
+alone, which takes microseconds, and the pattern is tried only there.
+
+It must never find part of a longer word or number.
+
+*Limits.* A word that is broken by a hyphen at the end of a line is not found.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+NEAR = 1500  # characters around the name or the street where the rest of a notice is looked for first
+MOST = 200  # places of one word that are looked at
+
+_WORD = re.compile(r"\d+|[^\W\d_]+|&")
+_UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+BEGIN, END = r"(?<![^\W_])", r"(?![^\W_])"
+_BETWEEN = r"[\W_]{0,20}"
+_WITHIN = r"[\W_]{0,3}"
+_AND = r"(?:&|und|and|en|et|y|e)?"
+_ENDINGS = {  # of words in streets, and their short forms; casefolded
+    "strasse": "str(?:asse)?", "straat": "str(?:aat)?", "street": "st(?:r|reet)?", "road": "r(?:oa)?d",
+    "avenue": "ave?(?:nue)?", "avenida": "av(?:d?a|enida)?", "boulevard": "b(?:oulevar|lv)?d", "calle": "c(?:alle)?",
+    "platz": "pl(?:atz)?", "plein": "pl(?:ein)?", "square": "sq(?:uare)?", "lane": "l(?:ane|n)", "drive": "dr(?:ive)?",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A pattern for folded text; it cannot match where ``anchor`` does not stand."""
+
+    anchor: str
+    pattern: re.Pattern[str]
+
+
+def fold(text: str) -> str:
+    """``text`` for comparing: composed (NFC), case folded, without characters that nobody sees."""
+    if text.isascii():
+        return text.lower()
+    if _UNSEEN.search(text):
+        text = _UNSEEN.sub("", text)
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def find(text: str, way: Sequence[Sought], start: int, end: int) -> re.Match[str] | None:
+    """Where the first piece of ``way`` stands between ``start`` and ``end``, if all pieces do; the others are looked
+    for around it first."""
+    first = _place(text, way[0], start, end)
+    if first is None:
+        return None
+    near, far = max(start, first.start() - NEAR), min(end, first.end() + NEAR)
+    for sought in way[1:]:
+        if not _place(text, sought, near, far) and not _place(text, sought, start, end):
+            return None
+    return first
+
+
+def _place(text: str, sought: Sought, start: int, end: int) -> re.Match[str] | None:
+    if not sought.anchor:
+        return sought.pattern.search(text, start, end)
+    at = text.find(sought.anchor, start, end)
+    for _ in range(MOST):
+        if at < 0:
+            return None
+        if place := sought.pattern.search(text, max(0, at - 200), at + 400):
+            return place
+        at = text.find(sought.anchor, at + 1, end)
+    return None
+
+
+def words(text: str) -> Sought:
+    """``text`` word by word, whatever stands between them; short words may be dotted (``B.V.``)."""
+    parts = _WORD.findall(fold(text))
+    pattern = ""
+    for number, part in enumerate(parts):
+        if part == "&":
+            pattern += _AND + _BETWEEN
+            continue
+        ending = next((ending for ending in _ENDINGS if part.endswith(ending)), "")
+        if ending:
+            found = re.escape(part.removesuffix(ending)) + _ENDINGS[ending]
+        elif len(part) <= 4 and part.isalpha():
+            found = _WITHIN.join(map(re.escape, part))
+        else:
+            found = re.escape(part)
+        pattern += found + (_BETWEEN if number < len(parts) - 1 else "")
+    sure = [part for part in parts if len(part) > 4 and not part.endswith(tuple(_ENDINGS))]
+    return Sought(max(sure, key=len, default=""), re.compile(f"{BEGIN}{pattern}{END}"))
+
+
+def phrases(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of ``names`` in text that is bare (``policy.lists.bare``)."""
+    found = sorted({r"[\W_]{0,3}".join(map(re.escape, name.split())) for name in names}, key=len, reverse=True)
+    return re.compile(f"{BEGIN}(?:{'|'.join(found)}){END}")
+
+
+def together(parts: Iterable[str]) -> str:
+    """ "a, b and c"."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
