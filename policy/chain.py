@@ -2,7 +2,7 @@
 
 The chain is an ordered tuple of rules. All of them run, even after one has refused: the record should show everything
 that is wrong at once, and the order must not decide what is refused. The answer names the first refusal of the whole
-message or, if only recipients are refused, each of them.
+message (one for good before one for now) or, if only recipients are refused, each of them.
 
 A rule that raises is a fault of ours: the message is put off (451), whatever the other rules say, and others are not
 affected. A rule that only observes is written down and changes nothing.
@@ -140,10 +140,10 @@ class _Run:
             case Hold(reason):
                 self.hold = self.hold or reason
             case Refuse(reply) if recipient is None:
-                self.refusal = self.refusal or reply
+                self.refusal = _graver(self.refusal, reply)
             case Refuse(reply):
                 assert recipient is not None
-                self.failing.setdefault(recipient, reply)
+                self.failing[recipient] = _graver(self.failing.get(recipient), reply)
             case _:
                 assert_never(verdict)
 
@@ -205,7 +205,7 @@ def _conclude(chain: Chain, run: _Run) -> Screened:
         return Screened(run.message, findings, reply, errors=errors)
     if run.refusal:
         return Screened(run.message, findings, run.refusal)
-    everybody = len(run.failing) == len(run.message.envelope.recipients)
+    everybody = all(recipient.address in run.failing for recipient in run.message.envelope.recipients)
     if run.failing and (everybody or chain.failing is Failing.REFUSE_ALL):
         return Screened(run.message, findings, _together(list(run.failing.values())))
     if run.failing:
@@ -213,6 +213,13 @@ def _conclude(chain: Chain, run: _Run) -> Screened:
         kept = tuple(recipient for recipient in envelope.recipients if recipient.address not in run.failing)
         run.message = replace(run.message, envelope=replace(envelope, recipients=kept))
     return Screened(run.message, findings, hold=run.hold, dropped=tuple(run.failing.items()))
+
+
+def _graver(first: Reply | None, second: Reply) -> Reply:
+    """Of two refusals the one for good, so that nobody tries again in vain; else the first."""
+    if first is None or (first.code < 500 <= second.code):
+        return second
+    return first
 
 
 def _together(replies: Sequence[Reply]) -> Reply:

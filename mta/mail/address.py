@@ -53,7 +53,11 @@ class Address:
     @property
     def key(self) -> str:
         """The canonical spelling: equal for all spellings that name the same mailbox at any receiver of size."""
-        return f"{unicodedata.normalize('NFC', self.local).casefold()}@{self.domain}"
+        if self.local.isascii():
+            return f"{self.local.lower()}@{self.domain}"
+        # Folding takes some letters apart that NFC had put together: put them together again.
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", self.local).casefold())
+        return f"{folded}@{self.domain}"
 
     @classmethod
     def parse(cls, text: str) -> Address:
