@@ -40,11 +40,13 @@ from mta.observe.cells import create
 from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
 from mta.orders import Reopen, Start
+from mta.outbound.mx import Resolver
 from mta.rehearsal import rehearse
 from mta.store.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
+from mta.verification import look_again
 
 log = structlog.get_logger()
 
@@ -55,6 +57,8 @@ FREE_WITHIN = 3.0  # seconds for workers whose supervisor was killed to let go o
 SWEEP_EVERY = 600.0
 MEASURE_EVERY = 5.0
 CHORE_EVERY = 1.0
+SETTLE_EVERY = 10.0  # what was queued while its mailing was being confirmed
+LOOK_EVERY = 60.0  # for sender domains whose turn it is
 REAPS = 6  # times that dead workers are looked for within the length of a lease
 
 
@@ -166,7 +170,14 @@ class Supervisor:
     # --- watching
 
     async def _watch(self, store: Store) -> None:
-        work = (self._keep_database, self._reap, self._keep_house, self._tell_state)
+        work = (
+            self._keep_database,
+            self._reap,
+            self._keep_house,
+            self._settle_mailings,
+            self._verify,
+            self._tell_state,
+        )
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(child.keep()) for child in self._children]
             chores = [group.create_task(self._chore(each, store)) for each in work]
@@ -224,6 +235,16 @@ class Supervisor:
             self._sweep_at = time.monotonic() + SWEEP_EVERY
         # A queue of millions takes a while to count: never more than a twentieth of the time.
         await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))
+
+    async def _verify(self, store: Store) -> None:
+        """Look sender domains up in the DNS, with a fresh cache each time."""
+        await look_again(self._settings, store, Resolver(self._settings))
+        await asyncio.sleep(LOOK_EVERY)
+
+    async def _settle_mailings(self, store: Store) -> None:
+        """Let go, or keep back, what was queued while its mailing was confirmed, released or stopped."""
+        await store.mailings.sweep()
+        await asyncio.sleep(SETTLE_EVERY)
 
     async def _measure(self, store: Store) -> None:
         """Gauges that only the database knows."""

@@ -104,9 +104,11 @@ def judge(domain: str, token: str, evidence: Evidence) -> tuple[Judged, ...]:
     )
 
 
-def is_fit(judged: Sequence[Judged]) -> bool:
-    """Whether the domain may be used. Being unable to receive does not keep it from that: rules weigh it."""
-    return all(each.mark in (Mark.GOOD, Mark.WEAK) for each in judged if each.subject is not Subject.MX)
+def is_fit(judged: Sequence[Judged], *, proved: bool = False) -> bool:
+    """Whether the domain may be used; ``proved``: whose it is was settled before. Being unable to receive does not
+    keep it from that: rules weigh it."""
+    aside = {Subject.MX, Subject.OWNER} if proved else {Subject.MX}
+    return all(each.mark in (Mark.GOOD, Mark.WEAK) for each in judged if each.subject not in aside)
 
 
 def receives(judged: Sequence[Judged]) -> bool | None:

@@ -7,15 +7,42 @@ It must never show a secret but once, when it is made: only what verifies it is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated
 
 import typer
 
-from mta.cli import account_print, account_steps
+from mta.cli import (
+    account_domains,
+    account_life,
+    account_logins,
+    account_papers,
+    account_print,
+    account_steps,
+    profile_steps,
+)
+from mta.cli.account_options import JsonOption, NameArgument, NetworkArgument, UsernameOption, group
 from mta.cli.account_steps import parse_network
 from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail
+from mta.cli.options import ConfigOption, fail, operator
+from mta.store.reviews import Setting
+from mta.store.store import Store
+
+HELP = """Accounts: who may submit mail, how they log in, for which domains they may send.
+
+For an application of your own one line is enough; you vouch for it and for its domains:
+
+    mta account add shop --domain shop.example --approve "our own shop" --verified
+
+Somebody else's account is made, completed, reviewed and approved:
+
+1. mta account add shop --domain shop.example    prints the DNS record that proves the domain
+2. mta account set, terms, identity, source      what a reviewer goes by
+3. mta account check shop                        what is still missing, and which command mends it
+4. mta account review shop                       hands it in
+5. mta account approve shop                      from now on it may send
+"""
 
 
 class Notices(Enum):
@@ -26,36 +53,19 @@ class Notices(Enum):
     NONE = "none"
 
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The account.")]
-DomainArgument = Annotated[str, typer.Argument(metavar="DOMAIN", help="A sender domain; subdomains are not included.")]
-NetworkArgument = Annotated[str, typer.Argument(metavar="NETWORK", help="Such as 10.1.2.0/24, or one address.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
-UsernameOption = Annotated[str | None, typer.Option(help="User name; made from NAME if not given.")]
-
-
 def register(app: typer.Typer) -> None:
-    group = _group("Accounts: who may submit mail, how they log in, for which domains they may send.")
-    group.command("add")(add)
-    group.command("list")(list_)
-    group.command("show")(show)
-    group.command("notices")(notices)
-    domains = _group("Domains that an account may send for: envelope sender and From must be in one of them.")
-    domains.command("add")(add_domain)
-    domains.command("remove")(remove_domain)
-    networks = _group("Client networks that may submit for an account without logging in.")
+    accounts = group(HELP)
+    for name, command in (("add", add), ("list", list_), ("show", show), ("set", set_), ("notices", notices)):
+        accounts.command(name)(command)
+    account_life.register(accounts)
+    account_papers.register(accounts)
+    account_domains.register(accounts)
+    networks = group("Client networks that may submit for an account without logging in.")
     networks.command("add")(add_network)
     networks.command("remove")(remove_network)
-    credentials = _group("User names and secrets of an account.")
-    credentials.command("add")(add_credential)
-    credentials.command("revoke")(revoke_credential)
-    credentials.command("list")(list_credentials)
-    for name, part in (("domain", domains), ("network", networks), ("credential", credentials)):
-        group.add_typer(part, name=name)
-    app.add_typer(group, name="account")
-
-
-def _group(text: str) -> typer.Typer:
-    return typer.Typer(help=text, no_args_is_help=True)
+    accounts.add_typer(networks, name="network")
+    account_logins.register(accounts)
+    app.add_typer(accounts, name="account")
 
 
 def add(
@@ -70,7 +80,9 @@ def add(
         Notices, typer.Option(help="What a failure causes: a notice to the sender, an event only, nothing.")
     ] = Notices.NOTICE,
     username: UsernameOption = None,
-    profile: Annotated[str, typer.Option(help="The policies that its mail must pass.")] = "transactional",
+    profile: Annotated[
+        str | None, typer.Option(help="The policies that its mail must pass; else permission.default_profile.")
+    ] = None,
     approve: Annotated[
         str | None, typer.Option(metavar="WHY", help="It may send at once, without a review; the reason is kept.")
     ] = None,
@@ -89,8 +101,10 @@ def add(
         fail("an account needs a domain that it may send for: --domain example.com", status=2)
     networks = tuple(parse_network(text) for text in network or ())
     domains = tuple(account_steps.parse_sender_domain(text) for text in domain)
-    wanted = account_steps.Wanted(name, domains, networks, notices.value, username, profile, approve, verified)
     settings = load(config)
+    named = profile or settings.permission.default_profile
+    account_steps.require_profile(named, profile_steps.load(config, []).names)
+    wanted = account_steps.Wanted(name, domains, networks, notices.value, username, named, approve, verified)
     made = with_store(settings, lambda store: account_steps.add(settings, store, wanted), new=True)
     account_print.print_made(made, as_json=as_json)
 
@@ -105,22 +119,41 @@ def show(name: NameArgument, as_json: JsonOption = False, config: ConfigOption =
     account_print.print_shown(with_store(load(config), lambda store: account_steps.find(store, name)), as_json=as_json)
 
 
+def set_(
+    name: NameArgument,
+    profile: Annotated[str | None, typer.Option(help="The policies that its mail must pass.")] = None,
+    contact: Annotated[str | None, typer.Option(help="Whom to reach about it: a name, an address.")] = None,
+    quota_day: Annotated[int | None, typer.Option(help="Most recipients a day (UTC); -1 for no limit.")] = None,
+    quota_month: Annotated[int | None, typer.Option(help="Most recipients a month (UTC); -1 for no limit.")] = None,
+    adult: Annotated[bool | None, typer.Option("--adult/--no-adult", help="Whether adult content is agreed.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Change settings of an account; what is not given stays."""
+    if profile is not None:
+        account_steps.require_profile(profile, profile_steps.load(config, []).names)
+    given = {
+        Setting.PROFILE: profile,
+        Setting.CONTACT: contact,
+        Setting.QUOTA_DAY: quota_day,
+        Setting.QUOTA_MONTH: quota_month,
+        Setting.ADULT_AGREED: adult,
+    }
+    quotas = (Setting.QUOTA_DAY, Setting.QUOTA_MONTH)
+    wanted = {
+        setting: None if setting in quotas and value == -1 else value
+        for setting, value in given.items()
+        if value is not None
+    }
+    if not wanted:
+        fail("nothing to change; see mta account set --help", status=2)
+    _set(name, wanted, config)
+    print("\n".join(f"{name}: {setting.value} is {value}" for setting, value in wanted.items()))
+
+
 def notices(name: NameArgument, wanted: Annotated[Notices, typer.Argument()], config: ConfigOption = None) -> None:
     """Change what a failure causes."""
-    with_store(load(config), lambda store: account_steps.set_notices(store, name, wanted.value))
+    _set(name, {Setting.NOTICES: wanted.value}, config)
     print(f"Failures of {name}'s messages now cause: {wanted.value}.")
-
-
-def add_domain(name: NameArgument, domain: DomainArgument, config: ConfigOption = None) -> None:
-    """Let an account send for a domain."""
-    settings, wanted = load(config), account_steps.parse_sender_domain(domain)
-    print(with_store(settings, lambda store: account_steps.add_domain(settings, store, name, wanted)))
-
-
-def remove_domain(name: NameArgument, domain: DomainArgument, config: ConfigOption = None) -> None:
-    """Let an account send for a domain no more. What is queued still goes."""
-    with_store(load(config), lambda store: account_steps.remove_domain(store, name, domain))
-    print(f"{name} may send for {domain} no more.")
 
 
 def add_network(name: NameArgument, network: NetworkArgument, config: ConfigOption = None) -> None:
@@ -135,23 +168,9 @@ def remove_network(name: NameArgument, network: NetworkArgument, config: ConfigO
     print(f"Clients in {network} must log in from now on.")
 
 
-def add_credential(
-    name: NameArgument, username: UsernameOption = None, as_json: JsonOption = False, config: ConfigOption = None
-) -> None:
-    """Make another credential. The secret is shown once and kept nowhere."""
-    login = with_store(load(config), lambda store: account_steps.add_credential(store, name, username))
-    account_print.print_login(login, as_json=as_json)
+def _set(name: str, settings: Mapping[Setting, object], config: ConfigOption) -> None:
+    async def work(store: Store) -> None:
+        details = await account_steps.find(store, name)
+        await account_steps.refusable(store.reviews.set(details.account.id, settings, by=operator()))
 
-
-def revoke_credential(
-    username: Annotated[str, typer.Argument(metavar="USERNAME", help="The user name.")], config: ConfigOption = None
-) -> None:
-    """Let a credential log in no more. Its user name is never given again."""
-    with_store(load(config), lambda store: account_steps.revoke_credential(store, username))
-    print(f"{username} can log in no more.")
-
-
-def list_credentials(name: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """List an account's user names, revoked ones included."""
-    details = with_store(load(config), lambda store: account_steps.find(store, name))
-    account_print.print_credentials(details, as_json=as_json)
+    with_store(load(config), work)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
@@ -22,10 +22,11 @@ from mta.inbound.auth import make_verifiers, new_secret
 from mta.mail.address import AddressError, parse_domain
 from mta.signing import KeyRing
 from mta.signing.files import read_key_files
+from mta.store.account_copy import DomainDetails
 from mta.store.accounts import AccountError, Details
-from mta.store.reviews import Setting
 from mta.store.store import Store
-from policy.account import Standing
+from policy.account import Grant, Standing
+from policy.domain import owner_name, owner_text
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
@@ -84,11 +85,17 @@ def parse_sender_domain(text: str) -> str:
         fail(f"{text!r}: {error}", status=2)
 
 
+def require_profile(name: str, known: Sequence[str]) -> None:
+    """Exit status 2 if there is no such profile."""
+    if name not in known:
+        fail(f"there is no profile {name!r}; there are: {', '.join(known)}", status=2)
+
+
 async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
     """The account, its domains and networks in one transaction, then its first credential."""
     if wanted.username in _used(await store.accounts.list()):
         fail(f"the user name {wanted.username!r} was used before; names are not given twice")
-    account = await _refusable(
+    account = await refusable(
         store.accounts.add(
             wanted.name,
             domains=wanted.domains,
@@ -107,48 +114,35 @@ async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
 
 
 async def find(store: Store, name: str) -> Details:
-    return await _refusable(store.accounts.find(name))
-
-
-async def set_notices(store: Store, name: str, notices: str) -> None:
-    details = await find(store, name)
-    await _refusable(store.reviews.set(details.account.id, {Setting.NOTICES: notices}))
-
-
-async def add_domain(settings: Settings, store: Store, name: str, domain: str) -> str:
-    """Says what was done, and what is left to do."""
-    details = await find(store, name)
-    await _refusable(store.domains.add(details.account.id, domain))
-    done = f"{name} may send for {domain}."
-    return f"{done} {no_key(domain)}" if await unsigned(settings, store, [domain]) else done
-
-
-async def remove_domain(store: Store, name: str, domain: str) -> None:
-    details = await find(store, name)
-    await _refusable(store.domains.remove(details.account.id, domain))
+    return await refusable(store.accounts.find(name))
 
 
 async def add_network(store: Store, name: str, network: Network) -> None:
     details = await find(store, name)
-    await _refusable(store.accounts.add_network(details.account.id, network))
+    await refusable(store.accounts.add_network(details.account.id, network, by=operator()))
 
 
 async def remove_network(store: Store, name: str, network: Network) -> None:
     details = await find(store, name)
-    await _refusable(store.accounts.remove_network(details.account.id, network))
+    await refusable(store.accounts.remove_network(details.account.id, network, by=operator()))
 
 
-async def add_credential(store: Store, name: str, username: str | None) -> Login:
+async def add_credential(store: Store, name: str, username: str | None, grant: Grant | None = None) -> Login:
     """A credential with a new secret."""
     details = await find(store, name)
-    login = Login(username or _free_username(details, await store.accounts.list()), new_secret())
-    argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
-    await _refusable(store.credentials.add(details.account.id, login.username, argon2=argon2, scram=scram))
+    login, argon2, scram = await new_login(username or free_username(details, await store.accounts.list()))
+    await refusable(
+        store.credentials.add(
+            details.account.id, login.username, argon2=argon2, scram=scram, grant=grant, by=operator()
+        )
+    )
     return login
 
 
-async def revoke_credential(store: Store, username: str) -> None:
-    await _refusable(store.credentials.revoke(username))
+async def new_login(username: str) -> tuple[Login, str, str]:
+    """A login with a new secret, and what verifies that (see ``mta.inbound.auth``)."""
+    login = Login(username, new_secret())
+    return login, *await asyncio.to_thread(make_verifiers, login.secret)
 
 
 async def unsigned(settings: Settings, store: Store, domains: Iterable[str]) -> tuple[str, ...]:
@@ -161,11 +155,20 @@ async def unsigned(settings: Settings, store: Store, domains: Iterable[str]) -> 
     return tuple(domain for domain in domains if not ring.of(domain.lower()))
 
 
+def to_publish(name: str, domain: DomainDetails) -> list[str]:
+    """What is left to do for a new domain, line by line."""
+    return [
+        f"{name} may send for {domain.domain} once this record is found in the DNS, beside SPF, DKIM and DMARC:",
+        f'  {owner_name(domain.domain)}. IN TXT "{owner_text(domain.token)}"',
+        f"It is looked for every ten minutes; mta account domain verify {name} {domain.domain} looks at once.",
+    ]
+
+
 def no_key(domain: str) -> str:
     return f"No DKIM key signs for {domain} yet: mta dkim new {domain}"
 
 
-def _free_username(details: Details, everybody: Iterable[Details]) -> str:
+def free_username(details: Details, everybody: Iterable[Details]) -> str:
     """The account's name without odd characters; with a number if it was used before."""
     taken = _used(everybody)
     plain = re.sub(r"[^A-Za-z0-9._@-]+", "-", details.account.name).strip("-") or "account"
@@ -178,7 +181,7 @@ def _used(everybody: Iterable[Details]) -> set[str]:
     return {credential.username for each in everybody for credential in each.credentials}
 
 
-async def _refusable(work: Awaitable[T]) -> T:
+async def refusable(work: Awaitable[T]) -> T:
     """The result of ``work``; what the store refuses is one sentence and exit status 1."""
     try:
         return await work

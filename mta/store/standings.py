@@ -107,7 +107,7 @@ async def _move_queue(connection: Connection, account_id: int, move: Move, hold:
     match move:
         case Move.SUSPEND:
             row = await connection.fetchrow(_HOLD, account_id, hold)
-        case Move.RESUME:
+        case Move.RESUME | Move.APPROVE:
             row = await connection.fetchrow(_RELEASE, account_id, reason, HELD)
         case Move.TERMINATE:
             row = await connection.fetchrow(_BOUNCE, account_id, f"the account is terminated: {reason}")
@@ -115,7 +115,7 @@ async def _move_queue(connection: Connection, account_id: int, move: Move, hold:
                 "update credential set revoked_at = now() where account_id = $1 and coalesce(revoked_at > now(), true)",
                 account_id,
             )
-        case Move.REVIEW | Move.RETURN | Move.APPROVE:
+        case Move.REVIEW | Move.RETURN:
             return 0
         case _:
             assert_never(move)

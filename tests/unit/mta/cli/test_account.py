@@ -47,7 +47,12 @@ async def test_for_machines(operator: Operator) -> None:
     assert made["unsigned_domains"] == ["example.com"]
     shown = await operator.json("account", "show", "Shop & Co")
     assert shown == {key: value for key, value in made.items() if key in shown}
-    assert shown["credentials"] == [{"username": "app@example.com", "revoked_at": None}]
+    assert shown["credentials"] == [
+        {
+            "username": "app@example.com", "revoked_at": None, "streams": ["marketing", "transactional"],
+            "domains": None, "rate": None, "burst": None,
+        }
+    ]  # fmt: skip
     assert await operator.json("account", "list") == [shown]
 
 
@@ -85,12 +90,16 @@ async def test_nothing_is_made_of_what_is_refused(
 async def test_domains_come_and_go(operator: Operator, store: Store) -> None:
     await operator.says("account", "add", "shop", "--domain", "example.com")
     told = await operator.says("account", "domain", "add", "shop", "news.example.com")
-    assert told.startswith("shop may send for news.example.com. No DKIM key signs")
+    assert told.startswith("shop may send for news.example.com once this record is found in the DNS")
+    assert '_imprimatur.news.example.com. IN TXT "imprimatur-verification=' in told
+    assert "No DKIM key signs for news.example.com" in told
+    told = await operator.says("account", "domain", "add", "shop", "example.net", "--vouch", "our own")
+    assert told.startswith("shop may send for example.net.")
     assert "shop may send for example.com no more" in await operator.says(
         "account", "domain", "remove", "shop", "example.com"
     )
     (details,) = await store.accounts.list()
-    assert details.account.unverified == {"news.example.com"}
+    assert (details.account.unverified, details.account.domains) == ({"news.example.com"}, {"example.net"})
     assert "is not a domain of this account" in await operator.fails(
         "account", "domain", "remove", "shop", "example.com"
     )
