@@ -13,6 +13,7 @@ from config import schema
 from mta.observe.metrics import Metrics
 from mta.store import accounts, mailings
 from mta.store.accounts import Accounts
+from mta.store.allowances import Allowances
 from mta.store.consents import Consents
 from mta.store.credentials import Credentials
 from mta.store.database import Database
@@ -54,6 +55,7 @@ class Store:
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
+        self.allowances = Allowances(database)
         self.refusals = Refusals(database)
         self.keys = Keys(database, secrets)
         self.events = Events(database)
@@ -74,6 +76,7 @@ class Store:
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""
+        await self.allowances.stop()
         await self.refusals.stop()
         await self.mailings.stop()
         await self.accounts.stop()
