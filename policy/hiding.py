@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
@@ -70,6 +71,10 @@ class _Paint:
     colour: Colour
     ground: Colour | None
 
+    @property
+    def blank(self) -> bool:
+        return self.ground is not None and alike(self.colour, self.ground)
+
 
 _PAPER = _Paint(BLACK, WHITE)
 
@@ -77,14 +82,14 @@ _PAPER = _Paint(BLACK, WHITE)
 class _Styled:
     """The elements that have a look of their own, by their place in memory."""
 
-    __slots__ = ("_gone", "_looks", "_nodes", "_paints", "_risky", "_steps")
+    __slots__ = ("_blank", "_gone", "_looks", "_nodes", "_paints", "_steps")
 
     def __init__(self, tree: LexborHTMLParser, rules: Sequence[Rule]) -> None:
         self._steps = MAX_STEPS
         self._nodes: dict[int, LexborNode] = {}
         self._looks: dict[int, Look] = {}
         self._paints: dict[int, _Paint] = {}
-        self._risky: set[int] = set()
+        self._blank: dict[int, bool | None] = {}
         for rule in rules:
             if not rule.firm:
                 self._apply(tree, rule)
@@ -168,8 +173,8 @@ class _Styled:
             yield Hiding.INVISIBLE, lambda _, look: look.visible is False, lambda look: look.visible is not None
         if any(look.readable is False for look in looks.values()):
             yield Hiding.TINY, lambda _, look: look.readable is False, lambda look: look.readable is not None
-        self._risky = _risky(looks)
-        if self._risky:
+        self._blank = _blank(looks)
+        if self._blank:
             yield Hiding.SAME_COLOUR, self._is_blank, lambda look: look.paints
 
     def _texts(self, node: LexborNode, stop: Callable[[Look], bool]) -> Iterator[LexborNode]:
@@ -187,15 +192,12 @@ class _Styled:
 
     def _is_blank(self, key: int, look: Look) -> bool:
         """Whether text directly in this element has the colour of what is behind it."""
-        if id(look) not in self._risky:
-            return False
-        paint = _painted(look, _PAPER) if _is_whole(look) else self._paint(self._nodes[key], look)
-        return paint.ground is not None and alike(paint.colour, paint.ground)
+        known = self._blank.get(id(look), False)
+        return _painted(look, self._around(self._nodes[key])).blank if known is None else known
 
-    def _paint(self, node: LexborNode, look: Look) -> _Paint:
-        """What text in ``node`` is painted with: its own look over that of the elements around it."""
+    def _around(self, node: LexborNode) -> _Paint:
+        """What text beside ``node`` is painted with."""
         passed: list[int] = []
-        looks: list[Look] = [look]
         paint = _PAPER
         for parent in self._ancestors(node):
             key = parent.mem_id
@@ -203,20 +205,21 @@ class _Styled:
                 paint = self._paints[key]
                 break
             passed.append(key)
-            looks.append(self._looks.get(key, PLAIN))
-        for key, above in zip(reversed(passed), reversed(looks[1:]), strict=True):
-            paint = self._paints[key] = _painted(above, paint)
-        return _painted(look, paint)
+        for key in reversed(passed):
+            look = self._looks.get(key)
+            if look is not None and look.paints:
+                paint = _painted(look, paint)
+            self._paints[key] = paint
+        return paint
 
 
 def _is_whole(look: Look) -> bool:
     return look.colour is not None and (look.background is not None or look.picture)
 
 
+@lru_cache(4096)
 def _painted(look: Look, around: _Paint) -> _Paint:
     """The paint inside an element with this look, in another with the paint ``around``."""
-    if not look.paints:
-        return around
     return _Paint(look.colour or around.colour, None if look.picture else look.background or around.ground)
 
 
@@ -238,10 +241,15 @@ def _own_look(node: LexborNode) -> Look:
     return look
 
 
-def _risky(looks: dict[int, Look]) -> set[int]:
-    """Of ``looks`` by their ids, those that may put text on a background of its own colour."""
+def _blank(looks: dict[int, Look]) -> dict[int, bool | None]:
+    """Of ``looks`` by their ids, those that may put text on a background of its own colour: whether they do, None if
+    that hangs on what is around."""
     colours = {look.colour for look in looks.values() if look.colour is not None} | {BLACK}
     grounds = {look.background for look in looks.values() if look.background is not None} | {WHITE}
     pairs = [(colour, ground) for colour in colours for ground in grounds if alike(colour, ground)]
     bad_colours, bad_grounds = {colour for colour, _ in pairs}, {ground for _, ground in pairs}
-    return {key for key, look in looks.items() if look.colour in bad_colours or look.background in bad_grounds}
+    return {
+        key: _painted(look, _PAPER).blank if _is_whole(look) else None
+        for key, look in looks.items()
+        if look.colour in bad_colours or look.background in bad_grounds
+    }

@@ -84,6 +84,7 @@ class Look:
 PLAIN = Look()
 
 
+@lru_cache(4096)
 def over(under: Look, upper: Look) -> Look:
     """What both make of an element, where ``upper`` wins."""
     shown_again = under.gone is Hiding.NOT_DISPLAYED and upper.displayed
