@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-# How the reasons of holds begin. ``UNAPPROVED`` waits for a confirmation and for the approval of the list.
+# How the reasons of holds begin. The second and third wait for a confirmation besides: for that, and for somebody to
+# say where the list comes from, or for a reviewer to approve of that.
 UNCONFIRMED = "confirmation: mailing "
+NO_ORIGIN = "confirmation: the origin of list "
 UNAPPROVED = "confirmation: list "
 SAMPLED = "sampling: "
 STOPPED = "stopped: "

@@ -18,16 +18,15 @@ from typing import Any
 
 from mta.store import queue
 from mta.store.database import Connection, Database
-from policy.mailing import SAMPLED, STOPPED, UNAPPROVED, UNCONFIRMED, held_by_sampling
+from policy.mailing import NO_ORIGIN, SAMPLED, STOPPED, UNAPPROVED, UNCONFIRMED, held_by_sampling
 
 CHUNK = 5000  # rows in one transaction
 SECONDS = 60.0  # for one of them
 
 _MAILING = """
-select m.*, exists (
-    select from list_source s where s.account_id = m.account_id and s.name = m.list and s.approved_at is not null
-) as approved
-from mailing m where m.id = $1 for update"""
+select m.*, s.origin is not null as known, s.approved_at is not null as approved
+from mailing m left join list_source s on s.account_id = m.account_id and s.name = m.list
+where m.id = $1 for update of m"""
 
 
 def _moving(which: str, change: str) -> str:
@@ -49,8 +48,8 @@ said as (
 select count(*) as rows, count(lease) as leased from changed"""  # noqa: S608 - our own text, values as parameters
 
 
-_WAITS = """held is not null and split_part(held, ':', 1) in ('confirmation', 'sampling', 'stopped')
-        and held like any($6::text[])"""
+_WAITS = """held is not null and held like any($6::text[])
+        and split_part(held, ':', 1) = any(array(select split_part(begin, ':', 1) from unnest($6::text[]) begin))"""
 _LET_GO = _moving(_WAITS, "held = null, due_at = least(now(), q.expires_at)")
 _HOLD_ANEW = _moving(_WAITS, "held = $4")
 _HOLD = _moving("held is null and bounce is null and $6::text[] is not null", "held = $4")
@@ -70,7 +69,7 @@ with recursive waiting as (
 select m.id from waiting join mailing m on m.id = waiting.mailing
 where m.confirmed_at is not null
 union
-select id from mailing where stopped is not null and changed_at > now() - interval '1 hour'"""
+select id from mailing where stopped is not null and changed_at > now() - interval '2 minutes'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,11 @@ async def _step(connection: Connection, mailing_id: str) -> Moved | None:
         return Moved(held=held) if held else None
     if mailing["confirmed_at"] is None:
         return None
-    waited = (UNCONFIRMED, UNAPPROVED, STOPPED) if mailing["approved"] else (UNCONFIRMED, STOPPED)
+    waited = [UNCONFIRMED, STOPPED]
+    if mailing["known"]:
+        waited.append(NO_ORIGIN)
+    if mailing["approved"]:
+        waited.append(UNAPPROVED)
     if mailing["sample"] is None or mailing["released_at"] is not None:
         released = await _move(connection, _LET_GO, mailing, "released", "", begins=(*waited, SAMPLED))
         return Moved(released=released) if released else None

@@ -100,6 +100,7 @@ class Mailings:
         self._database = database
         self._copy: _Copy | None = None
         self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()  # an older look must not come to its end after a newer one
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -270,16 +271,17 @@ class Mailings:
 
     async def _read(self) -> None:
         """Read what has changed since the last time, and where each list comes from."""
-        known = self._copy
-        async with self._database.session() as connection, connection.transaction(isolation="repeatable_read"):
-            now: datetime = await connection.fetchval("select now()")
-            rows = await connection.fetch(_READ, known.until - OVERLAP if known else now - LATELY)
-            lists = {(row["account_id"], row["name"]): row for row in await connection.fetch(_LISTS)}
-        mailings = dict(known.by_id) if known else {}
-        mailings.update((row["id"], mailing_of(row)) for row in rows)
-        by_id = {mailing.id: _from_list(mailing, lists) for mailing in mailings.values()}
-        by_name = {(mailing.account_id, mailing.name): mailing for mailing in by_id.values()}
-        self._copy = _Copy(by_id, by_name, now)
+        async with self._reading:
+            known = self._copy
+            async with self._database.session() as connection, connection.transaction(isolation="repeatable_read"):
+                now: datetime = await connection.fetchval("select now()")
+                rows = await connection.fetch(_READ, known.until - OVERLAP if known else now - LATELY)
+                lists = {(row["account_id"], row["name"]): row for row in await connection.fetch(_LISTS)}
+            mailings = dict(known.by_id) if known else {}
+            mailings.update((row["id"], mailing_of(row)) for row in rows)
+            by_id = {mailing.id: _from_list(mailing, lists) for mailing in mailings.values()}
+            by_name = {(mailing.account_id, mailing.name): mailing for mailing in by_id.values()}
+            self._copy = _Copy(by_id, by_name, now)
 
 
 def _from_list(mailing: Mailing, lists: dict[tuple[int, str], Any]) -> Mailing:

@@ -18,7 +18,7 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Facts, Hold, Pass, Refuse, Verdict
 from policy.house import House
-from policy.mailing import UNAPPROVED, UNCONFIRMED, Confirmation, Mailing
+from policy.mailing import NO_ORIGIN, UNAPPROVED, UNCONFIRMED, Confirmation, Mailing
 
 
 class Confirmed:
@@ -64,11 +64,12 @@ class Confirmed:
         asked = self._settings.list_origin
         if asked == "any" or mailing.approved or (asked == "known" and mailing.origin is not None):
             return None
-        what = f'{UNAPPROVED}"{mailing.list}"'
-        if mailing.origin is None:
-            text = f"{what} has no known origin; say where its addresses come from (mta account list add)"
+        if asked == "known":
+            text = f'{NO_ORIGIN}"{mailing.list}" is not known; say where its addresses come from (mta account list)'
         else:
-            text = f"{what} waits for a reviewer to approve where it comes from (mta account list approve)"
+            text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of where it comes from'
+            if mailing.origin is None:
+                text += ", which nobody has said yet (mta account list)"
         if self._settings.unapproved == "hold":
             return Hold(text), ""
         return Refuse(Reply(550, "5.7.1", text)), ""
