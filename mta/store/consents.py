@@ -11,8 +11,9 @@ suppression of all marketing in place, because it does not say that the rest is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -20,8 +21,9 @@ import orjson
 
 from mta.mail.address import Address
 from mta.mail.reply import sanitise
-from mta.store import consent_rows, ledger, pulling, rows
+from mta.store import consent_reading, consent_rows, ledger, pulling, rows
 from mta.store.consent_entries import Given, Scribe
+from mta.store.consent_reading import Known
 from mta.store.database import Connection, Database
 from mta.store.ledger import Draft, Verified
 from mta.store.pulling import Suppressed
@@ -34,8 +36,12 @@ SECONDS = 60.0  # for one transaction: thousands of entries
 REVOKED = "revoked"  # the reason of our suppressions
 LIFTED = (REVOKED, "unsubscribe", "unsubscribed")  # reasons that a newer consent answers
 
+# One probe of the index for each address: the planner must not think of reading the account's whole ledger.
 _PRINTS = """
-select print from consent_entry where address_key = any($1::bytea[]) and account_id = $2 and print is not null"""
+select found.print from unnest($1::bytea[]) as one (address_key) cross join lateral (
+    select print from consent_entry e
+    where e.address_key = one.address_key and e.account_id = $2 and e.print is not null offset 0
+) found"""
 
 _LIFT = """
 delete from suppression s
@@ -69,12 +75,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """``fresh``: consents written; ``known``: recorded before; ``lifted``: suppressions; ``pulled``: queued copies."""
+    """``fresh``: consents written; ``known``: recorded before; ``lifted``: suppressions; ``pulled``: queued copies.
+    ``lacking``: how many of the fresh ones no mail can go by, by what they lack or by their basis."""
 
     fresh: int
     known: int
     lifted: int = 0
     pulled: int = 0
+    lacking: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +139,10 @@ class Consents:
             written = await self._fresh(connection, account_id, head, given, drafts)
             now = datetime.now(UTC)
             lifted = pulled = 0
+            lacking: Counter[str] = Counter()
             if written:
                 head = await ledger.append(connection, account_id, head, [each.draft for each in written], now)
-                await consent_rows.put(connection, account_id, self._rows(written))
+                await consent_rows.put(connection, account_id, self._rows(written, lacking))
                 lifted = await self._lift(connection, account_id, written) if lift else 0
             if gone := [
                 _Objection(each.given.address, topic, each.given.revoked_at, "as recorded")
@@ -144,7 +153,7 @@ class Consents:
                 _, pulled = await self._revoke(connection, account_id, head, gone, by, now)
             if mark:
                 await connection.execute(_MARK, account_id, mark.file, mark.records, mark.finished)
-            return Recorded(len(written), len(given) - len(written), lifted, pulled)
+            return Recorded(len(written), len(given) - len(written), lifted, pulled, lacking)
 
         return await self._database.retried(work, seconds=SECONDS)
 
@@ -195,6 +204,14 @@ class Consents:
 
     # questions
 
+    def export(self, account_id: int) -> AsyncIterator[list[Given]]:
+        """The consents in force or revoked, in the order of the ledger. Raises StoreUnavailable."""
+        return consent_reading.export(self._database, account_id)
+
+    async def of(self, address: Address) -> list[Known]:
+        """All that the ledgers say of an address, account by account. Raises StoreUnavailable."""
+        return await consent_reading.of(self._database, self._secrets, address)
+
     def verify(self, account_id: int, noted: Head | None = None) -> AsyncIterator[int | Verified]:
         """Follow the account's chain from its beginning: numbers of entries checked, at last the result.
 
@@ -221,22 +238,28 @@ class Consents:
                 written.append(_Written(each, draft, head.number + len(written) + 1))
         return written
 
-    def _rows(self, written: Sequence[_Written]) -> list[consent_rows.Row]:
-        return [
-            consent_rows.Row(
-                each.draft.address_key,
-                topic,
-                given.basis,
-                given.given_at,
-                given.confirmed_at,
-                self._assessor.missing(given.basis, given.evidence, given.confirmed_at),
-                facts_of(given.evidence),
-                each.entry,
-            )
-            for each in written
-            for given in (each.given,)
-            for topic in given.topics
-        ]
+    def _rows(self, written: Sequence[_Written], lacking: Counter[str]) -> list[consent_rows.Row]:
+        """One for each topic; ``lacking`` counts what is wanting."""
+        found: list[consent_rows.Row] = []
+        for each in written:
+            given = each.given
+            missing = self._assessor.missing(given.basis, given.evidence, given.confirmed_at)
+            lacking.update(missing if given.basis in ACCEPTABLE else (f"basis {given.basis.value}",))
+            facts = facts_of(given.evidence)
+            found += [
+                consent_rows.Row(
+                    each.draft.address_key,
+                    topic,
+                    given.basis,
+                    given.given_at,
+                    given.confirmed_at,
+                    missing,
+                    facts,
+                    each.entry,
+                )
+                for topic in given.topics
+            ]
+        return found
 
     async def _lift(self, connection: Connection, account_id: int, written: Sequence[_Written]) -> int:
         """Delete the suppressions that these consents answer, and say so; how many."""

@@ -105,7 +105,7 @@ create table consent_entry (
     print       bytea,                      -- keyed hash of what was recorded, so that nothing is recorded twice
     primary key (account_id, entry)
 );
-create index on consent_entry (address_key);
+create index on consent_entry (address_key, account_id);
 
 create table consent_head (                 -- the end of each account's chain; locked by whoever appends
     account_id  bigint primary key references account,
