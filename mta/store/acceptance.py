@@ -10,7 +10,7 @@ It must never change the content, and never put text into JSON that PostgreSQL r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.headers import Headers, unfold
 from mta.mail.message import Envelope, Message, Notify, Stream
 from mta.mail.reply import sanitise
+from mta.store import contacts
+from mta.store.contacts import Contacted
 from mta.store.database import Connection
 from mta.store.secrets import Secrets
 from policy.base import Finding
@@ -31,7 +33,7 @@ EVIDENCE = 500  # and of what a rule found
 
 _SUMMARY = {b"subject": "subject", b"from": "from", b"message-id": "message-id"}
 
-_PUT = f"""
+_STORE = f"""
 with
     record as (
         insert into message (id, account_id, sender, size, recipients, received_at, record)
@@ -42,7 +44,9 @@ with
         select id, part, substr($8::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
         from unnest($1::uuid[], $9::int[], $4::int[]) as whole (id, start, size),
              generate_series(0, (size - 1) / {PIECE}) as part
-    )
+    )"""  # noqa: S608 - PIECE is our own constant
+
+_QUEUE = """
 insert into queue (
     message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
     expires_at, stream, due_at
@@ -56,7 +60,16 @@ from unnest(
 ) as one (
     message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
     expires_at, stream
-)"""  # noqa: S608 - PIECE is our own constant
+)"""
+
+_CONTACT = f""",
+    arrived as (
+        select * from unnest($24::bytea[], $25::bigint[], $26::timestamptz[]) as one (address_key, account_id, at)
+    ),
+    contacts as ({contacts.ACCEPTED})"""  # noqa: S608 - our own text
+
+_PUT = _STORE + _QUEUE
+_PUT_MARKETING = _STORE + _CONTACT + _QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,11 @@ async def insert(connection: Connection, batch: Sequence[tuple[Accepted, int | N
         starts.append(start)
         start += len(accepted.message.content)
     content = b"".join([accepted.message.content for accepted, _ in batch])
-    await connection.fetch(_PUT, *zip(*messages, strict=True), content, starts, *zip(*rows, strict=True))
+    values = *zip(*messages, strict=True), content, starts, *zip(*rows, strict=True)
+    if contacted := [each for accepted, _ in batch for each in _contacted(accepted, secrets)]:
+        await connection.fetch(_PUT_MARKETING, *values, *zip(*contacted, strict=True))
+    else:
+        await connection.fetch(_PUT, *values)
 
 
 def deliveries(accepted: Accepted, lease: int) -> list[Delivery]:
@@ -153,6 +170,14 @@ def _queue_rows(accepted: Accepted, lease: int | None, secrets: Secrets) -> list
         )
         for n, recipient in enumerate(accepted.message.envelope.recipients)
     ]
+
+
+def _contacted(accepted: Accepted, secrets: Secrets) -> Iterator[Contacted]:
+    """Whose mailbox gets more marketing mail, which the frequency rule counts."""
+    if accepted.stream is Stream.MARKETING:
+        for recipient in accepted.message.envelope.recipients:
+            key = secrets.address_key(recipient.address)
+            yield key, accepted.account_id, accepted.message.origin.received_at
 
 
 def record(message: Message, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -21,9 +21,11 @@ import orjson
 
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outcome
 from mta.mail.identity import MessageId, format_id
+from mta.mail.message import Stream
 from mta.mail.reply import sanitise
-from mta.store import acceptance, pulling, rows
+from mta.store import acceptance, contacts, pulling, rows
 from mta.store.acceptance import Accepted
+from mta.store.contacts import Contacted
 from mta.store.database import Connection
 from mta.store.pulling import Suppressed
 from mta.store.rows import Row
@@ -66,13 +68,13 @@ class Settlement:
 
 
 # The lease is compared in a form that no index serves: its index would find every row that we hold.
-_END_MESSAGES = """
+_GONE = """
 with
     gone as (
         delete from queue
         where message_id = any($1::uuid[]) and lease is not distinct from $3::bigint
             and (message_id, n) in (select * from unnest($1::uuid[], $2::int[]))
-        returning message_id, n
+        returning message_id, n, account_id, address_key, stream
     ),
     said as (
         insert into event (at, message_id, n, kind, data)
@@ -83,8 +85,22 @@ with
     ),
     cleared as (
         delete from content where message_id = any(array(select message_id from gone))
-    )
+    )"""
+
+_REACHED = f""",
+    reached as (
+        select address_key, account_id, at
+        from gone join unnest($1::uuid[], $2::int[], $4::timestamptz[], $5::text[]) as one (message_id, n, at, kind)
+            using (message_id, n)
+        where stream = 'marketing' and kind = 'delivered'
+    ),
+    contacts as ({contacts.DELIVERED})"""  # noqa: S608 - our own text
+
+_COUNTED = """
 select message_id, n from gone"""
+
+_END_MESSAGES = _GONE + _COUNTED
+_END_MARKETING = _GONE + _REACHED + _COUNTED
 
 _END = """
 delete from queue q using unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease)
@@ -123,7 +139,9 @@ async def end_messages(connection: Connection, settlements: Sequence[Settlement]
     events = [_event(settlement, outcome, care) for settlement in settlements for outcome in settlement.outcomes]
     at, ids, places, kinds, data = zip(*events, strict=True)
     lease = settlements[0].attempt.delivery.lease
-    ended = await connection.fetch(_END_MESSAGES, ids, places, lease, at, kinds, data)
+    marketing = any(each.attempt.delivery.stream is Stream.MARKETING for each in settlements)
+    statement = _END_MARKETING if marketing else _END_MESSAGES
+    ended = await connection.fetch(statement, ids, places, lease, at, kinds, data)
     return {(row["message_id"], row["n"]) for row in ended}
 
 
@@ -153,6 +171,7 @@ async def settle(connection: Connection, settlements: Sequence[Settlement], secr
     if telling:
         await acceptance.insert(connection, [(each.notice, None) for each in telling if each.notice], secrets)
     await rows.clear_content(connection, ending | copies)
+    await contacts.delivered(connection, [_contacted(*pair, secrets) for pair in pairs if _reaches(*pair, counted)])
     return counted
 
 
@@ -193,6 +212,17 @@ def _row(settlement: Settlement, outcome: Outcome) -> Row:
 def _any_counted(settlement: Settlement, counted: Iterable[Row]) -> bool:
     """Whether the notice is true: some of what the attempt came to was written."""
     return any(_row(settlement, each) in counted for each in settlement.outcomes)
+
+
+def _reaches(settlement: Settlement, outcome: Outcome, counted: set[Row]) -> bool:
+    """Whether marketing mail has arrived."""
+    marketing = settlement.attempt.delivery.stream is Stream.MARKETING
+    return marketing and isinstance(outcome, Delivered) and _row(settlement, outcome) in counted
+
+
+def _contacted(settlement: Settlement, outcome: Outcome, secrets: Secrets) -> Contacted:
+    key = secrets.address_key(outcome.result.recipient.address)
+    return key, settlement.attempt.delivery.account_id, settlement.ended_at
 
 
 def _suppresses(outcome: Outcome) -> bool:
