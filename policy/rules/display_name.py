@@ -16,12 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
 
 from config.notation import Section
-from mta.mail.address import Address, AddressError, parse_domain
+from mta.mail.address import AddressError, parse_domain
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.author import Author, authors
@@ -66,17 +67,23 @@ class DisplayName:
 
 
 def _faults(author: Author, message: Message, facts: Facts) -> Iterator[tuple[Trick, str]]:
-    name = author.name
-    if not name:
-        return
-    if other := _other_domain(name, facts.account.domains | {author.address.domain}):
-        yield "domain", f"holds {other}, which is not the sender's domain"
-    if _names_recipient(name, message, facts.account.domains):
-        yield "recipient", "is the recipient's own"
+    if author.name:
+        yield from _faults_of_name(author.name, author.address.domain, facts.account.domains)
+        if _names_recipient(author.name, message, facts.account.domains):
+            yield "recipient", "is the recipient's own"
+
+
+@lru_cache(4096)
+def _faults_of_name(name: str, domain: str, own: frozenset[str]) -> tuple[tuple[Trick, str], ...]:
+    """What is wrong with the name for every recipient."""
+    faults: list[tuple[Trick, str]] = []
+    if other := _other_domain(name, own | {domain}):
+        faults.append(("domain", f"holds {other}, which is not the sender's domain"))
     if badge := BADGES.search(name):
-        yield "badge", f"holds the badge {badge[0]}"
+        faults.append(("badge", f"holds the badge {badge[0]}"))
     if count := COUNT.search(plain(name)):
-        yield "count", f"holds {count[0]}, which looks like a number of messages"
+        faults.append(("count", f"holds {count[0]}, which looks like a number of messages"))
+    return tuple(faults)
 
 
 def _other_domain(name: str, own: frozenset[str]) -> str | None:
@@ -98,15 +105,18 @@ def _other_domain(name: str, own: frozenset[str]) -> str | None:
 
 def _names_recipient(name: str, message: Message, own: frozenset[str]) -> bool:
     """Whether ``name`` holds a recipient's name: two words or more of it, from the To field or from the address."""
-    words = frozenset(_WORD.findall(bare(name)))
+    words = _words(name)
     if len(words) < 2:
         return False
     addresses = [recipient.address for recipient in message.envelope.recipients[:LOOKED_AT]]
     strangers = {address for address in addresses if address.domain not in own}
-    names = [_words_of(address) for address in strangers]
-    names += [frozenset(_WORD.findall(bare(to.name))) for to in authors(message, b"to") if to.address in strangers]
+    if not strangers:
+        return False
+    names = [_words(address.local.partition("+")[0]) for address in strangers]
+    names += [_words(to.name) for to in authors(message, b"to") if to.address in strangers]
     return any(len(each) >= 2 and each <= words for each in names)
 
 
-def _words_of(address: Address) -> frozenset[str]:
-    return frozenset(_WORD.findall(bare(address.local).partition("+")[0]))
+@lru_cache(4096)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(bare(text)))

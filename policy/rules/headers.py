@@ -12,7 +12,7 @@ It must never repair what somebody has written, only add what is missing.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -60,23 +60,24 @@ class RequiredHeaders:
         self._within = None if settings.date_within is None else timedelta(seconds=settings.date_within)
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        count = Counter(name for name, _ in message.headers.fields)
-        if fault := self._fault(message, count, now):
+        names = [name for name, _ in message.headers.fields]
+        if fault := self._fault(message, names, now):
             return Refuse(Reply(550, "5.6.0", f"headers: {fault}")), ""
-        added = self._missing(message, count, now)
+        added = self._missing(message, names, now)
         if not added:
             return Pass(), f"{len(message.headers.fields)} fields"
         content = b"".join(added) + message.content
-        names = ", ".join(field.partition(b":")[0].decode() for field in added)
-        return Amend(replace(message, content=content, headers=Headers.split(content)), f"added {names}"), ""
+        note = f"added {', '.join(field.partition(b':')[0].decode() for field in added)}"
+        return Amend(replace(message, content=content, headers=Headers.split(content)), note), ""
 
-    def _fault(self, message: Message, count: Counter[bytes], now: datetime) -> str | None:
+    def _fault(self, message: Message, names: Sequence[bytes], now: datetime) -> str | None:
         for name, raw in message.headers.fields:
             if raw[len(name)] != 0x3A:
                 return f"there is white space before the colon of {name.decode().title()}; take it out"
-        if twice := [name.decode().title() for name in ONCE if count[name] > 1]:
-            return f"{', '.join(twice)} may appear only once; send one of each"
-        if missing := [name for key, name in self._required if not count[key]]:
+        if len(set(names)) < len(names) and (twice := [name for name in ONCE if names.count(name) > 1]):
+            doubled = ", ".join(name.decode().title() for name in twice)
+            return f"{doubled} may appear only once; send one of each"
+        if missing := [name for key, name in self._required if key not in names]:
             return f"{', '.join(missing)} missing; add what is missing"
         identity = message.headers.value(b"message-id")
         if identity is not None and not _MESSAGE_ID.match(identity):
@@ -90,18 +91,19 @@ class RequiredHeaders:
         if value is None:
             return None
         date = _date(value)
-        mend = f"write it as {format_datetime(now)}, or leave it out and it is added"
         if date is None:
-            return f'the Date "{shown(value)}" is none (RFC 5322 3.3); {mend}'
-        if self._within is not None and abs(date - now) > self._within:
-            return f'the Date "{shown(value)}" is more than {self._within} from now; {mend}'
-        return None
+            fault = "is none (RFC 5322 3.3)"
+        elif self._within is not None and abs(date - now) > self._within:
+            fault = f"is more than {self._within} from now"
+        else:
+            return None
+        return f'the Date "{shown(value)}" {fault}; write it as {format_datetime(now)}, or leave it out and it is added'
 
-    def _missing(self, message: Message, count: Counter[bytes], now: datetime) -> list[bytes]:
+    def _missing(self, message: Message, names: Sequence[bytes], now: datetime) -> list[bytes]:
         added = []
-        if not count[b"date"]:
+        if b"date" not in names:
             added.append(f"Date: {format_datetime(now)}\r\n".encode())
-        if not count[b"message-id"]:
+        if b"message-id" not in names:
             added.append(b"Message-ID: <%s@%s>\r\n" % (format_id(message.id).encode(), self._hostname))
         return added
 

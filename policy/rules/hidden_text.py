@@ -43,11 +43,14 @@ class HiddenText:
         hidden = [piece for piece in facts.reading.hidden if piece.how not in NOT_COUNTED]
         if not hidden:
             return Pass(), "nothing hidden"
+        total = sum(_letters(piece.text) for piece in hidden)
+        if total <= self._most:
+            return Pass(), f"{total} letters hidden, at most {self._most}"
         seen = frozenset(_lines(facts.reading.visible))
         counted = [(piece, _unseen(piece, seen)) for piece in hidden]
         total = sum(count for _, count in counted)
         if total <= self._most:
-            return Pass(), f"{total} letters hidden, at most {self._most}"
+            return Pass(), f"{total} letters hidden that do not show elsewhere, at most {self._most}"
         largest, _ = max(counted, key=lambda pair: pair[1])
         text = (
             f"hidden_text: {total} letters do not show, at most {self._most} are allowed "
@@ -58,7 +61,11 @@ class HiddenText:
 
 def _unseen(piece: Hidden, seen: frozenset[str]) -> int:
     """Letters and digits of ``piece`` in lines that do not show anywhere else."""
-    return sum(sum(map(str.isalnum, line)) for line in _lines(piece.text) if line not in seen)
+    return sum(_letters(line) for line in _lines(piece.text) if line not in seen)
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalnum, text))
 
 
 def _lines(text: str) -> list[str]:

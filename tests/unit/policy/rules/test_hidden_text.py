@@ -52,7 +52,9 @@ def test_much_hidden_text(style: str, how: str) -> None:
 
 
 def test_what_shows_elsewhere_is_not_hidden() -> None:
-    assert answer(f'<div>{LONG}</div><div style="display:none">{LONG}</div>') == "pass: 0 letters hidden, at most 400"
+    assert answer(f'<div>{LONG}</div><div style="display:none">{LONG}</div>') == (
+        "pass: 0 letters hidden that do not show elsewhere, at most 400"
+    )
 
 
 def test_comments_and_styles_are_not_text() -> None:
