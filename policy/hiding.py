@@ -13,9 +13,9 @@ white, as mail programs have it in their light mode; over a picture every colour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
@@ -36,10 +36,11 @@ from policy.style import (
 
 MAX_RULES = 200  # rules of style sheets that are applied
 MAX_STEPS = 100_000  # from an element to its parent or its children, for one page
-MATCH = 20  # steps that matching a selector costs
+MATCH = 5  # steps that matching a selector costs
 
 _STYLED = "[style],[hidden],[bgcolor],[background]"
 _OTHERS = frozenset({"hidden", "bgcolor", "background", "color", "text"})
+_SIMPLE = re.compile(r"([.#]?)([\w-]+)")
 _TEXT = "-text"
 
 
@@ -82,14 +83,14 @@ _PAPER = _Paint(BLACK, WHITE)
 class _Styled:
     """The elements that have a look of their own, by their place in memory."""
 
-    __slots__ = ("_blank", "_gone", "_looks", "_nodes", "_paints", "_steps")
+    __slots__ = ("_gone", "_looks", "_mixed", "_nodes", "_paints", "_steps")
 
     def __init__(self, tree: LexborHTMLParser, rules: Sequence[Rule]) -> None:
         self._steps = MAX_STEPS
         self._nodes: dict[int, LexborNode] = {}
         self._looks: dict[int, Look] = {}
         self._paints: dict[int, _Paint] = {}
-        self._blank: dict[int, bool | None] = {}
+        self._mixed: dict[tuple[int, int], _Paint] = {}
         for rule in rules:
             if not rule.firm:
                 self._apply(tree, rule)
@@ -123,7 +124,7 @@ class _Styled:
         missing = list(outer)
         for parent in self._ancestors(node):
             self._step(MATCH)
-            if parent.css_matches(missing[-1]):
+            if _matches(parent, missing[-1]):
                 missing.pop()
                 if not missing:
                     return True
@@ -156,26 +157,43 @@ class _Styled:
     def take_unreadable(self) -> list[Hidden]:
         """Take out the texts that are invisible, too small, or in the colour of what is behind them."""
         found: dict[int, tuple[LexborNode, Hiding]] = {}
-        for how, start, stop in self._causes():
-            for key, look in self._looks.items():
-                if start(key, look) and look.gone is None and not self._is_gone(self._nodes[key]):
-                    for text in self._texts(self._nodes[key], stop):
+        for how, begins, ends in self._causes():
+            for key in begins:
+                if not self._is_gone(self._nodes[key]):
+                    for text in self._texts(self._nodes[key], ends):
                         found.setdefault(text.mem_id, (text, how))
         taken = [Hidden(node.text(deep=True), how) for node, how in found.values()]
         for node, _ in found.values():
             node.decompose()
         return taken
 
-    def _causes(self) -> Iterator[tuple[Hiding, Callable[[int, Look], bool], Callable[[Look], bool]]]:
+    def _causes(self) -> Iterator[tuple[Hiding, Sequence[int], Callable[[Look], bool]]]:
         """How text may be unreadable, which elements begin it, and which end it inside them."""
         looks = {id(look): look for look in self._looks.values()}
         if any(look.visible is False for look in looks.values()):
-            yield Hiding.INVISIBLE, lambda _, look: look.visible is False, lambda look: look.visible is not None
+            yield (
+                Hiding.INVISIBLE,
+                self._with(lambda look: look.visible is False),
+                lambda look: look.visible is not None,
+            )
         if any(look.readable is False for look in looks.values()):
-            yield Hiding.TINY, lambda _, look: look.readable is False, lambda look: look.readable is not None
-        self._blank = _blank(looks)
-        if self._blank:
-            yield Hiding.SAME_COLOUR, self._is_blank, lambda look: look.paints
+            yield Hiding.TINY, self._with(lambda look: look.readable is False), lambda look: look.readable is not None
+        if blank := _blank(looks):
+            yield Hiding.SAME_COLOUR, self._blanks(blank), lambda look: look.paints
+
+    def _with(self, wanted: Callable[[Look], bool]) -> list[int]:
+        return [key for key, look in self._looks.items() if wanted(look) and look.gone is None]
+
+    def _blanks(self, blank: Mapping[int, bool | None]) -> list[int]:
+        """The elements whose own text has the colour of what is behind it; ``blank`` says what their looks tell."""
+        found = []
+        for key, look in self._looks.items():
+            known = blank.get(id(look), False)
+            if known is None:
+                known = self._painted(look, self._around(self._nodes[key])).blank
+            if known and look.gone is None:
+                found.append(key)
+        return found
 
     def _texts(self, node: LexborNode, stop: Callable[[Look], bool]) -> Iterator[LexborNode]:
         """The texts in ``node``, but not those inside an element that is gone or for whose look ``stop`` holds."""
@@ -190,37 +208,51 @@ class _Styled:
                 if look is None or not (look.gone or stop(look)):
                     waiting.append(child)
 
-    def _is_blank(self, key: int, look: Look) -> bool:
-        """Whether text directly in this element has the colour of what is behind it."""
-        known = self._blank.get(id(look), False)
-        return _painted(look, self._around(self._nodes[key])).blank if known is None else known
-
     def _around(self, node: LexborNode) -> _Paint:
         """What text beside ``node`` is painted with."""
         passed: list[int] = []
-        paint = _PAPER
-        for parent in self._ancestors(node):
+        paint, parent = _PAPER, node.parent
+        while parent is not None:
             key = parent.mem_id
             if key in self._paints:
                 paint = self._paints[key]
                 break
             passed.append(key)
+            parent = parent.parent
+        self._step(len(passed))
         for key in reversed(passed):
             look = self._looks.get(key)
             if look is not None and look.paints:
-                paint = _painted(look, paint)
+                paint = self._painted(look, paint)
             self._paints[key] = paint
         return paint
+
+    def _painted(self, look: Look, around: _Paint) -> _Paint:
+        """``_painted``, once for each pair: both live as long as this does."""
+        pair = id(look), id(around)
+        if pair not in self._mixed:
+            self._mixed[pair] = _painted(look, around)
+        return self._mixed[pair]
 
 
 def _is_whole(look: Look) -> bool:
     return look.colour is not None and (look.background is not None or look.picture)
 
 
-@lru_cache(4096)
 def _painted(look: Look, around: _Paint) -> _Paint:
     """The paint inside an element with this look, in another with the paint ``around``."""
     return _Paint(look.colour or around.colour, None if look.picture else look.background or around.ground)
+
+
+def _matches(node: LexborNode, compound: str) -> bool:
+    """Whether the tag, id and classes that ``compound`` asks for are those of ``node``; other conditions are believed."""
+    said = node.attributes
+    classes = (said.get("class") or "").split()
+    for mark, name in _SIMPLE.findall(compound.partition("[")[0]):
+        held = name in classes if mark == "." else name == said.get("id") if mark else name.lower() == node.tag
+        if not held:
+            return False
+    return True
 
 
 def _own_look(node: LexborNode) -> Look:
@@ -241,7 +273,7 @@ def _own_look(node: LexborNode) -> Look:
     return look
 
 
-def _blank(looks: dict[int, Look]) -> dict[int, bool | None]:
+def _blank(looks: Mapping[int, Look]) -> dict[int, bool | None]:
     """Of ``looks`` by their ids, those that may put text on a background of its own colour: whether they do, None if
     that hangs on what is around."""
     colours = {look.colour for look in looks.values() if look.colour is not None} | {BLACK}

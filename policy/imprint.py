@@ -167,7 +167,7 @@ def _register(identity: Identity) -> Want | None:
         raise Unregistered(f"has a number that cannot be right: {register} {number} {error}") from None
     title = f"{known.title if known else register or 'register'} number"
     if known is None:
-        return Want(Field.REGISTER, title, number, ((words(number),),))
+        return Want(Field.REGISTER, title, number, ((words(number, within_numbers="[. \u00a0]?"),),))
     if known.country == "DE":
         kind = re.search(r"(?i)HR[AB]|GnR|PR|VR|GsR", f"{register} {number}")
         digits = re.sub(r"(?i)^\s*(?:HR[AB]|GnR|PR|VR|GsR)", "", number)

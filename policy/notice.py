@@ -74,8 +74,9 @@ def _place(text: str, sought: Sought, start: int, end: int) -> re.Match[str] | N
     return None
 
 
-def words(text: str) -> Sought:
-    """``text`` word by word, whatever stands between them; short words may be dotted (``B.V.``)."""
+def words(text: str, within_numbers: str = "") -> Sought:
+    """``text`` word by word, whatever stands between them; short words may be dotted (``B.V.``). ``within_numbers``:
+    a pattern for what may part digits."""
     parts = _WORD.findall(fold(text))
     pattern = ""
     for number, part in enumerate(parts):
@@ -88,9 +89,9 @@ def words(text: str) -> Sought:
         elif len(part) <= 4 and part.isalpha():
             found = _WITHIN.join(map(re.escape, part))
         else:
-            found = re.escape(part)
+            found = within_numbers.join(part) if part.isdecimal() else re.escape(part)
         pattern += found + (_BETWEEN if number < len(parts) - 1 else "")
-    sure = [part for part in parts if len(part) > 4 and not part.endswith(tuple(_ENDINGS))]
+    sure = [part for part in parts if len(part) > 4 and part.isalpha() and not part.endswith(tuple(_ENDINGS))]
     return Sought(max(sure, key=len, default=""), re.compile(f"{BEGIN}{pattern}{END}"))
 
 

@@ -175,7 +175,7 @@ def _is_off_screen(said: dict[str, str]) -> bool:
         moved += ("left", "top")
         if any((length := _pixels(said.get(name))) is not None and length > 20 * FAR for name in ("left", "top")):
             return True
-        clip = said.get("clip", "").replace("px", "").replace(",", " ")
+        clip = " ".join(said.get("clip", "").replace("px", "").replace(",", " ").split())
         if clip in ("rect(0 0 0 0)", "rect(1 1 1 1)"):
             return True
     if any((length := _pixels(said.get(name))) is not None and length <= -FAR for name in moved):
@@ -267,7 +267,11 @@ def rules_of(sheet: str) -> tuple[Rule, ...]:
         look = look_of(body.strip())
         if look is not PLAIN:
             firm = "!important" in body.replace(" ", "").lower()
-            rules += [Rule(one, look, firm) for one in map(str.strip, selectors.split(",")) if _is_static(one)]
+            rules += [
+                Rule(one, look, firm)
+                for one in map(str.strip, selectors.rpartition("{")[2].split(","))
+                if _is_static(one)
+            ]
     return tuple(rules)
 
 
