@@ -63,7 +63,8 @@ class RecipientFacts:
 class Scan:
     """A scanner's word. ``refused``: why it would not let the message pass; ``later``: why it would be asked again
     later; ``failed``: why it could not say, if that is to stop the message (``on_failure``). ``evidence``: what it
-    found, or why a message that was not scanned may pass.
+    found, or why a message that was not scanned may pass. ``labels``: the names of all that it found, good or bad
+    (rspamd's symbols).
     """
 
     scanner: str
@@ -71,6 +72,7 @@ class Scan:
     later: str | None = None
     failed: str | None = None
     evidence: str = ""
+    labels: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from policy.chain import Chain
 from policy.mailing import Mailing
 from policy.reading import Reading
 
-SCANNED = "scanned"  # the rule that wants to know what the scanners say
+ABOUT_SCANS = frozenset({"scanned", "content"})  # the rules that want to know what the scanners say
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ async def gather(
         topic=wishes.topic or (mailing.topic if mailing else None),
         recipients=await _recipients(store, sender.account, message, known),
         reading=Reading(message.content),
-        scans=await scanners.scan(message) if SCANNED in chain.names else (),
+        scans=await scanners.scan(message) if ABOUT_SCANS & chain.names else (),
     )
 
 

@@ -108,11 +108,13 @@ def judge(status: int, body: bytes) -> Scan:
     evidence = _evidence(answer)
     said = printable(str(answer.messages.get("smtp_message", "")))
     because = f": {said}" if said else ""
+    labels = frozenset(answer.symbols)
     if answer.action in _REFUSING:
-        return Scan(Rspamd.name, refused=f"reason to {answer.action} it{because} ({evidence})", evidence=evidence)
+        refused = f"reason to {answer.action} it{because} ({evidence})"
+        return Scan(Rspamd.name, refused=refused, evidence=evidence, labels=labels)
     if answer.action in _LATER:
-        return Scan(Rspamd.name, later=said or "it gives no reason", evidence=evidence)
-    return Scan(Rspamd.name, evidence=evidence)
+        return Scan(Rspamd.name, later=said or "it gives no reason", evidence=evidence, labels=labels)
+    return Scan(Rspamd.name, evidence=evidence, labels=labels)
 
 
 def _evidence(answer: Answer) -> str:

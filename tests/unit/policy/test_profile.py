@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import Field
@@ -104,6 +105,37 @@ def test_the_shipped_profiles() -> None:
     assert profiles.chain("transactional", Stream.MARKETING) is None, "advertising needs a profile that allows it"
     digests = {profiles.digest(name) for name in profiles.names}
     assert len(digests) == len(profiles.names), "each profile differs from the others"
+
+
+def shipped(profile: str, rule: str, stream: Stream = Stream.MARKETING) -> Any:
+    """The settings of a rule in a shipped profile; None if it has no such rule."""
+    return Profiles.shipped(HOUSE).get(profile).streams[stream].settings.get(rule)
+
+
+def test_customers_of_cleverreach_are_bound_by_the_csa() -> None:
+    profiles = Profiles.shipped(HOUSE)
+    assert "csa" in profiles.get("cleverreach").line
+    assert set(names(profiles, "csa")) < set(names(profiles, "cleverreach"))
+
+
+def test_what_the_policies_contradict_one_another_in_is_a_setting() -> None:
+    assert shipped("cleverreach", "opt_in").third_party == shipped("spotler", "opt_in").third_party == "deny"
+    assert shipped("custommail", "opt_in").third_party == "allow_with_proof"
+    assert shipped("can_spam", "opt_in") is None
+    assert (shipped("cleverreach", "confirmation").unconfirmed, shipped("cleverreach", "confirmation").list_origin) == (
+        "hold", "approved",
+    )  # fmt: skip
+    assert shipped("can_spam", "confirmation").list_origin == "any"
+    assert shipped("custommail", "reply_address").no_reply == "refuse"
+    assert shipped("spotler", "reply_address").no_reply == "allow"
+    assert shipped("custommail", "list_unsubscribe").own == "replace"
+    assert shipped("spotler", "list_unsubscribe").own == "keep"
+    assert (shipped("custommail", "imprint").fields[0], shipped("custommail", "imprint").any_of) == ("logo", ["phone"])
+    assert "logo" not in shipped("csa", "imprint").fields
+    assert (shipped("csa", "imprint").po_box, shipped("can_spam", "imprint").po_box) == ("refuse", "accept")
+    assert shipped("cleverreach", "role_address", Stream.TRANSACTIONAL) is not None
+    assert shipped("spotler", "role_address") is None
+    assert shipped("spotler", "opt_in").lapse_months == 18
 
 
 def test_settings_are_inherited_key_by_key_and_the_stream_s_own_count_more(tmp_path: Path) -> None:

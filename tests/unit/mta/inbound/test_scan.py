@@ -105,7 +105,7 @@ async def test_rspamd_gets_message_and_envelope() -> None:
     asked = message(recipients=2)
     async with server(talk) as address:
         found = await over_http(address).scan(asked)
-    assert found == (Scan("rspamd", evidence="no action, 1.5 of 15: A 1.5"),)
+    assert found == (Scan("rspamd", evidence="no action, 1.5 of 15: A 1.5", labels=frozenset({"A"})),)
     ((head, body),) = got
     assert body == CONTENT
     assert head[0] == "POST /checkv2 HTTP/1.1"
@@ -163,7 +163,7 @@ def test_actions_of_rspamd(action: str, refused: str | None, later: str | None) 
     answer = {"action": action, "score": 20, "required_score": 15, "symbols": symbols}
     body = msgspec.json.encode({**answer, "messages": {"smtp_message": "Spam"}})
     evidence = f"{action}, 20 of 15: B -9, A 5"
-    assert rspamd.judge(200, body) == Scan("rspamd", refused, later, None, evidence)
+    assert rspamd.judge(200, body) == Scan("rspamd", refused, later, None, evidence, frozenset({"A", "B"}))
 
 
 @pytest.mark.parametrize(
