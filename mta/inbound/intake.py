@@ -26,6 +26,7 @@ import structlog
 from config.schema import Settings
 from mta.inbound.client import Client
 from mta.inbound.facts import Sender, facts_so_far, gather
+from mta.inbound.fair_use import FairUse, Fare
 from mta.inbound.scan import Scanners
 from mta.inbound.wishes import WishError, Wishes, stream_of, take_wishes
 from mta.mail.address import Address
@@ -104,6 +105,7 @@ class Intake:
         self._require_signature = settings.signing.require
         self._profiles = profiles
         self._scanners = Scanners(settings.permission.scanners)
+        self._fair_use = FairUse(self._store.allowances, settings.permission)
         self._signer = signer
 
     async def sender(self, client: Client, envelope: Envelope, size: int | None) -> Reply | None:
@@ -113,7 +115,9 @@ class Intake:
             return self._refuse(client, envelope, UNAUTHENTICATED, verb="MAIL")
         reply = account_state.refusal(account)
         if reply is None and envelope.sender:
-            reply = foreign(account, "envelope sender", envelope.sender)
+            reply = foreign(account, "envelope sender", envelope.sender, client.grant)
+        if reply is None:
+            reply = await self._fair_use.pace(client)
         if reply:
             return self._refuse(client, envelope, reply, verb="MAIL")
         client.checked_at, client.known = time.monotonic(), {}
@@ -156,22 +160,27 @@ class Intake:
             return self._refuse(client, envelope, Reply(554, "5.6.0", f"headers: {error}"))
         except WishError as error:
             return self._refuse(client, envelope, Reply(550, "5.6.0", str(error)))
+        fare = await self._fair_use.fare(client.account, len(envelope.recipients))
         try:
-            copies = await self._prepare(client, message, wishes)
+            copies = await self._prepare(client, message, wishes, fare)
+            await self._commit(copies, client.checked_at)
+            fare.use(sum(len(copy.message.envelope.recipients) for copy in copies))
         except _Refused as refused:
             return self._turn_away(client, refused)
-        await self._commit(copies, client.checked_at)
+        finally:
+            fare.close()
         self._note(copies, time.perf_counter() - started)
         more = f" ({len(copies)} copies, one for each recipient)" if len(copies) > 1 else ""
         return Reply(250, "2.0.0", f"queued as {format_id(copies[0].message.id)}{more}")
 
-    async def _prepare(self, client: Client, message: Message, wishes: Wishes) -> list[Accepted]:
+    async def _prepare(self, client: Client, message: Message, wishes: Wishes, fare: Fare) -> list[Accepted]:
         """What is to be queued of a message: itself, or a copy for each recipient. Raises _Refused."""
         assert client.account is not None
         sender = Sender(client.account, client.grant)
         stream = stream_of(wishes, sender.grant, message.headers)
         chain = self._chain(sender, stream, message)
         facts = await gather(self._store, self._scanners, sender, message, wishes, stream, chain, client.known)
+        facts = replace(facts, quota_left=fare.left)
         screened = self._judge(screen(chain, message, facts, message.origin.received_at), facts)
         for address, reply in screened.dropped:
             self._refuse(client, message.envelope, reply, recipient=address)
