@@ -1,0 +1,124 @@
+"""A mailing's life over real SMTP: refused or held until somebody confirms it, sampled, stopped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bench.service import merged
+from mta.demo.permission import BY, TOPIC
+from mta.store.mailing_holds import Moved
+from policy.mailing import SAMPLED, UNCONFIRMED
+from tests.flow.harness import World
+from tests.flow.permission import READER, Shop, shop
+
+PROFILE = 'extends = "cleverreach"\n[marketing.rules.confirmation]\nunconfirmed = "{}"\n'
+TERMS = "1"
+
+
+@asynccontextmanager
+async def unconfirmed(world: World, fate: str) -> AsyncIterator[Shop]:
+    """An account whose profile refuses or holds what is not confirmed."""
+    file = world.directory / "strict.toml"
+    file.write_text(PROFILE.format(fate))
+    world.service.settings = merged(world.service.settings, {"permission": {"profiles": [str(file)]}})
+    async with shop(world, "strict") as desk:
+        yield desk
+
+
+async def holds(world: World) -> list[str]:
+    return [row["held"] for row in await world.db.fetch("select held from queue where held is not null")]
+
+
+async def test_an_unconfirmed_mailing_is_refused_and_goes_once_it_is_confirmed(world: World) -> None:
+    async with unconfirmed(world, "refuse") as desk:
+        mailing = await desk.announce("summer", confirmed=False)
+        reply = (await desk.send(READER, mailing="summer")).reply
+        assert (reply.code, reply.status) == (550, "5.7.1")
+        assert reply.text.startswith(
+            f'confirmation: mailing "summer" is not confirmed; confirm it (mta mailing confirm {mailing})'
+        )
+        await desk.store.mailings.confirm(mailing, by="A. Baker", terms=TERMS)
+        assert (await desk.send(READER, mailing="summer")).id  # at once: nobody waits for a copy in memory
+        (receipt,) = await world.received(1)
+    assert f"\nX-Mailing-ID: {mailing}\r\n" in receipt.content.decode()
+
+
+async def test_a_held_mailing_goes_when_it_is_confirmed(world: World) -> None:
+    async with unconfirmed(world, "hold") as desk:
+        mailing = await desk.announce("summer", confirmed=False)
+        held = await desk.send(READER, mailing="summer")
+        assert held.id
+        (reason,) = await holds(world)
+        assert reason.startswith(UNCONFIRMED)
+        sent = await desk.send(READER)  # a confirmed one overtakes it
+        assert sent.id
+        await world.received(1)
+        assert await desk.store.mailings.confirm(mailing, by="A. Baker", terms=TERMS) == Moved(released=1)
+        receipts = await world.received(2)
+        assert f"X-Mailing-ID: {mailing}" in receipts[1].content.decode()
+        assert [event.kind for event in await world.until_ended(held.id)] == ["released", "delivered"]
+
+
+async def test_what_was_held_while_its_mailing_was_confirmed_is_found(world: World) -> None:
+    async with unconfirmed(world, "hold") as desk:
+        mailing = await desk.announce("summer", confirmed=False)
+        held = await desk.send(READER, mailing="summer")
+        assert held.id
+        # As if the confirmation had come between the look at the mailing and the commit of the message.
+        await world.db.execute(
+            "update mailing set confirmed_at = now(), confirmed_by = 'A. Baker', confirmed_terms = '1' where id = $1",
+            mailing,
+        )
+        await world.received(1)
+        await world.until_event(held.id, "released")
+
+
+async def test_of_a_sampled_mailing_the_rest_waits_for_a_look(world: World) -> None:
+    async with shop(world) as desk:
+        mailing = await desk.store.mailings.add(desk.id, "first", topic=TOPIC, list="newsletter", by=BY, sample=2)
+        await desk.store.mailings.confirm(mailing.id, by="A. Baker", terms=TERMS)
+        readers = [f"reader{n}@example.com" for n in range(4)]
+        await desk.agree(*readers)
+        for reader in readers:
+            assert (await desk.send(reader, mailing="first")).id
+        await world.received(2)
+        assert [reason.startswith(SAMPLED) for reason in await holds(world)] == [True, True]
+        assert await desk.store.mailings.release(mailing.id, by="A. Baker") == Moved(released=2)
+        await world.received(4)
+
+
+async def test_a_stopped_mailing_is_refused_and_what_is_queued_of_it_fails_with_a_notice(world: World) -> None:
+    async with unconfirmed(world, "hold") as desk:
+        mailing = await desk.announce("summer", confirmed=False)
+        held = await desk.send(READER, mailing="summer")
+        assert held.id
+        await desk.store.mailings.halt(mailing, by="A. Baker", why="wrong price", bounce=True)
+        (failed,) = await world.until_event(held.id, "failed")
+        assert "stopped: wrong price" in failed.data["text"]
+        await world.received(1, world.home.ledger)
+
+        async def refused() -> bool:
+            return "was stopped (wrong price)" in (await desk.send(READER, mailing="summer")).reply.text
+
+        await world.until(refused)
+    assert world.taken == []
+
+
+async def test_a_field_in_our_name_is_never_doubled_and_a_one_click_header_is_kept(world: World) -> None:
+    own = {
+        "X-Mailing-ID": "mine",
+        "Feedback-ID": "a:b:c:mine",
+        "CFBL-Address": "mine@sender.example",
+        "List-Unsubscribe": "<https://sender.example/off/1>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+    async with shop(world) as desk:
+        submitted = await desk.send(READER, fields=own)
+        assert submitted.id, submitted.reply
+        (receipt,) = await world.received(1)
+    header = receipt.content.decode().partition("\r\n\r\n")[0]
+    for name in own:
+        assert header.count(f"\n{name}:") == 1, name
+    assert "mine" not in header
+    assert "<https://sender.example/off/1>" in header
