@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from typing import assert_never
+from typing import Any, assert_never
 from urllib.parse import urlsplit
 
 from config.notation import Section
@@ -163,6 +163,14 @@ class Assessor:
                 return bool(evidence.collector)
             case _:
                 assert_never(need)
+
+
+def evidence_of(said: Mapping[str, Any]) -> Evidence:
+    """What an entry of the ledger recorded; other keys are none of the evidence's."""
+    kept = {field.name: said[field.name] for field in fields(Evidence) if field.name in said}
+    if "sponsors" in kept:
+        kept["sponsors"] = tuple(kept["sponsors"])
+    return Evidence(**kept)
 
 
 def facts_of(evidence: Evidence) -> dict[str, str]:

@@ -7,6 +7,7 @@ It must never change an entry of the ledger: what was wrong is recorded anew, wh
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
@@ -23,6 +24,9 @@ from mta.cli.consent_file import Reading
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail
 from policy.consent import Sign
+from policy.dossier import Writer, load_languages
+from policy.dossier import as_json as as_record
+from policy.evidence import load_assessor
 from policy.ledger import Head
 
 AccountOption = Annotated[str, typer.Option(help="The account to which consent was given.")]
@@ -45,6 +49,16 @@ class By(Enum):
     DELIVERED = "delivered"
 
 
+class Language(Enum):
+    """Languages that dossiers are written in."""
+
+    NL = "nl"
+    DE = "de"
+    FR = "fr"
+    ES = "es"
+    EN = "en"
+
+
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="The ledger of consents: who agreed to what, and what proves it. Marketing mail goes only to those in it.",
@@ -53,6 +67,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("import", epilog=f"Columns:  \n{_FIELDS}")(import_)
     group.command("export")(export)
+    group.command("show")(show)
     group.command("add", epilog=f"Fields:  \n{_FIELDS}")(add)
     group.command("revoke")(revoke)
     group.command("renew")(renew)
@@ -132,6 +147,30 @@ def add(
         print(f"No mail can go by it, for want of: {', '.join(recorded.lacking)}.")
     if recorded.lifted:
         print(f"{recorded.lifted} suppressions lifted.")
+
+
+def show(
+    address: AddressArgument,
+    account: Annotated[str | None, typer.Option(help="Only this account's ledger.")] = None,
+    language: Annotated[Language, typer.Option(help="Of the dossier; what was recorded stays as it is.")] = Language.EN,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one self-contained page.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Print the dossier of an address, as an abuse desk sends it. Exit status 1 if nothing is recorded of it."""
+    found = with_store(load(config), lambda store: consent_steps.dossiers(store, address, account))
+    writer = Writer(language.value, load_languages()[language.value], load_assessor())
+    if as_json:
+        print(json.dumps([as_record(each) for each in found], indent=2, ensure_ascii=False))
+    elif html is not None:
+        try:
+            html.write_text(writer.html(found), encoding="utf-8")
+        except OSError as error:
+            fail(f"{html}: cannot be written: {error.strerror}", status=2)
+    elif found:
+        print(writer.text(found), end="")
+    if not any(each.proofs for each in found):
+        fail(f"nothing is recorded of {address}" + (f" for {account}" if account else ""))
 
 
 def _fields(pairs: list[str]) -> Mapping[str, str]:

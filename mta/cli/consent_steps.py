@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -30,6 +30,7 @@ from mta.store.consents import Mark, Recorded
 from mta.store.ledger import Verified
 from mta.store.store import Store, StoreUnavailable
 from policy.consent import EVERY_TOPIC, Sign, TopicError, parse_topic
+from policy.dossier import Dossier
 from policy.ledger import Head
 
 CHUNK = 5000  # records in one transaction
@@ -180,6 +181,27 @@ async def verify(store: Store, account: str | None, noted: Head | None) -> dict[
                     case Verified():
                         results[name] = step
     return results
+
+
+async def dossiers(store: Store, address: str, account: str | None) -> list[Dossier]:
+    """What each account's ledger has about the address; of one account also if that is nothing."""
+    parsed, now = parse_address(address), datetime.now(UTC)
+    names = {account} if account else None
+    known = {each.account_id: each for each in await store.consents.of(parsed)}
+    suppressions = [each.suppression for each in await store.suppressions.of(parsed)]
+    return [
+        Dossier(
+            str(parsed),
+            details.account,
+            now,
+            found.proofs if found else (),
+            found.consents if found else (),
+            tuple(each for each in suppressions if each.account_id in (None, details.account.id)),
+        )
+        for details in await store.accounts.list()
+        for found in (known.get(details.account.id),)
+        if (found if names is None else details.account.name in names)
+    ]
 
 
 async def export(store: Store, account: str, file: TextIO, *, as_json: bool) -> int:

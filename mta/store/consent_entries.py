@@ -23,7 +23,7 @@ from mta.mail.address import Address
 from mta.store.ledger import Draft
 from mta.store.secrets import Secrets
 from policy.consent import Basis
-from policy.evidence import Evidence
+from policy.evidence import Evidence, evidence_of
 from policy.ledger import Kind
 
 _EVIDENCE = tuple(field.name for field in fields(Evidence))
@@ -98,9 +98,6 @@ def read(evidence: bytes) -> dict[str, Any]:
 
 def given_of(said: dict[str, Any]) -> Given:
     """The consent that an entry of kind ``GIVEN`` recorded."""
-    kept = {name: said[name] for name in _EVIDENCE if name in said}
-    if "sponsors" in kept:
-        kept["sponsors"] = tuple(kept["sponsors"])
     local, _, domain = said["address"].rpartition("@")
     confirmed_at = said.get("confirmed_at")
     return Given(
@@ -109,5 +106,5 @@ def given_of(said: dict[str, Any]) -> Given:
         Basis(said["basis"]),
         datetime.fromisoformat(said["given_at"]),
         datetime.fromisoformat(confirmed_at) if confirmed_at else None,
-        Evidence(**kept),
+        evidence_of(said),
     )

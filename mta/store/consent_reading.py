@@ -20,6 +20,7 @@ from mta.store.consent_entries import Given, given_of
 from mta.store.database import Database
 from mta.store.secrets import Secrets
 from policy.consent import Basis, Consent
+from policy.dossier import Proof
 from policy.ledger import Entry, Kind
 
 _ENTRIES = """
@@ -37,22 +38,11 @@ select topic, revoked_at, entry from consent where account_id = $1 and address_k
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """One entry. ``said``: as it was recorded; None: erased."""
-
-    number: int
-    at: datetime
-    kind: Kind
-    hash: bytes
-    said: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """What one account's ledger says of an address, and what that amounts to."""
 
     account_id: int
-    written: tuple[Written, ...]
+    proofs: tuple[Proof, ...]
     consents: tuple[Consent, ...]
 
 
@@ -66,16 +56,16 @@ async def of(database: Database, secrets: Secrets, address: Address) -> list[Kno
     return [
         Known(
             account_id,
-            tuple(_written(row) for row in entries if row["account_id"] == account_id),
+            tuple(_proof(row) for row in entries if row["account_id"] == account_id),
             tuple(_consent(row) for row in consents if row["account_id"] == account_id),
         )
         for account_id in accounts
     ]
 
 
-def _written(row: Any) -> Written:
+def _proof(row: Any) -> Proof:
     said = consent_entries.read(row["evidence"]) if row["evidence"] is not None else None
-    return Written(row["entry"], row["at"], Kind(row["kind"]), row["hash"], said)
+    return Proof(row["entry"], row["at"], Kind(row["kind"]), row["hash"], said)
 
 
 def _consent(row: Any) -> Consent:

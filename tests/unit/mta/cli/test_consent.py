@@ -247,3 +247,18 @@ async def test_a_changed_ledger_is_shown(operator: Operator, store: Store) -> No
     assert result.exit_code == 1
     assert "shop: entry 1: its hash does not follow" in result.stdout
     assert "is no head" in await operator.fails("consent", "verify", "--account", "shop", "--head", "7", status=2)
+
+
+async def test_the_dossier_of_an_address(operator: Operator, tmp_path: Path) -> None:
+    await bring(operator, HEADER + line("ann@example.net", "offers|news"))
+    await operator.says("consent", "revoke", "ann@example.net", "--account", "shop", "--topic", "news", "--reason", "x")
+    told = await operator.says("consent", "show", "Ann@example.NET", "--language", "nl")
+    assert told.startswith("BEWIJS VAN TOESTEMMING")
+    assert "ingetrokken op" in told
+    (record,) = await operator.json("consent", "show", "ann@example.net", "--account", "shop")
+    assert [each["kind"] for each in record["entries"]] == ["given", "revoked"]
+    assert record["entries"][0]["evidence"]["ip"] == "192.0.2.1"
+    page = tmp_path / "dossier.html"
+    await operator.says("consent", "show", "ann@example.net", "--html", str(page), "--language", "fr")
+    assert "Preuve du consentement" in page.read_text()
+    assert "nothing is recorded" in await operator.fails("consent", "show", "bob@example.net")
