@@ -245,7 +245,7 @@ def _painted(look: Look, around: _Paint) -> _Paint:
 
 
 def _matches(node: LexborNode, compound: str) -> bool:
-    """Whether the tag, id and classes that ``compound`` asks for are those of ``node``; other conditions are believed."""
+    """Whether ``node`` has the tag, id and classes that ``compound`` asks for; other conditions are believed."""
     said = node.attributes
     classes = (said.get("class") or "").split()
     for mark, name in _SIMPLE.findall(compound.partition("[")[0]):

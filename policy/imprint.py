@@ -16,21 +16,20 @@ from enum import Enum
 from functools import lru_cache
 
 from policy.account import Identity
-from policy.notice import BEGIN, NEAR, Sought, find, fold, words
+from policy.notice import NEAR, Sought, find, fold, number, words
 from policy.registers import (
     NumberError,
     check_registration,
     check_vat,
     court_of,
     register_of,
-    spelling,
-    spelling_of_vat,
 )
 
 _CALLING = {
     "AT": "43", "BE": "32", "CH": "41", "DE": "49", "DK": "45", "ES": "34", "FI": "358", "FR": "33", "GB": "44",
     "IE": "353", "IT": "39", "LU": "352", "NL": "31", "NO": "47", "PL": "48", "PT": "351", "SE": "46", "US": "1",
 }  # fmt: skip
+_COURT_NUMBER = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
 _SIGN = "[ \t().·/\u00a0\u202f\u2010-\u2015-]{0,3}"
 
 
@@ -124,19 +123,19 @@ def _address(identity: Identity) -> Want:
         raise Unregistered("has no postal address (street, postcode, city)")
     pieces = [words(identity.street)]
     if identity.postcode:
-        pieces.append(Sought("", re.compile(spelling(identity.postcode))))
+        pieces.append(number(identity.postcode))
     pieces.append(words(identity.city))
     place = " ".join(filter(None, (identity.postcode, identity.city)))
     return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", (tuple(pieces),))
 
 
 def _phone(identity: Identity) -> Want:
-    number = identity.phone.split(";")[0].strip()
-    digits = re.sub(r"\(0\)|\D", "", number)
+    given = identity.phone.strip()
+    digits = re.sub(r"\(0\)|\D", "", given)
     if len(digits) < 5:
         raise Unregistered("has no phone number")
     code = _CALLING.get(identity.country.upper(), "")
-    if number.startswith("+") or digits.startswith("00"):
+    if given.startswith("+") or digits.startswith("00"):
         digits = digits.removeprefix("00")
         code = next((code for code in sorted(_CALLING.values(), key=len) if digits.startswith(code)), "")
         core = digits[len(code) :]
@@ -144,47 +143,49 @@ def _phone(identity: Identity) -> Want:
         core = digits.removeprefix("0")
     trunk = rf"\(?0?\)?{_SIGN}"
     abroad = rf"(?:\+|00){_SIGN}{code}{_SIGN}{trunk}" if code else r"\+?"
-    pattern = rf"(?<!\d)(?:{abroad}|{trunk}){_SIGN.join(core)}(?!\d)"
-    return Want(Field.PHONE, "phone number", number, ((Sought("", re.compile(pattern)),),))
+    before = re.compile(rf"(?:\A|\D)(?:{abroad}|{trunk})\Z")
+    sought = Sought(re.compile(_SIGN.join(core) + r"(?!\d)"), before=before)
+    return Want(Field.PHONE, "phone number", identity.phone, ((sought,),))
 
 
 def _email(identity: Identity) -> Want:
     if "@" not in identity.email:
         raise Unregistered("has no e-mail address")
     address = fold(identity.email.strip())
-    sought = Sought(address, re.compile(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"))
+    sought = Sought(re.compile(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"), address)
     return Want(Field.EMAIL, "e-mail address", identity.email, ((sought,),))
 
 
 def _register(identity: Identity) -> Want | None:
     if not identity.number:
         return None
-    register, number = identity.register, identity.number
+    register, given = identity.register, identity.number
     known = register_of(register, identity.country)
     try:
-        check_registration(register, number, identity.country)
+        check_registration(register, given, identity.country)
     except NumberError as error:
-        raise Unregistered(f"has a number that cannot be right: {register} {number} {error}") from None
+        raise Unregistered(f"has a number that cannot be right: {register} {given} {error}") from None
     title = f"{known.title if known else register or 'register'} number"
     if known is None:
-        return Want(Field.REGISTER, title, number, ((words(number, within_numbers="[. \u00a0]?"),),))
+        return Want(Field.REGISTER, title, given, ((words(given, within_numbers="[. \u00a0]?"),),))
     if known.country == "DE":
-        kind = re.search(r"(?i)HR[AB]|GnR|PR|VR|GsR", f"{register} {number}")
-        digits = re.sub(r"(?i)^\s*(?:HR[AB]|GnR|PR|VR|GsR)", "", number)
-        label = f"{kind[0].casefold()}[\\s.:]{{0,3}}(?:nr|nummer)?[\\s.:]{{0,3}}" if kind else ""
-        whole = Sought("", re.compile(f"{BEGIN}{label}{spelling(digits).removeprefix(BEGIN)}"))
-        return Want(Field.REGISTER, title, f"{register} {number}", ((whole, words(court_of(register))),))
-    return Want(Field.REGISTER, title, number, ((Sought("", re.compile(spelling(number))),),))
+        kind = _COURT_NUMBER.search(f"{register} {given}")
+        lead = rf"{kind[0].casefold()}[\s.:]{{0,3}}(?:nr|nummer)?[\s.:]{{0,3}}" if kind else ""
+        pieces = (number(_COURT_NUMBER.sub("", given), lead), words(court_of(register)))
+        return Want(Field.REGISTER, title, f"{register} {given}", (pieces,))
+    return Want(Field.REGISTER, title, given, ((number(given),),))
 
 
 def _vat(identity: Identity) -> Want | None:
     if not identity.vat:
         return None
     try:
-        number = check_vat(identity.vat, identity.country)
+        given = check_vat(identity.vat, identity.country)
     except NumberError as error:
         raise Unregistered(f"has a VAT number that cannot be right: {identity.vat} {error}") from None
-    return Want(Field.VAT, "VAT number", identity.vat, ((Sought("", re.compile(spelling_of_vat(number))),),))
+    letters, rest = (given[:2], given[2:]) if not given.startswith("CHE") else ("", given)
+    sought = number(rest, rf"(?:{letters.casefold()}[\W_]{{0,3}})?")
+    return Want(Field.VAT, "VAT number", identity.vat, ((sought,),))
 
 
 def _representative(identity: Identity) -> Want | None:

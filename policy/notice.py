@@ -1,7 +1,7 @@
 """Find names, streets and numbers in a text, however they are written there.
 
-A ``Sought`` is a pattern for folded text with a word that must stand where it matches: a page is searched for that word
-alone, which takes microseconds, and the pattern is tried only there.
+A ``Sought`` is made so that a page is passed over fast: a pattern is tried only around a word that must stand there,
+or, for a number, begins with its first digit and is asked what stands before it afterwards.
 
 It must never find part of a longer word or number.
 
@@ -15,11 +15,15 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from policy.registers import compact
+
 NEAR = 1500  # characters around the name or the street where the rest of a notice is looked for first
+BEFORE = 40  # characters before a number that may belong to it
 MOST = 200  # places of one word that are looked at
 
 _WORD = re.compile(r"\d+|[^\W\d_]+|&")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+_GAP = r"[ \t\u00a0\u2009\u202f./\u2010-\u2015-]{0,3}"
 BEGIN, END = r"(?<![^\W_])", r"(?![^\W_])"
 _BETWEEN = r"[\W_]{0,20}"
 _WITHIN = r"[\W_]{0,3}"
@@ -33,10 +37,12 @@ _ENDINGS = {  # of words in streets, and their short forms; casefolded
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """A pattern for folded text; it cannot match where ``anchor`` does not stand."""
+    """A pattern for folded text. It cannot match where ``anchor`` does not stand ("": anywhere), and counts only if
+    ``before`` matches the end of what precedes it."""
 
-    anchor: str
     pattern: re.Pattern[str]
+    anchor: str = ""
+    before: re.Pattern[str] | None = None
 
 
 def fold(text: str) -> str:
@@ -62,16 +68,31 @@ def find(text: str, way: Sequence[Sought], start: int, end: int) -> re.Match[str
 
 
 def _place(text: str, sought: Sought, start: int, end: int) -> re.Match[str] | None:
+    if sought.before is not None:
+        for place in sought.pattern.finditer(text, start, end):
+            at = place.start()
+            if sought.before.search(text, max(0, at - BEFORE), at):
+                return place
+        return None
     if not sought.anchor:
         return sought.pattern.search(text, start, end)
     at = text.find(sought.anchor, start, end)
     for _ in range(MOST):
         if at < 0:
             return None
-        if place := sought.pattern.search(text, max(0, at - 200), at + 400):
-            return place
+        if found := sought.pattern.search(text, max(0, at - 200), at + 400):
+            return found
         at = text.find(sought.anchor, at + 1, end)
     return None
+
+
+def number(text: str, lead: str = "", *, apart: str = r"\W|_") -> Sought:
+    """A number however its groups are parted, with or without zeros at its beginning, and never inside a longer one.
+    ``lead``: a pattern for what may stand at once before it; before that must come what ``apart`` matches."""
+    letters = compact(text).casefold()
+    rest = letters.lstrip("0")
+    before = rf"(?:\A|{apart}){lead}(?:0{_GAP}){{0,{len(letters) - len(rest)}}}\Z"
+    return Sought(re.compile(_GAP.join(map(re.escape, rest)) + END), before=re.compile(before))
 
 
 def words(text: str, within_numbers: str = "") -> Sought:
@@ -92,7 +113,7 @@ def words(text: str, within_numbers: str = "") -> Sought:
             found = within_numbers.join(part) if part.isdecimal() else re.escape(part)
         pattern += found + (_BETWEEN if number < len(parts) - 1 else "")
     sure = [part for part in parts if len(part) > 4 and part.isalpha() and not part.endswith(tuple(_ENDINGS))]
-    return Sought(max(sure, key=len, default=""), re.compile(f"{BEGIN}{pattern}{END}"))
+    return Sought(re.compile(f"{BEGIN}{pattern}{END}"), max(sure, key=len, default=""))
 
 
 def phrases(names: Iterable[str]) -> re.Pattern[str]:

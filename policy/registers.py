@@ -41,7 +41,6 @@ EU = frozenset({
 })  # fmt: skip
 
 _SEPARATORS = re.compile(r"[\s./\u00a0\u2009\u202f\u2010-\u2015-]+")
-_GAP = r"[ \t\u00a0\u2009\u202f./\u2010-\u2015-]{0,3}"
 _COURT_NUMBER = re.compile(r"(HR[AB]|GnR|PR|VR|GsR)", re.IGNORECASE)
 
 
@@ -185,26 +184,6 @@ def check_vat(number: str, country: str = "") -> str:
     except ValidationError:
         raise NumberError(f"is no VAT number of {start}") from None
     return compacted
-
-
-def spelling(number: str) -> str:
-    """A pattern for casefolded text that finds ``number`` however its groups are parted, with or without zeros at its
-    beginning, and never inside a longer one."""
-    return rf"(?<![^\W_]){_parted(compact(number).casefold())}(?![^\W_])"
-
-
-def _parted(letters: str) -> str:
-    rest = letters.lstrip("0")
-    zeros = f"(?:0{_GAP}){{0,{len(letters) - len(rest)}}}" if rest != letters else ""
-    return zeros + _GAP.join(map(re.escape, rest))
-
-
-def spelling_of_vat(number: str) -> str:
-    """As ``spelling``, with or without the letters of the country."""
-    letters = compact(number).casefold()
-    if letters[:2].isalpha() and not letters.startswith("che"):
-        return rf"(?<![^\W_])(?:{letters[:2]}{_GAP})?{_parted(letters[2:])}(?![^\W_])"
-    return spelling(number)
 
 
 def shown_in(text: str, register: str, country: str = "", most: int = 3) -> tuple[str, ...]:
