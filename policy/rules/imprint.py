@@ -102,10 +102,9 @@ class Imprint:
         if self._settings.po_box == "refuse" and self._po_box.search(bare(identity.street)):
             raise Unregistered(f"has a post-office box for an address ({identity.street})")
         wanted = wants(identity, self._fields)
-        lacking = [want for text in texts for want in missing(text, wanted)]
         if self._any_of:
-            one = either(registered(identity, self._any_of))
-            lacking += [want for text in texts for want in missing(text, (one,))]
+            wanted += (either(registered(identity, self._any_of)),)
+        lacking = [want for text in texts for want in missing(text, wanted)]
         return _Judged(identity, tuple(dict.fromkeys(lacking)))
 
     def _link(self, links: Sequence[Link], account: Account) -> Link | None:
