@@ -20,6 +20,7 @@ from mta.cli.queue_choice import Choice, UnclearError
 from mta.cli.queue_print import print_json, print_list, print_message, print_summary
 from mta.mail.address import AddressError
 from mta.mail.identity import parse_id
+from mta.mail.message import Stream
 from mta.observe.labels import QueueState
 from mta.store.accounts import AccountError
 from mta.store.queue import By, Changed, Filter, Group, Queue, Queued
@@ -30,7 +31,9 @@ T = TypeVar("T")
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Messages, by id.")]
 Destination = Annotated[str | None, typer.Option(help="The recipients' domain.")]
 Account = Annotated[str | None, typer.Option(help="Name of the account.")]
-Mailing = Annotated[str | None, typer.Option(help="Name of the mailing.")]
+InStream = Annotated[Stream | None, typer.Option("--stream", help="What the mail is for.")]
+Topic = Annotated[str | None, typer.Option(help="What marketing mail is about.")]
+Mailing = Annotated[str | None, typer.Option(help="Id of the mailing, or the account's name for it.")]
 Sender = Annotated[str | None, typer.Option(help="Envelope sender; `<>` for notices.")]
 Recipient = Annotated[str | None, typer.Option(help="The recipient's address.")]
 State = Annotated[QueueState | None, typer.Option(help="`leased` ones are in a worker's hands.")]
@@ -115,6 +118,8 @@ def list_(
     ids: Ids = None,
     destination: Destination = None,
     account: Account = None,
+    stream: InStream = None,
+    topic: Topic = None,
     mailing: Mailing = None,
     sender: Sender = None,
     recipient: Recipient = None,
@@ -127,8 +132,9 @@ def list_(
 ) -> None:
     """Queued recipients, the oldest message first."""
     choice = Choice(
-        tuple(ids or ()), destination, account, mailing, sender, recipient, state, older_than, reply, everything=True
-    )
+        ids=tuple(ids or ()), destination=destination, account=account, stream=stream, topic=topic, mailing=mailing,
+        sender=sender, recipient=recipient, state=state, older_than=older_than, reply=reply, everything=True,
+    )  # fmt: skip
 
     async def ask(store: Store) -> list[Queued]:
         filters = await choice.filters(store.accounts, datetime.now(UTC))
@@ -172,6 +178,8 @@ def _command(change: Change) -> Callable[..., None]:
         ids: Ids = None,
         destination: Destination = None,
         account: Account = None,
+        stream: InStream = None,
+        topic: Topic = None,
         mailing: Mailing = None,
         sender: Sender = None,
         recipient: Recipient = None,
@@ -186,8 +194,9 @@ def _command(change: Change) -> Callable[..., None]:
         config: ConfigOption = None,
     ) -> None:
         choice = Choice(
-            tuple(ids or ()), destination, account, mailing, sender, recipient, state, older_than, reply, everything
-        )
+            ids=tuple(ids or ()), destination=destination, account=account, stream=stream, topic=topic, mailing=mailing,
+            sender=sender, recipient=recipient, state=state, older_than=older_than, reply=reply, everything=everything,
+        )  # fmt: skip
         why = f"{reason or 'by hand'} ({operator()})"
         _change(change, choice, why, dry_run=dry_run, ask=not yes, as_json=as_json, config=config)
 

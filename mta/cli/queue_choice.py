@@ -11,6 +11,7 @@ from datetime import datetime
 from mta.cli.human import parse_span
 from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.identity import parse_id
+from mta.mail.message import Stream
 from mta.observe.labels import QueueState
 from mta.store.accounts import Accounts
 from mta.store.queue import Filter
@@ -27,6 +28,8 @@ class Choice:
     ids: tuple[str, ...] = ()
     destination: str | None = None
     account: str | None = None
+    stream: Stream | None = None
+    topic: str | None = None
     mailing: str | None = None
     sender: str | None = None
     recipient: str | None = None
@@ -50,6 +53,8 @@ class Choice:
         common = Filter(
             account_id=account.account.id if account else None,
             destination=domain,
+            stream=self.stream,
+            topic=self.topic,
             mailing=self.mailing,
             address=address,
             state=self.state,

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mta.cli.human import moment, relative, span
 from mta.mail.identity import MessageId, format_id
+from mta.mail.message import Stream
 from mta.observe.labels import QueueState
 from mta.store.queue import By, Group, Queued
 
@@ -65,7 +66,7 @@ def print_list(rows: Sequence[Queued], limit: int) -> None:
 
 
 def _wide(rows: Sequence[Queued], now: datetime) -> Table:
-    table = _table("id", "recipient", "state", "tries", "next", "accepted", "account", "last reply")
+    table = _table("id", "recipient", "state", "tries", "next", "accepted", "account", "stream", "last reply")
     for row in rows:
         table.add_row(
             format_id(row.message_id),
@@ -75,6 +76,7 @@ def _wide(rows: Sequence[Queued], now: datetime) -> Table:
             _next(row, now),
             relative(row.queued_at, now),
             escape(row.account or str(row.account_id)),
+            row.stream.value,
             escape(_reason(row)),
         )
     return table
@@ -115,6 +117,8 @@ def print_message(rows: Sequence[Queued]) -> None:
             ("with worker", worker),
             ("sender", row.sender or "<>"),
             ("account", row.account or str(row.account_id)),
+            ("stream", row.stream.value),
+            ("topic", row.topic),
             ("mailing", row.mailing),
             ("attempts", str(row.attempts)),
             ("accepted", f"{moment(row.queued_at)} UTC"),
@@ -152,7 +156,7 @@ def _plain(data: Any) -> Any:
             return [_plain(value) for value in data]
         case MessageId():
             return format_id(data)
-        case QueueState() | By():
+        case QueueState() | By() | Stream():
             return data.value
         case _:
             return data

@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any
 
 from mta.mail.identity import MessageId, first_id_at
+from mta.mail.message import Stream
 from mta.mail.reply import sanitise
 from mta.observe.labels import QueueState
 from mta.store.database import Connection, Database
@@ -27,11 +28,14 @@ SECONDS = 300.0  # for one question or change over the whole queue
 
 _STATE = "case when q.lease is not null then 'leased' when q.held is not null then 'held' else 'ready' end"
 
+_MAILING = "(coalesce(q.mailing, '') = ${0} or q.mailing in (select id from mailing where name = ${0}))"
+
 _SENDER = "lower(${}) = (select lower(coalesce(sender, '<>')) from message where id = q.message_id)"
 
 _COLUMNS = f"""
-q.message_id, q.n, q.account_id, a.name as account, q.mailing, m.sender, q.address, q.destination, {_STATE} as state,
-q.held, q.bounce, q.attempts, m.received_at, q.due_at, q.expires_at, q.last_reply, w.host, w.pid"""
+q.message_id, q.n, q.account_id, a.name as account, q.stream::text as stream, q.topic, q.mailing, m.sender, q.address,
+q.destination, {_STATE} as state, q.held, q.bounce, q.attempts, m.received_at, q.due_at, q.expires_at, q.last_reply,
+w.host, w.pid"""
 
 _FROM = """
 from queue q
@@ -59,6 +63,7 @@ class By(Enum):
 
     DESTINATION = "destination"
     ACCOUNT = "account"
+    STREAM = "stream"
     MAILING = "mailing"
     STATE = "state"
 
@@ -66,14 +71,16 @@ class By(Enum):
 _GROUPS = {
     By.DESTINATION: "q.destination",
     By.ACCOUNT: "coalesce((select name from account where id = q.account_id), q.account_id::text)",
-    By.MAILING: "coalesce(q.mailing, '')",
+    By.STREAM: "q.stream::text",
+    By.MAILING: "coalesce((select name || ' ' || id from mailing where id = q.mailing), q.mailing, '')",
     By.STATE: _STATE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which recipients are meant: those that fit everything given. ``reply``: part of the last reply.
+    """Which recipients are meant: those that fit everything given. ``mailing``: its id or its account's name for it;
+    "" for none. ``reply``: part of the last reply.
 
     ``sender`` is ``<>`` for messages without one; ``before``: those accepted before that moment.
     """
@@ -81,6 +88,8 @@ class Filter:
     message_id: MessageId | None = None
     account_id: int | None = None
     destination: str | None = None
+    stream: Stream | None = None
+    topic: str | None = None
     mailing: str | None = None
     address: str | None = None
     state: QueueState | None = None
@@ -98,7 +107,9 @@ class Filter:
             ("q.message_id = ${}", self.message_id),
             ("q.account_id = ${}", self.account_id),
             ("q.destination = ${}", self.destination),
-            ("coalesce(q.mailing, '') = ${}", self.mailing),
+            ("q.stream = (${}::text)::stream", self.stream.value if self.stream else None),
+            ("q.topic = ${}", self.topic),
+            (_MAILING, self.mailing),
             ("lower(q.address) = lower(${})", self.address),
             (_STATE + " = ${}", self.state.value if self.state else None),
             ("position(lower(${}) in lower(q.last_reply)) > 0", self.reply),
@@ -132,6 +143,8 @@ class Queued:
     n: int
     account_id: int
     account: str | None
+    stream: Stream
+    topic: str | None
     mailing: str | None
     sender: str | None
     address: str
@@ -180,7 +193,7 @@ class Queue:
             return await connection.fetchval(_OLDEST) or 0.0
 
     async def summary(self, by: By, which: Filter | None = None, limit: int | None = None) -> Sequence[Group]:
-        """Counts by destination, account, mailing or state, the largest first. Raises StoreUnavailable."""
+        """Counts by destination, account, stream, mailing or state, the largest first. Raises StoreUnavailable."""
         condition, values = (which or Filter()).where()
         rows = await self._ask(
             f"""
@@ -288,6 +301,8 @@ def _queued(row: Any) -> Queued:
         n=row["n"],
         account_id=row["account_id"],
         account=row["account"],
+        stream=Stream(row["stream"]),
+        topic=row["topic"],
         mailing=row["mailing"],
         sender=row["sender"],
         address=row["address"],

@@ -18,13 +18,14 @@ from mta.mail.delivery import Action, Attempt, Classification, Deferred, Deliver
 from mta.mail.delivery import Result as Got
 from mta.mail.headers import Headers
 from mta.mail.identity import MessageId, format_id, new_message_id
-from mta.mail.message import Envelope, Message, Origin, Recipient
+from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.store.messages import Accepted, Settlement
 from mta.store.secrets import Secrets
 from mta.store.store import Store
 from policy.account import Standing
 from policy.base import Finding
+from tests.unit.mta.store import make
 
 CONTENT = b"From: Shop <shop@acme.example>\r\nSubject: Spring [sale]\r\n\r\nhello\r\n"
 FULL = Classification("mailbox_full", Fault.RECIPIENT, Action.RETRY, "mailbox-full")
@@ -246,3 +247,21 @@ async def test_a_narrow_terminal_shows_ids_whole(
     assert max(map(len, text.splitlines())) <= 80
     for part in (format_id(message), "full@club.example", "452 4.2.2 mailbox [full]", "ready", "in 60 min"):
         assert part in text
+
+
+async def test_the_queue_is_shown_and_chosen_by_stream_and_topic(shell: Shell, store: Store) -> None:
+    account = (await store.accounts.add("acme", standing=Standing.ACTIVE)).id
+    await put(store, account, "a@one.example")
+    offer = make.accepted("b@one.example", account_id=account, stream=Stream.MARKETING, topic="offers", mailing="may")
+    await store.messages.put(offer, leased=False)
+    by_stream = await shell.json("queue", "--by", "stream")
+    assert {group["key"]: group["recipients"] for group in by_stream["groups"]} == {"marketing": 1, "transactional": 1}
+    (listed,) = await shell.json("queue", "list", "--stream", "marketing", "--topic", "offers")
+    assert (listed["address"], listed["stream"], listed["topic"]) == ("b@one.example", "marketing", "offers")
+    shown = (await shell.run("queue", "show", format_id(offer.message.id))).stdout
+    assert "stream        marketing" in shown
+    assert "topic         offers" in shown
+    held = await shell.json("queue", "hold", "--stream", "marketing", "--yes")
+    assert held["changed"] == {"recipients": 1, "leased": 0}
+    (waiting,) = await shell.json("queue", "list", "--state", "ready")
+    assert waiting["stream"] == "transactional"
