@@ -41,4 +41,7 @@ def split_mailbox(value: str) -> tuple[str, Address]:
     match = _ANGLE.match(value) or _BARE.match(value)
     if not match:
         raise AddressError("must hold exactly one address, written as `Name <local@domain>`")
-    return (match["name"] or "").strip(), Address.parse(match["address"])
+    try:
+        return (match["name"] or "").strip(), Address.parse(match["address"])
+    except AddressError as error:
+        raise AddressError(f"holds no usable address: {error}") from None
