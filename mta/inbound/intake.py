@@ -47,7 +47,7 @@ from policy.base import Facts, Finding
 from policy.chain import Chain, Screened, personalise, screen, screen_recipient
 from policy.mailing import held_by_sampling
 from policy.profile import Profiles, UnknownProfile
-from policy.rules import account_state
+from policy.rules import account_state, cfbl
 from policy.rules.sender_identity import foreign
 
 UNAUTHENTICATED = Reply(530, "5.7.0", "authentication required: no relaying without an account")
@@ -103,6 +103,7 @@ class Intake:
         self._hostname = settings.server.hostname
         self._expire_after = timedelta(seconds=settings.queue.expire_after)
         self._require_signature = settings.signing.require
+        self._returns = settings.permission.returns_domain
         self._profiles = profiles
         self._scanners = Scanners(settings.permission.scanners)
         self._fair_use = FairUse(self._store.allowances, settings.permission)
@@ -244,7 +245,7 @@ class Intake:
     async def _accepted(self, copy: Screened, facts: Facts, hold: str | None, wishes: Wishes, n: int) -> Accepted:
         if n % BREATH == BREATH - 1:
             await asyncio.sleep(0)
-        outgoing, finding = self._sign(copy.message, facts)
+        outgoing, finding = self._sign(copy, facts)
         received_at = copy.message.origin.received_at
         return Accepted(
             outgoing,
@@ -273,14 +274,16 @@ class Intake:
         )
         return Message(new_message_id(), envelope, origin, Headers.split(content), content)
 
-    def _sign(self, message: Message, facts: Facts) -> tuple[Message, Finding]:
+    def _sign(self, copy: Screened, facts: Facts) -> tuple[Message, Finding]:
         """The message as it leaves, with our Received field and signatures on top. Raises _Refused if it needs a key
         and there is none."""
+        message = copy.message
         author = parse_mailbox(message.headers.value(b"from") or "")
-        signature = self._signer.sign(message.content, message.headers, author.domain)
+        others = cfbl.signers(self._returns, copy.findings)
+        signature = self._signer.sign(message.content, message.headers, author.domain, *others)
         if self._require_signature and not signature:
             raise _Refused(UNSIGNED, message, facts)
-        keys = ", ".join(self._signer.records(author.domain))
+        keys = ", ".join(record for domain in (author.domain, *others) for record in self._signer.records(domain))
         evidence = f"signed with {keys}" if signature else f"not signed: no active key for {author.domain}"
         outgoing = replace(message, content=b"".join((signature, self._received(message), message.content)))
         return outgoing, Finding("dkim", "pass", evidence)

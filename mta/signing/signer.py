@@ -45,14 +45,17 @@ class Signer:
         self._signed = list(dict.fromkeys([name.lower().encode() for name in settings.headers] + self._oversigned))
         self._wanted = frozenset(self._signed)
 
-    def sign(self, content: bytes, headers: Headers, domain: str) -> bytes:
+    def sign(self, content: bytes, headers: Headers, domain: str, *others: str) -> bytes:
         """DKIM-Signature fields, each with its CRLF, to be put before ``content``; b"" if ``domain`` has no active key.
 
-        ``headers`` is ``content``'s own header block; ``domain`` that of From, in lower-case A-labels.
+        ``headers`` is ``content``'s own header block; ``domain`` that of From, in lower-case A-labels. ``others``:
+        domains that sign besides, if they have a key.
         """
-        keys = self._keys.of(domain)
+        keys = list(self._keys.of(domain))
         if not keys:
             return b""
+        for other in others:
+            keys += [key for key in self._keys.of(other) if key not in keys]
         names, fields = self._select(headers)
         names_tag, stamp, body = b" : ".join(names), b"%d" % self._clock(), body_hash(content, headers.size)
         signed = hashlib.sha256(fields)

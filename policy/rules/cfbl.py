@@ -1,22 +1,23 @@
 """CFBL: ``CFBL-Address`` tells mailbox providers where complaints go, ``CFBL-Feedback-ID`` whose they are (RFC 9477).
 
 The id is a token of ours, so that a complaint from which all addresses were struck out still finds recipient, account
-and mailing.
+and mailing. Where complaints go to another domain than that of the From field, that domain must sign too (RFC 9477
+3.1.3): it does if it has a key (``mta dkim new``).
 
-It must never show an address.
+It must never show a recipient's address.
 
-*Limits.* Where complaints go to another domain than that of the From field, providers ask for a second signature of
-that domain (RFC 9477 3.1.2).
+*Limits.* Without such a key providers may ignore the address.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from config.notation import Section
 from mta.mail.message import Message
-from policy.base import Amend, Facts, Pass, Verdict
+from policy.base import Amend, Facts, Finding, Pass, Verdict
 from policy.house import House
 from policy.rules.list_unsubscribe import claim
 from policy.stamp import Own, fold, refusal_of_own, stamp
@@ -52,3 +53,9 @@ class Cfbl:
             fold(ID, [self._house.tokens.make(claim("c", message, facts))]),
         )
         return Amend(amended, f"{ADDRESS}: {address}"), ""
+
+
+def signers(returns: str | None, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """The domains that must sign beside the author's, because we wrote into the message where complaints go."""
+    written = any(finding.policy == Cfbl.name and finding.verdict == "amend" for finding in findings)
+    return (returns,) if written and returns else ()

@@ -6,9 +6,12 @@ import re
 
 import pytest
 
+from config.schema import Signing
 from mta.mail.headers import Headers
+from mta.signing import KeyRing, Signer
+from mta.signing.keys import parse_key
 from policy.stamp import fold
-from tests.unit.mta.signing.test_signer import ED25519, MESSAGE, RSA, sign, verified_by_dkimpy
+from tests.unit.mta.signing.test_signer import ED25519, MESSAGE, NOW, RSA, RSA_PEM, sign, verified_by_dkimpy
 
 STAMPS = {
     "X-Mailing-ID": ["01j0000000000000000000000a"],
@@ -42,3 +45,14 @@ def test_every_stamp_is_signed_and_a_second_one_would_break_the_signature(name: 
 def test_both_algorithms_cover_the_one_click_header() -> None:
     for key in (RSA, ED25519):
         assert {"list-unsubscribe", "list-unsubscribe-post"} <= set(names_signed(sign(STAMPED, [key])))
+
+
+def test_the_domain_that_takes_complaints_signs_too_if_it_has_a_key() -> None:
+    returns = parse_key(RSA_PEM, domain="back.example.com", selector="r1", source="test")
+    signer = Signer(Signing(), KeyRing([RSA, returns]), clock=lambda: NOW)
+    signed = signer.sign(STAMPED, Headers.split(STAMPED), "example.com", "back.example.com", "example.com")
+    assert signed.count(b"DKIM-Signature:") == 2
+    assert verified_by_dkimpy(signed + STAMPED, [RSA, returns]) == [True, True]
+    alone = signer.sign(STAMPED, Headers.split(STAMPED), "example.com", "none.example.org", "sub.example.com")
+    assert alone.count(b"DKIM-Signature:") == 1  # the second has no key, the third the author's
+    assert signer.sign(STAMPED, Headers.split(STAMPED), "none.example.org", "back.example.com") == b""

@@ -17,10 +17,10 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from policy.account import Account
-from policy.base import Amend, Facts, Pass, RecipientFacts, Refuse, Verdict
+from policy.base import Amend, Facts, Finding, Pass, RecipientFacts, Refuse, Verdict
 from policy.house import House
 from policy.mailing import Mailing
-from policy.rules.cfbl import Cfbl
+from policy.rules.cfbl import Cfbl, signers
 from policy.rules.csa import CsaComplaints
 from policy.rules.feedback_id import FeedbackId
 from policy.rules.list_id import ListId, label
@@ -115,6 +115,13 @@ def test_transactional_mail_without_a_mailing_has_a_feedback_id_and_no_list() ->
 
 def test_nothing_is_said_of_complaints_where_nobody_takes_them() -> None:
     assert run(Cfbl, house=replace(HOUSE, returns=None)) == Pass()
+
+
+def test_the_domain_for_complaints_signs_only_what_we_wrote_it_into() -> None:
+    assert signers("back.example.com", [Finding("cfbl", "amend", "")]) == ("back.example.com",)
+    assert signers("back.example.com", [Finding("cfbl", "observe", "")]) == ()
+    assert signers("back.example.com", []) == ()
+    assert signers(None, [Finding("cfbl", "amend", "")]) == ()
 
 
 @pytest.mark.parametrize("own", ["<news.shop.example>", '"News" <news.shop.example>', "News of the shop <a.b>"])
