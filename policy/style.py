@@ -62,7 +62,7 @@ class Hiding(Enum):
     COMMENT = "a comment"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # told apart by identity: one style has one look, and hashing is cheap
 class Look:
     """``gone``: nothing inside is shown, whatever it says itself. The others pass on to what is inside, until that
     says otherwise; None: not said. ``background`` is known, or ``picture`` says that there is something behind."""
@@ -121,7 +121,12 @@ def look_of(style: str) -> Look:
         background=_colour(shade),
         picture="url(" in said.get("background", "") + said.get("background-image", "") or "gradient(" in shade,
     )
-    return PLAIN if look == PLAIN else look
+    return PLAIN if _says_nothing(look) else look
+
+
+def _says_nothing(look: Look) -> bool:
+    known = (look.gone, look.displayed, look.visible, look.readable, look.colour, look.background)
+    return not look.picture and all(value is None for value in known)
 
 
 def _declarations(style: str) -> dict[str, str]:
