@@ -92,8 +92,8 @@ async def _dmarc(resolver: Resolver, domain: str) -> tuple[str, Texts]:
     """The domain's own record, else that of its organisation (RFC 7489 6.6.3)."""
     place = f"_dmarc.{domain}"
     texts = await _texts(resolver, place)
-    organisation = organisation_of(domain)
-    if isinstance(texts, Trouble) or texts or organisation in (None, domain):
+    organisation = organisation_of(domain) or ".".join(domain.split(".")[-2:])  # under a suffix that nobody knows
+    if isinstance(texts, Trouble) or texts or organisation == domain:
         return place, texts
     place = f"_dmarc.{organisation}"
     return place, await _texts(resolver, place)
