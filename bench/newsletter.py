@@ -97,6 +97,7 @@ def facts(message: Message) -> Facts:
         confirmed_at=NOW - timedelta(days=200),
         entry=4711,
         contacted_at=NOW - timedelta(days=7),
+        facts={"source_host": "shop.example"},
     )
     accepted = tuple(NOW - timedelta(days=7 * n) for n in range(8, 0, -1))
     mailing = Mailing(
