@@ -2,7 +2,8 @@
 
 It must never lift a suppression without a reason, nor use half of a list that has mistakes unless told to.
 
-*Limits.* A suppression holds for one account or for everybody; there is nothing between.
+*Limits.* A suppression holds for one account or for everybody, and for all mail, all marketing or one topic of it;
+there is nothing between.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from mta.cli.options import ConfigOption, fail
 AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="Such as ann@example.com.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 ScopeOption = Annotated[str | None, typer.Option("--account", help="Only for this account; else for everybody.")]
+
+TopicOption = Annotated[str, typer.Option("--topic", help="Only marketing about this topic, `*`: all marketing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -68,24 +71,28 @@ def add(
     address: AddressArgument,
     reason: Annotated[str, typer.Option(help="Why; shown to senders.")] = "suppressed by the operator",
     account: ScopeOption = None,
+    topic: TopicOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Suppress an address, and take queued copies to it out."""
-    print(with_store(load(config), lambda store: suppress_steps.add(store, address, account, reason), new=True))
+    print(with_store(load(config), lambda store: suppress_steps.add(store, address, account, reason, topic), new=True))
 
 
 def remove(
     address: AddressArgument,
     reason: Annotated[str, typer.Option(help="Why it may be mailed again; kept as evidence.")],
     account: ScopeOption = None,
+    topic: TopicOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Lift a suppression, for one account or that for everybody. The removal is recorded."""
-    print(with_store(load(config), lambda store: suppress_steps.remove(store, address, account, reason)))
+    print(with_store(load(config), lambda store: suppress_steps.remove(store, address, account, reason, topic)))
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="With columns address, account, reason; or one.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="With columns address, account, topic, reason; or one.")
+    ],
     account: Annotated[
         str | None, typer.Option(help="For lines that name no account; else those hold for everybody.")
     ] = None,

@@ -1,8 +1,8 @@
 """Suppression lists as CSV: read with every mistake and its line, written so that they can be read again.
 
-With a header line, the columns ``address``, ``account`` and ``reason`` are found by name and others are ignored;
-without one, the first column is the address. A line without an account is for everybody, unless the command says
-otherwise.
+With a header line, the columns ``address``, ``account``, ``topic`` and ``reason`` are found by name and others are
+ignored; without one, the first column is the address. A line without an account is for everybody, unless the command
+says otherwise; one without a topic is for all mail.
 
 It must never guess at a line: what is no address is a mistake.
 
@@ -20,18 +20,19 @@ from typing import TextIO
 from mta.mail.address import Address, AddressError
 from policy.base import Suppression
 
-COLUMNS = ("address", "account", "reason", "rule", "since")
+COLUMNS = ("address", "account", "topic", "reason", "rule", "since")
 MAX_REASON = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. ``account``: "" if it names none."""
+    """One line. ``account``: "" if it names none. ``topic``: as in ``policy.base.Suppression``."""
 
     line: int
     address: Address
     account: str
     reason: str
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def _line(number: int, fields: Mapping[str, str], reason: str) -> Entry | Mistak
         address = Address.parse(text)
     except AddressError as error:
         return Mistake(number, f"{text[:80]!r}: {error}")
-    return Entry(number, address, fields.get("account", ""), (fields.get("reason") or reason)[:MAX_REASON])
+    why = (fields.get("reason") or reason)[:MAX_REASON]
+    return Entry(number, address, fields.get("account", ""), why, fields.get("topic", ""))
 
 
 def write(file: TextIO, suppressions: Iterable[Suppression], accounts: Mapping[int, str]) -> int:
@@ -78,6 +80,6 @@ def write(file: TextIO, suppressions: Iterable[Suppression], accounts: Mapping[i
     count = 0
     for each in suppressions:
         account = "" if each.account_id is None else accounts.get(each.account_id, str(each.account_id))
-        writer.writerow((str(each.address), account, each.reason, each.rule, each.since.isoformat()))
+        writer.writerow((str(each.address), account, each.topic, each.reason, each.rule, each.since.isoformat()))
         count += 1
     return count

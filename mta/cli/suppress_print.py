@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mta.cli.suppress_steps import Found, Listed
+from mta.cli.suppress_steps import Found, Listed, about
 from mta.mail.identity import format_id
 from policy.base import Suppression
 
@@ -60,7 +60,8 @@ def print_shown(address: str, found: Found, *, as_json: bool) -> None:
 
 def _scope(suppression: Suppression, accounts: Mapping[int, str]) -> str:
     number = suppression.account_id
-    return EVERYBODY if number is None else accounts.get(number, f"account {number}")
+    who = EVERYBODY if number is None else accounts.get(number, f"account {number}")
+    return who + about(suppression.topic)
 
 
 def _fields(suppression: Suppression, accounts: Mapping[int, str]) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def _fields(suppression: Suppression, accounts: Mapping[int, str]) -> dict[str, 
     return {
         "address": str(suppression.address),
         "account": None if number is None else accounts.get(number, str(number)),
+        "topic": suppression.topic,
         "reason": suppression.reason,
         "rule": suppression.rule,
         "since": suppression.since.isoformat(),

@@ -53,29 +53,32 @@ async def find(store: Store, address: str) -> Found:
     return Found(await store.suppressions.of(_address(address)), await _names(store))
 
 
-async def add(store: Store, address: str, account: str | None, reason: str) -> str:
+async def add(store: Store, address: str, account: str | None, reason: str, topic: str) -> str:
     """Says what was done."""
     parsed, account_id = _address(address), _account_id(await _names(store), account)
-    wanted = Wanted(account_id, parsed, reason, evidence=f"by {operator()}")
+    wanted = Wanted(account_id, parsed, reason, evidence=f"by {operator()}", topic=topic)
     added = await store.suppressions.add_all([wanted])
     if not added.fresh:
-        return f"{parsed} was suppressed {_for(account)} before; its reason is kept."
+        return f"{parsed} was suppressed {_for(account, topic)} before; its reason is kept."
     pulled = f" {added.pulled} queued copies were taken out." if added.pulled else ""
-    return f"{parsed} is suppressed {_for(account)}.{pulled}"
+    return f"{parsed} is suppressed {_for(account, topic)}.{pulled}"
 
 
-async def remove(store: Store, address: str, account: str | None, reason: str) -> str:
+async def remove(store: Store, address: str, account: str | None, reason: str, topic: str) -> str:
     """Says what was done, and what still stands in the way."""
     if not reason.strip():
         fail("a suppression is not lifted without a reason: --reason", status=2)
     names = await _names(store)
     parsed, account_id = _address(address), _account_id(names, account)
-    lifted = await store.suppressions.remove(account_id, parsed, reason=f"{reason} (by {operator()})")
-    left = [each.suppression.account_id for each in await store.suppressions.of(parsed)]
-    others = ", ".join(_for(None if each is None else names.get(each, str(each))) for each in left)
+    lifted = await store.suppressions.remove(account_id, parsed, reason=f"{reason} (by {operator()})", topic=topic)
+    left = [each.suppression for each in await store.suppressions.of(parsed)]
+    others = ", ".join(
+        _for(None if each.account_id is None else names.get(each.account_id, str(each.account_id)), each.topic)
+        for each in left
+    )
     if not lifted:
-        fail(f"{parsed} is not suppressed {_for(account)}" + (f"; it is {others}" if left else ""))
-    return f"{parsed} is suppressed {_for(account)} no more." + (f" It still is {others}." if left else "")
+        fail(f"{parsed} is not suppressed {_for(account, topic)}" + (f"; it is {others}" if left else ""))
+    return f"{parsed} is suppressed {_for(account, topic)} no more." + (f" It still is {others}." if left else "")
 
 
 async def import_all(
@@ -124,7 +127,7 @@ def _resolve(
             continue
         scope = ids[entry.account] if entry.account else account_id
         evidence = f"by {who}, {file.name} line {entry.line}"
-        wanted.append(Wanted(scope, entry.address, entry.reason, rule="import", evidence=evidence))
+        wanted.append(Wanted(scope, entry.address, entry.reason, rule="import", evidence=evidence, topic=entry.topic))
     return wanted, unknown
 
 
@@ -156,5 +159,16 @@ def _address(text: str) -> Address:
         fail(f"{text!r}: {error}", status=2)
 
 
-def _for(account: str | None) -> str:
-    return "for everybody" if account is None else f"for {account}"
+def about(topic: str) -> str:
+    """The part of a scope that is not about accounts."""
+    match topic:
+        case "":
+            return ""
+        case "*":
+            return " (all marketing)"
+        case _:
+            return f" (marketing about {topic!r})"
+
+
+def _for(account: str | None, topic: str) -> str:
+    return ("for everybody" if account is None else f"for {account}") + about(topic)

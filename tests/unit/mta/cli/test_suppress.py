@@ -139,7 +139,7 @@ async def test_export_writes_what_import_reads(operator: Operator) -> None:
     await operator.says("suppress", "add", '"a, b"@example.net', "--reason", 'said "no"')
     await operator.says("suppress", "add", "ann@example.net", "--account", "shop")
     everything = await operator.says("suppress", "export")
-    assert everything.splitlines()[0] == "address,account,reason,rule,since"
+    assert everything.splitlines()[0] == "address,account,topic,reason,rule,since"
     assert len((await operator.says("suppress", "export", "--account", "shop")).splitlines()) == 2
     await operator.says("suppress", "remove", '"a, b"@example.net', "--reason", "test")
     (operator.folder / "all.csv").write_text(everything)
@@ -162,3 +162,22 @@ async def test_lists_can_be_narrowed(operator: Operator) -> None:
     assert "exclude each other" in await operator.fails("suppress", "list", "--everybody", "--account", "x", status=2)
     assert "no account 'x'" in await operator.fails("suppress", "list", "--account", "x")
     assert "needs an @" in await operator.fails("suppress", "add", "x", status=2)
+
+
+async def test_a_suppression_may_be_for_marketing_or_a_topic_of_it(operator: Operator, store: Store) -> None:
+    told = await operator.says("suppress", "add", "ann@example.net", "--account", "shop", "--topic", "offers")
+    assert told == "ann@example.net is suppressed for shop (marketing about 'offers').\n"
+    await operator.says("suppress", "add", "ann@example.net", "--topic", "*")
+    assert "everybody (all marketing)" in await operator.says("suppress", "show", "ann@example.net")
+    listed = await operator.json("suppress", "list")
+    assert {(each["account"], each["topic"]) for each in listed} == {("shop", "offers"), (None, "*")}
+    refused = await operator.fails("suppress", "remove", "ann@example.net", "--reason", "asked")
+    assert refused.startswith("ann@example.net is not suppressed for everybody; it is for everybody (all marketing)")
+    told = await operator.says("suppress", "remove", "ann@example.net", "--reason", "asked", "--topic", "*")
+    assert told.endswith("It still is for shop (marketing about 'offers').\n")
+    (operator.folder / "all.csv").write_text(await operator.says("suppress", "export"))
+    await operator.says(
+        "suppress", "remove", "ann@example.net", "--reason", "x", "--account", "shop", "--topic", "offers"
+    )
+    await operator.says("suppress", "import", str(operator.folder / "all.csv"))
+    assert [each.topic for each in await store.suppressions.list()] == ["offers"]
