@@ -18,8 +18,11 @@ from functools import lru_cache
 
 ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "DESERET", "OSAGE"})
 
-# Cyrillic and Greek letters that many fonts draw as Latin ones; a label of nothing else looks Latin.
+# Cyrillic, Armenian and Greek letters that many fonts draw as Latin ones; a label of nothing else looks Latin.
 LOOK_LATIN = frozenset("асԁеһіјӏоԛрѕԝхуѵьгпҽղոօսցզονυρκιτωα")
+
+# Where people read these scripts, such a label is a word of theirs.
+AT_HOME = frozenset({"am", "bg", "by", "cy", "gr", "kg", "kz", "mk", "mn", "rs", "ru", "su", "tj", "ua", "uz"})
 
 # Marks that turn the direction of text around, and letters without width: none has a use in a sender's name.
 UNSEEN = frozenset("\u00ad\u034f\u061c\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\u202a\u202b\u202c\u202d\u202e"
@@ -69,7 +72,8 @@ def fake_label(domain: str) -> tuple[str, str] | None:
     for label in labels[:-1]:
         if found := mixed(label):
             return label, f"mixes {found[1]}"
-        if labels[-1].isascii() and not label.isascii() and set(label) - set("-0123456789") <= LOOK_LATIN:
+        abroad = labels[-1].isascii() and labels[-1] not in AT_HOME
+        if abroad and not label.isascii() and set(label) - set("-0123456789") <= LOOK_LATIN:
             return label, "looks Latin and is not"
     return None
 

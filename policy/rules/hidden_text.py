@@ -4,7 +4,7 @@ Text in the colour of its background, of no size, or beside the screen is there 
 (support.google.com/mail/answer/81126). A little of it is usual: the line that mail programs show beside the subject. So
 is text that is there twice, for small screens and for large ones: only what shows nowhere counts.
 
-It must never count what every mail program leaves out (comments, styles) as hidden.
+It must never count what every mail program leaves out (comments, styles) as hidden, nor pass what cannot be read.
 
 *Limits.* As ``policy.reading``: at most so much of a message is read, and style sheets are followed only so far.
 """
@@ -40,6 +40,9 @@ class HiddenText:
         self._most = settings.most
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if fault := facts.reading.fault:
+            text = f"hidden_text: what the message shows cannot be told: {fault}; make it simpler"
+            return Refuse(Reply(550, "5.6.0", text)), ""
         hidden = [piece for piece in facts.reading.hidden if piece.how not in NOT_COUNTED]
         if not hidden:
             return Pass(), "nothing hidden"

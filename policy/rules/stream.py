@@ -29,10 +29,10 @@ class StreamAllowed:
         stream, allowed = facts.stream, facts.grant.streams
         if stream in allowed:
             return Pass(), f"{stream.value} allowed"
-        credential = message.origin.credential or "this client"
+        credential = message.origin.credential
+        who = f'credential "{credential}"' if credential else "this client"
         others = " and ".join(sorted(f"{other.value} mail" for other in allowed)) or "nothing"
         text = (
-            f'stream: credential "{credential}" may send {others}, this message is {stream.value}; '
-            f"use a credential for {stream.value} mail"
+            f"stream: {who} may send {others}, this message is {stream.value}; use a credential for {stream.value} mail"
         )
         return Refuse(Reply(550, "5.7.1", text)), ""

@@ -46,6 +46,8 @@ def test_any_look_alike_put_into_a_latin_word_is_found(word: str, data: st.DataO
         ("аррӏе.com", True),
         ("аррӏе.рф", False),
         ("москва.com", False),
+        ("αρτια.gr", False),
+        ("αρτια.com", True),
         ("оса-24.com", True),
         ("p\u0430ypal.example", True),
         ("ѕһор.bücher.example", True),

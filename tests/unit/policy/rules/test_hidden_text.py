@@ -65,3 +65,11 @@ def test_comments_and_styles_are_not_text() -> None:
 def test_fillers_are_no_letters() -> None:
     html = '<div style="display:none">Hi' + "&nbsp;&zwnj;&#847;" * 500 + "</div>"
     assert answer(html, NONE).startswith("refuse: 550 5.7.1 hidden_text: 2 letters do not show")
+
+
+def test_a_page_that_cannot_be_read_is_not_taken_for_honest() -> None:
+    found = answer("<b>" * 20_000)
+    assert found.startswith(
+        "refuse: 550 5.6.0 hidden_text: what the message shows cannot be told: the HTML has 20000 tags"
+    )
+    assert found.endswith("; make it simpler")
