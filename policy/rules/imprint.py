@@ -12,7 +12,6 @@ domain of the account, and the name must show all the same. Text in a picture ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from urllib.parse import urlsplit
@@ -26,24 +25,15 @@ from policy.account import Account, Identity
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.house import House
 from policy.imprint import Field, Unregistered, Want, either, missing, registered, wants
+from policy.imprint_gaps import LANGUAGES, Gaps, explain
 from policy.lists import bare, shipped
-from policy.notice import fold, phrases, together
-from policy.reading import Image, Link, Reading
-from policy.registers import shown_in
+from policy.notice import fold, phrases
+from policy.reading import Image, Link
 from policy.words import shown
 
 Named = Literal["name", "address", "phone", "email", "register", "vat", "representative", "logo"]
 
-LANGUAGES = {"nl": "Dutch", "de": "German", "fr": "French", "es": "Spanish", "en": "English"}
 LOGO = 16  # pixels: smaller pictures are spacers, and count who opens a mail
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """What is missing of one identity; ``linked``: a link stands for it."""
-
-    identity: Identity
-    lacking: tuple[Want, ...]
 
 
 class Imprint:
@@ -74,7 +64,10 @@ class Imprint:
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         account, reading = facts.account, facts.reading
         if not account.identities:
-            return _refuse(f"no identity is registered for account {account.name}; register who stands behind it")
+            return _refuse(
+                f"no identity is registered for account {account.name}; register who stands behind it "
+                "(mta account identity set)"
+            )
         if Field.LOGO in self._fields and not any(map(_is_logo, reading.images)):
             return _refuse("no logo shows; put a picture of it into the HTML (<img src=...>)")
         texts = [fold(reading.visible)]
@@ -83,29 +76,29 @@ class Imprint:
         judged, faults = [], []
         for identity in account.identities:
             try:
-                judged.append(self._judge(identity, texts))
+                judged.append(Gaps(identity, self._lacking(identity, texts)))
             except Unregistered as error:
-                faults.append(f"the identity registered for account {account.name} {error}; correct it")
+                faults.append(
+                    f"the identity registered for account {account.name} {error}; correct it (mta account identity set)"
+                )
         if not judged:
             return _refuse(faults[0])
         best = min(judged, key=lambda one: len(one.lacking))
-        language = LANGUAGES.get(best.identity.language, best.identity.language)
         if not best.lacking:
-            return Pass(), f"the legal notice of {best.identity.names[0]} shows in {language}"
+            return Pass(), f"the legal notice of {best.identity.names[0]} shows in {best.language}"
         link = self._link(reading.links, account) if self._settings.linked == "accept" else None
         if link and all(want.field is not Field.NAME for want in best.lacking):
             return Pass(), f"the legal notice of {best.identity.names[0]} is linked ({shown(link.url)})"
-        return _refuse(self._explain(best, account, reading))
+        return _refuse(explain(best, account.name, reading))
 
-    def _judge(self, identity: Identity, texts: Sequence[str]) -> _Judged:
-        """What ``identity`` lacks in any of ``texts``."""
+    def _lacking(self, identity: Identity, texts: Sequence[str]) -> tuple[Want, ...]:
+        """What of ``identity`` does not show in each of ``texts``. Raises Unregistered."""
         if self._settings.po_box == "refuse" and self._po_box.search(bare(identity.street)):
             raise Unregistered(f"has a post-office box for an address ({identity.street})")
         wanted = wants(identity, self._fields)
         if self._any_of:
             wanted += (either(registered(identity, self._any_of)),)
-        lacking = [want for text in texts for want in missing(text, wanted)]
-        return _Judged(identity, tuple(dict.fromkeys(lacking)))
+        return tuple(dict.fromkeys(want for text in texts for want in missing(text, wanted)))
 
     def _link(self, links: Sequence[Link], account: Account) -> Link | None:
         """A link that is called like a notice and leads to the account's own site."""
@@ -113,32 +106,6 @@ class Imprint:
             if self._headings.search(bare(link.words)) and _host(link.url) in account.domains:
                 return link
         return None
-
-    def _explain(self, judged: _Judged, account: Account, reading: Reading) -> str:
-        language = LANGUAGES.get(judged.identity.language, judged.identity.language)
-        lacking = together(
-            f"the {want.title} ({want.expected}{_instead(want, judged, reading)})" for want in judged.lacking
-        )
-        unread = f"; part of the message could not be read: {reading.fault}" if reading.fault else ""
-        return (
-            f"the legal notice does not show {lacking}; write it into text that shows, "
-            f"as registered in {language} for account {account.name}{unread}"
-        )
-
-
-def _instead(want: Want, judged: _Judged, reading: Reading) -> str:
-    """What stands in the message in place of what is missing, as the end of an explanation."""
-    for hidden in reading.hidden:
-        if not missing(fold(hidden.text), (want,)):
-            return f", which is there but does not show: {hidden.how.value}"
-    if not missing(fold("\n".join(image.alt for image in reading.images)), (want,)):
-        return ", which stands in the alternative text of a picture only"
-    identity = judged.identity
-    if want.field is Field.REGISTER:
-        others = shown_in(reading.visible, identity.register, identity.country)
-        if others:
-            return f"; the message shows {', '.join(map(shown, others))}"
-    return ""
 
 
 def _is_logo(image: Image) -> bool:

@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
 
 from mta.mail.headers import Headers
 from mta.mail.message import Message
@@ -85,8 +88,10 @@ def test_a_wrong_number_is_named_with_the_right_one() -> None:
 )
 def test_a_hidden_notice_is_none(name: str, how: str) -> None:
     answer = judge(mail(name), known.BOLLENHOF)
-    assert answer.startswith("refuse: 550 5.7.1 imprint: the legal notice does not show the postal address")
-    assert f"which is there but does not show: {how}" in answer
+    assert (
+        "the legal notice does not show the postal address (Heereweg 245a, 2161 BG Lisse, "
+        f"which is there but does not show: {how})"
+    ) in answer
 
 
 def test_alternative_text_proves_nothing() -> None:
@@ -170,3 +175,38 @@ def test_what_not_everybody_has_is_passed_over() -> None:
 def test_an_unreadable_page_says_so() -> None:
     crowded = message("Content-Type: text/html\r\nFrom: a@shop.example\r\n", b"<i>" * 6000)
     assert "part of the message could not be read: the HTML has 6000 tags" in judge(crowded, known.BOLLENHOF)
+
+
+TEXT = st.text(alphabet="aB1 0.,&()+-/@éß\u00ad\u200bЖ中\n", max_size=12)
+IDENTITIES = st.builds(
+    Identity,
+    language=st.sampled_from(["nl", "de", "xx"]),
+    names=st.lists(TEXT, max_size=2).map(tuple),
+    street=TEXT,
+    postcode=TEXT,
+    city=TEXT,
+    country=st.sampled_from(["", "NL", "DE", "ES"]),
+    phone=TEXT,
+    email=TEXT,
+    register=st.sampled_from(["", "KvK", "HRB Aachen", "Companies House", "Registro", "RCS Paris"]),
+    number=TEXT,
+    vat=TEXT,
+    representative=TEXT,
+)
+
+
+@given(IDENTITIES, TEXT)
+@hypothesis(deadline=None)
+def test_no_identity_breaks_it(identity: Identity, text: str) -> None:
+    fields = [*NUMBERS, "phone", "email", "representative"]
+    answer = judge(message("Content-Type: text/html; charset=utf-8\r\n", text.encode()), identity, fields=fields)
+    assert answer.startswith(("pass: the legal notice of", "refuse: 550 5.7.1 imprint: the "))
+
+
+@given(st.integers(0, 7), st.integers(0, 9))
+@hypothesis(deadline=None)
+def test_no_other_number_is_taken_for_the_registered_one(place: int, digit: int) -> None:
+    number = "30124567"
+    changed = number[:place] + str(digit) + number[place + 1 :]
+    answer = judge(mail("nl_text", ("30 12 45 67", changed)), known.BOLLENHOF, fields=NUMBERS)
+    assert answer.startswith("pass" if changed == number else "refuse")
