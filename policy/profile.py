@@ -23,10 +23,11 @@ from typing import Any
 from config.notation import Section
 from config.toml import PROFILES, ConfigError, Mistake, placed, read_text
 from policy.account import Stream
+from policy.base import Rule
 from policy.chain import Chain, Failing
 from policy.discovery import Installed, installed
 from policy.house import House
-from policy.profile_file import NAME, Table, Written, meant, read_profile
+from policy.profile_file import NAME, Reader, Table, Written, meant
 
 
 class UnknownProfile(LookupError):
@@ -94,11 +95,12 @@ class Profiles:
 def load_profiles(files: Sequence[Path], house: House, rules: Installed | None = None) -> Profiles:
     """The shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
     rules = rules or installed()
+    reader, builder = Reader(rules), _Builder(rules, house)
     lines: list[str] = []
     written: dict[str, list[Written]] = {}  # by name, a replaced one before what replaces it
     for name, where, path in _named(files, lines):
         try:
-            profile = read_profile(read_text(path), name, where, rules)
+            profile = reader.read(read_text(path), name, where)
         except ConfigError as error:
             lines += error.lines
         else:
@@ -107,7 +109,7 @@ def load_profiles(files: Sequence[Path], house: House, rules: Installed | None =
     broken = bool(lines)  # then what seems to be missing may stand in a file that could not be read
     for name, layers in written.items():
         try:
-            profiles[name] = _profile(_ancestry(layers[-1], written, broken=broken), rules, house)
+            profiles[name] = _profile(_ancestry(layers[-1], written, broken=broken), builder)
         except ConfigError as error:
             lines += error.lines
     if lines:
@@ -152,14 +154,32 @@ def _ancestry(own: Written, written: Mapping[str, list[Written]], *, broken: boo
     return line
 
 
-def _profile(line: list[Written], rules: Installed, house: House) -> Profile:
+class _Builder:
+    """Makes rules; one for all profiles that give it the same settings."""
+
+    def __init__(self, rules: Installed, house: House) -> None:
+        self._rules, self._house = rules, house
+        self._built: dict[tuple[str, str], Rule] = {}
+
+    def settings(self, rule: str, given: Mapping[str, Any]) -> Section:
+        return self._rules.classes[rule].Settings().model_copy(update=given)
+
+    def build(self, rule: str, settings: Section) -> Rule:
+        """Raises ValueError if the rule cannot work with these settings."""
+        key = rule, settings.model_dump_json()
+        if key not in self._built:
+            self._built[key] = self._rules.classes[rule](settings, self._house)
+        return self._built[key]
+
+
+def _profile(line: list[Written], builder: _Builder) -> Profile:
     own = line[-1]
     mistakes: list[Mistake] = []
     streams: dict[Stream, StreamRules] = {}
     for stream in Stream:
         if any(stream in each.streams for each in line):
             names = _names(line, stream, mistakes)
-            streams[stream] = _stream(line, stream, names, rules, house, mistakes)
+            streams[stream] = _stream(line, stream, names, builder, mistakes)
     if not streams:
         mistakes.append(
             Mistake(("extends",), "it allows no stream; give it [marketing] or [transactional] with a chain")
@@ -204,13 +224,13 @@ def _misplaced(table: Table, stream: Stream, names: Sequence[str]) -> Iterator[M
 
 
 def _stream(
-    line: list[Written], stream: Stream, names: list[str], rules: Installed, house: House, mistakes: list[Mistake]
+    line: list[Written], stream: Stream, names: list[str], builder: _Builder, mistakes: list[Mistake]
 ) -> StreamRules:
-    settings = {name: _settings(line, stream, name, rules) for name in names}
+    settings = {name: builder.settings(name, _given(line, stream, name)) for name in names}
     built = []
     for name, section in settings.items():
         try:
-            built.append(rules.classes[name](section, house))
+            built.append(builder.build(name, section))
         except ValueError as error:
             mistakes.append(Mistake(_place(line[-1], stream, name), str(error)))
     tables = [each.streams[stream] for each in line if stream in each.streams]
@@ -219,14 +239,14 @@ def _stream(
     return StreamRules(Chain(built, observed=frozenset(observe) & frozenset(names), failing=failing), settings)
 
 
-def _settings(line: list[Written], stream: Stream, rule: str, rules: Installed) -> Section:
+def _given(line: list[Written], stream: Stream, rule: str) -> dict[str, Any]:
     """The rule's settings: in each file those for both streams, then those for this one; the last word counts."""
     given: dict[str, Any] = {}
     for written in line:
         given |= written.settings.get(rule, {})
         if stream in written.streams:
             given |= written.streams[stream].settings.get(rule, {})
-    return rules.classes[rule].Settings().model_copy(update=given)
+    return given
 
 
 def _place(own: Written, stream: Stream, rule: str) -> tuple[str, ...]:

@@ -79,9 +79,21 @@ class Written:
     settings: dict[str, dict[str, Any]]
 
 
-def read_profile(text: str, name: str, where: str, rules: Installed) -> Written:
-    """The profile in ``text``. Raises ConfigError with every mistake."""
-    file: Any = read(text, where, _model(rules), lambda file: _mistakes(file, rules))
+class Reader:
+    """Reads profile files where ``rules`` are installed; made once for many files, for its schema is large."""
+
+    __slots__ = ("_model", "_rules")
+
+    def __init__(self, rules: Installed) -> None:
+        self._rules, self._model = rules, _model(rules)
+
+    def read(self, text: str, name: str, where: str) -> Written:
+        """The profile in ``text``. Raises ConfigError with every mistake."""
+        file = read(text, where, self._model, lambda file: _mistakes(file, self._rules))
+        return _written(file, text, name, where)
+
+
+def _written(file: Any, text: str, name: str, where: str) -> Written:
     streams = {
         stream: _table(getattr(file, stream.value)) for stream in Stream if stream.value in file.model_fields_set
     }
@@ -94,6 +106,8 @@ def _model(rules: Installed) -> type[ProfileFile]:
         f"{_FIELD}{name}": (rule.Settings, Field(default_factory=rule.Settings, alias=name))
         for name, rule in sorted(rules.classes.items())
     }
+    for name in rules.broken:  # what is wrong is the rule, not its settings
+        fields[f"{_FIELD}{name}"] = (dict[str, Any], Field(default_factory=dict, alias=name))
     settings = create_model("RuleSettings", __base__=Section, **fields)
     stream = create_model("Stream", __base__=StreamTable, rules=(settings, Field(default_factory=settings)))
     tables: dict[str, Any] = {each.value: (stream, Field(default_factory=stream)) for each in Stream}
@@ -115,7 +129,9 @@ def _given(settings: Section) -> dict[str, dict[str, Any]]:
     """The keys that were written down, by rule."""
     tables = {field.removeprefix(_FIELD): getattr(settings, field) for field in sorted(settings.model_fields_set)}
     return {
-        name: {key: getattr(table, key) for key in sorted(table.model_fields_set)} for name, table in tables.items()
+        name: {key: getattr(table, key) for key in sorted(table.model_fields_set)}
+        for name, table in tables.items()
+        if isinstance(table, Section)
     }
 
 

@@ -49,7 +49,7 @@ def test_all_sixty_rows_are_there_once() -> None:
     assert [row.number for row in rows()] == list(range(1, 61))
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: str(row.number))
+@pytest.mark.parametrize("row", list(rows()), ids=lambda row: str(row.number))
 def test_row(row: Row) -> None:
     """It points to tests that exist and run, or to its named home elsewhere; and what keeps it is there."""
     assert row.demand

@@ -222,6 +222,10 @@ BAD = {
             'own.toml:4: marketing.also[0]: the rule "rotten" cannot be used: rotten.py: it is',
         ],
     ),
+    "a rule that is broken": (
+        '[marketing]\nchain = ["plain", "rotten"]\n[rules.rotten]\nmost = 3\n',
+        ['own.toml:2: marketing.chain[1]: the rule "rotten" cannot be used: rotten.py: it is'],
+    ),
     "wrong values": (
         '[marketing]\nchain = ["plain"]\nfailing = "some"\n[marketing.rules.plain]\nmost = 0\nwait = 5\n',
         [
