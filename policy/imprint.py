@@ -101,6 +101,17 @@ def registered(identity: Identity, fields: Sequence[Field]) -> tuple[Want, ...]:
     return tuple(found)
 
 
+def wrong_numbers(identity: Identity) -> list[str]:
+    """What is wrong with the register and the VAT number of ``identity``: "has a number that cannot be right: ..."."""
+    faults = []
+    for make in (_register, _vat):
+        try:
+            make(identity)
+        except Unregistered as fault:
+            faults.append(str(fault))
+    return faults
+
+
 def either(wanted: Sequence[Want]) -> Want:
     """One want for several of which one is enough."""
     return Want(

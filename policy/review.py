@@ -1,6 +1,7 @@
 """What an account's review needs: who it is, whom to reach, what it agreed to, and where its lists come from.
 
-It must never find an account complete of which the terms, the identity or a domain is missing.
+It must never find an account complete of which the terms, the identity or a domain is missing, or a number cannot be
+right.
 
 *Limits.* It sees that something is there, not that it is true: that is what a reviewer is for.
 """
@@ -13,6 +14,7 @@ from enum import Enum
 from shlex import quote
 
 from policy.account import Account, Identity
+from policy.imprint import wrong_numbers
 
 
 class Matter(Enum):
@@ -93,6 +95,10 @@ def _identities(account: Account) -> list[Lack]:
         )
         for each in account.identities
         if (parts := _missing_parts(each))
+    ] + [
+        Lack(Matter.IDENTITY, f"its identity in {each.language} {fault}", f"{mend} {each.language} ...")
+        for each in account.identities
+        for fault in wrong_numbers(each)
     ]
 
 

@@ -49,6 +49,11 @@ def test_nothing_is_missing_of_a_whole_account() -> None:
             replace(WHOLE, identities=(replace(NL, city="", email=""),)), {}, Matter.IDENTITY,
             "in nl lacks city, a phone number or e-mail address", "mta account identity set shop nl",
         ),
+        (
+            replace(WHOLE, identities=(replace(NL, vat="NL812345008B01"),)), {}, Matter.IDENTITY,
+            "in nl has a VAT number that cannot be right: NL812345008B01 has a wrong check digit",
+            "mta account identity set shop nl",
+        ),
         (WHOLE, {"sources": []}, Matter.LIST, "not told", "mta account source add shop"),
         (
             WHOLE, {"sources": ["offers", "old ones"]}, Matter.LIST, "'old ones' is not approved",
