@@ -232,6 +232,7 @@ class Supervisor:
         await self._measure(store)
         if began > self._sweep_at:
             await store.messages.sweep(self._settings.queue.event_retention)
+            await store.subjects.forget(self._settings.retention)
             self._sweep_at = time.monotonic() + SWEEP_EVERY
         # A queue of millions takes a while to count: never more than a twentieth of the time.
         await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))

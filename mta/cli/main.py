@@ -26,6 +26,7 @@ COMMANDS = {
     "mailing": "mta.cli.mailing",
     "profile": "mta.cli.profile",
     "consent": "mta.cli.consent",
+    "subject": "mta.cli.subject",
     "suppress": "mta.cli.suppress",
     "classify": "mta.cli.classify",
     "trace": "mta.cli.trace",

@@ -78,10 +78,11 @@ class Scribe:
         """An entry that gives nothing: a revocation, a renewal, an erasure."""
         return Draft(kind, self._secrets.address_key(address), _salted(address, by, orjson.dumps(said)))
 
-    def erased(self, address_key: bytes, by: str, reason: str) -> Draft:
-        """An erasure does not write the address down again."""
-        salt = os.urandom(_SALT).hex()
-        return Draft(Kind.ERASED, address_key, orjson.dumps({"salt": salt, "by": by, "reason": reason}))
+
+def erased(address_key: bytes, by: str, reason: str) -> Draft:
+    """The entry that says why the evidence before it is gone; it does not write the address down again."""
+    salt = os.urandom(_SALT).hex()
+    return Draft(Kind.ERASED, address_key, orjson.dumps({"salt": salt, "by": by, "reason": reason}))
 
 
 def _salted(address: Address, by: str, said: bytes) -> bytes:

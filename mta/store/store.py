@@ -32,6 +32,7 @@ from mta.store.refusals import Refusals
 from mta.store.reviews import Reviews
 from mta.store.secrets import Secrets
 from mta.store.standings import Standings
+from mta.store.subjects import Subjects
 from mta.store.suppressions import Suppressions
 
 __all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreUnavailable"]
@@ -55,6 +56,7 @@ class Store:
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
+        self.subjects = Subjects(database, secrets, self.consents, self.suppressions)
         self.allowances = Allowances(database)
         self.refusals = Refusals(database)
         self.keys = Keys(database, secrets)
