@@ -2,14 +2,15 @@
 
 It must never take a link for a way out that asks for a login or a survey first, nor take half a header for a whole one.
 
-*Limits.* No link is followed: where it leads is judged by its words and its address. Five languages are known.
+*Limits.* No link is followed: where it leads is judged by its words and its address. Five languages are known. Words
+like "here" are looked for in the text as such, so that a link is sometimes taken for another one of the same words.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from policy.page import Link
 SHIPPED = DEFAULTS / "unsubscribe_words.toml"
 ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 3.1
 NEAR = 120  # characters around a link's words that belong to its sentence
+PLACES = 10  # of one link's words in the text that are looked at
 MAX_URIS = 10
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
@@ -81,32 +83,34 @@ class Vocabulary:
     __slots__ = ("_here", "_obstacles", "_obstacles_in_url", "_urls", "_words")
 
     def __init__(self, words: _Words) -> None:
-        self._words = _any(words.words.values(), r"\b")
-        self._urls = _any(words.urls.values(), "")
-        self._obstacles = _any(words.obstacles.values(), r"\b")
+        self._words = _flat(words.words)
+        self._urls = _flat(words.urls)
+        self._obstacles = _flat(words.obstacles)
         self._obstacles_in_url = re.compile(
             r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b"
         )
-        self._here = frozenset(plain(word) for listed in words.here.values() for word in listed)
+        self._here = frozenset(_flat(words.here))
 
     @classmethod
     def shipped(cls) -> Vocabulary:
         """With the words that ship with the service. Raises ConfigError."""
         return cls(read(read_text(SHIPPED), SHIPPED.name, _Words, lambda _: ()))
 
-    def look(self, links: Sequence[Link], visible: str) -> tuple[Way, str]:
-        """The best way out among ``links``, and which link it is; ``visible``: the text that they stand in.
+    def look(self, links: Sequence[Link], visible: str, ours: str | None = None) -> tuple[Way, str]:
+        """The best way out among ``links``, and which link it is; ``visible``: the text that they stand in, ``ours``:
+        how our own links begin.
 
         Begins at the end, where it is in most mail: the text is looked at only if no link says it itself.
         """
-        found, where, text = Way.NONE, "", None
+        found, where = Way.NONE, ""
         for link in reversed(links):
+            if ours and link.url.startswith(ours):
+                return Way.OPEN, link.url
             words = plain(link.words)
             if not self._leads_out(link.url, words):
                 if words and words not in self._here:
                     continue
-                text = plain(visible) if text is None else text
-                if not self._sentence_leads_out(link.url, words, text):
+                if not self._sentence_leads_out(link, visible):
                     continue
             if not self._barred(link.url, words):
                 return Way.OPEN, link.url
@@ -114,20 +118,38 @@ class Vocabulary:
         return found, where
 
     def _leads_out(self, url: str, words: str) -> bool:
-        return bool(_WEB.match(url) and (self._words.search(words) or self._urls.search(plain(url))))
+        if not _WEB.match(url):
+            return False
+        address = plain(url)
+        return says(self._words, words) or any(part in address for part in self._urls)
 
-    def _sentence_leads_out(self, url: str, words: str, text: str) -> bool:
-        """Whether a link that says nothing itself stands in a sentence that does."""
-        sought = words or plain(url)
-        place = text.find(sought)
-        while place >= 0:
-            if self._words.search(text, max(0, place - NEAR), place + len(sought) + NEAR):
-                return bool(_WEB.match(url))
-            place = text.find(sought, place + len(sought))
+    def _sentence_leads_out(self, link: Link, visible: str) -> bool:
+        """Whether a link that says nothing itself stands in a sentence that does. Of a word like "here" the last few
+        places are looked at."""
+        if not _WEB.match(link.url):
+            return False
+        sought, place = link.words or link.url, len(visible)
+        for _ in range(PLACES):
+            place = visible.rfind(sought, 0, place)
+            if place < 0:
+                return False
+            if says(self._words, plain(visible[max(0, place - NEAR) : place + len(sought) + NEAR])):
+                return True
         return False
 
     def _barred(self, url: str, words: str) -> bool:
-        return bool(self._obstacles.search(words) or self._obstacles_in_url.search(url.lower()))
+        return says(self._obstacles, words) or bool(self._obstacles_in_url.search(url.lower()))
+
+
+def says(phrases: Iterable[str], text: str) -> bool:
+    """Whether one of ``phrases`` begins a word of ``text``. Many short searches are faster here than one pattern."""
+    for phrase in phrases:
+        place = text.find(phrase)
+        while place >= 0:
+            if place == 0 or not text[place - 1].isalnum():
+                return True
+            place = text.find(phrase, place + 1)
+    return False
 
 
 def plain(text: str) -> str:
@@ -138,6 +160,6 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _any(lists: Iterable[Iterable[str]], edge: str) -> re.Pattern[str]:
-    words = sorted({plain(word) for listed in lists for word in listed}, key=len, reverse=True)
-    return re.compile(f"{edge}(?:{'|'.join(map(re.escape, words))})")
+def _flat(listed: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The phrases of all languages, each once."""
+    return tuple(dict.fromkeys(plain(phrase) for phrases in listed.values() for phrase in phrases))

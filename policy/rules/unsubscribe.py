@@ -38,9 +38,7 @@ class Unsubscribe:
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         links = facts.reading.links
-        if self._ours and any(link.url.startswith(self._ours) for link in links):
-            return Pass(), "shows our own link"
-        way, url = self._vocabulary.look(links, facts.reading.visible)
+        way, url = self._vocabulary.look(links, facts.reading.visible, self._ours)
         if way is Way.OPEN or (way is Way.BARRED and self._settings.obstacles == "allow"):
             return Pass(), f"shows {url[:200]}"
         if way is Way.BARRED:
