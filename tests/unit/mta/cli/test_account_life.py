@@ -1,0 +1,165 @@
+"""``mta account`` beyond making one: its life, its papers, its logins, as an operator goes through them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mta.cli.options import operator as user
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from policy.account import Account, Grant, Stream
+from tests.unit.mta.cli.shell import Operator
+from tests.unit.mta.store import make
+
+
+@pytest.fixture
+async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
+    """With an active account ``shop``."""
+    operator = Operator(tmp_path, database_url, secrets)
+    await operator.says("account", "add", "shop", "--domain", "example.com", "--approve", "our own", "--verified")
+    return operator
+
+
+async def shop(store: Store) -> Account:
+    return (await store.accounts.find("shop")).account
+
+
+async def test_who_suspended_it_when_and_why_is_told(operator: Operator, store: Store) -> None:
+    account = await shop(store)
+    await store.messages.put(make.accepted("a@one.example", account_id=account.id), leased=False)
+    told = await operator.says("account", "suspend", "shop", "--reason", "complaints", "--case", "C-17")
+    assert told == "shop is suspended; 1 queued recipients are held.\n"
+    shown = await operator.json("account", "show", "shop")
+    assert (shown["standing"], shown["reason"], shown["case"]) == ("suspended", "complaints", "C-17")
+    assert "suspended: complaints" in await operator.says("account", "show", "shop")
+    assert "1 held recipients are released" in await operator.says("account", "resume", "shop", "--reason", "settled")
+    history = await operator.says("account", "history", "shop")
+    assert "active -> suspended: complaints (case C-17); 1 queued recipients" in history
+    *_, suspended, resumed = await operator.json("account", "history", "shop", "--limit", "2")
+    assert (suspended["by"], suspended["kind"], suspended["data"]["to"]) == (user(), "standing", "suspended")
+    assert resumed["data"]["reason"] == "settled"
+
+
+async def test_an_end_for_good_is_asked_for_twice(operator: Operator, store: Store) -> None:
+    assert await operator.fails("account", "terminate", "shop", "--reason", "spam", "--yes") == (
+        "terminate: it is active; what can be done is: suspend\n"
+    )
+    await operator.says("account", "suspend", "shop", "--reason", "spam")
+    await operator.fails("account", "terminate", "shop", "--reason", "spam")  # nobody there to say yes
+    assert (await shop(store)).standing.value == "suspended"
+    assert "shop is terminated" in await operator.says("account", "terminate", "shop", "--reason", "spam", "--yes")
+    assert "for good" in await operator.fails("account", "resume", "shop")
+
+
+async def test_a_review_may_send_the_account_back(operator: Operator) -> None:
+    await operator.says("account", "add", "other", "--domain", "example.net")
+    said = await operator.fails("account", "review", "other")
+    assert "  nobody is named who can be reached: mta account set other --contact ADDRESS\n" in said
+    await operator.says("account", "review", "other", "--anyway")
+    assert "other is pending again: no papers" in await operator.says(
+        "account", "return", "other", "--reason", "no papers"
+    )
+    assert "it is pending; what can be done is: review, terminate" in await operator.fails(
+        "account", "approve", "other"
+    )
+
+
+async def test_settings_are_checked_and_kept(operator: Operator, store: Store) -> None:
+    told = await operator.says(
+        "account", "set", "shop", "--profile", "cleverreach", "--contact", "Ann", "--quota-day", "10", "--adult"
+    )
+    assert told.splitlines() == [
+        "shop: profile is cleverreach", "shop: contact is Ann", "shop: quota_day is 10", "shop: adult_agreed is True",
+    ]  # fmt: skip
+    await operator.says("account", "set", "shop", "--quota-day", "-1")
+    account = await shop(store)
+    assert (account.profile, account.contact, account.quotas.day, account.adult_agreed) == (
+        "cleverreach", "Ann", None, True,
+    )  # fmt: skip
+    said = await operator.fails("account", "set", "shop", "--profile", "nonsense", status=2)
+    assert said.startswith("there is no profile 'nonsense'; there are: ")
+    assert "nothing to change" in await operator.fails("account", "set", "shop", status=2)
+    assert "a quota is" in await operator.fails("account", "set", "shop", "--quota-month", "-7")
+
+
+async def test_the_papers_of_a_review(operator: Operator, store: Store) -> None:
+    assert "Version 1 of the terms is accepted" in await operator.says("account", "terms", "shop", "--by", "Ann Jansen")
+    assert "Note that version 1 is in force" in await operator.says(
+        "account", "terms", "shop", "--by", "Ann Jansen", "--version", "0.9"
+    )
+    await operator.says(
+        "account", "identity", "set", "shop", "nl", "--name", "Shop B.V.", "--name", "De Winkel", "--city", "Amsterdam"
+    )
+    (identity,) = await operator.json("account", "identity", "list", "shop")
+    assert (identity["language"], identity["names"], identity["city"]) == (
+        "nl",
+        ["Shop B.V.", "De Winkel"],
+        "Amsterdam",
+    )
+    assert "Shop B.V., De Winkel" in await operator.says("account", "identity", "list", "shop")
+    assert "a language is written as" in await operator.fails(
+        "account", "identity", "set", "shop", "Dutch", "--name", "x"
+    )
+    await operator.says("account", "source", "add", "shop", "offers", "--origin", "the form on our site")
+    assert "was not told yet" in await operator.fails("account", "source", "approve", "shop", "others")
+    await operator.says("account", "source", "approve", "shop", "offers")
+    (source,) = await operator.json("account", "source", "list", "shop")
+    assert (source["name"], source["origin"], source["approved_by"]) == ("offers", "the form on our site", user())
+    assert (await shop(store)).lists == {"offers"}
+    await operator.says("account", "identity", "remove", "shop", "nl")
+    assert "no identity registered" in await operator.says("account", "identity", "list", "shop")
+
+
+async def test_role_addresses_come_and_go(operator: Operator, store: Store) -> None:
+    await operator.says("account", "role", "add", "shop", "Invoices@example.net")
+    await operator.says("account", "role", "add", "shop", "info@example.net")
+    await operator.says("account", "role", "remove", "shop", "invoices@Example.NET")
+    assert (await shop(store)).role_exceptions == {"info@example.net"}
+    assert "is not among the role addresses" in await operator.fails(
+        "account", "role", "remove", "shop", "x@example.net"
+    )
+    assert "needs an @" in await operator.fails("account", "role", "add", "shop", "nobody", status=2)
+
+
+async def test_a_credential_has_a_scope_that_can_be_changed(operator: Operator, store: Store) -> None:
+    scope = ("--stream", "transactional", "--domain", "Example.COM", "--rate", "5", "--burst", "50")
+    await operator.says("account", "credential", "add", "shop", "--username", "app", *scope)
+    await store.accounts.list()
+    assert store.accounts.grant("app") == Grant(frozenset({Stream.TRANSACTIONAL}), frozenset({"example.com"}), 5.0, 50)
+    listed = await operator.json("account", "credential", "list", "shop")
+    assert listed[0] == {
+        "username": "app", "revoked_at": None, "streams": ["transactional"], "domains": ["example.com"],
+        "rate": 5.0, "burst": 50,
+    }  # fmt: skip
+    assert await operator.says("account", "credential", "scope", "app", "--rate", "7") == (
+        "app may now send marketing and transactional, 7/s.\n"
+    )
+    said = await operator.fails("account", "credential", "scope", "app", "--domain", "example.org")
+    assert said == "example.org is not a domain of this account; add it first\n"
+    assert "a rate is" in await operator.fails("account", "credential", "scope", "app", "--rate", "0")
+    assert "there is no credential 'nobody'" in await operator.fails("account", "credential", "scope", "nobody")
+
+
+async def test_a_credential_is_replaced_without_a_gap(operator: Operator, store: Store) -> None:
+    await operator.says("account", "credential", "scope", "shop", "--rate", "5")
+    made = await operator.json("account", "credential", "rotate", "shop", "--overlap", "2d")
+    assert made["username"] == "shop-2"
+    assert len(made["secret"]) == 32
+    details = await store.accounts.find("shop")
+    old, new = details.credentials
+    assert old.revoked_at is not None
+    assert timedelta(days=1, hours=23) < old.revoked_at - make.now() < timedelta(days=2)
+    assert new.grant == old.grant == Grant(rate=5.0)
+    assert store.accounts.by_credential("shop") is not None
+    assert "until" in await operator.says("account", "credential", "list", "shop")
+    await operator.says("account", "credential", "rotate", "shop-2", "--overlap", "0", "--username", "app")
+    await store.accounts.list()
+    assert store.accounts.by_credential("shop-2") is None
+    assert store.accounts.by_credential("app") is not None
+    assert "there is no credential 'shop-2'" in await operator.fails("account", "credential", "rotate", "shop-2")
+    for odd in ("5", "1w", "-1h", ""):
+        said = await operator.fails("account", "credential", "rotate", "app", "--overlap", odd, status=2)
+        assert "a length of time is written as" in said
