@@ -24,8 +24,8 @@ FIELDS = st.sampled_from(
 )
 PIECES = st.sampled_from(
     ["<ann@shop.example>", "ann@shop.example", '"', "\\", "(", ")", "<", ">", "@", ",", ";", ":", "=?utf-8?q?",
-     "=?utf-8?b?", "?=", "=00=0D=0A", "=1B[2J", "\u202e", "\u200b", "p\u0430y", "xn--", ".", "Re:", "Sat, 21 Nov 2026 20:00:00",
-     "+9999", "é", "\udcff", "\x1b", " ", "\t", "paypal.com", "99999999999999999999"]
+     "=?utf-8?b?", "?=", "=00=0D=0A", "=1B[2J", "\u202e", "\u200b", "p\u0430y", "xn--", ".", "Re:",
+     "Sat, 21 Nov 2026 20:00:00", "+9999", "é", "\udcff", "\x1b", " ", "\t", "paypal.com", "99999999999999999999"]
 )  # fmt: skip
 VALUES = st.lists(PIECES, max_size=12).map("".join)
 
