@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from mta.cli import consent_steps
+from mta.cli.consent_fields import COLUMNS
 from mta.mail.address import Address
 from mta.store.errors import StoreUnavailable
 from mta.store.secrets import Secrets
 from mta.store.store import Store
 from policy.base import RecipientFacts
+from policy.consent import Basis
 from tests.unit.mta.cli.shell import Operator
 
 HEADER = "address,topics,basis,given_at,confirmed_at,source_url,ip,statement,preticked\n"
@@ -262,3 +264,9 @@ async def test_the_dossier_of_an_address(operator: Operator, tmp_path: Path) -> 
     await operator.says("consent", "show", "ann@example.net", "--html", str(page), "--language", "fr")
     assert "Preuve du consentement" in page.read_text()
     assert "nothing is recorded" in await operator.fails("consent", "show", "bob@example.net")
+
+
+def test_the_document_names_every_column_basis_and_requirement() -> None:
+    text = (Path(consent_steps.__file__).parents[2] / "docs" / "consents.md").read_text(encoding="utf-8")
+    names = [*COLUMNS, *(basis.value for basis in Basis if basis is not Basis.OBJECTION)]
+    assert [name for name in names if f"`{name}`" not in text] == []
