@@ -122,15 +122,23 @@ async def _step(connection: Connection, mailing_id: str) -> Moved | None:
     if mailing["approved"]:
         waited.append(UNAPPROVED)
     if mailing["sample"] is None or mailing["released_at"] is not None:
-        released = await _move(connection, _LET_GO, mailing, "released", "", begins=(*waited, SAMPLED))
+        released = await _move(connection, _LET_GO, mailing, "released", _thanks_to(mailing), begins=(*waited, SAMPLED))
         return Moved(released=released) if released else None
     return await _sample(connection, mailing, waited)
+
+
+def _thanks_to(mailing: Any) -> str:
+    """Whose word lets it go."""
+    if mailing["released_at"] is not None:
+        return f"mailing released by {mailing['released_by']}"
+    return f"mailing confirmed by {mailing['confirmed_by']}"
 
 
 async def _sample(connection: Connection, mailing: Any, waited: Sequence[str]) -> Moved | None:
     """Let go as many as belong to the sample; the others wait for somebody to look at it."""
     room = min(CHUNK, mailing["sample"] - mailing["sampled"])
-    released = await _move(connection, _LET_GO, mailing, "released", "", begins=waited, most=room) if room else 0
+    why = _thanks_to(mailing)
+    released = await _move(connection, _LET_GO, mailing, "released", why, begins=waited, most=room) if room else 0
     if released:
         await connection.execute(
             "update mailing set sampled = sampled + $2, changed_at = now() where id = $1", mailing["id"], released

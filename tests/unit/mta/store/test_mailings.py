@@ -97,7 +97,9 @@ async def test_confirmation_releases_what_waited_for_it_and_nothing_else(store: 
     await queue(store, june, WAITS, "account: suspended", WAITS, "looking into it", None)
     assert await store.mailings.confirm(june.id, by="bob", terms="1") == Moved(released=2)
     assert await waiting(store) == [None, "account: suspended", None, "looking into it", None]
-    assert await make.count(store, "event where kind = 'released'") == 2
+    assert (
+        await make.count(store, "event where kind = 'released' and data ->> 'reason' = 'mailing confirmed by bob'") == 2
+    )
 
 
 async def test_what_waits_for_a_list_waits_for_its_approval_too(store: Store, june: Mailing, account_id: int) -> None:
