@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
@@ -169,14 +170,14 @@ class _Styled:
 
     def _causes(self) -> Iterator[tuple[Hiding, Sequence[int], Callable[[Look], bool]]]:
         """How text may be unreadable, which elements begin it, and which end it inside them."""
-        looks = {id(look): look for look in self._looks.values()}
-        if any(look.visible is False for look in looks.values()):
+        looks = frozenset(self._looks.values())
+        if any(look.visible is False for look in looks):
             yield (
                 Hiding.INVISIBLE,
                 self._with(lambda look: look.visible is False),
                 lambda look: look.visible is not None,
             )
-        if any(look.readable is False for look in looks.values()):
+        if any(look.readable is False for look in looks):
             yield Hiding.TINY, self._with(lambda look: look.readable is False), lambda look: look.readable is not None
         if blank := _blank(looks):
             yield Hiding.SAME_COLOUR, self._blanks(blank), lambda look: look.paints
@@ -184,11 +185,11 @@ class _Styled:
     def _with(self, wanted: Callable[[Look], bool]) -> list[int]:
         return [key for key, look in self._looks.items() if wanted(look) and look.gone is None]
 
-    def _blanks(self, blank: Mapping[int, bool | None]) -> list[int]:
+    def _blanks(self, blank: Mapping[Look, bool | None]) -> list[int]:
         """The elements whose own text has the colour of what is behind it; ``blank`` says what their looks tell."""
         found = []
         for key, look in self._looks.items():
-            known = blank.get(id(look), False)
+            known = blank.get(look, False)
             if known is None:
                 known = self._painted(look, self._around(self._nodes[key])).blank
             if known and look.gone is None:
@@ -262,26 +263,35 @@ def _own_look(node: LexborNode) -> Look:
     look = look_of(style) if style else PLAIN
     if _OTHERS.isdisjoint(said):
         return look
-    if "hidden" in said and not look.displayed:
-        look = replace(look, gone=look.gone or Hiding.ATTRIBUTE)
-    if look.background is None and (value := said.get("bgcolor")):
-        look = replace(look, background=attribute_colour(value))
-    if look.colour is None and (value := said.get("color") or (said.get("text") if node.tag == "body" else None)):
-        look = replace(look, colour=attribute_colour(value))
-    if said.get("background"):
-        look = replace(look, picture=True)
-    return look
+    ground, colour = said.get("bgcolor") or "", said.get("color") or ""
+    if node.tag == "body":
+        colour = said.get("text") or ""
+    return _with_attributes(look, "hidden" in said, ground[:40], colour[:40], bool(said.get("background")))
 
 
-def _blank(looks: Mapping[int, Look]) -> dict[int, bool | None]:
-    """Of ``looks`` by their ids, those that may put text on a background of its own colour: whether they do, None if
-    that hangs on what is around."""
-    colours = {look.colour for look in looks.values() if look.colour is not None} | {BLACK}
-    grounds = {look.background for look in looks.values() if look.background is not None} | {WHITE}
+@lru_cache(4096)
+def _with_attributes(look: Look, hidden: bool, ground: str, colour: str, picture: bool) -> Look:
+    """``look`` and what older attributes add to it; the style wins."""
+    gone = Hiding.ATTRIBUTE if hidden and not look.displayed else None
+    return replace(
+        look,
+        gone=look.gone or gone,
+        background=look.background or attribute_colour(ground),
+        colour=look.colour or attribute_colour(colour),
+        picture=look.picture or picture,
+    )
+
+
+@lru_cache(256)  # the messages of a mailing have the same looks
+def _blank(looks: frozenset[Look]) -> Mapping[Look, bool | None]:
+    """Those of ``looks`` that may put text on a background of its own colour: whether they do, None if that hangs on
+    what is around."""
+    colours = {look.colour for look in looks if look.colour is not None} | {BLACK}
+    grounds = {look.background for look in looks if look.background is not None} | {WHITE}
     pairs = [(colour, ground) for colour in colours for ground in grounds if alike(colour, ground)]
     bad_colours, bad_grounds = {colour for colour, _ in pairs}, {ground for _, ground in pairs}
     return {
-        key: _painted(look, _PAPER).blank if _is_whole(look) else None
-        for key, look in looks.items()
+        look: _painted(look, _PAPER).blank if _is_whole(look) else None
+        for look in looks
         if look.colour in bad_colours or look.background in bad_grounds
     }

@@ -19,8 +19,7 @@ from functools import lru_cache
 FAR = 500  # pixels to the left or above: nobody scrolls there
 READABLE = 3  # pixels: smaller text is not meant to be read
 LIKE = 16  # two colours whose channels differ by no more look the same
-LONG = 8192  # characters of one style that are read
-MAX_SHEET = 128 * 1024  # characters of a style sheet that are read
+LONG = 1000  # characters of one style; longer ones are read each time, so that what is kept stays small
 
 Colour = tuple[int, int, int]
 
@@ -104,10 +103,18 @@ def alike(one: Colour, other: Colour) -> bool:
     return max(abs(one[0] - other[0]), abs(one[1] - other[1]), abs(one[2] - other[2])) <= LIKE
 
 
-@lru_cache(4096)
 def look_of(style: str) -> Look:
     """What the declarations of one ``style`` attribute do."""
-    said = _declarations(style[:LONG])
+    return _read(style) if len(style) > LONG else _kept(style)
+
+
+@lru_cache(4096)
+def _kept(style: str) -> Look:
+    return _read(style)
+
+
+def _read(style: str) -> Look:
+    said = _declarations(style)
     display = said.get("display", "")
     size = _font_size(said)
     shade = said.get("background-color") or said.get("background", "")
@@ -259,11 +266,11 @@ class Rule:
     firm: bool
 
 
-@lru_cache(64)
+@lru_cache(16)
 def rules_of(sheet: str) -> tuple[Rule, ...]:
     """The rules of a style sheet that could hide or colour something, in order. What holds only for some screens
     (``@media`` with a condition) is left out: hidden on a phone is not hidden."""
-    sheet = _outside_media(_COMMENT.sub(" ", sheet[:MAX_SHEET].replace("<!--", "").replace("-->", "")))
+    sheet = _outside_media(_COMMENT.sub(" ", sheet.replace("<!--", "").replace("-->", "")))
     rules = []
     for block in sheet.split("}"):
         selectors, _, body = block.rpartition("{")
