@@ -31,7 +31,7 @@ def print_made(made: Made, *, as_json: bool) -> None:
         )
     if not mailing.approved:
         missing = "nobody has said where it comes from" if mailing.origin is None else "no reviewer has approved of it"
-        print(f'The list "{mailing.list}": {missing} (mta account list).')
+        print(f'The list "{mailing.list}": {missing} (mta account source).')
     print(f"Messages name it in X-MTA-Mailing. Before it leaves: mta mailing confirm {mailing.id}")
 
 

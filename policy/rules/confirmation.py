@@ -65,11 +65,13 @@ class Confirmed:
         if asked == "any" or mailing.approved or (asked == "known" and mailing.origin is not None):
             return None
         if asked == "known":
-            text = f'{NO_ORIGIN}"{mailing.list}" is not known; say where its addresses come from (mta account list)'
+            text = (
+                f'{NO_ORIGIN}"{mailing.list}" is not known; say where its addresses come from (mta account source add)'
+            )
         else:
-            text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of where it comes from'
+            text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of where it comes from (mta account source)'
             if mailing.origin is None:
-                text += ", which nobody has said yet (mta account list)"
+                text += ", which nobody has said yet"
         if self._settings.unapproved == "hold":
             return Hold(text), ""
         return Refuse(Reply(550, "5.7.1", text)), ""
