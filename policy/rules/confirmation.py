@@ -69,7 +69,7 @@ class Confirmed:
                 f'{NO_ORIGIN}"{mailing.list}" is not known; say where its addresses come from (mta account source add)'
             )
         else:
-            text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of where it comes from (mta account source)'
+            text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of its origin (mta account source)'
             if mailing.origin is None:
                 text += ", which nobody has said yet"
         if self._settings.unapproved == "hold":
