@@ -29,8 +29,10 @@ check: setup ## style, types, import contracts
 nightly: setup ## the crash tests with 50 seeds each, the peers with 10,000 messages
 	CRASH_SEEDS=50 PEER_MESSAGES=10000 $(BIN)/python -m pytest -m "crash or peer" --timeout 3600 $(ARGS)
 
-bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where they are installed
+bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where they are installed; the policy chain; look-ups
 	$(BIN)/python -m bench.run $(ARGS)
+	$(BIN)/python -m bench.micro_policy
+	$(BIN)/python -m bench.micro_lookups
 
 peers: .peers/ready ## other MTAs and scanners from Debian packages, unpacked under .peers; nothing on the system changes
 
