@@ -20,6 +20,7 @@ from policy.imprint import wrong_numbers
 class Matter(Enum):
     """What is missing."""
 
+    PROFILE = "profile"
     CONTACT = "contact"
     DOMAIN = "domain"
     CREDENTIAL = "credential"
@@ -38,14 +39,17 @@ class Lack:
 
 
 def lacks(
-    account: Account, *, may_submit: bool, marketing: bool, terms: str, sources: Sequence[str]
+    account: Account, *, may_submit: bool, marketing: bool | None, terms: str, sources: Sequence[str]
 ) -> tuple[Lack, ...]:
     """What is missing before the account can do all that its profile allows.
 
-    ``may_submit``: it has a credential or a network. ``marketing``: its profile has that stream. ``terms``: the
-    version in force. ``sources``: the names of the lists whose origin was told.
+    ``may_submit``: it has a credential or a network. ``marketing``: whether its profile has that stream, None if there
+    is no such profile. ``terms``: the version in force. ``sources``: the names of the lists whose origin was told.
     """
     found = [_contact(account), *_domains(account), _credential(account, may_submit)]
+    if marketing is None:
+        mend = f"mta account set {quote(account.name)} --profile NAME"
+        found.insert(0, Lack(Matter.PROFILE, f"there is no profile {account.profile!r}", mend))
     if marketing:
         found += [_terms(account, terms), *_identities(account), *_lists(account, sources)]
     return tuple(each for each in found if each is not None)

@@ -27,6 +27,8 @@ from policy.account import Standing
 from policy.domain import Judged, is_fit
 from policy.review import Lack, lacks
 
+HasMarketing = Callable[[str], bool | None]  # by profile; None: there is no such profile
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -43,7 +45,7 @@ class State:
         return self.details.account.standing is Standing.ACTIVE and not self.lacks and fit
 
 
-async def recall(settings: Settings, store: Store, name: str, marketing: Callable[[str], bool]) -> State:
+async def recall(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> State:
     """As the store knows it. ``marketing``: whether a profile has that stream."""
     details = await find(store, name)
     found = lacks(
@@ -56,7 +58,7 @@ async def recall(settings: Settings, store: Store, name: str, marketing: Callabl
     return State(details, found)
 
 
-async def look(settings: Settings, store: Store, name: str, marketing: Callable[[str], bool]) -> State:
+async def look(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> State:
     """The same after a look into the DNS, which may have verified domains."""
     details = await find(store, name)
     ring, resolver = await ring_of(settings, store), Resolver(settings)

@@ -7,7 +7,6 @@ It must never move an account without writing down who did it, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -126,14 +125,14 @@ async def _move(store: Store, name: str, move: Move, reason: str, case: str = ""
     return await refusable(store.standings.move(details.account.id, move, by=operator(), reason=reason, case=case))
 
 
-def _has_marketing(config: ConfigOption) -> Callable[[str], bool]:
-    """Whether a profile has marketing mail; an unknown one has not."""
+def _has_marketing(config: ConfigOption) -> account_check.HasMarketing:
+    """Whether a profile has marketing mail; None for one that does not exist."""
     profiles = profile_steps.load(config, [])
 
-    def has(profile: str) -> bool:
+    def has(profile: str) -> bool | None:
         try:
             return profiles.chain(profile, Stream.MARKETING) is not None
         except UnknownProfile:
-            return False
+            return None
 
     return has

@@ -75,7 +75,7 @@ class Standings:
 
     async def move(self, account_id: int, move: Move, *, by: str, reason: str = "", case: str = "") -> Moved:
         """Move an account. ``case``: the complaint case behind a suspension. Raises AccountError, StoreUnavailable."""
-        reason, case = sanitise(reason.strip(), _LONGEST), sanitise(case.strip(), _LONGEST)
+        reason, case = (sanitise(" ".join(text.split()), _LONGEST) for text in (reason, case))
         if move in _EXPLAINED and not reason:
             raise AccountError(f"{move.value}: say why; the account's owner will be told")
 

@@ -35,6 +35,7 @@ def test_nothing_is_missing_of_a_whole_account() -> None:
 @pytest.mark.parametrize(
     ("account", "changes", "matter", "words", "mend"),
     [
+        (WHOLE, {"marketing": None}, Matter.PROFILE, "no profile 'transactional'", "mta account set shop --profile"),
         (replace(WHOLE, contact=""), {}, Matter.CONTACT, "nobody", "mta account set shop --contact"),
         (replace(WHOLE, domains=frozenset()), {}, Matter.DOMAIN, "no sender domain", "mta account domain add shop"),
         (
