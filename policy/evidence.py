@@ -74,7 +74,7 @@ class Requirement(Enum):
 
 
 NEEDED: Mapping[Requirement, str] = {
-    Requirement.SOURCE_URL: "the page of the form (source_url)",
+    Requirement.SOURCE_URL: "the page of the form, which is none of a social network (source_url)",
     Requirement.IP: "the IP address of the sign-up (ip)",
     Requirement.CONFIRMED_AT: "the time of the confirmation (confirmed_at)",
     Requirement.STATEMENT: "the text that was agreed to (statement)",
@@ -120,11 +120,14 @@ REQUIRED: Mapping[Basis, tuple[Requirement, ...]] = {
 
 
 class Assessor:
-    """Tells what is missing. ``vague``: patterns of words that make a statement no consent."""
+    """Tells what is missing. ``vague``: patterns of words that make a statement no consent. ``barred``: hosts, with
+    all below them, that are no place for a form."""
 
-    __slots__ = ("_is_clear",)
+    __slots__ = ("_barred", "_is_clear")
 
-    def __init__(self, vague: Sequence[re.Pattern[str]]) -> None:
+    def __init__(self, vague: Sequence[re.Pattern[str]], barred: Sequence[str] = ()) -> None:
+        self._barred = tuple(barred)
+
         def is_clear(statement: str) -> bool:
             return not any(pattern.search(statement) for pattern in vague)
 
@@ -138,7 +141,7 @@ class Assessor:
     def _is_met(self, need: Requirement, evidence: Evidence, confirmed_at: datetime | None) -> bool:
         match need:
             case Requirement.SOURCE_URL:
-                return bool(source_host(evidence.source_url))
+                return self._is_place(source_host(evidence.source_url))
             case Requirement.IP:
                 return bool(evidence.ip)
             case Requirement.CONFIRMED_AT:
@@ -163,6 +166,9 @@ class Assessor:
                 return bool(evidence.collector)
             case _:
                 assert_never(need)
+
+    def _is_place(self, host: str) -> bool:
+        return bool(host) and not any(host == barred or host.endswith("." + barred) for barred in self._barred)
 
 
 def evidence_of(said: Mapping[str, Any]) -> Evidence:
@@ -197,6 +203,7 @@ def source_host(url: str) -> str:
 class _Phrases(Section):
     """``config/defaults/consent_phrases.toml``."""
 
+    social_networks: list[str]
     vague: dict[str, list[str]]
 
 
@@ -204,4 +211,5 @@ def load_assessor() -> Assessor:
     """With the words that ship with the service. Raises ConfigError."""
     shipped = read(read_text(PHRASES), PHRASES.name, _Phrases, lambda _: ())
     phrases = [phrase for listed in shipped.vague.values() for phrase in listed]
-    return Assessor([re.compile(rf"\b{re.escape(phrase)}\b", re.IGNORECASE) for phrase in phrases])
+    vague = [re.compile(rf"\b{re.escape(phrase)}\b", re.IGNORECASE) for phrase in phrases]
+    return Assessor(vague, shipped.social_networks)

@@ -25,6 +25,9 @@ _HEAD = "select entry, hash from consent_head where account_id = $1"
 _READ = """
 select entry, at, kind, address_key, digest, hash, evidence from consent_entry
 where account_id = $1 and entry > $2 and entry <= $3 order by entry limit $4"""
+_BEYOND = """
+select min(e.entry) from consent_entry e left join consent_head h using (account_id)
+where account_id = $1 and e.entry > coalesce(h.entry, 0)"""
 _EMPTY = """
 update consent_entry set evidence = null, print = null
 where account_id = $1 and address_key = $2 and evidence is not null and kind <> 'erased' returning entry"""
@@ -110,4 +113,7 @@ async def verify(database: Database, account_id: int, noted: Head | None = None)
         faults += checker.follow(page)
         yield checker.head.number
     faults += checker.finish(head)
+    async with database.session(SECONDS) as connection:
+        if beyond := await connection.fetchval(_BEYOND, account_id):
+            faults.append(Fault(beyond, "it stands behind the end of the ledger, where nothing was appended"))
     yield Verified(head, tuple(faults))

@@ -45,6 +45,8 @@ def test_each_acceptable_basis_asks_for_something() -> None:
         ({"preticked": True}, "not_preticked"),
         ({"preticked": None}, "not_preticked"),
         ({"source_url": "newsletter form"}, "source_url"),
+        ({"source_url": "https://www.LinkedIn.com/in/ann"}, "source_url"),
+        ({"source_url": "https://xing.com/x"}, "source_url"),
         ({"sponsors": tuple(f"S{n}" for n in range(11))}, "sponsors"),
         ({"sponsors": ()}, "sponsors"),
         ({"ip": ""}, "ip"),
@@ -52,6 +54,10 @@ def test_each_acceptable_basis_asks_for_something() -> None:
 )
 def test_what_does_not_count(changed: dict[str, object], missing: str) -> None:
     assert assessor.missing(Basis.CO_REGISTRATION, replace(FULL, **changed), AT) == (missing,)
+
+
+def test_a_host_that_only_ends_like_a_social_network_is_none() -> None:
+    assert assessor.missing(Basis.CO_REGISTRATION, replace(FULL, source_url="https://notx.com/f"), AT) == ()
 
 
 def test_no_objection_offered_is_no_customer_exception() -> None:
