@@ -1,0 +1,75 @@
+"""The world's account, made one that may send newsletters.
+
+What the tests ask for is recorded through the store, as the command line does it, with the service's own secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiosmtplib
+
+from config.schema import Database
+from mta.demo.newsletter import newsletter
+from mta.demo.permission import announce, opt_in, permit
+from mta.mail.reply import Reply
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from tests.flow.harness import SENDER, Submitted, World
+
+HOST = "sender.example"
+READER = "rita@example.com"
+MAILING = "spring-1"
+PERMISSION = {"public_url": "https://mta.sender.example", "returns_domain": "returns.sender.example"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """The world's account, seen from its operator's desk."""
+
+    store: Store
+    world: World
+    id: int
+
+    async def agree(self, *readers: str, **how: Any) -> None:
+        """Each of ``readers`` has agreed to be mailed."""
+        given = [opt_in(reader, host=HOST, **how) for reader in readers]
+        await self.store.consents.record(self.id, given, by="test")
+
+    async def announce(self, name: str = MAILING, *, confirmed: bool = True, **more: Any) -> str:
+        return await announce(self.store, self.id, name, confirmed=confirmed, **more)
+
+    async def send(self, *readers: str, mailing: str | None = MAILING, **more: Any) -> Submitted:
+        """Submit a newsletter; the first refusal at RCPT, or the answer to the final dot."""
+        fields = (
+            {"X-MTA-Stream": "marketing"} | ({"X-MTA-Mailing": mailing} if mailing else {}) | more.pop("fields", {})
+        )
+        subject = more.pop("subject", "Offers")
+        content = more.pop("content", None) or newsletter(SENDER, readers, subject, fields=fields, **more)
+        try:
+            return await self.world.submit(*readers, content=content)
+        except aiosmtplib.SMTPResponseException as error:
+            return Submitted(Reply.parse(error.code, error.message), None)
+
+
+@asynccontextmanager
+async def shop(
+    world: World, profile: str = "cleverreach", profiles: Sequence[Path] = (), **settings: Any
+) -> AsyncIterator[Shop]:
+    """The world's service, started, and its account under ``profile`` with a confirmed mailing and one reader."""
+    secrets = Secrets.load_or_create(world.service.data / "secret")
+    store = await Store.open(world.database_url, Database(), secrets)
+    try:
+        account = await store.accounts.find("shop")
+        opened = Shop(store, world, account.account.id)
+        await permit(store, opened.id, profile=profile)
+        await opened.announce()
+        await opened.agree(READER)
+        await world.start(permission=PERMISSION | {"profiles": [str(path) for path in profiles]}, **settings)
+        yield opened
+    finally:
+        await store.close()

@@ -1,0 +1,109 @@
+"""Each thing that keeps a newsletter from going out, over real SMTP, with its answer; and the one that goes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from mta.mail.address import Address
+from mta.mail.identity import parse_id
+from tests.flow.harness import World
+from tests.flow.permission import HOST, MAILING, READER, Shop, shop
+
+OTHER = "otto@example.com"
+
+
+async def refused(shop: Shop, *readers: str, **how: object) -> str:
+    """The refusal's text; it is kept, and can be explained by the id at its end."""
+    submitted = await shop.send(*readers, **how)
+    assert (submitted.id, submitted.reply.code) == (None, 550), submitted.reply
+    text, _, rest = submitted.reply.text.rpartition(" [")
+    wanted = parse_id(rest.rstrip("]"))
+    kept = await shop.world.until(
+        lambda: shop.world.db.fetchval("select record ->> 'reply' from refusal where id = $1", wanted)
+    )
+    assert text.partition("\n")[0] in kept
+    return text
+
+
+async def test_a_good_newsletter_goes_with_its_marks(world: World) -> None:
+    async with shop(world) as desk:
+        submitted = await desk.send(READER)
+        assert submitted.id, submitted.reply
+        (receipt,) = await world.received(1)
+    content = receipt.content.decode()
+    for field in ("X-Mailing-ID:", "Feedback-ID:", "List-Id:", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"):
+        assert content.count(f"\n{field}") == 1, field
+    assert "https://mta.sender.example/u/" in content
+    assert "X-MTA-" not in content
+    assert (
+        "rita" not in content.partition("List-Unsubscribe:")[2].partition("\nFeedback")[0].split("\r\n\r\n")[0].lower()
+    )
+
+
+async def test_each_reader_gets_a_copy_of_his_own(world: World) -> None:
+    async with shop(world) as desk:
+        await desk.agree(OTHER)
+        submitted = await desk.send(READER, OTHER)
+        assert "(2 copies, one for each recipient)" in submitted.reply.text
+        receipts = await world.received(2)
+    links = {receipt.content.partition(b"https://mta.sender.example/u/")[2].partition(b">")[0] for receipt in receipts}
+    assert len(links) == 2
+    assert sorted(receipt.recipients[0].address for receipt in receipts) == [OTHER, READER]
+    assert all(len(receipt.recipients) == 1 for receipt in receipts)
+
+
+async def test_without_permission_nothing_goes(world: World) -> None:
+    async with shop(world) as desk:
+        told = await refused(desk, "stranger@example.com")
+        assert told.startswith("opt_in: consent of <stranger@example.com>")
+        await desk.agree(OTHER, ago=timedelta(days=600))
+        assert "lapsed" in await refused(desk, OTHER)
+        await desk.agree("topic@example.com", topic="events")
+        assert 'topic "offers"' in await refused(desk, "topic@example.com")
+        assert (await refused(desk, "info@example.com")).startswith("role_address: <info@example.com>")
+        assert "stranger@example.com" in await refused(desk, READER, "stranger@example.com")
+    assert world.taken == []
+
+
+async def test_a_mailing_must_be_known_and_its_message_complete(world: World) -> None:
+    async with shop(world) as desk:
+        assert (await refused(desk, READER, imprint=False)).startswith("imprint: ")
+        assert "confirmation: " in await refused(desk, READER, mailing="unknown-mailing")
+        assert "confirmation: " in await refused(desk, READER, mailing=None)
+        link = (await desk.send(READER)).reply
+        assert link.code == 250
+    assert len(world.taken) <= 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("update account set standing = 'suspended', reason = 'spam'", 'account_state: account "shop" is suspended'),
+        ("delete from terms_acceptance", "terms: "),
+        ("update sender_domain set verified_at = null", "sender_identity: "),
+        ("update account set quota_day = 0", "quota: "),
+        ("update account set profile = 'transactional'", "stream: profile transactional sends no marketing mail"),
+    ],
+)
+async def test_the_account_must_be_in_order(world: World, statement: str, told: str) -> None:
+    async with shop(world) as desk:
+        await world.db.execute(statement)
+        await world.db.execute("select pg_notify('accounts', '')")
+
+        async def seen() -> bool:
+            reply = (await desk.send(READER)).reply
+            return reply.code in (450, 550) and told in reply.text
+
+        await world.until(seen)
+
+
+async def test_suppressed_for_marketing_is_not_suppressed_for_the_invoice(world: World) -> None:
+    async with shop(world) as desk:
+        await desk.store.consents.revoke(desk.id, Address.parse(READER), reason="wrote to us", by="test")
+        assert READER in await refused(desk, READER)
+        assert await world.accept(READER)
+        (receipt,) = await world.received(1)
+    assert HOST in receipt.content.decode()
+    assert MAILING not in receipt.content.decode()
