@@ -128,7 +128,7 @@ class Dispatcher:
         self._weights = _weights(settings)
         for lane in self.lanes.values():
             lane.lines.weights = self._weights
-        self.window.max_deliveries, self.window.max_octets = settings.window_deliveries, settings.window_size
+        self.window.resize(settings.window_deliveries, settings.window_size)
 
     def suppressions_changed(self, _: str | None = None) -> None:
         """Somebody was suppressed (or we may have missed it): every earlier check is void."""

@@ -17,7 +17,6 @@ last is not known.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from config.schema import Shaping
 from mta.mail.delivery import Delivery
@@ -82,43 +81,64 @@ class Lane:
         return not self.waiting and not self.running
 
 
-@dataclass(slots=True)
-class Use:
-    """What one stream has in memory."""
+class Room:
+    """So many of something, shared by the streams. ``total``: how many are used."""
 
-    deliveries: int = 0
-    octets: int = 0
+    __slots__ = ("most", "total", "used")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.total = 0
+        self.used = dict.fromkeys(Stream, 0)
+
+    def add(self, number: int, stream: Stream) -> None:
+        self.total += number
+        self.used[stream] += number
+
+    def free(self, stream: Stream) -> int:
+        """What ``stream`` may still use: what nobody uses, less what is kept for the others; and in any case what is
+        left of its own keep."""
+        kept = int(KEPT * self.most)
+        free = self.most - self.total
+        for each, used in self.used.items():
+            if used < kept and each is not stream:
+                free -= kept - used
+        return max(0, free, kept - self.used[stream])
 
 
-@dataclass(slots=True)
 class Window:
     """Room in memory. A reservation is made before a delivery is taken in, and returned when it leaves, once."""
 
-    max_deliveries: int
-    max_octets: int
-    _used: dict[Stream, Use] = field(default_factory=lambda: {stream: Use() for stream in Stream})
+    __slots__ = ("_deliveries", "_octets")
+
+    def __init__(self, max_deliveries: int, max_octets: int) -> None:
+        self._deliveries, self._octets = Room(max_deliveries), Room(max_octets)
+
+    def resize(self, max_deliveries: int, max_octets: int) -> None:
+        self._deliveries.most, self._octets.most = max_deliveries, max_octets
 
     @property
     def deliveries(self) -> int:
-        return sum(use.deliveries for use in self._used.values())
+        return self._deliveries.total
 
     @property
     def octets(self) -> int:
-        return sum(use.octets for use in self._used.values())
+        return self._octets.total
 
     def reserve(self, octets: int, deliveries: int = 1, stream: Stream = Stream.TRANSACTIONAL) -> bool:
         """False, and nothing reserved, if there is no room. A stream without octets takes a message of any size."""
-        use = self._used[stream]
-        if deliveries > self.free(stream) or (use.octets and octets > self.free_octets(stream)):
+        if deliveries > self._deliveries.free(stream):
             return False
-        use.deliveries += deliveries
-        use.octets += octets
+        if self._octets.used[stream] and octets > self._octets.free(stream):
+            return False
+        self._deliveries.add(deliveries, stream)
+        self._octets.add(octets, stream)
         return True
 
     def release(self, octets: int, deliveries: int = 1, stream: Stream = Stream.TRANSACTIONAL) -> None:
         """Undo ``reserve``."""
-        self._used[stream].deliveries -= deliveries
-        self._used[stream].octets -= octets
+        self._deliveries.add(-deliveries, stream)
+        self._octets.add(-octets, stream)
 
     def enter(self, delivery: Delivery) -> bool:
         """Reserve room for ``delivery``, if there is any."""
@@ -135,25 +155,18 @@ class Window:
 
     def free(self, stream: Stream) -> int:
         """Deliveries of ``stream`` that there is room for."""
-        return _free(self.max_deliveries, {each: use.deliveries for each, use in self._used.items()}, stream)
+        return self._deliveries.free(stream)
 
     def free_octets(self, stream: Stream) -> int:
-        return _free(self.max_octets, {each: use.octets for each, use in self._used.items()}, stream)
+        return self._octets.free(stream)
 
     def is_tight(self, stream: Stream) -> bool:
         """Whether room for ``stream`` has become scarce."""
-        return self.free(stream) < TIGHT * self.max_deliveries or self.free_octets(stream) < TIGHT * self.max_octets
+        rooms = (self._deliveries, self._octets)
+        return any(room.free(stream) < TIGHT * room.most for room in rooms)
 
     def has_room(self, line: Line, stream: Stream, share: float = 1.0) -> bool:
         """Whether more of ``stream`` may wait in ``line``: while that is less than ``share`` of what is free."""
         return not line.waiting or (
             line.waiting < share * self.free(stream) and line.octets < share * self.free_octets(stream)
         )
-
-
-def _free(room: int, used: dict[Stream, int], stream: Stream) -> int:
-    """What ``stream`` may still use of ``room``: what nobody uses, less what is kept for the others; and in any case
-    what is left of its own keep."""
-    kept = int(KEPT * room)
-    for_others = sum(max(0, kept - use) for each, use in used.items() if each is not stream)
-    return max(0, room - sum(used.values()) - for_others, kept - used[stream])

@@ -121,11 +121,12 @@ class Line:
 class Lines:
     """One line for each stream. ``weights`` may be replaced at any time."""
 
-    __slots__ = ("_lines", "_now", "weights")
+    __slots__ = ("_all", "_lines", "_now", "weights")
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self._lines = {stream: Line() for stream in Stream}
+        self._all = tuple(self._lines.items())
         self._now = 0.0  # how far the stream had come that was served last
 
     def __getitem__(self, stream: Stream) -> Line:
@@ -137,11 +138,10 @@ class Lines:
 
     @property
     def waiting(self) -> int:
-        return sum(line.waiting for line in self._lines.values())
-
-    @property
-    def octets(self) -> int:
-        return sum(line.octets for line in self._lines.values())
+        waiting = 0
+        for _, line in self._all:
+            waiting += line.waiting
+        return waiting
 
     def add(self, delivery: Delivery) -> None:
         line = self._lines[delivery.stream]
@@ -151,11 +151,14 @@ class Lines:
 
     def take(self) -> Delivery | None:
         """The next delivery of the stream that is furthest behind; at a tie, of the one that weighs more."""
-        waiting = [(line.passed, -self.weights[stream], stream) for stream, line in self._lines.items() if line.waiting]
-        if not waiting:
+        first, rank, weight = None, (0.0, 0), 1
+        for stream, line in self._all:
+            if line.waiting:
+                weighs = self.weights[stream]
+                if first is None or (line.passed, -weighs) < rank:
+                    first, rank, weight = line, (line.passed, -weighs), weighs
+        if first is None:
             return None
-        stream = min(waiting, key=lambda each: each[:2])[2]
-        line = self._lines[stream]
-        self._now = line.passed
-        line.passed += 1 / self.weights[stream]
-        return line.take()
+        self._now = first.passed
+        first.passed += 1 / weight
+        return first.take()
