@@ -2,7 +2,8 @@
 
 The facts are gathered by the same code as for a submitted message, and the same rules run; then nothing happens.
 
-It must never change anything: no quota is used, no sample taken, nothing queued or recorded.
+It must never change anything: what it takes from a quota to see how much is left it gives back; no sample is taken,
+nothing queued or recorded.
 
 *Limits.* Scanners are asked, and may count what they see. What depends on the connection (its rate, its TLS) is not
 judged.
@@ -22,6 +23,7 @@ from mta.mail.message import Message, Stream
 from mta.mail.reply import Reply
 from mta.signing import Signer
 from mta.store.store import Store
+from policy.allowance import quotas_of
 from policy.base import Facts, Finding
 from policy.chain import Chain, Screened, personalise, screen
 from policy.mailing import held_by_sampling
@@ -67,6 +69,7 @@ class Linter:
             text = f"profile {profile} sends no {stream.value} mail; ask for another profile"
             return _refused(empty, Finding("stream", "refuse", text), Reply(550, "5.7.1", f"stream: {text}"))
         facts = await gather(self._store, self._scanners, sender, message, wishes, stream, chain, {})
+        facts = replace(facts, quota_left=await self._quota_left(sender, message))
         screened = judge(chain, message, facts)
         linted = replace(
             empty,
@@ -77,6 +80,16 @@ class Linter:
             topic=facts.topic,
         )
         return linted if linted.refusal else self._signed(linted, screened.message)
+
+    async def _quota_left(self, sender: Sender, message: Message) -> int | None:
+        quotas = quotas_of(sender.account, message.origin.received_at)
+        if not quotas:
+            return None
+        wanted = len(message.envelope.recipients)
+        left = await self._store.allowances.take(quotas, wanted)
+        if left is not None and left >= wanted:
+            self._store.allowances.give_back(quotas, wanted)
+        return left
 
     def _signed(self, linted: Linted, message: Message) -> Linted:
         try:

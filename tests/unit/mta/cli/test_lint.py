@@ -102,6 +102,18 @@ async def test_what_it_asks_of_us_is_read_as_from_a_client(operator: Operator) -
     assert reasons == {"headers": "X-MTA-Stream is `marketing` or `transactional`"}
 
 
+async def test_a_quota_is_looked_at_and_not_used(operator: Operator, store: Store) -> None:
+    async with store._database.session() as connection:
+        await connection.execute("update account set quota_day = 1")
+    for _ in range(2):
+        found = await operator.json("lint", write(operator), "--account", "shop")
+        assert [each["evidence"] for each in found["findings"] if each["policy"] == "quota"] == ["1 left of 1 a day"]
+    two = ("-r", "bob@example.net", "-r", "eve@example.net")
+    assert "quota" in await refused(operator, write(operator), *two)
+    async with store._database.session() as connection:
+        assert await connection.fetchval("select coalesce(sum(taken), 0) from allowance") == 0
+
+
 async def test_nothing_is_changed(operator: Operator, store: Store) -> None:
     await operator.says("lint", write(operator), "--account", "shop")
     async with store._database.session() as connection:
