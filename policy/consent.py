@@ -79,6 +79,9 @@ class Sign(Enum):
     PURCHASE = "purchase"
 
 
+_DELIVERED, _CLICK, _PURCHASE = Sign  # at hand: a look-up in the class is slow, and every recipient is judged
+
+
 @dataclass(frozen=True, slots=True)
 class Consent:
     """What a rule may know of one consent. ``topics``: lower-case names; ``*`` covers every topic.
@@ -219,12 +222,15 @@ def lapses_at(consent: Consent, terms: Terms) -> datetime | None:
     """When the consent ends for want of contact: ``lapse_months`` after the last sign of the relation."""
     if terms.lapse_months is None:
         return None
-    signs = {Sign.DELIVERED: consent.contacted_at, Sign.CLICK: consent.clicked_at, Sign.PURCHASE: consent.bought_at}
-    heard = [at for sign, at in signs.items() if at is not None and sign in terms.renewed_by]
-    return months_after(max([consent.effective_at, *heard]), terms.lapse_months)
+    last = consent.effective_at
+    for sign, at in ((_DELIVERED, consent.contacted_at), (_CLICK, consent.clicked_at), (_PURCHASE, consent.bought_at)):
+        if at is not None and at > last and sign in terms.renewed_by:
+            last = at
+    return months_after(last, terms.lapse_months)
 
 
 def months_after(at: datetime, months: int) -> datetime:
     """The same day and time so many calendar months later; the last of the month where there is no such day."""
     year, month = divmod(at.year * 12 + at.month - 1 + months, 12)
-    return at.replace(year=year, month=month + 1, day=min(at.day, calendar.monthrange(year, month + 1)[1]))
+    day = at.day if at.day <= 28 else min(at.day, calendar.monthrange(year, month + 1)[1])
+    return at.replace(year=year, month=month + 1, day=day)

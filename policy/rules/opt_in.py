@@ -130,8 +130,8 @@ def _fault(judgement: Judgement, terms: Terms) -> str:
 def _proof(holds: Holds) -> str:
     consent, until = holds.consent, holds.until
     since = "confirmed" if consent.confirmed_at else "given"
-    lapse = f", until {until:%Y-%m-%d}" if until else ""
-    return f"ledger entry {consent.entry}: {consent.basis.value}, {since} {consent.effective_at:%Y-%m-%d}{lapse}"
+    lapse = f", until {until.date()}" if until else ""
+    return f"ledger entry {consent.entry}: {consent.basis.value}, {since} {consent.effective_at.date()}{lapse}"
 
 
 def _quoted(topics: tuple[str, ...]) -> str:
