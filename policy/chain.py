@@ -125,16 +125,16 @@ class _Run:
 
     def take(self, rule: Rule, verdict: Verdict, evidence: str, recipient: Address | None, *, observed: bool) -> None:
         """Note one verdict, and heed it unless it is only observed."""
-        note = _note(verdict, evidence)
-        kind = verdict.__class__.__name__.lower()
         named = None if recipient is None else str(recipient)
-        if observed and kind != "pass":
+        if isinstance(verdict, Pass):
+            self.findings.append(Finding(rule.name, "pass", evidence, named))
+            return
+        note, kind = _note(verdict, evidence), verdict.__class__.__name__.lower()
+        if observed:
             self.findings.append(Finding(rule.name, "observe", f"would {kind}: {note}", named))
             return
         self.findings.append(Finding(rule.name, kind, note, named))
         match verdict:
-            case Pass():
-                pass
             case Amend(message):
                 self.message = message
             case Hold(reason):
