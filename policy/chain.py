@@ -101,7 +101,7 @@ class Screened:
     """The message as amended, what every rule found, and what is to be done.
 
     ``refusal``: the answer if the message is refused as a whole. ``dropped``: recipients that it is not sent to, and
-    why; the message no longer has them. ``hold``: why it must wait. ``errors``: rules that raised.
+    why; the message no longer has them. ``hold``: why it must wait, a line for each reason. ``errors``: rules that raised.
     """
 
     message: Message
@@ -119,7 +119,7 @@ class _Run:
     message: Message
     findings: list[Finding] = field(default_factory=list)
     refusal: Reply | None = None
-    hold: str | None = None
+    holds: list[str] = field(default_factory=list)
     failing: dict[Address, Reply] = field(default_factory=dict)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
 
@@ -138,7 +138,7 @@ class _Run:
             case Amend(message):
                 self.message = message
             case Hold(reason):
-                self.hold = self.hold or reason
+                self.holds.append(reason)
             case Refuse(reply) if recipient is None:
                 self.refusal = _graver(self.refusal, reply)
             case Refuse(reply):
@@ -212,7 +212,7 @@ def _conclude(chain: Chain, run: _Run) -> Screened:
         envelope = run.message.envelope
         kept = tuple(recipient for recipient in envelope.recipients if recipient.address not in run.failing)
         run.message = replace(run.message, envelope=replace(envelope, recipients=kept))
-    return Screened(run.message, findings, hold=run.hold, dropped=tuple(run.failing.items()))
+    return Screened(run.message, findings, hold="\n".join(run.holds) or None, dropped=tuple(run.failing.items()))
 
 
 def _graver(first: Reply | None, second: Reply) -> Reply:

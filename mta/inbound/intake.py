@@ -230,7 +230,13 @@ class Intake:
             made = personalise(chain, own, replace(facts, recipients=known), message.origin.received_at)
             made = self._judge(made, facts)
             shared = tuple(each for each in screened.findings if each.recipient in (None, str(recipient.address)))
-            copies.append(replace(made, findings=shared + made.findings, hold=screened.hold or made.hold))
+            copies.append(
+                replace(
+                    made,
+                    findings=shared + made.findings,
+                    hold="\n".join(filter(None, (screened.hold, made.hold))) or None,
+                )
+            )
         return copies
 
     async def _sampled(self, screened: Screened, facts: Facts) -> str | None:

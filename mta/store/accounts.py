@@ -47,6 +47,7 @@ class Accounts:
         self._database = database
         self._copy: Copy | None = None
         self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()  # or an older copy could replace a newer one
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -197,7 +198,7 @@ class Accounts:
                 self._changed.set()
 
     async def _read(self) -> None:
-        async with self._database.session() as connection:
+        async with self._reading, self._database.session() as connection:
             self._copy = await account_rows.read(connection)
 
 

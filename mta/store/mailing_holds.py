@@ -50,8 +50,10 @@ select count(*) as rows, count(lease) as leased from changed"""  # noqa: S608 - 
 
 _WAITS = """held is not null and held like any($6::text[])
         and split_part(held, ':', 1) = any(array(select split_part(begin, ':', 1) from unnest($6::text[]) begin))"""
-_LET_GO = _moving(_WAITS, "held = null, due_at = least(now(), q.expires_at)")
-_HOLD_ANEW = _moving(_WAITS, "held = $4")
+# A message may wait for something else besides: each reason is a line, the mailing's comes first.
+_OTHERS = r"nullif(regexp_replace(q.held, '^[^\n]*\n?', ''), '')"
+_LET_GO = _moving(_WAITS, f"held = {_OTHERS}, due_at = least(now(), q.expires_at)")
+_HOLD_ANEW = _moving(_WAITS, rf"held = $4 || coalesce(E'\n' || {_OTHERS}, '')")
 _HOLD = _moving("held is null and bounce is null and $6::text[] is not null", "held = $4")
 _BOUNCE = _moving(
     "bounce is null and $6::text[] is not null", "bounce = $4, held = null, due_at = least(now(), q.expires_at)"

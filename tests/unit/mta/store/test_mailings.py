@@ -230,3 +230,13 @@ async def test_mailings_that_were_never_read_are_unavailable_not_unknown(databas
     with pytest.raises(StoreUnavailable):
         mailings.by_name(1, "june")
     await mailings.stop()
+
+
+async def test_what_waits_for_a_person_besides_stays_when_the_mailing_goes(
+    store: Store, account_id: int, june: Mailing
+) -> None:
+    await approve(store, account_id)
+    look = "content: it is marked and waits for a person to look at it"
+    await queue(store, june, WAITS, f"{WAITS}\n{look}", look)
+    await store.mailings.confirm(june.id, by="ann", terms="1")
+    assert await waiting(store) == [None, look, look]
