@@ -25,6 +25,7 @@ from config.toml import PROFILES, ConfigError, Mistake, placed, read_text
 from policy.account import Stream
 from policy.base import Rule
 from policy.chain import Chain, Failing
+from policy.complaint import Clocks
 from policy.discovery import Installed, installed
 from policy.house import House
 from policy.profile_file import NAME, Reader, Table, Written, meant
@@ -48,7 +49,7 @@ class StreamRules:
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A profile ready for use. ``line``: what it stands on, itself last. ``digest``: 12 characters that change when
-    anything about it does."""
+    anything does by which mail is judged."""
 
     name: str
     about: str
@@ -56,6 +57,7 @@ class Profile:
     line: tuple[str, ...]
     streams: Mapping[Stream, StreamRules]
     digest: str
+    complaints: Clocks
 
 
 class Profiles:
@@ -188,7 +190,20 @@ def _profile(line: list[Written], builder: _Builder) -> Profile:
     if mistakes:
         raise _wrong(own, mistakes)
     about = next((each.about for each in reversed(line) if each.about), "")
-    return Profile(own.name, about, own.where, tuple(each.name for each in line), streams, _digest(streams))
+    return Profile(
+        own.name,
+        about,
+        own.where,
+        tuple(each.name for each in line),
+        streams,
+        _digest(streams),
+        complaints=Clocks().model_copy(update=_inherited(line, "complaints")),
+    )
+
+
+def _inherited(line: list[Written], table: str) -> dict[str, Any]:
+    """The keys of ``table`` that were given in any file; the last word counts."""
+    return {key: value for written in line for key, value in written.tables[table].items()}
 
 
 def _names(line: list[Written], stream: Stream, mistakes: list[Mistake]) -> list[str]:

@@ -21,12 +21,14 @@ from config.notation import Section
 from config.toml import Mistake, read
 from policy.account import Stream
 from policy.chain import Failing
+from policy.complaint import Clocks
 from policy.discovery import Installed
 
 NAME = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 Name = Annotated[
     str, StringConstraints(pattern=NAME, max_length=60), WithJsonSchema({"type": "string", "format": "rule-name"})
 ]
+TABLES = ("complaints",)  # besides the streams and the rules; inherited key by key
 _FIELD = "rule_"  # before a rule's name, so that no rule can hide an attribute of the model
 
 
@@ -52,6 +54,8 @@ class ProfileFile(Section):
     """The profile that this one stands on."""
     about: str = ""
     """What it is for, in a sentence."""
+    complaints: Clocks = Field(default_factory=Clocks)
+    """How complaints are dealt with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A profile file, read. ``where`` is its name for messages; ``settings`` are those for both streams."""
+    """A profile file, read. ``where`` is its name for messages; ``settings`` are those for both streams; ``tables``:
+    the keys that were given in each of ``TABLES``."""
 
     name: str
     where: str
@@ -77,6 +82,7 @@ class Written:
     about: str
     streams: dict[Stream, Table]
     settings: dict[str, dict[str, Any]]
+    tables: dict[str, dict[str, Any]]
 
 
 class Reader:
@@ -97,7 +103,8 @@ def _written(file: Any, text: str, name: str, where: str) -> Written:
     streams = {
         stream: _table(getattr(file, stream.value)) for stream in Stream if stream.value in file.model_fields_set
     }
-    return Written(name, where, text, file.extends, file.about, streams, _given(file.rules))
+    tables = {table: _keys(getattr(file, table)) for table in TABLES}
+    return Written(name, where, text, file.extends, file.about, streams, _given(file.rules), tables)
 
 
 def _model(rules: Installed) -> type[ProfileFile]:
@@ -128,11 +135,12 @@ def _table(table: Any) -> Table:
 def _given(settings: Section) -> dict[str, dict[str, Any]]:
     """The keys that were written down, by rule."""
     tables = {field.removeprefix(_FIELD): getattr(settings, field) for field in sorted(settings.model_fields_set)}
-    return {
-        name: {key: getattr(table, key) for key in sorted(table.model_fields_set)}
-        for name, table in tables.items()
-        if isinstance(table, Section)
-    }
+    return {name: _keys(table) for name, table in tables.items() if isinstance(table, Section)}
+
+
+def _keys(table: Section) -> dict[str, Any]:
+    """The keys of one table that were written down."""
+    return {key: getattr(table, key) for key in sorted(table.model_fields_set)}
 
 
 def _mistakes(file: Any, rules: Installed) -> Iterator[Mistake]:

@@ -37,7 +37,7 @@ def print_profile(profile: Profile, *, as_json: bool) -> None:
     """The profile as one file that would say the same."""
     if as_json:
         streams = {stream.value: _stream(rules) for stream, rules in profile.streams.items()}
-        _print(_outline(profile) | {"chains": streams})
+        _print(_outline(profile) | {"chains": streams, "complaints": profile.complaints.model_dump(mode="json")})
         return
     print(f"# {profile.name} ({profile.digest}), from {profile.where}")
     if len(profile.line) > 1:
@@ -53,6 +53,7 @@ def print_profile(profile: Profile, *, as_json: bool) -> None:
         for name, settings in rules.settings.items():
             if given := to_toml(settings).strip():
                 print(f"\n[{stream.value}.rules.{name}]\n{given}")
+    print(f"\n[complaints]\n{to_toml(profile.complaints).strip()}")
 
 
 def show_text(text: str) -> str:

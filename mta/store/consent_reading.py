@@ -17,7 +17,7 @@ import orjson
 from mta.mail.address import Address
 from mta.store import consent_entries, ledger
 from mta.store.consent_entries import Given, given_of
-from mta.store.database import Database
+from mta.store.database import Connection, Database
 from mta.store.secrets import Secrets
 from policy.consent import Basis, Consent
 from policy.dossier import Proof
@@ -48,10 +48,14 @@ class Known:
 
 async def of(database: Database, secrets: Secrets, address: Address) -> list[Known]:
     """Account by account. Raises StoreUnavailable."""
-    key = secrets.address_key(address)
     async with database.session() as connection:
-        entries = await connection.fetch(_ENTRIES, key)
-        consents = await connection.fetch(_CONSENTS, key)
+        return await known(connection, secrets.address_key(address))
+
+
+async def known(connection: Connection, key: bytes) -> list[Known]:
+    """The same, of an address of which only the keyed hash is known, within the caller's transaction."""
+    entries = await connection.fetch(_ENTRIES, key)
+    consents = await connection.fetch(_CONSENTS, key)
     accounts = sorted({row["account_id"] for row in (*entries, *consents)})
     return [
         Known(

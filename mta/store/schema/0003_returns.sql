@@ -18,8 +18,25 @@ create table soft_bounce (
 );
 
 alter table suppression
-    add column expires_at timestamptz;      -- null: never; an objection never has one
-alter table suppression alter column address drop not null;     -- an unsubscribe link knows the hash only
+    add column detail text not null default '',     -- the reason in words
+    add column expires_at timestamptz,              -- null: never, and what a person has said never does
+    alter column address drop not null;             -- an unsubscribe link knows the hash only
+-- Reasons were free text before.
+update suppression set
+    detail = reason,
+    reason = case
+        when rule in ('operator', 'import') then 'manual'
+        when reason = 'erased' then 'erased'
+        when rule = 'consent' then 'revoked'
+        else 'hard_bounce'
+    end;
+alter table suppression add check (reason in (
+    'soft_bounces', 'hard_bounce', 'revoked', 'unsubscribe', 'manual', 'complaint', 'objection', 'erased'
+));
+alter table suppression add check (
+    expires_at is null or reason in ('soft_bounces', 'hard_bounce', 'manual')
+);
+create index on suppression (expires_at) where expires_at is not null;
 
 create type case_state as enum ('open', 'sent', 'answered', 'agreed', 'closed', 'overdue', 'suspended');
 
@@ -34,28 +51,33 @@ create table complaint_case (
     address     text,                       -- of the one who complains; null: not known, or nobody in particular
     address_key bytea,
     summary     text not null,
-    evidence    bytea,                      -- the complaint as it came, at most 64 KiB
     dossier     jsonb,                      -- the consent as the ledger had it then
     urgent      bool not null default false,    -- the account is being used for spam: hours, not a day
+    complaints  int not null default 1,     -- how many came about the same
     opened_at   timestamptz not null default now(),
-    due_at      timestamptz,                -- what must have happened by then is decided by state and profile
+    due_at      timestamptz,                -- what happens then is decided by state and profile
+    remaining   interval,                   -- of a clock that stands still while the answer is looked at
     told_at     timestamptz,                -- the account was told
+    answered_at timestamptz,                -- and has answered
     closed_at   timestamptz,
     upheld      bool,                       -- whether it was justified; null: not decided
-    costs       jsonb not null default '[]' -- what it cost: [{"what", "amount", "currency", "at"}]
+    costs       jsonb not null default '[]' -- what it cost: [{"what", "amount", "currency", "at", "by"}]
 );
 create index on complaint_case (account_id, opened_at);
 create index on complaint_case (due_at) where due_at is not null;
-create unique index on complaint_case (account_id, source, mailing, address_key)
-    where state not in ('closed') and address_key is not null;
+create index on complaint_case (id) where state = 'open';
+-- One open case about one thing: further complaints are added to it.
+create unique index complaint_case_open on complaint_case (account_id, source, mailing, address_key)
+    nulls not distinct where state <> 'closed';
 
 create table case_event (                   -- append-only: what happened to a case
     id          bigint generated always as identity primary key,
     case_id     bigint not null references complaint_case,
     at          timestamptz not null default now(),
     by          text not null,
-    kind        text not null,
-    data        jsonb not null default '{}'
+    kind        text not null,              -- policy.complaint.Happening
+    data        jsonb not null default '{}',
+    evidence    bytea                       -- the complaint or the answer as it came, at most 64 KiB
 );
 create index on case_event (case_id);
 

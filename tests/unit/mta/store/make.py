@@ -119,3 +119,9 @@ async def put(store: Store, *to: str, **more: Any) -> Delivery:
     """Queue a message for one destination; its delivery is leased to us."""
     (delivery,) = await store.messages.put(accepted(*to, **more), leased=True)
     return delivery
+
+
+async def row(store: Store, statement: str, *values: object) -> Any:
+    """What one ``statement`` finds: its first row, or None."""
+    async with store._database.session() as connection:
+        return await connection.fetchrow(statement, *values)
