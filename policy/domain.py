@@ -168,7 +168,7 @@ def _dmarc(domain: str, place: str, found: Texts) -> Judged:
     records = [text for text in found if re.match(r"v\s*=\s*DMARC1\s*(;|\Z)", text)]
     if not records:
         example = f'_dmarc.{domain}. IN TXT "v=DMARC1; p=none; rua=mailto:dmarc@{domain}"'
-        return _bad(Subject.DMARC, f"{domain} has no DMARC record; publish one, such as {example}")
+        return _bad(Subject.DMARC, f"{domain} has no DMARC record; publish one, for example: {example}")
     if len(records) > 1:
         return _bad(Subject.DMARC, f"{place} has {len(records)} DMARC records, so none counts; keep one")
     policy = re.search(r";\s*p\s*=\s*([^;\s]*)", records[0])

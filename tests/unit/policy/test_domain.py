@@ -92,7 +92,7 @@ def test_dkim_needs_a_key_of_ours_whose_record_verifies() -> None:
 @pytest.mark.parametrize(
     ("texts", "mark", "words"),
     [
-        ([], Mark.BAD, 'publish one, such as _dmarc.shop.example. IN TXT "v=DMARC1; p=none'),
+        ([], Mark.BAD, 'publish one, for example: _dmarc.shop.example. IN TXT "v=DMARC1; p=none'),
         (["v=DMARC10; p=none"], Mark.BAD, "no DMARC record"),
         (["p=none; v=DMARC1"], Mark.BAD, "no DMARC record"),
         (["v=DMARC1"], Mark.BAD, "says nothing like p=none"),
