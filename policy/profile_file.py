@@ -20,6 +20,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema, create_model
 from config.notation import Section
 from config.toml import Mistake, read
 from policy.account import Stream
+from policy.breaker import Breakers
 from policy.chain import Failing
 from policy.complaint import Clocks
 from policy.discovery import Installed
@@ -28,7 +29,7 @@ NAME = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 Name = Annotated[
     str, StringConstraints(pattern=NAME, max_length=60), WithJsonSchema({"type": "string", "format": "rule-name"})
 ]
-TABLES = ("complaints",)  # besides the streams and the rules; inherited key by key
+TABLES = ("complaints", "breakers")  # besides the streams and the rules; inherited key by key
 _FIELD = "rule_"  # before a rule's name, so that no rule can hide an attribute of the model
 
 
@@ -56,6 +57,8 @@ class ProfileFile(Section):
     """What it is for, in a sentence."""
     complaints: Clocks = Field(default_factory=Clocks)
     """How complaints are dealt with."""
+    breakers: Breakers = Field(default_factory=Breakers)
+    """When mail is held because of what comes back."""
 
 
 @dataclass(frozen=True, slots=True)

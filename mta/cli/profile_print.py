@@ -17,6 +17,7 @@ from config.notation import Section
 from config.show import to_toml
 from policy.discovery import Installed, RuleClass
 from policy.profile import Profile, Profiles, StreamRules
+from policy.profile_file import TABLES
 
 
 def print_list(profiles: Profiles, *, as_json: bool) -> None:
@@ -37,7 +38,8 @@ def print_profile(profile: Profile, *, as_json: bool) -> None:
     """The profile as one file that would say the same."""
     if as_json:
         streams = {stream.value: _stream(rules) for stream, rules in profile.streams.items()}
-        _print(_outline(profile) | {"chains": streams, "complaints": profile.complaints.model_dump(mode="json")})
+        tables = {name: getattr(profile, name).model_dump(mode="json") for name in TABLES}
+        _print(_outline(profile) | {"chains": streams} | tables)
         return
     print(f"# {profile.name} ({profile.digest}), from {profile.where}")
     if len(profile.line) > 1:
@@ -53,7 +55,8 @@ def print_profile(profile: Profile, *, as_json: bool) -> None:
         for name, settings in rules.settings.items():
             if given := to_toml(settings).strip():
                 print(f"\n[{stream.value}.rules.{name}]\n{given}")
-    print(f"\n[complaints]\n{to_toml(profile.complaints).strip()}")
+    for name in TABLES:
+        print(f"\n[{name}]\n{to_toml(getattr(profile, name)).strip()}")
 
 
 def show_text(text: str) -> str:

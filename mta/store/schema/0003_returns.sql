@@ -66,9 +66,9 @@ create table complaint_case (
 create index on complaint_case (account_id, opened_at);
 create index on complaint_case (due_at) where due_at is not null;
 create index on complaint_case (id) where state = 'open';
--- One open case about one thing: further complaints are added to it.
+-- One open case about one thing: further complaints are added to it. What authorities write is a case each time.
 create unique index complaint_case_open on complaint_case (account_id, source, mailing, address_key)
-    nulls not distinct where state <> 'closed';
+    nulls not distinct where state <> 'closed' and source not in ('regulator', 'advertising_body', 'csa');
 
 create table case_event (                   -- append-only: what happened to a case
     id          bigint generated always as identity primary key,
@@ -81,63 +81,75 @@ create table case_event (                   -- append-only: what happened to a c
 );
 create index on case_event (case_id);
 
--- What breakers look at: counts by hour. provider '' is all of them, mailing '' the whole account.
+-- What breakers look at: counts by hour, for each mailing (provider '') and each provider (mailing '').
 create table tally (
     hour        timestamptz not null,
     account_id  bigint not null,
-    mailing     text not null default '',
-    provider    text not null default '',
-    accepted    bigint not null default 0,
+    mailing     text collate "C" not null default '',
+    provider    text collate "C" not null default '',
+    stream      stream not null,
     delivered   bigint not null default 0,
     hard        bigint not null default 0,
     unknown     bigint not null default 0,  -- hard bounces that say "no such user"
     soft        bigint not null default 0,
     complaints  bigint not null default 0,
     traps       bigint not null default 0,
-    policy      bigint not null default 0,  -- refused for reputation or policy
-    primary key (hour, account_id, mailing, provider)
+    refused     bigint not null default 0,  -- for reputation, policy or authentication: the sender's fault
+    primary key (hour, account_id, mailing, provider, stream)
 );
+alter table tally set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1);
 
 create table breaker (                      -- one row for each time something was stopped, visible and cancellable
     id          bigint generated always as identity primary key,
-    name        text not null,              -- e.g. complaints:mailing:01abc...
+    name        text collate "C" not null,  -- e.g. complaints:mailing:01abc...
     account_id  bigint not null references account,
-    mailing     text,
-    provider    text,
+    mailing     text,                       -- this mailing, or
+    provider    text,                       -- what goes to this provider
+    stream      stream,                     -- in this stream
     kind        text not null,              -- policy.breaker.Kind
+    cases       bigint not null,
     rate        float8 not null,
     ceiling     float8 not null,
     volume      bigint not null,
+    words       text not null,              -- the finding for people
     tripped_at  timestamptz not null default now(),
     case_id     bigint references complaint_case,
     cancelled_at timestamptz,
     cancelled_by text,
-    because     text
+    because     text,
+    forgiven    jsonb                       -- counts of the hour of the cancellation that do not count again
 );
 create unique index on breaker (name) where cancelled_at is null;
+create index on breaker (tripped_at);
+create index on breaker (cancelled_at) where cancelled_at is not null;
+create index queue_tripped on queue (account_id) where starts_with(held, 'breaker: ');
 
 create table listing (                      -- what blocklists say of our addresses and domains
     list        text not null,
     subject     text not null,              -- an egress address or a sender domain
-    seen_at     timestamptz not null,       -- first
-    confirmed_at timestamptz,               -- seen twice
-    ended_at    timestamptz,
-    answer      text not null,
+    seen_at     timestamptz not null default now(),     -- first
+    confirmed_at timestamptz,               -- seen twice, at a distance
+    ended_at    timestamptz,                -- not listed any more, or never confirmed
+    answer      text not null,              -- what the list said
     case_id     bigint references complaint_case,
     primary key (list, subject, seen_at)
 );
+create unique index on listing (list, subject) where ended_at is null;
 
-create table webhook (
+create table webhook (                      -- where an account's events go
     id          bigint generated always as identity primary key,
     account_id  bigint not null references account,
     url         text not null,
     kinds       text[] not null default '{}',   -- empty: all
     sealed      bytea not null,             -- the signing secret, sealed
-    cursor      bigint not null default 0,  -- the last outbox id that was taken with 2xx
+    sealed_before bytea,                    -- the one before, which signs too until ...
+    before_until timestamptz,
+    cursor      bigint not null default 0,  -- the outbox id up to which events were taken with 2xx, or are not wanted
     due_at      timestamptz not null default now(),
-    failures    int not null default 0,
+    failures    int not null default 0,     -- in a row
     last_error  text,
-    lease       bigint,                     -- worker.id that is at it
+    taken_at    timestamptz,                -- when a batch was last taken
+    lease       bigint,                     -- a number of the process that is at it
     lease_until timestamptz,
     paused_at   timestamptz,
     created_at  timestamptz not null default now()
@@ -155,3 +167,58 @@ create table outbox (
     data        jsonb not null
 );
 create index on outbox (account_id, id);
+
+-- Whoever draws an id here has an id of its transaction by then, on which mta.store.horizon relies.
+create function outbox_begin() returns trigger language plpgsql as $$
+begin
+    perform pg_current_xact_id();
+    return null;
+end $$;
+create trigger outbox_begin before insert on outbox for each statement execute function outbox_begin();
+
+-- What is written of messages is what accounts are told: by whatever way it comes about, and in its transaction.
+create function outbox_of_messages() returns trigger language plpgsql as $$
+begin
+    if exists (select from webhook) then
+        insert into outbox (at, account_id, message_id, n, kind, data)
+        select m.received_at, m.account_id, m.id, n, 'accepted', jsonb_strip_nulls(jsonb_build_object(
+            'size', m.size,
+            'held', (select held from queue q where q.message_id = m.id and q.n = one.n)
+        ))
+        from written m cross join generate_series(0, m.recipients - 1) as one (n)
+        where exists (select from webhook w where w.account_id = m.account_id);
+    end if;
+    return null;
+end $$;
+create trigger outbox_of_messages after insert on message
+    referencing new table as written for each statement execute function outbox_of_messages();
+
+create function outbox_of_events() returns trigger language plpgsql as $$
+begin
+    if exists (select from webhook) then
+        insert into outbox (at, account_id, message_id, n, kind, data)
+        select at, account_id, message_id, n, kind, data
+        from (
+            select
+                e.id, e.at, e.message_id, e.n, e.data,
+                case
+                    when e.message_id is null then (e.data ->> 'account_id')::bigint
+                    else (select m.account_id from message m where m.id = e.message_id)
+                end as account_id,
+                case
+                    when e.kind <> 'suppression_added' then e.kind
+                    when e.data ->> 'reason' in ('complaint', 'unsubscribe') then e.data ->> 'reason'
+                    else 'suppression'
+                end as kind
+            from written e
+            where e.kind in (
+                'delivered', 'deferred', 'failed', 'expired', 'suppressed', 'held', 'released', 'suppression_added'
+            )
+        ) told
+        where exists (select from webhook w where w.account_id = told.account_id)
+        order by id;
+    end if;
+    return null;
+end $$;
+create trigger outbox_of_events after insert on event
+    referencing new table as written for each statement execute function outbox_of_events();
