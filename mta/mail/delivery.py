@@ -57,7 +57,8 @@ class Delivery:
     ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
     ``reserved``: octets that this delivery has reserved in the worker's window, 0 for none. ``delay_told``: a delay
     notice was sent. ``lease``: the token under which it is ours. ``held``: it was held until its time was over, and is
-    not to be sent. ``bounce``: an operator wants it to fail, for this reason.
+    not to be sent. ``bounce``: an operator wants it to fail, for this reason. ``provider``: who serves the destination,
+    once its route is known.
     Identity matters (it is a place in a queue), hence no ``eq``.
     """
 
@@ -84,6 +85,7 @@ class Delivery:
     lease: int = 0
     held: bool = False
     bounce: str | None = None
+    provider: str = ""
 
     @property
     def attempts(self) -> int:
@@ -144,13 +146,15 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a reply meant, and the id of the rule that says so. ``matched`` is the text the rule fired on."""
+    """What a reply meant, and the id of the rule that says so. ``matched`` is the text the rule fired on; ``hard``: it
+    was permanent, and the address or its domain does not exist."""
 
     category: str
     fault: Fault
     action: Action
     rule: str
     matched: str = ""
+    hard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

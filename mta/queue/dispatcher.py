@@ -59,6 +59,7 @@ LOOK_EVERY = 1.0  # seconds, at least, between looks at how fast lanes move
 REFILL = 0.5  # share of its room below which a lane is filled again from the store
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 LONGEST_PAUSE = 1.0  # seconds after which a runner that keeps to a rate looks up, for a new rate
+LONGEST_SITE = 120  # characters by which a site is told apart where it is counted
 IDLE_LANES = 10_000  # lanes remembered; beyond, idle ones are forgotten
 
 UNREADABLE = Reply(451, "4.3.0", "the message cannot be read from the queue")
@@ -357,6 +358,7 @@ class Dispatcher:
         if isinstance(plan, Reply) or plan.site != lane.site:
             self._route(delivery, plan)
             return
+        delivery.provider = plan.site[:LONGEST_SITE]
         content = delivery.content or await self._store.messages.content(delivery.message_id)
         if not await self._clearance.given(delivery):
             return

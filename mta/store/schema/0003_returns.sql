@@ -95,8 +95,9 @@ create table tally (
     complaints  bigint not null default 0,
     traps       bigint not null default 0,
     refused     bigint not null default 0,  -- for reputation, policy or authentication: the sender's fault
-    primary key (hour, account_id, mailing, provider, stream)
+    primary key (account_id, mailing, provider, stream, hour)
 );
+create index on tally (hour);
 alter table tally set (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1);
 
 create table breaker (                      -- one row for each time something was stopped, visible and cancellable
