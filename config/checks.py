@@ -47,8 +47,9 @@ def _database(settings: Settings) -> Iterator[Mistake]:
 
 def _listeners(settings: Settings) -> Iterator[Mistake]:
     taken: dict[tuple[str, int], str] = {}
-    for n, listener in enumerate(settings.submission.listeners):
-        path = ("submission", "listeners", n)
+    sections = (("submission", settings.submission.listeners), ("returns", settings.returns.listeners))
+    for section, n, listener in ((name, n, each) for name, listed in sections for n, each in enumerate(listed)):
+        path = (section, "listeners", n)
         yield from _address((*path, "address"), listener.address)
         place = (listener.address.lower(), listener.port)
         if place in taken and listener.port:
@@ -57,27 +58,38 @@ def _listeners(settings: Settings) -> Iterator[Mistake]:
                 f"{listener.address} port {listener.port} is taken by {taken[place]} already",
                 ("address",),
             )
-        taken.setdefault(place, f"submission.listeners[{n}]")
+        taken.setdefault(place, f"{section}.listeners[{n}]")
     web = settings.web
-    yield from _address(("web", "address"), web.address)
-    if web.port and (web.address.lower(), web.port) in taken:
-        other = taken[web.address.lower(), web.port]
-        yield Mistake(("web", "port"), f"{web.address} port {web.port} is taken by {other} already", ("address",))
+    places: tuple[tuple[tuple[str, ...], str, int | None], ...] = (
+        (("web",), web.address, web.port),
+        (("web", "public"), web.public.address, web.public.port),
+    )
+    for part, address, number in places:
+        yield from _address((*part, "address"), address)
+        name = ".".join(part)
+        if number and (other := taken.setdefault((address.lower(), number), name)) != name:
+            yield Mistake((*part, "port"), f"{address} port {number} is taken by {other} already", ("address",))
 
 
 def _certificate(settings: Settings) -> Iterator[Mistake]:
-    path, tls = ("submission", "tls"), settings.submission.tls
-    if tls.certificate and not tls.key:
-        yield Mistake((*path, "certificate"), "needs its private key; give submission.tls.key too", ("key",))
-    if tls.key and not tls.certificate:
-        yield Mistake((*path, "key"), "needs its certificate; give submission.tls.certificate too", ("certificate",))
+    for path, tls in ((("submission", "tls"), settings.submission.tls), (("web", "public"), settings.web.public)):
+        name = ".".join(path)
+        if tls.certificate and not tls.key:
+            yield Mistake((*path, "certificate"), f"needs its private key; give {name}.key too", ("key",))
+        if tls.key and not tls.certificate:
+            yield Mistake((*path, "key"), f"needs its certificate; give {name}.certificate too", ("certificate",))
 
 
 def _limits(settings: Settings) -> Iterator[Mistake]:
-    limits = settings.submission.limits
-    if limits.message_memory < limits.message_size:
-        path = ("submission", "limits", "message_memory")
-        yield Mistake(path, "is less than submission.limits.message_size; make it more", ("message_size",))
+    for section, limits in (("submission", settings.submission.limits), ("returns", settings.returns.limits)):
+        if limits.message_memory < limits.message_size:
+            path = (section, "limits", "message_memory")
+            yield Mistake(path, f"is less than {section}.limits.message_size; make it more", ("message_size",))
+
+
+def _returns(settings: Settings) -> Iterator[Mistake]:
+    if settings.returns.listeners and settings.permission.returns_domain is None:
+        yield Mistake(("returns", "listeners"), "take mail for permission.returns_domain only; give that too")
 
 
 def _signing(settings: Settings) -> Iterator[Mistake]:
@@ -210,5 +222,5 @@ def _port(host: re.Match[str]) -> bool:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _database, _listeners, _certificate, _limits, _signing, _queue, _egress, _routes, _scanners,
+    _database, _listeners, _certificate, _limits, _returns, _signing, _queue, _egress, _routes, _scanners,
 )  # fmt: skip

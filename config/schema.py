@@ -60,7 +60,7 @@ class TlsMode(Enum):
 
 
 class Listener(Section):
-    """One address on which applications submit mail."""
+    """One address on which mail is taken."""
 
     address: str = "127.0.0.1"
     """Address to listen on; `::` for all. Needs a restart."""
@@ -144,6 +144,42 @@ class Submission(Section):
     """The certificate."""
     limits: Limits = Limits()
     """Limits."""
+
+
+class ReturnLimits(Limits):
+    """What one client may ask of us who brings something back."""
+
+    message_size: Size = default("10MiB")
+    """Largest report; announced with SIZE. Reports hold the message that they are about, if it was small."""
+    message_memory: Size = default("64MiB")
+    """Octets of reports that may be arriving at one time, for each worker; what does not fit gets 452 4.3.1."""
+    connections: int = Field(500, ge=1)
+    """Open connections for each worker; more get 421 4.7.0."""
+    connections_per_address: int = Field(50, ge=1)
+    """Open connections from one client address, for each worker."""
+    line_length: int = Field(100_000, ge=998, le=100_000)
+    """Longest line in octets without its CRLF: reports quote what should not have been sent."""
+
+
+class Returns(Section):
+    """Taking what comes back by mail, for `permission.returns_domain` and nobody else: bounces, complaints of feedback
+    loops, unsubscribes, and mail to `abuse` and `postmaster`."""
+
+    listeners: list[Listener] = []
+    """Where to listen: port 25 of the host that the MX record of `permission.returns_domain` names. AUTH is not offered
+    here. They show the certificate of `submission.tls`."""
+    limits: ReturnLimits = ReturnLimits()
+    """Limits."""
+    expire_after: Duration = default("30d")
+    """How long after its message a return path is good; reports that come later change nothing."""
+    backlog: int = Field(100_000, ge=1)
+    """Reports that may wait to be worked off; beyond, more get 452 4.3.1 and come again."""
+    operator: str | None = Field(
+        None, max_length=254, pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
+    )
+    """Mail address of people, to which mail for `abuse` and `postmaster` is passed on."""
+    trusted_reporters: list[HostName] = []
+    """Domains whose complaints are believed without a DKIM signature of their own."""
 
 
 class SigningKey(Section):
@@ -387,7 +423,8 @@ class Permission(Section):
     """Where the pages of `web` are reached from outside, e.g. `https://mail.example.com`: recipients' unsubscribe links
     lead there. Without it a profile that asks for such links refuses marketing mail."""
     returns_domain: HostName | None = None
-    """Domain whose mail comes to us: complaints (CFBL-Address) and unsubscribes by mail."""
+    """Domain whose mail comes to us (`returns.listeners`): bounces, complaints (CFBL-Address) and unsubscribes by mail.
+    With it every message leaves with a return path of its own under this domain; without it the sender gets bounces."""
     sender_id: str = Field("imprimatur", pattern=r"^[A-Za-z0-9_-]{5,15}$")
     """Last field of Feedback-ID, by which Gmail knows the service: 5 to 15 letters and digits."""
     token_key: int = Field(1, ge=1, le=1_000_000)
@@ -414,6 +451,42 @@ class Retention(Section):
     """When an address was last mailed, counted from that moment."""
     account_history: Duration = default("3650d")
     """Who changed what of an account."""
+    outbox: Duration = default("7d")
+    """Events for webhooks that all webhooks of the account have taken: for so long they can be sent again."""
+    outbox_untaken: Duration = default("30d")
+    """Events for webhooks that some webhook has not taken yet: then it never will."""
+
+
+class Public(Section):
+    """Pages for recipients: unsubscribing. A port of its own, so that nothing else is shown to the world."""
+
+    address: str = "127.0.0.1"
+    """Address to listen on; `::` for all. Needs a restart."""
+    port: Port | None = None
+    """TCP port; off without it. It is reached from outside as `permission.public_url`. Needs a restart."""
+    certificate: Annotated[File | None, Access.READ] = None
+    """PEM file with the chain, for HTTPS without a reverse proxy; without it plain HTTP. Read again at a reload."""
+    key: Annotated[File | None, Access.PRIVATE] = None
+    """PEM file with the private key; must not be readable by others."""
+    proxy_from: list[Network] = []
+    """Reverse proxies whose X-Forwarded-For is believed."""
+    rate: float = Field(50, gt=0)
+    """Requests a second of one client address (IPv6: of one /64); more get 429. Providers unsubscribe many from few."""
+    burst: int = Field(1000, ge=1)
+    """Requests that one client may make at once before its rate counts."""
+
+
+class Webhooks(Section):
+    """Sending accounts' events to their webhooks (docs/webhooks.md)."""
+
+    timeout: Duration = default("30s")
+    """Longest wait for a receiver's answer."""
+    concurrency: int = Field(20, ge=1, le=500)
+    """Requests under way at once; of one webhook there is never more than one."""
+    alert_after: int = Field(5, ge=1)
+    """Failures in a row after which a webhook counts as failing: in the log, the events and the metrics."""
+    allow_private: bool = False
+    """Webhooks may lead to private and loopback addresses, to `localhost` without TLS (tests and demos only)."""
 
 
 class Web(Section):
@@ -423,6 +496,10 @@ class Web(Section):
     """Address to listen on. Needs a restart."""
     port: Port = 8025
     """TCP port. Needs a restart."""
+    public: Public = Public()
+    """Pages for recipients."""
+    webhooks: Webhooks = Webhooks()
+    """Webhooks."""
 
 
 class Settings(Section):
@@ -431,6 +508,7 @@ class Settings(Section):
     server: Server = Server()
     database: Database = Database()
     submission: Submission = Submission()
+    returns: Returns = Returns()
     signing: Signing = Signing()
     queue: Queue = Queue()
     dns: Dns = Dns()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ import orjson
 
 from config.schema import Listener, Settings
 
+Sockets = tuple[tuple[Listener, int], ...]  # settings and the number of an inherited, bound socket
+
 _LENGTH = struct.Struct("!I")
 MAX_FRAME = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a child needs to begin. ``listeners``: settings and the number of an inherited, bound socket."""
+    """What a child needs to begin. ``listeners``: those of `submission`; ``returns``: those of `returns`."""
 
     index: int
     workers: int
@@ -31,15 +34,22 @@ class Start:
     dsn: str
     secret: bytes
     run_dir: Path
-    listeners: tuple[tuple[Listener, int], ...] = ()
+    listeners: Sockets = ()
+    returns: Sockets = ()
 
     def reloaded(self, settings: Settings) -> Start:
         """What a successor needs after a reload: sockets stay, how they are to be used may have changed."""
-        named = {(listener.address, listener.port): listener for listener in settings.submission.listeners}
-        listeners = tuple(
-            (named.get((listener.address, listener.port), listener), number) for listener, number in self.listeners
+        return replace(
+            self,
+            settings=settings,
+            listeners=_renewed(self.listeners, settings.submission.listeners),
+            returns=_renewed(self.returns, settings.returns.listeners),
         )
-        return replace(self, settings=settings, listeners=listeners)
+
+
+def _renewed(sockets: Sockets, listeners: Sequence[Listener]) -> Sockets:
+    named = {(listener.address, listener.port): listener for listener in listeners}
+    return tuple((named.get((listener.address, listener.port), listener), number) for listener, number in sockets)
 
 
 @dataclass(frozen=True)

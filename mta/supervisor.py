@@ -23,7 +23,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ from mta.observe import metrics
 from mta.observe.cells import create
 from mta.observe.labels import QueueState, Success
 from mta.observe.metrics import Metrics
-from mta.orders import Reopen, Start
+from mta.orders import Reopen, Sockets, Start
 from mta.outbound.mx import Resolver
 from mta.rehearsal import rehearse
 from mta.store.embedded import EmbeddedError, EmbeddedPostgres
@@ -51,7 +51,20 @@ from mta.verification import look_again
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Doors = list[tuple[Listener, socket.socket]]  # of one worker
+Doors = list[tuple[Listener, socket.socket]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The doors of one worker: for what is submitted, and for what comes back."""
+
+    listeners: Doors
+    returns: Doors
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return tuple(sock for _, sock in (*self.listeners, *self.returns))
+
 
 FREE_WITHIN = 3.0  # seconds for workers whose supervisor was killed to let go of its ports
 SWEEP_EVERY = 600.0
@@ -119,23 +132,24 @@ class Supervisor:
             raise outcome
         return outcome
 
-    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[Doors]:
+    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[Bound]:
         """One socket for each listener and worker. Raises OSError."""
-        listeners = self._settings.submission.listeners
+        listeners, returns = self._settings.submission.listeners, self._settings.returns.listeners
         end = time.monotonic() + FREE_WITHIN
         while True:
             try:
-                for listener in listeners:
+                for listener in (*listeners, *returns):
                     require_free(listener)
                 break
             except ListenError:
                 if time.monotonic() > end:
                     raise
                 await asyncio.sleep(0.1)
-        return [
-            [(listener, stack.enter_context(contextlib.closing(bind(listener)))) for listener in listeners]
-            for _ in range(self._workers)
-        ]
+
+        def doors(wanted: list[Listener]) -> Doors:
+            return [(listener, stack.enter_context(contextlib.closing(bind(listener)))) for listener in wanted]
+
+        return [Bound(doors(listeners), doors(returns)) for _ in range(self._workers)]
 
     @property
     def _workers(self) -> int:
@@ -149,18 +163,18 @@ class Supervisor:
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 
-    def _plan(self, dsn: str, secret: bytes, doors: list[Doors]) -> list[Child]:
-        start = Start(0, len(doors), self._settings, dsn, secret, self._run_dir)
+    def _plan(self, dsn: str, secret: bytes, bound: list[Bound]) -> list[Child]:
+        start = Start(0, len(bound), self._settings, dsn, secret, self._run_dir)
         workers = [
             self._child(
                 f"worker-{index}",
                 "mta.worker",
-                replace(start, index=index, listeners=tuple((listener, sock.fileno()) for listener, sock in own)),
-                tuple(sock for _, sock in own),
+                replace(start, index=index, listeners=_numbered(own.listeners), returns=_numbered(own.returns)),
+                own.sockets,
             )
-            for index, own in enumerate(doors)
+            for index, own in enumerate(bound)
         ]
-        return [*workers, self._child("web", "mta.web.process", replace(start, index=len(doors)))]
+        return [*workers, self._child("web", "mta.web.process", replace(start, index=len(bound)))]
 
     def _child(self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...] = ()) -> Child:
         # Settings may have been reloaded since the sockets were bound.
@@ -300,6 +314,11 @@ class Supervisor:
     def _reopen(self) -> None:
         for child in self._children:
             child.tell(Reopen())
+
+
+def _numbered(doors: Doors) -> Sockets:
+    """As a child is told of them."""
+    return tuple((listener, sock.fileno()) for listener, sock in doors)
 
 
 def _give(folder: Path, user: str | None) -> None:

@@ -6,7 +6,7 @@ It must never repair or guess: no path without angle brackets, no source route, 
 hides a control character. What it lets through is safe to be repeated to a receiver and in a notice.
 
 *Limits.* A space after ``FROM:`` and ``TO:`` is tolerated (against RFC 5321 3.3), because many applications send it.
-``RCPT TO:<postmaster>`` without a domain is refused: nobody receives mail here.
+``RCPT TO:<postmaster>`` without a domain is refused where nobody receives mail.
 """
 
 from __future__ import annotations
@@ -100,8 +100,11 @@ def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope
     return Envelope(sender, (), body, utf8, ret, envid), size
 
 
-def read_recipient(argument: str, *, extended: bool, utf8: bool) -> Recipient:
-    """``TO:<path> parameters``; ``utf8``: MAIL had SMTPUTF8. Raises Refusal."""
+def read_recipient(argument: str, *, extended: bool, utf8: bool, home: str | None = None) -> Recipient:
+    """``TO:<path> parameters``; ``utf8``: MAIL had SMTPUTF8; ``home``: the domain of a bare ``postmaster``.
+
+    Raises Refusal.
+    """
     path, parameters = _path_and_parameters(argument, "TO:", "RCPT", extended=extended)
     notify, orcpt = None, None
     for keyword, value in parameters.items():
@@ -113,6 +116,8 @@ def read_recipient(argument: str, *, extended: bool, utf8: bool) -> Recipient:
             case _:
                 raise Refusal(Reply(555, "5.5.4", f"RCPT parameter {_shown(keyword)} is not known here"))
     if path.casefold() == "postmaster":
+        if home:
+            return Recipient(Address("postmaster", home), notify, orcpt)
         raise Refusal(Reply(550, "5.1.1", "no mailboxes here; give the postmaster's whole address"))
     return Recipient(_address(path, "5.1.3", utf8=utf8), notify, orcpt)
 

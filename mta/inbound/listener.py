@@ -20,10 +20,11 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
-from config.schema import Listener, Submission, TlsMode
+from config.schema import Limits, Listener, TlsMode
 from mta.inbound import proxy
 from mta.inbound.auth import Authenticator
 from mta.inbound.client import Reception, client_address
@@ -45,9 +46,9 @@ ACCEPT_PAUSE = 0.5  # seconds when there are no file descriptors
 COMMIT_TIMEOUT = 30.0  # seconds for what the next stage has begun, after everything else was cut
 
 _HINTS = {
-    errno.EADDRINUSE: "`ss -ltnp 'sport = :{port}'` shows who does; end it, or change submission.listeners",
+    errno.EADDRINUSE: "`ss -ltnp 'sport = :{port}'` shows who does; end it, or change the listeners",
     errno.EACCES: "ports below 1024 are for root (with server.user) or need CAP_NET_BIND_SERVICE",
-    errno.EADDRNOTAVAIL: "this machine does not have that address; change submission.listeners",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; change the listeners",
 }
 
 
@@ -90,7 +91,7 @@ def _bind(unbound: socket.socket, listener: Listener) -> None:
     try:
         unbound.bind((listener.address, listener.port))
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "see submission.listeners in the configuration")
+        hint = _HINTS.get(error.errno or 0, "see the listeners in the configuration")
         raise ListenError(
             f"cannot listen on {listener.place}: {error.strerror}; {hint.format(port=listener.port)}"
         ) from error
@@ -105,32 +106,47 @@ class _Door:
     open: asyncio.Server | asyncio.Task[None] | None = None
 
 
+class Taking(Protocol):
+    """A section of the settings that says where and how mail is taken."""
+
+    @property
+    def listeners(self) -> list[Listener]: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+
 class Listeners:
-    """All doors of one process, and the sessions behind them."""
+    """Doors of one process that lead to the same ``reception``, and the sessions behind them.
+
+    Without ``authenticator`` there is no AUTH, and nobody needs it. ``home``: as in ``Service``.
+    """
 
     def __init__(
         self,
-        submission: Submission,
+        settings: Taking,
         sockets: Sequence[tuple[Listener, socket.socket]],
         *,
         hostname: str,
         tls: ssl.SSLContext,
         reception: Reception,
-        authenticator: Authenticator,
+        authenticator: Authenticator | None,
         trace: Trace,
         events: EventLog,
         metrics: Metrics,
+        home: str | None = None,
     ) -> None:
         self._service = Service(
             hostname=hostname,
-            limits=submission.limits,
+            limits=settings.limits,
             tls=tls,
             reception=reception,
             authenticator=authenticator,
-            room=Room(submission.limits.message_memory),
+            room=Room(settings.limits.message_memory),
             trace=trace,
             events=events,
             metrics=metrics,
+            home=home,
         )
         self._doors = [_Door(listener, bound) for listener, bound in sockets]
         self._arrivals: set[asyncio.Task[None]] = set()
@@ -141,12 +157,14 @@ class Listeners:
         for door in self._doors:
             await self._open(door)
 
-    async def reload(self, submission: Submission, tls: ssl.SSLContext) -> None:
+    async def reload(self, settings: Taking, tls: ssl.SSLContext, home: str | None = None) -> None:
         """Take over new settings. Addresses, ports and their number stay; sessions go on. Raises OSError."""
-        self._service.limits = self._service.authenticator.limits = submission.limits
-        self._service.room.most = submission.limits.message_memory
-        self._service.tls = tls
-        named = {(listener.address, listener.port): listener for listener in submission.listeners}
+        self._service.limits = settings.limits
+        if self._service.authenticator:
+            self._service.authenticator.limits = settings.limits
+        self._service.room.most = settings.limits.message_memory
+        self._service.tls, self._service.home = tls, home
+        named = {(listener.address, listener.port): listener for listener in settings.listeners}
         for door in self._doors:
             before = door.listener
             door.listener = named.get((before.address, before.port), before)
@@ -168,7 +186,8 @@ class Listeners:
             for session in list(self._service.sessions):
                 session.cut()
             await self._all_ended(COMMIT_TIMEOUT)
-        self._service.authenticator.close()
+        if self._service.authenticator:
+            self._service.authenticator.close()
 
     async def _all_ended(self, seconds: float) -> bool:
         """Wait for the sessions to end; False if some are left after ``seconds``."""

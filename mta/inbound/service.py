@@ -32,6 +32,8 @@ class OpenSession(Protocol):
 class Service:
     """``room`` is for messages that are arriving. ``sessions`` holds each session until its connection is closed.
 
+    ``authenticator`` None: no AUTH here, everybody may come and ``reception`` decides what is taken. ``home``: the
+    domain of a bare ``postmaster`` (RFC 5321 4.5.1), None if nobody receives mail here.
     ``closing``: nobody is let in any more, and sessions end between transactions.
     """
 
@@ -39,11 +41,12 @@ class Service:
     limits: Limits
     tls: ssl.SSLContext
     reception: Reception
-    authenticator: Authenticator
+    authenticator: Authenticator | None
     room: Room
     trace: Trace
     events: EventLog
     metrics: Metrics
+    home: str | None = None
     connections: Connections = field(default_factory=Connections)
     sessions: set[OpenSession] = field(default_factory=set)
     closing: bool = False

@@ -1,10 +1,10 @@
-"""What each SMTP verb does in a session that submits mail (RFC 5321, 6409, 3030, 4954, 3207).
+"""What each SMTP verb does in a session that brings mail (RFC 5321, 6409, 3030, 4954, 3207).
 
 ``Verbs.obey`` answers one command. It knows the client, the transaction and the next stage, and nothing of sockets:
 reading a message and switching to TLS are asked of the ``Connection``.
 
-It must never take mail from a client that nobody answers for, and never let the next stage's failure become anything
-but 451 4.3.0.
+It must never take mail from a client that nobody answers for, where somebody has to, and never let the next stage's
+failure become anything but 451 4.3.0.
 
 *Limits.* VRFY and EXPN tell nothing, by intention. NOOP and HELP ignore what comes after them.
 """
@@ -93,7 +93,7 @@ class Verbs:
         lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
         if self._listener.tls is TlsMode.STARTTLS and not self._client.tls:
             lines.append("STARTTLS")
-        if self._may_log_in:
+        if self._service.authenticator and self._may_log_in:
             lines.append(f"AUTH {' '.join(MECHANISMS)}")
         *first, last = lines
         self._dialogue.say_line("\r\n".join((*(f"250-{line}" for line in first), f"250 {last}")))
@@ -128,6 +128,8 @@ class Verbs:
 
     async def auth(self, argument: str) -> None:
         service, client = self._service, self._client
+        if service.authenticator is None:
+            raise Refusal(replies.NOT_IMPLEMENTED)
         if not client.extended:
             raise Refusal(replies.GREET_FIRST)
         if self._credential is not None:
@@ -165,8 +167,10 @@ class Verbs:
             raise Farewell(replies.TOO_MANY_ERRORS, "logins")
 
     def _check_account(self) -> None:
-        """Somebody must answer for the client, still. Raises Refusal, Farewell."""
+        """Somebody must answer for the client, still, where that is asked for. Raises Refusal, Farewell."""
         client, authenticator = self._client, self._service.authenticator
+        if authenticator is None:
+            return
         if self._credential is None:
             client.account, client.grant = authenticator.by_network(client.address), Grant()
         elif current := authenticator.current(self._credential):
@@ -195,7 +199,8 @@ class Verbs:
         transaction = self.transaction
         envelope = transaction.before_recipient(self._service.limits.recipients)
         transaction.refused += 1  # until it is accepted
-        recipient = read_recipient(argument, extended=self._client.extended, utf8=envelope.smtputf8)
+        extended, home = self._client.extended, self._service.home
+        recipient = read_recipient(argument, extended=extended, utf8=envelope.smtputf8, home=home)
         asked = self._service.reception.recipient(self._client, envelope, recipient)
         if await self._ask("RCPT", asked, replies.RECIPIENT_OK):
             transaction.refused -= 1

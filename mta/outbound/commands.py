@@ -64,15 +64,15 @@ class Extensions:
         )
 
 
-def obstacle(delivery: Delivery, content: bytes, extensions: Extensions) -> Reply | None:
-    """Why this receiver cannot take the message at all; None if it can."""
-    if delivery.sender is not None and not _SAFE.match(delivery.sender.local):
+def obstacle(delivery: Delivery, sender: Address | None, content: bytes, extensions: Extensions) -> Reply | None:
+    """Why this receiver cannot take the message at all; None if it can. ``sender``: as it will be named to it."""
+    if sender is not None and not _SAFE.match(sender.local):
         return UNSAFE
     if extensions.size is not None and len(content) > extensions.size:
         text = f"the message has {len(content)} octets, the receiver takes {extensions.size}"
         return Reply(552, "5.3.4", text)
     if not extensions.smtputf8:
-        if delivery.sender is not None and not delivery.sender.is_ascii:
+        if sender is not None and not sender.is_ascii:
             return NO_UTF8_ADDRESS
         if delivery.smtputf8 and not content[: Headers.split(content).size].isascii():
             return NO_UTF8
@@ -90,14 +90,14 @@ def recipient_obstacle(recipient: QueuedRecipient, extensions: Extensions) -> Re
     return None
 
 
-def mail(delivery: Delivery, content: bytes, extensions: Extensions) -> bytes:
-    """The MAIL command (RFC 5321 4.1.1.2), for a delivery without an obstacle."""
-    command = f"MAIL FROM:<{delivery.sender or ''}>"
+def mail(delivery: Delivery, sender: Address | None, content: bytes, extensions: Extensions) -> bytes:
+    """The MAIL command (RFC 5321 4.1.1.2) from ``sender``, for a delivery without an obstacle."""
+    command = f"MAIL FROM:<{sender or ''}>"
     if extensions.sizes:
         command += f" SIZE={len(content)}"
     if extensions.eight_bit and not content.isascii():
         command += " BODY=8BITMIME"
-    if extensions.smtputf8 and (delivery.smtputf8 or not _all_ascii(delivery)):
+    if extensions.smtputf8 and (delivery.smtputf8 or not _all_ascii(delivery, sender)):
         command += " SMTPUTF8"
     if extensions.dsn:
         if delivery.ret is not None:
@@ -135,6 +135,6 @@ def wire_form(content: bytes) -> bytes:
     return content + (b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n")
 
 
-def _all_ascii(delivery: Delivery) -> bool:
+def _all_ascii(delivery: Delivery, sender: Address | None) -> bool:
     addresses: list[Address] = [recipient.address for recipient in delivery.recipients]
-    return all(address.is_ascii for address in addresses) and (delivery.sender is None or delivery.sender.is_ascii)
+    return all(address.is_ascii for address in addresses) and (sender is None or sender.is_ascii)

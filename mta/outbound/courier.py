@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from bounce.verp import Verp
 from config.schema import Egress, Timeouts
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.reply import Kind, Reply
@@ -40,21 +41,29 @@ _STAGES = {stage: n for n, stage in enumerate(Stage)}
 
 
 class Courier:
-    """``hostname``: our name in EHLO, unless the settings give another."""
+    """``hostname``: our name in EHLO, unless the settings give another. ``verp``: makes the return paths; None: what
+    bounces goes to the sender himself."""
 
     def __init__(
-        self, settings: Egress, hostname: str, *, trace: Trace | None = None, metrics: Metrics | None = None
+        self,
+        settings: Egress,
+        hostname: str,
+        verp: Verp | None = None,
+        *,
+        trace: Trace | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._trace = trace
         self._metrics = metrics or Metrics()
         self._quirks = Quirks()
         self._pool = Pool(settings.timeouts.idle)
         self._turn = 0
-        self.configure(settings, hostname)
+        self.configure(settings, hostname, verp)
 
-    def configure(self, settings: Egress, hostname: str) -> None:
+    def configure(self, settings: Egress, hostname: str, verp: Verp | None = None) -> None:
         """Take over new settings; attempts under way go on with the old ones."""
         self._settings = settings
+        self._verp = verp
         self._pool.idle = settings.timeouts.idle
         self._patience = _patience(settings.timeouts)
         self._dialer = Dialer(
@@ -133,7 +142,7 @@ class Courier:
         timeouts = self._settings.timeouts
         try:
             progress = await transact(
-                session, job.delivery, job.left, job.content, timeouts, self._settings.max_recipients
+                session, job.delivery, job.left, job.content, timeouts, self._settings.max_recipients, self._verp
             )
         except BaseException:
             session.wire.abort()

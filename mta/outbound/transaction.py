@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from bounce.verp import Verp
 from config.schema import Timeouts
+from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient, Result, Stage
 from mta.mail.reply import Reply
 from mta.outbound import commands
@@ -60,10 +62,15 @@ async def transact(
     content: bytes,
     timeouts: Timeouts,
     max_recipients: int,
+    verp: Verp | None = None,
 ) -> Progress:
-    """Serve as many ``recipients`` as one transaction takes. At least one gets a result, or there is trouble."""
+    """Serve as many ``recipients`` as one transaction takes. At least one gets a result, or there is trouble.
+
+    ``verp`` makes return paths that stand in for the sender; without it bounces go to the sender himself.
+    """
     progress = Progress()
-    if obstacle := commands.obstacle(delivery, content, session.extensions):
+    sender = _sender(delivery, recipients, verp)
+    if obstacle := commands.obstacle(delivery, sender, content, session.extensions):
         progress.give(recipients, Stage.SENDER, obstacle)
         return progress
     for recipient in recipients:
@@ -75,7 +82,7 @@ async def transact(
         return progress
     limits = (max_recipients, session.extensions.recipients, session.max_recipients)
     batch = progress.left[: min(limit for limit in limits if limit is not None)]
-    envelope = await _send_envelope(session, delivery, batch, content, timeouts)
+    envelope = await _send_envelope(session, delivery, sender, batch, content, timeouts)
     if stage := _misstep(session, envelope):
         _give_up(session, progress, stage)
     elif _mail_taken(session, envelope.mail, progress):
@@ -90,11 +97,23 @@ async def transact(
 # --- the envelope
 
 
+def _sender(delivery: Delivery, recipients: Sequence[QueuedRecipient], verp: Verp | None) -> Address | None:
+    """Who the receiver is told the message is from. The null sender stays what it is: nothing may come back to it."""
+    if verp is None or delivery.sender is None:
+        return delivery.sender
+    return verp.make(delivery.message_id, recipients[0].n if len(recipients) == 1 else None)
+
+
 async def _send_envelope(
-    session: Session, delivery: Delivery, batch: Sequence[QueuedRecipient], content: bytes, timeouts: Timeouts
+    session: Session,
+    delivery: Delivery,
+    sender: Address | None,
+    batch: Sequence[QueuedRecipient],
+    content: bytes,
+    timeouts: Timeouts,
 ) -> _Envelope:
     extensions = session.extensions
-    mail = commands.mail(delivery, content, extensions)
+    mail = commands.mail(delivery, sender, content, extensions)
     rcpts = [commands.rcpt(recipient, extensions) for recipient in batch]
     reset, session.dirty = session.dirty, False
     session.transactions += 1

@@ -24,7 +24,7 @@ from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import Sink
 from mta.observe.trace import Trace
-from policy.account import Account
+from policy.account import Account, Grant
 
 ACCOUNT = Account(7, "shop", frozenset({"shop.example"}))
 HELLO = b"EHLO app.test\r\n"
@@ -40,6 +40,7 @@ class Credential:
     account: Account
     argon2: str
     scram: str
+    grant: Grant = field(default_factory=Grant)
 
 
 @dataclass
