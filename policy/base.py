@@ -22,21 +22,30 @@ from policy.account import Account, Grant, Stream
 from policy.consent import Consent
 from policy.mailing import Mailing
 from policy.reading import Reading
+from policy.suppression import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
     """An address that must not be mailed, and why. ``account_id`` None: nobody may mail it.
 
-    ``topic``: "" for every message, ``*`` for all marketing, else for marketing about that topic only.
+    ``topic``: "" for every message, ``*`` for all marketing, else for marketing about that topic only. ``detail``: the
+    reason in words. ``until``: when it ends by itself, None: never.
     """
 
     address: Address
     account_id: int | None
-    reason: str
+    reason: Reason
     rule: str
     since: datetime
     topic: str = ""
+    detail: str = ""
+    until: datetime | None = None
+
+    @property
+    def why(self) -> str:
+        """The reason, as senders and operators are told."""
+        return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value
 
     def covers(self, stream: Stream, topic: str | None) -> bool:
         """Whether it speaks of a message of ``stream`` about ``topic``; one for a topic waits until that is known."""

@@ -168,7 +168,7 @@ class Writer:
             if at := max((at for each in dossier.consents if (at := getattr(each, name))), default=None):
                 yield self._label(name), _moment(at)
         for each in dossier.suppressions:
-            since = self._fill("labels", "since", at=_moment(each.since), reason=each.reason)
+            since = self._fill("labels", "since", at=_moment(each.since), reason=each.why)
             yield self._label("suppressed"), since
 
     def _topic(self, topic: str) -> str:
@@ -252,7 +252,7 @@ def as_json(dossier: Dossier) -> dict[str, Any]:
             for each in dossier.consents
         ],
         "suppressions": [
-            {"topic": each.topic, "reason": each.reason, "rule": each.rule, "since": each.since.isoformat()}
+            {"topic": each.topic, "reason": each.why, "rule": each.rule, "since": each.since.isoformat()}
             for each in dossier.suppressions
         ],
         "entries": [

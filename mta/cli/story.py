@@ -138,7 +138,7 @@ def _now(story: Story, suppressions: Sequence[Suppression], now: datetime) -> It
     for suppression in suppressions:
         scope = "for everybody" if suppression.account_id is None else "for this account"
         since = moment(suppression.since)
-        yield f"  {suppression.address} is suppressed {scope} since {since}: {suppression.reason}", "magenta"
+        yield f"  {suppression.address} is suppressed {scope} since {since}: {suppression.why}", "magenta"
 
 
 def _waits(queued: Queued, now: datetime) -> str:

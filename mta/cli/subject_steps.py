@@ -36,7 +36,7 @@ async def find(store: Store, address: str) -> dict[str, Any]:
             {
                 "account": _named(names, each.suppression.account_id),
                 "topic": each.suppression.topic,
-                "reason": each.suppression.reason,
+                "reason": each.suppression.why,
                 "rule": each.suppression.rule,
                 "since": each.suppression.since.isoformat(),
                 "evidence": each.evidence,

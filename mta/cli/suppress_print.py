@@ -27,7 +27,7 @@ def print_list(listed: Listed, *, limit: int, as_json: bool) -> None:
     table = Table("address", "for", "reason", "rule", "since")
     for each in listed.suppressions:
         since = f"{each.since:%Y-%m-%d %H:%M}"
-        table.add_row(str(each.address), _scope(each, listed.accounts), each.reason, each.rule, since)
+        table.add_row(str(each.address), _scope(each, listed.accounts), each.why, each.rule, since)
     Console(markup=False).print(table)
     if len(listed.suppressions) == limit:
         print(f"These are the newest {limit}; there may be more (--limit, or `mta suppress export`).")
@@ -50,7 +50,7 @@ def print_shown(address: str, found: Found, *, as_json: bool) -> None:
         suppression = each.suppression
         print(f"{suppression.address} is suppressed for {_scope(suppression, found.accounts)}")
         print(f"  since     {suppression.since:%Y-%m-%d %H:%M:%S} UTC")
-        print(f"  reason    {suppression.reason}")
+        print(f"  reason    {suppression.why}")
         print(f"  rule      {suppression.rule}")
         if each.evidence:
             print(f"  evidence  {each.evidence}")
@@ -70,7 +70,8 @@ def _fields(suppression: Suppression, accounts: Mapping[int, str]) -> dict[str, 
         "address": str(suppression.address),
         "account": None if number is None else accounts.get(number, str(number)),
         "topic": suppression.topic,
-        "reason": suppression.reason,
+        "reason": suppression.reason.value,
+        "detail": suppression.detail,
         "rule": suppression.rule,
         "since": suppression.since.isoformat(),
     }

@@ -18,7 +18,8 @@ from mta.cli.options import fail, operator
 from mta.cli.suppress_csv import Entry, Mistake
 from mta.mail.address import Address, AddressError
 from mta.store.store import Store, StoreUnavailable
-from mta.store.suppressions import Recorded, Wanted
+from mta.store.suppressing import Act
+from mta.store.suppressions import Recorded
 from policy.base import Suppression
 
 CHUNK = 500  # lines in one transaction
@@ -56,9 +57,9 @@ async def find(store: Store, address: str) -> Found:
 async def add(store: Store, address: str, account: str | None, reason: str, topic: str) -> str:
     """Says what was done."""
     parsed, account_id = _address(address), _account_id(await _names(store), account)
-    wanted = Wanted(account_id, parsed, reason, evidence=f"by {operator()}", topic=topic)
-    added = await store.suppressions.add_all([wanted])
-    if not added.fresh:
+    act = store.suppressions.act(account_id, parsed, detail=reason, evidence=f"by {operator()}", topic=topic)
+    added = await store.suppressions.apply([act])
+    if not added.changed:
         return f"{parsed} was suppressed {_for(account, topic)} before; its reason is kept."
     pulled = f" {added.pulled} queued copies were taken out." if added.pulled else ""
     return f"{parsed} is suppressed {_for(account, topic)}.{pulled}"
@@ -92,7 +93,7 @@ async def import_all(
 ) -> None:
     """Suppress the addresses of a file that was read, unless it has mistakes; prints progress, mistakes and the sum."""
     names = await _names(store)
-    wanted, unknown = _resolve(names, file, entries, _account_id(names, account))
+    wanted, unknown = _resolve(store, names, file, entries, _account_id(names, account))
     bad = sorted([*mistakes, *unknown], key=lambda mistake: mistake.line)
     _print_mistakes(file, bad)
     if bad and not skip_bad:
@@ -103,7 +104,7 @@ async def import_all(
         task = progress.add_task("importing", total=len(wanted))
         try:
             for first in range(0, len(wanted), CHUNK):
-                added = await store.suppressions.add_all(wanted[first : first + CHUNK])
+                added = await store.suppressions.apply(wanted[first : first + CHUNK])
                 fresh, pulled, done = fresh + added.fresh, pulled + added.pulled, first + CHUNK
                 progress.update(task, completed=done)
         except StoreUnavailable as error:
@@ -114,11 +115,11 @@ async def import_all(
 
 
 def _resolve(
-    names: Mapping[int, str], file: Path, entries: Sequence[Entry], account_id: int | None
-) -> tuple[list[Wanted], list[Mistake]]:
+    store: Store, names: Mapping[int, str], file: Path, entries: Sequence[Entry], account_id: int | None
+) -> tuple[list[Act], list[Mistake]]:
     """The lines with their accounts' ids, and those whose account does not exist."""
     ids = {name: number for number, name in names.items()}
-    wanted: list[Wanted] = []
+    wanted: list[Act] = []
     unknown: list[Mistake] = []
     who = operator()
     for entry in entries:
@@ -127,7 +128,11 @@ def _resolve(
             continue
         scope = ids[entry.account] if entry.account else account_id
         evidence = f"by {who}, {file.name} line {entry.line}"
-        wanted.append(Wanted(scope, entry.address, entry.reason, rule="import", evidence=evidence, topic=entry.topic))
+        wanted.append(
+            store.suppressions.act(
+                scope, entry.address, detail=entry.reason, rule="import", evidence=evidence, topic=entry.topic
+            )
+        )
     return wanted, unknown
 
 

@@ -76,7 +76,12 @@ class Scribe:
 
     def other(self, kind: Kind, address: Address, by: str, **said: object) -> Draft:
         """An entry that gives nothing: a revocation, a renewal, an erasure."""
-        return Draft(kind, self._secrets.address_key(address), _salted(address, by, orjson.dumps(said)))
+        return entry(kind, self._secrets.address_key(address), address, by, **said)
+
+
+def entry(kind: Kind, address_key: bytes, address: Address | None, by: str, **said: object) -> Draft:
+    """As ``Scribe.other``, for an address of which only the hash may be known."""
+    return Draft(kind, address_key, _salted(address, by, orjson.dumps(said)))
 
 
 def erased(address_key: bytes, by: str, reason: str) -> Draft:
@@ -85,9 +90,11 @@ def erased(address_key: bytes, by: str, reason: str) -> Draft:
     return Draft(Kind.ERASED, address_key, orjson.dumps({"salt": salt, "by": by, "reason": reason}))
 
 
-def _salted(address: Address, by: str, said: bytes) -> bytes:
-    head = orjson.dumps({"salt": os.urandom(_SALT).hex(), "by": by, "address": str(address)})
-    return head[:-1] + b"," + said[1:]
+def _salted(address: Address | None, by: str, said: bytes) -> bytes:
+    head = {"salt": os.urandom(_SALT).hex(), "by": by}
+    if address:
+        head["address"] = str(address)
+    return orjson.dumps(head)[:-1] + b"," + said[1:]
 
 
 def read(evidence: bytes) -> dict[str, Any]:

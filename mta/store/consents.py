@@ -21,20 +21,19 @@ import orjson
 
 from mta.mail.address import Address
 from mta.mail.reply import sanitise
-from mta.store import consent_reading, consent_rows, ledger, pulling, rows
+from mta.store import consent_reading, consent_rows, ledger, suppressing
 from mta.store.consent_entries import Given, Scribe
 from mta.store.consent_reading import Known
 from mta.store.database import Connection, Database
 from mta.store.ledger import Draft, Verified
-from mta.store.pulling import Suppressed
 from mta.store.secrets import Secrets
+from mta.store.suppressing import Act
 from policy.consent import ACCEPTABLE, EVERY_TOPIC, Sign
 from policy.evidence import Assessor, facts_of, load_assessor
 from policy.ledger import Head, Kind
+from policy.suppression import LIFTED_BY_CONSENT, Reason
 
 SECONDS = 60.0  # for one transaction: thousands of entries
-REVOKED = "revoked"  # the reason of our suppressions
-LIFTED = (REVOKED, "unsubscribe", "unsubscribed")  # reasons that a newer consent answers
 
 # One probe of the index for each address: the planner must not think of reading the account's whole ledger.
 _PRINTS = """
@@ -102,14 +101,6 @@ class _Written:
     entry: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Objection:
-    address: Address
-    topic: str
-    at: datetime
-    reason: str
-
-
 class Consents:
     """Made by ``Store``."""
 
@@ -145,12 +136,13 @@ class Consents:
                 await consent_rows.put(connection, account_id, self._rows(written, lacking))
                 lifted = await self._lift(connection, account_id, written) if lift else 0
             if gone := [
-                _Objection(each.given.address, topic, each.given.revoked_at, "as recorded")
+                self._revoked(account_id, each.given.address, topic, "as recorded", by, each.given.revoked_at)
                 for each in written
                 if each.given.revoked_at
                 for topic in each.given.topics
             ]:
-                _, pulled = await self._revoke(connection, account_id, head, gone, by, now)
+                locked = await suppressing.lock(connection, gone, heads={account_id: head})
+                pulled = (await suppressing.write(connection, gone, locked)).pulled
             if mark:
                 await connection.execute(_MARK, account_id, mark.file, mark.records, mark.finished)
             return Recorded(len(written), len(given) - len(written), lifted, pulled, lacking)
@@ -173,12 +165,12 @@ class Consents:
         Raises StoreUnavailable; then nothing was changed.
         """
 
+        act = self._revoked(account_id, address, topic, sanitise(reason, 200), by, at)
+
         async def work(connection: Connection) -> Revocation:
-            head = await ledger.lock(connection, account_id)
-            now = datetime.now(UTC)
-            objection = _Objection(address, topic, at or now, sanitise(reason, 200))
-            after, pulled = await self._revoke(connection, account_id, head, [objection], by, now)
-            return Revocation(after.number, pulled)
+            applied = await suppressing.apply(connection, [act])
+            ((_, entry),) = applied.entries
+            return Revocation(entry, applied.pulled)
 
         return await self._database.retried(work, seconds=SECONDS)
 
@@ -222,6 +214,10 @@ class Consents:
     async def head(self, account_id: int) -> Head:
         """Where the account's chain ends. Raises StoreUnavailable."""
         return await ledger.read_head(self._database, account_id)
+
+    def _revoked(self, account_id: int, address: Address, topic: str, reason: str, by: str, at: datetime | None) -> Act:
+        key = self._secrets.address_key(address)
+        return Act(key, account_id, Reason.REVOKED, "consent", topic, address, evidence=reason, by=by, at=at)
 
     # steps, each within a transaction that holds the head
 
@@ -273,7 +269,9 @@ class Consents:
         ]
         if not good:
             return 0
-        lifted = await connection.fetch(_LIFT, account_id, *zip(*good, strict=True), list(LIFTED))
+        lifted = await connection.fetch(
+            _LIFT, account_id, *zip(*good, strict=True), [reason.value for reason in LIFTED_BY_CONSENT]
+        )
         notes = [
             {
                 "account_id": account_id,
@@ -285,51 +283,3 @@ class Consents:
         ]
         await connection.executemany(_NOTE, [(orjson.dumps(note).decode(),) for note in notes])
         return len(lifted)
-
-    async def _revoke(
-        self,
-        connection: Connection,
-        account_id: int,
-        head: Head,
-        objections: Sequence[_Objection],
-        by: str,
-        now: datetime,
-    ) -> tuple[Head, int]:
-        """The new head, and how many queued copies were pulled."""
-        drafts = [
-            self._scribe.other(
-                Kind.REVOKED,
-                each.address,
-                by,
-                topic=each.topic,
-                revoked_at=each.at.astimezone(UTC),
-                reason=each.reason,
-            )
-            for each in objections
-        ]
-        after = await ledger.append(connection, account_id, head, drafts, now)
-        revoked = [
-            consent_rows.Revoked(draft.address_key, each.topic, each.at, head.number + n)
-            for n, (each, draft) in enumerate(zip(objections, drafts, strict=True), 1)
-        ]
-        overtaken = await consent_rows.revoke(connection, account_id, revoked)
-        suppressed = [
-            Suppressed(
-                each.address_key,
-                account_id,
-                str(objection.address),
-                REVOKED,
-                "consent",
-                f"ledger entry {each.entry}: {objection.reason}",
-                topic=each.topic,
-            )
-            for each, objection in zip(revoked, objections, strict=True)
-            if (each.address_key, each.topic) not in overtaken
-        ]
-        if not suppressed:
-            return after, 0
-        copies = await pulling.copies(connection, suppressed)
-        await rows.lock_messages(connection, copies)
-        pulled = await pulling.suppress(connection, suppressed, copies)
-        await rows.clear_content(connection, copies)
-        return after, pulled

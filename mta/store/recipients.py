@@ -27,20 +27,23 @@ from mta.store.pulling import GLOBAL
 from mta.store.secrets import Secrets
 from policy.base import RecipientFacts, Suppression
 from policy.consent import Basis, Consent
+from policy.suppression import Reason
 
 FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
 
 # Three indexes are probed in one statement. What the tables do not share is null.
 _FIND = """
-select 's' as kind, address_key, account_id, topic, reason, rule, created_at as at, null::timestamptz as confirmed_at,
+select 's' as kind, address_key, account_id, topic, reason, rule, created_at as at, expires_at as confirmed_at,
     null::timestamptz as revoked_at, null::text[] as missing, null::jsonb as facts, null::bigint as entry,
-    null::timestamptz[] as accepted
-from suppression where address_key = any($1::bytea[])
+    null::timestamptz[] as accepted, detail
+from suppression where address_key = any($1::bytea[]) and (expires_at is null or expires_at > now())
 union all
-select 'c', address_key, account_id, topic, basis, null, given_at, confirmed_at, revoked_at, missing, facts, entry, null
+select 'c', address_key, account_id, topic, basis, null, given_at, confirmed_at, revoked_at, missing, facts, entry,
+    null, null
 from consent where address_key = any($1::bytea[])
 union all
-select 'd', address_key, account_id, null, null, null, contacted_at, clicked_at, bought_at, null, null, null, accepted
+select 'd', address_key, account_id, null, null, null, contacted_at, clicked_at, bought_at, null, null, null, accepted,
+    null
 from contact where address_key = any($1::bytea[])"""
 
 _Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
@@ -113,7 +116,9 @@ def _global_first(row: Any) -> tuple[int, str]:
 
 
 def _suppression(address: Address, row: Any) -> Suppression:
-    return Suppression(address, row["account_id"] or None, row["reason"], row["rule"], row["at"], row["topic"])
+    until = row["confirmed_at"]  # its rows use that column for it
+    account_id, reason = row["account_id"] or None, Reason(row["reason"])
+    return Suppression(address, account_id, reason, row["rule"], row["at"], row["topic"], row["detail"], until)
 
 
 def _consent(row: Any, contact: Any) -> Consent:

@@ -23,13 +23,14 @@ from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outc
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.mail.reply import sanitise
-from mta.store import acceptance, contacts, pulling, rows
+from mta.store import acceptance, contacts, rows, suppressing, tally
 from mta.store.acceptance import Accepted
 from mta.store.contacts import Contacted
 from mta.store.database import Connection
-from mta.store.pulling import Suppressed
 from mta.store.rows import Row
 from mta.store.secrets import Secrets
+from mta.store.suppressing import Act
+from policy.suppression import Reason
 
 LAST_REPLY = 500  # characters shown in the queue
 
@@ -96,11 +97,15 @@ _REACHED = f""",
     ),
     contacts as ({contacts.DELIVERED})"""  # noqa: S608 - our own text
 
+# A batch that was settled before, and comes again because its commit was not heard of, is not counted twice.
+_TALLY = f""",
+    tally as ({tally.upsert(7, "where exists (select from gone)")})"""
+
 _COUNTED = """
 select message_id, n from gone"""
 
-_END_MESSAGES = _GONE + _COUNTED
-_END_MARKETING = _GONE + _REACHED + _COUNTED
+_END_MESSAGES = _GONE + _TALLY + _COUNTED
+_END_MARKETING = _GONE + _TALLY + _REACHED + _COUNTED
 
 _END = """
 delete from queue q using unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease)
@@ -141,7 +146,8 @@ async def end_messages(connection: Connection, settlements: Sequence[Settlement]
     lease = settlements[0].attempt.delivery.lease
     marketing = any(each.attempt.delivery.stream is Stream.MARKETING for each in settlements)
     statement = _END_MARKETING if marketing else _END_MESSAGES
-    ended = await connection.fetch(statement, ids, places, lease, at, kinds, data)
+    counts = tally.columns((each.attempt, outcome) for each in settlements for outcome in each.outcomes)
+    ended = await connection.fetch(statement, ids, places, lease, at, kinds, data, *counts)
     return {(row["message_id"], row["n"]) for row in ended}
 
 
@@ -151,11 +157,10 @@ async def settle(connection: Connection, settlements: Sequence[Settlement], secr
     ended = [(each, outcome) for each, outcome in pairs if not isinstance(outcome, Deferred)]
     deferred = [(each, outcome) for each, outcome in pairs if isinstance(outcome, Deferred)]
 
-    suppressed = [_suppressed(each, outcome, secrets) for each, outcome in ended if _suppresses(outcome)]
-    copies = await pulling.copies(connection, suppressed) if suppressed else set()
+    suppressed = {_row(*pair): _hard_bounce(*pair, secrets) for pair in ended if _suppresses(pair[1])}
     ending = {each.attempt.delivery.message_id for each, _ in ended}
     # Whoever takes away rows of a message that others may hold rows of waits here for them, so that one sees the last.
-    await rows.lock_messages(connection, ending | copies)
+    locked = await suppressing.lock(connection, list(suppressed.values()), also=ending)
 
     counted = await _end(connection, ended) | await _defer(connection, deferred, care)
     telling = [each for each in settlements if each.notice and _any_counted(each, counted)]
@@ -165,13 +170,14 @@ async def settle(connection: Connection, settlements: Sequence[Settlement], secr
     events += [_notice_event(each) for each in telling]
     if events:
         await connection.execute(_SAY, *zip(*events, strict=True))
-    suppressed = [each for each in suppressed if each.row in counted]
-    if suppressed:
-        await pulling.suppress(connection, suppressed, copies)
+    await suppressing.write(connection, [act for row, act in suppressed.items() if row in counted], locked)
     if telling:
         await acceptance.insert(connection, [(each.notice, None) for each in telling if each.notice], secrets)
-    await rows.clear_content(connection, ending | copies)
+    await rows.clear_content(connection, ending)
     await contacts.delivered(connection, [_contacted(*pair, secrets) for pair in pairs if _reaches(*pair, counted)])
+    await tally.settled(
+        connection, [(each.attempt, outcome) for each, outcome in pairs if _row(each, outcome) in counted]
+    )
     return counted
 
 
@@ -229,18 +235,19 @@ def _suppresses(outcome: Outcome) -> bool:
     return isinstance(outcome, Failed) and outcome.classification.action is Action.SUPPRESS
 
 
-def _suppressed(settlement: Settlement, outcome: Outcome, secrets: Secrets) -> Suppressed:
+def _hard_bounce(settlement: Settlement, outcome: Outcome, secrets: Secrets) -> Act:
     assert isinstance(outcome, Failed)
     address, host = outcome.result.recipient.address, settlement.attempt.host
     evidence = f"{host.name if host else 'receiver'} said {outcome.result.reply}"
-    return Suppressed(
-        address_key=secrets.address_key(address),
-        account_id=settlement.attempt.delivery.account_id,
-        address=str(address),
-        reason=outcome.classification.category,
-        rule=outcome.classification.rule,
-        evidence=sanitise(" ".join(evidence.split()), LAST_REPLY),
-        row=_row(settlement, outcome),
+    return Act(
+        secrets.address_key(address),
+        settlement.attempt.delivery.account_id,
+        Reason.HARD_BOUNCE,
+        outcome.classification.rule,
+        address=address,
+        detail=outcome.classification.category,
+        evidence=" ".join(evidence.split()),
+        message_id=settlement.attempt.delivery.message_id,
     )
 
 
@@ -295,6 +302,8 @@ def _told(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
         told["host"], told["address"], told["tls"] = host.name, host.address, host.tls
     if attempt.source:
         told["source"] = attempt.source
+    if attempt.delivery.provider:
+        told[tally.PROVIDER] = attempt.delivery.provider
     if attempt.transcript:
         told["transcript"] = sanitise(attempt.transcript)
     if result.ambiguous:

@@ -28,10 +28,11 @@ from mta.store.database import Connection, Database
 from mta.store.forgetting import Forgotten
 from mta.store.redacting import Redacted
 from mta.store.secrets import Secrets
-from mta.store.suppressions import Recorded, Suppressions, Wanted
+from mta.store.suppressions import Recorded, Suppressions
 from policy.consent import EVERY_TOPIC
+from policy.suppression import Reason
 
-ERASED = "erased"  # the reason of the suppression
+ERASED = "erased"  # what the ledger and the suppression say of it
 SECONDS = 600.0
 
 _MESSAGES = """
@@ -133,8 +134,8 @@ class Subjects:
             else:
                 entries = (*(proof.number for proof in each.proofs if proof.said is not None), revoked.entry)
                 kept.append(Kept(each.account_id, entries, datetime.now(UTC) + timedelta(seconds=keep_proof)))
-        blocked = Wanted(account_id, address, ERASED, ERASED, topic=EVERY_TOPIC)
-        pulled += (await self._suppressions.add_all([blocked])).pulled
+        blocked = self._suppressions.act(account_id, address, Reason.ERASED, rule=ERASED, topic=EVERY_TOPIC, by=by)
+        pulled += (await self._suppressions.apply([blocked])).pulled
         redacted = await redacting.redact(self._database, account_id, address, key)
         async with self._database.session() as connection:
             await connection.execute(_FORGET_CONTACT, key, account_id)

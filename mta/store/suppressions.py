@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -22,59 +23,40 @@ from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
 from mta.observe.labels import Call
 from mta.observe.metrics import Metrics
-from mta.store import pulling, rows
+from mta.store import suppressing
 from mta.store.batch import Batch
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
-from mta.store.pulling import GLOBAL, Suppressed
+from mta.store.pulling import GLOBAL
+from mta.store.redacting import stand_in
 from mta.store.secrets import Secrets
+from mta.store.suppressing import Act, Applied
 from policy.base import Suppression
+from policy.suppression import Reason
 
 FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
+SECONDS = 30.0  # for one transaction of hundreds
 
 _FIND = """
-select address_key, account_id, topic, reason, rule, created_at from suppression
-where address_key = any($1::bytea[]) order by account_id, topic"""
-
-_KNOWN = """
-select address_key, account_id, topic from suppression
-join unnest($1::bytea[], $2::bigint[], $3::text[]) as one (address_key, account_id, topic)
-    using (address_key, account_id, topic)"""
+select address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
+where address_key = any($1::bytea[]) and (expires_at is null or expires_at > now()) order by account_id, topic"""
 
 _OF = """
-select account_id, topic, reason, rule, evidence, message_id, created_at from suppression where address_key = $1
-order by account_id, topic"""
+select account_id, topic, reason, detail, rule, evidence, message_id, created_at, expires_at from suppression
+where address_key = $1 and (expires_at is null or expires_at > now()) order by account_id, topic"""
 
 _LIST = """
-select address, account_id, topic, reason, rule, created_at from suppression
-where $1::bigint is null or account_id = $1 order by created_at desc, address limit $2"""
+select address, address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
+where ($1::bigint is null or account_id = $1) and (expires_at is null or expires_at > now())
+order by created_at desc, address limit $2"""
 
 _REMOVE = """
-delete from suppression where address_key = $1 and account_id = $2 and topic = $3 returning reason, rule, created_at"""
+delete from suppression where address_key = $1 and account_id = $2 and topic = $3
+returning reason, detail, rule, created_at"""
 
 _NOTE = "insert into event (kind, data) values ($1, $2)"
 
 _Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An address to suppress. ``account_id`` None: for everybody. ``topic``: as in ``policy.base.Suppression``."""
-
-    account_id: int | None
-    address: Address
-    reason: str
-    rule: str = "operator"
-    evidence: str = ""
-    topic: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """``fresh``: addresses that were not suppressed in their scope before; ``pulled``: queued copies taken out."""
-
-    fresh: int
-    pulled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,51 +114,54 @@ class Suppressions:
             for account_id, addresses, keys in queries
         ]
 
+    def act(
+        self,
+        account_id: int | None,
+        address: Address,
+        reason: Reason = Reason.MANUAL,
+        *,
+        detail: str = "",
+        rule: str = "operator",
+        evidence: str = "",
+        topic: str = "",
+        by: str = "",
+        expires_at: datetime | None = None,
+    ) -> Act:
+        """What ``apply`` takes, for an address that is known. ``account_id`` None: for everybody."""
+        return Act(
+            self._secrets.address_key(address),
+            account_id or GLOBAL,
+            reason,
+            rule,
+            topic,
+            address,
+            detail,
+            evidence,
+            by=by,
+            expires_at=expires_at,
+        )
+
+    async def apply(self, acts: Sequence[Act]) -> Applied:
+        """``suppressing.apply`` in a transaction of its own, for some hundreds at a time; what receivers said, and what
+        people want, at once. Raises StoreUnavailable; then nothing was done."""
+        if not acts:
+            return Applied()
+        return await self._database.retried(lambda connection: suppressing.apply(connection, acts), seconds=SECONDS)
+
     async def add(
         self,
         account_id: int | None,
         address: Address,
+        reason: Reason = Reason.MANUAL,
         *,
-        reason: str,
-        rule: str = "operator",
-        evidence: str = "",
+        detail: str = "",
         topic: str = "",
     ) -> int:
         """Suppress ``address`` for an account, or for everybody (None), and pull its queued copies: how many.
 
-        One that is suppressed already keeps its reason. Raises StoreUnavailable.
+        Raises StoreUnavailable.
         """
-        return (await self.add_all([Wanted(account_id, address, reason, rule, evidence, topic)])).pulled
-
-    async def add_all(self, wanted: Sequence[Wanted]) -> Added:
-        """As ``add``, for some hundreds in one transaction. Raises StoreUnavailable; then none was added."""
-        scopes = {
-            (self._secrets.address_key(each.address), each.account_id or GLOBAL, each.topic): each for each in wanted
-        }
-        suppressed = [
-            Suppressed(
-                key,
-                account_id,
-                str(each.address),
-                sanitise(each.reason, 200),
-                sanitise(each.rule, 100),
-                sanitise(each.evidence, 500),
-                topic=topic,
-            )
-            for (key, account_id, topic), each in scopes.items()
-        ]
-
-        async def work(connection: Connection) -> Added:
-            known = {tuple(row) for row in await connection.fetch(_KNOWN, *zip(*scopes, strict=True))}
-            copies = await pulling.copies(connection, suppressed)
-            await rows.lock_messages(connection, copies)
-            pulled = await pulling.suppress(connection, suppressed, copies)
-            await rows.clear_content(connection, copies)
-            fresh = [each for each in suppressed if (each.address_key, each.account_id, each.topic) not in known]
-            await connection.executemany(_NOTE, [("suppression_added", _told(each)) for each in fresh])
-            return Added(len(fresh), pulled)
-
-        return await self._database.retried(work) if wanted else Added(0, 0)
+        return (await self.apply([self.act(account_id, address, reason, detail=detail, topic=topic)])).pulled
 
     async def remove(self, account_id: int | None, address: Address, *, reason: str, topic: str = "") -> bool:
         """Mail ``address`` again; False if it was not suppressed in just this scope. Raises StoreUnavailable."""
@@ -212,27 +197,23 @@ class Suppressions:
         async with self._database.session(60) as connection:
             listed = await connection.fetch(_LIST, account_id, limit)
         listed.reverse()
-        return [_suppression(_address(row["address"]), row) for row in listed]
-
-
-def _told(suppressed: Suppressed) -> str:
-    return orjson.dumps(
-        {
-            "account_id": suppressed.account_id or None,
-            "topic": suppressed.topic,
-            "address": suppressed.address,
-            "reason": suppressed.reason,
-            "rule": suppressed.rule,
-            "evidence": suppressed.evidence,
-        }
-    ).decode()
+        return [_suppression(_address(row), row) for row in listed]
 
 
 def _suppression(address: Address, row: Any) -> Suppression:
-    account_id = row["account_id"] or None
-    return Suppression(address, account_id, row["reason"], row["rule"], row["created_at"], row["topic"])
+    return Suppression(
+        address,
+        row["account_id"] or None,
+        Reason(row["reason"]),
+        row["rule"],
+        row["created_at"],
+        row["topic"],
+        row["detail"],
+        row["expires_at"],
+    )
 
 
-def _address(text: str) -> Address:
-    local, _, domain = text.rpartition("@")
+def _address(row: Any) -> Address:
+    """A stand-in where only the hash is known."""
+    local, _, domain = (row["address"] or stand_in(row["address_key"])).rpartition("@")
     return Address(local, domain)

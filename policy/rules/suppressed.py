@@ -19,7 +19,7 @@ def refusal(suppression: Suppression) -> Reply:
         550,
         "5.7.1",
         f"suppressed: {suppression.address} is on the suppression list since {suppression.since:%Y-%m-%d} "
-        f"({suppression.reason}, rule {suppression.rule}); remove the address from your list",
+        f"({suppression.why}, rule {suppression.rule}); remove the address from your list",
     )
 
 

@@ -7,6 +7,20 @@ create table report_taken (
 );
 create index on report_taken (at);
 
+create table report_in (                    -- what came back by mail, until it is worked off
+    id          bigint generated always as identity primary key,
+    at          timestamptz not null default now(),
+    sender      text,                       -- null: <>
+    recipients  text[] not null,            -- ours, as they were named
+    client      text not null,
+    hello       text not null,
+    content     bytea not null,
+    tries       int not null default 0,     -- which one is under way, or how many there were
+    due_at      timestamptz not null default now(),     -- while somebody is at it: when he is given up
+    error       text                        -- how the last try ended
+);
+create index on report_in (due_at);
+
 -- Soft bounces of an address, until it is delivered to or suppressed. One a mailing and day counts.
 create table soft_bounce (
     address_key bytea not null,

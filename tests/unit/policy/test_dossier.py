@@ -16,6 +16,7 @@ from policy.consent import Basis, Consent
 from policy.dossier import Dossier, Proof, Writer, as_json, load_languages
 from policy.evidence import Evidence, Requirement, load_assessor
 from policy.ledger import Kind
+from policy.suppression import Reason
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LANGUAGES = load_languages()
@@ -65,7 +66,7 @@ DOSSIER = Dossier(
         Consent(Basis.BOUGHT, frozenset({"bought"}), NOW, None, 1),
         Consent(Basis.OBJECTION, frozenset({"gone"}), NOW, None, 4, revoked_at=NOW),
     ),
-    (Suppression(Address("ann", "example.net"), 1, "revoked", "consent", NOW, "gone"),),
+    (Suppression(Address("ann", "example.net"), 1, Reason.REVOKED, "consent", NOW, "gone"),),
 )
 assessor = load_assessor()
 

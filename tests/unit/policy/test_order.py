@@ -20,6 +20,7 @@ from policy.base import Facts, Scan, Suppression
 from policy.chain import Chain, Failing, Screened, screen
 from policy.profile import Profiles
 from policy.reading import Reading
+from policy.suppression import Reason
 
 MESSAGE = newsletter(6_000)
 FACTS = facts(MESSAGE)
@@ -63,7 +64,7 @@ WRONG = {
 }
 RECIPIENTS = {
     "good": KNOWN,
-    "suppressed": replace(KNOWN, suppressions=(Suppression(READER, None, "hard bounce", "r", NOW),)),
+    "suppressed": replace(KNOWN, suppressions=(Suppression(READER, None, Reason.HARD_BOUNCE, "r", NOW),)),
     "not asked": replace(KNOWN, consents=()),
     "lapsed": replace(
         KNOWN,

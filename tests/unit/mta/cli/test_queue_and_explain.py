@@ -182,7 +182,7 @@ async def test_bounce_asks_the_workers_to_fail_it(store: Store, account: int, sh
 
 async def test_explain_tells_the_whole_story_in_order(store: Store, account: int, shell: Shell) -> None:
     message = await put(store, account, "ann@one.example", "full@club.example", leased=True, mailing="spring")
-    await store.suppressions.add(account, Address("ann", "one.example"), reason="asked to be left alone")
+    await store.suppressions.add(account, Address("ann", "one.example"), detail="asked to be left alone")
     text = (await shell.run("explain", format_id(message))).stdout
     order = [
         f"Message {format_id(message)}",

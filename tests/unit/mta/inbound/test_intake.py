@@ -12,7 +12,7 @@ import pytest
 
 from config.schema import Queue, Server, Settings, Signing
 from mta.inbound.client import Client
-from mta.inbound.house import open_profiles
+from mta.house import open_profiles
 from mta.inbound.intake import Intake
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
@@ -203,7 +203,7 @@ async def test_the_envelope_sender_is_the_accounts_or_null(store: Store) -> None
 
 async def test_who_is_suppressed_is_refused_by_name(store: Store) -> None:
     rig = make(store)
-    await store.suppressions.add(1, Address.parse("ann@example.net"), reason="asked")
+    await store.suppressions.add(1, Address.parse("ann@example.net"), detail="asked")
     answer = await rig.intake.recipient(rig.client, envelope(), Recipient(Address.parse("Ann@Example.NET")))
     assert answer
     assert (answer.code, answer.status) == (550, "5.7.1")

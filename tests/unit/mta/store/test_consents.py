@@ -17,6 +17,7 @@ from mta.store.store import Store
 from policy.consent import Basis, Consent, Holds, Revoked, Sign, Terms, judge
 from policy.evidence import Evidence
 from policy.ledger import Head
+from policy.suppression import Reason
 from tests.unit.mta.store import make
 
 ANN = Address.parse("ann@example.net")
@@ -110,7 +111,7 @@ async def test_a_revocation_ends_the_consent_suppresses_and_pulls_in_one_go(stor
     assert await held(store, "offers") is Revoked
     assert await held(store, "news") is Holds
     (suppression,) = (await store.recipients.find(1, [ANN]))[0].suppressions
-    assert (suppression.reason, suppression.rule, suppression.topic) == ("revoked", "consent", "offers")
+    assert (suppression.reason, suppression.rule, suppression.topic) == (Reason.REVOKED, "consent", "offers")
     assert (await store.consents.revoke(1, ANN, reason="asked", by="desk")).pulled == 1
     assert await held(store, "news") is Revoked
 
@@ -140,7 +141,7 @@ async def test_a_newer_consent_ends_a_revocation_and_lifts_only_if_asked(store: 
 @pytest.mark.parametrize(
     ("reason", "topic", "consent"),
     [
-        ("hard bounce", "offers", given(days_ago=-1)),  # no objection
+        ("hard_bounce", "offers", given(days_ago=-1)),  # no objection
         ("unsubscribe", "offers", given(days_ago=1)),  # older than the suppression
         ("unsubscribe", "*", given(days_ago=-1)),  # one topic does not speak for all
         ("unsubscribe", "offers", given(days_ago=-1, basis=Basis.SINGLE_OPT_IN)),

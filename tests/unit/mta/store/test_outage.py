@@ -233,10 +233,10 @@ async def test_listening_goes_on_after_a_cut_and_says_that_something_may_have_be
     await cut_all(quick)
     async with asyncio.timeout(10):
         assert await heard.get() is None
-        await quick.suppressions.add(1, ANN, reason="unsubscribed")
+        await quick.suppressions.add(1, ANN, detail="unsubscribed")
         key = quick.suppressions._secrets.address_key(ANN).hex()
         while await heard.get() != key:
-            await quick.suppressions.add(1, ANN, reason="unsubscribed")
+            await quick.suppressions.add(1, ANN, detail="unsubscribed")
 
 
 async def test_nothing_about_an_outage_shows_the_password(secrets: Secrets) -> None:

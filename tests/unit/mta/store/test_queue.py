@@ -166,7 +166,7 @@ async def test_filters_are_values_not_sql(filled: Store, text: str) -> None:
 
 
 async def test_the_whole_story_of_a_message(filled: Store) -> None:
-    await filled.suppressions.add(1, Address.parse("b@two.example"), reason="unsubscribed")
+    await filled.suppressions.add(1, Address.parse("b@two.example"), detail="unsubscribed")
     (queued,) = await filled.queue.list(Filter(mailing="news"))
     story = await filled.explain.message(queued.message_id)
     assert story

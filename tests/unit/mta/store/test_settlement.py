@@ -14,6 +14,7 @@ from mta.mail.reply import Reply
 from mta.store import acceptance, settlement
 from mta.store.secrets import Secrets
 from mta.store.store import Store
+from policy.suppression import Reason
 from tests.unit.mta.store import make
 
 
@@ -130,7 +131,8 @@ class TestSuppression:
         await store.listen("suppressed", heard.put_nowait)
         await store.messages.settle(make.settlement(delivery, [make.failed(delivery.recipients[0], Action.SUPPRESS)]))
         (found,) = await store.suppressions.find(1, [delivery.recipients[0].address])
-        assert (found.account_id, found.reason, found.rule) == (1, "user_unknown", "no-such-user")
+        assert (found.account_id, found.reason, found.rule) == (1, Reason.HARD_BOUNCE, "no-such-user")
+        assert found.detail == "user_unknown"
         assert [each.n for each in await store.queue.show(copy.message_id)] == [1]
         assert len(await store.queue.show(foreign.message_id)) == 1
         assert await kinds(store, copy) == [(0, "suppressed")]
@@ -141,7 +143,7 @@ class TestSuppression:
 
     async def test_an_attempt_on_a_copy_pulled_meanwhile_is_still_recorded_once(self, store: Store) -> None:
         delivery = await make.put(store, "ann@example.net")
-        await store.suppressions.add(1, delivery.recipients[0].address, reason="unsubscribed")
+        await store.suppressions.add(1, delivery.recipients[0].address, detail="unsubscribed")
         made = make.settlement(delivery)
         await store.messages.settle(made)
         await store.messages.settle(made)

@@ -68,7 +68,7 @@ async def history(store: Store) -> Store:
     await store.messages.put(delivered, leased=False)
     await make.execute(store, "delete from queue")
     await store.messages.put(make.accepted("ann@example.net", stream=Stream.MARKETING, topic="offers"), leased=False)
-    await store.suppressions.add(2, ANN, reason="complained")
+    await store.suppressions.add(2, ANN, detail="complained")
     await make.execute(
         store,
         "insert into refusal values (gen_random_uuid(), 1, now(), $1)",
@@ -129,7 +129,7 @@ async def test_one_account_may_forget_alone(history: Store) -> None:
     known = await history.consents.of(ANN)
     assert [next(proof.said is None for proof in each.proofs) for each in known] == [True, False]
     (facts,) = await history.recipients.find(2, [ANN])
-    assert [each.reason for each in facts.suppressions] == ["complained"]
+    assert [each.detail for each in facts.suppressions] == ["complained"]
     assert facts.consents[0].revoked_at is None
 
 

@@ -21,21 +21,21 @@ async def queued(store: Store) -> list[tuple[str, int]]:
 
 
 async def test_an_address_is_suppressed_for_one_account_or_for_everybody(store: Store) -> None:
-    await store.suppressions.add(1, ANN, reason="unsubscribed")
+    await store.suppressions.add(1, ANN, detail="unsubscribed")
     assert [each.address for each in await store.suppressions.find(1, [ANN, BOB])] == [ANN]
     assert await store.suppressions.find(2, [ANN, BOB]) == []
-    await store.suppressions.add(None, BOB, reason="complained")
+    await store.suppressions.add(None, BOB, detail="complained")
     (found,) = await store.suppressions.find(2, [ANN, BOB])
-    assert (found.address, found.account_id, found.reason) == (BOB, None, "complained")
+    assert (found.address, found.account_id, found.detail) == (BOB, None, "complained")
 
 
 async def test_every_spelling_is_found(store: Store) -> None:
-    await store.suppressions.add(1, Address.parse("Ann@EXAMPLE.net"), reason="unsubscribed")
+    await store.suppressions.add(1, Address.parse("Ann@EXAMPLE.net"), detail="unsubscribed")
     assert len(await store.suppressions.find(1, [Address.parse('"ann"@example.NET')])) == 1
 
 
 async def test_questions_of_the_same_moment_are_one_query(store: Store) -> None:
-    await store.suppressions.add(1, ANN, reason="unsubscribed")
+    await store.suppressions.add(1, ANN, detail="unsubscribed")
     asked = 0
     flush = store.suppressions._finds._flush
 
@@ -57,12 +57,12 @@ async def test_adding_pulls_the_queued_copies_of_that_scope_and_says_so(store: S
     await store.messages.put(both, leased=False)
     for account in (1, 2):
         await store.messages.put(make.accepted("ann@example.net", account_id=account), leased=False)
-    assert await store.suppressions.add(1, ANN, reason="unsubscribed") == 2
+    assert await store.suppressions.add(1, ANN, detail="unsubscribed") == 2
     assert await queued(store) == [("ann@example.net", 2), ("bob@example.net", 1)]
     assert await store.messages.content(both.message.id) == both.message.content
     (event,) = await store.events.of_message(both.message.id)
-    assert (event.kind, event.n, event.data["reason"]) == ("suppressed", 0, "unsubscribed")
-    assert await store.suppressions.add(None, ANN, reason="complained") == 1
+    assert (event.kind, event.n, event.data["reason"]) == ("suppressed", 0, "manual")
+    assert await store.suppressions.add(None, ANN, detail="complained") == 1
     assert await queued(store) == [("bob@example.net", 1)]
     async with store._database.session() as connection:
         assert await connection.fetchval("select count(distinct message_id) from content") == 1
@@ -73,13 +73,13 @@ async def test_workers_are_told(store: Store) -> None:
     await store.listen("suppressed", heard.put_nowait)
     while not heard.empty():
         assert heard.get_nowait() is None
-    await store.suppressions.add(1, ANN, reason="unsubscribed")
+    await store.suppressions.add(1, ANN, detail="unsubscribed")
     async with asyncio.timeout(5):
         assert await heard.get() == store.suppressions._secrets.address_key(ANN).hex()
 
 
 async def test_removing_is_for_one_scope_and_leaves_a_trace(store: Store) -> None:
-    await store.suppressions.add(1, ANN, reason="unsubscribed")
+    await store.suppressions.add(1, ANN, detail="unsubscribed")
     assert not await store.suppressions.remove(None, ANN, reason="asked")
     assert await store.suppressions.remove(1, ANN, reason="asked to come back")
     assert await store.suppressions.find(1, [ANN]) == []
@@ -92,14 +92,14 @@ async def test_removing_is_for_one_scope_and_leaves_a_trace(store: Store) -> Non
 
 
 async def test_the_first_reason_stays(store: Store) -> None:
-    await store.suppressions.add(1, ANN, reason="complained")
-    await store.suppressions.add(1, ANN, reason="unsubscribed")
-    assert [each.reason for each in await store.suppressions.list()] == ["complained"]
+    await store.suppressions.add(1, ANN, detail="complained")
+    await store.suppressions.add(1, ANN, detail="unsubscribed")
+    assert [each.detail for each in await store.suppressions.list()] == ["complained"]
 
 
 async def test_the_list_is_by_scope_and_age(store: Store) -> None:
     for account, address in ((1, ANN), (None, BOB), (2, ANN)):
-        await store.suppressions.add(account, address, reason="unsubscribed")
+        await store.suppressions.add(account, address, detail="unsubscribed")
     assert [each.account_id for each in await store.suppressions.list()] == [1, None, 2]
     assert [each.account_id for each in await store.suppressions.list(0)] == [None]
     assert len(await store.suppressions.list(limit=2)) == 2
@@ -107,5 +107,5 @@ async def test_the_list_is_by_scope_and_age(store: Store) -> None:
 
 @pytest.mark.parametrize("text", ["with \x00 nul", "lone \ud800 surrogate", "\u2028 line"])
 async def test_any_reason_can_be_stored(store: Store, text: str) -> None:
-    await store.suppressions.add(1, ANN, reason=text, evidence=text)
+    await store.suppressions.apply([store.suppressions.act(1, ANN, detail=text, evidence=text, rule=text)])
     assert len(await store.suppressions.find(1, [ANN])) == 1

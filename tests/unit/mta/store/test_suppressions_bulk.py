@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mta.mail.address import Address
 from mta.store.store import Store
-from mta.store.suppressions import Added, Wanted
+from mta.store.suppressing import Applied
+from policy.suppression import Reason
 from tests.unit.mta.store import make
 
 ANN = Address.parse("ann@example.net")
@@ -12,21 +13,23 @@ BOB = Address.parse("bob@example.net")
 
 
 async def test_many_are_added_at_once_and_what_was_there_keeps_its_reason(store: Store) -> None:
-    await store.suppressions.add(None, ANN, reason="complained")
+    await store.suppressions.add(None, ANN, detail="complained")
     await store.messages.put(make.accepted("bob@example.net"), leased=False)
-    added = await store.suppressions.add_all(
-        [Wanted(1, BOB, "list"), Wanted(1, Address.parse("BOB@example.net"), "again"), Wanted(None, ANN, "list")]
+    act = store.suppressions.act
+    applied = await store.suppressions.apply(
+        [act(1, BOB, detail="list"), act(1, Address.parse("BOB@example.net"), detail="again"), act(None, ANN)]
     )
-    assert added == Added(fresh=1, pulled=1)
+    assert (applied.fresh, applied.pulled, len(applied.changed)) == (1, 1, 1)
     ((ann,), (bob,)) = [await store.suppressions.of(address) for address in (ANN, BOB)]
-    assert (ann.suppression.reason, ann.suppression.account_id) == ("complained", None)
+    assert (ann.suppression.detail, ann.suppression.account_id) == ("complained", None)
     assert (bob.suppression.account_id, bob.suppression.rule) == (1, "operator")
-    assert await store.suppressions.add_all([]) == Added(0, 0)
+    assert await store.suppressions.apply([]) == Applied()
 
 
 async def test_all_scopes_of_an_address_are_told_with_their_evidence(store: Store) -> None:
-    await store.suppressions.add(2, ANN, reason="bounced", rule="no-user", evidence="550 5.1.1")
-    await store.suppressions.add(None, ANN, reason="complained")
+    bounced = store.suppressions.act(2, ANN, Reason.HARD_BOUNCE, rule="no-user", evidence="550 5.1.1")
+    await store.suppressions.apply([bounced])
+    await store.suppressions.add(None, ANN, detail="complained")
     first, second = await store.suppressions.of(Address.parse("Ann@example.net"))
     assert (first.suppression.account_id, second.suppression.account_id) == (None, 2)
     assert (second.suppression.rule, second.evidence, second.message_id) == ("no-user", "550 5.1.1", None)

@@ -42,30 +42,30 @@ async def test_adding_pulls_what_is_within_the_scope(
     store: Store, topic: str, left: set[tuple[int, str | None]]
 ) -> None:
     await fill(store)
-    assert await store.suppressions.add(1, ANN, reason="revoked", topic=topic) == 5 - len(left)
+    assert await store.suppressions.add(1, ANN, detail="revoked", topic=topic) == 5 - len(left)
     assert await queued(store) == left
 
 
 async def test_for_everybody_it_reaches_all_accounts(store: Store) -> None:
     await fill(store)
-    assert await store.suppressions.add(None, ANN, reason="objected", topic="offers") == 2
+    assert await store.suppressions.add(None, ANN, detail="objected", topic="offers") == 2
     assert await queued(store) == {(1, "-"), (1, "news"), (1, None)}
 
 
 async def test_what_is_found_says_what_it_covers(store: Store) -> None:
-    await store.suppressions.add(1, ANN, reason="revoked", topic="offers")
+    await store.suppressions.add(1, ANN, detail="revoked", topic="offers")
     (found,) = await store.suppressions.find(1, [ANN])
     assert found.covers(Stream.MARKETING, "offers")
     assert not found.covers(Stream.MARKETING, "news")
     assert not found.covers(Stream.MARKETING, None)
     assert not found.covers(Stream.TRANSACTIONAL, "offers")
-    await store.suppressions.add(None, ANN, reason="complained")
+    await store.suppressions.add(None, ANN, detail="complained")
     assert [each.topic for each in await store.suppressions.find(1, [ANN])] == ["", "offers"]
 
 
 async def test_scopes_are_added_and_lifted_one_by_one(store: Store) -> None:
     for topic in ("offers", "*", "offers"):
-        await store.suppressions.add(1, ANN, reason="revoked", topic=topic)
+        await store.suppressions.add(1, ANN, detail="revoked", topic=topic)
     assert not await store.suppressions.remove(1, ANN, reason="asked")
     assert await store.suppressions.remove(1, ANN, reason="asked", topic="*")
     assert [each.suppression.topic for each in await store.suppressions.of(ANN)] == ["offers"]

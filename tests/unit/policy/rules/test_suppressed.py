@@ -13,6 +13,7 @@ from mta.mail.address import Address, AddressError
 from policy.account import Stream
 from policy.base import RecipientFacts, Suppression
 from policy.rules.suppressed import Suppressed
+from policy.suppression import Reason
 from tests.unit.policy.make import BOB, HOUSE, ask_recipient, facts
 
 RULE = Suppressed(Suppressed.Settings(), HOUSE)
@@ -20,14 +21,14 @@ SINCE = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def answer(scope: str, stream: Stream, topic: str | None) -> str:
-    entry = Suppression(BOB, 1, "hard bounce", "no-such-user", SINCE, scope)
+    entry = Suppression(BOB, 1, Reason.HARD_BOUNCE, "no-such-user", SINCE, scope)
     return ask_recipient(RULE, RecipientFacts(BOB, (entry,)), facts(stream=stream, topic=topic))
 
 
 def test_it_says_why_and_what_to_do() -> None:
     assert answer("", Stream.TRANSACTIONAL, None) == (
         "refuse: 550 5.7.1 suppressed: bob@example.net is on the suppression list since 2026-03-01 "
-        "(hard bounce, rule no-such-user); remove the address from your list"
+        "(hard_bounce, rule no-such-user); remove the address from your list"
     )
 
 
