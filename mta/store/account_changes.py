@@ -45,6 +45,8 @@ class Kind(Enum):
     NETWORK = "network"
     SETTING = "setting"
     MAILING = "mailing"
+    BREAKER = "breaker"
+    WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ update event e set data = regexp_replace(data::text, $2, $3, 'gi')::jsonb
 where data::text ~* $2 and ($1::bigint is null or (e.data ->> 'account_id')::bigint = $1
     or exists (select from message m where m.id = e.message_id and m.account_id = $1))"""
 
+# What goes out to the account's webhooks, or has gone and may be sent again.
+_OUTBOX = """
+update outbox set data = regexp_replace(data::text, $2, $3, 'gi')::jsonb
+where ($1::bigint is null or account_id = $1) and data::text ~* $2"""
+
 _SUPPRESSIONS = """
 update suppression set address = $3, evidence = '' where address_key = $2 and ($1::bigint is null or account_id = $1)"""
 
@@ -74,6 +79,8 @@ async def redact(database: Database, account_id: int | None, address: Address, a
     for statement in (_MESSAGES, _REFUSALS, _EVENTS):
         async with database.session(SECONDS) as connection:
             counts.append(_count(await connection.execute(statement, account_id, search, instead)))
+    async with database.session(SECONDS) as connection:
+        await connection.execute(_OUTBOX, account_id, search, instead)
     async with database.session() as connection:
         counts.append(await _suppressions(connection, account_id, address_key, instead))
     return Redacted(*counts)

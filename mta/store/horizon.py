@@ -1,0 +1,45 @@
+"""Up to which id a table may be read in order, when several transactions fill it at once.
+
+Ids are drawn before their transactions commit: a row may appear behind rows that were seen already. So an id is only
+read up to where every transaction that may have drawn one has ended. Whoever draws ids has its transaction's number by
+then; the reader looks at the last id, then takes such a number itself, the fence: once no transaction up to the fence
+is running, nothing can appear up to that id.
+
+It must never let anybody read past a row that is still to come.
+
+*Limits.* A transaction that lasts keeps the horizon where it is, whatever it does, even one in another database of the
+same server.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+_MOST = 60  # marks waiting; while there are so many no new one is needed
+
+
+class Horizon:
+    """Pure: it is told what the database says."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, int]] = deque()  # last id, fence
+        self.reached = 0
+
+    @property
+    def newest(self) -> int:
+        """The last id that was marked."""
+        return self._marks[-1][0] if self._marks else self.reached
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._marks) >= _MOST
+
+    def mark(self, last: int, fence: int) -> None:
+        """``last``: the highest id drawn so far; ``fence``: a transaction number taken after that was read."""
+        self._marks.append((last, fence))
+
+    def move(self, oldest: int) -> int:
+        """``oldest``: no transaction with a lower number is running. The id up to which nothing new can appear."""
+        while self._marks and self._marks[0][1] < oldest:
+            self.reached = max(self.reached, self._marks.popleft()[0])
+        return self.reached
