@@ -33,6 +33,7 @@ import structlog
 
 from config.load import ConfigError, load_file
 from config.schema import Listener, Settings
+from mta.casework import Casework, work_cases
 from mta.child import Child
 from mta.inbound.listener import ListenError, bind, require_free
 from mta.observe import metrics
@@ -71,6 +72,7 @@ SWEEP_EVERY = 600.0
 MEASURE_EVERY = 5.0
 CHORE_EVERY = 1.0
 SETTLE_EVERY = 10.0  # what was queued while its mailing was being confirmed
+CASES_EVERY = 2.0  # whether an account is to be told of a complaint, or its time is over
 LOOK_EVERY = 60.0  # for sender domains whose turn it is
 REAPS = 6  # times that dead workers are looked for within the length of a lease
 
@@ -89,6 +91,7 @@ class Supervisor:
         self._embedded: EmbeddedPostgres | None = None
         self._reap_every = settings.database.lease / REAPS
         self._sweep_at = 0.0
+        self._casework: Casework | None = None
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
 
@@ -190,6 +193,7 @@ class Supervisor:
             self._keep_house,
             self._settle_mailings,
             self._verify,
+            self._work_cases,
             self._tell_state,
         )
         async with asyncio.TaskGroup() as group:
@@ -255,6 +259,13 @@ class Supervisor:
         """Look sender domains up in the DNS, with a fresh cache each time."""
         await look_again(self._settings, store, Resolver(self._settings))
         await asyncio.sleep(LOOK_EVERY)
+
+    async def _work_cases(self, store: Store) -> None:
+        """Tell accounts of complaints, and act where their time is over."""
+        if self._casework is None or self._casework.settings is not self._settings:
+            self._casework = await Casework.open(self._settings, store)
+        await work_cases(self._casework, store)
+        await asyncio.sleep(CASES_EVERY)
 
     async def _settle_mailings(self, store: Store) -> None:
         """Let go, or keep back, what was queued while its mailing was confirmed, released or stopped."""

@@ -1,8 +1,8 @@
 """Complaint cases: a complaint that somebody must answer, with a clock.
 
     open ▶ sent ▶ answered ▶ agreed ▶ closed
-             ▼ the clock runs out
-          overdue ▶ suspended ▶ agreed ▶ closed
+           ▼ the clock runs out
+           overdue ▶ suspended ▶ agreed ▶ closed
 
 The clocks are those of the account's profile (``[complaints]``). An urgent case, where an account is being used for
 spam, suspends it at once; when its own, shorter clock runs out, what is queued fails. What is decided here is done by
@@ -15,10 +15,11 @@ It must never let a deadline pass in silence, nor uphold a case that nobody has 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Annotated, assert_never
+from typing import Annotated, Any, assert_never
 
 from pydantic import Field
 
@@ -73,6 +74,24 @@ class Happening(Enum):
     NOTE = "note"
 
 
+class Consequence(Enum):
+    """What a step of a case means for its account."""
+
+    SUSPEND = "suspend"
+    BOUNCE = "bounce"  # what is queued fails
+    RESUME = "resume"  # unless another case stands in the way
+
+
+class Occasion(Enum):
+    """What the account is written to for."""
+
+    COMPLAINT = "complaint"
+    STOPPED = "stopped"  # it is being used for spam
+    OVERDUE = "overdue"
+    NOTICES = "notices"  # of the CSA, one too many
+    REJECTED = "rejected"
+
+
 class Until(Enum):
     """What stops the clock."""
 
@@ -124,3 +143,158 @@ class Complaint:
     evidence: bytes = b""
     urgent: bool = False
     by: str = BY_US
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``profile``: whose clocks run. ``mailing``: its id, ``mailing_name`` the account's name for it. ``complaints``:
+    how many came about the same. ``due_at``: when the clock runs out; ``remaining``: what is left of one that stands
+    still. ``upheld``: whether the complaint was justified, None: not decided."""
+
+    id: int
+    account_id: int
+    account: str
+    source: Source
+    state: State
+    profile: str
+    summary: str
+    opened_at: datetime
+    mailing: str | None = None
+    mailing_name: str | None = None
+    message_id: MessageId | None = None
+    address: str | None = None
+    urgent: bool = False
+    complaints: int = 1
+    due_at: datetime | None = None
+    remaining: timedelta | None = None
+    told_at: datetime | None = None
+    answered_at: datetime | None = None
+    closed_at: datetime | None = None
+    upheld: bool | None = None
+    dossier: Mapping[str, Any] | None = None
+    costs: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def number(self) -> str:
+        """As people write it."""
+        return f"C-{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A case after something has happened, and what follows from that."""
+
+    case: Case
+    happened: tuple[Happening, ...]
+    consequence: Consequence | None = None
+    letter: Occasion | None = None
+
+
+class StepRefused(ValueError):
+    """Why a case cannot go there; the text says how to mend it."""
+
+
+def tell(case: Case, clocks: Clocks, now: datetime, csa_notices: int = 0) -> Step:
+    """The account is told of an open case, and its clock begins. ``csa_notices``: of the account, this one included,
+    within ``clocks.csa_within``."""
+    told = replace(case, told_at=now, remaining=None)
+    if case.urgent:
+        due = now + timedelta(seconds=clocks.stop_within)
+        stopped = replace(told, state=State.SUSPENDED, due_at=due)
+        return Step(stopped, (Happening.SENT, Happening.SUSPENDED), Consequence.SUSPEND, Occasion.STOPPED)
+    if case.source is Source.CSA and 0 < clocks.csa_notices <= csa_notices:
+        stopped = replace(told, state=State.SUSPENDED, due_at=None)
+        return Step(stopped, (Happening.SENT, Happening.SUSPENDED), Consequence.SUSPEND, Occasion.NOTICES)
+    due = now + timedelta(seconds=clocks.answer_within)
+    return Step(replace(told, state=State.SENT, due_at=due), (Happening.SENT,), None, Occasion.COMPLAINT)
+
+
+def run_out(case: Case, clocks: Clocks) -> Step:
+    """The clock of ``case`` has run out."""
+    still = replace(case, due_at=None)
+    match case.state:
+        case State.SUSPENDED:
+            if not case.urgent:
+                return Step(still, ())
+            return Step(still, (Happening.BOUNCED,), Consequence.BOUNCE)
+        case State.SENT | State.ANSWERED:
+            if clocks.overdue is Overdue.TELL:
+                return Step(replace(still, state=State.OVERDUE), (Happening.OVERDUE,), None, Occasion.OVERDUE)
+            stopped = replace(still, state=State.SUSPENDED)
+            happened = (Happening.OVERDUE, Happening.SUSPENDED)
+            return Step(stopped, happened, Consequence.SUSPEND, Occasion.OVERDUE)
+        case State.OPEN | State.AGREED | State.CLOSED | State.OVERDUE:
+            return Step(still, ())
+        case _:
+            assert_never(case.state)
+
+
+def answer(case: Case, clocks: Clocks, now: datetime) -> Step:
+    """The account has answered. Raises StepRefused."""
+    answered = replace(case, answered_at=now)
+    match case.state:
+        case State.SUSPENDED | State.ANSWERED:
+            return Step(answered, (Happening.ANSWERED,))
+        case State.SENT | State.OVERDUE:
+            answered = replace(answered, state=State.ANSWERED)
+            if clocks.until is Until.ANSWERED:
+                remaining = max(case.due_at - now, timedelta(0)) if case.due_at else timedelta(0)
+                answered = replace(answered, due_at=None, remaining=remaining)
+            return Step(answered, (Happening.ANSWERED,))
+        case State.OPEN:
+            raise StepRefused("the account has not been told of it yet: the service does so within moments")
+        case State.AGREED | State.CLOSED:
+            raise StepRefused(f"it is {case.state.value}; there is nothing left to answer")
+        case _:
+            assert_never(case.state)
+
+
+def reject(case: Case, now: datetime) -> Step:
+    """The answer is not good enough: the clock goes on where it stood. Raises StepRefused."""
+    if case.answered_at is None or case.state not in (State.ANSWERED, State.SUSPENDED):
+        raise StepRefused(f"it is {case.state.value}: there is no answer to reject")
+    again = replace(case, answered_at=None, remaining=None)
+    if case.state is State.ANSWERED:
+        again = replace(again, state=State.SENT)
+        if case.due_at is None:
+            again = replace(again, due_at=now + (case.remaining or timedelta(0)))
+    return Step(again, (Happening.REJECTED,), None, Occasion.REJECTED)
+
+
+def agree(case: Case) -> Step:
+    """The answer is good, and what will be done is agreed upon. Raises StepRefused."""
+    match case.state:
+        case State.AGREED | State.CLOSED:
+            raise StepRefused(f"it is {case.state.value} already")
+        case State.OPEN | State.SENT | State.OVERDUE | State.ANSWERED | State.SUSPENDED:
+            if case.answered_at is None:
+                raise StepRefused(
+                    f"nobody has answered it; write the answer down (mta case answer {case.number} --text ...), or "
+                    f"close it as unfounded (mta case close {case.number} --unfounded)"
+                )
+        case _:
+            assert_never(case.state)
+    agreed = replace(case, state=State.AGREED, due_at=None, remaining=None)
+    return Step(agreed, (Happening.AGREED,), _freed(case))
+
+
+def close(case: Case, *, upheld: bool, now: datetime, terminated: bool = False) -> Step:
+    """The end of a case. ``terminated``: the account is, so that no answer will come. Raises StepRefused."""
+    if case.state is State.CLOSED:
+        raise StepRefused("it is closed already")
+    if upheld and case.answered_at is None and not terminated:
+        raise StepRefused(
+            f"nobody has answered it, so it cannot be upheld; write the answer down (mta case answer {case.number} "
+            "--text ...), or close it as unfounded"
+        )
+    closed = replace(case, state=State.CLOSED, due_at=None, remaining=None, closed_at=now, upheld=upheld)
+    return Step(closed, (Happening.CLOSED,), _freed(case))
+
+
+def is_persistent(upheld: int, clocks: Clocks) -> bool:
+    """Whether ``upheld`` cases within ``clocks.upheld_within`` end the account."""
+    return 0 < clocks.upheld <= upheld
+
+
+def _freed(case: Case) -> Consequence | None:
+    return Consequence.RESUME if case.state is State.SUSPENDED else None

@@ -1,7 +1,8 @@
 """Opening complaint cases, within the transaction of whoever found the complaint.
 
 A complaint about the same (account, source, mailing, recipient) as an open case is added to it, so that a hundred
-reports of one annoyed reader are one case. What the ledger says of the recipient at that moment is kept with the case.
+reports of one annoyed reader are one case; but each letter of an authority is one of its own. What the ledger says of
+the recipient at that moment is kept with the case.
 
 It must never fail the transaction that it is part of because of what a complaint contains.
 
@@ -20,10 +21,9 @@ from mta.mail.reply import sanitise
 from mta.store import consent_reading, outbox
 from mta.store.database import Connection
 from policy.account import Account
-from policy.complaint import EVIDENCE, Complaint, Happening, State
+from policy.complaint import EVIDENCE, Complaint, Happening
 from policy.dossier import Dossier, as_json
 
-CHANNEL = "cases"
 KEPT = 20  # complaints of one case whose text is kept
 LONGEST = 500  # characters of a summary
 
@@ -31,15 +31,18 @@ _ACCOUNT = "select name, profile from account where id = $1"
 
 # What is urgent begins anew, unless the account is stopped for that very reason already.
 _OPEN = """
-insert into complaint_case as c (account_id, source, profile, mailing, message_id, address, address_key, summary, urgent)
+insert into complaint_case as c
+    (account_id, source, profile, mailing, message_id, address, address_key, summary, urgent)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-on conflict (account_id, source, mailing, address_key) where state <> 'closed' do update set
+on conflict (account_id, source, mailing, address_key)
+    where state <> 'closed' and source not in ('regulator', 'advertising_body', 'csa')
+do update set
     complaints = c.complaints + 1,
     address = coalesce(c.address, excluded.address),
     message_id = coalesce(c.message_id, excluded.message_id),
     state = case when excluded.urgent and not (c.urgent and c.state = 'suspended') then 'open' else c.state end,
     urgent = c.urgent or excluded.urgent
-returning id, complaints, state::text"""
+returning id, complaints"""
 
 _DOSSIER = "update complaint_case set dossier = $2 where id = $1"
 
@@ -87,8 +90,6 @@ async def open_case(connection: Connection, complaint: Complaint) -> int:
     if fresh:
         told = data | {"case": f"C-{case_id}", "mailing": complaint.mailing, "recipient": complaint.address}
         await outbox.note(connection, complaint.account_id, "case_opened", told, message_id=complaint.message_id)
-    if row["state"] == State.OPEN.value:
-        await connection.execute("select pg_notify($1, '')", CHANNEL)
     return case_id
 
 

@@ -3,8 +3,8 @@
 A suspension holds what is queued, a resumption releases just that, a termination has it fail and ends all credentials:
 each in the transaction that moves the account, after which every worker is told.
 
-It must never release what was held for another reason, and never make a recipient disappear: what fails does so with
-its event and its notice.
+It must never release what was held for another reason, let an account send on while a complaint case stands in the
+way, or make a recipient disappear: what fails does so with its event and its notice.
 
 *Limits.* What is being transmitted at this moment is not stopped. A move over a million rows is one transaction.
 """
@@ -58,6 +58,8 @@ said as (
 )
 select count(*), count(lease) from changed"""
 
+_IN_THE_WAY = "select min(id) from complaint_case where account_id = $1 and state = 'suspended'"
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -75,50 +77,76 @@ class Standings:
 
     async def move(self, account_id: int, move: Move, *, by: str, reason: str = "", case: str = "") -> Moved:
         """Move an account. ``case``: the complaint case behind a suspension. Raises AccountError, StoreUnavailable."""
-        reason, case = (sanitise(" ".join(text.split()), _LONGEST) for text in (reason, case))
-        if move in _EXPLAINED and not reason:
-            raise AccountError(f"{move.value}: say why; the account's owner will be told")
+        return await self._changes.change(
+            lambda connection: move_account(connection, account_id, move, by=by, reason=reason, case=case),
+            seconds=queue.SECONDS,
+        )
 
-        async def work(connection: Connection) -> Moved:
-            before = await lock(connection, account_id)
-            try:
-                reached = after(before, move)
-            except MoveRefused as error:
-                raise AccountError(f"{move.value}: {error}") from None
-            name: str = await connection.fetchval(
-                "update account set standing = $2::text::standing, reason = $3, complaint_case = $4 where id = $1"
-                " returning name",
-                account_id,
-                reached.value,
-                reason,
-                case,
-            )
-            recipients = await _move_queue(connection, account_id, move, hold_reason(name, reason, case), reason)
-            data = {"from": before.value, "to": reached.value, "move": move.value, "reason": reason, "case": case}
-            await note(connection, account_id, by, Kind.STANDING, data | {"recipients": recipients})
-            return Moved(reached, recipients)
 
-        return await self._changes.change(work, seconds=queue.SECONDS)
+async def move_account(
+    connection: Connection, account_id: int, move: Move, *, by: str, reason: str = "", case: str = ""
+) -> Moved:
+    """The same within the caller's transaction (of ``Accounts.change``, so that everybody is told)."""
+    reason, case = (sanitise(" ".join(text.split()), _LONGEST) for text in (reason, case))
+    if move in _EXPLAINED and not reason:
+        raise AccountError(f"{move.value}: say why; the account's owner will be told")
+    before = await lock(connection, account_id)
+    try:
+        reached = after(before, move)
+    except MoveRefused as error:
+        raise AccountError(f"{move.value}: {error}") from None
+    if reached is Standing.ACTIVE and (open_case := await connection.fetchval(_IN_THE_WAY, account_id)):
+        raise AccountError(
+            f"{move.value}: case C-{open_case} stands in the way; it ends with mta case agree or mta case close"
+        )
+    name: str = await connection.fetchval(
+        "update account set standing = $2::text::standing, reason = $3, complaint_case = $4 where id = $1"
+        " returning name",
+        account_id,
+        reached.value,
+        reason,
+        case,
+    )
+    recipients = await _move_queue(connection, account_id, move, hold_reason(name, reason, case), reason)
+    data = {"from": before.value, "to": reached.value, "move": move.value, "reason": reason, "case": case}
+    await note(connection, account_id, by, Kind.STANDING, data | {"recipients": recipients})
+    return Moved(reached, recipients)
+
+
+async def fail_queue(connection: Connection, account_id: int, reason: str) -> int:
+    """What the account has queued fails, whatever it waits for; how many recipients. In the caller's transaction."""
+    await _plan_for_many(connection)
+    return await _changed(connection, _BOUNCE, account_id, reason)
 
 
 async def _move_queue(connection: Connection, account_id: int, move: Move, hold: str, reason: str) -> int:
     """Do to the account's queue what the move asks for; how many recipients that concerns."""
-    await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
+    await _plan_for_many(connection)
     match move:
         case Move.SUSPEND:
-            row = await connection.fetchrow(_HOLD, account_id, hold)
+            return await _changed(connection, _HOLD, account_id, hold)
         case Move.RESUME | Move.APPROVE:
-            row = await connection.fetchrow(_RELEASE, account_id, reason, HELD)
+            return await _changed(connection, _RELEASE, account_id, reason, HELD)
         case Move.TERMINATE:
-            row = await connection.fetchrow(_BOUNCE, account_id, f"the account is terminated: {reason}")
+            recipients = await _changed(connection, _BOUNCE, account_id, f"the account is terminated: {reason}")
             await connection.execute(
                 "update credential set revoked_at = now() where account_id = $1 and coalesce(revoked_at > now(), true)",
                 account_id,
             )
+            return recipients
         case Move.REVIEW | Move.RETURN:
             return 0
         case _:
             assert_never(move)
+
+
+async def _plan_for_many(connection: Connection) -> None:
+    await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
+
+
+async def _changed(connection: Connection, statement: str, *values: object) -> int:
+    """How many rows ``statement`` has changed; whoever has some of them at hand is told."""
+    row = await connection.fetchrow(statement, *values)
     assert row is not None
     if row[1]:
         await connection.execute("select pg_notify($1, '')", queue.CHANNEL)

@@ -14,6 +14,7 @@ from mta.observe.metrics import Metrics
 from mta.store import accounts, mailings
 from mta.store.accounts import Accounts
 from mta.store.allowances import Allowances
+from mta.store.cases import Cases
 from mta.store.consents import Consents
 from mta.store.credentials import Credentials
 from mta.store.database import Database
@@ -59,6 +60,7 @@ class Store:
         self.subjects = Subjects(database, secrets, self.consents, self.suppressions)
         self.allowances = Allowances(database)
         self.refusals = Refusals(database)
+        self.cases = Cases(database, self.accounts, secrets)
         self.keys = Keys(database, secrets)
         self.events = Events(database)
         self.queue = Queue(database)
