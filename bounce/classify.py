@@ -90,7 +90,7 @@ class Classifier:
             matched = rule.patterns[number].search(text) if rule.patterns else max(keys & (rule.enhanced or rule.codes))
             if matched is not None:
                 last = position
-                yield Classification(rule.category, rule.fault, _action(rule, reply, stage), rule.id, matched)
+                yield _meaning(rule, reply, stage, matched)
 
 
 def _applies(rule: Rule, keys: frozenset[str], stage: Stage, host: str) -> bool:
@@ -100,6 +100,12 @@ def _applies(rule: Rule, keys: frozenset[str], stage: Stage, host: str) -> bool:
         and (not rule.stages or stage in rule.stages)
         and (not rule.mx or host.endswith(rule.mx))
     )
+
+
+def _meaning(rule: Rule, reply: Reply, stage: Stage, matched: str) -> Classification:
+    action = _action(rule, reply, stage)
+    hard = rule.hard and reply.kind is Kind.PERMANENT and action is not Action.RETRY
+    return Classification(rule.category, rule.fault, action, rule.id, matched, hard, rule.certain)
 
 
 def _action(rule: Rule, reply: Reply, stage: Stage) -> Action:

@@ -57,6 +57,7 @@ class CategoryEntry(Section):
     meaning: str
     fault: FaultName
     action: ActionName
+    hard: bool = False
 
 
 class RuleEntry(Section):
@@ -66,6 +67,8 @@ class RuleEntry(Section):
     category: Name
     fault: FaultName | None = None
     action: ActionName | None = None
+    hard: bool | None = None
+    certain: bool = False
     on_4xx: Literal["retry", "fail"] = "retry"
     codes: list[Code] = Field(default_factory=list)
     enhanced: list[Enhanced] = Field(default_factory=list)
@@ -85,12 +88,14 @@ class RuleFile(Section):
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A kind of trouble; ``action`` is for 5xx replies (a 4xx is always tried again)."""
+    """A kind of trouble; ``action`` is for 5xx replies (a 4xx is always tried again). ``hard``: a 5xx says that the
+    address or its domain does not exist."""
 
     name: str
     meaning: str
     fault: Fault
     action: Action
+    hard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,8 @@ class Rule:
     stages: frozenset[Stage]
     samples: tuple[Reply, ...]
     reason: str
+    hard: bool = False
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +193,7 @@ def _rule_mistakes(rule: RuleEntry, categories: Mapping[str, Category]) -> Itera
 
 
 def _category(name: str, entry: CategoryEntry) -> Category:
-    return Category(name, entry.meaning, Fault(entry.fault), Action(entry.action))
+    return Category(name, entry.meaning, Fault(entry.fault), Action(entry.action), entry.hard)
 
 
 def _fault(entry: RuleEntry, category: Category) -> Fault:
@@ -215,6 +222,8 @@ def _rule(entry: RuleEntry, category: Category) -> Rule:
         stages=frozenset(Stage(stage) for stage in entry.stages),
         samples=tuple(Reply.read(sample) for sample in entry.samples),
         reason=entry.reason or "",
+        hard=category.hard if entry.hard is None else entry.hard,
+        certain=entry.certain,
     )
 
 

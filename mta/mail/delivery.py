@@ -147,7 +147,7 @@ class Action(Enum):
 @dataclass(frozen=True, slots=True)
 class Classification:
     """What a reply meant, and the id of the rule that says so. ``matched`` is the text the rule fired on; ``hard``: it
-    was permanent, and the address or its domain does not exist."""
+    was permanent, and the address or its domain does not exist; ``certain``: whatever command it answered."""
 
     category: str
     fault: Fault
@@ -155,6 +155,7 @@ class Classification:
     rule: str
     matched: str = ""
     hard: bool = False
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

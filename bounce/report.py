@@ -1,0 +1,131 @@
+"""What came back? Octets in, a ``Report`` out: a bounce, a complaint, a program's answer, or none of these.
+
+The readers are tried from the strictest to the loosest: feedback reports, receipts, the fields of RFC 3464, then the
+words of mail systems that ignore it (only where a mail system speaks, ``reports.sender``), at last flufl.bounce.
+
+It must never raise, never take longer than its bounds allow, and never call a failure what is a delay, an answer, a
+list's mail or somebody's words about a failure: a wrong hard bounce loses a wanted reader, a missed one costs one more
+refused message.
+
+*Limits.* Whether the report is true is not asked here: it counts only with a token that we signed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bounce.classify import Classifier
+from bounce.reports import exchange, exim, gateways, google, lotus, postfix, qmail, sendmail
+from bounce.reports.arf import only_recipient, read_feedback
+from bounce.reports.auto_reply import is_marked, read_answer
+from bounce.reports.dsn import TYPES, date_of, read_status, status_part
+from bounce.reports.kinds import Fate, Kind, Original, Report, Reported, merged
+from bounce.reports.last_resort import read_anything
+from bounce.reports.mime import Mail, decode_words, take_apart
+from bounce.reports.notice import Entry, Notice, address_of, notice_of, original_of, read_form, reported
+from bounce.reports.provider_json import read_json
+from bounce.reports.receipt import read_receipt
+from bounce.reports.replies import reply_of
+from bounce.reports.sender import is_bulk, is_forwarded, is_mail_system
+
+_STRICT = (
+    *exim.FORMS,
+    *qmail.FORMS,
+    *sendmail.FORMS,
+    *google.FORMS,
+    *exchange.FORMS,
+    *lotus.FORMS,
+    *postfix.FORMS,
+    *gateways.FORMS,
+)
+
+_NAMELESS = (*exim.FORMS, *qmail.FORMS, *sendmail.FORMS, *postfix.FORMS)  # whose phrases nobody else uses
+
+
+def read(content: bytes, classifier: Classifier | None = None) -> Report:
+    """The report in ``content``, a whole mail. With a ``classifier`` every recipient's part has its meaning."""
+    try:
+        report = _read(content)
+        return report.classified(classifier) if classifier else report
+    except Exception:  # a promise to the caller: mail that nobody can read changes nothing
+        return Report(Kind.OTHER, "unreadable")
+
+
+def _read(content: bytes) -> Report:
+    mail = take_apart(content)
+    notice = notice_of(mail)
+    report = (
+        read_feedback(mail)
+        or read_receipt(mail)
+        or _fields(mail, notice)
+        or _words(mail, notice)
+        or read_json(mail)
+        or read_answer(mail, notice)
+        or Report(Kind.OTHER)
+    )
+    return replace(
+        report,
+        recipients=merged(report.recipients),
+        date=date_of(mail.fields.get("date")),
+        sender=decode_words(mail.fields.get("from") or "") or None,
+        subject=decode_words(mail.fields.get("subject") or "") or None,
+    )
+
+
+def _fields(mail: Mail, notice: Notice) -> Report | None:
+    """RFC 3464. Its frame is proof enough; without it the fields count if nobody forwards them."""
+    part = status_part(mail)
+    if part is None:
+        return None
+    framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
+    if not framed and (is_forwarded(mail) or is_bulk(mail) or not (is_mail_system(mail) or part.type in TYPES)):
+        return None
+    whole, found = read_status(part, notice)
+    original = original_of(mail, notice)
+    if not found and whole.has("reporting-mta"):
+        found = _unnamed(original)
+    if not found:
+        return None
+    fates = {one.fate for one in found}
+    kind = Kind.BOUNCE if fates & {Fate.FAILED, Fate.DELAYED} else Kind.RECEIPT
+    return Report(
+        kind,
+        "rfc3464",
+        found,
+        original,
+        reporter=(whole.get("reporting-mta") or "").rpartition(";")[2].strip() or None,
+        envelope_id=whole.get("original-envelope-id"),
+        arrived=date_of(whole.get("arrival-date")),
+    )
+
+
+def _words(mail: Mail, notice: Notice) -> Report | None:
+    """The words of a mail system, by the first form that finds a recipient in them."""
+    if not is_mail_system(mail):
+        return None
+    original = original_of(mail, notice)
+    for form in _STRICT:
+        if found := read_form(form, notice):
+            return Report(Kind.BOUNCE, form.name, found, original)
+    for name, found in (
+        ("sendmail", sendmail.read_transcript(notice)),
+        ("x-failed-recipients", _named_in_header(mail, notice)),
+        ("last-resort", () if is_marked(mail) else read_anything(mail, notice)),
+    ):
+        if found:
+            return Report(Kind.BOUNCE, name, found, original)
+    if any(form.opening.search(notice.lower) for form in _NAMELESS) and (found := _unnamed(original)):
+        return Report(Kind.BOUNCE, "nameless", found, original)
+    return None
+
+
+def _unnamed(original: Original) -> tuple[Reported, ...]:
+    """A failure that names nobody is about the recipient of the returned message, if it had one only."""
+    address = only_recipient(original)
+    return (Reported(Fate.FAILED, address, address, "5.0.0", reply_of("", "", failed=True)),) if address else ()
+
+
+def _named_in_header(mail: Mail, notice: Notice) -> tuple[Reported, ...]:
+    """X-Failed-Recipients, as Exim and Google write it, with the words of the notice for a reason."""
+    addresses = [one.strip() for value in mail.fields.each("x-failed-recipients") for one in value.split(",")]
+    return tuple(reported(Entry(one, list(notice.lines)), [], delayed=False) for one in addresses if address_of(one))

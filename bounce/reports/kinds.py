@@ -1,0 +1,182 @@
+"""What a report says, in one shape for all formats.
+
+It must never hold more than a report said: an address that was redacted is None, a status that nobody gave is x.0.0.
+
+*Limits.* Header fields of the returned message are kept as they came, at most MAX_ORIGINAL octets of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+
+from bounce.classify import Classifier
+from bounce.reports.mime import NO_FIELDS, Fields
+from bounce.reports.replies import quotes_reply
+from mta.mail.address import Address
+from mta.mail.delivery import Action, Classification, Stage
+from mta.mail.reply import Reply
+
+MAX_RECIPIENTS = 1000  # recipients of one report that are kept
+
+
+class Kind(Enum):
+    """What came back."""
+
+    BOUNCE = "bounce"  # a failure or a delay
+    COMPLAINT = "complaint"
+    AUTO_REPLY = "auto_reply"  # a vacation notice or another answer of a program
+    CHALLENGE = "challenge"  # "prove that you are human"
+    RECEIPT = "receipt"  # delivered or displayed: changes nothing
+    OTHER = "other"  # ordinary mail, and feedback that is no complaint
+
+
+class Fate(Enum):
+    """The Action field (RFC 3464 2.3.3), and what an answer or a complaint says of its author."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    EXPANDED = "expanded"
+    DISPLAYED = "displayed"  # or deleted, by RFC 8098
+    REPLIED = "replied"
+    COMPLAINED = "complained"
+    NOTED = "noted"  # feedback that is no complaint
+
+
+class Feedback(Enum):
+    """Feedback-Type (RFC 5965 7.3, RFC 6430, RFC 6591 and the IANA registry)."""
+
+    ABUSE = "abuse"
+    FRAUD = "fraud"
+    VIRUS = "virus"
+    OPT_OUT = "opt-out"
+    MISCATEGORIZED = "miscategorized"
+    OTHER = "other"
+    NOT_SPAM = "not-spam"
+    AUTH_FAILURE = "auth-failure"
+
+    @property
+    def is_complaint(self) -> bool:
+        return self not in (Feedback.NOT_SPAM, Feedback.AUTH_FAILURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The message that the report is about, as far as its header was returned."""
+
+    header: bytes = b""
+    fields: Fields = NO_FIELDS
+
+    @property
+    def message_id(self) -> str | None:
+        return self.fields.get("message-id")
+
+    @property
+    def return_path(self) -> str | None:
+        return self.fields.get("return-path")
+
+    @property
+    def list_unsubscribe(self) -> str | None:
+        return self.fields.get("list-unsubscribe")
+
+    @property
+    def feedback_id(self) -> str | None:
+        return self.fields.get("feedback-id")
+
+    @property
+    def cfbl_feedback_id(self) -> str | None:
+        return self.fields.get("cfbl-feedback-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """One recipient's part. ``address``: as we sent to it, if the report tells (Original-Recipient before
+    Final-Recipient), None if it was redacted or cannot be read; ``final``: where it went in the end.
+
+    ``reply``: the words for the rules, put together from the status and the diagnostic text. ``meaning``: what the
+    rules say of it, None for whoever did not ask them.
+    """
+
+    fate: Fate
+    address: Address | None = None
+    final: Address | None = None
+    status: str = ""
+    reply: Reply | None = None
+    diagnostic: str = ""
+    stage: Stage | None = None  # the command that was refused, if the report tells
+    host: str | None = None  # who said it: Remote-MTA, else the reporter
+    meaning: Classification | None = None
+
+    @property
+    def hard(self) -> bool:
+        """It failed, and the address or its domain does not exist: the next message will fail as well."""
+        return self.fate is Fate.FAILED and self.meaning is not None and self.meaning.hard
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came back. ``form``: which reader understood it. ``reporter``: the Reporting-MTA or who else says so."""
+
+    kind: Kind
+    form: str = ""
+    recipients: tuple[Reported, ...] = ()
+    original: Original = Original()
+    reporter: str | None = None
+    feedback: Feedback | None = None
+    date: datetime | None = None
+    sender: str | None = None  # the From field, for people
+    subject: str | None = None
+    envelope_id: str | None = None  # Original-Envelope-Id, RFC 3464 2.2.1
+    arrived: datetime | None = None  # Arrival-Date: when the reporter got the message
+
+    def classified(self, classifier: Classifier) -> Report:
+        """With the meaning of each reply. A delay stays a delay, whatever the reply behind it says."""
+        return replace(self, recipients=tuple(_classified(part, classifier) for part in self.recipients))
+
+
+def _classified(part: Reported, classifier: Classifier) -> Reported:
+    if part.reply is None or part.fate not in (Fate.FAILED, Fate.DELAYED):
+        return part
+    meaning = classifier.classify(part.reply, part.stage or Stage.RECIPIENT, part.host)
+    if meaning.hard and not _is_certain(part, part.reply, meaning):
+        meaning = replace(meaning, action=Action.FAIL, hard=False)
+    if part.fate is Fate.DELAYED and meaning.action is not Action.RETRY:
+        meaning = replace(meaning, action=Action.RETRY, hard=False)
+    if part.fate is Fate.FAILED and meaning.action is Action.RETRY:
+        meaning = replace(meaning, action=Action.FAIL)  # they gave up: nobody tries again
+    return replace(part, meaning=meaning)
+
+
+def _is_certain(part: Reported, reply: Reply, meaning: Classification) -> bool:
+    """Whether "no such user" can be believed of the recipient.
+
+    Filters say it too, of content or senders that they do not want. So it counts if one provider's own words say it,
+    if the enhanced code is about the address (x.1.z but for the sender's 7 and 8), if RCPT TO was refused, or if the
+    mail system speaks for itself without quoting a reply; not when a bare or another code comes from who knows where.
+    """
+    subject, _, detail = reply.status.partition(".")[2].partition(".")
+    if subject == "1" and detail in ("7", "8"):
+        return False
+    if not quotes_reply(part.diagnostic):
+        return subject in ("0", "1", "4", "5")
+    if part.stage in (Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.SENDER):
+        return False
+    if meaning.certain or subject == "1" or part.stage is Stage.RECIPIENT:
+        return True
+    return part.stage is None and (subject == "4" or meaning.category == "bad_domain")
+
+
+def merged(parts: Sequence[Reported]) -> tuple[Reported, ...]:
+    """One part for each recipient and fate, in order; of several the one that says most."""
+    found: dict[tuple[str, Fate], Reported] = {}
+    nameless = 0
+    for part in parts[:MAX_RECIPIENTS]:
+        nameless += part.address is None
+        key = (part.address.key if part.address else f"#{nameless}", part.fate)
+        if key not in found or len(part.diagnostic) > len(found[key].diagnostic):
+            found[key] = part
+    return tuple(found.values())

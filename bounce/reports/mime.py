@@ -1,0 +1,259 @@
+"""A mail that came back, taken apart: header fields, and the parts of the body in order.
+
+Mail that comes back is written by anybody, so the work is bounded before it starts: octets, parts, depth, header
+fields and the length of a text. A message inside (``message/rfc822``) is one part and is not looked into, so that
+what somebody forwards is never taken for what they say.
+
+It must never raise, and never take more time than its size allows: every pattern here runs in linear time.
+
+*Limits.* What is beyond MAX_OCTETS is not read. A multipart without its boundary is read by the first line that looks
+like one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import html
+import quopri
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+
+MAX_OCTETS = 1 << 20  # of a mail
+MAX_HEADER = 1 << 16  # octets of one header block
+MAX_FIELDS = 500
+MAX_VALUE = 2000  # characters of one field value
+MAX_PARTS = 60
+MAX_DEPTH = 8
+MAX_TEXT = 1 << 16  # octets of one part that are decoded
+
+_CHARSET = re.compile(
+    r"(?:us-ascii|ascii|utf-?8|utf-16(?:le|be)?|iso-?8859-\d{1,2}|(?:windows|cp)-?\d{3,4}|iso-2022-[a-z]{2}"
+    r"|shift_?jis|sjis|euc-?[a-z]{2}|gb2312|gbk|gb18030|big5|koi8-[ru]|latin-?\d|macintosh)\Z"
+)
+_PARAMETER = re.compile(r';\s*([A-Za-z0-9*-]{1,40})\s*=\s*(?:"([^"]{0,300})"|([^\s;"]{1,300}))')
+_ENCODED = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]{0,800})\?=(?:\s+(?==\?))?")
+_SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNORECASE | re.MULTILINE)
+_BLOCK = re.compile(r"<(?:/?(?:p|div|tr|li|ul|ol|table|h[1-6]|blockquote|pre|hr)|br)\b[^<>]*>", re.IGNORECASE)
+_INVISIBLE = re.compile(r"<(style|script|head|title)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2028\u2029\ud800-\udfff\ufeff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Header fields: lower-case names, unfolded values, in order."""
+
+    all: tuple[tuple[str, str], ...] = ()
+
+    def get(self, name: str) -> str | None:
+        """The first value, stripped, or None if there is none or it is empty."""
+        return next((value for other, value in self.all if other == name and value), None)
+
+    def each(self, name: str) -> list[str]:
+        return [value for other, value in self.all if other == name and value]
+
+    def has(self, name: str) -> bool:
+        return any(other == name for other, _ in self.all)
+
+
+NO_FIELDS = Fields()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A leaf of the body. ``type`` is lower case, ``text/plain`` where none is given; ``body`` as it was sent."""
+
+    type: str
+    fields: Fields
+    body: bytes
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        """At most MAX_TEXT octets without their transfer encoding."""
+        encoding = (self.fields.get("content-transfer-encoding") or "").lower()
+        body = self.body[: MAX_TEXT * 2]
+        if encoding == "base64":
+            body = _unbase64(body)
+        elif encoding == "quoted-printable":
+            body = quopri.decodestring(body)
+        return body[:MAX_TEXT]
+
+    @property
+    def text(self) -> str:
+        """What a reader sees of it, with ``\\n`` at line ends."""
+        text = decode(self.content, self.parameters.get("charset", "utf-8"))
+        if self.type == "text/html":
+            text = visible(text)
+        return clean(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """``type`` and ``parameters`` of the whole; ``parts``: its leaves in order."""
+
+    fields: Fields
+    type: str
+    parameters: dict[str, str]
+    parts: tuple[Part, ...]
+
+    def first(self, *types: str) -> Part | None:
+        return next((part for part in self.parts if part.type in types), None)
+
+
+def take_apart(content: bytes) -> Mail:
+    """Read ``content``; LF, CRLF or CR may end its lines."""
+    content = content[:MAX_OCTETS].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    header, body = split_header(content)
+    fields = read_fields(header)
+    kind, parameters = _content_type(fields)
+    return Mail(fields, kind, parameters, tuple(_leaves(kind, parameters, fields, body)))
+
+
+def split_header(content: bytes) -> tuple[bytes, bytes]:
+    """The header block and the body of LF-terminated ``content``."""
+    if content.startswith(b"\n"):
+        return b"", content[1:]
+    end = content.find(b"\n\n")
+    return (content, b"") if end < 0 else (content[: end + 1], content[end + 2 :])
+
+
+def read_fields(block: bytes) -> Fields:
+    """The header fields of ``block``. Lines that are none are left out, also an mbox ``From `` line."""
+    found: list[tuple[str, str]] = []
+    lines: list[str] = []
+
+    def finish() -> None:
+        name, colon, value = " ".join(lines).partition(":")
+        name = name.rstrip().lower()
+        if colon and name and " " not in name and len(found) < MAX_FIELDS:
+            found.append((name, clean(value[:MAX_VALUE]).strip()))
+
+    for raw in block[:MAX_HEADER].split(b"\n"):
+        line = raw.decode("utf-8", "replace")
+        if line[:1] in (" ", "\t") and lines:
+            lines.append(line.strip())
+        else:
+            finish()
+            lines = [line]
+    finish()
+    return Fields(tuple(found))
+
+
+def decode_words(value: str) -> str:
+    """``value`` with its encoded words (RFC 2047) as text."""
+
+    def word(match: re.Match[str]) -> str:
+        octets = match[3].encode("ascii", "replace")
+        if match[2] in "qQ":
+            octets = quopri.decodestring(octets.replace(b"_", b" "))
+        else:
+            octets = _unbase64(octets)
+        return decode(octets, match[1])
+
+    return clean(_ENCODED.sub(word, value)) if "=?" in value else value
+
+
+def decode(octets: bytes, charset: str) -> str:
+    """As text; by UTF-8 or Latin-1 when the charset is unknown or wrong."""
+    name = _codec(charset.lower().partition("*")[0])
+    if name is not None:
+        return octets.decode(name, "replace")
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
+def clean(text: str) -> str:
+    """Without what neither JSON, PostgreSQL nor a terminal can take; no-break spaces are spaces."""
+    if text.isascii() and "\x00" not in text and "\r" not in text:
+        return _UNSAFE.sub("", text) if not text.isprintable() else text
+    return _UNSAFE.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
+
+
+def visible(markup: str) -> str:
+    """The text of HTML, a line for each block."""
+    kept, at = [], 0
+    while opening := _INVISIBLE.search(markup, at):
+        kept.append(markup[at : opening.start()])
+        closing = markup.lower().find(f"</{opening[1].lower()}", opening.end())
+        if closing < 0 or len(kept) > 20:
+            at = opening.end()
+            break
+        at = closing
+    kept.append(markup[at:])
+    return html.unescape(_TAG.sub("", _BLOCK.sub("\n", "".join(kept).replace("\n", " "))))
+
+
+@lru_cache(256)
+def _codec(charset: str) -> str | None:
+    if not _CHARSET.match(charset):
+        return None
+    try:
+        return codecs.lookup(charset).name
+    except LookupError:
+        return None
+
+
+def _unbase64(octets: bytes) -> bytes:
+    octets = re.sub(rb"[^A-Za-z0-9+/]", b"", octets)
+    try:
+        return base64.b64decode(octets[: len(octets) // 4 * 4] + b"")
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _content_type(fields: Fields) -> tuple[str, dict[str, str]]:
+    value = fields.get("content-type") or "text/plain"
+    kind = value.partition(";")[0].strip().lower()
+    parameters = {match[1].lower(): match[2] or match[3] or "" for match in _PARAMETER.finditer(value)}
+    return kind if "/" in kind else "text/plain", parameters
+
+
+def _leaves(kind: str, parameters: dict[str, str], fields: Fields, body: bytes) -> Iterator[Part]:
+    """The parts from first to last, however deep; a stack instead of recursion."""
+    stack = [(kind, parameters, fields, body, 0)]
+    seen = 0
+    while stack and seen < MAX_PARTS:
+        seen += 1
+        kind, parameters, fields, body, depth = stack.pop()
+        if not kind.startswith("multipart/") or depth >= MAX_DEPTH:
+            yield Part(kind if depth < MAX_DEPTH else "text/plain", fields, body, parameters)
+            continue
+        inside = _divided(body, parameters.get("boundary", ""))
+        if inside is None:
+            yield Part("text/plain", fields, body, parameters)
+            continue
+        for piece in reversed(inside):
+            block, rest = split_header(piece)
+            own = read_fields(block)
+            stack.append((*_content_type(own), own, rest, depth + 1))
+
+
+def _divided(body: bytes, boundary: str) -> list[bytes] | None:
+    """The pieces between the boundary lines, None where there is no such line."""
+    lines = list(_boundary_lines(body, boundary.encode("utf-8", "replace")[:200]))
+    if not lines:
+        sniffed = _SNIFFED.search(body[:MAX_TEXT])
+        lines = list(_boundary_lines(body, sniffed[1])) if sniffed else []
+    if not lines:
+        return None
+    pieces = []
+    for n, line in enumerate(lines):
+        if line[1]:
+            break
+        following = lines[n + 1].start() - 1 if n + 1 < len(lines) else len(body)
+        pieces.append(body[line.end() : max(line.end(), following)])
+    return pieces
+
+
+def _boundary_lines(body: bytes, boundary: bytes) -> Iterator[re.Match[bytes]]:
+    if not boundary:
+        return iter(())
+    return islice(re.finditer(rb"(?m)^--" + re.escape(boundary) + rb"(--)?[ \t]{0,20}$\n?", body), MAX_PARTS)
