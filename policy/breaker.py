@@ -18,7 +18,7 @@ counts here and nowhere against the recipient.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import assert_never
 
@@ -53,7 +53,7 @@ class Level(Enum):
     STOP = "stop"  # the rest waits
 
 
-class Breakers(Section):
+class Thresholds(Section):
     """When mail is held because of what comes back: the table `[breakers]` of a profile.
 
     Rates are shares: 0.001 is 0.1 %. From `_warn` on the operator is told, from `_stop` on the rest is held; fewer
@@ -126,6 +126,11 @@ class Counts:
         return self.delivered + self.hard + self.soft + self.refused
 
 
+def less(counts: Counts, taken: Counts) -> Counts:
+    """``counts`` without what is ``taken`` out of them; never below nought."""
+    return Counts(*(max(0, getattr(counts, each.name) - getattr(taken, each.name)) for each in fields(Counts)))
+
+
 ONE_DELIVERED = Counts(delivered=1)
 ONE_HARD = Counts(hard=1)
 ONE_UNKNOWN = Counts(hard=1, unknown=1)
@@ -141,7 +146,7 @@ class MailingScope:
 
     account_id: int
     mailing: str
-    fresh: bool = False
+    fresh: bool = field(default=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -217,13 +222,13 @@ def counted(outcome: Outcome, *, reached: bool) -> Counts | None:
             assert_never(outcome)
 
 
-def judge(scope: Scope, kind: Kind, counts: Counts, breakers: Breakers) -> Finding | None:
+def judge(scope: Scope, kind: Kind, counts: Counts, its: Thresholds) -> Finding | None:
     """What is to be done about one kind of trouble in ``scope``; None: nothing."""
     if kind is Kind.TRAPS:
-        return _hits(scope, counts, breakers)
-    if kind is Kind.UNKNOWN_USERS and not _is_beginning(scope, counts, breakers):
+        return _hits(scope, counts, its)
+    if kind is Kind.UNKNOWN_USERS and not _is_beginning(scope, counts, its):
         return None
-    cases, volume, ceiling = _measured(kind, counts, breakers)
+    cases, volume, ceiling = _measured(kind, counts, its)
     rate = cases / max(volume, ceiling.floor)
     if rate >= ceiling.stop:
         return Finding(scope, kind, Level.STOP, cases, rate, ceiling.stop, volume)
@@ -232,14 +237,14 @@ def judge(scope: Scope, kind: Kind, counts: Counts, breakers: Breakers) -> Findi
     return None
 
 
-def judge_all(scope: Scope, counts: Counts, breakers: Breakers) -> Iterator[Finding]:
+def judge_all(scope: Scope, counts: Counts, its: Thresholds) -> Iterator[Finding]:
     """Everything that is wrong with ``scope``."""
     for kind in Kind:
-        if (finding := judge(scope, kind, counts, breakers)) is not None:
+        if (finding := judge(scope, kind, counts, its)) is not None:
             yield finding
 
 
-def _measured(kind: Kind, counts: Counts, its: Breakers) -> tuple[int, int, Ceiling]:
+def _measured(kind: Kind, counts: Counts, its: Thresholds) -> tuple[int, int, Ceiling]:
     """Cases, what they are a share of, and the ceiling."""
     match kind:
         case Kind.COMPLAINTS:
@@ -260,14 +265,14 @@ def _measured(kind: Kind, counts: Counts, its: Breakers) -> tuple[int, int, Ceil
             assert_never(kind)
 
 
-def _hits(scope: Scope, counts: Counts, breakers: Breakers) -> Finding | None:
+def _hits(scope: Scope, counts: Counts, its: Thresholds) -> Finding | None:
     hits, volume = counts.traps, counts.delivered
-    if hits >= breakers.traps_stop:
-        return Finding(scope, Kind.TRAPS, Level.STOP, hits, hits, breakers.traps_stop, volume)
-    if hits >= breakers.traps_warn:
-        return Finding(scope, Kind.TRAPS, Level.WARN, hits, hits, breakers.traps_warn, volume)
+    if hits >= its.traps_stop:
+        return Finding(scope, Kind.TRAPS, Level.STOP, hits, hits, its.traps_stop, volume)
+    if hits >= its.traps_warn:
+        return Finding(scope, Kind.TRAPS, Level.WARN, hits, hits, its.traps_warn, volume)
     return None
 
 
-def _is_beginning(scope: Scope, counts: Counts, breakers: Breakers) -> bool:
-    return isinstance(scope, MailingScope) and scope.fresh and counts.tried <= breakers.unknown_users_first
+def _is_beginning(scope: Scope, counts: Counts, its: Thresholds) -> bool:
+    return isinstance(scope, MailingScope) and scope.fresh and counts.tried <= its.unknown_users_first

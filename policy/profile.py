@@ -24,7 +24,7 @@ from config.notation import Section
 from config.toml import PROFILES, ConfigError, Mistake, placed, read_text
 from policy.account import Stream
 from policy.base import Rule
-from policy.breaker import Breakers
+from policy.breaker import Thresholds
 from policy.chain import Chain, Failing
 from policy.complaint import Clocks
 from policy.discovery import Installed, installed
@@ -59,7 +59,7 @@ class Profile:
     streams: Mapping[Stream, StreamRules]
     digest: str
     complaints: Clocks
-    breakers: Breakers
+    breakers: Thresholds
 
 
 class Profiles:
@@ -200,7 +200,7 @@ def _profile(line: list[Written], builder: _Builder) -> Profile:
         streams,
         _digest(streams),
         complaints=Clocks().model_copy(update=_inherited(line, "complaints")),
-        breakers=Breakers().model_copy(update=_inherited(line, "breakers")),
+        breakers=Thresholds().model_copy(update=_inherited(line, "breakers")),
     )
 
 

@@ -20,7 +20,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema, create_model
 from config.notation import Section
 from config.toml import Mistake, read
 from policy.account import Stream
-from policy.breaker import Breakers
+from policy.breaker import Thresholds
 from policy.chain import Failing
 from policy.complaint import Clocks
 from policy.discovery import Installed
@@ -57,7 +57,7 @@ class ProfileFile(Section):
     """What it is for, in a sentence."""
     complaints: Clocks = Field(default_factory=Clocks)
     """How complaints are dealt with."""
-    breakers: Breakers = Field(default_factory=Breakers)
+    breakers: Thresholds = Field(default_factory=Thresholds)
     """When mail is held because of what comes back."""
 
 

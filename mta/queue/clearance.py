@@ -1,12 +1,12 @@
-"""The last look before each attempt: is the account still in good standing, and is the recipient still to be mailed?
+"""The last look before each attempt: is the account in good standing, has no breaker tripped, is the recipient wanted?
 
-Both were asked when the message was accepted; days may have passed since. What may not go now leaves the lane here: it
-waits for its account, has failed for good, or goes on without the recipients that were suppressed.
+What was asked when the message was accepted may be days old. What may not go now leaves the lane here: it waits for its
+account or for the breaker, has failed for good, or goes on without the recipients that were suppressed.
 
 It must never let an attempt begin when the answer could not be had: StoreUnavailable is raised, and the delivery waits.
 
 *Limits.* A look-up of suppressions counts for a second, unless somebody was suppressed since. What an account's
-standing is comes from memory, which follows the database within a moment of a change.
+standing is, and which breakers are open, comes from memory, which follows the database within a moment of a change.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Accounts(Protocol):
     def by_id(self, account_id: int) -> Account | None: ...
 
 
+class Breakers(Protocol):
+    def holding(self, delivery: Delivery) -> str | None: ...
+
+
 class Clearance:
     """``hold``: takes a delivery that is to wait until somebody releases it, and why. ``put_off``: takes one whose
     account is not known here, or not yet."""
@@ -40,13 +44,15 @@ class Clearance:
         self,
         *,
         accounts: Accounts,
+        breakers: Breakers,
         suppressions: Suppressions,
         settler: Settler,
         hold: Callable[[Delivery, str], None],
         put_off: Callable[[Delivery], None],
         metrics: Metrics,
     ) -> None:
-        self._accounts, self._suppressions, self._settler = accounts, suppressions, settler
+        self._accounts, self._breakers = accounts, breakers
+        self._suppressions, self._settler = suppressions, settler
         self._hold, self._put_off, self._metrics = hold, put_off, metrics
         self._suppressions_changed = 0.0
 
@@ -57,7 +63,7 @@ class Clearance:
     async def given(self, delivery: Delivery) -> bool:
         """Whether the attempt may be made, to those recipients that are left. If not, the delivery was dealt with.
         Raises StoreUnavailable."""
-        return self._is_allowed(delivery) and await self._is_wanted(delivery)
+        return self._is_allowed(delivery) and self._is_free(delivery) and await self._is_wanted(delivery)
 
     def _is_allowed(self, delivery: Delivery) -> bool:
         """By the standing of its account; our own letters go whatever happens to it."""
@@ -79,6 +85,13 @@ class Clearance:
             case _:
                 assert_never(account.standing)
         return False
+
+    def _is_free(self, delivery: Delivery) -> bool:
+        """Of breakers."""
+        reason = self._breakers.holding(delivery)
+        if reason is not None:
+            self._hold(delivery, reason)
+        return reason is None
 
     async def _is_wanted(self, delivery: Delivery) -> bool:
         """Part with recipients who were suppressed while they waited. False if nobody is left."""

@@ -108,6 +108,7 @@ class Dispatcher:
         )
         self._clearance = Clearance(
             accounts=accounts,
+            breakers=store.breakers,
             suppressions=store.suppressions,
             settler=self._settler,
             hold=self._returns.hold,

@@ -13,7 +13,6 @@ which was then not queued stays taken.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from mta.store import mailing_holds, mailing_story
 from mta.store.account_changes import Kind, note
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
+from mta.store.freshness import Freshness
 from mta.store.mailing_holds import Moved
 from mta.store.mailing_rows import COLUMNS, FROM, MailingRecord, mailing_of, record_of
 from mta.store.mailing_story import MailingStory
@@ -35,7 +35,6 @@ from policy.mailing import Mailing
 __all__ = ["MailingError", "MailingRecord", "Mailings"]
 
 CHANNEL = "mailings"
-REFRESH = 30.0  # seconds
 LATELY = timedelta(days=60)
 OVERLAP = timedelta(minutes=2)  # a change carries the time of its transaction's start, and is seen at its end
 
@@ -70,6 +69,14 @@ _STOP = """
 update mailing set stopped_at = now(), stopped_by = $2, stopped = $3, stop_bounces = $4, changed_at = now()
 where id = $1 returning account_id"""
 
+# By a breaker: what somebody has stopped stays as it is, and is not let go with the breaker.
+_INTERRUPT = """
+update mailing set stopped_at = now(), stopped_by = $2, stopped = $3, stop_bounces = false, changed_at = now()
+where id = $1 and stopped is null returning account_id"""
+_RESUME = """
+update mailing set stopped_at = null, stopped_by = null, stopped = null, changed_at = now()
+where id = $1 and stopped_by = $2 returning account_id"""
+
 # The last place taken is news for everybody: from now on nobody needs to ask.
 _TAKE = """
 update mailing set sampled = sampled + $2,
@@ -99,26 +106,8 @@ class Mailings:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._copy: _Copy | None = None
-        self._changed = asyncio.Event()
-        self._reading = asyncio.Lock()  # an older look must not come to its end after a newer one
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Read the mailings. Raises nothing: it goes on trying for as long as the database is away."""
-        try:
-            await self._read()
-        except StoreUnavailable:
-            self._changed.set()
-        self._keeping = asyncio.create_task(self._keep(), name="mailings")
-
-    async def stop(self) -> None:
-        if self._keeping:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-
-    def changed(self, _: str | None = None) -> None:
-        """Something was changed, or may have been: read again soon."""
-        self._changed.set()
+        self._fresh = Freshness("mailings", self._read)
+        self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
     # questions
 
@@ -195,7 +184,7 @@ class Mailings:
             await _say(connection, account_id, by, {"mailing": mailing_id, "act": "added", "name": name})
 
         await self._database.retried(work)
-        await self._read()
+        await self._fresh.now()
         added = self.by_name(account_id, mailing_id)
         assert added is not None
         return added
@@ -251,37 +240,37 @@ class Mailings:
             await _say(connection, account_id, by, said)
 
         await self._database.retried(work)
-        await self._read()
+        await self._fresh.now()
 
     # keeping the copy
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(REFRESH):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-            self._changed.clear()
-            try:
-                await self._read()
-            except StoreUnavailable:
-                await asyncio.sleep(1)
-                self._changed.set()
-
     async def _read(self) -> None:
         """Read what has changed since the last time, and where each list comes from."""
-        async with self._reading:
-            known = self._copy
-            async with self._database.session() as connection, connection.transaction(isolation="repeatable_read"):
-                now: datetime = await connection.fetchval("select now()")
-                rows = await connection.fetch(_READ, known.until - OVERLAP if known else now - LATELY)
-                lists = {(row["account_id"], row["name"]): row for row in await connection.fetch(_LISTS)}
-            mailings = dict(known.by_id) if known else {}
-            mailings.update((row["id"], mailing_of(row)) for row in rows)
-            by_id = {mailing.id: _from_list(mailing, lists) for mailing in mailings.values()}
-            by_name = {(mailing.account_id, mailing.name): mailing for mailing in by_id.values()}
-            self._copy = _Copy(by_id, by_name, now)
+        known = self._copy
+        async with self._database.session() as connection, connection.transaction(isolation="repeatable_read"):
+            now: datetime = await connection.fetchval("select now()")
+            rows = await connection.fetch(_READ, known.until - OVERLAP if known else now - LATELY)
+            lists = {(row["account_id"], row["name"]): row for row in await connection.fetch(_LISTS)}
+        mailings = dict(known.by_id) if known else {}
+        mailings.update((row["id"], mailing_of(row)) for row in rows)
+        by_id = {mailing.id: _from_list(mailing, lists) for mailing in mailings.values()}
+        by_name = {(mailing.account_id, mailing.name): mailing for mailing in by_id.values()}
+        self._copy = _Copy(by_id, by_name, now)
+
+
+async def stop(connection: Connection, mailing_id: str, *, by: str, why: str) -> None:
+    """Stop a mailing that goes, within the caller's transaction; ``mailing_holds`` then holds what is queued."""
+    why = sanitise(why, 200)
+    account_id = await connection.fetchval(_INTERRUPT, mailing_id, by, why)
+    if account_id is not None:
+        await _say(connection, account_id, by, {"mailing": mailing_id, "act": "stopped", "why": why, "bounce": False})
+
+
+async def resume(connection: Connection, mailing_id: str, *, stopped_by: str, by: str) -> None:
+    """Let a mailing go on if ``stopped_by`` has stopped it, within the caller's transaction. Its sample stays one."""
+    account_id = await connection.fetchval(_RESUME, mailing_id, stopped_by)
+    if account_id is not None:
+        await _say(connection, account_id, by, {"mailing": mailing_id, "act": "resumed", "after": stopped_by})
 
 
 def _from_list(mailing: Mailing, lists: dict[tuple[int, str], Any]) -> Mailing:

@@ -255,7 +255,8 @@ class Messages:
             await self._database.retried(lambda connection: connection.execute(_GIVE_BACK, *columns, due_at))
 
     async def hold(self, deliveries: Sequence[Delivery], reason: str) -> None:
-        """Free rows that are still ours, and hold them back for as long as their account may not send.
+        """Free rows that are still ours, and hold them back for as long as their account may not send, or the
+        breaker that ``reason`` names is open.
 
         Raises StoreUnavailable.
         """

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from config import schema
 from mta.observe.metrics import Metrics
-from mta.store import accounts, mailings
+from mta.store import accounts, breakers, mailings
 from mta.store.accounts import Accounts
 from mta.store.allowances import Allowances
+from mta.store.breakers import Breakers
 from mta.store.cases import Cases
 from mta.store.consents import Consents
 from mta.store.credentials import Credentials
@@ -27,6 +28,7 @@ from mta.store.keys import Keys
 from mta.store.lease import Lease
 from mta.store.mailings import Mailings
 from mta.store.messages import Messages
+from mta.store.outbox import Outbox
 from mta.store.queue import Queue
 from mta.store.recipients import Recipients
 from mta.store.refusals import Refusals
@@ -35,6 +37,8 @@ from mta.store.secrets import Secrets
 from mta.store.standings import Standings
 from mta.store.subjects import Subjects
 from mta.store.suppressions import Suppressions
+from mta.store.unsubscribes import Unsubscribes
+from mta.store.webhooks import Webhooks
 
 __all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreUnavailable"]
 
@@ -54,15 +58,19 @@ class Store:
         self.domains = Domains(database, self.accounts)
         self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)
+        self.breakers = Breakers(database)
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
+        self.unsubscribes = Unsubscribes(database)
         self.subjects = Subjects(database, secrets, self.consents, self.suppressions)
         self.allowances = Allowances(database)
         self.refusals = Refusals(database)
         self.cases = Cases(database, self.accounts, secrets)
         self.keys = Keys(database, secrets)
         self.events = Events(database)
+        self.outbox = Outbox(database)
+        self.webhooks = Webhooks(database, secrets)
         self.queue = Queue(database)
         self.explain = Explain(database)
         self.judgements = Judgements(database)
@@ -76,12 +84,15 @@ class Store:
         for channel in (mailings.CHANNEL, accounts.CHANNEL):  # an approved list is news of the account
             await store.listen(channel, store.mailings.changed)
         await store.mailings.start()
+        await store.listen(breakers.CHANNEL, store.breakers.changed)
+        await store.breakers.start()
         return store
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""
         await self.allowances.stop()
         await self.refusals.stop()
+        await self.breakers.stop()
         await self.mailings.stop()
         await self.accounts.stop()
         await self._database.close()

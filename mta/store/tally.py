@@ -1,8 +1,8 @@
 """Counting what comes of mail, by the hour, for the breakers.
 
 What attempts come to is counted by the statement that settles them; complaints, spam traps and bounces that come by
-mail by the transaction that takes them in. Each counts for its mailing and for what its account sends to that provider
-in that stream.
+mail by the transaction that takes them in. Each counts for its mailing, whatever the stream, and for what its account
+sends to that provider in that stream.
 
 It must never count what was not written down for good, nor make two transactions wait for each other in a circle:
 rows are written in order of their keys, after everything else.
@@ -127,7 +127,7 @@ def _keys(delivery: Delivery) -> Iterable[Key]:
 
 
 def _scopes(account_id: int, mailing: str | None, provider: str | None, stream: Stream) -> list[Key]:
-    keys = [(account_id, mailing, "", stream.value)] if mailing else []
+    keys = [(account_id, mailing, "", Stream.MARKETING.value)] if mailing else []
     return [*keys, (account_id, "", provider, stream.value)] if provider else keys
 
 
@@ -144,5 +144,5 @@ def _columns(found: Mapping[Key, list[int]]) -> Columns:
 
 
 def counts_of(row: Any) -> Counts:
-    """The counts in a row with the columns ``COUNTS``."""
-    return Counts(*(row[field] for field in _FIELDS))
+    """The counts in a row with the columns ``COUNTS``, or ``SUMS``, of which there may be none."""
+    return Counts(*(row[field] or 0 for field in _FIELDS))
