@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Any
 
 from config.schema import Retention
-from mta.store import consent_entries, ledger
+from mta.store import consent_entries, ledger, outbox
 from mta.store.database import Connection, Database
 from mta.store.retention import first_id_of
 
@@ -68,12 +68,14 @@ _AT_FIRST: tuple[bytes, int] = (b"", 0)
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How much was deleted. ``subjects``: addresses whose evidence went, account by account."""
+    """How much was deleted. ``subjects``: addresses whose evidence went, account by account;
+    ``events_out``: events for webhooks."""
 
     refusals: int = 0
     changes: int = 0
     contacts: int = 0
     subjects: int = 0
+    events_out: int = 0
 
 
 async def forget(database: Database, now: datetime, keep: Retention) -> Forgotten:
@@ -83,6 +85,9 @@ async def forget(database: Database, now: datetime, keep: Retention) -> Forgotte
         await _all(database, _HISTORY, now - timedelta(seconds=keep.account_history)),
         await _contacts(database, now - timedelta(seconds=keep.contacts)),
         await _evidence(database, now - timedelta(seconds=keep.consent_evidence)),
+        await outbox.sweep(
+            database, now - timedelta(seconds=keep.outbox), now - timedelta(seconds=keep.outbox_untaken)
+        ),
     )
 
 
