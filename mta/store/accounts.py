@@ -11,7 +11,6 @@ counts, so a credential revoked in that time still works until the database is b
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -27,13 +26,12 @@ from mta.store.account_copy import Copy, Credential, Details, IPNetwork
 from mta.store.database import Connection, Database
 from mta.store.domains import insert as insert_domains
 from mta.store.errors import StoreUnavailable
+from mta.store.freshness import Freshness
 from policy.account import Account, Grant, Standing
 
 __all__ = ["CHANNEL", "AccountError", "Accounts", "Credential", "Details"]
 
 T = TypeVar("T")
-
-REFRESH = 30.0  # seconds
 
 _ADD = """
 insert into account (name, notices, profile, standing, reason) values ($1, $2, $3, $4::text::standing, $5)
@@ -46,26 +44,8 @@ class Accounts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._copy: Copy | None = None
-        self._changed = asyncio.Event()
-        self._reading = asyncio.Lock()  # or an older copy could replace a newer one
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Read the accounts. Raises nothing: it goes on trying for as long as the database is away."""
-        try:
-            await self._read()
-        except StoreUnavailable:
-            self._changed.set()
-        self._keeping = asyncio.create_task(self._keep(), name="accounts")
-
-    async def stop(self) -> None:
-        if self._keeping:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-
-    def changed(self, _: str | None = None) -> None:
-        """Something was changed, or may have been: read again soon."""
-        self._changed.set()
+        self._fresh = Freshness("accounts", self._read)
+        self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
     # questions, answered from memory
 
@@ -161,12 +141,12 @@ class Accounts:
             return result
 
         result = await self._database.retried(told, seconds=seconds)
-        await self._read()
+        await self._fresh.now()
         return result
 
     async def list(self) -> Sequence[Details]:
         """All accounts by name, as the database has them now. Raises StoreUnavailable."""
-        await self._read()
+        await self._fresh.now()
         return self._known.details
 
     async def find(self, name: str) -> Details:
@@ -183,22 +163,8 @@ class Accounts:
 
     # keeping the copy
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(REFRESH):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-            self._changed.clear()
-            try:
-                await self._read()
-            except StoreUnavailable:
-                await asyncio.sleep(1)
-                self._changed.set()
-
     async def _read(self) -> None:
-        async with self._reading, self._database.session() as connection:
+        async with self._database.session() as connection:
             self._copy = await account_rows.read(connection)
 
 
