@@ -14,35 +14,28 @@ white, as mail programs have it in their light mode; over a picture every colour
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
-from policy.style import (
-    BLACK,
-    PLAIN,
-    WHITE,
-    Colour,
-    Hiding,
-    Look,
-    Rule,
-    alike,
-    attribute_colour,
-    look_of,
-    over,
-    rules_of,
-)
+from policy.paint import PAPER, Paint, blank, may_be_blank, painted
+from policy.style import PLAIN, Hiding, Look, Rule, attribute_colour, look_of, over, rules_of
 
 MAX_RULES = 200  # rules of style sheets that are applied
 MAX_STEPS = 100_000  # from an element to its parent or its children, for one page
 MATCH = 5  # steps that matching a selector costs
 
-_STYLED = "[style],[hidden],[bgcolor],[background]"
+_OLDER = "[hidden],[bgcolor],[background]"
+_STYLED = f"[style]:not({_OLDER})"
 _OTHERS = frozenset({"hidden", "bgcolor", "background", "color", "text"})
+_COLOURS = {"body": "text", "font": "color"}
 _SIMPLE = re.compile(r"([.#]?)([\w-]+)")
 _TEXT = "-text"
+
+Groups = Mapping[Look, Sequence[LexborNode]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +55,69 @@ def hide(tree: LexborHTMLParser, sheets: Sequence[str]) -> list[Hidden]:
 
     Raises TooIntricate; the tree is then of no use."""
     rules = [rule for sheet in sheets for rule in rules_of(sheet)][:MAX_RULES]
-    styled = _Styled(tree, rules)
-    return styled.take_unreadable() + styled.take_gone()
+    groups = _groups(tree)
+    suspects = _suspects(groups, rules)
+    if not suspects.looks:
+        return []
+    groups = {look: nodes for look, nodes in groups.items() if look in suspects.looks}
+    styled = _Styled(tree, groups, [rule for rule in rules if rule.look in suspects.looks])
+    return styled.take_unreadable(suspects.coloured) + styled.take_gone()
+
+
+def _groups(tree: LexborHTMLParser) -> Groups:
+    """The elements that have a look of their own, by their looks: there are few, for pages say the same again."""
+    styles: defaultdict[str | None, list[LexborNode]] = defaultdict(list)
+    for node in tree.css(_STYLED):
+        styles[node.attrs["style"]].append(node)
+    groups: defaultdict[Look, list[LexborNode]] = defaultdict(list)
+    for style, nodes in styles.items():
+        groups[look_of(style or "")] += nodes
+    for node in (*tree.css(_OLDER), *tree.tags("font"), *tree.tags("body")):
+        groups[_own_look(node)].append(node)
+    groups.pop(PLAIN, None)
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
-class _Paint:
-    """What text directly in an element is painted with, and on; ``ground`` None: on something unknown."""
+class _Suspects:
+    """The looks that have a part in hiding something, or in showing it again; ``coloured``: in the colour of what is
+    behind it. The others need no following, and most pages have no more than the line beside the subject."""
 
-    colour: Colour
-    ground: Colour | None
-
-    @property
-    def blank(self) -> bool:
-        return self.ground is not None and alike(self.colour, self.ground)
+    looks: frozenset[Look]
+    coloured: bool
 
 
-_PAPER = _Paint(BLACK, WHITE)
+def _suspects(groups: Groups, rules: Sequence[Rule]) -> _Suspects:
+    firm = any(rule.firm for rule in rules)  # such a rule may change any element: show it again, change one colour
+    gone = frozenset(look for look in groups if look.gone is not None and not firm)  # whatever else they say
+    said = frozenset(groups).difference(gone).union(rule.look for rule in rules)
+    painting = frozenset(rule.look for rule in rules if rule.look.paints)
+    outer = painting.union(
+        look for look in said.difference(painting) if look.paints and (firm or any(map(_holds_others, groups[look])))
+    )
+    coloured = may_be_blank(said, outer)
+    return _Suspects(gone | _in_play(said, coloured), coloured)
+
+
+def _holds_others(node: LexborNode) -> bool:
+    """Whether there are elements in this one. In most there are none: what they paint meets nothing but itself."""
+    return next(node.iter(), None) is not None
+
+
+@lru_cache(256)  # the messages of a mailing have the same looks
+def _in_play(looks: frozenset[Look], coloured: bool) -> frozenset[Look]:
+    """Those of ``looks`` that speak of something by which one of them may hide."""
+    gone = any(look.gone is not None for look in looks)
+    invisible = any(look.visible is False for look in looks)
+    tiny = any(look.readable is False for look in looks)
+    return frozenset(
+        look
+        for look in looks
+        if (coloured and look.paints)
+        or (gone and (look.gone is not None or look.displayed is not None))
+        or (invisible and look.visible is not None)
+        or (tiny and look.readable is not None)
+    )
 
 
 class _Styled:
@@ -86,18 +125,17 @@ class _Styled:
 
     __slots__ = ("_gone", "_looks", "_mixed", "_nodes", "_paints", "_steps")
 
-    def __init__(self, tree: LexborHTMLParser, rules: Sequence[Rule]) -> None:
+    def __init__(self, tree: LexborHTMLParser, groups: Groups, rules: Sequence[Rule]) -> None:
         self._steps = MAX_STEPS
         self._nodes: dict[int, LexborNode] = {}
         self._looks: dict[int, Look] = {}
-        self._paints: dict[int, _Paint] = {}
-        self._mixed: dict[tuple[int, int], _Paint] = {}
+        self._paints: dict[int, Paint] = {}
+        self._mixed: dict[tuple[int, int], Paint] = {}
         for rule in rules:
             if not rule.firm:
                 self._apply(tree, rule)
-        for node in (*tree.css(_STYLED), *tree.tags("font"), *tree.tags("body")):
-            look = _own_look(node)
-            if look is not PLAIN:
+        for look, nodes in groups.items():
+            for node in nodes:
                 self._add(node, look)
         for rule in rules:
             if rule.firm:
@@ -113,8 +151,9 @@ class _Styled:
     def _apply(self, tree: LexborHTMLParser, rule: Rule) -> None:
         *outer, own = rule.selector.replace(">", " ").split()
         try:
-            for node in tree.css(own):
-                self._step()
+            found = tree.css(own)
+            self._step(len(found))
+            for node in found:
                 if not outer or self._is_inside(node, outer):
                     self._add(node, rule.look)
         except SelectolaxError:  # a selector that Lexbor does not know
@@ -155,10 +194,11 @@ class _Styled:
             node.decompose()
         return taken
 
-    def take_unreadable(self) -> list[Hidden]:
-        """Take out the texts that are invisible, too small, or in the colour of what is behind them."""
+    def take_unreadable(self, coloured: bool) -> list[Hidden]:
+        """Take out the texts that are invisible, too small, or, if ``coloured``, in the colour of what is behind
+        them."""
         found: dict[int, tuple[LexborNode, Hiding]] = {}
-        for how, begins, ends in self._causes():
+        for how, begins, ends in self._causes(coloured):
             for key in begins:
                 if not self._is_gone(self._nodes[key]):
                     for text in self._texts(self._nodes[key], ends):
@@ -168,7 +208,7 @@ class _Styled:
             node.decompose()
         return taken
 
-    def _causes(self) -> Iterator[tuple[Hiding, Sequence[int], Callable[[Look], bool]]]:
+    def _causes(self, coloured: bool) -> Iterator[tuple[Hiding, Sequence[int], Callable[[Look], bool]]]:
         """How text may be unreadable, which elements begin it, and which end it inside them."""
         looks = frozenset(self._looks.values())
         if any(look.visible is False for look in looks):
@@ -179,17 +219,17 @@ class _Styled:
             )
         if any(look.readable is False for look in looks):
             yield Hiding.TINY, self._with(lambda look: look.readable is False), lambda look: look.readable is not None
-        if blank := _blank(looks):
-            yield Hiding.SAME_COLOUR, self._blanks(blank), lambda look: look.paints
+        if coloured and (unclear := blank(looks)):
+            yield Hiding.SAME_COLOUR, self._blanks(unclear), lambda look: look.paints
 
     def _with(self, wanted: Callable[[Look], bool]) -> list[int]:
         return [key for key, look in self._looks.items() if wanted(look) and look.gone is None]
 
-    def _blanks(self, blank: Mapping[Look, bool | None]) -> list[int]:
-        """The elements whose own text has the colour of what is behind it; ``blank`` says what their looks tell."""
+    def _blanks(self, unclear: Mapping[Look, bool | None]) -> list[int]:
+        """The elements whose own text has the colour of what is behind it; ``unclear`` says what their looks tell."""
         found = []
         for key, look in self._looks.items():
-            known = blank.get(look, False)
+            known = unclear.get(look, False)
             if known is None:
                 known = self._painted(look, self._around(self._nodes[key])).blank
             if known and look.gone is None:
@@ -209,10 +249,10 @@ class _Styled:
                 if look is None or not (look.gone or stop(look)):
                     waiting.append(child)
 
-    def _around(self, node: LexborNode) -> _Paint:
+    def _around(self, node: LexborNode) -> Paint:
         """What text beside ``node`` is painted with."""
         passed: list[int] = []
-        paint, parent = _PAPER, node.parent
+        paint, parent = PAPER, node.parent
         while parent is not None:
             key = parent.mem_id
             if key in self._paints:
@@ -228,21 +268,12 @@ class _Styled:
             self._paints[key] = paint
         return paint
 
-    def _painted(self, look: Look, around: _Paint) -> _Paint:
-        """``_painted``, once for each pair: both live as long as this does."""
+    def _painted(self, look: Look, around: Paint) -> Paint:
+        """``painted``, once for each pair: both live as long as this does."""
         pair = id(look), id(around)
         if pair not in self._mixed:
-            self._mixed[pair] = _painted(look, around)
+            self._mixed[pair] = painted(look, around)
         return self._mixed[pair]
-
-
-def _is_whole(look: Look) -> bool:
-    return look.colour is not None and (look.background is not None or look.picture)
-
-
-def _painted(look: Look, around: _Paint) -> _Paint:
-    """The paint inside an element with this look, in another with the paint ``around``."""
-    return _Paint(look.colour or around.colour, None if look.picture else look.background or around.ground)
 
 
 def _matches(node: LexborNode, compound: str) -> bool:
@@ -263,9 +294,8 @@ def _own_look(node: LexborNode) -> Look:
     look = look_of(style) if style else PLAIN
     if _OTHERS.isdisjoint(said):
         return look
-    ground, colour = said.get("bgcolor") or "", said.get("color") or ""
-    if node.tag == "body":
-        colour = said.get("text") or ""
+    ground = said.get("bgcolor") or ""
+    colour = said.get(_COLOURS.get(node.tag or "", "")) or ""
     return _with_attributes(look, "hidden" in said, ground[:40], colour[:40], bool(said.get("background")))
 
 
@@ -280,18 +310,3 @@ def _with_attributes(look: Look, hidden: bool, ground: str, colour: str, picture
         colour=look.colour or attribute_colour(colour),
         picture=look.picture or picture,
     )
-
-
-@lru_cache(256)  # the messages of a mailing have the same looks
-def _blank(looks: frozenset[Look]) -> Mapping[Look, bool | None]:
-    """Those of ``looks`` that may put text on a background of its own colour: whether they do, None if that hangs on
-    what is around."""
-    colours = {look.colour for look in looks if look.colour is not None} | {BLACK}
-    grounds = {look.background for look in looks if look.background is not None} | {WHITE}
-    pairs = [(colour, ground) for colour in colours for ground in grounds if alike(colour, ground)]
-    bad_colours, bad_grounds = {colour for colour, _ in pairs}, {ground for _, ground in pairs}
-    return {
-        look: _painted(look, _PAPER).blank if _is_whole(look) else None
-        for look in looks
-        if look.colour in bad_colours or look.background in bad_grounds
-    }
