@@ -33,6 +33,7 @@ import structlog
 
 from config.load import ConfigError, load_file
 from config.schema import Listener, Settings
+from mta.breaker_watch import BreakerWatch
 from mta.casework import Casework, work_cases
 from mta.child import Child
 from mta.inbound.listener import ListenError, bind, require_free
@@ -43,6 +44,7 @@ from mta.observe.metrics import Metrics
 from mta.orders import Reopen, Sockets, Start
 from mta.outbound.mx import Resolver
 from mta.rehearsal import rehearse
+from mta.store import tally
 from mta.store.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.migrate import migrate
 from mta.store.secrets import Secrets
@@ -193,9 +195,12 @@ class Supervisor:
             self._keep_house,
             self._settle_mailings,
             self._verify,
+            self._watch_breakers,
             self._work_cases,
             self._tell_state,
         )
+        self._breakers = BreakerWatch(self._metrics)
+        await store.listen(tally.CHANNEL, self._breakers.complained)
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(child.keep()) for child in self._children]
             chores = [group.create_task(self._chore(each, store)) for each in work]
@@ -251,6 +256,7 @@ class Supervisor:
         if began > self._sweep_at:
             await store.messages.sweep(self._settings.queue.event_retention)
             await store.subjects.forget(self._settings.retention)
+            await store.breakers.forget()
             self._sweep_at = time.monotonic() + SWEEP_EVERY
         # A queue of millions takes a while to count: never more than a twentieth of the time.
         await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))
@@ -266,6 +272,11 @@ class Supervisor:
             self._casework = await Casework.open(self._settings, store)
         await work_cases(self._casework, store)
         await asyncio.sleep(CASES_EVERY)
+
+    async def _watch_breakers(self, store: Store) -> None:
+        """Look at what came back, and at once after a complaint."""
+        await self._breakers.look(self._settings, store)
+        await self._breakers.pause()
 
     async def _settle_mailings(self, store: Store) -> None:
         """Let go, or keep back, what was queued while its mailing was confirmed, released or stopped."""

@@ -81,6 +81,32 @@ class Call(Enum):
     RECIPIENTS = "recipients"
 
 
+class Unsubscribe(Enum):
+    """How somebody unsubscribed. ``unknown``: by a token that is not ours."""
+
+    ONE_CLICK = "one_click"
+    PAGE = "page"
+    MAIL = "mail"
+    UNKNOWN = "unknown"
+
+
+class Returned(Enum):
+    """What came back by mail, and came to. The last five change nothing."""
+
+    BOUNCE = "bounce"
+    DELAY = "delay"
+    COMPLAINT = "complaint"
+    UNSUBSCRIBE = "unsubscribe"
+    ANSWER = "answer"  # of a program: away until Monday, delivered, prove that you are human
+    LETTER = "letter"  # for abuse or postmaster
+    OTHER = "other"
+    REPEATED = "repeated"  # it was taken before
+    FORGED = "forged"  # a return path or token that is not ours
+    EXPIRED = "expired"
+    FOREIGN = "foreign"  # about a message or a recipient of somebody else's
+    UNPROVEN = "unproven"  # a complaint without a signature of who reports it
+
+
 class QueueState(Enum):
     """Where a queued recipient stands. ``leased``: in a worker's window, being delivered or about to be."""
 

@@ -28,8 +28,9 @@ from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Faul
 from mta.mail.message import Message
 from mta.mail.reply import Kind, Reply
 from mta.observe.cells import LONG_SECONDS, Family, Form, Page, create, map_file, read_file
-from mta.observe.labels import Auth, Call, Lookup, QueueState, Severity, Subject, Success, Tls
+from mta.observe.labels import Auth, Call, Lookup, QueueState, Returned, Severity, Subject, Success, Tls, Unsubscribe
 from mta.observe.totals import Totals
+from policy.breaker import Kind as Trouble
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "imprimatur_"
@@ -98,15 +99,50 @@ class Metrics:
             "recipients_suppressed", "Recipients dropped before their attempt because the address was suppressed"
         )
         self.suppressions = page.counter("suppressions", "Addresses added to the suppression list")
+        self.unsubscribes = page.counters(
+            "unsubscribes",
+            "Unsubscriptions, by the way they came; unknown: by a token that is not ours",
+            "way",
+            Unsubscribe,
+        )
+        self.returned = page.counters("returned", "Mail that came back, by what it came to", "as", Returned)
+        self.returns_waiting = page.gauge("returns_waiting", "Reports that wait to be worked off", Form.MAX)
+        self.returns_stuck = page.gauge("returns_stuck", "Reports that were given up after several tries", Form.MAX)
         self.notices = page.counter("notices", "Delivery status notices sent to senders")
         self.connections = page.counters("connections", "Connections made to receivers", "success", Success)
         self.connections_open = page.gauge("connections_open", "Connections to receivers open now")
         self.dns = page.counters("dns_lookups", "DNS look-ups for routing, by how they ended", "result", Lookup)
+        # reputation
+        self.breaker_trips = page.counters(
+            "breaker_trips", "Breakers tripped, by what got out of hand", "kind", Trouble
+        )
+        self.breaker_warnings = page.counters("breaker_warnings", "Rates that came near a breaker", "kind", Trouble)
+        self.breakers_open = page.gauge("breakers_open", "Breakers that hold mail", Form.MAX)
+        self.blocklistings = page.gauge(
+            "blocklistings", "Confirmed listings of our addresses and sender domains on blocklists", Form.MAX
+        )
+        self.blocklists_ignored = page.gauge(
+            "blocklists_ignored", "Blocklists that are not believed: their test entries are wrong", Form.MAX
+        )
+        self.sources_resting = page.gauge(
+            "sources_resting", "Egress sources that rest because they are listed", Form.MAX
+        )
         # the store
         self.store_seconds = page.histograms("store_seconds", "Waits for the database", "call", Call)
         self.store_unavailable = page.counter("store_unavailable", "Calls that the database could not serve in time")
         self.settle_pending = page.gauge("settle_pending", "Outcomes that are not yet in the database")
         self.database_up = page.gauge("database_up", "1 if the database answers", Form.MAX)
+        # events for accounts
+        self.webhook_events = page.counter("webhook_events", "Events taken by accounts' webhooks")
+        self.webhook_requests = page.counters(
+            "webhook_requests", "Requests to accounts' webhooks, by whether they were taken", "success", Success
+        )
+        self.webhooks_failing = page.gauge(
+            "webhooks_failing", "Webhooks that have failed web.webhooks.alert_after times in a row", Form.MAX
+        )
+        self.webhook_lag = page.gauge(
+            "webhook_lag_seconds", "Age of the oldest event that a webhook has not taken", Form.MAX
+        )
         # the service itself
         self.workers = page.gauge("workers", "Worker processes running")
         self.workers_wanted = page.gauge("workers_wanted", "Worker processes that should be running", Form.MAX)

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from mta.mail.delivery import Delivery
+from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.store import breaker_moves, mailing_holds, tally
 from mta.store.breaker_moves import CHANNEL, COLUMNS, BreakerError, Cancelled, Tripped, tripped_of
@@ -181,6 +182,17 @@ class Breakers:
             return cancelled
         moved = await mailing_holds.settle(self._database, cancelled.mailing)
         return Cancelled(cancelled.released + moved.released, cancelled.mailing)
+
+    async def trap(self, message_id: MessageId) -> bool:
+        """Somebody says that this message has hit a spam trap; whether we know the message. Raises StoreUnavailable."""
+
+        async def work(connection: Connection) -> bool:
+            of = await tally.origin(connection, message_id)
+            if of is not None:
+                await tally.trap(connection, of)
+            return of is not None
+
+        return await self._database.retried(work)
 
     async def forget(self) -> None:
         """Delete counts that nobody looks at any more. Raises StoreUnavailable."""
