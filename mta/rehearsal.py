@@ -17,6 +17,7 @@ from config.toml import ConfigError
 from mta.inbound.tls import CertificateError, server_context
 from mta.outbound.routes import Routes
 from mta.signing.files import read_key_files
+from mta.web import listening
 from policy.house import House
 from policy.profile import Profiles, UnknownProfile, load_profiles
 from policy.tokens import Tokens
@@ -41,6 +42,10 @@ def rehearse(settings: Settings) -> RuleBook:
                 settings.submission.tls, hostname=settings.server.hostname, data_dir=settings.server.data_dir
             )
     except CertificateError as error:
+        lines.append(str(error))
+    try:
+        listening.server_context(settings.web.public)
+    except listening.CertificateError as error:
         lines.append(str(error))
     try:
         Routes(settings.routes, settings.egress)

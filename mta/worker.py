@@ -27,7 +27,7 @@ from bounce.rules import load_rules
 from config.schema import Settings
 from mta import orders
 from mta.inbound.auth import Authenticator
-from mta.inbound.house import open_profiles
+from mta.house import open_profiles
 from mta.inbound.intake import Intake
 from mta.inbound.listener import Listeners
 from mta.inbound.tls import server_context

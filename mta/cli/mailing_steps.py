@@ -13,7 +13,7 @@ from typing import TypeVar
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.options import fail
-from mta.inbound.house import open_tokens
+from mta.house import open_tokens
 from mta.mail.message import Stream
 from mta.rehearsal import rehearse_profiles
 from mta.store.accounts import AccountError

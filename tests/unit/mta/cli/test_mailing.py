@@ -8,7 +8,7 @@ import pytest
 
 from config.schema import Settings
 from mta.cli import options
-from mta.inbound.house import open_tokens
+from mta.house import open_tokens
 from mta.store.secrets import Secrets
 from mta.store.store import Store
 from policy.mailing import UNCONFIRMED

@@ -1,4 +1,4 @@
-"""The settings as the rules of the chain see them."""
+"""The settings as the rules of the chain see them, and the tokens: what the parts of the service make of them alike."""
 
 from __future__ import annotations
 

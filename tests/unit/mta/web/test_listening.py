@@ -1,0 +1,112 @@
+"""The public port itself: what is logged, who is let in, HTTPS, and its certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+import trustme
+from aiohttp import ClientSession, TCPConnector, web
+
+from bench.service import free_port
+from config.schema import Public
+from mta.web import listening
+from mta.web.listening import CertificateError, Door, server_context
+
+SECRET = "/u/c2VjcmV0dG9rZW4"
+
+
+async def hello(_: web.Request) -> web.Response:
+    return web.Response(text="hello")
+
+
+@asynccontextmanager
+async def opened(**settings: object) -> AsyncIterator[tuple[Door, int]]:
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", hello)
+    door, port = Door(app), free_port()
+    await door.open(Public.model_validate({"port": port, **settings}))
+    try:
+        yield door, port
+    finally:
+        await door.close()
+
+
+async def talk(port: int, request: bytes) -> bytes:
+    """The whole answer, up to the end of the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_no_request_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
+    good = f"GET {SECRET} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    bad = [f"GET {SECRET} HTTP/9.\r\n\r\n", f"BAD\0 {SECRET} HTTP/1.1\r\n\r\n"]
+    with caplog.at_level(logging.DEBUG), structlog.testing.capture_logs() as logged:
+        async with opened() as (_, port):
+            assert b"hello" in await talk(port, good)
+            for request in bad:
+                assert b" 400 " in await talk(port, request.encode())
+    assert logged == []
+    assert SECRET not in caplog.text
+
+
+async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "CONNECTIONS", 1)
+    async with opened() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in await reader.readline()
+        assert await talk(port, b"") == b""
+        writer.close()
+
+
+async def test_a_connection_that_says_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "LIFETIME", 0.05)
+    monkeypatch.setattr(listening, "CUT", 0.05)
+    async with opened() as (_, port):
+        async with asyncio.timeout(10):
+            assert await talk(port, b"") == b""
+            assert await talk(port, b"GET / HTTP/1.1\r\nHost:") == b""
+
+
+async def test_https_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
+    first, second = trustme.CA(), trustme.CA()
+    settings = write(tmp_path, first)
+    async with opened(**settings) as (door, port):
+        assert await fetch(port, first) == "hello"
+        door.configure(Public.model_validate({"port": port, **write(tmp_path, second)}))
+        assert await fetch(port, second) == "hello"
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    settings = write(tmp_path, trustme.CA())
+    (tmp_path / "key.pem").write_text("nonsense")
+    with pytest.raises(CertificateError, match=r"web\.public: .*chain\.pem and .*key\.pem cannot be used"):
+        server_context(Public.model_validate(settings))
+    assert server_context(Public()) is None
+
+
+def write(folder: Path, authority: trustme.CA) -> dict[str, Path]:
+    """The certificate and key of 127.0.0.1, always in the same files."""
+    issued = authority.issue_cert("127.0.0.1")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    chain.write_bytes(issued.cert_chain_pems[0].bytes())
+    key.write_bytes(issued.private_key_pem.bytes())
+    return {"certificate": chain, "key": key}
+
+
+async def fetch(port: int, authority: trustme.CA) -> str:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    connector = TCPConnector(ssl=context)
+    async with ClientSession(connector=connector) as client, client.get(f"https://127.0.0.1:{port}/") as answer:
+        return await answer.text()

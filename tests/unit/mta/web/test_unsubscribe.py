@@ -1,0 +1,267 @@
+"""The page and the one click, as mail programs, people and forgers use them, against a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import ClientResponse, FormData
+from aiohttp.test_utils import TestClient, TestServer
+
+from config.schema import Public
+from mta.mail.address import Address
+from mta.observe.labels import Unsubscribe
+from mta.observe.metrics import Metrics
+from mta.store.errors import StoreUnavailable
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from mta.store.unsubscribes import Unsubscribes
+from mta.web.public import BODY, UNSUBSCRIBING, make_public
+from policy.account import Standing
+from policy.tokens import Claim, Tokens
+from tests.unit.mta.store.make import count
+
+TOKENS = Tokens(bytes(32))
+CLICK = {"List-Unsubscribe": "One-Click"}
+BUTTON = {"confirm": "unsubscribe"}
+URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
+TABLES = ("suppression", "consent_entry", "event", "account")
+
+
+class Site(TestClient):
+    """A browser before our pages. It follows no redirects: there are none."""
+
+    __test__ = False
+    metrics: Metrics
+    store: Store
+
+    async def click(self, token: str, **more: Any) -> ClientResponse:
+        return await self.post(f"/u/{token}", data=CLICK, allow_redirects=False, **more)
+
+    async def untouched(self) -> bool:
+        return [await count(self.store, table) for table in TABLES] == [0, 0, 0, 1]
+
+
+async def open_site(unsubscribes: Unsubscribes, settings: Public = Public()) -> Site:  # noqa: B008 - frozen
+    metrics = Metrics()
+    site = Site(TestServer(make_public(unsubscribes, TOKENS, settings, metrics)))
+    site.metrics = metrics
+    await site.start_server()
+    return site
+
+
+@pytest.fixture
+async def site(store: Store) -> AsyncIterator[Site]:
+    await store.accounts.add("shop", domains=["acme.example"], standing=Standing.ACTIVE, verified=True)
+    site = await open_site(store.unsubscribes)
+    site.store = store
+    yield site
+    await site.close()
+
+
+@pytest.fixture
+def token(secrets: Secrets) -> str:
+    return TOKENS.make(Claim("u", 1, secrets.address_key(Address.parse("ann@example.net")), "m-1", "offers"))
+
+
+def foreign(token: str) -> list[str]:
+    """Forged, truncated, altered, made with another secret, made for something else, not even a token."""
+    claim = TOKENS.read(token)
+    assert claim
+    other = Claim("c", claim.account_id, claim.address_key, claim.mailing, claim.topic)
+    return [
+        "A" * len(token),
+        token[:-4],
+        token[:20],
+        token[:-1] + ("A" if token[-1] != "A" else "B"),
+        Tokens(bytes(31) + b"\1").make(claim),
+        TOKENS.make(other),
+        TOKENS.make(Claim("u", 99, claim.address_key, "", "offers")),
+        "%00%ff%0d%0aSet-Cookie:x",
+        "<script>",
+        "x" * 5000,
+    ]
+
+
+class TestGet:
+    async def test_shows_one_button_and_changes_nothing(self, site: Site, token: str) -> None:
+        answer = await site.get(f"/u/{token}")
+        text = await answer.text()
+        assert answer.status == 200
+        assert text.count("<button") == 1
+        assert token not in text
+        assert await site.untouched()
+
+    async def test_is_the_same_whatever_the_token_is(self, site: Site, token: str) -> None:
+        ours = await seen(await site.get(f"/u/{token}"))
+        for other in foreign(token):
+            assert await seen(await site.get(f"/u/{other}")) == ours
+
+    async def test_speaks_the_readers_language(self, site: Site, token: str) -> None:
+        titles = {"nl-BE, en;q=0.5": "Uitschrijven", "de": "Abmelden", "fr": "Se désabonner", "es": "Darse de baja"}
+        for accepted, title in titles.items():
+            answer = await site.get(f"/u/{token}", headers={"Accept-Language": accepted})
+            assert f"<h1>{title}</h1>" in await answer.text()
+            assert answer.headers["Vary"] == "Accept-Language"
+
+    async def test_head_and_options_are_harmless(self, site: Site, token: str) -> None:
+        head = await site.head(f"/u/{token}")
+        assert (head.status, await head.read()) == (200, b"")
+        options = await site.options(f"/u/{token}", headers={"Origin": "https://evil.example"})
+        assert (options.status, options.headers["Allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+        assert not [name for name in options.headers if name.startswith("Access-Control-")]
+        for method in ("PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"):
+            answer = await site.request(method, f"/u/{token}", data=CLICK)
+            assert answer.status == 405
+        assert await site.untouched()
+
+
+class TestPost:
+    async def test_one_click_is_effective_at_once_and_known_apart_from_the_page(self, site: Site, token: str) -> None:
+        answer = await site.click(token, headers={"User-Agent": "Mail/1"})
+        assert answer.status == 200
+        assert "<button" not in await answer.text()
+        assert await count(site.store, "suppression where rule = 'unsubscribe_one_click' and topic = 'offers'") == 1
+        assert await count(site.store, "suppression where evidence like '%Mail/1%'") == 1
+        assert site.metrics.unsubscribes[Unsubscribe.ONE_CLICK].value == 1
+
+    async def test_by_multipart_too(self, site: Site, token: str) -> None:
+        form = FormData(default_to_multipart=True)
+        form.add_field("List-Unsubscribe", "One-Click")
+        answer = await site.post(f"/u/{token}", data=form)
+        assert answer.status == 200
+        assert await count(site.store, "suppression where rule = 'unsubscribe_one_click'") == 1
+
+    async def test_the_button(self, site: Site, token: str) -> None:
+        answer = await site.post(f"/u/{token}", data=BUTTON, allow_redirects=False)
+        assert answer.status == 200
+        assert await count(site.store, "suppression where rule = 'unsubscribe_page'") == 1
+        assert site.metrics.unsubscribes[Unsubscribe.PAGE].value == 1
+
+    async def test_again_and_again(self, site: Site, token: str) -> None:
+        first = await seen(await site.click(token))
+        for _ in range(3):
+            assert await seen(await site.click(token)) == first
+        assert await count(site.store, "suppression") == 1
+        assert await count(site.store, "consent_entry") == 1
+
+    async def test_many_at_once(self, site: Site, token: str) -> None:
+        answers = await asyncio.gather(*(site.click(token) for _ in range(20)))
+        assert {answer.status for answer in answers} == {200}
+        assert await count(site.store, "suppression") == 1
+        assert await count(site.store, "consent_entry") == 1
+
+    async def test_what_is_not_ours_looks_the_same_and_changes_nothing(self, site: Site, token: str) -> None:
+        others = foreign(token)
+        answers = [await seen(await site.click(other)) for other in others]
+        assert await site.untouched()
+        assert site.metrics.unsubscribes[Unsubscribe.UNKNOWN].value == len(others)
+        assert answers == [await seen(await site.click(token))] * len(others)
+
+    @pytest.mark.parametrize(
+        ("body", "headers"),
+        [
+            (b"", URLENCODED),
+            (b"List-Unsubscribe=one-click", URLENCODED),
+            (b"list-unsubscribe=One-Click", URLENCODED),
+            (b"List-Unsubscribe=One-Click&x=1", URLENCODED),
+            (b"List-Unsubscribe=One-Click&List-Unsubscribe=One-Click", URLENCODED),
+            (b"List-Unsubscribe=One-Click&confirm=unsubscribe", URLENCODED),
+            (b"List-Unsubscribe=One-Click\r\n", URLENCODED),
+            (b"List-Unsubscribe=One-Click", {"Content-Type": "text/plain"}),
+            (b"confirm=", URLENCODED),
+            (b"a=" + b"x" * (BODY + 1), URLENCODED),
+            (b"\xff\x00", {"Content-Type": "multipart/form-data; boundary=x"}),
+        ],
+    )
+    async def test_other_bodies_change_nothing(
+        self, site: Site, token: str, body: bytes, headers: dict[str, str]
+    ) -> None:
+        answer = await site.post(f"/u/{token}", data=body, headers=headers)
+        assert answer.status == 400
+        forged = await site.post(f"/u/{foreign(token)[0]}", data=body, headers=headers)
+        assert await seen(forged) == await seen(answer)
+        assert await site.untouched()
+
+    async def test_the_query_is_no_body(self, site: Site, token: str) -> None:
+        assert (await site.post(f"/u/{token}?List-Unsubscribe=One-Click")).status == 400
+        assert (await site.get(f"/u/{token}?List-Unsubscribe=One-Click")).status == 200
+        assert await site.untouched()
+
+    async def test_a_new_key_reads_the_old_links(self, site: Site, token: str) -> None:
+        site.app[UNSUBSCRIBING].configure(Tokens(bytes(31) + b"\1", bytes(32)))
+        await site.click(token)
+        assert await count(site.store, "suppression") == 1
+
+
+class TestEveryAnswer:
+    async def test_carries_its_fields_and_no_cookie(self, site: Site, token: str) -> None:
+        answers = [
+            await site.get(f"/u/{token}"),
+            await site.click(token),
+            await site.post(f"/u/{token}", data={"x": "y"}),
+            await site.options(f"/u/{token}"),
+            await site.put(f"/u/{token}"),
+            await site.get("/"),
+            await site.get("/metrics"),
+            await site.get("/u/"),
+        ]
+        assert [answer.status for answer in answers] == [200, 200, 400, 204, 405, 404, 404, 404]
+        for answer in answers:
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["X-Robots-Tag"] == "noindex, nofollow"
+            assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+            assert "aiohttp" not in answer.headers["Server"]
+            assert "Set-Cookie" not in answer.headers
+            assert "Location" not in answer.headers
+
+
+class Broken(Unsubscribes):
+    """A store that is out of order."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def take(self, *_: object) -> None:  # type: ignore[override]
+        raise self.error
+
+
+async def test_a_database_that_is_away_says_come_again(token: str) -> None:
+    site = await open_site(Broken(StoreUnavailable("no answer")))
+    answer = await site.click(token)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "61")
+    await site.close()
+
+
+async def test_a_fault_of_ours_is_logged_without_what_was_asked_for(token: str) -> None:
+    site = await open_site(Broken(ValueError(f"bad {token}")))
+    with structlog.testing.capture_logs() as logged:
+        answer = await site.click(token)
+    assert answer.status == 503
+    assert logged[0]["kind"] == "ValueError"
+    assert token not in repr(logged)
+    await site.close()
+
+
+async def test_each_client_may_ask_so_often(store: Store, token: str) -> None:
+    proxies = [ip_network("127.0.0.0/8")]
+    site = await open_site(store.unsubscribes, Public(rate=0.01, burst=2, proxy_from=proxies))
+    one, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
+    statuses = [(await site.get(f"/u/{token}", headers=one)).status for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    refused = await site.click(token, headers=one)
+    assert (refused.status, int(refused.headers["Retry-After"]) > 1) == (429, True)
+    assert await count(store, "suppression") == 0
+    assert (await site.get(f"/u/{token}", headers=other)).status == 200
+    await site.close()
+
+
+async def seen(answer: ClientResponse) -> tuple[int, bytes, dict[str, str]]:
+    """All that a client sees of an answer, but for the time of day."""
+    headers = {name: value for name, value in answer.headers.items() if name != "Date"}
+    return answer.status, await answer.read(), headers
