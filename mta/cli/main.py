@@ -28,6 +28,8 @@ COMMANDS = {
     "consent": "mta.cli.consent",
     "subject": "mta.cli.subject",
     "suppress": "mta.cli.suppress",
+    "webhook": "mta.cli.webhook",
+    "events": "mta.cli.events",
     "classify": "mta.cli.classify",
     "trace": "mta.cli.trace",
     "top": "mta.cli.top",

@@ -43,6 +43,8 @@ from outbox o left join message m on m.id = o.message_id
 where o.account_id = $1 and o.id > $2 and o.id <= $3 and (cardinality($4::text[]) = 0 or o.kind = any($4))
 order by o.id limit $5"""
 
+_NEWEST = "select coalesce(max(id), 0) from outbox where account_id = $1"
+
 _FIRST_AT = """
 select coalesce(min(id) - 1, (select max(id) from outbox where account_id = $1), 0)
 from outbox where account_id = $1 and at >= $2"""
@@ -103,6 +105,12 @@ class Outbox:
         async with self._database.session() as connection:
             rows = await connection.fetch(_READ, account_id, after, upto, list(kinds), limit)
         return [_occurrence(row) for row in rows]
+
+    async def newest(self, account_id: int) -> int:
+        """The id of the account's newest event, whatever is still to come before it. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            found: int = await connection.fetchval(_NEWEST, account_id)
+        return found
 
     async def before(self, account_id: int, at: datetime) -> int:
         """The id behind which the account's events of ``at`` and later are. Raises StoreUnavailable."""
