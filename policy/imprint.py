@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from policy.account import Identity
 from policy.notice import NEAR, Sought, find, fold, number, words
@@ -30,6 +30,7 @@ _CALLING = {
     "IE": "353", "IT": "39", "LU": "352", "NL": "31", "NO": "47", "PL": "48", "PT": "351", "SE": "46", "US": "1",
 }  # fmt: skip
 _COURT_NUMBER = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
+LAST = 4000  # characters at the end of a text where a notice is looked for first
 _SIGN = "[ \t().·/\u00a0\u202f\u2010-\u2015-]{0,3}"
 
 
@@ -67,6 +68,27 @@ def wants(identity: Identity, fields: tuple[Field, ...]) -> tuple[Want, ...]:
     the other fields are passed over if they are not, for not everybody has them. Raises Unregistered."""
     made = (_MAKERS[field](identity) for field in dict.fromkeys(fields) if field is not Field.LOGO)
     return tuple(want for want in made if want is not None)
+
+
+class Shown:
+    """A text that may hold a notice. In most mail it stands at the end: there it is looked for first."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _whole(self) -> str:
+        return fold(self._text)
+
+    @cached_property
+    def _end(self) -> str:
+        """The last lines, with the line end before them, so that nothing is found that begins earlier."""
+        start = self._text.find("\n", max(0, len(self._text) - LAST))
+        return fold(self._text[start:]) if start > 0 else self._whole
+
+    def missing(self, wanted: Sequence[Want]) -> list[Want]:
+        """Those of ``wanted`` that the text does not show."""
+        return missing(self._end, wanted) and missing(self._whole, wanted)
 
 
 def missing(text: str, wanted: Sequence[Want]) -> list[Want]:
@@ -163,7 +185,7 @@ def _email(identity: Identity) -> Want:
     if "@" not in identity.email:
         raise Unregistered("has no e-mail address")
     address = fold(identity.email.strip())
-    sought = Sought(re.compile(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"), address)
+    sought = Sought(re.compile(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"), address, rest=1)
     return Want(Field.EMAIL, "e-mail address", identity.email, ((sought,),))
 
 

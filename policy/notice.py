@@ -19,6 +19,7 @@ from policy.registers import compact
 
 NEAR = 1500  # characters around the name or the street where the rest of a notice is looked for first
 BEFORE = 40  # characters before a number that may belong to it
+ROOM = 30  # characters that a part of a text may take beside its letters: those between parts, a longer ending
 MOST = 200  # places of one word that are looked at
 
 _WORD = re.compile(r"\d+|[^\W\d_]+|&")
@@ -37,11 +38,14 @@ _ENDINGS = {  # of words in streets, and their short forms; casefolded
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """A pattern for folded text. It cannot match where ``anchor`` does not stand ("": anywhere), and counts only if
-    ``before`` matches the end of what precedes it."""
+    """A pattern for folded text. It cannot match where ``anchor`` does not stand ("": anywhere), with at most ``lead``
+    characters of the match in front of it and ``rest`` behind, and counts only if ``before`` matches the end of what
+    precedes it."""
 
     pattern: re.Pattern[str]
     anchor: str = ""
+    lead: int = 0
+    rest: int = 0
     before: re.Pattern[str] | None = None
 
 
@@ -80,7 +84,12 @@ def _place(text: str, sought: Sought, start: int, end: int) -> re.Match[str] | N
     for _ in range(MOST):
         if at < 0:
             return None
-        if found := sought.pattern.search(text, max(0, at - 200), at + 400):
+        far = at + len(sought.anchor) + sought.rest + 1
+        if sought.lead == 0:
+            found = sought.pattern.match(text, at, far)
+        else:
+            found = sought.pattern.search(text, max(0, at - sought.lead), far)
+        if found:
             return found
         at = text.find(sought.anchor, at + 1, end)
     return None
@@ -112,8 +121,18 @@ def words(text: str, within_numbers: str = "") -> Sought:
         else:
             found = within_numbers.join(part) if part.isdecimal() else re.escape(part)
         pattern += found + (_BETWEEN if number < len(parts) - 1 else "")
+    compiled = re.compile(f"{BEGIN}{pattern}{END}")
     sure = [part for part in parts if len(part) > 4 and part.isalpha() and not part.endswith(tuple(_ENDINGS))]
-    return Sought(re.compile(f"{BEGIN}{pattern}{END}"), max(sure, key=len, default=""))
+    if not sure:
+        return Sought(compiled)
+    anchor = max(sure, key=len)
+    at = parts.index(anchor)
+    return Sought(compiled, anchor, lead=_room(parts[:at]), rest=_room(parts[at + 1 :]))
+
+
+def _room(parts: Sequence[str]) -> int:
+    """At least as many characters as these parts of a text, and what stands between them, can take."""
+    return sum(ROOM + 4 * len(part) for part in parts)  # each letter of a short word may be followed by three signs
 
 
 def phrases(names: Iterable[str]) -> re.Pattern[str]:

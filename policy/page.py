@@ -35,12 +35,30 @@ _NOT_RENDERED = (
 _WITH_WORDS = frozenset({"noscript", "svg", "canvas", "object", "noembed", "noframes"})
 
 
-@dataclass(frozen=True, slots=True)
 class Link:
-    """A link and the words it is under (empty in plain text)."""
+    """A link and the words it is under (empty in plain text). ``words`` may be an element: it is read when somebody
+    asks, for most rules look at a few of a page's links."""
 
-    url: str
-    words: str
+    __slots__ = ("_words", "url")
+
+    def __init__(self, url: str, words: str | LexborNode) -> None:
+        self.url = url
+        self._words = words
+
+    @property
+    def words(self) -> str:
+        if isinstance(self._words, LexborNode):
+            self._words = " ".join(self._words.text(deep=True).split())
+        return self._words
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Link) and (self.url, self.words) == (other.url, other.words)
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def __repr__(self) -> str:
+        return f"Link({self.url!r}, {self.words!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +72,16 @@ class Image:
 
 
 class Page:
-    """One HTML body. ``text``: a line for each run of text that shows. ``fault``: why it could not be read, or ""."""
+    """One HTML body. ``text``: a line for each run of text that shows. ``concealed``: text that its styles hide, and
+    how. ``fault``: why it could not be read, or ""."""
 
-    __slots__ = ("_comments", "_root", "_taken", "fault", "text")
+    __slots__ = ("_html", "_not_rendered", "_root", "concealed", "fault", "text")
 
     def __init__(self, html: str) -> None:
-        self._comments = html
+        self._html = html
         self._root: LexborNode | None = None
-        self._taken: list[Hidden] = []
+        self._not_rendered: list[Hidden] = []
+        self.concealed: tuple[Hidden, ...] = ()
         self.text = ""
         self.fault = _fault(html)
         if self.fault:
@@ -74,7 +94,7 @@ class Page:
         for name in _NOT_RENDERED:
             self._take(tree, name)
         try:
-            self._taken += hide(tree, sheets)
+            self.concealed = tuple(hidden for hidden in hide(tree, sheets) if hidden.text.strip())
         except TooIntricate as error:
             self.fault = f"the HTML {error}"
             self._root = None
@@ -85,7 +105,7 @@ class Page:
         """Take out the elements ``name``, which are not shown, and remember what they say if people might read it."""
         for node in reversed(tree.tags(name)):  # inner ones first: what is inside a node goes with it
             if name in _WITH_WORDS:
-                self._taken.append(Hidden(node.text(deep=True, separator="\n"), Hiding.NOT_RENDERED))
+                self._not_rendered.append(Hidden(node.text(deep=True, separator="\n"), Hiding.NOT_RENDERED))
             node.decompose()
 
     @property
@@ -95,9 +115,8 @@ class Page:
             return ()
         found = []
         for node in self._root.css("a[href],area[href]"):
-            url = (node.attributes.get("href") or "").strip()
-            if url:
-                found.append(Link(url, " ".join(node.text(deep=True).split())))
+            if url := (node.attrs["href"] or "").strip():
+                found.append(Link(url, node))
         return tuple(found)
 
     @property
@@ -117,9 +136,10 @@ class Page:
     @property
     def hidden(self) -> tuple[Hidden, ...]:
         """The text that does not show, and why; comments last. Text of white space only is left out."""
-        said = [hidden for hidden in self._taken if hidden.text.strip()]
+        said = [hidden for hidden in self._not_rendered if hidden.text.strip()]
+        said += self.concealed
         if not self.fault:
-            said += (Hidden(text, Hiding.COMMENT) for text in _comments(self._comments[:LIMIT]) if text.strip())
+            said += (Hidden(text, Hiding.COMMENT) for text in _comments(self._html[:LIMIT]) if text.strip())
         return tuple(said)
 
 

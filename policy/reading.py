@@ -116,6 +116,11 @@ class Reading:
         return tuple(hidden for part in self._parts.shown if _is_html(part) for hidden in self._page(part).hidden)
 
     @property
+    def concealed(self) -> tuple[Hidden, ...]:
+        """That of it which styles hide: no comments, nor elements that no program shows."""
+        return tuple(hidden for part in self._parts.shown if _is_html(part) for hidden in self._page(part).concealed)
+
+    @property
     def attachments(self) -> tuple[Attachment, ...]:
         """All that is not text to be shown, pictures in the text and attached messages with theirs included."""
         return self._parts.attachments

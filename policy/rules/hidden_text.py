@@ -21,10 +21,7 @@ from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.house import House
 from policy.reading import Hidden
-from policy.style import Hiding
 from policy.words import shown
-
-NOT_COUNTED = frozenset({Hiding.COMMENT, Hiding.NOT_RENDERED})
 
 
 class HiddenText:
@@ -43,7 +40,7 @@ class HiddenText:
         if fault := facts.reading.fault:
             text = f"hidden_text: what the message shows cannot be told: {fault}; make it simpler"
             return Refuse(Reply(550, "5.6.0", text)), ""
-        hidden = [piece for piece in facts.reading.hidden if piece.how not in NOT_COUNTED]
+        hidden = facts.reading.concealed
         if not hidden:
             return Pass(), "nothing hidden"
         total = sum(_letters(piece.text) for piece in hidden)

@@ -24,10 +24,10 @@ from mta.mail.reply import Reply
 from policy.account import Account, Identity
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.house import House
-from policy.imprint import Field, Unregistered, Want, either, missing, registered, wants
+from policy.imprint import Field, Shown, Unregistered, Want, either, registered, wants
 from policy.imprint_gaps import LANGUAGES, Gaps, explain
 from policy.lists import bare, shipped
-from policy.notice import fold, phrases
+from policy.notice import phrases
 from policy.reading import Image, Link
 from policy.words import shown
 
@@ -70,9 +70,9 @@ class Imprint:
             )
         if Field.LOGO in self._fields and not any(map(_is_logo, reading.images)):
             return _refuse("no logo shows; put a picture of it into the HTML (<img src=...>)")
-        texts = [fold(reading.visible)]
+        texts = [Shown(reading.visible)]
         if self._settings.plain_text == "require" and reading.text and reading.html_text:
-            texts.append(fold(reading.text))
+            texts.append(Shown(reading.text))
         judged, faults = [], []
         for identity in account.identities:
             try:
@@ -91,14 +91,14 @@ class Imprint:
             return Pass(), f"the legal notice of {best.identity.names[0]} is linked ({shown(link.url)})"
         return _refuse(explain(best, account.name, reading))
 
-    def _lacking(self, identity: Identity, texts: Sequence[str]) -> tuple[Want, ...]:
+    def _lacking(self, identity: Identity, texts: Sequence[Shown]) -> tuple[Want, ...]:
         """What of ``identity`` does not show in each of ``texts``. Raises Unregistered."""
         if self._settings.po_box == "refuse" and self._po_box.search(bare(identity.street)):
             raise Unregistered(f"has a post-office box for an address ({identity.street})")
         wanted = wants(identity, self._fields)
         if self._any_of:
             wanted += (either(registered(identity, self._any_of)),)
-        return tuple(dict.fromkeys(want for text in texts for want in missing(text, wanted)))
+        return tuple(dict.fromkeys(want for text in texts for want in text.missing(wanted)))
 
     def _link(self, links: Sequence[Link], account: Account) -> Link | None:
         """A link that is called like a notice and leads to the account's own site."""
