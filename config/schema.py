@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 
 from config.notation import Access, Duration, File, HostName, Network, Port, Section, Size, default
+from config.watching import Blocklists
 
 
 class Server(Section):
@@ -377,6 +378,40 @@ class Observe(Section):
     """How much the log on standard error says."""
 
 
+class SoftBounces(Section):
+    """When refusals of one category, none of which is final by itself, amount to a suppression."""
+
+    category: str
+    """A category whose fault lies with the recipient (`mta classify --categories`)."""
+    count: int = Field(5, ge=1, le=1000)
+    """Messages that failed so; of one mailing and day, one counts."""
+    within: Duration = Field("90d", validate_default=True, gt=0, le=365 * 86400)
+    """For how long each of them counts. A message that is delivered to the address ends the count."""
+    mailings: int = Field(3, ge=1, le=1000)
+    """Mailings that they must be of, at least; those without a mailing count as one a day."""
+
+
+class Suppressing(Section):
+    """What bounces do to an address beside failing the message. Complaints, unsubscribing and objections have nothing
+    to set: they suppress at once, and for good."""
+
+    soft_bounces: list[SoftBounces] = Field(
+        [
+            SoftBounces(category="mailbox_full"),
+            SoftBounces(category="bad_mailbox", count=3, mailings=2),
+            SoftBounces(category="inactive_mailbox", count=3, mailings=2),
+            SoftBounces(category="bad_domain", count=3, mailings=2),
+            SoftBounces(category="bad_address", count=3, mailings=2),
+        ]
+    )
+    """Thresholds, one for each category that counts; yours replace all of them. Without any only a clear answer
+    suppresses."""
+    soft_bounces_expire: Duration = Field("180d", validate_default=True, gt=0)
+    """How long a suppression for soft bounces holds."""
+    hard_bounces_expire: Duration | None = Field(None, gt=0)
+    """How long a suppression for a hard bounce holds; for good without it."""
+
+
 class Terms(Section):
     """The terms and anti-spam rules that accounts accept (`mta account terms`)."""
 
@@ -516,6 +551,8 @@ class Settings(Section):
     routes: list[Route] = []
     shaping: Delivering = Delivering()
     bounces: Bounces = Bounces()
+    suppressing: Suppressing = Suppressing()
+    blocklists: Blocklists = Blocklists()
     permission: Permission = Permission()
     retention: Retention = Retention()
     observe: Observe = Observe()

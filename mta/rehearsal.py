@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules
+from bounce.suppression import load_patience
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.inbound.tls import CertificateError, server_context
@@ -30,6 +31,7 @@ def rehearse(settings: Settings) -> RuleBook:
     try:
         book = load_rules(settings.bounces.rules)
         lines += Classifier(book).misread()
+        load_patience(settings.suppressing, book)
     except ConfigError as error:
         lines += error.lines
     try:

@@ -20,6 +20,8 @@ from typing import Any, assert_never
 import asyncpg
 import structlog
 
+from bounce.suppression import patience_of
+from config.schema import Suppressing
 from mta.mail.delivery import Delivery
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
@@ -92,6 +94,7 @@ class Messages:
 
     def __init__(self, database: Database, lease: Lease, secrets: Secrets, metrics: Metrics | None) -> None:
         self._database, self._lease, self._secrets, self._metrics = database, lease, secrets, metrics
+        self.patience = patience_of(Suppressing())
         self._puts: Batch[_Put, None] = Batch(
             self._flush_puts,
             items=PUT_ITEMS,
@@ -333,7 +336,8 @@ class Messages:
                 counted |= await settlement.end_messages(connection, plain, care)
         if others:
             counted |= await self._database.retried(
-                lambda connection: settlement.settle(connection, others, self._secrets, care), seconds=SETTLE_SECONDS
+                lambda connection: settlement.settle(connection, others, self._secrets, care, self.patience),
+                seconds=SETTLE_SECONDS,
             )
         if len(counted) < sum(len(each.outcomes) for each in batch):
             async with self._database.session(SETTLE_SECONDS) as connection:

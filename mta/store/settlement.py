@@ -11,7 +11,7 @@ never leave a message without content while a row of it remains, or content with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -19,16 +19,18 @@ from typing import Any, assert_never
 
 import orjson
 
+from bounce.suppression import Patience, held_softly, is_soft
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outcome
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.mail.reply import sanitise
-from mta.store import acceptance, contacts, rows, suppressing, tally
+from mta.store import acceptance, contacts, rows, soft_bounces, suppressing, tally
 from mta.store.acceptance import Accepted
 from mta.store.contacts import Contacted
 from mta.store.database import Connection
 from mta.store.rows import Row
 from mta.store.secrets import Secrets
+from mta.store.soft_bounces import SoftBounce
 from mta.store.suppressing import Act
 from policy.suppression import Reason
 
@@ -64,12 +66,12 @@ class Settlement:
             self.attempt.delivery.whole
             and self.notice is None
             and not any(isinstance(outcome, Deferred) for outcome in self.outcomes)
-            and not any(_suppresses(outcome) for outcome in self.outcomes)
+            and not any(_is_held_against(outcome) for outcome in self.outcomes)
         )
 
 
 # The lease is compared in a form that no index serves: its index would find every row that we hold.
-_GONE = """
+_GONE = f"""
 with
     gone as (
         delete from queue
@@ -86,7 +88,8 @@ with
     ),
     cleared as (
         delete from content where message_id = any(array(select message_id from gone))
-    )"""
+    ),
+    forgiven as ({soft_bounces.DELIVERED})"""  # noqa: S608 - our own text
 
 _REACHED = f""",
     reached as (
@@ -151,13 +154,18 @@ async def end_messages(connection: Connection, settlements: Sequence[Settlement]
     return {(row["message_id"], row["n"]) for row in ended}
 
 
-async def settle(connection: Connection, settlements: Sequence[Settlement], secrets: Secrets, care: Care) -> set[Row]:
+async def settle(
+    connection: Connection, settlements: Sequence[Settlement], secrets: Secrets, care: Care, patience: Patience
+) -> set[Row]:
     """Settle deliveries of every kind, within a transaction of the caller's. The rows that counted."""
     pairs = [(settlement, outcome) for settlement in settlements for outcome in settlement.outcomes]
     ended = [(each, outcome) for each, outcome in pairs if not isinstance(outcome, Deferred)]
     deferred = [(each, outcome) for each, outcome in pairs if isinstance(outcome, Deferred)]
 
-    suppressed = {_row(*pair): _hard_bounce(*pair, secrets) for pair in ended if _suppresses(pair[1])}
+    hard = {_row(*pair): _hard_bounce(*pair, secrets, patience) for pair in ended if _suppresses(pair[1])}
+    soft = {_row(*pair): _soft_bounce(*pair, secrets) for pair in _soft(settlements, patience)}
+    too_many = zip(soft, await soft_bounces.weigh(connection, list(soft.values()), patience), strict=True)
+    suppressed = hard | {row: act for row, act in too_many if act}
     ending = {each.attempt.delivery.message_id for each, _ in ended}
     # Whoever takes away rows of a message that others may hold rows of waits here for them, so that one sees the last.
     locked = await suppressing.lock(connection, list(suppressed.values()), also=ending)
@@ -170,7 +178,10 @@ async def settle(connection: Connection, settlements: Sequence[Settlement], secr
     events += [_notice_event(each) for each in telling]
     if events:
         await connection.execute(_SAY, *zip(*events, strict=True))
-    await suppressing.write(connection, [act for row, act in suppressed.items() if row in counted], locked)
+    acts = [act for row, act in suppressed.items() if row in counted]
+    await suppressing.write(connection, acts, locked)
+    await soft_bounces.note(connection, [each for row, each in soft.items() if row in counted])
+    await soft_bounces.forget(connection, _settled_for(pairs, counted, acts, secrets))
     if telling:
         await acceptance.insert(connection, [(each.notice, None) for each in telling if each.notice], secrets)
     await rows.clear_content(connection, ending)
@@ -235,10 +246,49 @@ def _suppresses(outcome: Outcome) -> bool:
     return isinstance(outcome, Failed) and outcome.classification.action is Action.SUPPRESS
 
 
-def _hard_bounce(settlement: Settlement, outcome: Outcome, secrets: Secrets) -> Act:
+def _settled_for(
+    pairs: Iterable[tuple[Settlement, Outcome]], counted: set[Row], acts: Iterable[Act], secrets: Secrets
+) -> list[tuple[bytes, int]]:
+    """Those whose soft bounces count no more: they were delivered to, or are suppressed."""
+    delivered = [
+        (secrets.address_key(outcome.result.recipient.address), each.attempt.delivery.account_id)
+        for each, outcome in pairs
+        if isinstance(outcome, Delivered) and _row(each, outcome) in counted
+    ]
+    return [*delivered, *((act.address_key, act.account_id) for act in acts)]
+
+
+def _is_held_against(outcome: Outcome) -> bool:
+    """Whether a failure suppresses the recipient, or may with others."""
+    return isinstance(outcome, Failed) and (_suppresses(outcome) or is_soft(outcome.classification))
+
+
+def _soft(settlements: Iterable[Settlement], patience: Patience) -> Iterator[tuple[Settlement, Failed]]:
+    return ((each, failed) for each in settlements for failed in held_softly(each.outcomes, patience))
+
+
+def _soft_bounce(settlement: Settlement, failed: Failed, secrets: Secrets) -> SoftBounce:
+    delivery, address = settlement.attempt.delivery, failed.result.recipient.address
+    return SoftBounce(
+        secrets.address_key(address),
+        delivery.account_id,
+        failed.classification.category,
+        delivery.mailing or "",
+        failed.classification.rule,
+        _evidence(settlement, failed),
+        address,
+        delivery.message_id,
+    )
+
+
+def _evidence(settlement: Settlement, outcome: Outcome) -> str:
+    host = settlement.attempt.host
+    return " ".join(f"{host.name if host else 'receiver'} said {outcome.result.reply}".split())
+
+
+def _hard_bounce(settlement: Settlement, outcome: Outcome, secrets: Secrets, patience: Patience) -> Act:
     assert isinstance(outcome, Failed)
-    address, host = outcome.result.recipient.address, settlement.attempt.host
-    evidence = f"{host.name if host else 'receiver'} said {outcome.result.reply}"
+    address, lasts = outcome.result.recipient.address, patience.hard_lasts
     return Act(
         secrets.address_key(address),
         settlement.attempt.delivery.account_id,
@@ -246,8 +296,9 @@ def _hard_bounce(settlement: Settlement, outcome: Outcome, secrets: Secrets) -> 
         outcome.classification.rule,
         address=address,
         detail=outcome.classification.category,
-        evidence=" ".join(evidence.split()),
+        evidence=_evidence(settlement, outcome),
         message_id=settlement.attempt.delivery.message_id,
+        expires_at=None if lasts is None else settlement.ended_at + lasts,
     )
 
 

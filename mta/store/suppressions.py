@@ -18,6 +18,8 @@ from typing import Any
 
 import orjson
 
+from bounce.suppression import patience_of
+from config.schema import Suppressing
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
@@ -73,6 +75,7 @@ class Suppressions:
 
     def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
         self._database, self._secrets, self._metrics = database, secrets, metrics
+        self.patience = patience_of(Suppressing())
         self._finds: Batch[_Query, list[Suppression]] = Batch(
             self._flush, items=FIND_CALLS, weight=FIND_KEYS, weigh=lambda query: len(query[1])
         )

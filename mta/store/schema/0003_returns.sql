@@ -30,6 +30,7 @@ create table soft_bounce (
     day         date not null,
     primary key (address_key, account_id, category, mailing, day)
 );
+create index on soft_bounce (day);
 
 alter table suppression
     add column detail text not null default '',     -- the reason in words

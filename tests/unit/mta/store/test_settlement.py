@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from config.schema import Database as DatabaseSettings
-from mta.mail.delivery import Action
+from mta.mail.delivery import Action, Fault
 from mta.mail.reply import Reply
 from mta.store import acceptance, settlement
 from mta.store.secrets import Secrets
@@ -270,7 +271,9 @@ def test_what_ends_its_message_takes_the_short_way(store: Store) -> None:
     delivery = acceptance.deliveries(make.accepted("ann@example.net"), lease=1)[0]
     (ann,) = delivery.recipients
     assert make.settlement(delivery).ends_message
-    assert make.settlement(delivery, [make.failed(ann)]).ends_message
+    elsewhere = replace(make.failed(ann).classification, fault=Fault.SITE)
+    assert make.settlement(delivery, [replace(make.failed(ann), classification=elsewhere)]).ends_message
+    assert not make.settlement(delivery, [make.failed(ann)]).ends_message
     assert not make.settlement(delivery, [make.deferred(ann)]).ends_message
     assert not make.settlement(delivery, [make.failed(ann, Action.SUPPRESS)]).ends_message
     assert not make.settlement(delivery, [make.failed(ann)], notice=make.accepted()).ends_message
