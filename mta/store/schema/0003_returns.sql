@@ -222,13 +222,15 @@ begin
                     else (select m.account_id from message m where m.id = e.message_id)
                 end as account_id,
                 case
+                    when e.kind = 'suppression_removed' then 'address_released'
                     when e.kind <> 'suppression_added' then e.kind
-                    when e.data ->> 'reason' in ('complaint', 'unsubscribe') then e.data ->> 'reason'
-                    else 'suppression'
+                    when e.data ->> 'reason' = 'unsubscribe' then 'unsubscribed'
+                    else 'address_suppressed'
                 end as kind
             from written e
             where e.kind in (
-                'delivered', 'deferred', 'failed', 'expired', 'suppressed', 'held', 'released', 'suppression_added'
+                'delivered', 'deferred', 'failed', 'expired', 'suppressed', 'held', 'released', 'suppression_added',
+                'suppression_removed'
             )
         ) told
         where exists (select from webhook w where w.account_id = told.account_id)
