@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 UNPACKED = Path(__file__).resolve().parent.parent / ".peers" / "root"
-_FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/postfix/sbin", "usr/libexec/postfix")
-_LIBRARIES = ("usr/lib", "usr/lib/postfix", "usr/lib/rspamd", f"usr/lib/{os.uname().machine}-linux-gnu")
+_FOLDERS = ("usr/lib/chromium", "usr/sbin", "usr/bin", "usr/lib/postfix/sbin", "usr/libexec/postfix")
+_MACHINE = f"usr/lib/{os.uname().machine}-linux-gnu"
+_LIBRARIES = ("usr/lib", "usr/lib/postfix", "usr/lib/rspamd", _MACHINE, f"{_MACHINE}/pulseaudio")
 
 
 def find(name: str) -> Path | None:

@@ -1,0 +1,59 @@
+"""The unsubscribe page in a real browser: what it shows, what it fetches, and what its one button does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench import programs
+from bench.service import free_port
+from config.schema import Public, Settings
+from mta.house import open_tokens
+from mta.mail.address import Address
+from mta.observe.metrics import Metrics
+from mta.store.secrets import Secrets
+from mta.store.store import Store
+from mta.web.listening import Door
+from mta.web.public import make_public
+from policy.account import Standing
+from policy.tokens import Claim
+from tests.peers.browser import open_tab
+from tests.unit.mta.store.make import count
+
+pytestmark = [pytest.mark.peer, pytest.mark.skipif(bool(programs.absent("chromium")), reason="Chromium is not here")]
+
+
+async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_path: Path) -> None:
+    await store.accounts.add("shop", domains=["acme.example"], standing=Standing.ACTIVE, verified=True)
+    tokens, public = open_tokens(Settings(), secrets), Public(port=free_port())
+    token = tokens.make(Claim("u", 1, secrets.address_key(Address.parse("ann@example.net")), "m-1", "offers"))
+    door = Door(make_public(store.unsubscribes, tokens, public, Metrics()))
+    await door.open(public)
+    try:
+        async with open_tab(tmp_path / "browser") as tab:
+            await tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": "nl-NL, en;q=0.5"})
+            url = f"http://127.0.0.1:{public.port}/u/{token}"
+            await tab.open(url)
+            assert await tab.ask("document.documentElement.lang") == "nl"
+            assert await tab.ask("document.title") == "Uitschrijven"
+            assert await tab.ask("document.querySelectorAll('button, input, a, script, img').length") == 1
+            assert await tab.ask("getComputedStyle(document.querySelector('main')).maxWidth") == "512px", "styled"
+            tree = await tab.call("Accessibility.getFullAXTree")
+            named = {(node["role"]["value"], node.get("name", {}).get("value")) for node in tree["nodes"]}
+            assert {("heading", "Uitschrijven"), ("button", "Uitschrijven")} <= named
+            assert await count(store, "suppression") == 0
+
+            await tab.click("button")
+            assert await tab.ask("document.title") == "U bent uitgeschreven"
+            assert await tab.ask("location.href") == url
+            assert await count(store, "suppression where rule = 'unsubscribe_page' and topic = 'offers'") == 1
+
+            assert (await tab.call("Network.getCookies"))["cookies"] == []
+            asked = {urlsplit(sent["request"]["url"]).path for sent in tab.told("Network.requestWillBeSent")}
+            assert asked <= {f"/u/{token}", "/favicon.ico"}
+            complaints = [entry["entry"]["text"] for entry in tab.told("Log.entryAdded")]
+            assert not [text for text in complaints if "favicon" not in text and "404" not in text]
+    finally:
+        await door.close()
