@@ -25,7 +25,6 @@ from bounce.reports.mime import Mail, decode_words, take_apart
 from bounce.reports.notice import Entry, Notice, address_of, notice_of, original_of, read_form, reported
 from bounce.reports.provider_json import read_json
 from bounce.reports.receipt import read_receipt
-from bounce.reports.replies import reply_of
 from bounce.reports.sender import is_bulk, is_forwarded, is_mail_system
 
 _STRICT = (
@@ -39,7 +38,12 @@ _STRICT = (
     *gateways.FORMS,
 )
 
-_NAMELESS = (*exim.FORMS, *qmail.FORMS, *sendmail.FORMS, *postfix.FORMS)  # whose phrases nobody else uses
+# Phrases that nobody else uses, good enough without a recipient.
+_NAMELESS = (
+    *(form.opening for form in (*exim.FORMS, *qmail.FORMS, *sendmail.FORMS, *postfix.FORMS)),
+    sendmail.TRANSCRIPT,
+    gateways.MOBILE,
+)
 
 
 def read(content: bytes, classifier: Classifier | None = None) -> Report:
@@ -114,18 +118,24 @@ def _words(mail: Mail, notice: Notice) -> Report | None:
     ):
         if found:
             return Report(Kind.BOUNCE, name, found, original)
-    if any(form.opening.search(notice.lower) for form in _NAMELESS) and (found := _unnamed(original)):
+    if any(one.search(notice.lower) for one in _NAMELESS) and (
+        found := _unnamed(original, notice, own=gateways.MOBILE.search(notice.lower) is not None)
+    ):
         return Report(Kind.BOUNCE, "nameless", found, original)
     return None
 
 
-def _unnamed(original: Original) -> tuple[Reported, ...]:
+def _unnamed(original: Original, notice: Notice | None = None, own: bool = False) -> tuple[Reported, ...]:
     """A failure that names nobody is about the recipient of the returned message, if it had one only."""
     address = only_recipient(original)
-    return (Reported(Fate.FAILED, address, address, "5.0.0", reply_of("", "", failed=True)),) if address else ()
+    if address is None:
+        return ()
+    return (reported(Entry(str(address), list(notice.lines) if notice else []), [], delayed=False, own=own),)
 
 
 def _named_in_header(mail: Mail, notice: Notice) -> tuple[Reported, ...]:
     """X-Failed-Recipients, as Exim and Google write it, with the words of the notice for a reason."""
     addresses = [one.strip() for value in mail.fields.each("x-failed-recipients") for one in value.split(",")]
-    return tuple(reported(Entry(one, list(notice.lines)), [], delayed=False) for one in addresses if address_of(one))
+    return tuple(
+        reported(Entry(one, list(notice.lines)), [], delayed=False, own=False) for one in addresses if address_of(one)
+    )

@@ -10,60 +10,78 @@ Portuguese; one in another language is ordinary mail, which changes nothing eith
 
 from __future__ import annotations
 
-import re
-
 from bounce.reports.kinds import Fate, Kind, Report, Reported
 from bounce.reports.mime import Mail, decode_words
 from bounce.reports.notice import Notice, address_of
+from bounce.reports.phrases import any_of
 
 MAX_LINES = 60  # longer mail without a mark is a person's
 
 _MARKS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-vacation", "x-autoreply-from")
 _PRECEDENCE = ("auto_reply", "auto-reply", "autoreply")
-_SUBJECT = re.compile(
-    r"\W*(?:(?:re|aw|antw|r)\s*:\s*)?(?:"
-    r"auto(?:mat(?:ic|ed|isch(?:e|es)?|isk|ique|ica))?[- ]?(?:reply|response|respons|antwort|svar|antwoord|risposta)\b"
-    r"|autoreply|auto:|automatisch antwoord|automatische (?:antwort|afwezigheid|beantwoording)|abwesenheit"
-    r"|ich bin (?:nicht|derzeit|im)|urlaub|nicht im (?:b.ro|haus)|r.ponse automatique|absence\b|absent|en cong"
-    r"|respuesta autom.tica|fuera de la oficina|ausente|ausencia|risposta automatica|fuori (?:sede|ufficio)|assente"
-    r"|afwezig|niet aanwezig|buiten kantoor|vakantie|out of (?:the )?office|ooo\b|away (?:from|until)|on vacation"
-    r"|vacation|on (?:annual |maternity |paternity )?leave|resposta autom.tica|autosvar"
-    r")",
-    re.IGNORECASE,
+_SUBJECT = any_of(
+    r"(?:re|aw|antw|r)\s{0,2}:\s{0,2}(?:automatic reply|automatische antwort|automatisch antwoord)",
+    r"auto(?:mat(?:ic|ed|isch(?:e|es)?|isk|ique|ica))?[- ]?(?:reply|response|respons|antwort|svar|antwoord|risposta)\b",
+    r"autoreply|auto:",
+    r"automatisch antwoord|automatische (?:antwort|afwezigheid|beantwoording)|autosvar",
+    r"abwesenheit|ich bin (?:nicht|derzeit|im)|urlaub|nicht im (?:b.ro|haus)",
+    r"afwezig|niet aanwezig|buiten kantoor|vakantie",
+    r"r.ponse automatique|absence\b|absente?\b|en cong",
+    r"respuesta autom.tica|fuera de la oficina|ausente|ausencia|resposta autom.tica",
+    r"risposta automatica|fuori (?:sede|ufficio)|assente",
+    r"out of (?:the )?office|ooo\b|away (?:from|until)|on vacation|vacation",
+    r"on (?:annual |maternity |paternity )?leave",
 )
-_WORDS = re.compile(
-    r"\b(?:out of (?:the |my )?office|(?:am|be|currently|is) (?:on|away on) (?:annual |maternity |parental |sick )?(?:leave|vacation)"
-    r"|on holidays?|away (?:from (?:my|the) (?:desk|office)|until)|(?:limited|no|without) access to (?:my )?e-?mails?"
-    r"|(?:will|shall) (?:reply|respond|answer|get back) .{0,40}(?:when i return|upon my return|on my return|as soon as)"
-    r"|no longer (?:work|with|employed)|this is an auto(?:matic|mated)(?:ally generated)? (?:reply|response|answer)"
-    r"|(?:we have|we.ve) received your (?:e-?mail|message|request|enquiry|inquiry)"
-    r"|nicht im (?:b.ro|hause?)|(?:bin|sind|ist) (?:bis|vom|ab|derzeit|zur zeit|momentan|im|in) .{0,40}(?:urlaub|abwesend|nicht erreichbar|elternzeit)"
-    r"|(?:abwesend|nicht (?:erreichbar|da))\b|wieder (?:erreichbar|im b.ro|f.r sie da)|keinen zugriff auf (?:meine )?e-?mails?"
-    r"|automatisch (?:erstellte|generierte|gegenereerd)|dies ist eine automatische|ihre (?:anfrage|nachricht|e-?mail) ist (?:bei uns )?eingegangen"
-    r"|(?:ben|is) (?:ik )?(?:momenteel |tot |van |op dit moment )?.{0,30}(?:afwezig|niet aanwezig|op vakantie|met verlof|buiten kantoor)"
-    r"|(?:niet op kantoor|op vakantie|terug op|wij hebben uw (?:e-?mail|bericht) ontvangen|dit is een automatisch)"
-    r"|(?:je suis|suis actuellement|serai) .{0,30}(?:absente?|en cong.s?|en vacances|en d.placement)"
-    r"|(?:absente? (?:du bureau|jusqu)|de retour (?:le|au)|ceci est une r.ponse automatique|nous avons bien re.u votre)"
-    r"|(?:estoy|estar.|me encuentro|me encontrar.) .{0,30}(?:fuera de la oficina|de vacaciones|ausente|de viaje|de baja)"
-    r"|(?:fuera de la oficina|respuesta autom.tica|hemos recibido su (?:mensaje|correo|solicitud))"
-    r"|(?:sar. assente|sono (?:assente|fuori|in ferie)|fuori ufficio))",
-    re.IGNORECASE,
+_WORDS = any_of(
+    r"out of (?:the |my )?office",
+    r"(?:am|be|currently|is) (?:away )?on (?:annual |maternity |parental |sick )?(?:leave|vacation|holiday)",
+    r"away (?:from (?:my|the) (?:desk|office)|until)",
+    r"(?:limited|no|without) access to (?:my )?e-?mails?",
+    r"(?:will|shall) (?:reply|respond|answer|get back).{0,40}(?:(?:up)?on my return|when i return|as soon as)",
+    r"no longer (?:work|with|employed)",
+    r"this is an auto(?:matic|mated)(?:ally generated)? (?:reply|response|answer)",
+    r"(?:we have|we've|we) (?:successfully )?received your (?:e-?mail|message|request|enquiry|inquiry)",
+    r"nicht im (?:b.ro|hause?)",
+    r"(?:bin|sind|ist) (?:bis|vom|ab|derzeit|zur zeit|momentan|im|in) .{0,40}"
+    r"(?:urlaub|abwesend|nicht erreichbar|elternzeit)",
+    r"abwesend\b|nicht (?:erreichbar|da)\b",
+    r"wieder (?:erreichbar|im b.ro|f.r sie da)",
+    r"keinen zugriff auf (?:meine )?e-?mails?",
+    r"automatisch (?:erstellte|generierte|gegenereerd)|dies ist eine automatische",
+    r"ihre (?:anfrage|nachricht|e-?mail) (?:ist (?:bei uns )?eingegangen|haben wir erhalten)",
+    r"(?:ben|is) (?:ik )?(?:momenteel |tot |van |op dit moment )?.{0,30}"
+    r"(?:afwezig|niet aanwezig|op vakantie|met verlof|buiten kantoor)",
+    r"niet op kantoor|op vakantie|terug op kantoor|dit is een automatisch",
+    r"(?:wij|we) hebben (?:uw|je) (?:e-?mail|bericht|vraag) .{0,20}ontvangen",
+    r"(?:je suis|suis actuellement|serai) .{0,30}(?:absente?|en cong.s?|en vacances|en d.placement)",
+    r"absente? (?:du bureau|jusqu)|de retour (?:le|au) (?:bureau|\d)",
+    r"ceci est une r.ponse automatique|nous avons bien re.u votre",
+    r"(?:estoy|estar.|me encuentro|me encontrar.) .{0,30}"
+    r"(?:fuera de la oficina|de vacaciones|ausente|de viaje|de baja)",
+    r"fuera de la oficina|respuesta autom.tica|hemos recibido su (?:mensaje|correo|solicitud|consulta)",
+    r"sar. assente|sono (?:assente|fuori|in ferie)|fuori ufficio",
+    whole_words=True,
 )
-_CHALLENGE = re.compile(
-    r"\b(?:challenge[-/ ]response|sender verification (?:required|request)|confirm (?:that )?you are (?:a )?(?:human|real)"
-    r"|(?:please )?(?:click|follow|visit|reply|respond|confirm).{0,120}(?:so that|in order|for) (?:your|the|this) (?:message|e-?mail) (?:to |will |can )?(?:be )?(?:deliver|release|accept)"
-    r"|(?:message|e-?mail|mail) (?:is|has been|was|will be) (?:being )?(?:held|quarantined|queued|on hold).{0,200}(?:confirm|verify|verification|authenticat|prove|click|reply)"
-    r"|spam ?arrest|boxbe|earthlink spamblocker|tmda\b|qconfirm|mailblocks|sendio|bitbounce|choicemail|knowspam"
-    r"|ihre (?:e-?mail|nachricht) (?:wird|wurde) .{0,60}(?:zur.ckgehalten|best.tig)|bevestig .{0,80}(?:bericht|e-?mail) (?:wordt|af)"
-    r"|confirmez .{0,80}(?:message|courriel) (?:soit|sera) (?:remis|d.livr|distribu)|confirme .{0,80}mensaje (?:sea|ser.) entregado)",
-    re.IGNORECASE | re.DOTALL,
+_CHALLENGE = any_of(
+    r"challenge[-/ ]response|sender verification (?:required|request)",
+    r"confirm (?:that )?you are (?:a )?(?:human|real)",
+    r"(?:click|follow|visit|reply|respond|confirm).{0,120}(?:so that|in order|for) (?:your|the|this) "
+    r"(?:message|e-?mail) (?:to |will |can )?(?:be )?(?:deliver|release|accept)",
+    r"(?:message|mail) (?:is|has been|was|will be) (?:being )?(?:held|quarantined|queued|on hold)\b.{0,200}"
+    r"(?:confirm|verify|verification|authenticat|prove|click|reply)",
+    r"spam ?arrest|boxbe|spamblocker|tmda\b|qconfirm|mailblocks|sendio|bitbounce|choicemail|knowspam",
+    r"ihre (?:e-?mail|nachricht) (?:wird|wurde) .{0,60}zur.ckgehalten.{0,160}best.tig",
+    r"bevestig .{0,80}(?:bericht|e-?mail) (?:wordt|af)",
+    r"confirmez .{0,80}(?:message|courriel) (?:soit|sera) (?:remis|d.livr|distribu)",
+    r"confirme .{0,80}mensaje (?:sea|ser.) entregado",
+    whole_words=True,
 )
 
 
 def read_answer(mail: Mail, notice: Notice) -> Report | None:
     """The program's answer that ``mail`` is, or None."""
-    words = "\n".join(notice.lines[:MAX_LINES])[:6000]
-    subject = decode_words(mail.fields.get("subject") or "")
+    words = "\n".join(notice.lines[:MAX_LINES])[:6000].lower()
+    subject = decode_words(mail.fields.get("subject") or "").lower().strip(" \t[(*!-")
     if _CHALLENGE.search(words) or _CHALLENGE.search(subject):
         return _report(mail, Kind.CHALLENGE, "challenge")
     if is_marked(mail):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 from bounce.reports.notice import Form
+from bounce.reports.phrases import any_of
 
 FORMS = (
     Form(
         "exim",
-        re.compile(
-            r"the following\s+address(?:\(es\)|es)?\s+failed|permanent error\.\s+the following"
-            r"|could not be delivered to one or more of\s+its\s+recipients"
-            r"|(?:could not|cannot) be delivered to all of its recipients"
-            r"|address(?:es)? to which the message has not yet been delivered (?:is|are)"
-            r"|has not (?:yet )?been delivered to (?:one or more|all) of its\s+recipients"
-            r"|delivery of the message .{0,80} has been delayed"
+        any_of(
+            r"the following\s+address(?:\(es\)|es)?\s+failed",
+            r"permanent error\.\s+the following",
+            r"could not be delivered to one or more of\s+its\s+recipients",
+            r"(?:could not|cannot) be delivered to all of its recipients",
+            r"address(?:es)? to which the message has not yet been delivered (?:is|are)",
+            r"has not (?:yet )?been delivered to (?:one or more|all) of its\s+recipients",
         ),
-        re.compile(r"not (?:yet )?been delivered|has been delayed|delivery attempts will continue"),
+        any_of(
+            r"not (?:yet )?been delivered",
+            r"delivery attempts will continue",
+        ),
     ),
 )

@@ -3,46 +3,82 @@ and at last the phrases that they all share."""
 
 from __future__ import annotations
 
-import re
-
 from bounce.reports.notice import Form
+from bounce.reports.phrases import any_of
 
-_LATER = re.compile(
-    r"is delayed|been delayed|delayed for|not yet been delivered|will be retried|warning (?:message )?only|still being retried"
-    r"|only a temporary|attempts will continue|will (?:keep|continue) (?:on )?(?:trying|to try)"
-    r"|do not need to re-?send|verz.gert|noch nicht zugestellt|nog niet (?:bezorgd|afgeleverd)|pas encore .t. (?:remis|distribu)"
-    r"|todav.a no se ha (?:podido )?entreg|tempor.r verz|sera retent"
+MOBILE = any_of(r"message could not be delivered to mobile")  # names the recipient in the returned header only
+
+_LATER = any_of(
+    r"is delayed",
+    r"been delayed",
+    r"delayed for",
+    r"not yet been delivered",
+    r"will be retried",
+    r"warning (?:message )?only",
+    r"still being retried",
+    r"only a temporary",
+    r"attempts will continue",
+    r"will (?:keep|continue) (?:on )?(?:trying|to try)",
+    r"do not need to re-?send",
+    r"verz.gert",
+    r"noch nicht zugestellt",
+    r"nog niet (?:bezorgd|afgeleverd)",
+    r"wordt opnieuw geprobeerd",
+    r"pas encore .t. (?:remis|distribu)",
+    r"sera retent",
+    r"todav.a no se ha (?:podido )?entreg",
 )
 
 FORMS = (
-    Form(
-        "opensmtpd", re.compile(r"for\s+the\s+following\s+list of recipients:"), re.compile(r"temporary failure report")
-    ),
-    Form("dragonfly", re.compile(r"there was an error delivering your mail to <")),
+    Form("opensmtpd", any_of(r"for\s+the\s+following\s+list of recipients:"), any_of(r"temporary failure report")),
+    Form("dragonfly", any_of(r"there was an error delivering your mail to <")),
     Form(
         "imail",
-        re.compile(
-            r"(?m)^(?:unknown user|undeliverable to|user mailbox exceeds allowed size|invalid final delivery userid):? "
+        any_of(
+            r"(?:^|\n)(?:unknown user|undeliverable to|user mailbox exceeds allowed size"
+            r"|invalid final delivery userid):? "
         ),
     ),
     Form(
         "gateway",
-        re.compile(
-            r"(?:unable to deliver|could ?n[o']t deliver|cannot deliver|failed to deliver|error (?:while )?delivering)"
-            r"[^\n]{0,40}\b(?:message|mail)\b[^\n]{0,60}"
-            r"|(?:could|can|was|were|is|has|have)(?: ?not|n't) (?:been |be )?(?:successfully )?(?:delivered|sent|relayed|forwarded)\b"
-            r"|(?:failed|undeliverable|invalid|unknown|bad|rejected) (?:recipients?|address(?:es)?)(?:\(s\))?(?: follows?)?\b"
-            r"|(?:each of )?the following (?:e-?mail )?(?:recipients?|address(?:es)?|users?)[^\n]{0,60}(?:rejected|failed|unknown|invalid|error)"
-            r"|deli?e?very (?:to|for|of)[^\n]{0,80}(?:failed|failure|unsuccessful)|delivery (?:has )?failed|delivery failure"
-            r"|error message below|account is disabled|did not reach|had errors|error sending your mail"
-            r"|undelivered|undeliverable|returned to sender|permanent (?:fatal )?(?:error|failure)|returned mail"
-            r"|送信に失敗|配信できません|送信できません|見つかりませんでした|エラー"
-            r"|konnte? (?:leider )?nicht (?:zugestellt|ausgeliefert|.bermittelt)|unzustellbar|nicht zustellbar|zustellung (?:ist )?fehlgeschlagen"
-            r"|niet (?:worden )?(?:bezorgd|afgeleverd)|onbestelbaar|n'a (?:pas )?pu .tre (?:remis|d.livr|distribu|achemin)|non remis"
-            r"|no (?:se )?(?:ha )?(?:podido|pudo) (?:ser )?entreg|no entregado|non . stato (?:possibile )?(?:consegn|recapit)|mancata consegna"
-            r"|не может быть доставлено|не доставлен"
+        any_of(
+            r"(?:unable to deliver|could ?n[o']t deliver|cannot deliver|failed to deliver|error (?:while )?delivering)",
+            r"(?:could|can|was|were|is|has|have)(?: ?not|n't) (?:been |be )?(?:successfully )?"
+            r"(?:delivered|sent|relayed|forwarded)\b",
+            r"(?:failed|undeliverable|invalid|unknown|bad|rejected) (?:recipients?|address(?:es)?)\b",
+            r"the following (?:e-?mail )?(?:recipients?|address(?:es)?|users?)[^\n]{0,60}"
+            r"(?:rejected|failed|unknown|invalid|error)",
+            r"deli?e?very (?:to|for|of)[^\n]{0,80}(?:failed|failure|unsuccessful)",
+            r"delivery (?:has )?(?:failed|failure)",
+            r"error message below",
+            r"account is disabled",
+            r"did not reach",
+            r"had errors",
+            r"error sending your mail",
+            r"fatal delivery errors",
+            r"undelivered",
+            r"undeliverable",
+            r"returned to sender",
+            r"permanent (?:fatal )?(?:error|failure)",
+            r"returned mail",
+            r"konnten? (?:leider )?nicht (?:zugestellt|ausgeliefert|.bermittelt)",
+            r"(?:unzustellbar|nicht zustellbar|zustellung (?:ist )?fehlgeschlagen)",
+            r"niet (?:worden )?(?:bezorgd|afgeleverd)",
+            r"onbestelbaar",
+            r"n'a (?:pas )?pu .tre (?:remis|d.livr|distribu|achemin)",
+            r"non remis",
+            r"no (?:se )?(?:ha )?(?:podido|pudo) (?:ser )?entreg",
+            r"no entregado",
+            r"non . stato (?:possibile )?(?:consegn|recapit)",
+            r"mancata consegna",
+            r"не может быть доставлено",
+            r"не доставлен",
+            r"送信に失敗",
+            r"(?:配信|送信)できません",
+            r"见附件退信|无法发送到|退信",
         ),
         _LATER,
         before=True,
+        own=False,
     ),
 )

@@ -1,19 +1,24 @@
-"""Gmail, Google Workspace and Google Groups where they come without the fields of RFC 3464."""
+"""Gmail and Google Workspace where they come without the fields of RFC 3464."""
 
 from __future__ import annotations
 
-import re
-
 from bounce.reports.notice import Form
+from bounce.reports.phrases import any_of
 
 FORMS = (
     Form(
         "google",
-        re.compile(
-            r"delivery to the following recipients? (?:failed permanently|has been delayed|failed)"
-            r"|your message wasn't delivered to |there was a (?:temporary )?problem (?:while )?delivering your message to"
-            r"|delivery incomplete"
+        any_of(
+            r"delivery to the following recipients? (?:failed permanently|has been delayed)",
+            r"your message wasn't delivered to ",
+            r"there was a (?:temporary )?problem (?:while )?delivering your message to",
         ),
-        re.compile(r"has been delayed|will be retried|delivery incomplete|temporary problem|will retry for"),
+        any_of(
+            r"has been delayed",
+            r"will be retried",
+            r"delivery incomplete",
+            r"temporary problem",
+            r"will retry for",
+        ),
     ),
 )

@@ -109,6 +109,7 @@ class Reported:
     diagnostic: str = ""
     stage: Stage | None = None  # the command that was refused, if the report tells
     host: str | None = None  # who said it: Remote-MTA, else the reporter
+    own: bool = True  # words without a reply code are the reporter's own finding
     meaning: Classification | None = None
 
     @property
@@ -141,7 +142,8 @@ class Report:
 def _classified(part: Reported, classifier: Classifier) -> Reported:
     if part.reply is None or part.fate not in (Fate.FAILED, Fate.DELAYED):
         return part
-    meaning = classifier.classify(part.reply, part.stage or Stage.RECIPIENT, part.host)
+    host = part.host or (f"mx.{part.address.domain}" if part.address else None)
+    meaning = classifier.classify(part.reply, part.stage or Stage.RECIPIENT, host)
     if meaning.hard and not _is_certain(part, part.reply, meaning):
         meaning = replace(meaning, action=Action.FAIL, hard=False)
     if part.fate is Fate.DELAYED and meaning.action is not Action.RETRY:
@@ -161,13 +163,15 @@ def _is_certain(part: Reported, reply: Reply, meaning: Classification) -> bool:
     subject, _, detail = reply.status.partition(".")[2].partition(".")
     if subject == "1" and detail in ("7", "8"):
         return False
-    if not quotes_reply(part.diagnostic):
-        return subject in ("0", "1", "4", "5")
-    if part.stage in (Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.SENDER):
+    if part.stage in (Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.SENDER) and quotes_reply(part.diagnostic):
         return False
-    if meaning.certain or subject == "1" or part.stage is Stage.RECIPIENT:
+    if (meaning.certain and part.own) or subject == "1" or part.stage is Stage.RECIPIENT:
         return True
-    return part.stage is None and (subject == "4" or meaning.category == "bad_domain")
+    if part.stage in (Stage.DATA, Stage.FINAL_DOT):
+        return False
+    return subject in ("0", "4", "5") and (
+        meaning.category == "bad_domain" or (part.own and not quotes_reply(part.diagnostic))
+    )
 
 
 def merged(parts: Sequence[Reported]) -> tuple[Reported, ...]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import re
-
 from bounce.reports.notice import Form
+from bounce.reports.phrases import any_of
 
 FORMS = (
     Form(
         "lotus",
-        re.compile(
-            r"was not delivered to:|wurde nicht zugestellt an:|(?:n'a|na) pas .t. (?:remis|distribu.) .:"
-            r"|is niet bezorgd bij:|no se ha entregado a:|non . stato consegnato a:"
-            r"|the message that you sent was undeliverable to the following"
+        any_of(
+            r"-{3,9} ?failure reasons\s{1,4}-{3,9}",
+            r"was not delivered to:",
+            r"wurde nicht zugestellt an:",
+            r"n'?a pas .t. (?:remis|distribu.) .:",
+            r"is niet bezorgd bij:",
+            r"no se ha entregado a:",
+            r"non . stato consegnato a:",
+            r"the message that you sent was undeliverable to the following",
         ),
-        re.compile(r"will be retried|noch nicht zugestellt"),
+        any_of(
+            r"will be retried",
+            r"noch nicht zugestellt",
+        ),
     ),
 )

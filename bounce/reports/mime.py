@@ -35,6 +35,7 @@ _CHARSET = re.compile(
     r"(?:us-ascii|ascii|utf-?8|utf-16(?:le|be)?|iso-?8859-\d{1,2}|(?:windows|cp)-?\d{3,4}|iso-2022-[a-z]{2}"
     r"|shift_?jis|sjis|euc-?[a-z]{2}|gb2312|gbk|gb18030|big5|koi8-[ru]|latin-?\d|macintosh)\Z"
 )
+_KIND = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
 _PARAMETER = re.compile(r';\s*([A-Za-z0-9*-]{1,40})\s*=\s*(?:"([^"]{0,300})"|([^\s;"]{1,300}))')
 _ENCODED = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]{0,800})\?=(?:\s+(?==\?))?")
 _SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNORECASE | re.MULTILINE)
@@ -150,11 +151,8 @@ def decode_words(value: str) -> str:
 
     def word(match: re.Match[str]) -> str:
         octets = match[3].encode("ascii", "replace")
-        if match[2] in "qQ":
-            octets = quopri.decodestring(octets.replace(b"_", b" "))
-        else:
-            octets = _unbase64(octets)
-        return decode(octets, match[1])
+        quoted = match[2] in "qQ"
+        return decode(quopri.decodestring(octets.replace(b"_", b" ")) if quoted else _unbase64(octets), match[1])
 
     return clean(_ENCODED.sub(word, value)) if "=?" in value else value
 
@@ -211,9 +209,9 @@ def _unbase64(octets: bytes) -> bytes:
 
 def _content_type(fields: Fields) -> tuple[str, dict[str, str]]:
     value = fields.get("content-type") or "text/plain"
-    kind = value.partition(";")[0].strip().lower()
+    kind = _KIND.match(value.lower())
     parameters = {match[1].lower(): match[2] or match[3] or "" for match in _PARAMETER.finditer(value)}
-    return kind if "/" in kind else "text/plain", parameters
+    return kind[0] if kind else "text/plain", parameters
 
 
 def _leaves(kind: str, parameters: dict[str, str], fields: Fields, body: bytes) -> Iterator[Part]:

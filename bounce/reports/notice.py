@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from bounce.reports.kinds import Fate, Original, Reported
 from bounce.reports.mime import Fields, Mail, read_fields
-from bounce.reports.replies import host_of, reply_of, stage_of, status_of
+from bounce.reports.replies import host_of, quotes_reply, reply_of, stage_of
 from mta.mail.address import Address, AddressError
 
 MAX_LINES = 400
@@ -26,18 +26,20 @@ MAX_ORIGINAL = 1 << 15  # octets of a returned header block that are kept
 _LOCAL = r"[^\s<>()\[\]:;,\"'|\\@]{1,64}"
 _ADDRESS = rf"{_LOCAL}@[A-Za-z0-9\u0080-\uffff](?:[A-Za-z0-9.\-_\u0080-\uffff]{{0,250}}[A-Za-z0-9\u0080-\uffff])?"
 _ENTRY = re.compile(
-    r"(?P<indent>[ \t]*)(?P<mark>>>>|[*•·]|-(?=\s)|\d{1,3}[.)])?[ \t]*(?:rfc822;[ ]?|smtp:|(?:(?:failed |final )?recipient(?: address)?|rcpt to|to|e-?mail|address)\s{0,3}:\s{0,3})?"
+    r"(?P<indent>[ \t]*+)(?P<mark>>>>|[*•·]|-(?=\s)|\d{1,3}[.)])?[ \t]*+"
+    r"(?:rfc822;[ ]?|smtp:"
+    r"|(?:(?:failed |final )?(?:recipient|address)(?: address)?|rcpt to|to|e-?mail)\s{0,3}:\s{0,3})?"
     rf"(?P<open>[<\"'(]{{0,2}})(?P<address>{_ADDRESS})(?P<rest>.*)",
     re.IGNORECASE,
 )
 _ANYWHERE = re.compile(rf"(?P<open><?)(?P<address>{_ADDRESS})")
 _RETURNED = re.compile(
-    r"[\s>*#|=_\-+.]*(?:"
+    r"[\s>*#|=_\-+.]*+(?:"
     r"(?:this is|here is|below is|following is|included is|enclosed is|attached is|below this line is|that follows is)"
     r" (?:an? |the )?(?:unmodified |truncated )?(?:copy|original|first|header)"
     r"|(?:the )?(?:(?:returned|undelivered|undeliverable|unsent|original|non-?delivered|failed)"
     r"(?: e-?)? ?(?:message|mail|headers?|email)(?: (?:text|headers?|body|info|log))?)"
-    r"(?: (?:follows?|attached|included|is (?:attached|below|as follows)))?[\s:.>*#|=_\-+]*\Z"
+    r"(?: (?:follows?|attached|included|is (?:attached|below|as follows)))?[\s:.>*#|=_\-+]*+\Z"
     r"|(?:the )?(?:original )?message (?:headers?|text|body)s? (?:follows?|is as follows)"
     r"|the (?:header|body|text) of the original|original (?:message|mail) (?:headers?|as follows|info|follows)"
     r"|return(?:ed)? message follows|start of (?:returned|original) message"
@@ -64,13 +66,15 @@ class Notice:
 class Form:
     """How one family of mail systems writes. ``opening``: phrases in lower case, one of which must stand there;
     ``delay``: those that say that nothing is lost yet; ``shared``: the reason of a lone recipient may stand
-    apart from it; ``before``: the recipients may stand before the phrase."""
+    apart from it; ``before``: the recipients may stand before the phrase; ``own``: what
+    it says without a reply code is its own finding, not the words of another host."""
 
     name: str
     opening: re.Pattern[str]
     delay: re.Pattern[str] | None = None
     shared: bool = True
     before: bool = False
+    own: bool = True
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ def read_form(form: Form, notice: Notice) -> tuple[Reported, ...]:
     if not entries and form.before:
         entries, rest = entries_in(("", *notice.lines))
     shared = rest if form.shared else []
-    return tuple(reported(entry, shared if len(entries) == 1 else [], delayed) for entry in entries)
+    return tuple(reported(entry, shared if len(entries) == 1 else [], delayed, own=form.own) for entry in entries)
 
 
 def entries_in(lines: tuple[str, ...]) -> tuple[list[Entry], list[str]]:
@@ -163,23 +167,23 @@ def entries_in(lines: tuple[str, ...]) -> tuple[list[Entry], list[str]]:
     return entries, rest
 
 
-def reported(entry: Entry, shared: list[str], delayed: bool, status: str = "") -> Reported:
+def reported(entry: Entry, shared: list[str], delayed: bool, own: bool = True) -> Reported:
     """A recipient's part, from the lines about it and, where these hold no reply, from the shared ones."""
-    own = "\n".join(entry.lines).strip()
-    text = own
-    if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", own):
+    text = "\n".join(entry.lines).strip()
+    if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text):
         text = "\n".join([*entry.lines, *shared]).strip()
-    reply = reply_of(text, status, not delayed)
+    reply = reply_of(text, "", not delayed)
     address = address_of(entry.address)
     return Reported(
         fate=Fate.DELAYED if delayed else Fate.FAILED,
         address=address,
         final=address,
-        status=status_of(reply, status),
+        status=reply.status,
         reply=reply,
         diagnostic=text[:MAX_LINE],
         stage=stage_of((text,)),
         host=host_of(text),
+        own=own or quotes_reply(text),
     )
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
 from bounce.reports.notice import Form
+from bounce.reports.phrases import any_of
 
 FORMS = (
     Form(
         "postfix",
-        re.compile(
-            r"sorry to have to inform you that (?:your message could not|the message returned\s+below could not)"
-            r"|this is the (?:mail system|postfix program) at host|your message could not be delivered for more than"
+        any_of(
+            r"sorry to have to inform you that (?:your message could not|the message returned\s+below could not)",
+            r"this is the (?:mail system|postfix program) at host",
+            r"your message could not be delivered for more than",
         ),
-        re.compile(r"this is a warning only|it will be retried until"),
+        any_of(
+            r"this is a warning only",
+            r"it will be retried until",
+        ),
         shared=False,
     ),
 )

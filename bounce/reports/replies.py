@@ -24,7 +24,8 @@ _STATUS = r"[245]\.\d{1,3}\.\d{1,3}"
 _REPLY = re.compile(
     r"(?:^[ \t]*|[:;,.'\"\[(>]\s?|<<< ?|\b(?:said|says|was|returned|reason|response|error|code|with|status|dsn|reply)"
     r"[:=]? ?['\"]?|\bgave ?|\n\s*)"
-    rf"(?P<code>[45]\d\d)(?:[ -]+(?:[:-] ?)?|: ?|\]? ?)(?=[#<(\[]?(?P<status>{_STATUS})(?![\d.])|[A-Za-z<'\"#(\[*\x80-\uffff])"
+    r"(?P<code>[45]\d\d)(?:[\s-]{1,8}(?:[:-]\s{0,3})?|:\s?(?::\s)?|\]? ?)"
+    rf"(?=[#<(\[]?(?P<status>{_STATUS})(?![\d.])|[A-Za-z<'\"#(\[*\x80-\uffff])"
 )
 _WITH_STATUS = re.compile(rf"(?<![\d.])(?P<code>[45]\d\d)[ -]{{1,2}}#?(?P<status>{_STATUS})(?![\d.])")
 _LONE_CODE = re.compile(r"^[ \t]*(?P<code>[45]\d\d)[ \t]*$", re.MULTILINE)
@@ -37,7 +38,10 @@ _STAGES = (
     (Stage.SENDER, re.compile(r"(?:reply to|after|>>>|our|smtp:)\s?mail(?: from)?\b")),
     (
         Stage.RECIPIENT,
-        re.compile(r"(?:reply to|after|>>>|our|smtp:)\s?rcpt(?: to)?\b|does not like recipient|\[rcpt_to\]"),
+        re.compile(
+            r"(?:reply to|after|>>>|our|smtp:)\s?rcpt(?: to)?\b|does not like recipient|\[rcpt_to\]|rcpt to response"
+            r"|\bsent: ?rcpt to"
+        ),
     ),
     (
         Stage.FINAL_DOT,
@@ -67,7 +71,7 @@ def reply_of(diagnostic: str, status: str, failed: bool) -> Reply:
         return Reply(int(digit + "50"), known or f"{digit}.0.0", _flat(text))
     code = match["code"]
     words = _AGAIN.sub(r"\n\g<code>\g<sep>", _TAIL.sub("", " ".join(text[match.start("code") :].split())))
-    reply = Reply.read(re.sub(rf"\A{code}\W{{0,3}}(?=[45]\.\d)", f"{code} ", words))
+    reply = Reply.read(re.sub(rf"\A{code}[\s:\]#-]{{0,6}}", f"{code} ", words))
     if reply.status.endswith(".0.0"):
         inner = _BARE_STATUS.search(words)
         if inner and inner["status"][0] == code[0] and not inner["status"].endswith(".0.0"):

@@ -6,19 +6,25 @@ import re
 
 from bounce.reports.kinds import Reported
 from bounce.reports.notice import Entry, Form, Notice, reported
+from bounce.reports.phrases import any_of
 
 FORMS = (
     Form(
         "sendmail",
-        re.compile(
-            r"-{2,} ?the following address(?:es|\(es\))? (?:had|have) [a-z -]{0,40}(?:errors?|problems?|failures?)"
-            r"|the following address(?:es|\(es\))? (?:had|have) (?:permanent|transient|delivery|fatal)"
+        any_of(
+            r"-{2,9} ?the following address(?:es|\(es\))? (?:had|have) [a-z -]{0,40}(?:errors?|problems?|failures?)",
+            r"the following address(?:es|\(es\))? (?:had|have) (?:permanent|transient|delivery|fatal)",
         ),
-        re.compile(r"addresses had transient non-fatal errors|this is a warning message only|will keep trying until"),
+        any_of(
+            r"addresses had transient non-fatal errors",
+            r"this is a warning message only",
+            r"will keep trying until",
+        ),
+        own=False,
     ),
 )
+TRANSCRIPT = any_of(r"-{2,9} ?transcript of session follows")
 
-_TRANSCRIPT = re.compile(r"-{2,} ?transcript of session follows")
 _REFUSED = re.compile(
     r"\s*(?P<code>[45]\d\d)[ -](?:[45]\.\d\.\d )?<?(?P<address>[^\s<>]{1,64}@[^\s<>]{1,255}?)>?\.\.\. ?(?P<words>.*)"
 )
@@ -28,7 +34,7 @@ _ANSWERED = re.compile(r"\s*<<< (?P<words>[45]\d\d[ -].*)")
 
 def read_transcript(notice: Notice) -> tuple[Reported, ...]:
     """Version 5 names the recipients in the transcript alone: ``550 <ann@example.com>... User unknown``."""
-    opening = _TRANSCRIPT.search(notice.lower)
+    opening = TRANSCRIPT.search(notice.lower)
     if opening is None:
         return ()
     entries: dict[str, Entry] = {}
@@ -48,4 +54,4 @@ def read_transcript(notice: Notice) -> tuple[Reported, ...]:
             if not entry.lines:
                 entry.lines.append(answer or f"{match['code']} {match['words']}")
             asked, answer = None, ""
-    return tuple(reported(entry, [], delayed=False) for entry in entries.values())
+    return tuple(reported(entry, [], delayed=False, own=False) for entry in entries.values())

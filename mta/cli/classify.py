@@ -1,4 +1,4 @@
-"""``mta classify``: what does this reply mean, which rule says so, and which others would have?
+"""``mta classify``: what does this reply, or a mail that came back, mean, and which rules say so?
 
 It must never need the service, the database, or more of the configuration than the names of rule files.
 """
@@ -16,6 +16,7 @@ import typer
 from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules
 from config.toml import ConfigError
+from mta.cli.classify_mail import are_files, classify_files
 from mta.cli.options import ConfigOption, fail, find_config
 from mta.mail.delivery import Classification, Stage
 from mta.mail.reply import Reply
@@ -27,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 def classify(
     replies: Annotated[
-        list[str] | None, typer.Argument(metavar="REPLY", help="As `550 5.1.1 ...`; else lines of standard input.")
+        list[str] | None,
+        typer.Argument(
+            metavar="REPLY|FILE...", help="As `550 5.1.1 ...`, or mail files; else replies from standard input."
+        ),
     ] = None,
     stage: Annotated[Stage, typer.Option(help="Which command was answered.")] = Stage.RECIPIENT,
     host: Annotated[str | None, typer.Option(help="Name of the receiving host, for rules of one provider.")] = None,
@@ -35,12 +39,16 @@ def classify(
     categories: Annotated[bool, typer.Option("--categories", help="List all categories and their meaning.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Say what receivers' replies mean. Ends with 1 if one of them is not a reply."""
+    """Say what receivers' replies, or mails that came back, mean. Ends with 1 if one of them cannot be read."""
     book = _book(config)
     if categories:
         _print_categories(book)
         return
     classifier, mistaken = Classifier(book), False
+    if replies and are_files(replies):
+        if not classify_files(replies, classifier, as_json):
+            raise typer.Exit(1)
+        return
     for text in replies if replies else _lines(sys.stdin):
         try:
             reply = Reply.read(text)
