@@ -1,7 +1,11 @@
-"""The settings as the rules of the chain see them, and the tokens: what the parts of the service make of them alike."""
+"""The settings as the rules of the chain see them, the tokens and the return paths: what the parts of the service make
+of them alike."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from bounce.verp import Verp
 from config.schema import Settings
 from mta.store.secrets import Secrets
 from policy.house import House
@@ -13,6 +17,17 @@ def open_tokens(settings: Settings, secrets: Secrets) -> Tokens:
     """What makes and reads this installation's tokens."""
     permission = settings.permission
     return Tokens.derived(secrets.derive, permission.token_key, permission.token_keys_kept)
+
+
+def open_verp(settings: Settings, secrets: Secrets) -> Verp | None:
+    """What makes and reads return paths; None if there is no domain for them."""
+    permission = settings.permission
+    if permission.returns_domain is None:
+        return None
+    keep = timedelta(seconds=settings.returns.expire_after)
+    return Verp.derived(
+        permission.returns_domain, secrets.derive, permission.token_key, permission.token_keys_kept, keep
+    )
 
 
 def open_house(settings: Settings, secrets: Secrets) -> House:

@@ -107,15 +107,6 @@ class Returned(Enum):
     UNPROVEN = "unproven"  # a complaint without a signature of who reports it
 
 
-class Unsubscribe(Enum):
-    """How somebody unsubscribed. ``unknown``: by a token that is not ours."""
-
-    ONE_CLICK = "one_click"
-    PAGE = "page"
-    MAIL = "mail"
-    UNKNOWN = "unknown"
-
-
 class QueueState(Enum):
     """Where a queued recipient stands. ``leased``: in a worker's window, being delivered or about to be."""
 

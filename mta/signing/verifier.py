@@ -1,0 +1,54 @@
+"""Whether a mail that came to us was signed by the domain that it says it is from (RFC 6376).
+
+dkimpy judges; the key records are looked up before, by whoever asks.
+
+It must never count a signature that leaves a part of the mail open (``l=``), does not cover the From field, or was made
+by another organisation.
+
+*Limits.* ``x=`` and ``t=`` are judged by dkimpy. Only the first SIGNATURES are looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import dkim
+
+from mta.mail.headers import Headers, unfold
+
+SIGNATURES = 5
+
+_TAG = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=\s*([^;]*?)\s*(?:;|\Z)")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """``place``: its number among the mail's DKIM-Signature fields. ``record``: the name of its key's TXT record."""
+
+    place: int
+    domain: str
+    record: str
+
+
+def signatures(headers: Headers) -> list[Signature]:
+    """Those that may count, by their form."""
+    found = []
+    for place, value in enumerate(headers.all(b"dkim-signature")[:SIGNATURES]):
+        tags = {match[1].lower(): match[2] for match in _TAG.finditer(unfold(value))}
+        domain, selector = tags.get("d", "").lower(), tags.get("s", "").lower()
+        signed = {name.strip().lower() for name in tags.get("h", "").split(":")}
+        if "l" in tags or "from" not in signed or not _NAME.match(domain) or not _NAME.match(selector):
+            continue
+        found.append(Signature(place, domain, f"{selector}._domainkey.{domain}"))
+    return found
+
+
+def verify(content: bytes, signature: Signature, record: str) -> bool:
+    """Whether ``signature`` of ``content`` (CRLF line ends) is good by the key in ``record``. Never raises."""
+    try:
+        good: bool = dkim.DKIM(content).verify(signature.place, dnsfunc=lambda name, timeout=5: record.encode())
+    except Exception:  # dkimpy raises many things for what anybody may have written
+        return False
+    return good
