@@ -455,8 +455,8 @@ class Permission(Section):
     terms: Terms = Terms()
     """Terms."""
     public_url: str | None = None
-    """Where the pages of `web.public` are reached from outside, e.g. `https://mail.example.com`: recipients' unsubscribe
-    links lead there. Without it a profile that asks for such links refuses marketing mail."""
+    """Where the pages of `web.public` are reached from outside, e.g. `https://mail.example.com`: recipients'
+    unsubscribe links lead there. Without it a profile that asks for such links refuses marketing mail."""
     returns_domain: HostName | None = None
     """Domain whose mail comes to us (`returns.listeners`): bounces, complaints (CFBL-Address) and unsubscribes by mail.
     With it every message leaves with a return path of its own under this domain; without it the sender gets bounces."""

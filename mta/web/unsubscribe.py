@@ -27,6 +27,7 @@ from mta.web.page import CONFIRM, Leaf, Pages
 from policy.tokens import Tokens
 
 PATIENCE = 10.0  # seconds for a body to arrive
+AT_ONCE = 4  # transactions; more wait, so that a flood leaves connections for /readyz (database.pool_size)
 ONE_CLICK = ("List-Unsubscribe", "One-Click")  # RFC 8058 3.1
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
@@ -39,6 +40,7 @@ class Unsubscribing:
 
     def __init__(self, unsubscribes: Unsubscribes, tokens: Tokens, pages: Pages, metrics: Metrics) -> None:
         self._unsubscribes, self._tokens, self._pages, self._metrics = unsubscribes, tokens, pages, metrics
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     def configure(self, tokens: Tokens) -> None:
         """With the keys of a reload."""
@@ -62,7 +64,8 @@ class Unsubscribing:
         if way is None:
             return self._pages.answer(Leaf.ODD, _accepted(request))
         claim = self._tokens.read(request.match_info["token"])
-        done = await self._unsubscribes.take(claim, way, request.headers.get(hdrs.USER_AGENT, ""))
+        async with self._turns:
+            done = await self._unsubscribes.take(claim, way, request.headers.get(hdrs.USER_AGENT, ""))
         self._metrics.unsubscribes[_COUNTED[way] if done else Unsubscribe.UNKNOWN].inc()
         return self._pages.answer(Leaf.DONE, _accepted(request))
 

@@ -89,7 +89,7 @@ class TestOurs:
         await store.unsubscribes.take(claim, Way.PAGE)
         async with store._database.session() as connection:
             (event,) = await connection.fetch("select data from event where kind = 'suppression_added'")
-            (told,) = await connection.fetch("select account_id, data from outbox where kind = 'unsubscribe'")
+            (told,) = await connection.fetch("select account_id, data from outbox where kind = 'unsubscribed'")
         data = orjson.loads(event["data"])
         assert told["account_id"] == data["account_id"] == account_id
         assert orjson.loads(told["data"]) == data
