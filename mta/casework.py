@@ -133,9 +133,9 @@ def _compose(letter: Letter, sender: str, to: Address, message_id: str) -> bytes
     mail["Date"] = format_datetime(datetime.now(UTC))
     mail["Message-ID"] = message_id
     mail["Auto-Submitted"] = "auto-generated"
-    mail["Content-Language"] = letter.language
     mail.set_content(letter.text, cte="quoted-printable")
     for number, dossier in letter.dossiers.items():
         content = orjson.dumps(dossier, option=orjson.OPT_INDENT_2)
         mail.add_attachment(content, maintype="application", subtype="json", filename=f"{number}.json")
+    mail["Content-Language"] = letter.language  # at last: content fields move into the first part
     return mail.as_bytes()

@@ -24,7 +24,7 @@ from policy.dossier import load_languages as load_dossiers
 
 WORDS = DEFAULTS / "letters.toml"
 DOSSIERS = 20  # attached to one letter
-LABEL = 26  # columns
+LABEL = 28  # columns
 WIDTH = 78
 SUBJECT = 200  # characters
 _FALLBACK = "en"

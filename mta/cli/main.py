@@ -24,6 +24,7 @@ COMMANDS = {
     "explain": "mta.cli.explain",
     "lint": "mta.cli.lint",
     "mailing": "mta.cli.mailing",
+    "case": "mta.cli.case",
     "profile": "mta.cli.profile",
     "consent": "mta.cli.consent",
     "subject": "mta.cli.subject",
