@@ -52,7 +52,9 @@ async def test_the_life_of_a_message_is_told_in_order(store: Store, shop: int) -
 
 
 async def test_each_recipient_is_accepted_and_a_hold_is_said(store: Store, shop: int) -> None:
-    await store.messages.put(make.accepted("ann@example.net", "bob@example.org", account_id=shop, hold="why"), leased=False)
+    await store.messages.put(
+        make.accepted("ann@example.net", "bob@example.org", account_id=shop, hold="why"), leased=False
+    )
     events = await read(store, shop)
     assert [(each.kind, each.recipient, each.data["held"]) for each in events] == [
         ("accepted", "ann@example.net", "why"),
@@ -67,9 +69,9 @@ async def test_what_follows_from_a_hard_bounce_is_told(store: Store, shop: int) 
     await store.messages.settle(make.settlement(delivery, [make.failed(ann, Action.SUPPRESS)]))
     kinds = [(event.kind, event.recipient, event.data.get("address")) for event in await read(store, shop)][2:]
     assert sorted(kinds, key=str) == [
+        ("address_suppressed", None, "ann@example.net"),
         ("failed", "ann@example.net", "192.0.2.25"),
         ("suppressed", "ann@example.net", None),
-        ("suppression", None, "ann@example.net"),
     ]
 
 
