@@ -34,7 +34,7 @@ bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where 
 	$(BIN)/python -m bench.micro_policy
 	$(BIN)/python -m bench.micro_lookups
 
-peers: .peers/ready ## other MTAs and scanners from Debian packages, unpacked under .peers; nothing on the system changes
+peers: .peers/ready ## other MTAs, scanners and a browser from Debian packages, unpacked under .peers; nothing on the system changes
 
 .peers/ready: tests/peers/packages.txt tests/peers/install
 	tests/peers/install

@@ -31,6 +31,7 @@ from policy.tokens import Claim
 
 PURPOSE = "u"  # of the tokens in unsubscribe links
 AGENT = 120  # characters kept of what a program calls itself
+SECONDS = 10.0  # rather late than not at all: a mail program may not come again
 
 # An account that nobody has, for a token that names none of ours: made for the length of the transaction.
 _NOBODY = """
@@ -89,7 +90,7 @@ class Unsubscribes:
                 return None
             return done
 
-        return await self._database.retried(work)
+        return await self._database.retried(work, seconds=SECONDS)
 
 
 def _act(claim: Claim | None, way: Way, agent: str, now: datetime) -> Act:
