@@ -17,17 +17,17 @@ from dataclasses import replace
 from bounce.classify import Classifier
 from bounce.reports import exchange, exim, gateways, google, lotus, postfix, qmail, sendmail
 from bounce.reports.arf import only_recipient, read_feedback
-from bounce.reports.auto_reply import is_marked, read_answer
+from bounce.reports.auto_reply import read_answer
 from bounce.reports.dsn import TYPES, date_of, read_status, status_part
-from bounce.reports.kinds import Fate, Kind, Original, Report, Reported, merged
+from bounce.reports.kinds import MAX_RECIPIENTS, Fate, Kind, Original, Report, Reported, merged
 from bounce.reports.last_resort import read_anything
 from bounce.reports.mime import Mail, decode_words, take_apart
 from bounce.reports.notice import Entry, Notice, address_of, notice_of, original_of, read_form, reported
 from bounce.reports.provider_json import read_json
 from bounce.reports.receipt import read_receipt
-from bounce.reports.sender import is_bulk, is_forwarded, is_mail_system
+from bounce.reports.sender import Speaker, has_bounce_subject, is_bulk, is_forwarded, is_marked, speaker
 
-_STRICT = (
+FORMS = (
     *exim.FORMS,
     *qmail.FORMS,
     *sendmail.FORMS,
@@ -82,7 +82,9 @@ def _fields(mail: Mail, notice: Notice) -> Report | None:
     if part is None:
         return None
     framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
-    if not framed and (is_forwarded(mail) or is_bulk(mail) or not (is_mail_system(mail) or part.type in TYPES)):
+    if not framed and (
+        is_forwarded(mail) or is_bulk(mail) or (speaker(mail) is Speaker.ANYBODY and part.type not in TYPES)
+    ):
         return None
     whole, found = read_status(part, notice)
     original = original_of(mail, notice)
@@ -105,16 +107,18 @@ def _fields(mail: Mail, notice: Notice) -> Report | None:
 
 def _words(mail: Mail, notice: Notice) -> Report | None:
     """The words of a mail system, by the first form that finds a recipient in them."""
-    if not is_mail_system(mail):
+    who = speaker(mail)
+    if who is Speaker.ANYBODY:
         return None
     original = original_of(mail, notice)
-    for form in _STRICT:
-        if found := read_form(form, notice):
+    sure = who is Speaker.DAEMON or bool(original.fields.all) or has_bounce_subject(mail)
+    for form in FORMS:
+        if (sure or not form.loose) and (found := read_form(form, notice)):
             return Report(Kind.BOUNCE, form.name, found, original)
     for name, found in (
         ("sendmail", sendmail.read_transcript(notice)),
         ("x-failed-recipients", _named_in_header(mail, notice)),
-        ("last-resort", () if is_marked(mail) else read_anything(mail, notice)),
+        ("last-resort", read_anything(mail, notice) if sure and not is_marked(mail) else ()),
     ):
         if found:
             return Report(Kind.BOUNCE, name, found, original)
@@ -135,7 +139,9 @@ def _unnamed(original: Original, notice: Notice | None = None, own: bool = False
 
 def _named_in_header(mail: Mail, notice: Notice) -> tuple[Reported, ...]:
     """X-Failed-Recipients, as Exim and Google write it, with the words of the notice for a reason."""
-    addresses = [one.strip() for value in mail.fields.each("x-failed-recipients") for one in value.split(",")]
-    return tuple(
-        reported(Entry(one, list(notice.lines)), [], delayed=False, own=False) for one in addresses if address_of(one)
-    )
+    texts = [one for value in mail.fields.each("x-failed-recipients") for one in value.split(",")]
+    addresses = [address for text in texts[:MAX_RECIPIENTS] if (address := address_of(text))]
+    if not addresses:
+        return ()
+    words = reported(Entry(str(addresses[0]), list(notice.lines)), [], delayed=False, own=False)
+    return tuple(replace(words, address=address, final=address) for address in addresses)

@@ -14,15 +14,16 @@ import re
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from bounce.reports.kinds import Fate, Reported
+from bounce.reports.kinds import MAX_RECIPIENTS, Fate, Reported
 from bounce.reports.mime import Fields, Mail, Part, read_fields
-from bounce.reports.notice import Notice, address_of, entries_in
+from bounce.reports.notice import ANY_ADDRESS, Notice, address_of, entries_in
 from bounce.reports.replies import reply_of, stage_of, status_of
 from mta.mail.address import Address
+from mta.mail.delivery import Stage
 
 TYPES = ("message/delivery-status", "message/global-delivery-status")
 
-MAX_BLOCKS = 1500  # groups of fields that are read
+MAX_BLOCKS = MAX_RECIPIENTS + 10  # groups of fields that are read
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _ONCE = frozenset({b"final-recipient", b"original-recipient", b"action"})
@@ -46,12 +47,15 @@ def read_status(part: Part, notice: Notice) -> tuple[Fields, tuple[Reported, ...
     """The per-message fields, and every recipient's part. ``notice``: the text beside it, for what the fields omit."""
     whole = Fields()
     found: list[Reported] = []
+    beside = _beside(notice)
+    alone = len(_LOOSE.findall(part.content)) <= 2  # Original- and Final-Recipient of one
+    stage = stage_of((notice.lower,)) if alone else None
     for block in _blocks(part.content):
         fields = read_fields(block)
         if fields.has("reporting-mta") and not whole.has("reporting-mta"):
             whole = Fields(whole.all + fields.all)
         if fields.has("final-recipient") or fields.has("original-recipient") or (found and fields.has("action")):
-            found.append(_recipient(fields, whole, notice))
+            found.append(_recipient(fields, whole, notice, beside, stage))
     return whole, tuple(found)
 
 
@@ -72,13 +76,14 @@ def _blocks(content: bytes) -> list[bytes]:
     return blocks[:MAX_BLOCKS]
 
 
-def _recipient(fields: Fields, whole: Fields, notice: Notice) -> Reported:
+def _recipient(fields: Fields, whole: Fields, notice: Notice, beside: dict[str, str], stage: Stage | None) -> Reported:
     final = _address(fields.get("final-recipient")) or _generator(fields, notice)
     original = _address(fields.get("original-recipient"))
     status = _status(fields.get("status"))
     fate = _fate(fields, status)
     diagnostic = _diagnostic(fields) or _comment(fields.get("status"))
-    about = _beside(notice, final or original) if not re.search(r"[A-Za-z]{3}", diagnostic) else ""
+    said = beside.get(str(final or original).lower(), "")
+    about = "" if re.search(r"[A-Za-z]{3}", diagnostic) else said
     reply = reply_of(diagnostic or about, status, fate is not Fate.DELAYED)
     return Reported(
         fate=fate,
@@ -87,7 +92,7 @@ def _recipient(fields: Fields, whole: Fields, notice: Notice) -> Reported:
         status=status_of(reply, status) if fate in (Fate.FAILED, Fate.DELAYED) else status or "2.0.0",
         reply=reply,
         diagnostic=diagnostic or about,
-        stage=stage_of((diagnostic, notice.lower)),
+        stage=stage_of((diagnostic, said)) or stage,
         host=_mta(fields.get("remote-mta")) or _mta(whole.get("reporting-mta")),
     )
 
@@ -130,15 +135,15 @@ def _generator(fields: Fields, notice: Notice) -> Address | None:
     return address_of(named[0]) if len(set(named)) == 1 else None
 
 
-def _beside(notice: Notice, address: Address | None) -> str:
-    """What the text beside the fields says about the address: the lines under it, or the sentence that names it."""
-    wanted = str(address).lower()
+def _beside(notice: Notice) -> dict[str, str]:
+    """What the text beside the fields says about each address: the lines under it, or the sentence that names it."""
     entries, _ = entries_in(("", *notice.lines))
-    for entry in entries:
-        if entry.lines and entry.address.lower() == wanted:
-            return "\n".join(entry.lines)
-    sentences = [line for line in notice.lines if wanted in line.lower() and len(line) > len(wanted) + 20]
-    return sentences[0].strip() if address and sentences else ""
+    said = {entry.address.lower(): "\n".join(entry.lines) for entry in entries if entry.lines}
+    for line in notice.lines:
+        for address in ANY_ADDRESS.findall(line.lower())[:3]:
+            if len(line) > len(address) + 20:
+                said.setdefault(address, line.strip())
+    return said
 
 
 def _status(value: str | None) -> str:

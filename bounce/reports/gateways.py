@@ -80,5 +80,6 @@ FORMS = (
         _LATER,
         before=True,
         own=False,
+        loose=True,
     ),
 )

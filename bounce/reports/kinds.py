@@ -7,10 +7,11 @@ It must never hold more than a report said: an address that was redacted is None
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
+from functools import cache
 
 from bounce.classify import Classifier
 from bounce.reports.mime import NO_FIELDS, Fields
@@ -19,7 +20,7 @@ from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Stage
 from mta.mail.reply import Reply
 
-MAX_RECIPIENTS = 1000  # recipients of one report that are kept
+MAX_RECIPIENTS = 250  # recipients of one report that are kept
 
 
 class Kind(Enum):
@@ -136,14 +137,15 @@ class Report:
 
     def classified(self, classifier: Classifier) -> Report:
         """With the meaning of each reply. A delay stays a delay, whatever the reply behind it says."""
-        return replace(self, recipients=tuple(_classified(part, classifier) for part in self.recipients))
+        ask = cache(classifier.classify)  # many recipients share a reply
+        return replace(self, recipients=tuple(_classified(part, ask) for part in self.recipients))
 
 
-def _classified(part: Reported, classifier: Classifier) -> Reported:
+def _classified(part: Reported, ask: Callable[[Reply, Stage, str | None], Classification]) -> Reported:
     if part.reply is None or part.fate not in (Fate.FAILED, Fate.DELAYED):
         return part
     host = part.host or (f"mx.{part.address.domain}" if part.address else None)
-    meaning = classifier.classify(part.reply, part.stage or Stage.RECIPIENT, host)
+    meaning = ask(part.reply, part.stage or Stage.RECIPIENT, host)
     if meaning.hard and not _is_certain(part, part.reply, meaning):
         meaning = replace(meaning, action=Action.FAIL, hard=False)
     if part.fate is Fate.DELAYED and meaning.action is not Action.RETRY:

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 
 from bounce.reports.kinds import Fate, Original, Reported
-from bounce.reports.mime import Fields, Mail, read_fields
+from bounce.reports.mime import Mail, read_fields
 from bounce.reports.replies import host_of, quotes_reply, reply_of, stage_of
 from mta.mail.address import Address, AddressError
 
@@ -32,7 +32,7 @@ _ENTRY = re.compile(
     rf"(?P<open>[<\"'(]{{0,2}})(?P<address>{_ADDRESS})(?P<rest>.*)",
     re.IGNORECASE,
 )
-_ANYWHERE = re.compile(rf"(?P<open><?)(?P<address>{_ADDRESS})")
+ANY_ADDRESS = re.compile(_ADDRESS)
 _RETURNED = re.compile(
     r"[\s>*#|=_\-+.]*+(?:"
     r"(?:this is|here is|below is|following is|included is|enclosed is|attached is|below this line is|that follows is)"
@@ -67,7 +67,8 @@ class Form:
     """How one family of mail systems writes. ``opening``: phrases in lower case, one of which must stand there;
     ``delay``: those that say that nothing is lost yet; ``shared``: the reason of a lone recipient may stand
     apart from it; ``before``: the recipients may stand before the phrase; ``own``: what
-    it says without a reply code is its own finding, not the words of another host."""
+    it says without a reply code is its own finding, not the words of another host; ``loose``: people and
+    other programs use these phrases too."""
 
     name: str
     opening: re.Pattern[str]
@@ -75,6 +76,7 @@ class Form:
     shared: bool = True
     before: bool = False
     own: bool = True
+    loose: bool = False
 
 
 @dataclass(slots=True)
@@ -138,9 +140,9 @@ def entries_in(lines: tuple[str, ...]) -> tuple[list[Entry], list[str]]:
     for n, line in enumerate(lines):
         match = _ENTRY.match(line)
         if n == 0 or match is None:
-            found = _ANYWHERE.search(line) if n == 0 and not entries else None
+            found = ANY_ADDRESS.search(line) if n == 0 and not entries else None
             if found:
-                current = Entry(found["address"], [])
+                current = Entry(found[0], [])
                 entries.append(current)
                 rest.append((line[: found.start()] + line[found.end() :].lstrip(">")).strip())
             elif not line.strip():
@@ -199,7 +201,7 @@ def address_of(text: str) -> Address | None:
 def _end(lines: list[str]) -> int:
     """Where the returned message begins: a line that announces it, or the first of a block of header fields."""
     for n, line in enumerate(lines):
-        if n and _RETURNED.match(line) and not _ANYWHERE.search(line):
+        if n and _RETURNED.match(line) and not ANY_ADDRESS.search(line):
             return n
         if _FIELD.match(line) and _is_header(lines[n : n + 12]):
             return n
@@ -217,6 +219,3 @@ def _is_header(lines: list[str]) -> bool:
         elif not line.startswith((" ", "\t")):
             break
     return fields >= 3 and traced
-
-
-__all__ = ["Entry", "Fields", "Form", "Notice", "address_of", "entries_in", "notice_of", "original_of", "read_form"]
