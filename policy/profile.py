@@ -30,6 +30,7 @@ from policy.complaint import Clocks
 from policy.discovery import Installed, installed
 from policy.house import House
 from policy.profile_file import NAME, Reader, Table, Written, meant
+from policy.suppression import Lifting
 
 
 class UnknownProfile(LookupError):
@@ -60,6 +61,7 @@ class Profile:
     digest: str
     complaints: Clocks
     breakers: Thresholds
+    suppressions: Lifting
 
 
 class Profiles:
@@ -201,6 +203,7 @@ def _profile(line: list[Written], builder: _Builder) -> Profile:
         _digest(streams),
         complaints=Clocks().model_copy(update=_inherited(line, "complaints")),
         breakers=Thresholds().model_copy(update=_inherited(line, "breakers")),
+        suppressions=Lifting().model_copy(update=_inherited(line, "suppressions")),
     )
 
 

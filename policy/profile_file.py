@@ -24,12 +24,13 @@ from policy.breaker import Thresholds
 from policy.chain import Failing
 from policy.complaint import Clocks
 from policy.discovery import Installed
+from policy.suppression import Lifting
 
 NAME = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 Name = Annotated[
     str, StringConstraints(pattern=NAME, max_length=60), WithJsonSchema({"type": "string", "format": "rule-name"})
 ]
-TABLES = ("complaints", "breakers")  # besides the streams and the rules; inherited key by key
+TABLES = ("complaints", "breakers", "suppressions")  # besides the streams and the rules; inherited key by key
 _FIELD = "rule_"  # before a rule's name, so that no rule can hide an attribute of the model
 
 
@@ -59,6 +60,8 @@ class ProfileFile(Section):
     """How complaints are dealt with."""
     breakers: Thresholds = Field(default_factory=Thresholds)
     """When mail is held because of what comes back."""
+    suppressions: Lifting = Field(default_factory=Lifting)
+    """What may end a suppression."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,11 @@ It must never let a weaker reason take the place of a stronger one.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
+
+from pydantic import Field
+
+from config.notation import Section
 
 
 class Reason(Enum):
@@ -41,5 +46,25 @@ class Reason(Enum):
 
 
 RANKS = tuple(Reason)
+
+
+class Reactivation(Enum):
+    """Whether an address that unsubscribed may ever be mailed again."""
+
+    CONSENT = "consent"
+    NEVER = "never"
+
+
+class Lifting(Section):
+    """What may end a suppression: the table `[suppressions]` of a profile."""
+
+    after_unsubscribe: Annotated[Reactivation, Field(strict=False)] = Reactivation.CONSENT
+    """What brings somebody back who unsubscribed, complained, objected or revoked: a newer `consent` (or an operator,
+    for a reason), or nothing: `never`. Apple: do not reactivate addresses that unsubscribed."""
+
+    def forbids(self, reason: Reason) -> bool:
+        """Whether a suppression for ``reason`` may not be lifted, by whatever way."""
+        return reason.withdraws and self.after_unsubscribe is Reactivation.NEVER
+
 
 LIFTED_BY_CONSENT = (Reason.REVOKED, Reason.UNSUBSCRIBE)  # a newer consent answers these, and no others

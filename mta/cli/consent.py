@@ -94,10 +94,11 @@ def import_(
     habits = Habits(datetime.now(UTC), _zone(zone), topics, basis)
     try:
         with Reading.open(file) as reading:
+            settings = load(config)
             tally = with_store(
-                load(config),
+                settings,
                 lambda store: consent_steps.import_file(
-                    store, reading, account, habits, lift=lift, again=again, check_only=check
+                    store, settings, reading, account, habits, lift=lift, again=again, check_only=check
                 ),
             )
     except OSError as error:
@@ -138,7 +139,8 @@ def add(
         given = consent_fields.read({**_fields(fields), "address": address}, Habits(datetime.now(UTC)))
     except FieldError as error:
         fail(str(error), status=2)
-    recorded = with_store(load(config), lambda store: consent_steps.add(store, account, given, lift=lift))
+    settings = load(config)
+    recorded = with_store(settings, lambda store: consent_steps.add(store, settings, account, given, lift=lift))
     if not recorded.fresh:
         print(f"{given.address}: just this was recorded before.")
         return

@@ -20,18 +20,21 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import Progress
 
-from mta.cli import consent_file
+from config.schema import Settings
+from mta.cli import consent_file, lifting
 from mta.cli.consent_fields import Habits
 from mta.cli.consent_file import FileError, Mistake, Reading
 from mta.cli.options import fail, operator
 from mta.mail.address import Address, AddressError
 from mta.store.consent_entries import Given
-from mta.store.consents import Mark, Recorded
+from mta.store.consents import Recorded
+from mta.store.importing import Mark
 from mta.store.ledger import Verified
 from mta.store.store import Store, StoreUnavailable
 from policy.consent import EVERY_TOPIC, Sign, TopicError, parse_topic
 from policy.dossier import Dossier
 from policy.ledger import Head
+from policy.suppression import Reason
 
 CHUNK = 5000  # records in one transaction
 
@@ -67,13 +70,23 @@ class Tally:
 
 
 async def import_file(
-    store: Store, reading: Reading, account: str, habits: Habits, *, lift: bool, again: bool, check_only: bool
+    store: Store,
+    settings: Settings,
+    reading: Reading,
+    account: str,
+    habits: Habits,
+    *,
+    lift: bool,
+    again: bool,
+    check_only: bool,
 ) -> Tally:
     """Record a file's consents; every bad record is told on standard error as ``file:line: what is wrong``.
 
     What was cut off goes on where it stopped. Ends the command if nothing of the file can be used.
     """
     account_id = await _account_id(store, account)
+    if lift:
+        await lifting.check(store, settings, account_id, Reason.UNSUBSCRIBE)
     mark = await _begin(store, account_id, reading, habits, again=again, check_only=check_only)
     tally = Tally(read=mark.records)
     by = f"{operator()}, {Path(reading.name).name}"
@@ -136,8 +149,11 @@ def _good(file: str, chunk: Sequence[Given | Mistake], tally: Tally) -> list[Giv
     return good
 
 
-async def add(store: Store, account: str, given: Given, *, lift: bool) -> Recorded:
-    return await store.consents.record(await _account_id(store, account), [given], by=operator(), lift=lift)
+async def add(store: Store, settings: Settings, account: str, given: Given, *, lift: bool) -> Recorded:
+    account_id = await _account_id(store, account)
+    if lift:
+        await lifting.check(store, settings, account_id, Reason.UNSUBSCRIBE)
+    return await store.consents.record(account_id, [given], by=operator(), lift=lift)
 
 
 async def revoke(store: Store, account: str, address: str, topic: str | None, reason: str) -> str:

@@ -9,6 +9,7 @@ there is nothing between.
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ import typer
 from mta.cli import suppress_csv, suppress_print, suppress_steps
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail
+from policy.suppression import Reason
 
 AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="Such as ann@example.com.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -46,6 +48,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     account: Annotated[str | None, typer.Option(help="Only those of this account.")] = None,
     everybody: Annotated[bool, typer.Option("--everybody", help="Only those that hold for everybody.")] = False,
+    reason: Annotated[Reason | None, typer.Option("--as", help="Only those with this reason.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -54,7 +57,8 @@ def list_(
     if account and everybody:
         fail("--account and --everybody exclude each other", status=2)
     listed = with_store(
-        load(config), lambda store: suppress_steps.find_all(store, account, everybody=everybody, limit=limit)
+        load(config),
+        lambda store: suppress_steps.find_all(store, account, everybody=everybody, limit=limit, reason=reason),
     )
     suppress_print.print_list(listed, limit=limit, as_json=as_json)
 
@@ -69,13 +73,24 @@ def show(address: AddressArgument, as_json: JsonOption = False, config: ConfigOp
 
 def add(
     address: AddressArgument,
-    reason: Annotated[str, typer.Option(help="Why; shown to senders.")] = "suppressed by the operator",
+    reason: Annotated[str, typer.Option(help="Why, in words; shown to senders.")] = "suppressed by the operator",
+    kind: Annotated[
+        Reason, typer.Option("--as", help="What it is; an unsubscription, objection or complaint ends consents too.")
+    ] = Reason.MANUAL,
     account: ScopeOption = None,
     topic: TopicOption = "",
+    days: Annotated[int | None, typer.Option("--for", min=1, help="Days after which it ends; else never.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Suppress an address, and take queued copies to it out."""
-    print(with_store(load(config), lambda store: suppress_steps.add(store, address, account, reason, topic), new=True))
+    until = datetime.now(UTC) + timedelta(days=days) if days else None
+    print(
+        with_store(
+            load(config),
+            lambda store: suppress_steps.add(store, address, account, kind, reason, topic, until),
+            new=True,
+        )
+    )
 
 
 def remove(
@@ -85,13 +100,16 @@ def remove(
     topic: TopicOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Lift a suppression, for one account or that for everybody. The removal is recorded."""
-    print(with_store(load(config), lambda store: suppress_steps.remove(store, address, account, reason, topic)))
+    """Lift a suppression, for one account or that for everybody. The removal is recorded. The account's profile may
+    keep what a person has said for good."""
+    settings = load(config)
+    print(with_store(settings, lambda store: suppress_steps.remove(store, settings, address, account, reason, topic)))
 
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="With columns address, account, topic, reason; or one.")
+        Path,
+        typer.Argument(metavar="FILE.csv", help="Columns: address, account, topic, reason, detail, until; or one."),
     ],
     account: Annotated[
         str | None, typer.Option(help="For lines that name no account; else those hold for everybody.")
@@ -103,16 +121,17 @@ def import_(
     """Suppress every address of a CSV file. A file with mistakes is refused whole, with the numbers of its bad lines.
 
     The first line may name the columns; without that, the first column is the address. Addresses that are suppressed
-    already keep their reason, so a file may be imported again.
+    already keep the stronger reason, so a file may be imported again; one that was cut off goes on where it stopped.
     """
     try:
         entries, mistakes = suppress_csv.read(file, reason)
+        digest = suppress_csv.digest(file, reason, account)
     except OSError as error:
         fail(f"{file}: cannot be read: {error.strerror}", status=2)
     settings = load(config)
     with_store(
         settings,
-        lambda store: suppress_steps.import_all(store, file, entries, mistakes, account, skip_bad=skip_bad),
+        lambda store: suppress_steps.import_all(store, file, digest, entries, mistakes, account, skip_bad=skip_bad),
         new=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -24,10 +25,10 @@ def print_list(listed: Listed, *, limit: int, as_json: bool) -> None:
     if not listed.suppressions:
         print("There are no suppressions.")
         return
-    table = Table("address", "for", "reason", "rule", "since")
+    table = Table("address", "for", "reason", "rule", "since", "until")
     for each in listed.suppressions:
         since = f"{each.since:%Y-%m-%d %H:%M}"
-        table.add_row(str(each.address), _scope(each, listed.accounts), each.why, each.rule, since)
+        table.add_row(str(each.address), _scope(each, listed.accounts), each.why, each.rule, since, _day(each.until))
     Console(markup=False).print(table)
     if len(listed.suppressions) == limit:
         print(f"These are the newest {limit}; there may be more (--limit, or `mta suppress export`).")
@@ -50,6 +51,8 @@ def print_shown(address: str, found: Found, *, as_json: bool) -> None:
         suppression = each.suppression
         print(f"{suppression.address} is suppressed for {_scope(suppression, found.accounts)}")
         print(f"  since     {suppression.since:%Y-%m-%d %H:%M:%S} UTC")
+        if suppression.until:
+            print(f"  until     {suppression.until:%Y-%m-%d %H:%M:%S} UTC")
         print(f"  reason    {suppression.why}")
         print(f"  rule      {suppression.rule}")
         if each.evidence:
@@ -64,6 +67,10 @@ def _scope(suppression: Suppression, accounts: Mapping[int, str]) -> str:
     return who + about(suppression.topic)
 
 
+def _day(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d}"
+
+
 def _fields(suppression: Suppression, accounts: Mapping[int, str]) -> dict[str, Any]:
     number = suppression.account_id
     return {
@@ -74,6 +81,7 @@ def _fields(suppression: Suppression, accounts: Mapping[int, str]) -> dict[str, 
         "detail": suppression.detail,
         "rule": suppression.rule,
         "since": suppression.since.isoformat(),
+        "until": suppression.until.isoformat() if suppression.until else None,
     }
 
 

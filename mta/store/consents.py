@@ -21,10 +21,11 @@ import orjson
 
 from mta.mail.address import Address
 from mta.mail.reply import sanitise
-from mta.store import consent_reading, consent_rows, ledger, suppressing
+from mta.store import consent_reading, consent_rows, importing, ledger, suppressing
 from mta.store.consent_entries import Given, Scribe
 from mta.store.consent_reading import Known
 from mta.store.database import Connection, Database
+from mta.store.importing import Mark
 from mta.store.ledger import Draft, Verified
 from mta.store.secrets import Secrets
 from mta.store.suppressing import Act
@@ -51,25 +52,7 @@ returning s.address, s.topic, s.reason, s.rule, s.created_at, one.entry"""
 
 _NOTE = "insert into event (kind, data) values ('suppression_removed', $1)"
 
-_MARK = """
-update consent_import set records = $3, finished_at = case when $4 then now() end
-where account_id = $1 and file = $2"""
-
-_BEGIN = """
-insert into consent_import (account_id, file) values ($1, $2)
-on conflict (account_id, file) do update set file = excluded.file
-returning records, finished_at"""
-
 _COLUMN = {Sign.DELIVERED: "contacted_at", Sign.CLICK: "clicked_at", Sign.PURCHASE: "bought_at"}
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How far an import has come. ``file``: SHA-256 of its content; ``records``: read so far, good or bad."""
-
-    file: bytes
-    records: int
-    finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +127,7 @@ class Consents:
                 locked = await suppressing.lock(connection, gone, heads={account_id: head})
                 pulled = (await suppressing.write(connection, gone, locked)).pulled
             if mark:
-                await connection.execute(_MARK, account_id, mark.file, mark.records, mark.finished)
+                await importing.move(connection, account_id, mark)
             return Recorded(len(written), len(given) - len(written), lifted, pulled, lacking)
 
         return await self._database.retried(work, seconds=SECONDS)
@@ -189,10 +172,7 @@ class Consents:
 
     async def begin_import(self, account_id: int, file: bytes) -> Mark:
         """How far this file was imported before; from the start if never. Raises StoreUnavailable."""
-        async with self._database.session() as connection:
-            row = await connection.fetchrow(_BEGIN, account_id, file)
-        assert row is not None
-        return Mark(file, row["records"], row["finished_at"] is not None)
+        return await importing.begin(self._database, account_id, file)
 
     # questions
 

@@ -1,7 +1,8 @@
 """Deletes personal data whose time is over, class by class (``retention`` in the settings), in small transactions.
 
 Evidence of consents goes once all consents between an account and an address have ended, by revocation or for want of
-contact, and the time for claims after that is over. What was blocked stays blocked: suppressions have no end.
+contact, and the time for claims after that is over. What was blocked stays blocked, but for suppressions that have an
+end: those go when it has come.
 
 It must never delete evidence of a consent by which mail may still be sent, nor without an entry that says so.
 
@@ -18,7 +19,7 @@ from itertools import groupby
 from typing import Any
 
 from config.schema import Retention
-from mta.store import consent_entries, ledger, outbox
+from mta.store import consent_entries, ledger, outbox, soft_bounces
 from mta.store.database import Connection, Database
 from mta.store.retention import first_id_of
 
@@ -63,19 +64,34 @@ where account_id = $2 and address_key = any($3::bytea[]) group by address_key, a
 
 _FORGET = "delete from consent where account_id = $1 and address_key = any($2::bytea[])"
 
+_EXPIRED = """
+with gone as (
+    delete from suppression where ctid = any(array(
+        select ctid from suppression where expires_at < $1 order by expires_at limit $2
+    )) and expires_at < $1
+    returning address, account_id, topic, reason, detail, rule, created_at
+)
+insert into event (kind, data)
+select 'suppression_removed', jsonb_build_object(
+    'account_id', nullif(account_id, 0), 'topic', topic, 'address', address, 'because', 'its time was over',
+    'was', jsonb_build_object('reason', reason, 'detail', detail, 'rule', rule, 'created_at', created_at)
+) from gone"""
+
 _AT_FIRST: tuple[bytes, int] = (b"", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """How much was deleted. ``subjects``: addresses whose evidence went, account by account;
-    ``events_out``: events for webhooks."""
+    ``events_out``: events for webhooks; ``expired``: suppressions; ``soft``: soft bounces that count no more."""
 
     refusals: int = 0
     changes: int = 0
     contacts: int = 0
     subjects: int = 0
     events_out: int = 0
+    expired: int = 0
+    soft: int = 0
 
 
 async def forget(database: Database, now: datetime, keep: Retention) -> Forgotten:
@@ -88,6 +104,8 @@ async def forget(database: Database, now: datetime, keep: Retention) -> Forgotte
         await outbox.sweep(
             database, now - timedelta(seconds=keep.outbox), now - timedelta(seconds=keep.outbox_untaken)
         ),
+        await _all(database, _EXPIRED, now),
+        await _all(database, soft_bounces.SWEEP, (now - timedelta(days=soft_bounces.KEPT)).date()),
     )
 
 

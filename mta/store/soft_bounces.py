@@ -19,7 +19,7 @@ from mta.store.database import Connection
 from mta.store.suppressing import Act, Applied
 from policy.suppression import Reason
 
-KEPT = "400 days"  # longer than any threshold looks back
+KEPT = 400  # days; longer than any threshold looks back
 
 _TODAY = "(now() at time zone 'utc')::date"
 
@@ -56,10 +56,8 @@ _FORGET = """
 delete from soft_bounce s using unnest($1::bytea[], $2::bigint[]) as one (address_key, account_id)
 where s.address_key = one.address_key and s.account_id = one.account_id"""
 
-_SWEEP = f"""
-delete from soft_bounce where ctid = any(array(
-    select ctid from soft_bounce where day < {_TODAY} - interval '{KEPT}' limit $1
-))"""  # noqa: S608 - our own text
+SWEEP = """
+delete from soft_bounce where ctid = any(array(select ctid from soft_bounce where day < $1 limit $2))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +111,6 @@ async def count(connection: Connection, bounces: Sequence[SoftBounce], patience:
     await note(connection, [each for each in bounces if each.category in patience.soft])
     await forget(connection, [(act.address_key, act.account_id) for act in acts])
     return applied
-
-
-async def sweep(connection: Connection, limit: int) -> int:
-    """Delete what no threshold looks at any more, at most ``limit`` rows; how many."""
-    status: str = await connection.execute(_SWEEP, limit)
-    return int(status.rpartition(" ")[2])
 
 
 def _columns(bounces: Sequence[SoftBounce]) -> tuple[tuple[object, ...], ...]:

@@ -50,6 +50,7 @@ select account_id, contacted_at, clicked_at, bought_at, accepted from contact wh
 order by account_id"""
 _ACCOUNTS = "select id from account where lower(contact) = lower($1) order by id"
 _FORGET_CONTACT = "delete from contact where address_key = $1 and ($2::bigint is null or account_id = $2)"
+_FORGET_BOUNCES = "delete from soft_bounce where address_key = $1 and ($2::bigint is null or account_id = $2)"
 _NOTE = "insert into event (kind, data) values ('subject_erased', $1)"
 
 
@@ -139,6 +140,7 @@ class Subjects:
         redacted = await redacting.redact(self._database, account_id, address, key)
         async with self._database.session() as connection:
             await connection.execute(_FORGET_CONTACT, key, account_id)
+            await connection.execute(_FORGET_BOUNCES, key, account_id)
             note = {"subject": key.hex(), "account_id": account_id, "by": by, "kept": len(kept)}
             await connection.execute(_NOTE, orjson.dumps(note).decode())
         return Erased(pulled, emptied, tuple(kept), redacted)

@@ -25,10 +25,11 @@ from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
 from mta.observe.labels import Call
 from mta.observe.metrics import Metrics
-from mta.store import suppressing
+from mta.store import importing, suppressing
 from mta.store.batch import Batch
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
+from mta.store.importing import Mark
 from mta.store.pulling import GLOBAL
 from mta.store.redacting import stand_in
 from mta.store.secrets import Secrets
@@ -37,6 +38,7 @@ from policy.base import Suppression
 from policy.suppression import Reason
 
 FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
+EVERYBODYS = 0  # files of suppressions belong to no one account
 SECONDS = 30.0  # for one transaction of hundreds
 
 _FIND = """
@@ -50,6 +52,7 @@ where address_key = $1 and (expires_at is null or expires_at > now()) order by a
 _LIST = """
 select address, address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
 where ($1::bigint is null or account_id = $1) and (expires_at is null or expires_at > now())
+    and ($3::text is null or reason = $3)
 order by created_at desc, address limit $2"""
 
 _REMOVE = """
@@ -117,6 +120,10 @@ class Suppressions:
             for account_id, addresses, keys in queries
         ]
 
+    def key(self, address: Address) -> bytes:
+        """The keyed hash by which an address is known."""
+        return self._secrets.address_key(address)
+
     def act(
         self,
         account_id: int | None,
@@ -132,7 +139,7 @@ class Suppressions:
     ) -> Act:
         """What ``apply`` takes, for an address that is known. ``account_id`` None: for everybody."""
         return Act(
-            self._secrets.address_key(address),
+            self.key(address),
             account_id or GLOBAL,
             reason,
             rule,
@@ -144,12 +151,22 @@ class Suppressions:
             expires_at=expires_at,
         )
 
-    async def apply(self, acts: Sequence[Act]) -> Applied:
-        """``suppressing.apply`` in a transaction of its own, for some hundreds at a time; what receivers said, and what
-        people want, at once. Raises StoreUnavailable; then nothing was done."""
-        if not acts:
-            return Applied()
-        return await self._database.retried(lambda connection: suppressing.apply(connection, acts), seconds=SECONDS)
+    async def apply(self, acts: Sequence[Act], mark: Mark | None = None) -> Applied:
+        """``suppressing.apply`` in a transaction of its own, for some hundreds at a time. ``mark``: how far the file
+        is read from which they come. Raises StoreUnavailable; then nothing was done."""
+
+        async def work(connection: Connection) -> Applied:
+            applied = await suppressing.apply(connection, acts)
+            if mark:
+                await importing.move(connection, EVERYBODYS, mark)
+            return applied
+
+        return await self._database.retried(work, seconds=SECONDS) if acts or mark else Applied()
+
+    async def begin_import(self, file: bytes) -> Mark:
+        """How far this file was imported before; from the start if never, or to its end. Raises StoreUnavailable."""
+        mark = await importing.begin(self._database, EVERYBODYS, file)
+        return Mark(file, 0) if mark.finished else mark
 
     async def add(
         self,
@@ -166,23 +183,30 @@ class Suppressions:
         """
         return (await self.apply([self.act(account_id, address, reason, detail=detail, topic=topic)])).pulled
 
-    async def remove(self, account_id: int | None, address: Address, *, reason: str, topic: str = "") -> bool:
-        """Mail ``address`` again; False if it was not suppressed in just this scope. Raises StoreUnavailable."""
+    async def remove(
+        self, account_id: int | None, address: Address, *, reason: str, topic: str = "", by: str = ""
+    ) -> Reason | None:
+        """Mail ``address`` again: the reason why it was suppressed, None if it was not in just this scope.
+
+        Whether it may be lifted is the account's profile's to say (``policy.suppression.Lifting``), and the caller's to
+        ask. Raises StoreUnavailable.
+        """
         key = self._secrets.address_key(address)
 
-        async def work(connection: Connection) -> bool:
+        async def work(connection: Connection) -> Reason | None:
             row = await connection.fetchrow(_REMOVE, key, account_id or GLOBAL, topic)
             if row is None:
-                return False
+                return None
             told = {
                 "account_id": account_id,
                 "topic": topic,
                 "address": str(address),
                 "because": sanitise(reason, 200),
+                "by": by,
                 "was": dict(row),
             }
             await connection.execute(_NOTE, "suppression_removed", orjson.dumps(told).decode())
-            return True
+            return Reason(row["reason"])
 
         return await self._database.retried(work)
 
@@ -192,13 +216,15 @@ class Suppressions:
             found = await connection.fetch(_OF, self._secrets.address_key(address))
         return [Recorded(_suppression(address, row), row["evidence"], row["message_id"]) for row in found]
 
-    async def list(self, account_id: int | None = None, *, limit: int | None = None) -> list[Suppression]:
+    async def list(
+        self, account_id: int | None = None, *, limit: int | None = None, reason: Reason | None = None
+    ) -> list[Suppression]:
         """All, or the newest (of one account; 0 for those that hold for everybody), the oldest first.
 
         Raises StoreUnavailable.
         """
         async with self._database.session(60) as connection:
-            listed = await connection.fetch(_LIST, account_id, limit)
+            listed = await connection.fetch(_LIST, account_id, limit, reason.value if reason else None)
         listed.reverse()
         return [_suppression(_address(row), row) for row in listed]
 

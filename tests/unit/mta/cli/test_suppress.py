@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from mta.cli import options
+from mta.cli import options, suppress_csv
 from mta.mail.address import Address
+from mta.store.reviews import Setting
 from mta.store.secrets import Secrets
 from mta.store.store import Store
+from policy.suppression import Reason
 from tests.unit.mta.cli.shell import Operator
+from tests.unit.mta.store import make
 
 ANN = Address.parse("ann@example.net")
 
@@ -33,7 +38,7 @@ async def events(store: Store, kind: str) -> list[str]:
 
 async def scopes(operator: Operator) -> list[tuple[str, str | None, str]]:
     listed = await operator.json("suppress", "list")
-    return sorted((each["address"], each["account"], each["reason"]) for each in listed)
+    return sorted((each["address"], each["account"], each["detail"]) for each in listed)
 
 
 async def test_an_address_is_suppressed_for_everybody_unless_an_account_is_named(
@@ -139,7 +144,7 @@ async def test_export_writes_what_import_reads(operator: Operator) -> None:
     await operator.says("suppress", "add", '"a, b"@example.net', "--reason", 'said "no"')
     await operator.says("suppress", "add", "ann@example.net", "--account", "shop")
     everything = await operator.says("suppress", "export")
-    assert everything.splitlines()[0] == "address,account,topic,reason,rule,since"
+    assert everything.splitlines()[0] == "address,account,topic,reason,detail,rule,since,until,key"
     assert len((await operator.says("suppress", "export", "--account", "shop")).splitlines()) == 2
     await operator.says("suppress", "remove", '"a, b"@example.net', "--reason", "test")
     (operator.folder / "all.csv").write_text(everything)
@@ -181,3 +186,102 @@ async def test_a_suppression_may_be_for_marketing_or_a_topic_of_it(operator: Ope
     )
     await operator.says("suppress", "import", str(operator.folder / "all.csv"))
     assert [each.topic for each in await store.suppressions.list()] == ["offers"]
+
+
+async def test_the_reason_says_what_follows(operator: Operator, store: Store) -> None:
+    said = await operator.says(
+        "suppress", "add", "ann@example.net", "--account", "shop", "--as", "objection", "--reason", "by letter"
+    )
+    assert said == "ann@example.net is suppressed for shop.\n"
+    (shown,) = await operator.json("suppress", "show", "ann@example.net")
+    assert (shown["reason"], shown["detail"], shown["until"]) == ("objection", "by letter", None)
+    assert shown["evidence"] == f"ledger entry 1: by {options.operator()}"
+    assert (await store.consents.head(await account_id(store))).number == 1
+    refused = await operator.fails("suppress", "add", "ann@example.net", "--as", "complaint", "--for", "30", status=2)
+    assert "a suppression for complaint never ends" in refused
+    lifted = await operator.says(
+        "suppress", "remove", "ann@example.net", "--account", "shop", "--reason", "was another Ann"
+    )
+    assert "marketing mail needs a new one" in lifted
+    (event,) = await events(store, "suppression_removed")
+    assert f'"by": "{options.operator()}"' in event
+
+
+async def test_an_operators_may_end(operator: Operator) -> None:
+    said = await operator.says("suppress", "add", "ann@example.net", "--for", "30")
+    assert " until 20" in said
+    assert "  until     20" in await operator.says("suppress", "show", "ann@example.net")
+    await operator.says("suppress", "add", "bob@example.net", "--as", "hard_bounce")
+    assert [each["address"] for each in await operator.json("suppress", "list", "--as", "hard_bounce")] == [
+        "bob@example.net"
+    ]
+
+
+async def test_a_profile_may_keep_who_unsubscribed_for_good(operator: Operator, store: Store) -> None:
+    profile = operator.folder / "apple.toml"
+    profile.write_text('about = "As Apple asks."\nextends = "marketing"\n[suppressions]\nafter_unsubscribe = "never"\n')
+    operator.config.write_text(f'{operator.config.read_text()}\n[permission]\nprofiles = ["{profile}"]\n')
+    shop = await account_id(store)
+    await store.reviews.set(shop, {Setting.PROFILE: "apple"}, by="test")
+    for scope in (shop, None):
+        await store.suppressions.add(scope, ANN, Reason.UNSUBSCRIBE, topic="*")
+    lift = ("suppress", "remove", "ann@example.net", "--reason", "signed up again", "--topic", "*")
+    for scope in (("--account", "shop"), ()):
+        said = await operator.fails(*lift, *scope)
+        assert 'profile "apple" of account shop keeps a suppression for unsubscribe for good' in said
+    given = (
+        "consent",
+        "add",
+        "--account",
+        "shop",
+        "ann@example.net",
+        "topics=news",
+        "basis=double_opt_in",
+        "given_at=2026-01-05",
+    )
+    assert "for good" in await operator.fails(*given, "--lift")
+    assert len(await store.suppressions.find(shop, [ANN])) == 2
+    await store.suppressions.add(shop, ANN, Reason.HARD_BOUNCE)
+    assert "no more" in await operator.says(*lift[:-2], "--account", "shop")
+
+
+async def test_hashes_and_ends_come_out_and_go_in_again(operator: Operator, store: Store) -> None:
+    shop, act = await account_id(store), store.suppressions.act
+    until = datetime(2099, 1, 31, tzinfo=UTC)
+    await store.suppressions.apply(
+        [
+            replace(act(shop, ANN, Reason.UNSUBSCRIBE, topic="*"), address=None),
+            act(None, Address.parse("bob@example.net"), Reason.SOFT_BOUNCES, detail="mailbox_full", expires_at=until),
+        ]
+    )
+    path = operator.folder / "all.csv"
+    path.write_text(await operator.says("suppress", "export"))
+    await make.execute(store, "delete from suppression")
+    assert (await operator.says("suppress", "import", str(path))).startswith("2 addresses suppressed")
+    found = await store.suppressions.find(shop, [ANN, Address.parse("bob@example.net")])
+    assert [(each.reason, each.topic, each.until) for each in found] == [
+        (Reason.UNSUBSCRIBE, "*", None),
+        (Reason.SOFT_BOUNCES, "", until),
+    ]
+    path.write_text(
+        "address,reason,until,key\n,manual,,xyz\nann@example.net,objection,2099-01-01,\nann@example.net,,soon,\n"
+    )
+    said = await operator.fails("suppress", "import", str(path))
+    assert [line.removeprefix(str(path)) for line in said.splitlines()] == [
+        ":2: 'xyz' is no key: 32 hexadecimal digits, as `mta suppress export` writes them",
+        ":3: a suppression for objection never ends; leave `until` empty",
+        ":4: until 'soon' is no date; write 2027-01-31 or 2027-01-31T12:00:00+00:00",
+        ": 3 of 3 lines are bad; nothing was imported (--skip-bad)",
+    ]
+
+
+async def test_an_import_that_was_cut_off_goes_on_where_it_stopped(operator: Operator, store: Store) -> None:
+    path = operator.folder / "in.csv"
+    path.write_text("".join(f"u{number}@example.net,\n" for number in range(20)))
+    mark = await store.suppressions.begin_import(suppress_csv.digest(path, "imported", None))
+    await store.suppressions.apply([], replace(mark, records=15))
+    result = await operator.run("suppress", "import", str(path))
+    assert "Going on behind the first 15 addresses" in result.stderr
+    assert result.stdout == "5 addresses suppressed, 0 were before; 0 queued copies taken out.\n"
+    again = await operator.says("suppress", "import", str(path))
+    assert again == "15 addresses suppressed, 5 were before; 0 queued copies taken out.\n"

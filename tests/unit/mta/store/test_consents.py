@@ -11,7 +11,7 @@ import pytest
 from mta.mail.address import Address
 from mta.mail.message import Stream
 from mta.store.consent_entries import Given
-from mta.store.consents import Mark
+from mta.store.importing import Mark
 from mta.store.ledger import Verified
 from mta.store.store import Store
 from policy.consent import Basis, Consent, Holds, Revoked, Sign, Terms, judge

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bounce.suppression import Patience, Threshold
+from config.schema import Retention
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Delivery, Failed, Fault
 from mta.store import soft_bounces
+from mta.store.forgetting import forget
 from mta.store.soft_bounces import SoftBounce
 from mta.store.store import Store
 from policy.base import Suppression
@@ -145,3 +147,16 @@ async def test_those_that_come_by_mail_are_counted_likewise(store: Store) -> Non
             found.append((await soft_bounces.count(connection, [each], PATIENCE)).fresh)
     assert found == [0, 0, 1]
     assert [each.until is None for each in await suppressed(store)] == [False]
+
+
+async def test_time_ends_both_the_count_and_the_suppression(patient: Store) -> None:
+    now = datetime.now(UTC)
+    await bounce(patient, "spring")
+    ended = patient.suppressions.act(1, ANN, Reason.SOFT_BOUNCES, expires_at=now + timedelta(days=180))
+    await patient.suppressions.apply([ended])
+    forgotten = await forget(patient._database, now + timedelta(days=179), Retention())
+    assert (forgotten.expired, forgotten.soft) == (0, 0)
+    forgotten = await forget(patient._database, now + timedelta(days=402), Retention())
+    assert (forgotten.expired, forgotten.soft) == (1, 1)
+    because = "event where kind = 'suppression_removed' and data ->> 'because' = 'its time was over'"
+    assert await make.count(patient, because) == 1

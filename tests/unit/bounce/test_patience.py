@@ -1,0 +1,108 @@
+"""Thresholds of soft bounces; and nobody is suppressed, at once or in the end, for what is not their fault."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bounce.classify import Classifier
+from bounce.rules import Rule, load_rules
+from bounce.suppression import Patience, Threshold, held_softly, is_soft, load_patience, spare_shared
+from config.schema import SoftBounces, Suppressing
+from config.toml import ConfigError
+from mta.mail.address import Address
+from mta.mail.delivery import Action, Failed, Fault, QueuedRecipient, Result, Stage
+from mta.mail.reply import Reply
+
+BOOK = load_rules()
+CLASSIFIER = Classifier(BOOK)
+MOST_IMPATIENT = Patience({name: Threshold(1, timedelta(days=365), 1) for name in BOOK.categories})
+SAMPLES = [(rule, sample) for rule in BOOK.rules for sample in rule.samples]
+
+
+def failed(reply: Reply, stage: Stage, host: str | None = None, n: int = 0, *, expired: bool = False) -> Failed:
+    result = Result(QueuedRecipient(n, Address.parse(f"r{n}@example.com")), stage, reply)
+    return Failed(result, CLASSIFIER.classify(reply, stage, host), expired)
+
+
+def blamed(outcome: Failed) -> bool:
+    """Whether it suppresses, or could with others, under thresholds for every category there is."""
+    (spared,) = spare_shared([outcome])
+    return spared.classification.action is Action.SUPPRESS or any(held_softly([outcome], MOST_IMPATIENT))
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_no_sample_of_a_rule_that_blames_others_suppresses(stage: Stage) -> None:
+    guiltless = [
+        (rule, sample)
+        for rule, sample in SAMPLES
+        if failed(sample, stage, host(rule)).classification.fault is not Fault.RECIPIENT
+    ]
+    assert len(guiltless) > 100
+    assert not [sample for rule, sample in guiltless if blamed(failed(sample, stage, host(rule), expired=True))]
+
+
+def host(rule: Rule) -> str | None:
+    return f"mx{rule.mx[0]}" if rule.mx else None
+
+
+def test_no_rule_or_category_that_blames_others_may_suppress() -> None:
+    assert not [rule.id for rule in BOOK.rules if rule.fault is not Fault.RECIPIENT and rule.action is Action.SUPPRESS]
+    assert not [
+        name
+        for name, each in BOOK.categories.items()
+        if each.fault is not Fault.RECIPIENT and each.action is Action.SUPPRESS
+    ]
+
+
+@given(
+    st.sampled_from(SAMPLES),
+    st.sampled_from(Stage),
+    st.integers(400, 599),
+    st.tuples(st.sampled_from([4, 5]), st.integers(0, 9), st.integers(0, 999)),
+    st.booleans(),
+)
+def test_whatever_code_a_text_comes_with_the_fault_decides(
+    drawn: tuple[Rule, Reply], stage: Stage, code: int, status: tuple[int, int, int], expired: bool
+) -> None:
+    rule, sample = drawn
+    reply = Reply(code, ".".join(map(str, status)), sample.text)
+    outcome = failed(reply, stage, host(rule), expired=expired)
+    if outcome.classification.fault is not Fault.RECIPIENT:
+        assert not blamed(outcome)
+
+
+def test_an_answer_that_several_share_is_held_against_nobody() -> None:
+    full = Reply(552, "5.2.2", "Mailbox full")
+    alone = failed(full, Stage.RECIPIENT)
+    shared = [failed(full, Stage.FINAL_DOT, n=n) for n in (1, 2)]
+    assert is_soft(alone.classification)
+    assert list(held_softly([alone, *shared], MOST_IMPATIENT)) == [alone]
+    assert list(held_softly(shared[:1], MOST_IMPATIENT)) == shared[:1]
+    assert list(held_softly([alone], Patience())) == []
+
+
+def test_what_suppresses_at_once_is_not_counted_too() -> None:
+    outcome = failed(Reply(550, "5.1.1", "User unknown"), Stage.RECIPIENT)
+    assert outcome.classification.action is Action.SUPPRESS
+    assert list(held_softly([outcome], MOST_IMPATIENT)) == []
+
+
+def test_the_defaults_are_categories_of_the_recipients_fault() -> None:
+    patience = load_patience(Suppressing(), BOOK)
+    assert patience.soft["mailbox_full"] == Threshold(5, timedelta(days=90), 3)
+    assert (patience.soft_lasts, patience.hard_lasts) == (timedelta(days=180), None)
+
+
+def test_every_mistake_is_told() -> None:
+    named = ("greylisted", "mailbox_fill", "mailbox_full", "mailbox_full")
+    settings = Suppressing(soft_bounces=[SoftBounces(category=name) for name in named])
+    with pytest.raises(ConfigError) as caught:
+        load_patience(settings, BOOK)
+    twice, sites, unknown = caught.value.lines
+    assert twice == "suppressing.soft_bounces: category 'mailbox_full' has two thresholds; leave one"
+    assert "'greylisted' is the fault of the site, and suppresses nobody; allowed: bad_" in sites
+    assert "there is no category 'mailbox_fill'; `mta classify --categories` lists them" in unknown
