@@ -57,6 +57,7 @@ class Door:
     def configure(self, settings: Public) -> None:
         """Show the certificate as it is now, to those who connect from now on. Raises CertificateError."""
         if self._tls and settings.certificate:
+            server_context(settings)  # a pair that does not fit would leave the one in use without its key
             _load(self._tls, settings)
 
     async def close(self) -> None:

@@ -85,6 +85,10 @@ async def test_https_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
         assert await fetch(port, first) == "hello"
         door.configure(Public.model_validate({"port": port, **write(tmp_path, second)}))
         assert await fetch(port, second) == "hello"
+        settings["key"].write_bytes(first.issue_cert("127.0.0.1").private_key_pem.bytes())
+        with pytest.raises(CertificateError):
+            door.configure(Public.model_validate({"port": port, **settings}))
+        assert await fetch(port, second) == "hello", "what does not fit together is not taken over"
 
 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
