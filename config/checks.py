@@ -187,6 +187,22 @@ def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
             yield Mistake((*path, "initial_connections"), "is more than connections; make it less", ("connections",))
 
 
+def _blocklists(settings: Settings) -> Iterator[Mistake]:
+    seen: set[str] = set()
+    for n, blocklist in enumerate(settings.blocklists.lists):
+        path: KeyPath = ("blocklists", "lists", n)
+        if blocklist.name in seen:
+            yield Mistake((*path, "name"), f"two lists are called {blocklist.name}; names must differ")
+        seen.add(blocklist.name)
+        for m, answer in enumerate(blocklist.answers):
+            if answer.codes.version != 4 or not answer.codes.is_loopback:
+                place = (*path, "answers", m, "codes")
+                yield Mistake(place, 'is no answer of a blocklist; allowed: addresses in 127.0.0.0/8, e.g. "127.0.0.2"')
+    for n, subject in enumerate(settings.blocklists.also):
+        if not _is_address(subject) and not _is_name(subject):
+            yield Mistake(("blocklists", "also", n), 'is not watchable; allowed: "192.0.2.1" or "links.example.com"')
+
+
 def _scanners(settings: Settings) -> Iterator[Mistake]:
     scanners = settings.permission.scanners
     path = ("permission", "scanners")
@@ -223,4 +239,5 @@ def _port(host: re.Match[str]) -> bool:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
     _database, _listeners, _certificate, _limits, _returns, _signing, _queue, _egress, _routes, _scanners,
+    _blocklists,
 )  # fmt: skip

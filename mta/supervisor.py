@@ -33,6 +33,7 @@ import structlog
 
 from config.load import ConfigError, load_file
 from config.schema import Listener, Settings
+from mta.blocklist_watch import BlocklistWatch
 from mta.breaker_watch import BreakerWatch
 from mta.casework import Casework, work_cases
 from mta.child import Child
@@ -76,6 +77,7 @@ CHORE_EVERY = 1.0
 SETTLE_EVERY = 10.0  # what was queued while its mailing was being confirmed
 CASES_EVERY = 2.0  # whether an account is to be told of a complaint, or its time is over
 LOOK_EVERY = 60.0  # for sender domains whose turn it is
+ASK_EVERY = 2.0  # whether a blocklist is to be asked
 REAPS = 6  # times that dead workers are looked for within the length of a lease
 
 
@@ -196,10 +198,11 @@ class Supervisor:
             self._settle_mailings,
             self._verify,
             self._watch_breakers,
+            self._watch_blocklists,
             self._work_cases,
             self._tell_state,
         )
-        self._breakers = BreakerWatch(self._metrics)
+        self._breakers, self._blocklists = BreakerWatch(self._metrics), BlocklistWatch(self._metrics)
         await store.listen(tally.CHANNEL, self._breakers.complained)
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(child.keep()) for child in self._children]
@@ -277,6 +280,11 @@ class Supervisor:
         """Look at what came back, and at once after a complaint."""
         await self._breakers.look(self._settings, store)
         await self._breakers.pause()
+
+    async def _watch_blocklists(self, store: Store) -> None:
+        """Ask what is due; nobody, as long as no list is configured."""
+        await self._blocklists.look(self._settings, store)
+        await asyncio.sleep(ASK_EVERY)
 
     async def _settle_mailings(self, store: Store) -> None:
         """Let go, or keep back, what was queued while its mailing was confirmed, released or stopped."""

@@ -25,6 +25,8 @@ COMMANDS = {
     "lint": "mta.cli.lint",
     "mailing": "mta.cli.mailing",
     "case": "mta.cli.case",
+    "breaker": "mta.cli.breaker",
+    "blocklist": "mta.cli.blocklist",
     "profile": "mta.cli.profile",
     "consent": "mta.cli.consent",
     "subject": "mta.cli.subject",

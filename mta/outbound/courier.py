@@ -58,6 +58,7 @@ class Courier:
         self._quirks = Quirks()
         self._pool = Pool(settings.timeouts.idle)
         self._turn = 0
+        self._resting: frozenset[str] = frozenset()
         self.configure(settings, hostname, verp)
 
     def configure(self, settings: Egress, hostname: str, verp: Verp | None = None) -> None:
@@ -162,6 +163,10 @@ class Courier:
         else:
             leave(session)
 
+    def rest(self, sources: frozenset[str]) -> None:
+        """These sources are not used as long as there are others."""
+        self._resting = sources
+
     # --- which host, from which source
 
     def _order(self, plan: Plan) -> Sequence[Target]:
@@ -174,7 +179,8 @@ class Courier:
     def _keys(self, target: Target, plan: Plan) -> list[Key]:
         username = plan.login.username if plan.login else None
         six = ":" in target.address
-        sources: list[str | None] = [source for source in self._settings.sources if (":" in source) == six]
+        able = [source for source in self._settings.sources if (":" in source) == six]
+        sources: list[str | None] = [source for source in able if source not in self._resting] or [*able]
         return [Key(source, target.address, target.port, plan.tls, username) for source in sources or [None]]
 
     def _idle(self, target: Target, plan: Plan) -> Session | None:

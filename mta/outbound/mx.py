@@ -176,6 +176,16 @@ class Resolver:
             case Unknown(why):
                 raise DnsTrouble(f"{name} cannot be looked up: {why}")
 
+    async def addresses(self, name: str) -> tuple[list[str], float]:
+        """The IPv4 addresses of ``name``, none if there are none, and their TTL in seconds. Raises DnsTrouble."""
+        match await self._servers.ask(name, "A"):
+            case Records(data, ttl):
+                return [each.address for each in data if isinstance(each, A)], ttl
+            case Missing(ttl):
+                return [], ttl
+            case Unknown(why):
+                raise DnsTrouble(f"{name} cannot be looked up: {why}")
+
     async def _find(self, domain: str) -> Found[Plan | Reply]:
         if route := self._routes.find(domain):
             return await self._by_route(domain, route)

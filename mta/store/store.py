@@ -26,6 +26,7 @@ from mta.store.explain import Explain
 from mta.store.judgements import Judgements
 from mta.store.keys import Keys
 from mta.store.lease import Lease
+from mta.store.listings import Listings
 from mta.store.mailings import Mailings
 from mta.store.messages import Messages
 from mta.store.outbox import Outbox
@@ -59,6 +60,7 @@ class Store:
         self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)
         self.breakers = Breakers(database)
+        self.listings = Listings(database)
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
