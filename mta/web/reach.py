@@ -6,7 +6,8 @@ therefore each address at the moment a socket is made for it.
 
 It must never connect to an address that is not of the public internet, however it is spelt, mapped or translated.
 
-*Limits.* A public address may still be one of our own machines: what listens there must not trust the network.
+*Limits.* A public address may still be one of our own machines: what listens there must not trust the network. Names
+are looked up by the system's resolver.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from yarl import URL
 from mta.mail.message import IPAddress
 
 MOST = 2000  # characters of a URL
-CONNECTIONS = 100
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 # Not public, though Python's tables (of 2021) say otherwise or nothing.
@@ -79,7 +79,7 @@ def check_url(url: str, *, allow_private: bool = False) -> None:
 
 
 def connector(*, allow_private: bool = False) -> TCPConnector:
-    """Connections to public addresses only, unless ``allow_private``."""
+    """Connections to public addresses only, unless ``allow_private``. How many is the caller's to bound."""
 
     def make_socket(address: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, place = address
@@ -87,7 +87,7 @@ def connector(*, allow_private: bool = False) -> TCPConnector:
             require_public(str(place[0]))
         return socket.socket(family, kind, protocol)
 
-    return TCPConnector(limit=CONNECTIONS, limit_per_host=10, ttl_dns_cache=30, socket_factory=make_socket)
+    return TCPConnector(limit=0, ttl_dns_cache=30, socket_factory=make_socket)
 
 
 def require_public(text: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from mta.cli import events_steps
 from mta.observe.webhooks import sign
 from mta.store.secrets import Secrets
 from mta.store.store import Store
@@ -97,6 +99,27 @@ async def test_events_are_the_lines_that_webhooks_get(operator: Operator, store:
     assert "delivered" in await operator.says("events", "list", "--account", "shop", "--kind", "delivered")
     assert await operator.says("events", "list", "--account", "shop", "--from", "2099-01-01") == ""
     assert "no event id" in await operator.fails("events", "list", "--account", "shop", "--from", "soon", status=2)
+
+
+async def test_events_are_followed_as_they_happen(
+    operator: Operator, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_steps, "LOOK_EVERY", 0.02)
+    await operator.says("webhook", "add", "shop", URL, "--paused")
+    capsys.readouterr()
+    wanted = events_steps.Wanted("shop", None, (), follow=True, as_json=True)
+    following = asyncio.create_task(events_steps.show(store, wanted))
+    lines: list[str] = []
+    for count in (2, 4):
+        await deliver(store)
+
+        def seen(count: int = count) -> bool:
+            lines.extend(capsys.readouterr().out.splitlines())
+            return len(lines) >= count
+
+        await make.until(seen)
+    following.cancel()
+    assert [json.loads(each)["kind"] for each in lines] == ["accepted", "delivered", "accepted", "delivered"]
 
 
 @pytest.mark.parametrize("start", ["id", "1h"])

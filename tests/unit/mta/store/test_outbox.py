@@ -7,13 +7,18 @@ from datetime import timedelta
 
 import pytest
 
+from mta.mail.address import Address
 from mta.mail.delivery import Action
 from mta.mail.message import Stream
-from mta.observe.webhooks import Occurrence
-from mta.store import outbox
+from mta.observe.webhooks import Occurrence, fields
+from mta.store import outbox, suppressing
+from mta.store.pulling import GLOBAL
 from mta.store.queue import Filter
+from mta.store.secrets import Secrets
 from mta.store.store import Store
+from mta.store.suppressing import Act
 from policy.account import Standing
+from policy.suppression import Reason
 from tests.unit.mta.store import make
 
 URL = "https://example.com/events"
@@ -73,6 +78,24 @@ async def test_what_follows_from_a_hard_bounce_is_told(store: Store, shop: int) 
         ("failed", "ann@example.net", "192.0.2.25"),
         ("suppressed", "ann@example.net", None),
     ]
+
+
+async def test_what_a_person_says_is_told_to_the_account_it_concerns(store: Store, shop: int, secrets: Secrets) -> None:
+    ann = Address.parse("ann@example.net")
+
+    async def act(reason: Reason, account_id: int) -> None:
+        said = Act(secrets.address_key(ann), account_id, reason, "test", topic="*", address=ann, by="joe")
+        await store._database.retried(lambda connection: suppressing.apply(connection, [said]))
+
+    await act(Reason.UNSUBSCRIBE, shop)
+    await act(Reason.COMPLAINT, shop)
+    await act(Reason.COMPLAINT, GLOBAL)
+    told = [fields(event) for event in await read(store, shop)]
+    assert [(each["kind"], each["recipient"], each["topic"], each["data"]["reason"]) for each in told] == [
+        ("unsubscribed", "ann@example.net", "*", "unsubscribe"),
+        ("address_suppressed", "ann@example.net", "*", "complaint"),
+    ]
+    assert "joe" not in str(told)
 
 
 async def test_who_does_not_listen_costs_no_row(store: Store, shop: int) -> None:
@@ -156,8 +179,6 @@ async def test_old_events_go_when_they_were_taken_and_all_in_the_end(store: Stor
 
 
 async def test_an_erased_address_is_erased_here_too(store: Store, shop: int) -> None:
-    from mta.mail.address import Address
-
     async with store._database.session() as connection:
         await outbox.note(connection, shop, "case_opened", {"recipient": "ann@example.net"})
     await store.subjects.erase(Address.parse("ann@example.net"), by="test", keep_proof=None)
