@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.service import merged
 from mta.demo.permission import BY, TOPIC
 from mta.store.mailing_holds import Moved
 from policy.mailing import SAMPLED, UNCONFIRMED
@@ -21,8 +20,7 @@ async def unconfirmed(world: World, fate: str) -> AsyncIterator[Shop]:
     """An account whose profile refuses or holds what is not confirmed."""
     file = world.directory / "strict.toml"
     file.write_text(PROFILE.format(fate))
-    world.service.settings = merged(world.service.settings, {"permission": {"profiles": [str(file)]}})
-    async with shop(world, "strict") as desk:
+    async with shop(world, "strict", profiles=[file]) as desk:
         yield desk
 
 
