@@ -34,6 +34,12 @@ bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where 
 	$(BIN)/python -m bench.micro_policy
 	$(BIN)/python -m bench.micro_lookups
 
+bench-bounces: setup ## how mails that came back are understood (SISIMAI_CORPUS=folder), with every miss
+	$(BIN)/python -m bench.bounces $(ARGS)
+
+fuzz: setup ## the fuzz tests, for longer
+	FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/fuzz --timeout 3600 $(ARGS)
+
 peers: .peers/ready ## other MTAs, scanners and a browser from Debian packages, unpacked under .peers; nothing on the system changes
 
 .peers/ready: tests/peers/packages.txt tests/peers/install
@@ -43,4 +49,4 @@ lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help setup run test check nightly bench peers lock
+.PHONY: help setup run test check nightly bench bench-bounces fuzz peers lock

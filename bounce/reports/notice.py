@@ -48,7 +48,7 @@ _RETURNED = re.compile(
     r")",
     re.IGNORECASE,
 )
-_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:(?:\s|\Z|<)")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:")
 _TRACE = re.compile(r"(?:received|return-path|message-id|dkim-signature|mime-version|delivered-to|x-received):", re.I)
 _QUOTED = re.compile(r"\s*>(?!>>)")
 

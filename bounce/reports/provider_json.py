@@ -8,18 +8,15 @@ It must never read more JSON than MAX_JSON characters.
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import replace
 from typing import Any
 
-from bounce.reports.dsn import date_of
-from bounce.reports.kinds import Fate, Feedback, Kind, Report, Reported
-from bounce.reports.mime import Mail
-from bounce.reports.notice import address_of
+from bounce.reports.kinds import Fate, Feedback, Kind, Original, Report, Reported
+from bounce.reports.mime import Mail, read_fields
+from bounce.reports.notice import MAX_ORIGINAL, address_of
 from bounce.reports.replies import reply_of, stage_of, status_of
 
 MAX_JSON = 60_000
-
-_TYPE = re.compile(r'"(?:notificationType|eventType)\\?"\s*:')
 
 
 def read_json(mail: Mail) -> Report | None:
@@ -33,9 +30,9 @@ def read_json(mail: Mail) -> Report | None:
         data = _object(data["Message"])
     match data.get("notificationType") or data.get("eventType"):
         case "Bounce":
-            return _bounce(_inside(data, "bounce"))
+            return replace(_bounce(_inside(data, "bounce")), original=_original(data))
         case "Complaint":
-            return _complaint(_inside(data, "complaint"))
+            return replace(_complaint(_inside(data, "complaint")), original=_original(data))
         case "Delivery":
             addresses = _inside(data, "delivery").get("recipients")
             each = [address_of(str(one)) for one in addresses] if isinstance(addresses, list) else []
@@ -70,8 +67,15 @@ def _complaint(data: dict[str, Any]) -> Report:
         "ses",
         tuple(Reported(fate, address, address) for address in found),
         feedback=feedback,
-        arrived=date_of(None),
     )
+
+
+def _original(data: dict[str, Any]) -> Original:
+    """The header of the message, where the notification was set to hold it."""
+    headers = _each(_inside(data, "mail"), "headers")
+    lines = [f"{one.get('name')}: {' '.join(str(one.get('value')).split())}\n" for one in headers]
+    block = "".join(lines).encode("utf-8", "replace")[:MAX_ORIGINAL]
+    return Original(block, read_fields(block)) if block else Original()
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""How well mails that came back are understood, on a corpus with labels (that of Sisimai, BSD-2-Clause).
+
+    SISIMAI_CORPUS=folder python -m bench.bounces [--quiet]
+
+The folder holds ``labels.tsv`` (file, index, dsn, replycode, reason, hardbounce) and ``mails/``. Printed are, for all
+mails and for two parts of them (a third was held out by the hash of its name while rules were first written):
+
+* *found*: how many labelled recipients got an address, and a status of the labelled class;
+* *status*: how often the status is the labelled one, of those that are real (5.0.9xx are Sisimai's own);
+* *hard*: precision and recall of "hard", as labelled;
+* the time of a mail; then the confusion of their reasons with our categories, and every miss.
+
+*Limits.* A label names no address, so any address counts as found. Labels are what another program says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from bounce.classify import Classifier
+from bounce.report import read
+from bounce.reports.kinds import Reported
+from bounce.rules import load_rules
+from mta.cli.classify_mail import mails_in
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    file: str
+    index: int
+    status: str
+    reason: str
+    hard: bool
+
+    @property
+    def is_held_out(self) -> bool:
+        return sha256(b"imprimatur-held" + self.file.encode()).digest()[0] % 3 == 0
+
+    @property
+    def has_own_status(self) -> bool:
+        """Not one that Sisimai made up, nor one that says nothing."""
+        return bool(self.status) and not self.status.startswith(("5.0.9", "4.0.9")) and not self.status.endswith(".0.0")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A labelled recipient, what was found of it, and the milliseconds that its mail took."""
+
+    label: Label
+    part: Reported | None
+    milliseconds: float
+
+    @property
+    def is_found(self) -> bool:
+        if self.part is None or self.part.address is None:
+            return False
+        invented = self.label.status.startswith(("5.0.9", "4.0.9")) or not self.label.status
+        return invented or self.part.status[:1] == self.label.status[:1]
+
+    @property
+    def category(self) -> str:
+        if self.part is None:
+            return "(nothing)"
+        return self.part.meaning.category if self.part.meaning else self.part.fate.value
+
+
+def measure(corpus: Path) -> list[Found]:
+    """Everything that is labelled, in order."""
+    classifier = Classifier(load_rules())
+    labels: dict[str, list[Label]] = defaultdict(list)
+    with (corpus / "labels.tsv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            label = Label(row["file"], int(row["index"]), row["dsn"], row["reason"], row["hardbounce"] == "1")
+            labels[label.file].append(label)
+    found = []
+    for name, wanted in sorted(labels.items()):
+        content = (corpus / "mails" / name).read_bytes()
+        mails = list(mails_in(content))
+        start = time.process_time()
+        parts = [part for mail in mails for part in read(mail, classifier).recipients]
+        milliseconds = (time.process_time() - start) * 1000 / len(mails)
+        for label in wanted:
+            part = parts[label.index - 1] if label.index <= len(parts) else None
+            found.append(Found(label, part, milliseconds))
+    return found
+
+
+def scores(title: str, found: Sequence[Found]) -> str:
+    """One line of figures."""
+    known = sum(one.is_found for one in found)
+    own = [one for one in found if one.label.has_own_status]
+    exact = sum(one.part is not None and one.part.status == one.label.status for one in own)
+    true = sum(one.label.hard and one.part is not None and one.part.hard for one in found)
+    said = sum(one.part is not None and one.part.hard for one in found)
+    meant = sum(one.label.hard for one in found)
+    times = sorted({one.label.file: one.milliseconds for one in found}.values())
+    return (
+        f"{title:9} {len(found):4} recipients  found {known / len(found):6.1%}  status {exact / len(own):6.1%}  "
+        f"hard: precision {true / said:.3f} recall {true / meant:.3f}  p99 {times[int(len(times) * 0.99)]:.1f} ms"
+    )
+
+
+def confusion(found: Iterable[Found]) -> list[str]:
+    """A line for each labelled reason: our categories, the most frequent first."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in found:
+        table[one.label.reason][one.category] += 1
+    return [
+        f"{reason:17} {sum(counts.values()):4}  " + ", ".join(f"{name} {n}" for name, n in counts.most_common())
+        for reason, counts in sorted(table.items(), key=lambda item: -sum(item[1].values()))
+    ]
+
+
+def misses(found: Iterable[Found]) -> list[str]:
+    """A line for everything that is not as labelled."""
+    lines = []
+    for one in found:
+        label, part = one.label, one.part
+        where = f"{label.file} #{label.index} {label.reason} {label.status}"
+        said = f"{part.status} {one.category} by {part.meaning.rule if part.meaning else '-'}" if part else "nothing"
+        if not one.is_found:
+            lines.append(f"not found    {where}: {said}")
+        elif label.has_own_status and part is not None and part.status != label.status:
+            lines.append(f"status       {where}: {said}")
+        if label.hard != (part is not None and part.hard):
+            lines.append(f"{'missed hard' if label.hard else 'WRONGLY HARD'}  {where}: {said}")
+    return sorted(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quiet", action="store_true", help="figures only")
+    options = parser.parse_args()
+    corpus = Path(os.environ.get("SISIMAI_CORPUS", ""))
+    if not (corpus / "labels.tsv").is_file():
+        print("set SISIMAI_CORPUS to a folder with labels.tsv and mails/", file=sys.stderr)
+        return 2
+    found = measure(corpus)
+    print(scores("all", found))
+    print(scores("tuned on", [one for one in found if not one.label.is_held_out]))
+    print(scores("held out", [one for one in found if one.label.is_held_out]))
+    if not options.quiet:
+        print("", *confusion(found), "", *misses(found), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
