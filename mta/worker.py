@@ -17,20 +17,25 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import assert_never
 
 import structlog
 import uvloop
 
 from bounce.classify import Classifier
+from bounce.grievance import Reader
 from bounce.rules import load_rules
+from bounce.suppression import Patience, load_patience
 from config.schema import Settings
 from mta import orders
+from mta.house import open_profiles, open_tokens, open_verp
 from mta.inbound.auth import Authenticator
-from mta.house import open_profiles
 from mta.inbound.intake import Intake
 from mta.inbound.listener import Listeners
+from mta.inbound.returns import ReturnsReception
 from mta.inbound.tls import server_context
+from mta.mail.address import Address
 from mta.observe import log as logging
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
@@ -42,6 +47,9 @@ from mta.outbound.courier import Courier
 from mta.outbound.mx import Resolver
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.notices import Notices
+from mta.returns.clerk import Clerk
+from mta.returns.ingest import Ingest, Means
+from mta.returns.passing_on import PassingOn
 from mta.signing import KeyRing, Signer
 from mta.store.errors import LeaseLost, StoreUnavailable
 from mta.store.secrets import Secrets
@@ -50,6 +58,7 @@ from mta.store.store import Store
 log = structlog.get_logger()
 
 STATUS_EVERY = 1.0  # seconds
+SOURCES_EVERY = 60.0  # in case that a change was missed, or the settings are others
 RENEWALS = 4  # times that a lease is renewed within its length
 
 
@@ -67,10 +76,13 @@ class Worker:
         self.events = EventLog(open_sink(settings.observe.events, metrics))
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
         self._keys_changed = asyncio.Event()
+        self._listings_changed = asyncio.Event()
         self.keys = KeyRing.of_files(settings.signing)
         self.signer = Signer(settings.signing, self.keys)
         self.resolver = Resolver(settings, metrics)
-        self.courier = Courier(settings.egress, settings.server.hostname, trace=self.trace, metrics=metrics)
+        verp = open_verp(settings, secrets)
+        self.courier = Courier(settings.egress, settings.server.hostname, verp, trace=self.trace, metrics=metrics)
+        store.configure(_patience(settings))
         self.dispatcher = Dispatcher(
             settings=settings.queue,
             store=store,
@@ -107,10 +119,36 @@ class Worker:
             metrics=metrics,
         )
 
+        self.ingest = Ingest(store, self.resolver, self._means(settings), metrics)
+        self.clerk = Clerk(store.incoming, self.ingest, metrics)
+        self.returns = ReturnsReception(
+            store.incoming,
+            domain=settings.permission.returns_domain,
+            verp=verp,
+            backlog=settings.returns.backlog,
+            waiting=self.clerk.waiting,
+            taken=self.clerk.wake,
+            events=self.events,
+            metrics=metrics,
+        )
+        self.return_listeners = Listeners(
+            settings.returns,
+            [(listener, socket.socket(fileno=number)) for listener, number in start.returns],
+            hostname=settings.server.hostname,
+            tls=_tls(settings),
+            reception=self.returns,
+            authenticator=None,
+            trace=self.trace,
+            events=self.events,
+            metrics=metrics,
+            home=settings.permission.returns_domain,
+        )
+
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve until the stream of orders ends."""
         await self._read_keys()
         await self.store.listen("keys", lambda _: self._keys_changed.set())
+        await self.store.listen("listings", lambda _: self._listings_changed.set())
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
         keepers = [
@@ -119,13 +157,17 @@ class Worker:
                 ("lease", self._keep_lease),
                 ("keys", self._keep_keys),
                 ("queue", self.dispatcher.run),
+                ("returns", self.clerk.run),
+                ("returns count", self.clerk.count),
                 ("status", lambda: self._report(writer)),
+                ("sources", self._rest_sources),
                 ("pulse", lambda: beat(self.metrics)),
             )
         ]
         try:
             await self.trace.start()
             await self.listeners.start()
+            await self.return_listeners.start()
             self.metrics.workers.set(1)
             log.info("ready", lease=self.store.lease.id)
             await self._obey(reader)
@@ -152,6 +194,7 @@ class Worker:
         """Take over reloaded settings, part by part. Sessions and attempts under way keep what they began with."""
         # What may fail comes before anything is changed.
         classifier, tls, profiles = _classifier(settings), _tls(settings), open_profiles(settings, self.secrets)
+        patience = _patience(settings)
         self.keys.configure(settings.signing)
         self.resolver.configure(settings)
         if settings.observe.events == self.settings.observe.events:
@@ -161,13 +204,44 @@ class Worker:
         logging.configure(settings.observe.log_level, process=self.name)
         self.settings = settings
         self.signer.configure(settings.signing)
-        self.courier.configure(settings.egress, settings.server.hostname)
+        verp = open_verp(settings, self.secrets)
+        self.courier.configure(settings.egress, settings.server.hostname, verp)
+        self.store.configure(patience)
         self.dispatcher.configure(settings.queue, classifier, self._notices(settings))
         self.intake.configure(settings, self.signer, profiles)
+        self.ingest.means = self._means(settings)
+        domain = settings.permission.returns_domain
+        self.returns.configure(domain, verp, settings.returns.backlog)
         await self.listeners.reload(settings.submission, tls)
+        await self.return_listeners.reload(settings.returns, tls, domain)
 
     def _notices(self, settings: Settings) -> Notices:
         return Notices(settings, self.store.accounts, self.signer)
+
+    def _means(self, settings: Settings) -> Means | None:
+        """What comes back is read with these; None without a domain for it."""
+        verp, returns = open_verp(settings, self.secrets), settings.returns
+        if settings.permission.returns_domain is None or verp is None:
+            return None
+        return Means(
+            domain=settings.permission.returns_domain,
+            tokens=open_tokens(settings, self.secrets),
+            verp=verp,
+            classifier=_classifier(settings),
+            trusted=returns.trusted_reporters,
+            operator=Address.parse(returns.operator) if returns.operator else None,
+            passing_on=PassingOn(settings.server.hostname, timedelta(seconds=settings.queue.expire_after)),
+            reader=Reader(),
+        )
+
+    async def _rest_sources(self) -> None:
+        """Sources that are on a blocklist rest, until they are on none."""
+        while True:
+            self._listings_changed.clear()
+            self.courier.rest(await self.store.listings.resting(self.settings.blocklists.resting))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SOURCES_EVERY):
+                    await self._listings_changed.wait()
 
     async def _keep_keys(self) -> None:
         while True:
@@ -186,7 +260,7 @@ class Worker:
     async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
         """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""
         grace = self.settings.server.shutdown_grace
-        await asyncio.gather(self.listeners.stop(grace), self.dispatcher.stop(grace))
+        await asyncio.gather(self.listeners.stop(grace), self.return_listeners.stop(grace), self.dispatcher.stop(grace))
         await self.store.messages.drain(grace)
         for keeper in keepers:
             keeper.cancel()
@@ -228,6 +302,10 @@ class Worker:
 
 def _classifier(settings: Settings) -> Classifier:
     return Classifier(load_rules(settings.bounces.rules))
+
+
+def _patience(settings: Settings) -> Patience:
+    return load_patience(settings.suppressing, load_rules(settings.bounces.rules))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

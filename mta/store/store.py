@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bounce.suppression import Patience
 from config import schema
 from mta.observe.metrics import Metrics
 from mta.store import accounts, breakers, mailings
@@ -23,6 +24,7 @@ from mta.store.domains import Domains
 from mta.store.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
 from mta.store.events import Events
 from mta.store.explain import Explain
+from mta.store.incoming import Incoming
 from mta.store.judgements import Judgements
 from mta.store.keys import Keys
 from mta.store.lease import Lease
@@ -33,6 +35,7 @@ from mta.store.outbox import Outbox
 from mta.store.queue import Queue
 from mta.store.recipients import Recipients
 from mta.store.refusals import Refusals
+from mta.store.returning import Returning
 from mta.store.reviews import Reviews
 from mta.store.secrets import Secrets
 from mta.store.standings import Standings
@@ -65,6 +68,8 @@ class Store:
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
         self.unsubscribes = Unsubscribes(database)
+        self.incoming = Incoming(database)
+        self.returning = Returning(database, secrets)
         self.subjects = Subjects(database, secrets, self.consents, self.suppressions)
         self.allowances = Allowances(database)
         self.refusals = Refusals(database)
@@ -89,6 +94,10 @@ class Store:
         await store.listen(breakers.CHANNEL, store.breakers.changed)
         await store.breakers.start()
         return store
+
+    def configure(self, patience: Patience) -> None:
+        """What bounces do to addresses from now on; that of the settings' defaults if never called."""
+        self.messages.patience = self.suppressions.patience = self.returning.patience = patience
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""
