@@ -7,9 +7,12 @@ message (one for good before one for now) or, if only recipients are refused, ea
 A rule that raises is a fault of ours: the message is put off (451), whatever the other rules say, and others are not
 affected. A rule that only observes is written down and changes nothing.
 
+What rules write into the message is written at once when all have run, each field in place of all of its name, a later
+rule's in place of an earlier one's.
+
 It must never know a particular rule, nor do anything a rule did not ask for.
 
-*Limits.* What an observed rule would have amended is not seen by the rules that follow.
+*Limits.* No rule sees what another of the same run writes; the personal ones see what the shared ones wrote.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from policy.base import (
     Rule,
     Verdict,
 )
+from policy.stamp import name_of, stamp
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
 
@@ -101,7 +105,8 @@ class Screened:
     """The message as amended, what every rule found, and what is to be done.
 
     ``refusal``: the answer if the message is refused as a whole. ``dropped``: recipients that it is not sent to, and
-    why; the message no longer has them. ``hold``: why it must wait, a line for each reason. ``errors``: rules that raised.
+    why; the message no longer has them. ``hold``: why it must wait, a line for each reason. ``errors``: rules that
+    raised.
     """
 
     message: Message
@@ -118,6 +123,7 @@ class _Run:
 
     message: Message
     findings: list[Finding] = field(default_factory=list)
+    fields: list[bytes] = field(default_factory=list)
     refusal: Reply | None = None
     holds: list[str] = field(default_factory=list)
     failing: dict[Address, Reply] = field(default_factory=dict)
@@ -135,8 +141,9 @@ class _Run:
             return
         self.findings.append(Finding(rule.name, kind, note, named))
         match verdict:
-            case Amend(message):
-                self.message = message
+            case Amend(fields):
+                names = set(map(name_of, fields))
+                self.fields = [*fields, *(raw for raw in self.fields if name_of(raw) not in names)]
             case Hold(reason):
                 self.holds.append(reason)
             case Refuse(reply) if recipient is None:
@@ -153,8 +160,8 @@ class _Run:
 
 
 def screen(chain: Chain, message: Message, facts: Facts, now: datetime) -> Screened:
-    """Check ``message``, and each of its recipients in ``facts``, against each shared rule in order; amendments are
-    seen by the rules that follow."""
+    """Check ``message``, and each of its recipients in ``facts``, against each shared rule in order, and write into it
+    what they amend."""
     return _conclude(chain, _run(chain.shared, message, facts, now))
 
 
@@ -169,13 +176,16 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
         rule, observed = step.rule, step.observed
         try:
             if step.check is not None:
-                run.take(rule, *step.check(run.message, facts, now), None, observed=observed)
+                verdict, evidence = step.check(message, facts, now)
+                run.take(rule, verdict, evidence, None, observed=observed)
             if step.check_recipient is not None:
                 for recipient in facts.recipients:
                     verdict, evidence = step.check_recipient(recipient, facts, now)
                     run.take(rule, verdict, evidence, recipient.address, observed=observed)
         except Exception as error:
             run.broke(rule, error)
+    if run.fields:
+        run.message = stamp(message, *run.fields)
     return run
 
 
@@ -205,14 +215,15 @@ def _conclude(chain: Chain, run: _Run) -> Screened:
         return Screened(run.message, findings, reply, errors=errors)
     if run.refusal:
         return Screened(run.message, findings, run.refusal)
-    everybody = all(recipient.address in run.failing for recipient in run.message.envelope.recipients)
-    if run.failing and (everybody or chain.failing is Failing.REFUSE_ALL):
+    hold = "\n".join(run.holds) or None
+    if not run.failing:
+        return Screened(run.message, findings, hold=hold)
+    envelope = run.message.envelope
+    kept = tuple(recipient for recipient in envelope.recipients if recipient.address not in run.failing)
+    if not kept or chain.failing is Failing.REFUSE_ALL:
         return Screened(run.message, findings, _together(list(run.failing.values())))
-    if run.failing:
-        envelope = run.message.envelope
-        kept = tuple(recipient for recipient in envelope.recipients if recipient.address not in run.failing)
-        run.message = replace(run.message, envelope=replace(envelope, recipients=kept))
-    return Screened(run.message, findings, hold="\n".join(run.holds) or None, dropped=tuple(run.failing.items()))
+    message = replace(run.message, envelope=replace(envelope, recipients=kept))
+    return Screened(message, findings, hold=hold, dropped=tuple(run.failing.items()))
 
 
 def _graver(first: Reply | None, second: Reply) -> Reply:

@@ -44,7 +44,7 @@ def fold(name: str, words: list[str]) -> bytes:
 
 def stamp(message: Message, *fields: bytes) -> Message:
     """``message`` with ``fields`` on top, in place of all that it had under their names."""
-    added = tuple((raw.partition(b":")[0].lower(), raw) for raw in fields)
+    added = tuple((name_of(raw), raw) for raw in fields)
     names = {name for name, _ in added}
     block = b"".join(raw + b"\r\n" for raw in fields)
     old = message.headers
@@ -55,6 +55,11 @@ def stamp(message: Message, *fields: bytes) -> Message:
         block += b"".join(raw + b"\r\n" for _, raw in kept) + b"\r\n"
         content, size = block + message.content[old.size :], len(block)
     return replace(message, content=content, headers=Headers(added + kept, size))
+
+
+def name_of(raw: bytes) -> bytes:
+    """The name of a raw field, in lower case."""
+    return raw.partition(b":")[0].rstrip(b" \t").lower()
 
 
 def refusal_of_own(rule: str, message: Message, own: Own, *names: str) -> Refuse | None:

@@ -5,8 +5,6 @@ It must never leave a finding out.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -91,7 +89,7 @@ def as_data(linted: Linted, subject: Subject) -> dict[str, object]:
         "recipients": [str(recipient.address) for recipient in subject.envelope.recipients],
         "dropped": [{"recipient": str(address), "reply": str(reply)} for address, reply in linted.dropped],
         "findings": [
-            asdict(finding) | dict(zip(("evidence", "mend"), _split(finding), strict=True))
+            finding._asdict() | dict(zip(("evidence", "mend"), _split(finding), strict=True))
             for finding in linted.findings
         ],
     }

@@ -161,7 +161,7 @@ def as_data(story: Story, suppressions: Sequence[Suppression]) -> dict[str, Any]
     data = {name: getattr(story, name) for name in Story.__slots__ if name not in ("findings", "events", "queued")}
     return data | {
         "message_id": format_id(story.message_id),
-        "findings": [asdict(finding) for finding in story.findings],
+        "findings": [finding._asdict() for finding in story.findings],
         "events": [{"at": event.at, "n": event.n, "kind": event.kind, **event.data} for event in story.events],
         "queued": [
             asdict(queued) | {"message_id": format_id(queued.message_id), "state": queued.state.value}

@@ -118,7 +118,7 @@ def judge(chain: Chain, message: Message, facts: Facts) -> Screened:
         envelope = replace(screened.message.envelope, recipients=(recipient,))
         known = tuple(each for each in facts.recipients if each.address == recipient.address)
         own = personalise(chain, replace(screened.message, envelope=envelope), replace(facts, recipients=known), now)
-        findings += [replace(each, recipient=each.recipient or str(recipient.address)) for each in own.findings]
+        findings += [each._replace(recipient=each.recipient or str(recipient.address)) for each in own.findings]
         hold = hold or own.hold
         if own.refusal:
             return replace(screened, findings=tuple(findings), refusal=own.refusal, errors=own.errors)

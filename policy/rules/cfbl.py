@@ -20,7 +20,7 @@ from mta.mail.message import Message
 from policy.base import Amend, Facts, Finding, Pass, Verdict
 from policy.house import House
 from policy.rules.list_unsubscribe import claim
-from policy.stamp import Own, fold, refusal_of_own, stamp
+from policy.stamp import Own, fold, refusal_of_own
 
 ADDRESS, ID = "CFBL-Address", "CFBL-Feedback-ID"
 
@@ -47,12 +47,11 @@ class Cfbl:
         if self._house.returns is None:
             return Pass(), "no domain takes complaints (permission.returns_domain)"
         address = f"fbl@{self._house.returns}"
-        amended = stamp(
-            message,
+        fields = (
             fold(ADDRESS, [f"{address};", f"report={self._report}"]),
             fold(ID, [self._house.tokens.make(claim("c", message, facts))]),
         )
-        return Amend(amended, f"{ADDRESS}: {address}"), ""
+        return Amend(fields, f"{ADDRESS}: {address}"), ""
 
 
 def signers(returns: str | None, findings: Sequence[Finding]) -> tuple[str, ...]:

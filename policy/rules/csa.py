@@ -13,7 +13,7 @@ from config.notation import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Verdict
 from policy.house import House
-from policy.stamp import Own, fold, refusal_of_own, stamp
+from policy.stamp import Own, fold, refusal_of_own
 
 FIELD = "X-CSA-Complaints"
 
@@ -35,4 +35,4 @@ class CsaComplaints:
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if refusal := refusal_of_own(self.name, message, self._own, FIELD):
             return refusal, ""
-        return Amend(stamp(message, self._field), self._field.decode()), ""
+        return Amend((self._field,), self._field.decode()), ""

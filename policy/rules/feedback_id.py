@@ -14,7 +14,7 @@ from config.notation import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Verdict
 from policy.house import House
-from policy.stamp import Own, fold, refusal_of_own, stamp
+from policy.stamp import Own, fold, refusal_of_own
 
 FIELD = "Feedback-ID"
 
@@ -36,4 +36,4 @@ class FeedbackId:
             return refusal, ""
         mailing = facts.mailing.id if facts.mailing else ""
         value = f"{mailing}:{facts.account.id}:{facts.stream.value}:{self._sender}"
-        return Amend(stamp(message, fold(FIELD, [value])), f"{FIELD}: {value}"), ""
+        return Amend((fold(FIELD, [value]),), f"{FIELD}: {value}"), ""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from functools import lru_cache
@@ -22,7 +21,6 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from config.notation import Duration, Section
-from mta.mail.headers import Headers
 from mta.mail.identity import format_id
 from mta.mail.message import Message
 from mta.mail.reply import Reply
@@ -66,9 +64,8 @@ class RequiredHeaders:
         added = self._missing(message, names, now)
         if not added:
             return Pass(), f"{len(message.headers.fields)} fields"
-        content = b"".join(added) + message.content
         note = f"added {', '.join(field.partition(b':')[0].decode() for field in added)}"
-        return Amend(replace(message, content=content, headers=Headers.split(content)), note), ""
+        return Amend(tuple(added), note), ""
 
     def _fault(self, message: Message, names: Sequence[bytes], now: datetime) -> str | None:
         for name, raw in message.headers.fields:
@@ -102,9 +99,9 @@ class RequiredHeaders:
     def _missing(self, message: Message, names: Sequence[bytes], now: datetime) -> list[bytes]:
         added = []
         if b"date" not in names:
-            added.append(f"Date: {format_datetime(now)}\r\n".encode())
+            added.append(f"Date: {format_datetime(now)}".encode())
         if b"message-id" not in names:
-            added.append(b"Message-ID: <%s@%s>\r\n" % (format_id(message.id).encode(), self._hostname))
+            added.append(b"Message-ID: <%s@%s>" % (format_id(message.id).encode(), self._hostname))
         return added
 
 

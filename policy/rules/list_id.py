@@ -20,7 +20,7 @@ from config.notation import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Pass, Verdict
 from policy.house import House
-from policy.stamp import fold, refusal_of_own, stamp
+from policy.stamp import fold, refusal_of_own
 
 FIELD = "List-Id"
 
@@ -50,7 +50,7 @@ class ListId:
         if facts.mailing is None:
             return Pass(), "no mailing, no list"
         list_id = f"<{label(facts.mailing.list)}.{facts.account.id}.{self._host}>"
-        return Amend(stamp(message, fold(FIELD, [list_id])), f"{FIELD}: {list_id}"), ""
+        return Amend((fold(FIELD, [list_id]),), f"{FIELD}: {list_id}"), ""
 
 
 def label(name: str) -> str:

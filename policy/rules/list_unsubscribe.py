@@ -18,7 +18,7 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Amend, Facts, Pass, Refuse, Verdict
 from policy.house import House
-from policy.stamp import fold, stamp
+from policy.stamp import fold
 from policy.tokens import Claim
 from policy.unsubscribing import ONE_CLICK, Offer, offer_of
 
@@ -54,13 +54,12 @@ class ListUnsubscribe:
             text = "list_unsubscribe: this service has no address for unsubscribe links yet; its operator sets one"
             return Refuse(Reply(451, "4.3.5", f"{text} (permission.public_url)")), ""
         uris = self._uris(message, facts, offer)
-        amended = stamp(
-            message,
+        fields = (
             fold("List-Unsubscribe", [f"{uri}," for uri in uris[:-1]] + uris[-1:]),
             fold("List-Unsubscribe-Post", [ONE_CLICK]),
         )
         what = "our own link" if offer is None else "our link in place of the application's"
-        return Amend(amended, f"List-Unsubscribe: {what}, {len(uris)} addresses"), ""
+        return Amend(fields, f"List-Unsubscribe: {what}, {len(uris)} addresses"), ""
 
     def _uris(self, message: Message, facts: Facts, offer: Offer | None) -> list[str]:
         """Ours first, for receivers use the first that they can (RFC 2369 2); then an application's mail address."""

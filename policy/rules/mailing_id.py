@@ -13,7 +13,7 @@ from config.notation import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Pass, Verdict
 from policy.house import House
-from policy.stamp import Own, fold, refusal_of_own, stamp
+from policy.stamp import Own, fold, refusal_of_own
 
 FIELD = "X-Mailing-ID"
 
@@ -36,4 +36,4 @@ class MailingId:
         if facts.mailing is None:
             return Pass(), "no mailing"
         mailing_id = facts.mailing.id
-        return Amend(stamp(message, fold(FIELD, [mailing_id])), f"{FIELD}: {mailing_id}"), ""
+        return Amend((fold(FIELD, [mailing_id]),), f"{FIELD}: {mailing_id}"), ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import pytest
@@ -58,8 +58,7 @@ class Marks:
     personal = True
 
     def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        content = b"X-Mark: %d\r\n" % len(message.headers.fields) + message.content
-        return Amend(replace(message, content=content, headers=Headers.split(content)), "marked"), ""
+        return Amend((b"X-Mark: %d" % len(message.headers.fields),), "marked"), ""
 
 
 class Raises:
@@ -108,15 +107,22 @@ def test_a_hold_waits_unless_something_is_refused() -> None:
     assert run(held, Says(GONE)).hold is None
 
 
-def test_amendments_are_seen_by_later_rules_and_personal_rules_run_apart() -> None:
-    chain = Chain([Marks(), Marks()])
-    assert screen(chain, MESSAGE, FACTS, NOW).message is MESSAGE
-    copy = personalise(chain, MESSAGE, FACTS, NOW)
-    assert copy.message.content.startswith(b"X-Mark: 4\r\nX-Mark: 3\r\nFrom:")
+def test_what_rules_write_is_written_at_once_and_once_and_personal_rules_run_apart() -> None:
+    chain = Chain([Marks(), Says(Amend((b"X-Mark: last", b"X-Other: 1"), "changed")), Marks()])
+    shared = screen(chain, MESSAGE, FACTS, NOW).message
+    assert shared.content == b"X-Mark: last\r\nX-Other: 1\r\n" + MESSAGE.content
+    copy = personalise(chain, shared, FACTS, NOW)
+    assert copy.message.content == b"X-Mark: 5\r\nX-Other: 1\r\n" + MESSAGE.content
+    assert copy.message.headers == Headers.split(copy.message.content)
     assert kinds(copy) == [("marks", "amend"), ("marks", "amend")]
 
 
-@pytest.mark.parametrize("verdict", [GONE, LATER, Hold("says: wait; later"), Amend(MESSAGE, "changed")])
+def test_a_rule_that_writes_no_field_is_at_fault() -> None:
+    wrong = Amend(("X-Mark: text",), "changed")  # type: ignore[arg-type]
+    assert [name for name, _ in run(Says(wrong)).errors] == ["says"]
+
+
+@pytest.mark.parametrize("verdict", [GONE, LATER, Hold("says: wait; later"), Amend((b"X-Mark: 1",), "changed")])
 def test_an_observed_rule_is_written_down_and_changes_nothing(verdict: Verdict) -> None:
     screened = run(Says(verdict), SaysOf(("bob",)), observed=frozenset({"says", "says_of"}))
     assert (screened.refusal, screened.hold, screened.dropped) == (None, None, ())

@@ -26,7 +26,7 @@ from policy.rules.feedback_id import FeedbackId
 from policy.rules.list_id import ListId, label
 from policy.rules.list_unsubscribe import ListUnsubscribe
 from policy.rules.mailing_id import MailingId
-from policy.stamp import StampError, fold, stamp
+from policy.stamp import StampError, fold, name_of, stamp
 from policy.tokens import Claim, Tokens
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -54,24 +54,26 @@ def message(*fields: str) -> Message:
 
 
 def run(rule: Any, *fields: str, facts: Facts = FACTS, house: House = HOUSE, **settings: Any) -> Verdict:
-    verdict, _ = rule(rule.Settings(**settings), house).check(message(*fields), facts, NOW)
+    subject = message(*fields)
+    verdict, _ = rule(rule.Settings(**settings), house).check(subject, facts, NOW)
     assert isinstance(verdict, Pass | Amend | Refuse)
+    if isinstance(verdict, Amend):
+        look_at(stamp(subject, *verdict.fields), verdict)
     return verdict
 
 
-def amended(verdict: Verdict) -> Message:
-    """The amended message, after a look at what must hold for every one."""
-    assert isinstance(verdict, Amend), verdict
-    told = verdict.message
-    assert told.headers == Headers.split(told.content)  # what the rule says it wrote is what it wrote
-    assert told.content[told.headers.size :] == BODY.encode()
-    assert max(map(len, told.content.split(b"\r\n"))) <= 998
-    return told
+def look_at(amended: Message, verdict: Amend) -> None:
+    """What must hold for every amended message."""
+    assert amended.headers == Headers.split(amended.content)  # what the rule says it wrote is what it wrote
+    assert amended.content[amended.headers.size :] == BODY.encode()
+    assert max(map(len, amended.content.split(b"\r\n"))) <= 998
+    assert all(amended.headers.count(name_of(raw)) == 1 for raw in verdict.fields)
 
 
 def told(verdict: Verdict, name: str) -> str:
     """The one field of that name."""
-    headers = amended(verdict).headers
+    assert isinstance(verdict, Amend), verdict
+    headers = Headers.split(b"\r\n".join(verdict.fields))
     assert headers.count(name.lower().encode()) == 1
     return headers.value(name.lower().encode()) or ""
 
