@@ -11,11 +11,12 @@ log says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email import policy as mail_policy
 from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -39,6 +40,8 @@ from policy.letter import Letter, Scribe
 from policy.profile import Profiles, UnknownProfile
 
 log = structlog.get_logger()
+
+_BETWEEN = re.compile(r"[\s<>(),;]+")  # the words of a contact, such as "Ann Lee, ann@shop.example"
 
 FINDING = Finding("letter", "pass", "a letter of our own about complaints; the policy chain does not apply")
 
@@ -117,10 +120,11 @@ async def work_cases(casework: Casework, store: Store, now: datetime | None = No
 def contact_of(account: Account) -> Address | None:
     """Where to write about complaints: the account's contact, else the address of one of its identities."""
     for text in (account.contact, *(identity.email for identity in account.identities)):
-        try:
-            return Address.parse(parseaddr(text)[1])
-        except AddressError:
-            continue
+        for word in _BETWEEN.split(text):
+            try:
+                return Address.parse(word)
+            except AddressError:
+                continue
     return None
 
 

@@ -89,6 +89,7 @@ async def test_nobody_to_write_to(store: Store) -> None:
     [
         ("Ann Lee <ann@shop.example>", "ann@shop.example"),
         ("ann@shop.example", "ann@shop.example"),
+        ("Ann Lee, ann@shop.example; +31 20 1234567", "ann@shop.example"),
         ("Ann, by telephone", "office@shop.example"),
         ("", "office@shop.example"),
     ],
