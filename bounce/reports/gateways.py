@@ -31,7 +31,7 @@ _LATER = any_of(
 
 FORMS = (
     Form("opensmtpd", any_of(r"for\s+the\s+following\s+list of recipients:"), any_of(r"temporary failure report")),
-    Form("james", any_of(r"error message below:\s.{0,400}?\smessage details:"), before=True, own=False),
+    Form("james", any_of(r"error message below:(?=.{0,400}\smessage details:)"), own=False),
     Form("dragonfly", any_of(r"there was an error delivering your mail to <")),
     Form(
         "imail",

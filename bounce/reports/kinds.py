@@ -146,7 +146,7 @@ def _classified(part: Reported, ask: Callable[[Reply, Stage, str | None], Classi
         return part
     host = part.host or (f"mx.{part.address.domain}" if part.address else None)
     meaning = ask(part.reply, part.stage or Stage.RECIPIENT, host)
-    if meaning.hard and not _is_certain(part, part.reply, meaning):
+    if (meaning.hard or meaning.action is Action.SUPPRESS) and not _is_certain(part, part.reply, meaning):
         meaning = replace(meaning, action=Action.FAIL, hard=False)
     if part.fate is Fate.DELAYED and meaning.action is not Action.RETRY:
         meaning = replace(meaning, action=Action.RETRY, hard=False)

@@ -1,4 +1,5 @@
-"""flufl.bounce, for the formats that only it knows. It gives addresses without reasons, so nothing here is hard.
+"""flufl.bounce, for the formats that only it knows. It gives addresses without reasons; the
+reason is sought in the words around them, and is nobody's own finding.
 
 It must never see the mail itself: only the mail system's own words, as one short plain part, so that neither depth nor
 length can hurt it.
@@ -12,10 +13,9 @@ from email.message import Message
 
 from flufl.bounce import all_failures
 
-from bounce.reports.kinds import Fate, Reported
+from bounce.reports.kinds import Reported
 from bounce.reports.mime import Mail
-from bounce.reports.notice import Notice, address_of
-from bounce.reports.replies import reply_of
+from bounce.reports.notice import Entry, Notice, reported
 
 MAX_WORDS = 12_000  # characters
 
@@ -32,11 +32,7 @@ def read_anything(mail: Mail, notice: Notice) -> tuple[Reported, ...]:
         delayed, failed = all_failures(copy)
     except Exception:  # heuristics of others on any text: they may fail in any way
         return ()
-    found = [(Fate.FAILED, one) for one in sorted(failed)] + [(Fate.DELAYED, one) for one in sorted(delayed)]
-    return tuple(
-        Reported(
-            fate, address, address, "5.0.0" if fate is Fate.FAILED else "4.0.0", reply_of("", "", fate is Fate.FAILED)
-        )
-        for fate, octets in found
-        if (address := address_of(octets.decode("utf-8", "replace"))) is not None
-    )
+    found = [(False, one) for one in sorted(failed)] + [(True, one) for one in sorted(delayed)]
+    lines = list(notice.lines) if len(found) == 1 else []
+    parts = [reported(Entry(one.decode("utf-8", "replace"), lines), [], later, own=False) for later, one in found]
+    return tuple(part for part in parts if part.address)

@@ -38,6 +38,7 @@ _CHARSET = re.compile(
 _KIND = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
 _PARAMETER = re.compile(r';\s*([A-Za-z0-9*-]{1,40})\s*=\s*(?:"([^"]{0,300})"|([^\s;"]{1,300}))')
 _ENCODED = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]{0,800})\?=(?:\s+(?==\?))?")
+_FOLD = re.compile(r"\n[ \t]+")
 _SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNORECASE | re.MULTILINE)
 _BLOCK = re.compile(r"<(?:/?(?:p|div|tr|li|ul|ol|table|h[1-6]|blockquote|pre|hr)|br)\b[^<>]*>", re.IGNORECASE)
 _INVISIBLE = re.compile(r"<(style|script|head|title)\b", re.IGNORECASE)
@@ -126,23 +127,13 @@ def split_header(content: bytes) -> tuple[bytes, bytes]:
 
 def read_fields(block: bytes) -> Fields:
     """The header fields of ``block``. Lines that are none are left out, also an mbox ``From `` line."""
-    found: list[tuple[str, str]] = []
-    lines: list[str] = []
-
-    def finish() -> None:
-        name, colon, value = " ".join(lines).partition(":")
-        name = name.rstrip().lower()
+    text = _FOLD.sub(" ", clean(block[:MAX_HEADER].decode("utf-8", "replace")))
+    found = []
+    for line in text.split("\n"):
+        name, colon, value = line.partition(":")
+        name = name.rstrip()
         if colon and name and " " not in name and len(found) < MAX_FIELDS:
-            found.append((name, clean(value[:MAX_VALUE]).strip()))
-
-    for raw in block[:MAX_HEADER].split(b"\n"):
-        line = raw.decode("utf-8", "replace")
-        if line[:1] in (" ", "\t") and lines:
-            lines.append(line.strip())
-        else:
-            finish()
-            lines = [line]
-    finish()
+            found.append((name.lower(), value[:MAX_VALUE].strip()))
     return Fields(tuple(found))
 
 

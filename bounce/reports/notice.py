@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from bounce.reports.kinds import Fate, Original, Reported
 from bounce.reports.mime import Mail, read_fields
+from bounce.reports.phrases import any_of
 from bounce.reports.replies import host_of, quotes_reply, reply_of, stage_of
 from mta.mail.address import Address, AddressError
 
@@ -50,6 +51,10 @@ _RETURNED = re.compile(
 )
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:")
 _TRACE = re.compile(r"(?:received|return-path|message-id|dkim-signature|mime-version|delivered-to|x-received):", re.I)
+_WARNING = any_of(
+    r"this is a warning (?:message )?only",
+    r"(?:do not|don't) need to re-?send (?:your|the|this) message",
+)
 _QUOTED = re.compile(r"\s*>(?!>>)")
 
 
@@ -122,7 +127,7 @@ def read_form(form: Form, notice: Notice) -> tuple[Reported, ...]:
     first = notice.lower.count("\n", 0, opening.start())
     if _QUOTED.match(notice.lines[first]):
         return ()
-    delayed = form.delay is not None and form.delay.search(notice.lower) is not None
+    delayed = any(one is not None and one.search(notice.lower) for one in (form.delay, _WARNING))
     after = notice.lower.count("\n", 0, opening.end())
     entries, rest = entries_in(notice.lines[after:])
     if not entries and form.before:
