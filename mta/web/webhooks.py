@@ -164,11 +164,11 @@ class Sender:
         if (why := await post(client, settings, turn, sending.body)) is not None:
             await self._failed(turn, settings, why)
             return None
-        self._metrics.webhook_requests[Success.YES].inc()
-        self._metrics.webhook_events.inc(sending.count)
         whole = sending.count == len(events) < MOST_EVENTS
         cursor = upto if whole else sending.last
         following = await self._store.webhooks.taken(turn.id, cursor, self._lease_seconds, sent=True)
+        self._metrics.webhook_requests[Success.YES].inc()
+        self._metrics.webhook_events.inc(sending.count)
         return None if whole else following
 
     async def _measure(self) -> None:
@@ -177,8 +177,8 @@ class Sender:
         self._metrics.webhook_lag.set(pressure.lag)
 
     async def _failed(self, turn: Turn, settings: Settings, why: str) -> None:
-        self._metrics.webhook_requests[Success.NO].inc()
         wait = wait_after(turn.failures + 1, random.random())  # noqa: S311 - only to spread the tries
         times = await self._store.webhooks.failed(turn.id, why, wait, settings.alert_after)
+        self._metrics.webhook_requests[Success.NO].inc()
         if times == settings.alert_after:
             log.error("webhook: events are not taken", webhook=turn.id, account=turn.account, times=times, reason=why)

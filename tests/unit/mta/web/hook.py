@@ -49,13 +49,13 @@ class Hook:
             await self._runner.cleanup()
             self._runner = None
 
-    async def until_events(self, count: int, seconds: float = 30) -> list[dict[str, Any]]:
+    async def until_events(self, count: int, seconds: float = 60) -> list[dict[str, Any]]:
         """Wait until so many events were taken; all of them."""
         async with asyncio.timeout(seconds), self._arrived:
             await self._arrived.wait_for(lambda: len(self.events) >= count)
         return self.events
 
-    async def until_tried(self, count: int, seconds: float = 30) -> None:
+    async def until_tried(self, count: int, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds), self._arrived:
             await self._arrived.wait_for(lambda: len(self.tried) >= count)
 
