@@ -89,7 +89,7 @@ class Part:
     @property
     def text(self) -> str:
         """What a reader sees of it, with ``\\n`` at line ends."""
-        text = decode(self.content, self.parameters.get("charset", "utf-8"))
+        text = decode(self.content, self.parameters.get("charset", ""))
         if self.type == "text/html":
             text = visible(text)
         return clean(text)
@@ -193,7 +193,8 @@ def _codec(charset: str) -> str | None:
 def _unbase64(octets: bytes) -> bytes:
     octets = re.sub(rb"[^A-Za-z0-9+/]", b"", octets)
     try:
-        return base64.b64decode(octets[: len(octets) // 4 * 4] + b"")
+        whole = octets[:-1] if len(octets) % 4 == 1 else octets
+        return base64.b64decode(whole + b"=" * (-len(whole) % 4))
     except (binascii.Error, ValueError):
         return b""
 

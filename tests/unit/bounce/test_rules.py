@@ -47,7 +47,8 @@ def test_every_kind_of_reply_has_a_last_rule(book: RuleBook) -> None:
 
 
 def test_example_of_the_document(tmp_path: Path) -> None:
-    text = (ROOT / "docs/bounces.md").read_text().split("```toml\n")[2].partition("```")[0]
+    blocks = (ROOT / "docs/bounces.md").read_text().split("```toml\n")[1:]
+    text = next(block for block in blocks if "[[rules]]" in block).partition("```")[0]
     rules = tmp_path / "own.toml"
     rules.write_text(text)
     book = load_rules([rules])

@@ -1,0 +1,204 @@
+"""What came back: our own samples of every family of reports, and of mail that is none."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from bounce.classify import Classifier
+from bounce.report import read
+from bounce.reports.kinds import Fate, Feedback, Kind
+from bounce.rules import load_rules
+from mta.mail.delivery import Action, Fault
+
+SAMPLES = Path(__file__).parent / "samples"
+QUIET = [line.split("\t") for line in (SAMPLES / "quiet/kinds.tsv").read_text().splitlines()]
+KINDS = {
+    "other": {Kind.OTHER, Kind.RECEIPT},
+    "auto_reply": {Kind.AUTO_REPLY, Kind.CHALLENGE},
+}
+
+
+def expected() -> dict[str, list[list[str]]]:
+    rows: dict[str, list[list[str]]] = defaultdict(list)
+    with (SAMPLES / "bounces/expected.tsv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            rows[row["file"]].append([row["address"], row["status"], row["action"], row["hard"], row["category"]])
+    return rows
+
+
+EXPECTED = expected()
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(load_rules())
+
+
+def test_there_are_samples_enough() -> None:
+    assert len(QUIET) >= 60
+    assert {name for name, _ in QUIET} == {path.name for path in (SAMPLES / "quiet").glob("*.eml")}
+    assert set(EXPECTED) == {path.name for path in (SAMPLES / "bounces").glob("*.eml")}
+
+
+@pytest.mark.parametrize(("name", "kind"), QUIET)
+def test_no_bounce(name: str, kind: str, classifier: Classifier) -> None:
+    report = read((SAMPLES / "quiet" / name).read_bytes(), classifier)
+    assert report.kind in KINDS[kind]
+    assert not any(part.fate in (Fate.FAILED, Fate.DELAYED) or part.hard for part in report.recipients)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_bounce(name: str, classifier: Classifier) -> None:
+    report = read((SAMPLES / "bounces" / name).read_bytes(), classifier)
+    found = [
+        [
+            str(part.address),
+            part.status,
+            part.fate.value,
+            "hard" if part.hard else "-",
+            part.meaning.category if part.meaning else "-",
+        ]
+        for part in report.recipients
+    ]
+    wanted = EXPECTED[name]
+    for got, row in zip(found, wanted, strict=False):
+        row[4] = got[4] if row[4] == "-" else row[4]
+    assert report.kind is Kind.BOUNCE
+    assert found == wanted
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_crlf_changes_nothing(name: str, classifier: Classifier) -> None:
+    content = (SAMPLES / "bounces" / name).read_bytes()
+    assert read(content.replace(b"\n", b"\r\n"), classifier).recipients == read(content, classifier).recipients
+
+
+def sample(name: str) -> bytes:
+    return (SAMPLES / "bounces" / f"{name}.eml").read_bytes()
+
+
+def test_what_a_report_tells_of_the_message() -> None:
+    report = read(sample("rfc3464-unknown"))
+    assert report.form == "rfc3464"
+    assert report.reporter == "mx.example.org"
+    assert report.date is not None
+    assert report.arrived is not None
+    assert report.original.message_id == "<m1@news.example>"
+    assert report.original.return_path == "<news-7f3a@returns.example.net>"
+    assert report.original.list_unsubscribe == "<https://u.example/u/TOKEN>"
+    assert report.original.feedback_id == "17:4:news:example"
+    assert report.original.cfbl_feedback_id is None
+    assert report.original.header.startswith(b"Return-Path: <news-7f3a@returns.example.net>\n")
+    part = report.recipients[0]
+    assert part.host == "mx.example.com"
+    assert part.diagnostic.startswith("550 5.1.1 <ann@example.com>")
+    assert part.meaning is None  # nobody asked the rules
+
+
+def test_the_returned_header_is_found_in_a_text_too() -> None:
+    assert read(sample("exim-unknown")).original.message_id == "<m1@news.example>"
+    assert read(sample("opensmtpd")).original.list_unsubscribe == "<https://u.example/u/TOKEN>"
+
+
+def test_an_alias_is_reported_as_the_address_that_was_mailed() -> None:
+    part = read(sample("rfc3464-forwarded-alias")).recipients[0]
+    assert str(part.address) == "ann@example.com"
+    assert str(part.final) == "a.lee@elsewhere.example"
+
+
+def test_a_delay_is_tried_again_whatever_it_says(classifier: Classifier) -> None:
+    part = read(sample("rfc3464-delayed"), classifier).recipients[0]
+    assert part.fate is Fate.DELAYED
+    assert part.meaning is not None
+    assert part.meaning.action is Action.RETRY
+    assert not part.hard
+
+
+def test_who_gave_up_does_not_try_again(classifier: Classifier) -> None:
+    part = read(sample("rfc3464-expired"), classifier).recipients[0]
+    assert part.meaning is not None
+    assert part.meaning.action is Action.FAIL
+
+
+@pytest.mark.parametrize(
+    "name", ["rfc3464-dmarc", "microsoft365-authentication", "rfc3464-blocklisted-with-bad-status", "rate-limited"]
+)
+def test_our_own_fault_never_suppresses(name: str, classifier: Classifier) -> None:
+    part = read(sample(name), classifier).recipients[0]
+    assert part.meaning is not None
+    assert part.meaning.fault is Fault.SENDER
+    assert part.meaning.action is not Action.SUPPRESS
+    assert not part.hard
+
+
+def test_words_of_an_unknown_command_suppress_nobody(classifier: Classifier) -> None:
+    part = read(sample("rfc3464-unknown-after-data"), classifier).recipients[0]
+    assert part.meaning is not None
+    assert part.meaning.action is Action.FAIL
+
+
+def feedback(kind: str, fields: str = "Original-Rcpt-To: <ann@example.com>\n", to: str = "ann@example.com") -> bytes:
+    return (
+        "From: fbl@provider.example\nSubject: report\n"
+        'Content-Type: multipart/report; report-type=feedback-report; boundary="f"\n\n'
+        "--f\nContent-Type: text/plain\n\nA complaint.\n\n"
+        f"--f\nContent-Type: message/feedback-report\n\nFeedback-Type: {kind}\nUser-Agent: Example/1\nVersion: 1\n"
+        f"{fields}Arrival-Date: Tue, 3 Feb 2026 09:14:05 +0100\n\n"
+        f"--f\nContent-Type: message/rfc822\n\nFrom: news@news.example\nTo: {to}\nMessage-ID: <m1@news.example>\n"
+        "CFBL-Feedback-ID: TOKEN\n\nhello\n--f--\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("kind", ["abuse", "fraud", "virus", "opt-out", "miscategorized", "other", "x-new"])
+def test_complaint(kind: str) -> None:
+    report = read(feedback(kind))
+    assert report.kind is Kind.COMPLAINT
+    assert report.feedback is (Feedback.OTHER if kind == "x-new" else Feedback(kind))
+    assert [(str(part.address), part.fate) for part in report.recipients] == [("ann@example.com", Fate.COMPLAINED)]
+    assert report.original.cfbl_feedback_id == "TOKEN"
+    assert report.arrived is not None
+
+
+@pytest.mark.parametrize("kind", ["not-spam", "auth-failure"])
+def test_feedback_that_is_no_complaint(kind: str) -> None:
+    report = read(feedback(kind))
+    assert report.kind is Kind.OTHER
+    assert report.feedback is Feedback(kind)
+    assert report.recipients[0].fate is Fate.NOTED
+
+
+@pytest.mark.parametrize("to", ["redacted@example.com", "undisclosed", "ann@example.com, bob@example.com"])
+def test_a_redacted_complaint_names_nobody(to: str) -> None:
+    report = read(feedback("abuse", fields="Original-Rcpt-To: redacted@example.com\n", to=to))
+    assert report.kind is Kind.COMPLAINT
+    assert [part.address for part in report.recipients] == [None]
+    assert report.original.cfbl_feedback_id == "TOKEN"
+
+
+def test_a_complaint_without_the_field_is_about_the_only_recipient() -> None:
+    assert str(read(feedback("abuse", fields="")).recipients[0].address) == "ann@example.com"
+
+
+def test_complaint_of_outlook() -> None:
+    report = read(
+        b"From: staff@hotmail.com\nSubject: complaint about message from 192.0.2.7\n"
+        b"Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: message/rfc822\n\n"
+        b"X-HmXmrOriginalRecipient: ann@hotmail.com\nFrom: news@news.example\nTo: someone\n\nhello\n--m--\n"
+    )
+    assert report.kind is Kind.COMPLAINT
+    assert str(report.recipients[0].address) == "ann@hotmail.com"
+
+
+def test_a_receipt_changes_nothing(classifier: Classifier) -> None:
+    report = read((SAMPLES / "quiet/delivery-receipt.eml").read_bytes(), classifier)
+    assert report.kind is Kind.RECEIPT
+    assert [(part.fate, part.meaning) for part in report.recipients] == [(Fate.DELIVERED, None)]
+
+
+def test_nothing_is_nothing() -> None:
+    assert read(b"").kind is Kind.OTHER
+    assert read(b"\x00" * 100).kind is Kind.OTHER
