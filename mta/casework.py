@@ -11,7 +11,6 @@ log says so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email import policy as mail_policy
@@ -24,7 +23,7 @@ import orjson
 import structlog
 
 from config.schema import Settings
-from mta.mail.address import Address, AddressError
+from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Body, Envelope, Message, Origin, Recipient
@@ -36,12 +35,10 @@ from mta.verification import open_ring
 from policy.account import HOUSE, Account
 from policy.base import Finding
 from policy.complaint import Case, Clocks, Occasion
-from policy.letter import Letter, Scribe
+from policy.letter import Letter, Scribe, contacts_of
 from policy.profile import Profiles, UnknownProfile
 
 log = structlog.get_logger()
-
-_BETWEEN = re.compile(r"[\s<>(),;]+")  # the words of a contact, such as "Ann Lee, ann@shop.example"
 
 FINDING = Finding("letter", "pass", "a letter of our own about complaints; the policy chain does not apply")
 
@@ -83,8 +80,9 @@ class Casework:
     def letter(self, occasion: Occasion, cases: Sequence[Case], now: datetime, remark: str = "") -> Accepted | None:
         """To the account of ``cases``, with a remark of ours; None if there is no address to write to."""
         account = self._accounts.by_id(cases[0].account_id)
-        if account is None or (to := contact_of(account)) is None:
+        if account is None or not (contacts := contacts_of(account)):
             return None
+        to = contacts[0]
         letter = self._scribe.write(occasion, cases, self._scribe.language(account), remark)
         message_id, smtputf8 = new_message_id(), not str(to).isascii()
         content = _compose(letter, self._desk, to, f"<{format_id(message_id)}@{self._hostname}>")
@@ -115,17 +113,6 @@ async def work_cases(casework: Casework, store: Store, now: datetime | None = No
         log.info("complaint cases", told=rung.told, overdue=rung.over)
     if rung.unheard:
         log.warning("an account has no contact to write to about complaints", cases=list(rung.unheard))
-
-
-def contact_of(account: Account) -> Address | None:
-    """Where to write about complaints: the account's contact, else the address of one of its identities."""
-    for text in (account.contact, *(identity.email for identity in account.identities)):
-        for word in _BETWEEN.split(text):
-            try:
-                return Address.parse(word)
-            except AddressError:
-                continue
-    return None
 
 
 def _compose(letter: Letter, sender: str, to: Address, message_id: str) -> bytes:

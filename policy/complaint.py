@@ -148,8 +148,8 @@ class Complaint:
 @dataclass(frozen=True, slots=True)
 class Case:
     """``profile``: whose clocks run. ``mailing``: its id, ``mailing_name`` the account's name for it. ``complaints``:
-    how many came about the same. ``due_at``: when the clock runs out; ``remaining``: what is left of one that stands
-    still. ``upheld``: whether the complaint was justified, None: not decided."""
+    how many came about the same. ``due_at``: when the clock runs out; ``until``: what stops it; ``remaining``: what is
+    left of one that stands still. ``upheld``: whether the complaint was justified, None: not decided."""
 
     id: int
     account_id: int
@@ -166,6 +166,7 @@ class Case:
     urgent: bool = False
     complaints: int = 1
     due_at: datetime | None = None
+    until: Until = Until.ANSWERED
     remaining: timedelta | None = None
     told_at: datetime | None = None
     answered_at: datetime | None = None
@@ -197,7 +198,7 @@ class StepRefused(ValueError):
 def tell(case: Case, clocks: Clocks, now: datetime, csa_notices: int = 0) -> Step:
     """The account is told of an open case, and its clock begins. ``csa_notices``: of the account, this one included,
     within ``clocks.csa_within``."""
-    told = replace(case, told_at=now, remaining=None)
+    told = replace(case, told_at=now, until=clocks.until, remaining=None)
     if case.urgent:
         due = now + timedelta(seconds=clocks.stop_within)
         stopped = replace(told, state=State.SUSPENDED, due_at=due)
@@ -229,7 +230,7 @@ def run_out(case: Case, clocks: Clocks) -> Step:
             assert_never(case.state)
 
 
-def answer(case: Case, clocks: Clocks, now: datetime) -> Step:
+def answer(case: Case, now: datetime) -> Step:
     """The account has answered. Raises StepRefused."""
     answered = replace(case, answered_at=now)
     match case.state:
@@ -237,7 +238,7 @@ def answer(case: Case, clocks: Clocks, now: datetime) -> Step:
             return Step(answered, (Happening.ANSWERED,))
         case State.SENT | State.OVERDUE:
             answered = replace(answered, state=State.ANSWERED)
-            if clocks.until is Until.ANSWERED:
+            if case.until is Until.ANSWERED:
                 remaining = max(case.due_at - now, timedelta(0)) if case.due_at else timedelta(0)
                 answered = replace(answered, due_at=None, remaining=remaining)
             return Step(answered, (Happening.ANSWERED,))

@@ -9,6 +9,7 @@ It must never let the words of a complaint become a header field.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from typing import Any
 
 from config.notation import Section
 from config.toml import DEFAULTS, read, read_text
+from mta.mail.address import Address, AddressError
 from mta.mail.reply import sanitise
 from policy.account import Account
 from policy.complaint import Case, Occasion
@@ -28,6 +30,7 @@ LABEL = 28  # columns
 WIDTH = 78
 SUBJECT = 200  # characters
 _FALLBACK = "en"
+_BETWEEN = re.compile(r"[\s<>(),;]+")  # the words of a contact, such as "Ann Lee, ann@shop.example"
 
 
 class Wording(Section):
@@ -113,6 +116,18 @@ class Scribe:
             yield "consent", "; ".join(_consents(case.dossier, bases)) or words.nothing
         if case.due_at:
             yield "due", _moment(case.due_at)
+
+
+def contacts_of(account: Account) -> tuple[Address, ...]:
+    """Where to write about complaints: the account's contact, then the addresses of its identities."""
+    found: list[Address] = []
+    for text in (account.contact, *(identity.email for identity in account.identities)):
+        for word in _BETWEEN.split(text):
+            try:
+                found.append(Address.parse(word))
+            except AddressError:
+                continue
+    return tuple(dict.fromkeys(found))
 
 
 def _consents(dossier: Mapping[str, Any], bases: Mapping[str, str]) -> Iterator[str]:

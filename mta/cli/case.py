@@ -116,8 +116,7 @@ def answer(
 ) -> None:
     """Write down what the account answers."""
     text = _said(text, "--text 'what the account says'")
-    settings = load(config)
-    done = with_store(settings, lambda store: case_steps.answer(settings, store, which, text, file, by or operator()))
+    done = with_store(load(config), lambda store: case_steps.answer(store, which, text, file, by or operator()))
     case_print.print_done(done, "is answered", as_json=as_json)
 
 

@@ -98,12 +98,10 @@ async def show(store: Store, which: str) -> Told:
     return await _refusable(store.cases.show(number(which)))
 
 
-async def answer(settings: Settings, store: Store, which: str, text: str, file: Path | None, by: str) -> Done:
+async def answer(store: Store, which: str, text: str, file: Path | None, by: str) -> Done:
     """Write the account's answer down."""
     content = read_file(file) if file else b""
-    case, desk = await _known(settings, store, which)
-    clocks = desk.clocks(case.profile)
-    return await _refusable(store.cases.answer(case.id, clocks, text=text, by=by, evidence=content))
+    return await _refusable(store.cases.answer(number(which), text=text, by=by, evidence=content))
 
 
 async def reject(settings: Settings, store: Store, which: str, reason: str, by: str) -> Done:

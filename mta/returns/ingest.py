@@ -29,7 +29,7 @@ from mta.mail.address import Address
 from mta.observe.labels import Returned, Unsubscribe
 from mta.observe.metrics import Metrics
 from mta.outbound.mx import Resolver
-from mta.returns import bounces, complaints, letters, reporters, traces
+from mta.returns import answers, bounces, complaints, letters, reporters, traces
 from mta.returns.complaints import Subject
 from mta.returns.passing_on import PassingOn
 from mta.returns.traces import Traces
@@ -169,6 +169,8 @@ class Ingest:
         if report.kind is not Kind.OTHER or report.feedback is not None:
             return self._nothing(Returned.ANSWER)
         grievance = means.reader.read(arrived.content)
+        if grievance.kind is Grief.ANSWER:
+            await answers.take(self._store, self._resolver, arrived, grievance)
         mail = means.passing_on.compose(arrived, means.operator, HOUSE) if means.operator else None
         follows = await self._aggrieved(means, arrived, grievance, report)
         return [*follows, letters.letter(grievance, mailbox, arrived, mail)]

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from mta.store.database import Connection
-from policy.complaint import Case, Happening, Source, State
+from policy.complaint import Case, Happening, Source, State, Until
 
 _SELECT = """
 select c.*, c.state::text as state_text, a.name as account, m.name as mailing_name
@@ -22,7 +22,7 @@ from complaint_case c join account a on a.id = c.account_id left join mailing m 
 
 _WRITE = """
 update complaint_case set state = $2::text::case_state, due_at = $3, remaining = $4, told_at = $5, answered_at = $6,
-    closed_at = $7, upheld = $8
+    closed_at = $7, upheld = $8, until = $9
 where id = $1"""
 
 
@@ -54,6 +54,7 @@ async def write(connection: Connection, case: Case) -> None:
         case.answered_at,
         case.closed_at,
         case.upheld,
+        case.until.value,
     )
 
 
@@ -84,6 +85,7 @@ def _case(row: Any) -> Case:
         urgent=row["urgent"],
         complaints=row["complaints"],
         due_at=row["due_at"],
+        until=Until(row["until"]),
         remaining=row["remaining"],
         told_at=row["told_at"],
         answered_at=row["answered_at"],

@@ -120,13 +120,13 @@ class Cases:
     # acts
 
     async def answer(
-        self, case_id: int, clocks: Clocks, *, text: str, by: str, evidence: bytes = b"", now: datetime | None = None
+        self, case_id: int, *, text: str, by: str, evidence: bytes = b"", now: datetime | None = None
     ) -> Done:
         """The account's answer. Raises CaseError, StoreUnavailable."""
         said = {"text": sanitise(text, TEXT)}
 
         async def work(connection: Connection, case: Case, at: datetime) -> Done:
-            step = answer(case, clocks, at)
+            step = answer(case, at)
             await say(connection, case.id, by, Happening.ANSWERED, said, evidence[:EVIDENCE] or None)
             await case_rows.write(connection, step.case)
             await case_steps.tell_webhooks(connection, step.case, Happening.ANSWERED)

@@ -71,6 +71,7 @@ create table complaint_case (
     complaints  int not null default 1,     -- how many came about the same
     opened_at   timestamptz not null default now(),
     due_at      timestamptz,                -- what happens then is decided by state and profile
+    until       text not null default 'answered',   -- what stops the clock: policy.complaint.Until
     remaining   interval,                   -- of a clock that stands still while the answer is looked at
     told_at     timestamptz,                -- the account was told
     answered_at timestamptz,                -- and has answered

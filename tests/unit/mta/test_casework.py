@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from config.schema import Settings
-from mta.casework import Casework, contact_of, work_cases
+from mta.casework import Casework, work_cases
 from mta.store.store import Store
 from policy.account import HOUSE, Account, Identity, Standing
 from policy.complaint import Clocks, Complaint, Source
+from policy.letter import contacts_of
 from tests.unit.mta.store import make
 
 SETTINGS = Settings.model_validate(
@@ -96,7 +97,7 @@ async def test_nobody_to_write_to(store: Store) -> None:
 )
 def test_whom_to_write_to(contact: str, expected: str) -> None:
     identities = (Identity("de", ("A",)), Identity("nl", ("B",), email="office@shop.example"))
-    assert str(contact_of(Account(1, "a", frozenset(), contact=contact, identities=identities))) == expected
+    assert str(contacts_of(Account(1, "a", frozenset(), contact=contact, identities=identities))[0]) == expected
 
 
 async def test_a_profile_that_is_gone_stops_no_clock(store: Store) -> None:

@@ -47,7 +47,7 @@ def told(clocks: Clocks = DAY, **more: Any) -> Case:
 
 
 def answered(clocks: Clocks = DAY, after: timedelta = HOUR, **more: Any) -> Case:
-    return answer(told(clocks, **more), clocks, NOW + after).case
+    return answer(told(clocks, **more), NOW + after).case
 
 
 def test_the_account_is_told_and_its_clock_begins() -> None:
@@ -73,12 +73,12 @@ def test_spam_stops_the_account_at_once_and_its_queue_two_hours_later() -> None:
     step = tell(case(urgent=True), DAY, NOW)
     assert (step.case.state, step.case.due_at) == (State.SUSPENDED, NOW + 2 * HOUR)
     assert (step.consequence, step.letter) == (Consequence.SUSPEND, Occasion.STOPPED)
-    over = run_out(answer(step.case, DAY, NOW + HOUR).case, DAY)
+    over = run_out(answer(step.case, NOW + HOUR).case, DAY)
     assert (over.case.state, over.case.due_at, over.consequence) == (State.SUSPENDED, None, Consequence.BOUNCE)
 
 
 def test_an_agreement_in_time_keeps_the_queue() -> None:
-    stopped = answer(told(urgent=True), DAY, NOW + HOUR).case
+    stopped = answer(told(urgent=True), NOW + HOUR).case
     step = agree(stopped)
     assert (step.case.state, step.case.due_at, step.consequence) == (State.AGREED, None, Consequence.RESUME)
 
@@ -127,7 +127,7 @@ def test_what_is_over_is_over() -> None:
     assert (closed.state, closed.upheld, closed.closed_at) == (State.CLOSED, True, NOW)
     for done in (agreed, closed):
         with pytest.raises(StepRefused):
-            answer(done, DAY, NOW)
+            answer(done, NOW)
         with pytest.raises(StepRefused):
             agree(done)
         with pytest.raises(StepRefused):
@@ -135,7 +135,7 @@ def test_what_is_over_is_over() -> None:
     with pytest.raises(StepRefused):
         close(closed, upheld=False, now=NOW)
     with pytest.raises(StepRefused, match="not been told"):
-        answer(case(), DAY, NOW)
+        answer(case(), NOW)
 
 
 def test_closing_frees_a_suspended_account_only_if_it_was_for_that() -> None:
@@ -150,7 +150,7 @@ def test_persistence_is_counted() -> None:
 
 MOVES = (
     lambda each, clocks, now: tell(each, clocks, now) if each.state is State.OPEN else run_out(each, clocks),
-    lambda each, clocks, now: answer(each, clocks, now),
+    lambda each, clocks, now: answer(each, now),
     lambda each, clocks, now: reject(each, now),
     lambda each, clocks, now: agree(each),
     lambda each, clocks, now: close(each, upheld=True, now=now),

@@ -53,7 +53,7 @@ class Rig:
         return await self.store.cases.clocks.ring(self.desk, self.now)
 
     async def answer(self, case: int) -> None:
-        await self.store.cases.answer(case, self.desk.settings, text="sorry", by="ann", now=self.now)
+        await self.store.cases.answer(case, text="sorry", by="ann", now=self.now)
 
     async def close(self, case: int, *, upheld: bool, may_terminate: bool = False) -> Any:
         return await self.store.cases.close(
