@@ -30,6 +30,7 @@ from mta.mail.reply import Reply
 SHIPPED = DEFAULTS / "bounces.toml"
 
 _NOT_THEIR_FAULT = 'only the fault of the recipient may suppress; set fault = "recipient" or another action'
+_NO_HARD_BOUNCE = "only what is wrong with the recipient or their site is hard; remove hard, or name another fault"
 
 Name = Annotated[
     str,
@@ -178,6 +179,8 @@ def _rule_mistakes(rule: RuleEntry, categories: Mapping[str, Category]) -> Itera
         yield ("category",), f'there is no category "{rule.category}"; allowed: {", ".join(close)} (or define it)'
     elif _action(rule, category) is Action.SUPPRESS and _fault(rule, category) is not Fault.RECIPIENT:
         yield ("action" if rule.action else "fault" if rule.fault else "category",), _NOT_THEIR_FAULT
+    elif _hard(rule, category) and _fault(rule, category) not in (Fault.RECIPIENT, Fault.SITE):
+        yield ("hard" if rule.hard else "fault" if rule.fault else "category",), _NO_HARD_BOUNCE
     for n, pattern in enumerate(rule.patterns):
         try:
             _parsed(pattern)
@@ -204,6 +207,10 @@ def _action(entry: RuleEntry, category: Category) -> Action:
     return Action(entry.action) if entry.action else category.action
 
 
+def _hard(entry: RuleEntry, category: Category) -> bool:
+    return category.hard if entry.hard is None else entry.hard
+
+
 def _rule(entry: RuleEntry, category: Category) -> Rule:
     return Rule(
         id=entry.id,
@@ -222,7 +229,7 @@ def _rule(entry: RuleEntry, category: Category) -> Rule:
         stages=frozenset(Stage(stage) for stage in entry.stages),
         samples=tuple(Reply.read(sample) for sample in entry.samples),
         reason=entry.reason or "",
-        hard=category.hard if entry.hard is None else entry.hard,
+        hard=_hard(entry, category),
         certain=entry.certain,
     )
 

@@ -20,7 +20,15 @@ from policy.base import Suppression
 
 Line = tuple[str, str]  # text, style of rich ("" for plain)
 
-_STYLES = {"delivered": "green", "deferred": "yellow", "failed": "red", "expired": "red", "suppressed": "magenta"}
+_STYLES = {
+    "delivered": "green",
+    "deferred": "yellow",
+    "failed": "red",
+    "expired": "red",
+    "suppressed": "magenta",
+    "returned": "red",
+    "complained": "magenta",
+}
 _VERDICTS = {"refuse": "red", "error": "red", "hold": "yellow", "observe": "yellow", "amend": "cyan"}
 _ATTEMPTS = frozenset({"delivered", "deferred", "failed", "expired"})
 _WORDS = {
@@ -29,6 +37,10 @@ _WORDS = {
     "released": "released by an operator",
     "bounced": "to be failed, an operator asked for it",
     "suppressed": "dropped: the address was suppressed meanwhile",
+    "returned": "came back as undeliverable, after it had been taken",
+    "delay_reported": "a host further on reports a delay",
+    "answered": "a program answered",
+    "complained": "the recipient complained",
 }
 
 

@@ -102,3 +102,78 @@ finally:
     )
     assert "bounce.classify" in modules
     assert not modules & {"config.schema", "asyncpg", "asyncio", "aiohttp", "mta.store", "rich"}
+
+
+SAMPLES = Path(__file__).parents[3] / "unit/bounce/samples"
+UNKNOWN_USER = str(SAMPLES / "bounces/rfc3464-unknown.eml")
+VACATION = str(SAMPLES / "quiet/vacation-marked-en.eml")
+
+
+def test_mail_files() -> None:
+    lines = [json.loads(line) for line in classify("--json", UNKNOWN_USER, VACATION).stdout.splitlines()]
+    assert lines == [
+        {
+            "file": UNKNOWN_USER,
+            "kind": "bounce",
+            "recipients": [
+                {
+                    "address": "ann@example.com",
+                    "status": "5.1.1",
+                    "action": "failed",
+                    "hard": True,
+                    "category": "bad_mailbox",
+                    "fault": "recipient",
+                    "rule": "user-unknown",
+                }
+            ],
+        },
+        {
+            "file": VACATION,
+            "kind": "auto_reply",
+            "recipients": [
+                {
+                    "address": "ann@example.org",
+                    "status": None,
+                    "action": "replied",
+                    "hard": False,
+                    "category": None,
+                    "fault": None,
+                    "rule": None,
+                }
+            ],
+        },
+    ]
+
+
+def test_mail_file_for_people() -> None:
+    assert classify(UNKNOWN_USER).stdout.splitlines() == [
+        f"{UNKNOWN_USER}: bounce (rfc3464), reported by mx.example.org",
+        "  ann@example.com  failed  5.1.1  hard",
+        "    bad_mailbox, fault recipient, action suppress",
+        "    rule user-unknown, by 'user unknown'",
+    ]
+
+
+def test_every_sample_in_one_run() -> None:
+    files = sorted(str(path) for path in SAMPLES.glob("*/*.eml"))
+    result = classify("--json", *files)
+    assert result.exit_code == 0
+    kinds = {json.loads(line)["file"]: json.loads(line)["kind"] for line in result.stdout.splitlines()}
+    assert list(kinds) == files
+    assert {kind for file, kind in kinds.items() if "/bounces/" in file} == {"bounce"}
+    assert {kind for file, kind in kinds.items() if "/quiet/" in file} == {"auto_reply", "other"}
+
+
+def test_an_mbox_is_one_file(elsewhere: Path) -> None:
+    mails = [(SAMPLES / f"bounces/{name}.eml").read_text() for name in ("rfc3464-unknown", "qmail-full")]
+    (elsewhere / "two").write_text("".join(f"From MAILER-DAEMON Tue Feb  3 09:14:05 2026\n{mail}\n" for mail in mails))
+    line = json.loads(classify("--json", "two").stdout)
+    assert [part["status"] for part in line["recipients"]] == ["5.1.1", "5.0.0"]
+
+
+def test_a_file_that_is_not_there(elsewhere: Path) -> None:
+    (elsewhere / "mail").write_bytes(b"\xff\x00")
+    result = classify("--json", "mail", "none", "mail")
+    assert result.exit_code == 1
+    assert [json.loads(line)["kind"] for line in result.stdout.splitlines()] == ["other", "other"]
+    assert "none: No such file or directory; give mail files" in result.stderr
