@@ -209,16 +209,16 @@ class Resolver:
         asked = exchanges[:MAX_NAMES]
         answers = await asyncio.gather(*(self._hosts.get(exchange.host) for exchange in asked))
         share = max(2, self._settings.egress.max_hosts // len(asked))
-        port = self._settings.egress.port
+        port, home = self._settings.egress.port, domain == self._settings.permission.returns_domain
         targets = [
-            Target(exchange.host, address, port, exchange.preference)
+            Target(exchange.host, address, port, exchange.preference, home)
             for exchange, answer in zip(asked, answers, strict=True)
             for address in plans.interleave(answer.six, answer.four, share)
         ]
         ttl = min(ttl, *(answer.ttl for answer in answers))
         trouble = next((answer.trouble for answer in answers if answer.trouble), None)
         hosts = tuple(targets)
-        if not self._settings.egress.loopback_receivers:
+        if not (home or self._settings.egress.loopback_receivers):
             hosts = plans.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
             site, shaping = plans.lane_site(domain, exchanges, self._settings.shaping)

@@ -46,12 +46,14 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address of one host. ``preference`` as in the MX record: lower ones come first (RFC 5321 5.1)."""
+    """One address of one host. ``preference`` as in the MX record: lower ones come first (RFC 5321 5.1). ``home``: our
+    own door for what comes back, where mail ends and does not loop."""
 
     name: str
     address: str
     port: int
     preference: int = 0
+    home: bool = False
 
 
 @dataclass(frozen=True, slots=True)

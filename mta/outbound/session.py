@@ -143,7 +143,7 @@ class Dialer:
         assert wire.transport is not None
         source = str(wire.transport.get_extra_info("sockname")[0])
         greeting = _positive(Stage.HELLO, await wire.greeting(self._timeouts.greeting))
-        if not self._loops and greeting.text.partition(" ")[0].lower() == self._ehlo.lower():
+        if not (self._loops or target.home) and greeting.text.partition(" ")[0].lower() == self._ehlo.lower():
             raise Trouble(Stage.HELLO, loops_back(target.name))
         extensions = await self._hello(wire)
         if key.tls in (Tls.OPPORTUNISTIC, Tls.REQUIRED) and await self._encrypt(wire, target, key.tls, extensions):

@@ -147,6 +147,15 @@ async def test_a_receiver_by_our_own_name_is_ourselves() -> None:
         assert len(receiver.ledger.receipts) == 1
 
 
+async def test_our_own_door_for_what_comes_back_is_no_loop() -> None:
+    """An account of ours answers to postmaster at the returns domain."""
+    async with far_end() as far:
+        receiver = await far.receiver(Script(name="out.sender.example"))
+        far.configure(egress={"loopback_receivers": False}, permission={"returns_domain": "example.com"})
+        assert replies(await far.deliver("postmaster@example.com")) == {"postmaster": "250 2.0.0"}
+        assert len(receiver.ledger.receipts) == 1
+
+
 async def test_greylisted_and_later_taken_once() -> None:
     async with far_end() as far:
         receiver = await far.receiver(
