@@ -260,6 +260,8 @@ class Supervisor:
             await store.messages.sweep(self._settings.queue.event_retention)
             await store.subjects.forget(self._settings.retention)
             await store.breakers.forget()
+            await store.incoming.sweep()
+            await store.returning.sweep()
             self._sweep_at = time.monotonic() + SWEEP_EVERY
         # A queue of millions takes a while to count: never more than a twentieth of the time.
         await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))

@@ -1,0 +1,47 @@
+"""The addresses at the returns domain."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bounce.mailboxes import Mailbox, detail_of, mailbox_of
+from mta.mail.address import Address
+
+DOMAIN = "returns.example.com"
+
+
+@pytest.mark.parametrize(
+    ("local", "mailbox"),
+    [
+        ("bounce+123", Mailbox.BOUNCE),
+        ("BOUNCE+123", Mailbox.BOUNCE),
+        ("bounce", None),  # nobody's return path
+        ("fbl", Mailbox.FEEDBACK),
+        ("fbl+yahoo", Mailbox.FEEDBACK),
+        ("Unsubscribe", Mailbox.UNSUBSCRIBE),
+        ("unsubscribe+abc", Mailbox.UNSUBSCRIBE),
+        ("abuse", Mailbox.ABUSE),
+        ("postmaster", Mailbox.POSTMASTER),
+        ("ann", None),
+        ("fbl.yahoo", None),
+        ('"fbl "', None),
+        ("", None),
+    ],
+)
+def test_mailboxes(local: str, mailbox: Mailbox | None) -> None:
+    assert mailbox_of(Address(local, DOMAIN), DOMAIN) is mailbox
+    assert mailbox_of(Address(local, "example.com"), DOMAIN) is None
+
+
+@given(st.text(max_size=30))
+def test_no_other_name_is_known(local: str) -> None:
+    name = local.lower().partition("+")[0]
+    known = mailbox_of(Address(local, DOMAIN), DOMAIN)
+    assert known is None or known.value == name
+
+
+def test_the_detail_keeps_its_case() -> None:
+    assert detail_of(Address("unsubscribe+AbC", DOMAIN)) == "AbC"
+    assert detail_of(Address("unsubscribe", DOMAIN)) == ""
