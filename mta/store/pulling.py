@@ -22,24 +22,30 @@ Scope = tuple[bytes, int, str]  # address_key, account_id, topic
 
 _PAYLOAD = 200  # keys in one notification, which may have 8000 octets
 
-_IN_SCOPE = """
-q.address_key = one.address_key and (one.account_id = 0 or q.account_id = one.account_id)
-and (one.topic = '' or q.stream = 'marketing' and (one.topic = '*' or q.topic = one.topic))"""
+# One probe of the index for each address: the planner must not think of reading the whole queue, whatever it knows.
+_FOUND = """
+unnest($1::bytea[], $2::bigint[], $3::text[]{more}) as one (address_key, account_id, topic{names})
+cross join lateral (
+    select message_id, n from queue q
+    where q.address_key = one.address_key and (one.account_id = 0 or q.account_id = one.account_id)
+        and (one.topic = '' or q.stream = 'marketing' and (one.topic = '*' or q.topic = one.topic))
+    offset 0
+) copy"""
 
-_COPIES = f"""
-select distinct q.message_id
-from unnest($1::bytea[], $2::bigint[], $3::text[]) as one (address_key, account_id, topic)
-join queue q on {_IN_SCOPE}"""  # noqa: S608 - our own text
+_COPIES = f"select distinct message_id from {_FOUND.format(more='', names='')}"  # noqa: S608 - our own text
 
 _PULL = f"""
-with pulled as (
-    delete from queue q
-    using unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[], $5::text[])
-        as one (address_key, account_id, topic, reason, rule)
-    where {_IN_SCOPE}
-        and q.message_id = any($6::uuid[])
-    returning q.message_id, q.n, one.reason, one.rule
-)
+with
+    found as materialized (
+        select message_id, n, reason, rule
+        from {_FOUND.format(more=", $4::text[], $5::text[]", names=", reason, rule")}
+        where message_id = any($6::uuid[])
+    ),
+    pulled as (
+        delete from queue q using found f where q.message_id = f.message_id and q.n = f.n
+            and q.message_id = any($6::uuid[])
+        returning q.message_id, q.n, f.reason, f.rule
+    )
 insert into event (message_id, n, kind, data)
 select message_id, n, 'suppressed', jsonb_build_object('reason', reason, 'rule', rule, 'pulled', true) from pulled
 returning id"""  # noqa: S608 - our own text
@@ -62,9 +68,10 @@ async def pull(
 ) -> int:
     """Take the copies in scope out, within the messages in ``locked``; how many. ``reasons`` and ``rules``: for the
     event of each scope. The caller deletes the content of messages that have no row left."""
-    if not scopes:
+    wanted = sorted(locked)
+    if not scopes or not wanted:
         return 0
-    return len(await connection.fetch(_PULL, *zip(*scopes, strict=True), reasons, rules, sorted(locked)))
+    return len(await connection.fetch(_PULL, *zip(*scopes, strict=True), reasons, rules, wanted))
 
 
 async def tell(connection: Connection, keys: Iterable[bytes]) -> None:
