@@ -213,7 +213,7 @@ def counted(outcome: Outcome, *, reached: bool) -> Counts | None:
             ours = meaning.fault is Fault.SENDER or meaning.category in _AGAINST_US
             return (ONE_REFUSED if ours else ONE_SOFT) if reached else None
         case Failed(classification=meaning):
-            hard = meaning.category in _HARD or meaning.action is Action.SUPPRESS
+            hard = meaning.hard or meaning.category in _HARD or meaning.action is Action.SUPPRESS
             if meaning.fault is Fault.RECIPIENT and hard:
                 return ONE_UNKNOWN if meaning.category in _UNKNOWN else ONE_HARD
             ours = meaning.fault is Fault.SENDER or meaning.category in _AGAINST_US

@@ -11,7 +11,6 @@ After a cancellation, what was counted before counts no more, but what comes bac
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +25,7 @@ from mta.store import breaker_moves, mailing_holds, tally
 from mta.store.breaker_moves import CHANNEL, COLUMNS, BreakerError, Cancelled, Tripped, tripped_of
 from mta.store.database import Connection, Database
 from mta.store.errors import StoreUnavailable
+from mta.store.freshness import Freshness
 from mta.store.queue import SECONDS
 from policy.breaker import (
     Counts,
@@ -43,7 +43,6 @@ from policy.breaker import (
 
 __all__ = ["CHANNEL", "BreakerError", "Breakers", "Cancelled", "Tripped"]
 
-REFRESH = 30.0  # seconds
 KEPT = 40  # days that counts are kept
 
 _OPEN = f"select {COLUMNS} from breaker where cancelled_at is null"  # noqa: S608
@@ -95,26 +94,8 @@ class Breakers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._open: Mapping[Scope, Tripped] | None = None
-        self._changed = asyncio.Event()
-        self._reading = asyncio.Lock()
-        self._keeping: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Read what is open. Raises nothing: it goes on trying for as long as the database is away."""
-        try:
-            await self._read()
-        except StoreUnavailable:
-            self._changed.set()
-        self._keeping = asyncio.create_task(self._keep(), name="breakers")
-
-    async def stop(self) -> None:
-        if self._keeping:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-
-    def changed(self, _: str | None = None) -> None:
-        """Something was changed, or may have been: read again soon."""
-        self._changed.set()
+        self._fresh = Freshness("breakers", self._read)
+        self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
     # questions
 
@@ -177,7 +158,7 @@ class Breakers:
         cancelled = await self._database.retried(
             lambda connection: breaker_moves.cancel(connection, name, by=by, because=because), seconds=SECONDS
         )
-        await self._read()
+        await self._fresh.now()
         if cancelled.mailing is None:
             return cancelled
         moved = await mailing_holds.settle(self._database, cancelled.mailing)
@@ -204,7 +185,7 @@ class Breakers:
             lambda connection: breaker_moves.trip(connection, finding), seconds=SECONDS
         )
         if tripped:
-            await self._read()
+            await self._fresh.now()
             if isinstance(finding.scope, MailingScope):
                 await mailing_holds.settle(self._database, finding.scope.mailing)
         return tripped
@@ -221,22 +202,8 @@ class Breakers:
 
     # keeping the copy
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(REFRESH):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-            self._changed.clear()
-            try:
-                await self._read()
-            except StoreUnavailable:
-                await asyncio.sleep(1)
-                self._changed.set()
-
     async def _read(self) -> None:
-        async with self._reading, self._database.session() as connection:
+        async with self._database.session() as connection:
             tripped = [tripped_of(row) for row in await connection.fetch(_OPEN)]
             self._open = {each.scope: each for each in tripped}
 
