@@ -1,6 +1,6 @@
 """Precision and recall on the corpus of Sisimai (BSD-2-Clause), where it is at hand: set SISIMAI_CORPUS to its folder.
 
-Only what could have come as an in-band reply is used: SMTP diagnostics in delivery reports. A ``filtered`` reply that
+For replies, only what could have come in-band is used: SMTP diagnostics in delivery reports. A ``filtered`` reply that
 says nothing but "user unknown" cannot be told from an unknown user by its words, and a closed mailbox is hard to us,
 so both are left out of the count.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.bounces import measure, misses, scores
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from mta.mail.delivery import Action
@@ -62,3 +63,15 @@ def test_precision_first() -> None:
     assert true > 60
     assert len(false) <= 3, "\n".join(false)
     assert len(missed) <= 5, "\n".join(missed)
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="SISIMAI_CORPUS names no corpus")
+def test_reports() -> None:
+    found = measure(CORPUS)
+    hard = [one for one in found if one.label.hard]
+    said = [one for one in found if one.part is not None and one.part.hard]
+    both = sum(one.label.hard for one in said)
+    print(scores("all", found), *misses(found), sep="\n")
+    assert sum(one.is_found for one in found) / len(found) >= 0.97
+    assert both / len(said) >= 0.97
+    assert both / len(hard) >= 0.92

@@ -31,7 +31,9 @@ def test_parts_in_order() -> None:
 
 
 def test_a_missing_boundary_is_looked_for() -> None:
-    mail = take_apart(b"Content-Type: multipart/report\n\nx\n--=_12345\nContent-Type: text/plain\n\nhello\n--=_12345--\n")
+    mail = take_apart(
+        b"Content-Type: multipart/report\n\nx\n--=_12345\nContent-Type: text/plain\n\nhello\n--=_12345--\n"
+    )
     assert [part.text for part in mail.parts] == ["hello"]
 
 
