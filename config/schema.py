@@ -481,7 +481,8 @@ class Retention(Section):
     refusals: Duration = default("90d")
     """Refused messages' metadata and findings."""
     consent_evidence: Duration = default("1095d")
-    """Evidence of a consent after it was revoked or lapsed (proof for claims: three years in most of Europe)."""
+    """Evidence of a consent after it was revoked or lapsed, and who complained after the case was closed (proof for
+    claims: three years in most of Europe)."""
     contacts: Duration = default("1095d")
     """When an address was last mailed, counted from that moment."""
     account_history: Duration = default("3650d")

@@ -47,7 +47,7 @@ async def find(store: Store, address: str) -> dict[str, Any]:
         "contact_of": [_named(names, number) for number in subject.contact_of],
         **{
             name: [_with_account(names, row) for row in getattr(subject, name)]
-            for name in ("contacts", "queued", "messages", "refusals", "events")
+            for name in ("contacts", "queued", "messages", "refusals", "events", "cases")
         },
     }
 

@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import Any
 
 from config.schema import Retention
-from mta.store import consent_entries, ledger, outbox, soft_bounces
+from mta.store import case_forgetting, consent_entries, ledger, outbox, soft_bounces
 from mta.store.database import Connection, Database
 from mta.store.retention import first_id_of
 
@@ -83,7 +83,8 @@ _AT_FIRST: tuple[bytes, int] = (b"", 0)
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """How much was deleted. ``subjects``: addresses whose evidence went, account by account;
-    ``events_out``: events for webhooks; ``expired``: suppressions; ``soft``: soft bounces that count no more."""
+    ``events_out``: events for webhooks; ``expired``: suppressions; ``soft``: soft bounces that count no more;
+    ``cases``: closed complaint cases that name nobody any more, as long after as evidence of consents is kept."""
 
     refusals: int = 0
     changes: int = 0
@@ -92,6 +93,7 @@ class Forgotten:
     events_out: int = 0
     expired: int = 0
     soft: int = 0
+    cases: int = 0
 
 
 async def forget(database: Database, now: datetime, keep: Retention) -> Forgotten:
@@ -106,6 +108,7 @@ async def forget(database: Database, now: datetime, keep: Retention) -> Forgotte
         ),
         await _all(database, _EXPIRED, now),
         await _all(database, soft_bounces.SWEEP, (now - timedelta(days=soft_bounces.KEPT)).date()),
+        await _all(database, case_forgetting.SWEEP, now - timedelta(seconds=keep.consent_evidence)),
     )
 
 

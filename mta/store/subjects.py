@@ -21,7 +21,7 @@ import orjson
 from config.schema import Retention
 from mta.mail.address import Address
 from mta.mail.identity import format_id
-from mta.store import consent_entries, forgetting, ledger, redacting
+from mta.store import case_forgetting, consent_entries, forgetting, ledger, redacting
 from mta.store.consent_reading import Known
 from mta.store.consents import Consents
 from mta.store.database import Connection, Database
@@ -69,6 +69,7 @@ class Subject:
     messages: Sequence[Mapping[str, Any]]
     refusals: Sequence[Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
+    cases: Sequence[Mapping[str, Any]]
     contact_of: Sequence[int]
 
 
@@ -111,6 +112,7 @@ class Subjects:
                 messages=await _rows(connection, _MESSAGES, search),
                 refusals=await _rows(connection, _REFUSALS, search),
                 events=await _rows(connection, _EVENTS, search),
+                cases=await _rows(connection, case_forgetting.OF, key),
                 contact_of=[row["id"] for row in await connection.fetch(_ACCOUNTS, str(address))],
             )
 
@@ -141,6 +143,7 @@ class Subjects:
         async with self._database.session() as connection:
             await connection.execute(_FORGET_CONTACT, key, account_id)
             await connection.execute(_FORGET_BOUNCES, key, account_id)
+            await case_forgetting.erase(connection, key, account_id)
             note = {"subject": key.hex(), "account_id": account_id, "by": by, "kept": len(kept)}
             await connection.execute(_NOTE, orjson.dumps(note).decode())
         return Erased(pulled, emptied, tuple(kept), redacted)
