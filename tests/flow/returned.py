@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import re
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +26,16 @@ from tests.flow.permission import Shop, shop
 
 DOMAIN = "returns.sender.example"
 REPORTER = "feedback.example"
+
+_CHANGED = (
+    "suppression",
+    "complaint_case",
+    "consent_entry",
+    "soft_bounce where account_id > 0",
+    "case_event where kind in ('opened', 'complaint')",
+    "event where kind in ('returned', 'delay_reported', 'answered', 'complained', 'letter', 'suppression_added')",
+    "queue where account_id > 0",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +69,16 @@ class Desk:
 
         await self.world.until(done)
 
+    async def counted(self, sort: str) -> float:
+        """How often the service has counted that."""
+        url = f"http://127.0.0.1:{self.world.service.web_port}/metrics"
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
+        found = re.search(rf'(?m)^imprimatur_returned_total\{{as="{sort}"\}} (\S+)$', page)
+        return float(found[1]) if found else 0.0
+
     async def state(self) -> dict[str, Any]:
-        """All that something that comes back could change."""
-        tables = ("suppression", "complaint_case", "case_event", "soft_bounce", "event", "queue", "consent_entry")
-        return {table: await self.world.db.fetchval(f"select count(*) from {table}") for table in tables}
+        """All that something that comes back could change; not what is told to the account about it meanwhile."""
+        return {what: await self.world.db.fetchval(f"select count(*) from {what}") for what in _CHANGED}
 
 
 @asynccontextmanager
