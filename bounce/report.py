@@ -111,7 +111,8 @@ def _words(mail: Mail, notice: Notice) -> Report | None:
     if who is Speaker.ANYBODY:
         return None
     original = original_of(mail, notice)
-    sure = who is Speaker.DAEMON or bool(original.fields.all) or has_bounce_subject(mail)
+    returned = bool(original.fields.all) or has_bounce_subject(mail)
+    sure = who is Speaker.DAEMON or (returned and not is_marked(mail))
     for form in FORMS:
         if (sure or not form.loose) and (found := read_form(form, notice)):
             return Report(Kind.BOUNCE, form.name, found, original)

@@ -15,7 +15,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from bounce.reports.kinds import MAX_RECIPIENTS, Fate, Reported
-from bounce.reports.mime import Fields, Mail, Part, read_fields
+from bounce.reports.mime import Fields, Mail, Part, clean, read_fields
 from bounce.reports.notice import ANY_ADDRESS, Notice, address_of, entries_in
 from bounce.reports.replies import reply_of, stage_of, status_of
 from mta.mail.address import Address
@@ -157,7 +157,7 @@ def _address(value: str | None) -> Address | None:
         return None
     kind, _, text = value.rpartition(";")
     if "utf-8" in kind.lower():
-        text = _UNITEXT.sub(lambda match: chr(min(int(match[1], 16), 0x10FFFF)), text)
+        text = clean(_UNITEXT.sub(lambda match: chr(min(int(match[1], 16), 0x10FFFF)), text))
     text = text.strip()
     if "<" in text:
         text = text.partition("<")[2].partition(">")[0]
@@ -173,6 +173,7 @@ def _mta(value: str | None) -> str | None:
 
 
 def date_of(value: str | None) -> datetime | None:
+    """A date field (RFC 5322 3.3), None if it is missing or wrong."""
     if not value:
         return None
     try:

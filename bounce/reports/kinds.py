@@ -156,7 +156,7 @@ def _classified(part: Reported, ask: Callable[[Reply, Stage, str | None], Classi
 
 
 def _is_certain(part: Reported, reply: Reply, meaning: Classification) -> bool:
-    """Whether "no such user" can be believed of the recipient.
+    """Whether "no such user", or "mailbox closed", can be believed of the recipient.
 
     Filters say it too, of content or senders that they do not want. So it counts if one provider's own words say it,
     if the enhanced code is about the address (x.1.z but for the sender's 7 and 8), if RCPT TO was refused, or if the
@@ -167,7 +167,8 @@ def _is_certain(part: Reported, reply: Reply, meaning: Classification) -> bool:
         return False
     if part.stage in (Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.SENDER) and quotes_reply(part.diagnostic):
         return False
-    if (meaning.certain and part.own) or subject == "1" or part.stage is Stage.RECIPIENT:
+    about_it = ("1",) if meaning.hard else ("1", "2")  # x.2.z: the mailbox's state
+    if (meaning.certain and part.own) or subject in about_it or part.stage is Stage.RECIPIENT:
         return True
     if part.stage in (Stage.DATA, Stage.FINAL_DOT):
         return False

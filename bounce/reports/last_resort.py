@@ -9,6 +9,7 @@ length can hurt it.
 
 from __future__ import annotations
 
+import logging
 from email.message import Message
 
 from flufl.bounce import all_failures
@@ -28,6 +29,7 @@ def read_anything(mail: Mail, notice: Notice) -> tuple[Reported, ...]:
             copy[name] = value
     copy["Content-Type"] = "text/plain"
     copy.set_payload("\n".join(notice.lines)[:MAX_WORDS] + "\n")
+    logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)  # it logs what it cannot read
     try:
         delayed, failed = all_failures(copy)
     except Exception:  # heuristics of others on any text: they may fail in any way

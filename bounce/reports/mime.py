@@ -128,7 +128,7 @@ def split_header(content: bytes) -> tuple[bytes, bytes]:
 def read_fields(block: bytes) -> Fields:
     """The header fields of ``block``. Lines that are none are left out, also an mbox ``From `` line."""
     text = _FOLD.sub(" ", clean(block[:MAX_HEADER].decode("utf-8", "replace")))
-    found = []
+    found: list[tuple[str, str]] = []
     for line in text.split("\n"):
         name, colon, value = line.partition(":")
         name = name.rstrip()

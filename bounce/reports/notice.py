@@ -69,11 +69,13 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How one family of mail systems writes. ``opening``: phrases in lower case, one of which must stand there;
-    ``delay``: those that say that nothing is lost yet; ``shared``: the reason of a lone recipient may stand
-    apart from it; ``before``: the recipients may stand before the phrase; ``own``: what
-    it says without a reply code is its own finding, not the words of another host; ``loose``: people and
-    other programs use these phrases too."""
+    """How one family of mail systems writes.
+
+    ``opening``: phrases in lower case, one of which must stand there; ``delay``: those that say that nothing is lost
+    yet; ``shared``: the reason of a lone recipient may stand apart from it; ``before``: the recipients may stand before
+    the phrase; ``own``: what it says without a reply code is its own finding, not the words of another host;
+    ``loose``: people and other programs use these phrases too.
+    """
 
     name: str
     opening: re.Pattern[str]

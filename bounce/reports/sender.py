@@ -18,9 +18,9 @@ from bounce.reports.phrases import any_of
 
 _DAEMON = re.compile(r"mailer?[-_. ]?daemon(?:[+=].{0,80})?\Z")
 _SYSTEM_LOCAL = re.compile(
-    r"(?:mail[-_.]?(?:delivery|deliver)(?:[-_.](?:system|subsystem))?|mdaemon|daemon|root|smtpd?"
-    r"|post[-_. ]?master|double-bounce|microsoftexchange[0-9a-f]*|mail-?system|mailsystem|sysadmin|ndr|bounces?"
-    r"|mta|mail[-_.]?admin(?:istrator)?|mailer|smtp-?gateway)(?:[+=].{0,80})?\Z"
+    r"(?:mail[-_.]?(?:delivery|deliver)(?:[-_.](?:system|subsystem))?|mdaemon"
+    r"|post[-_. ]?master|double-bounce|microsoftexchange[0-9a-f]*|mail-?system|mailsystem|sysadmin"
+    r"|mail[-_.]?admin(?:istrator)?|smtp-?gateway)(?:[+=].{0,80})?\Z"
 )
 _SYSTEM_NAME = re.compile(
     r"mail(?:er)? ?deliver(?:y|) ?(?:system|subsystem|service|agent)|mailer[-_ ]?daemon|(?:system|mail) administrator"

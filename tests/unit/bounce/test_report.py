@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections import defaultdict
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -202,3 +204,34 @@ def test_a_receipt_changes_nothing(classifier: Classifier) -> None:
 def test_nothing_is_nothing() -> None:
     assert read(b"").kind is Kind.OTHER
     assert read(b"\x00" * 100).kind is Kind.OTHER
+
+
+HOSTILE = {
+    "depth": b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(5000)),
+    "addresses": b"From: MAILER-DAEMON\n\nThe following address(es) failed:\n\n" + b"a@b " * 250_000,
+    "rules": b"From: MAILER-DAEMON\n\nThe following address(es) failed:\n\n" + (b"=" * 1999 + b"\n") * 500,
+    "codes": b"From: MAILER-DAEMON\n\nThe following address(es) failed:\n\n  a@b.example\n    "
+    + b"550-5.1.1 " * 100_000,
+    "recipients": b"Content-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n"
+    + b"".join(b"Final-Recipient: rfc822; a%d@b.example\nAction: failed\n\n" % n for n in range(20_000)),
+    "html": b"From: MAILER-DAEMON\nContent-Type: text/html\n\n" + b"<style><p " * 100_000,
+    "json": b"\n" + b'{"a":' * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_work_is_bounded_whatever_the_size(name: str, classifier: Classifier) -> None:
+    """Counted in calls, not in seconds: what a mail costs does not grow with it beyond the bounds."""
+    counted = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal counted
+        counted += 1
+
+    sys.setprofile(count)
+    try:
+        report = read(HOSTILE[name], classifier)
+    finally:
+        sys.setprofile(None)
+    assert report.form != "unreadable"
+    assert counted < 150_000  # 250 recipients are read, each by the rules
