@@ -5,9 +5,10 @@
 ``signing``   2. DKIM
 ``queue``     3. lanes decide which delivery starts when; outcomes are settled
 ``outbound``  4. MX, TLS, connections, the SMTP transaction with the receiver
+``returns``   5. what comes back: bounces, complaints, unsubscribes by mail, letters
 ``store``     PostgreSQL: the queue, accounts, suppressions, events
 ``observe``   what operators see: events, metrics, live traces
-``web``       health and metrics over HTTP
+``web``       health and metrics over HTTP, pages for recipients, webhooks
 ``worker``    one process with all stages plugged together; ``supervisor`` keeps the processes
 ``cli``       the ``mta`` command
 """
