@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from config.schema import Queue, Server, Settings, Signing
-from mta.inbound.client import Client
 from mta.house import open_profiles
+from mta.inbound.client import Client
 from mta.inbound.intake import Intake
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
