@@ -54,6 +54,7 @@ from mta.signing import KeyRing, Signer
 from mta.store.errors import LeaseLost, StoreUnavailable
 from mta.store.secrets import Secrets
 from mta.store.store import Store
+from policy.authorities import load_authorities
 
 log = structlog.get_logger()
 
@@ -232,6 +233,7 @@ class Worker:
             operator=Address.parse(returns.operator) if returns.operator else None,
             passing_on=PassingOn(settings.server.hostname, timedelta(seconds=settings.queue.expire_after)),
             reader=Reader(),
+            authorities=load_authorities(),
         )
 
     async def _rest_sources(self) -> None:

@@ -10,7 +10,7 @@ in any case.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
@@ -39,6 +39,7 @@ from mta.store.returning import Consequence, Sent
 from mta.store.store import Store
 from mta.store.unsubscribes import Way
 from policy.account import HOUSE
+from policy.authorities import source_of
 from policy.complaint import Source
 from policy.tokens import Tokens
 
@@ -59,6 +60,7 @@ class Means:
     operator: Address | None
     passing_on: PassingOn
     reader: Reader
+    authorities: Mapping[str, Source]
 
 
 class Ingest:
@@ -190,7 +192,9 @@ class Ingest:
             return [complaints.follow(subject, Source.RECIPIENT, by, grievance.summary, arrived.content, {})]
         named = await self._store.returning.mailing(grievance.mailings)
         if named and grievance.kind is Grief.COMPLAINT:
-            return [letters.case_of(grievance, letters.Named(*named), arrived, self._store.returning.key)]
+            signer = await reporters.proved(arrived.content, self._resolver, ())
+            source = source_of(signer, means.authorities)
+            return [letters.case_of(grievance, letters.Named(*named), source, arrived, self._store.returning.key)]
         return []
 
     def _nothing(self, sort: Returned) -> list[Consequence]:

@@ -45,8 +45,10 @@ def wish(claim: Claim) -> Claim:
     return replace(claim, purpose=PURPOSE)
 
 
-def case_of(grievance: Grievance, named: Named, arrived: Arrived, key_of: Callable[[Address], bytes]) -> Consequence:
-    """A complaint about a mailing, by somebody who may have got it."""
+def case_of(
+    grievance: Grievance, named: Named, source: Source, arrived: Arrived, key_of: Callable[[Address], bytes]
+) -> Consequence:
+    """A complaint about a mailing, by somebody who may have got it, or by an authority that has signed it."""
     who = grievance.recipient or grievance.sender or arrived.sender or ""
     try:
         key = key_of(Address.parse(who))
@@ -61,7 +63,7 @@ def case_of(grievance: Grievance, named: Named, arrived: Arrived, key_of: Callab
         account_id=named.account_id,
         case=Complaint(
             account_id=named.account_id,
-            source=Source.RECIPIENT,
+            source=source,
             summary=grievance.summary or grievance.subject or "a complaint without words",
             mailing=named.mailing,
             address=who[:SENDER] or None,

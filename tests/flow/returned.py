@@ -156,10 +156,12 @@ def redacted(header: bytes) -> bytes:
     return b"\r\n".join(kept)
 
 
-def letter(to: str, subject: str = "", body: str = "", attached: bytes = b"") -> bytes:
+def letter(
+    to: str, subject: str = "", body: str = "", attached: bytes = b"", author: str = "Rita <rita@example.com>"
+) -> bytes:
     """What a person writes, perhaps with a message attached."""
     mail = EmailMessage()
-    mail["From"], mail["To"], mail["Subject"] = "Rita <rita@example.com>", to, subject
+    mail["From"], mail["To"], mail["Subject"] = author, to, subject
     mail.set_content(body or "Regards, Rita")
     if attached:
         mail.add_attachment(attached, maintype="message", subtype="rfc822", cte="8bit", filename="offer.eml")

@@ -11,9 +11,10 @@ from mta.demo.ledger import Receipt
 from mta.mail.identity import new_message_id
 from tests.flow.harness import World, message
 from tests.flow.permission import READER
-from tests.flow.returned import DOMAIN, Desk, bounce, header_of, letter, path_of, returns, vacation
+from tests.flow.returned import DOMAIN, Desk, Signs, bounce, header_of, letter, path_of, returns, vacation
 
 OPERATOR = "desk@example.com"
+ABUSE = f"abuse@{DOMAIN}"
 
 
 async def test_it_takes_its_own_addresses_and_relays_nothing(world: World) -> None:
@@ -102,8 +103,7 @@ async def test_a_complaint_by_mail_with_the_message_attached(world: World) -> No
     async with returns(world, returns={"operator": OPERATOR}) as desk:
         await desk.shop.send(READER)
         (receipt,) = await world.received(1)
-        abuse = f"abuse@{DOMAIN}"
-        await desk.bring(letter(abuse, "Spam!", "I never asked for this spam.", receipt.content), abuse, sender=READER)
+        await desk.bring(letter(ABUSE, "Spam!", "I never asked for this spam.", receipt.content), ABUSE, sender=READER)
         await desk.until_worked_off()
         case = await world.db.fetchrow("select account_id, source, mailing, address from complaint_case")
         assert case["account_id"] == desk.shop.id
@@ -112,6 +112,22 @@ async def test_a_complaint_by_mail_with_the_message_attached(world: World) -> No
         assert await world.db.fetchval("select reason from suppression") == "complaint"
         # People read it too.
         await world.patiently(world.receiver.ledger.wait_until(lambda ledger: to(ledger.accepted, OPERATOR)))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+async def test_an_authority_is_known_by_its_signature_alone(world: World, signed: bool) -> None:
+    signs = Signs(world, "acm.nl")
+    async with returns(world) as desk:
+        await desk.shop.send(READER)
+        (receipt,) = await world.received(1)
+        mailing = re.search(rb"\nX-Mailing-ID: (\S+)", receipt.content)
+        assert mailing
+        body = f"We received a complaint about this spam, X-Mailing-ID: {mailing[1].decode()}"
+        mail = letter(ABUSE, "Complaint about spam", body, author="ACM <toezicht@acm.nl>")
+        await desk.bring(signs(mail) if signed else mail, ABUSE, sender="toezicht@acm.nl")
+        await desk.until_worked_off()
+        sources = [row["source"] for row in await world.db.fetch("select source from complaint_case")]
+        assert sources == ["regulator" if signed else "recipient"]
 
 
 async def test_ordinary_mail_to_postmaster_reaches_people_and_changes_nothing(world: World) -> None:
