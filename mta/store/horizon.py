@@ -7,8 +7,7 @@ is running, nothing can appear up to that id.
 
 It must never let anybody read past a row that is still to come.
 
-*Limits.* A transaction that lasts keeps the horizon where it is, whatever it does, even one in another database of the
-same server.
+*Limits.* A transaction that lasts keeps the horizon where it is, whatever it does.
 """
 
 from __future__ import annotations

@@ -33,7 +33,16 @@ select $1, $2, $3, $4, $5 where exists (select from webhook where account_id = $
 
 _LAST = "select case when is_called then last_value else 0 end from outbox_id_seq"
 _FENCE = "select pg_current_xact_id()::text::bigint"
-_OLDEST = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+# Of this database alone: what runs in another one of the same server cannot write here. Numbers in these views lack
+# their upper half; none is 2^32 behind the next one.
+_OLDEST = """
+select coalesce(min(one.next - (one.next - number) % 4294967296), max(one.next))
+from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) one left join (
+    select backend_xid::text::bigint as number from pg_stat_activity
+    where datname = current_database() and backend_xid is not null
+    union all
+    select transaction::text::bigint from pg_prepared_xacts where database = current_database()
+) running on true"""
 
 _READ = """
 select

@@ -111,7 +111,7 @@ async def test_a_suppression_stops_what_it_covers(store: Store, topic: str, sent
         await execute(
             store,
             "insert into suppression (address_key, account_id, topic, address, reason, rule, evidence)"
-            " values ($1, 1, $2, 'ann@example.net', 'asked', 'operator', '')",
+            " values ($1, 1, $2, 'ann@example.net', 'manual', 'operator', '')",
             store.suppressions._secrets.address_key(ANN),
             topic,
         )

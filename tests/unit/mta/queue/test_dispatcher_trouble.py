@@ -28,7 +28,7 @@ async def suppress(store: Store, address: str) -> None:
     await execute(
         store,
         "insert into suppression (address_key, account_id, address, reason, rule, evidence) "
-        "values ($1, 1, $2, 'asked', 'operator', '')",
+        "values ($1, 1, $2, 'manual', 'operator', '')",
         store.suppressions._secrets.address_key(Address.parse(address)),
         address,
     )

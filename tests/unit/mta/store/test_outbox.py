@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from mta.mail.address import Address
@@ -126,6 +127,20 @@ async def test_nothing_is_read_past_a_transaction_that_may_come_before(store: St
         await outbox.note(quick, shop, "third", {})
         await late.commit()
         assert [event.kind for event in await read(store, shop)] == ["first", "second", "third"]
+
+
+async def test_what_runs_in_another_database_of_the_server_delays_nothing(
+    store: Store, shop: int, postgres_server: str
+) -> None:
+    elsewhere = await asyncpg.connect(postgres_server)
+    try:
+        async with elsewhere.transaction():
+            await elsewhere.execute("select pg_current_xact_id()")
+            async with store._database.session() as connection:
+                await outbox.note(connection, shop, "first", {})
+            assert [event.kind for event in await read(store, shop)] == ["first"]
+    finally:
+        await elsewhere.close()
 
 
 async def test_many_writers_and_a_reader_who_misses_nothing(store: Store, shop: int) -> None:
