@@ -18,7 +18,7 @@ run: setup ## the demo: a whole small world on this machine (make run ARGS=--onc
 	@$(BIN)/mta demo $(ARGS)
 
 test: setup ## all tests, against a real PostgreSQL
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: setup ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ import pytest
 from tests.flow.crash import Standing, seeds, stand, trial
 from tests.flow.harness import open_directory
 
-pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-power")]
+pytestmark = pytest.mark.crash
 
 LETTING_GO = 20.0  # seconds
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.flow.crash import CONNECTIONS, DOMAINS, LEASE, WORKERS, Standing, seeds, trial
 
-pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-stall")]
+pytestmark = pytest.mark.crash
 
 
 @pytest.mark.parametrize("seed", seeds())

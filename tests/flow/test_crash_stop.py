@@ -8,7 +8,7 @@ import pytest
 
 from tests.flow.crash import Standing, seeds, trial
 
-pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-stop")]
+pytestmark = pytest.mark.crash
 
 
 @pytest.mark.parametrize("seed", seeds())

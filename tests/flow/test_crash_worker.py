@@ -9,7 +9,7 @@ import pytest
 
 from tests.flow.crash import Standing, seeds, trial
 
-pytestmark = [pytest.mark.crash, pytest.mark.xdist_group("crash-worker")]
+pytestmark = pytest.mark.crash
 
 
 @pytest.mark.parametrize("seed", seeds())
