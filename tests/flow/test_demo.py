@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-
 DEMO = [sys.executable, "-m", "mta.cli.main", "demo"]
 PATIENCE = 60.0  # seconds
 
