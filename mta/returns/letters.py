@@ -56,7 +56,7 @@ def case_of(
         key = None
     by = (grievance.sender or arrived.sender or "somebody")[:SENDER]
     return Consequence(
-        mark=mark("grievance", named.mailing, key.hex() if key else by),
+        mark=mark("grievance", source.value, named.mailing, key.hex() if key else by),
         sort=Returned.COMPLAINT,
         kind="complained",
         data={"by": by, "mailing": named.mailing},

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 DEMO = [sys.executable, "-m", "mta.cli.main", "demo"]
-PATIENCE = 60.0  # seconds
+PATIENCE = 100.0  # seconds
 
 
 @pytest.fixture
