@@ -26,8 +26,8 @@ check: setup ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-nightly: setup ## the crash tests with 50 seeds each, the peers with 10,000 messages
-	CRASH_SEEDS=50 PEER_MESSAGES=10000 $(BIN)/python -m pytest -m "crash or peer" --timeout 3600 $(ARGS)
+nightly: setup ## the long scenarios, the crash tests with 50 seeds each, the peers with 10,000 messages
+	CRASH_SEEDS=50 PEER_MESSAGES=10000 $(BIN)/python -m pytest -m "nightly or crash or peer" --timeout 3600 $(ARGS)
 
 bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where they are installed; the policy chain; look-ups
 	$(BIN)/python -m bench.run $(ARGS)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import smtplib
 
+import pytest
+
 from mta.demo.script import Rule, Script, Stage, say
 from tests.flow.harness import SENDER, World, kinds, message
+
+pytestmark = pytest.mark.nightly
 
 LATER = Script(rules=(Rule(Stage.RCPT, "*", (say("451 4.3.0 later"),)),))
 

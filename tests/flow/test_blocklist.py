@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mta.demo.nameserver import Node
 from tests.flow.harness import World
+
+pytestmark = pytest.mark.nightly
 
 SOURCES = ["127.0.0.11", "127.0.0.12"]
 OURS = "11.0.0.127.zen.example"

@@ -7,6 +7,8 @@ import pytest
 from mta.demo.script import FRIENDLY, End, Rule, Script, Stage, say
 from tests.flow.harness import World, kinds
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.mark.parametrize(
     "stage", [Stage.CONNECT, Stage.HELLO, Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.END], ids=lambda stage: stage.name

@@ -14,6 +14,8 @@ import pytest
 from mta.demo.script import Rule, Script, Stage, say
 from tests.flow.harness import SENDER, World
 
+pytestmark = pytest.mark.nightly
+
 LATER = Script(rules=(Rule(Stage.RCPT, "*", (say("451 4.3.0 later"),)),))
 
 

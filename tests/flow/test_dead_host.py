@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mta.demo.nameserver import Fault, Node
 from tests.flow.harness import World, kinds
+
+pytestmark = pytest.mark.nightly
 
 
 async def test_next_host(world: World) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mta.demo.script import Rule, Script, Stage, say
 from tests.flow.harness import World, kinds
+
+pytestmark = pytest.mark.nightly
 
 WITHOUT_DSN = ("PIPELINING", "8BITMIME", "SIZE 52428800", "ENHANCEDSTATUSCODES")
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.nightly
+
 DEMO = [sys.executable, "-m", "mta.cli.main", "demo"]
 PATIENCE = 100.0  # seconds
 

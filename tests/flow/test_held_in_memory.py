@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from mta.demo.script import Act, Rule, Script, Stage
 from tests.flow.harness import World, message
+
+pytestmark = pytest.mark.nightly
 
 
 async def test_hold_reaches_the_window(world: World) -> None:

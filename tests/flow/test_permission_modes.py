@@ -14,6 +14,8 @@ from mta.store.reviews import Setting
 from tests.flow.harness import SENDER, World
 from tests.flow.permission import READER, Shop, shop
 
+pytestmark = pytest.mark.nightly
+
 OTHER, STRANGER = "otto@example.com", "stranger@example.com"
 
 

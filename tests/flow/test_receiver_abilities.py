@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mta.demo.script import Script
 from tests.flow.harness import World, kinds, message
+
+pytestmark = pytest.mark.nightly
 
 ALL = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800", "ENHANCEDSTATUSCODES")
 

@@ -10,6 +10,8 @@ import pytest
 from mta.demo.script import Rule, Script, Stage, say
 from tests.flow.harness import World, kinds, message
 
+pytestmark = pytest.mark.nightly
+
 FULL = Script(rules=(Rule(Stage.RCPT, "ann@*", (say("552 5.2.2 mailbox full"),)),))
 SUPPRESSING = {"soft_bounces": [{"category": "mailbox_full", "count": 3, "mailings": 3}]}
 

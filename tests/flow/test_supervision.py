@@ -14,6 +14,8 @@ from bench import processes
 from bench.service import Service
 from tests.flow.harness import World, message, open_directory
 
+pytestmark = pytest.mark.nightly
+
 
 async def until(condition: Callable[[], object], what: Callable[[], str], seconds: float = 60) -> None:
     """Wait for other processes. Raises AssertionError with what they said."""
