@@ -10,8 +10,6 @@ It must never answer "nothing is known" when the database could not be asked.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,16 +18,13 @@ import orjson
 from mta.mail.address import Address
 from mta.observe.labels import Call
 from mta.observe.metrics import Metrics
-from mta.store.batch import Batch
 from mta.store.database import Database
-from mta.store.errors import StoreUnavailable
+from mta.store.looking import Look
 from mta.store.pulling import GLOBAL
 from mta.store.secrets import Secrets
 from policy.base import RecipientFacts, Suppression
 from policy.consent import Basis, Consent
 from policy.suppression import Reason
-
-FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
 
 # Three indexes are probed in one statement. What the tables do not share is null.
 _FIND = """
@@ -46,50 +41,17 @@ select 'd', address_key, account_id, null, null, null, contacted_at, clicked_at,
     null
 from contact where address_key = any($1::bytea[])"""
 
-_Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
-
 
 class Recipients:
     """Made by ``Store``."""
 
     def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
-        self._database, self._secrets, self._metrics = database, secrets, metrics
-        self._finds: Batch[_Query, list[RecipientFacts]] = Batch(
-            self._flush, items=FIND_CALLS, weight=FIND_KEYS, weigh=lambda query: len(query[1])
-        )
+        self._look = Look(_FIND, _facts, call=Call.RECIPIENTS, database=database, secrets=secrets, metrics=metrics)
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[RecipientFacts]:
         """What this account should know of each address, in their order. Raises StoreUnavailable: then nobody may be
         mailed."""
-        if not addresses:
-            return []
-        began = time.perf_counter()
-        keys = [self._secrets.address_key(address) for address in addresses]
-        try:
-            found = await self._finds.do((account_id, addresses, keys))
-        except StoreUnavailable:
-            if self._metrics:
-                self._metrics.store_unavailable.inc()
-            raise
-        if self._metrics:
-            self._metrics.store_seconds[Call.RECIPIENTS].observe(time.perf_counter() - began)
-        return found
-
-    async def _flush(self, queries: list[_Query], since: float) -> list[list[RecipientFacts]]:
-        left = self._database.timeout - (asyncio.get_running_loop().time() - since)
-        keys = list({key for _, _, keys in queries for key in keys})
-        async with self._database.session(left) as connection:
-            rows = await connection.fetch(_FIND, keys)
-        by_key: dict[bytes, list[Any]] = {}
-        for row in rows:
-            by_key.setdefault(row["address_key"], []).append(row)
-        return [
-            [
-                _facts(address, key, account_id, by_key.get(key, ()))
-                for address, key in zip(addresses, keys, strict=True)
-            ]
-            for account_id, addresses, keys in queries
-        ]
+        return await self._look.find(account_id, addresses)
 
 
 def _facts(address: Address, key: bytes, account_id: int, rows: Sequence[Any]) -> RecipientFacts:

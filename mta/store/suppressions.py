@@ -9,8 +9,6 @@ It must never answer "not suppressed" when the database could not be asked.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,10 +24,9 @@ from mta.mail.reply import sanitise
 from mta.observe.labels import Call
 from mta.observe.metrics import Metrics
 from mta.store import importing, suppressing
-from mta.store.batch import Batch
 from mta.store.database import Connection, Database
-from mta.store.errors import StoreUnavailable
 from mta.store.importing import Mark
+from mta.store.looking import Look
 from mta.store.pulling import GLOBAL
 from mta.store.redacting import stand_in
 from mta.store.secrets import Secrets
@@ -37,7 +34,6 @@ from mta.store.suppressing import Act, Applied
 from policy.base import Suppression
 from policy.suppression import Reason
 
-FIND_CALLS, FIND_KEYS = 200, 2000  # of one batch
 EVERYBODYS = 0  # files of suppressions belong to no one account
 SECONDS = 30.0  # for one transaction of hundreds
 
@@ -61,8 +57,6 @@ returning reason, detail, rule, created_at"""
 
 _NOTE = "insert into event (kind, data) values ($1, $2)"
 
-_Query = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
-
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -79,46 +73,12 @@ class Suppressions:
     def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
         self._database, self._secrets, self._metrics = database, secrets, metrics
         self.patience = patience_of(Suppressing())
-        self._finds: Batch[_Query, list[Suppression]] = Batch(
-            self._flush, items=FIND_CALLS, weight=FIND_KEYS, weigh=lambda query: len(query[1])
-        )
+        self._look = Look(_FIND, _standing, call=Call.SUPPRESSIONS, database=database, secrets=secrets, metrics=metrics)
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Suppression]:
         """What stands against mailing ``addresses`` from this account, the widest of each address first; which message
         it covers is for the suppression to say. Raises StoreUnavailable: then nobody may be mailed."""
-        if not addresses:
-            return []
-        began = time.perf_counter()
-        keys = [self._secrets.address_key(address) for address in addresses]
-        try:
-            found = await self._finds.do((account_id, addresses, keys))
-        except StoreUnavailable:
-            if self._metrics:
-                self._metrics.store_unavailable.inc()
-            raise
-        if self._metrics:
-            self._metrics.store_seconds[Call.SUPPRESSIONS].observe(time.perf_counter() - began)
-        return found
-
-    async def _flush(self, queries: list[_Query], since: float) -> list[list[Suppression]]:
-        left = self._database.timeout - (asyncio.get_running_loop().time() - since)
-        keys = list({key for _, _, keys in queries for key in keys})
-        async with self._database.session(left) as connection:
-            matches = await connection.fetch(_FIND, keys)
-        if not matches:
-            return [[] for _ in queries]
-        found: dict[bytes, list[Any]] = {}
-        for row in matches:
-            found.setdefault(row["address_key"], []).append(row)
-        return [
-            [
-                _suppression(address, row)
-                for address, key in zip(addresses, keys, strict=True)
-                for row in found.get(key, ())
-                if row["account_id"] in (GLOBAL, account_id)
-            ]
-            for account_id, addresses, keys in queries
-        ]
+        return [each for standing in await self._look.find(account_id, addresses) for each in standing]
 
     def key(self, address: Address) -> bytes:
         """The keyed hash by which an address is known."""
@@ -227,6 +187,11 @@ class Suppressions:
             listed = await connection.fetch(_LIST, account_id, limit, reason.value if reason else None)
         listed.reverse()
         return [_suppression(_address(row), row) for row in listed]
+
+
+def _standing(address: Address, _: bytes, account_id: int, rows: Sequence[Any]) -> list[Suppression]:
+    """What holds for this account, of all that stands against the address."""
+    return [_suppression(address, row) for row in rows if row["account_id"] in (GLOBAL, account_id)]
 
 
 def _suppression(address: Address, row: Any) -> Suppression:

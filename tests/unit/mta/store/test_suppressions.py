@@ -37,14 +37,14 @@ async def test_every_spelling_is_found(store: Store) -> None:
 async def test_questions_of_the_same_moment_are_one_query(store: Store) -> None:
     await store.suppressions.add(1, ANN, detail="unsubscribed")
     asked = 0
-    flush = store.suppressions._finds._flush
+    flush = store.suppressions._look._questions._flush
 
     async def counting(*arguments: object) -> object:
         nonlocal asked
         asked += 1
         return await flush(*arguments)  # type: ignore[arg-type]
 
-    store.suppressions._finds._flush = counting  # type: ignore[assignment]
+    store.suppressions._look._questions._flush = counting  # type: ignore[assignment]
     answers = await asyncio.gather(
         *(store.suppressions.find(account, [ANN] if account % 2 else [BOB]) for account in (1, 2, 1, 3, 1))
     )
