@@ -27,8 +27,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from bounce.classify import Classifier
+from bounce.parsers.kinds import Reported
 from bounce.report import read
-from bounce.reports.kinds import Reported
 from bounce.rules import load_rules
 from mta.cli.classify_mail import mails_in
 

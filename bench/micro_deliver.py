@@ -23,12 +23,12 @@ import aiosmtplib
 import uvloop
 
 from bench import sink
-from config.schema import Egress, Shaping
+from config.schema import EgressSettings, Shaping
+from mta.delivery.courier import Courier
+from mta.delivery.route import Route, Target
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.identity import new_message_id
-from mta.outbound.courier import Courier
-from mta.outbound.plan import Plan, Target
 
 SIZES = (10_000, 60_000)
 CONNECTIONS = 20
@@ -65,9 +65,9 @@ async def cost(send: Send, content: bytes, messages: int) -> float:
 
 
 async def by_courier(content: bytes, messages: int, *, kept: bool) -> float:
-    courier = Courier(Egress(), "out.sender.example")
+    courier = Courier(EgressSettings(), "out.sender.example")
     target = Target("mx.example.com", "127.0.0.1", PORT)
-    plan = Plan("bench", Shaping(messages_per_connection=10**9 if kept else 1), (target,))
+    plan = Route("bench", Shaping(messages_per_connection=10**9 if kept else 1), (target,))
 
     async def send(content: bytes) -> None:
         attempt = await courier.deliver(delivery(content), plan, content)

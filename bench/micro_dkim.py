@@ -18,10 +18,10 @@ from collections.abc import Callable
 
 import dkim
 
-from config.schema import Signing
+from config.schema import SigningSettings
+from mta.dkim import KeyRing, Signer
+from mta.dkim.keys import Algorithm, SigningKey, new_pem, parse_key
 from mta.mail.headers import Headers
-from mta.signing import KeyRing, Signer
-from mta.signing.keys import Algorithm, SigningKey, new_pem, parse_key
 
 SIZES = (10_000, 60_000)
 HEADER = b"""\
@@ -97,7 +97,7 @@ def main() -> None:
     rsa = parse_key(pem, domain="example.com", selector="rsa", source="bench")
     ed25519 = parse_key(new_pem(Algorithm.ED25519), domain="example.com", selector="ed", source="bench")
     free = SigningKey("example.com", "rsa", _NoOperation(), "bench")  # type: ignore[arg-type]
-    settings = Signing()
+    settings = SigningSettings()
     signers = {
         "preparing": Signer(settings, KeyRing([free])),
         "rsa": Signer(settings, KeyRing([rsa])),

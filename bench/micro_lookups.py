@@ -34,11 +34,11 @@ import asyncpg
 import uvloop
 
 from bench.micro_store import Meter, measure
-from config.schema import Database
+from config.schema import DatabaseSettings
 from mta.mail.address import Address
-from mta.store.embedded import EmbeddedPostgres
-from mta.store.migrate import migrate
-from mta.store.secrets import Secrets
+from mta.store.postgres.embedded import EmbeddedPostgres
+from mta.store.postgres.migrate import migrate
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 
 ROUNDS = 7
@@ -153,7 +153,7 @@ async def open_side(name: str, server: str, secrets: Secrets, consents: int, sup
     print(f"{name}:", flush=True)
     asked = [Address(f"someone{n}", "example.net") for n in range(min(ASKED, consents))]
     await fill(dsn, secrets, consents, suppressions, asked)
-    store = await Store.open(dsn, Database(), secrets)
+    store = await Store.open(dsn, DatabaseSettings(), secrets)
     return Side(name, store, (asked[n % len(asked)] for n in count()), [], [], [], [])
 
 

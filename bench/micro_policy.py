@@ -29,9 +29,9 @@ from bench.newsletter import HOUSE, NOW, facts, newsletter
 from mta.mail.message import Message, Stream
 from policy.base import Facts
 from policy.chain import Chain, Screened, personalise, screen
-from policy.discovery import installed
+from policy.plugins import installed
 from policy.profile import Profiles
-from policy.reading import Reading
+from policy.text.message_text import MessageText
 
 ALLOWED = {10_000: 250, 60_000: 500}  # octets: microseconds on the reference machine
 REFERENCE = (2300, 3700)  # its signatures a second and core
@@ -85,7 +85,7 @@ def measure(chain: Chain, size: int, seconds: float) -> tuple[float, dict[str, f
         work: Callable[[], object] = lambda alone=alone: whole(alone, message, known)  # type: ignore[misc]  # noqa: E731
         rules[rule.name] = cost(work, seconds / 4)
     read = cost(lambda: whole(chain, message, known), seconds)
-    fresh = cost(lambda: whole(chain, message, replace(known, reading=Reading(message.content))), seconds)
+    fresh = cost(lambda: whole(chain, message, replace(known, reading=MessageText(message.content))), seconds)
     nothing = cost(lambda: whole(Chain(), message, known), seconds / 4)
     return fresh, {"reading": fresh - read, **{name: max(0.0, us - nothing) for name, us in rules.items()}}
 

@@ -28,18 +28,18 @@ import uvloop
 from aiosmtpd.smtp import SMTP
 
 from bench.source import Load, Source
-from config.schema import Certificate, Limits, Listener, Submission, TlsMode
-from mta.inbound.auth import Authenticator
-from mta.inbound.client import Client
-from mta.inbound.listener import Listeners, bind
-from mta.inbound.tls import server_context
+from config.schema import Certificate, Limits, Listener, SubmissionSettings, TlsMode
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
 from mta.observe.trace import Trace
-from policy.account import Account
+from mta.smtp_server.auth.authenticator import Authenticator
+from mta.smtp_server.client import Client
+from mta.smtp_server.listener import Listeners, bind
+from mta.smtp_server.tls import server_context
+from policy.accounts.account import Account
 
 SIZES = (10_000, 60_000)
 ROUNDS = 5
@@ -87,7 +87,7 @@ async def _serve(control: Connection) -> None:
     with tempfile.TemporaryDirectory() as directory:
         tls = server_context(Certificate(), hostname="mx.bench.example", data_dir=Path(directory))
     listeners = Listeners(
-        Submission(listeners=[listener]),
+        SubmissionSettings(listeners=[listener]),
         [(listener, bound)],
         hostname="mx.bench.example",
         tls=tls,

@@ -23,17 +23,17 @@ from pathlib import Path
 
 import uvloop
 
-from config.schema import Database
+from config.schema import DatabaseSettings
 from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Delivered, Delivery, Host, Result, Stage
 from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Body, Envelope, Message, Origin, Recipient
 from mta.mail.reply import Reply
-from mta.store.embedded import EmbeddedPostgres
-from mta.store.messages import Accepted, Settlement
-from mta.store.migrate import migrate
-from mta.store.secrets import Secrets
+from mta.store.postgres.embedded import EmbeddedPostgres
+from mta.store.postgres.migrate import migrate
+from mta.store.postgres.secrets import Secrets
+from mta.store.results.messages import DeliveryResult, NewMessage
 from mta.store.store import Store
 from policy.base import Finding
 
@@ -85,7 +85,7 @@ class Meter:
                     yield int(fields[13]) + int(fields[14])  # children that have ended
 
 
-def make(number: int, size: int) -> list[Accepted]:
+def make(number: int, size: int) -> list[NewMessage]:
     now, sender = datetime.now(UTC), Address.parse("bounces@acme.example")
     origin = Origin(
         1, "acme", "acme-1", ipaddress.ip_address("10.1.2.3"), "app.acme.example", "k3j5h2k1", "ESMTPSA", now, "TLSv1.3"
@@ -99,14 +99,14 @@ def make(number: int, size: int) -> list[Accepted]:
     for n in range(number):
         recipient = Recipient(Address(f"someone{n}", f"d{n % 50}.example"))
         message = Message(new_message_id(), Envelope(sender, (recipient,), Body.EIGHT_BIT), origin, split, content)
-        made.append(Accepted(message, 1, now + timedelta(days=5), FINDINGS))
+        made.append(NewMessage(message, 1, now + timedelta(days=5), FINDINGS))
     return made
 
 
-def delivered(delivery: Delivery) -> Settlement:
+def delivered(delivery: Delivery) -> DeliveryResult:
     results = tuple(Result(recipient, Stage.FINAL_DOT, OK) for recipient in delivery.recipients)
     attempt = Attempt(delivery, results, datetime.now(UTC), 0.05, RECEIVER, "192.0.2.1")
-    return Settlement(attempt, tuple(Delivered(result) for result in results))
+    return DeliveryResult(attempt, tuple(Delivered(result) for result in results))
 
 
 async def by(callers: int, work: Callable[[int], Awaitable[None]], number: int) -> None:
@@ -178,7 +178,7 @@ async def take(store: Store, rows: int) -> None:
 
 async def run(dsn: str, meter: Meter, long: bool) -> None:
     await migrate(dsn)
-    store = await Store.open(dsn, Database(lease="1h"), Secrets(os.urandom(32)))
+    store = await Store.open(dsn, DatabaseSettings(lease="1h"), Secrets(os.urandom(32)))
     await store.lease.register()
     async with store._database.session(3600) as connection:
 

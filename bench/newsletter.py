@@ -16,17 +16,17 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
-from policy.account import Acceptance, Account, Identity
+from policy.accounts.account import Acceptance, Account, Identity
+from policy.accounts.mailing import Confirmation, Mailing
 from policy.base import Facts, RecipientFacts, Scan
-from policy.consent import Basis, Consent
-from policy.house import House
-from policy.mailing import Confirmation, Mailing
-from policy.reading import Reading
-from policy.tokens import Tokens
+from policy.permission.consent import Basis, Consent
+from policy.permission.tokens import Tokens
+from policy.rule_context import RuleContext
+from policy.text.message_text import MessageText
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 READER = Address("ann.example", "reader.example")
-HOUSE = House("mail.imprimatur.example", Tokens(bytes(32)), web_url="https://mail.imprimatur.example",
+HOUSE = RuleContext("mail.imprimatur.example", Tokens(bytes(32)), web_url="https://mail.imprimatur.example",
               returns="returns.imprimatur.example")  # fmt: skip
 
 _IMPRINT = (
@@ -129,7 +129,7 @@ def facts(message: Message) -> Facts:
         recipients=(
             RecipientFacts(READER, consents=(consent,), accepted=accepted, everywhere=accepted, key=bytes(16)),
         ),
-        reading=Reading(message.content),
+        reading=MessageText(message.content),
         scans=(Scan("rspamd", evidence="no action, 0.1 of 15"), Scan("clamav", evidence="OK")),
         quota_left=100_000,
     )

@@ -157,7 +157,9 @@ class Service:
         """The process ids of the workers."""
         if self.process is None:
             return []
-        return sorted(pid for pid in processes.tree([self.process.pid]) if "mta.worker" in processes.command(pid))
+        return sorted(
+            pid for pid in processes.tree([self.process.pid]) if "mta.service.worker" in processes.command(pid)
+        )
 
     def output(self) -> str:
         """The end of what it printed."""

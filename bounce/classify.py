@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from bounce.pattern import Pattern
-from bounce.rules import Rule, RuleBook
+from bounce.rules import BounceRule, RuleBook
 from mta.mail.delivery import Action, Classification, Fault, Stage
-from mta.mail.reply import Kind, Reply
+from mta.mail.reply import Reply, ReplyKind
 
 Candidate = tuple[int, int]  # position of a rule, number of one of its patterns
 
@@ -50,7 +50,7 @@ class Classifier:
 
     def classify(self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None) -> Classification:
         """The meaning of ``reply``. ``host`` is the receiver's name, for rules that hold for one provider only."""
-        return next(self._matches(reply, stage, host), _POSITIVE if reply.kind is Kind.POSITIVE else _UNKNOWN)
+        return next(self._matches(reply, stage, host), _POSITIVE if reply.kind is ReplyKind.POSITIVE else _UNKNOWN)
 
     def explain(
         self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None
@@ -71,7 +71,7 @@ class Classifier:
         return found
 
     def _matches(self, reply: Reply, stage: Stage, host: str | None) -> Iterator[Classification]:
-        if reply.kind is Kind.POSITIVE:
+        if reply.kind is ReplyKind.POSITIVE:
             return
         text = _plain(reply.text)
         keys = _keys(reply.code, _status(reply, text))
@@ -93,7 +93,7 @@ class Classifier:
                 yield _meaning(rule, reply, stage, matched)
 
 
-def _applies(rule: Rule, keys: frozenset[str], stage: Stage, host: str) -> bool:
+def _applies(rule: BounceRule, keys: frozenset[str], stage: Stage, host: str) -> bool:
     return (
         (not rule.codes or not rule.codes.isdisjoint(keys))
         and (not rule.enhanced or not rule.enhanced.isdisjoint(keys))
@@ -102,14 +102,14 @@ def _applies(rule: Rule, keys: frozenset[str], stage: Stage, host: str) -> bool:
     )
 
 
-def _meaning(rule: Rule, reply: Reply, stage: Stage, matched: str) -> Classification:
+def _meaning(rule: BounceRule, reply: Reply, stage: Stage, matched: str) -> Classification:
     action = _action(rule, reply, stage)
-    hard = rule.hard and reply.kind is Kind.PERMANENT and action is not Action.RETRY
+    hard = rule.hard and reply.kind is ReplyKind.PERMANENT and action is not Action.RETRY
     return Classification(rule.category, rule.fault, action, rule.id, matched, hard, rule.certain)
 
 
-def _action(rule: Rule, reply: Reply, stage: Stage) -> Action:
-    if reply.kind is not Kind.PERMANENT:
+def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
+    if reply.kind is not ReplyKind.PERMANENT:
         return rule.on_4xx
     if stage.is_connection and stage is not Stage.RESOLVE:
         return Action.RETRY  # another host, or the same one in an hour, may well talk to us

@@ -16,7 +16,7 @@ from enum import Enum
 from mta.mail.address import Address
 
 
-class Mailbox(Enum):
+class ReportMailbox(Enum):
     """Whom a mail at the returns domain is for."""
 
     BOUNCE = "bounce"
@@ -28,19 +28,19 @@ class Mailbox(Enum):
     @property
     def people(self) -> bool:
         """Whether people read it."""
-        return self in (Mailbox.ABUSE, Mailbox.POSTMASTER)
+        return self in (ReportMailbox.ABUSE, ReportMailbox.POSTMASTER)
 
 
-def mailbox_of(address: Address, domain: str) -> Mailbox | None:
+def mailbox_of(address: Address, domain: str) -> ReportMailbox | None:
     """The mailbox at ``domain`` that ``address`` names, without looking at what it says behind the plus."""
     if address.domain != domain:
         return None
     name, plus, _ = address.local.lower().partition("+")
     try:
-        found = Mailbox(name)
+        found = ReportMailbox(name)
     except ValueError:
         return None
-    return found if bool(plus) or found is not Mailbox.BOUNCE else None
+    return found if bool(plus) or found is not ReportMailbox.BOUNCE else None
 
 
 def detail_of(address: Address) -> str:

@@ -15,17 +15,33 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bounce.classify import Classifier
-from bounce.reports import exchange, exim, gateways, google, lotus, postfix, qmail, sendmail
-from bounce.reports.arf import only_recipient, read_feedback
-from bounce.reports.auto_reply import read_answer
-from bounce.reports.dsn import TYPES, date_of, read_status, status_part
-from bounce.reports.kinds import MAX_RECIPIENTS, Fate, Kind, Original, Report, Reported, merged
-from bounce.reports.last_resort import read_anything
-from bounce.reports.mime import Mail, decode_words, take_apart
-from bounce.reports.notice import Entry, Notice, address_of, notice_of, original_of, read_form, reported
-from bounce.reports.provider_json import read_json
-from bounce.reports.receipt import read_receipt
-from bounce.reports.sender import Speaker, has_bounce_subject, is_bulk, is_forwarded, is_marked, speaker
+from bounce.parsers import exchange, exim, gateways, google, lotus, postfix, qmail, sendmail
+from bounce.parsers.arf import only_recipient, read_feedback
+from bounce.parsers.author import Author, has_bounce_subject, is_bulk, is_forwarded, is_marked, speaker
+from bounce.parsers.auto_reply import read_answer
+from bounce.parsers.dsn import TYPES, date_of, read_status, status_part
+from bounce.parsers.free_text import (
+    FreeTextBounce,
+    FreeTextRecipient,
+    address_of,
+    notice_of,
+    original_of,
+    read_form,
+    reported,
+)
+from bounce.parsers.heuristics import read_anything
+from bounce.parsers.kinds import (
+    MAX_RECIPIENTS,
+    Original,
+    Report,
+    Reported,
+    ReportedAction,
+    ReportKind,
+    merged,
+)
+from bounce.parsers.mime import Mail, decode_words, take_apart
+from bounce.parsers.provider_json import read_json
+from bounce.parsers.receipt import read_receipt
 
 FORMS = (
     *exim.FORMS,
@@ -52,7 +68,7 @@ def read(content: bytes, classifier: Classifier | None = None) -> Report:
         report = _read(content)
         return report.classified(classifier) if classifier else report
     except Exception:  # a promise to the caller: mail that nobody can read changes nothing
-        return Report(Kind.OTHER, "unreadable")
+        return Report(ReportKind.OTHER, "unreadable")
 
 
 def _read(content: bytes) -> Report:
@@ -65,7 +81,7 @@ def _read(content: bytes) -> Report:
         or _words(mail, notice)
         or read_json(mail)
         or read_answer(mail, notice)
-        or Report(Kind.OTHER)
+        or Report(ReportKind.OTHER)
     )
     return replace(
         report,
@@ -76,14 +92,14 @@ def _read(content: bytes) -> Report:
     )
 
 
-def _fields(mail: Mail, notice: Notice) -> Report | None:
+def _fields(mail: Mail, notice: FreeTextBounce) -> Report | None:
     """RFC 3464. Its frame is proof enough; without it the fields count if nobody forwards them."""
     part = status_part(mail)
     if part is None:
         return None
     framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
     if not framed and (
-        is_forwarded(mail) or is_bulk(mail) or (speaker(mail) is Speaker.ANYBODY and part.type not in TYPES)
+        is_forwarded(mail) or is_bulk(mail) or (speaker(mail) is Author.ANYBODY and part.type not in TYPES)
     ):
         return None
     whole, found = read_status(part, notice)
@@ -93,7 +109,7 @@ def _fields(mail: Mail, notice: Notice) -> Report | None:
     if not found:
         return None
     fates = {one.fate for one in found}
-    kind = Kind.BOUNCE if fates & {Fate.FAILED, Fate.DELAYED} else Kind.RECEIPT
+    kind = ReportKind.BOUNCE if fates & {ReportedAction.FAILED, ReportedAction.DELAYED} else ReportKind.RECEIPT
     return Report(
         kind,
         "rfc3464",
@@ -105,44 +121,46 @@ def _fields(mail: Mail, notice: Notice) -> Report | None:
     )
 
 
-def _words(mail: Mail, notice: Notice) -> Report | None:
+def _words(mail: Mail, notice: FreeTextBounce) -> Report | None:
     """The words of a mail system, by the first form that finds a recipient in them."""
     who = speaker(mail)
-    if who is Speaker.ANYBODY:
+    if who is Author.ANYBODY:
         return None
     original = original_of(mail, notice)
     returned = bool(original.fields.all) or has_bounce_subject(mail)
-    sure = who is Speaker.DAEMON or (returned and not is_marked(mail))
+    sure = who is Author.DAEMON or (returned and not is_marked(mail))
     for form in FORMS:
         if (sure or not form.loose) and (found := read_form(form, notice)):
-            return Report(Kind.BOUNCE, form.name, found, original)
+            return Report(ReportKind.BOUNCE, form.name, found, original)
     for name, found in (
         ("sendmail", sendmail.read_transcript(notice)),
         ("x-failed-recipients", _named_in_header(mail, notice)),
         ("last-resort", read_anything(mail, notice) if sure and not is_marked(mail) else ()),
     ):
         if found:
-            return Report(Kind.BOUNCE, name, found, original)
+            return Report(ReportKind.BOUNCE, name, found, original)
     if any(one.search(notice.lower) for one in _NAMELESS) and (
         found := _unnamed(original, notice, own=gateways.MOBILE.search(notice.lower) is not None)
     ):
-        return Report(Kind.BOUNCE, "nameless", found, original)
+        return Report(ReportKind.BOUNCE, "nameless", found, original)
     return None
 
 
-def _unnamed(original: Original, notice: Notice | None = None, own: bool = False) -> tuple[Reported, ...]:
+def _unnamed(original: Original, notice: FreeTextBounce | None = None, own: bool = False) -> tuple[Reported, ...]:
     """A failure that names nobody is about the recipient of the returned message, if it had one only."""
     address = only_recipient(original)
     if address is None:
         return ()
-    return (reported(Entry(str(address), list(notice.lines) if notice else []), [], delayed=False, own=own),)
+    return (
+        reported(FreeTextRecipient(str(address), list(notice.lines) if notice else []), [], delayed=False, own=own),
+    )
 
 
-def _named_in_header(mail: Mail, notice: Notice) -> tuple[Reported, ...]:
+def _named_in_header(mail: Mail, notice: FreeTextBounce) -> tuple[Reported, ...]:
     """X-Failed-Recipients, as Exim and Google write it, with the words of the notice for a reason."""
     texts = [one for value in mail.fields.each("x-failed-recipients") for one in value.split(",")]
     addresses = [address for text in texts[:MAX_RECIPIENTS] if (address := address_of(text))]
     if not addresses:
         return ()
-    words = reported(Entry(str(addresses[0]), list(notice.lines)), [], delayed=False, own=False)
+    words = reported(FreeTextRecipient(str(addresses[0]), list(notice.lines)), [], delayed=False, own=False)
     return tuple(replace(words, address=address, final=address) for address in addresses)

@@ -21,9 +21,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from bounce.pattern import Pattern, PatternError
-from config.lines import KeyPath
-from config.notation import Section
 from config.toml import DEFAULTS, ConfigError, Mistake, read, read_text
+from config.toml_positions import KeyPath
+from config.types import Section
 from mta.mail.delivery import Action, Fault, Stage
 from mta.mail.reply import Reply
 
@@ -100,7 +100,7 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class BounceRule:
     """A rule ready for use. Empty conditions are always true; ``samples`` are replies that must lead to this rule."""
 
     id: str
@@ -123,7 +123,7 @@ class Rule:
 class RuleBook:
     """All rules in the order in which they are tried, and the vocabulary they use."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[BounceRule, ...]
     categories: Mapping[str, Category]
 
 
@@ -131,7 +131,7 @@ def load_rules(paths: Iterable[Path] = ()) -> RuleBook:
     """The rules of ``paths`` in order, then the shipped ones. Raises ConfigError with every mistake of every file."""
     shipped = read_rules(read_text(SHIPPED), "config/defaults/bounces.toml", RuleBook((), {}))
     rules, categories, lines = shipped.rules, dict(shipped.categories), list[str]()
-    own: tuple[Rule, ...] = ()
+    own: tuple[BounceRule, ...] = ()
     for path in paths:
         try:
             book = read_rules(read_text(path), str(path), RuleBook(own + rules, categories))
@@ -211,8 +211,8 @@ def _hard(entry: RuleEntry, category: Category) -> bool:
     return category.hard if entry.hard is None else entry.hard
 
 
-def _rule(entry: RuleEntry, category: Category) -> Rule:
-    return Rule(
+def _rule(entry: RuleEntry, category: Category) -> BounceRule:
+    return BounceRule(
         id=entry.id,
         category=category.name,
         fault=_fault(entry, category),

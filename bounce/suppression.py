@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from bounce.rules import RuleBook
-from config.schema import Suppressing
+from config.schema import SuppressionSettings
 from config.toml import ConfigError
 from mta.mail.delivery import Action, Classification, Failed, Fault, Outcome, Stage
 
@@ -32,7 +32,7 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class SoftBounceThresholds:
     """How many refusals an address is forgiven, by category, and for how long a suppression for bounces holds (None:
     for good). A category that is not named is forgiven for ever."""
 
@@ -65,7 +65,7 @@ def is_soft(meaning: Classification) -> bool:
     return meaning.fault is Fault.RECIPIENT and meaning.action is not Action.SUPPRESS
 
 
-def held_softly(outcomes: Iterable[Outcome], patience: Patience) -> Iterator[Failed]:
+def held_softly(outcomes: Iterable[Outcome], patience: SoftBounceThresholds) -> Iterator[Failed]:
     """Those of one attempt's outcomes that count towards a suppression."""
     outcomes = tuple(outcomes)
     shared = _share_an_answer(outcomes)
@@ -79,7 +79,7 @@ def held_softly(outcomes: Iterable[Outcome], patience: Patience) -> Iterator[Fai
             yield outcome
 
 
-def load_patience(settings: Suppressing, book: RuleBook) -> Patience:
+def load_soft_bounce_thresholds(settings: SuppressionSettings, book: RuleBook) -> SoftBounceThresholds:
     """The thresholds, checked against the categories. Raises ConfigError."""
     named = [each.category for each in settings.soft_bounces]
     guilty = sorted(name for name, category in book.categories.items() if category.fault is Fault.RECIPIENT)
@@ -94,13 +94,13 @@ def load_patience(settings: Suppressing, book: RuleBook) -> Patience:
             )
     if faults:
         raise ConfigError([f"suppressing.soft_bounces: {fault}" for fault in faults])
-    return patience_of(settings)
+    return soft_bounce_thresholds(settings)
 
 
-def patience_of(settings: Suppressing) -> Patience:
+def soft_bounce_thresholds(settings: SuppressionSettings) -> SoftBounceThresholds:
     """The thresholds as they are written."""
     hard_lasts = settings.hard_bounces_expire
-    return Patience(
+    return SoftBounceThresholds(
         {
             each.category: Threshold(each.count, timedelta(seconds=each.within), each.mailings)
             for each in settings.soft_bounces

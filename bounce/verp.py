@@ -45,14 +45,14 @@ _id = lru_cache(4096)(format_id)  # a message goes to several destinations, and 
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
+class ReturnPath:
     """``n``: the recipient's place in the envelope; None: one of several, whom the report must name."""
 
     message_id: MessageId
     n: int | None
 
 
-class Worthless(Enum):
+class InvalidReturnPath(Enum):
     """Why an address that looks like a return path is none of ours."""
 
     FORGED = "forged"  # altered, cut short, or of another installation
@@ -89,22 +89,22 @@ class Verp:
         said = f"{self._newest}{_id(message_id)}{_PAIRS[place >> 10]}{_PAIRS[place & 1023]}"
         return Address(f"{PREFIX}{said}{self._seal(self._newest, said)}", self._domain)
 
-    def read(self, address: Address, now: datetime) -> Returned | Worthless | None:
+    def read(self, address: Address, now: datetime) -> ReturnPath | InvalidReturnPath | None:
         """Which message an address is the return path of; None if it is no address of that kind."""
         local = address.local.lower()
         if address.domain != self._domain or not local.startswith(PREFIX):
             return None
         word = _WORD.match(local, len(PREFIX))
         if not word or word["key"] not in self._keys:
-            return Worthless.FORGED
+            return InvalidReturnPath.FORGED
         if not hmac.compare_digest(self._seal(word["key"], word["said"]), word["seal"]):
-            return Worthless.FORGED
+            return InvalidReturnPath.FORGED
         message_id, place = parse_id(word["id"]), 0
         for letter in word["n"]:
             place = place << 5 | _ALPHABET.index(letter)
         if not -_YOUNGER <= now - _made_at(message_id) <= self._keep:
-            return Worthless.EXPIRED
-        return Returned(message_id, None if place == _SEVERAL else place)
+            return InvalidReturnPath.EXPIRED
+        return ReturnPath(message_id, None if place == _SEVERAL else place)
 
     def _seal(self, key: str, said: str) -> str:
         keyed = self._keys[key].copy()

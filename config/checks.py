@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from config.lines import KeyPath
-from config.schema import Route, Settings, Shaping, SigningKey
+from config.schema import RouteSettings, Settings, Shaping, SigningKeySettings
 from config.toml import Mistake
+from config.toml_positions import KeyPath
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -108,7 +108,7 @@ def _signing(settings: Settings) -> Iterator[Mistake]:
         yield Mistake(("signing", "headers"), 'must contain "From" (RFC 6376 5.4)')
 
 
-def _record(key: SigningKey) -> str:
+def _record(key: SigningKeySettings) -> str:
     return f"{key.selector}._domainkey.{key.domain}"
 
 
@@ -137,7 +137,7 @@ def _routes(settings: Settings) -> Iterator[Mistake]:
         yield from _route(("routes", n), route)
 
 
-def _route(path: KeyPath, route: Route) -> Iterator[Mistake]:
+def _route(path: KeyPath, route: RouteSettings) -> Iterator[Mistake]:
     for key in ("domains", "hosts"):
         if not getattr(route, key):
             yield Mistake((*path, key), "is empty; give at least one")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from config.checks import cross_check
-from config.lines import KeyPath
-from config.notation import Access, Section
-from config.schema import Delivering, Settings, Shaping
+from config.schema import Settings, Shaping, ShapingSettings
 from config.toml import DEFAULTS, ConfigError, Mistake, read, read_text
+from config.toml_positions import KeyPath
+from config.types import Access, Section
 
 __all__ = ["ConfigError", "load_file", "load_text"]
 
@@ -37,20 +37,22 @@ def load_file(path: Path | None) -> Settings:
 
 def load_text(text: str, name: str, base: Path) -> Settings:
     """The settings in ``text``. ``name`` is for messages, ``base`` the folder of relative paths. Raises ConfigError."""
-    shipped = read(read_text(DEFAULTS / "shaping.toml"), "config/defaults/shaping.toml", Delivering, _nothing).providers
+    shipped = read(
+        read_text(DEFAULTS / "shaping.toml"), "config/defaults/shaping.toml", ShapingSettings, _nothing
+    ).providers
 
     def check(settings: Settings) -> Iterable[Mistake]:
         return chain(cross_check(settings, shipped), _files(settings, base))
 
     settings = read(text, name, Settings, check)
-    shaping = Delivering(
+    shaping = ShapingSettings(
         default=_at_most_all(settings.shaping.default),
         providers=[_at_most_all(provider) for provider in _combine(settings.shaping.providers, shipped)],
     )
     return _resolve(settings.model_copy(update={"shaping": shaping}), base)
 
 
-def _nothing(_: Delivering) -> Iterable[Mistake]:
+def _nothing(_: ShapingSettings) -> Iterable[Mistake]:
     return ()
 
 

@@ -16,51 +16,60 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.delivering import Delivering, Dns, Egress, Queue, Route, Shaping, Shares, Timeouts
-from config.notation import Access, Duration, File, HostName, Section, default
-from config.permission import Permission, Retention, Scanner, Scanners, Terms
-from config.taking import Certificate, Limits, Listener, ReturnLimits, Returns, Submission, TlsMode
-from config.watching import Blocklists
-from config.web import Public, Web, Webhooks
+from config.blocklists import BlocklistSettings
+from config.delivery import (
+    DnsSettings,
+    EgressSettings,
+    QueueSettings,
+    RouteSettings,
+    Shaping,
+    ShapingSettings,
+    StreamWeights,
+    Timeouts,
+)
+from config.inbound import Certificate, Limits, Listener, ReportLimits, ReportsSettings, SubmissionSettings, TlsMode
+from config.policy import PolicySettings, RetentionSettings, ScannerSettings, ScannersSettings, TermsSettings
+from config.types import Access, Duration, File, HostName, Section, default
+from config.web import PublicPagesSettings, WebhookSettings, WebSettings
 
 __all__ = [
-    "Blocklists",
-    "Bounces",
+    "BlocklistSettings",
+    "BounceSettings",
     "Certificate",
-    "Database",
-    "Delivering",
-    "Dns",
-    "Egress",
+    "DatabaseSettings",
+    "DnsSettings",
+    "EgressSettings",
     "Limits",
     "Listener",
-    "Observe",
-    "Permission",
-    "Public",
-    "Queue",
-    "Retention",
-    "ReturnLimits",
-    "Returns",
-    "Route",
-    "Scanner",
-    "Scanners",
-    "Server",
+    "ObserveSettings",
+    "PolicySettings",
+    "PublicPagesSettings",
+    "QueueSettings",
+    "ReportLimits",
+    "ReportsSettings",
+    "RetentionSettings",
+    "RouteSettings",
+    "ScannerSettings",
+    "ScannersSettings",
+    "ServerSettings",
     "Settings",
     "Shaping",
-    "Shares",
-    "Signing",
-    "SigningKey",
-    "SoftBounces",
-    "Submission",
-    "Suppressing",
-    "Terms",
+    "ShapingSettings",
+    "SigningKeySettings",
+    "SigningSettings",
+    "SoftBounceThreshold",
+    "StreamWeights",
+    "SubmissionSettings",
+    "SuppressionSettings",
+    "TermsSettings",
     "Timeouts",
     "TlsMode",
-    "Web",
-    "Webhooks",
+    "WebSettings",
+    "WebhookSettings",
 ]
 
 
-class Server(Section):
+class ServerSettings(Section):
     """The service as a whole."""
 
     hostname: HostName = "localhost.localdomain"
@@ -78,7 +87,7 @@ class Server(Section):
     """How long running transactions may take to finish after SIGTERM."""
 
 
-class Database(Section):
+class DatabaseSettings(Section):
     """PostgreSQL 15 or newer: yours by `url`, or one of our own under `data_dir`."""
 
     url: str | None = Field(None, json_schema_extra={"writeOnly": True})
@@ -92,7 +101,7 @@ class Database(Section):
     Needs a restart."""
 
 
-class SigningKey(Section):
+class SigningKeySettings(Section):
     """A DKIM key kept in a file."""
 
     domain: HostName
@@ -103,10 +112,10 @@ class SigningKey(Section):
     """PEM file with an RSA (2048 bits or more) or Ed25519 private key; must not be readable by others."""
 
 
-class Signing(Section):
+class SigningSettings(Section):
     """DKIM."""
 
-    keys: list[SigningKey] = []
+    keys: list[SigningKeySettings] = []
     """Keys in files; more live in the database (`mta dkim new`)."""
     require: bool = False
     """Refuse a message (451) for whose From domain there is no active key."""
@@ -125,14 +134,14 @@ class Signing(Section):
     """Fields signed once more than present, so that adding one breaks the signature."""
 
 
-class Bounces(Section):
+class BounceSettings(Section):
     """Meaning of receivers' replies."""
 
     rules: Annotated[list[File], Access.READ] = []
     """Files with your own rules, before those of `config/defaults/bounces.toml`."""
 
 
-class Observe(Section):
+class ObserveSettings(Section):
     """What operators see."""
 
     events: Annotated[Literal["stdout", "none"] | File, Access.WRITE] = "stdout"
@@ -141,7 +150,7 @@ class Observe(Section):
     """How much the log on standard error says."""
 
 
-class SoftBounces(Section):
+class SoftBounceThreshold(Section):
     """When refusals of one category, none of which is final by itself, amount to a suppression."""
 
     category: str
@@ -154,17 +163,17 @@ class SoftBounces(Section):
     """Mailings that they must be of, at least; those without a mailing count as one a day."""
 
 
-class Suppressing(Section):
+class SuppressionSettings(Section):
     """What bounces do to an address beside failing the message. Complaints, unsubscribing and objections have nothing
     to set: they suppress at once, and for good."""
 
-    soft_bounces: list[SoftBounces] = Field(
+    soft_bounces: list[SoftBounceThreshold] = Field(
         [
-            SoftBounces(category="mailbox_full"),
-            SoftBounces(category="bad_mailbox", count=3, mailings=2),
-            SoftBounces(category="inactive_mailbox", count=3, mailings=2),
-            SoftBounces(category="bad_domain", count=3, mailings=2),
-            SoftBounces(category="bad_address", count=3, mailings=2),
+            SoftBounceThreshold(category="mailbox_full"),
+            SoftBounceThreshold(category="bad_mailbox", count=3, mailings=2),
+            SoftBounceThreshold(category="inactive_mailbox", count=3, mailings=2),
+            SoftBounceThreshold(category="bad_domain", count=3, mailings=2),
+            SoftBounceThreshold(category="bad_address", count=3, mailings=2),
         ]
     )
     """Thresholds, one for each category that counts; yours replace all of them. Without any only a clear answer
@@ -178,20 +187,20 @@ class Suppressing(Section):
 class Settings(Section):
     """Everything."""
 
-    server: Server = Server()
-    database: Database = Database()
-    submission: Submission = Submission()
-    returns: Returns = Returns()
-    signing: Signing = Signing()
-    queue: Queue = Queue()
-    dns: Dns = Dns()
-    egress: Egress = Egress()
-    routes: list[Route] = []
-    shaping: Delivering = Delivering()
-    bounces: Bounces = Bounces()
-    suppressing: Suppressing = Suppressing()
-    blocklists: Blocklists = Blocklists()
-    permission: Permission = Permission()
-    retention: Retention = Retention()
-    observe: Observe = Observe()
-    web: Web = Web()
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    submission: SubmissionSettings = SubmissionSettings()
+    returns: ReportsSettings = ReportsSettings()
+    signing: SigningSettings = SigningSettings()
+    queue: QueueSettings = QueueSettings()
+    dns: DnsSettings = DnsSettings()
+    egress: EgressSettings = EgressSettings()
+    routes: list[RouteSettings] = []
+    shaping: ShapingSettings = ShapingSettings()
+    bounces: BounceSettings = BounceSettings()
+    suppressing: SuppressionSettings = SuppressionSettings()
+    blocklists: BlocklistSettings = BlocklistSettings()
+    permission: PolicySettings = PolicySettings()
+    retention: RetentionSettings = RetentionSettings()
+    observe: ObserveSettings = ObserveSettings()
+    web: WebSettings = WebSettings()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from config.describe import JsonSchema, find, show
-from config.notation import Section
+from config.types import Section
 
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 _PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)")

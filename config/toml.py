@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from config.describe import JsonSchema, allowed, find, show
-from config.lines import KeyPath, locate, nearest
-from config.notation import Section
+from config.toml_positions import KeyPath, locate, nearest
+from config.types import Section
 
 DEFAULTS = Path(__file__).parent / "defaults"
 PROFILES = Path(__file__).parent / "profiles"

@@ -10,10 +10,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from config.notation import Access, Duration, File, Network, Port, Section, default
+from config.types import Access, Duration, File, Network, Port, Section, default
 
 
-class Public(Section):
+class PublicPagesSettings(Section):
     """Pages for recipients: unsubscribing. A port of its own, so that nothing else is shown to the world."""
 
     address: str = "127.0.0.1"
@@ -32,7 +32,7 @@ class Public(Section):
     """Requests that one client may make at once before its rate counts."""
 
 
-class Webhooks(Section):
+class WebhookSettings(Section):
     """Sending accounts' events to their webhooks (docs/webhooks.md)."""
 
     timeout: Duration = default("30s")
@@ -45,14 +45,14 @@ class Webhooks(Section):
     """Webhooks may lead to private and loopback addresses, to `localhost` without TLS (tests and demos only)."""
 
 
-class Web(Section):
+class WebSettings(Section):
     """HTTP: `/metrics`, `/healthz`, `/readyz`."""
 
     address: str = "127.0.0.1"
     """Address to listen on. Needs a restart."""
     port: Port = 8025
     """TCP port. Needs a restart."""
-    public: Public = Public()
+    public: PublicPagesSettings = PublicPagesSettings()
     """Pages for recipients."""
-    webhooks: Webhooks = Webhooks()
+    webhooks: WebhookSettings = WebhookSettings()
     """Webhooks."""

@@ -18,11 +18,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from mta.mail.address import Address
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.account import Account, Grant, Stream
-from policy.consent import Consent
-from policy.mailing import Mailing
-from policy.reading import Reading
-from policy.suppression import Reason
+from policy.accounts.account import Account, Grant, Stream
+from policy.accounts.mailing import Mailing
+from policy.permission.consent import Consent
+from policy.permission.suppression import Reason
+from policy.text.message_text import MessageText
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Facts:
     mailing: Mailing | None = None
     topic: str | None = None
     recipients: tuple[RecipientFacts, ...] = ()
-    reading: Reading = field(default_factory=lambda: Reading(b""))
+    reading: MessageText = field(default_factory=lambda: MessageText(b""))
     scans: tuple[Scan, ...] = ()
     quota_left: int | None = None
 
@@ -113,7 +113,8 @@ class Pass:
 @dataclass(frozen=True, slots=True)
 class Amend:
     """The message goes on with ``fields`` on top, in place of all that it had under their names: raw fields without
-    their last CRLF (``policy.stamp.fold``). They are written when all rules have run, so that no rule sees another's.
+    their last CRLF (``policy.header_fields.fold``). They are written when all rules have run, so that no rule sees
+    another's.
     ``note`` says what was written and why."""
 
     fields: tuple[bytes, ...]

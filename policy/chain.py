@@ -39,7 +39,7 @@ from policy.base import (
     Rule,
     Verdict,
 )
-from policy.stamp import name_of, stamp
+from policy.header_fields import name_of, stamp
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
 

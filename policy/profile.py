@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.notation import Section
 from config.toml import PROFILES, ConfigError, Mistake, placed, read_text
-from policy.account import Stream
+from config.types import Section
+from policy.accounts.account import Stream
 from policy.base import Rule
-from policy.breaker import Thresholds
 from policy.chain import Chain, Failing
-from policy.complaint import Clocks
-from policy.discovery import Installed, installed
-from policy.house import House
-from policy.profile_file import NAME, Reader, Table, Written, meant
-from policy.suppression import Lifting
+from policy.permission.suppression import Lifting
+from policy.plugins import Installed, installed
+from policy.profile_file import NAME, ProfileReader, Table, Written, meant
+from policy.reputation.breaker import Thresholds
+from policy.reputation.complaint import Clocks
+from policy.rule_context import RuleContext
 
 
 class UnknownProfile(LookupError):
@@ -73,7 +73,7 @@ class Profiles:
         self._profiles = dict(sorted(profiles.items()))
 
     @classmethod
-    def shipped(cls, house: House) -> Profiles:
+    def shipped(cls, house: RuleContext) -> Profiles:
         """Those that come with the service alone."""
         return load_profiles((), house)
 
@@ -98,10 +98,10 @@ class Profiles:
         return self.get(profile).digest
 
 
-def load_profiles(files: Sequence[Path], house: House, rules: Installed | None = None) -> Profiles:
+def load_profiles(files: Sequence[Path], house: RuleContext, rules: Installed | None = None) -> Profiles:
     """The shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
     rules = rules or installed()
-    reader, builder = Reader(rules), _Builder(rules, house)
+    reader, builder = ProfileReader(rules), _Builder(rules, house)
     lines: list[str] = []
     written: dict[str, list[Written]] = {}  # by name, a replaced one before what replaces it
     for name, where, path in _named(files, lines):
@@ -163,7 +163,7 @@ def _ancestry(own: Written, written: Mapping[str, list[Written]], *, broken: boo
 class _Builder:
     """Makes rules; one for all profiles that give it the same settings."""
 
-    def __init__(self, rules: Installed, house: House) -> None:
+    def __init__(self, rules: Installed, house: RuleContext) -> None:
         self._rules, self._house = rules, house
         self._built: dict[tuple[str, str], Rule] = {}
 

@@ -17,14 +17,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema, create_model
 
-from config.notation import Section
 from config.toml import Mistake, read
-from policy.account import Stream
-from policy.breaker import Thresholds
+from config.types import Section
+from policy.accounts.account import Stream
 from policy.chain import Failing
-from policy.complaint import Clocks
-from policy.discovery import Installed
-from policy.suppression import Lifting
+from policy.permission.suppression import Lifting
+from policy.plugins import Installed
+from policy.reputation.breaker import Thresholds
+from policy.reputation.complaint import Clocks
 
 NAME = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 Name = Annotated[
@@ -91,7 +91,7 @@ class Written:
     tables: dict[str, dict[str, Any]]
 
 
-class Reader:
+class ProfileReader:
     """Reads profile files where ``rules`` are installed; made once for many files, for its schema is large."""
 
     __slots__ = ("_model", "_rules")

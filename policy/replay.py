@@ -21,7 +21,7 @@ from policy.chain import Failing
 from policy.profile import StreamRules
 
 
-class Fate(Enum):
+class ReplayVerdict(Enum):
     """What became of a message when it was submitted."""
 
     ACCEPTED = "accepted"
@@ -32,27 +32,27 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ReplayEnd:
     """``rule``: the one that decided, "" if none did. ``why``: its evidence. ``dropped``: recipients left out."""
 
-    fate: Fate
+    fate: ReplayVerdict
     rule: str = ""
     why: str = ""
     dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScreenedMessage:
     """A message as it was judged, and what became of it."""
 
     findings: tuple[Finding, ...]
     recipients: tuple[str, ...]
-    fate: Fate
+    fate: ReplayVerdict
 
 
-def before(judged: Judged) -> End:
+def before(judged: ScreenedMessage) -> ReplayEnd:
     """The end that the record tells of."""
-    if judged.fate in (Fate.REFUSED, Fate.PUT_OFF):
+    if judged.fate in (ReplayVerdict.REFUSED, ReplayVerdict.PUT_OFF):
         found = next((each for each in judged.findings if each.verdict in ("error", "refuse")), None)
         message_wide = next(
             (each for each in judged.findings if each.verdict == "refuse" and not each.recipient), found
@@ -60,16 +60,18 @@ def before(judged: Judged) -> End:
         return _end(judged.fate, message_wide)
     dropped = tuple(sorted({each.recipient for each in judged.findings if each.verdict == "refuse" and each.recipient}))
     held = next((each for each in judged.findings if each.verdict == "hold"), None)
-    return End(judged.fate, held.policy if held else "", held.evidence if held else "", dropped)
+    return ReplayEnd(judged.fate, held.policy if held else "", held.evidence if held else "", dropped)
 
 
-def after(judged: Judged, old: StreamRules | None, new: StreamRules | None, fresh: Sequence[Finding] | None) -> End:
+def after(
+    judged: ScreenedMessage, old: StreamRules | None, new: StreamRules | None, fresh: Sequence[Finding] | None
+) -> ReplayEnd:
     """The end under ``new``. ``old``: the rules by which it was judged. None: the profile does not allow the stream."""
     if new is None:
-        return End(Fate.REFUSED, "stream", "the profile does not allow this stream")
+        return ReplayEnd(ReplayVerdict.REFUSED, "stream", "the profile does not allow this stream")
     heard, unheard = _words(judged, old, new, fresh)
     if error := next((each for each in heard if each.verdict == "error"), None):
-        return _end(Fate.PUT_OFF, error)
+        return _end(ReplayVerdict.PUT_OFF, error)
     if refusal := next((each for each in heard if each.verdict == "refuse" and not each.recipient), None):
         return _end(_kind(judged, refusal), refusal)
     failing: dict[str, Finding] = {}
@@ -82,14 +84,16 @@ def after(judged: Judged, old: StreamRules | None, new: StreamRules | None, fres
         return _end(_kind(judged, first), first)
     if unheard:
         names = ", ".join(unheard)
-        return End(Fate.UNKNOWN, unheard[0], f"not asked then, and the content is no longer here: {names}")
+        return ReplayEnd(
+            ReplayVerdict.UNKNOWN, unheard[0], f"not asked then, and the content is no longer here: {names}"
+        )
     held = next((each for each in heard if each.verdict == "hold"), None)
-    fate = Fate.HELD if held else Fate.ACCEPTED
-    return End(fate, held.policy if held else "", held.evidence if held else "", tuple(sorted(failing)))
+    fate = ReplayVerdict.HELD if held else ReplayVerdict.ACCEPTED
+    return ReplayEnd(fate, held.policy if held else "", held.evidence if held else "", tuple(sorted(failing)))
 
 
 def _words(
-    judged: Judged, old: StreamRules | None, new: StreamRules, fresh: Sequence[Finding] | None
+    judged: ScreenedMessage, old: StreamRules | None, new: StreamRules, fresh: Sequence[Finding] | None
 ) -> tuple[list[Finding], list[str]]:
     """What each rule of the new chain says, with its weight there; and the rules whose word is missing."""
     then, now = _by_rule(judged.findings), _by_rule(fresh or ())
@@ -128,12 +132,12 @@ def _weigh(word: Finding, *, observed: bool) -> Finding | None:
     return Finding(word.policy, kind, evidence, word.recipient)
 
 
-def _kind(judged: Judged, finding: Finding) -> Fate:
+def _kind(judged: ScreenedMessage, finding: Finding) -> ReplayVerdict:
     """A refusal is recorded without its code: the rules that put off say so."""
-    if judged.fate is Fate.PUT_OFF and finding in judged.findings:
-        return Fate.PUT_OFF
-    return Fate.REFUSED
+    if judged.fate is ReplayVerdict.PUT_OFF and finding in judged.findings:
+        return ReplayVerdict.PUT_OFF
+    return ReplayVerdict.REFUSED
 
 
-def _end(fate: Fate, finding: Finding | None) -> End:
-    return End(fate, finding.policy if finding else "", finding.evidence if finding else "")
+def _end(fate: ReplayVerdict, finding: Finding | None) -> ReplayEnd:
+    return ReplayEnd(fate, finding.policy if finding else "", finding.evidence if finding else "")

@@ -24,10 +24,10 @@ import asyncpg
 import pytest
 import uvloop
 
-from config.schema import Database as DatabaseSettings
-from mta.store.embedded import EmbeddedPostgres
-from mta.store.migrate import migrate
-from mta.store.secrets import Secrets
+from config.schema import DatabaseSettings as DatabaseSettings
+from mta.store.postgres.embedded import EmbeddedPostgres
+from mta.store.postgres.migrate import migrate
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.time_ns()}"

@@ -26,7 +26,7 @@ from mta.cli.account_options import JsonOption, NameArgument, NetworkArgument, U
 from mta.cli.account_steps import parse_network
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail, operator
-from mta.store.reviews import Setting
+from mta.store.accounts.reviews import Setting
 from mta.store.store import Store
 
 HELP = """Accounts: who may submit mail, how they log in, for which domains they may send.

@@ -1,4 +1,4 @@
-"""What an account lacks: its papers as ``policy.review`` sees them, its domains as the DNS shows them now.
+"""What an account lacks: its papers as ``policy.accounts.review`` sees them, its domains as the DNS shows them now.
 
 It must never call an account complete while a domain of it could not be looked up.
 
@@ -17,15 +17,15 @@ from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.account_steps import find, refusable
 from mta.cli.options import fail
-from mta.outbound.mx import Resolver
-from mta.signing import KeyRing
-from mta.store.account_copy import Details, DomainDetails
+from mta.delivery.mx import Resolver
+from mta.dkim import KeyRing
+from mta.service.jobs.domain_verification import look as look_for
+from mta.service.jobs.domain_verification import open_ring
+from mta.store.accounts.account_copy import AccountDetails, DomainDetails
 from mta.store.store import Store
-from mta.verification import look as look_for
-from mta.verification import open_ring
-from policy.account import Standing
-from policy.domain import Judged, is_fit
-from policy.review import Lack, lacks
+from policy.accounts.account import AccountStatus
+from policy.accounts.review import Lack, lacks
+from policy.accounts.sender_domain import CheckResult, is_fit
 
 HasMarketing = Callable[[str], bool | None]  # by profile; None: there is no such profile
 
@@ -34,15 +34,15 @@ HasMarketing = Callable[[str], bool | None]  # by profile; None: there is no suc
 class State:
     """``domains``: what was just found of each."""
 
-    details: Details
+    details: AccountDetails
     lacks: tuple[Lack, ...]
-    domains: dict[str, tuple[Judged, ...]] = field(default_factory=dict)
+    domains: dict[str, tuple[CheckResult, ...]] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
         """Whether it can do all that its profile allows."""
         fit = all(is_fit(self.domains[each.domain], proved=bool(each.verified_at)) for each in self.details.domains)
-        return self.details.account.standing is Standing.ACTIVE and not self.lacks and fit
+        return self.details.account.standing is AccountStatus.ACTIVE and not self.lacks and fit
 
 
 async def recall(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> State:
@@ -80,7 +80,7 @@ async def ring_of(settings: Settings, store: Store) -> KeyRing:
 
 async def look_at(
     store: Store, resolver: Resolver, ring: KeyRing, account_id: int, domain: DomainDetails
-) -> tuple[Judged, ...]:
+) -> tuple[CheckResult, ...]:
     """Look for one domain and keep what was found."""
     judged = await look_for(resolver, ring, domain.domain, domain.token)
     await refusable(store.domains.record(account_id, domain.domain, judged, by="dns"))
@@ -105,7 +105,7 @@ def show(state: State, *, as_json: bool) -> None:
         print("\nNothing is missing.")
 
 
-def show_judged(judged: Judged) -> None:
+def show_judged(judged: CheckResult) -> None:
     """One line, or as many as it takes."""
     head = f"  {judged.subject.value:6} {judged.mark.value:8} "
     text = judged.text

@@ -15,10 +15,10 @@ from mta.cli.account_options import DomainArgument, JsonOption, NameArgument, gr
 from mta.cli.account_steps import find, no_key, parse_sender_domain, refusable, to_publish, unsigned
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail, operator
-from mta.outbound.mx import Resolver
-from mta.store.account_copy import DomainDetails
+from mta.delivery.mx import Resolver
+from mta.store.accounts.account_copy import DomainDetails
 from mta.store.store import Store
-from policy.domain import is_fit
+from policy.accounts.sender_domain import is_fit
 
 VouchOption = Annotated[
     str | None, typer.Option("--vouch", metavar="WHY", help="You vouch for it, whatever the DNS says; this is kept.")

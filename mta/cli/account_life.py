@@ -16,9 +16,9 @@ from mta.cli.account_options import JsonOption, NameArgument, ReasonOption
 from mta.cli.account_steps import find, refusable
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail, operator
-from mta.store.standings import Moved
+from mta.store.accounts.account_status import StatusChanged
 from mta.store.store import Store
-from policy.account import Move, Stream
+from policy.accounts.account import StatusChange, Stream
 from policy.profile import UnknownProfile
 
 CaseOption = Annotated[str, typer.Option("--case", metavar="NUMBER", help="The complaint case behind it.")]
@@ -62,7 +62,7 @@ def review(name: NameArgument, anyway: AnywayOption = False, config: ConfigOptio
         if state.lacks and not anyway:
             missing = "\n".join(f"  {lack.text}: {lack.mend}" for lack in state.lacks)
             fail(f"{name} is not ready for review:\n{missing}\n--anyway hands it in all the same.")
-        await _move(store, name, Move.REVIEW, "")
+        await _move(store, name, StatusChange.REVIEW, "")
 
     with_store(settings, work)
     print(f"{name} waits for a reviewer: mta account approve {name}, or mta account return {name} --reason WHY")
@@ -70,25 +70,25 @@ def review(name: NameArgument, anyway: AnywayOption = False, config: ConfigOptio
 
 def return_(name: NameArgument, reason: ReasonOption, config: ConfigOption = None) -> None:
     """Send an account back to its owner for more."""
-    with_store(load(config), lambda store: _move(store, name, Move.RETURN, reason))
+    with_store(load(config), lambda store: _move(store, name, StatusChange.RETURN, reason))
     print(f"{name} is pending again: {reason}")
 
 
 def approve(name: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a reviewed account send."""
-    with_store(load(config), lambda store: _move(store, name, Move.APPROVE, reason))
+    with_store(load(config), lambda store: _move(store, name, StatusChange.APPROVE, reason))
     print(f"{name} is active.")
 
 
 def suspend(name: NameArgument, reason: ReasonOption, case: CaseOption = "", config: ConfigOption = None) -> None:
     """Let an account send no more, and hold what it has queued."""
-    moved = with_store(load(config), lambda store: _move(store, name, Move.SUSPEND, reason, case))
+    moved = with_store(load(config), lambda store: _move(store, name, StatusChange.SUSPEND, reason, case))
     print(f"{name} is suspended; {moved.recipients} queued recipients are held.")
 
 
 def resume(name: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a suspended account send again, and release what the suspension held."""
-    moved = with_store(load(config), lambda store: _move(store, name, Move.RESUME, reason))
+    moved = with_store(load(config), lambda store: _move(store, name, StatusChange.RESUME, reason))
     print(f"{name} is active again; {moved.recipients} held recipients are released.")
 
 
@@ -101,7 +101,7 @@ def terminate(
     """End a suspended account for good: what is queued fails, its credentials end; suppressions and evidence stay."""
     if not yes:
         typer.confirm(f"End {name} for good?", abort=True)
-    moved = with_store(load(config), lambda store: _move(store, name, Move.TERMINATE, reason))
+    moved = with_store(load(config), lambda store: _move(store, name, StatusChange.TERMINATE, reason))
     print(f"{name} is terminated; {moved.recipients} queued recipients fail.")
 
 
@@ -120,7 +120,7 @@ def history(
     with_store(load(config), work)
 
 
-async def _move(store: Store, name: str, move: Move, reason: str, case: str = "") -> Moved:
+async def _move(store: Store, name: str, move: StatusChange, reason: str, case: str = "") -> StatusChanged:
     details = await find(store, name)
     return await refusable(store.standings.move(details.account.id, move, by=operator(), reason=reason, case=case))
 

@@ -20,9 +20,9 @@ from mta.cli.account_options import CredentialArgument, JsonOption, NameArgument
 from mta.cli.account_steps import Login, add_credential, find, free_username, new_login, parse_sender_domain, refusable
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail, operator
-from mta.store.account_copy import CredentialDetails
+from mta.store.accounts.account_copy import CredentialDetails
 from mta.store.store import Store
-from policy.account import Grant, Stream
+from policy.accounts.account import Grant, Stream
 
 _SPAN = re.compile(r"(\d{1,6})\s*(m|h|d)?\Z")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), None: timedelta(0)}

@@ -16,9 +16,9 @@ from mta.cli.account_steps import find, refusable
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail, operator
 from mta.mail.address import Address, AddressError
-from mta.store.account_copy import Details
+from mta.store.accounts.account_copy import AccountDetails
 from mta.store.store import Store
-from policy.account import Identity
+from policy.accounts.account import Identity
 
 LanguageArgument = Annotated[str, typer.Argument(metavar="LANGUAGE", help="nl, de, fr, es or en.")]
 ListArgument = Annotated[str, typer.Argument(metavar="LIST", help="The list's name.")]
@@ -157,7 +157,7 @@ def _do(config: ConfigOption, name: str, change: Callable[[Store, int], Awaitabl
     with_store(load(config), work)
 
 
-def _details(config: ConfigOption, name: str) -> Details:
+def _details(config: ConfigOption, name: str) -> AccountDetails:
     return with_store(load(config), lambda store: find(store, name))
 
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mta.cli.account_steps import Login, Made, no_key, to_publish
-from mta.store import credentials
-from mta.store.account_changes import Change, Kind
-from mta.store.account_copy import CredentialDetails, Details, DomainDetails
-from policy.account import Grant, Standing, Stream
-from policy.domain import Subject, owner_name, owner_text
+from mta.store.accounts import credentials
+from mta.store.accounts.account_copy import AccountDetails, CredentialDetails, DomainDetails
+from mta.store.journal.account_changes import AccountChange, AccountChangeKind
+from policy.accounts.account import AccountStatus, Grant, Stream
+from policy.accounts.sender_domain import DomainCheck, owner_name, owner_text
 
 
 def print_made(made: Made, *, as_json: bool) -> None:
@@ -36,7 +36,7 @@ def print_made(made: Made, *, as_json: bool) -> None:
             print("\n" + "\n".join(to_publish(made.details.account.name, domain)))
     for name in made.unsigned:
         print(no_key(name))
-    if made.details.account.standing is not Standing.ACTIVE:
+    if made.details.account.standing is not AccountStatus.ACTIVE:
         print(f"It may not send yet; mta account check {made.details.account.name} says what is missing.")
 
 
@@ -50,7 +50,7 @@ def print_login(login: Login, *, as_json: bool) -> None:
     print("The secret is shown this once and kept nowhere.")
 
 
-def print_list(accounts: Sequence[Details], *, as_json: bool) -> None:
+def print_list(accounts: Sequence[AccountDetails], *, as_json: bool) -> None:
     """A table of accounts."""
     if as_json:
         _print_json([_fields(each) for each in accounts])
@@ -70,7 +70,7 @@ def print_list(accounts: Sequence[Details], *, as_json: bool) -> None:
     Console(markup=False).print(table)
 
 
-def print_shown(details: Details, *, as_json: bool) -> None:
+def print_shown(details: AccountDetails, *, as_json: bool) -> None:
     """One account."""
     if as_json:
         _print_json(_fields(details))
@@ -78,7 +78,7 @@ def print_shown(details: Details, *, as_json: bool) -> None:
     _print_details(details)
 
 
-def print_credentials(details: Details, *, as_json: bool) -> None:
+def print_credentials(details: AccountDetails, *, as_json: bool) -> None:
     """A table of one account's credentials."""
     if as_json:
         _print_json(_fields(details)["credentials"])
@@ -89,7 +89,7 @@ def print_credentials(details: Details, *, as_json: bool) -> None:
     Console(markup=False).print(table)
 
 
-def print_domains(details: Details, *, as_json: bool) -> None:
+def print_domains(details: AccountDetails, *, as_json: bool) -> None:
     """A table of one account's domains, with what the last look into the DNS found."""
     if as_json:
         _print_json([_domain(each) for each in details.domains])
@@ -101,7 +101,7 @@ def print_domains(details: Details, *, as_json: bool) -> None:
     Console(markup=False).print(table)
 
 
-def print_identities(details: Details, *, as_json: bool) -> None:
+def print_identities(details: AccountDetails, *, as_json: bool) -> None:
     """Who stands behind an account."""
     identities = details.account.identities
     if as_json:
@@ -116,7 +116,7 @@ def print_identities(details: Details, *, as_json: bool) -> None:
                 print(f"  {name:14}  {', '.join(value) if name == 'names' else value}")
 
 
-def print_sources(details: Details, *, as_json: bool) -> None:
+def print_sources(details: AccountDetails, *, as_json: bool) -> None:
     """Where an account's lists come from."""
     if as_json:
         _print_json([_plain(asdict(each)) for each in details.sources])
@@ -128,7 +128,7 @@ def print_sources(details: Details, *, as_json: bool) -> None:
     Console(markup=False).print(table)
 
 
-def print_history(changes: Sequence[Change], *, as_json: bool) -> None:
+def print_history(changes: Sequence[AccountChange], *, as_json: bool) -> None:
     """Who changed what, when and why."""
     if as_json:
         _print_json([_plain(asdict(each)) | {"kind": each.kind.value} for each in changes])
@@ -156,16 +156,18 @@ def _day(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d}" if at else "no"
 
 
-def _told(change: Change) -> str:
+def _told(change: AccountChange) -> str:
     """A change in one line."""
     data = change.data
-    if change.kind is Kind.STANDING:
+    if change.kind is AccountChangeKind.STANDING:
         case = f" (case {data['case']})" if data.get("case") else ""
         because = f": {data['reason']}{case}" if data["reason"] else ""
         queued = f"; {data['recipients']} queued recipients" if data.get("recipients") else ""
         return f"{data['from'] or 'new'} -> {data['to']}{because}{queued}"
     if "found" in data:
-        marks = ", ".join(f"{subject.value} {data['found'][subject.value].partition(':')[0]}" for subject in Subject)
+        marks = ", ".join(
+            f"{subject.value} {data['found'][subject.value].partition(':')[0]}" for subject in DomainCheck
+        )
         return f"{data['looked for']}: {'verified' if data['verified'] else 'not verified'}; {marks}"
     return "; ".join(f"{name} {_words(value)}" for name, value in data.items() if value not in ("", [], None))
 
@@ -196,11 +198,11 @@ def _domain(each: DomainDetails) -> dict[str, Any]:
     )
 
 
-def _domains(details: Details) -> list[str]:
+def _domains(details: AccountDetails) -> list[str]:
     return [each.domain if each.verified_at else f"{each.domain} (not yet)" for each in details.domains]
 
 
-def _print_details(details: Details) -> None:
+def _print_details(details: AccountDetails) -> None:
     account = details.account
     terms, quotas = account.terms, ((account.quotas.day, "day"), (account.quotas.month, "month"))
     rows = (
@@ -226,7 +228,7 @@ def _print_details(details: Details) -> None:
             print(f"  {name:10}  {', '.join(values)}")
 
 
-def _fields(details: Details) -> dict[str, Any]:
+def _fields(details: AccountDetails) -> dict[str, Any]:
     account = details.account
     return {
         "id": account.id,

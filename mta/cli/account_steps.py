@@ -18,15 +18,15 @@ from typing import TypeVar
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.options import fail, operator
-from mta.inbound.auth import make_verifiers, new_secret
+from mta.dkim import KeyRing
+from mta.dkim.key_files import read_key_files
 from mta.mail.address import AddressError, parse_domain
-from mta.signing import KeyRing
-from mta.signing.files import read_key_files
-from mta.store.account_copy import DomainDetails
-from mta.store.accounts import AccountError, Details
+from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
+from mta.store.accounts.account_copy import DomainDetails
+from mta.store.accounts.accounts import AccountDetails, AccountError
 from mta.store.store import Store
-from policy.account import Grant, Standing
-from policy.domain import owner_name, owner_text
+from policy.accounts.account import AccountStatus, Grant
+from policy.accounts.sender_domain import owner_name, owner_text
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Login:
 class Made:
     """A new account. ``unsigned``: those of its domains that no DKIM key signs for."""
 
-    details: Details
+    details: AccountDetails
     login: Login
     unsigned: tuple[str, ...]
 
@@ -102,7 +102,7 @@ async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
             networks=wanted.networks,
             notices=wanted.notices,
             profile=wanted.profile,
-            standing=Standing.PENDING if wanted.approval is None else Standing.ACTIVE,
+            standing=AccountStatus.PENDING if wanted.approval is None else AccountStatus.ACTIVE,
             verified=wanted.verified,
             by=operator(),
             reason=wanted.approval or "",
@@ -113,7 +113,7 @@ async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
     return Made(details, login, await unsigned(settings, store, sorted(account.domains | account.unverified)))
 
 
-async def find(store: Store, name: str) -> Details:
+async def find(store: Store, name: str) -> AccountDetails:
     return await refusable(store.accounts.find(name))
 
 
@@ -140,7 +140,7 @@ async def add_credential(store: Store, name: str, username: str | None, grant: G
 
 
 async def new_login(username: str) -> tuple[Login, str, str]:
-    """A login with a new secret, and what verifies that (see ``mta.inbound.auth``)."""
+    """A login with a new secret, and what verifies that (see ``mta.smtp_server.auth.authenticator``)."""
     login = Login(username, new_secret())
     return login, *await asyncio.to_thread(make_verifiers, login.secret)
 
@@ -168,7 +168,7 @@ def no_key(domain: str) -> str:
     return f"No DKIM key signs for {domain} yet: mta dkim new {domain}"
 
 
-def free_username(details: Details, everybody: Iterable[Details]) -> str:
+def free_username(details: AccountDetails, everybody: Iterable[AccountDetails]) -> str:
     """The account's name without odd characters; with a number if it was used before."""
     taken = _used(everybody)
     plain = re.sub(r"[^A-Za-z0-9._@-]+", "-", details.account.name).strip("-") or "account"
@@ -176,7 +176,7 @@ def free_username(details: Details, everybody: Iterable[Details]) -> str:
     return next(name for name in (plain, *numbered) if name not in taken)
 
 
-def _used(everybody: Iterable[Details]) -> set[str]:
+def _used(everybody: Iterable[AccountDetails]) -> set[str]:
     """User names that were ever given."""
     return {credential.username for each in everybody for credential in each.credentials}
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from config.schema import Settings
-from mta.blocklist_watch import ask, examine, reason, subjects
 from mta.cli.human import moment
-from mta.outbound.mx import Resolver
-from mta.store.listings import Listing
+from mta.delivery.mx import Resolver
+from mta.service.jobs.blocklists import ask, examine, reason, subjects
+from mta.store.reputation.blocklist_listings import Listing
 from mta.store.store import Store
-from policy.blocklist import Believed, Clear, Ignored, Listed, Unanswered, fits
+from policy.reputation.blocklist import Believed, Clear, Ignored, ListedAnswer, Unanswered, fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ async def check(settings: Settings, store: Store, wanted: Sequence[str]) -> list
                     pass
                 case Unanswered(why):
                     said, words = "no answer", why
-                case Listed() as listed:
+                case ListedAnswer() as listed:
                     text = await reason(resolver, blocklist, subject)
                     said, words = "listed", f"{listed.words}: {text}" if text else listed.words
             found.append(Checked(blocklist.name, subject, said, words))

@@ -16,9 +16,9 @@ from rich.table import Table
 from mta.cli.human import moment
 from mta.cli.options import fail
 from mta.mail.identity import parse_id
-from mta.store.breakers import BreakerError, Tripped
+from mta.store.reputation.breakers import BreakerError, Tripped
 from mta.store.store import Store
-from policy.breaker import MailingScope
+from policy.reputation.breaker import MailingScope
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,14 @@ import typer
 from mta.cli import case_print, case_steps
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail, operator
-from policy.complaint import Source, State
+from policy.reputation.complaint import CaseState, Source
 
 WhichArgument = Annotated[str, typer.Argument(metavar="CASE", help="Its number: C-17, or 17.")]
 AccountOption = Annotated[str | None, typer.Option("--account", "-a", help="Only those of this account.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who says so; else the user of this shell.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
-_OPEN = tuple(state for state in State if state is not State.CLOSED)
+_OPEN = tuple(state for state in CaseState if state is not CaseState.CLOSED)
 
 
 def register(app: typer.Typer) -> None:
@@ -49,14 +49,16 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     account: AccountOption = None,
-    state: Annotated[list[State] | None, typer.Option("--state", help="Only in this state; may be repeated.")] = None,
+    state: Annotated[
+        list[CaseState] | None, typer.Option("--state", help="Only in this state; may be repeated.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """List the cases that are not closed, the most pressing first."""
-    states = tuple(state) if state else tuple(State) if everything else _OPEN
+    states = tuple(state) if state else tuple(CaseState) if everything else _OPEN
     cases = with_store(load(config), lambda store: case_steps.find_all(store, account, states, limit))
     case_print.print_list(cases, as_json=as_json)
 

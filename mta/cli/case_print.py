@@ -16,18 +16,18 @@ from rich.table import Table
 
 from mta.cli.human import moment, relative, span
 from mta.mail.identity import format_id
-from mta.store.cases import Closed, Done, Entry, Told
-from policy.complaint import Case, Happening, State
+from mta.store.reputation.cases import CaseChanged, CaseEntry, CaseStory, Closed
+from policy.reputation.complaint import Case, CaseEventKind, CaseState
 
 _WIDE = 60  # characters of a summary in the list
 
 _NEXT = {
-    State.OPEN: "The account is told within moments, if the service runs.",
-    State.SENT: "The account must answer: mta case answer {case} --text ...",
-    State.ANSWERED: "Is the answer good? mta case agree {case} --terms ..., or mta case reject {case} --reason ...",
-    State.AGREED: "When it is done: mta case close {case} --upheld, or --unfounded.",
-    State.OVERDUE: "Nobody has answered in time: mta account suspend, or mta case close {case} --unfounded.",
-    State.SUSPENDED: "The account goes on after an answer (mta case answer {case}) and mta case agree {case}.",
+    CaseState.OPEN: "The account is told within moments, if the service runs.",
+    CaseState.SENT: "The account must answer: mta case answer {case} --text ...",
+    CaseState.ANSWERED: "Is the answer good? mta case agree {case} --terms ..., or mta case reject {case} --reason ...",
+    CaseState.AGREED: "When it is done: mta case close {case} --upheld, or --unfounded.",
+    CaseState.OVERDUE: "Nobody has answered in time: mta account suspend, or mta case close {case} --unfounded.",
+    CaseState.SUSPENDED: "The account goes on after an answer (mta case answer {case}) and mta case agree {case}.",
 }
 
 
@@ -43,29 +43,29 @@ class Impact:
     costs: dict[str, Decimal] = field(default_factory=dict)
 
 
-def impact_of(told: Told) -> Impact:
+def impact_of(told: CaseStory) -> Impact:
     """From the history of a case."""
     found, since = Impact(), None
     for entry in told.history:
         recipients = int(entry.data.get("recipients", 0))
         match entry.kind:
-            case Happening.ANSWERED if found.answered_after is None:
+            case CaseEventKind.ANSWERED if found.answered_after is None:
                 found.answered_after = _hours(told.case.told_at or told.case.opened_at, entry.at)
-            case Happening.SUSPENDED:
+            case CaseEventKind.SUSPENDED:
                 since, found.held = since or entry.at, found.held + recipients
-            case Happening.RESUMED | Happening.TERMINATED:
+            case CaseEventKind.RESUMED | CaseEventKind.TERMINATED:
                 if since is not None:
                     found.suspended_for = (found.suspended_for or 0) + _hours(since, entry.at)
                 since = None
-                if entry.kind is Happening.RESUMED:
+                if entry.kind is CaseEventKind.RESUMED:
                     found.released += recipients
                 else:
                     found.bounced += recipients
-            case Happening.BOUNCED:
+            case CaseEventKind.BOUNCED:
                 found.bounced += recipients
             case _:
                 pass
-    if since is not None and told.case.state is State.SUSPENDED:
+    if since is not None and told.case.state is CaseState.SUSPENDED:
         found.suspended_for = (found.suspended_for or 0) + _hours(since, datetime.now(UTC))
     for cost in told.case.costs:
         found.costs[cost["currency"]] = found.costs.get(cost["currency"], Decimal(0)) + Decimal(cost["amount"])
@@ -95,7 +95,7 @@ def print_list(cases: Sequence[Case], *, as_json: bool) -> None:
     Console(markup=False).print(table)
 
 
-def print_told(told: Told, *, as_json: bool) -> None:
+def print_told(told: CaseStory, *, as_json: bool) -> None:
     if as_json:
         _print_json(told_as_data(told))
         return
@@ -103,7 +103,7 @@ def print_told(told: Told, *, as_json: bool) -> None:
         print(line)
 
 
-def print_done(done: Done | Closed, what: str, *, as_json: bool) -> None:
+def print_done(done: CaseChanged | Closed, what: str, *, as_json: bool) -> None:
     """What an act came to."""
     if as_json:
         data = as_data(done.case) | {"recipients": done.recipients}
@@ -121,7 +121,7 @@ def print_done(done: Done | Closed, what: str, *, as_json: bool) -> None:
             print(f"{done.case.account} is terminated for that: what it had queued fails.")
 
 
-def save_evidence(told: Told, folder: Path) -> list[Path]:
+def save_evidence(told: CaseStory, folder: Path) -> list[Path]:
     """Each complaint and answer as it came, in a file of its own. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -133,7 +133,7 @@ def save_evidence(told: Told, folder: Path) -> list[Path]:
     return written
 
 
-def write_export(file: TextIO, cases: Sequence[Told], *, as_json: bool) -> None:
+def write_export(file: TextIO, cases: Sequence[CaseStory], *, as_json: bool) -> None:
     """A line for each case: JSON with everything, or CSV for a spreadsheet."""
     if as_json:
         for told in cases:
@@ -165,18 +165,18 @@ def as_data(case: Case) -> dict[str, Any]:
     return data
 
 
-def told_as_data(told: Told) -> dict[str, Any]:
+def told_as_data(told: CaseStory) -> dict[str, Any]:
     impact = asdict(impact_of(told))
     impact["costs"] = {currency: str(amount) for currency, amount in impact["costs"].items()}
     return as_data(told.case) | {"impact": impact, "history": [_entry(entry) for entry in told.history]}
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: CaseEntry) -> dict[str, Any]:
     octets = len(entry.evidence) if entry.evidence else 0
     return {"at": entry.at, "by": entry.by, "kind": entry.kind.value, **entry.data, "evidence_octets": octets}
 
 
-def _lines(told: Told) -> Iterator[str]:
+def _lines(told: CaseStory) -> Iterator[str]:
     case, impact = told.case, impact_of(told)
     yield f"{case.number}  {case.summary}"
     yield f"  account     {case.account} ({case.account_id}), profile {case.profile}"
@@ -224,10 +224,10 @@ def _consents(case: Case) -> Iterator[str]:
     yield "  (the whole dossier: --json, or mta consent show)"
 
 
-def _said(entry: Entry) -> str:
+def _said(entry: CaseEntry) -> str:
     data = entry.data
     said = next((str(data[name]) for name in ("text", "terms", "reason", "summary") if data.get(name)), "")
-    if entry.kind is Happening.COST:
+    if entry.kind is CaseEventKind.COST:
         said = f"{data['what']}: {data['amount']} {data['currency']}"
     more = [f"{data['recipients']} recipients"] if data.get("recipients") else []
     more += [f"{len(entry.evidence)} octets kept"] if entry.evidence else []

@@ -10,25 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
 
-from bounce.grievance import Grievance, Reader
+from bounce.abuse_mail import AbuseMailReader, Grievance
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.casework import Casework
 from mta.cli import mailing_steps
 from mta.cli.options import fail
 from mta.mail.address import Address, AddressError
 from mta.mail.identity import MessageId, parse_id
-from mta.store.account_changes import AccountError
-from mta.store.cases import CaseError, Closed, Done, Told
-from mta.store.secrets import Secrets
+from mta.service.jobs.complaints import Casework
+from mta.store.journal.account_changes import AccountError
+from mta.store.postgres.secrets import Secrets
+from mta.store.reputation.cases import CaseChanged, CaseError, CaseStory, Closed
 from mta.store.store import Store
-from policy.complaint import EVIDENCE, Case, Complaint, Source, State
-from policy.mailing import Mailing
+from policy.accounts.mailing import Mailing
+from policy.reputation.complaint import EVIDENCE, Case, CaseState, Complaint, Source
 
 T = TypeVar("T")
 
@@ -60,10 +60,10 @@ class Verdict:
     by: str
 
 
-async def open_case(settings: Settings, store: Store, wanted: Wanted) -> Told:
+async def open_case(settings: Settings, store: Store, wanted: Wanted) -> CaseStory:
     """The case that was opened, or that the complaint was added to."""
     content = read_file(wanted.file) if wanted.file else b""
-    said = Reader().read(content) if wanted.file else None
+    said = AbuseMailReader().read(content, datetime.now(UTC)) if wanted.file else None
     mailing = await _mailing(settings, store, wanted, said)
     if wanted.account:
         account_id = (await _refusable(store.accounts.find(wanted.account))).account.id
@@ -90,26 +90,26 @@ async def open_case(settings: Settings, store: Store, wanted: Wanted) -> Told:
     return await store.cases.show(await _refusable(store.cases.open(complaint)))
 
 
-async def find_all(store: Store, account: str | None, states: Sequence[State], limit: int) -> Sequence[Case]:
+async def find_all(store: Store, account: str | None, states: Sequence[CaseState], limit: int) -> Sequence[Case]:
     return await store.cases.list(await _account_id(store, account), states=states, limit=limit)
 
 
-async def show(store: Store, which: str) -> Told:
+async def show(store: Store, which: str) -> CaseStory:
     return await _refusable(store.cases.show(number(which)))
 
 
-async def answer(store: Store, which: str, text: str, file: Path | None, by: str) -> Done:
+async def answer(store: Store, which: str, text: str, file: Path | None, by: str) -> CaseChanged:
     """Write the account's answer down."""
     content = read_file(file) if file else b""
     return await _refusable(store.cases.answer(number(which), text=text, by=by, evidence=content))
 
 
-async def reject(settings: Settings, store: Store, which: str, reason: str, by: str) -> Done:
+async def reject(settings: Settings, store: Store, which: str, reason: str, by: str) -> CaseChanged:
     case, desk = await _known(settings, store, which)
     return await _refusable(store.cases.reject(case.id, desk, reason=reason, by=by))
 
 
-async def agree(store: Store, which: str, terms: str, by: str) -> Done:
+async def agree(store: Store, which: str, terms: str, by: str) -> CaseChanged:
     return await _refusable(store.cases.agree(number(which), terms=terms, by=by))
 
 
@@ -145,7 +145,7 @@ async def note(store: Store, which: str, text: str, by: str) -> str:
     return f"C-{number(which)}: noted."
 
 
-async def collect(store: Store, account: str | None, since: datetime | None) -> list[Told]:
+async def collect(store: Store, account: str | None, since: datetime | None) -> list[CaseStory]:
     """Every case with its history, closed ones too."""
     cases = await store.cases.list(await _account_id(store, account), since=since, limit=LIMIT)
     return [await store.cases.show(case.id) for case in sorted(cases, key=lambda case: case.id)]

@@ -12,7 +12,7 @@ from config.load import ConfigError
 from config.schema import Settings
 from mta.cli.options import fail, find_config
 from mta.cli.settings import load
-from mta.rehearsal import rehearse, rehearse_profiles
+from mta.service.config_validation import validate, validate_profiles
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def checked(file: Path | None) -> tuple[Settings, RuleBook]:
     """The settings and the bounce rules that they name; or the mistakes on standard error and exit status 2."""
     settings = load(file)
     try:
-        return settings, rehearse(settings)
+        return settings, validate(settings)
     except ConfigError as error:
         fail("\n".join(error.lines), status=2)
 
@@ -53,7 +53,7 @@ def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
         ("routes", str(len(settings.routes))),
         ("providers", str(len(settings.shaping.providers))),
         ("rules", f"{len(book.rules)}, in {len(book.categories)} categories"),
-        ("profiles", ", ".join(rehearse_profiles(settings).names)),
+        ("profiles", ", ".join(validate_profiles(settings).names)),
     ]
 
 

@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from bounce.classify import Classifier
+from bounce.parsers.kinds import Report, Reported, ReportKind
+from bounce.parsers.mime import MAX_OCTETS
 from bounce.report import read
-from bounce.reports.kinds import Kind, Report, Reported
-from bounce.reports.mime import MAX_OCTETS
 
 MAX_MAILS = 1000  # of one mbox
 
 _MBOX_LINE = re.compile(rb"(?m)^From \S{1,200} {1,3}[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{5,8} .{0,20}$")
 _NAMES = {
-    Kind.BOUNCE: "bounce",
-    Kind.COMPLAINT: "complaint",
-    Kind.AUTO_REPLY: "auto_reply",
-    Kind.CHALLENGE: "auto_reply",
-    Kind.RECEIPT: "other",
-    Kind.OTHER: "other",
+    ReportKind.BOUNCE: "bounce",
+    ReportKind.COMPLAINT: "complaint",
+    ReportKind.AUTO_REPLY: "auto_reply",
+    ReportKind.CHALLENGE: "auto_reply",
+    ReportKind.RECEIPT: "other",
+    ReportKind.OTHER: "other",
 }
 
 

@@ -23,11 +23,11 @@ from mta.cli.consent_fields import COLUMNS, FieldError, Habits
 from mta.cli.consent_file import Reading
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail
-from policy.consent import Sign
-from policy.dossier import Writer, load_languages
-from policy.dossier import as_json as as_record
-from policy.evidence import load_assessor
-from policy.ledger import Head
+from policy.permission.consent import Sign
+from policy.permission.dossier import Writer, load_languages
+from policy.permission.dossier import as_json as as_record
+from policy.permission.evidence import load_assessor
+from policy.permission.ledger import Head
 
 AccountOption = Annotated[str, typer.Option(help="The account to which consent was given.")]
 AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="Such as ann@example.com.")]

@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from mta.mail.address import Address, AddressError
-from mta.store.consent_entries import Given
-from policy.consent import Basis, TopicError, parse_topic
-from policy.evidence import Evidence
+from mta.store.permission.consent_entries import Given
+from policy.permission.consent import Basis, TopicError, parse_topic
+from policy.permission.evidence import Evidence
 
 MAX_TEXT = 10_000  # characters of one field
 MAX_LIST = 100  # topics or sponsors of one consent

@@ -23,8 +23,8 @@ from typing import Any, Self, TextIO
 import orjson
 
 from mta.cli.consent_fields import COLUMNS, REQUIRED, FieldError, Habits, read
-from mta.store.consent_entries import Given
-from policy.evidence import Evidence
+from mta.store.permission.consent_entries import Given
+from policy.permission.evidence import Evidence
 
 LONGEST = 1 << 20  # octets of a line
 _DELIMITERS = ",;\t"

@@ -26,15 +26,15 @@ from mta.cli.consent_fields import Habits
 from mta.cli.consent_file import FileError, Mistake, Reading
 from mta.cli.options import fail, operator
 from mta.mail.address import Address, AddressError
-from mta.store.consent_entries import Given
-from mta.store.consents import Recorded
-from mta.store.importing import Mark
-from mta.store.ledger import Verified
+from mta.store.permission.consent_entries import Given
+from mta.store.permission.consents import ConsentsRecorded
+from mta.store.permission.import_progress import ImportProgress
+from mta.store.permission.ledger import Verified
 from mta.store.store import Store, StoreUnavailable
-from policy.consent import EVERY_TOPIC, Sign, TopicError, parse_topic
-from policy.dossier import Dossier
-from policy.ledger import Head
-from policy.suppression import Reason
+from policy.permission.consent import EVERY_TOPIC, Sign, TopicError, parse_topic
+from policy.permission.dossier import Dossier
+from policy.permission.ledger import Head
+from policy.permission.suppression import Reason
 
 CHUNK = 5000  # records in one transaction
 
@@ -51,7 +51,7 @@ class Tally:
     bad: int = 0
     lacking: Counter[str] = field(default_factory=Counter)
 
-    def add(self, recorded: Recorded) -> None:
+    def add(self, recorded: ConsentsRecorded) -> None:
         self.fresh += recorded.fresh
         self.known += recorded.known
         self.lifted += recorded.lifted
@@ -98,7 +98,7 @@ async def import_file(
             chunk = next(chunks, None)
             while chunk:
                 good = _good(reading.name, chunk, tally)
-                here = Mark(mark.file, tally.read)
+                here = ImportProgress(mark.file, tally.read)
                 ahead = asyncio.create_task(asyncio.to_thread(next, chunks, None))  # read while these are written
                 try:
                     if not check_only:
@@ -107,7 +107,9 @@ async def import_file(
                     chunk = await ahead
                 bar.update(task, completed=reading.octets)
             if not check_only:
-                await store.consents.record(account_id, [], by=by, mark=Mark(mark.file, tally.read, finished=True))
+                await store.consents.record(
+                    account_id, [], by=by, mark=ImportProgress(mark.file, tally.read, finished=True)
+                )
         except FileError as error:
             fail(f"{reading.name}: {error}", status=2)
         except StoreUnavailable as error:
@@ -117,13 +119,13 @@ async def import_file(
 
 async def _begin(
     store: Store, account_id: int, reading: Reading, habits: Habits, *, again: bool, check_only: bool
-) -> Mark:
+) -> ImportProgress:
     """Where to begin."""
     if check_only:
-        return Mark(b"", 0)
+        return ImportProgress(b"", 0)
     mark = await store.consents.begin_import(account_id, reading.digest(habits))
     if again:
-        return Mark(mark.file, 0)
+        return ImportProgress(mark.file, 0)
     if mark.finished:
         fail(f"{reading.name} was imported before, all {mark.records} records (--again reads it once more)", status=0)
     if mark.records:
@@ -149,7 +151,7 @@ def _good(file: str, chunk: Sequence[Given | Mistake], tally: Tally) -> list[Giv
     return good
 
 
-async def add(store: Store, settings: Settings, account: str, given: Given, *, lift: bool) -> Recorded:
+async def add(store: Store, settings: Settings, account: str, given: Given, *, lift: bool) -> ConsentsRecorded:
     account_id = await _account_id(store, account)
     if lift:
         await lifting.check(store, settings, account_id, Reason.UNSUBSCRIBE)

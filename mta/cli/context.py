@@ -14,10 +14,10 @@ from typing import TypeVar
 from config.schema import Settings
 from mta.cli.options import ConfigOption, fail, find_config
 from mta.cli.settings import load
-from mta.store.embedded import EmbeddedError, EmbeddedPostgres
-from mta.store.errors import SchemaError, StoreUnavailable
-from mta.store.migrate import migrate
-from mta.store.secrets import SecretError, Secrets
+from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
+from mta.store.postgres.errors import SchemaError, StoreUnavailable
+from mta.store.postgres.migrate import migrate
+from mta.store.postgres.secrets import SecretError, Secrets
 from mta.store.store import Store
 
 __all__ = ["ConfigOption", "fail", "find_config", "load", "open_store", "with_store"]

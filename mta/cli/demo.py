@@ -29,7 +29,7 @@ def demo(
 
     from mta.demo.running import DemoError
     from mta.demo.scene import play
-    from mta.store.embedded import EmbeddedError
+    from mta.store.postgres.embedded import EmbeddedError
 
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
     try:

@@ -17,7 +17,7 @@ from config.schema import Settings
 from mta.cli import dkim_keys, dkim_print
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption
-from mta.signing.keys import Algorithm
+from mta.dkim.keys import Algorithm
 from mta.store.store import Store
 
 T = TypeVar("T")

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.options import fail
+from mta.delivery.mx import DnsTrouble, Resolver
+from mta.dkim.inventory import ListedKey, list_keys
+from mta.dkim.keys import Algorithm, KeyUnusable, new_pem, parse_selector
+from mta.dkim.records import Difference, compare, record_name
 from mta.mail.address import AddressError, parse_domain
-from mta.outbound.mx import DnsTrouble, Resolver
-from mta.signing.inventory import Listed, list_keys
-from mta.signing.keys import Algorithm, KeyUnusable, new_pem, parse_selector
-from mta.signing.records import Difference, compare, record_name
-from mta.store.keys import KeyExists, Keys, KeyState
+from mta.store.accounts.dkim_keys import KeyExists, Keys, KeyState
 
 Txt = Callable[[str], Awaitable[list[str]]]
 
@@ -27,7 +27,7 @@ Txt = Callable[[str], Awaitable[list[str]]]
 class Checked:
     """``trouble``: why the DNS could not be asked; None if it could."""
 
-    listed: Listed
+    listed: ListedKey
     differences: tuple[Difference, ...]
     trouble: str | None = None
 
@@ -39,7 +39,7 @@ class Checked:
         return self.trouble is not None or any(found.kind.breaks for found in self.differences)
 
 
-async def find(settings: Settings, keys: Keys, domain: str | None = None) -> list[Listed]:
+async def find(settings: Settings, keys: Keys, domain: str | None = None) -> list[ListedKey]:
     """All keys, or those of one domain."""
     wanted = _domain(domain) if domain is not None else None
     try:
@@ -51,7 +51,7 @@ async def find(settings: Settings, keys: Keys, domain: str | None = None) -> lis
     return [each for each in listed if wanted in (None, each.key.domain)]
 
 
-async def find_one(settings: Settings, keys: Keys, domain: str, selector: str) -> Listed:
+async def find_one(settings: Settings, keys: Keys, domain: str, selector: str) -> ListedKey:
     """The key that is meant; of a file and a row with the same name the file, because that one signs."""
     found = [each for each in await find(settings, keys, domain) if each.key.selector == selector.lower()]
     if not found:
@@ -61,7 +61,7 @@ async def find_one(settings: Settings, keys: Keys, domain: str, selector: str) -
 
 async def make(
     settings: Settings, keys: Keys, domain: str, selector: str | None, algorithms: list[Algorithm]
-) -> list[Listed]:
+) -> list[ListedKey]:
     """New keys in the store, pending, one for each algorithm."""
     domain = _domain(domain)
     taken = {each.key.selector for each in await find(settings, keys, domain)}
@@ -103,7 +103,7 @@ async def check(settings: Settings, keys: Keys, domain: str) -> list[Checked]:
     return [await examine(each, resolver.txt) for each in listed]
 
 
-async def examine(listed: Listed, txt: Txt) -> Checked:
+async def examine(listed: ListedKey, txt: Txt) -> Checked:
     """One key against the DNS, as ``txt`` shows it."""
     try:
         published = await txt(record_name(listed.key))
@@ -150,7 +150,7 @@ async def retire(settings: Settings, keys: Keys, domain: str, selector: str, *, 
     )
 
 
-def _must_be_stored(listed: Listed) -> None:
+def _must_be_stored(listed: ListedKey) -> None:
     if listed.in_file:
         fail(
             f"{listed.key.selector} of {listed.key.domain} is in the file {listed.key.source}: it signs as long as "

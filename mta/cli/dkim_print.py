@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mta.cli.dkim_keys import Checked
-from mta.signing.inventory import Listed
-from mta.signing.keys import Algorithm
-from mta.signing.records import record_name, record_strings, record_text, zone_line
-from mta.store.keys import KeyState
+from mta.dkim.inventory import ListedKey
+from mta.dkim.keys import Algorithm
+from mta.dkim.records import record_name, record_strings, record_text, zone_line
+from mta.store.accounts.dkim_keys import KeyState
 
 STATE_STYLES: Mapping[KeyState, str] = {
     KeyState.PENDING: "yellow",
@@ -25,7 +25,7 @@ STATE_STYLES: Mapping[KeyState, str] = {
 }
 
 
-def print_made(made: Sequence[Listed], *, as_json: bool) -> None:
+def print_made(made: Sequence[ListedKey], *, as_json: bool) -> None:
     """New keys: their records, and what comes next."""
     if as_json:
         _print_json([_fields(each) for each in made])
@@ -40,7 +40,7 @@ def print_made(made: Sequence[Listed], *, as_json: bool) -> None:
         print(f"  mta dkim activate {domain} {each.key.selector}")
 
 
-def print_shown(listed: Listed, *, as_json: bool) -> None:
+def print_shown(listed: ListedKey, *, as_json: bool) -> None:
     """One key and its record."""
     if as_json:
         _print_json(_fields(listed))
@@ -51,7 +51,7 @@ def print_shown(listed: Listed, *, as_json: bool) -> None:
         print(warning)
 
 
-def print_list(listed: Sequence[Listed], *, as_json: bool) -> None:
+def print_list(listed: Sequence[ListedKey], *, as_json: bool) -> None:
     """A table of keys."""
     if as_json:
         _print_json([_fields(each) for each in listed])
@@ -98,7 +98,7 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
     return lines
 
 
-def _print_record(listed: Listed) -> None:
+def _print_record(listed: ListedKey) -> None:
     print(f"  name   {record_name(listed.key)}")
     print("  type   TXT")
     strings = record_strings(listed.key)
@@ -109,17 +109,17 @@ def _print_record(listed: Listed) -> None:
     print(f"\nFor a zone file, on one line:\n\n{zone_line(listed.key)}\n")
 
 
-def _kind(listed: Listed) -> str:
+def _kind(listed: ListedKey) -> str:
     return f"RSA {listed.key.bits}" if listed.key.algorithm is Algorithm.RSA else "Ed25519"
 
 
-def _standing(listed: Listed) -> str:
+def _standing(listed: ListedKey) -> str:
     if listed.since is None:
         return f"{listed.state.value}, in the file {listed.key.source}"
     return f"{listed.state.value} since {listed.since:%Y-%m-%d %H:%M} UTC"
 
 
-def _fields(listed: Listed) -> dict[str, Any]:
+def _fields(listed: ListedKey) -> dict[str, Any]:
     key = listed.key
     return {
         "domain": key.domain,

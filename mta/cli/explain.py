@@ -27,7 +27,7 @@ def explain(
     from mta.cli.story import as_data, tell
     from mta.mail.address import Address
     from mta.mail.identity import parse_id
-    from mta.store.explain import Story
+    from mta.store.queue.explain import Story
     from mta.store.store import Store
     from policy.base import Suppression
 

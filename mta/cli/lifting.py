@@ -10,11 +10,11 @@ from __future__ import annotations
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.options import fail
-from mta.rehearsal import rehearse_profiles
+from mta.service.config_validation import validate_profiles
 from mta.store.store import Store
-from policy.account import Account, Standing
+from policy.accounts.account import Account, AccountStatus
+from policy.permission.suppression import Reason
 from policy.profile import UnknownProfile
-from policy.suppression import Reason
 
 
 async def check(store: Store, settings: Settings, account_id: int | None, reason: Reason) -> None:
@@ -23,7 +23,7 @@ async def check(store: Store, settings: Settings, account_id: int | None, reason
     concerned = [
         account
         for account in listed
-        if account.standing is not Standing.TERMINATED and account_id in (None, account.id)
+        if account.standing is not AccountStatus.TERMINATED and account_id in (None, account.id)
     ]
     if keeper := _keeper(settings, concerned, reason):
         fail(
@@ -34,7 +34,7 @@ async def check(store: Store, settings: Settings, account_id: int | None, reason
 
 def _keeper(settings: Settings, accounts: list[Account], reason: Reason) -> Account | None:
     try:
-        profiles = rehearse_profiles(settings)
+        profiles = validate_profiles(settings)
         return next((each for each in accounts if profiles.get(each.profile).suppressions.forbids(reason)), None)
     except (ConfigError, UnknownProfile) as error:
         fail(str(error))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mta.cli.lint_steps import Subject
-from mta.inbound.lint import Linted
+from mta.submission.lint import Linted
 from policy.base import Finding
 
 STYLES = {"pass": "green", "amend": "cyan", "hold": "yellow", "observe": "yellow", "refuse": "red", "error": "red bold"}

@@ -15,21 +15,21 @@ from pathlib import Path
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.options import fail
-from mta.inbound.facts import Sender
-from mta.inbound.lint import Linted, Linter
-from mta.inbound.scan import Scanners
+from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address, AddressError
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import new_message_id
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Body, Envelope, Message, Origin, Recipient
-from mta.signing import KeyRing, Signer
-from mta.store.accounts import AccountError
+from mta.store.accounts.accounts import AccountError
 from mta.store.store import Store
-from policy.account import Account, Grant
-from policy.house import House
+from mta.submission.content_scan.scanners import Scanners
+from mta.submission.facts import SubmittingClient
+from mta.submission.lint import Linted, Linter
+from policy.accounts.account import Account, Grant
+from policy.permission.tokens import Tokens
 from policy.profile import Profiles, UnknownProfile, load_profiles
-from policy.tokens import Tokens
+from policy.rule_context import RuleContext
 
 MOST = 200 * 1024 * 1024  # octets of a file
 
@@ -60,7 +60,7 @@ class Chosen:
 
 def profiles_with(settings: Settings, asked: str | None) -> Chosen:
     """The configured profiles, with the file ``asked`` instead of the one of its name. Raises CannotLint."""
-    house = House.of(settings, Tokens(bytes(32)))  # no message leaves: nobody will see its tokens
+    house = RuleContext.of(settings, Tokens(bytes(32)))  # no message leaves: nobody will see its tokens
     files = settings.permission.profiles
     try:
         before = load_profiles(files, house)
@@ -143,7 +143,7 @@ async def lint(
     """What would become of ``subject``. Ends the command if there is no such account, credential or profile."""
     try:
         found = (await store.accounts.find(account)).account
-        sender = Sender(found, _grant(store, found, credential))
+        sender = SubmittingClient(found, _grant(store, found, credential))
         linter = await linter_of(store, settings, chosen.profiles)
         return await linter.lint(sender, _message(subject, found, credential), chosen.name or found.profile)
     except (AccountError, UnknownProfile, CannotLint) as error:

@@ -13,9 +13,9 @@ from rich.table import Table
 from mta.cli.human import moment
 from mta.cli.mailing_steps import Listed, Made
 from mta.mail.identity import format_id
-from mta.store.mailing_rows import MailingRecord
-from mta.store.mailing_story import Happening, MailingStory
-from policy.mailing import Mailing
+from mta.store.mailings.mailing_rows import MailingRecord
+from mta.store.mailings.mailing_story import MailingEvent, MailingStory
+from policy.accounts.mailing import Mailing
 
 
 def print_made(made: Made, *, as_json: bool) -> None:
@@ -127,7 +127,7 @@ def _span(story: MailingStory) -> str:
     return f", {moment(story.first)} to {moment(story.last)}" if story.first and story.last else ""
 
 
-def _happening(each: Happening) -> str:
+def _happening(each: MailingEvent) -> str:
     said = each.data.get("text") or each.data.get("reason") or ""
     about = f"{each.kind} {each.recipient or ''}".rstrip()
     return f"  {moment(each.at)}  {format_id(each.message_id)}  {about}" + (f": {said[:200]}" if said else "")

@@ -13,19 +13,19 @@ from typing import TypeVar
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.options import fail
-from mta.house import open_tokens
 from mta.mail.message import Stream
-from mta.rehearsal import rehearse_profiles
-from mta.store.accounts import AccountError
-from mta.store.mailing_holds import Moved
-from mta.store.mailing_story import MailingStory
-from mta.store.mailings import MailingError, MailingRecord
-from mta.store.secrets import Secrets
+from mta.service.composition import open_tokens
+from mta.service.config_validation import validate_profiles
+from mta.store.accounts.accounts import AccountError
+from mta.store.mailings.mailing_holds import QueueMoved
+from mta.store.mailings.mailing_story import MailingStory
+from mta.store.mailings.mailings import MailingError, MailingRecord
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from policy.account import Account
-from policy.mailing import Mailing
+from policy.accounts.account import Account
+from policy.accounts.mailing import Mailing
 from policy.profile import UnknownProfile
-from policy.rules.sampling import Sampling
+from policy.rules.mailing.sampling import Sampling
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
 def sample_of(settings: Settings, account: Account) -> int | None:
     """How many messages of a first mailing to a new list go out unseen, as the account's profile says; None: all."""
     try:
-        rules = rehearse_profiles(settings).get(account.profile).streams.get(Stream.MARKETING)
+        rules = validate_profiles(settings).get(account.profile).streams.get(Stream.MARKETING)
     except (ConfigError, UnknownProfile) as error:
         fail(str(error))
     sampling = rules.settings.get(Sampling.name) if rules else None
@@ -159,7 +159,7 @@ def ids_in_tokens(settings: Settings, text: str) -> list[str]:
     return [claim.mailing for word in words if (claim := tokens.read(word)) and claim.mailing]
 
 
-def _moved(moved: Moved) -> str:
+def _moved(moved: QueueMoved) -> str:
     counts = ((moved.released, "released"), (moved.held, "held"), (moved.bounced, "to fail"))
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
     return f"Recipients in the queue: {told or 'none concerned'}."

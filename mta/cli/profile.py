@@ -71,7 +71,7 @@ def check(
 def rules(as_json: JsonOption = False) -> None:
     """List the rules that are installed, with their settings; those of other packages too."""
     from mta.cli import profile_print
-    from policy.discovery import installed
+    from policy.plugins import installed
 
     found = installed()
     profile_print.print_rules(found, as_json=as_json)

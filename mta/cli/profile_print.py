@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from config.describe import find, show
-from config.notation import Section
 from config.show import to_toml
-from policy.discovery import Installed, RuleClass
+from config.types import Section
+from policy.plugins import Installed, RuleClass
 from policy.profile import Profile, Profiles, StreamRules
 from policy.profile_file import TABLES
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from config.toml import ConfigError
 from mta.cli.options import fail
 from mta.cli.settings import load as load_settings
-from policy.house import House
+from policy.permission.tokens import Tokens
 from policy.profile import Profiles, load_profiles
-from policy.tokens import Tokens
+from policy.rule_context import RuleContext
 
 
 def load(config: Path | None, files: Sequence[Path]) -> Profiles:
@@ -20,6 +20,6 @@ def load(config: Path | None, files: Sequence[Path]) -> Profiles:
     given = {path.stem for path in files}
     configured = [path for path in settings.permission.profiles if path.stem not in given]
     try:
-        return load_profiles([*configured, *files], House.of(settings, Tokens(bytes(32))))
+        return load_profiles([*configured, *files], RuleContext.of(settings, Tokens(bytes(32))))
     except ConfigError as error:
         fail("\n".join(error.lines), status=2)

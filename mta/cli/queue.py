@@ -22,8 +22,8 @@ from mta.mail.address import AddressError
 from mta.mail.identity import parse_id
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
-from mta.store.accounts import AccountError
-from mta.store.queue import By, Changed, Filter, Group, Queue, Queued
+from mta.store.accounts.accounts import AccountError
+from mta.store.queue.queue import By, Changed, Group, Queue, Queued, QueueFilter
 from mta.store.store import Store
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Change:
     name: str
     help: str
     result: str
-    make: Callable[[Queue, Filter, str, bool], Awaitable[Changed]]
+    make: Callable[[Queue, QueueFilter, str, bool], Awaitable[Changed]]
 
 
 CHANGES = (

@@ -13,8 +13,8 @@ from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.identity import parse_id
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
-from mta.store.accounts import Accounts
-from mta.store.queue import Filter
+from mta.store.accounts.accounts import Accounts
+from mta.store.queue.queue import QueueFilter
 
 
 class UnclearError(ValueError):
@@ -38,7 +38,7 @@ class Choice:
     reply: str | None = None
     everything: bool = False
 
-    async def filters(self, accounts: Accounts, now: datetime) -> list[Filter]:
+    async def filters(self, accounts: Accounts, now: datetime) -> list[QueueFilter]:
         """One for each message named, else one. Raises UnclearError, AccountError, AddressError, StoreUnavailable."""
         try:
             before = now - parse_span(self.older_than) if self.older_than else None
@@ -50,7 +50,7 @@ class Choice:
             raise UnclearError(str(error)) from None
         domain = _domain(self.destination) if self.destination else None
         account = await accounts.find(self.account) if self.account else None
-        common = Filter(
+        common = QueueFilter(
             account_id=account.account.id if account else None,
             destination=domain,
             stream=self.stream,

@@ -20,7 +20,7 @@ from mta.cli.human import moment, relative, span
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
-from mta.store.queue import By, Group, Queued
+from mta.store.queue.queue import By, Group, Queued
 
 UNCUT = 10_000  # columns where nobody looks
 WIDE = 120  # columns that the list needs; in fewer, the reply goes below the recipient

@@ -16,11 +16,15 @@ from rich.console import Console
 from mta.cli.human import moment
 from mta.cli.replay_steps import Replayed
 from mta.mail.identity import format_id
-from policy.replay import End, Fate
+from policy.replay import ReplayEnd, ReplayVerdict
 
 STYLES = {
-    Fate.ACCEPTED: "green", Fate.HELD: "yellow", Fate.REFUSED: "red", Fate.PUT_OFF: "yellow", Fate.UNKNOWN: "magenta",
-}  # fmt: skip
+    ReplayVerdict.ACCEPTED: "green",
+    ReplayVerdict.HELD: "yellow",
+    ReplayVerdict.REFUSED: "red",
+    ReplayVerdict.PUT_OFF: "yellow",
+    ReplayVerdict.UNKNOWN: "magenta",
+}
 
 
 def show(replayed: Sequence[Replayed], *, as_json: bool) -> None:
@@ -43,8 +47,8 @@ def show(replayed: Sequence[Replayed], *, as_json: bool) -> None:
         console.print(f"{count:>7} {name}", style="" if count else "dim", markup=False)
 
 
-def _told(end: End) -> str:
-    rule = f" by {end.rule}" if end.rule and end.fate is not Fate.UNKNOWN else ""
+def _told(end: ReplayEnd) -> str:
+    rule = f" by {end.rule}" if end.rule and end.fate is not ReplayVerdict.UNKNOWN else ""
     why = end.why.removeprefix(f"{end.rule}: ").replace("\n", " / ")
     dropped = f", without {', '.join(end.dropped)}" if end.dropped else ""
     return f"{end.fate.value}{rule}{dropped}" + (f": {why}" if why else "")

@@ -15,22 +15,22 @@ from ipaddress import ip_address
 from config.schema import Settings
 from mta.cli.lint_steps import Chosen
 from mta.cli.options import fail
-from mta.inbound.facts import Sender, gather
-from mta.inbound.lint import judge
-from mta.inbound.scan import Scanners
-from mta.inbound.wishes import Wishes
 from mta.mail.address import Address
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import MessageId
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
-from mta.store.accounts import AccountError
-from mta.store.judgements import Judgement
-from mta.store.messages import ContentMissing
+from mta.store.accounts.accounts import AccountError
+from mta.store.journal.screening_history import Judgement
+from mta.store.results.messages import ContentMissing
 from mta.store.store import Store
-from policy.account import Account
+from mta.submission.content_scan.scanners import Scanners
+from mta.submission.control_headers import SubmissionOptions
+from mta.submission.facts import SubmittingClient, gather
+from mta.submission.lint import judge
+from policy.accounts.account import Account
 from policy.base import Finding
 from policy.profile import Profiles, StreamRules, UnknownProfile
-from policy.replay import End, Fate, Judged, after, before
+from policy.replay import ReplayEnd, ReplayVerdict, ScreenedMessage, after, before
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Replayed:
     sender: str | None
     recipients: tuple[str, ...]
     profile: str
-    before: End
-    after: End
+    before: ReplayEnd
+    after: ReplayEnd
     again: bool
     earlier: bool
 
@@ -75,7 +75,7 @@ async def _replay(store: Store, scanners: Scanners, chosen: Chosen, judgement: J
     # A file called like a profile in use is that profile, changed; any other would be the account's new profile.
     changed = profile if chosen.name is None or chosen.name in chosen.before.names else chosen.name
     old, new = _rules(chosen.before, profile, stream), _rules(chosen.profiles, changed, stream)
-    judged = Judged(judgement.findings, judgement.recipients, _fate(judgement))
+    judged = ScreenedMessage(judgement.findings, judgement.recipients, _fate(judgement))
     then, fresh = before(judged), None
     if _same(old, new):
         end = then
@@ -97,10 +97,14 @@ async def _replay(store: Store, scanners: Scanners, chosen: Chosen, judgement: J
     )
 
 
-def _fate(judgement: Judgement) -> Fate:
+def _fate(judgement: Judgement) -> ReplayVerdict:
     if judgement.reply:
-        return Fate.PUT_OFF if judgement.reply.startswith("4") else Fate.REFUSED
-    return Fate.HELD if any(finding.verdict == "hold" for finding in judgement.findings) else Fate.ACCEPTED
+        return ReplayVerdict.PUT_OFF if judgement.reply.startswith("4") else ReplayVerdict.REFUSED
+    return (
+        ReplayVerdict.HELD
+        if any(finding.verdict == "hold" for finding in judgement.findings)
+        else ReplayVerdict.ACCEPTED
+    )
 
 
 def _stream(judgement: Judgement, profiles: Profiles, profile: str) -> Stream:
@@ -144,8 +148,8 @@ async def _again(
     except (ContentMissing, HeaderError):
         return None
     message = _message(judgement, account, content)
-    wishes = Wishes(stream=stream, mailing=judgement.mailing, topic=judgement.topic)
-    facts = await gather(store, scanners, Sender(account), message, wishes, stream, new.chain, {})
+    wishes = SubmissionOptions(stream=stream, mailing=judgement.mailing, topic=judgement.topic)
+    facts = await gather(store, scanners, SubmittingClient(account), message, wishes, stream, new.chain, {})
     return judge(new.chain, message, facts).findings
 
 

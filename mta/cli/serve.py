@@ -20,9 +20,9 @@ def serve(config: ConfigOption = None) -> None:
 
     from mta.cli.check import checked
     from mta.observe.log import configure
-    from mta.store.embedded import EmbeddedError
+    from mta.service.supervisor import AlreadyRunning, Supervisor
+    from mta.store.postgres.embedded import EmbeddedError
     from mta.store.store import SchemaError, StoreUnavailable
-    from mta.supervisor import AlreadyRunning, Supervisor
 
     settings, _ = checked(config)
     configure(settings.observe.log_level, process="supervisor")

@@ -13,9 +13,9 @@ from typing import Any
 from mta.cli.human import moment, relative, size
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
-from mta.store.events import Event
-from mta.store.explain import Story
-from mta.store.queue import Queued
+from mta.store.journal.events import Event
+from mta.store.queue.explain import Story
+from mta.store.queue.queue import Queued
 from policy.base import Suppression
 
 Line = tuple[str, str]  # text, style of rich ("" for plain)

@@ -12,9 +12,9 @@ from typing import Any
 from mta.cli.consent_steps import dossiers, parse_address
 from mta.cli.options import fail, operator
 from mta.mail.identity import format_id
+from mta.store.privacy.data_subjects import Erased
 from mta.store.store import Store
-from mta.store.subjects import Erased
-from policy.dossier import as_json
+from policy.permission.dossier import as_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import typer
 from mta.cli import suppress_csv, suppress_print, suppress_steps
 from mta.cli.context import load, with_store
 from mta.cli.options import ConfigOption, fail
-from policy.suppression import Reason
+from policy.permission.suppression import Reason
 
 AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="Such as ann@example.com.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TextIO
 
 from mta.mail.address import Address, AddressError
-from mta.store.redacting import DOMAIN
+from mta.store.journal.redaction import DOMAIN
 from policy.base import Suppression
-from policy.suppression import Reason
+from policy.permission.suppression import Reason
 
 COLUMNS = ("address", "account", "topic", "reason", "detail", "rule", "since", "until", "key")
 MAX_DETAIL = 200  # characters

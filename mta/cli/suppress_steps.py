@@ -21,12 +21,12 @@ from mta.cli import lifting
 from mta.cli.options import fail, operator
 from mta.cli.suppress_csv import Entry, Mistake
 from mta.mail.address import Address, AddressError
-from mta.store.importing import Mark
+from mta.store.permission.import_progress import ImportProgress
+from mta.store.permission.suppression_writer import SuppressionRequest
+from mta.store.permission.suppressions import SuppressionRecord
 from mta.store.store import Store, StoreUnavailable
-from mta.store.suppressing import Act
-from mta.store.suppressions import Recorded
 from policy.base import Suppression
-from policy.suppression import Reason
+from policy.permission.suppression import Reason
 
 CHUNK = 500  # lines in one transaction
 SHOWN_MISTAKES = 50
@@ -47,7 +47,7 @@ class Listed:
 class Found:
     """Everything about one address. ``accounts``: names by id."""
 
-    recorded: Sequence[Recorded]
+    recorded: Sequence[SuppressionRecord]
     accounts: Mapping[int, str]
 
 
@@ -143,7 +143,7 @@ async def import_all(
         try:
             while done < len(acts):
                 chunk = acts[done : done + CHUNK]
-                mark = Mark(begun.file, done + len(chunk), finished=done + len(chunk) == len(acts))
+                mark = ImportProgress(begun.file, done + len(chunk), finished=done + len(chunk) == len(acts))
                 applied = await store.suppressions.apply(chunk, mark)
                 fresh, pulled, done = fresh + applied.fresh, pulled + applied.pulled, mark.records
                 progress.update(task, completed=done)
@@ -157,10 +157,10 @@ async def import_all(
 
 def _resolve(
     store: Store, names: Mapping[int, str], file: Path, entries: Sequence[Entry], account_id: int | None
-) -> tuple[list[Act], list[Mistake]]:
+) -> tuple[list[SuppressionRequest], list[Mistake]]:
     """The lines with their accounts' ids, and those whose account does not exist."""
     ids = {name: number for number, name in names.items()}
-    acts: list[Act] = []
+    acts: list[SuppressionRequest] = []
     unknown: list[Mistake] = []
     who = operator()
     for entry in entries:
@@ -171,7 +171,7 @@ def _resolve(
         evidence = f"by {who}, {file.name} line {entry.line}"
         key = entry.key if entry.address is None else store.suppressions.key(entry.address)
         acts.append(
-            Act(
+            SuppressionRequest(
                 key,
                 scope or EVERYBODY,
                 entry.reason,

@@ -20,7 +20,7 @@ from mta.cli.context import ConfigOption, fail, load, with_store
 from mta.cli.top_screen import Counts, Frame, Stored, draw
 from mta.observe.metrics import totals
 from mta.observe.totals import Totals
-from mta.store.queue import By
+from mta.store.queue.queue import By
 from mta.store.store import Store, StoreUnavailable
 
 EVERY = 2.0  # seconds

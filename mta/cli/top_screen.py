@@ -21,8 +21,8 @@ from mta.cli.human import relative, size, span
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
 from mta.observe.totals import Totals
-from mta.store.events import Event
-from mta.store.queue import Group
+from mta.store.journal.events import Event
+from mta.store.queue.queue import Group
 
 STALE = 10.0  # seconds after which the supervisor's state is old
 

@@ -46,7 +46,7 @@ def trace(
     import msgspec
     from rich.console import Console
 
-    from mta.observe.trace import Filter
+    from mta.observe.trace import TraceFilter
     from mta.observe.watch import watch
 
     run_dir = load(config).server.data_dir / "run"
@@ -54,7 +54,7 @@ def trace(
         fail(f"mta trace: nothing is running here: there is no {run_dir}")
     if not os.access(run_dir, os.R_OK | os.X_OK):
         fail(f"mta trace: {run_dir}: permission denied; run this as the service's user or root")
-    wanted = Filter(side=side.value if side else None, peer=peer, session=session, contains=contains)
+    wanted = TraceFilter(side=side.value if side else None, peer=peer, session=session, contains=contains)
     console = Console(highlight=False, soft_wrap=True)
 
     async def show() -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mta.cli.human import moment, relative
 from mta.cli.webhook_steps import Secret
-from mta.store.webhooks import Details
+from mta.store.journal.webhooks import WebhookDetails
 
 _COUNTED = 10_000  # the store counts no further
 
@@ -27,7 +27,7 @@ def print_secret(made: Secret, *, as_json: bool) -> None:
     print("With it the receiver checks the signature of each request (docs/webhooks.md).")
 
 
-def print_list(found: Sequence[Details], *, as_json: bool) -> None:
+def print_list(found: Sequence[WebhookDetails], *, as_json: bool) -> None:
     if as_json:
         _print_json([_fields(each) for each in found])
         return
@@ -41,7 +41,7 @@ def print_list(found: Sequence[Details], *, as_json: bool) -> None:
     Console(markup=False).print(table)
 
 
-def print_one(webhook: Details, *, as_json: bool) -> None:
+def print_one(webhook: WebhookDetails, *, as_json: bool) -> None:
     if as_json:
         _print_json(_fields(webhook))
         return
@@ -62,7 +62,7 @@ def print_one(webhook: Details, *, as_json: bool) -> None:
         print(f"  {name:12} {value}")
 
 
-def state_of(webhook: Details) -> str:
+def state_of(webhook: WebhookDetails) -> str:
     """In a word or two, how it is."""
     if webhook.paused_at is not None:
         return "paused"
@@ -71,14 +71,14 @@ def state_of(webhook: Details) -> str:
     return "sends"
 
 
-def _waiting(webhook: Details) -> str:
+def _waiting(webhook: WebhookDetails) -> str:
     if not webhook.waiting:
         return "none"
     count = f"more than {_COUNTED}" if webhook.waiting > _COUNTED else str(webhook.waiting)
     return f"{count}, since {moment(webhook.oldest)}" if webhook.oldest else count
 
 
-def _fields(webhook: Details) -> dict[str, Any]:
+def _fields(webhook: WebhookDetails) -> dict[str, Any]:
     return asdict(webhook) | {"state": state_of(webhook)}
 
 

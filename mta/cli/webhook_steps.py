@@ -17,10 +17,10 @@ from typing import TypeVar
 from config.schema import Settings
 from mta.cli.options import fail
 from mta.observe.webhooks import Occurrence, batch
-from mta.store.account_changes import AccountError
-from mta.store.secrets import SecretError
+from mta.store.journal.account_changes import AccountError
+from mta.store.journal.webhooks import WebhookDetails, WebhookError
+from mta.store.postgres.secrets import SecretError
 from mta.store.store import Store
-from mta.store.webhooks import Details, WebhookError
 from mta.web.reach import check_url
 from mta.web.webhooks import open_client, post
 
@@ -60,12 +60,12 @@ async def add(settings: Settings, store: Store, wanted: Wanted) -> Secret:
     return Secret(*await refusable(adding))
 
 
-async def find_all(store: Store, account: str | None) -> Sequence[Details]:
+async def find_all(store: Store, account: str | None) -> Sequence[WebhookDetails]:
     account_id = (await refusable(store.accounts.find(account))).account.id if account else None
     return await store.webhooks.list(account_id)
 
 
-async def find(store: Store, number: int) -> Details:
+async def find(store: Store, number: int) -> WebhookDetails:
     return await refusable(store.webhooks.find(number))
 
 

@@ -1,6 +1,7 @@
 """What has become of each of the demo's messages, beside what should become of it; and the table that shows both.
 
-*Limits.* Row by row, one recipient each; extra facts (signatures, notice, suppression) are ``Proof`` rows at the end.
+*Limits.* Row by row, one recipient each; extra facts (signatures, notice, suppression) are ``BoardCheck`` rows at the
+end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from mta.demo.cases import Case, Expected, Fate
+from mta.demo.cases import DemoCase, DemoOutcome, Expected
 from mta.demo.submit import Submitted
 from mta.mail.identity import MessageId
 from mta.mail.reply import Reply
@@ -22,12 +23,12 @@ from mta.mail.reply import Reply
 WIDE = 110  # columns that the whole table needs; in fewer, the reasons matter most
 _COLUMNS = ("case", "recipient", "client got", "outcome", "tries", "why")
 _STYLES = {
-    Fate.PENDING: "dim",
-    Fate.DELIVERED: "green",
-    Fate.DEFERRED: "yellow",
-    Fate.HELD: "yellow",
-    Fate.FAILED: "red",
-    Fate.REFUSED: "magenta",
+    DemoOutcome.PENDING: "dim",
+    DemoOutcome.DELIVERED: "green",
+    DemoOutcome.DEFERRED: "yellow",
+    DemoOutcome.HELD: "yellow",
+    DemoOutcome.FAILED: "red",
+    DemoOutcome.REFUSED: "magenta",
 }
 
 
@@ -35,15 +36,15 @@ _STYLES = {
 class Seen:
     """What the service says of one recipient. ``why``: the deciding reply, and the bounce rule if one fired."""
 
-    fate: Fate = Fate.PENDING
+    fate: DemoOutcome = DemoOutcome.PENDING
     status: str = ""
     why: str = ""
     attempts: int = 0
 
 
 @dataclass(slots=True)
-class Row:
-    case: Case
+class BoardRow:
+    case: DemoCase
     expected: Expected
     client: Reply | None = None
     id: MessageId | None = None
@@ -60,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class BoardCheck:
     """Something that must hold besides: ``what`` it is, whether it holds, and by what that was seen."""
 
     what: str
@@ -69,9 +70,9 @@ class Proof:
 
 
 class Board:
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self.rows = [Row(case, expected) for case in cases for expected in case.expected]
-        self.proofs: list[Proof] = []
+    def __init__(self, cases: Sequence[DemoCase]) -> None:
+        self.rows = [BoardRow(case, expected) for case in cases for expected in case.expected]
+        self.proofs: list[BoardCheck] = []
         self._changed = asyncio.Event()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -93,13 +94,13 @@ class Board:
         """The messages about which more should happen."""
         return {row.id for row in self.rows if row.id and not row.as_expected}
 
-    def submitted(self, case: Case, result: Submitted) -> None:
+    def submitted(self, case: DemoCase, result: Submitted) -> None:
         for row in self.rows:
             if row.case is case:
                 row.client = reply = result.replies[row.expected.recipient]
                 row.id = result.id if reply.code == 250 else None
                 if reply.code != 250:
-                    row.seen = Seen(Fate.REFUSED, reply.status, str(reply))
+                    row.seen = Seen(DemoOutcome.REFUSED, reply.status, str(reply))
         self._changed.set()
 
     def see(self, message: MessageId, recipient: str, seen: Seen) -> None:
@@ -128,7 +129,7 @@ class Board:
         shown = [name for name in _COLUMNS if width >= WIDE or name not in ("case", "client got")]
         for name in shown:
             table.add_column(name, no_wrap=True) if name != "why" else table.add_column(name, overflow="fold", ratio=1)
-        previous: Case | None = None
+        previous: DemoCase | None = None
         for row in self.rows:
             cells = {
                 "case": row.case.title if row.case is not previous else "",
@@ -143,6 +144,6 @@ class Board:
         return Group(table, *(_line(proof) for proof in self.proofs))
 
 
-def _line(proof: Proof) -> str:
+def _line(proof: BoardCheck) -> str:
     mark = "[green]✓[/]" if proof.holds else "[red]✗[/]"
     return f"{mark} {proof.what}: [dim]{escape(proof.evidence)}[/]"

@@ -15,7 +15,7 @@ CONFIRMED, UNCONFIRMED = "spring-week-1", "spring-week-2"  # mailings
 READER, LAPSED, STRANGER, ROLE = "rita@inbox.example", "lena@inbox.example", "dora@inbox.example", "info@inbox.example"
 
 
-class Fate(Enum):
+class DemoOutcome(Enum):
     """What has become of one recipient so far."""
 
     PENDING = "on its way"
@@ -31,7 +31,7 @@ class Expected:
     """``status``: enhanced code of the deciding reply, "" for any. ``attempts``: at least so many."""
 
     recipient: str
-    fate: Fate
+    fate: DemoOutcome
     status: str = ""
     attempts: int = 1
 
@@ -45,7 +45,7 @@ class Newsletter:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class DemoCase:
     """One submission. ``after``: the title of the case that must have come to its end before. ``newsletter``: None for
     a plain transactional message."""
 
@@ -58,43 +58,45 @@ class Case:
 
 
 def _refused(recipient: str) -> Expected:
-    return Expected(recipient, Fate.REFUSED, "5.7.1", attempts=0)
+    return Expected(recipient, DemoOutcome.REFUSED, "5.7.1", attempts=0)
 
 
 REFUSED_ONCE = "unknown mailbox"
 
 CASES = (
-    Case("plain success", (Expected("ann@inbox.example", Fate.DELIVERED),)),
-    Case("greylisted first", (Expected("grey@club.example", Fate.DELIVERED, attempts=2),)),
-    Case("tarpit", (Expected("slow@tarpit.example", Fate.DELIVERED),)),
-    Case("first MX host dead", (Expected("sam@spare.example", Fate.DELIVERED),)),
-    Case("mailbox full", (Expected("full@club.example", Fate.DEFERRED, "4.2.2"),)),
-    Case(REFUSED_ONCE, (Expected(UNKNOWN, Fate.FAILED, "5.1.1"),)),
-    Case("unknown domain", (Expected("eve@nowhere.example", Fate.FAILED, "5.1.2"),)),
-    Case(
+    DemoCase("plain success", (Expected("ann@inbox.example", DemoOutcome.DELIVERED),)),
+    DemoCase("greylisted first", (Expected("grey@club.example", DemoOutcome.DELIVERED, attempts=2),)),
+    DemoCase("tarpit", (Expected("slow@tarpit.example", DemoOutcome.DELIVERED),)),
+    DemoCase("first MX host dead", (Expected("sam@spare.example", DemoOutcome.DELIVERED),)),
+    DemoCase("mailbox full", (Expected("full@club.example", DemoOutcome.DEFERRED, "4.2.2"),)),
+    DemoCase(REFUSED_ONCE, (Expected(UNKNOWN, DemoOutcome.FAILED, "5.1.1"),)),
+    DemoCase("unknown domain", (Expected("eve@nowhere.example", DemoOutcome.FAILED, "5.1.2"),)),
+    DemoCase(
         "half of four refused",
         (
-            Expected("bob@inbox.example", Fate.DELIVERED),
-            Expected("unknown-2@inbox.example", Fate.FAILED, "5.1.1"),
-            Expected("cat@inbox.example", Fate.DELIVERED),
-            Expected("unknown-3@inbox.example", Fate.FAILED, "5.1.1"),
+            Expected("bob@inbox.example", DemoOutcome.DELIVERED),
+            Expected("unknown-2@inbox.example", DemoOutcome.FAILED, "5.1.1"),
+            Expected("cat@inbox.example", DemoOutcome.DELIVERED),
+            Expected("unknown-3@inbox.example", DemoOutcome.FAILED, "5.1.1"),
         ),
     ),
-    Case("unknown mailbox again", (Expected(UNKNOWN, Fate.REFUSED, attempts=0),), after=REFUSED_ONCE),
-    Case(
+    DemoCase("unknown mailbox again", (Expected(UNKNOWN, DemoOutcome.REFUSED, attempts=0),), after=REFUSED_ONCE),
+    DemoCase(
         "somebody else's From",
-        (Expected("ann@inbox.example", Fate.REFUSED, attempts=0),),
+        (Expected("ann@inbox.example", DemoOutcome.REFUSED, attempts=0),),
         header_from="boss@bank.example",
     ),
-    Case("without a login", (Expected("ann@inbox.example", Fate.REFUSED, "5.7.0", attempts=0),), login=False),
-    Case("newsletter: good", (Expected(READER, Fate.DELIVERED),), newsletter=Newsletter(CONFIRMED)),
-    Case("newsletter: role address", (_refused(ROLE),), newsletter=Newsletter(CONFIRMED)),
-    Case("newsletter: no opt-in", (_refused(STRANGER),), newsletter=Newsletter(CONFIRMED)),
-    Case("newsletter: opt-in lapsed", (_refused(LAPSED),), newsletter=Newsletter(CONFIRMED)),
-    Case("newsletter: no imprint", (_refused(READER),), newsletter=Newsletter(CONFIRMED, imprint=False)),
-    Case(
+    DemoCase(
+        "without a login", (Expected("ann@inbox.example", DemoOutcome.REFUSED, "5.7.0", attempts=0),), login=False
+    ),
+    DemoCase("newsletter: good", (Expected(READER, DemoOutcome.DELIVERED),), newsletter=Newsletter(CONFIRMED)),
+    DemoCase("newsletter: role address", (_refused(ROLE),), newsletter=Newsletter(CONFIRMED)),
+    DemoCase("newsletter: no opt-in", (_refused(STRANGER),), newsletter=Newsletter(CONFIRMED)),
+    DemoCase("newsletter: opt-in lapsed", (_refused(LAPSED),), newsletter=Newsletter(CONFIRMED)),
+    DemoCase("newsletter: no imprint", (_refused(READER),), newsletter=Newsletter(CONFIRMED, imprint=False)),
+    DemoCase(
         "newsletter: not confirmed",
-        (Expected(READER, Fate.HELD, attempts=0),),
+        (Expected(READER, DemoOutcome.HELD, attempts=0),),
         newsletter=Newsletter(UNCONFIRMED),
     ),
 )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Mailbox:
+class EnvelopePath:
     """A path of MAIL or RCPT: the address without its brackets, and the parameters as they came."""
 
     address: str
@@ -36,8 +36,8 @@ class Receipt:
     hello: str
     tls: str | None
     login: str | None
-    sender: Mailbox
-    recipients: tuple[Mailbox, ...]
+    sender: EnvelopePath
+    recipients: tuple[EnvelopePath, ...]
     raw: bytes  # as on the wire, dots still doubled, without the final dot
     chunked: bool
     at: float

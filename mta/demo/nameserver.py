@@ -34,7 +34,7 @@ _PLAIN_UDP = 512  # octets, RFC 1035 4.2.1
 _MAX_CHAIN = 16
 
 
-class Kind(IntEnum):
+class RecordType(IntEnum):
     """Record types (RFC 1035 3.2.2 and later)."""
 
     A = 1
@@ -46,7 +46,7 @@ class Kind(IntEnum):
     OPT = 41
 
 
-class Fault(Enum):
+class DnsFault(Enum):
     """What a query gets instead of an answer."""
 
     SERVFAIL = auto()
@@ -67,7 +67,7 @@ class _Code(IntEnum):
     REFUSED = 5
 
 
-_CODES = {Fault.SERVFAIL: _Code.SERVFAIL, Fault.REFUSED: _Code.REFUSED, Fault.NXDOMAIN: _Code.NXDOMAIN}
+_CODES = {DnsFault.SERVFAIL: _Code.SERVFAIL, DnsFault.REFUSED: _Code.REFUSED, DnsFault.NXDOMAIN: _Code.NXDOMAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class Node:
     cname: str | None = None
     ttl: int = 300
     delay: float = 0.0
-    faults: Mapping[str, Fault] = field(default_factory=dict)
+    faults: Mapping[str, DnsFault] = field(default_factory=dict)
 
 
-Zone = Mapping[str, Node | Fault]
+Zone = Mapping[str, Node | DnsFault]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +162,18 @@ class NameServer:
             return None
         self.queries.append(Query(question.name, question.kind, tcp))
         node = self.zone.get(question.name)
-        fault = node if isinstance(node, Fault) else node.faults.get(question.kind) if node else None
+        fault = node if isinstance(node, DnsFault) else node.faults.get(question.kind) if node else None
         if isinstance(node, Node) and node.delay:
             await asyncio.sleep(node.delay)
-        if fault is Fault.SILENT:
+        if fault is DnsFault.SILENT:
             return None
-        if fault is Fault.GARBAGE:
+        if fault is DnsFault.GARBAGE:
             return wire[:2] + b"\xff" * 20
         if fault in _CODES:
             return question.reply(_CODES[fault], ())
-        if fault is Fault.WRONG_ID:
+        if fault is DnsFault.WRONG_ID:
             question.number ^= 0xFFFF
-        if fault is Fault.TRUNCATED and not tcp:
+        if fault is DnsFault.TRUNCATED and not tcp:
             return question.reply(_Code.NOERROR, (), truncated=True)
         code, records = _look_up(self.zone, question.name, question.kind)
         answer = question.reply(code, records)
@@ -213,9 +213,9 @@ class _Question:
                 at += 1 + length
             kind, _ = _QUESTION.unpack_from(wire, at + 1)
             end = at + 1 + _QUESTION.size
-            extended = additional == 1 and wire[end : end + 3] == b"\0\0" + bytes([Kind.OPT])
+            extended = additional == 1 and wire[end : end + 3] == b"\0\0" + bytes([RecordType.OPT])
             udp_size = max(_PLAIN_UDP, int.from_bytes(wire[end + 3 : end + 5], "big")) if extended else _PLAIN_UDP
-            name = Kind(kind).name if kind in set(Kind) else str(kind)
+            name = RecordType(kind).name if kind in set(RecordType) else str(kind)
             return cls(number, ".".join(labels).lower(), name, wire[12:end], flags & _DESIRED, udp_size, extended)
         except (IndexError, struct.error, UnicodeDecodeError):
             return None
@@ -225,7 +225,7 @@ class _Question:
         if truncated:
             flags |= _TRUNCATED
         authority = () if records or truncated else (_start_of_authority(),)
-        additional = (b"\0" + struct.pack("!HHIH", Kind.OPT, 1232, 0, 0),) if self.extended else ()
+        additional = (b"\0" + struct.pack("!HHIH", RecordType.OPT, 1232, 0, 0),) if self.extended else ()
         header = _HEADER.pack(self.number, flags, 1, len(records), len(authority), len(additional))
         return b"".join([header, self.section, *records, *authority, *additional])
 
@@ -236,14 +236,16 @@ def _look_up(zone: Zone, name: str, kind: str) -> tuple[_Code, list[bytes]]:
     records: list[bytes] = []
     for _ in range(_MAX_CHAIN):
         node = zone.get(name)
-        if isinstance(node, Fault):
+        if isinstance(node, DnsFault):
             return _CODES.get(node, _Code.SERVFAIL), []
         if node is None:
             exists = any(other.endswith("." + name) for other in zone)
             return (_Code.NOERROR if exists else _Code.NXDOMAIN), records
         if node.cname is None or kind == "CNAME":
-            return _Code.NOERROR, records + [_record(owner, Kind[kind], node.ttl, data) for data in _data(node, kind)]
-        records.append(_record(owner, Kind.CNAME, node.ttl, _name(node.cname)))
+            return _Code.NOERROR, records + [
+                _record(owner, RecordType[kind], node.ttl, data) for data in _data(node, kind)
+            ]
+        records.append(_record(owner, RecordType.CNAME, node.ttl, _name(node.cname)))
         name, owner = node.cname.lower(), _name(node.cname)
     return _Code.SERVFAIL, []
 
@@ -266,13 +268,13 @@ def _data(node: Node, kind: str) -> Iterator[bytes]:
             yield _name(node.cname)
 
 
-def _record(owner: bytes, kind: Kind, ttl: int, data: bytes) -> bytes:
+def _record(owner: bytes, kind: RecordType, ttl: int, data: bytes) -> bytes:
     return owner + _RECORD.pack(kind, 1, ttl, len(data)) + data
 
 
 def _start_of_authority() -> bytes:
     """Of the root, with 60 seconds for negative answers (RFC 2308)."""
-    return _record(b"\0", Kind.SOA, 60, b"\0\0" + struct.pack("!IIIII", 1, 3600, 600, 86400, 60))
+    return _record(b"\0", RecordType.SOA, 60, b"\0\0" + struct.pack("!IIIII", 1, 3600, 600, 86400, 60))
 
 
 def _name(name: str) -> bytes:

@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
-from policy.account import Identity
+from policy.accounts.account import Identity
 
 IDENTITY = Identity(
     language="en",

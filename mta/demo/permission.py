@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from mta.demo.cases import CONFIRMED, LAPSED, READER, UNCONFIRMED
 from mta.demo.newsletter import IDENTITY
 from mta.mail.address import Address
-from mta.store.consent_entries import Given
-from mta.store.reviews import Setting
+from mta.store.accounts.reviews import Setting
+from mta.store.permission.consent_entries import Given
 from mta.store.store import Store
-from policy.account import Identity
-from policy.consent import Basis
-from policy.evidence import Evidence
+from policy.accounts.account import Identity
+from policy.permission.consent import Basis
+from policy.permission.evidence import Evidence
 
 BY = "mta demo"
 LIST, TOPIC = "newsletter", "offers"

@@ -11,7 +11,7 @@ from typing import cast
 
 import dkim
 
-from mta.demo.board import Proof
+from mta.demo.board import BoardCheck
 from mta.demo.cases import READER, SENDER, UNKNOWN
 from mta.demo.ledger import Ledger, Receipt
 from mta.demo.world import KEYS, World
@@ -26,7 +26,7 @@ async def wait_for_notice(world: World) -> None:
     await world.receiver.ledger.wait_until(lambda ledger: _notice(ledger) is not None)
 
 
-async def collect(world: World, store: Store) -> list[Proof]:
+async def collect(world: World, store: Store) -> list[BoardCheck]:
     ledger = world.receiver.ledger
     return [
         await asyncio.to_thread(_signatures, _taken(ledger, SIGNED), world.txt),
@@ -58,10 +58,10 @@ def _text(receipt: Receipt) -> str:
     return receipt.content.decode("utf-8", "replace")
 
 
-def _signatures(receipt: Receipt | None, txt: dict[str, str]) -> Proof:
+def _signatures(receipt: Receipt | None, txt: dict[str, str]) -> BoardCheck:
     what = "DKIM signatures verify"
     if receipt is None:
-        return Proof(what, False, f"nothing arrived for {SIGNED}")
+        return BoardCheck(what, False, f"nothing arrived for {SIGNED}")
 
     def lookup(name: bytes, timeout: int = 5) -> bytes:
         return txt.get(name.decode().rstrip("."), "").encode()
@@ -71,33 +71,35 @@ def _signatures(receipt: Receipt | None, txt: dict[str, str]) -> Proof:
     try:
         good = sum(verify(idx=index, dnsfunc=lookup) for index in range(found))
     except dkim.DKIMException as error:
-        return Proof(what, False, f"dkimpy: {error}")
-    return Proof(what, good == found == len(KEYS), f"dkimpy accepts {good} of {found}, from {SIGNED}'s copy")
+        return BoardCheck(what, False, f"dkimpy: {error}")
+    return BoardCheck(what, good == found == len(KEYS), f"dkimpy accepts {good} of {found}, from {SIGNED}'s copy")
 
 
-def _encryption(receipt: Receipt | None) -> Proof:
+def _encryption(receipt: Receipt | None) -> BoardCheck:
     version = receipt.tls if receipt else None
-    return Proof("the receiver was spoken to over TLS", version is not None, version or "plain text")
+    return BoardCheck("the receiver was spoken to over TLS", version is not None, version or "plain text")
 
 
-def _returned(receipt: Receipt | None) -> Proof:
+def _returned(receipt: Receipt | None) -> BoardCheck:
     what = "the sender got a notice"
     if receipt is None:
-        return Proof(what, False, f"no notice about {UNKNOWN} came to {SENDER}")
+        return BoardCheck(what, False, f"no notice about {UNKNOWN} came to {SENDER}")
     report = "report-type=delivery-status" in _text(receipt).replace('"', "")
-    return Proof(what, report, f"to {SENDER}: RFC 3464 report about {UNKNOWN}")
+    return BoardCheck(what, report, f"to {SENDER}: RFC 3464 report about {UNKNOWN}")
 
 
-async def _suppression(store: Store) -> Proof:
+async def _suppression(store: Store) -> BoardCheck:
     listed = [str(suppression.address) for suppression in await store.suppressions.list()]
-    return Proof("the unknown mailbox is suppressed", UNKNOWN in listed, f"suppressed: {', '.join(sorted(listed))}")
+    return BoardCheck(
+        "the unknown mailbox is suppressed", UNKNOWN in listed, f"suppressed: {', '.join(sorted(listed))}"
+    )
 
 
-def _marks(receipt: Receipt | None, txt: dict[str, str]) -> Proof:
+def _marks(receipt: Receipt | None, txt: dict[str, str]) -> BoardCheck:
     """The newsletter carries what mailbox providers ask for (RFC 8058, RFC 2919, RFC 9477), all of it signed."""
     what = "the newsletter can be unsubscribed with one click"
     if receipt is None:
-        return Proof(what, False, f"{READER} got nothing")
+        return BoardCheck(what, False, f"{READER} got nothing")
     headers = dkim.rfc822_parse(receipt.content)[0]
     names = [name.decode().lower() for name, _ in headers]
     missing = [name for name in _MARKS if names.count(name.lower()) != 1]
@@ -108,4 +110,4 @@ def _marks(receipt: Receipt | None, txt: dict[str, str]) -> Proof:
     if missing or open_:
         evidence = f"missing: {', '.join(missing) or 'nothing'}; not signed: {', '.join(open_) or 'nothing'}"
     leaked = [name for name in names if name.startswith("x-mta-")]
-    return Proof(what, not (missing or open_ or leaked), evidence + (f"; leaked: {leaked}" if leaked else ""))
+    return BoardCheck(what, not (missing or open_ or leaked), evidence + (f"; leaked: {leaked}" if leaked else ""))

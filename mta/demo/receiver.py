@@ -17,8 +17,8 @@ from collections import Counter
 from typing import cast
 
 from mta.demo.ledger import Ledger
-from mta.demo.script import Rule, Script, Stage
-from mta.demo.session import Session
+from mta.demo.script import ReceiverStage, Script, ScriptRule
+from mta.demo.session import ReceiverSession
 
 
 class Receiver:
@@ -27,14 +27,14 @@ class Receiver:
     def __init__(self, script: Script | None = None, ledger: Ledger | None = None) -> None:
         self.script = script or Script()
         self.ledger = ledger or Ledger()
-        self._hits: Counter[tuple[Rule, str]] = Counter()
-        self._sessions: set[Session] = set()
+        self._hits: Counter[tuple[ScriptRule, str]] = Counter()
+        self._sessions: set[ReceiverSession] = set()
         self._servers: list[asyncio.Server] = []
 
     async def start(self, address: str = "127.0.0.1", port: int = 0) -> int:
         """Listen there too; the port (0: a free one is chosen). Raises OSError."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: Session(self.script, self.ledger, self._sessions, self._hits),
+            lambda: ReceiverSession(self.script, self.ledger, self._sessions, self._hits),
             address,
             port,
             backlog=4096,
@@ -43,7 +43,7 @@ class Receiver:
         self._servers.append(server)
         return cast(int, server.sockets[0].getsockname()[1])
 
-    def hits(self, stage: Stage) -> int:
+    def hits(self, stage: ReceiverStage) -> int:
         """How often rules for ``stage`` have applied."""
         return sum(count for (rule, _), count in self._hits.items() if rule.stage is stage)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from mta.demo.board import Seen
-from mta.demo.cases import Fate
+from mta.demo.cases import DemoOutcome
 from mta.mail.identity import MessageId
-from mta.store.events import Event
+from mta.store.journal.events import Event
 from mta.store.store import Store
 
 _FATES = {
-    "delivered": Fate.DELIVERED,
-    "deferred": Fate.DEFERRED,
-    "failed": Fate.FAILED,
-    "expired": Fate.FAILED,
+    "delivered": DemoOutcome.DELIVERED,
+    "deferred": DemoOutcome.DEFERRED,
+    "failed": DemoOutcome.FAILED,
+    "expired": DemoOutcome.FAILED,
 }
 
 
@@ -29,7 +29,7 @@ async def look(store: Store, message: MessageId) -> dict[str, Seen]:
             seen[recipient] = Seen(_FATES[event.kind], str(event.data["status"]), _why(event), before.attempts + 1)
     for queued in story.queued:
         if queued.held:
-            seen[story.recipients[queued.n]] = Seen(Fate.HELD, why=queued.held)
+            seen[story.recipients[queued.n]] = Seen(DemoOutcome.HELD, why=queued.held)
     return seen
 
 

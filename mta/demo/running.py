@@ -18,14 +18,14 @@ from typing import BinaryIO
 
 from config.load import load_file
 from mta.demo.permission import prepare
-from mta.demo.submit import Login
+from mta.demo.submit import SubmissionLogin
 from mta.demo.world import DOMAIN, World
-from mta.inbound.auth import make_verifiers, new_secret
-from mta.store.embedded import EmbeddedPostgres
-from mta.store.migrate import migrate
-from mta.store.secrets import Secrets
+from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
+from mta.store.postgres.embedded import EmbeddedPostgres
+from mta.store.postgres.migrate import migrate
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from policy.account import Standing
+from policy.accounts.account import AccountStatus
 
 READY_WITHIN = 20.0  # seconds
 STOP_WITHIN = 15.0
@@ -53,19 +53,19 @@ async def database(world: World) -> AsyncIterator[Store]:
         await asyncio.to_thread(embedded.remove)
 
 
-async def open_account(store: Store) -> Login:
+async def open_account(store: Store) -> SubmissionLogin:
     """An account that may send for DOMAIN, and its credential."""
-    login = Login(f"{ACCOUNT}-1", new_secret())
+    login = SubmissionLogin(f"{ACCOUNT}-1", new_secret())
     argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
     account = await store.accounts.add(
-        ACCOUNT, domains=[DOMAIN], standing=Standing.ACTIVE, verified=True, by="mta demo", reason="the demo's own"
+        ACCOUNT, domains=[DOMAIN], standing=AccountStatus.ACTIVE, verified=True, by="mta demo", reason="the demo's own"
     )
     await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram)
     await prepare(store, account.id, DOMAIN)
     return login
 
 
-class Service:
+class DemoService:
     """The service's process, which puts everything away when the demo has gone."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: BinaryIO) -> None:
@@ -94,7 +94,7 @@ class Service:
 
 
 @asynccontextmanager
-async def service(directory: Path) -> AsyncIterator[Service]:
+async def service(directory: Path) -> AsyncIterator[DemoService]:
     """The process, waiting for ``start``; at the end it, all that it started, and ``directory`` are gone."""
     with open(directory / "service.log", "w+b") as log:  # noqa: ASYNC230  a new file in our own directory
         process = await asyncio.create_subprocess_exec(
@@ -107,7 +107,7 @@ async def service(directory: Path) -> AsyncIterator[Service]:
             stderr=log,
             start_new_session=True,  # the terminal's Ctrl-C is for the demo, which then ends the service in order
         )
-        running = Service(process, log)
+        running = DemoService(process, log)
         try:
             yield running
         finally:

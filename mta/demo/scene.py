@@ -27,7 +27,7 @@ from mta.demo.cases import CASES
 from mta.demo.follow import follow
 from mta.demo.record import look
 from mta.demo.running import database, open_account, service
-from mta.demo.submit import Login, submit
+from mta.demo.submit import SubmissionLogin, submit
 from mta.demo.world import World, create, new_directory
 from mta.mail.identity import format_id
 from mta.store.store import Store
@@ -83,7 +83,7 @@ async def play(*, once: bool, console: Console) -> bool:
         return not differences
 
 
-async def _perform(world: World, store: Store, login: Login, board: Board, console: Console) -> None:
+async def _perform(world: World, store: Store, login: SubmissionLogin, board: Board, console: Console) -> None:
     """Submit every case and watch until all is as it should be, or enough time has passed."""
     with contextlib.ExitStack() as stack:
         if console.is_terminal:
@@ -103,7 +103,7 @@ async def _perform(world: World, store: Store, login: Login, board: Board, conso
         console.print(board.table(console.width))
 
 
-async def _submit_all(world: World, login: Login, board: Board) -> None:
+async def _submit_all(world: World, login: SubmissionLogin, board: Board) -> None:
     for case in CASES:
         if title := case.after:
             await board.until(partial(board.ended, title))
@@ -118,7 +118,7 @@ async def _watch(store: Store, board: Board) -> None:
         await asyncio.sleep(LOOK_EVERY)
 
 
-def _say_where_to_look(world: World, login: Login, board: Board, console: Console) -> None:
+def _say_where_to_look(world: World, login: SubmissionLogin, board: Board, console: Console) -> None:
     accepted = next(row.id for row in board.rows if row.id and len(row.case.expected) > 1)
     console.print(
         _HINTS.format(

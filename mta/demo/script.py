@@ -20,7 +20,7 @@ from enum import Enum, auto
 from fnmatch import fnmatchcase
 
 
-class Stage(Enum):
+class ReceiverStage(Enum):
     """The points at which the receiver has something to say."""
 
     CONNECT = auto()
@@ -36,7 +36,7 @@ class Stage(Enum):
     QUIT = auto()
 
 
-class End(Enum):
+class AfterReply(Enum):
     """What follows what was said."""
 
     STAY = auto()
@@ -48,33 +48,33 @@ class End(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class ScriptedReply:
     """``reply``: octets with CRLF, None for the usual ones. ``wait``: seconds before, ``pace``: between octets."""
 
     reply: bytes | None = None
     wait: float = 0.0
     pace: float = 0.0
-    end: End = End.STAY
+    end: AfterReply = AfterReply.STAY
 
 
-FRIENDLY = Act()
+FRIENDLY = ScriptedReply()
 
 
-def say(text: str, *, wait: float = 0.0, pace: float = 0.0, end: End = End.STAY) -> Act:
+def say(text: str, *, wait: float = 0.0, pace: float = 0.0, end: AfterReply = AfterReply.STAY) -> ScriptedReply:
     """Answer with ``text``, one reply a line, LF between lines."""
-    return Act("".join(line + "\r\n" for line in text.split("\n")).encode(), wait, pace, end)
+    return ScriptedReply("".join(line + "\r\n" for line in text.split("\n")).encode(), wait, pace, end)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ScriptRule:
     """At ``stage``, if a recipient matches ``who`` (``fnmatch``): the n-th hit gets the n-th act, or the last.
 
     Hits are counted for each recipient. Before RCPT there is no recipient, and only ``*`` matches.
     """
 
-    stage: Stage
+    stage: ReceiverStage
     who: str
-    acts: tuple[Act, ...]
+    acts: tuple[ScriptedReply, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Script:
 
     name: str = "mx.receiver.example"
     extensions: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800", "DSN", "ENHANCEDSTATUSCODES")
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ScriptRule, ...] = ()
     tls: ssl.SSLContext | None = None
     implicit_tls: bool = False
     logins: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Script:
     max_recipients: int | None = None
     forgets_pipelined: bool = False
 
-    def rule(self, stage: Stage, recipients: Iterable[str]) -> tuple[Rule, str] | None:
+    def rule(self, stage: ReceiverStage, recipients: Iterable[str]) -> tuple[ScriptRule, str] | None:
         """The first rule that applies, and the recipient it applies to ("" if it is for everybody)."""
         for rule in self.rules:
             if rule.stage is not stage:
@@ -105,14 +105,14 @@ class Script:
 
 
 MANNERS = (
-    Rule(Stage.RCPT, "grey*@*", (say("451 4.7.1 greylisted, please come back"), FRIENDLY)),
-    Rule(Stage.RCPT, "unknown*@*", (say("550 5.1.1 no such user here"),)),
-    Rule(Stage.RCPT, "full*@*", (say("452 4.2.2 mailbox full"),)),
-    Rule(Stage.RCPT, "blocked*@*", (say("554 5.7.1 message refused by policy"),)),
-    Rule(Stage.RCPT, "slow*@*", (Act(wait=2.0),)),
-    Rule(Stage.RCPT, "busy*@*", (say("421 4.3.2 too busy, closing", end=End.CLOSE),)),
-    Rule(Stage.END, "spam*@*", (say("550 5.7.1 message content rejected"),)),
-    Rule(Stage.END, "later*@*", (say("451 4.3.0 try again later"),)),
-    Rule(Stage.END, "lost*@*", (Act(reply=b"", end=End.CLOSE),)),
+    ScriptRule(ReceiverStage.RCPT, "grey*@*", (say("451 4.7.1 greylisted, please come back"), FRIENDLY)),
+    ScriptRule(ReceiverStage.RCPT, "unknown*@*", (say("550 5.1.1 no such user here"),)),
+    ScriptRule(ReceiverStage.RCPT, "full*@*", (say("452 4.2.2 mailbox full"),)),
+    ScriptRule(ReceiverStage.RCPT, "blocked*@*", (say("554 5.7.1 message refused by policy"),)),
+    ScriptRule(ReceiverStage.RCPT, "slow*@*", (ScriptedReply(wait=2.0),)),
+    ScriptRule(ReceiverStage.RCPT, "busy*@*", (say("421 4.3.2 too busy, closing", end=AfterReply.CLOSE),)),
+    ScriptRule(ReceiverStage.END, "spam*@*", (say("550 5.7.1 message content rejected"),)),
+    ScriptRule(ReceiverStage.END, "later*@*", (say("451 4.3.0 try again later"),)),
+    ScriptRule(ReceiverStage.END, "lost*@*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE),)),
 )
 """A receiver's whole range, told by the local part: everybody else is accepted."""

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from config.load import load_file
 from mta.observe.log import configure
-from mta.store.embedded import EmbeddedPostgres
-from mta.supervisor import Supervisor
+from mta.service.supervisor import Supervisor
+from mta.store.postgres.embedded import EmbeddedPostgres
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
-from mta.demo.ledger import Ledger, Mailbox, Receipt
-from mta.demo.script import FRIENDLY, Act, End, Rule, Script, Stage
+from mta.demo.ledger import EnvelopePath, Ledger, Receipt
+from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 
 MAX_LINE = 65536  # octets of one command
 
@@ -28,10 +28,12 @@ _PATH = re.compile(rb'(?i)(?:MAIL FROM|RCPT TO):[ ]?<((?:"(?:[^"\\]|\\.)*"|[^<>"
 _BDAT = re.compile(rb"(?i)BDAT (\d{1,12})( LAST)?\Z")
 
 
-class Session(asyncio.Protocol):
+class ReceiverSession(asyncio.Protocol):
     """One connection: a command, or a piece of a message, at a time."""
 
-    def __init__(self, script: Script, ledger: Ledger, sessions: set[Session], hits: Counter[tuple[Rule, str]]) -> None:
+    def __init__(
+        self, script: Script, ledger: Ledger, sessions: set[ReceiverSession], hits: Counter[tuple[ScriptRule, str]]
+    ) -> None:
         self._script = script
         self._ledger = ledger
         self._sessions = sessions
@@ -50,8 +52,8 @@ class Session(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._sender: Mailbox | None = None
-        self._recipients: list[Mailbox] = []
+        self._sender: EnvelopePath | None = None
+        self._recipients: list[EnvelopePath] = []
         self._in_data = False
         self._chunk: tuple[int, bool] | None = None  # octets of BDAT still to come, and whether it is the last
         self._chunks: list[bytes] = []
@@ -66,7 +68,7 @@ class Session(asyncio.Protocol):
         self._client = str(transport.get_extra_info("peername")[0])
         self._address = str(transport.get_extra_info("sockname")[0])
         self._note_tls()
-        self._perform(Stage.CONNECT, f"220 {self._script.name} ESMTP\r\n".encode())
+        self._perform(ReceiverStage.CONNECT, f"220 {self._script.name} ESMTP\r\n".encode())
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -121,16 +123,16 @@ class Session(asyncio.Protocol):
             take(line)
         else:
             verb = line[:4].upper()
-            _VERBS.get(verb.rstrip(), Session._unknown)(self, line)
+            _VERBS.get(verb.rstrip(), ReceiverSession._unknown)(self, line)
         return True
 
     # --- doing what the script says
 
-    def _perform(self, stage: Stage, usual: bytes, then: Callable[[bytes], None] | None = None) -> None:
+    def _perform(self, stage: ReceiverStage, usual: bytes, then: Callable[[bytes], None] | None = None) -> None:
         """Answer with ``usual``, or do what the script wants instead; go on with ``then(what was said)``."""
         self._do(self._act(stage, [recipient.address for recipient in self._recipients]), usual, then)
 
-    def _act(self, stage: Stage, recipients: list[str]) -> Act:
+    def _act(self, stage: ReceiverStage, recipients: list[str]) -> ScriptedReply:
         """What the script wants now; counts the hit."""
         if not self._script.rules or not (found := self._script.rule(stage, recipients)):
             return FRIENDLY
@@ -141,13 +143,13 @@ class Session(asyncio.Protocol):
 
     def _do(
         self,
-        act: Act,
+        act: ScriptedReply,
         usual: bytes,
         then: Callable[[bytes], None] | None = None,
         before: Callable[[bytes], None] | None = None,
     ) -> None:
         reply = usual if act.reply is None else act.reply
-        if act.end is End.STAY and not act.wait and not act.pace:
+        if act.end is AfterReply.STAY and not act.wait and not act.pace:
             if before:
                 before(reply)
             self._out.append(reply)
@@ -160,7 +162,7 @@ class Session(asyncio.Protocol):
 
     async def _do_slowly(
         self,
-        act: Act,
+        act: ScriptedReply,
         reply: bytes,
         then: Callable[[bytes], None] | None,
         before: Callable[[bytes], None] | None,
@@ -178,23 +180,23 @@ class Session(asyncio.Protocol):
         else:
             transport.write(reply)
         match act.end:
-            case End.STAY:
+            case AfterReply.STAY:
                 self._busy = False
                 if then:
                     then(reply)
                 if not self._busy:
                     self._run()
-            case End.CLOSE:
+            case AfterReply.CLOSE:
                 transport.close()
-            case End.RESET:
+            case AfterReply.RESET:
                 linger = struct.pack("ii", 1, 0)
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 transport.abort()
-            case End.HANG:
+            case AfterReply.HANG:
                 pass
-            case End.DEAF:
+            case AfterReply.DEAF:
                 transport.pause_reading()
-            case End.FLOOD:
+            case AfterReply.FLOOD:
                 while not transport.is_closing():
                     await asyncio.sleep(0)
                     if not transport.get_write_buffer_size():
@@ -217,13 +219,13 @@ class Session(asyncio.Protocol):
             extensions = []
         lines = [self._script.name, *extensions]
         usual = "".join(f"250{'-' if n < len(lines) else ' '}{text}\r\n" for n, text in enumerate(lines, 1))
-        self._perform(Stage.HELLO, usual.encode())
+        self._perform(ReceiverStage.HELLO, usual.encode())
 
     def _starttls(self, line: bytes) -> None:
         if self._script.tls is None or self._tls:
             self._out.append(b"503 5.5.1 no\r\n")
         else:
-            self._perform(Stage.STARTTLS, b"220 2.0.0 go ahead\r\n", self._begin_tls)
+            self._perform(ReceiverStage.STARTTLS, b"220 2.0.0 go ahead\r\n", self._begin_tls)
 
     def _begin_tls(self, said: bytes) -> None:
         if said.startswith(b"220"):
@@ -275,9 +277,9 @@ class Session(asyncio.Protocol):
     def _finish_auth(self, username: str, password: str) -> None:
         if self._script.logins.get(username) == password:
             self._login = username
-            self._perform(Stage.AUTH, b"235 2.7.0 welcome\r\n")
+            self._perform(ReceiverStage.AUTH, b"235 2.7.0 welcome\r\n")
         else:
-            self._perform(Stage.AUTH, b"535 5.7.8 wrong user name or password\r\n")
+            self._perform(ReceiverStage.AUTH, b"535 5.7.8 wrong user name or password\r\n")
 
     def _mail(self, line: bytes) -> None:
         match = _PATH.match(line)
@@ -287,9 +289,9 @@ class Session(asyncio.Protocol):
             self._out.append(b"501 5.5.4 MAIL FROM:<address>\r\n")
         else:
             sender = _mailbox(match)
-            self._perform(Stage.MAIL, b"250 2.1.0 sender ok\r\n", lambda said: self._set_sender(sender, said))
+            self._perform(ReceiverStage.MAIL, b"250 2.1.0 sender ok\r\n", lambda said: self._set_sender(sender, said))
 
-    def _set_sender(self, sender: Mailbox, said: bytes) -> None:
+    def _set_sender(self, sender: EnvelopePath, said: bytes) -> None:
         if said.startswith(b"2"):
             self._sender = sender
 
@@ -303,16 +305,16 @@ class Session(asyncio.Protocol):
             self._out.append(b"452 4.5.3 too many recipients\r\n")
         else:
             recipient = _mailbox(match)
-            act = self._act(Stage.RCPT, [recipient.address])
+            act = self._act(ReceiverStage.RCPT, [recipient.address])
             self._do(act, b"250 2.1.5 recipient ok\r\n", lambda said: self._add_recipient(recipient, said))
 
-    def _add_recipient(self, recipient: Mailbox, said: bytes) -> None:
+    def _add_recipient(self, recipient: EnvelopePath, said: bytes) -> None:
         if said.startswith(b"2") or not said:
             self._recipients.append(recipient)
 
     def _data(self, line: bytes) -> None:
         usual = b"354 end with a dot\r\n" if self._recipients else b"554 5.5.1 no valid recipients\r\n"
-        self._perform(Stage.DATA, usual, self._begin_message)
+        self._perform(ReceiverStage.DATA, usual, self._begin_message)
 
     def _begin_message(self, said: bytes) -> None:
         self._in_data = said.startswith(b"354") or not said
@@ -328,13 +330,13 @@ class Session(asyncio.Protocol):
 
     def _rset(self, line: bytes) -> None:
         self._reset()
-        self._perform(Stage.RSET, b"250 2.0.0 forgotten\r\n")
+        self._perform(ReceiverStage.RSET, b"250 2.0.0 forgotten\r\n")
 
     def _noop(self, line: bytes) -> None:
         self._out.append(b"250 2.0.0 ok\r\n")
 
     def _quit(self, line: bytes) -> None:
-        self._perform(Stage.QUIT, b"221 2.0.0 bye\r\n", lambda said: self._close())
+        self._perform(ReceiverStage.QUIT, b"221 2.0.0 bye\r\n", lambda said: self._close())
 
     def _close(self) -> None:
         self._flush()
@@ -348,7 +350,7 @@ class Session(asyncio.Protocol):
         if self._body_seen:
             return False
         self._body_seen = True
-        self._perform(Stage.BODY, b"")
+        self._perform(ReceiverStage.BODY, b"")
         return self._busy
 
     def _take_message(self) -> bool:
@@ -391,29 +393,29 @@ class Session(asyncio.Protocol):
             self._sender, tuple(self._recipients), raw, chunked, time.time(),
         )  # fmt: skip
         self._ledger.got(receipt)
-        act = self._act(Stage.END, [recipient.address for recipient in receipt.recipients])
+        act = self._act(ReceiverStage.END, [recipient.address for recipient in receipt.recipients])
         self._do(act, b"250 2.0.0 taken\r\n", before=lambda answer: self._ledger.answering(receipt, answer))
         self._reset()
 
 
-_VERBS: dict[bytes, Callable[[Session, bytes], None]] = {
-    b"EHLO": Session._ehlo,
-    b"HELO": Session._ehlo,
-    b"STAR": Session._starttls,
-    b"AUTH": Session._auth,
-    b"MAIL": Session._mail,
-    b"RCPT": Session._rcpt,
-    b"DATA": Session._data,
-    b"BDAT": Session._bdat,
-    b"RSET": Session._rset,
-    b"NOOP": Session._noop,
-    b"QUIT": Session._quit,
+_VERBS: dict[bytes, Callable[[ReceiverSession, bytes], None]] = {
+    b"EHLO": ReceiverSession._ehlo,
+    b"HELO": ReceiverSession._ehlo,
+    b"STAR": ReceiverSession._starttls,
+    b"AUTH": ReceiverSession._auth,
+    b"MAIL": ReceiverSession._mail,
+    b"RCPT": ReceiverSession._rcpt,
+    b"DATA": ReceiverSession._data,
+    b"BDAT": ReceiverSession._bdat,
+    b"RSET": ReceiverSession._rset,
+    b"NOOP": ReceiverSession._noop,
+    b"QUIT": ReceiverSession._quit,
 }
 
 
-def _mailbox(match: re.Match[bytes]) -> Mailbox:
+def _mailbox(match: re.Match[bytes]) -> EnvelopePath:
     parameters = match[2].decode("utf-8", "backslashreplace").split() if match[2] else ()
-    return Mailbox(match[1].decode("utf-8", "backslashreplace"), tuple(parameters))
+    return EnvelopePath(match[1].decode("utf-8", "backslashreplace"), tuple(parameters))
 
 
 def _decode(line: bytes) -> str:

@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
-from mta.demo.cases import SENDER, Case
+from mta.demo.cases import SENDER, DemoCase
 from mta.demo.newsletter import newsletter
 from mta.mail.identity import MessageId, parse_id
 from mta.mail.reply import Reply
@@ -23,7 +23,7 @@ _ID = re.compile(r"queued as (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class SubmissionLogin:
     username: str
     secret: str
 
@@ -36,7 +36,7 @@ class Submitted:
     id: MessageId | None
 
 
-def submit(case: Case, port: int, login: Login) -> Submitted:
+def submit(case: DemoCase, port: int, login: SubmissionLogin) -> Submitted:
     """Hand the case's message in at 127.0.0.1. Raises OSError, smtplib.SMTPException."""
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
@@ -47,7 +47,7 @@ def submit(case: Case, port: int, login: Login) -> Submitted:
         return _transaction(client, case)
 
 
-def _transaction(client: smtplib.SMTP, case: Case) -> Submitted:
+def _transaction(client: smtplib.SMTP, case: DemoCase) -> Submitted:
     client.ehlo_or_helo_if_needed()
     recipients = [expected.recipient for expected in case.expected]
     said = _reply(client.mail(SENDER))
@@ -63,7 +63,7 @@ def _transaction(client: smtplib.SMTP, case: Case) -> Submitted:
     return Submitted(replies, parse_id(found[1]) if found and said.code == 250 else None)
 
 
-def _message(case: Case, recipients: list[str]) -> bytes:
+def _message(case: DemoCase, recipients: list[str]) -> bytes:
     if case.newsletter:
         fields = {"X-MTA-Stream": "marketing", "X-MTA-Mailing": case.newsletter.mailing}
         subject = f"Demo: {case.title}"

@@ -20,9 +20,9 @@ from config.schema import Certificate
 from mta.demo.nameserver import NameServer, Node
 from mta.demo.receiver import Receiver
 from mta.demo.script import MANNERS, Script
-from mta.inbound.tls import server_context
-from mta.signing.keys import Algorithm, new_pem, parse_key
-from mta.signing.records import record_name, record_text
+from mta.dkim.keys import Algorithm, new_pem, parse_key
+from mta.dkim.records import record_name, record_text
+from mta.smtp_server.tls import server_context
 
 DOMAIN = "demo.example"
 RECEIVER, TARPIT, CLUB, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"

@@ -19,7 +19,7 @@ _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?=[\s:;,.)\]-]|\Z)[ \t]*")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-class Kind(Enum):
+class ReplyKind(Enum):
     """What a reply code asks of the sender (RFC 5321 4.2.1)."""
 
     POSITIVE = 2
@@ -36,13 +36,13 @@ class Reply:
     text: str
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ReplyKind:
         """2xx, 4xx, 5xx; every other code (999, -1, 3xx out of place) is transient, never a reason to give up."""
         if 200 <= self.code <= 299:
-            return Kind.POSITIVE
+            return ReplyKind.POSITIVE
         if 500 <= self.code <= 599:
-            return Kind.PERMANENT
-        return Kind.TRANSIENT
+            return ReplyKind.PERMANENT
+        return ReplyKind.TRANSIENT
 
     def __str__(self) -> str:
         return f"{self.code} {self.status} {self.text}"

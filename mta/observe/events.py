@@ -38,7 +38,7 @@ class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", ta
     at: datetime
 
 
-class Session(_Event):
+class SessionEvent(_Event):
     """A client's session has ended. ``ending``: how, e.g. ``quit``, ``lost``, ``timeout``, ``errors``, ``shutdown``."""
 
     session: str
@@ -51,7 +51,7 @@ class Session(_Event):
     ending: str
 
 
-class AuthFailed(_Event, tag="auth_failed"):
+class AuthFailedEvent(_Event, tag="auth_failed"):
     session: str
     client: str
     username: str
@@ -59,7 +59,7 @@ class AuthFailed(_Event, tag="auth_failed"):
     reply: str
 
 
-class Accepted(_Event):
+class AcceptedEvent(_Event):
     id: str
     account: str
     sender: str
@@ -73,7 +73,7 @@ class Accepted(_Event):
     hold: str | None = None
 
 
-class Refused(_Event):
+class RejectedEvent(_Event):
     """``verb``: the command that was refused, ``CONNECT`` for the session itself, ``.`` for the message's end."""
 
     session: str
@@ -87,7 +87,7 @@ class Refused(_Event):
     recipient: str | None = None
 
 
-class Outcome(msgspec.Struct, omit_defaults=True, gc=False):
+class OutcomeEvent(msgspec.Struct, omit_defaults=True, gc=False):
     """What an attempt came to for one recipient. ``total``: seconds since acceptance.
 
     ``fault`` and ``rule`` (of the bounce rules) are empty where nothing went wrong; ``action`` says whether the address
@@ -123,7 +123,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, gc=False):
     until: datetime | None = None
 
 
-class Notice(_Event):
+class DsnEvent(_Event):
     """A delivery status notice was queued as message ``id``, about message ``about``."""
 
     id: str
@@ -132,7 +132,7 @@ class Notice(_Event):
     kind: str
 
 
-class LaneRests(_Event, tag="lane_rests"):
+class DestinationBackoffEvent(_Event, tag="lane_rests"):
     """A destination gets a rest after connections to it failed."""
 
     site: str
@@ -143,13 +143,13 @@ class LaneRests(_Event, tag="lane_rests"):
 
 
 EVENTS: tuple[type[msgspec.Struct], ...] = (
-    Session,
-    AuthFailed,
-    Accepted,
-    Refused,
-    Outcome,
-    Notice,
-    LaneRests,
+    SessionEvent,
+    AuthFailedEvent,
+    AcceptedEvent,
+    RejectedEvent,
+    OutcomeEvent,
+    DsnEvent,
+    DestinationBackoffEvent,
 )
 
 
@@ -187,10 +187,10 @@ class EventLog:
         ending: str,
     ) -> None:
         rounded = round(seconds, 3)
-        self._write(Session(_now(), session, str(client), account, tls, messages, refusals, rounded, ending))
+        self._write(SessionEvent(_now(), session, str(client), account, tls, messages, refusals, rounded, ending))
 
     def auth_failed(self, *, session: str, client: IPAddress, username: str, mechanism: str, reply: Reply) -> None:
-        self._write(AuthFailed(_now(), session, str(client), username[:254], mechanism[:40], str(reply)))
+        self._write(AuthFailedEvent(_now(), session, str(client), username[:254], mechanism[:40], str(reply)))
 
     def refused(
         self,
@@ -205,7 +205,7 @@ class EventLog:
     ) -> None:
         """A command, message or session was turned away with ``reply``."""
         self._write(
-            Refused(
+            RejectedEvent(
                 _now(),
                 session,
                 str(client),
@@ -232,7 +232,7 @@ class EventLog:
         """The client got its 250. ``seconds``: since the end of the data."""
         origin, envelope = message.origin, message.envelope
         self._write(
-            Accepted(
+            AcceptedEvent(
                 origin.received_at,
                 _id(message.id),
                 origin.account,
@@ -267,13 +267,13 @@ class EventLog:
 
     def notice(self, notice: MessageId, *, about: MessageId, recipient: Address, kind: str) -> None:
         """``kind``: ``failed``, ``delayed`` or ``delivered``."""
-        self._write(Notice(_now(), _id(notice), _id(about), str(recipient), kind))
+        self._write(DsnEvent(_now(), _id(notice), _id(about), str(recipient), kind))
 
     def lane_rests(self, site: str, seconds: float, reply: Reply) -> None:
         """Nothing is sent to ``site`` for ``seconds``; ``reply`` is what the last failed connection got."""
         now = _now()
         until = now + timedelta(seconds=seconds)
-        self._write(LaneRests(now, site, until, reply.code, reply.status, _short(reply.text)))
+        self._write(DestinationBackoffEvent(now, site, until, reply.code, reply.status, _short(reply.text)))
 
     def _write(self, event: _Event) -> None:
         self._sink.write(_encode(event))
@@ -281,9 +281,9 @@ class EventLog:
 
 def _outcome(
     event: str, now: datetime, attempt: Attempt, result: Result, meaning: Classification | None = None
-) -> Outcome:
+) -> OutcomeEvent:
     queued, host, reply = attempt.delivery, attempt.host, result.reply
-    line = Outcome(
+    line = OutcomeEvent(
         event,
         now,
         _id(queued.message_id),

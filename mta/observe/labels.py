@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from enum import Enum
 
-from mta.mail.reply import Kind, Reply
+from mta.mail.reply import Reply, ReplyKind
 
 
-class Tls(Enum):
+class Encryption(Enum):
     """Whether a connection was encrypted."""
 
     YES = "yes"
     NO = "no"
 
     @classmethod
-    def of(cls, version: str | None) -> Tls:
+    def of(cls, version: str | None) -> Encryption:
         return cls.NO if version is None else cls.YES
 
 
@@ -37,10 +37,10 @@ class Severity(Enum):
 
     @classmethod
     def of(cls, reply: Reply) -> Severity:
-        return cls.PERMANENT if reply.kind is Kind.PERMANENT else cls.TRANSIENT
+        return cls.PERMANENT if reply.kind is ReplyKind.PERMANENT else cls.TRANSIENT
 
 
-class Subject(Enum):
+class RejectionSubject(Enum):
     """What a refusal was about: the second figure of its enhanced code (RFC 3463 3)."""
 
     OTHER = "other"
@@ -53,12 +53,12 @@ class Subject(Enum):
     POLICY = "policy"
 
     @classmethod
-    def of(cls, reply: Reply) -> Subject:
+    def of(cls, reply: Reply) -> RejectionSubject:
         figure = reply.status[2:3]
         return _SUBJECTS[int(figure)] if figure and figure in "1234567" else cls.OTHER
 
 
-_SUBJECTS = tuple(Subject)
+_SUBJECTS = tuple(RejectionSubject)
 
 
 class Lookup(Enum):
@@ -81,7 +81,7 @@ class Call(Enum):
     RECIPIENTS = "recipients"
 
 
-class Unsubscribe(Enum):
+class UnsubscribeWay(Enum):
     """How somebody unsubscribed. ``unknown``: by a token that is not ours."""
 
     ONE_CLICK = "one_click"
@@ -90,7 +90,7 @@ class Unsubscribe(Enum):
     UNKNOWN = "unknown"
 
 
-class Returned(Enum):
+class InboundReportKind(Enum):
     """What came back by mail, and came to. The last five change nothing."""
 
     BOUNCE = "bounce"

@@ -17,6 +17,8 @@ from typing import Literal
 import orjson
 import structlog
 
+Logger = structlog.typing.FilteringBoundLogger
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -41,6 +43,12 @@ def configure(level: Literal["debug", "info", "warning", "error"], *, process: s
         structlog.contextvars.bind_contextvars(process=process)
     # What libraries log through the standard library: warnings and worse, in one plain form.
     logging.basicConfig(stream=sys.stderr, level=max(logging.WARNING, _LEVELS[level]), force=True)
+
+
+def get_logger() -> Logger:
+    """Return a logger that binds to the configuration in force when it is first used."""
+    logger: Logger = structlog.get_logger()
+    return logger
 
 
 def _readable() -> list[structlog.typing.Processor]:

@@ -1,7 +1,8 @@
 """Every metric of the service: declared once, counted in each process, added up for Prometheus.
 
 ``prepare`` empties the directory when the service starts; each process then calls ``Metrics.open`` and counts in its
-own page (``mta.observe.cells``, about a tenth of a microsecond a count); ``exposition`` adds up all pages, and
+own page (``mta.observe.shared_counters``, about a tenth of a microsecond a count); ``exposition`` adds up all pages,
+and
 ``mark_dead`` folds the counts of a process that has ended into a common page and forgets its gauges.
 
 The label values are enums, never what a client or receiver said: no domains, no accounts, no addresses.
@@ -26,11 +27,30 @@ from prometheus_client.registry import Collector
 
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Fault, Outcome, Stage
 from mta.mail.message import Message
-from mta.mail.reply import Kind, Reply
-from mta.observe.cells import LONG_SECONDS, Family, Form, Page, create, map_file, read_file
-from mta.observe.labels import Auth, Call, Lookup, QueueState, Returned, Severity, Subject, Success, Tls, Unsubscribe
+from mta.mail.reply import Reply, ReplyKind
+from mta.observe.labels import (
+    Auth,
+    Call,
+    Encryption,
+    InboundReportKind,
+    Lookup,
+    QueueState,
+    RejectionSubject,
+    Severity,
+    Success,
+    UnsubscribeWay,
+)
+from mta.observe.shared_counters import (
+    LONG_SECONDS,
+    CounterPage,
+    Family,
+    MetricForm,
+    create,
+    map_file,
+    read_file,
+)
 from mta.observe.totals import Totals
-from policy.breaker import Kind as Trouble
+from policy.reputation.breaker import BreakerKind as Trouble
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "imprimatur_"
@@ -39,14 +59,17 @@ PREFIX = "imprimatur_"
 class Metrics:
     """The metrics of one process, by attribute. ``Metrics()`` counts for nobody (tests, commands)."""
 
-    def __init__(self, page: Page | None = None) -> None:
-        self.page = page = Page() if page is None else page
+    def __init__(self, page: CounterPage | None = None) -> None:
+        self.page = page = CounterPage() if page is None else page
         # taking mail
         self.sessions = page.counter("sessions", "SMTP sessions opened by clients")
         self.sessions_open = page.gauge("sessions_open", "SMTP sessions open now")
         self.authentications = page.counters("authentications", "AUTH attempts by how they ended", "result", Auth)
         self.messages_accepted = page.counters(
-            "messages_accepted", "Messages accepted, by whether the client's connection was encrypted", "tls", Tls
+            "messages_accepted",
+            "Messages accepted, by whether the client's connection was encrypted",
+            "tls",
+            Encryption,
         )
         self.recipients_accepted = page.counter("recipients_accepted", "Recipients of accepted messages")
         self.bytes_accepted = page.counter("accepted_bytes", "Bytes of accepted messages")
@@ -55,14 +78,18 @@ class Metrics:
             "refusals",
             "Refusals given to clients, by the enhanced code",
             ("severity", Severity),
-            ("subject", Subject),
+            ("subject", RejectionSubject),
         )
         self.rule_errors = page.counter("rule_errors", "Rules that raised; their messages were put off")
         # the queue
-        self.queue = page.gauges("queue_recipients", "Queued recipients in the database", "state", QueueState, Form.MAX)
-        self.queue_oldest = page.gauge("queue_oldest_seconds", "Age of the oldest unexpired queued recipient", Form.MAX)
+        self.queue = page.gauges(
+            "queue_recipients", "Queued recipients in the database", "state", QueueState, MetricForm.MAX
+        )
+        self.queue_oldest = page.gauge(
+            "queue_oldest_seconds", "Age of the oldest unexpired queued recipient", MetricForm.MAX
+        )
         self.queue_measured = page.gauge(
-            "queue_measured_timestamp_seconds", "When the queue was last measured", Form.MAX
+            "queue_measured_timestamp_seconds", "When the queue was last measured", MetricForm.MAX
         )
         self.window = page.gauge("window_recipients", "Recipients in the workers' windows")
         self.window_bytes = page.gauge("window_bytes", "Bytes of messages in the workers' windows")
@@ -74,14 +101,14 @@ class Metrics:
             "attempts",
             "Delivery attempts, by the stage reached and the kind of the last reply",
             ("stage", Stage),
-            ("reply", Kind),
+            ("reply", ReplyKind),
         )
         self.attempt_seconds = page.histogram("attempt_seconds", "Length of one delivery attempt", LONG_SECONDS)
         self.recipients_delivered = page.counters(
             "recipients_delivered",
             "Recipients delivered, by whether the receiver's connection was encrypted",
             "tls",
-            Tls,
+            Encryption,
         )
         self.bytes_delivered = page.counter("delivered_bytes", "Bytes of messages taken by receivers")
         self.delivery_seconds = page.histogram(
@@ -103,11 +130,13 @@ class Metrics:
             "unsubscribes",
             "Unsubscriptions, by the way they came; unknown: by a token that is not ours",
             "way",
-            Unsubscribe,
+            UnsubscribeWay,
         )
-        self.returned = page.counters("returned", "Mail that came back, by what it came to", "as", Returned)
-        self.returns_waiting = page.gauge("returns_waiting", "Reports that wait to be worked off", Form.MAX)
-        self.returns_stuck = page.gauge("returns_stuck", "Reports that were given up after several tries", Form.MAX)
+        self.returned = page.counters("returned", "Mail that came back, by what it came to", "as", InboundReportKind)
+        self.returns_waiting = page.gauge("returns_waiting", "Reports that wait to be worked off", MetricForm.MAX)
+        self.returns_stuck = page.gauge(
+            "returns_stuck", "Reports that were given up after several tries", MetricForm.MAX
+        )
         self.notices = page.counter("notices", "Delivery status notices sent to senders")
         self.connections = page.counters("connections", "Connections made to receivers", "success", Success)
         self.connections_open = page.gauge("connections_open", "Connections to receivers open now")
@@ -117,41 +146,43 @@ class Metrics:
             "breaker_trips", "Breakers tripped, by what got out of hand", "kind", Trouble
         )
         self.breaker_warnings = page.counters("breaker_warnings", "Rates that came near a breaker", "kind", Trouble)
-        self.breakers_open = page.gauge("breakers_open", "Breakers that hold mail", Form.MAX)
+        self.breakers_open = page.gauge("breakers_open", "Breakers that hold mail", MetricForm.MAX)
         self.blocklistings = page.gauge(
-            "blocklistings", "Confirmed listings of our addresses and sender domains on blocklists", Form.MAX
+            "blocklistings", "Confirmed listings of our addresses and sender domains on blocklists", MetricForm.MAX
         )
         self.blocklists_ignored = page.gauge(
-            "blocklists_ignored", "Blocklists that are not believed: their test entries are wrong", Form.MAX
+            "blocklists_ignored", "Blocklists that are not believed: their test entries are wrong", MetricForm.MAX
         )
         self.sources_resting = page.gauge(
-            "sources_resting", "Egress sources that rest because they are listed", Form.MAX
+            "sources_resting", "Egress sources that rest because they are listed", MetricForm.MAX
         )
         # the store
         self.store_seconds = page.histograms("store_seconds", "Waits for the database", "call", Call)
         self.store_unavailable = page.counter("store_unavailable", "Calls that the database could not serve in time")
         self.settle_pending = page.gauge("settle_pending", "Outcomes that are not yet in the database")
-        self.database_up = page.gauge("database_up", "1 if the database answers", Form.MAX)
+        self.database_up = page.gauge("database_up", "1 if the database answers", MetricForm.MAX)
         # events for accounts
         self.webhook_events = page.counter("webhook_events", "Events taken by accounts' webhooks")
         self.webhook_requests = page.counters(
             "webhook_requests", "Requests to accounts' webhooks, by whether they were taken", "success", Success
         )
         self.webhooks_failing = page.gauge(
-            "webhooks_failing", "Webhooks that have failed web.webhooks.alert_after times in a row", Form.MAX
+            "webhooks_failing", "Webhooks that have failed web.webhooks.alert_after times in a row", MetricForm.MAX
         )
         self.webhook_lag = page.gauge(
-            "webhook_lag_seconds", "Age of the oldest event that a webhook has not taken", Form.MAX
+            "webhook_lag_seconds", "Age of the oldest event that a webhook has not taken", MetricForm.MAX
         )
         # the service itself
         self.workers = page.gauge("workers", "Worker processes running")
-        self.workers_wanted = page.gauge("workers_wanted", "Worker processes that should be running", Form.MAX)
+        self.workers_wanted = page.gauge("workers_wanted", "Worker processes that should be running", MetricForm.MAX)
         self.worker_restarts = page.counter("worker_restarts", "Workers that ended by themselves and were replaced")
         self.reloads = page.counters("config_reloads", "Reloads of the configuration", "success", Success)
         self.config_loaded = page.gauge(
-            "config_loaded_timestamp_seconds", "When the configuration in use was read", Form.MAX
+            "config_loaded_timestamp_seconds", "When the configuration in use was read", MetricForm.MAX
         )
-        self.loop_lag = page.gauge("loop_lag_seconds", "Longest the event loop kept others waiting, of late", Form.MAX)
+        self.loop_lag = page.gauge(
+            "loop_lag_seconds", "Longest the event loop kept others waiting, of late", MetricForm.MAX
+        )
         self.cpu_seconds = page.counter("cpu_seconds", "Processor time of the service's own processes")
         self.resident_bytes = page.gauge("resident_bytes", "Memory of the service's own processes")
         self.events_dropped = page.counter("events_dropped", "Event log lines that could not be written")
@@ -163,18 +194,18 @@ class Metrics:
         directory = run_dir / "metrics"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         suffix = _page_suffix(cls())
-        return cls(Page(map_file(directory / f"{os.getpid()}-{time.monotonic_ns()}{suffix}")))
+        return cls(CounterPage(map_file(directory / f"{os.getpid()}-{time.monotonic_ns()}{suffix}")))
 
     def accepted(self, message: Message, seconds: float) -> None:
         """A message was committed and the client got its 250, ``seconds`` after the end of the data."""
-        self.messages_accepted[Tls.of(message.origin.tls)].inc()
+        self.messages_accepted[Encryption.of(message.origin.tls)].inc()
         self.recipients_accepted.inc(len(message.envelope.recipients))
         self.bytes_accepted.inc(len(message.content))
         self.accept_seconds.observe(seconds)
 
     def refused(self, reply: Reply) -> None:
         """A command, message or session was turned away with ``reply``."""
-        self.refusals[Severity.of(reply), Subject.of(reply)].inc()
+        self.refusals[Severity.of(reply), RejectionSubject.of(reply)].inc()
 
     def settled(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
         """An attempt's outcomes are in the database."""
@@ -202,7 +233,7 @@ class Metrics:
             self._delivered(attempt, delivered)
 
     def _delivered(self, attempt: Attempt, recipients: int) -> None:
-        self.recipients_delivered[Tls.of(attempt.host.tls if attempt.host else None)].inc(recipients)
+        self.recipients_delivered[Encryption.of(attempt.host.tls if attempt.host else None)].inc(recipients)
         self.bytes_delivered.inc(attempt.delivery.size)
         seconds = (attempt.started_at - attempt.delivery.queued_at).total_seconds() + attempt.seconds
         for _ in range(recipients):
@@ -211,7 +242,7 @@ class Metrics:
 
 def full_name(family: Family) -> str:
     """The name that Prometheus sees, without the ``_bucket``, ``_sum`` and ``_count`` of histograms."""
-    return f"{PREFIX}{family.name}_total" if family.form is Form.COUNTER else f"{PREFIX}{family.name}"
+    return f"{PREFIX}{family.name}_total" if family.form is MetricForm.COUNTER else f"{PREFIX}{family.name}"
 
 
 def prepare(run_dir: Path) -> None:
@@ -276,7 +307,7 @@ class _Total(Collector):
 def _export(family: Family, cells: memoryview[float]) -> Metric:
     name = PREFIX + family.name
     starts = range(family.start, family.start + family.cells, family.width)
-    if family.form is Form.HISTOGRAM:
+    if family.form is MetricForm.HISTOGRAM:
         histogram = HistogramMetricFamily(name, family.help, labels=family.labels)
         bounds = [*(str(bound) for bound in family.bounds), "+Inf"]
         for labels, start in zip(family.series, starts, strict=True):
@@ -286,7 +317,7 @@ def _export(family: Family, cells: memoryview[float]) -> Metric:
                 buckets.append((bound, running))
             histogram.add_metric(labels, buckets, cells[start + len(bounds)])
         return histogram
-    kind = CounterMetricFamily if family.form is Form.COUNTER else GaugeMetricFamily
+    kind = CounterMetricFamily if family.form is MetricForm.COUNTER else GaugeMetricFamily
     single = kind(name, family.help, labels=family.labels)
     for labels, start in zip(family.series, starts, strict=True):
         single.add_metric(labels, cells[start])

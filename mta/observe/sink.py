@@ -19,11 +19,10 @@ from collections import deque
 from pathlib import Path
 from typing import Literal, Protocol
 
-import structlog
-
+from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 
-log = structlog.get_logger()
+log = get_logger()
 
 STDOUT = 1
 FILE_PIECE = 64 * 1024  # octets

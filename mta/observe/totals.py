@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from mta.observe.cells import SIZE, Family, Form
+from mta.observe.shared_counters import SIZE, Family, MetricForm
 
 
 class Totals:
@@ -28,10 +28,10 @@ class Totals:
         alive = list(live)
         everybody = [*alive, *ended]
         for family in families:
-            sources = alive if family.form in (Form.SUM, Form.MAX) else everybody
+            sources = alive if family.form in (MetricForm.SUM, MetricForm.MAX) else everybody
             for cell in range(family.start, family.start + family.cells):
                 values = [cells[cell] for cells in sources]
-                total[cell] = max(values, default=0.0) if family.form is Form.MAX else sum(values)
+                total[cell] = max(values, default=0.0) if family.form is MetricForm.MAX else sum(values)
         return cls(families, total)
 
     def sum(self, name: str, *labels: str) -> float:

@@ -1,6 +1,7 @@
 """The live SMTP dialogue, for whoever is looking: ``mta trace`` connects to each worker's socket and gets JSON lines.
 
-A reader sends one line with its ``Filter`` and then only reads. While nobody is connected ``Trace.active`` is False and
+A reader sends one line with its ``TraceFilter`` and then only reads. While nobody is connected ``Trace.active`` is
+False and
 callers do nothing at all; with a slow reader lines are dropped and counted, and mail goes on.
 
 It must never show a credential or a message: callers leave both out, and as a second defence every client line that is
@@ -35,7 +36,7 @@ _VERBS = frozenset({"DATA", "QUIT", "RSET", "NOOP", "STARTTLS", "EHLO", "HELO", 
 MASK = "********"
 
 
-class Filter(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class TraceFilter(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What a reader wants to see; all given conditions must hold. Texts are parts to be found, in any case."""
 
     side: str | None = None  # "in": clients of ours, "out": receivers
@@ -44,7 +45,7 @@ class Filter(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     contains: str | None = None
 
 
-class Line(msgspec.Struct, omit_defaults=True):
+class TraceLine(msgspec.Struct, omit_defaults=True):
     """One line of a dialogue. ``sent``: we said it. ``dropped``: lines this reader has missed just before."""
 
     at: float  # seconds since 1970
@@ -86,7 +87,7 @@ class Trace:
         """``side`` "in" or "out", ``peer`` e.g. ``mx.example.com [192.0.2.1]``, ``text`` without its last CRLF."""
         from_client = sent == (side == "out")
         for part in text.split("\n"):
-            line = Line(time.time(), side, session, peer, sent, mask(part.rstrip("\r"), from_client=from_client))
+            line = TraceLine(time.time(), side, session, peer, sent, mask(part.rstrip("\r"), from_client=from_client))
             for reader in self.readers:
                 if reader.wants(line):
                     reader.write(line, self._metrics)
@@ -94,7 +95,7 @@ class Trace:
     async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reader: _Reader | None = None
         try:
-            wanted = msgspec.json.decode(await stream.readline(), type=Filter)
+            wanted = msgspec.json.decode(await stream.readline(), type=TraceFilter)
             if len(self.readers) < MAX_READERS:
                 reader = _Reader(wanted, writer)
                 self.readers.append(reader)
@@ -115,7 +116,7 @@ class _Reader:
 
     __slots__ = ("_contains", "_dropped", "_found", "_peer", "_session", "_side", "writer")
 
-    def __init__(self, wanted: Filter, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, wanted: TraceFilter, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
         self._side, self._session = wanted.side, wanted.session
         self._peer = wanted.peer.casefold() if wanted.peer else None
@@ -123,7 +124,7 @@ class _Reader:
         self._found: OrderedDict[str, None] = OrderedDict()
         self._dropped = 0
 
-    def wants(self, line: Line) -> bool:
+    def wants(self, line: TraceLine) -> bool:
         if self._side and line.side != self._side:
             return False
         if self._session and line.session != self._session:
@@ -139,7 +140,7 @@ class _Reader:
             self._found.popitem(last=False)
         return True
 
-    def write(self, line: Line, metrics: Metrics) -> None:
+    def write(self, line: TraceLine, metrics: Metrics) -> None:
         transport = self.writer.transport
         if transport.is_closing():
             return

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import msgspec
 
-from mta.observe.trace import Filter, Line, short_address
+from mta.observe.trace import TraceFilter, TraceLine, short_address
 
 LOOK_EVERY = 1.0  # seconds
 _MAX_LINE = 64 * 1024
 
 
-async def watch(run_dir: Path, wanted: Filter) -> AsyncIterator[Line]:
+async def watch(run_dir: Path, wanted: TraceFilter) -> AsyncIterator[TraceLine]:
     """Lines as they are spoken, without end. Raises PermissionError if the sockets are somebody else's."""
-    lines: asyncio.Queue[Line] = asyncio.Queue(maxsize=1000)
+    lines: asyncio.Queue[TraceLine] = asyncio.Queue(maxsize=1000)
     readers: dict[Path, asyncio.Task[None]] = {}
     finder = asyncio.create_task(_find(run_dir, wanted, lines, readers))
     try:
@@ -41,7 +41,7 @@ async def watch(run_dir: Path, wanted: Filter) -> AsyncIterator[Line]:
 
 
 async def _find(
-    run_dir: Path, wanted: Filter, lines: asyncio.Queue[Line], readers: dict[Path, asyncio.Task[None]]
+    run_dir: Path, wanted: TraceFilter, lines: asyncio.Queue[TraceLine], readers: dict[Path, asyncio.Task[None]]
 ) -> None:
     while True:
         for path, task in list(readers.items()):
@@ -54,14 +54,14 @@ async def _find(
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def _read(path: Path, wanted: Filter, lines: asyncio.Queue[Line]) -> None:
+async def _read(path: Path, wanted: TraceFilter, lines: asyncio.Queue[TraceLine]) -> None:
     with contextlib.suppress(FileNotFoundError, ConnectionError):  # a worker that has gone, or is not there yet
         with short_address(path) as address:
             stream, writer = await asyncio.open_unix_connection(address, limit=_MAX_LINE)
         try:
             writer.write(msgspec.json.encode(wanted) + b"\n")
             while octets := await stream.readline():
-                await lines.put(msgspec.json.decode(octets, type=Line))
+                await lines.put(msgspec.json.decode(octets, type=TraceLine))
         finally:
             writer.close()
 

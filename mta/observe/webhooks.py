@@ -59,7 +59,7 @@ class Occurrence:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class WebhookBatch:
     """The body of one request. ``last``: the id of its last event; ``count``: how many events it has."""
 
     body: bytes
@@ -95,7 +95,7 @@ def line(account: str, event: Occurrence) -> bytes:
     return orjson.dumps({"account": account} | fields(event))
 
 
-def batch(account: str, events: Sequence[Occurrence]) -> Batch:
+def batch(account: str, events: Sequence[Occurrence]) -> WebhookBatch:
     """As many of ``events`` (at least one of at least one) as fit into a request, from the first on."""
     chosen: list[bytes] = []
     octets = 0
@@ -107,7 +107,7 @@ def batch(account: str, events: Sequence[Occurrence]) -> Batch:
         chosen.append(one)
     head = orjson.dumps({"account": account})[:-1]
     body = head + b',"events":[' + b",".join(chosen) + b"]}"
-    return Batch(body, events[len(chosen) - 1].id, len(chosen))
+    return WebhookBatch(body, events[len(chosen) - 1].id, len(chosen))
 
 
 def sign(keys: Sequence[str], at: int, body: bytes) -> str:

@@ -1,1 +1,1 @@
-"""Stage 3: which delivery may start now, and what its outcome means. Only ``dispatcher`` is asynchronous."""
+"""Stage 3: decide which delivery starts when, and record its outcome."""

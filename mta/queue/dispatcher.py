@@ -22,34 +22,33 @@ from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import structlog
-
 from bounce.classify import Classifier
-from config.schema import Queue, Shaping
+from config.schema import QueueSettings, Shaping
+from mta.delivery.courier import Courier
+from mta.delivery.mx import Resolver
+from mta.delivery.route import Route
 from mta.mail.delivery import Attempt, Delivery, Stage
 from mta.mail.identity import format_id
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
+from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.outbound.courier import Courier
-from mta.outbound.mx import Resolver
-from mta.outbound.plan import Plan
-from mta.queue import settle
-from mta.queue.clearance import Accounts, Clearance
-from mta.queue.lanes import Lane, Window
-from mta.queue.lines import Weights
-from mta.queue.notices import Notices
-from mta.queue.returns import Returns
+from mta.queue import outcome
+from mta.queue.awaiting_route import AwaitingRoute
+from mta.queue.dsn import DsnComposer
+from mta.queue.fair_queue import Weights
+from mta.queue.outcome_recorder import OutcomeRecorder
+from mta.queue.pre_delivery_check import Accounts, PreDeliveryCheck
+from mta.queue.ready_queue import ActiveQueue, ReadyQueue
+from mta.queue.requeue import Requeue
 from mta.queue.schedule import Schedule
-from mta.queue.settler import Settler
 from mta.queue.throttle import Throttle
-from mta.queue.unrouted import Unrouted
-from mta.store.errors import StoreUnavailable
-from mta.store.messages import ContentMissing
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.results.messages import ContentMissing
 from mta.store.store import Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 GROW_AFTER = 0.05  # seconds that deliveries wait for a busy runner before more are started
 TAKE = 500  # deliveries of one stream leased at once
@@ -72,12 +71,12 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        settings: Queue,
+        settings: QueueSettings,
         store: Store,
         accounts: Accounts,
         resolver: Resolver,
         courier: Courier,
-        notices: Notices,
+        notices: DsnComposer,
         classifier: Classifier,
         events: EventLog,
         metrics: Metrics,
@@ -91,12 +90,12 @@ class Dispatcher:
         self._metrics = metrics
         self._workers = workers
         self._schedule = _schedule(settings)
-        self.window = Window(settings.window_deliveries, settings.window_size)
-        self.lanes: dict[str, Lane] = {}
+        self.window = ActiveQueue(settings.window_deliveries, settings.window_size)
+        self.lanes: dict[str, ReadyQueue] = {}
         self._weights = _weights(settings)
-        self._unrouted = Unrouted()
-        self._returns = Returns(store.messages, self.window)
-        self._settler = Settler(
+        self._unrouted = AwaitingRoute()
+        self._returns = Requeue(store.messages, self.window)
+        self._settler = OutcomeRecorder(
             store=store,
             window=self.window,
             give_back=lambda delivery: self._returns.add([delivery], TROUBLE),
@@ -106,7 +105,7 @@ class Dispatcher:
             notices=notices,
             schedule=self._schedule,
         )
-        self._clearance = Clearance(
+        self._clearance = PreDeliveryCheck(
             accounts=accounts,
             breakers=store.breakers,
             suppressions=store.suppressions,
@@ -116,13 +115,13 @@ class Dispatcher:
             metrics=metrics,
         )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._growing: set[Lane] = set()
+        self._growing: set[ReadyQueue] = set()
         self._looked_at = time.monotonic()
         self._stopping = asyncio.Event()
 
     # --- what others tell us
 
-    def configure(self, settings: Queue, classifier: Classifier, notices: Notices) -> None:
+    def configure(self, settings: QueueSettings, classifier: Classifier, notices: DsnComposer) -> None:
         """Take over reloaded settings; deliveries under way are not disturbed."""
         self._settings = settings
         self._schedule = _schedule(settings)
@@ -251,7 +250,7 @@ class Dispatcher:
         for delivery in self._unrouted.pop(destination):
             self._route(delivery, plan)
 
-    def _route(self, delivery: Delivery, plan: Plan | Reply) -> None:
+    def _route(self, delivery: Delivery, plan: Route | Reply) -> None:
         if isinstance(plan, Reply):
             self._end_without_attempt(delivery, plan)
             return
@@ -263,12 +262,12 @@ class Dispatcher:
         else:
             self._returns.add([delivery], SPILL)
 
-    def _lane(self, plan: Plan) -> Lane:
+    def _lane(self, plan: Route) -> ReadyQueue:
         """The lane of the plan's site, with the limits of now."""
         lane = self.lanes.get(plan.site)
         if lane is None:
             self._forget_lanes()
-            lane = self.lanes[plan.site] = Lane(
+            lane = self.lanes[plan.site] = ReadyQueue(
                 plan.site, plan.shaping, _throttle(plan.shaping, self._workers), self._weights
             )
         elif lane.shaping is not plan.shaping:
@@ -287,7 +286,7 @@ class Dispatcher:
 
     # --- running a lane
 
-    def _start(self, lane: Lane) -> None:
+    def _start(self, lane: ReadyQueue) -> None:
         """See to it that what waits is served: by one runner, by more when there is a crowd or when they are slow."""
         if self._stopping.is_set() or not lane.waiting:
             return
@@ -302,17 +301,17 @@ class Dispatcher:
             self._growing.add(lane)
             asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, lane)
 
-    def _grow(self, lane: Lane) -> None:
+    def _grow(self, lane: ReadyQueue) -> None:
         self._growing.discard(lane)
         if not self._stopping.is_set():
             self._start_runners(lane, lane.startable(time.monotonic()))
 
-    def _start_runners(self, lane: Lane, count: int) -> None:
+    def _start_runners(self, lane: ReadyQueue, count: int) -> None:
         for _ in range(count):
             lane.running += 1
             self._spawn(self._serve(lane))
 
-    async def _serve(self, lane: Lane) -> None:
+    async def _serve(self, lane: ReadyQueue) -> None:
         """One delivery after the other, for as long as the lane may have so many at once."""
         try:
             while await self._may_start(lane) and (delivery := lane.take()) is not None:
@@ -322,7 +321,7 @@ class Dispatcher:
             lane.running -= 1
             self._start(lane)
 
-    async def _may_start(self, lane: Lane) -> bool:
+    async def _may_start(self, lane: ReadyQueue) -> bool:
         """Wait for the moment at which the next message may start; False if this runner is not needed any more."""
         while lane.waiting and not self._stopping.is_set():
             now = time.monotonic()
@@ -334,7 +333,7 @@ class Dispatcher:
             await self._pause(min(pause, LONGEST_PAUSE))
         return False
 
-    async def _deliver(self, lane: Lane, delivery: Delivery) -> None:
+    async def _deliver(self, lane: ReadyQueue, delivery: Delivery) -> None:
         """One delivery, from its turn in the lane to its outcome; nothing that happens here may lose it."""
         try:
             await self._attempt(lane, delivery)
@@ -348,7 +347,7 @@ class Dispatcher:
             log.exception("an attempt failed", message=format_id(delivery.message_id))
             self._end_without_attempt(delivery, INTERNAL)
 
-    async def _attempt(self, lane: Lane, delivery: Delivery) -> None:
+    async def _attempt(self, lane: ReadyQueue, delivery: Delivery) -> None:
         """Still ours, in time, routed here, and cleared? Then one attempt, and what came of it."""
         if delivery.lease != self._store.lease.id:  # the lease was lost meanwhile, and others own it now
             self.window.leave(delivery)
@@ -369,9 +368,9 @@ class Dispatcher:
         self._settler.conclude(attempt, content)
         self._heed(lane, attempt)
 
-    def _heed(self, lane: Lane, attempt: Attempt) -> None:
+    def _heed(self, lane: ReadyQueue, attempt: Attempt) -> None:
         """What the attempt says about the site's health."""
-        if not settle.connection_failed(attempt.results):
+        if not outcome.connection_failed(attempt.results):
             lane.throttle.succeeded()
         elif lane.throttle.failed(now := time.monotonic()):
             self._events.lane_rests(lane.site, lane.throttle.resting_until - now, attempt.results[0].reply)
@@ -381,15 +380,15 @@ class Dispatcher:
         """Whether no attempt is to be made any more; then that is its end."""
         now = datetime.now(UTC)
         if delivery.bounce is not None:
-            self._settler.end(*settle.bounced(delivery, delivery.bounce, now))
+            self._settler.end(*outcome.bounced(delivery, delivery.bounce, now))
         elif delivery.held or self._schedule.is_over(delivery.attempts, now, delivery.expires_at):
-            self._settler.end(*settle.expired(delivery, now))
+            self._settler.end(*outcome.expired(delivery, now))
         else:
             return False
         return True
 
     def _end_without_attempt(self, delivery: Delivery, reply: Reply) -> None:
-        self._settler.conclude(settle.without_attempt(delivery, Stage.RESOLVE, reply, datetime.now(UTC)))
+        self._settler.conclude(outcome.without_attempt(delivery, Stage.RESOLVE, reply, datetime.now(UTC)))
 
     # --- tasks
 
@@ -410,11 +409,11 @@ class Dispatcher:
             log.error("a runner failed", exc_info=error)
 
 
-def _schedule(settings: Queue) -> Schedule:
+def _schedule(settings: QueueSettings) -> Schedule:
     return Schedule(tuple(settings.retry), settings.retry_jitter, settings.expire_min_attempts)
 
 
-def _weights(settings: Queue) -> Weights:
+def _weights(settings: QueueSettings) -> Weights:
     return {
         Stream.TRANSACTIONAL: settings.shares.transactional,
         Stream.MARKETING: settings.shares.marketing,

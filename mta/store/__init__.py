@@ -1,1 +1,1 @@
-"""PostgreSQL, the one store: queue, accounts, suppressions, keys, events."""
+"""PostgreSQL, the one store; nothing outside this package knows SQL."""

@@ -9,40 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bounce.suppression import Patience
+from bounce.suppression import SoftBounceThresholds
 from config import schema
 from mta.observe.metrics import Metrics
-from mta.store import accounts, breakers, mailings
-from mta.store.accounts import Accounts
-from mta.store.allowances import Allowances
-from mta.store.breakers import Breakers
-from mta.store.cases import Cases
-from mta.store.consents import Consents
-from mta.store.credentials import Credentials
-from mta.store.database import Database
-from mta.store.domains import Domains
-from mta.store.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
-from mta.store.events import Events
-from mta.store.explain import Explain
-from mta.store.incoming import Incoming
-from mta.store.judgements import Judgements
-from mta.store.keys import Keys
-from mta.store.lease import Lease
-from mta.store.listings import Listings
-from mta.store.mailings import Mailings
-from mta.store.messages import Messages
-from mta.store.outbox import Outbox
-from mta.store.queue import Queue
-from mta.store.recipients import Recipients
-from mta.store.refusals import Refusals
-from mta.store.returning import Returning
-from mta.store.reviews import Reviews
-from mta.store.secrets import Secrets
-from mta.store.standings import Standings
-from mta.store.subjects import Subjects
-from mta.store.suppressions import Suppressions
-from mta.store.unsubscribes import Unsubscribes
-from mta.store.webhooks import Webhooks
+from mta.store.accounts import accounts
+from mta.store.accounts.account_status import AccountStatuses
+from mta.store.accounts.accounts import Accounts
+from mta.store.accounts.credentials import Credentials
+from mta.store.accounts.dkim_keys import Keys
+from mta.store.accounts.domains import Domains
+from mta.store.accounts.quotas import Quotas
+from mta.store.accounts.reviews import Reviews
+from mta.store.journal.events import Events
+from mta.store.journal.outbox import Outbox
+from mta.store.journal.rejections import Rejections
+from mta.store.journal.screening_history import ScreeningHistory
+from mta.store.journal.webhooks import WebhookStore
+from mta.store.mailings import mailings
+from mta.store.mailings.mailings import Mailings
+from mta.store.permission.consents import Consents
+from mta.store.permission.recipients import Recipients
+from mta.store.permission.suppressions import Suppressions
+from mta.store.permission.unsubscribes import Unsubscribes
+from mta.store.postgres.database import Database
+from mta.store.postgres.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
+from mta.store.postgres.secrets import Secrets
+from mta.store.privacy.data_subjects import DataSubjects
+from mta.store.queue.explain import Explain
+from mta.store.queue.lease import Lease
+from mta.store.queue.queue import Queue
+from mta.store.reputation import breakers
+from mta.store.reputation.blocklist_listings import BlocklistListings
+from mta.store.reputation.breakers import Breakers
+from mta.store.reputation.cases import Cases
+from mta.store.results.apply_report import Returning
+from mta.store.results.messages import Messages
+from mta.store.results.report_queue import ReportQueue
 
 __all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreUnavailable"]
 
@@ -51,39 +53,41 @@ class Store:
     """``Store.open`` makes one; each process has its own."""
 
     def __init__(
-        self, database: Database, settings: schema.Database, secrets: Secrets, metrics: Metrics | None
+        self, database: Database, settings: schema.DatabaseSettings, secrets: Secrets, metrics: Metrics | None
     ) -> None:
         self._database = database
         self.lease = Lease(database, settings.lease)
         self.messages = Messages(database, self.lease, secrets, metrics)
         self.accounts = Accounts(database)
-        self.standings = Standings(self.accounts)
+        self.standings = AccountStatuses(self.accounts)
         self.credentials = Credentials(self.accounts)
         self.domains = Domains(database, self.accounts)
         self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)
         self.breakers = Breakers(database)
-        self.listings = Listings(database)
+        self.listings = BlocklistListings(database)
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
         self.unsubscribes = Unsubscribes(database)
-        self.incoming = Incoming(database)
+        self.incoming = ReportQueue(database)
         self.returning = Returning(database, secrets)
-        self.subjects = Subjects(database, secrets, self.consents, self.suppressions)
-        self.allowances = Allowances(database)
-        self.refusals = Refusals(database)
+        self.subjects = DataSubjects(database, secrets, self.consents, self.suppressions)
+        self.allowances = Quotas(database)
+        self.refusals = Rejections(database)
         self.cases = Cases(database, self.accounts, secrets)
         self.keys = Keys(database, secrets)
         self.events = Events(database)
         self.outbox = Outbox(database)
-        self.webhooks = Webhooks(database, secrets)
+        self.webhooks = WebhookStore(database, secrets)
         self.queue = Queue(database)
         self.explain = Explain(database)
-        self.judgements = Judgements(database)
+        self.judgements = ScreeningHistory(database)
 
     @classmethod
-    async def open(cls, dsn: str, settings: schema.Database, secrets: Secrets, metrics: Metrics | None = None) -> Store:
+    async def open(
+        cls, dsn: str, settings: schema.DatabaseSettings, secrets: Secrets, metrics: Metrics | None = None
+    ) -> Store:
         """The store on a migrated database. Raises StoreUnavailable if it cannot be reached now."""
         store = cls(await Database.connect(dsn, settings), settings, secrets, metrics)
         await store.listen(accounts.CHANNEL, store.accounts.changed)
@@ -95,7 +99,7 @@ class Store:
         await store.breakers.start()
         return store
 
-    def configure(self, patience: Patience) -> None:
+    def configure(self, patience: SoftBounceThresholds) -> None:
         """What bounces do to addresses from now on; that of the settings' defaults if never called."""
         self.messages.patience = self.suppressions.patience = self.returning.patience = patience
 

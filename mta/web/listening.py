@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from config.schema import Public
+from config.schema import PublicPagesSettings
 
 CONNECTIONS = 1000
 LIFETIME = 60.0  # seconds until a connection is asked to end
@@ -40,7 +40,7 @@ class Door:
         self._server: asyncio.Server | None = None
         self._tls: ssl.SSLContext | None = None
 
-    async def open(self, settings: Public) -> None:
+    async def open(self, settings: PublicPagesSettings) -> None:
         """Answer. Raises OSError if the port is taken, CertificateError."""
         self._tls = server_context(settings)
         await self._runner.setup()
@@ -54,7 +54,7 @@ class Door:
             backlog=BACKLOG,
         )
 
-    def configure(self, settings: Public) -> None:
+    def configure(self, settings: PublicPagesSettings) -> None:
         """Show the certificate as it is now, to those who connect from now on. Raises CertificateError."""
         if self._tls and settings.certificate:
             server_context(settings)  # a pair that does not fit would leave the one in use without its key
@@ -89,7 +89,7 @@ class _Closes(asyncio.Protocol):
         transport.close()
 
 
-def server_context(settings: Public) -> ssl.SSLContext | None:
+def server_context(settings: PublicPagesSettings) -> ssl.SSLContext | None:
     """What is needed for HTTPS; None for plain HTTP. Raises CertificateError."""
     if settings.certificate is None:
         return None
@@ -101,7 +101,7 @@ def server_context(settings: Public) -> ssl.SSLContext | None:
     return context
 
 
-def _load(context: ssl.SSLContext, settings: Public) -> None:
+def _load(context: ssl.SSLContext, settings: PublicPagesSettings) -> None:
     assert settings.certificate is not None
     try:
         context.load_cert_chain(settings.certificate, settings.key, password="")  # a question would wait for ever

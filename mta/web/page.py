@@ -21,8 +21,8 @@ from string import Template
 
 from aiohttp import hdrs, web
 
-from config.notation import Section
 from config.toml import read, read_text
+from config.types import Section
 from mta.web.language import choose
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,7 +34,7 @@ _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _FORM = '<form method="post"><button type="submit" name="{}" value="{}">{}</button></form>\n'
 
 
-class Words(Section):
+class PageWords(Section):
     """Of one page in one language."""
 
     title: str
@@ -43,12 +43,12 @@ class Words(Section):
 
 
 class _Language(Section):
-    ask: Words
-    done: Words
-    odd: Words
-    missing: Words
-    busy: Words
-    later: Words
+    ask: PageWords
+    done: PageWords
+    odd: PageWords
+    missing: PageWords
+    busy: PageWords
+    later: PageWords
 
 
 class _Texts(Section):
@@ -77,7 +77,7 @@ class Pages:
 
     __slots__ = ("_fields", "_html")
 
-    def __init__(self, template: str, texts: Mapping[str, Mapping[str, Words]]) -> None:
+    def __init__(self, template: str, texts: Mapping[str, Mapping[str, PageWords]]) -> None:
         self._html = {
             (language, name): _render(Template(template), language, words)
             for language, leaves in texts.items()
@@ -129,7 +129,7 @@ def fields(style: str) -> dict[str, str]:
     }
 
 
-def _render(template: Template, language: str, words: Words) -> bytes:
+def _render(template: Template, language: str, words: PageWords) -> bytes:
     form = _FORM.format(*CONFIRM, escape(words.button)) if words.button else ""
     role = "" if words.button else ' role="status"'
     return template.substitute(

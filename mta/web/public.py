@@ -14,19 +14,19 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 
-import structlog
 from aiohttp import hdrs, web
 
-from config.schema import Public
+from config.schema import PublicPagesSettings
+from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.store.errors import StoreUnavailable
-from mta.store.unsubscribes import Unsubscribes
+from mta.store.permission.unsubscribes import Unsubscribes
+from mta.store.postgres.errors import StoreUnavailable
 from mta.web.clients import Rates, client_of
 from mta.web.page import Leaf, Pages
 from mta.web.unsubscribe import UNSUBSCRIBING, Unsubscribing
-from policy.tokens import Tokens
+from policy.permission.tokens import Tokens
 
-log = structlog.get_logger()
+log = get_logger()
 
 BODY = 4096  # octets of a form
 AGAIN = 60.0  # seconds after which to come again when something is out of order
@@ -37,11 +37,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Visitors:
     """Who may ask, by the settings as they are now."""
 
-    def __init__(self, settings: Public) -> None:
+    def __init__(self, settings: PublicPagesSettings) -> None:
         self._settings = settings
         self._rates = Rates(settings.rate, settings.burst, time.monotonic)
 
-    def configure(self, settings: Public) -> None:
+    def configure(self, settings: PublicPagesSettings) -> None:
         self._settings = settings
         self._rates.configure(settings.rate, settings.burst)
 
@@ -55,7 +55,9 @@ PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
 VISITORS: web.AppKey[Visitors] = web.AppKey("visitors", Visitors)
 
 
-def make_public(unsubscribes: Unsubscribes, tokens: Tokens, settings: Public, metrics: Metrics) -> web.Application:
+def make_public(
+    unsubscribes: Unsubscribes, tokens: Tokens, settings: PublicPagesSettings, metrics: Metrics
+) -> web.Application:
     """The application of the public port; each later page adds its routes here. Raises ConfigError."""
     app = web.Application(client_max_size=BODY, middlewares=[_guard])
     app[PAGES], app[VISITORS] = Pages.load(), Visitors(settings)

@@ -19,20 +19,20 @@ import asyncio
 
 from aiohttp import hdrs, web
 
-from mta.observe.labels import Unsubscribe
+from mta.observe.labels import UnsubscribeWay
 from mta.observe.metrics import Metrics
-from mta.store.unsubscribes import Unsubscribes, Way
+from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
 from mta.web.form import Fields, read_form
 from mta.web.page import CONFIRM, Leaf, Pages
-from policy.tokens import Tokens
+from policy.permission.tokens import Tokens
 
 PATIENCE = 10.0  # seconds for a body to arrive
 AT_ONCE = 4  # transactions; more wait, so that a flood leaves connections for /readyz (database.pool_size)
 ONE_CLICK = ("List-Unsubscribe", "One-Click")  # RFC 8058 3.1
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
-_WAYS: dict[Fields, Way] = {(ONE_CLICK,): Way.ONE_CLICK, (CONFIRM,): Way.PAGE}
-_COUNTED = {Way.ONE_CLICK: Unsubscribe.ONE_CLICK, Way.PAGE: Unsubscribe.PAGE}
+_WAYS: dict[Fields, UnsubscribeVia] = {(ONE_CLICK,): UnsubscribeVia.ONE_CLICK, (CONFIRM,): UnsubscribeVia.PAGE}
+_COUNTED = {UnsubscribeVia.ONE_CLICK: UnsubscribeWay.ONE_CLICK, UnsubscribeVia.PAGE: UnsubscribeWay.PAGE}
 
 
 class Unsubscribing:
@@ -66,11 +66,11 @@ class Unsubscribing:
         claim = self._tokens.read(request.match_info["token"])
         async with self._turns:
             done = await self._unsubscribes.take(claim, way, request.headers.get(hdrs.USER_AGENT, ""))
-        self._metrics.unsubscribes[_COUNTED[way] if done else Unsubscribe.UNKNOWN].inc()
+        self._metrics.unsubscribes[_COUNTED[way] if done else UnsubscribeWay.UNKNOWN].inc()
         return self._pages.answer(Leaf.DONE, _accepted(request))
 
 
-async def _way(request: web.Request) -> Way | None:
+async def _way(request: web.Request) -> UnsubscribeVia | None:
     """What was posted; None for anything but the two forms that are known."""
     try:
         async with asyncio.timeout(PATIENCE):

@@ -22,20 +22,20 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
 
-from config.schema import Webhooks as Settings
+from config.schema import WebhookSettings as Settings
 from mta.mail.reply import sanitise
 from mta.observe.labels import Success
+from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.webhooks import MOST_EVENTS, SIGNATURE, batch, sign, wait_after
-from mta.store.errors import StoreUnavailable
+from mta.store.journal.webhooks import WebhookTurn
+from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
-from mta.store.webhooks import Turn
 from mta.web.reach import check_url, connector
 
-log = structlog.get_logger()
+log = get_logger()
 
 LOOK_EVERY = 1.0  # seconds
 MEASURE_EVERY = 10.0
@@ -55,7 +55,7 @@ def open_client(settings: Settings) -> ClientSession:
     )
 
 
-async def post(client: ClientSession, settings: Settings, turn: Turn, body: bytes) -> str | None:
+async def post(client: ClientSession, settings: Settings, turn: WebhookTurn, body: bytes) -> str | None:
     """Send one signed body; None if it was taken, else why not, in a few words."""
     try:
         check_url(turn.url, allow_private=settings.allow_private)
@@ -79,7 +79,7 @@ async def _close(client: ClientSession, after: Sequence[asyncio.Task[None]]) -> 
     await client.close()
 
 
-class Sender:
+class WebhookSender:
     """The sending side of one process; several may run on one database."""
 
     def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
@@ -134,11 +134,11 @@ class Sender:
     def _lease_seconds(self) -> float:
         return self._settings.timeout + SPARE
 
-    async def _serve(self, turn: Turn, client: ClientSession, settings: Settings) -> None:
+    async def _serve(self, turn: WebhookTurn, client: ClientSession, settings: Settings) -> None:
         """Send what there is for one webhook, batch after batch, until all is taken or one is not."""
         number = turn.id
         try:
-            following: Turn | None = turn
+            following: WebhookTurn | None = turn
             while following is not None:
                 following = await self._step(following, client, settings)
         except StoreUnavailable:
@@ -153,7 +153,7 @@ class Sender:
             with suppress(StoreUnavailable):
                 await self._store.webhooks.give_back(number)
 
-    async def _step(self, turn: Turn, client: ClientSession, settings: Settings) -> Turn | None:
+    async def _step(self, turn: WebhookTurn, client: ClientSession, settings: Settings) -> WebhookTurn | None:
         """One batch. The next turn, or None when this one is over."""
         upto = await self._store.outbox.horizon()
         events = await self._store.outbox.read(turn.account_id, turn.cursor, upto, turn.kinds, MOST_EVENTS)
@@ -176,7 +176,7 @@ class Sender:
         self._metrics.webhooks_failing.set(pressure.failing)
         self._metrics.webhook_lag.set(pressure.lag)
 
-    async def _failed(self, turn: Turn, settings: Settings, why: str) -> None:
+    async def _failed(self, turn: WebhookTurn, settings: Settings, why: str) -> None:
         wait = wait_after(turn.failures + 1, random.random())  # noqa: S311 - only to spread the tries
         times = await self._store.webhooks.failed(turn.id, why, wait, settings.alert_after)
         self._metrics.webhook_requests[Success.NO].inc()

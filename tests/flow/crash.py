@@ -33,8 +33,8 @@ from bench.service import Service, free_port
 from mta.demo.ledger import Receipt
 from mta.demo.nameserver import NameServer, Node
 from mta.demo.receiver import Receiver
-from mta.demo.script import FRIENDLY, Act, Rule, Script, Stage
-from mta.store.embedded import EmbeddedPostgres
+from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptedReply, ScriptRule
+from mta.store.postgres.embedded import EmbeddedPostgres
 
 DOMAINS = 5
 CLIENTS = 8
@@ -280,8 +280,8 @@ class Trial:
 async def trial(standing: Standing, seed: int) -> AsyncIterator[Trial]:
     """Receiver and name server for one seed; the receiver takes up to 0.2 s over its answer to the final dot."""
     chance = random.Random(-seed - 1)
-    waits = tuple(Act(wait=chance.uniform(0, 0.2)) for _ in range(2000))
-    receiver = Receiver(Script(rules=(Rule(Stage.END, "*", (*waits, FRIENDLY)),)))
+    waits = tuple(ScriptedReply(wait=chance.uniform(0, 0.2)) for _ in range(2000))
+    receiver = Receiver(Script(rules=(ScriptRule(ReceiverStage.END, "*", (*waits, FRIENDLY)),)))
     await receiver.start(RECEIVER_ADDRESS, standing.receiver_port)
     nameserver = NameServer(dict(_zone()))
     await nameserver.start(port=standing.dns_port)

@@ -12,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from config.schema import Settings
-from mta.demo.nameserver import Fault, NameServer, Node
+from mta.delivery.courier import Courier
+from mta.delivery.mx import Resolver
+from mta.delivery.route import Route
+from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.demo.receiver import Receiver
 from mta.demo.script import Script
 from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply
-from mta.outbound.courier import Courier
-from mta.outbound.mx import Resolver
-from mta.outbound.plan import Plan
 
 CONTENT = b"From: ann@sender.example\r\nSubject: hello\r\n\r\nAll work and no play.\r\n"
 PATIENT = dict.fromkeys(
@@ -33,7 +33,7 @@ class FarEnd:
     """``settings``: sections laid over those that the tests need."""
 
     def __init__(self, settings: dict[str, dict[str, Any]]) -> None:
-        self.zone: dict[str, Node | Fault] = {}
+        self.zone: dict[str, Node | DnsFault] = {}
         self.nameserver = NameServer(self.zone)
         self.receivers: list[Receiver] = []
         self.port = 0
@@ -78,9 +78,9 @@ class FarEnd:
         for host, address in zip(hosts, addresses, strict=True):
             self.zone[host] = Node(a=(address,))
 
-    async def plan(self, domain: str = "example.com") -> Plan:
+    async def plan(self, domain: str = "example.com") -> Route:
         plan = await self.resolver.plan(domain)
-        assert isinstance(plan, Plan), plan
+        assert isinstance(plan, Route), plan
         return plan
 
     async def refusal(self, domain: str = "example.com") -> Reply:

@@ -24,7 +24,7 @@ import orjson
 
 from bench.service import Service, merged
 from mta.demo.ledger import Ledger, Receipt
-from mta.demo.nameserver import Fault, NameServer, Node
+from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.demo.receiver import Receiver
 from mta.demo.script import Script
 from mta.mail.identity import parse_id
@@ -69,7 +69,7 @@ class World:
 
     directory: Path
     database_url: str
-    zone: dict[str, Node | Fault] = field(default_factory=dict)
+    zone: dict[str, Node | DnsFault] = field(default_factory=dict)
     receiver: Receiver = field(default_factory=Receiver)
     settings: dict[str, Any] = field(default_factory=dict)
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import aiosmtplib
 
-from config.schema import Database
+from config.schema import DatabaseSettings
 from mta.demo.newsletter import newsletter
 from mta.demo.permission import announce, opt_in, permit
 from mta.mail.reply import Reply
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.flow.harness import SENDER, Submitted, World
 
@@ -62,7 +62,7 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     """The world's service, started, and its account under ``profile`` with a confirmed mailing and one reader."""
     secrets = Secrets.load_or_create(world.service.data / "secret")
-    store = await Store.open(world.database_url, Database(), secrets)
+    store = await Store.open(world.database_url, DatabaseSettings(), secrets)
     try:
         account = await store.accounts.find("shop")
         opened = Shop(store, world, account.account.id)

@@ -7,12 +7,12 @@ import smtplib
 
 import pytest
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import SENDER, World, kinds, message
 
 pytestmark = pytest.mark.nightly
 
-LATER = Script(rules=(Rule(Stage.RCPT, "*", (say("451 4.3.0 later"),)),))
+LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))
 
 
 def answer(smtp: smtplib.SMTP, *, good: bool) -> str:

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import UUID
 
-from mta.demo.script import FRIENDLY, Rule, Script, Stage, say
-from mta.store import tally
+from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
+from mta.store.reputation import delivery_stats
 from mta.store.store import Store
-from policy.breaker import HELD
+from policy.reputation.breaker import HELD
 from tests.flow.harness import World, kinds
 from tests.flow.permission import READER, shop
 
@@ -21,8 +21,8 @@ complaints_stop = 0.4
 refusals_floor = 4
 refusals_stop = 0.5
 """
-BLOCKED = Rule(Stage.RCPT, "reader*", (say("550 5.7.1 your address is listed on a blocklist"),))
-LATER = Rule(Stage.RCPT, "later*", (say("451 4.3.2 come back later"), FRIENDLY))
+BLOCKED = ScriptRule(ReceiverStage.RCPT, "reader*", (say("550 5.7.1 your address is listed on a blocklist"),))
+LATER = ScriptRule(ReceiverStage.RCPT, "later*", (say("451 4.3.2 come back later"), FRIENDLY))
 
 
 def profile(world: World) -> Path:
@@ -35,9 +35,9 @@ async def complain(store: Store, message_id: UUID | None) -> None:
     """As the intake of reports does it."""
     assert message_id
     async with store._database.session() as connection, connection.transaction():
-        of = await tally.origin(connection, message_id)
+        of = await delivery_stats.origin(connection, message_id)
         assert of is not None
-        await tally.complaint(connection, of)
+        await delivery_stats.complaint(connection, of)
 
 
 async def held(world: World) -> list[str]:
@@ -92,7 +92,7 @@ async def test_refusals_hold_what_the_account_sends_there_and_suppress_nobody(wo
         for n in range(4):
             await world.until_event(await world.accept(f"reader{n}@example.com"), "failed")
         async with desk.store._database.session() as connection:  # without waiting for the minute to pass
-            await connection.execute("select pg_notify($1, '')", tally.CHANNEL)
+            await connection.execute("select pg_notify($1, '')", delivery_stats.CHANNEL)
         name = f"refusals:account:{desk.id}:bigmail:transactional"
 
         async def tripped() -> bool:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from mta.demo.script import FRIENDLY, End, Rule, Script, Stage, say
+from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 
 pytestmark = pytest.mark.nightly
 
 
 @pytest.mark.parametrize(
-    "stage", [Stage.CONNECT, Stage.HELLO, Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.END], ids=lambda stage: stage.name
+    "stage",
+    [
+        ReceiverStage.CONNECT,
+        ReceiverStage.HELLO,
+        ReceiverStage.MAIL,
+        ReceiverStage.RCPT,
+        ReceiverStage.DATA,
+        ReceiverStage.END,
+    ],
+    ids=lambda stage: stage.name,
 )
-async def test_421(world: World, stage: Stage) -> None:
-    closing = say("421 4.3.2 going down for a minute", end=End.CLOSE)
-    world.receiver.script = Script(rules=(Rule(stage, "*", (closing, FRIENDLY)),))
+async def test_421(world: World, stage: ReceiverStage) -> None:
+    closing = say("421 4.3.2 going down for a minute", end=AfterReply.CLOSE)
+    world.receiver.script = Script(rules=(ScriptRule(stage, "*", (closing, FRIENDLY)),))
     await world.start()
     message_id = await world.accept("ann@example.com", "ben@example.com")
     await world.received(1)

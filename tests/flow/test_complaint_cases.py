@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import SENDER, World
 
 pytestmark = pytest.mark.nightly
 
-LATER = Script(rules=(Rule(Stage.RCPT, "*", (say("451 4.3.0 later"),)),))
+LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from mta.demo.script import Act, Rule, Script, Stage
-from mta.store.embedded import EmbeddedPostgres
-from mta.store.migrate import migrate
+from mta.demo.script import ReceiverStage, Script, ScriptedReply, ScriptRule
+from mta.store.postgres.embedded import EmbeddedPostgres
+from mta.store.postgres.migrate import migrate
 from tests.flow.harness import PATIENCE, World, kinds, message, open_world
 
 ANSWERED_WITHIN = 5.0  # seconds, for each command: what is promised
@@ -71,7 +71,7 @@ async def test_try_again_later(world: World, own_postgres: EmbeddedPostgres) -> 
 
 async def test_an_outcome_waits_for_the_database(world: World, own_postgres: EmbeddedPostgres) -> None:
     """The receiver says 250 while the database is away: delivered is delivered, once."""
-    world.receiver.script = Script(rules=(Rule(Stage.END, "*", (Act(wait=2),)),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.END, "*", (ScriptedReply(wait=2),)),))
     await world.start()
     message_id = await world.accept("ann@example.com")
     await world.receiver.ledger.wait_until(lambda ledger: len(ledger.receipts) == 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mta.demo.nameserver import Fault, Node
+from mta.demo.nameserver import DnsFault, Node
 from tests.flow.harness import World, kinds
 
 pytestmark = pytest.mark.nightly
@@ -38,7 +38,7 @@ async def test_a_null_mx_fails_at_once(world: World) -> None:
 
 
 async def test_trouble_in_dns_is_waited_out(world: World) -> None:
-    world.zone["trouble.example"] = Fault.SERVFAIL
+    world.zone["trouble.example"] = DnsFault.SERVFAIL
     await world.start(dns={"min_ttl": "0s"})
     message_id = await world.accept("ann@trouble.example")
     [event, *_] = await world.until_event(message_id, "deferred")

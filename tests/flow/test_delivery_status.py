@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 
 pytestmark = pytest.mark.nightly
@@ -39,7 +39,7 @@ async def test_parameters_are_passed_on(world: World) -> None:
 
 
 async def test_never_means_never(world: World) -> None:
-    refusals = (Rule(Stage.RCPT, "*", (say("550 5.7.1 not wanted"),)),)
+    refusals = (ScriptRule(ReceiverStage.RCPT, "*", (say("550 5.7.1 not wanted"),)),)
     world.receiver.script = Script(rules=refusals)
     await world.start()
     message_id = await world.accept("ann@example.com", rcpt_options=["NOTIFY=NEVER"])
@@ -53,7 +53,7 @@ async def test_never_means_never(world: World) -> None:
 
 
 async def test_no_notice_to_the_null_sender(world: World) -> None:
-    world.receiver.script = Script(rules=(Rule(Stage.RCPT, "*", (say("550 5.1.1 no such user"),)),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("550 5.1.1 no such user"),)),))
     await world.start()
     message_id = await world.accept("ann@example.com", sender="")
     assert kinds(await world.until_ended(message_id)) == ["failed"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 
 
 async def test_given_up(world: World) -> None:
-    full = Rule(Stage.RCPT, "*", (say("452 4.2.2 mailbox full"),))
+    full = ScriptRule(ReceiverStage.RCPT, "*", (say("452 4.2.2 mailbox full"),))
     world.receiver.script = Script(rules=(full,))
     await world.start(queue={"expire_after": "1s"})
     message_id = await world.accept("ann@example.com")

@@ -8,10 +8,10 @@ import email.policy
 import aiosmtplib
 import pytest
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 
-UNKNOWN = Rule(Stage.RCPT, "nobody@*", (say("550 5.1.1 no such user here"),))
+UNKNOWN = ScriptRule(ReceiverStage.RCPT, "nobody@*", (say("550 5.1.1 no such user here"),))
 
 
 async def test_notice_and_suppression(world: World) -> None:
@@ -48,7 +48,7 @@ async def test_the_address_is_refused_from_then_on(world: World) -> None:
 
 
 async def test_a_senders_fault_suppresses_nobody(world: World) -> None:
-    refusal = Rule(Stage.END, "ann@*", (say("550 5.7.1 message refused: looks like spam"),))
+    refusal = ScriptRule(ReceiverStage.END, "ann@*", (say("550 5.7.1 message refused: looks like spam"),))
     world.receiver.script = Script(rules=(refusal,))
     await world.start()
     message_id = await world.accept("ann@example.com")

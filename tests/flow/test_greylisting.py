@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mta.demo.script import FRIENDLY, Rule, Script, Stage, say
+from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 
 
 async def test_same_triplet_again(world: World) -> None:
-    grey = Rule(Stage.RCPT, "ann@*", (say("450 4.7.1 greylisted, come back in five minutes"), FRIENDLY))
+    grey = ScriptRule(ReceiverStage.RCPT, "ann@*", (say("450 4.7.1 greylisted, come back in five minutes"), FRIENDLY))
     world.receiver.script = Script(rules=(grey,))
     await world.start()
     message_id = await world.accept("ann@example.com")

@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from mta.demo.script import Act, Rule, Script, Stage
+from mta.demo.script import ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.harness import World, message
 
 pytestmark = pytest.mark.nightly
 
 
 async def test_hold_reaches_the_window(world: World) -> None:
-    world.receiver.script = Script(rules=(Rule(Stage.END, "*", (Act(wait=2),)),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.END, "*", (ScriptedReply(wait=2),)),))
     await world.start(shaping={"default": {"connections": 1, "initial_connections": 1}})
     first = await world.accept("ann@example.com", content=message("First"))
     for n in range(5):

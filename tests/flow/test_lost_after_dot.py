@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mta.demo.script import FRIENDLY, Act, End, Rule, Script, Stage
+from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.harness import World, kinds
 
 
 async def test_tried_again_later_and_at_no_other_host(world: World) -> None:
-    silent = Rule(Stage.END, "*", (Act(reply=b"", end=End.CLOSE), FRIENDLY))
+    silent = ScriptRule(ReceiverStage.END, "*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE), FRIENDLY))
     world.receiver.script = Script(rules=(silent,))
     other = await world.add_receiver("127.0.0.4")
     world.domain("example.com", "127.0.0.2", "127.0.0.4")

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mta.demo.permission import BY, TOPIC
-from mta.store.mailing_holds import Moved
-from policy.mailing import SAMPLED, UNCONFIRMED
+from mta.store.mailings.mailing_holds import QueueMoved
+from policy.accounts.mailing import SAMPLED, UNCONFIRMED
 from tests.flow.harness import World
 from tests.flow.permission import READER, Shop, shop
 
@@ -52,7 +52,7 @@ async def test_a_held_mailing_goes_when_it_is_confirmed(world: World) -> None:
         sent = await desk.send(READER)  # a confirmed one overtakes it
         assert sent.id
         await world.received(1)
-        assert await desk.store.mailings.confirm(mailing, by="A. Baker", terms=TERMS) == Moved(released=1)
+        assert await desk.store.mailings.confirm(mailing, by="A. Baker", terms=TERMS) == QueueMoved(released=1)
         receipts = await world.received(2)
         assert f"X-Mailing-ID: {mailing}" in receipts[1].content.decode()
         assert [event.kind for event in await world.until_ended(held.id)] == ["released", "delivered"]
@@ -82,7 +82,7 @@ async def test_of_a_sampled_mailing_the_rest_waits_for_a_look(world: World) -> N
             assert (await desk.send(reader, mailing="first")).id
         await world.received(2)
         assert [reason.startswith(SAMPLED) for reason in await holds(world)] == [True, True]
-        assert await desk.store.mailings.release(mailing.id, by="A. Baker") == Moved(released=2)
+        assert await desk.store.mailings.release(mailing.id, by="A. Baker") == QueueMoved(released=2)
         await world.received(4)
 
 

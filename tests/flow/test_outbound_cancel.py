@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from mta.demo.script import Act, End, Rule, Script, Stage
+from mta.delivery.courier import Courier
+from mta.demo.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
-from mta.outbound.courier import Courier
 from tests.flow.far_end import CONTENT, FarEnd, deliver_to, far_end, replies
 
 LARGE = CONTENT + (b"y" * 76 + b"\r\n") * 100_000
@@ -16,24 +16,24 @@ LARGE = CONTENT + (b"y" * 76 + b"\r\n") * 100_000
 @pytest.mark.parametrize(
     ("stage", "end", "content"),
     [
-        (Stage.CONNECT, End.HANG, CONTENT),
-        (Stage.HELLO, End.HANG, CONTENT),
-        (Stage.MAIL, End.HANG, CONTENT),
-        (Stage.RCPT, End.HANG, CONTENT),
-        (Stage.DATA, End.HANG, CONTENT),
-        (Stage.BODY, End.DEAF, LARGE),
+        (ReceiverStage.CONNECT, AfterReply.HANG, CONTENT),
+        (ReceiverStage.HELLO, AfterReply.HANG, CONTENT),
+        (ReceiverStage.MAIL, AfterReply.HANG, CONTENT),
+        (ReceiverStage.RCPT, AfterReply.HANG, CONTENT),
+        (ReceiverStage.DATA, AfterReply.HANG, CONTENT),
+        (ReceiverStage.BODY, AfterReply.DEAF, LARGE),
     ],
 )
-async def test_cancelled_before_the_final_dot(stage: Stage, end: End, content: bytes) -> None:
+async def test_cancelled_before_the_final_dot(stage: ReceiverStage, end: AfterReply, content: bytes) -> None:
     async with far_end() as far:
-        receiver = await far.receiver(Script(rules=(Rule(stage, "*", (Act(reply=b"", end=end),)),)))
+        receiver = await far.receiver(Script(rules=(ScriptRule(stage, "*", (ScriptedReply(reply=b"", end=end),)),)))
         attempt = asyncio.create_task(far.deliver("bob@example.com", content=content))
         await receiver.ledger.wait_until(lambda ledger: receiver.hits(stage) > 0)
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
         assert receiver.ledger.receipts == []
-        if end is not End.DEAF:  # that one does not notice
+        if end is not AfterReply.DEAF:  # that one does not notice
             await receiver.ledger.wait_until(lambda ledger: ledger.open == 0)
         assert len(far.courier._pool) == 0
 
@@ -45,7 +45,7 @@ async def test_a_mistake_of_ours_is_temporary(monkeypatch: pytest.MonkeyPatch) -
         def broken(*_: object) -> bytes:
             raise RuntimeError("a password")
 
-        monkeypatch.setattr("mta.outbound.commands.mail", broken)
+        monkeypatch.setattr("mta.delivery.commands.mail", broken)
         attempt = await far.deliver("bob@example.com", "eve@example.com")
         assert replies(attempt) == {"bob": "451 4.3.0", "eve": "451 4.3.0"}
         assert "password" not in repr(attempt)

@@ -8,14 +8,14 @@ import dns.resolver
 import pytest
 
 from config.schema import Settings
-from mta.demo.nameserver import Fault, NameServer, Node
+from mta.delivery.mx import DnsTrouble, Resolver
+from mta.delivery.route import Route
+from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.mail.reply import Reply
-from mta.outbound.mx import DnsTrouble, Resolver
-from mta.outbound.plan import Plan
 from tests.flow.far_end import far_end, replies
 
 
-def addresses(plan: Plan) -> list[str]:
+def addresses(plan: Route) -> list[str]:
     return [target.address for target in plan.hosts]
 
 
@@ -26,22 +26,22 @@ def addresses(plan: Plan) -> list[str]:
         (Node(txt=("nothing else",)), 550, "5.1.2"),  # neither MX nor address
         (Node(mx=((0, ""),)), 556, "5.1.10"),  # null MX, RFC 7505
         (Node(mx=((10, "nowhere.example"),)), 550, "5.4.4"),
-        (Fault.SERVFAIL, 451, "4.4.3"),
-        (Fault.REFUSED, 451, "4.4.3"),
-        (Fault.SILENT, 451, "4.4.3"),
-        (Fault.GARBAGE, 451, "4.4.3"),
-        (Fault.WRONG_ID, 451, "4.4.3"),
-        (Node(faults={"MX": Fault.SERVFAIL}, a=("127.0.0.2",)), 451, "4.4.3"),  # no implicit MX then
+        (DnsFault.SERVFAIL, 451, "4.4.3"),
+        (DnsFault.REFUSED, 451, "4.4.3"),
+        (DnsFault.SILENT, 451, "4.4.3"),
+        (DnsFault.GARBAGE, 451, "4.4.3"),
+        (DnsFault.WRONG_ID, 451, "4.4.3"),
+        (Node(faults={"MX": DnsFault.SERVFAIL}, a=("127.0.0.2",)), 451, "4.4.3"),  # no implicit MX then
         (Node(mx=((10, "sick.example"),)), 451, "4.4.3"),
-        (Node(faults={"A": Fault.SERVFAIL}), 451, "4.4.3"),
+        (Node(faults={"A": DnsFault.SERVFAIL}), 451, "4.4.3"),
         (Node(cname="round.example"), 451, "4.4.3"),
     ],
 )
-async def test_where_no_mail_can_go(node: Node | Fault | None, code: int, status: str) -> None:
-    in_vain = node in (Fault.SILENT, Fault.GARBAGE, Fault.WRONG_ID)
+async def test_where_no_mail_can_go(node: Node | DnsFault | None, code: int, status: str) -> None:
+    in_vain = node in (DnsFault.SILENT, DnsFault.GARBAGE, DnsFault.WRONG_ID)
     async with far_end(dns={"timeout": "100ms"} if in_vain else {}) as far:
         await far.receiver()
-        far.zone["sick.example"] = Fault.SERVFAIL
+        far.zone["sick.example"] = DnsFault.SERVFAIL
         far.zone["round.example"] = Node(cname="round.example")
         if node is not None:
             far.zone["dest.example"] = node
@@ -56,7 +56,7 @@ async def test_servfail_from_one_and_nothing_from_another_is_temporary(node: Nod
         await far.receiver()
         if node:
             far.zone["dest.example"] = node
-        sick = NameServer({"dest.example": Fault.SERVFAIL})
+        sick = NameServer({"dest.example": DnsFault.SERVFAIL})
         servers = [f"127.0.0.1:{await sick.start()}", f"127.0.0.1:{far.dns_port}"]
         far.configure(dns={"servers": servers})
         assert (await far.refusal("dest.example")).status == "4.4.3"
@@ -66,7 +66,7 @@ async def test_servfail_from_one_and_nothing_from_another_is_temporary(node: Nod
 async def test_a_silent_server_is_passed_over() -> None:
     async with far_end() as far:
         await far.receiver()
-        silent = NameServer({"example.com": Fault.SILENT, "mx1.example.com": Fault.SILENT})
+        silent = NameServer({"example.com": DnsFault.SILENT, "mx1.example.com": DnsFault.SILENT})
         servers = [f"127.0.0.1:{await silent.start()}", f"127.0.0.1:{far.dns_port}"]
         far.configure(dns={"servers": servers, "timeout": "500ms"})
         assert addresses(await far.plan()) == ["127.0.0.2"]
@@ -76,7 +76,7 @@ async def test_a_silent_server_is_passed_over() -> None:
 async def test_answers_that_are_too_big_come_over_tcp() -> None:
     async with far_end() as far:
         await far.receiver()
-        far.zone["example.com"] = Node(mx=((10, "mx1.example.com"),), faults={"MX": Fault.TRUNCATED})
+        far.zone["example.com"] = Node(mx=((10, "mx1.example.com"),), faults={"MX": DnsFault.TRUNCATED})
         assert addresses(await far.plan()) == ["127.0.0.2"]
         assert [query.tcp for query in far.nameserver.queries if query.kind == "MX"] == [False, True]
 
@@ -88,7 +88,7 @@ async def test_slow_answers_disturb_nobody_else() -> None:
         slow = asyncio.create_task(far.resolver.plan("slow.example"))
         assert addresses(await far.plan()) == ["127.0.0.2"]
         assert not slow.done()
-        assert isinstance(await slow, Plan)
+        assert isinstance(await slow, Route)
 
 
 async def test_by_preference_and_equal_ones_at_random() -> None:
@@ -186,7 +186,7 @@ async def test_ourselves_and_whoever_comes_behind_is_no_target(mx: tuple[tuple[i
             assert isinstance(plan, Reply)
             assert (plan.code, plan.status) == (554, "5.4.6")
         else:
-            assert isinstance(plan, Plan)
+            assert isinstance(plan, Route)
             assert addresses(plan) == left
 
 
@@ -218,7 +218,7 @@ async def test_a_caller_that_gives_up_disturbs_nobody() -> None:
         second = asyncio.create_task(far.resolver.plan("slow.example"))
         await asyncio.sleep(0)
         first.cancel()
-        assert isinstance(await second, Plan)
+        assert isinstance(await second, Route)
         assert far.nameserver.asked("slow.example", "MX") == 1
 
 
@@ -234,7 +234,7 @@ async def test_domains_with_the_same_hosts_share_site_and_look_ups() -> None:
 
 async def test_an_answer_holds_within_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("mta.outbound.cache.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("mta.delivery.cache.time", SimpleNamespace(monotonic=lambda: clock.now))
     async with far_end(dns={"min_ttl": "10s", "max_ttl": "100s"}) as far:
         await far.receiver()
         far.zone["short.example"] = Node(a=("127.0.0.2",), ttl=1)
@@ -271,7 +271,7 @@ async def test_txt_records() -> None:
     async with far_end() as far:
         await far.receiver()
         far.zone["sel._domainkey.sender.example"] = Node(txt=("v=DKIM1; k=rsa; p=" + "A" * 400,))
-        far.zone["sick.example"] = Fault.SERVFAIL
+        far.zone["sick.example"] = DnsFault.SERVFAIL
         assert await far.resolver.txt("sel._domainkey.sender.example") == ["v=DKIM1; k=rsa; p=" + "A" * 400]
         assert await far.resolver.txt("none.example") == []
         with pytest.raises(DnsTrouble, match="SERVFAIL"):

@@ -2,35 +2,35 @@
 
 import pytest
 
-from mta.demo.script import Act, End, Rule, Script, Stage, say
+from mta.demo.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from mta.mail.delivery import Stage as Reached
 from tests.flow.far_end import CONTENT, far_end, replies
 
 LARGE = CONTENT + b"x" * 76 + b"\r\n" * 1 + (b"y" * 76 + b"\r\n") * 100_000
 
 
-def at(stage: Stage, *acts: Act) -> Script:
-    return Script(rules=(Rule(stage, "*", acts),))
+def at(stage: ReceiverStage, *acts: ScriptedReply) -> Script:
+    return Script(rules=(ScriptRule(stage, "*", acts),))
 
 
 @pytest.mark.parametrize(
     "act",
     [
-        Act(reply=b"", end=End.CLOSE),
-        Act(reply=b"", end=End.RESET),
-        Act(reply=b"", end=End.HANG),
-        Act(reply=b"\x00\xff not SMTP\r\n"),
-        Act(reply=b"250-and then nothing\r\n", end=End.CLOSE),
-        Act(reply=b"250-one\r\n550 two\r\n"),
-        Act(reply=b"25\r\n"),
+        ScriptedReply(reply=b"", end=AfterReply.CLOSE),
+        ScriptedReply(reply=b"", end=AfterReply.RESET),
+        ScriptedReply(reply=b"", end=AfterReply.HANG),
+        ScriptedReply(reply=b"\x00\xff not SMTP\r\n"),
+        ScriptedReply(reply=b"250-and then nothing\r\n", end=AfterReply.CLOSE),
+        ScriptedReply(reply=b"250-one\r\n550 two\r\n"),
+        ScriptedReply(reply=b"25\r\n"),
         say("999 what does that mean"),
         say("354 more, please"),
     ],
 )
-async def test_no_clear_answer_is_ambiguous(act: Act) -> None:
+async def test_no_clear_answer_is_ambiguous(act: ScriptedReply) -> None:
     async with far_end(egress={"timeouts": {"final_dot": "200ms"}}) as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
-        first = await far.receiver(at(Stage.END, act))
+        first = await far.receiver(at(ReceiverStage.END, act))
         second = await far.receiver(address="127.0.0.3")
         attempt = await far.deliver("bob@example.com", "eve@example.com")
         assert all(result.ambiguous for result in attempt.results)
@@ -42,10 +42,10 @@ async def test_no_clear_answer_is_ambiguous(act: Act) -> None:
         assert len(far.courier._pool) == 0
 
 
-@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
-async def test_taken_and_then_cut_off_is_delivered_once(end: End) -> None:
+@pytest.mark.parametrize("end", [AfterReply.CLOSE, AfterReply.RESET])
+async def test_taken_and_then_cut_off_is_delivered_once(end: AfterReply) -> None:
     async with far_end() as far:
-        receiver = await far.receiver(at(Stage.END, say("250 2.0.0 taken", end=end)))
+        receiver = await far.receiver(at(ReceiverStage.END, say("250 2.0.0 taken", end=end)))
         for n in range(3):
             attempt = await far.deliver(f"u{n}@example.com")
             assert replies(attempt) == {f"u{n}": "250 2.0.0"}
@@ -57,7 +57,7 @@ async def test_cut_off_within_the_message_is_not_ambiguous() -> None:
     """The dot was never sent: the next host may have it."""
     async with far_end() as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
-        first = await far.receiver(at(Stage.BODY, Act(reply=b"", end=End.RESET)))
+        first = await far.receiver(at(ReceiverStage.BODY, ScriptedReply(reply=b"", end=AfterReply.RESET)))
         second = await far.receiver(address="127.0.0.3")
         attempt = await far.deliver("bob@example.com", content=LARGE)
         assert replies(attempt) == {"bob": "250 2.0.0"}
@@ -67,7 +67,7 @@ async def test_cut_off_within_the_message_is_not_ambiguous() -> None:
 
 async def test_refused_within_the_message() -> None:
     async with far_end() as far:
-        receiver = await far.receiver(at(Stage.BODY, say("552 5.3.4 enough of that", end=End.CLOSE)))
+        receiver = await far.receiver(at(ReceiverStage.BODY, say("552 5.3.4 enough of that", end=AfterReply.CLOSE)))
         attempt = await far.deliver("bob@example.com", content=LARGE)
         assert replies(attempt) == {"bob": "552 5.3.4"}
         assert attempt.results[0].stage is Reached.DATA
@@ -77,7 +77,7 @@ async def test_refused_within_the_message() -> None:
 
 async def test_taken_before_its_end_is_not_believed() -> None:
     async with far_end() as far:
-        receiver = await far.receiver(at(Stage.BODY, say("250 2.0.0 whatever", end=End.DEAF)))
+        receiver = await far.receiver(at(ReceiverStage.BODY, say("250 2.0.0 whatever", end=AfterReply.DEAF)))
         attempt = await far.deliver("bob@example.com", content=LARGE)
         assert replies(attempt) == {"bob": "451 4.4.2"}
         assert not attempt.results[0].ambiguous
@@ -86,7 +86,7 @@ async def test_taken_before_its_end_is_not_believed() -> None:
 
 async def test_a_receiver_that_stops_reading() -> None:
     async with far_end(egress={"timeouts": {"block": "200ms"}}) as far:
-        await far.receiver(at(Stage.BODY, Act(reply=b"", end=End.DEAF)))
+        await far.receiver(at(ReceiverStage.BODY, ScriptedReply(reply=b"", end=AfterReply.DEAF)))
         attempt = await far.deliver("bob@example.com", content=LARGE)
         assert replies(attempt) == {"bob": "451 4.4.2"}
         assert attempt.results[0].stage is Reached.DATA
@@ -97,5 +97,5 @@ async def test_a_slow_answer_is_waited_for() -> None:
     """Patience of its own for the final dot (RFC 5321 4.5.3.2.6), whatever the other stages allow."""
     short = dict.fromkeys(("mail", "rcpt", "data"), "500ms")
     async with far_end(egress={"timeouts": short | {"final_dot": "20s"}}) as far:
-        await far.receiver(at(Stage.END, Act(wait=0.8)))
+        await far.receiver(at(ReceiverStage.END, ScriptedReply(wait=0.8)))
         assert replies(await far.deliver("bob@example.com")) == {"bob": "250 2.0.0"}

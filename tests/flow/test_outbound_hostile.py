@@ -5,48 +5,48 @@ import resource
 
 import pytest
 
-from mta.demo.script import Act, End, Rule, Script, Stage, say
+from mta.demo.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from mta.mail.delivery import Stage as Reached
-from mta.mail.reply import Kind
+from mta.mail.reply import ReplyKind
 from tests.flow.far_end import far_end, replies
 
 NONSENSE = {
-    "garbage": Act(reply=b"\x80\x00\xff\x01 garbage\r\n"),
-    "no code": Act(reply=b"hello there\r\n"),
-    "two digits": Act(reply=b"25\r\n"),
-    "no blank": Act(reply=b"250ok\r\n"),
-    "code 000": Act(reply=b"000 ok\r\n"),
-    "code 199": Act(reply=b"199 ok\r\n"),
-    "code 999": Act(reply=b"999 ok\r\n"),
-    "code -12": Act(reply=b"-12 ok\r\n"),
-    "mixed codes": Act(reply=b"250-ok\r\n550 no\r\n"),
-    "a line without end": Act(reply=b"550 " + b"x" * 70_000),
-    "a megabyte in a line": Act(reply=b"550 " + b"x" * 1_000_000 + b"\r\n"),
-    "ten thousand lines": Act(reply=b"550-no\r\n" * 10_000 + b"550 no\r\n"),
-    "for ever": Act(reply=b"550-no\r\n", end=End.FLOOD),
-    "an unfinished reply": Act(reply=b"250-ok\r\n", end=End.CLOSE),
-    "http": Act(reply=b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n", end=End.CLOSE),
+    "garbage": ScriptedReply(reply=b"\x80\x00\xff\x01 garbage\r\n"),
+    "no code": ScriptedReply(reply=b"hello there\r\n"),
+    "two digits": ScriptedReply(reply=b"25\r\n"),
+    "no blank": ScriptedReply(reply=b"250ok\r\n"),
+    "code 000": ScriptedReply(reply=b"000 ok\r\n"),
+    "code 199": ScriptedReply(reply=b"199 ok\r\n"),
+    "code 999": ScriptedReply(reply=b"999 ok\r\n"),
+    "code -12": ScriptedReply(reply=b"-12 ok\r\n"),
+    "mixed codes": ScriptedReply(reply=b"250-ok\r\n550 no\r\n"),
+    "a line without end": ScriptedReply(reply=b"550 " + b"x" * 70_000),
+    "a megabyte in a line": ScriptedReply(reply=b"550 " + b"x" * 1_000_000 + b"\r\n"),
+    "ten thousand lines": ScriptedReply(reply=b"550-no\r\n" * 10_000 + b"550 no\r\n"),
+    "for ever": ScriptedReply(reply=b"550-no\r\n", end=AfterReply.FLOOD),
+    "an unfinished reply": ScriptedReply(reply=b"250-ok\r\n", end=AfterReply.CLOSE),
+    "http": ScriptedReply(reply=b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n", end=AfterReply.CLOSE),
 }
 STAGES = {
-    Stage.CONNECT: Reached.HELLO,
-    Stage.HELLO: Reached.HELLO,
-    Stage.MAIL: Reached.SENDER,
-    Stage.RCPT: Reached.RECIPIENT,
-    Stage.DATA: Reached.DATA,
-    Stage.END: Reached.FINAL_DOT,
+    ReceiverStage.CONNECT: Reached.HELLO,
+    ReceiverStage.HELLO: Reached.HELLO,
+    ReceiverStage.MAIL: Reached.SENDER,
+    ReceiverStage.RCPT: Reached.RECIPIENT,
+    ReceiverStage.DATA: Reached.DATA,
+    ReceiverStage.END: Reached.FINAL_DOT,
 }
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 @pytest.mark.parametrize("act", NONSENSE.values(), ids=NONSENSE.keys())
-async def test_nonsense_is_temporary(stage: Stage, act: Act) -> None:
+async def test_nonsense_is_temporary(stage: ReceiverStage, act: ScriptedReply) -> None:
     async with far_end() as far:
-        receiver = await far.receiver(Script(rules=(Rule(stage, "*", (act,)),)))
+        receiver = await far.receiver(Script(rules=(ScriptRule(stage, "*", (act,)),)))
         attempt = await far.deliver("bob@example.com")
         [result] = attempt.results
-        assert result.reply.kind is Kind.TRANSIENT
+        assert result.reply.kind is ReplyKind.TRANSIENT
         assert result.stage is STAGES[stage]
-        assert result.ambiguous is (stage is Stage.END)
+        assert result.ambiguous is (stage is ReceiverStage.END)
         assert len(result.reply.text) < 2100
         assert result.reply.text.isprintable()
         assert receiver.ledger.accepted == []
@@ -55,26 +55,34 @@ async def test_nonsense_is_temporary(stage: Stage, act: Act) -> None:
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 @pytest.mark.parametrize("pipelining", [True, False])
-async def test_every_stage_has_its_patience(stage: Stage, pipelining: bool) -> None:
+async def test_every_stage_has_its_patience(stage: ReceiverStage, pipelining: bool) -> None:
     names = {
-        Stage.CONNECT: "greeting", Stage.HELLO: "hello", Stage.MAIL: "mail",
-        Stage.RCPT: "rcpt", Stage.DATA: "data", Stage.END: "final_dot",
+        ReceiverStage.CONNECT: "greeting", ReceiverStage.HELLO: "hello", ReceiverStage.MAIL: "mail",
+        ReceiverStage.RCPT: "rcpt", ReceiverStage.DATA: "data", ReceiverStage.END: "final_dot",
     }  # fmt: skip
     async with far_end(egress={"timeouts": {names[stage]: "100ms"}}) as far:
         extensions = ("PIPELINING",) if pipelining else ()
-        await far.receiver(Script(extensions=extensions, rules=(Rule(stage, "*", (Act(reply=b"", end=End.HANG),)),)))
+        await far.receiver(
+            Script(
+                extensions=extensions, rules=(ScriptRule(stage, "*", (ScriptedReply(reply=b"", end=AfterReply.HANG),)),)
+            )
+        )
         attempt = await far.deliver("bob@example.com")
         assert replies(attempt) == {"bob": "451 4.4.2"}
         assert attempt.results[0].stage is STAGES[stage]
         assert attempt.seconds < 15
 
 
-@pytest.mark.parametrize("stage", [Stage.CONNECT, Stage.HELLO, Stage.RCPT, Stage.END], ids=lambda stage: stage.name)
-async def test_a_drip_does_not_renew_patience(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    "stage",
+    [ReceiverStage.CONNECT, ReceiverStage.HELLO, ReceiverStage.RCPT, ReceiverStage.END],
+    ids=lambda stage: stage.name,
+)
+async def test_a_drip_does_not_renew_patience(stage: ReceiverStage) -> None:
     """Octets that come one by one are no answer: the whole reply has to be there in time."""
     patience = dict.fromkeys(("greeting", "hello", "rcpt", "final_dot"), "200ms")
     async with far_end(egress={"timeouts": patience}) as far:
-        await far.receiver(Script(rules=(Rule(stage, "*", (Act(pace=0.05),)),)))
+        await far.receiver(Script(rules=(ScriptRule(stage, "*", (ScriptedReply(pace=0.05),)),)))
         attempt = await far.deliver("bob@example.com")
         assert replies(attempt) == {"bob": "451 4.4.2"}
         assert attempt.seconds < 15
@@ -82,10 +90,10 @@ async def test_a_drip_does_not_renew_patience(stage: Stage) -> None:
 
 async def test_many_slow_answers_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each recipient's answer within its patience, all of them together beyond that of the attempt."""
-    monkeypatch.setattr("mta.outbound.courier.PER_RECIPIENT", 0.0)
+    monkeypatch.setattr("mta.delivery.courier.PER_RECIPIENT", 0.0)
     stages = dict.fromkeys(("connect", "greeting", "hello", "starttls", "mail", "rcpt", "data"), "200ms")
     async with far_end(egress={"timeouts": stages}) as far:
-        receiver = await far.receiver(Script(rules=(Rule(Stage.RCPT, "*", (Act(wait=0.06),)),)))
+        receiver = await far.receiver(Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (ScriptedReply(wait=0.06),)),)))
         attempt = await far.deliver(*[f"u{n}@example.com" for n in range(50)])
         assert set(replies(attempt).values()) == {"451 4.4.2"}
         assert receiver.ledger.receipts == []
@@ -103,7 +111,7 @@ async def test_many_slow_answers_are_bounded_together(monkeypatch: pytest.Monkey
 )
 async def test_odd_texts_are_kept_as_far_as_they_can_be(reply: bytes, text: str) -> None:
     async with far_end() as far:
-        await far.receiver(Script(rules=(Rule(Stage.RCPT, "*", (Act(reply=reply),)),)))
+        await far.receiver(Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (ScriptedReply(reply=reply),)),)))
         [result] = (await far.deliver("bob@example.com")).results
         assert result.reply.code == 550
         assert result.reply.text == text
@@ -112,7 +120,7 @@ async def test_odd_texts_are_kept_as_far_as_they_can_be(reply: bytes, text: str)
 async def test_what_nobody_asked_for_is_kept() -> None:
     async with far_end() as far:
         receiver = await far.receiver(
-            Script(rules=(Rule(Stage.END, "*", (say("250 2.0.0 taken\n421 4.3.2 that was enough"),)),))
+            Script(rules=(ScriptRule(ReceiverStage.END, "*", (say("250 2.0.0 taken\n421 4.3.2 that was enough"),)),))
         )
         attempt = await far.deliver("bob@example.com")
         assert replies(attempt) == {"bob": "250 2.0.0"}
@@ -125,7 +133,13 @@ async def test_hostile_receivers_cost_no_memory_and_no_time_of_others() -> None:
     """Forty sessions flooded at once; a healthy receiver is served meanwhile."""
     async with far_end() as far:
         await far.receiver(
-            Script(rules=(Rule(Stage.HELLO, "*", (Act(reply=b"250-" + b"x" * 60_000, end=End.FLOOD),)),))
+            Script(
+                rules=(
+                    ScriptRule(
+                        ReceiverStage.HELLO, "*", (ScriptedReply(reply=b"250-" + b"x" * 60_000, end=AfterReply.FLOOD),)
+                    ),
+                )
+            )
         )
         await far.receiver(address="127.0.0.3")
         far.domain("good.example", "127.0.0.3")
@@ -140,7 +154,7 @@ async def test_hostile_receivers_cost_no_memory_and_no_time_of_others() -> None:
 
 async def test_a_tarpit_beside_healthy_receivers() -> None:
     async with far_end() as far:
-        tarpit = await far.receiver(Script(rules=(Rule(Stage.MAIL, "*", (Act(wait=3600),)),)))
+        tarpit = await far.receiver(Script(rules=(ScriptRule(ReceiverStage.MAIL, "*", (ScriptedReply(wait=3600),)),)))
         good = await far.receiver(address="127.0.0.3")
         far.domain("good.example", "127.0.0.3")
         await far.plan("example.com")

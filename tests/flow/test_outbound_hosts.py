@@ -5,16 +5,16 @@ from contextlib import closing
 
 import pytest
 
-from mta.demo.script import FRIENDLY, Act, End, Rule, Script, Stage, say
+from mta.delivery.courier import Courier
+from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from mta.mail.delivery import Stage as Reached
 from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
-from mta.outbound.courier import Courier
 from tests.flow.far_end import FarEnd, deliver_to, far_end, replies
 
 
-def at(stage: Stage, *acts: Act) -> Script:
-    return Script(rules=(Rule(stage, "*", acts),))
+def at(stage: ReceiverStage, *acts: ScriptedReply) -> Script:
+    return Script(rules=(ScriptRule(stage, "*", acts),))
 
 
 async def two_hosts(far: FarEnd, first: Script | None) -> None:
@@ -29,19 +29,19 @@ async def two_hosts(far: FarEnd, first: Script | None) -> None:
     "first",
     [
         None,  # connection refused
-        at(Stage.CONNECT, say("421 4.3.2 busy", end=End.CLOSE)),
-        at(Stage.CONNECT, say("554 5.7.1 you are not welcome")),
-        at(Stage.CONNECT, say("999 hello")),
-        at(Stage.CONNECT, Act(reply=b"SSH-2.0-OpenSSH_9.2p1\r\n")),
-        at(Stage.CONNECT, Act(reply=b"", end=End.CLOSE)),
-        at(Stage.CONNECT, Act(reply=b"", end=End.RESET)),
-        at(Stage.HELLO, say("421 4.3.2 busy", end=End.CLOSE)),
-        at(Stage.HELLO, say("550 5.7.1 go away")),
-        at(Stage.HELLO, Act(reply=b"", end=End.CLOSE)),
-        at(Stage.MAIL, say("421 4.3.2 busy", end=End.CLOSE)),
-        at(Stage.MAIL, Act(reply=b"", end=End.CLOSE)),
-        at(Stage.RCPT, Act(reply=b"", end=End.RESET)),
-        at(Stage.DATA, Act(reply=b"", end=End.CLOSE)),
+        at(ReceiverStage.CONNECT, say("421 4.3.2 busy", end=AfterReply.CLOSE)),
+        at(ReceiverStage.CONNECT, say("554 5.7.1 you are not welcome")),
+        at(ReceiverStage.CONNECT, say("999 hello")),
+        at(ReceiverStage.CONNECT, ScriptedReply(reply=b"SSH-2.0-OpenSSH_9.2p1\r\n")),
+        at(ReceiverStage.CONNECT, ScriptedReply(reply=b"", end=AfterReply.CLOSE)),
+        at(ReceiverStage.CONNECT, ScriptedReply(reply=b"", end=AfterReply.RESET)),
+        at(ReceiverStage.HELLO, say("421 4.3.2 busy", end=AfterReply.CLOSE)),
+        at(ReceiverStage.HELLO, say("550 5.7.1 go away")),
+        at(ReceiverStage.HELLO, ScriptedReply(reply=b"", end=AfterReply.CLOSE)),
+        at(ReceiverStage.MAIL, say("421 4.3.2 busy", end=AfterReply.CLOSE)),
+        at(ReceiverStage.MAIL, ScriptedReply(reply=b"", end=AfterReply.CLOSE)),
+        at(ReceiverStage.RCPT, ScriptedReply(reply=b"", end=AfterReply.RESET)),
+        at(ReceiverStage.DATA, ScriptedReply(reply=b"", end=AfterReply.CLOSE)),
     ],
 )
 async def test_the_next_host_gets_it(first: Script | None) -> None:
@@ -57,22 +57,22 @@ async def test_the_next_host_gets_it(first: Script | None) -> None:
 @pytest.mark.parametrize(
     ("script", "reply", "stage"),
     [
-        (at(Stage.CONNECT, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.HELLO),
-        (at(Stage.CONNECT, say("554 5.7.1 no")), "554 5.7.1", Reached.HELLO),
-        (at(Stage.CONNECT, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.HELLO),
-        (at(Stage.HELLO, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.HELLO),
-        (at(Stage.MAIL, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.SENDER),
-        (at(Stage.MAIL, say("451 4.3.0 later")), "451 4.3.0", Reached.SENDER),
-        (at(Stage.MAIL, say("550 5.7.1 we know you")), "550 5.7.1", Reached.SENDER),
-        (at(Stage.MAIL, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.SENDER),
-        (at(Stage.RCPT, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.RECIPIENT),
-        (at(Stage.RCPT, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.RECIPIENT),
-        (at(Stage.DATA, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.DATA),
-        (at(Stage.DATA, say("451 4.3.0 later")), "451 4.3.0", Reached.DATA),
-        (at(Stage.DATA, say("554 5.3.0 no")), "554 5.3.0", Reached.DATA),
-        (at(Stage.DATA, Act(reply=b"", end=End.CLOSE)), "451 4.4.2", Reached.DATA),
-        (at(Stage.END, say("421 4.3.2 busy", end=End.CLOSE)), "421 4.3.2", Reached.FINAL_DOT),
-        (at(Stage.END, say("554 5.6.0 no")), "554 5.6.0", Reached.FINAL_DOT),
+        (at(ReceiverStage.CONNECT, say("421 4.3.2 busy", end=AfterReply.CLOSE)), "421 4.3.2", Reached.HELLO),
+        (at(ReceiverStage.CONNECT, say("554 5.7.1 no")), "554 5.7.1", Reached.HELLO),
+        (at(ReceiverStage.CONNECT, ScriptedReply(reply=b"", end=AfterReply.CLOSE)), "451 4.4.2", Reached.HELLO),
+        (at(ReceiverStage.HELLO, say("421 4.3.2 busy", end=AfterReply.CLOSE)), "421 4.3.2", Reached.HELLO),
+        (at(ReceiverStage.MAIL, say("421 4.3.2 busy", end=AfterReply.CLOSE)), "421 4.3.2", Reached.SENDER),
+        (at(ReceiverStage.MAIL, say("451 4.3.0 later")), "451 4.3.0", Reached.SENDER),
+        (at(ReceiverStage.MAIL, say("550 5.7.1 we know you")), "550 5.7.1", Reached.SENDER),
+        (at(ReceiverStage.MAIL, ScriptedReply(reply=b"", end=AfterReply.CLOSE)), "451 4.4.2", Reached.SENDER),
+        (at(ReceiverStage.RCPT, say("421 4.3.2 busy", end=AfterReply.CLOSE)), "421 4.3.2", Reached.RECIPIENT),
+        (at(ReceiverStage.RCPT, ScriptedReply(reply=b"", end=AfterReply.CLOSE)), "451 4.4.2", Reached.RECIPIENT),
+        (at(ReceiverStage.DATA, say("421 4.3.2 busy", end=AfterReply.CLOSE)), "421 4.3.2", Reached.DATA),
+        (at(ReceiverStage.DATA, say("451 4.3.0 later")), "451 4.3.0", Reached.DATA),
+        (at(ReceiverStage.DATA, say("554 5.3.0 no")), "554 5.3.0", Reached.DATA),
+        (at(ReceiverStage.DATA, ScriptedReply(reply=b"", end=AfterReply.CLOSE)), "451 4.4.2", Reached.DATA),
+        (at(ReceiverStage.END, say("421 4.3.2 busy", end=AfterReply.CLOSE)), "421 4.3.2", Reached.FINAL_DOT),
+        (at(ReceiverStage.END, say("554 5.6.0 no")), "554 5.6.0", Reached.FINAL_DOT),
     ],
 )
 @pytest.mark.parametrize("pipelining", [True, False])
@@ -90,8 +90,8 @@ async def test_what_the_only_host_says_is_told(script: Script, reply: str, stage
         assert receiver.ledger.connections == 1
 
 
-@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT])
-async def test_a_4xx_from_the_site_is_its_answer(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", [ReceiverStage.MAIL, ReceiverStage.RCPT])
+async def test_a_4xx_from_the_site_is_its_answer(stage: ReceiverStage) -> None:
     """It said so of this sender or recipient: another host of the same site would only be asked for the same."""
     async with far_end() as far:
         await two_hosts(far, at(stage, say("451 4.7.1 greylisted")))
@@ -102,10 +102,10 @@ async def test_a_4xx_from_the_site_is_its_answer(stage: Stage) -> None:
 async def test_of_two_troubles_the_one_that_got_further_is_told() -> None:
     async with far_end() as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.4")
-        await far.receiver(at(Stage.CONNECT, say("554 5.7.1 blocked")), "127.0.0.2")
+        await far.receiver(at(ReceiverStage.CONNECT, say("554 5.7.1 blocked")), "127.0.0.2")
         attempt = await far.deliver("bob@example.com")
         assert replies(attempt) == {"bob": "554 5.7.1"}
-        await far.receiver(at(Stage.CONNECT, say("450 4.7.1 not now")), "127.0.0.4")
+        await far.receiver(at(ReceiverStage.CONNECT, say("450 4.7.1 not now")), "127.0.0.4")
         assert replies(await far.deliver("bob@example.com")) == {"bob": "450 4.7.1"}
 
 
@@ -159,7 +159,7 @@ async def test_our_own_door_for_what_comes_back_is_no_loop() -> None:
 async def test_greylisted_and_later_taken_once() -> None:
     async with far_end() as far:
         receiver = await far.receiver(
-            Script(rules=(Rule(Stage.RCPT, "*@example.com", (say("451 4.7.1 later"), FRIENDLY)),))
+            Script(rules=(ScriptRule(ReceiverStage.RCPT, "*@example.com", (say("451 4.7.1 later"), FRIENDLY)),))
         )
         first, second = await far.deliver("bob@example.com"), await far.deliver("bob@example.com")
         assert (replies(first), replies(second)) == ({"bob": "451 4.7.1"}, {"bob": "250 2.0.0"})

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mta.demo.script import FRIENDLY, Act, Rule, Script, Stage, say
+from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import far_end, replies
 
 
@@ -44,15 +44,15 @@ async def test_a_receiver_that_forgets_what_it_was_sent(recipients: int) -> None
 @pytest.mark.parametrize(
     "rule",
     [
-        Rule(Stage.MAIL, "*", (say("250 ok\n250 ok"), FRIENDLY)),
-        Rule(Stage.RCPT, "bob@*", (say("250 ok\n550 5.1.1 who is that"), FRIENDLY)),
-        Rule(Stage.DATA, "*", (say("250 ok"), FRIENDLY)),
-        Rule(Stage.DATA, "*", (say("354 go\n250 ok"), FRIENDLY)),
-        Rule(Stage.RCPT, "eve@*", (say("354 go"), FRIENDLY)),
-        Rule(Stage.MAIL, "*", (say("354 go"), FRIENDLY)),
+        ScriptRule(ReceiverStage.MAIL, "*", (say("250 ok\n250 ok"), FRIENDLY)),
+        ScriptRule(ReceiverStage.RCPT, "bob@*", (say("250 ok\n550 5.1.1 who is that"), FRIENDLY)),
+        ScriptRule(ReceiverStage.DATA, "*", (say("250 ok"), FRIENDLY)),
+        ScriptRule(ReceiverStage.DATA, "*", (say("354 go\n250 ok"), FRIENDLY)),
+        ScriptRule(ReceiverStage.RCPT, "eve@*", (say("354 go"), FRIENDLY)),
+        ScriptRule(ReceiverStage.MAIL, "*", (say("354 go"), FRIENDLY)),
     ],
 )
-async def test_answers_that_do_not_fit_count_for_nobody(rule: Rule) -> None:
+async def test_answers_that_do_not_fit_count_for_nobody(rule: ScriptRule) -> None:
     """Every recipient's answer might be another's: none is believed, no message is sent, all is asked again."""
     async with far_end() as far:
         receiver = await far.receiver(Script(rules=(rule,)))
@@ -62,10 +62,10 @@ async def test_answers_that_do_not_fit_count_for_nobody(rule: Rule) -> None:
         assert receiver.ledger.connections == 2
 
 
-@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA])
-async def test_out_of_step_without_pipelining_is_temporary(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", [ReceiverStage.MAIL, ReceiverStage.RCPT, ReceiverStage.DATA])
+async def test_out_of_step_without_pipelining_is_temporary(stage: ReceiverStage) -> None:
     async with far_end() as far:
-        receiver = await far.receiver(Script(extensions=(), rules=(Rule(stage, "*", (say("355 what now"),)),)))
+        receiver = await far.receiver(Script(extensions=(), rules=(ScriptRule(stage, "*", (say("355 what now"),)),)))
         assert replies(await far.deliver("bob@example.com")) == {"bob": "451 4.5.0"}
         assert receiver.ledger.receipts == []
         assert receiver.ledger.connections == 1
@@ -73,7 +73,7 @@ async def test_out_of_step_without_pipelining_is_temporary(stage: Stage) -> None
 
 async def test_a_slow_receiver_is_given_up_in_the_end() -> None:
     async with far_end(egress={"timeouts": {"rcpt": "100ms"}}) as far:
-        receiver = await far.receiver(Script(rules=(Rule(Stage.RCPT, "*", (Act(wait=60),)),)))
+        receiver = await far.receiver(Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (ScriptedReply(wait=60),)),)))
         assert replies(await far.deliver("bob@example.com")) == {"bob": "451 4.4.2"}
         assert receiver.ledger.connections == 2
 
@@ -83,8 +83,10 @@ async def test_a_421_more_is_a_farewell_not_a_misstep(data: str, reply: str) -> 
     """RFC 5321 3.8: it may come at any time. What was answered before stays answered."""
     async with far_end() as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
-        farewell = Rule(Stage.DATA, "*", (say(f"{data}\n421 4.3.2 closing"),))
-        first = await far.receiver(Script(rules=(Rule(Stage.RCPT, "no@*", (say("550 5.1.1 no"),)), farewell)))
+        farewell = ScriptRule(ReceiverStage.DATA, "*", (say(f"{data}\n421 4.3.2 closing"),))
+        first = await far.receiver(
+            Script(rules=(ScriptRule(ReceiverStage.RCPT, "no@*", (say("550 5.1.1 no"),)), farewell))
+        )
         second = await far.receiver(address="127.0.0.3")
         attempt = await far.deliver("no@example.com", "bob@example.com")
         assert replies(attempt) == {"no": "550 5.1.1", "bob": reply}

@@ -2,7 +2,16 @@
 
 import pytest
 
-from mta.demo.script import FRIENDLY, MANNERS, Act, End, Rule, Script, Stage, say
+from mta.demo.script import (
+    FRIENDLY,
+    MANNERS,
+    AfterReply,
+    ReceiverStage,
+    Script,
+    ScriptedReply,
+    ScriptRule,
+    say,
+)
 from mta.mail.delivery import Stage as Reached
 from tests.flow.far_end import far_end, replies
 
@@ -32,10 +41,10 @@ async def test_two_refused_three_full_five_delivered(pipelining: bool) -> None:
 
 @pytest.mark.parametrize("pipelining", [True, False])
 @pytest.mark.parametrize("data", [FRIENDLY, say("354 go on")], ids=["503", "354"])
-async def test_all_refused_sends_no_message(pipelining: bool, data: Act) -> None:
+async def test_all_refused_sends_no_message(pipelining: bool, data: ScriptedReply) -> None:
     """A receiver that says 354 all the same gets a lone dot (RFC 2920 3.1), and the session goes on."""
     async with far_end() as far:
-        rules = (*MANNERS, Rule(Stage.DATA, "*", (data, FRIENDLY)))
+        rules = (*MANNERS, ScriptRule(ReceiverStage.DATA, "*", (data, FRIENDLY)))
         receiver = await far.receiver(Script(extensions=extensions(pipelining), rules=rules))
         attempt = await far.deliver("unknown1@example.com", "unknown2@example.com")
         assert replies(attempt) == {"unknown1": "550 5.1.1", "unknown2": "550 5.1.1"}
@@ -50,7 +59,7 @@ async def test_all_refused_sends_no_message(pipelining: bool, data: Act) -> None
 @pytest.mark.parametrize("pipelining", [True, False])
 async def test_too_many_for_one_transaction_get_another(reply: str, pipelining: bool) -> None:
     async with far_end() as far:
-        rules = (Rule(Stage.RCPT, "u[5-9]@*", (say(reply), FRIENDLY)),)
+        rules = (ScriptRule(ReceiverStage.RCPT, "u[5-9]@*", (say(reply), FRIENDLY)),)
         receiver = await far.receiver(Script(extensions=extensions(pipelining), rules=rules))
         attempt = await far.deliver(*MANY[:10])
         assert set(replies(attempt).values()) == {"250 2.0.0"}
@@ -91,7 +100,7 @@ async def test_our_own_limit_and_the_offered_one() -> None:
 
 async def test_421_in_the_middle_is_the_answer_of_those_who_have_none() -> None:
     async with far_end() as far:
-        rules = (*MANNERS, Rule(Stage.RCPT, "u3@*", (say("421 4.7.0 too fast", end=End.CLOSE),)))
+        rules = (*MANNERS, ScriptRule(ReceiverStage.RCPT, "u3@*", (say("421 4.7.0 too fast", end=AfterReply.CLOSE),)))
         receiver = await far.receiver(Script(rules=rules))
         attempt = await far.deliver("unknown@example.com", *MANY[:5])
         assert replies(attempt) == {"unknown": "550 5.1.1", **{f"u{n}": "421 4.7.0" for n in range(5)}}
@@ -101,7 +110,7 @@ async def test_421_in_the_middle_is_the_answer_of_those_who_have_none() -> None:
 async def test_lost_in_the_middle_the_next_host_serves_who_has_no_answer() -> None:
     async with far_end() as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
-        rules = (*MANNERS, Rule(Stage.RCPT, "u3@*", (Act(reply=b"", end=End.CLOSE),)))
+        rules = (*MANNERS, ScriptRule(ReceiverStage.RCPT, "u3@*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE),)))
         first, second = await far.receiver(Script(rules=rules)), await far.receiver(address="127.0.0.3")
         attempt = await far.deliver("unknown@example.com", *MANY[:5])
         assert replies(attempt) == {"unknown": "550 5.1.1", **{f"u{n}": "250 2.0.0" for n in range(5)}}
@@ -113,7 +122,7 @@ async def test_lost_after_the_first_of_two_transactions() -> None:
     """The first five are delivered and stay so; the others go to the next host."""
     async with far_end(egress={"max_recipients": 5}) as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
-        rules = (Rule(Stage.DATA, "u7@*", (Act(reply=b"", end=End.CLOSE),)),)
+        rules = (ScriptRule(ReceiverStage.DATA, "u7@*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE),)),)
         first, second = await far.receiver(Script(rules=rules)), await far.receiver(address="127.0.0.3")
         assert set(replies(await far.deliver(*MANY[:10])).values()) == {"250 2.0.0"}
         assert [mailbox.address for mailbox in first.ledger.receipts[0].recipients] == MANY[:5]
@@ -123,7 +132,9 @@ async def test_lost_after_the_first_of_two_transactions() -> None:
 async def test_ambiguous_for_the_first_and_untried_for_the_rest() -> None:
     async with far_end(egress={"max_recipients": 5}) as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
-        await far.receiver(Script(rules=(Rule(Stage.END, "*", (Act(reply=b"", end=End.CLOSE),)),)))
+        await far.receiver(
+            Script(rules=(ScriptRule(ReceiverStage.END, "*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE),)),))
+        )
         second = await far.receiver(address="127.0.0.3")
         attempt = await far.deliver(*MANY[:8])
         assert [result.ambiguous for result in attempt.results] == [True] * 5 + [False] * 3

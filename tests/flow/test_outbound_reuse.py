@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mta.demo.script import FRIENDLY, Act, End, Rule, Script, Stage, say
+from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import far_end, replies
 
 
@@ -43,15 +43,15 @@ async def test_idle_ones_are_closed_politely() -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        say("421 4.4.2 you have been idle", end=End.CLOSE),
-        Act(reply=b"", end=End.CLOSE),
-        Act(reply=b"", end=End.RESET),
+        say("421 4.4.2 you have been idle", end=AfterReply.CLOSE),
+        ScriptedReply(reply=b"", end=AfterReply.CLOSE),
+        ScriptedReply(reply=b"", end=AfterReply.RESET),
     ],
 )
-async def test_a_dead_connection_costs_no_attempt(act: Act) -> None:
+async def test_a_dead_connection_costs_no_attempt(act: ScriptedReply) -> None:
     """Whether it says so or not: nothing was sent, and a new connection does."""
     async with far_end() as far:
-        receiver = await far.receiver(Script(rules=(Rule(Stage.MAIL, "*", (FRIENDLY, act, FRIENDLY)),)))
+        receiver = await far.receiver(Script(rules=(ScriptRule(ReceiverStage.MAIL, "*", (FRIENDLY, act, FRIENDLY)),)))
         await far.deliver("one@example.com")
         assert replies(await far.deliver("two@example.com")) == {"two": "250 2.0.0"}
         assert [receipt.connection for receipt in receiver.ledger.receipts] == [1, 2]
@@ -75,7 +75,7 @@ async def test_one_that_died_while_idle_is_not_used(farewell: bytes) -> None:
 async def test_dead_at_once_on_the_new_one_too_is_trouble() -> None:
     async with far_end() as far:
         receiver = await far.receiver(
-            Script(rules=(Rule(Stage.MAIL, "*", (FRIENDLY, say("421 4.3.2 no", end=End.CLOSE))),))
+            Script(rules=(ScriptRule(ReceiverStage.MAIL, "*", (FRIENDLY, say("421 4.3.2 no", end=AfterReply.CLOSE))),))
         )
         await far.deliver("one@example.com")
         assert replies(await far.deliver("two@example.com")) == {"two": "421 4.3.2"}
@@ -84,7 +84,7 @@ async def test_dead_at_once_on_the_new_one_too_is_trouble() -> None:
 
 async def test_a_transaction_left_open_is_ended_first() -> None:
     async with far_end() as far:
-        rules = (Rule(Stage.RCPT, "no@*", (say("550 5.1.1 no"),)),)
+        rules = (ScriptRule(ReceiverStage.RCPT, "no@*", (say("550 5.1.1 no"),)),)
         receiver = await far.receiver(Script(rules=rules))
         await far.deliver("no@example.com")
         await far.deliver("yes@example.com")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from mta.demo.nameserver import Fault, Node
-from mta.demo.script import Act, End, Rule, Script, Stage, say
+from mta.delivery.route import SmartHostLogin, TlsMode
+from mta.demo.nameserver import DnsFault, Node
+from mta.demo.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from mta.mail.delivery import Stage as Reached
-from mta.outbound.plan import Login, Tls
 from tests.flow.far_end import far_end, replies
 
 
@@ -48,7 +48,7 @@ async def test_routes_come_before_dns_and_the_most_specific_counts() -> None:
         for domain, (address, port) in wanted.items():
             plan = await far.plan(domain)
             assert [(target.address, target.port) for target in plan.hosts] == [(address, port)], domain
-        assert (await far.plan("sub.example.org")).tls is Tls.NONE
+        assert (await far.plan("sub.example.org")).tls is TlsMode.NONE
         assert (await far.plan("example.net")).site == (await far.plan("example.org")).site
         assert far.nameserver.asked("example.net", "MX") == 0
 
@@ -61,8 +61,8 @@ async def test_hosts_are_tried_in_order() -> None:
         assert len(receiver.ledger.receipts) == 1
 
 
-@pytest.mark.parametrize("node", [None, Fault.SERVFAIL, Node(txt=("x",))])
-async def test_a_smart_host_that_cannot_be_found_bounces_nothing(node: Node | Fault | None) -> None:
+@pytest.mark.parametrize("node", [None, DnsFault.SERVFAIL, Node(txt=("x",))])
+async def test_a_smart_host_that_cannot_be_found_bounces_nothing(node: Node | DnsFault | None) -> None:
     async with far_end(routes=[{"domains": ["*"], "hosts": ["smart.example.net"]}]) as far:
         await far.receiver()
         if node:
@@ -99,8 +99,17 @@ async def test_auth(mechanisms: str, context: ssl.SSLContext, password: str) -> 
         (Script(logins={"shop": "another"}), "454 4.7.0"),
         (Script(logins={"shop": "open sesame"}, mechanisms="GSSAPI"), "454 4.7.0"),
         (Script(), "454 4.7.0"),
-        (Script(logins={"shop": "x"}, rules=(Rule(Stage.AUTH, "*", (say("535 5.7.8 no"),)),)), "454 4.7.0"),
-        (Script(logins={"shop": "x"}, rules=(Rule(Stage.AUTH, "*", (Act(reply=b"", end=End.CLOSE),)),)), "451 4.4.2"),
+        (
+            Script(logins={"shop": "x"}, rules=(ScriptRule(ReceiverStage.AUTH, "*", (say("535 5.7.8 no"),)),)),
+            "454 4.7.0",
+        ),
+        (
+            Script(
+                logins={"shop": "x"},
+                rules=(ScriptRule(ReceiverStage.AUTH, "*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE),)),),
+            ),
+            "451 4.4.2",
+        ),
     ],
 )
 async def test_a_refused_login_bounces_nothing(
@@ -140,4 +149,4 @@ async def test_a_session_with_a_login_is_not_for_others(context: ssl.SSLContext,
 
 
 def test_a_password_is_never_shown() -> None:
-    assert "sesame" not in repr(Login("shop", "open sesame"))
+    assert "sesame" not in repr(SmartHostLogin("shop", "open sesame"))

@@ -4,7 +4,7 @@ import random
 import socket
 
 from mta.demo.nameserver import Node
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from mta.mail.delivery import Host
 from mta.mail.delivery import Stage as Reached
 from mta.mail.message import Body, Notify, Return
@@ -84,7 +84,9 @@ async def test_parameters_are_passed_on() -> None:
 
 async def test_a_null_sender_and_no_extensions() -> None:
     async with far_end() as far:
-        receiver = await far.receiver(Script(rules=(Rule(Stage.HELLO, "*", (say("502 5.5.1 what?"), say("250 hi"))),)))
+        receiver = await far.receiver(
+            Script(rules=(ScriptRule(ReceiverStage.HELLO, "*", (say("502 5.5.1 what?"), say("250 hi"))),))
+        )
         assert replies(await far.deliver("bob@example.com", sender=None)) == {"bob": "250 2.0.0"}
         assert [line for _, line in receiver.ledger.commands if line[:4] in ("EHLO", "HELO")] == [
             "EHLO out.sender.example",
@@ -96,7 +98,9 @@ async def test_a_null_sender_and_no_extensions() -> None:
 
 async def test_252_after_the_dot_is_delivered() -> None:
     async with far_end() as far:
-        await far.receiver(Script(rules=(Rule(Stage.END, "*", (say("252 2.5.0 cannot verify, will try"),)),)))
+        await far.receiver(
+            Script(rules=(ScriptRule(ReceiverStage.END, "*", (say("252 2.5.0 cannot verify, will try"),)),))
+        )
         attempt = await far.deliver("bob@example.com")
         assert replies(attempt) == {"bob": "252 2.5.0"}
         assert not attempt.results[0].ambiguous

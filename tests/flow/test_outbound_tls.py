@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from mta.demo.script import FRIENDLY, Act, End, Rule, Script, Stage, say
+from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from mta.mail.delivery import Stage as Reached
 from tests.flow.far_end import FarEnd, far_end, replies
 
@@ -60,8 +60,8 @@ def weak(tmp_path: Path) -> ssl.SSLContext:
     return context
 
 
-def starttls(context: ssl.SSLContext, *acts: Act, **fields) -> Script:
-    rules = (Rule(Stage.STARTTLS, "*", acts),) if acts else ()
+def starttls(context: ssl.SSLContext, *acts: ScriptedReply, **fields) -> Script:
+    rules = (ScriptRule(ReceiverStage.STARTTLS, "*", acts),) if acts else ()
     return Script(tls=context, rules=rules, **fields)
 
 
@@ -98,18 +98,18 @@ async def test_not_used_if_switched_off(trusted: ssl.SSLContext) -> None:
 
 
 BROKEN = {
-    "garbage": Act(reply=b"\x00\xff\r\n"),
-    "closed": Act(reply=b"", end=End.CLOSE),
-    "hung": Act(reply=b"", end=End.HANG),
-    "closed in the handshake": say("220 go", end=End.CLOSE),
-    "reset in the handshake": say("220 go", end=End.RESET),
-    "hung in the handshake": say("220 go", end=End.HANG),
-    "garbage in the handshake": Act(reply=b"220 go\r\n", end=End.FLOOD),
+    "garbage": ScriptedReply(reply=b"\x00\xff\r\n"),
+    "closed": ScriptedReply(reply=b"", end=AfterReply.CLOSE),
+    "hung": ScriptedReply(reply=b"", end=AfterReply.HANG),
+    "closed in the handshake": say("220 go", end=AfterReply.CLOSE),
+    "reset in the handshake": say("220 go", end=AfterReply.RESET),
+    "hung in the handshake": say("220 go", end=AfterReply.HANG),
+    "garbage in the handshake": ScriptedReply(reply=b"220 go\r\n", end=AfterReply.FLOOD),
 }
 
 
 @pytest.mark.parametrize("act", BROKEN.values(), ids=BROKEN.keys())
-async def test_broken_tls_means_a_new_session_in_plain_text(act: Act, trusted: ssl.SSLContext) -> None:
+async def test_broken_tls_means_a_new_session_in_plain_text(act: ScriptedReply, trusted: ssl.SSLContext) -> None:
     async with far_end(egress={"timeouts": {"starttls": "200ms"}}) as far:
         receiver = await far.receiver(starttls(trusted, act))
         attempt = await far.deliver("bob@example.com")
@@ -145,7 +145,7 @@ async def test_a_client_certificate_is_asked_for_too_late(authority: trustme.CA)
 
 async def test_plain_text_behind_the_220_is_forgotten(trusted: ssl.SSLContext) -> None:
     """Injected before TLS, executed in TLS (CVE-2011-0411): the EHLO that counts is the one under TLS."""
-    injected = Act(reply=b"220 go\r\n250-EVIL\r\n250 SIZE 1\r\n250 2.1.0 sender ok\r\n")
+    injected = ScriptedReply(reply=b"220 go\r\n250-EVIL\r\n250 SIZE 1\r\n250 2.1.0 sender ok\r\n")
     async with far_end() as far:
         receiver = await far.receiver(starttls(trusted, injected))
         attempt = await far.deliver("bob@example.com")
@@ -202,8 +202,8 @@ async def test_an_unknown_authority_is_not_good_enough(tls: str, tmp_path: Path,
     [
         (lambda context: Script(), "4.7.4"),  # no STARTTLS
         (lambda context: starttls(context, say("454 4.7.0 not now")), "4.7.4"),
-        (lambda context: starttls(context, say("220 go", end=End.CLOSE)), "4.7.5"),
-        (lambda context: starttls(context, Act(reply=b"", end=End.CLOSE)), "4.4.2"),
+        (lambda context: starttls(context, say("220 go", end=AfterReply.CLOSE)), "4.7.5"),
+        (lambda context: starttls(context, ScriptedReply(reply=b"", end=AfterReply.CLOSE)), "4.4.2"),
     ],
 )
 async def test_required_is_never_plain_text(script, status: str, trusted: ssl.SSLContext, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mta.demo.script import FRIENDLY, Rule, Script, Stage, say
+from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World
 
-UNKNOWN = Rule(Stage.RCPT, "unknown*@*", (say("550 5.1.1 no such user here"),))
-FULL = Rule(Stage.RCPT, "full*@*", (say("452 4.2.2 mailbox full"), FRIENDLY))
+UNKNOWN = ScriptRule(ReceiverStage.RCPT, "unknown*@*", (say("550 5.1.1 no such user here"),))
+FULL = ScriptRule(ReceiverStage.RCPT, "full*@*", (say("452 4.2.2 mailbox full"), FRIENDLY))
 
 
 async def test_they_part_ways(world: World) -> None:

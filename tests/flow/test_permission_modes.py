@@ -10,7 +10,7 @@ import pytest
 
 from mta.demo.newsletter import newsletter
 from mta.mail.identity import format_id
-from mta.store.reviews import Setting
+from mta.store.accounts.reviews import Setting
 from tests.flow.harness import SENDER, World
 from tests.flow.permission import READER, Shop, shop
 

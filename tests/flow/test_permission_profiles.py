@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mta.demo.newsletter import newsletter
-from mta.store.reviews import Setting
+from mta.store.accounts.reviews import Setting
 from tests.flow.harness import SENDER, World
 from tests.flow.permission import MAILING, READER, Shop, shop
 

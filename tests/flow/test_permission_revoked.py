@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mta.demo.permission import TOPIC, opt_in
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from mta.mail.address import Address
-from mta.store.reviews import Setting
+from mta.store.accounts.reviews import Setting
 from tests.flow.harness import World, kinds
 from tests.flow.permission import HOST, READER, shop
 
 OTHER = "otto@example.com"
-LATER = Script(rules=(Rule(Stage.RCPT, "*", (say("451 4.3.0 later"),)),))
+LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))
 
 
 async def test_queued_copies_are_pulled_with_the_revocation(world: World) -> None:
@@ -114,7 +114,7 @@ def page(port: int) -> str:
 
 
 RULE = """
-from config.notation import Section
+from config.types import Section
 from policy.base import Pass
 
 

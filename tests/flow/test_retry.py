@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mta.demo.script import FRIENDLY, Rule, Script, Stage, say
+from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds, message
 
 
 async def test_deferred_then_delivered(world: World) -> None:
     refusals = (say("451 4.3.0 try again later"), say("452 4.2.2 mailbox full"), FRIENDLY)
-    world.receiver.script = Script(rules=(Rule(Stage.RCPT, "ann@*", refusals),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", refusals),))
     await world.start()
     sent = message()
     message_id = await world.accept("ann@example.com", content=sent)

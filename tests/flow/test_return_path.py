@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from mta.mail.identity import format_id
 from tests.flow.harness import SENDER, World, kinds
 from tests.flow.permission import READER
 from tests.flow.returned import DOMAIN, bounce, header_of, path_of, returns, vacation
 
 OTHER = "otto@example.com"
-LATER = Script(rules=(Rule(Stage.RCPT, "*", (say("451 4.3.0 later"),)),))
+LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))
 
 
 async def test_every_message_has_a_return_path_of_its_own(world: World) -> None:

@@ -7,12 +7,12 @@ import asyncio
 import aiosmtplib
 import pytest
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds, message
 
 pytestmark = pytest.mark.nightly
 
-FULL = Script(rules=(Rule(Stage.RCPT, "ann@*", (say("552 5.2.2 mailbox full"),)),))
+FULL = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("552 5.2.2 mailbox full"),)),))
 SUPPRESSING = {"soft_bounces": [{"category": "mailbox_full", "count": 3, "mailings": 3}]}
 
 
@@ -50,7 +50,7 @@ async def test_repeated_soft_bounces_suppress_unless_something_got_through(world
 
 async def test_a_delivery_lifts_no_objection(world: World) -> None:
     """Somebody objects while a message to them is on its way and gets through all the same."""
-    world.receiver.script = Script(rules=(Rule(Stage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
     await world.start(queue={"retry": ["500ms"]}, shaping={"default": {"messages_per_connection": 1}})
     await asyncio.to_thread(
         world.service.cli,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds, message
 
 
 async def test_queued_copy_is_pulled(world: World) -> None:
-    world.receiver.script = Script(rules=(Rule(Stage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
     await world.start(queue={"retry": ["2s"]}, shaping={"default": {"messages_per_connection": 1}})
     message_id = await world.accept("ann@example.com", "ben@example.com")
     await world.until_event(message_id, "deferred")
@@ -24,12 +24,12 @@ async def test_queued_copy_is_pulled(world: World) -> None:
 
 async def test_a_bounce_pulls_the_other_copies(world: World) -> None:
     """Two messages for one address: the first one's hard bounce is the end of the second, even while it is held."""
-    world.receiver.script = Script(rules=(Rule(Stage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
     await world.start(queue={"retry": ["500ms"]}, shaping={"default": {"messages_per_connection": 1}})
     held = await world.accept("ann@example.com", content=message("Held"))
     await world.until_event(held, "deferred")
     await asyncio.to_thread(world.service.cli, "queue", "hold", "--yes", "--destination", "example.com")
-    world.receiver.script = Script(rules=(Rule(Stage.RCPT, "ann@*", (say("550 5.1.1 no such user"),)),))
+    world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("550 5.1.1 no such user"),)),))
     refused = await world.accept("ann@example.com", content=message("Refused"))
     await world.until_ended(refused)
 

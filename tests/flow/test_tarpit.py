@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from mta.demo.script import Act, Rule, Script, Stage
+from mta.demo.script import ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.harness import World, message
 
 
 async def test_healthy_domains_go_on(world: World) -> None:
-    tarpit = await world.add_receiver("127.0.0.4", Script(rules=(Rule(Stage.RCPT, "*", (Act(wait=3600),)),)))
+    tarpit = await world.add_receiver(
+        "127.0.0.4", Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (ScriptedReply(wait=3600),)),))
+    )
     world.domain("tarpit.example", "127.0.0.4")
     await world.start(egress={"timeouts": {"rcpt": "10m"}}, queue={"window_deliveries": 60})
     for n in range(40):

@@ -9,13 +9,13 @@ import time
 from aiohttp import ClientSession
 
 from bench.service import free_port
-from mta.demo.script import Rule, Script, Stage, say
+from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 from tests.flow.permission import Shop, shop
 
 READERS = [f"reader-{n}@example.com" for n in range(5)]
 QUEUED = 100_000
-LATER = Script(rules=(Rule(Stage.RCPT, "*", (say("451 4.3.0 later"),)),))
+LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))
 CLICK = {"List-Unsubscribe": "One-Click"}
 
 _COPY = """

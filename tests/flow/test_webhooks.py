@@ -13,10 +13,10 @@ from uuid import UUID
 import orjson
 import pytest
 
-from config.schema import Database
+from config.schema import DatabaseSettings
 from mta.demo.script import MANNERS, Script
 from mta.mail.identity import format_id
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.flow.harness import World
 from tests.unit.mta.web.hook import Hook
@@ -35,7 +35,7 @@ async def hook() -> AsyncIterator[Hook]:
 async def store(world: World) -> AsyncIterator[Store]:
     """The operator's way into the database, with the service's own secret."""
     secrets = Secrets.load_or_create(world.service.data / "secret")
-    store = await Store.open(world.database_url, Database(), secrets)
+    store = await Store.open(world.database_url, DatabaseSettings(), secrets)
     yield store
     await store.close()
 

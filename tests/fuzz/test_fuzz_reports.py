@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bounce.classify import Classifier
+from bounce.parsers.kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportKind
 from bounce.report import read
-from bounce.reports.kinds import MAX_RECIPIENTS, Fate, Kind, Report
 from bounce.rules import load_rules
 from mta.mail.delivery import Fault, Stage
 from mta.mail.reply import Reply
@@ -77,8 +77,8 @@ def check(report: Report) -> None:
     for part in report.recipients:
         json.dumps([str(part.address), part.status, part.diagnostic], ensure_ascii=False).encode()
         if part.hard:
-            assert report.kind is Kind.BOUNCE
-            assert part.fate is Fate.FAILED
+            assert report.kind is ReportKind.BOUNCE
+            assert part.fate is ReportedAction.FAILED
             assert part.meaning is not None
             assert part.meaning.fault in (Fault.RECIPIENT, Fault.SITE)
             assert part.reply is not None

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from config.schema import Listener
-from mta.inbound.session import Session
-from tests.unit.mta.inbound.submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, FakeTransport, submission
+from mta.smtp_server.connection import Connection
+from tests.unit.mta.submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, FakeTransport, submission
 
 REPLY = re.compile(rb"(?:\d{3}-[^\r\n]*\r\n)*(?:220|250|354|334|[2-5]\d\d [245]\.\d+\.\d+)[^\r\n]*\r\n")
 
@@ -31,7 +31,7 @@ async def converse(stream: bytes, sizes: list[int]) -> tuple[bytes, list[bytes]]
     """What is answered to ``stream`` in packets of ``sizes``, and the messages taken."""
     async with submission(listeners=[{"tls": "none", "auth_without_tls": "loopback"}], limits={"errors": 8}) as rig:
         listener = Listener(port=0, tls="none", auth_without_tls="loopback")
-        session, transport = Session(rig.listeners._service, listener), FakeTransport()
+        session, transport = Connection(rig.listeners._service, listener), FakeTransport()
         session.connection_made(transport)
         await asyncio.sleep(0)
         at = n = 0

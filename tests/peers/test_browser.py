@@ -9,16 +9,16 @@ import pytest
 
 from bench import programs
 from bench.service import free_port
-from config.schema import Public, Settings
-from mta.house import open_tokens
+from config.schema import PublicPagesSettings, Settings
 from mta.mail.address import Address
 from mta.observe.metrics import Metrics
-from mta.store.secrets import Secrets
+from mta.service.composition import open_tokens
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.listening import Door
 from mta.web.public import make_public
-from policy.account import Standing
-from policy.tokens import Claim
+from policy.accounts.account import AccountStatus
+from policy.permission.tokens import Claim
 from tests.peers.browser import open_tab
 from tests.unit.mta.store.make import count
 
@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.peer, pytest.mark.skipif(bool(programs.absent("chromiu
 
 
 async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_path: Path) -> None:
-    await store.accounts.add("shop", domains=["acme.example"], standing=Standing.ACTIVE, verified=True)
-    tokens, public = open_tokens(Settings(), secrets), Public(port=free_port())
+    await store.accounts.add("shop", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)
+    tokens, public = open_tokens(Settings(), secrets), PublicPagesSettings(port=free_port())
     token = tokens.make(Claim("u", 1, secrets.address_key(Address.parse("ann@example.net")), "m-1", "offers"))
     door = Door(make_public(store.unsubscribes, tokens, public, Metrics()))
     await door.open(public)

@@ -11,11 +11,11 @@ from pathlib import Path
 import dkim
 import pytest
 
-from config.schema import Signing
+from config.schema import SigningSettings
+from mta.dkim import KeyRing, Signer
+from mta.dkim.keys import Algorithm, new_pem, parse_key
+from mta.dkim.records import record_name, record_text
 from mta.mail.headers import Headers
-from mta.signing import KeyRing, Signer
-from mta.signing.keys import Algorithm, new_pem, parse_key
-from mta.signing.records import record_name, record_text
 from tests.odd_messages import odd_message
 
 OPENDKIM = shutil.which("opendkim", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -30,7 +30,7 @@ RECORDS = {record_name(key): record_text(key) for key in KEYS}
 
 
 def signed(message: bytes) -> bytes:
-    return Signer(Signing(), KeyRing(KEYS)).sign(message, Headers.split(message), "example.com") + message
+    return Signer(SigningSettings(), KeyRing(KEYS)).sign(message, Headers.split(message), "example.com") + message
 
 
 @pytest.fixture(scope="module")

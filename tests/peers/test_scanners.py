@@ -15,11 +15,11 @@ import pytest
 from bench import programs
 from bench.service import free_port
 from config import schema
-from mta.inbound.scan import Scanners
 from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
+from mta.submission.content_scan.scanners import Scanners
 from policy.base import Scan
 from tests.flow.harness import SENDER, World
 from tests.peers.scanners import Clamd, Rspamd
@@ -75,7 +75,7 @@ def message(content: bytes) -> Message:
 
 
 async def scanned(content: bytes, **scanners: dict[str, Any]) -> Scan:
-    (scan,) = await Scanners(schema.Scanners.model_validate(scanners)).scan(message(content))
+    (scan,) = await Scanners(schema.ScannersSettings.model_validate(scanners)).scan(message(content))
     return scan
 
 
@@ -97,7 +97,7 @@ async def test_clamd_refuses_more_than_it_takes(clamd: Clamd) -> None:
 
 async def test_rspamd_knows_the_envelope(rspamd: Rspamd) -> None:
     asked = message(letter())
-    (scan,) = await Scanners(schema.Scanners(rspamd=schema.Scanner(address=rspamd.url))).scan(asked)
+    (scan,) = await Scanners(schema.ScannersSettings(rspamd=schema.ScannerSettings(address=rspamd.url))).scan(asked)
     assert scan == Scan("rspamd", evidence="no action, 0.5 of 15: ENVELOPE 0.5", labels=frozenset({"ENVELOPE"}))
     told = (rspamd.directory / "output").read_text()
     options = f"{SENDER};2;10.1.2.3;app.example;acme-1;{format_id(asked.id)};"

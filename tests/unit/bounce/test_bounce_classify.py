@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules, read_rules
 from mta.mail.delivery import Action, Fault, Stage
-from mta.mail.reply import Kind, Reply
+from mta.mail.reply import Reply, ReplyKind
 
 CLASSIFIER = Classifier(load_rules())
 CONNECTION = (Stage.CONNECT, Stage.TLS, Stage.HELLO)
@@ -160,8 +160,8 @@ TEXTS = st.text(max_size=300) | st.lists(st.sampled_from(WORDS), max_size=40).ma
 def test_any_reply(code: int, status: str, text: str, stage: Stage, host: str | None) -> None:
     reply = Reply(code, status, text)
     meaning = CLASSIFIER.classify(reply, stage, host)
-    assert (meaning.action is Action.DELIVERED) == (reply.kind is Kind.POSITIVE)
-    assert reply.kind is not Kind.TRANSIENT or meaning.action is Action.RETRY
+    assert (meaning.action is Action.DELIVERED) == (reply.kind is ReplyKind.POSITIVE)
+    assert reply.kind is not ReplyKind.TRANSIENT or meaning.action is Action.RETRY
     assert meaning.action is not Action.SUPPRESS or (meaning.fault is Fault.RECIPIENT and not stage.is_connection)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounce.mailboxes import Mailbox, detail_of, mailbox_of
+from bounce.mailboxes import ReportMailbox, detail_of, mailbox_of
 from mta.mail.address import Address
 
 DOMAIN = "returns.example.com"
@@ -15,22 +15,22 @@ DOMAIN = "returns.example.com"
 @pytest.mark.parametrize(
     ("local", "mailbox"),
     [
-        ("bounce+123", Mailbox.BOUNCE),
-        ("BOUNCE+123", Mailbox.BOUNCE),
+        ("bounce+123", ReportMailbox.BOUNCE),
+        ("BOUNCE+123", ReportMailbox.BOUNCE),
         ("bounce", None),  # nobody's return path
-        ("fbl", Mailbox.FEEDBACK),
-        ("fbl+yahoo", Mailbox.FEEDBACK),
-        ("Unsubscribe", Mailbox.UNSUBSCRIBE),
-        ("unsubscribe+abc", Mailbox.UNSUBSCRIBE),
-        ("abuse", Mailbox.ABUSE),
-        ("postmaster", Mailbox.POSTMASTER),
+        ("fbl", ReportMailbox.FEEDBACK),
+        ("fbl+yahoo", ReportMailbox.FEEDBACK),
+        ("Unsubscribe", ReportMailbox.UNSUBSCRIBE),
+        ("unsubscribe+abc", ReportMailbox.UNSUBSCRIBE),
+        ("abuse", ReportMailbox.ABUSE),
+        ("postmaster", ReportMailbox.POSTMASTER),
         ("ann", None),
         ("fbl.yahoo", None),
         ('"fbl "', None),
         ("", None),
     ],
 )
-def test_mailboxes(local: str, mailbox: Mailbox | None) -> None:
+def test_mailboxes(local: str, mailbox: ReportMailbox | None) -> None:
     assert mailbox_of(Address(local, DOMAIN), DOMAIN) is mailbox
     assert mailbox_of(Address(local, "example.com"), DOMAIN) is None
 

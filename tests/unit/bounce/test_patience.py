@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bounce.classify import Classifier
-from bounce.rules import Rule, load_rules
-from bounce.suppression import Patience, Threshold, held_softly, is_soft, load_patience, spare_shared
-from config.schema import SoftBounces, Suppressing
+from bounce.rules import BounceRule, load_rules
+from bounce.suppression import (
+    SoftBounceThresholds,
+    Threshold,
+    held_softly,
+    is_soft,
+    load_soft_bounce_thresholds,
+    spare_shared,
+)
+from config.schema import SoftBounceThreshold, SuppressionSettings
 from config.toml import ConfigError
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Failed, Fault, QueuedRecipient, Result, Stage
@@ -19,7 +26,7 @@ from mta.mail.reply import Reply
 
 BOOK = load_rules()
 CLASSIFIER = Classifier(BOOK)
-MOST_IMPATIENT = Patience({name: Threshold(1, timedelta(days=365), 1) for name in BOOK.categories})
+MOST_IMPATIENT = SoftBounceThresholds({name: Threshold(1, timedelta(days=365), 1) for name in BOOK.categories})
 SAMPLES = [(rule, sample) for rule in BOOK.rules for sample in rule.samples]
 
 
@@ -45,7 +52,7 @@ def test_no_sample_of_a_rule_that_blames_others_suppresses(stage: Stage) -> None
     assert not [sample for rule, sample in guiltless if blamed(failed(sample, stage, host(rule), expired=True))]
 
 
-def host(rule: Rule) -> str | None:
+def host(rule: BounceRule) -> str | None:
     return f"mx{rule.mx[0]}" if rule.mx else None
 
 
@@ -66,7 +73,7 @@ def test_no_rule_or_category_that_blames_others_may_suppress() -> None:
     st.booleans(),
 )
 def test_whatever_code_a_text_comes_with_the_fault_decides(
-    drawn: tuple[Rule, Reply], stage: Stage, code: int, status: tuple[int, int, int], expired: bool
+    drawn: tuple[BounceRule, Reply], stage: Stage, code: int, status: tuple[int, int, int], expired: bool
 ) -> None:
     rule, sample = drawn
     reply = Reply(code, ".".join(map(str, status)), sample.text)
@@ -82,7 +89,7 @@ def test_an_answer_that_several_share_is_held_against_nobody() -> None:
     assert is_soft(alone.classification)
     assert list(held_softly([alone, *shared], MOST_IMPATIENT)) == [alone]
     assert list(held_softly(shared[:1], MOST_IMPATIENT)) == shared[:1]
-    assert list(held_softly([alone], Patience())) == []
+    assert list(held_softly([alone], SoftBounceThresholds())) == []
 
 
 def test_what_suppresses_at_once_is_not_counted_too() -> None:
@@ -92,16 +99,16 @@ def test_what_suppresses_at_once_is_not_counted_too() -> None:
 
 
 def test_the_defaults_are_categories_of_the_recipients_fault() -> None:
-    patience = load_patience(Suppressing(), BOOK)
+    patience = load_soft_bounce_thresholds(SuppressionSettings(), BOOK)
     assert patience.soft["mailbox_full"] == Threshold(5, timedelta(days=90), 3)
     assert (patience.soft_lasts, patience.hard_lasts) == (timedelta(days=180), None)
 
 
 def test_every_mistake_is_told() -> None:
     named = ("greylisted", "mailbox_fill", "mailbox_full", "mailbox_full")
-    settings = Suppressing(soft_bounces=[SoftBounces(category=name) for name in named])
+    settings = SuppressionSettings(soft_bounces=[SoftBounceThreshold(category=name) for name in named])
     with pytest.raises(ConfigError) as caught:
-        load_patience(settings, BOOK)
+        load_soft_bounce_thresholds(settings, BOOK)
     twice, sites, unknown = caught.value.lines
     assert twice == "suppressing.soft_bounces: category 'mailbox_full' has two thresholds; leave one"
     assert "'greylisted' is the fault of the site, and suppresses nobody; allowed: bad_" in sites

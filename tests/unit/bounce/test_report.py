@@ -11,16 +11,16 @@ from types import FrameType
 import pytest
 
 from bounce.classify import Classifier
+from bounce.parsers.kinds import Feedback, ReportedAction, ReportKind
 from bounce.report import read
-from bounce.reports.kinds import Fate, Feedback, Kind
 from bounce.rules import load_rules
 from mta.mail.delivery import Action, Fault
 
 SAMPLES = Path(__file__).parent / "samples"
 QUIET = [line.split("\t") for line in (SAMPLES / "quiet/kinds.tsv").read_text().splitlines()]
 KINDS = {
-    "other": {Kind.OTHER, Kind.RECEIPT},
-    "auto_reply": {Kind.AUTO_REPLY, Kind.CHALLENGE},
+    "other": {ReportKind.OTHER, ReportKind.RECEIPT},
+    "auto_reply": {ReportKind.AUTO_REPLY, ReportKind.CHALLENGE},
 }
 
 
@@ -50,7 +50,9 @@ def test_there_are_samples_enough() -> None:
 def test_no_bounce(name: str, kind: str, classifier: Classifier) -> None:
     report = read((SAMPLES / "quiet" / name).read_bytes(), classifier)
     assert report.kind in KINDS[kind]
-    assert not any(part.fate in (Fate.FAILED, Fate.DELAYED) or part.hard for part in report.recipients)
+    assert not any(
+        part.fate in (ReportedAction.FAILED, ReportedAction.DELAYED) or part.hard for part in report.recipients
+    )
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
@@ -69,7 +71,7 @@ def test_bounce(name: str, classifier: Classifier) -> None:
     wanted = EXPECTED[name]
     for got, row in zip(found, wanted, strict=False):
         row[4] = got[4] if row[4] == "-" else row[4]
-    assert report.kind is Kind.BOUNCE
+    assert report.kind is ReportKind.BOUNCE
     assert found == wanted
 
 
@@ -114,7 +116,7 @@ def test_an_alias_is_reported_as_the_address_that_was_mailed() -> None:
 
 def test_a_delay_is_tried_again_whatever_it_says(classifier: Classifier) -> None:
     part = read(sample("rfc3464-delayed"), classifier).recipients[0]
-    assert part.fate is Fate.DELAYED
+    assert part.fate is ReportedAction.DELAYED
     assert part.meaning is not None
     assert part.meaning.action is Action.RETRY
     assert not part.hard
@@ -158,9 +160,11 @@ def feedback(kind: str, fields: str = "Original-Rcpt-To: <ann@example.com>\n", t
 @pytest.mark.parametrize("kind", ["abuse", "fraud", "virus", "opt-out", "miscategorized", "other", "x-new"])
 def test_complaint(kind: str) -> None:
     report = read(feedback(kind))
-    assert report.kind is Kind.COMPLAINT
+    assert report.kind is ReportKind.COMPLAINT
     assert report.feedback is (Feedback.OTHER if kind == "x-new" else Feedback(kind))
-    assert [(str(part.address), part.fate) for part in report.recipients] == [("ann@example.com", Fate.COMPLAINED)]
+    assert [(str(part.address), part.fate) for part in report.recipients] == [
+        ("ann@example.com", ReportedAction.COMPLAINED)
+    ]
     assert report.original.cfbl_feedback_id == "TOKEN"
     assert report.arrived is not None
 
@@ -168,15 +172,15 @@ def test_complaint(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["not-spam", "auth-failure"])
 def test_feedback_that_is_no_complaint(kind: str) -> None:
     report = read(feedback(kind))
-    assert report.kind is Kind.OTHER
+    assert report.kind is ReportKind.OTHER
     assert report.feedback is Feedback(kind)
-    assert report.recipients[0].fate is Fate.NOTED
+    assert report.recipients[0].fate is ReportedAction.NOTED
 
 
 @pytest.mark.parametrize("to", ["redacted@example.com", "undisclosed", "ann@example.com, bob@example.com"])
 def test_a_redacted_complaint_names_nobody(to: str) -> None:
     report = read(feedback("abuse", fields="Original-Rcpt-To: redacted@example.com\n", to=to))
-    assert report.kind is Kind.COMPLAINT
+    assert report.kind is ReportKind.COMPLAINT
     assert [part.address for part in report.recipients] == [None]
     assert report.original.cfbl_feedback_id == "TOKEN"
 
@@ -191,19 +195,19 @@ def test_complaint_of_outlook() -> None:
         b"Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: message/rfc822\n\n"
         b"X-HmXmrOriginalRecipient: ann@hotmail.com\nFrom: news@news.example\nTo: someone\n\nhello\n--m--\n"
     )
-    assert report.kind is Kind.COMPLAINT
+    assert report.kind is ReportKind.COMPLAINT
     assert str(report.recipients[0].address) == "ann@hotmail.com"
 
 
 def test_a_receipt_changes_nothing(classifier: Classifier) -> None:
     report = read((SAMPLES / "quiet/delivery-receipt.eml").read_bytes(), classifier)
-    assert report.kind is Kind.RECEIPT
-    assert [(part.fate, part.meaning) for part in report.recipients] == [(Fate.DELIVERED, None)]
+    assert report.kind is ReportKind.RECEIPT
+    assert [(part.fate, part.meaning) for part in report.recipients] == [(ReportedAction.DELIVERED, None)]
 
 
 def test_nothing_is_nothing() -> None:
-    assert read(b"").kind is Kind.OTHER
-    assert read(b"\x00" * 100).kind is Kind.OTHER
+    assert read(b"").kind is ReportKind.OTHER
+    assert read(b"\x00" * 100).kind is ReportKind.OTHER
 
 
 HOSTILE = {

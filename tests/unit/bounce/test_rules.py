@@ -10,7 +10,7 @@ from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules, read_rules
 from config.toml import ConfigError
 from mta.mail.delivery import Action, Fault
-from mta.mail.reply import Kind, Reply
+from mta.mail.reply import Reply, ReplyKind
 
 ROOT = Path(__file__).parents[3]
 BAD = Path(__file__).parent / "bad"
@@ -90,4 +90,4 @@ def test_own_rules_come_first_in_order(tmp_path: Path) -> None:
 
 
 def test_shipped_samples_are_refusals(book: RuleBook) -> None:
-    assert all(reply.kind is not Kind.POSITIVE for rule in book.rules for reply in rule.samples)
+    assert all(reply.kind is not ReplyKind.POSITIVE for rule in book.rules for reply in rule.samples)

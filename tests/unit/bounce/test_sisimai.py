@@ -21,7 +21,7 @@ from bench.bounces import measure, misses, scores
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from mta.mail.delivery import Action
-from mta.mail.reply import Kind, Reply
+from mta.mail.reply import Reply, ReplyKind
 
 CORPUS = Path(os.environ.get("SISIMAI_CORPUS", "/nonexistent"))
 NOT_COUNTED = {"filtered", "suspend", "hostunknown", "notaccept"}  # the last two are a domain's fault, not a mailbox's
@@ -50,7 +50,7 @@ def test_precision_first() -> None:
                 replies[name] = list(diagnostics(email.message_from_bytes((CORPUS / "mails" / name).read_bytes())))
             position = int(row["index"]) - 1
             text = replies[name][position] if position < len(replies[name]) else None
-            if text is None or row["reason"] in NOT_COUNTED or Reply.read(text).kind is not Kind.PERMANENT:
+            if text is None or row["reason"] in NOT_COUNTED or Reply.read(text).kind is not ReplyKind.PERMANENT:
                 continue
             suppresses = classifier.classify(Reply.read(text)).action is Action.SUPPRESS
             hard = row["hardbounce"] == "1"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounce.verp import PREFIX, Returned, Verp, Worthless
+from bounce.verp import PREFIX, InvalidReturnPath, ReturnPath, Verp
 from mta.mail.address import MAX_LOCAL, Address
 from mta.mail.identity import MessageId, first_id_at, new_message_id
 
@@ -32,9 +32,9 @@ def derive(purpose: str) -> bytes:
 @given(ids, places)
 def test_what_was_made_is_read(message_id: MessageId, n: int | None) -> None:
     made = PATHS.make(message_id, n)
-    assert PATHS.read(made, NOW) == Returned(message_id, n)
+    assert PATHS.read(made, NOW) == ReturnPath(message_id, n)
     assert PATHS.make(message_id, n) == made  # greylisting knows a retry by its sender
-    assert PATHS.read(Address(made.local.upper(), DOMAIN), NOW) == Returned(message_id, n)
+    assert PATHS.read(Address(made.local.upper(), DOMAIN), NOW) == ReturnPath(message_id, n)
 
 
 @given(ids, places)
@@ -55,27 +55,27 @@ def test_no_letter_may_be_another(message_id: MessageId, n: int | None, data: st
     place = data.draw(st.integers(len(PREFIX), len(local) - 1))
     letter = data.draw(st.characters(codec="utf-8").filter(lambda letter: letter.lower() != local[place]))
     other = Address(local[:place] + letter + local[place + 1 :], DOMAIN)
-    assert PATHS.read(other, NOW) is Worthless.FORGED
+    assert PATHS.read(other, NOW) is InvalidReturnPath.FORGED
 
 
 def test_every_cut_and_every_swap_of_seals_is_found() -> None:
     one, other = PATHS.make(new_message_id(), 0).local, PATHS.make(new_message_id(), 0).local
     for end in range(len(PREFIX), len(one)):
-        assert PATHS.read(Address(one[:end], DOMAIN), NOW) is Worthless.FORGED
-    assert PATHS.read(Address(one + "0", DOMAIN), NOW) is Worthless.FORGED
-    assert PATHS.read(Address(one[:-16] + other[-16:], DOMAIN), NOW) is Worthless.FORGED
+        assert PATHS.read(Address(one[:end], DOMAIN), NOW) is InvalidReturnPath.FORGED
+    assert PATHS.read(Address(one + "0", DOMAIN), NOW) is InvalidReturnPath.FORGED
+    assert PATHS.read(Address(one[:-16] + other[-16:], DOMAIN), NOW) is InvalidReturnPath.FORGED
 
 
 @given(st.text(LETTERS, min_size=47, max_size=47))
 def test_guesses_are_forgeries(letters: str) -> None:
-    assert PATHS.read(Address(PREFIX + letters, DOMAIN), NOW) is Worthless.FORGED
+    assert PATHS.read(Address(PREFIX + letters, DOMAIN), NOW) is InvalidReturnPath.FORGED
 
 
 def test_ten_thousand_guesses_at_the_seal_are_forgeries() -> None:
     local = PATHS.make(new_message_id(), 0).local
     for guess in range(10_000):
         seal = "".join(LETTERS[guess >> shift & 31] for shift in range(75, -1, -5))
-        assert PATHS.read(Address(local[:-16] + seal, DOMAIN), NOW) is Worthless.FORGED
+        assert PATHS.read(Address(local[:-16] + seal, DOMAIN), NOW) is InvalidReturnPath.FORGED
 
 
 @pytest.mark.parametrize("text", ["abuse@returns.example.com", "ann@example.com", "bounces+x@returns.example.com"])
@@ -89,7 +89,7 @@ def test_another_domain_is_another_installations() -> None:
 
 def test_another_secret_reads_nothing() -> None:
     other = Verp(DOMAIN, {2: OLD_KEY}, KEEP)
-    assert other.read(PATHS.make(new_message_id(), 0), NOW) is Worthless.FORGED
+    assert other.read(PATHS.make(new_message_id(), 0), NOW) is InvalidReturnPath.FORGED
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,16 @@ def test_another_secret_reads_nothing() -> None:
 def test_it_ends(age: timedelta, good: bool) -> None:
     message_id = first_id_at(NOW)
     read = PATHS.read(PATHS.make(message_id, 0), NOW + age)
-    assert read == (Returned(message_id, 0) if good else Worthless.EXPIRED)
+    assert read == (ReturnPath(message_id, 0) if good else InvalidReturnPath.EXPIRED)
 
 
 def test_keys_have_numbers_and_so_many_before_the_newest_are_kept() -> None:
     message_id = first_id_at(NOW)
     first = Verp.derived(DOMAIN, derive, 1, 0, KEEP).make(message_id, 0)
-    assert Verp.derived(DOMAIN, derive, 3, 2, KEEP).read(first, NOW) == Returned(message_id, 0)
-    assert Verp.derived(DOMAIN, derive, 4, 2, KEEP).read(first, NOW) is Worthless.FORGED
+    assert Verp.derived(DOMAIN, derive, 3, 2, KEEP).read(first, NOW) == ReturnPath(message_id, 0)
+    assert Verp.derived(DOMAIN, derive, 4, 2, KEEP).read(first, NOW) is InvalidReturnPath.FORGED
     # Number 17 has the letter of number 1, and another key.
-    assert Verp.derived(DOMAIN, derive, 17, 100, KEEP).read(first, NOW) is Worthless.FORGED
+    assert Verp.derived(DOMAIN, derive, 17, 100, KEEP).read(first, NOW) is InvalidReturnPath.FORGED
 
 
 def test_two_keys_of_one_letter_cannot_be() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policy.account import Identity
+from policy.accounts.account import Identity
 
 BOLLENHOF = Identity(
     "nl", ("Bollenhof Lisse B.V.",), "Heereweg 245a", "2161 BG", "Lisse", "NL", "+31 252 550123",

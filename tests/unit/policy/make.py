@@ -12,14 +12,14 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
-from policy.account import Account, Stream
+from policy.accounts.account import Account, Stream
 from policy.base import Amend, Facts, Hold, Pass, Policy, RecipientFacts, Refuse, Verdict
-from policy.house import House
-from policy.reading import Reading
-from policy.tokens import Tokens
+from policy.permission.tokens import Tokens
+from policy.rule_context import RuleContext
+from policy.text.message_text import MessageText
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
-HOUSE = House("mx.example", Tokens(bytes(32)), message_size=10_000, received_count=3)
+HOUSE = RuleContext("mx.example", Tokens(bytes(32)), message_size=10_000, received_count=3)
 ACCOUNT = Account(1, "shop", frozenset({"shop.example", "xn--bcher-kva.example"}))
 BOB = Address.parse("bob@example.net")
 HEAD = b"From: Ann <ann@shop.example>\r\nTo: bob@example.net\r\nSubject: s\r\n"
@@ -48,7 +48,7 @@ def ask(rule: Policy, subject: Message | None = None, known: Facts | None = None
     """One line: "pass: evidence", "amend: note", "hold: reason" or "refuse: 550 5.7.1 text"."""
     subject = message() if subject is None else subject
     known = facts() if known is None else known
-    verdict, evidence = rule.check(subject, replace(known, reading=Reading(subject.content)), now)
+    verdict, evidence = rule.check(subject, replace(known, reading=MessageText(subject.content)), now)
     return _line(verdict, evidence)
 
 

@@ -14,11 +14,11 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Amend, Facts, Hold, Pass, RecipientFacts, Refuse, Rule, Verdict
 from policy.chain import NAMED, Chain, Failing, Screened, personalise, screen, screen_recipient
-from policy.rules.headers import RequiredHeaders
-from policy.rules.loops import Loops
-from policy.rules.sender_identity import SenderIdentity
-from policy.rules.size import Size
-from policy.rules.suppressed import Suppressed
+from policy.rules.content.headers import RequiredHeaders
+from policy.rules.content.loops import Loops
+from policy.rules.content.size import Size
+from policy.rules.recipient.suppressed import Suppressed
+from policy.rules.sender.sender_identity import SenderIdentity
 from tests.unit.policy.make import HOUSE, NOW, facts, message
 
 ADDRESSES = tuple(f"{name}@example.net" for name in ("bob", "eve", "joe"))

@@ -15,12 +15,12 @@ from bench.newsletter import HOUSE, NOW, READER, facts, newsletter
 from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.message import Message, Recipient, Stream
-from policy.account import Standing
+from policy.accounts.account import AccountStatus
 from policy.base import Facts, Scan, Suppression
 from policy.chain import Chain, Failing, Screened, screen
+from policy.permission.suppression import Reason
 from policy.profile import Profiles
-from policy.reading import Reading
-from policy.suppression import Reason
+from policy.text.message_text import MessageText
 
 MESSAGE = newsletter(6_000)
 FACTS = facts(MESSAGE)
@@ -47,7 +47,7 @@ def account(**changes: Any) -> Callable[[Message, Facts], tuple[Message, Facts]]
 
 # What can be wrong with a message or its account, and the rule that is to say so.
 WRONG = {
-    "account_state": account(standing=Standing.SUSPENDED, reason="complaints"),
+    "account_state": account(standing=AccountStatus.SUSPENDED, reason="complaints"),
     "terms": account(terms=None),
     "quota": known(quota_left=0),
     "size": lambda message, facts: (replace(message, content=message.content + bytes(HOUSE.message_size)), facts),
@@ -87,7 +87,7 @@ def case(wrong: list[str], people: list[str]) -> tuple[Message, Facts]:
     message = replace(message, envelope=envelope)
     for name in wrong:
         message, facts = WRONG[name](message, facts)
-    return message, replace(facts, reading=Reading(message.content))
+    return message, replace(facts, reading=MessageText(message.content))
 
 
 def outcome(screened: Screened) -> tuple[object, ...]:

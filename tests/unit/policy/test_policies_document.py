@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from mta.mail.message import Stream
-from policy.complaint import Clocks
-from policy.discovery import Installed, installed
+from policy.plugins import Installed, installed
 from policy.profile import Profiles, load_profiles
+from policy.reputation.complaint import Clocks
 from tests.unit.policy.make import HEAD, HOUSE, ask, message
 
 ROOT = Path(__file__).parents[3]

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from config.notation import Duration, Section, default
 from config.toml import ConfigError
+from config.types import Duration, Section, default
 from mta.mail.message import Message
-from policy import discovery
-from policy.account import Stream
+from policy import plugins
+from policy.accounts.account import Stream
 from policy.base import Facts, Pass, Verdict
 from policy.chain import Failing
-from policy.discovery import Installed, installed
-from policy.house import House
+from policy.permission.tokens import Tokens
+from policy.plugins import Installed, installed
 from policy.profile import Profiles, UnknownProfile, load_profiles
-from policy.tokens import Tokens
+from policy.rule_context import RuleContext
 
-HOUSE = House("mx.example", Tokens(bytes(32)))
+HOUSE = RuleContext("mx.example", Tokens(bytes(32)))
 
 
 class Plain:
@@ -35,7 +35,7 @@ class Plain:
         wait: Duration = default("1h")
         most: int = Field(5, ge=1)
 
-    def __init__(self, settings: Settings, house: House) -> None:
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
         self.settings = settings
         if "forbidden" in settings.words:
             raise ValueError('"forbidden" cannot be one of the words; leave it out')
@@ -318,7 +318,7 @@ def test_names_of_files(tmp_path: Path) -> None:
     ("name", "target", "why"),
     [
         ("gone", "policy.rules.gone:Gone", "cannot be loaded: ModuleNotFoundError"),
-        ("tiny", "policy.rules.size:Size", 'its attribute "name" must be "tiny"'),
+        ("tiny", "policy.rules.content.size:Size", 'its attribute "name" must be "tiny"'),
         ("half", "tests.unit.policy.test_profile:Half", "it needs a class Settings"),
         (
             "greedy",
@@ -330,18 +330,18 @@ def test_names_of_files(tmp_path: Path) -> None:
 )
 def test_what_is_not_a_rule_does_not_hide_the_others(name: str, target: str, why: str) -> None:
     points = [
-        EntryPoint(name, target, discovery.GROUP), EntryPoint("size", "policy.rules.size:Size", discovery.GROUP)
+        EntryPoint(name, target, plugins.GROUP), EntryPoint("size", "policy.rules.content.size:Size", plugins.GROUP)
     ]  # fmt: skip
-    found = discovery.find(points)
+    found = plugins.find(points)
     assert list(found.classes) == ["size"]
     assert why in found.broken[name]
 
 
 def test_two_packages_with_a_rule_of_the_same_name() -> None:
     points = [
-        EntryPoint("plain", f"tests.unit.policy.test_profile:{name}", discovery.GROUP) for name in ("Plain", "Twin")
+        EntryPoint("plain", f"tests.unit.policy.test_profile:{name}", plugins.GROUP) for name in ("Plain", "Twin")
     ]
-    found = discovery.find(points)
+    found = plugins.find(points)
     assert found.classes == {}
     assert "two packages bring a rule of this name" in found.broken["plain"]
 

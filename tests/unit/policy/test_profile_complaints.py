@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from config.toml import ConfigError
-from policy.complaint import Clocks, Overdue, Until
 from policy.profile import Profiles, load_profiles
+from policy.reputation.complaint import Clocks, Overdue, Until
 from tests.unit.policy.make import HOUSE
 
 HOUR = 3600.0

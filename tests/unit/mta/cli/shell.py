@@ -10,7 +10,7 @@ from typing import Any
 from typer.testing import CliRunner, Result
 
 from mta.cli.main import build
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 
 
 class Operator:

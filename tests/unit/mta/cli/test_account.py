@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mta.inbound.auth import ScramVerifier
-from mta.store.secrets import Secrets
+from mta.smtp_server.auth.authenticator import ScramVerifier
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.cli.shell import Operator
 

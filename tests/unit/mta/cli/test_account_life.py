@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mta.cli.options import operator as user
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from policy.account import Account, Grant, Stream
+from policy.accounts.account import Account, Grant, Stream
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 

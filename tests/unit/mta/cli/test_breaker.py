@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mta.mail.message import Stream
-from mta.store import tally
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
+from mta.store.reputation import delivery_stats
+from mta.store.reputation.delivery_stats import MailOrigin
 from mta.store.store import Store
-from mta.store.tally import Origin
-from policy.account import Standing
+from policy.accounts.account import AccountStatus
 from tests.unit.mta.cli.shell import Operator
 
 
@@ -18,10 +18,10 @@ async def test_an_operator_sees_what_has_tripped_and_lets_go_of_it(
 ) -> None:
     operator = Operator(tmp_path, database_url, secrets)
     assert await operator.says("breaker", "list") == "No breaker is open.\n"
-    account = await store.accounts.add("shop", standing=Standing.ACTIVE, by="test")
+    account = await store.accounts.add("shop", standing=AccountStatus.ACTIVE, by="test")
     for _ in range(3):
         async with store._database.session() as connection, connection.transaction():
-            await tally.trap(connection, Origin(account.id, Stream.MARKETING, provider="gmail"))
+            await delivery_stats.trap(connection, MailOrigin(account.id, Stream.MARKETING, provider="gmail"))
     await store.breakers.look({})
     name = f"traps:account:{account.id}:gmail:marketing"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mta.casework import Casework
 from mta.cli.settings import load
 from mta.demo.permission import opt_in
-from mta.store.secrets import Secrets
+from mta.service.jobs.complaints import Casework
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make

@@ -9,11 +9,11 @@ import pytest
 from mta.cli import consent_steps
 from mta.cli.consent_fields import COLUMNS
 from mta.mail.address import Address
-from mta.store.errors import StoreUnavailable
-from mta.store.secrets import Secrets
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.base import RecipientFacts
-from policy.consent import Basis
+from policy.permission.consent import Basis
 from tests.unit.mta.cli.shell import Operator
 
 HEADER = "address,topics,basis,given_at,confirmed_at,source_url,ip,statement,preticked\n"

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from config.schema import Signing
+from config.schema import SigningSettings
 from mta.cli.main import build
-from mta.demo.nameserver import Fault, NameServer, Node
+from mta.demo.nameserver import DnsFault, NameServer, Node
+from mta.dkim import KeyRing, Signer
+from mta.dkim.keys import Algorithm, new_pem, parse_key
+from mta.dkim.records import record_text
 from mta.mail.headers import Headers
-from mta.signing import KeyRing, Signer
-from mta.signing.keys import Algorithm, new_pem, parse_key
-from mta.signing.records import record_text
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.cli.shell import Operator
 
@@ -27,7 +27,7 @@ class World:
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
-        self.zone: dict[str, Node | Fault] = {}
+        self.zone: dict[str, Node | DnsFault] = {}
 
     def publish(self, selector: str, *texts: str) -> None:
         self.zone[f"{selector}._domainkey.example.com"] = Node(txt=texts)
@@ -123,7 +123,7 @@ async def test_a_record_may_be_an_alias(world: World) -> None:
 
 async def test_trouble_with_the_dns_is_not_taken_for_a_missing_record(world: World) -> None:
     await world.new("s1")
-    world.zone["s1._domainkey.example.com"] = Fault.SERVFAIL
+    world.zone["s1._domainkey.example.com"] = DnsFault.SERVFAIL
     (checked,) = await world.operator.json("dkim", "check", "example.com", status=1)
     assert "SERVFAIL" in checked["trouble"]
     assert checked["differences"] == []
@@ -153,7 +153,7 @@ async def test_a_rotation_without_a_gap(world: World, store: Store) -> None:
 
     async def selectors() -> list[str]:
         ring.replace_stored(await store.keys.list())
-        signed = Signer(Signing(), ring).sign(message, Headers.split(message), "example.com")
+        signed = Signer(SigningSettings(), ring).sign(message, Headers.split(message), "example.com")
         return [name for name in ("old", "new") if f" s={name};".encode() in signed]
 
     assert await selectors() == ["old", "new"]

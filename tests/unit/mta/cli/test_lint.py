@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.cli.shell import Operator
 

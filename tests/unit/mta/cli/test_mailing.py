@@ -8,11 +8,11 @@ import pytest
 
 from config.schema import Settings
 from mta.cli import options
-from mta.house import open_tokens
-from mta.store.secrets import Secrets
+from mta.service.composition import open_tokens
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from policy.mailing import UNCONFIRMED
-from policy.tokens import Claim
+from policy.accounts.mailing import UNCONFIRMED
+from policy.permission.tokens import Claim
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 

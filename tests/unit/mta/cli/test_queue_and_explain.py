@@ -20,10 +20,10 @@ from mta.mail.headers import Headers
 from mta.mail.identity import MessageId, format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
-from mta.store.messages import Accepted, Settlement
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
+from mta.store.results.messages import DeliveryResult, NewMessage
 from mta.store.store import Store
-from policy.account import Standing
+from policy.accounts.account import AccountStatus
 from policy.base import Finding
 from tests.unit.mta.store import make
 
@@ -62,7 +62,7 @@ async def put(store: Store, account_id: int, *to: str, leased: bool = False, mai
     envelope = Envelope(Address("shop", "acme.example"), tuple(Recipient(Address.parse(each)) for each in to))
     message = Message(new_message_id(), envelope, origin, Headers.split(CONTENT), CONTENT)
     finding = Finding("size", "pass", "66 of 52428800 octets")
-    accepted = Accepted(message, account_id, now + timedelta(days=5), (finding,), mailing)
+    accepted = NewMessage(message, account_id, now + timedelta(days=5), (finding,), mailing)
     deliveries = await store.messages.put(accepted, leased=leased)
     for delivery in deliveries:
         await settle(store, delivery)
@@ -82,12 +82,12 @@ async def settle(store: Store, delivery: Any) -> None:
     host = Host("mx.club.example", "192.0.2.25", "TLSv1.3")
     results = tuple(outcome.result for outcome in outcomes)
     attempt = Attempt(delivery, results, datetime.now(UTC), 0.25, host, "192.0.2.9")
-    await store.messages.settle(Settlement(attempt, tuple(outcomes)))
+    await store.messages.settle(DeliveryResult(attempt, tuple(outcomes)))
 
 
 @pytest.fixture
 async def account(store: Store) -> int:
-    return (await store.accounts.add("acme", domains=["acme.example"], standing=Standing.ACTIVE, verified=True)).id
+    return (await store.accounts.add("acme", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)).id
 
 
 async def test_the_summary_counts_by_whatever_is_asked(store: Store, account: int, shell: Shell) -> None:
@@ -250,7 +250,7 @@ async def test_a_narrow_terminal_shows_ids_whole(
 
 
 async def test_the_queue_is_shown_and_chosen_by_stream_and_topic(shell: Shell, store: Store) -> None:
-    account = (await store.accounts.add("acme", standing=Standing.ACTIVE)).id
+    account = (await store.accounts.add("acme", standing=AccountStatus.ACTIVE)).id
     await put(store, account, "a@one.example")
     offer = make.accepted("b@one.example", account_id=account, stream=Stream.MARKETING, topic="offers", mailing="may")
     await store.messages.put(offer, leased=False)

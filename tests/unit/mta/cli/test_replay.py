@@ -10,8 +10,8 @@ import pytest
 
 from mta.mail.headers import Headers
 from mta.mail.reply import Reply
-from mta.store.acceptance import Accepted, record
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
+from mta.store.queue.enqueue import NewMessage, record
 from mta.store.store import Store
 from policy.base import Finding
 from policy.profile import Profiles
@@ -43,7 +43,7 @@ async def accepted(store: Store, *findings: Finding, queued: bool) -> None:
     content = SIGNED + made.content
     made = replace(made, content=content, headers=Headers.split(content))
     await store.messages.put(
-        Accepted(
+        NewMessage(
             made, account.id, datetime.now(UTC) + timedelta(days=1), findings, hold="a test", profile="transactional 0"
         ),
         leased=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 from tests.unit.mta.cli.shell import Operator
 
 GIVEN = ("topics=offers", "basis=business_card", "given_at=2026-01-01", "document=" + "0" * 64)

@@ -10,10 +10,10 @@ import pytest
 
 from mta.cli import options, suppress_csv
 from mta.mail.address import Address
-from mta.store.reviews import Setting
-from mta.store.secrets import Secrets
+from mta.store.accounts.reviews import Setting
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from policy.suppression import Reason
+from policy.permission.suppression import Reason
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from mta.cli.main import build
 from mta.cli.top_screen import Counts, Frame, Stored, draw
 from mta.mail.identity import new_message_id
-from mta.observe.labels import Tls
+from mta.observe.labels import Encryption
 from mta.observe.metrics import Metrics, prepare, totals
-from mta.store.events import Event
-from mta.store.queue import Group
-from mta.store.secrets import Secrets
+from mta.store.journal.events import Event
+from mta.store.postgres.secrets import Secrets
+from mta.store.queue.queue import Group
 from mta.store.store import Store
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -35,9 +35,9 @@ def counts(run_dir: Path) -> Counts:
     prepare(run_dir)
     metrics = Metrics.open(run_dir)
     before = totals(run_dir)
-    metrics.messages_accepted[Tls.YES].inc(10)
-    metrics.recipients_delivered[Tls.YES].inc(4)
-    metrics.recipients_delivered[Tls.NO].inc(4)
+    metrics.messages_accepted[Encryption.YES].inc(10)
+    metrics.recipients_delivered[Encryption.YES].inc(4)
+    metrics.recipients_delivered[Encryption.NO].inc(4)
     metrics.sessions_open.set(3)
     metrics.lanes_resting.set(2)
     metrics.accept_seconds.observe(0.02)
@@ -89,7 +89,7 @@ async def test_one_picture_of_a_real_installation(
     (tmp_path / "secret").chmod(0o600)
     run_dir = tmp_path / "run"
     prepare(run_dir)
-    Metrics.open(run_dir).messages_accepted[Tls.YES].inc(3)
+    Metrics.open(run_dir).messages_accepted[Encryption.YES].inc(3)
     (run_dir / "state.json").write_text(json.dumps({"at": datetime.now(UTC).timestamp(), "children": []}))
     config = tmp_path / "mta.toml"
     config.write_text(f'[server]\nhostname = "mx.acme.example"\ndata_dir = "."\n[database]\nurl = "{database_url}"\n')

@@ -11,7 +11,7 @@ import pytest
 
 from mta.cli import events_steps
 from mta.observe.webhooks import sign
-from mta.store.secrets import Secrets
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make

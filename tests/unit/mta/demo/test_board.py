@@ -7,15 +7,15 @@ import asyncio
 import pytest
 from rich.console import Console
 
-from mta.demo.board import Board, Proof, Seen
-from mta.demo.cases import CASES, Case, Expected, Fate
+from mta.demo.board import Board, BoardCheck, Seen
+from mta.demo.cases import CASES, DemoCase, DemoOutcome, Expected
 from mta.demo.submit import Submitted
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply
 
-GREY = Case("greylisted", (Expected("grey@a.example", Fate.DELIVERED, attempts=2),))
-FULL = Case("full", (Expected("full@a.example", Fate.DEFERRED, "4.2.2"),))
-TWICE = Case("again", (Expected("x@a.example", Fate.REFUSED, attempts=0),), after="full")
+GREY = DemoCase("greylisted", (Expected("grey@a.example", DemoOutcome.DELIVERED, attempts=2),))
+FULL = DemoCase("full", (Expected("full@a.example", DemoOutcome.DEFERRED, "4.2.2"),))
+TWICE = DemoCase("again", (Expected("x@a.example", DemoOutcome.REFUSED, attempts=0),), after="full")
 TAKEN = Reply(250, "2.0.0", "queued")
 
 
@@ -23,11 +23,11 @@ def test_a_case_comes_to_its_end() -> None:
     board, message = Board([GREY]), new_message_id()
     board.submitted(GREY, Submitted({"grey@a.example": TAKEN}, message))
     assert board.open_ids() == {message}
-    board.see(message, "grey@a.example", Seen(Fate.DEFERRED, "4.7.1", "451 4.7.1 later", 1))
+    board.see(message, "grey@a.example", Seen(DemoOutcome.DEFERRED, "4.7.1", "451 4.7.1 later", 1))
     assert not board.complete
-    board.see(message, "grey@a.example", Seen(Fate.DELIVERED, "2.0.0", "250 ok", 1))
+    board.see(message, "grey@a.example", Seen(DemoOutcome.DELIVERED, "2.0.0", "250 ok", 1))
     assert not board.complete, "it should have been greylisted"
-    board.see(message, "grey@a.example", Seen(Fate.DELIVERED, "2.0.0", "250 ok", 2))
+    board.see(message, "grey@a.example", Seen(DemoOutcome.DELIVERED, "2.0.0", "250 ok", 2))
     assert board.complete
     assert board.ended("greylisted")
     assert board.open_ids() == set()
@@ -37,7 +37,7 @@ def test_a_case_comes_to_its_end() -> None:
 def test_the_status_counts_where_it_is_given() -> None:
     board, message = Board([FULL]), new_message_id()
     board.submitted(FULL, Submitted({"full@a.example": TAKEN}, message))
-    board.see(message, "full@a.example", Seen(Fate.DEFERRED, "4.4.1", "451 4.4.1 timeout", 1))
+    board.see(message, "full@a.example", Seen(DemoOutcome.DEFERRED, "4.4.1", "451 4.4.1 timeout", 1))
     assert list(board.differences()) == [
         "full: full@a.example: expected put off 4.2.2 after 1 or more attempts, "
         "saw put off 4.4.1 after 1: 451 4.4.1 timeout"
@@ -52,7 +52,7 @@ def test_a_refusal_to_the_client_is_an_end() -> None:
 
 def test_a_proof_that_does_not_hold_is_a_difference() -> None:
     board = Board([])
-    board.proofs = [Proof("signatures", False, "1 of 2"), Proof("notice", True, "yes")]
+    board.proofs = [BoardCheck("signatures", False, "1 of 2"), BoardCheck("notice", True, "yes")]
     assert list(board.differences()) == ["signatures: 1 of 2"]
 
 
@@ -60,7 +60,7 @@ async def test_waiting_ends_with_the_change_that_was_waited_for() -> None:
     board, message = Board([FULL]), new_message_id()
     waiting = asyncio.create_task(board.until(lambda: board.complete))
     board.submitted(FULL, Submitted({"full@a.example": TAKEN}, message))
-    board.see(message, "full@a.example", Seen(Fate.DEFERRED, "4.2.2", "452 4.2.2 full", 1))
+    board.see(message, "full@a.example", Seen(DemoOutcome.DEFERRED, "4.2.2", "452 4.2.2 full", 1))
     await asyncio.wait_for(waiting, 5)
 
 
@@ -68,7 +68,7 @@ async def test_waiting_ends_with_the_change_that_was_waited_for() -> None:
 def test_the_table_shows_replies_as_they_are(width: int) -> None:
     board, message = Board([FULL]), new_message_id()
     board.submitted(FULL, Submitted({"full@a.example": TAKEN}, message))
-    board.see(message, "full@a.example", Seen(Fate.DEFERRED, "4.2.2", "452 4.2.2 [bold]full[/bold]", 1))
+    board.see(message, "full@a.example", Seen(DemoOutcome.DEFERRED, "4.2.2", "452 4.2.2 [bold]full[/bold]", 1))
     console = Console(width=width)
     with console.capture() as capture:
         console.print(board.table(width))

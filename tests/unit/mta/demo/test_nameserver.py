@@ -11,23 +11,23 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from mta.demo.nameserver import Fault, NameServer, Node, Query
+from mta.demo.nameserver import DnsFault, NameServer, Node, Query
 
 ZONE = {
     "a.example": Node(
         mx=((10, "mx1.a.example"), (20, "mx2.a.example")),
         txt=("v=spf1 -all", "x" * 600),
-        faults={"AAAA": Fault.SERVFAIL},
+        faults={"AAAA": DnsFault.SERVFAIL},
     ),
     "mx1.a.example": Node(a=("127.0.0.2", "127.0.0.3"), aaaa=("::1",), ttl=7),
     "alias.example": Node(cname="A.example"),
     "loop.example": Node(cname="loop.example"),
     "null.example": Node(mx=((0, ""),)),
     "big.example": Node(a=tuple(f"127.1.{n}.1" for n in range(200))),
-    "silent.example": Fault.SILENT,
-    "refused.example": Fault.REFUSED,
-    "cut.example": Node(a=("127.0.0.9",), faults={"A": Fault.TRUNCATED}),
-    "wrong.example": Fault.WRONG_ID,
+    "silent.example": DnsFault.SILENT,
+    "refused.example": DnsFault.REFUSED,
+    "cut.example": Node(a=("127.0.0.9",), faults={"A": DnsFault.TRUNCATED}),
+    "wrong.example": DnsFault.WRONG_ID,
     "below.part.example": Node(a=("127.0.0.1",)),
 }
 

@@ -11,7 +11,16 @@ import trustme
 
 from mta.demo.ledger import Ledger
 from mta.demo.receiver import Receiver
-from mta.demo.script import FRIENDLY, MANNERS, Act, End, Rule, Script, Stage, say
+from mta.demo.script import (
+    FRIENDLY,
+    MANNERS,
+    AfterReply,
+    ReceiverStage,
+    Script,
+    ScriptedReply,
+    ScriptRule,
+    say,
+)
 
 ENVELOPE = b"MAIL FROM:<ann@a.example>\r\nRCPT TO:<bob@b.example>\r\nDATA\r\n"
 
@@ -100,7 +109,9 @@ async def test_chunks_are_put_together(start: Start) -> None:
 
 
 async def test_the_nth_hit_gets_the_nth_act(start: Start) -> None:
-    _, client = await start(Script(rules=(Rule(Stage.RCPT, "grey*@*", (say("451 4.7.1 later"), FRIENDLY)),)))
+    _, client = await start(
+        Script(rules=(ScriptRule(ReceiverStage.RCPT, "grey*@*", (say("451 4.7.1 later"), FRIENDLY)),))
+    )
     await client.reply()
     await client.ask(b"EHLO x\r\nMAIL FROM:<>\r\n", 2)
     asked = b"RCPT TO:<grey1@b.example>\r\nRCPT TO:<grey2@b.example>\r\nRCPT TO:<grey1@b.example>\r\n"
@@ -115,28 +126,35 @@ async def test_manners_go_by_the_local_part(start: Start) -> None:
     assert [reply[:9] for reply in await client.ask(asked, 4)] == ["250 2.1.5", "550 5.1.1", "452 4.2.2", "554 5.7.1"]
 
 
-@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
-async def test_lost_after_the_dot_is_recorded_as_unanswered(start: Start, end: End) -> None:
-    receiver, client = await start(Script(rules=(Rule(Stage.END, "*", (Act(reply=b"", end=end),)),)))
+@pytest.mark.parametrize("end", [AfterReply.CLOSE, AfterReply.RESET])
+async def test_lost_after_the_dot_is_recorded_as_unanswered(start: Start, end: AfterReply) -> None:
+    receiver, client = await start(
+        Script(rules=(ScriptRule(ReceiverStage.END, "*", (ScriptedReply(reply=b"", end=end),)),))
+    )
     await client.reply()
     await client.ask(b"EHLO x\r\n" + ENVELOPE, 4)
     client.writer.write(b"x\r\n.\r\n")
     try:
         assert await client.reader.read() == b""
     except ConnectionResetError:
-        assert end is End.RESET
+        assert end is AfterReply.RESET
     assert receiver.ledger.receipts[0].answer is None
 
 
 async def test_answers_can_drip_and_come_late(start: Start) -> None:
-    rules = (Rule(Stage.CONNECT, "*", (Act(pace=0.001),)), Rule(Stage.MAIL, "*", (Act(wait=0.01),)))
+    rules = (
+        ScriptRule(ReceiverStage.CONNECT, "*", (ScriptedReply(pace=0.001),)),
+        ScriptRule(ReceiverStage.MAIL, "*", (ScriptedReply(wait=0.01),)),
+    )
     _, client = await start(Script(rules=rules))
     assert (await client.reply()).startswith("220 mx.receiver.example")
     assert [reply[:3] for reply in await client.ask(b"EHLO x\r\n" + ENVELOPE, 4)] == ["250", "250", "250", "354"]
 
 
 async def test_a_flood_never_ends(start: Start) -> None:
-    _, client = await start(Script(rules=(Rule(Stage.HELLO, "*", (say("250-more", end=End.FLOOD),)),)))
+    _, client = await start(
+        Script(rules=(ScriptRule(ReceiverStage.HELLO, "*", (say("250-more", end=AfterReply.FLOOD),)),))
+    )
     await client.reply()
     client.writer.write(b"EHLO x\r\n")
     assert len(await client.reader.readexactly(1_000_000)) == 1_000_000

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.mail.reply import MAX_TEXT, Kind, Reply, sanitise
+from mta.mail.reply import MAX_TEXT, Reply, ReplyKind, sanitise
 
 
 def test_splits_off_the_enhanced_code() -> None:
@@ -32,16 +32,16 @@ def test_makes_up_a_status_where_none_is_believable(code: int, text: str, status
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        (250, Kind.POSITIVE),
-        (252, Kind.POSITIVE),
-        (421, Kind.TRANSIENT),
-        (550, Kind.PERMANENT),
-        (354, Kind.TRANSIENT),
-        (999, Kind.TRANSIENT),
-        (-1, Kind.TRANSIENT),
+        (250, ReplyKind.POSITIVE),
+        (252, ReplyKind.POSITIVE),
+        (421, ReplyKind.TRANSIENT),
+        (550, ReplyKind.PERMANENT),
+        (354, ReplyKind.TRANSIENT),
+        (999, ReplyKind.TRANSIENT),
+        (-1, ReplyKind.TRANSIENT),
     ],
 )
-def test_only_a_5xx_is_a_reason_to_give_up(code: int, kind: Kind) -> None:
+def test_only_a_5xx_is_a_reason_to_give_up(code: int, kind: ReplyKind) -> None:
     assert Reply.parse(code, "").kind is kind
 
 

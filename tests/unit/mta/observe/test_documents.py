@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mta.observe import events
-from mta.observe.cells import Family, Form
 from mta.observe.metrics import Metrics, full_name
+from mta.observe.shared_counters import Family, MetricForm
 
 ROOT = Path(__file__).parents[4]
 MANUAL = (ROOT / "docs" / "operations.md").read_text()
@@ -28,7 +28,7 @@ def series_names() -> dict[str, Family]:
     """Every name that a query may use."""
     names = {}
     for family in families():
-        ends = ("_bucket", "_sum", "_count") if family.form is Form.HISTOGRAM else ("",)
+        ends = ("_bucket", "_sum", "_count") if family.form is MetricForm.HISTOGRAM else ("",)
         names |= {full_name(family) + end: family for end in ends}
     return names
 

@@ -26,10 +26,10 @@ from mta.mail.delivery import (
     Stage,
 )
 from mta.mail.identity import new_message_id
-from mta.mail.reply import Kind, Reply
-from mta.observe.cells import SIZE, Form, Page
-from mta.observe.labels import Severity, Subject, Tls
+from mta.mail.reply import Reply, ReplyKind
+from mta.observe.labels import Encryption, RejectionSubject, Severity
 from mta.observe.metrics import Metrics, exposition, full_name, mark_dead, prepare, totals
+from mta.observe.shared_counters import SIZE, CounterPage, MetricForm
 
 
 def sample(text: bytes, series: str) -> float:
@@ -48,7 +48,7 @@ def test_what_is_counted_is_exposed(tmp_path: Path) -> None:
     metrics.sessions.inc()
     metrics.sessions_open.set(5)
     metrics.sessions_open.dec()
-    metrics.recipients_delivered[Tls.YES].inc(3)
+    metrics.recipients_delivered[Encryption.YES].inc(3)
     text = exposition(tmp_path)
     assert sample(text, "imprimatur_sessions_total") == 2
     assert sample(text, "imprimatur_sessions_open") == 4
@@ -137,12 +137,12 @@ def test_names_are_unique_and_say_their_unit() -> None:
     names = [full_name(family) for family in Metrics().page.families]
     assert len(names) == len(set(names))
     for family in Metrics().page.families:
-        assert full_name(family).endswith("_total") == (family.form is Form.COUNTER)
-        assert family.form is not Form.HISTOGRAM or family.name.endswith("_seconds")
+        assert full_name(family).endswith("_total") == (family.form is MetricForm.COUNTER)
+        assert family.form is not MetricForm.HISTOGRAM or family.name.endswith("_seconds")
 
 
 def test_too_many_series_are_refused_when_declared() -> None:
-    page = Page()
+    page = CounterPage()
     for n in range(SIZE // 8):
         page.counter(f"c{n}", "one of many")
     with pytest.raises(ValueError, match="raise SIZE"):
@@ -152,15 +152,15 @@ def test_too_many_series_are_refused_when_declared() -> None:
 @pytest.mark.parametrize(
     ("reply", "severity", "subject"),
     [
-        (Reply(550, "5.1.1", ""), Severity.PERMANENT, Subject.ADDRESS),
-        (Reply(550, "5.7.1", ""), Severity.PERMANENT, Subject.POLICY),
-        (Reply(452, "4.5.3", ""), Severity.TRANSIENT, Subject.PROTOCOL),
-        (Reply(451, "4.0.0", ""), Severity.TRANSIENT, Subject.OTHER),
-        (Reply(500, "5.9.9", ""), Severity.PERMANENT, Subject.OTHER),
-        (Reply(421, "", ""), Severity.TRANSIENT, Subject.OTHER),
+        (Reply(550, "5.1.1", ""), Severity.PERMANENT, RejectionSubject.ADDRESS),
+        (Reply(550, "5.7.1", ""), Severity.PERMANENT, RejectionSubject.POLICY),
+        (Reply(452, "4.5.3", ""), Severity.TRANSIENT, RejectionSubject.PROTOCOL),
+        (Reply(451, "4.0.0", ""), Severity.TRANSIENT, RejectionSubject.OTHER),
+        (Reply(500, "5.9.9", ""), Severity.PERMANENT, RejectionSubject.OTHER),
+        (Reply(421, "", ""), Severity.TRANSIENT, RejectionSubject.OTHER),
     ],
 )
-def test_refusals_are_counted_by_their_code(reply: Reply, severity: Severity, subject: Subject) -> None:
+def test_refusals_are_counted_by_their_code(reply: Reply, severity: Severity, subject: RejectionSubject) -> None:
     metrics = Metrics()
     metrics.refused(reply)
     assert metrics.refusals[severity, subject].value == 1
@@ -190,12 +190,12 @@ def test_an_attempt_is_counted_by_stage_and_each_recipient_by_outcome() -> None:
     )
     metrics = Metrics()
     metrics.settled(attempt, outcomes)
-    assert metrics.attempts[Stage.FINAL_DOT, Kind.POSITIVE].value == 1
+    assert metrics.attempts[Stage.FINAL_DOT, ReplyKind.POSITIVE].value == 1
     assert metrics.recipients_deferred[Fault.RECIPIENT].value == 1
     assert metrics.recipients_failed[Fault.RECIPIENT].value == 1
     assert metrics.recipients_failed[Fault.SITE].value == 1
     assert metrics.recipients_expired.value == 1
-    assert metrics.recipients_delivered[Tls.YES].value == 1
+    assert metrics.recipients_delivered[Encryption.YES].value == 1
     assert metrics.bytes_delivered.value == 700
     assert metrics.delivery_seconds.count == 1
 

@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from mta.observe import pulse
+from mta.observe import process_metrics
 from mta.observe.metrics import Metrics
 
 
 async def test_the_pulse_measures_lag_memory_and_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "EVERY", 0.01)
+    monkeypatch.setattr(process_metrics, "EVERY", 0.01)
     metrics = Metrics()
-    beating = asyncio.create_task(pulse.beat(metrics))
+    beating = asyncio.create_task(process_metrics.sample(metrics))
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251  keeps the loop busy, which is to be noticed
     while not metrics.resident_bytes.value:  # noqa: ASYNC110  the task makes it true

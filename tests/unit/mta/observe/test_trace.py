@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from mta.observe.metrics import Metrics
-from mta.observe.trace import MASK, Filter, Line, Trace, mask, short_address
+from mta.observe.trace import MASK, Trace, TraceFilter, TraceLine, mask, short_address
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -22,7 +22,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def reader(path: Path, trace: Trace, wanted: Filter) -> AsyncIterator[asyncio.StreamReader]:
+async def reader(path: Path, trace: Trace, wanted: TraceFilter) -> AsyncIterator[asyncio.StreamReader]:
     """A connected reader whose filter the trace has taken note of."""
     before = len(trace.readers)
     with short_address(path) as address:
@@ -33,8 +33,8 @@ async def reader(path: Path, trace: Trace, wanted: Filter) -> AsyncIterator[asyn
     writer.close()
 
 
-async def next_line(stream: asyncio.StreamReader) -> Line:
-    return msgspec.json.decode(await asyncio.wait_for(stream.readline(), 5), type=Line)
+async def next_line(stream: asyncio.StreamReader) -> TraceLine:
+    return msgspec.json.decode(await asyncio.wait_for(stream.readline(), 5), type=TraceLine)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def trace(tmp_path: Path) -> AsyncIterator[Trace]:
 
 async def test_a_reader_sees_lines_and_nobody_else_does(trace: Trace, tmp_path: Path) -> None:
     assert not trace.active
-    async with reader(tmp_path / "trace-0.sock", trace, Filter()) as stream:
+    async with reader(tmp_path / "trace-0.sock", trace, TraceFilter()) as stream:
         assert trace.active
         trace.line("in", "s1", "192.0.2.1", False, "MAIL FROM:<ann@example.com>")
         line = await next_line(stream)
@@ -57,7 +57,7 @@ async def test_a_reader_sees_lines_and_nobody_else_does(trace: Trace, tmp_path: 
 
 
 async def test_a_reply_of_several_lines_is_several_lines(trace: Trace, tmp_path: Path) -> None:
-    async with reader(tmp_path / "trace-0.sock", trace, Filter()) as stream:
+    async with reader(tmp_path / "trace-0.sock", trace, TraceFilter()) as stream:
         trace.line("in", "s1", "192.0.2.1", True, "250-mta.example\r\n250 SIZE")
         assert [(await next_line(stream)).text for _ in range(2)] == ["250-mta.example", "250 SIZE"]
 
@@ -69,10 +69,10 @@ async def test_the_socket_is_for_its_owner_only(trace: Trace, tmp_path: Path) ->
 async def test_filters(trace: Trace, tmp_path: Path) -> None:
     path = tmp_path / "trace-0.sock"
     async with (
-        reader(path, trace, Filter(side="out")) as by_side,
-        reader(path, trace, Filter(peer="MX.B")) as by_peer,
-        reader(path, trace, Filter(session="s2")) as by_session,
-        reader(path, trace, Filter(contains="BOB@")) as by_text,
+        reader(path, trace, TraceFilter(side="out")) as by_side,
+        reader(path, trace, TraceFilter(peer="MX.B")) as by_peer,
+        reader(path, trace, TraceFilter(session="s2")) as by_session,
+        reader(path, trace, TraceFilter(contains="BOB@")) as by_text,
     ):
         trace.line("in", "s1", "192.0.2.1", False, "RCPT TO:<ann@a.example>")
         trace.line("out", "s2", "mx.b.example [192.0.2.2]", True, "RCPT TO:<bob@b.example>")
@@ -86,7 +86,7 @@ async def test_a_slow_reader_loses_lines_and_is_told(tmp_path: Path) -> None:
     metrics = Metrics()
     trace = Trace(tmp_path / "t.sock", metrics)
     await trace.start()
-    async with reader(tmp_path / "t.sock", trace, Filter()) as stream:
+    async with reader(tmp_path / "t.sock", trace, TraceFilter()) as stream:
         for _ in range(3000):  # far more than the socket and the buffer take; nothing is read meanwhile
             trace.line("in", "s1", "192.0.2.1", True, "x " * 900)
         lost = int(metrics.trace_dropped.value)
@@ -112,7 +112,7 @@ async def test_a_directory_deeper_than_a_socket_address(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     trace = Trace(deep / "trace-0.sock", Metrics())
     await trace.start()
-    async with reader(deep / "trace-0.sock", trace, Filter()) as stream:
+    async with reader(deep / "trace-0.sock", trace, TraceFilter()) as stream:
         trace.line("in", "s1", "192.0.2.1", True, "220 hello")
         assert (await next_line(stream)).text == "220 hello"
     await trace.stop()

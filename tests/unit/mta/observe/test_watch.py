@@ -9,7 +9,7 @@ import pytest
 
 from mta.observe import watch as module
 from mta.observe.metrics import Metrics
-from mta.observe.trace import Filter, Trace
+from mta.observe.trace import Trace, TraceFilter
 from mta.observe.watch import watch
 
 
@@ -17,7 +17,7 @@ async def test_lines_of_all_workers_also_of_later_ones(tmp_path: Path, monkeypat
     monkeypatch.setattr(module, "LOOK_EVERY", 0.01)
     first, second = (Trace(tmp_path / f"trace-{n}.sock", Metrics()) for n in range(2))
     await first.start()
-    lines = watch(tmp_path, Filter(side="in"))
+    lines = watch(tmp_path, TraceFilter(side="in"))
     next_line = asyncio.ensure_future(anext(lines))
     await _seen(first)
     first.line("out", "s0", "mx", True, "QUIT")
@@ -40,7 +40,7 @@ async def test_a_socket_nobody_listens_on_is_tried_again(tmp_path: Path, monkeyp
     (tmp_path / "trace-0.sock").rename(tmp_path / "kept")
     await left_behind.stop()
     (tmp_path / "kept").rename(tmp_path / "trace-0.sock")
-    lines = watch(tmp_path, Filter())
+    lines = watch(tmp_path, TraceFilter())
     next_line = asyncio.ensure_future(anext(lines))
     again = Trace(tmp_path / "trace-0.sock", Metrics())
     await again.start()

@@ -11,18 +11,18 @@ from typing import Any
 
 from bounce.classify import Classifier
 from bounce.rules import load_rules
-from config.schema import Queue, Settings, Shaping
+from config.schema import QueueSettings, Settings, Shaping
+from mta.delivery.route import Route, Target
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient, Result, Stage
 from mta.mail.identity import MessageId
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
-from mta.outbound.plan import Plan, Target
 from mta.queue.dispatcher import Dispatcher
-from mta.queue.notices import Notices
+from mta.queue.dsn import DsnComposer
 from mta.store.store import Store
-from policy.account import Account
+from policy.accounts.account import Account
 from tests.unit.mta.store.make import HOST, OK, accepted, count, now, until
 
 REFUSED = Reply(421, "4.4.1", "connection refused")
@@ -35,9 +35,9 @@ def yes(_: QueuedRecipient) -> tuple[Stage, Reply]:
     return Stage.FINAL_DOT, OK
 
 
-def plan(domain: str = "example.net", **shaping: Any) -> Plan:
+def plan(domain: str = "example.net", **shaping: Any) -> Route:
     """One host; the site is called as the domain."""
-    return Plan(domain, Shaping(**shaping), (Target(f"mx.{domain}", "192.0.2.25", 25),))
+    return Route(domain, Shaping(**shaping), (Target(f"mx.{domain}", "192.0.2.25", 25),))
 
 
 @dataclass
@@ -47,14 +47,14 @@ class Resolver:
     ``blind``: has nothing cached.
     """
 
-    plans: dict[str, Plan | Reply | Exception] = field(default_factory=dict)
+    plans: dict[str, Route | Reply | Exception] = field(default_factory=dict)
     blind: bool = False
 
-    def cached(self, domain: str) -> Plan | Reply | None:
+    def cached(self, domain: str) -> Route | Reply | None:
         found = None if self.blind else self.plans.setdefault(domain, plan(domain))
         return None if isinstance(found, Exception) else found
 
-    async def plan(self, domain: str) -> Plan | Reply:
+    async def plan(self, domain: str) -> Route | Reply:
         await asyncio.sleep(0)
         found = self.plans.setdefault(domain, plan(domain))
         if isinstance(found, Exception):
@@ -83,7 +83,7 @@ class Courier:
         for _ in range(number):
             self.gate.release()
 
-    async def deliver(self, delivery: Delivery, _: Plan, content: bytes) -> Attempt:
+    async def deliver(self, delivery: Delivery, _: Route, content: bytes) -> Attempt:
         assert content
         self.attempts.append(tuple(str(recipient.address) for recipient in delivery.recipients))
         self.running += 1
@@ -119,9 +119,9 @@ class Rig:
         self.courier = Courier()
         self.metrics = Metrics()
         self.classifier = Classifier(load_rules([]))
-        self.settings = Settings(queue=Queue(**{"poll": "20ms", "delay_notice_after": "0s", **queue}))
+        self.settings = Settings(queue=QueueSettings(**{"poll": "20ms", "delay_notice_after": "0s", **queue}))
         self.accounts = Accounts(notices)
-        self.notices = Notices(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
+        self.notices = DsnComposer(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(
             settings=self.settings.queue,
             store=store,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from config.schema import Queue
+from config.schema import QueueSettings
 from mta.mail.delivery import Stage
 from mta.mail.message import Stream
 from mta.store.store import Store
@@ -98,7 +98,7 @@ async def test_a_reload_reaches_the_lanes_that_are_known(store: Store) -> None:
 
 async def test_a_smaller_window_is_kept_too(store: Store) -> None:
     async with dispatching(store) as rig:
-        rig.dispatcher.configure(Queue(window_deliveries=2, poll="20ms"), rig.classifier, rig.notices)
+        rig.dispatcher.configure(QueueSettings(window_deliveries=2, poll="20ms"), rig.classifier, rig.notices)
         rig.courier.hold()
         for n in range(6):
             await rig.queue(f"ann@d{n}.example")

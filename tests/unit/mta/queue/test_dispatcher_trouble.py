@@ -11,8 +11,8 @@ import pytest
 from mta.mail.address import Address
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
-from mta.queue import dispatcher, settle
-from mta.store.errors import LeaseLost, StoreUnavailable
+from mta.queue import dispatcher, outcome
+from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.store import Store
 from policy.base import Suppression
 from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, dispatching, plan
@@ -170,7 +170,7 @@ async def test_what_was_held_under_a_lost_lease_is_dropped(store: Store) -> None
 
 
 async def test_returned_deliveries_wait_for_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mta.queue.returns.PAUSE", 0.01)
+    monkeypatch.setattr("mta.queue.requeue.PAUSE", 0.01)
     async with dispatching(store, takes=False) as rig:
         tries, give_back = asyncio.Semaphore(0), store.messages.give_back
 
@@ -221,7 +221,7 @@ async def test_an_outcome_does_not_wait_for_a_notice_that_cannot_quote(store: St
 async def test_rules_that_break_cost_no_second_delivery(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async with dispatching(store, takes=False) as rig:
         rig.courier.answer = lambda r: (Stage.RECIPIENT, GREYLISTED) if r.n else (Stage.FINAL_DOT, Reply(250, None, ""))
-        monkeypatch.setattr(settle, "conclude", None)
+        monkeypatch.setattr(outcome, "conclude", None)
         message = await rig.submit("ann@example.net", "ben@example.net")
         await rig.settled()
         assert sorted(await rig.events(message)) == [("deferred", 1), ("delivered", 0)]

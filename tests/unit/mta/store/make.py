@@ -28,7 +28,7 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
-from mta.store.messages import Accepted, Settlement
+from mta.store.results.messages import DeliveryResult, NewMessage
 from mta.store.store import Store
 from policy.base import Finding
 
@@ -53,10 +53,10 @@ def message(
     )
 
 
-def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: str | None = None, **more: Any) -> Accepted:
+def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: str | None = None, **more: Any) -> NewMessage:
     mailing, topic = more.pop("mailing", None), more.pop("topic", None)
     stream = more.pop("stream", Stream.TRANSACTIONAL)
-    return Accepted(
+    return NewMessage(
         message(*to, **more),
         account_id,
         now() + timedelta(hours=hours),
@@ -89,11 +89,11 @@ def failed(recipient: QueuedRecipient, action: Action = Action.FAIL, reply: Repl
     return Failed(Result(recipient, Stage.RECIPIENT, reply), meaning)
 
 
-def settlement(delivery: Delivery, outcomes: Sequence[Outcome] | None = None, **more: Any) -> Settlement:
+def settlement(delivery: Delivery, outcomes: Sequence[Outcome] | None = None, **more: Any) -> DeliveryResult:
     """All delivered, if not said otherwise."""
     outcomes = tuple(outcomes if outcomes is not None else (delivered(each) for each in delivery.recipients))
     attempt = Attempt(delivery, tuple(each.result for each in outcomes), now(), 0.25, HOST, "192.0.2.1")
-    return Settlement(attempt, outcomes, **more)
+    return DeliveryResult(attempt, outcomes, **more)
 
 
 async def until(condition: Callable[[], Any], seconds: float = 10) -> None:

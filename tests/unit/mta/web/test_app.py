@@ -11,11 +11,11 @@ from typing import Any
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import unused_port
 
-from config.schema import Web
+from config.schema import WebSettings
 from mta.observe.metrics import Metrics, prepare
-from mta.store.errors import StoreUnavailable
+from mta.service.web_process import serve
+from mta.store.postgres.errors import StoreUnavailable
 from mta.web.app import FRESH, check_workers, make_app
-from mta.web.process import serve
 
 NOW = 1_000_000.0
 
@@ -34,7 +34,7 @@ class Answering:
 @asynccontextmanager
 async def serving(app: web.Application) -> AsyncIterator[str]:
     port = unused_port()
-    runner = await serve(app, Web(address="127.0.0.1", port=port))
+    runner = await serve(app, WebSettings(address="127.0.0.1", port=port))
     yield f"http://127.0.0.1:{port}"
     await runner.cleanup()
 

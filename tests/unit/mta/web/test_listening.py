@@ -15,7 +15,7 @@ import trustme
 from aiohttp import ClientSession, TCPConnector, web
 
 from bench.service import free_port
-from config.schema import Public
+from config.schema import PublicPagesSettings
 from mta.web import listening
 from mta.web.listening import CertificateError, Door, server_context
 
@@ -31,7 +31,7 @@ async def opened(**settings: object) -> AsyncIterator[tuple[Door, int]]:
     app = web.Application()
     app.router.add_get("/{rest:.*}", hello)
     door, port = Door(app), free_port()
-    await door.open(Public.model_validate({"port": port, **settings}))
+    await door.open(PublicPagesSettings.model_validate({"port": port, **settings}))
     try:
         yield door, port
     finally:
@@ -83,11 +83,11 @@ async def test_https_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
     settings = write(tmp_path, first)
     async with opened(**settings) as (door, port):
         assert await fetch(port, first) == "hello"
-        door.configure(Public.model_validate({"port": port, **write(tmp_path, second)}))
+        door.configure(PublicPagesSettings.model_validate({"port": port, **write(tmp_path, second)}))
         assert await fetch(port, second) == "hello"
         settings["key"].write_bytes(first.issue_cert("127.0.0.1").private_key_pem.bytes())
         with pytest.raises(CertificateError):
-            door.configure(Public.model_validate({"port": port, **settings}))
+            door.configure(PublicPagesSettings.model_validate({"port": port, **settings}))
         assert await fetch(port, second) == "hello", "what does not fit together is not taken over"
 
 
@@ -95,8 +95,8 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     settings = write(tmp_path, trustme.CA())
     (tmp_path / "key.pem").write_text("nonsense")
     with pytest.raises(CertificateError, match=r"web\.public: .*chain\.pem and .*key\.pem cannot be used"):
-        server_context(Public.model_validate(settings))
-    assert server_context(Public()) is None
+        server_context(PublicPagesSettings.model_validate(settings))
+    assert server_context(PublicPagesSettings()) is None
 
 
 def write(folder: Path, authority: trustme.CA) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mta.web.page import LANGUAGES, TEMPLATES, Leaf, Pages, Words
+from mta.web.page import LANGUAGES, TEMPLATES, Leaf, Pages, PageWords
 
 PAGES = Pages.load()
 
@@ -87,7 +87,7 @@ def test_the_policy_allows_the_one_style_sheet_and_the_form_and_nothing_else() -
 
 
 def test_words_are_escaped() -> None:
-    odd = Words(title="<b>", text="a & b", button='"><script>')
+    odd = PageWords(title="<b>", text="a & b", button='"><script>')
     template = (TEMPLATES / "page.html").read_text()
     body = Pages(template, {"en": {"ask": odd}}).answer(Leaf.ASK, "").body
     assert isinstance(body, bytes)

@@ -12,17 +12,17 @@ import structlog
 from aiohttp import ClientResponse, FormData
 from aiohttp.test_utils import TestClient, TestServer
 
-from config.schema import Public
+from config.schema import PublicPagesSettings
 from mta.mail.address import Address
-from mta.observe.labels import Unsubscribe
+from mta.observe.labels import UnsubscribeWay
 from mta.observe.metrics import Metrics
-from mta.store.errors import StoreUnavailable
-from mta.store.secrets import Secrets
+from mta.store.permission.unsubscribes import Unsubscribes
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.store.unsubscribes import Unsubscribes
 from mta.web.public import BODY, UNSUBSCRIBING, make_public
-from policy.account import Standing
-from policy.tokens import Claim, Tokens
+from policy.accounts.account import AccountStatus
+from policy.permission.tokens import Claim, Tokens
 from tests.unit.mta.store.make import count
 
 TOKENS = Tokens(bytes(32))
@@ -46,7 +46,7 @@ class Site(TestClient):
         return [await count(self.store, table) for table in TABLES] == [0, 0, 0, 1]
 
 
-async def open_site(unsubscribes: Unsubscribes, settings: Public = Public()) -> Site:  # noqa: B008 - frozen
+async def open_site(unsubscribes: Unsubscribes, settings: PublicPagesSettings = PublicPagesSettings()) -> Site:  # noqa: B008 - frozen
     metrics = Metrics()
     site = Site(TestServer(make_public(unsubscribes, TOKENS, settings, metrics)))
     site.metrics = metrics
@@ -56,7 +56,7 @@ async def open_site(unsubscribes: Unsubscribes, settings: Public = Public()) -> 
 
 @pytest.fixture
 async def site(store: Store) -> AsyncIterator[Site]:
-    await store.accounts.add("shop", domains=["acme.example"], standing=Standing.ACTIVE, verified=True)
+    await store.accounts.add("shop", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)
     site = await open_site(store.unsubscribes)
     site.store = store
     yield site
@@ -127,7 +127,7 @@ class TestPost:
         assert "<button" not in await answer.text()
         assert await count(site.store, "suppression where rule = 'unsubscribe_one_click' and topic = 'offers'") == 1
         assert await count(site.store, "suppression where evidence like '%Mail/1%'") == 1
-        assert site.metrics.unsubscribes[Unsubscribe.ONE_CLICK].value == 1
+        assert site.metrics.unsubscribes[UnsubscribeWay.ONE_CLICK].value == 1
 
     async def test_by_multipart_too(self, site: Site, token: str) -> None:
         form = FormData(default_to_multipart=True)
@@ -140,7 +140,7 @@ class TestPost:
         answer = await site.post(f"/u/{token}", data=BUTTON, allow_redirects=False)
         assert answer.status == 200
         assert await count(site.store, "suppression where rule = 'unsubscribe_page'") == 1
-        assert site.metrics.unsubscribes[Unsubscribe.PAGE].value == 1
+        assert site.metrics.unsubscribes[UnsubscribeWay.PAGE].value == 1
 
     async def test_again_and_again(self, site: Site, token: str) -> None:
         first = await seen(await site.click(token))
@@ -159,7 +159,7 @@ class TestPost:
         others = foreign(token)
         answers = [await seen(await site.click(other)) for other in others]
         assert await site.untouched()
-        assert site.metrics.unsubscribes[Unsubscribe.UNKNOWN].value == len(others)
+        assert site.metrics.unsubscribes[UnsubscribeWay.UNKNOWN].value == len(others)
         assert answers == [await seen(await site.click(token))] * len(others)
 
     @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ async def test_a_fault_of_ours_is_logged_without_what_was_asked_for(token: str) 
 
 async def test_each_client_may_ask_so_often(store: Store, token: str) -> None:
     proxies = [ip_network("127.0.0.0/8")]
-    site = await open_site(store.unsubscribes, Public(rate=0.01, burst=2, proxy_from=proxies))
+    site = await open_site(store.unsubscribes, PublicPagesSettings(rate=0.01, burst=2, proxy_from=proxies))
     one, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
     statuses = [(await site.get(f"/u/{token}", headers=one)).status for _ in range(3)]
     assert statuses == [200, 200, 429]

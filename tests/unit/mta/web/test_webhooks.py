@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 import pytest
 
-from config.schema import Webhooks as Settings
+from config.schema import WebhookSettings as Settings
 from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
 from mta.observe.webhooks import MOST_EVENTS, sign
-from mta.store import outbox
+from mta.store.journal import outbox
 from mta.store.store import Store
 from mta.web import webhooks
-from mta.web.webhooks import Sender
-from policy.account import Standing
+from mta.web.webhooks import WebhookSender
+from policy.accounts.account import AccountStatus
 from tests.unit.mta.store import make
 from tests.unit.mta.web.hook import Hook
 
@@ -32,7 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def shop(store: Store) -> int:
-    return (await store.accounts.add("shop", standing=Standing.ACTIVE)).id
+    return (await store.accounts.add("shop", standing=AccountStatus.ACTIVE)).id
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-async def sender(store: Store, metrics: Metrics) -> AsyncIterator[Sender]:
-    sender = Sender(store, LOCAL, metrics)
+async def sender(store: Store, metrics: Metrics) -> AsyncIterator[WebhookSender]:
+    sender = WebhookSender(store, LOCAL, metrics)
     yield sender
     await sender.stop()
 
@@ -70,7 +70,7 @@ async def due(store: Store) -> None:
 
 
 async def test_batches_in_order_each_signed(
-    store: Store, shop: int, hook: Hook, sender: Sender, metrics: Metrics
+    store: Store, shop: int, hook: Hook, sender: WebhookSender, metrics: Metrics
 ) -> None:
     _, secret = await store.webhooks.add(shop, hook.url, by="joe")
     await say(store, shop, 2 * MOST_EVENTS + 5)
@@ -86,7 +86,7 @@ async def test_batches_in_order_each_signed(
 
 
 async def test_a_receiver_that_refuses_gets_the_same_again(
-    store: Store, shop: int, hook: Hook, sender: Sender, metrics: Metrics
+    store: Store, shop: int, hook: Hook, sender: WebhookSender, metrics: Metrics
 ) -> None:
     number, _ = await store.webhooks.add(shop, hook.url, by="joe")
     hook.answers = deque([500, 302])
@@ -108,7 +108,7 @@ async def test_a_receiver_that_refuses_gets_the_same_again(
     await until(lambda: metrics.webhooks_failing.value == 0)
 
 
-async def test_what_is_not_wanted_is_passed_over(store: Store, shop: int, hook: Hook, sender: Sender) -> None:
+async def test_what_is_not_wanted_is_passed_over(store: Store, shop: int, hook: Hook, sender: WebhookSender) -> None:
     number, _ = await store.webhooks.add(shop, hook.url, ("failed",), by="joe")
     await say(store, shop, 3, "delivered")
     await say(store, shop, 1, "failed")
@@ -124,7 +124,7 @@ async def test_what_is_not_wanted_is_passed_over(store: Store, shop: int, hook: 
     assert len(hook.bodies) == 1
 
 
-async def test_a_slow_receiver_delays_itself_only(store: Store, shop: int, hook: Hook, sender: Sender) -> None:
+async def test_a_slow_receiver_delays_itself_only(store: Store, shop: int, hook: Hook, sender: WebhookSender) -> None:
     slow = Hook(gate=asyncio.Event())
     await slow.start()
     await store.webhooks.add(shop, slow.url, by="joe")
@@ -146,11 +146,11 @@ async def test_a_sender_that_dies_is_followed_at_the_same_place(
     hook.gate = asyncio.Event()
     await store.webhooks.add(shop, hook.url, by="joe")
     await say(store, shop, 2)
-    first = Sender(store, LOCAL, metrics)
+    first = WebhookSender(store, LOCAL, metrics)
     await hook.until_events(2)  # taken, but nobody was told
     await first.stop()
     hook.gate.set()
-    second = Sender(store, LOCAL, metrics)
+    second = WebhookSender(store, LOCAL, metrics)
     events = await hook.until_events(4)
     assert [event["id"] for event in events[:2]] == [event["id"] for event in events[2:]]
     await second.stop()
@@ -161,7 +161,7 @@ async def test_addresses_that_are_not_public_are_refused_when_it_comes_to_it(
 ) -> None:
     number, _ = await store.webhooks.add(shop, hook.url.replace("http:", "https:"), by="joe")
     await say(store, shop, 1)
-    sender = Sender(store, Settings(), metrics)
+    sender = WebhookSender(store, Settings(), metrics)
     try:
         await until(lambda: metrics.webhook_requests[Success.NO].value == 1)
         known = await store.webhooks.find(number)
@@ -180,7 +180,7 @@ async def test_a_receiver_that_is_not_there_or_does_not_answer(store: Store, sho
     gone, _ = await store.webhooks.add(shop, Hook().url, by="joe")
     mute, _ = await store.webhooks.add(shop, silent.url, by="joe")
     await say(store, shop, 1)
-    sender = Sender(store, Settings(allow_private=True, timeout="200ms"), metrics)
+    sender = WebhookSender(store, Settings(allow_private=True, timeout="200ms"), metrics)
     try:
         await until(lambda: metrics.webhook_requests[Success.NO].value >= 2)
         assert "Cannot connect" in ((await store.webhooks.find(gone)).last_error or "")

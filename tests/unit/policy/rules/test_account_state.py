@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policy.account import Standing
-from policy.rules.account_state import AccountState, refusal
+from policy.accounts.account import AccountStatus
+from policy.rules.account.account_state import AccountState, refusal
 from tests.unit.policy.make import HOUSE, account, ask, facts
 
 RULE = AccountState(AccountState.Settings(), HOUSE)
@@ -18,18 +18,18 @@ def test_an_active_account_sends() -> None:
 @pytest.mark.parametrize(
     ("standing", "answer"),
     [
-        (Standing.PENDING, "is not reviewed yet; complete what its review needs and ask for it"),
-        (Standing.REVIEW, "is being reviewed; wait for the result"),
-        (Standing.SUSPENDED, "is suspended (complaints, case 7); settle that and ask to be resumed"),
-        (Standing.TERMINATED, "is terminated (complaints, case 7); it cannot send any more"),
+        (AccountStatus.PENDING, "is not reviewed yet; complete what its review needs and ask for it"),
+        (AccountStatus.REVIEW, "is being reviewed; wait for the result"),
+        (AccountStatus.SUSPENDED, "is suspended (complaints, case 7); settle that and ask to be resumed"),
+        (AccountStatus.TERMINATED, "is terminated (complaints, case 7); it cannot send any more"),
     ],
 )
-def test_any_other_account_does_not(standing: Standing, answer: str) -> None:
+def test_any_other_account_does_not(standing: AccountStatus, answer: str) -> None:
     known = facts(account(standing=standing, reason="complaints", case="7"))
     assert ask(RULE, known=known) == f'refuse: 550 5.7.1 account_state: account "shop" {answer}'
 
 
 def test_a_suspension_without_a_reason_is_told_without_brackets() -> None:
-    reply = refusal(account(standing=Standing.SUSPENDED))
+    reply = refusal(account(standing=AccountStatus.SUSPENDED))
     assert reply is not None
     assert reply.text == 'account_state: account "shop" is suspended; settle that and ask to be resumed'

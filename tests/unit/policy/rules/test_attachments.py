@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mta.mail.message import Message
-from policy.rules.attachments import Attachments
+from policy.rules.content.attachments import Attachments
 from tests.unit.policy.make import HOUSE, ask, message
 
 PDF = ("application/pdf", "offer.pdf", 3000)

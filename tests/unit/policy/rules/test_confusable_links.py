@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy.rules.confusable_links import ConfusableLinks
+from policy.rules.content.confusable_links import ConfusableLinks
 from tests.unit.policy.make import HOUSE, ask, message
 
 RULE = ConfusableLinks(ConfusableLinks.Settings(), HOUSE)

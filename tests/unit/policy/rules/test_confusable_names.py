@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy.rules.confusable_names import ConfusableNames
+from policy.rules.sender.confusable_names import ConfusableNames
 from tests.unit.policy.make import HOUSE, ask, message
 
 RULE = ConfusableNames(ConfusableNames.Settings(), HOUSE)

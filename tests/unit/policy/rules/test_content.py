@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policy.base import Facts, Scan
-from policy.rules.content import Content
+from policy.rules.content.content import Content
 from tests.unit.policy.make import HOUSE, account, ask, facts
 
 RULE = Content(Content.Settings(), HOUSE)

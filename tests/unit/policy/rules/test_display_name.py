@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.rules.display_name import DisplayName
+from policy.rules.sender.display_name import DisplayName
 from tests.unit.policy.make import HOUSE, account, ask, facts, message
 
 RULE = DisplayName(DisplayName.Settings(), HOUSE)

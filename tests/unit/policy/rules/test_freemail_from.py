@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mta.mail.address import parse_domain
-from policy.lists import shipped
-from policy.rules.freemail_from import FreemailFrom
+from policy.rules.sender.freemail_from import FreemailFrom
+from policy.wordlists import shipped
 from tests.unit.policy.make import HOUSE, ask, message
 
 RULE = FreemailFrom(FreemailFrom.Settings(), HOUSE)

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.account import Stream
+from policy.accounts.account import Stream
 from policy.base import RecipientFacts
-from policy.rules.frequency import Frequency
+from policy.rules.recipient.frequency import Frequency
 from tests.unit.policy.make import BOB, HOUSE, NOW, ask_recipient, facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy.base import Amend
-from policy.rules.headers import ONCE, RequiredHeaders
+from policy.rules.content.headers import ONCE, RequiredHeaders
 from tests.unit.policy.make import HOUSE, NOW, ask, facts, message
 
 RULE = RequiredHeaders(RequiredHeaders.Settings(), HOUSE)

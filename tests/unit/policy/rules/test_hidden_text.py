@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy.rules.hidden_text import HiddenText
+from policy.rules.content.hidden_text import HiddenText
 from tests.unit.policy.make import HOUSE, ask, message
 
 RULE = HiddenText(HiddenText.Settings(), HOUSE)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.base import Policy, Refuse
-from policy.discovery import installed
-from policy.reading import Reading
+from policy.plugins import installed
+from policy.text.message_text import MessageText
 from tests.unit.policy.make import HOUSE, NOW, facts, message
 
 NAMES = (
@@ -37,7 +37,7 @@ def test_no_rule_raises(name: str, fields: list[tuple[str, str]], body: bytes) -
     assert isinstance(rule, Policy)
     head = "".join(f"{field}: {value}\r\n" for field, value in fields).encode("utf-8", "surrogateescape")
     subject = message(head, body)
-    verdict, evidence = rule.check(subject, facts(reading=Reading(subject.content)), NOW)
+    verdict, evidence = rule.check(subject, facts(reading=MessageText(subject.content)), NOW)
     if isinstance(verdict, Refuse):
         assert verdict.reply.text.startswith(f"{name}: ")
         assert verdict.reply.code in (450, 451, 550, 552, 554)

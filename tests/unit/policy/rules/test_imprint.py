@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mta.mail.headers import Headers
 from mta.mail.message import Message
-from policy.account import Account, Identity
-from policy.rules.imprint import Imprint
+from policy.accounts.account import Account, Identity
+from policy.rules.content.imprint import Imprint
 from tests.unit.policy import identities as known
 from tests.unit.policy.make import HOUSE, account, ask, facts, message
 

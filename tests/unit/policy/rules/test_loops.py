@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policy.rules.loops import Loops
+from policy.rules.content.loops import Loops
 from tests.unit.policy.make import HEAD, HOUSE, ask, message
 
 

@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 import pytest
 
 from mta.mail.address import Address
-from policy.account import Account, Identity, Stream
+from policy.accounts.account import Account, Identity, Stream
 from policy.base import Facts, Pass, RecipientFacts, Refuse
-from policy.consent import Basis, Consent
-from policy.house import House
-from policy.rules.opt_in import OptIn
-from policy.tokens import Tokens
+from policy.permission.consent import Basis, Consent
+from policy.permission.tokens import Tokens
+from policy.rule_context import RuleContext
+from policy.rules.recipient.opt_in import OptIn
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 GIVEN = datetime(2026, 1, 10, tzinfo=UTC)
 ANN = Address.parse("ann@example.net")
-HOUSE = House("mta.example", Tokens(bytes(32)))
+HOUSE = RuleContext("mta.example", Tokens(bytes(32)))
 ACCOUNT = Account(1, "shop", frozenset({"shop.example"}), identities=(Identity("nl", ("Shop B.V.",)),))
 GOOD = Consent(Basis.DOUBLE_OPT_IN, frozenset({"offers"}), GIVEN, GIVEN, 12)
 

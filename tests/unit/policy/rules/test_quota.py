@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from policy.account import Quotas
-from policy.rules.quota import Quota
+from policy.accounts.account import Quotas
+from policy.rules.account.quota import QuotaRule
 from tests.unit.policy.make import HOUSE, account, ask, facts, message
 
-RULE = Quota(Quota.Settings(), HOUSE)
+RULE = QuotaRule(QuotaRule.Settings(), HOUSE)
 THREE = message(to=["a@example.net", "b@example.net", "c@example.net"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy.rules.reply_address import ReplyAddress
+from policy.rules.sender.reply_address import ReplyAddress
 from tests.unit.policy.make import HOUSE, account, ask, facts, message
 
 RULE = ReplyAddress(ReplyAddress.Settings(), HOUSE)

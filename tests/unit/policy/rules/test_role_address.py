@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.mail.address import Address
-from policy.account import Stream
-from policy.lists import shipped
-from policy.rules.role_address import RoleAddress
+from policy.accounts.account import Stream
+from policy.rules.recipient.role_address import RoleAddress
+from policy.wordlists import shipped
 from tests.unit.policy.make import HOUSE, account, ask_recipient, facts
 
 RULE = RoleAddress(RoleAddress.Settings(), HOUSE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policy.base import Scan
-from policy.rules.scanned import Scanned
+from policy.rules.content.scanned import Scanned
 from tests.unit.policy.make import HOUSE, ask, facts
 
 RULE = Scanned(Scanned.Settings(), HOUSE)

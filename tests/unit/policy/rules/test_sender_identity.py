@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.mail.address import Address
-from policy.account import Grant
-from policy.rules.sender_identity import SenderIdentity, foreign
+from policy.accounts.account import Grant
+from policy.rules.sender.sender_identity import SenderIdentity, foreign
 from tests.unit.policy.make import ACCOUNT, HOUSE, account, ask, facts, message
 
 RULE = SenderIdentity(SenderIdentity.Settings(), HOUSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policy.rules.size import Size
+from policy.rules.content.size import Size
 from tests.unit.policy.make import HEAD, HOUSE, ask, message
 
 

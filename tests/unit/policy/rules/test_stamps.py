@@ -16,24 +16,24 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
-from policy.account import Account
+from policy.accounts.account import Account
+from policy.accounts.mailing import Mailing
 from policy.base import Amend, Facts, Finding, Pass, RecipientFacts, Refuse, Verdict
-from policy.house import House
-from policy.mailing import Mailing
-from policy.rules.cfbl import Cfbl, signers
-from policy.rules.csa import CsaComplaints
-from policy.rules.feedback_id import FeedbackId
-from policy.rules.list_id import ListId, label
-from policy.rules.list_unsubscribe import ListUnsubscribe
-from policy.rules.mailing_id import MailingId
-from policy.stamp import StampError, fold, name_of, stamp
-from policy.tokens import Claim, Tokens
+from policy.header_fields import StampError, fold, name_of, stamp
+from policy.permission.tokens import Claim, Tokens
+from policy.rule_context import RuleContext
+from policy.rules.mailing.cfbl import Cfbl, signers
+from policy.rules.mailing.csa import CsaComplaints
+from policy.rules.mailing.feedback_id import FeedbackId
+from policy.rules.mailing.list_id import ListId, label
+from policy.rules.mailing.list_unsubscribe import ListUnsubscribe
+from policy.rules.mailing.mailing_id import MailingId
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANN = Address.parse("ann@example.net")
 KEY = bytes(range(16))
 TOKENS = Tokens(bytes(32))
-HOUSE = House("mx.example.com", TOKENS, web_url="https://mail.example.com", returns="back.example.com")
+HOUSE = RuleContext("mx.example.com", TOKENS, web_url="https://mail.example.com", returns="back.example.com")
 MAILING = Mailing("01j0000000000000000000000a", 7, "june", "offers", "customers")
 FACTS = Facts(
     Account(7, "shop", frozenset({"shop.example"})),
@@ -53,7 +53,7 @@ def message(*fields: str) -> Message:
     return Message(new_message_id(), envelope, origin, Headers.split(content.encode()), content.encode())
 
 
-def run(rule: Any, *fields: str, facts: Facts = FACTS, house: House = HOUSE, **settings: Any) -> Verdict:
+def run(rule: Any, *fields: str, facts: Facts = FACTS, house: RuleContext = HOUSE, **settings: Any) -> Verdict:
     subject = message(*fields)
     verdict, _ = rule(rule.Settings(**settings), house).check(subject, facts, NOW)
     assert isinstance(verdict, Pass | Amend | Refuse)

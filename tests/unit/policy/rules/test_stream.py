@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from policy.account import Grant, Stream
-from policy.rules.stream import StreamAllowed
+from policy.accounts.account import Grant, Stream
+from policy.rules.account.stream import StreamAllowed
 from tests.unit.policy.make import HOUSE, ask, facts
 
 RULE = StreamAllowed(StreamAllowed.Settings(), HOUSE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policy.account import Stream
-from policy.rules.subject_prefix import SubjectPrefix
+from policy.accounts.account import Stream
+from policy.rules.content.subject_prefix import SubjectPrefix
 from tests.unit.policy.make import HOUSE, ask, facts, message
 
 RULE = SubjectPrefix(SubjectPrefix.Settings(), HOUSE)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.mail.address import Address, AddressError
-from policy.account import Stream
+from policy.accounts.account import Stream
 from policy.base import RecipientFacts, Suppression
-from policy.rules.suppressed import Suppressed
-from policy.suppression import Reason
+from policy.permission.suppression import Reason
+from policy.rules.recipient.suppressed import Suppressed
 from tests.unit.policy.make import BOB, HOUSE, ask_recipient, facts
 
 RULE = Suppressed(Suppressed.Settings(), HOUSE)

@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.mail.message import Stream
-from policy.account import Account
+from policy.accounts.account import Account
 from policy.base import Facts, Pass, Refuse, Verdict
-from policy.house import House
-from policy.reading import Reading
-from policy.rules.unsubscribe import Unsubscribe
-from policy.tokens import Tokens
+from policy.permission.tokens import Tokens
+from policy.rule_context import RuleContext
+from policy.rules.content.unsubscribe import UnsubscribeLink
+from policy.text.message_text import MessageText
 from tests.unit.policy.rules.test_stamps import NOW, message
 
-HOUSE = House("mx.example.com", Tokens(bytes(32)), web_url="https://mail.example.com")
+HOUSE = RuleContext("mx.example.com", Tokens(bytes(32)), web_url="https://mail.example.com")
 
 
 def check(body: str, kind: str = "text/html", **settings: Any) -> Verdict:
     content = f"MIME-Version: 1.0\r\nContent-Type: {kind}; charset=utf-8\r\n\r\n{body}\r\n".encode()
-    facts = Facts(Account(7, "shop", frozenset()), stream=Stream.MARKETING, reading=Reading(content))
-    verdict, _ = Unsubscribe(Unsubscribe.Settings(**settings), HOUSE).check(message(), facts, NOW)
+    facts = Facts(Account(7, "shop", frozenset()), stream=Stream.MARKETING, reading=MessageText(content))
+    verdict, _ = UnsubscribeLink(UnsubscribeLink.Settings(**settings), HOUSE).check(message(), facts, NOW)
     return verdict
 
 

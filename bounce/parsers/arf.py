@@ -1,0 +1,102 @@
+"""Feedback reports: RFC 5965, and the older forms of Hotmail and AOL.
+
+A complaint names its author, or hides them: then only what we wrote into the message ourselves tells who it was
+(``Original``: our tokens in List-Unsubscribe, Feedback-ID or CFBL-Feedback-ID).
+
+It must never take feedback of type ``not-spam`` or ``auth-failure`` for a complaint.
+
+*Limits.* Who sent the report, and whether that can be believed, is asked elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bounce.parsers.dsn import date_of
+from bounce.parsers.free_text import MAX_ORIGINAL, address_of, original_of
+from bounce.parsers.kinds import Feedback, Original, Report, Reported, ReportedAction, ReportKind
+from bounce.parsers.mime import Fields, Mail, read_fields, split_header
+from mta.mail.address import Address
+
+_TYPES = {kind.value: kind for kind in Feedback} | {"auth-failure-report": Feedback.AUTH_FAILURE}
+_REDACTED = re.compile(r"redacted|x{4,}|\*{3,}|hidden|removed", re.IGNORECASE)
+_FEEDBACK = re.compile(rb"(?mi)^feedback-type[ \t]*:[ \t]*[a-z]")
+
+
+def read_feedback(mail: Mail) -> Report | None:
+    """The complaint, or other feedback, in ``mail``; None if it holds none."""
+    fields = _fields(mail)
+    if fields is None:
+        return _hotmail(mail)
+    kind = (fields.get("feedback-type") or "").lower().partition(";")[0].strip()
+    feedback = _TYPES.get(kind, Feedback.OTHER)
+    original = original_of(mail)
+    return _report(mail, "arf", feedback, _addresses(fields, original), original, fields)
+
+
+def _fields(mail: Mail) -> Fields | None:
+    """The fields of the report, also where its part has another name but says what it is."""
+    named = mail.first("message/feedback-report")
+    if named is not None:
+        return read_fields(named.content.lstrip(b"\n"))
+    if mail.parameters.get("report-type", "").lower() != "feedback-report":
+        return None
+    for part in mail.parts[:4]:
+        if _FEEDBACK.search(part.content[:4000]):
+            return read_fields(part.content.lstrip(b"\n"))
+    return Fields()
+
+
+def _addresses(fields: Fields, original: Original) -> list[Address | None]:
+    """Who complains: the fields that say so, else the recipient of the message if there was one only."""
+    named = [
+        value
+        for name in ("original-rcpt-to", "removal-recipient", "x-original-rcpt-to", "redacted-address")
+        for value in fields.each(name)
+    ]
+    found = [address_of(value.partition("<")[2].partition(">")[0] if "<" in value else value) for value in named]
+    whole = list(dict.fromkeys(one for one in found if one is not None and not _REDACTED.search(one.local)))
+    return list(whole) or [only_recipient(original)]
+
+
+def only_recipient(original: Original) -> Address | None:
+    """Of the returned message; None if it went to several, or to somebody made unreadable."""
+    for name in ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to", "x-rcpt-to", "to"):
+        values = original.fields.each(name)
+        if len(values) == 1 and values[0].count("@") == 1 and not _REDACTED.search(values[0]):
+            value = values[0]
+            return address_of(value.partition("<")[2].partition(">")[0] if "<" in value else value)
+    return None
+
+
+def _hotmail(mail: Mail) -> Report | None:
+    """Outlook.com's JMRP: a complaint without fields, with the message attached."""
+    subject = (mail.fields.get("subject") or "").lower()
+    sender = (mail.fields.get("from") or "").lower()
+    if not subject.startswith("complaint about message from ") or not re.search(
+        r"\b(?:hotmail|outlook|live)\.", sender
+    ):
+        return None
+    part = mail.first("message/rfc822") or (mail.parts[-1] if mail.parts else None)
+    if part is None:
+        return None
+    block = part.content.lstrip(b"\n") if part.type == "message/rfc822" else b""
+    header = split_header(block)[0][:MAX_ORIGINAL]
+    original = Original(header, read_fields(header))
+    return _report(mail, "hotmail", Feedback.ABUSE, [only_recipient(original)], original, Fields())
+
+
+def _report(
+    mail: Mail, form: str, feedback: Feedback, addresses: list[Address | None], original: Original, fields: Fields
+) -> Report:
+    complaint = feedback.is_complaint
+    fate = ReportedAction.COMPLAINED if complaint else ReportedAction.NOTED
+    return Report(
+        kind=ReportKind.COMPLAINT if complaint else ReportKind.OTHER,
+        form=form,
+        recipients=tuple(Reported(fate, address, address) for address in addresses),
+        original=original,
+        reporter=fields.get("reporting-mta") or fields.get("user-agent"),
+        feedback=feedback,
+        arrived=date_of(fields.get("arrival-date") or fields.get("received-date")),
+    )

@@ -1,0 +1,6 @@
+"""Stage 2: the DKIM signatures of a message, the keys they are made with, and the DNS records of those keys."""
+
+from mta.dkim.keyring import KeyRing
+from mta.dkim.signer import Signer
+
+__all__ = ["KeyRing", "Signer"]

@@ -1,0 +1,100 @@
+"""Which keys sign for a From domain: those in files (configuration) and the active ones in the store, together.
+
+A domain without keys of its own is signed for by the nearest parent domain that has some, which DMARC accepts as
+aligned (relaxed alignment, RFC 7489 3.1.1). Nothing is ever climbed to but a domain that has keys here, so no public
+suffix is reached unless somebody made a key for it.
+
+It must never lose good keys to a bad one: a bad row is logged and left out; of the key files, which are configuration,
+either all are taken over or, if one is bad, none.
+
+*Limits.* A key in a file replaces one in the store with the same domain and selector. Strict alignment (``adkim=s``)
+needs keys for the subdomain itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from config.schema import SigningSettings
+from mta.dkim.key_files import read_key_files
+from mta.dkim.keys import Algorithm, KeyUnusable, SigningKey, parse_key
+from mta.observe.log import get_logger
+from mta.store.accounts.dkim_keys import KeyState, StoredKey
+
+log = get_logger()
+
+_Row = tuple[str, str, datetime]  # domain, selector and time of making: a row never changes its key
+
+
+class KeyRing:
+    """The keys that sign now. Look-ups are synchronous; ``replace_stored`` takes over what the store has."""
+
+    def __init__(self, configured: Iterable[SigningKey] = ()) -> None:
+        self._configured = tuple(configured)
+        self._stored: dict[_Row, SigningKey] = {}
+        self._arrange()
+
+    @classmethod
+    def of_files(cls, settings: SigningSettings) -> KeyRing:
+        """The keys of ``settings.keys``, read and checked. Raises ConfigError."""
+        return cls(_heeded(key) for key in read_key_files(settings))
+
+    def configure(self, settings: SigningSettings) -> None:
+        """Take over reloaded settings and key files. Raises ConfigError; then nothing has changed."""
+        self._configured = tuple(_heeded(key) for key in read_key_files(settings))
+        self._arrange()
+
+    def replace_stored(self, rows: Iterable[StoredKey]) -> None:
+        """From now on the store's keys are ``rows``, of which the active ones sign. Known ones are not parsed anew.
+
+        One that cannot be read is logged and left out: the others must go on signing.
+        """
+        known, self._stored = self._stored, {}
+        for row in rows:
+            if row.state is KeyState.ACTIVE:
+                try:
+                    place = row.domain, row.selector, row.created_at
+                    self._stored[place] = known.get(place) or _heeded(read_stored(row))
+                except KeyUnusable as error:
+                    log.error("a DKIM key cannot sign", domain=row.domain, selector=row.selector, reason=str(error))
+        self._arrange()
+
+    def of(self, domain: str) -> tuple[SigningKey, ...]:
+        """The keys that sign for From addresses in ``domain`` (lower-case A-labels): its own, else its nearest
+        parent's, else none. RSA first: some verifiers look at the first signature only, and not all know Ed25519.
+        """
+        while domain:
+            if keys := self._keys.get(domain):
+                return keys
+            domain = domain.partition(".")[2]
+        return ()
+
+    def _arrange(self) -> None:
+        places: dict[tuple[str, str], SigningKey] = {}
+        for key in (*self._stored.values(), *self._configured):  # files come last and win
+            places[key.domain, key.selector] = key
+        arranged: dict[str, list[SigningKey]] = {}
+        for key in sorted(places.values(), key=_signing_order):
+            arranged.setdefault(key.domain, []).append(key)
+        self._keys = {domain: tuple(keys) for domain, keys in arranged.items()}
+
+
+def read_stored(row: StoredKey) -> SigningKey:
+    """Raises KeyUnusable."""
+    if row.pem is None:
+        raise KeyUnusable(
+            f"store: {row.selector}._domainkey.{row.domain} was sealed under another secret file: "
+            "bring that file back, or retire the key and make a new one"
+        )
+    return parse_key(row.pem, domain=row.domain, selector=row.selector, source="store")
+
+
+def _heeded(key: SigningKey) -> SigningKey:
+    if warning := key.warning():
+        log.warning("a DKIM key is not as it should be", domain=key.domain, selector=key.selector, reason=warning)
+    return key
+
+
+def _signing_order(key: SigningKey) -> tuple[str, bool, str]:
+    return key.domain, key.algorithm is not Algorithm.RSA, key.selector

@@ -1,0 +1,1 @@
+"""Stage 5: process bounces, complaints, unsubscribes and abuse mail."""

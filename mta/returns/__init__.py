@@ -1,1 +1,0 @@
-"""What comes back by mail: read, proved to be about mail of ours, and turned into what follows from it."""

@@ -1,0 +1,1 @@
+"""The running service: the supervisor, its child processes and their periodic jobs."""

@@ -1,0 +1,72 @@
+"""Everything that the service makes of its settings, made once and thrown away, to see that it can be made.
+
+``mta check``, ``mta serve`` and a reload all ask here, so that what one of them accepts the others accept too, and a
+worker never meets a certificate, key, password or rule file for the first time.
+
+It must never bind, connect or change anything.
+
+*Limits.* A file that changes afterwards is not noticed until it is read.
+"""
+
+from __future__ import annotations
+
+from bounce.classify import Classifier
+from bounce.rules import RuleBook, load_rules
+from bounce.suppression import load_soft_bounce_thresholds
+from config.schema import Settings
+from config.toml import ConfigError
+from mta.delivery.static_routes import Routes
+from mta.dkim.key_files import read_key_files
+from mta.smtp_server.tls import CertificateError, server_context
+from mta.web import listening
+from policy.permission.tokens import Tokens
+from policy.profile import Profiles, UnknownProfile, load_profiles
+from policy.rule_context import RuleContext
+
+
+def validate(settings: Settings) -> RuleBook:
+    """The bounce rules that ``settings`` name. Raises ConfigError with every mistake in the files that they name."""
+    lines: list[str] = []
+    book = RuleBook((), {})
+    try:
+        book = load_rules(settings.bounces.rules)
+        lines += Classifier(book).misread()
+        load_soft_bounce_thresholds(settings.suppressing, book)
+    except ConfigError as error:
+        lines += error.lines
+    try:
+        read_key_files(settings.signing, settings.server.user)
+    except ConfigError as error:
+        lines += error.lines
+    try:
+        if settings.submission.tls.certificate:
+            server_context(
+                settings.submission.tls, hostname=settings.server.hostname, data_dir=settings.server.data_dir
+            )
+    except CertificateError as error:
+        lines.append(str(error))
+    try:
+        listening.server_context(settings.web.public)
+    except listening.CertificateError as error:
+        lines.append(str(error))
+    try:
+        Routes(settings.routes, settings.egress)
+    except (OSError, UnicodeError) as error:
+        lines.append(f"routes: a password file cannot be read: {error}")
+    try:
+        validate_profiles(settings)
+    except ConfigError as error:
+        lines += error.lines
+    if lines:
+        raise ConfigError(lines)
+    return book
+
+
+def validate_profiles(settings: Settings) -> Profiles:
+    """The profiles that ``settings`` name, made with a key that is nobody's. Raises ConfigError."""
+    profiles = load_profiles(settings.permission.profiles, RuleContext.of(settings, Tokens(bytes(32))))
+    try:
+        profiles.get(settings.permission.default_profile)
+    except UnknownProfile as error:
+        raise ConfigError([f"permission.default_profile: {error}"]) from None
+    return profiles

@@ -1,0 +1,174 @@
+"""Watching blocklists: our addresses and sender domains, asked politely, believed twice.
+
+    test entries of the list ▶ each subject whose turn it is ▶ seen ▶ (a while) ▶ confirmed ▶ ended
+
+A list that fails its own test entries is reported once and not believed until it passes them. What was listed and is
+clear ends at once; trouble with the DNS changes nothing.
+
+It must never ask a list that is not configured, nor ask about the same before its answer has run out.
+
+*Limits.* One question after the other: with ten thousand domains and the shipped pause a round takes half an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
+
+from config.blocklists import Blocklist
+from config.schema import Settings
+from mta.delivery.mx import DnsTrouble, Resolver
+from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
+from mta.store.reputation.blocklist_listings import Listing
+from mta.store.store import Store
+from policy.reputation.blocklist import (
+    Believed,
+    Ignored,
+    ListedAnswer,
+    ListingChange,
+    Said,
+    Trust,
+    Unanswered,
+    fits,
+    move,
+    proofs,
+    question,
+    read,
+    trust,
+)
+
+log = get_logger()
+
+Key = tuple[str, str]  # list, subject
+
+
+@dataclass(frozen=True, slots=True)
+class BlocklistAnswer:
+    """``ttl``: seconds for which it is good."""
+
+    said: Said
+    ttl: float
+
+
+async def ask(resolver: Resolver, blocklist: Blocklist, subject: str) -> BlocklistAnswer:
+    """What ``blocklist`` says of ``subject``. Never raises for the DNS's sake."""
+    try:
+        addresses, ttl = await resolver.addresses(question(subject, blocklist))
+    except DnsTrouble as error:
+        return BlocklistAnswer(Unanswered(str(error)), 0.0)
+    return BlocklistAnswer(read(addresses, blocklist), ttl)
+
+
+async def reason(resolver: Resolver, blocklist: Blocklist, subject: str) -> str:
+    """The list's own words (RFC 5782 2.1); empty if it has none."""
+    try:
+        return " ".join(await resolver.txt(question(subject, blocklist)))
+    except DnsTrouble:
+        return ""
+
+
+async def examine(resolver: Resolver, blocklist: Blocklist) -> tuple[Trust, float]:
+    """Whether the list is to be believed, and for how many seconds that is good."""
+    must, must_not = [await ask(resolver, blocklist, subject) for subject in proofs(blocklist)]
+    return trust(must.said, must_not.said, blocklist), min(must.ttl, must_not.ttl)
+
+
+def subjects(settings: Settings, blocklist: Blocklist, domains: Sequence[str]) -> list[str]:
+    """What the list is asked about."""
+    ours = (*settings.egress.sources, *domains, *settings.blocklists.also)
+    return [subject for subject in dict.fromkeys(ours) if fits(subject, blocklist)]
+
+
+class BlocklistWatch:
+    """One for a service; ``look`` is called again and again."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._settings: Settings | None = None
+        self._due: dict[Key, float] = {}  # monotonic time before which it is not asked again
+        self._trust: dict[str, Trust] = {}
+
+    async def look(self, settings: Settings, store: Store) -> None:
+        """Ask whatever is due. Raises StoreUnavailable."""
+        if self._settings is not settings:
+            self._settings, self._resolver = settings, Resolver(settings)
+            self._due, self._trust = {}, {}
+        elif not settings.blocklists.lists:
+            return
+        open_ = {(each.list, each.subject): each for each in await store.listings.find()}
+        domains = await store.listings.domains() if settings.blocklists.lists else ()
+        asked = {
+            (each.name, subject) for each in settings.blocklists.lists for subject in subjects(settings, each, domains)
+        }
+        for name, subject in open_.keys() - asked:
+            await store.listings.end(name, subject, "not watched any more")
+        for blocklist in settings.blocklists.lists:
+            if await self._is_believed(blocklist, store):
+                for subject in subjects(settings, blocklist, domains):
+                    await self._look_for(blocklist, subject, open_.get((blocklist.name, subject)), store)
+        self._measure(settings, await store.listings.find())
+
+    async def _is_believed(self, blocklist: Blocklist, store: Store) -> bool:
+        """By its test entries, which are asked for as often as everything else."""
+        key = blocklist.name, ""
+        if self._is_due(key):
+            found, ttl = await examine(self._resolver, blocklist)
+            self._put_off(key, ttl, unsure=isinstance(found, Unanswered))
+            before = self._trust.get(blocklist.name)
+            self._trust[blocklist.name] = found
+            if isinstance(found, Ignored) and found != before:
+                log.warning("a blocklist is not believed", blocklist=blocklist.name, why=found.why)
+                await store.listings.ignored(blocklist.name, found.why)
+        return isinstance(self._trust.get(blocklist.name), Believed)
+
+    async def _look_for(self, blocklist: Blocklist, subject: str, listing: Listing | None, store: Store) -> None:
+        key = blocklist.name, subject
+        if not self._is_due(key):
+            return
+        assert self._settings is not None
+        apart = timedelta(seconds=self._settings.blocklists.confirm_after)
+        answer = await ask(self._resolver, blocklist, subject)
+        what = move(listing.known if listing else None, answer.said, datetime.now(UTC), apart)
+        match what:
+            case ListingChange.SEEN:
+                await store.listings.seen(*key, await self._words(blocklist, subject, answer.said))
+            case ListingChange.CONFIRM:
+                words = await self._words(blocklist, subject, answer.said)
+                if await store.listings.confirm(*key, words):
+                    log.error("on a blocklist", subject=subject, blocklist=blocklist.name, answer=words)
+            case ListingChange.END:
+                if await store.listings.end(*key):
+                    log.info("off a blocklist", subject=subject, blocklist=blocklist.name)
+            case ListingChange.NOTHING:
+                pass
+            case _:
+                assert_never(what)
+        unsure = isinstance(answer.said, ListedAnswer) and (listing is None or listing.confirmed_at is None)
+        self._put_off(key, answer.ttl, unsure=unsure)
+        await asyncio.sleep(self._settings.blocklists.pause)
+
+    async def _words(self, blocklist: Blocklist, subject: str, said: Said) -> str:
+        words = said.words if isinstance(said, ListedAnswer) else ""
+        text = await reason(self._resolver, blocklist, subject)
+        return f"{words}: {text}" if text else words
+
+    def _is_due(self, key: Key) -> bool:
+        return time.monotonic() >= self._due.get(key, 0.0)
+
+    def _put_off(self, key: Key, ttl: float, *, unsure: bool = False) -> None:
+        """``unsure``: what was seen is to be looked at again soon."""
+        assert self._settings is not None
+        its = self._settings.blocklists
+        self._due[key] = time.monotonic() + max(ttl, its.confirm_after if unsure else its.every)
+
+    def _measure(self, settings: Settings, listings: Sequence[Listing]) -> None:
+        confirmed = [each for each in listings if each.confirmed_at is not None]
+        self._metrics.blocklistings.set(len(confirmed))
+        self._metrics.blocklists_ignored.set(sum(isinstance(each, Ignored) for each in self._trust.values()))
+        listed = {each.subject for each in confirmed if each.list in settings.blocklists.resting}
+        self._metrics.sources_resting.set(len(listed & set(settings.egress.sources)))

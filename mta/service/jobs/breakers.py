@@ -1,0 +1,69 @@
+"""Breakers while the service runs: looked at every minute, and at once after a complaint.
+
+What trips is logged, counted and told; what has only come near is told once, when it does.
+
+It must never let a profile that is gone leave an account unwatched: the usual thresholds count for it.
+
+*Limits.* After a restart warnings are told again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from config.schema import Settings
+from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
+from mta.service.config_validation import validate_profiles
+from mta.store.store import Store
+from policy.reputation.breaker import BreakerFinding, Level, Thresholds
+
+log = get_logger()
+
+EVERY = 60.0  # seconds
+
+
+class BreakerWatch:
+    """One for a service."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._read_from: Settings | None = None
+        self._thresholds: dict[str, Thresholds] = {}
+        self._warned: set[str] = set()
+        self._complained = asyncio.Event()
+
+    def complained(self, _: str | None = None) -> None:
+        """Something was counted that cannot wait."""
+        self._complained.set()
+
+    async def pause(self) -> None:
+        """Until the next look."""
+        try:
+            async with asyncio.timeout(EVERY):
+                await self._complained.wait()
+        except TimeoutError:
+            pass
+
+    async def look(self, settings: Settings, store: Store) -> None:
+        """One look at everything that has got worse. Raises ConfigError, StoreUnavailable."""
+        self._complained.clear()
+        if self._read_from is not settings:
+            profiles = validate_profiles(settings)
+            self._thresholds = {name: profiles.get(name).breakers for name in profiles.names}
+            self._read_from = settings
+        found = await store.breakers.look(self._thresholds)
+        for finding in found:
+            if finding.level is Level.STOP:
+                log.error("a breaker has tripped", breaker=finding.name, found=finding.words)
+                self._metrics.breaker_trips[finding.kind].inc()
+        await self._warn([finding for finding in found if finding.level is Level.WARN], store)
+        self._metrics.breakers_open.set(len(await store.breakers.list()))
+
+    async def _warn(self, findings: list[BreakerFinding], store: Store) -> None:
+        for finding in findings:
+            if finding.name not in self._warned:
+                log.warning("a breaker is near", breaker=finding.name, found=finding.words)
+                await store.breakers.warn(finding)
+                self._metrics.breaker_warnings[finding.kind].inc()
+        self._warned = {finding.name for finding in findings}

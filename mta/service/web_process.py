@@ -1,0 +1,136 @@
+"""The web side's own process: started by the supervisor like a worker, and serves HTTP until told to stop.
+
+It is apart from the workers so that a scrape never makes mail wait, and mail never a scrape. What machines that watch
+ask for and the pages for recipients are two applications on two ports.
+
+It must never outlive its supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack
+
+import uvloop
+from aiohttp import web
+
+from config.schema import Settings, WebSettings
+from mta.observe import log as logging
+from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
+from mta.observe.process_metrics import sample
+from mta.service import control_channel
+from mta.service.composition import open_tokens
+from mta.service.control_channel import Reload, Start
+from mta.store.postgres.secrets import Secrets
+from mta.store.store import Store, StoreUnavailable
+from mta.web.app import make_app
+from mta.web.listening import CertificateError, Door
+from mta.web.public import VISITORS, make_public
+from mta.web.unsubscribe import UNSUBSCRIBING
+from mta.web.webhooks import WebhookSender
+
+log = get_logger()
+
+REPORT_EVERY = 1.0  # seconds
+CLOSING = 2.0  # seconds that running requests may take
+
+
+async def serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
+    """Start answering. Raises OSError if the port is taken."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSING)
+    await runner.setup()
+    await web.TCPSite(runner, settings.address, settings.port).start()
+    return runner
+
+
+class PublicSide:
+    """The pages for recipients, if they have a port."""
+
+    def __init__(self, settings: Settings, store: Store, secrets: Secrets, metrics: Metrics) -> None:
+        self._secrets = secrets
+        self._app = make_public(store.unsubscribes, open_tokens(settings, secrets), settings.web.public, metrics)
+        self._door = Door(self._app)
+
+    async def open(self, settings: Settings) -> None:
+        """Start answering. Raises OSError if the port is taken, CertificateError."""
+        if settings.web.public.port is not None:
+            await self._door.open(settings.web.public)
+        elif settings.permission.public_url:
+            log.warning("no pages here: unsubscribe links lead to permission.public_url; is web.public.port elsewhere?")
+
+    def configure(self, settings: Settings) -> None:
+        """Take over reloaded settings. Raises CertificateError; then the old certificate stays."""
+        self._app[UNSUBSCRIBING].configure(open_tokens(settings, self._secrets))
+        self._app[VISITORS].configure(settings.web.public)
+        self._door.configure(settings.web.public)
+
+    async def close(self) -> None:
+        await self._door.close()
+
+
+async def _main(number: int) -> None:
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        # A signal to the whole process group is the supervisor's to act on.
+        asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
+    start = await control_channel.receive(reader)
+    if not isinstance(start, Start):
+        return
+    logging.configure(start.settings.observe.log_level, process="web")
+    metrics = Metrics.open(start.run_dir)
+    async with AsyncExitStack() as stack:
+        public, sender = await _open(stack, start, metrics)
+        chores = [asyncio.create_task(work) for work in (sample(metrics), _report(writer))]
+        while (order := await control_channel.receive(reader)) is not None:
+            if isinstance(order, Reload):
+                _configure(public, order.settings)
+                sender.configure(order.settings.web.webhooks)
+        for chore in chores:
+            chore.cancel()
+    writer.close()
+
+
+async def _open(stack: AsyncExitStack, start: Start, metrics: Metrics) -> tuple[PublicSide, WebhookSender]:
+    """Serve on both ports, and send events out, until ``stack`` ends. Raises SystemExit, with the reason in the log."""
+    settings, secrets = start.settings, Secrets(start.secret)
+    try:
+        store = await Store.open(start.dsn, settings.database, secrets)
+        stack.push_async_callback(store.close)
+        runner = await serve(make_app(store, start.run_dir), settings.web)
+        stack.push_async_callback(runner.cleanup)
+        public = PublicSide(settings, store, secrets, metrics)
+        stack.push_async_callback(public.close)
+        await public.open(settings)
+    except (StoreUnavailable, OSError, CertificateError) as error:
+        log.error("cannot serve HTTP", reason=str(error))
+        raise SystemExit(1) from None
+    sender = WebhookSender(store, settings.web.webhooks, metrics)
+    stack.push_async_callback(sender.stop)
+    return public, sender
+
+
+def _configure(public: PublicSide, settings: Settings) -> None:
+    logging.configure(settings.observe.log_level, process="web")
+    try:
+        public.configure(settings)
+    except CertificateError as error:  # a file has changed since the supervisor looked at it
+        log.error("the reloaded settings could not be taken over in full", reason=str(error))
+
+
+async def _report(writer: asyncio.StreamWriter) -> None:
+    while True:
+        control_channel.report(writer, {})
+        await asyncio.sleep(REPORT_EVERY)
+
+
+def main() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

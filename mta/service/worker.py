@@ -1,0 +1,353 @@
+"""One worker: a whole MTA in one process, its parts plugged together here and nowhere else.
+
+The supervisor starts it with the number of a socket as its only argument. Over that socket come the settings, the
+address of the database and, later, reloaded settings; its end means stop.
+
+It must never outlive its supervisor, and never drop what it is doing when told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import assert_never
+
+import uvloop
+
+from bounce.abuse_mail import AbuseMailReader
+from bounce.classify import Classifier
+from bounce.rules import load_rules
+from bounce.suppression import SoftBounceThresholds, load_soft_bounce_thresholds
+from config.schema import Settings
+from mta.delivery.courier import Courier
+from mta.delivery.mx import Resolver
+from mta.dkim import KeyRing, Signer
+from mta.mail.address import Address
+from mta.observe import log as logging
+from mta.observe.events import EventLog
+from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
+from mta.observe.process_metrics import sample
+from mta.observe.sink import open_sink
+from mta.observe.trace import Trace
+from mta.queue.dispatcher import Dispatcher
+from mta.queue.dsn import DsnComposer
+from mta.reports.forward import Forwarder
+from mta.reports.process import ReportContext, ReportProcessor
+from mta.reports.smtp_handler import ReportHandler
+from mta.reports.worker import ReportWorker
+from mta.service import control_channel
+from mta.service.composition import open_profiles, open_tokens, open_verp
+from mta.service.control_channel import Reload, Reopen, Start
+from mta.smtp_server.auth.authenticator import Authenticator
+from mta.smtp_server.listener import Listeners
+from mta.smtp_server.tls import server_context
+from mta.store.postgres.errors import LeaseLost, StoreUnavailable
+from mta.store.postgres.secrets import Secrets
+from mta.store.store import Store
+from mta.submission.accept import Submission
+from policy.reputation.authorities import load_authorities
+
+log = get_logger()
+
+STATUS_EVERY = 1.0  # seconds
+SOURCES_EVERY = 60.0  # in case that a change was missed, or the settings are others
+RENEWALS = 4  # times that a lease is renewed within its length
+
+
+class Worker:
+    """The parts of one worker, from its start to its orderly end."""
+
+    def __init__(self, start: Start, store: Store, secrets: Secrets, metrics: Metrics) -> None:
+        settings = start.settings
+        self.settings = settings
+        self.name = f"worker-{start.index}"
+        self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we have
+        self.store = store
+        self.secrets = secrets
+        self.metrics = metrics
+        self.events = EventLog(open_sink(settings.observe.events, metrics))
+        self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
+        self._keys_changed = asyncio.Event()
+        self._listings_changed = asyncio.Event()
+        self.keys = KeyRing.of_files(settings.signing)
+        self.signer = Signer(settings.signing, self.keys)
+        self.resolver = Resolver(settings, metrics)
+        verp = open_verp(settings, secrets)
+        self.courier = Courier(settings.egress, settings.server.hostname, verp, trace=self.trace, metrics=metrics)
+        store.configure(_patience(settings))
+        self.dispatcher = Dispatcher(
+            settings=settings.queue,
+            store=store,
+            accounts=store.accounts,
+            resolver=self.resolver,
+            courier=self.courier,
+            notices=self._notices(settings),
+            classifier=_classifier(settings),
+            events=self.events,
+            metrics=metrics,
+            workers=start.workers,
+        )
+        self.intake = Submission(
+            settings=settings,
+            store=store,
+            signer=self.signer,
+            profiles=open_profiles(settings, secrets),
+            room=self.dispatcher.window,
+            dispatch=self.dispatcher.submit,
+            events=self.events,
+            metrics=metrics,
+        )
+        self.listeners = Listeners(
+            settings.submission,
+            [(listener, socket.socket(fileno=number)) for listener, number in start.listeners],
+            hostname=settings.server.hostname,
+            tls=_tls(settings),
+            reception=self.intake,
+            authenticator=Authenticator(
+                store.accounts, settings.submission.limits, salt_key=secrets.derive("scram salts")
+            ),
+            trace=self.trace,
+            events=self.events,
+            metrics=metrics,
+        )
+
+        self.ingest = ReportProcessor(store, self.resolver, self._means(settings), metrics)
+        self.clerk = ReportWorker(store.incoming, self.ingest, metrics)
+        self.returns = ReportHandler(
+            store.incoming,
+            domain=settings.permission.returns_domain,
+            verp=verp,
+            backlog=settings.returns.backlog,
+            waiting=self.clerk.waiting,
+            taken=self.clerk.wake,
+            events=self.events,
+            metrics=metrics,
+        )
+        self.return_listeners = Listeners(
+            settings.returns,
+            [(listener, socket.socket(fileno=number)) for listener, number in start.returns],
+            hostname=settings.server.hostname,
+            tls=_tls(settings),
+            reception=self.returns,
+            authenticator=None,
+            trace=self.trace,
+            events=self.events,
+            metrics=metrics,
+            home=settings.permission.returns_domain,
+        )
+
+    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve until the stream of orders ends."""
+        await self._read_keys()
+        await self.store.listen("keys", lambda _: self._keys_changed.set())
+        await self.store.listen("listings", lambda _: self._listings_changed.set())
+        await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
+        await self.store.listen("queue", self.dispatcher.queue_changed)
+        keepers = [
+            asyncio.create_task(self._keep(work, name))
+            for name, work in (
+                ("lease", self._keep_lease),
+                ("keys", self._keep_keys),
+                ("queue", self.dispatcher.run),
+                ("returns", self.clerk.run),
+                ("returns count", self.clerk.count),
+                ("status", lambda: self._report(writer)),
+                ("sources", self._rest_sources),
+                ("pulse", lambda: sample(self.metrics)),
+            )
+        ]
+        try:
+            await self.trace.start()
+            await self.listeners.start()
+            await self.return_listeners.start()
+            self.metrics.workers.set(1)
+            log.info("ready", lease=self.store.lease.id)
+            await self._obey(reader)
+        finally:
+            await self._end(keepers)
+
+    async def _obey(self, reader: asyncio.StreamReader) -> None:
+        """Do as the supervisor says, until it says no more."""
+        while (order := await control_channel.receive(reader)) is not None:
+            match order:
+                case Reload(settings):
+                    try:
+                        await self.configure(settings)
+                    except Exception:  # a file has changed since the supervisor looked at it
+                        log.exception("the reloaded settings could not be taken over in full")
+                case Reopen():
+                    self.events.reopen()
+                case Start():
+                    log.error("a second start was ordered")
+                case _:
+                    assert_never(order)
+
+    async def configure(self, settings: Settings) -> None:
+        """Take over reloaded settings, part by part. Sessions and attempts under way keep what they began with."""
+        # What may fail comes before anything is changed.
+        classifier, tls, profiles = _classifier(settings), _tls(settings), open_profiles(settings, self.secrets)
+        patience = _patience(settings)
+        self.keys.configure(settings.signing)
+        self.resolver.configure(settings)
+        if settings.observe.events == self.settings.observe.events:
+            self.events.reopen()
+        else:
+            self.events.replace(open_sink(settings.observe.events, self.metrics))
+        logging.configure(settings.observe.log_level, process=self.name)
+        self.settings = settings
+        self.signer.configure(settings.signing)
+        verp = open_verp(settings, self.secrets)
+        self.courier.configure(settings.egress, settings.server.hostname, verp)
+        self.store.configure(patience)
+        self.dispatcher.configure(settings.queue, classifier, self._notices(settings))
+        self.intake.configure(settings, self.signer, profiles)
+        self.ingest.means = self._means(settings)
+        domain = settings.permission.returns_domain
+        self.returns.configure(domain, verp, settings.returns.backlog)
+        await self.listeners.reload(settings.submission, tls)
+        await self.return_listeners.reload(settings.returns, tls, domain)
+
+    def _notices(self, settings: Settings) -> DsnComposer:
+        return DsnComposer(settings, self.store.accounts, self.signer)
+
+    def _means(self, settings: Settings) -> ReportContext | None:
+        """What comes back is read with these; None without a domain for it."""
+        verp, returns = open_verp(settings, self.secrets), settings.returns
+        if settings.permission.returns_domain is None or verp is None:
+            return None
+        return ReportContext(
+            domain=settings.permission.returns_domain,
+            tokens=open_tokens(settings, self.secrets),
+            verp=verp,
+            classifier=_classifier(settings),
+            trusted=returns.trusted_reporters,
+            operator=Address.parse(returns.operator) if returns.operator else None,
+            passing_on=Forwarder(settings.server.hostname, timedelta(seconds=settings.queue.expire_after)),
+            reader=AbuseMailReader(),
+            authorities=load_authorities(),
+        )
+
+    async def _rest_sources(self) -> None:
+        """Sources that are on a blocklist rest, until they are on none."""
+        while True:
+            self._listings_changed.clear()
+            self.courier.rest(await self.store.listings.resting(self.settings.blocklists.resting))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SOURCES_EVERY):
+                    await self._listings_changed.wait()
+
+    async def _keep_keys(self) -> None:
+        while True:
+            await self._keys_changed.wait()
+            self._keys_changed.clear()
+            try:
+                await self._read_keys()
+            except StoreUnavailable:
+                self._keys_changed.set()
+                raise
+
+    async def _read_keys(self) -> None:
+        """The store's DKIM keys, at the start and whenever they change."""
+        self.keys.replace_stored(await self.store.keys.list())
+
+    async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
+        """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""
+        grace = self.settings.server.shutdown_grace
+        await asyncio.gather(self.listeners.stop(grace), self.return_listeners.stop(grace), self.dispatcher.stop(grace))
+        await self.store.messages.drain(grace)
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await self.courier.close()
+        await self.trace.stop()
+        with contextlib.suppress(StoreUnavailable):
+            await self.store.lease.release()
+        self.events.close()
+
+    async def _keep(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run ``work`` for as long as the worker lives, whatever happens inside."""
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable:
+                pass
+            except Exception:
+                log.exception("a part of the worker is started again", part=name)
+            await asyncio.sleep(STATUS_EVERY)
+
+    async def _keep_lease(self) -> None:
+        while True:
+            try:
+                await self.store.lease.renew()
+            except LeaseLost:
+                log.warning("the lease was lost: others have taken over what this worker held")
+                self.dispatcher.forget()
+                await self.store.lease.register()
+            await asyncio.sleep(self._renew_every)
+
+    async def _report(self, writer: asyncio.StreamWriter) -> None:
+        while True:
+            self.dispatcher.measure()
+            self.metrics.settle_pending.set(self.store.messages.pending)
+            control_channel.report(writer, {"lease": self.store.lease.id, "window": self.dispatcher.window.deliveries})
+            await asyncio.sleep(STATUS_EVERY)
+
+
+def _classifier(settings: Settings) -> Classifier:
+    return Classifier(load_rules(settings.bounces.rules))
+
+
+def _patience(settings: Settings) -> SoftBounceThresholds:
+    return load_soft_bounce_thresholds(settings.suppressing, load_rules(settings.bounces.rules))
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    return server_context(settings.submission.tls, hostname=settings.server.hostname, data_dir=settings.server.data_dir)
+
+
+@asynccontextmanager
+async def _store(start: Start, secrets: Secrets, metrics: Metrics) -> AsyncIterator[Store]:
+    store = await Store.open(start.dsn, start.settings.database, secrets, metrics)
+    try:
+        await store.lease.register()
+        yield store
+    finally:
+        await store.close()
+
+
+async def _main(number: int) -> None:
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        # A signal to the whole process group is the supervisor's to act on.
+        asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
+    start = await control_channel.receive(reader)
+    if not isinstance(start, Start):
+        return
+    logging.configure(start.settings.observe.log_level, process=f"worker-{start.index}")
+    secrets, metrics = Secrets(start.secret), Metrics.open(start.run_dir)
+    async with _store(start, secrets, metrics) as store:
+        worker = Worker(start, store, secrets, metrics)
+        # What exists by now stays; looking through it again and again for garbage costs a tenth of the throughput.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        await worker.run(reader, writer)
+    writer.close()
+
+
+def main() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""AUTH: who the client is (RFC 4954)."""

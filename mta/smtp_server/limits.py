@@ -1,0 +1,124 @@
+"""Who may connect, send and try to authenticate: counters in memory, per worker process.
+
+IPv6 clients are counted by their /64, which is what one subscriber has.
+
+It must never grow without bound: connections are bounded by their own limit, failures by MAX_REMEMBERED.
+
+*Limits.* Each worker counts for itself, so the limits of the whole service are the workers' times as large. A guesser
+who changes addresses faster than MAX_REMEMBERED in one window is not remembered; secrets of 192 bits do not mind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+
+from config.schema import Limits
+from mta.mail.message import IPAddress
+from mta.mail.reply import Reply
+
+MAX_REMEMBERED = 100_000
+ADDRESS_FACTOR = 10  # failures of one address over all user names, as a multiple of those with one name
+
+TOO_MANY = Reply(421, "4.7.0", "too many connections; try again later")
+TOO_MANY_OF_YOURS = Reply(421, "4.7.0", "too many connections from your address; try again later")
+
+
+class Connections:
+    """Open connections, in all and per client."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._of: dict[int, int] = {}
+
+    def enter(self, address: IPAddress, limits: Limits) -> Reply | None:
+        """Count a connection, or say why it cannot be had. Only a counted one must ``leave``."""
+        key = _network(address)
+        mine = self._of.get(key, 0)
+        if self.total >= limits.connections:
+            return TOO_MANY
+        if mine >= limits.connections_per_address:
+            return TOO_MANY_OF_YOURS
+        self.total += 1
+        self._of[key] = mine + 1
+        return None
+
+    def leave(self, address: IPAddress) -> None:
+        key = _network(address)
+        self.total -= 1
+        if self._of[key] == 1:
+            del self._of[key]
+        else:
+            self._of[key] -= 1
+
+
+class MemoryBudget:
+    """The memory that messages may take while they arrive, in octets."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.used = 0
+
+    @property
+    def left(self) -> int:
+        return self.most - self.used
+
+    def take(self, octets: int) -> bool:
+        """Whether there was room; what was taken must be given back."""
+        if self.used + octets > self.most:
+            return False
+        self.used += octets
+        return True
+
+    def give_back(self, octets: int) -> None:
+        self.used -= octets
+
+
+class Failures:
+    """Failed AUTHs per client and user name, and per client, each within a window that begins with the first one."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows: dict[bytes, tuple[float, int]] = {}  # when it began, failures; last failed last
+
+    def exceeded(self, address: IPAddress, username: str, *, most: int, window: float) -> bool:
+        """Whether this client must wait before it may try this name again."""
+        return (
+            self._count(_key(address, username), window) >= most
+            or self._count(_key(address, None), window) >= most * ADDRESS_FACTOR
+        )
+
+    def add(self, address: IPAddress, username: str, *, window: float) -> None:
+        now = self._clock()
+        for key in (_key(address, username), _key(address, None)):
+            began, count = self._windows.pop(key, (now, 0))
+            if now >= began + window:
+                began, count = now, 0
+            self._windows[key] = (began, count + 1)
+        while len(self._windows) > MAX_REMEMBERED:
+            del self._windows[next(iter(self._windows))]
+
+    def forgive(self, address: IPAddress, username: str) -> None:
+        """The last failure was none."""
+        for key in (_key(address, username), _key(address, None)):
+            began, count = self._windows.get(key, (0.0, 0))
+            if count > 1:
+                self._windows[key] = (began, count - 1)
+            else:
+                self._windows.pop(key, None)
+
+    def _count(self, key: bytes, window: float) -> int:
+        began, count = self._windows.get(key, (0.0, 0))
+        return count if count and self._clock() < began + window else 0
+
+
+def _key(address: IPAddress, username: str | None) -> bytes:
+    """Short whatever the name is."""
+    name = b"" if username is None else b"\0" + username.encode("utf-8", "surrogatepass")
+    return blake2b(_network(address).to_bytes(9, "big") + name, digest_size=16).digest()
+
+
+def _network(address: IPAddress) -> int:
+    """An IPv4 address, or the /64 of an IPv6 one, as numbers that do not meet."""
+    return int(address) if address.version == 4 else (int(address) >> 64) + (1 << 64)

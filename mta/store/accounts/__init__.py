@@ -1,0 +1,1 @@
+"""Accounts: credentials, sender domains, status, reviews, quotas, DKIM keys."""

@@ -1,0 +1,149 @@
+"""From the rows about accounts to one copy of them all.
+
+It must never mix two moments: everything is read in one snapshot.
+
+*Limits.* It reads every account; see ``mta.store.accounts.accounts``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from mta.store.accounts.account_copy import (
+    AccountDetails,
+    Copy,
+    Credential,
+    CredentialDetails,
+    DomainDetails,
+    ListSource,
+)
+from mta.store.postgres.database import Connection
+from policy.accounts.account import Acceptance, Account, AccountStatus, Grant, Identity, Quotas, Stream
+
+_ACCOUNTS = """
+select
+    id, name, notices, created_at, standing::text, reason, complaint_case, profile, contact, quota_day, quota_month,
+    role_exceptions, adult_agreed
+from account order by name"""
+
+_CREDENTIALS = """
+select
+    username, account_id, argon2, scram, created_at, revoked_at,
+    streams::text[] as streams, domains, rate, burst
+from credential order by username"""
+
+_DOMAINS = """
+select account_id, domain, token, verified_at, checked_at, receives, report from sender_domain order by domain"""
+
+_NETWORKS = "select account_id, network from client_network order by network"
+
+_IDENTITIES = "select account_id, language, identity from account_identity order by language"
+
+_SOURCES = """
+select account_id, name, origin, created_at, approved_at, approved_by from list_source order by name"""
+
+_TERMS = """
+select distinct on (account_id) account_id, version, at, by from terms_acceptance order by account_id, at desc"""
+
+
+async def read(connection: Connection) -> Copy:
+    """All accounts as they are now."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        accounts = await connection.fetch(_ACCOUNTS)
+        credentials = await connection.fetch(_CREDENTIALS)
+        domains = _by_account(await connection.fetch(_DOMAINS))
+        networks = _by_account(await connection.fetch(_NETWORKS))
+        identities = _by_account(await connection.fetch(_IDENTITIES))
+        sources = _by_account(await connection.fetch(_SOURCES))
+        terms = _by_account(await connection.fetch(_TERMS))
+    logins = _by_account(credentials)
+    details = [
+        AccountDetails(
+            _account(row, domains[row["id"]], identities[row["id"]], terms[row["id"]], sources[row["id"]]),
+            row["created_at"],
+            tuple(each["network"] for each in networks[row["id"]]),
+            tuple(_credential_details(each) for each in logins[row["id"]]),
+            tuple(_domain(each) for each in domains[row["id"]]),
+            tuple(_source(each) for each in sources[row["id"]]),
+        )
+        for row in accounts
+    ]
+    by_id = {each.account.id: each.account for each in details}
+    return Copy(
+        details,
+        [
+            Credential(
+                row["username"], by_id[row["account_id"]], row["argon2"], row["scram"], _grant(row), row["revoked_at"]
+            )
+            for row in credentials
+        ],
+    )
+
+
+def identity_of(language: str, text: str) -> Identity:
+    """An identity from the JSON it is kept as."""
+    fields = orjson.loads(text)
+    return Identity(language, tuple(fields.pop("names")), **fields)
+
+
+def _by_account(rows: Iterable[Any]) -> Mapping[int, list[Any]]:
+    found: defaultdict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row["account_id"]].append(row)
+    return found
+
+
+def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[Any], sources: list[Any]) -> Account:
+    verified = [each for each in domains if each["verified_at"] is not None]
+    return Account(
+        id=row["id"],
+        name=row["name"],
+        domains=frozenset(each["domain"] for each in verified),
+        notices=row["notices"],
+        standing=AccountStatus(row["standing"]),
+        reason=row["reason"],
+        case=row["complaint_case"],
+        profile=row["profile"],
+        contact=row["contact"],
+        identities=tuple(identity_of(each["language"], each["identity"]) for each in identities),
+        terms=Acceptance(terms[0]["version"], terms[0]["at"], terms[0]["by"]) if terms else None,
+        quotas=Quotas(row["quota_day"], row["quota_month"]),
+        unverified=frozenset(each["domain"] for each in domains if each["verified_at"] is None),
+        tokens={each["domain"]: each["token"] for each in domains if each["verified_at"] is None},
+        deaf=frozenset(each["domain"] for each in verified if not each["receives"]),
+        lists=frozenset(each["name"] for each in sources if each["approved_at"] is not None),
+        role_exceptions=frozenset(row["role_exceptions"]),
+        adult_agreed=row["adult_agreed"],
+    )
+
+
+def _grant(row: Any) -> Grant:
+    return Grant(
+        streams=frozenset(Stream(each) for each in row["streams"]),
+        domains=None if row["domains"] is None else frozenset(row["domains"]),
+        rate=row["rate"],
+        burst=row["burst"],
+    )
+
+
+def _credential_details(row: Any) -> CredentialDetails:
+    return CredentialDetails(row["username"], row["created_at"], row["revoked_at"], _grant(row))
+
+
+def _domain(row: Any) -> DomainDetails:
+    return DomainDetails(
+        row["domain"],
+        row["token"],
+        row["verified_at"],
+        row["checked_at"],
+        row["receives"],
+        orjson.loads(row["report"]),
+    )
+
+
+def _source(row: Any) -> ListSource:
+    return ListSource(row["name"], row["origin"], row["created_at"], row["approved_at"], row["approved_by"])

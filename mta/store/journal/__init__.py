@@ -1,0 +1,1 @@
+"""What happened: events, outbox and webhooks, account history, rejections, recipient activity."""

@@ -1,0 +1,70 @@
+"""The story of a message, event by event, as the database keeps it.
+
+It must never change or delete an event: that is ``retention``'s, by age.
+
+*Limits.* Events of one message are ordered by time, which is that of the machine where they happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.identity import MessageId
+from mta.store.postgres.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``n``: the recipient's place in the envelope; None: the whole message."""
+
+    at: datetime
+    message_id: MessageId | None
+    n: int | None
+    kind: str
+    data: Mapping[str, Any]
+
+
+# Ids are ordered by time, and the index on them is read from its end: the newest messages' events, whatever the size.
+_TROUBLES = """
+select e.at, e.message_id, e.n, e.kind, e.data, m.record -> 'recipients' ->> e.n as recipient
+from (select * from event where message_id is not null order by message_id desc limit 1000) e
+join message m on m.id = e.message_id
+where e.kind in ('deferred', 'failed', 'expired') order by e.at desc limit $1"""
+
+
+class Events:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, kind: str, message_id: MessageId | None, n: int | None, data: Mapping[str, Any]) -> None:
+        """Write one event. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            await connection.execute(
+                "insert into event (message_id, n, kind, data) values ($1, $2, $3, $4)",
+                message_id, n, kind, orjson.dumps(data).decode(),
+            )  # fmt: skip
+
+    async def troubles(self, limit: int) -> list[tuple[str, Event]]:
+        """What went wrong of late with the newest messages: the recipient and the event. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_TROUBLES, limit)
+        return [(row["recipient"], _event(row)) for row in rows]
+
+    async def of_message(self, message_id: MessageId) -> list[Event]:
+        """In order. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(
+                "select at, message_id, n, kind, data from event where message_id = $1 order by at, id", message_id
+            )
+        return [_event(row) for row in rows]
+
+
+def _event(row: Any) -> Event:
+    return Event(row["at"], row["message_id"], row["n"], row["kind"], orjson.loads(row["data"]))

@@ -1,0 +1,157 @@
+"""Events for accounts: written by the transactions in which things happen, read in order by those who send them out.
+
+What becomes of messages and addresses is written by the triggers of ``schema/0003_returns.sql``, from what the
+transaction itself records; for what is recorded elsewhere there is ``note``.
+
+It must never hold events that nobody will fetch: only those of accounts with a webhook are written. It must never skip
+one: nothing is read beyond the horizon, and nothing deleted that a webhook has yet to take, until it is very old.
+
+*Limits.* An account that gets its first webhook sees what happens from then on. Of a message whose commit was in doubt,
+and which is taken back, ``accepted`` may be told although the client was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.identity import MessageId
+from mta.observe.webhooks import Occurrence
+from mta.store.postgres.commit_watermark import Horizon
+from mta.store.postgres.database import Connection, Database
+
+PAGE = 2000  # rows looked at in one statement of the sweep
+SECONDS = 60.0
+
+_NOTE = """
+insert into outbox (account_id, message_id, n, kind, data)
+select $1, $2, $3, $4, $5 where exists (select from webhook where account_id = $1)"""
+
+_LAST = "select case when is_called then last_value else 0 end from outbox_id_seq"
+_FENCE = "select pg_current_xact_id()::text::bigint"
+# Of this database alone: what runs in another one of the same server cannot write here. Numbers in these views lack
+# their upper half; none is 2^32 behind the next one.
+_OLDEST = """
+select coalesce(min(one.next - (one.next - number) % 4294967296), max(one.next))
+from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) one left join (
+    select backend_xid::text::bigint as number from pg_stat_activity
+    where datname = current_database() and backend_xid is not null
+    union all
+    select transaction::text::bigint from pg_prepared_xacts where database = current_database()
+) running on true"""
+
+_READ = """
+select
+    o.id, o.at, o.kind, o.message_id, o.data, m.record -> 'recipients' ->> o.n as recipient,
+    m.record ->> 'mailing' as mailing, m.record ->> 'topic' as topic, m.record ->> 'stream' as stream
+from outbox o left join message m on m.id = o.message_id
+where o.account_id = $1 and o.id > $2 and o.id <= $3 and (cardinality($4::text[]) = 0 or o.kind = any($4))
+order by o.id limit $5"""
+
+_NEWEST = "select coalesce(max(id), 0) from outbox where account_id = $1"
+
+_FIRST_AT = """
+select coalesce(min(id) - 1, (select max(id) from outbox where account_id = $1), 0)
+from outbox where account_id = $1 and at >= $2"""
+
+# Page by page through the primary key. $2, $3: what all have taken goes before the first, everything before the second.
+_SWEEP = """
+with page as (
+    select id, at, account_id from outbox where id > $1 order by id limit $4
+),
+gone as (
+    delete from outbox o using page p
+    where o.id = p.id and (p.at < $3 or p.at < $2 and not exists (
+        select from webhook w where w.account_id = p.account_id and w.cursor < p.id
+    ))
+    returning 1
+)
+select max(id) as last, max(at) as at, (select count(*) from gone) as gone from page"""
+
+
+async def note(
+    connection: Connection,
+    account_id: int,
+    kind: str,
+    data: Mapping[str, Any],
+    *,
+    message_id: MessageId | None = None,
+    n: int | None = None,
+) -> None:
+    """Tell the account's webhooks that something happened, if it has any. Within the caller's transaction."""
+    await connection.execute(_NOTE, account_id, message_id, n, kind, orjson.dumps(data).decode())
+
+
+class Outbox:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._horizon = Horizon()
+        self._looking = asyncio.Lock()
+
+    async def horizon(self) -> int:
+        """The id up to which every event is there that ever will be. Raises StoreUnavailable."""
+        async with self._looking, self._database.session() as connection:
+            last: int = await connection.fetchval(_LAST)
+            if last != self._horizon.newest and not self._horizon.is_full:
+                # A statement of its own: its number must be taken after the id was read.
+                self._horizon.mark(last, await connection.fetchval(_FENCE))
+            oldest: int = await connection.fetchval(_OLDEST)
+            return self._horizon.move(oldest)
+
+    async def read(
+        self, account_id: int, after: int, upto: int, kinds: Sequence[str] = (), limit: int = 500
+    ) -> list[Occurrence]:
+        """The account's first events with ids from ``after`` (not included) to ``upto`` (included), in order.
+
+        Raises StoreUnavailable.
+        """
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_READ, account_id, after, upto, list(kinds), limit)
+        return [_occurrence(row) for row in rows]
+
+    async def newest(self, account_id: int) -> int:
+        """The id of the account's newest event, whatever is still to come before it. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            found: int = await connection.fetchval(_NEWEST, account_id)
+        return found
+
+    async def before(self, account_id: int, at: datetime) -> int:
+        """The id behind which the account's events of ``at`` and later are. Raises StoreUnavailable."""
+        async with self._database.session(SECONDS) as connection:
+            found: int = await connection.fetchval(_FIRST_AT, account_id, at)
+        return found
+
+
+async def sweep(database: Database, taken_before: datetime, before: datetime) -> int:
+    """Delete what all webhooks of its account have taken and is older than ``taken_before``, and all that is older
+    than ``before``; how many. Raises StoreUnavailable."""
+    last, deleted = 0, 0
+    while True:
+        async with database.session(SECONDS) as connection:
+            row = await connection.fetchrow(_SWEEP, last, taken_before, before, PAGE)
+        assert row is not None
+        if row["last"] is None:
+            return deleted
+        last, deleted = row["last"], deleted + int(row["gone"])
+        if row["at"] >= max(taken_before, before):
+            return deleted
+
+
+def _occurrence(row: Any) -> Occurrence:
+    return Occurrence(
+        row["id"],
+        row["at"],
+        row["kind"],
+        row["message_id"],
+        row["recipient"],
+        row["mailing"],
+        row["topic"],
+        row["stream"],
+        orjson.loads(row["data"]),
+    )

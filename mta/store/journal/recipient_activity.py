@@ -1,0 +1,56 @@
+"""Signs of life between an account and an address: marketing mail that was accepted for it lately, and delivered to it.
+
+The frequency rule counts the former; the latter renews a consent. Both are parts of the statements that queue messages
+and settle deliveries, so that they are true whenever those are, and cost no round trip of their own.
+
+It must never make two such statements wait for each other: rows are written in order of their keys.
+
+*Limits.* Of acceptances the newest KEPT are kept. A message that is taken back after a lost connection stays counted.
+The moment of a delivery is kept to the day: one that is less than a day old is not written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from mta.store.postgres.database import Connection
+
+KEPT = 30
+
+Contacted = tuple[bytes, int, datetime]  # address_key, account_id, at
+
+# To be put behind a part ``arrived (address_key, account_id, at)`` of the same statement.
+ACCEPTED = f"""
+insert into contact as c (address_key, account_id, accepted)
+select address_key, account_id, (array_agg(at order by at))[greatest(1, count(*)::int - {KEPT - 1}) :] from arrived
+group by address_key, account_id order by address_key, account_id
+on conflict (address_key, account_id) do update
+set accepted = (c.accepted || excluded.accepted)[
+    greatest(1, cardinality(c.accepted) + cardinality(excluded.accepted) - {KEPT - 1}) :
+]"""  # noqa: S608 - KEPT is our own constant
+
+# The same behind ``reached``.
+DELIVERED = """
+insert into contact as c (address_key, account_id, contacted_at)
+select address_key, account_id, max(at) from reached
+where not exists (
+    select from contact known
+    where known.address_key = reached.address_key and known.account_id = reached.account_id
+        and known.contacted_at > reached.at - interval '1 day'
+)
+group by address_key, account_id order by address_key, account_id
+on conflict (address_key, account_id) do update
+set contacted_at = greatest(c.contacted_at, excluded.contacted_at)"""
+
+_DELIVERED = f"""
+with reached as (
+    select * from unnest($1::bytea[], $2::bigint[], $3::timestamptz[]) as one (address_key, account_id, at)
+)
+{DELIVERED}"""  # noqa: S608 - our own text
+
+
+async def delivered(connection: Connection, contacted: Sequence[Contacted]) -> None:
+    """Marketing mail has reached these addresses; within a transaction of the caller's."""
+    if contacted:
+        await connection.execute(_DELIVERED, *zip(*contacted, strict=True))

@@ -1,0 +1,94 @@
+"""Takes an address out of what is kept about messages: records, refusals, events, suppressions.
+
+What stands there instead is its keyed hash: the same in every place, and nobody without the secret can tell whose.
+
+It must never touch another address that merely contains this one.
+
+*Limits.* Looks through whole tables, so it takes as long as reading them does. Content of messages that are still
+queued is left: it goes when they do. Subjects and display names are not searched for a person's name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import orjson
+
+from mta.mail.address import Address
+from mta.store.postgres.database import Connection, Database
+
+SECONDS = 3600.0  # for one table
+DOMAIN = "erased.invalid"
+
+_BEFORE, _AFTER = r"(?<![\w.!#$%&'*+/=?^`{|}~-])", r"(?![\w-]|\.[\w])"
+
+_MESSAGES = """
+update message set
+    record = regexp_replace(record::text, $2, $3, 'gi')::jsonb, sender = regexp_replace(sender, $2, $3, 'gi')
+where ($1::bigint is null or account_id = $1) and (record::text ~* $2 or sender ~* $2)
+returning id"""
+
+_REFUSALS = """
+update refusal set record = regexp_replace(record::text, $2, $3, 'gi')::jsonb
+where ($1::bigint is null or account_id = $1) and record::text ~* $2"""
+
+# Events of messages belong to the account of the message, the others name theirs.
+_EVENTS = """
+update event e set data = regexp_replace(data::text, $2, $3, 'gi')::jsonb
+where data::text ~* $2 and ($1::bigint is null or (e.data ->> 'account_id')::bigint = $1
+    or exists (select from message m where m.id = e.message_id and m.account_id = $1))"""
+
+# What goes out to the account's webhooks, or has gone and may be sent again.
+_OUTBOX = """
+update outbox set data = regexp_replace(data::text, $2, $3, 'gi')::jsonb
+where ($1::bigint is null or account_id = $1) and data::text ~* $2"""
+
+_SUPPRESSIONS = """
+update suppression set address = $3, evidence = '' where address_key = $2 and ($1::bigint is null or account_id = $1)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """In how many rows of each kind the address stood."""
+
+    messages: int
+    refusals: int
+    events: int
+    suppressions: int
+
+
+def stand_in(address_key: bytes) -> str:
+    """What is written where an address was; an address itself, so that whatever reads it goes on doing so."""
+    return f"{address_key.hex()}@{DOMAIN}"
+
+
+def pattern(address: Address) -> str:
+    """A regular expression of PostgreSQL for ``address`` as it stands in JSON, in any case."""
+    written = orjson.dumps(str(address)).decode()[1:-1]
+    return _BEFORE + re.escape(written) + _AFTER
+
+
+async def redact(database: Database, account_id: int | None, address: Address, address_key: bytes) -> Redacted:
+    """Take ``address`` out of one account's records, or of everybody's (None). May be done again after a failure.
+
+    Raises StoreUnavailable.
+    """
+    search, instead = pattern(address), stand_in(address_key)
+    counts: list[int] = []
+    for statement in (_MESSAGES, _REFUSALS, _EVENTS):
+        async with database.session(SECONDS) as connection:
+            counts.append(_count(await connection.execute(statement, account_id, search, instead)))
+    async with database.session(SECONDS) as connection:
+        await connection.execute(_OUTBOX, account_id, search, instead)
+    async with database.session() as connection:
+        counts.append(await _suppressions(connection, account_id, address_key, instead))
+    return Redacted(*counts)
+
+
+async def _suppressions(connection: Connection, account_id: int | None, address_key: bytes, instead: str) -> int:
+    return _count(await connection.execute(_SUPPRESSIONS, account_id, address_key, instead))
+
+
+def _count(status: str) -> int:
+    return int(status.rpartition(" ")[2])

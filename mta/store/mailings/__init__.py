@@ -1,0 +1,1 @@
+"""Mailings: confirmation, sampling, and the queued messages that wait for them."""

@@ -1,0 +1,140 @@
+"""Everything that is known of one mailing: who answered for it, what became of its messages, what permission there is.
+
+It must never change anything.
+
+*Limits.* Counts go over all of the mailing's messages whose record is still kept (``queue.event_retention``): seconds
+for a million of them. Consents are those of the account for the mailing's topic as they are now; those that each
+message was sent under are in its findings (``mta explain``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.identity import MessageId
+from mta.store.mailings.mailing_rows import MailingRecord
+from mta.store.postgres.database import Connection, Database
+
+SECONDS = 300.0  # for all questions together
+
+_MESSAGES = """
+select count(*) as messages, coalesce(sum(recipients), 0)::bigint as recipients, min(received_at) as first,
+    max(received_at) as last
+from message where record ->> 'mailing' = $2 and account_id = $1"""
+
+_REFUSED = """
+select split_part(record ->> 'reply', ':', 1) as answer, count(*) as messages, max(record ->> 'reply') as example
+from refusal where record ->> 'mailing' in ($2, $3) and account_id = $1 group by 1 order by 2 desc limit 20"""
+
+_OUTCOMES = """
+select e.kind, coalesce(e.data ->> 'category', '') as category, count(*) as recipients
+from message m join event e on e.message_id = m.id
+where m.record ->> 'mailing' = $2 and m.account_id = $1 group by 1, 2 order by 3 desc limit 100"""
+
+_LATEST = """
+select e.at, e.message_id, e.kind, m.record -> 'recipients' ->> e.n as recipient, e.data
+from message m join event e on e.message_id = m.id
+where m.record ->> 'mailing' = $2 and m.account_id = $1 order by e.at desc, e.id desc limit $3"""
+
+_WAITING = """
+select case when lease is not null then 'leased' when held is not null then 'held' else 'ready' end as state,
+    coalesce(held, '') as reason, count(*) as recipients
+from queue where mailing = $2 and account_id = $1 group by 1, 2 order by 3 desc limit 50"""
+
+_CONSENTS = """
+select basis, count(*) as given, count(revoked_at) as revoked,
+    count(*) filter (where revoked_at is null and missing <> '{}') as incomplete
+from consent where account_id = $1 and topic in ($2, '*') group by 1 order by 2 desc"""
+
+_HISTORY = """
+select at, by, data from account_change
+where account_id = $1 and kind = 'mailing' and data ->> 'mailing' = $2 order by id"""
+
+
+@dataclass(frozen=True, slots=True)
+class MailingAct:
+    """Somebody did something with the mailing. ``data``: act, and what belongs to it."""
+
+    at: datetime
+    by: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MailingEvent:
+    """One event of one of its messages."""
+
+    at: datetime
+    message_id: MessageId
+    kind: str
+    recipient: str | None
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentSummary:
+    """Consents of one basis for the mailing's topic: all, and those among them that are revoked or lack evidence."""
+
+    basis: str
+    given: int
+    revoked: int
+    incomplete: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailingStory:
+    """``outcomes``: events by kind and category. ``waiting``: recipients by state and reason of the hold. ``refused``:
+    messages by the rule that the answer names, with one answer."""
+
+    record: MailingRecord
+    account: str
+    messages: int
+    recipients: int
+    first: datetime | None
+    last: datetime | None
+    outcomes: Sequence[tuple[str, str, int]]
+    waiting: Sequence[tuple[str, str, int]]
+    refused: Sequence[tuple[str, int, str]]
+    consents: Sequence[ConsentSummary]
+    history: Sequence[MailingAct]
+    latest: Sequence[MailingEvent]
+
+
+async def tell(database: Database, record: MailingRecord, events: int) -> MailingStory:
+    """The story of a mailing with its newest ``events``. Raises StoreUnavailable."""
+    async with database.session(SECONDS) as connection, connection.transaction(readonly=True):
+        await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
+        return await _tell(connection, record, events)
+
+
+async def _tell(connection: Connection, record: MailingRecord, events: int) -> MailingStory:
+    mailing = record.mailing
+    account_id, mailing_id = mailing.account_id, mailing.id
+    account = await connection.fetchval("select name from account where id = $1", account_id)
+    counted = await connection.fetchrow(_MESSAGES, account_id, mailing_id)
+    assert counted is not None
+    return MailingStory(
+        record=record,
+        account=account,
+        messages=counted["messages"],
+        recipients=counted["recipients"],
+        first=counted["first"],
+        last=counted["last"],
+        outcomes=[tuple(row) for row in await connection.fetch(_OUTCOMES, account_id, mailing_id)],
+        waiting=[tuple(row) for row in await connection.fetch(_WAITING, account_id, mailing_id)],
+        refused=[tuple(row) for row in await connection.fetch(_REFUSED, account_id, mailing_id, mailing.name)],
+        consents=[ConsentSummary(*row) for row in await connection.fetch(_CONSENTS, account_id, mailing.topic)],
+        history=[
+            MailingAct(row["at"], row["by"], orjson.loads(row["data"]))
+            for row in await connection.fetch(_HISTORY, account_id, mailing_id)
+        ],
+        latest=[
+            MailingEvent(row["at"], row["message_id"], row["kind"], row["recipient"], orjson.loads(row["data"]))
+            for row in await connection.fetch(_LATEST, account_id, mailing_id, events)
+        ],
+    )

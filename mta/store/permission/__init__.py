@@ -1,0 +1,1 @@
+"""Who may be mailed: consents and their ledger, suppressions, unsubscribes."""

@@ -1,0 +1,81 @@
+"""Looks for what is known of addresses: questions that wait at the same moment are one query.
+
+An address is found by its keyed hash. Each look has its own statement, and its own way to make an answer of the rows.
+
+It must never answer "nothing is known" when the database could not be asked.
+
+*Limits.* With another secret file nothing is found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from mta.mail.address import Address
+from mta.observe.labels import Call
+from mta.observe.metrics import Metrics
+from mta.store.postgres.batch import Batch
+from mta.store.postgres.database import Database
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.secrets import Secrets
+
+Found = TypeVar("Found")
+
+CALLS, KEYS = 200, 2000  # of one batch
+
+_Question = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
+
+
+class AddressLookup(Generic[Found]):
+    """``statement``: from the keys ($1) to rows with an ``address_key``. ``make(address, key, account_id, rows)``: the
+    answer about one address, from all its rows, of every account. ``call``: by what name the waits are counted."""
+
+    def __init__(
+        self,
+        statement: str,
+        make: Callable[[Address, bytes, int, Sequence[Any]], Found],
+        *,
+        call: Call,
+        database: Database,
+        secrets: Secrets,
+        metrics: Metrics | None,
+    ) -> None:
+        self._statement, self._make, self._call = statement, make, call
+        self._database, self._secrets, self._metrics = database, secrets, metrics
+        self._questions: Batch[_Question, list[Found]] = Batch(
+            self._flush, items=CALLS, weight=KEYS, weigh=lambda question: len(question[1])
+        )
+
+    async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Found]:
+        """The answer about each address, in their order. Raises StoreUnavailable."""
+        if not addresses:
+            return []
+        began = time.perf_counter()
+        keys = [self._secrets.address_key(address) for address in addresses]
+        try:
+            found = await self._questions.do((account_id, addresses, keys))
+        except StoreUnavailable:
+            if self._metrics:
+                self._metrics.store_unavailable.inc()
+            raise
+        if self._metrics:
+            self._metrics.store_seconds[self._call].observe(time.perf_counter() - began)
+        return found
+
+    async def _flush(self, questions: list[_Question], since: float) -> list[list[Found]]:
+        left = self._database.timeout - (asyncio.get_running_loop().time() - since)
+        async with self._database.session(left) as connection:
+            rows = await connection.fetch(self._statement, list({key for _, _, keys in questions for key in keys}))
+        known: dict[bytes, list[Any]] = {}
+        for row in rows:
+            known.setdefault(row["address_key"], []).append(row)
+        return [
+            [
+                self._make(address, key, account_id, known.get(key, ()))
+                for address, key in zip(addresses, keys, strict=True)
+            ]
+            for account_id, addresses, keys in questions
+        ]

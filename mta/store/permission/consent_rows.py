@@ -1,0 +1,148 @@
+"""What the ledger amounts to now: one row for an address, an account and a topic, which rules are given.
+
+Of several consents for the same topic the row holds the better one: proved before unproved, then newer before older.
+A consent that took effect after a revocation ends the revocation; an older one never does.
+
+It must never be written but together with the entry that it follows from.
+
+*Limits.* Older consents of the same topic are in the ledger only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+
+from mta.store.postgres.database import Connection
+from policy.permission.consent import ACCEPTABLE, EVERY_TOPIC, Basis
+
+_ACCEPTABLE = [basis.value for basis in ACCEPTABLE]
+
+_PUT = """
+insert into consent (address_key, account_id, topic, basis, given_at, confirmed_at, missing, facts, entry)
+select one.address_key, $1, one.topic, one.basis, one.given_at, one.confirmed_at,
+    string_to_array(one.missing, ','), one.facts::jsonb, one.entry
+from unnest($2::bytea[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[],
+    $9::bigint[]) as one (address_key, topic, basis, given_at, confirmed_at, missing, facts, entry)
+on conflict (address_key, account_id, topic) do update set
+    basis = excluded.basis, given_at = excluded.given_at, confirmed_at = excluded.confirmed_at,
+    missing = excluded.missing, facts = excluded.facts, entry = excluded.entry,
+    revoked_at = case when coalesce(excluded.confirmed_at, excluded.given_at) <= consent.revoked_at
+        then consent.revoked_at end
+where case
+    when consent.revoked_at is not null and coalesce(excluded.confirmed_at, excluded.given_at) > consent.revoked_at
+    then true
+    else (excluded.missing = '{}' and excluded.basis = any($10),
+          coalesce(excluded.confirmed_at, excluded.given_at))
+      >= (consent.missing = '{}' and consent.basis = any($10), coalesce(consent.confirmed_at, consent.given_at))
+end"""
+
+_REVOKE = f"""
+update consent c set revoked_at = one.at
+from unnest($2::bytea[], $3::text[], $4::timestamptz[]) as one (address_key, topic, at)
+where c.address_key = one.address_key and c.account_id = $1
+    and (c.topic = one.topic or one.topic = '{EVERY_TOPIC}')
+    and c.revoked_at is null and coalesce(c.confirmed_at, c.given_at) <= one.at"""  # noqa: S608 - our own text
+
+# A revocation is kept even where there was no such consent, so that an older one that turns up later finds it.
+_OBJECT = f"""
+insert into consent (address_key, account_id, topic, basis, given_at, revoked_at, entry)
+select one.address_key, $1, one.topic, '{Basis.OBJECTION.value}', one.at, one.at, one.entry
+from unnest($2::bytea[], $3::text[], $4::timestamptz[], $5::bigint[]) as one (address_key, topic, at, entry)
+on conflict (address_key, account_id, topic) do update set
+    revoked_at = greatest(consent.revoked_at, excluded.revoked_at)
+where coalesce(consent.confirmed_at, consent.given_at) <= excluded.revoked_at"""  # noqa: S608 - our own text
+
+# Those whose revocation was overtaken: by a newer consent to the topic, or to anything within it.
+_OVERTAKEN = f"""
+select distinct one.address_key, one.topic
+from unnest($2::bytea[], $3::text[], $4::timestamptz[]) as one (address_key, topic, at)
+join consent c on c.address_key = one.address_key and c.account_id = $1
+    and (c.topic in (one.topic, '{EVERY_TOPIC}') or one.topic = '{EVERY_TOPIC}')
+    and c.revoked_at is null and coalesce(c.confirmed_at, c.given_at) > one.at"""  # noqa: S608 - our own text
+
+# Of the columns of a contact only these; the others belong to deliveries.
+_RENEW = """
+insert into contact (address_key, account_id, {column}) values ($1, $2, $3)
+on conflict (address_key, account_id) do update set {column} = greatest(contact.{column}, excluded.{column})"""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRow:
+    """A consent for one topic, from one entry."""
+
+    address_key: bytes
+    topic: str
+    basis: Basis
+    given_at: datetime
+    confirmed_at: datetime | None
+    missing: tuple[str, ...]
+    facts: dict[str, str]
+    entry: int
+
+    @property
+    def rank(self) -> tuple[bool, datetime, int]:
+        """Which of two for the same topic is kept: the same order as in ``_PUT``."""
+        return not self.missing and self.basis in ACCEPTABLE, self.confirmed_at or self.given_at, self.entry
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedTopic:
+    """A topic, or ``*``, taken back."""
+
+    address_key: bytes
+    topic: str
+    at: datetime
+    entry: int
+
+
+async def put(connection: Connection, account_id: int, rows: Iterable[ConsentRow]) -> None:
+    """Make these the consents in force, where nothing better is."""
+    best: dict[tuple[bytes, str], ConsentRow] = {}
+    for row in rows:
+        place = (row.address_key, row.topic)
+        if place not in best or row.rank >= best[place].rank:
+            best[place] = row
+    kept = [best[place] for place in sorted(best)]  # in one order for all: no deadlocks
+    if not kept:
+        return
+    await connection.execute(
+        _PUT,
+        account_id,
+        [row.address_key for row in kept],
+        [row.topic for row in kept],
+        [row.basis.value for row in kept],
+        [row.given_at for row in kept],
+        [row.confirmed_at for row in kept],
+        [",".join(row.missing) for row in kept],
+        [orjson.dumps(row.facts).decode() for row in kept],
+        [row.entry for row in kept],
+        _ACCEPTABLE,
+    )
+
+
+async def revoke(connection: Connection, account_id: int, revoked: Sequence[RevokedTopic]) -> set[tuple[bytes, str]]:
+    """End what was in force; those (address, topic) that a newer consent has overtaken, which still hold."""
+    newest: dict[tuple[bytes, str], RevokedTopic] = {}
+    for each in revoked:
+        place = (each.address_key, each.topic)
+        if place not in newest or each.at >= newest[place].at:
+            newest[place] = each
+    kept = [newest[place] for place in sorted(newest)]
+    keys, topics, moments = (
+        [each.address_key for each in kept],
+        [each.topic for each in kept],
+        [each.at for each in kept],
+    )
+    await connection.execute(_REVOKE, account_id, keys, topics, moments)
+    await connection.execute(_OBJECT, account_id, keys, topics, moments, [each.entry for each in kept])
+    overtaken = await connection.fetch(_OVERTAKEN, account_id, keys, topics, moments)
+    return {(row["address_key"], row["topic"]) for row in overtaken}
+
+
+async def renew(connection: Connection, account_id: int, address_key: bytes, column: str, at: datetime) -> None:
+    """A sign of the relation. ``column``: one of ours, never from outside."""
+    await connection.execute(_RENEW.format(column=column), address_key, account_id, at)

@@ -1,0 +1,277 @@
+"""Consents: recorded, revoked and renewed in the ledger, and what follows from that in the same transaction.
+
+A revocation appends its entry, ends the consents, suppresses the address for the topic and pulls the copies that are
+queued: all of it or nothing.
+
+It must never record the same consent twice, nor lift a suppression unless it was asked to and the consent is newer.
+
+*Limits.* What lifts is a consent of the suppression's own topic, or to every topic: one for a single topic leaves a
+suppression of all marketing in place, because it does not say that the rest is wanted again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+
+import orjson
+
+from mta.mail.address import Address
+from mta.mail.reply import sanitise
+from mta.store.permission import consent_reading, consent_rows, import_progress, ledger, suppression_writer
+from mta.store.permission.consent_entries import EntryWriter, Given
+from mta.store.permission.consent_reading import LedgerExtract
+from mta.store.permission.import_progress import ImportProgress
+from mta.store.permission.ledger import Draft, Verified
+from mta.store.permission.suppression_writer import SuppressionRequest
+from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.secrets import Secrets
+from policy.permission.consent import ACCEPTABLE, EVERY_TOPIC, Sign
+from policy.permission.evidence import Assessor, facts_of, load_assessor
+from policy.permission.ledger import EntryKind, Head
+from policy.permission.suppression import LIFTED_BY_CONSENT, Reason
+
+SECONDS = 60.0  # for one transaction: thousands of entries
+
+# One probe of the index for each address: the planner must not think of reading the account's whole ledger.
+_PRINTS = """
+select found.print from unnest($1::bytea[]) as one (address_key) cross join lateral (
+    select print from consent_entry e
+    where e.address_key = one.address_key and e.account_id = $2 and e.print is not null offset 0
+) found"""
+
+_LIFT = """
+delete from suppression s
+using unnest($2::bytea[], $3::text[], $4::timestamptz[], $5::bigint[]) as one (address_key, topic, at, entry)
+where s.address_key = one.address_key and s.account_id = $1 and s.reason = any($6) and s.created_at < one.at
+    and (s.topic = one.topic or one.topic = '*' and s.topic <> '')
+returning s.address, s.topic, s.reason, s.rule, s.created_at, one.entry"""
+
+_NOTE = "insert into event (kind, data) values ('suppression_removed', $1)"
+
+_COLUMN = {Sign.DELIVERED: "contacted_at", Sign.CLICK: "clicked_at", Sign.PURCHASE: "bought_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentsRecorded:
+    """``fresh``: consents written; ``known``: recorded before; ``lifted``: suppressions; ``pulled``: queued copies.
+    ``lacking``: how many of the fresh ones no mail can go by, by what they lack or by their basis."""
+
+    fresh: int
+    known: int
+    lifted: int = 0
+    pulled: int = 0
+    lacking: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """``entry``: its number in the ledger; ``pulled``: queued copies that were taken out."""
+
+    entry: int
+    pulled: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A consent and the number of its entry."""
+
+    given: Given
+    draft: Draft
+    entry: int
+
+
+class Consents:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, secrets: Secrets) -> None:
+        self._database, self._secrets = database, secrets
+        self._scribe = EntryWriter(secrets)
+
+    @cached_property
+    def _assessor(self) -> Assessor:
+        return load_assessor()
+
+    # changes
+
+    async def record(
+        self,
+        account_id: int,
+        given: Sequence[Given],
+        *,
+        by: str,
+        lift: bool = False,
+        mark: ImportProgress | None = None,
+    ) -> ConsentsRecorded:
+        """Write consents down, some thousands in one transaction; those recorded before are left as they are.
+
+        ``by``: who records them, and from where. ``lift``: a complete consent that took effect after the address was
+        suppressed for a revocation or an unsubscription ends that suppression. ``mark``: how far the file is read now.
+        Raises StoreUnavailable; then nothing was written.
+        """
+        drafts = [self._scribe.given(each, by) for each in given]
+
+        async def work(connection: Connection) -> ConsentsRecorded:
+            head = await ledger.lock(connection, account_id)
+            written = await self._fresh(connection, account_id, head, given, drafts)
+            now = datetime.now(UTC)
+            lifted = pulled = 0
+            lacking: Counter[str] = Counter()
+            if written:
+                head = await ledger.append(connection, account_id, head, [each.draft for each in written], now)
+                await consent_rows.put(connection, account_id, self._rows(written, lacking))
+                lifted = await self._lift(connection, account_id, written) if lift else 0
+            if gone := [
+                self._revoked(account_id, each.given.address, topic, "as recorded", by, each.given.revoked_at)
+                for each in written
+                if each.given.revoked_at
+                for topic in each.given.topics
+            ]:
+                locked = await suppression_writer.lock(connection, gone, heads={account_id: head})
+                pulled = (await suppression_writer.write(connection, gone, locked)).pulled
+            if mark:
+                await import_progress.move(connection, account_id, mark)
+            return ConsentsRecorded(len(written), len(given) - len(written), lifted, pulled, lacking)
+
+        return await self._database.retried(work, seconds=SECONDS)
+
+    async def revoke(
+        self,
+        account_id: int,
+        address: Address,
+        topic: str = EVERY_TOPIC,
+        *,
+        reason: str,
+        by: str,
+        at: datetime | None = None,
+    ) -> Revocation:
+        """The person takes consent back for ``topic``, or for all; queued copies about it are pulled.
+
+        Also where none was recorded: the objection counts all the same. ``at``: when, now if not given.
+        Raises StoreUnavailable; then nothing was changed.
+        """
+
+        act = self._revoked(account_id, address, topic, sanitise(reason, 200), by, at)
+
+        async def work(connection: Connection) -> Revocation:
+            applied = await suppression_writer.apply(connection, [act])
+            ((_, entry),) = applied.entries
+            return Revocation(entry, applied.pulled)
+
+        return await self._database.retried(work, seconds=SECONDS)
+
+    async def renew(self, account_id: int, address: Address, sign: Sign, *, by: str, at: datetime | None = None) -> int:
+        """Note a sign of the relation, such as a purchase; the number of the entry. Raises StoreUnavailable."""
+
+        async def work(connection: Connection) -> int:
+            head = await ledger.lock(connection, account_id)
+            now = datetime.now(UTC)
+            draft = self._scribe.other(
+                EntryKind.RENEWED, address, by, sign=sign.value, seen_at=(at or now).astimezone(UTC)
+            )
+            head = await ledger.append(connection, account_id, head, [draft], now)
+            await consent_rows.renew(connection, account_id, draft.address_key, _COLUMN[sign], at or now)
+            return head.number
+
+        return await self._database.retried(work)
+
+    async def begin_import(self, account_id: int, file: bytes) -> ImportProgress:
+        """How far this file was imported before; from the start if never. Raises StoreUnavailable."""
+        return await import_progress.begin(self._database, account_id, file)
+
+    # questions
+
+    def export(self, account_id: int) -> AsyncIterator[list[Given]]:
+        """The consents in force or revoked, in the order of the ledger. Raises StoreUnavailable."""
+        return consent_reading.export(self._database, account_id)
+
+    async def of(self, address: Address) -> list[LedgerExtract]:
+        """All that the ledgers say of an address, account by account. Raises StoreUnavailable."""
+        return await consent_reading.of(self._database, self._secrets, address)
+
+    def verify(self, account_id: int, noted: Head | None = None) -> AsyncIterator[int | Verified]:
+        """Follow the account's chain from its beginning: numbers of entries checked, at last the result.
+
+        ``noted``: an earlier head that was kept elsewhere. Raises StoreUnavailable.
+        """
+        return ledger.verify(self._database, account_id, noted)
+
+    async def head(self, account_id: int) -> Head:
+        """Where the account's chain ends. Raises StoreUnavailable."""
+        return await ledger.read_head(self._database, account_id)
+
+    def _revoked(
+        self, account_id: int, address: Address, topic: str, reason: str, by: str, at: datetime | None
+    ) -> SuppressionRequest:
+        key = self._secrets.address_key(address)
+        return SuppressionRequest(
+            key, account_id, Reason.REVOKED, "consent", topic, address, evidence=reason, by=by, at=at
+        )
+
+    # steps, each within a transaction that holds the head
+
+    async def _fresh(
+        self, connection: Connection, account_id: int, head: Head, given: Sequence[Given], drafts: Sequence[Draft]
+    ) -> list[_Written]:
+        """Those that are not in the ledger yet, each once, with the numbers they will have."""
+        found = await connection.fetch(_PRINTS, [draft.address_key for draft in drafts], account_id)
+        known = {row["print"] for row in found}
+        written: list[_Written] = []
+        for each, draft in zip(given, drafts, strict=True):
+            if draft.print not in known:
+                known.add(draft.print)
+                written.append(_Written(each, draft, head.number + len(written) + 1))
+        return written
+
+    def _rows(self, written: Sequence[_Written], lacking: Counter[str]) -> list[consent_rows.ConsentRow]:
+        """One for each topic; ``lacking`` counts what is wanting."""
+        found: list[consent_rows.ConsentRow] = []
+        for each in written:
+            given = each.given
+            missing = self._assessor.missing(given.basis, given.evidence, given.confirmed_at)
+            lacking.update(missing if given.basis in ACCEPTABLE else (f"basis {given.basis.value}",))
+            facts = facts_of(given.evidence)
+            found += [
+                consent_rows.ConsentRow(
+                    each.draft.address_key,
+                    topic,
+                    given.basis,
+                    given.given_at,
+                    given.confirmed_at,
+                    missing,
+                    facts,
+                    each.entry,
+                )
+                for topic in given.topics
+            ]
+        return found
+
+    async def _lift(self, connection: Connection, account_id: int, written: Sequence[_Written]) -> int:
+        """Delete the suppressions that these consents answer, and say so; how many."""
+        good = [
+            (each.draft.address_key, topic, each.given.effective_at, each.entry)
+            for each in written
+            for topic in each.given.topics
+            if each.given.basis in ACCEPTABLE
+            and each.given.revoked_at is None
+            and not self._assessor.missing(each.given.basis, each.given.evidence, each.given.confirmed_at)
+        ]
+        if not good:
+            return 0
+        lifted = await connection.fetch(
+            _LIFT, account_id, *zip(*good, strict=True), [reason.value for reason in LIFTED_BY_CONSENT]
+        )
+        notes = [
+            {
+                "account_id": account_id,
+                "address": row["address"],
+                "because": f"consent given anew: ledger entry {row['entry']}",
+                "was": {name: row[name] for name in ("topic", "reason", "rule", "created_at")},
+            }
+            for row in lifted
+        ]
+        await connection.executemany(_NOTE, [(orjson.dumps(note).decode(),) for note in notes])
+        return len(lifted)

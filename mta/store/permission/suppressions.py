@@ -1,0 +1,217 @@
+"""Who must not be mailed: looked up for every recipient, added by hand or by a failure, removed by hand only.
+
+Look-ups of all sessions and deliveries that wait at the same moment are one query.
+
+It must never answer "not suppressed" when the database could not be asked.
+
+*Limits.* An address is found by its keyed hash: with another secret file nothing is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from bounce.suppression import soft_bounce_thresholds
+from config.schema import SuppressionSettings
+from mta.mail.address import Address
+from mta.mail.identity import MessageId
+from mta.mail.reply import sanitise
+from mta.observe.labels import Call
+from mta.observe.metrics import Metrics
+from mta.store.journal.redaction import stand_in
+from mta.store.permission import import_progress, suppression_writer
+from mta.store.permission.address_lookup import AddressLookup
+from mta.store.permission.import_progress import ImportProgress
+from mta.store.permission.suppression_writer import Applied, SuppressionRequest
+from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.secrets import Secrets
+from mta.store.queue.cancel_queued import GLOBAL
+from policy.base import Suppression
+from policy.permission.suppression import Reason
+
+EVERYBODYS = 0  # files of suppressions belong to no one account
+SECONDS = 30.0  # for one transaction of hundreds
+
+_FIND = """
+select address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
+where address_key = any($1::bytea[]) and (expires_at is null or expires_at > now()) order by account_id, topic"""
+
+_OF = """
+select account_id, topic, reason, detail, rule, evidence, message_id, created_at, expires_at from suppression
+where address_key = $1 and (expires_at is null or expires_at > now()) order by account_id, topic"""
+
+_LIST = """
+select address, address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
+where ($1::bigint is null or account_id = $1) and (expires_at is null or expires_at > now())
+    and ($3::text is null or reason = $3)
+order by created_at desc, address limit $2"""
+
+_REMOVE = """
+delete from suppression where address_key = $1 and account_id = $2 and topic = $3
+returning reason, detail, rule, created_at"""
+
+_NOTE = "insert into event (kind, data) values ($1, $2)"
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionRecord:
+    """A suppression with what proves it. ``message_id``: the message whose failure it comes from."""
+
+    suppression: Suppression
+    evidence: str
+    message_id: MessageId | None
+
+
+class Suppressions:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
+        self._database, self._secrets, self._metrics = database, secrets, metrics
+        self.patience = soft_bounce_thresholds(SuppressionSettings())
+        self._look = AddressLookup(
+            _FIND, _standing, call=Call.SUPPRESSIONS, database=database, secrets=secrets, metrics=metrics
+        )
+
+    async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Suppression]:
+        """What stands against mailing ``addresses`` from this account, the widest of each address first; which message
+        it covers is for the suppression to say. Raises StoreUnavailable: then nobody may be mailed."""
+        return [each for standing in await self._look.find(account_id, addresses) for each in standing]
+
+    def key(self, address: Address) -> bytes:
+        """The keyed hash by which an address is known."""
+        return self._secrets.address_key(address)
+
+    def act(
+        self,
+        account_id: int | None,
+        address: Address,
+        reason: Reason = Reason.MANUAL,
+        *,
+        detail: str = "",
+        rule: str = "operator",
+        evidence: str = "",
+        topic: str = "",
+        by: str = "",
+        expires_at: datetime | None = None,
+    ) -> SuppressionRequest:
+        """What ``apply`` takes, for an address that is known. ``account_id`` None: for everybody."""
+        return SuppressionRequest(
+            self.key(address),
+            account_id or GLOBAL,
+            reason,
+            rule,
+            topic,
+            address,
+            detail,
+            evidence,
+            by=by,
+            expires_at=expires_at,
+        )
+
+    async def apply(self, acts: Sequence[SuppressionRequest], mark: ImportProgress | None = None) -> Applied:
+        """``suppression_writer.apply`` in a transaction of its own, for some hundreds at a time. ``mark``: how far
+        the file
+        is read from which they come. Raises StoreUnavailable; then nothing was done."""
+
+        async def work(connection: Connection) -> Applied:
+            applied = await suppression_writer.apply(connection, acts)
+            if mark:
+                await import_progress.move(connection, EVERYBODYS, mark)
+            return applied
+
+        return await self._database.retried(work, seconds=SECONDS) if acts or mark else Applied()
+
+    async def begin_import(self, file: bytes) -> ImportProgress:
+        """How far this file was imported before; from the start if never, or to its end. Raises StoreUnavailable."""
+        mark = await import_progress.begin(self._database, EVERYBODYS, file)
+        return ImportProgress(file, 0) if mark.finished else mark
+
+    async def add(
+        self,
+        account_id: int | None,
+        address: Address,
+        reason: Reason = Reason.MANUAL,
+        *,
+        detail: str = "",
+        topic: str = "",
+    ) -> int:
+        """Suppress ``address`` for an account, or for everybody (None), and pull its queued copies: how many.
+
+        Raises StoreUnavailable.
+        """
+        return (await self.apply([self.act(account_id, address, reason, detail=detail, topic=topic)])).pulled
+
+    async def remove(
+        self, account_id: int | None, address: Address, *, reason: str, topic: str = "", by: str = ""
+    ) -> Reason | None:
+        """Mail ``address`` again: the reason why it was suppressed, None if it was not in just this scope.
+
+        Whether it may be lifted is the account's profile's to say (``policy.permission.suppression.Lifting``), and
+        the caller's to
+        ask. Raises StoreUnavailable.
+        """
+        key = self._secrets.address_key(address)
+
+        async def work(connection: Connection) -> Reason | None:
+            row = await connection.fetchrow(_REMOVE, key, account_id or GLOBAL, topic)
+            if row is None:
+                return None
+            told = {
+                "account_id": account_id,
+                "topic": topic,
+                "address": str(address),
+                "because": sanitise(reason, 200),
+                "by": by,
+                "was": dict(row),
+            }
+            await connection.execute(_NOTE, "suppression_removed", orjson.dumps(told).decode())
+            return Reason(row["reason"])
+
+        return await self._database.retried(work)
+
+    async def of(self, address: Address) -> Sequence[SuppressionRecord]:
+        """Every suppression of ``address``, in all scopes, that for everybody first. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            found = await connection.fetch(_OF, self._secrets.address_key(address))
+        return [SuppressionRecord(_suppression(address, row), row["evidence"], row["message_id"]) for row in found]
+
+    async def list(
+        self, account_id: int | None = None, *, limit: int | None = None, reason: Reason | None = None
+    ) -> list[Suppression]:
+        """All, or the newest (of one account; 0 for those that hold for everybody), the oldest first.
+
+        Raises StoreUnavailable.
+        """
+        async with self._database.session(60) as connection:
+            listed = await connection.fetch(_LIST, account_id, limit, reason.value if reason else None)
+        listed.reverse()
+        return [_suppression(_address(row), row) for row in listed]
+
+
+def _standing(address: Address, _: bytes, account_id: int, rows: Sequence[Any]) -> list[Suppression]:
+    """What holds for this account, of all that stands against the address."""
+    return [_suppression(address, row) for row in rows if row["account_id"] in (GLOBAL, account_id)]
+
+
+def _suppression(address: Address, row: Any) -> Suppression:
+    return Suppression(
+        address,
+        row["account_id"] or None,
+        Reason(row["reason"]),
+        row["rule"],
+        row["created_at"],
+        row["topic"],
+        row["detail"],
+        row["expires_at"],
+    )
+
+
+def _address(row: Any) -> Address:
+    """A stand-in where only the hash is known."""
+    local, _, domain = (row["address"] or stand_in(row["address_key"])).rpartition("@")
+    return Address(local, domain)

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, schema, batching, secrets, and the bundled server."""

@@ -1,0 +1,65 @@
+"""A copy in memory of something small that many ask for: read at the start, whenever it changes, and now and then.
+
+The owner holds the copy and reads it; here is when. It is read when the database says that something has changed, and
+every half minute in case that was missed.
+
+It must never raise because the database is away (it tries again), nor let an older reading replace a newer one.
+
+*Limits.* Between a change and the reading of it lies a moment in which the old copy answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from mta.store.postgres.errors import StoreUnavailable
+
+REFRESH = 30.0  # seconds
+AGAIN = 1.0  # seconds between tries while the database is away
+
+
+class Freshness:
+    """``read``: reads the copy anew; raises StoreUnavailable. ``name``: of its task, for whoever debugs."""
+
+    def __init__(self, name: str, read: Callable[[], Awaitable[None]]) -> None:
+        self._name, self._read = name, read
+        self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the copy and keep it fresh. Raises nothing."""
+        try:
+            await self.now()
+        except StoreUnavailable:
+            self._changed.set()
+        self._keeping = asyncio.create_task(self._keep(), name=self._name)
+
+    async def stop(self) -> None:
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+
+    def changed(self, _: str | None = None) -> None:
+        """Something was changed, or may have been: read again soon."""
+        self._changed.set()
+
+    async def now(self) -> None:
+        """Read it now: whoever has changed something wants to see it. Raises StoreUnavailable."""
+        async with self._reading:
+            await self._read()
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(REFRESH):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            try:
+                await self.now()
+            except StoreUnavailable:
+                await asyncio.sleep(AGAIN)
+                self._changed.set()

@@ -1,0 +1,250 @@
+"""Connections to PostgreSQL: few, reused, each call with a deadline, healing by themselves.
+
+A call borrows a connection by ``session()``. When its deadline passes the connection is cut: the call fails at once,
+whatever the server is doing, and the server drops the work when it notices. Whatever goes wrong between us and the
+server becomes StoreUnavailable; mistakes of our own SQL and refused data stay what they are.
+
+It must never let a caller wait longer than its deadline, keep a connection that has seen trouble, or log a traceback
+because the server is away.
+
+*Limits.* Prepared statements and session settings: a pooler between us and PostgreSQL must work by session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import asyncpg
+
+from config import schema
+from mta.observe.log import get_logger
+from mta.store.postgres import migrate
+from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreUnavailable
+
+log = get_logger()
+
+Connection = asyncpg.Connection
+T = TypeVar("T")
+
+_RELISTEN = (0.1, 2.0)  # seconds between tries to listen again: first, longest
+_PING = 10.0  # seconds after which a silent listening connection is asked whether it lives
+_SESSION = {
+    "application_name": "imprimatur",
+    # Tables that are empty now and full in a minute mislead the planner: our statements are written for one plan each.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "timezone": "UTC",
+    "client_connection_check_interval": "2s",  # a call that we cut off frees its locks soon
+    "idle_in_transaction_session_timeout": "30s",
+}
+
+GONE = (  # the server, or the way to it, is in trouble: not the statement
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, after a failover
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InternalClientError,
+    asyncpg.TargetServerAttributeNotMatched,
+    OSError,
+    TimeoutError,
+    SchemaError,
+)
+
+
+class Database:
+    """A small pool. ``Database.connect`` makes it."""
+
+    def __init__(self, dsn: str, settings: schema.DatabaseSettings) -> None:
+        self._dsn = dsn
+        self._timeout = settings.timeout
+        self._free = asyncio.Semaphore(settings.pool_size)
+        self._idle: deque[Connection] = deque()
+        self._channels: dict[str, list[Callable[[str | None], None]]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._channels_changed = asyncio.Event()
+        self._listens = asyncio.Event()
+        self._closed = False
+
+    @classmethod
+    async def connect(cls, dsn: str, settings: schema.DatabaseSettings) -> Database:
+        """A pool whose first connection works. Raises StoreUnavailable."""
+        database = cls(dsn, settings)
+        async with database.session():
+            return database
+
+    async def close(self) -> None:
+        """Cut all connections; calls under way fail."""
+        self._closed = True
+        if self._listening:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        while self._idle:
+            await _end(self._idle.pop())
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take, unless it says otherwise."""
+        return self._timeout
+
+    @asynccontextmanager
+    async def session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """A connection for at most ``seconds`` (database.timeout if not given), waiting for it included.
+
+        Raises StoreUnavailable; its subclass OutcomeUnknown once the caller may have sent a statement.
+        """
+        loop = asyncio.get_running_loop()
+        seconds = self._timeout if seconds is None else seconds
+        deadline = loop.time() + seconds
+        connection = await self._borrow(deadline)
+        alarm, backend = loop.call_at(deadline, connection.terminate), connection.get_server_pid()
+        sound = False
+        try:
+            yield connection
+            sound = True
+        except GONE as error:
+            raise OutcomeUnknown(_words(error, loop.time() >= deadline, seconds), backend) from None
+        except asyncpg.InterfaceError as error:
+            if not connection.is_closed():  # a value that cannot be sent: the caller's own mistake
+                sound = True
+                raise
+            raise OutcomeUnknown(_words(error, loop.time() >= deadline, seconds), backend) from None
+        except asyncpg.PostgresError:
+            sound = True
+            raise
+        finally:
+            alarm.cancel()
+            if sound and not self._closed and not connection.is_closed() and not connection.is_in_transaction():
+                self._idle.append(connection)
+            else:
+                connection.terminate()
+            self._free.release()
+
+    async def retried(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T:
+        """The result of ``work`` in one transaction, tried again when it collides with another one.
+
+        Raises as ``session``.
+        """
+        async with self.session(seconds) as connection:
+            while True:
+                try:
+                    async with connection.transaction():
+                        return await work(connection)
+                except asyncpg.TransactionRollbackError:  # serialization failure or deadlock: the other one has won
+                    continue
+
+    async def _borrow(self, deadline: float) -> Connection:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._free.acquire()
+                try:
+                    while self._idle:
+                        connection = self._idle.pop()  # the one used last: the others may be left to grow old
+                        if not connection.is_closed():
+                            return connection
+                    return await self._open()
+                except BaseException:
+                    self._free.release()
+                    raise
+        except TimeoutError:
+            raise StoreUnavailable("no connection to the database in time") from None
+        except (*GONE, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+            raise StoreUnavailable(_words(error)) from None
+
+    async def _open(self) -> Connection:
+        connection = await asyncpg.connect(
+            self._dsn, server_settings=_SESSION, statement_cache_size=200, max_cached_statement_lifetime=0
+        )
+        try:
+            await migrate.check(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    # notifications
+
+    async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
+        """Call ``callback(payload)`` for each notification; ``callback(None)`` when some may have been missed.
+
+        Returns once the server is listening, or after database.timeout; it goes on trying by itself.
+        """
+        self._channels.setdefault(channel, []).append(callback)
+        self._listens.clear()
+        self._channels_changed.set()
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._keep_listening(), name="database notifications")
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._listens.wait()
+        except TimeoutError:
+            pass
+
+    async def _keep_listening(self) -> None:
+        wait = _RELISTEN[0]
+        while True:
+            try:
+                await self._listen_once()
+                wait = _RELISTEN[0]
+            except (*GONE, asyncpg.InterfaceError, asyncpg.PostgresError):
+                wait = min(2 * wait, _RELISTEN[1])
+            self._listens.clear()
+            self._missed()
+            await asyncio.sleep(wait)
+
+    async def _listen_once(self) -> None:
+        """Listen until the connection ends."""
+        async with asyncio.timeout(self._timeout):
+            connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "imprimatur listening"})
+        try:
+            connection.add_termination_listener(lambda _: self._channels_changed.set())
+            heard: set[str] = set()
+            while not connection.is_closed():
+                self._channels_changed.clear()
+                async with asyncio.timeout(self._timeout):
+                    for channel in self._channels.keys() - heard:
+                        await connection.add_listener(channel, self._notified)
+                    if heard != self._channels.keys():
+                        heard = set(self._channels)
+                        self._missed()
+                    await connection.execute("select 1")
+                self._listens.set()
+                try:
+                    async with asyncio.timeout(_PING):
+                        await self._channels_changed.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            connection.terminate()
+
+    def _notified(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        for callback in self._channels[channel]:
+            callback(str(payload))
+
+    def _missed(self) -> None:
+        for callbacks in self._channels.values():
+            for callback in callbacks:
+                callback(None)
+
+
+async def _end(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=1)
+    except (*GONE, asyncpg.InterfaceError, asyncpg.PostgresError):
+        connection.terminate()
+
+
+def _words(error: BaseException, late: bool = False, seconds: float = 0.0) -> str:
+    """What went wrong, in one line, without the DSN."""
+    if late:
+        return f"the database did not answer within {seconds:g} s"
+    return str(error).split("\n", 1)[0] or type(error).__name__

@@ -1,0 +1,188 @@
+"""A person's rights: to be told all that is kept of them (GDPR 15), and to have it erased (GDPR 17).
+
+Erasing revokes every consent, blocks the address for good by its keyed hash, takes what is queued out, and takes the
+address out of all records. What proves that mail was sent with consent is kept until claims are time-barred
+(GDPR 17(3)(e)) unless told otherwise; ``mta.store.privacy.erasure`` deletes it then.
+
+It must never unblock an address, nor erase proof without an entry in the ledger that says so.
+
+*Limits.* One address; a person with several has to name them. Backups of the database are their keeper's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from config.schema import RetentionSettings
+from mta.mail.address import Address
+from mta.mail.identity import format_id
+from mta.store.journal import redaction
+from mta.store.journal.redaction import Redacted
+from mta.store.permission import consent_entries, ledger
+from mta.store.permission.consent_reading import LedgerExtract
+from mta.store.permission.consents import Consents
+from mta.store.permission.suppressions import SuppressionRecord, Suppressions
+from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.secrets import Secrets
+from mta.store.privacy import case_erasure, erasure
+from mta.store.privacy.erasure import Forgotten
+from policy.permission.consent import EVERY_TOPIC
+from policy.permission.suppression import Reason
+
+ERASED = "erased"  # what the ledger and the suppression say of it
+SECONDS = 600.0
+
+_MESSAGES = """
+select id, account_id, sender, received_at, record -> 'summary' as summary from message
+where record::text ~* $1 or sender ~* $1 order by id"""
+_REFUSALS = (
+    "select id, account_id, received_at, record ->> 'reply' as reply from refusal where record::text ~* $1 order by id"
+)
+_EVENTS = "select at, message_id, kind, data from event where data::text ~* $1 order by id"
+_QUEUED = (
+    "select message_id, account_id, due_at, expires_at, held from queue where address_key = $1 order by message_id"
+)
+_CONTACTS = """
+select account_id, contacted_at, clicked_at, bought_at, accepted from contact where address_key = $1
+order by account_id"""
+_ACCOUNTS = "select id from account where lower(contact) = lower($1) order by id"
+_FORGET_CONTACT = "delete from contact where address_key = $1 and ($2::bigint is null or account_id = $2)"
+_FORGET_BOUNCES = "delete from soft_bounce where address_key = $1 and ($2::bigint is null or account_id = $2)"
+_NOTE = "insert into event (kind, data) values ('subject_erased', $1)"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSubject:
+    """All that is known of an address. Rows as they are kept, with ids and times as text.
+
+    ``contacts``: when accounts mailed it; ``contact_of``: ids of the accounts that it is the contact of.
+    """
+
+    address: Address
+    consents: Sequence[LedgerExtract]
+    suppressions: Sequence[SuppressionRecord]
+    contacts: Sequence[Mapping[str, Any]]
+    queued: Sequence[Mapping[str, Any]]
+    messages: Sequence[Mapping[str, Any]]
+    refusals: Sequence[Mapping[str, Any]]
+    events: Sequence[Mapping[str, Any]]
+    cases: Sequence[Mapping[str, Any]]
+    contact_of: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Proof that stays: entries of an account's ledger, until when."""
+
+    account_id: int
+    entries: tuple[int, ...]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """``pulled``: queued copies taken out; ``emptied``: entries of ledgers whose evidence is gone."""
+
+    pulled: int
+    emptied: int
+    kept: tuple[Kept, ...]
+    redacted: Redacted
+
+
+class DataSubjects:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, secrets: Secrets, consents: Consents, suppressions: Suppressions) -> None:
+        self._database, self._secrets, self._consents, self._suppressions = database, secrets, consents, suppressions
+
+    async def find(self, address: Address) -> DataSubject:
+        """Everything that is kept of ``address``. Looks through whole tables. Raises StoreUnavailable."""
+        key, search = self._secrets.address_key(address), redaction.pattern(address)
+        consents, suppressions = await self._consents.of(address), await self._suppressions.of(address)
+        async with self._database.session(SECONDS) as connection:
+            return DataSubject(
+                address,
+                consents,
+                suppressions,
+                contacts=await _rows(connection, _CONTACTS, key),
+                queued=await _rows(connection, _QUEUED, key),
+                messages=await _rows(connection, _MESSAGES, search),
+                refusals=await _rows(connection, _REFUSALS, search),
+                events=await _rows(connection, _EVENTS, search),
+                cases=await _rows(connection, case_erasure.OF, key),
+                contact_of=[row["id"] for row in await connection.fetch(_ACCOUNTS, str(address))],
+            )
+
+    async def erase(
+        self, address: Address, *, by: str, account_id: int | None = None, keep_proof: float | None
+    ) -> Erased:
+        """Forget ``address``, for one account or altogether (None).
+
+        ``keep_proof``: seconds for which the evidence of its consents is still kept; None: it goes now. May be done
+        again after a failure. Raises StoreUnavailable.
+        """
+        key = self._secrets.address_key(address)
+        known = [
+            each for each in await self._consents.of(address) if account_id is None or each.account_id == account_id
+        ]
+        pulled, emptied, kept = 0, 0, []
+        for each in known:
+            revoked = await self._consents.revoke(each.account_id, address, EVERY_TOPIC, reason=ERASED, by=by)
+            pulled += revoked.pulled
+            if keep_proof is None:
+                emptied += await self._empty(each.account_id, key, by)
+            else:
+                entries = (*(proof.number for proof in each.proofs if proof.said is not None), revoked.entry)
+                kept.append(Kept(each.account_id, entries, datetime.now(UTC) + timedelta(seconds=keep_proof)))
+        blocked = self._suppressions.act(account_id, address, Reason.ERASED, rule=ERASED, topic=EVERY_TOPIC, by=by)
+        pulled += (await self._suppressions.apply([blocked])).pulled
+        redacted = await redaction.redact(self._database, account_id, address, key)
+        async with self._database.session() as connection:
+            await connection.execute(_FORGET_CONTACT, key, account_id)
+            await connection.execute(_FORGET_BOUNCES, key, account_id)
+            await case_erasure.erase(connection, key, account_id)
+            note = {"subject": key.hex(), "account_id": account_id, "by": by, "kept": len(kept)}
+            await connection.execute(_NOTE, orjson.dumps(note).decode())
+        return Erased(pulled, emptied, tuple(kept), redacted)
+
+    async def _empty(self, account_id: int, address_key: bytes, by: str) -> int:
+        """Take the evidence out of an account's ledger, and say so there; of how many entries."""
+
+        async def work(connection: Connection) -> int:
+            head = await ledger.lock(connection, account_id)
+            emptied = await ledger.empty(connection, account_id, address_key)
+            if emptied:
+                draft = consent_entries.erased(address_key, by, "on request of the person")
+                await ledger.append(connection, account_id, head, [draft], datetime.now(UTC))
+            return len(emptied)
+
+        return await self._database.retried(work)
+
+    async def forget(self, keep: RetentionSettings) -> Forgotten:
+        """Delete personal data whose time is over. Meant for once in a while. Raises StoreUnavailable."""
+        return await erasure.forget(self._database, datetime.now(UTC), keep)
+
+
+async def _rows(connection: Connection, statement: str, *values: object) -> list[dict[str, Any]]:
+    return [
+        {name: _plain(name, value) for name, value in row.items()} for row in await connection.fetch(statement, *values)
+    ]
+
+
+def _plain(name: str, value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case list():
+            return [_plain(name, each) for each in value]
+        case str() if name in ("data", "summary"):
+            return orjson.loads(value)
+        case _ if name in ("id", "message_id") and value is not None:
+            return format_id(value)
+        case _:
+            return value

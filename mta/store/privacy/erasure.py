@@ -1,0 +1,172 @@
+"""Deletes personal data whose time is over, class by class (``retention`` in the settings), in small transactions.
+
+Evidence of consents goes once all consents between an account and an address have ended, by revocation or for want of
+contact, and the time for claims after that is over. What was blocked stays blocked, but for suppressions that have an
+end: those go when it has come.
+
+It must never delete evidence of a consent by which mail may still be sent, nor without an entry that says so.
+
+*Limits.* A consent counts as lapsed after LAPSE without contact, whatever the account's profile says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from config.schema import RetentionSettings
+from mta.store.journal import outbox
+from mta.store.permission import consent_entries, ledger
+from mta.store.postgres.database import Connection, Database
+from mta.store.privacy import case_erasure
+from mta.store.queue.retention import first_id_of
+from mta.store.reputation import soft_bounces
+
+CHUNK = 2000  # rows in one transaction
+PAGE = 10_000  # rows looked at in one statement
+SECONDS = 60.0
+LAPSE = "18 months"
+
+_REFUSALS = """
+delete from refusal where id = any(array(select id from refusal where id < $1 order by id limit $2))"""
+
+_HISTORY = """
+delete from account_change where id = any(array(select id from account_change where at < $1 limit $2))"""
+
+# Pages by key, so that tables of millions are read piece by piece.
+_CONTACTS = """
+with page as (
+    select address_key, account_id, contacted_at, clicked_at, bought_at, accepted from contact
+    where (address_key, account_id) > ($1, $2) order by address_key, account_id limit $3
+),
+gone as (
+    delete from contact c using page p
+    where c.address_key = p.address_key and c.account_id = p.account_id
+        and coalesce(greatest(p.contacted_at, p.clicked_at, p.bought_at, p.accepted[cardinality(p.accepted)]),
+            '-infinity') < $4
+    returning 1
+)
+select address_key, account_id, (select count(*) from gone) as gone from page
+order by address_key desc, account_id desc limit 1"""
+
+_END = f"""
+select address_key, account_id, max(coalesce(revoked_at, greatest(
+    coalesce(confirmed_at, given_at), contacted_at, clicked_at, bought_at) + interval '{LAPSE}')) < $1 as ended
+from consent left join contact using (address_key, account_id)"""  # noqa: S608 - our own text
+
+_ENDED = f"""{_END}
+where (address_key, account_id) > ($2, $3)
+group by address_key, account_id order by address_key, account_id limit $4"""
+
+_STILL = f"""{_END}
+where account_id = $2 and address_key = any($3::bytea[]) group by address_key, account_id"""
+
+_FORGET = "delete from consent where account_id = $1 and address_key = any($2::bytea[])"
+
+_EXPIRED = """
+with gone as (
+    delete from suppression where ctid = any(array(
+        select ctid from suppression where expires_at < $1 order by expires_at limit $2
+    )) and expires_at < $1
+    returning address, account_id, topic, reason, detail, rule, created_at
+)
+insert into event (kind, data)
+select 'suppression_removed', jsonb_build_object(
+    'account_id', nullif(account_id, 0), 'topic', topic, 'address', address, 'because', 'its time was over',
+    'was', jsonb_build_object('reason', reason, 'detail', detail, 'rule', rule, 'created_at', created_at)
+) from gone"""
+
+_AT_FIRST: tuple[bytes, int] = (b"", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How much was deleted. ``subjects``: addresses whose evidence went, account by account;
+    ``events_out``: events for webhooks; ``expired``: suppressions; ``soft``: soft bounces that count no more;
+    ``cases``: closed complaint cases that name nobody any more, as long after as evidence of consents is kept."""
+
+    refusals: int = 0
+    changes: int = 0
+    contacts: int = 0
+    subjects: int = 0
+    events_out: int = 0
+    expired: int = 0
+    soft: int = 0
+    cases: int = 0
+
+
+async def forget(database: Database, now: datetime, keep: RetentionSettings) -> Forgotten:
+    """Delete what is older than ``keep`` says. Raises StoreUnavailable; what was deleted by then stays so."""
+    return Forgotten(
+        await _all(database, _REFUSALS, first_id_of(now - timedelta(seconds=keep.refusals))),
+        await _all(database, _HISTORY, now - timedelta(seconds=keep.account_history)),
+        await _contacts(database, now - timedelta(seconds=keep.contacts)),
+        await _evidence(database, now - timedelta(seconds=keep.consent_evidence)),
+        await outbox.sweep(
+            database, now - timedelta(seconds=keep.outbox), now - timedelta(seconds=keep.outbox_untaken)
+        ),
+        await _all(database, _EXPIRED, now),
+        await _all(database, soft_bounces.SWEEP, (now - timedelta(days=soft_bounces.KEPT)).date()),
+        await _all(database, case_erasure.SWEEP, now - timedelta(seconds=keep.consent_evidence)),
+    )
+
+
+async def _all(database: Database, statement: str, before: object) -> int:
+    deleted = 0
+    while True:
+        async with database.session(SECONDS) as connection:
+            status: str = await connection.execute(statement, before, CHUNK)
+        count = int(status.rpartition(" ")[2])
+        deleted += count
+        if count < CHUNK:
+            return deleted
+
+
+async def _contacts(database: Database, before: datetime) -> int:
+    last, deleted = _AT_FIRST, 0
+    while True:
+        async with database.session(SECONDS) as connection:
+            row = await connection.fetchrow(_CONTACTS, *last, PAGE, before)
+        if row is None:
+            return deleted
+        last, deleted = (row["address_key"], row["account_id"]), deleted + row["gone"]
+
+
+async def _evidence(database: Database, before: datetime) -> int:
+    last, forgotten = _AT_FIRST, 0
+    while True:
+        async with database.session(SECONDS) as connection:
+            rows = await connection.fetch(_ENDED, before, *last, CHUNK)
+        if not rows:
+            return forgotten
+        ended = sorted((row for row in rows if row["ended"]), key=_account)
+        for account_id, group in groupby(ended, key=_account):
+            keys = [row["address_key"] for row in group]
+            work = partial(_forget, account_id=account_id, keys=keys, before=before)
+            forgotten += await database.retried(work, seconds=SECONDS)
+        last = (rows[-1]["address_key"], rows[-1]["account_id"])
+
+
+def _account(row: Any) -> int:
+    number: int = row["account_id"]
+    return number
+
+
+async def _forget(connection: Connection, account_id: int, keys: Sequence[bytes], before: datetime) -> int:
+    """Empty the evidence about those of these addresses that nothing new was recorded of; how many.
+
+    Under the lock of the account's ledger."""
+    head = await ledger.lock(connection, account_id)
+    still = [row["address_key"] for row in await connection.fetch(_STILL, before, account_id, keys) if row["ended"]]
+    drafts = [
+        consent_entries.erased(key, "retention", f"ended before {before:%Y-%m-%d}")
+        for key in still
+        if await ledger.empty(connection, account_id, key)
+    ]
+    await ledger.append(connection, account_id, head, drafts, datetime.now(UTC))
+    await connection.execute(_FORGET, account_id, still)
+    return len(still)

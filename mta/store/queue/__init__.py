@@ -1,0 +1,1 @@
+"""The queue in the database: enqueue, claim, leases, holds, operator changes."""

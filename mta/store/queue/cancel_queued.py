@@ -1,0 +1,82 @@
+"""Pulling the queued copies that a suppression covers.
+
+A suppression has a scope: an account or everybody; and all mail (topic ""), all marketing (``*``), or marketing about
+one topic.
+
+It must never remove a copy that is not within the scope of the suppression.
+
+*Limits.* A copy that is being transmitted at this moment is not called back; the outcome of its attempt is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mta.mail.identity import MessageId
+from mta.store.postgres.database import Connection
+
+CHANNEL = "suppressed"
+GLOBAL = 0  # account_id of a suppression that holds for everybody
+
+Scope = tuple[bytes, int, str]  # address_key, account_id, topic
+
+_PAYLOAD = 200  # keys in one notification, which may have 8000 octets
+
+# One probe of the index for each address: the planner must not think of reading the whole queue, whatever it knows.
+_FOUND = """
+unnest($1::bytea[], $2::bigint[], $3::text[]{more}) as one (address_key, account_id, topic{names})
+cross join lateral (
+    select message_id, n from queue q
+    where q.address_key = one.address_key and (one.account_id = 0 or q.account_id = one.account_id)
+        and (one.topic = '' or q.stream = 'marketing' and (one.topic = '*' or q.topic = one.topic))
+    offset 0
+) copy"""
+
+_COPIES = f"select distinct message_id from {_FOUND.format(more='', names='')}"  # noqa: S608 - our own text
+
+_PULL = f"""
+with
+    found as materialized (
+        select message_id, n, reason, rule
+        from {_FOUND.format(more=", $4::text[], $5::text[]", names=", reason, rule")}
+        where message_id = any($6::uuid[])
+    ),
+    pulled as (
+        delete from queue q using found f where q.message_id = f.message_id and q.n = f.n
+            and q.message_id = any($6::uuid[])
+        returning q.message_id, q.n, f.reason, f.rule
+    )
+insert into event (message_id, n, kind, data)
+select message_id, n, 'suppressed', jsonb_build_object('reason', reason, 'rule', rule, 'pulled', true) from pulled
+returning id"""  # noqa: S608 - our own text
+
+
+async def copies(connection: Connection, scopes: Sequence[Scope]) -> set[MessageId]:
+    """The messages that have queued copies within these scopes. The caller locks them before ``pull``."""
+    if not scopes:
+        return set()
+    rows = await connection.fetch(_COPIES, *zip(*scopes, strict=True))
+    return {row["message_id"] for row in rows}
+
+
+async def pull(
+    connection: Connection,
+    scopes: Sequence[Scope],
+    reasons: Sequence[str],
+    rules: Sequence[str],
+    locked: Iterable[MessageId],
+) -> int:
+    """Take the copies in scope out, within the messages in ``locked``; how many. ``reasons`` and ``rules``: for the
+    event of each scope. The caller deletes the content of messages that have no row left."""
+    wanted = sorted(locked)
+    if not scopes or not wanted:
+        return 0
+    return len(await connection.fetch(_PULL, *zip(*scopes, strict=True), reasons, rules, wanted))
+
+
+async def tell(connection: Connection, keys: Iterable[bytes]) -> None:
+    """Tell all workers, once this is committed, that these addresses were suppressed."""
+    told = sorted(set(keys))
+    for first in range(0, len(told), _PAYLOAD):
+        payload = ",".join(key.hex() for key in told[first : first + _PAYLOAD])
+        await connection.execute("select pg_notify($1, $2)", CHANNEL, payload)

@@ -1,0 +1,214 @@
+"""Which queued recipients a worker takes next: what is due, the oldest first, but a share for everybody who waits.
+
+A take looks at the oldest due rows. If there are more than it looks at, whoever stands behind a crowd would wait for
+the crowd to pass: so half of the take then goes around all destinations of all accounts, a few rows each, going on
+where the last round ended. Both looks are bounded, whatever the length of the queue. Each stream has looks of its own:
+what waits in one is not in the way of the other.
+
+It must never give out a row that is held back (but for its expiry) or that a live worker holds.
+
+*Limits.* Rounds are per worker and begin anew with it. What has expired comes in its turn, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from mta.mail.address import Address
+from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.message import Body, Return, Stream
+from mta.store.postgres.database import Connection
+from mta.store.queue.enqueue import notify_bits
+
+LOOK = 2  # rows looked at for each delivery wanted
+ROUND = 200  # destinations visited in one round
+EACH = 5  # rows of each, at least
+
+_READY = "stream = ($1::text)::stream and lease is null and held is null and due_at <= now()"
+
+# The oldest due rows, and what was held until it expired. ``ending``: no attempt will be made.
+_OLDEST = f"""
+(select message_id, destination, account_id, due_at, bounce is not null or expires_at <= now() as ending
+ from queue where {_READY} order by due_at limit $2)
+union all
+(select message_id, destination, account_id, expires_at, true from queue
+ where stream = ($1::text)::stream and lease is null and held is not null and expires_at <= now()
+ order by expires_at limit $2)"""  # noqa: S608
+
+# One probe of the index for each (account, destination) behind the last one visited, then its oldest due rows.
+_ROUND = f"""
+with recursive turn (account_id, destination, step) as (
+    (select account_id, destination, 1 from queue
+     where stream = ($1::text)::stream and (account_id, destination) > ($2, $3) and lease is null and held is null
+     order by account_id, destination limit 1)
+    union all
+    select next.account_id, next.destination, turn.step + 1
+    from turn cross join lateral (
+        select account_id, destination from queue
+        where stream = ($1::text)::stream and (account_id, destination) > (turn.account_id, turn.destination)
+            and lease is null and held is null
+        order by account_id, destination limit 1
+    ) next
+    where turn.step < {ROUND}
+)
+select turn.account_id, turn.destination, due.message_id, due.due_at
+from turn left join lateral (
+    select message_id, due_at from queue
+    where account_id = turn.account_id and destination = turn.destination and {_READY}
+        and not turn.destination = any($5::text[])
+    order by due_at limit $4
+) due on true"""  # noqa: S608
+
+# All rows of the chosen deliveries that are due now, but for those that somebody else is just taking.
+_TAKE = """
+with
+    wanted as (select * from unnest($1::uuid[], $2::text[]) as one (message_id, destination)),
+    mine as (
+        select q.message_id, q.n
+        from wanted cross join lateral (
+            select message_id, n from queue
+            where message_id = wanted.message_id and destination = wanted.destination and lease is null
+                and (held is null and due_at <= now() or expires_at <= now())
+            order by n for update skip locked
+        ) q
+    ),
+    taken as (
+        update queue q set lease = $3
+        from mine
+        where q.message_id = any($1) and q.message_id = mine.message_id and q.n = mine.n
+        returning q.*
+    )
+select
+    t.message_id, t.n, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination, t.address, t.notify,
+    t.orcpt, t.attempts, t.expires_at, t.delay_told, t.held, t.bounce, t.last_reply, m.sender, m.size, m.recipients,
+    m.received_at, m.record -> 'envelope' as envelope
+from taken t join message m on m.id = t.message_id
+order by t.message_id, t.n"""
+
+Candidate = tuple[Any, str, int, Any]  # message_id, destination, account_id, due_at
+
+
+class ClaimTurn:
+    """Where a worker's rounds through the destinations of one stream stand."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream.value
+        self._account, self._destination = 0, ""
+
+    async def take(
+        self, connection: Connection, lease: int, deliveries: int, octets: int, skip: Collection[str]
+    ) -> list[Delivery]:
+        """Lease up to ``deliveries`` deliveries of together about ``octets``, none to a destination in ``skip``
+        but for those that only wait for their end."""
+        look = LOOK * deliveries
+        found = await connection.fetch(_OLDEST, self._stream, look)
+        chosen = in_turns([_candidate(row) for row in found if row["ending"] or row["destination"] not in skip])
+        if len(found) >= look:
+            half = (deliveries + 1) // 2
+            chosen = in_turns([*chosen[:half], *await self._round(connection, half, skip), *chosen[half:]])
+        fitting = await _fit(connection, chosen[:deliveries], octets)
+        if not fitting:
+            return []
+        rows = await connection.fetch(_TAKE, [each[0] for each in fitting], [each[1] for each in fitting], lease)
+        return group(rows, lease)
+
+    async def _round(self, connection: Connection, wanted: int, skip: Collection[str]) -> list[Candidate]:
+        """Due deliveries of the next destinations."""
+        each = max(EACH, wanted // ROUND)
+        rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each, list(skip))
+        visited = {(row["account_id"], row["destination"]) for row in rows}
+        self._account, self._destination = max(visited) if len(visited) == ROUND else (0, "")
+        return [_candidate(row) for row in rows if row["message_id"] is not None]
+
+
+def in_turns(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The deliveries among ``candidates``, each once: accounts take turns, within each account its destinations do,
+    within a destination the oldest comes first."""
+    deliveries: dict[tuple[Any, str], Candidate] = {}
+    for each in sorted(candidates, key=lambda each: each[3]):
+        deliveries.setdefault(each[:2], each)
+    by_destination = _alternate(deliveries.values(), lambda each: (each[2], each[1]))
+    return _alternate(by_destination, lambda each: each[2])
+
+
+def _alternate(candidates: Iterable[Candidate], group: Callable[[Candidate], Any]) -> list[Candidate]:
+    """The first of each group, then the second of each, and so on; apart from that the order stays."""
+    seen: dict[Any, int] = {}
+    ranked: list[tuple[int, Candidate]] = []
+    for each in candidates:
+        rank = seen[group(each)] = seen.get(group(each), 0) + 1
+        ranked.append((rank, each))
+    ranked.sort(key=lambda pair: pair[0])
+    return [each for _, each in ranked]
+
+
+async def _fit(connection: Connection, chosen: Sequence[Candidate], octets: int) -> Sequence[Candidate]:
+    """As many of the first as fit into ``octets``; always one."""
+    rows = await connection.fetch(
+        "select id, size from message where id = any($1::uuid[])", [each[0] for each in chosen]
+    )
+    sizes = {row["id"]: row["size"] for row in rows}
+    for count, each in enumerate(chosen):
+        octets -= sizes.get(each[0], 0)
+        if octets < 0 and count > 0:
+            return chosen[:count]
+    return chosen
+
+
+def group(rows: Sequence[Any], lease: int) -> list[Delivery]:
+    """Rows in order of message, put together to deliveries."""
+    parts: dict[tuple[Any, str], list[Any]] = {}
+    for row in rows:
+        parts.setdefault((row["message_id"], row["destination"]), []).append(row)
+    return [_delivery(part, lease) for part in parts.values()]
+
+
+def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
+    first = rows[0]
+    envelope = orjson.loads(first["envelope"])
+    return Delivery(
+        message_id=first["message_id"],
+        destination=first["destination"],
+        sender=_address(first["sender"]) if first["sender"] is not None else None,
+        recipients=tuple(_recipient(row) for row in rows),
+        account_id=first["account_id"],
+        queued_at=first["received_at"],
+        expires_at=min(row["expires_at"] for row in rows),
+        size=first["size"],
+        mailing=first["mailing"],
+        stream=Stream(first["stream"]),
+        topic=first["topic"],
+        body=Body(envelope["body"]),
+        smtputf8=envelope.get("smtputf8", False),
+        ret=Return(envelope["ret"]) if "ret" in envelope else None,
+        envid=envelope.get("envid"),
+        whole=len(rows) == first["recipients"],
+        delay_told=any(row["delay_told"] for row in rows),
+        lease=lease,
+        held=any(row["held"] is not None for row in rows),
+        bounce=next((row["bounce"] for row in rows if row["bounce"] is not None), None),
+    )
+
+
+def _recipient(row: Any) -> QueuedRecipient:
+    return QueuedRecipient(
+        n=row["n"],
+        address=_address(row["address"]),
+        attempts=row["attempts"],
+        notify=notify_bits(row["notify"]),
+        orcpt=row["orcpt"],
+        last_reply=row["last_reply"],
+    )
+
+
+def _address(text: str) -> Address:
+    """An address as it was stored: it was checked when it came in, and is not judged by later rules."""
+    local, _, domain = text.rpartition("@")
+    return Address(local, domain)
+
+
+def _candidate(row: Any) -> Candidate:
+    return row["message_id"], row["destination"], row["account_id"], row["due_at"]

@@ -1,0 +1,241 @@
+"""An accepted message as rows: its record, its content in pieces, one queue row for each recipient.
+
+A whole batch of messages is one statement: one round trip, one commit. The contents travel as one value and are cut
+by the server, which spares copying them piece by piece through an array.
+
+It must never change the content, and never put text into JSON that PostgreSQL refuses.
+
+*Limits.* A batch is held in memory several times over, here and in the server, while it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.headers import Headers, unfold
+from mta.mail.message import Envelope, Message, Notify, Stream
+from mta.mail.reply import sanitise
+from mta.store.journal import recipient_activity
+from mta.store.journal.recipient_activity import Contacted
+from mta.store.postgres.database import Connection
+from mta.store.postgres.secrets import Secrets
+from policy.base import Finding
+
+PIECE = 8112  # octets of content that fill one heap page: 8160 for the tuple, 24 its header, 24 id, part and length
+SHOWN = 200  # characters kept of a header field
+EVIDENCE = 500  # and of what a rule found
+
+_SUMMARY = {b"subject": "subject", b"from": "from", b"message-id": "message-id"}
+
+_STORE = f"""
+with
+    record as (
+        insert into message (id, account_id, sender, size, recipients, received_at, record)
+        select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::timestamptz[], $7::jsonb[])
+    ),
+    pieces as (
+        insert into content (message_id, part, octets)
+        select id, part, substr($8::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
+        from unnest($1::uuid[], $9::int[], $4::int[]) as whole (id, start, size),
+             generate_series(0, (size - 1) / {PIECE}) as part
+    )"""  # noqa: S608 - PIECE is our own constant
+
+_QUEUE = """
+insert into queue (
+    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    expires_at, stream, due_at
+)
+select
+    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    expires_at, stream::stream, least(now(), expires_at)
+from unnest(
+    $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[],
+    $18::smallint[], $19::text[], $20::text[], $21::bigint[], $22::timestamptz[], $23::text[]
+) as one (
+    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    expires_at, stream
+)"""
+
+_CONTACT = f""",
+    arrived as (
+        select * from unnest($24::bytea[], $25::bigint[], $26::timestamptz[]) as one (address_key, account_id, at)
+    ),
+    contacts as ({recipient_activity.ACCEPTED})"""  # noqa: S608 - our own text
+
+_PUT = _STORE + _QUEUE
+_PUT_MARKETING = _STORE + _CONTACT + _QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to be queued; ``message.content`` is already signed. ``hold``: why it is not to be sent yet.
+    ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest."""
+
+    message: Message
+    account_id: int
+    expires_at: datetime
+    findings: tuple[Finding, ...] = ()
+    mailing: str | None = None
+    hold: str | None = None
+    stream: Stream = Stream.TRANSACTIONAL
+    topic: str | None = None
+    profile: str = ""
+
+
+async def insert(connection: Connection, batch: Sequence[tuple[NewMessage, int | None]], secrets: Secrets) -> None:
+    """Queue messages, each with the lease under which its rows are ours, or None. All of them, or none."""
+    messages, rows, starts, start = [], [], [], 1
+    for accepted, lease in batch:
+        messages.append(_message_row(accepted))
+        rows += _queue_rows(accepted, lease, secrets)
+        starts.append(start)
+        start += len(accepted.message.content)
+    content = b"".join([accepted.message.content for accepted, _ in batch])
+    values = *zip(*messages, strict=True), content, starts, *zip(*rows, strict=True)
+    if contacted := [each for accepted, _ in batch for each in _contacted(accepted, secrets)]:
+        await connection.fetch(_PUT_MARKETING, *values, *zip(*contacted, strict=True))
+    else:
+        await connection.fetch(_PUT, *values)
+
+
+def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
+    """The deliveries of a message that was queued under ``lease``: one for each destination domain."""
+    message, envelope = accepted.message, accepted.message.envelope
+    parts: dict[str, list[QueuedRecipient]] = {}
+    for n, recipient in enumerate(envelope.recipients):
+        queued = QueuedRecipient(n, recipient.address, 0, recipient.notify, recipient.orcpt)
+        parts.setdefault(recipient.address.domain, []).append(queued)
+    return [
+        Delivery(
+            message_id=message.id,
+            destination=destination,
+            sender=envelope.sender,
+            recipients=tuple(recipients),
+            account_id=accepted.account_id,
+            queued_at=message.origin.received_at,
+            expires_at=accepted.expires_at,
+            size=len(message.content),
+            mailing=accepted.mailing,
+            stream=accepted.stream,
+            topic=accepted.topic,
+            body=envelope.body,
+            smtputf8=envelope.smtputf8,
+            ret=envelope.ret,
+            envid=envelope.envid,
+            content=message.content,
+            whole=len(parts) == 1,
+            lease=lease,
+        )
+        for destination, recipients in parts.items()
+    ]
+
+
+def _message_row(accepted: NewMessage) -> tuple[Any, ...]:
+    message = accepted.message
+    sender = message.envelope.sender
+    return (
+        message.id,
+        accepted.account_id,
+        None if sender is None else str(sender),
+        len(message.content),
+        len(message.envelope.recipients),
+        message.origin.received_at,
+        orjson.dumps(record(message, accepted.findings) | _purpose(accepted)).decode(),
+    )
+
+
+def _queue_rows(accepted: NewMessage, lease: int | None, secrets: Secrets) -> list[tuple[Any, ...]]:
+    return [
+        (
+            accepted.message.id,
+            n,
+            accepted.account_id,
+            accepted.mailing,
+            accepted.topic,
+            recipient.address.domain,
+            str(recipient.address),
+            secrets.address_key(recipient.address),
+            None if recipient.notify is None else recipient.notify.value,
+            recipient.orcpt,
+            accepted.hold,
+            lease,
+            accepted.expires_at,
+            accepted.stream.value,
+        )
+        for n, recipient in enumerate(accepted.message.envelope.recipients)
+    ]
+
+
+def _contacted(accepted: NewMessage, secrets: Secrets) -> Iterator[Contacted]:
+    """Whose mailbox gets more marketing mail, which the frequency rule counts."""
+    if accepted.stream is Stream.MARKETING:
+        for recipient in accepted.message.envelope.recipients:
+            key = secrets.address_key(recipient.address)
+            yield key, accepted.account_id, accepted.message.origin.received_at
+
+
+def record(message: Message, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What is kept to explain a message, accepted or refused, and to send it as it was received."""
+    origin = message.origin
+    return {
+        "envelope": _envelope(message.envelope),
+        "recipients": [str(recipient.address) for recipient in message.envelope.recipients],
+        "origin": {
+            "account": origin.account,
+            "credential": origin.credential,
+            "client": str(origin.client),
+            "hello": sanitise(origin.hello, SHOWN),
+            "session": origin.session,
+            "protocol": origin.protocol,
+            "tls": origin.tls,
+        },
+        "summary": _summary(message.headers),
+        "findings": [_finding(finding) for finding in findings],
+    }
+
+
+def _purpose(accepted: NewMessage) -> dict[str, Any]:
+    return {
+        "expires_at": accepted.expires_at,
+        "stream": accepted.stream.value,
+        "mailing": accepted.mailing,
+        "topic": accepted.topic,
+        "profile": accepted.profile,
+    }
+
+
+def _finding(finding: Finding) -> tuple[str, ...]:
+    told = (finding.policy, finding.verdict, sanitise(finding.evidence, EVIDENCE))
+    return told if finding.recipient is None else (*told, finding.recipient)
+
+
+def _envelope(envelope: Envelope) -> dict[str, Any]:
+    """What was asked for beyond the addresses; what was not asked for is left out."""
+    kept: dict[str, Any] = {"body": envelope.body.value}
+    if envelope.smtputf8:
+        kept["smtputf8"] = True
+    if envelope.ret is not None:
+        kept["ret"] = envelope.ret.value
+    if envelope.envid is not None:
+        kept["envid"] = envelope.envid
+    return kept
+
+
+def _summary(headers: Headers) -> dict[str, str]:
+    """The fields that an operator knows a message by, as they came (not decoded); of several the first."""
+    found: dict[str, str] = {}
+    for field, raw in headers.fields:
+        if field in _SUMMARY and (name := _SUMMARY[field]) not in found:
+            found[name] = sanitise(unfold(raw.partition(b":")[2]), SHOWN)
+    return found
+
+
+def notify_bits(value: int | None) -> Notify | None:
+    """The NOTIFY parameter as it was stored."""
+    return None if value is None else Notify(value)

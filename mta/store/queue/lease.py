@@ -1,0 +1,125 @@
+"""A worker's lease: the right to deliver the queue rows that carry its id.
+
+A worker registers and gets an id, which marks every row that it holds. It renews the lease; one that does not is taken
+for dead, and ``reap`` gives its rows back. What it does afterwards is fenced: its outcomes touch only rows that still
+carry its id, and by then none do.
+
+It must never call a worker dead for something that kept every worker from renewing: nobody is reaped by time unless the
+reaper itself has been in touch with the database for as long as a lease lasts, and PostgreSQL has run for as long. Only
+of a process of this machine that is gone the rows come back at once.
+
+*Limits.* Times are PostgreSQL's, but for ``valid``, which is by this machine's monotonic clock: a machine that sleeps
+stops that clock too, which only the fencing notices.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+
+from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.errors import LeaseLost
+from mta.store.queue import worker_liveness
+from mta.store.queue.worker_liveness import Process
+
+SAFETY = 0.8  # share of the lease during which we rely on it; the rest is for clocks and slow answers
+
+_REGISTER = """
+insert into worker (host, place, pid, ticks, expires_at)
+values ($1, $2, $3, $4, now() + make_interval(secs => $5)) returning id"""
+
+_RENEW = "update worker set expires_at = now() + make_interval(secs => $2) where id = $1 returning id"
+
+# A renewal that comes in between makes the row live again: the condition is checked on the row as it is then.
+_END = """
+delete from worker
+where id = any($1::bigint[])
+   or expires_at < now() and $2 and pg_postmaster_start_time() < now() - make_interval(secs => $3)
+returning id"""
+
+_HERE = "select id, place, pid, ticks from worker where place = $1"
+
+# Leases in use, each found by one probe of the index: their number is that of the workers, not of the rows.
+_ORPHANS = """
+with recursive used as (
+    (select lease from queue where lease is not null order by lease limit 1)
+    union all
+    select (select lease from queue where lease > used.lease order by lease limit 1) from used
+    where used.lease is not null
+)
+select lease from used where lease is not null and not exists (select from worker where id = lease)"""
+
+_FREE = "update queue set lease = null where lease = any($1::bigint[])"
+
+
+class Lease:
+    """One worker's lease, and the reaping of others. ``seconds``: how long it lasts without renewal."""
+
+    def __init__(self, database: Database, seconds: float) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._id = 0
+        self._until = 0.0  # monotonic; until then we rely on it
+        self._touched = -math.inf  # monotonic; when reap last reached the database
+        self._in_touch_since = 0.0
+
+    @property
+    def id(self) -> int:
+        """The token; 0 when there is none."""
+        return self._id
+
+    @property
+    def valid(self) -> bool:
+        """Whether what this worker holds may still be delivered by it."""
+        return time.monotonic() < self._until
+
+    async def register(self) -> None:
+        """Get a fresh lease; rows held under an earlier one are lost. Raises StoreUnavailable."""
+        began, me = time.monotonic(), worker_liveness.this_process()
+        async with self._database.session() as connection:
+            self._id = await connection.fetchval(_REGISTER, platform.node(), me.place, me.pid, me.ticks, self._seconds)
+        self._until = began + self._seconds * SAFETY
+
+    async def renew(self) -> None:
+        """Make it last. Raises LeaseLost (drop all that is held, then register), StoreUnavailable (try again)."""
+        began = time.monotonic()
+        async with self._database.session() as connection:
+            renewed = await connection.fetchval(_RENEW, self._id, self._seconds)
+        if renewed is None:
+            self._until = 0.0
+            raise LeaseLost(f"lease {self._id} was given to others")
+        self._until = began + self._seconds * SAFETY
+
+    async def release(self) -> None:
+        """Give back every row and end the lease. Raises StoreUnavailable."""
+        self._until = 0.0
+        await self._database.retried(self._end)
+        self._id = 0
+
+    async def reap(self) -> int:
+        """Give back the rows of dead workers; how many rows. Raises StoreUnavailable."""
+        now = time.monotonic()
+        if now - self._touched > self._seconds:  # never, or not for a while: the others could not renew either
+            self._in_touch_since = now
+        self._touched = -math.inf  # until this call has succeeded
+        in_touch = now - self._in_touch_since >= self._seconds
+        freed = await self._database.retried(lambda connection: self._reap(connection, in_touch))
+        self._touched = time.monotonic()
+        return freed
+
+    async def _end(self, connection: Connection) -> None:
+        await connection.execute(_FREE, [self._id])
+        await connection.execute("delete from worker where id = $1", self._id)
+
+    async def _reap(self, connection: Connection, in_touch: bool) -> int:
+        here = await connection.fetch(_HERE, worker_liveness.this_process().place)
+        dead = [row["id"] for row in here if worker_liveness.is_dead(Process(row["place"], row["pid"], row["ticks"]))]
+        await connection.execute(_END, dead, in_touch, self._seconds)
+        free = [row["lease"] for row in await connection.fetch(_ORPHANS)]
+        return _count(await connection.execute(_FREE, free)) if free else 0
+
+
+def _count(status: str) -> int:
+    """The number of rows in a command's status, ``UPDATE 5``."""
+    return int(status.rpartition(" ")[2])

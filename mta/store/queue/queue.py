@@ -1,0 +1,319 @@
+"""The queue as operators see and change it: counted, listed, retried, held, released, bounced.
+
+A change to a recipient that a worker holds in memory is made in the database at once; all workers are told (channel
+``queue``) to give back what they have not begun, and find the change when it is leased again.
+
+It must never make a recipient disappear: bouncing is asking a worker to fail it, with its event and its notice.
+
+*Limits.* What is being transmitted at this moment is not stopped. A change of a million rows is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from mta.mail.identity import MessageId, first_id_at
+from mta.mail.message import Stream
+from mta.mail.reply import sanitise
+from mta.observe.labels import QueueState
+from mta.store.postgres.database import Connection, Database
+
+CHANNEL = "queue"
+COUNTED = 50_000  # rows counted one by one for the gauges
+SECONDS = 300.0  # for one question or change over the whole queue
+
+_STATE = "case when q.lease is not null then 'leased' when q.held is not null then 'held' else 'ready' end"
+
+_MAILING = "(coalesce(q.mailing, '') = ${0} or q.mailing in (select id from mailing where name = ${0}))"
+
+_SENDER = "lower(${}) = (select lower(coalesce(sender, '<>')) from message where id = q.message_id)"
+
+_COLUMNS = f"""
+q.message_id, q.n, q.account_id, a.name as account, q.stream::text as stream, q.topic, q.mailing, m.sender, q.address,
+q.destination, {_STATE} as state, q.held, q.bounce, q.attempts, m.received_at, q.due_at, q.expires_at, q.last_reply,
+w.host, w.pid"""
+
+_FROM = """
+from queue q
+join message m on m.id = q.message_id
+left join account a on a.id = q.account_id
+left join worker w on w.id = q.lease"""
+
+# The first rows of the primary key are the oldest messages.
+_OLDEST = """
+select extract(epoch from now() - m.received_at)::float8
+from queue q join message m on m.id = q.message_id
+where q.expires_at > now() order by q.message_id limit 1"""
+
+
+_COUNT = """
+select
+    (select count(*) from (select from queue where lease is null and held is null limit $1) one) as ready,
+    (select count(*) from (select from queue where lease is null and held is not null limit $1) one) as held,
+    (select count(*) from (select from queue where lease is not null limit $1) one) as leased,
+    (select reltuples::bigint from pg_class where oid = 'queue'::regclass) as rows"""
+
+
+class By(Enum):
+    """What a summary is grouped by."""
+
+    DESTINATION = "destination"
+    ACCOUNT = "account"
+    STREAM = "stream"
+    MAILING = "mailing"
+    STATE = "state"
+
+
+_GROUPS = {
+    By.DESTINATION: "q.destination",
+    By.ACCOUNT: "coalesce((select name from account where id = q.account_id), q.account_id::text)",
+    By.STREAM: "q.stream::text",
+    By.MAILING: "coalesce((select name || ' ' || id from mailing where id = q.mailing), q.mailing, '')",
+    By.STATE: _STATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """Which recipients are meant: those that fit everything given. ``mailing``: its id or its account's name for it;
+    "" for none. ``reply``: part of the last reply.
+
+    ``sender`` is ``<>`` for messages without one; ``before``: those accepted before that moment.
+    """
+
+    message_id: MessageId | None = None
+    account_id: int | None = None
+    destination: str | None = None
+    stream: Stream | None = None
+    topic: str | None = None
+    mailing: str | None = None
+    address: str | None = None
+    state: QueueState | None = None
+    reply: str | None = None
+    sender: str | None = None
+    before: datetime | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        return self == QueueFilter()
+
+    def where(self, first: int = 1) -> tuple[str, list[Any]]:
+        """The condition on ``q``, with placeholders from ``$first`` on, and their values."""
+        given = [
+            ("q.message_id = ${}", self.message_id),
+            ("q.account_id = ${}", self.account_id),
+            ("q.destination = ${}", self.destination),
+            ("q.stream = (${}::text)::stream", self.stream.value if self.stream else None),
+            ("q.topic = ${}", self.topic),
+            (_MAILING, self.mailing),
+            ("lower(q.address) = lower(${})", self.address),
+            (_STATE + " = ${}", self.state.value if self.state else None),
+            ("position(lower(${}) in lower(q.last_reply)) > 0", self.reply),
+            (_SENDER, self.sender),
+            ("q.message_id < ${}", first_id_at(self.before) if self.before else None),
+        ]
+        used = [(condition, value) for condition, value in given if value is not None]
+        conditions = [condition.format(first + place) for place, (condition, _) in enumerate(used)]
+        return " and ".join(conditions) or "true", [value for _, value in used]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One line of a summary. ``due``: ready and due now. ``oldest``: when the oldest message was received."""
+
+    key: str
+    recipients: int
+    due: int
+    leased: int
+    held: int
+    attempted: int
+    oldest: datetime
+    next_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One queued recipient. ``worker``: host and process id of the one that holds it."""
+
+    message_id: MessageId
+    n: int
+    account_id: int
+    account: str | None
+    stream: Stream
+    topic: str | None
+    mailing: str | None
+    sender: str | None
+    address: str
+    destination: str
+    state: QueueState
+    held: str | None
+    bounce: str | None
+    attempts: int
+    queued_at: datetime
+    due_at: datetime
+    expires_at: datetime
+    last_reply: str | None
+    worker: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """How many recipients a change concerns, and how many of them workers hold at this moment."""
+
+    recipients: int
+    leased: int
+
+
+class Queue:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # questions
+
+    async def count_states(self) -> dict[str, int]:
+        """Recipients by ``QueueState`` value; those ready exactly up to COUNTED, beyond that as PostgreSQL estimates.
+
+        Cheap however long the queue is: it is asked every few seconds. Raises StoreUnavailable.
+        """
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_COUNT, COUNTED)
+        assert row is not None
+        ready = row["ready"] if row["ready"] < COUNTED else max(COUNTED, row["rows"] - row["held"] - row["leased"])
+        return {"ready": ready, "held": row["held"], "leased": row["leased"]}
+
+    async def oldest_unexpired_age(self) -> float:
+        """Seconds since the oldest message that is not expired was received; 0 if there is none."""
+        async with self._database.session() as connection:
+            return await connection.fetchval(_OLDEST) or 0.0
+
+    async def summary(self, by: By, which: QueueFilter | None = None, limit: int | None = None) -> Sequence[Group]:
+        """Counts by destination, account, stream, mailing or state, the largest first. Raises StoreUnavailable."""
+        condition, values = (which or QueueFilter()).where()
+        rows = await self._ask(
+            f"""
+            with counted as (
+                select
+                    {_GROUPS[by]} as key,
+                    count(*) as recipients,
+                    count(*) filter (where lease is null and held is null and due_at <= now()) as due,
+                    count(lease) as leased,
+                    count(*) filter (where lease is null and held is not null) as held,
+                    count(*) filter (where attempts > 0) as attempted,
+                    min(message_id::text)::uuid as first,
+                    min(due_at) filter (where lease is null and held is null) as next_due
+                from queue q where {condition} group by 1
+            )
+            select c.*, m.received_at from counted c join message m on m.id = c.first
+            order by recipients desc, key limit ${len(values) + 1}""",  # noqa: S608 - our own text, values as parameters
+            *values,
+            limit,
+        )
+        return [
+            Group(
+                row["key"], row["recipients"], row["due"], row["leased"], row["held"], row["attempted"],
+                row["received_at"], row["next_due"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def list(self, which: QueueFilter, *, limit: int | None = None) -> Sequence[Queued]:
+        """Queued recipients, the oldest message first. Raises StoreUnavailable."""
+        condition, values = which.where()
+        rows = await self._ask(
+            f"select {_COLUMNS} {_FROM} where {condition} order by q.message_id, q.n limit ${len(values) + 1}",
+            *values,
+            limit,
+        )
+        return [_queued(row) for row in rows]
+
+    async def show(self, message_id: MessageId) -> Sequence[Queued]:
+        """What is still queued of a message. Raises StoreUnavailable."""
+        return await self.list(QueueFilter(message_id=message_id))
+
+    async def _ask(self, question: str, *values: Any) -> Sequence[Any]:
+        """A question over many rows: planned for its values, unlike our short statements."""
+        async with self._database.session(SECONDS) as connection, connection.transaction(readonly=True):
+            await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
+            return await connection.fetch(question, *values)
+
+    # changes; each says how many it concerns, and with ``dry_run`` only says so
+
+    async def retry(self, which: QueueFilter, *, dry_run: bool = False) -> Changed:
+        """Make what waits for its next attempt due now. Raises StoreUnavailable."""
+        return await self._change(
+            which, "q.lease is null and q.held is null", "due_at = least(now(), q.expires_at)", "", None, dry_run
+        )
+
+    async def hold(self, which: QueueFilter, reason: str, *, dry_run: bool = False) -> Changed:
+        """Keep back until released, or expired. Raises StoreUnavailable."""
+        return await self._change(which, "q.held is null", "held = $1", "held", reason, dry_run)
+
+    async def release(self, which: QueueFilter, reason: str = "", *, dry_run: bool = False) -> Changed:
+        """End a hold; what is released is due now. Raises StoreUnavailable."""
+        change = "held = null, due_at = least(now(), q.expires_at)"
+        return await self._change(which, "q.held is not null", change, "released", reason, dry_run)
+
+    async def bounce(self, which: QueueFilter, reason: str, *, dry_run: bool = False) -> Changed:
+        """Have workers fail it now, with notices to the senders. Raises StoreUnavailable."""
+        change = "bounce = $1, held = null, due_at = least(now(), q.expires_at)"
+        return await self._change(which, "q.bounce is null", change, "bounced", reason, dry_run)
+
+    async def _change(
+        self, which: QueueFilter, only: str, change: str, kind: str, reason: str | None, dry_run: bool
+    ) -> Changed:
+        condition, values = which.where(first=3)
+        condition = f"{only} and {condition}"
+        if dry_run:
+            counting = f"select count(*), count(q.lease) from queue q where $1::text is null and $2::text is null and {condition}"  # noqa: S608, E501
+            (row,) = await self._ask(counting, None, None, *values)
+            return Changed(row[0], row[1])
+        statement = f"""
+            with changed as (
+                update queue q set {change} where {condition} and $1::text is not distinct from $1
+                returning message_id, n, lease
+            ),
+            said as (
+                insert into event (message_id, n, kind, data)
+                select message_id, n, $2, jsonb_build_object('reason', $1::text) from changed where $2::text <> ''
+            )
+            select count(*), count(lease) from changed"""  # noqa: S608 - our own text, values as parameters
+
+        async def work(connection: Connection) -> Changed:
+            await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
+            row = await connection.fetchrow(statement, sanitise(reason or "", 500), kind, *values)
+            assert row is not None
+            if row[1]:
+                await connection.execute("select pg_notify($1, '')", CHANNEL)
+            return Changed(row[0], row[1])
+
+        return await self._database.retried(work, seconds=SECONDS)
+
+
+def _queued(row: Any) -> Queued:
+    return Queued(
+        message_id=row["message_id"],
+        n=row["n"],
+        account_id=row["account_id"],
+        account=row["account"],
+        stream=Stream(row["stream"]),
+        topic=row["topic"],
+        mailing=row["mailing"],
+        sender=row["sender"],
+        address=row["address"],
+        destination=row["destination"],
+        state=QueueState(row["state"]),
+        held=row["held"],
+        bounce=row["bounce"],
+        attempts=row["attempts"],
+        queued_at=row["received_at"],
+        due_at=row["due_at"],
+        expires_at=row["expires_at"],
+        last_reply=row["last_reply"],
+        worker=(row["host"], row["pid"]) if row["host"] is not None else None,
+    )

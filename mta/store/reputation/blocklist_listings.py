@@ -1,0 +1,141 @@
+"""What blocklists say of our addresses and domains: seen, confirmed, ended.
+
+It must never count a listing that was not confirmed, nor blame an account for an address that all accounts send from.
+
+*Limits.* What is listed while nobody looks is seen with the next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.reply import sanitise
+from mta.store.journal import outbox
+from mta.store.postgres.database import Connection, Database
+from mta.store.reputation.case_opening import open_case
+from policy.reputation.blocklist import KnownListing
+from policy.reputation.complaint import Complaint, Source
+
+CHANNEL = "listings"
+LONGEST = 500  # characters kept of an answer
+
+_COLUMNS = "list, subject, seen_at, confirmed_at, ended_at, answer, case_id"
+_LIST = f"select {_COLUMNS} from listing where ($1::bool or ended_at is null) order by seen_at desc limit $2"  # noqa: S608
+_RESTING = """
+select distinct subject from listing
+where confirmed_at is not null and ended_at is null and list = any($1::text[])"""
+
+_SEEN = "insert into listing (list, subject, answer) values ($1, $2, $3) on conflict do nothing"
+_CONFIRM = """
+update listing set confirmed_at = now(), answer = $3
+where list = $1 and subject = $2 and ended_at is null and confirmed_at is null returning seen_at"""
+_END = """
+update listing set ended_at = now() where list = $1 and subject = $2 and ended_at is null
+returning confirmed_at"""
+
+_OWNER = "select account_id from sender_domain where domain = $1 and verified_at is not null"
+_DOMAINS = """
+select d.domain from sender_domain d join account a on a.id = d.account_id
+where d.verified_at is not null and a.standing <> 'terminated' order by d.domain"""
+_SAY = "insert into event (kind, data) values ($1, $2)"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """``subject``: an address or domain of ours. ``answer``: what the list said, and why."""
+
+    list: str
+    subject: str
+    seen_at: datetime
+    confirmed_at: datetime | None
+    ended_at: datetime | None
+    answer: str
+    case_id: int | None
+
+    @property
+    def known(self) -> KnownListing:
+        return KnownListing(self.seen_at, self.confirmed_at)
+
+
+class BlocklistListings:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, *, ended: bool = False, limit: int = 1000) -> Sequence[Listing]:
+        """Those that have not ended, or all, the newest first. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return [_listing(row) for row in await connection.fetch(_LIST, ended, limit)]
+
+    async def resting(self, lists: Collection[str]) -> frozenset[str]:
+        """What one of these lists has listed for sure. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return frozenset(row["subject"] for row in await connection.fetch(_RESTING, list(lists)))
+
+    async def domains(self) -> Sequence[str]:
+        """Verified sender domains of accounts that may still send. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return [row["domain"] for row in await connection.fetch(_DOMAINS)]
+
+    async def seen(self, name: str, subject: str, answer: str) -> None:
+        """For the first time. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            await connection.execute(_SEEN, name, subject, sanitise(answer, LONGEST))
+
+    async def confirm(self, name: str, subject: str, answer: str) -> bool:
+        """For the second time: now it counts. Whether it did not before. Raises StoreUnavailable."""
+        answer = sanitise(answer, LONGEST)
+
+        async def work(connection: Connection) -> bool:
+            if await connection.fetchval(_CONFIRM, name, subject, answer) is None:
+                return False
+            data = {"list": name, "subject": subject, "answer": answer}
+            await self._tell(connection, "blocklisted", data)
+            owner = await connection.fetchval(_OWNER, subject)
+            if owner is not None:
+                summary = f"{subject} is on the blocklist {name}: {answer}"
+                case_id = await open_case(connection, Complaint(owner, Source.BLOCKLIST, summary))
+                await connection.execute(
+                    "update listing set case_id = $3 where list = $1 and subject = $2 and ended_at is null",
+                    name,
+                    subject,
+                    case_id,
+                )
+                await outbox.note(connection, owner, "blocklisted", data | {"case": f"C-{case_id}"})
+            return True
+
+        return await self._database.retried(work)
+
+    async def end(self, name: str, subject: str, why: str = "not listed any more") -> bool:
+        """It is not listed any more. Whether it had counted. Raises StoreUnavailable."""
+
+        async def work(connection: Connection) -> bool:
+            if await connection.fetchval(_END, name, subject) is None:
+                return False
+            data = {"list": name, "subject": subject, "why": why}
+            await self._tell(connection, "delisted", data)
+            owner = await connection.fetchval(_OWNER, subject)
+            if owner is not None:
+                await outbox.note(connection, owner, "delisted", data)
+            return True
+
+        return await self._database.retried(work)
+
+    async def ignored(self, name: str, why: str) -> None:
+        """Write down that a list is not believed. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            await connection.execute(_SAY, "blocklist_ignored", orjson.dumps({"list": name, "why": why}).decode())
+
+    async def _tell(self, connection: Connection, kind: str, data: dict[str, Any]) -> None:
+        await connection.execute(_SAY, kind, orjson.dumps(data).decode())
+        await connection.execute("select pg_notify($1, '')", CHANNEL)
+
+
+def _listing(row: Any) -> Listing:
+    return Listing(**{name: row[name] for name in Listing.__slots__})

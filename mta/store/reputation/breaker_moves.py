@@ -1,0 +1,207 @@
+"""Tripping and cancelling breakers, each with all that it means for what is queued.
+
+A trip writes the breaker down, stops its mailing, opens a case and tells the account; a cancellation lets go of what
+was held for it, and of nothing else, and forgives what was counted until then. One transaction each.
+
+It must never trip a breaker that is open, cancel one without who and why, or make a recipient disappear.
+
+*Limits.* What is being transmitted at this moment is not stopped. Cancelling over a million rows is one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.message import Stream
+from mta.mail.reply import sanitise
+from mta.store.journal import outbox
+from mta.store.journal.account_changes import AccountChangeKind as Change
+from mta.store.journal.account_changes import note
+from mta.store.mailings import mailings
+from mta.store.postgres.database import Connection
+from mta.store.queue import queue
+from mta.store.reputation import delivery_stats
+from mta.store.reputation.case_opening import open_case
+from policy.reputation.breaker import HELD, BreakerFinding, BreakerKind, MailingScope, ProviderScope, Scope
+from policy.reputation.complaint import BY_US, Complaint, Source
+
+CHANNEL = "breakers"
+LONGEST = 300  # characters of a reason
+
+COLUMNS = """
+id, name, account_id, mailing, provider, stream::text as stream, kind, cases, rate, ceiling, volume, words, tripped_at,
+case_id, cancelled_at, cancelled_by, because"""
+
+_TRIP = """
+insert into breaker (name, account_id, mailing, provider, stream, kind, cases, rate, ceiling, volume, words)
+values ($1, $2, $3, $4, $5::text::stream, $6, $7, $8, $9, $10, $11)
+on conflict (name) where cancelled_at is null do nothing returning id"""
+
+_FORGIVEN = f"""
+select coalesce((
+    select to_jsonb(one) from (
+        select {delivery_stats.COUNTS} from tally t
+        where t.account_id = b.account_id and t.mailing = coalesce(b.mailing, '')
+            and t.provider = coalesce(b.provider, '') and t.hour = date_trunc('hour', now())
+            and t.stream = coalesce(b.stream, 'marketing')
+    ) one
+), '{{}}') from breaker b where b.id = $1"""  # noqa: S608 - our own text
+
+_CANCEL = """
+update breaker set cancelled_at = now(), cancelled_by = $2, because = $3
+where name = $1 and cancelled_at is null
+returning id, account_id, mailing"""
+
+_RELEASE = """
+with changed as (
+    update queue set held = null, due_at = least(now(), expires_at)
+    where account_id = $1 and starts_with(held, 'breaker: ') and starts_with(held, $3)
+    returning message_id, n, lease
+),
+said as (
+    insert into event (message_id, n, kind, data)
+    select message_id, n, 'released', jsonb_build_object('reason', $2::text) from changed
+)
+select count(*), count(lease) from changed"""
+
+_SAY = "insert into event (kind, data) values ($1, $2)"
+
+
+class BreakerError(ValueError):
+    """Why nothing can be done to a breaker; the text says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tripped:
+    """A breaker that has tripped, whether it is still open or not."""
+
+    id: int
+    name: str
+    scope: Scope
+    kind: BreakerKind
+    cases: int
+    rate: float
+    ceiling: float
+    volume: int
+    words: str
+    tripped_at: datetime
+    case_id: int | None
+    cancelled_at: datetime | None
+    cancelled_by: str | None
+    because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """``released``: recipients that had been held for it. ``mailing``: the mailing that may go on."""
+
+    released: int
+    mailing: str | None
+
+
+async def trip(connection: Connection, finding: BreakerFinding) -> bool:
+    """Whether the breaker was closed until now. Within the caller's transaction."""
+    scope, mailing = finding.scope, finding.scope.mailing if isinstance(finding.scope, MailingScope) else None
+    lane = scope if isinstance(scope, ProviderScope) else None
+    breaker_id = await connection.fetchval(
+        _TRIP,
+        finding.name,
+        scope.account_id,
+        mailing,
+        lane.provider if lane else None,
+        lane.stream.value if lane else None,
+        finding.kind.value,
+        finding.cases,
+        finding.rate,
+        finding.ceiling,
+        finding.volume,
+        finding.words,
+    )
+    if breaker_id is None:
+        return False
+    complaint = Complaint(scope.account_id, Source.BREAKER, f"{finding.name}: {finding.words}", mailing=mailing)
+    case_id = await open_case(connection, complaint)
+    await connection.execute("update breaker set case_id = $2 where id = $1", breaker_id, case_id)
+    if mailing is not None:
+        await mailings.stop(connection, mailing, by=finding.name, why=finding.words)
+    data = told(finding) | {"case": f"C-{case_id}"}
+    await connection.execute(_SAY, "breaker_tripped", orjson.dumps(data).decode())
+    await note(connection, scope.account_id, BY_US, Change.BREAKER, data | {"act": "tripped"})
+    await outbox.note(connection, scope.account_id, "breaker_tripped", data)
+    await connection.execute("select pg_notify($1, '')", CHANNEL)
+    return True
+
+
+async def cancel(connection: Connection, name: str, *, by: str, because: str) -> Cancelled:
+    """Within the caller's transaction; then the mailing's rows are to be settled. Raises BreakerError."""
+    by, because = (sanitise(" ".join(text.split()), LONGEST) for text in (by, because))
+    if not by or not because:
+        raise BreakerError("a cancellation names who cancels, and why")
+    row = await connection.fetchrow(_CANCEL, name, by, because)
+    if row is None:
+        raise BreakerError(f"no breaker called {name[:200]!r} is open; mta breaker list shows those that are")
+    forgiven = await connection.fetchval(_FORGIVEN, row["id"])
+    await connection.execute("update breaker set forgiven = $2 where id = $1", row["id"], forgiven)
+    await connection.execute("set local plan_cache_mode = force_custom_plan")
+    why = f"breaker {name} cancelled by {by}: {because}"
+    moved = await connection.fetchrow(_RELEASE, row["account_id"], why, f"{HELD}{name}: ")
+    assert moved is not None
+    if row["mailing"] is not None:
+        await mailings.resume(connection, row["mailing"], stopped_by=name, by=by)
+    data = {"breaker": name, "by": by, "because": because, "recipients": moved[0]}
+    await connection.execute(_SAY, "breaker_cancelled", orjson.dumps(data).decode())
+    await note(connection, row["account_id"], by, Change.BREAKER, data | {"act": "cancelled"})
+    await outbox.note(connection, row["account_id"], "breaker_cancelled", data)
+    await connection.execute("select pg_notify($1, '')", CHANNEL)
+    if moved[1]:
+        await connection.execute("select pg_notify($1, '')", queue.CHANNEL)
+    return Cancelled(moved[0], row["mailing"])
+
+
+async def warn(connection: Connection, finding: BreakerFinding) -> None:
+    """Write a warning down."""
+    await connection.execute(_SAY, "breaker_warning", orjson.dumps(told(finding)).decode())
+    await outbox.note(connection, finding.scope.account_id, "breaker_warning", told(finding))
+
+
+def told(finding: BreakerFinding) -> dict[str, Any]:
+    """A finding as events tell it."""
+    return {
+        "breaker": finding.name,
+        "account_id": finding.scope.account_id,
+        "kind": finding.kind.value,
+        "cases": finding.cases,
+        "volume": finding.volume,
+        "rate": finding.rate,
+        "ceiling": finding.ceiling,
+        "words": finding.words,
+    }
+
+
+def tripped_of(row: Any) -> Tripped:
+    """A row with ``COLUMNS``."""
+    scope: Scope = (
+        MailingScope(row["account_id"], row["mailing"])
+        if row["mailing"] is not None
+        else ProviderScope(row["account_id"], row["provider"], Stream(row["stream"]))
+    )
+    return Tripped(
+        id=row["id"],
+        name=row["name"],
+        scope=scope,
+        kind=BreakerKind(row["kind"]),
+        cases=row["cases"],
+        rate=row["rate"],
+        ceiling=row["ceiling"],
+        volume=row["volume"],
+        words=row["words"],
+        tripped_at=row["tripped_at"],
+        case_id=row["case_id"],
+        cancelled_at=row["cancelled_at"],
+        cancelled_by=row["cancelled_by"],
+        because=row["because"],
+    )

@@ -1,0 +1,119 @@
+"""Opening complaint cases, within the transaction of whoever found the complaint.
+
+A complaint about the same (account, source, mailing, recipient) as an open case is added to it, so that a hundred
+reports of one annoyed reader are one case; but each letter of an authority is one of its own. What the ledger says of
+the recipient at that moment is kept with the case.
+
+It must never fail the transaction that it is part of because of what a complaint contains.
+
+*Limits.* Of one case the first ``KEPT`` complaints are kept as they came; the others are counted.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from mta.mail.identity import format_id
+from mta.mail.reply import sanitise
+from mta.store.journal import outbox
+from mta.store.permission import consent_reading
+from mta.store.postgres.database import Connection
+from policy.accounts.account import Account
+from policy.permission.dossier import Dossier, as_json
+from policy.reputation.complaint import EVIDENCE, CaseEventKind, Complaint
+
+KEPT = 20  # complaints of one case whose text is kept
+LONGEST = 500  # characters of a summary
+
+_ACCOUNT = "select name, profile from account where id = $1"
+
+# What is urgent begins anew, unless the account is stopped for that very reason already.
+_OPEN = """
+insert into complaint_case as c
+    (account_id, source, profile, mailing, message_id, address, address_key, summary, urgent)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+on conflict (account_id, source, mailing, address_key)
+    where state <> 'closed' and source not in ('regulator', 'advertising_body', 'csa')
+do update set
+    complaints = c.complaints + 1,
+    address = coalesce(c.address, excluded.address),
+    message_id = coalesce(c.message_id, excluded.message_id),
+    state = case when excluded.urgent and not (c.urgent and c.state = 'suspended') then 'open' else c.state end,
+    urgent = c.urgent or excluded.urgent
+returning id, complaints"""
+
+_DOSSIER = "update complaint_case set dossier = $2 where id = $1"
+
+_SAY = "insert into case_event (case_id, by, kind, data, evidence) values ($1, $2, $3, $4, $5)"
+
+
+class CaseError(ValueError):
+    """Why something cannot be done to a case; the text says how to mend it."""
+
+
+async def open_case(connection: Connection, complaint: Complaint) -> int:
+    """The id of the case that ``complaint`` opens, or is added to. Within the caller's transaction.
+
+    The account is told by the service a moment later, and from then on its clock runs. Raises CaseError if there is
+    no such account.
+    """
+    account = await connection.fetchrow(_ACCOUNT, complaint.account_id)
+    if account is None:
+        raise CaseError(f"there is no account {complaint.account_id}")
+    summary = sanitise(" ".join(complaint.summary.split()), LONGEST)
+    row = await connection.fetchrow(
+        _OPEN,
+        complaint.account_id,
+        complaint.source.value,
+        account["profile"],
+        complaint.mailing,
+        complaint.message_id,
+        None if complaint.address is None else sanitise(complaint.address, LONGEST),
+        complaint.address_key,
+        summary,
+        complaint.urgent,
+    )
+    assert row is not None
+    case_id: int = row["id"]
+    fresh = row["complaints"] == 1
+    if fresh and complaint.address_key is not None:
+        known = await _dossier(connection, complaint, account["name"])
+        await connection.execute(_DOSSIER, case_id, orjson.dumps(known).decode())
+    data: dict[str, Any] = {"summary": summary, "source": complaint.source.value, "urgent": complaint.urgent}
+    if complaint.message_id is not None:
+        data["message"] = format_id(complaint.message_id)
+    kept = complaint.evidence[:EVIDENCE] if row["complaints"] <= KEPT else b""
+    kind = CaseEventKind.OPENED if fresh else CaseEventKind.COMPLAINT
+    await say(connection, case_id, complaint.by, kind, data, kept or None)
+    if fresh:
+        told = data | {"case": f"C-{case_id}", "mailing": complaint.mailing, "recipient": complaint.address}
+        await outbox.note(connection, complaint.account_id, "case_opened", told, message_id=complaint.message_id)
+    return case_id
+
+
+async def say(
+    connection: Connection,
+    case_id: int,
+    by: str,
+    kind: CaseEventKind,
+    data: dict[str, Any] | None = None,
+    evidence: bytes | None = None,
+) -> None:
+    """Write into the history of a case."""
+    await connection.execute(_SAY, case_id, by, kind.value, orjson.dumps(data or {}).decode(), evidence)
+
+
+async def _dossier(connection: Connection, complaint: Complaint, name: str) -> dict[str, Any]:
+    """What the account's ledger says of whoever complains."""
+    assert complaint.address_key is not None
+    account = Account(complaint.account_id, name, frozenset())
+    for each in await consent_reading.known(connection, complaint.address_key):
+        if each.account_id == complaint.account_id:
+            proofs, consents = each.proofs, each.consents
+            break
+    else:
+        proofs, consents = (), ()
+    return as_json(Dossier(complaint.address or "", account, datetime.now(UTC), proofs, consents, ()))

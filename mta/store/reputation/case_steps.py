@@ -1,0 +1,115 @@
+"""A step of a complaint case, taken: the row, its history, the account's events and what it means for the account.
+
+All of that is the caller's one transaction, which has locked the account first and then the case.
+
+It must never resume an account for which another case still stands in the way, nor one that an operator has
+suspended for a reason of their own.
+
+*Limits.* An account that is not active yet cannot be suspended; the case then stands in the way of its approval.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from mta.store.accounts.account_status import change_status, fail_queue
+from mta.store.journal import outbox
+from mta.store.journal.account_changes import lock
+from mta.store.postgres.database import Connection
+from mta.store.reputation import case_rows
+from mta.store.reputation.case_opening import say
+from policy.accounts.account import AccountStatus, StatusChange
+from policy.reputation.complaint import Case, CaseEffect, CaseEventKind, Step
+
+_OTHER = """
+select min(id) from complaint_case where account_id = $1 and state = 'suspended' and id <> $2"""
+
+
+async def take(connection: Connection, step: Step, *, by: str, said: dict[str, Any] | None = None) -> int:
+    """Write ``step`` down and do what follows from it; how many queued recipients that concerned.
+
+    ``said``: what its history shall say besides.
+    """
+    case = step.case
+    await case_rows.write(connection, case)
+    recipients = 0
+    if step.consequence is not None:
+        recipients = await _follow(connection, case, step.consequence, by)
+    for happening in step.happened:
+        data: dict[str, Any] = {"state": case.state.value} | (said or {})
+        if case.due_at is not None:
+            data["due_at"] = case.due_at
+        if recipients:
+            data["recipients"] = recipients
+        await say(connection, case.id, by, happening, data)
+        await tell_webhooks(connection, case, happening)
+    return recipients
+
+
+async def tell_webhooks(connection: Connection, case: Case, happening: CaseEventKind) -> None:
+    """The account's own view of it, without our remarks."""
+    data = {
+        "case": case.number,
+        "source": case.source.value,
+        "state": case.state.value,
+        "urgent": case.urgent,
+        "summary": case.summary,
+        "mailing": case.mailing,
+        "mailing_name": case.mailing_name,
+        "recipient": case.address,
+        "due_at": case.due_at,
+    }
+    await outbox.note(connection, case.account_id, f"case_{happening.value}", data, message_id=case.message_id)
+
+
+async def terminate(connection: Connection, case: Case, reason: str, *, by: str) -> None:
+    """The end of the account, whatever its standing."""
+    standing = await lock(connection, case.account_id)
+    if standing is AccountStatus.TERMINATED:
+        return
+    if standing is AccountStatus.ACTIVE:
+        await change_status(connection, case.account_id, StatusChange.SUSPEND, by=by, reason=reason, case=case.number)
+    moved = await change_status(
+        connection, case.account_id, StatusChange.TERMINATE, by=by, reason=reason, case=case.number
+    )
+    await say(connection, case.id, by, CaseEventKind.TERMINATED, {"reason": reason, "recipients": moved.recipients})
+    await tell_webhooks(connection, case, CaseEventKind.TERMINATED)
+
+
+async def _follow(connection: Connection, case: Case, consequence: CaseEffect, by: str) -> int:
+    match consequence:
+        case CaseEffect.SUSPEND:
+            return await _suspend(connection, case, by)
+        case CaseEffect.BOUNCE:
+            why = f"account_state: the account is suspended (case {case.number}) and its time to answer is over"
+            return await fail_queue(connection, case.account_id, why)
+        case CaseEffect.RESUME:
+            return await _resume(connection, case, by)
+        case _:
+            assert_never(consequence)
+
+
+async def _suspend(connection: Connection, case: Case, by: str) -> int:
+    if await lock(connection, case.account_id) is not AccountStatus.ACTIVE:
+        return 0
+    reason = f"complaint, {case.source.value.replace('_', ' ')}: {case.summary}"
+    moved = await change_status(
+        connection, case.account_id, StatusChange.SUSPEND, by=by, reason=reason, case=case.number
+    )
+    return moved.recipients
+
+
+async def _resume(connection: Connection, case: Case, by: str) -> int:
+    """Only what was suspended for this case, and only if no other one stands in the way: that one is named then."""
+    standing = await lock(connection, case.account_id)
+    named = await connection.fetchval("select complaint_case from account where id = $1", case.account_id)
+    if standing is not AccountStatus.SUSPENDED or named != case.number:
+        return 0
+    if other := await connection.fetchval(_OTHER, case.account_id, case.id):
+        await connection.execute("update account set complaint_case = $2 where id = $1", case.account_id, f"C-{other}")
+        return 0
+    reason = f"case {case.number} is {case.state.value}"
+    moved = await change_status(connection, case.account_id, StatusChange.RESUME, by=by, reason=reason)
+    await say(connection, case.id, by, CaseEventKind.RESUMED, {"recipients": moved.recipients})
+    await tell_webhooks(connection, case, CaseEventKind.RESUMED)
+    return moved.recipients

@@ -1,0 +1,148 @@
+"""Counting what comes of mail, by the hour, for the breakers.
+
+What attempts come to is counted by the statement that settles them; complaints, spam traps and bounces that come by
+mail by the transaction that takes them in. Each counts for its mailing, whatever the stream, and for what its account
+sends to that provider in that stream.
+
+It must never count what was not written down for good, nor make two transactions wait for each other in a circle:
+rows are written in order of their keys, after everything else.
+
+*Limits.* Hours are the database's. Deliveries of one account to one provider meet at one row: batches that settle
+them follow one another, each for the length of a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from mta.mail.delivery import Attempt, Delivery, Outcome
+from mta.mail.identity import MessageId
+from mta.mail.message import Stream
+from mta.store.postgres.database import Connection
+from policy.reputation.breaker import ONE_COMPLAINT, ONE_HARD, ONE_TRAP, ONE_UNKNOWN, DeliveryCounts, counted
+
+CHANNEL = "tally"  # something was counted that must be looked at now
+PROVIDER = "provider"  # the key in the events of attempts
+
+_FIELDS = ("delivered", "hard", "unknown", "soft", "complaints", "traps", "refused")
+COUNTS = ", ".join(_FIELDS)
+_values = attrgetter(*_FIELDS)
+SUMS = ", ".join(f"sum({field})::bigint as {field}" for field in _FIELDS)
+
+
+def upsert(first: int, condition: str = "") -> str:
+    """The part of a statement that counts; its eleven parameters (``columns``) begin with number ``first``."""
+    kinds = ("bigint", "text", "text", "text", *("bigint" for _ in _FIELDS))
+    parameters = ", ".join(f"${first + n}::{kind}[]" for n, kind in enumerate(kinds))
+    return f"""
+        insert into tally as t (hour, account_id, mailing, provider, stream, {COUNTS})
+        select date_trunc('hour', now()), account_id, mailing, provider, stream::stream, {COUNTS}
+        from unnest({parameters}) as one (account_id, mailing, provider, stream, {COUNTS}) {condition}
+        on conflict (account_id, mailing, provider, stream, hour) do update
+        set {", ".join(f"{field} = t.{field} + excluded.{field}" for field in _FIELDS)}"""  # noqa: S608 - our own text
+
+
+_ADD = upsert(1)
+
+_ORIGIN = """
+select m.account_id, m.record ->> 'mailing' as mailing, m.record ->> 'stream' as stream,
+    (select e.data ->> 'provider' from event e
+     where e.message_id = m.id and e.data ? 'provider' and ($2::int is null or e.n = $2)
+     order by e.at desc limit 1) as provider
+from message m where m.id = $1"""
+
+
+@dataclass(frozen=True, slots=True)
+class MailOrigin:
+    """Whose mail it was. ``mailing``: its id; ``provider``: the site where it went; None: not known."""
+
+    account_id: int
+    stream: Stream
+    mailing: str | None = None
+    provider: str | None = None
+
+
+Key = tuple[int, str, str, str]  # account_id, mailing, provider, stream
+Columns = tuple[tuple[Any, ...], ...]
+
+
+def columns(attempts: Iterable[tuple[Attempt, Outcome]]) -> Columns:
+    """What these outcomes add to the counts, as the parameters of ``upsert``."""
+    found: dict[Key, list[int]] = {}
+    for attempt, outcome in attempts:
+        counts = counted(outcome, reached=attempt.host is not None)
+        if counts is not None:
+            for key in _keys(attempt.delivery):
+                _plus(found, key, counts)
+    return _columns(found)
+
+
+async def settled(connection: Connection, attempts: Iterable[tuple[Attempt, Outcome]]) -> None:
+    """Count outcomes that were written down in this transaction."""
+    await _add(connection, columns(attempts))
+
+
+async def origin(connection: Connection, message_id: MessageId, n: int | None = None) -> MailOrigin | None:
+    """Whose mail a message of ours was; ``n``: the recipient's place. None: it is not known (any more)."""
+    row = await connection.fetchrow(_ORIGIN, message_id, n)
+    if row is None:
+        return None
+    return MailOrigin(row["account_id"], Stream(row["stream"] or "transactional"), row["mailing"], row["provider"])
+
+
+async def complaint(connection: Connection, of: MailOrigin) -> None:
+    """Somebody has complained. The breakers look at it as soon as it is committed."""
+    await _report(connection, of, ONE_COMPLAINT)
+
+
+async def trap(connection: Connection, of: MailOrigin) -> None:
+    """A spam trap was mailed. The breakers look at it as soon as it is committed."""
+    await _report(connection, of, ONE_TRAP)
+
+
+async def bounce(connection: Connection, of: MailOrigin, *, unknown: bool) -> None:
+    """What had been taken came back for good; ``unknown``: because there is no such user."""
+    await _report(connection, of, ONE_UNKNOWN if unknown else ONE_HARD, now=False)
+
+
+async def _report(connection: Connection, of: MailOrigin, counts: DeliveryCounts, *, now: bool = True) -> None:
+    found: dict[Key, list[int]] = {}
+    for key in _scopes(of.account_id, of.mailing, of.provider, of.stream):
+        _plus(found, key, counts)
+    await _add(connection, _columns(found))
+    if now:
+        await connection.execute("select pg_notify($1, '')", CHANNEL)
+
+
+async def _add(connection: Connection, values: Columns) -> None:
+    if values[0]:
+        await connection.execute(_ADD, *values)
+
+
+def _keys(delivery: Delivery) -> Iterable[Key]:
+    return _scopes(delivery.account_id, delivery.mailing, delivery.provider, delivery.stream)
+
+
+def _scopes(account_id: int, mailing: str | None, provider: str | None, stream: Stream) -> list[Key]:
+    keys = [(account_id, mailing, "", Stream.MARKETING.value)] if mailing else []
+    return [*keys, (account_id, "", provider, stream.value)] if provider else keys
+
+
+def _plus(found: dict[Key, list[int]], key: Key, counts: DeliveryCounts) -> None:
+    sums = found.setdefault(key, [0] * len(_FIELDS))
+    for n, more in enumerate(_values(counts)):
+        sums[n] += more
+
+
+def _columns(found: Mapping[Key, list[int]]) -> Columns:
+    """Sorted, so that whoever counts the same waits in one order."""
+    rows = sorted((*key, *sums) for key, sums in found.items())
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * (4 + len(_FIELDS))
+
+
+def counts_of(row: Any) -> DeliveryCounts:
+    """The counts in a row with the columns ``COUNTS``, or ``SUMS``, of which there may be none."""
+    return DeliveryCounts(*(row[field] or 0 for field in _FIELDS))

@@ -1,0 +1,135 @@
+"""Soft bounces: refusals that may pass, kept until they amount to a suppression or a message gets through.
+
+It must never count a refusal twice: of one address, category, mailing and day there is one row.
+
+*Limits.* Days are those of UTC. Of several refusals of one address in one batch each is weighed as if it were alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bounce.suppression import SoftBounceThresholds
+from mta.mail.address import Address
+from mta.mail.identity import MessageId
+from mta.store.permission import suppression_writer
+from mta.store.permission.suppression_writer import Applied, SuppressionRequest
+from mta.store.postgres.database import Connection
+from policy.permission.suppression import Reason
+
+KEPT = 400  # days; longer than any threshold looks back
+
+_TODAY = "(now() at time zone 'utc')::date"
+
+_WEIGH = f"""
+select heap.count, heap.mailings
+from unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[], $5::interval[])
+    with ordinality as one (address_key, account_id, category, mailing, within, place)
+cross join lateral (
+    select count(*) as count, count(distinct case when mailing = '' then day::text else mailing end) as mailings
+    from (
+        select mailing, day from soft_bounce s
+        where s.address_key = one.address_key and s.account_id = one.account_id and s.category = one.category
+            and s.day > {_TODAY} - one.within
+        union select one.mailing, {_TODAY}
+    ) known
+) heap
+order by one.place"""  # noqa: S608 - our own text
+
+_NOTE = f"""
+insert into soft_bounce (address_key, account_id, category, mailing, day)
+select distinct address_key, account_id, category, mailing, {_TODAY}
+from unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[]) as one (address_key, account_id, category, mailing)
+order by address_key, account_id, category, mailing
+on conflict do nothing"""  # noqa: S608 - our own text
+
+# To be put behind a part ``gone (message_id, n, account_id, address_key, ...)`` of the same statement; ``$1``, ``$2``
+# and ``$5`` are the rows and the kinds of their outcomes.
+DELIVERED = """
+delete from soft_bounce s
+using gone join unnest($1::uuid[], $2::int[], $5::text[]) as one (message_id, n, kind) using (message_id, n)
+where kind = 'delivered' and s.address_key = gone.address_key and s.account_id = gone.account_id"""
+
+_FORGET = """
+delete from soft_bounce s using unnest($1::bytea[], $2::bigint[]) as one (address_key, account_id)
+where s.address_key = one.address_key and s.account_id = one.account_id"""
+
+SWEEP = """
+delete from soft_bounce where ctid = any(array(select ctid from soft_bounce where day < $1 limit $2))"""
+
+
+@dataclass(frozen=True, slots=True)
+class SoftBounce:
+    """A message that failed, by the recipient's fault, for a reason that may pass. ``mailing`` "": it was of none."""
+
+    address_key: bytes
+    account_id: int
+    category: str
+    mailing: str
+    rule: str
+    evidence: str
+    address: Address | None = None
+    message_id: MessageId | None = None
+
+
+async def weigh(
+    connection: Connection, bounces: Sequence[SoftBounce], patience: SoftBounceThresholds
+) -> list[SuppressionRequest | None]:
+    """For each, whether it is one too many: the suppression that follows. Nothing is written."""
+    known = [each for each in bounces if each.category in patience.soft]
+    if not known:
+        return [None] * len(bounces)
+    heaps = await connection.fetch(
+        _WEIGH,
+        *_columns(known),
+        [patience.soft[each.category].within for each in known],
+    )
+    found: dict[SoftBounce, SuppressionRequest] = {}
+    for each, heap in zip(known, heaps, strict=True):
+        threshold = patience.soft[each.category]
+        if heap["count"] >= threshold.count and heap["mailings"] >= threshold.mailings:
+            found[each] = _act(each, heap["count"], patience)
+    return [found.get(each) for each in bounces]
+
+
+async def note(connection: Connection, bounces: Sequence[SoftBounce]) -> None:
+    """Keep them for the next time."""
+    if bounces:
+        await connection.execute(_NOTE, *_columns(bounces))
+
+
+async def forget(connection: Connection, places: Sequence[tuple[bytes, int]]) -> None:
+    """Begin to count anew for these addresses and accounts: a message got through, or they are suppressed."""
+    if places:
+        await connection.execute(_FORGET, *zip(*sorted(set(places)), strict=True))
+
+
+async def count(connection: Connection, bounces: Sequence[SoftBounce], patience: SoftBounceThresholds) -> Applied:
+    """All of it, for bounces that come by mail. The transaction must not hold locks on messages yet."""
+    acts = [act for act in await weigh(connection, bounces, patience) if act]
+    applied = await suppression_writer.apply(connection, acts)
+    await note(connection, [each for each in bounces if each.category in patience.soft])
+    await forget(connection, [(act.address_key, act.account_id) for act in acts])
+    return applied
+
+
+def _columns(bounces: Sequence[SoftBounce]) -> tuple[tuple[object, ...], ...]:
+    rows = [(each.address_key, each.account_id, each.category, each.mailing) for each in bounces]
+    return tuple(zip(*rows, strict=True))
+
+
+def _act(bounce: SoftBounce, count: int, patience: SoftBounceThresholds) -> SuppressionRequest:
+    lasts = patience.soft_lasts
+    return SuppressionRequest(
+        bounce.address_key,
+        bounce.account_id,
+        Reason.SOFT_BOUNCES,
+        bounce.rule,
+        address=bounce.address,
+        detail=bounce.category,
+        evidence=f"{count} messages failed so; of the last one {bounce.evidence}",
+        message_id=bounce.message_id,
+        expires_at=None if lasts is None else datetime.now(UTC) + lasts,
+    )

@@ -1,0 +1,1 @@
+"""Outcomes of deliveries and reports, each applied in one transaction."""

@@ -1,0 +1,1 @@
+"""Stage 1: accept a message or reject it: options, facts, policy chain, signature, commit."""

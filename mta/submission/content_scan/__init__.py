@@ -1,0 +1,1 @@
+"""Ask external scanners about a message's content."""

@@ -1,0 +1,125 @@
+"""rspamd, asked over HTTP: the message to ``/checkv2``, the envelope in headers, an action back.
+
+What its actions mean here; the scores at which it takes them are its own to set:
+
+* ``reject``, ``discard``, ``quarantine``: refused. Nothing is taken and then thrown away.
+* ``soft reject``: to be tried again later (its rate limits, its own greylisting).
+* ``greylist``, ``add header``, ``rewrite subject``, ``no action``: passes, with the action and the score in the record.
+  The client of an outbound service has logged in: making it come back proves nothing, and marks for a spam folder are
+  not for the sender's side to set.
+
+It must never take an answer it does not understand for a good one.
+
+*Limits.* The first 100 recipients are named, more would not fit into rspamd's header buffer. Neither its password nor
+its encryption (HTTPCrypt) is supported: it should listen on loopback or a private network.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from mta.mail.identity import format_id
+from mta.mail.message import Message
+from mta.submission.content_scan.scanner import ScannerError, printable
+from policy.base import Scan
+
+RECIPIENTS = 100  # named in the question
+SYMBOLS = 10  # named in the evidence
+ANSWER = 1024 * 1024  # octets
+
+_REFUSING = frozenset({"reject", "discard", "quarantine"})
+_LATER = frozenset({"soft reject"})
+_PASSING = frozenset({"greylist", "add header", "rewrite subject", "no action"})
+
+
+class Symbol(msgspec.Struct, frozen=True):
+    """One of rspamd's findings."""
+
+    score: float | None = None
+
+
+class RspamdAnswer(msgspec.Struct, frozen=True):
+    """What is read of rspamd's answer (its manual, "Rspamd HTTP protocol")."""
+
+    action: str
+    score: float | None = None
+    required_score: float | None = None
+    symbols: dict[str, Symbol] = {}
+    messages: dict[str, Any] = {}
+
+
+class Rspamd:
+    """``address``: its normal worker or proxy, ``http://host:port``."""
+
+    name = "rspamd"
+
+    def __init__(self, address: str) -> None:
+        self._url = f"{address.rstrip('/')}/checkv2"
+
+    async def scan(self, message: Message) -> Scan:
+        """Its word on the message. Raises ScannerError or OSError if there is none."""
+        try:
+            # rspamd ends each connection itself, so that there is nothing to keep for the next message.
+            connector = aiohttp.TCPConnector(force_close=True)
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session,
+                session.post(
+                    self._url, data=io.BytesIO(message.content), headers=question(message), allow_redirects=False
+                ) as answer,
+            ):
+                return judge(answer.status, await _body(answer))
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ScannerError(printable(str(error)) or error.__class__.__name__) from None
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > ANSWER:
+            raise ScannerError(f"an answer of more than {ANSWER} octets")
+    return bytes(body)
+
+
+def question(message: Message) -> list[tuple[str, str]]:
+    """The headers that tell rspamd the envelope."""
+    envelope, origin = message.envelope, message.origin
+    headers = [("From", str(envelope.sender or "<>"))]
+    headers += [("Rcpt", str(recipient.address)) for recipient in envelope.recipients[:RECIPIENTS]]
+    headers += [("IP", str(origin.client)), ("Helo", origin.hello), ("Queue-Id", format_id(message.id))]
+    headers += [("User", origin.credential or origin.account)]
+    return [*headers, ("Content-Type", "application/octet-stream"), ("Accept-Encoding", "identity")]
+
+
+def judge(status: int, body: bytes) -> Scan:
+    """What an answer means. Raises ScannerError for anything that is no verdict."""
+    if status != 200:
+        raise ScannerError(f"it answered HTTP {status}: {printable(body.decode('utf-8', 'replace'))}")
+    try:
+        answer = msgspec.json.decode(body, type=RspamdAnswer)
+    except msgspec.DecodeError as error:
+        raise ScannerError(f"its answer is not understood: {error}") from None
+    if answer.action not in _REFUSING | _LATER | _PASSING:
+        raise ScannerError(f"it answered with an unknown action: {printable(answer.action)}")
+    evidence = _evidence(answer)
+    said = printable(str(answer.messages.get("smtp_message", "")))
+    because = f": {said}" if said else ""
+    labels = frozenset(answer.symbols)
+    if answer.action in _REFUSING:
+        refused = f"reason to {answer.action} it{because} ({evidence})"
+        return Scan(Rspamd.name, refused=refused, evidence=evidence, labels=labels)
+    if answer.action in _LATER:
+        return Scan(Rspamd.name, later=said or "it gives no reason", evidence=evidence, labels=labels)
+    return Scan(Rspamd.name, evidence=evidence, labels=labels)
+
+
+def _evidence(answer: RspamdAnswer) -> str:
+    """``reject, 17.2 of 15: BAD_WORD 9, ...``: the heaviest symbols first."""
+    scores = {printable(name): symbol.score or 0.0 for name, symbol in answer.symbols.items()}
+    heaviest = sorted(scores, key=lambda name: (-abs(scores[name]), name))[:SYMBOLS]
+    named = ", ".join(f"{name} {scores[name]:g}" for name in heaviest)
+    return f"{answer.action}, {answer.score or 0:g} of {answer.required_score or 0:g}{named and ': '}{named}"

@@ -1,0 +1,1 @@
+"""Accounts, their sender domains, quotas, reviews and mailings."""

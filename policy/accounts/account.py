@@ -1,0 +1,154 @@
+"""The account: who sends, in what standing, under which profile, and what it may do.
+
+An account's life is ``pending -> review -> active -> suspended -> active | terminated``. Who moved it, when and why is
+kept by the store; which moves there are is decided here.
+
+It must never let an account send that is not active.
+
+*Limits.* Facts only: whether the evidence behind a review is true is for the reviewer to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from mta.mail.message import Stream as Stream  # a noun of mail that accounts are granted
+
+
+class AccountStatus(Enum):
+    """Where an account is in its life."""
+
+    PENDING = "pending"
+    REVIEW = "review"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+
+
+class StatusChange(Enum):
+    """What is done to an account; the values are the words that operators use."""
+
+    REVIEW = "review"  # hand it in for review
+    RETURN = "return"  # send it back for more
+    APPROVE = "approve"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    TERMINATE = "terminate"
+
+
+class StatusChangeRefused(ValueError):
+    """Why an account cannot be moved; the text says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who stands behind an account, in one language: what its imprint must show. Empty: not registered.
+
+    ``names``: any of them will do. ``register`` is the register's name ("KvK", "HRB Aachen", "Companies House"),
+    ``number`` the number there.
+    """
+
+    language: str
+    names: tuple[str, ...]
+    street: str = ""
+    postcode: str = ""
+    city: str = ""
+    country: str = ""
+    phone: str = ""
+    email: str = ""
+    register: str = ""
+    number: str = ""
+    vat: str = ""
+    representative: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A version of the terms and anti-spam rules, accepted by a person for the account."""
+
+    version: str
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Most recipients a calendar day and month (UTC); None: as many as it likes."""
+
+    day: int | None = None
+    month: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known of an account. ``domains``: verified sender domains, lower-case A-labels; subdomains count only if
+    listed themselves. ``unverified``: registered, but not to be used yet. ``deaf``: verified domains that cannot
+    receive mail (no MX, null MX), so that nobody could answer.
+    """
+
+    id: int
+    name: str
+    domains: frozenset[str]
+    notices: str = "notice"  # what a failure causes: "notice" (RFC 3464 mail), "event" or "none"
+    standing: AccountStatus = AccountStatus.ACTIVE
+    reason: str = ""  # of the standing, e.g. why it was suspended
+    case: str = ""  # the complaint case behind a suspension
+    profile: str = "transactional"
+    contact: str = ""
+    identities: tuple[Identity, ...] = ()
+    terms: Acceptance | None = None  # the newest
+    quotas: Quotas = Quotas()
+    unverified: frozenset[str] = frozenset()
+    tokens: Mapping[str, str] = field(default_factory=dict, hash=False)  # that prove the unverified ones, by domain
+    deaf: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()  # of which a reviewer has approved where they come from
+    role_exceptions: frozenset[str] = frozenset()  # roles that may get transactional mail all the same: whole addresses
+    adult_agreed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one credential may do. ``domains`` None: all of the account's. ``rate``: messages a second, ``burst``:
+    messages at once; None: the service's default."""
+
+    streams: frozenset[Stream] = frozenset(Stream)
+    domains: frozenset[str] | None = None
+    rate: float | None = None
+    burst: int | None = None
+
+
+HOUSE = 0  # account_id of the service's own mail, for which there is no account
+HELD = "account_state: "  # how the reason of each hold begins that stands for a suspension, and ends with it
+
+_MOVES = {
+    (AccountStatus.PENDING, StatusChange.REVIEW): AccountStatus.REVIEW,
+    (AccountStatus.REVIEW, StatusChange.RETURN): AccountStatus.PENDING,
+    (AccountStatus.REVIEW, StatusChange.APPROVE): AccountStatus.ACTIVE,
+    (AccountStatus.ACTIVE, StatusChange.SUSPEND): AccountStatus.SUSPENDED,
+    (AccountStatus.SUSPENDED, StatusChange.RESUME): AccountStatus.ACTIVE,
+    (AccountStatus.PENDING, StatusChange.TERMINATE): AccountStatus.TERMINATED,
+    (AccountStatus.REVIEW, StatusChange.TERMINATE): AccountStatus.TERMINATED,
+    (AccountStatus.SUSPENDED, StatusChange.TERMINATE): AccountStatus.TERMINATED,
+}
+
+
+def after(standing: AccountStatus, move: StatusChange) -> AccountStatus:
+    """The standing that a move leads to. Raises MoveRefused.
+
+    An active account is suspended before it is terminated: what is queued waits then, and a slip can be undone.
+    """
+    if (reached := _MOVES.get((standing, move))) is not None:
+        return reached
+    if standing is AccountStatus.TERMINATED:
+        raise StatusChangeRefused("it is terminated, for good; make a new account")
+    possible = [possible.value for start, possible in _MOVES if start is standing]
+    raise StatusChangeRefused(f"it is {standing.value}; what can be done is: {', '.join(possible)}")
+
+
+def hold_reason(name: str, reason: str, case: str = "") -> str:
+    """Why a suspended account's mail is held."""
+    because = f", case {case}" if case else ""
+    return f"{HELD}account {name!r} is suspended ({reason}{because})"

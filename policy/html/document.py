@@ -1,0 +1,184 @@
+"""An HTML body as its reader sees it: the text, links and pictures that show, and the text that does not.
+
+Lexbor builds the tree as browsers do. Everything that cannot be seen is then taken out of it and written down with the
+way it was hidden; what is left is what the page says.
+
+It must never count as said what is not shown, nor raise, nor spend more than a bounded time on one page: the tree
+builder is quadratic for deep nesting and crowded tags, so pages with too many of either are not read (``fault``).
+
+*Limits.* One pass of the cascade only (see ``style``): a later rule of a style sheet wins over an earlier one, the
+element's own style over both. Combinators and pseudo-classes of selectors are read as descendants or not at all.
+Text behind another element, or painted as a picture, cannot be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from policy.html.css import Hiding
+from policy.html.hidden_text import Hidden, TooIntricate, hide
+
+LIMIT = 256 * 1024  # characters that are read; large mail programs show less than half of that
+MAX_TAGS = 5000
+WINDOW = 4096  # so many characters without a ">" may be one tag with too many attributes
+MAX_GAPS = 64  # between attributes in a window
+_GAPS = " \t\r\n\f/\"'"
+_PROBE = "imprimatur-probe"
+
+_NOT_RENDERED = (
+    "script", "style", "noscript", "title", "svg", "canvas", "audio", "video", "object", "iframe", "noembed",
+    "noframes", "datalist",
+)  # fmt: skip
+_WITH_WORDS = frozenset({"noscript", "svg", "canvas", "object", "noembed", "noframes"})
+
+
+class Link:
+    """A link and the words it is under (empty in plain text). ``words`` may be an element: it is read when somebody
+    asks, for most rules look at a few of a page's links."""
+
+    __slots__ = ("_words", "url")
+
+    def __init__(self, url: str, words: str | LexborNode) -> None:
+        self.url = url
+        self._words = words
+
+    @property
+    def words(self) -> str:
+        if isinstance(self._words, LexborNode):
+            self._words = " ".join(self._words.text(deep=True).split())
+        return self._words
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Link) and (self.url, self.words) == (other.url, other.words)
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def __repr__(self) -> str:
+        return f"Link({self.url!r}, {self.words!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """``width`` and ``height`` as its attributes say, in pixels; None if they do not."""
+
+    source: str
+    alt: str
+    width: int | None = None
+    height: int | None = None
+
+
+class HtmlDocument:
+    """One HTML body. ``text``: a line for each run of text that shows. ``concealed``: text that its styles hide, and
+    how. ``fault``: why it could not be read, or ""."""
+
+    __slots__ = ("_html", "_not_rendered", "_root", "concealed", "fault", "text")
+
+    def __init__(self, html: str) -> None:
+        self._html = html
+        self._root: LexborNode | None = None
+        self._not_rendered: list[Hidden] = []
+        self.concealed: tuple[Hidden, ...] = ()
+        self.text = ""
+        self.fault = _fault(html)
+        if self.fault:
+            return
+        tree = LexborHTMLParser(html[:LIMIT])
+        self._root = tree.body or tree.root
+        if self._root is None:
+            return
+        sheets = [node.text(deep=True) for node in tree.tags("style")]
+        for name in _NOT_RENDERED:
+            self._take(tree, name)
+        try:
+            self.concealed = tuple(hidden for hidden in hide(tree, sheets) if hidden.text.strip())
+        except TooIntricate as error:
+            self.fault = f"the HTML {error}"
+            self._root = None
+            return
+        self.text = self._root.text(deep=True, separator="\n", skip_empty=True)
+
+    def _take(self, tree: LexborHTMLParser, name: str) -> None:
+        """Take out the elements ``name``, which are not shown, and remember what they say if people might read it."""
+        for node in reversed(tree.tags(name)):  # inner ones first: what is inside a node goes with it
+            if name in _WITH_WORDS:
+                self._not_rendered.append(Hidden(node.text(deep=True, separator="\n"), Hiding.NOT_RENDERED))
+            node.decompose()
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The links that show, top to bottom; the words of one around a picture are none."""
+        if self._root is None:
+            return ()
+        found = []
+        for node in self._root.css("a[href],area[href]"):
+            if url := (node.attrs["href"] or "").strip():
+                found.append(Link(url, node))
+        return tuple(found)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures that show, top to bottom."""
+        if self._root is None:
+            return ()
+        found = []
+        for node in self._root.css("img[src]"):
+            said = node.attributes
+            source = (said.get("src") or "").strip()
+            if source:
+                sizes = _size(said.get("width")), _size(said.get("height"))
+                found.append(Image(source, said.get("alt") or "", *sizes))
+        return tuple(found)
+
+    @property
+    def hidden(self) -> tuple[Hidden, ...]:
+        """The text that does not show, and why; comments last. Text of white space only is left out."""
+        said = [hidden for hidden in self._not_rendered if hidden.text.strip()]
+        said += self.concealed
+        if not self.fault:
+            said += (Hidden(text, Hiding.COMMENT) for text in _comments(self._html[:LIMIT]) if text.strip())
+        return tuple(said)
+
+
+def _fault(html: str) -> str:
+    """Why the tree builder might take too long for this page, or ""."""
+    html = html[:LIMIT]
+    tags = html.count("<")
+    if tags > MAX_TAGS:
+        return f"the HTML has {tags} tags, at most {MAX_TAGS} are read"
+    for start in range(0, len(html), WINDOW):
+        if html.find(">", start, start + WINDOW) < 0 and _is_crowded_tag(html, start):
+            return f"the HTML has a tag with more than {MAX_GAPS} attributes"
+    return ""
+
+
+def _is_crowded_tag(html: str, start: int) -> bool:
+    """Whether a window without a ">" begins between the attributes of a tag, and there are many.
+
+    Only the tree builder can tell what is text, a style sheet or a quoted value: it is given what is before, and one
+    attribute more."""
+    window = html[start : start + WINDOW]
+    if sum(map(window.count, _GAPS)) <= MAX_GAPS:
+        return False
+    return bool(LexborHTMLParser(f"{html[:start]} {_PROBE}=1>").css(f"[{_PROBE}]"))
+
+
+def _comments(html: str) -> Iterator[str]:
+    """What stands in comments; those for one mail program (``[if mso]``) are meant to be seen there, and left out."""
+    start = html.find("<!--")
+    while start >= 0:
+        end = html.find("-->", start + 4)
+        text = html[start + 4 : end] if end >= 0 else html[start + 4 :]
+        if not text.lstrip().startswith(("[if", "<![endif", "[endif")):
+            yield text
+        if end < 0:
+            return
+        start = html.find("<!--", end + 3)
+
+
+def _size(value: str | None) -> int | None:
+    digits = (value or "").strip().removesuffix("px")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 6 else None

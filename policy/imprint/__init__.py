@@ -1,0 +1,1 @@
+"""The imprint: what a legal notice must show, and what a message lacks."""

@@ -1,0 +1,233 @@
+"""The legal notice: whether a text shows who stands behind a message, as it is registered for the account.
+
+What a notice must show is told from an ``Identity``, field by field, as patterns that allow for the ways in which the
+same thing is written: parted numbers, ``B.V.`` and ``BV``, ``Str.`` and ``Straße``, ``+31 (0)20`` and ``020``.
+
+It must never take one number for another that contains it, nor be content with a notice that is nearly right.
+
+*Limits.* Transliterations (``Muenchen``) count only if they are registered as another name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property, lru_cache
+
+from policy.accounts.account import Identity
+from policy.imprint.registers import NumberError, check_registration, check_vat, court_of, register_of
+from policy.text.text_match import NEAR, Sought, find, fold, number, words
+
+_CALLING = {
+    "AT": "43", "BE": "32", "CH": "41", "DE": "49", "DK": "45", "ES": "34", "FI": "358", "FR": "33", "GB": "44",
+    "IE": "353", "IT": "39", "LU": "352", "NL": "31", "NO": "47", "PL": "48", "PT": "351", "SE": "46", "US": "1",
+}  # fmt: skip
+_COURT_NUMBER = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
+LAST = 4000  # characters at the end of a text where a notice is looked for first
+_SIGN = "[ \t().·/\u00a0\u202f\u2010-\u2015-]{0,3}"
+
+
+class Field(Enum):
+    """What a notice may have to show."""
+
+    NAME = "name"
+    ADDRESS = "address"
+    PHONE = "phone"
+    EMAIL = "email"
+    REGISTER = "register"
+    VAT = "vat"
+    REPRESENTATIVE = "representative"
+    LOGO = "logo"
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One field of a notice: ``title`` and ``expected`` as an answer calls it. ``ways``: each is enough, and needs all
+    it consists of."""
+
+    field: Field
+    title: str
+    expected: str
+    ways: tuple[tuple[Sought, ...], ...]
+
+
+class Unregistered(ValueError):
+    """A field that the identity lacks, or has wrong; the text says which, and why."""
+
+
+@lru_cache(4096)
+def wants(identity: Identity, fields: tuple[Field, ...]) -> tuple[Want, ...]:
+    """What a text must show of ``identity``. Name, address, phone and e-mail must be registered if they are asked for;
+    the other fields are passed over if they are not, for not everybody has them. Raises Unregistered."""
+    made = (_MAKERS[field](identity) for field in dict.fromkeys(fields) if field is not Field.LOGO)
+    return tuple(want for want in made if want is not None)
+
+
+class Shown:
+    """A text that may hold a notice. In most mail it stands at the end: there it is looked for first."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _whole(self) -> str:
+        return fold(self._text)
+
+    @cached_property
+    def _end(self) -> str:
+        """The last lines, with the line end before them, so that nothing is found that begins earlier."""
+        start = self._text.find("\n", max(0, len(self._text) - LAST))
+        return fold(self._text[start:]) if start > 0 else self._whole
+
+    def missing(self, wanted: Sequence[Want]) -> list[Want]:
+        """Those of ``wanted`` that the text does not show."""
+        return missing(self._end, wanted) and missing(self._whole, wanted)
+
+
+def missing(text: str, wanted: Sequence[Want]) -> list[Want]:
+    """Those of ``wanted`` that the folded ``text`` does not show. A notice is one place: what has been found tells
+    where to look first for the rest."""
+    lacking, start, end = [], 0, len(text)
+    for want in wanted:
+        place = _shows(text, want, start, end)
+        if place is None and end - start < len(text):
+            place = _shows(text, want, 0, len(text))
+        if place is None:
+            lacking.append(want)
+        elif want.field in (Field.NAME, Field.ADDRESS):
+            start, end = max(0, place.start() - NEAR), min(len(text), place.end() + NEAR)
+    return lacking
+
+
+def _shows(text: str, want: Want, start: int, end: int) -> re.Match[str] | None:
+    return next(filter(None, (find(text, way, start, end) for way in want.ways)), None)
+
+
+def registered(identity: Identity, fields: Sequence[Field]) -> tuple[Want, ...]:
+    """The wants for those of ``fields`` that are registered. Raises Unregistered if none is."""
+    found: list[Want] = []
+    for field in fields:
+        try:
+            found += wants(identity, (field,))
+        except Unregistered:
+            continue
+    if not found:
+        raise Unregistered(f"has no {' and no '.join(field.value for field in fields)}")
+    return tuple(found)
+
+
+def wrong_numbers(identity: Identity) -> list[str]:
+    """What is wrong with the register and the VAT number of ``identity``: "has a number that cannot be right: ..."."""
+    faults = []
+    for make in (_register, _vat):
+        try:
+            make(identity)
+        except Unregistered as fault:
+            faults.append(str(fault))
+    return faults
+
+
+def either(wanted: Sequence[Want]) -> Want:
+    """One want for several of which one is enough."""
+    return Want(
+        wanted[0].field,
+        " or the ".join(want.title for want in wanted),
+        " or ".join(want.expected for want in wanted),
+        tuple(way for want in wanted for way in want.ways),
+    )
+
+
+def _name(identity: Identity) -> Want:
+    names = tuple(name for name in identity.names if any(map(str.isalnum, name)))
+    if not names:
+        raise Unregistered("has no name")
+    return Want(Field.NAME, "name", " or ".join(names), tuple((words(name),) for name in names))
+
+
+def _address(identity: Identity) -> Want:
+    if not identity.street or not identity.city:
+        raise Unregistered("has no postal address (street, postcode, city)")
+    pieces = [words(identity.street)]
+    if identity.postcode:
+        pieces.append(number(identity.postcode))
+    pieces.append(words(identity.city))
+    place = " ".join(filter(None, (identity.postcode, identity.city)))
+    return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", (tuple(pieces),))
+
+
+def _phone(identity: Identity) -> Want:
+    given = identity.phone.strip()
+    digits = re.sub(r"\(0\)|\D", "", given)
+    if len(digits) < 5:
+        raise Unregistered("has no phone number")
+    code = _CALLING.get(identity.country.upper(), "")
+    if given.startswith("+") or digits.startswith("00"):
+        digits = digits.removeprefix("00")
+        code = next((code for code in sorted(_CALLING.values(), key=len) if digits.startswith(code)), "")
+        core = digits[len(code) :]
+    else:
+        core = digits.removeprefix("0")
+    trunk = rf"\(?0?\)?{_SIGN}"
+    abroad = rf"(?:\+|00){_SIGN}{code}{_SIGN}{trunk}" if code else r"\+?"
+    before = re.compile(rf"(?:\A|\D)(?:{abroad}|{trunk})\Z")
+    sought = Sought(re.compile(_SIGN.join(core) + r"(?!\d)"), before=before)
+    return Want(Field.PHONE, "phone number", identity.phone, ((sought,),))
+
+
+def _email(identity: Identity) -> Want:
+    if "@" not in identity.email:
+        raise Unregistered("has no e-mail address")
+    address = fold(identity.email.strip())
+    sought = Sought(re.compile(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"), address, rest=1)
+    return Want(Field.EMAIL, "e-mail address", identity.email, ((sought,),))
+
+
+def _register(identity: Identity) -> Want | None:
+    if not identity.number:
+        return None
+    register, given = identity.register, identity.number
+    known = register_of(register, identity.country)
+    try:
+        check_registration(register, given, identity.country)
+    except NumberError as error:
+        raise Unregistered(f"has a number that cannot be right: {register} {given} {error}") from None
+    title = f"{known.title if known else register or 'register'} number"
+    if known is None:
+        return Want(Field.REGISTER, title, given, ((words(given, within_numbers="[. \u00a0]?"),),))
+    if known.country == "DE":
+        kind = _COURT_NUMBER.search(f"{register} {given}")
+        lead = rf"{kind[0].casefold()}[\s.:]{{0,3}}(?:nr|nummer)?[\s.:]{{0,3}}" if kind else ""
+        pieces = (number(_COURT_NUMBER.sub("", given), lead), words(court_of(register)))
+        return Want(Field.REGISTER, title, f"{register} {given}", (pieces,))
+    return Want(Field.REGISTER, title, given, ((number(given),),))
+
+
+def _vat(identity: Identity) -> Want | None:
+    if not identity.vat:
+        return None
+    try:
+        given = check_vat(identity.vat, identity.country)
+    except NumberError as error:
+        raise Unregistered(f"has a VAT number that cannot be right: {identity.vat} {error}") from None
+    letters, rest = (given[:2], given[2:]) if not given.startswith("CHE") else ("", given)
+    sought = number(rest, rf"(?:{letters.casefold()}[\W_]{{0,3}})?")
+    return Want(Field.VAT, "VAT number", identity.vat, ((sought,),))
+
+
+def _representative(identity: Identity) -> Want | None:
+    if not identity.representative:
+        return None
+    people = [words(person) for person in re.split(r"[;,]", identity.representative) if person.strip()]
+    return Want(Field.REPRESENTATIVE, "representative", identity.representative, (tuple(people),))
+
+
+_MAKERS = {
+    Field.NAME: _name,
+    Field.ADDRESS: _address,
+    Field.PHONE: _phone,
+    Field.EMAIL: _email,
+    Field.REGISTER: _register,
+    Field.VAT: _vat,
+    Field.REPRESENTATIVE: _representative,
+}

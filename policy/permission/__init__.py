@@ -1,0 +1,1 @@
+"""Consent, its evidence and ledger, suppressions, unsubscribe tokens and links."""

@@ -1,0 +1,298 @@
+"""The dossier: what proves that a person agreed to be mailed, as an abuse desk sends it on request.
+
+One order of facts, three forms: text, JSON, and one HTML page that needs nothing from elsewhere. The words are in
+``config/defaults/dossier.toml``; what was recorded is shown as it was recorded, in its own language.
+
+It must never leave out what is missing, what was revoked or what was erased.
+
+*Limits.* Whether the consent holds is judged by the usual terms (18 months), not by those of the account's profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from html import escape
+from textwrap import wrap
+from typing import Any, assert_never
+
+from config.toml import DEFAULTS, read, read_text
+from config.types import Section
+from policy.accounts.account import Account, Identity
+from policy.base import Suppression
+from policy.permission.consent import (
+    EVERY_TOPIC,
+    Absent,
+    Basis,
+    Consent,
+    Holds,
+    Incomplete,
+    Judgement,
+    Lapsed,
+    OffTopic,
+    RevokedConsent,
+    Terms,
+    Unacceptable,
+    judge,
+)
+from policy.permission.evidence import Assessor, evidence_of
+from policy.permission.ledger import EntryKind
+
+WORDS = DEFAULTS / "dossier.toml"
+LABEL = 38  # columns of text for a label
+WIDTH = 110
+_TIME = datetime.fromisoformat
+_TIMES = frozenset({"given_at", "confirmed_at", "revoked_at", "seen_at"})
+_ORDER = (
+    "basis", "opt_in", "topics", "topic", "given_at", "confirmed_at", "revoked_at", "seen_at", "sign", "source_url",
+    "ip", "confirm_ip", "statement", "statement_version", "language", "preticked", "sponsors", "document", "purchase",
+    "category", "objection_offered", "informed", "relation", "collector", "reason", "missing", "by", "at", "hash",
+)  # fmt: skip
+
+
+class DossierWords(Section):
+    """A language. ``labels`` by fact, ``bases`` by basis, ``states`` by judgement."""
+
+    labels: dict[str, str]
+    bases: dict[str, str]
+    states: dict[str, str]
+
+
+class DossierLanguages(Section):
+    """``config/defaults/dossier.toml``."""
+
+    nl: DossierWords
+    de: DossierWords
+    fr: DossierWords
+    es: DossierWords
+    en: DossierWords
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerProof:
+    """One entry of the ledger. ``said``: as it was recorded; None: erased."""
+
+    number: int
+    at: datetime
+    kind: EntryKind
+    hash: bytes
+    said: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """What one account's ledger has about one address."""
+
+    address: str
+    account: Account
+    made_at: datetime
+    proofs: tuple[LedgerProof, ...]
+    consents: tuple[Consent, ...]
+    suppressions: tuple[Suppression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A heading, and facts with their labels; a fact without a label is a sentence."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+
+
+def load_languages() -> Mapping[str, DossierWords]:
+    """The words by language. Raises ConfigError."""
+    shipped = read(read_text(WORDS), WORDS.name, DossierLanguages, lambda _: ())
+    return {name: getattr(shipped, name) for name in DossierLanguages.model_fields}
+
+
+class Writer:
+    """Writes dossiers in one language."""
+
+    def __init__(self, language: str, words: DossierWords, assessor: Assessor) -> None:
+        self._language, self._words, self._assessor = language, words, assessor
+
+    def text(self, dossiers: Sequence[Dossier]) -> str:
+        """For a terminal or a mail."""
+        lines = [self._label("title").upper()]
+        for block in self._all(dossiers):
+            lines += ["", block.title, "-" * len(block.title)]
+            for label, fact in block.facts:
+                pieces = [piece for line in fact.splitlines() for piece in wrap(line, WIDTH - LABEL) or [""]] or [""]
+                heads = [label, *[""] * (len(pieces) - 1)]
+                lines += [f"{head:{LABEL}}{piece}".rstrip() for head, piece in zip(heads, pieces, strict=True)]
+        return "\n".join(lines) + "\n"
+
+    def html(self, dossiers: Sequence[Dossier]) -> str:
+        """One page; nothing of what was recorded is taken for markup."""
+        title = escape(self._label("title"))
+        body = "".join(_section(block) for block in self._all(dossiers))
+        return (
+            f'<!DOCTYPE html>\n<html lang="{self._language}"><head><meta charset="utf-8"><title>{title}</title>'
+            f"<style>{_STYLE}</style></head><body><h1>{title}</h1>\n{body}</body></html>\n"
+        )
+
+    def _all(self, dossiers: Sequence[Dossier]) -> Iterator[Block]:
+        for dossier in dossiers:
+            yield from self.blocks(dossier)
+
+    def blocks(self, dossier: Dossier) -> Iterator[Block]:
+        """The facts in order: whom it is about, how things stand, every entry."""
+        yield Block(self._label("subject"), tuple(self._subject(dossier)))
+        yield Block(self._label("state"), tuple(self._state(dossier)))
+        for proof in dossier.proofs:
+            yield Block(self._fill("labels", proof.kind.value, number=proof.number), tuple(self._proof(proof)))
+
+    def _subject(self, dossier: Dossier) -> Iterator[tuple[str, str]]:
+        account = dossier.account
+        yield self._label("address"), dossier.address
+        yield self._label("account"), account.name
+        if identity := _identity(account.identities, self._language):
+            yield self._label("sender"), ", ".join(identity.names)
+            place = " ".join(part for part in (identity.postcode, identity.city) if part)
+            if postal := ", ".join(part for part in (identity.street, place, identity.country) if part):
+                yield self._label("postal"), postal
+            if register := " ".join(part for part in (identity.register, identity.number) if part):
+                yield self._label("register"), register
+        yield self._label("made_at"), _moment(dossier.made_at)
+
+    def _state(self, dossier: Dossier) -> Iterator[tuple[str, str]]:
+        if not dossier.proofs:
+            yield "", self._label("nothing")
+        else:
+            yield "", self._label("ledger")
+        for topic in sorted({topic for consent in dossier.consents for topic in consent.topics}):
+            found = judge(dossier.consents, topic, dossier.made_at, Terms())
+            yield self._topic(topic), self._judgement(found)
+        for name in ("contacted_at", "clicked_at", "bought_at"):
+            if at := max((at for each in dossier.consents if (at := getattr(each, name))), default=None):
+                yield self._label(name), _moment(at)
+        for each in dossier.suppressions:
+            since = self._fill("labels", "since", at=_moment(each.since), reason=each.why)
+            yield self._label("suppressed"), since
+
+    def _topic(self, topic: str) -> str:
+        if topic == EVERY_TOPIC:
+            return self._label("every_topic")
+        return self._fill("labels", "topic", topic=topic)
+
+    def _judgement(self, judgement: Judgement) -> str:
+        match judgement:
+            case Holds(_, until):
+                return self._fill("states", "holds", at=f"{until:%Y-%m-%d}" if until else "")
+            case Lapsed(_, at):
+                return self._fill("states", "lapsed", at=f"{at:%Y-%m-%d}")
+            case RevokedConsent(_, at):
+                return self._fill("states", "revoked", at=_moment(at))
+            case Incomplete(_, missing):
+                return f"{self._words.states['incomplete']} ({', '.join(self._label(name) for name in missing)})"
+            case Unacceptable(consent):
+                return f"{self._words.states['unacceptable']}: {self._words.bases[consent.basis.value]}"
+            case Absent() | OffTopic():
+                return self._words.states["absent"]
+            case _:
+                assert_never(judgement)
+
+    def _proof(self, proof: LedgerProof) -> Iterator[tuple[str, str]]:
+        said = dict(proof.said) if proof.said is not None else {}
+        if proof.said is None:
+            yield "", self._label("gone")
+        if proof.kind is EntryKind.GIVEN and said:
+            said["opt_in"] = self._label("double" if said.get("confirmed_at") else "single")
+            confirmed_at = _TIME(said["confirmed_at"]) if said.get("confirmed_at") else None
+            missing = self._assessor.missing(Basis(said["basis"]), evidence_of(said), confirmed_at)
+            said["missing"] = ", ".join(self._label(name) for name in missing)
+        said |= {"at": _moment(proof.at), "hash": proof.hash.hex()}
+        for name in _ORDER:
+            if (value := said.get(name)) not in (None, "", []):
+                yield self._name(name), self._value(name, value)
+
+    def _name(self, name: str) -> str:
+        return self._label("topics" if name == "topic" else name)
+
+    def _value(self, name: str, value: object) -> str:
+        match value:
+            case bool():
+                return self._label("yes" if value else "no")
+            case list() | tuple():
+                return ", ".join(self._label("every_topic") if each == EVERY_TOPIC else str(each) for each in value)
+            case str() if name == "basis":
+                return self._words.bases[value]
+            case str() if name in _TIMES:
+                return _moment(_TIME(value))
+            case str() if value == EVERY_TOPIC and name == "topic":
+                return self._label("every_topic")
+            case _:
+                return str(value)
+
+    def _label(self, name: str) -> str:
+        return self._words.labels[name]
+
+    def _fill(self, table: str, name: str, **values: object) -> str:
+        words: dict[str, str] = getattr(self._words, table)
+        return words[name].format(**values)
+
+
+def as_json(dossier: Dossier) -> dict[str, Any]:
+    """The same for machines; names as in the ledger, times in ISO 8601."""
+    return {
+        "address": dossier.address,
+        "account": dossier.account.name,
+        "identities": [asdict(identity) for identity in dossier.account.identities],
+        "made_at": dossier.made_at.isoformat(),
+        "consents": [
+            {
+                "topics": sorted(each.topics),
+                "basis": each.basis.value,
+                "entry": each.entry,
+                "missing": list(each.missing),
+                "state": type(judge(dossier.consents, min(each.topics), dossier.made_at, Terms())).__name__.lower(),
+                **_times(each),
+            }
+            for each in dossier.consents
+        ],
+        "suppressions": [
+            {"topic": each.topic, "reason": each.why, "rule": each.rule, "since": each.since.isoformat()}
+            for each in dossier.suppressions
+        ],
+        "entries": [
+            {
+                "number": each.number,
+                "at": each.at.isoformat(),
+                "kind": each.kind.value,
+                "hash": each.hash.hex(),
+                "evidence": dict(each.said) if each.said is not None else None,
+            }
+            for each in dossier.proofs
+        ],
+    }
+
+
+def _times(consent: Consent) -> dict[str, str | None]:
+    names = ("given_at", "confirmed_at", "revoked_at", "contacted_at", "clicked_at", "bought_at")
+    return {name: at.isoformat() if (at := getattr(consent, name)) else None for name in names}
+
+
+def _identity(identities: Iterable[Identity], language: str) -> Identity | None:
+    """In that language; else the first there is."""
+    known = list(identities)
+    return next((each for each in known if each.language == language), known[0] if known else None)
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _section(block: Block) -> str:
+    sentences = "".join(f"<p>{escape(fact)}</p>" for label, fact in block.facts if not label)
+    rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(fact)}</dd>" for label, fact in block.facts if label)
+    return f"<section><h2>{escape(block.title)}</h2>{sentences}<dl>{rows}</dl></section>\n"
+
+
+_STYLE = (
+    "body{font:16px/1.45 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}"
+    "h1{font-size:1.5rem}h2{font-size:1.1rem;border-bottom:1px solid #bbb;padding-bottom:.2rem}"
+    "dl{display:grid;grid-template-columns:16rem 1fr;gap:.25rem 1rem;margin:0}dt{color:#555}"
+    "dd{margin:0;white-space:pre-line;overflow-wrap:anywhere}p{margin:.4rem 0}"
+    "section{break-inside:avoid}@media(max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}}"
+)

@@ -1,0 +1,70 @@
+"""Why an address is not mailed, and what that means for how it may end.
+
+What a person has said outlives everything: it has no expiry, and no delivery lifts it. What we only concluded, from
+what receivers answered, may expire.
+
+It must never let a weaker reason take the place of a stronger one.
+
+*Limits.* An address has one reason in each scope, the strongest; the others are in the events.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+from pydantic import Field
+
+from config.types import Section
+
+
+class Reason(Enum):
+    """From the weakest to the strongest: the later one replaces the earlier where both are true."""
+
+    SOFT_BOUNCES = "soft_bounces"  # the mailbox has refused again and again
+    HARD_BOUNCE = "hard_bounce"  # there is no such mailbox
+    REVOKED = "revoked"  # consent was taken back, as the account tells
+    UNSUBSCRIBE = "unsubscribe"  # by our link or mail address
+    MANUAL = "manual"  # an operator's decision, or a list that was imported
+    COMPLAINT = "complaint"
+    OBJECTION = "objection"  # against all direct marketing, GDPR article 21
+    ERASED = "erased"  # the person was forgotten on request, GDPR article 17
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether the person has thereby taken back what they had agreed to."""
+        return self in (Reason.REVOKED, Reason.UNSUBSCRIBE, Reason.COMPLAINT, Reason.OBJECTION)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it is what the person has said: that never expires."""
+        return self.withdraws or self is Reason.ERASED
+
+    @property
+    def rank(self) -> int:
+        return RANKS.index(self)
+
+
+RANKS = tuple(Reason)
+
+
+class Reactivation(Enum):
+    """Whether an address that unsubscribed may ever be mailed again."""
+
+    CONSENT = "consent"
+    NEVER = "never"
+
+
+class Lifting(Section):
+    """What may end a suppression: the table `[suppressions]` of a profile."""
+
+    after_unsubscribe: Annotated[Reactivation, Field(strict=False)] = Reactivation.CONSENT
+    """What brings somebody back who unsubscribed, complained, objected or revoked: a newer `consent` (or an operator,
+    for a reason), or nothing: `never`. Apple: do not reactivate addresses that unsubscribed."""
+
+    def forbids(self, reason: Reason) -> bool:
+        """Whether a suppression for ``reason`` may not be lifted, by whatever way."""
+        return reason.withdraws and self.after_unsubscribe is Reactivation.NEVER
+
+
+LIFTED_BY_CONSENT = (Reason.REVOKED, Reason.UNSUBSCRIBE)  # a newer consent answers these, and no others

@@ -1,0 +1,149 @@
+"""What an account is told about complaints: which mailing, whose complaint, what must be answered, and until when.
+
+The words are in ``config/defaults/letters.toml``, in five languages; the account's own identity says which.
+
+It must never let the words of a complaint become a header field.
+
+*Limits.* Times are UTC. Of very many cases in one letter the first ``DOSSIERS`` have their dossier attached.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from textwrap import wrap
+from typing import Any
+
+from config.toml import DEFAULTS, read, read_text
+from config.types import Section
+from mta.mail.address import Address, AddressError
+from mta.mail.reply import sanitise
+from policy.accounts.account import Account
+from policy.permission.dossier import load_languages as load_dossiers
+from policy.reputation.complaint import Case, Occasion
+
+WORDS = DEFAULTS / "letters.toml"
+DOSSIERS = 20  # attached to one letter
+LABEL = 28  # columns
+WIDTH = 78
+SUBJECT = 200  # characters
+_FALLBACK = "en"
+_BETWEEN = re.compile(r"[\s<>(),;]+")  # the words of a contact, such as "Ann Lee, ann@shop.example"
+
+
+class Wording(Section):
+    """A language. ``subjects`` and ``openings`` by occasion, ``sources`` by where a complaint comes from."""
+
+    ask: str
+    questions: list[str]
+    reply: str
+    ledger: str
+    nothing: str
+    subjects: dict[str, str]
+    openings: dict[str, str]
+    labels: dict[str, str]
+    sources: dict[str, str]
+
+
+class Wordings(Section):
+    """``config/defaults/letters.toml``."""
+
+    nl: Wording
+    de: Wording
+    fr: Wording
+    es: Wording
+    en: Wording
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """``dossiers``: by the number of the case, what the ledger says of its recipient."""
+
+    language: str
+    subject: str
+    text: str
+    dossiers: Mapping[str, Mapping[str, Any]]
+
+
+class CaseMailWriter:
+    """Writes letters. Made once: it reads the words. Raises ConfigError."""
+
+    def __init__(self) -> None:
+        shipped = read(read_text(WORDS), WORDS.name, Wordings, lambda _: ())
+        self._wordings: dict[str, Wording] = {name: getattr(shipped, name) for name in Wordings.model_fields}
+        self._bases = {name: words.bases for name, words in load_dossiers().items()}
+
+    def language(self, account: Account) -> str:
+        """That of the account's first identity which we can write."""
+        spoken = (identity.language for identity in account.identities)
+        return next((language for language in spoken if language in self._wordings), _FALLBACK)
+
+    def write(self, occasion: Occasion, cases: Sequence[Case], language: str, remark: str = "") -> Letter:
+        """The letter about ``cases``, at least one, of one account."""
+        words = self._wordings[language]
+        dues = [case.due_at for case in cases if case.due_at]
+        filled = {"cases": _numbers(cases), "due": _moment(min(dues)) if dues else "", "remark": remark}
+        subject = words.subjects[occasion.value].format(**filled)
+        opening = words.openings[occasion.value].format(**filled)
+        known = {case.number: case.dossier for case in cases[:DOSSIERS] if case.dossier}
+        lines = [*wrap(opening, WIDTH), ""]
+        for case in cases:
+            for label, fact in self._facts(case, words, self._bases[language]):
+                lines += _labelled(words.labels[label], fact)
+            lines.append("")
+        lines += [words.ask, "-" * len(words.ask)]
+        for n, question in enumerate(words.questions, 1):
+            lines += wrap(question, WIDTH, initial_indent=f"{n}. ", subsequent_indent="   ")
+        lines += ["", *wrap(words.reply, WIDTH)]
+        if known:
+            lines += wrap(words.ledger, WIDTH)
+        return Letter(language, sanitise(" ".join(subject.split()), SUBJECT), "\n".join(lines) + "\n", known)
+
+    def _facts(self, case: Case, words: Wording, bases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        yield "case", case.number
+        if case.mailing:
+            yield "mailing", f"{case.mailing_name} ({case.mailing})" if case.mailing_name else case.mailing
+        if case.address:
+            yield "recipient", case.address
+        yield "source", words.sources[case.source.value]
+        yield "received", _moment(case.opened_at)
+        if case.complaints > 1:
+            yield "count", str(case.complaints)
+        yield "said", case.summary
+        if case.dossier is not None:
+            yield "consent", "; ".join(_consents(case.dossier, bases)) or words.nothing
+        if case.due_at:
+            yield "due", _moment(case.due_at)
+
+
+def contacts_of(account: Account) -> tuple[Address, ...]:
+    """Where to write about complaints: the account's contact, then the addresses of its identities."""
+    found: list[Address] = []
+    for text in (account.contact, *(identity.email for identity in account.identities)):
+        for word in _BETWEEN.split(text):
+            try:
+                found.append(Address.parse(word))
+            except AddressError:
+                continue
+    return tuple(dict.fromkeys(found))
+
+
+def _consents(dossier: Mapping[str, Any], bases: Mapping[str, str]) -> Iterator[str]:
+    for each in dossier["consents"]:
+        yield f"{bases[each['basis']]}, {each['given_at'][:10]} ({', '.join(each['topics'])})"
+
+
+def _numbers(cases: Sequence[Case]) -> str:
+    first = cases[0].number
+    return f"[{first}]" if len(cases) == 1 else f"[{first} +{len(cases) - 1}]"
+
+
+def _labelled(label: str, fact: str) -> list[str]:
+    heads = wrap(fact, WIDTH - LABEL) or [""]
+    return [f"{head:{LABEL}}{piece}".rstrip() for head, piece in zip([label, *[""] * len(heads)], heads, strict=False)]
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,50 @@
+"""What rules may know of the house they work in: names, addresses, the terms in force, and how to make tokens.
+
+One ``RuleContext`` is made from the settings and handed to every rule when it is built.
+
+It must never hold anything that changes while mail flows: that comes as facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from config.schema import Settings
+from policy.permission.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class RuleContext:
+    """``web_url``: where our web pages are reached from outside, without a slash at the end, None if nowhere.
+    ``returns``: the domain that takes bounces, complaints and unsubscribes by mail, None if there is none.
+    ``sender_id``: the last field of Feedback-ID. ``terms``: the version in force, since when, and for how long the
+    one before is still good enough."""
+
+    hostname: str
+    tokens: Tokens
+    message_size: int = 50 * 1024 * 1024
+    received_count: int = 100
+    web_url: str | None = None
+    returns: str | None = None
+    sender_id: str = "imprimatur"
+    terms: str = "1"
+    terms_since: date = date(2026, 1, 1)
+    terms_grace: timedelta = timedelta(days=14)
+
+    @classmethod
+    def of(cls, settings: Settings, tokens: Tokens) -> RuleContext:
+        """The house as ``settings`` describe it."""
+        limits, permission = settings.submission.limits, settings.permission
+        return cls(
+            hostname=settings.server.hostname,
+            tokens=tokens,
+            message_size=limits.message_size,
+            received_count=limits.received_count,
+            web_url=permission.public_url.rstrip("/") if permission.public_url else None,
+            returns=permission.returns_domain,
+            sender_id=permission.sender_id,
+            terms=permission.terms.version,
+            terms_since=permission.terms.since,
+            terms_grace=timedelta(seconds=permission.terms.grace),
+        )

@@ -1,0 +1,50 @@
+"""Quota: an account sends to no more recipients a day and a month than was agreed.
+
+A message beyond what is left is put off (450), for tomorrow's or next month's quota may hold it; one with more
+recipients than a whole day's or month's quota is refused for good.
+
+*Limits.* How much is left comes as a fact, counted over all machines; between that look and the commit other sessions
+may use it up, and then what is counted is a little more than was allowed, never less than was sent.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from config.types import Section
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.accounts.account import Quotas
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+
+
+class QuotaRule:
+    name = "quota"
+
+    class Settings(Section):
+        """Nothing to choose: quotas are the account's."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        pass
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        wanted, left, quotas = len(message.envelope.recipients), facts.quota_left, facts.account.quotas
+        whole = min((limit for limit in (quotas.day, quotas.month) if limit is not None), default=None)
+        if whole is not None and wanted > whole:
+            text = f"quota: {wanted} recipients, but the quota is {_agreed(quotas)}; send to fewer at once"
+            return Refuse(Reply(550, "5.7.1", text)), ""
+        if left is None:
+            return Pass(), "no quota"
+        if wanted > left:
+            text = (
+                f"quota: {wanted} recipients, but {max(left, 0)} are left of the quota of account "
+                f'"{facts.account.name}" ({_agreed(quotas)}); try again after midnight UTC, or ask for a larger quota'
+            )
+            return Refuse(Reply(450, "4.7.1", text)), ""
+        return Pass(), f"{left} left of {_agreed(quotas)}"
+
+
+def _agreed(quotas: Quotas) -> str:
+    limits = ((quotas.day, "a day"), (quotas.month, "a month"))
+    return ", ".join(f"{limit} {span}" for limit, span in limits if limit is not None) or "what was agreed"

@@ -1,0 +1,38 @@
+"""Stream: a credential sends only what it was made for.
+
+A password that leaked from a shop's order system must not be good for a newsletter, nor the other way round.
+
+*Limits.* Which stream a message says it is in was read before; whether that is true of its content is not judged.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from config.types import Section
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+
+
+class StreamAllowed:
+    name = "stream"
+
+    class Settings(Section):
+        """Nothing to choose: the credential says it."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        pass
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        stream, allowed = facts.stream, facts.grant.streams
+        if stream in allowed:
+            return Pass(), f"{stream.value} allowed"
+        credential = message.origin.credential
+        who = f'credential "{credential}"' if credential else "this client"
+        others = " and ".join(sorted(f"{other.value} mail" for other in allowed)) or "nothing"
+        text = (
+            f"stream: {who} may send {others}, this message is {stream.value}; use a credential for {stream.value} mail"
+        )
+        return Refuse(Reply(550, "5.7.1", text)), ""

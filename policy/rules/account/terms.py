@@ -1,0 +1,48 @@
+"""Terms: somebody has accepted the terms and anti-spam rules in force, for the account.
+
+When a new version comes into force, the one before is good enough for a grace time; then the mail is refused until
+the new one is accepted.
+
+It must never take an acceptance for one of a later version.
+
+*Limits.* Versions have no order here: any version accepted before the new one came counts as "the one before".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+
+from config.types import Section
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+
+
+class TermsAccepted:
+    name = "terms"
+
+    class Settings(Section):
+        """Nothing to choose: version and grace are the service's (`permission.terms`)."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._version = house.terms
+        self._since = datetime.combine(house.terms_since, time(), UTC)
+        self._until = self._since + house.terms_grace
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        accepted, name = facts.account.terms, facts.account.name
+        if accepted is None:
+            return self._refuse(f'nobody has accepted the terms for account "{name}"')
+        word = f"version {accepted.version} accepted {accepted.at:%Y-%m-%d} by {accepted.by}"
+        if accepted.version == self._version:
+            return Pass(), word
+        if accepted.at < self._since and now < self._until:
+            return Pass(), f"{word}; version {self._version} must be accepted by {self._until:%Y-%m-%d}"
+        return self._refuse(
+            f'account "{name}" has accepted version {accepted.version} of the terms, but version {self._version} '
+            f"is in force since {self._since:%Y-%m-%d}"
+        )
+
+    def _refuse(self, fact: str) -> tuple[Verdict, str]:
+        return Refuse(Reply(550, "5.7.1", f"terms: {fact}; accept version {self._version} to go on sending")), ""

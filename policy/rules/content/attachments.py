@@ -1,0 +1,104 @@
+"""Attachments: nothing that runs when it is opened, nothing that hides what it is, and not too much of it.
+
+Told by the end of the name, as the receiver's system reads it, and by the MIME type; the list is
+``config/defaults/attachments.toml``. Attachments of attached messages count.
+
+It must never pass over a part whose name or type it could not read.
+
+*Limits.* Archives are not opened, and content is not looked at: that is a scanner's work (the rule ``scanned``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from config.types import Section
+from config.types import Size as Octets
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+from policy.text.header_text import plain, shown
+from policy.text.message_text import Attachment
+from policy.wordlists import shipped
+
+Kind = Literal["programs", "scripts", "shortcuts", "images", "macros", "pages"]
+
+
+class Attachments:
+    name = "attachments"
+
+    class Settings(Section):
+        """What may not be attached."""
+
+        kinds: list[Kind] = Field(["programs", "scripts", "shortcuts", "images", "macros", "pages"])
+        """Groups of name endings in `config/defaults/attachments.toml` that are refused."""
+        also: list[str] = Field([])
+        """More endings that are refused, without the dot."""
+        allowed: list[str] = Field([])
+        """Endings that are not refused here."""
+        only: list[str] = Field([])
+        """If given, the only endings that are taken; parts without a name are."""
+        most: int | None = Field(None, ge=0)
+        """Most attachments of one message, pictures in its text included."""
+        largest: Octets | None = None
+        """Largest attachment after decoding, e.g. "5MB"."""
+        total: Octets | None = None
+        """All attachments together after decoding."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        groups = shipped("attachments")
+        named = {*settings.also, *(ending for kind in settings.kinds for ending in groups[kind])}
+        self._refused = frozenset(map(str.lower, named)) - frozenset(map(str.lower, settings.allowed))
+        self._only = frozenset(map(str.lower, settings.only))
+        self._types = frozenset(groups["types"])
+        self._settings = settings
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if fault := facts.reading.structure_fault:
+            return _refuse(f"{fault}, so nobody can tell what is attached; send well-formed MIME")
+        attached = facts.reading.attachments
+        for one in attached:
+            if reason := next(self._reasons(one), None):
+                return _refuse(f"{_called(one)} {reason}")
+        most, total = self._settings.most, sum(one.size for one in attached)
+        if most is not None and len(attached) > most:
+            return _refuse(f"{len(attached)} attachments, at most {most} are allowed; send fewer, or link them")
+        if self._settings.total is not None and total > self._settings.total:
+            text = f"{total} octets attached, at most {self._settings.total} are allowed; send less, or link it"
+            return _refuse(text, 552, "5.3.4")
+        return Pass(), f"{len(attached)} attachments, {total} octets"
+
+    def _reasons(self, one: Attachment) -> Iterator[str]:
+        """Why it cannot be taken."""
+        endings = _endings(one.name)
+        last = endings[-1] if endings else ""
+        if "\ufffd" in one.name:
+            yield "has characters in its name that hide what it is; name it plainly"
+        if last in self._refused:
+            disguise = f" in the guise of .{endings[-2]}" if len(endings) > 1 else ""
+            yield f"ends in .{last}{disguise}, which runs when it is opened; send another format, or link it"
+        if one.type in self._types:
+            yield f"is of the type {shown(one.type)}, which runs when it is opened; send another format, or link it"
+        if self._only and one.name and last not in self._only:
+            yield f"ends in .{shown(last)}; only {', '.join(sorted(self._only))} are allowed"
+        if self._settings.largest is not None and one.size > self._settings.largest:
+            yield f"has {one.size} octets, at most {self._settings.largest} are allowed; make it smaller, or link it"
+
+
+def _endings(name: str) -> list[str]:
+    """What follows the dots of a name, as Windows reads it: blanks and dots at its end, and streams, do not count."""
+    base = plain(name).replace("\\", "/").rpartition("/")[2].partition(":")[0].rstrip(". ")
+    return [ending.strip() for ending in base.split(".")[1:]]
+
+
+def _called(one: Attachment) -> str:
+    return f'"{shown(one.name)}"' if one.name else f"an attachment without a name ({shown(one.type)})"
+
+
+def _refuse(fact: str, code: int = 550, status: str = "5.7.1") -> tuple[Verdict, str]:
+    return Refuse(Reply(code, status, f"attachments: {fact}")), ""

@@ -1,0 +1,66 @@
+"""Confusable links: no link leads to a domain that looks like another.
+
+Looks at the host of each link that shows: letters of scripts that look alike mixed in one label, and labels all of
+look-alikes (support.google.com/mail/answer/81126; UTS 39).
+
+*Limits.* As ``policy.text.scripts`` and ``policy.text.message_text``. Whether the words of a link name another place
+than it leads to
+is not compared: links that count clicks always do.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from urllib.parse import unquote
+
+from config.types import Section
+from mta.mail.address import AddressError, parse_domain
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+from policy.text.header_text import shown
+from policy.text.scripts import fake_label
+
+_HOST = re.compile(r"https?:[/\\]{2,}(?:[^/\\?#@]*@)?([^/\\?#:\s]{1,300})", re.IGNORECASE)
+
+
+class ConfusableLinks:
+    name = "confusable_links"
+
+    class Settings(Section):
+        """Nothing to choose."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        pass
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        links = facts.reading.links
+        for host in _odd_hosts([link.url for link in links]):
+            if fake := _fake(host):
+                text = (
+                    f'confusable_links: a link leads to {shown(host)}, whose "{shown(fake[0])}" {fake[1]}; '
+                    "link to a domain in letters of one script"
+                )
+                return Refuse(Reply(550, "5.7.1", text)), ""
+        return Pass(), f"{len(links)} links"
+
+
+def _odd_hosts(urls: list[str]) -> set[str]:
+    """The hosts that could be in another script; a look at all at once saves most messages one at each."""
+    together = "\n".join(urls)
+    if together.isascii() and "%" not in together and "xn--" not in together.lower():
+        return set()
+    hosts = {found[1] for url in urls if (found := _HOST.match(url))}
+    return {host for host in hosts if not host.isascii() or "%" in host or "xn--" in host.lower()}
+
+
+def _fake(host: str) -> tuple[str, str] | None:
+    """What is fake about ``host``, as it stands in a link; None for what no browser could open."""
+    if "%" in host:
+        host = unquote(host)
+    try:
+        return fake_label(parse_domain(host))
+    except AddressError:
+        return None

@@ -1,0 +1,120 @@
+"""Headers: the fields a message must have, and those it may have only once (RFC 5322 3.6).
+
+A missing Date or Message-ID is added, as a submission service may (RFC 6409 8.2, 8.3). Everything else is refused:
+receivers differ in which of two From fields they show, and so a duplicate is a way to hide; so is white space between a
+field's name and its colon, which some programs take for the end of the header.
+
+It must never repair what somebody has written, only add what is missing.
+
+*Limits.* The syntax of address fields is checked where they matter (``sender_identity``, ``reply_address``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from config.types import Duration, Section
+from mta.mail.identity import format_id
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+from policy.text.header_text import shown
+
+ONCE = (
+    b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"subject", b"date", b"message-id", b"in-reply-to",
+    b"references", b"mime-version", b"content-type", b"content-transfer-encoding", b"list-unsubscribe",
+    b"list-unsubscribe-post", b"list-id", b"list-help", b"feedback-id", b"cfbl-address", b"cfbl-feedback-id",
+)  # fmt: skip
+
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=60)]
+
+_MESSAGE_ID = re.compile(r"<[^\x00-\x20\x7f<>@]+@[^\x00-\x20\x7f<>@]+>\Z")  # RFC 5322 3.6.4, and a little more
+_LONGEST_DATE = 100  # characters
+
+
+class RequiredHeaders:
+    name = "headers"
+
+    class Settings(Section):
+        """What RFC 5322 leaves open."""
+
+        required: list[FieldName] = Field(default_factory=lambda: ["From"])
+        """Fields that must be there. Date and Message-ID are added where they are missing."""
+        date_within: Duration | None = None
+        """How far Date may be from the present, either way."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._hostname = house.hostname.encode()
+        added = {"date", "message-id"}
+        self._required = [(name.lower().encode(), name) for name in settings.required if name.lower() not in added]
+        self._within = None if settings.date_within is None else timedelta(seconds=settings.date_within)
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        names = [name for name, _ in message.headers.fields]
+        if fault := self._fault(message, names, now):
+            return Refuse(Reply(550, "5.6.0", f"headers: {fault}")), ""
+        added = self._missing(message, names, now)
+        if not added:
+            return Pass(), f"{len(message.headers.fields)} fields"
+        note = f"added {', '.join(field.partition(b':')[0].decode() for field in added)}"
+        return Amend(tuple(added), note), ""
+
+    def _fault(self, message: Message, names: Sequence[bytes], now: datetime) -> str | None:
+        for name, raw in message.headers.fields:
+            if raw[len(name)] != 0x3A:
+                return f"there is white space before the colon of {name.decode().title()}; take it out"
+        if len(set(names)) < len(names) and (twice := [name for name in ONCE if names.count(name) > 1]):
+            doubled = ", ".join(name.decode().title() for name in twice)
+            return f"{doubled} may appear only once; send one of each"
+        if missing := [name for key, name in self._required if key not in names]:
+            return f"{', '.join(missing)} missing; add what is missing"
+        identity = message.headers.value(b"message-id")
+        if identity is not None and not _MESSAGE_ID.match(identity):
+            return (
+                f'the Message-ID "{shown(identity)}" is not of the form <unique@your.domain>; mend it, or leave it out '
+                "and one is added"
+            )
+        return self._date_fault(message.headers.value(b"date"), now)
+
+    def _date_fault(self, value: str | None, now: datetime) -> str | None:
+        if value is None:
+            return None
+        date = _date(value)
+        if date is None:
+            fault = "is none (RFC 5322 3.3)"
+        elif self._within is not None and abs(date - now) > self._within:
+            fault = f"is more than {self._within} from now"
+        else:
+            return None
+        return f'the Date "{shown(value)}" {fault}; write it as {format_datetime(now)}, or leave it out and it is added'
+
+    def _missing(self, message: Message, names: Sequence[bytes], now: datetime) -> list[bytes]:
+        added = []
+        if b"date" not in names:
+            added.append(f"Date: {format_datetime(now)}".encode())
+        if b"message-id" not in names:
+            added.append(b"Message-ID: <%s@%s>" % (format_id(message.id).encode(), self._hostname))
+        return added
+
+
+@lru_cache(1024)
+def _date(value: str) -> datetime | None:
+    """The moment that a Date field names; without a zone it is taken for UTC (RFC 5322 3.3: -0000)."""
+    if len(value) > _LONGEST_DATE or not value.isascii():
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    try:
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except OverflowError:
+        return None

@@ -1,0 +1,125 @@
+"""Imprint: every mail shows who stands behind it, as registered for the account: its legal notice.
+
+The identity registered in one language must be there as a whole, in text that shows. Hidden text and the alternative
+text of pictures prove nothing. The answer names what is missing, what was expected, and what stands there instead.
+
+It must never pass for a heading ("Impressum") alone, nor for somebody else's notice.
+
+*Limits.* The page behind a linked notice is not fetched: where the profile accepts a link, it must lead to a verified
+domain of the account, and the name must show all the same. Text in a picture cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field as Setting
+
+from config.types import Section
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.accounts.account import Account, Identity
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.imprint.gaps import LANGUAGES, Gaps, explain
+from policy.imprint.legal_notice import Field, Shown, Unregistered, Want, either, registered, wants
+from policy.rule_context import RuleContext
+from policy.text.header_text import shown
+from policy.text.message_text import Image, Link
+from policy.text.text_match import phrases
+from policy.wordlists import bare, shipped
+
+Named = Literal["name", "address", "phone", "email", "register", "vat", "representative", "logo"]
+
+LOGO = 16  # pixels: smaller pictures are spacers, and count who opens a mail
+
+
+class Imprint:
+    name = "imprint"
+
+    class Settings(Section):
+        """What the legal notice must show."""
+
+        fields: list[Named] = Setting(["name", "address"], min_length=1)
+        """Fields that must all show; register, vat and representative only if the account has registered them."""
+        any_of: list[Literal["phone", "email"]] = Setting(["phone", "email"])
+        """One of these must show; empty: none need."""
+        linked: Literal["refuse", "accept"] = "refuse"
+        """Whether a link to the notice on the account's own site may stand for all but its name and logo."""
+        plain_text: Literal["ignore", "require"] = "ignore"
+        """Whether plain text beside HTML must carry the notice too."""
+        po_box: Literal["refuse", "accept"] = "refuse"
+        """Whether a post-office box is a postal address."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._settings = settings
+        self._fields = tuple(Field(name) for name in settings.fields)
+        self._any_of = tuple(Field(name) for name in settings.any_of)
+        groups = shipped("imprint")
+        self._headings = phrases(bare(name) for language in LANGUAGES for name in groups[language])
+        self._po_box = phrases(map(bare, groups["po_box"]))
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        account, reading = facts.account, facts.reading
+        if not account.identities:
+            return _refuse(
+                f"no identity is registered for account {account.name}; register who stands behind it "
+                "(mta account identity set)"
+            )
+        if Field.LOGO in self._fields and not any(map(_is_logo, reading.images)):
+            return _refuse("no logo shows; put a picture of it into the HTML (<img src=...>)")
+        texts = [Shown(reading.visible)]
+        if self._settings.plain_text == "require" and reading.text and reading.html_text:
+            texts.append(Shown(reading.text))
+        judged, faults = [], []
+        for identity in account.identities:
+            try:
+                judged.append(Gaps(identity, self._lacking(identity, texts)))
+            except Unregistered as error:
+                faults.append(
+                    f"the identity registered for account {account.name} {error}; correct it (mta account identity set)"
+                )
+        if not judged:
+            return _refuse(faults[0])
+        best = min(judged, key=lambda one: len(one.lacking))
+        if not best.lacking:
+            return Pass(), f"the legal notice of {best.identity.names[0]} shows in {best.language}"
+        link = self._link(reading.links, account) if self._settings.linked == "accept" else None
+        if link and all(want.field is not Field.NAME for want in best.lacking):
+            return Pass(), f"the legal notice of {best.identity.names[0]} is linked ({shown(link.url)})"
+        return _refuse(explain(best, account.name, reading))
+
+    def _lacking(self, identity: Identity, texts: Sequence[Shown]) -> tuple[Want, ...]:
+        """What of ``identity`` does not show in each of ``texts``. Raises Unregistered."""
+        if self._settings.po_box == "refuse" and self._po_box.search(bare(identity.street)):
+            raise Unregistered(f"has a post-office box for an address ({identity.street})")
+        wanted = wants(identity, self._fields)
+        if self._any_of:
+            wanted += (either(registered(identity, self._any_of)),)
+        return tuple(dict.fromkeys(want for text in texts for want in text.missing(wanted)))
+
+    def _link(self, links: Sequence[Link], account: Account) -> Link | None:
+        """A link that is called like a notice and leads to the account's own site."""
+        for link in links:
+            if self._headings.search(bare(link.words)) and _host(link.url) in account.domains:
+                return link
+        return None
+
+
+def _is_logo(image: Image) -> bool:
+    sizes = [size for size in (image.width, image.height) if size is not None]
+    return all(size >= LOGO for size in sizes)
+
+
+def _host(url: str) -> str:
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+    return host.removeprefix("www.")
+
+
+def _refuse(fact: str) -> tuple[Verdict, str]:
+    return Refuse(Reply(550, "5.7.1", f"imprint: {fact}")), ""

@@ -1,0 +1,36 @@
+"""Size: a message may not be larger than the limit. The template for rules: copy this file.
+
+*Limits.* Counts octets as received, before signing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from config.types import Section
+from config.types import Size as Octets
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+
+
+class Size:
+    name = "size"
+
+    class Settings(Section):
+        """How large is too large."""
+
+        limit: Octets | None = None
+        """Largest message, e.g. "10MB"; the listener's own limit holds in any case."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        limits = (settings.limit, house.message_size)
+        self._limit = min(limit for limit in limits if limit is not None)
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        size = len(message.content)
+        if size > self._limit:
+            text = f"size: {size} octets, at most {self._limit} are allowed; make the message smaller"
+            return Refuse(Reply(552, "5.3.4", text)), ""
+        return Pass(), f"{size} octets"

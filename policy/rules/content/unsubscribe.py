@@ -1,0 +1,55 @@
+"""Unsubscribe: the text of a marketing message shows its reader the way out, without a login or a survey before it.
+
+What mail programs show of their own accord, the fields of the header, is the rule ``list_unsubscribe``.
+
+It must never count a link that does not show.
+
+*Limits.* No link is followed: its words, the sentence around it and its address are all that is judged.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from config.types import Section
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.permission.unsubscribe_links import UnsubscribeOffer, Vocabulary
+from policy.rule_context import RuleContext
+
+
+class UnsubscribeLink:
+    name = "unsubscribe"
+
+    class Settings(Section):
+        """What the text must show."""
+
+        link: Literal["required", "optional"] = "required"
+        """Whether the text must show a link for unsubscribing."""
+        obstacles: Literal["refuse", "allow"] = "refuse"
+        """A link that speaks of a login or a survey: `refuse` the message, or `allow` it."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._settings = settings
+        self._ours = f"{house.web_url}/u/" if house.web_url else None
+        self._vocabulary = Vocabulary.shipped()
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        links = facts.reading.links
+        way, url = self._vocabulary.look(links, facts.reading.visible, self._ours)
+        if way is UnsubscribeOffer.OPEN or (way is UnsubscribeOffer.BARRED and self._settings.obstacles == "allow"):
+            return Pass(), f"shows {url[:200]}"
+        if way is UnsubscribeOffer.BARRED:
+            return _refuse(f"the link {url[:100]} asks for a login or a survey; let it unsubscribe at once")
+        if self._settings.link == "optional":
+            return Pass(), "shows no link, and needs none"
+        return _refuse(
+            f"none of the {len(links)} links in the text is for unsubscribing; "
+            "add one that shows, such as <a href=...>Unsubscribe</a>"
+        )
+
+
+def _refuse(fact: str) -> tuple[Verdict, str]:
+    return Refuse(Reply(550, "5.7.1", f"unsubscribe: {fact}")), ""

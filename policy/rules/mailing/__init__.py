@@ -1,0 +1,1 @@
+"""Rules about the mailing, and the header fields it must bear."""

@@ -1,0 +1,60 @@
+"""CFBL: ``CFBL-Address`` tells mailbox providers where complaints go, ``CFBL-Feedback-ID`` whose they are (RFC 9477).
+
+The id is a token of ours, so that a complaint from which all addresses were struck out still finds recipient, account
+and mailing. Where complaints go to another domain than that of the From field, that domain must sign too (RFC 9477
+3.1.3): it does if it has a key (``mta dkim new``).
+
+It must never show a recipient's address.
+
+*Limits.* Without such a key providers may ignore the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from config.types import Section
+from mta.mail.message import Message
+from policy.base import Amend, Facts, Finding, Pass, Verdict
+from policy.header_fields import Own, fold, refusal_of_own
+from policy.rule_context import RuleContext
+from policy.rules.mailing.list_unsubscribe import claim
+
+ADDRESS, ID = "CFBL-Address", "CFBL-Feedback-ID"
+
+
+class Cfbl:
+    name = "cfbl"
+    personal = True
+
+    class Settings(Section):
+        """The form of reports, and what becomes of fields of the application's."""
+
+        report: Literal["arf", "xarf"] = "arf"
+        """The form in which reports are asked for."""
+        own: Own = "replace"
+        """`CFBL-Address` and `CFBL-Feedback-ID` that the application wrote itself: `replace` them or `refuse` the
+        message."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._own, self._house, self._report = settings.own, house, settings.report
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if refusal := refusal_of_own(self.name, message, self._own, ADDRESS, ID):
+            return refusal, ""
+        if self._house.returns is None:
+            return Pass(), "no domain takes complaints (permission.returns_domain)"
+        address = f"fbl@{self._house.returns}"
+        fields = (
+            fold(ADDRESS, [f"{address};", f"report={self._report}"]),
+            fold(ID, [self._house.tokens.make(claim("c", message, facts))]),
+        )
+        return Amend(fields, f"{ADDRESS}: {address}"), ""
+
+
+def signers(returns: str | None, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """The domains that must sign beside the author's, because we wrote into the message where complaints go."""
+    written = any(finding.policy == Cfbl.name and finding.verdict == "amend" for finding in findings)
+    return (returns,) if written and returns else ()

@@ -1,0 +1,106 @@
+"""Confirmation: marketing mail belongs to a mailing that somebody has answered for, to a list whose origin is known.
+
+The account's own word is asked before every dispatch: who says that this mailing keeps to the rules, when, and under
+which version of the terms. What nobody has answered for yet is refused, or waits, as the profile says.
+
+It must never count a confirmation for anything but its own mailing, nor for ever.
+
+*Limits.* That the same words are sent under one mailing is not checked.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Literal
+
+from config.types import Duration, Section, default
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.accounts.mailing import NO_ORIGIN, UNAPPROVED, UNCONFIRMED, Confirmation, Mailing
+from policy.base import Facts, Hold, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+
+
+class Confirmed:
+    name = "confirmation"
+
+    class Settings(Section):
+        """What becomes of mail that nobody has answered for."""
+
+        unconfirmed: Literal["refuse", "hold"] = "refuse"
+        """Mail of a mailing that is not confirmed yet: `refuse` it, or `hold` it until somebody confirms."""
+        list_origin: Literal["approved", "known", "any"] = "approved"
+        """What must be known of where the mailing's list comes from: that a reviewer has `approved` of it, that
+        it is `known`, or nothing (`any`)."""
+        unapproved: Literal["refuse", "hold"] = "refuse"
+        """Mail to a list that `list_origin` does not let pass: `refuse` it, or `hold` it until a reviewer approves."""
+        lasts: Duration = default("30d")
+        """For so long a confirmation is good: whoever dispatches later makes a new mailing."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._settings = settings
+        self._lasts = timedelta(seconds=settings.lasts)
+        self._terms = house.terms
+        self._terms_since = datetime.combine(house.terms_since, time(), UTC)
+        self._terms_until = self._terms_since + house.terms_grace
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        mailing, name = facts.mailing, facts.mailing_name
+        if name is None:
+            return _refuse("marketing mail names its mailing; give it in X-MTA-Mailing (mta mailing add makes one)")
+        if mailing is None:
+            return _refuse(f'there is no mailing "{name}" of account "{facts.account.name}"; mta mailing add makes one')
+        if mailing.stopped is not None:
+            return _refuse(f'mailing "{mailing.name}" was stopped ({mailing.stopped}); send no more of it')
+        if facts.topic is not None and facts.topic != mailing.topic:
+            return _refuse(
+                f'the message is about "{facts.topic}", its mailing "{mailing.name}" about "{mailing.topic}"; '
+                "make a mailing of its own for it"
+            )
+        return self._origin(mailing) or self._word(mailing, now)
+
+    def _origin(self, mailing: Mailing) -> tuple[Verdict, str] | None:
+        """What keeps the mailing from its list, if anything does."""
+        asked = self._settings.list_origin
+        if asked == "any" or mailing.approved or (asked == "known" and mailing.origin is not None):
+            return None
+        if asked == "known":
+            text = (
+                f'{NO_ORIGIN}"{mailing.list}" is not known; say where its addresses come from (mta account source add)'
+            )
+        else:
+            text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of its origin (mta account source)'
+            if mailing.origin is None:
+                text += ", which nobody has said yet"
+        if self._settings.unapproved == "hold":
+            return Hold(text), ""
+        return Refuse(Reply(550, "5.7.1", text)), ""
+
+    def _word(self, mailing: Mailing, now: datetime) -> tuple[Verdict, str]:
+        """Whether somebody's word for this dispatch counts."""
+        given = mailing.confirmation
+        if given is None:
+            text = f'{UNCONFIRMED}"{mailing.name}" is not confirmed; confirm it (mta mailing confirm {mailing.id})'
+            if self._settings.unconfirmed == "hold":
+                return Hold(text), ""
+            return Refuse(Reply(550, "5.7.1", text)), ""
+        word = f"by {given.by} at {given.at:%Y-%m-%d %H:%M} under version {given.terms} of the terms"
+        if now - given.at > self._lasts:
+            return _refuse(
+                f'mailing "{mailing.name}" was confirmed {word}, which is too long ago; make a new mailing for a new '
+                "dispatch, and confirm that"
+            )
+        if not self._under_terms(given, now):
+            return _refuse(
+                f'mailing "{mailing.name}" was confirmed {word}, but version {self._terms} is in force; '
+                "make a new mailing, and confirm that"
+            )
+        return Pass(), f'mailing "{mailing.name}" confirmed {word}'
+
+    def _under_terms(self, given: Confirmation, now: datetime) -> bool:
+        """A version from before counts while the grace of the new one lasts."""
+        return given.terms == self._terms or (given.at < self._terms_since and now < self._terms_until)
+
+
+def _refuse(fact: str) -> tuple[Verdict, str]:
+    return Refuse(Reply(550, "5.7.1", f"confirmation: {fact}")), ""

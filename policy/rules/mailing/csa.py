@@ -1,0 +1,38 @@
+"""CSA: members of the Certified Senders Alliance show in ``X-CSA-Complaints`` where to complain about their mail.
+
+*Limits.* Whether the sending addresses are certified is not known here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from config.types import Section
+from mta.mail.message import Message
+from policy.base import Amend, Facts, Verdict
+from policy.header_fields import Own, fold, refusal_of_own
+from policy.rule_context import RuleContext
+
+FIELD = "X-CSA-Complaints"
+
+
+class CsaComplaints:
+    name = "csa"
+
+    class Settings(Section):
+        """Where complaints go, and what becomes of a field of the application's."""
+
+        address: str = Field("csa-complaints@eco.de", pattern=r"^[!-~]+@[A-Za-z0-9.-]+$", max_length=254)
+        """The address in `X-CSA-Complaints`."""
+        own: Own = "replace"
+        """An `X-CSA-Complaints` that the application wrote itself: `replace` it or `refuse` the message."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._own, self._field = settings.own, fold(FIELD, [settings.address])
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if refusal := refusal_of_own(self.name, message, self._own, FIELD):
+            return refusal, ""
+        return Amend((self._field,), self._field.decode()), ""

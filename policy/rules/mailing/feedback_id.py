@@ -1,0 +1,39 @@
+"""Feedback id: ``Feedback-ID`` lets Gmail count complaints by mailing and account, for the sender's Postmaster Tools.
+
+The form is ``mailing:account:kind:sender`` (support.google.com/mail/answer/6254652): the sender is the same for all of
+our mail, 5 to 15 characters; none of the others may be of one message only.
+
+*Limits.* Gmail shows only those values that occur often enough.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from config.types import Section
+from mta.mail.message import Message
+from policy.base import Amend, Facts, Verdict
+from policy.header_fields import Own, fold, refusal_of_own
+from policy.rule_context import RuleContext
+
+FIELD = "Feedback-ID"
+
+
+class FeedbackId:
+    name = "feedback_id"
+
+    class Settings(Section):
+        """What becomes of a field of the application's."""
+
+        own: Own = "replace"
+        """A `Feedback-ID` that the application wrote itself: `replace` it or `refuse` the message."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._own, self._sender = settings.own, house.sender_id
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if refusal := refusal_of_own(self.name, message, self._own, FIELD):
+            return refusal, ""
+        mailing = facts.mailing.id if facts.mailing else ""
+        value = f"{mailing}:{facts.account.id}:{facts.stream.value}:{self._sender}"
+        return Amend((fold(FIELD, [value]),), f"{FIELD}: {value}"), ""

@@ -1,0 +1,86 @@
+"""List-Unsubscribe: mail programs can unsubscribe with one click (RFC 8058), by a link of ours that knows who clicks.
+
+An application's own header is kept if it does all of that; what is less is completed with our link, or refused.
+
+It must never leave two https links in the header, nor promise one click for a link that is not ours or was not said to
+work so, nor show an address.
+
+*Limits.* Whether an application's link works is not tried here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from config.types import Section
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.header_fields import fold
+from policy.permission.tokens import Claim
+from policy.permission.unsubscribe_links import ONE_CLICK, Offer, offer_of
+from policy.rule_context import RuleContext
+
+
+class ListUnsubscribe:
+    name = "list_unsubscribe"
+    personal = True
+
+    class Settings(Section):
+        """What becomes of an application's own fields."""
+
+        own: Literal["keep", "replace", "refuse"] = "keep"
+        """A `List-Unsubscribe` of the application that can do one click by RFC 8058: `keep` it, `replace` it by ours,
+        or `refuse` the message."""
+        incomplete: Literal["complete", "refuse"] = "complete"
+        """One that cannot: `complete` it with our link (its mail address stays), or `refuse` the message."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        self._settings, self._house = settings, house
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        offer, settings = offer_of(message.headers), self._settings
+        if offer and settings.own == "refuse":
+            return _refuse("List-Unsubscribe is written by this service; leave it out")
+        if offer and offer.one_click and settings.own == "keep":
+            return Pass(), f"the application's own: {offer.https[0][:200]}"
+        if offer and not offer.one_click and settings.incomplete == "refuse":
+            return _refuse(
+                "List-Unsubscribe cannot do one click (RFC 8058): it needs exactly one https link, and "
+                f"`List-Unsubscribe-Post: {ONE_CLICK}`; add them, or leave both fields out"
+            )
+        if self._house.web_url is None:
+            text = "list_unsubscribe: this service has no address for unsubscribe links yet; its operator sets one"
+            return Refuse(Reply(451, "4.3.5", f"{text} (permission.public_url)")), ""
+        uris = self._uris(message, facts, offer)
+        fields = (
+            fold("List-Unsubscribe", [f"{uri}," for uri in uris[:-1]] + uris[-1:]),
+            fold("List-Unsubscribe-Post", [ONE_CLICK]),
+        )
+        what = "our own link" if offer is None else "our link in place of the application's"
+        return Amend(fields, f"List-Unsubscribe: {what}, {len(uris)} addresses"), ""
+
+    def _uris(self, message: Message, facts: Facts, offer: Offer | None) -> list[str]:
+        """Ours first, for receivers use the first that they can (RFC 2369 2); then an application's mail address."""
+        token = self._house.tokens.make(claim("u", message, facts))
+        uris = [f"<{self._house.web_url}/u/{token}>"]
+        if self._house.returns:
+            uris.append(f"<mailto:unsubscribe@{self._house.returns}?subject={token}>")
+        if offer and self._settings.own == "keep":
+            uris += [f"<{uri}>" for uri in offer.mailto[:1] if uri.isascii() and uri.isprintable()]
+        return uris
+
+
+def claim(purpose: str, message: Message, facts: Facts) -> Claim:
+    """What a token in this message says. It has one recipient, who is among the facts."""
+    (recipient,) = message.envelope.recipients
+    key = next(known.key for known in facts.recipients if known.address == recipient.address)
+    if not key:
+        raise ValueError("the recipient's keyed hash is not known")
+    mailing = facts.mailing.id if facts.mailing else ""
+    return Claim(purpose, facts.account.id, key, mailing, facts.topic or "")
+
+
+def _refuse(fact: str) -> tuple[Verdict, str]:
+    return Refuse(Reply(550, "5.7.1", f"list_unsubscribe: {fact}")), ""

@@ -1,0 +1,82 @@
+"""Frequency: nobody is mailed more often than a person can bear.
+
+Counts the marketing messages accepted for a recipient lately, of this account, and, if the profile asks, of all
+accounts together. Beyond the cap the message is put off (450): it may go when the time has passed.
+
+It must never count, nor delay, what is not marketing.
+
+*Limits.* At most the last thirty messages are known. Messages for one recipient that arrive at the same moment do not
+see one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pydantic import Field
+
+from config.types import Section
+from mta.mail.reply import Reply
+from policy.accounts.account import Stream
+from policy.base import Facts, Pass, RecipientFacts, Refuse, Verdict
+from policy.rule_context import RuleContext
+
+KNOWN = 30  # messages that the facts tell of, at most
+
+SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+
+
+class Frequency:
+    name = "frequency"
+
+    class Settings(Section):
+        """How many marketing messages a recipient may get. A day is the last 24 hours, a month the last 30 days."""
+
+        day: int | None = Field(3, ge=1, le=KNOWN)
+        """Most in a day, from this account."""
+        week: int | None = Field(10, ge=1, le=KNOWN)
+        """Most in a week, from this account."""
+        month: int | None = Field(None, ge=1, le=KNOWN)
+        """Most in a month, from this account."""
+        everywhere_day: int | None = Field(None, ge=1, le=KNOWN)
+        """Most in a day, from all accounts together."""
+        everywhere_week: int | None = Field(None, ge=1, le=KNOWN)
+        """Most in a week, from all accounts together."""
+        everywhere_month: int | None = Field(None, ge=1, le=KNOWN)
+        """Most in a month, from all accounts together."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        own = (("day", settings.day), ("week", settings.week), ("month", settings.month))
+        everywhere = (
+            ("day", settings.everywhere_day),
+            ("week", settings.everywhere_week),
+            ("month", settings.everywhere_month),
+        )
+        self._own = [(span, cap) for span, cap in own if cap is not None]
+        self._everywhere = [(span, cap) for span, cap in everywhere if cap is not None]
+
+    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if facts.stream is not Stream.MARKETING:
+            return Pass(), "not marketing"
+        whose = f'account "{facts.account.name}"'
+        for caps, accepted, who in (
+            (self._own, recipient.accepted, whose),
+            (self._everywhere, recipient.everywhere, "all accounts"),
+        ):
+            for span, cap in caps:
+                if again := _again(accepted, SPANS[span], cap, now):
+                    text = (
+                        f"frequency: <{recipient.address}> has had {cap} marketing messages of {who} within a {span}, "
+                        f"the most allowed; send it after {again:%Y-%m-%d %H:%M} UTC, or not at all"
+                    )
+                    return Refuse(Reply(450, "4.7.1", text)), ""
+        return Pass(), f"{len(recipient.accepted)} known of lately"
+
+
+def _again(accepted: Sequence[datetime], span: timedelta, cap: int, now: datetime) -> datetime | None:
+    """When there is room for another message; None: now."""
+    if len(accepted) < cap:
+        return None
+    free = sorted(accepted)[-cap] + span
+    return free if free > now else None

@@ -1,0 +1,138 @@
+"""Opt-in: marketing goes only to somebody who has agreed to it, and can be shown to have agreed.
+
+*Limits.* Before the message is there its topic is not known: at RCPT any consent that holds will do, and the message
+is judged again with its topic.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, assert_never
+
+from pydantic import Field
+
+from config.types import Section
+from mta.mail.reply import Reply
+from policy.accounts.account import Account
+from policy.base import Facts, Pass, RecipientFacts, Refuse, Verdict
+from policy.permission.consent import (
+    EVERY_TOPIC,
+    UNACCEPTABLE,
+    Absent,
+    Basis,
+    Consent,
+    Holds,
+    Incomplete,
+    Judgement,
+    Lapsed,
+    OffTopic,
+    RevokedConsent,
+    Sign,
+    Terms,
+    Unacceptable,
+    judge,
+)
+from policy.permission.evidence import NEEDED, Requirement
+from policy.rule_context import RuleContext
+
+BasisName = Literal["double_opt_in", "purchase", "business_card", "offline_form", "co_registration"]
+SignName = Literal["delivered", "click", "purchase"]
+EvidenceName = Literal[
+    "source_url", "ip", "confirmed_at", "statement", "clear_statement", "not_preticked", "document", "purchase",
+    "category", "objection_offered", "sponsors", "collector",
+]  # fmt: skip
+
+
+class OptIn:
+    name = "opt_in"
+
+    class Settings(Section):
+        """Which consents count, and for how long."""
+
+        bases: list[BasisName] = Field(
+            ["double_opt_in", "purchase", "business_card", "offline_form", "co_registration"]
+        )
+        """Bases that are good enough. Bought, rented, copied, spoken and unconfirmed ones never are."""
+        third_party: Literal["deny", "allow_with_proof"] = "deny"
+        """Consent given to somebody else: never, or if its collector is named and its document kept."""
+        lapse_months: Annotated[int, Field(ge=0, le=600)] = 18
+        """Calendar months without contact after which a consent ends; 0: it does not grow old."""
+        renewed_by: list[SignName] = Field(["delivered", "click", "purchase"])
+        """What counts as contact: a message delivered, a click, a purchase."""
+        waived: list[EvidenceName] = Field([])
+        """Evidence that is not insisted on, e.g. ["ip"]."""
+        own_site: bool = False
+        """Whether the page of a double opt-in must be on a verified domain of the account, or below one."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        bases = {Basis(name) for name in settings.bases}
+        if settings.third_party == "allow_with_proof":
+            bases.add(Basis.THIRD_PARTY)
+        self._terms = Terms(
+            frozenset(bases),
+            settings.lapse_months or None,
+            frozenset(Sign(name) for name in settings.renewed_by),
+            frozenset(settings.waived),
+        )
+        self._own_site = settings.own_site
+
+    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        judgement = judge(recipient.consents, facts.topic, now, self._terms)
+        if isinstance(judgement, Holds):
+            fault = self._foreign(judgement.consent, facts.account)
+            if fault is None:
+                return Pass(), _proof(judgement)
+        else:
+            fault = _fault(judgement, self._terms)
+        about = "" if facts.topic is None else f' for topic "{facts.topic}"'
+        return Refuse(Reply(550, "5.7.1", f"opt_in: consent of <{recipient.address}>{about} {fault}")), ""
+
+    def _foreign(self, consent: Consent, account: Account) -> str | None:
+        """What is wrong with where it was given, if it was not given to this account."""
+        if consent.basis is Basis.CO_REGISTRATION and "sponsors" not in self._terms.waived:
+            sponsors = {name.casefold() for name in consent.facts.get("sponsors", "").splitlines()}
+            names = {account.name, *(name for identity in account.identities for name in identity.names)}
+            if not sponsors & {name.casefold() for name in names}:
+                return f"was given to sponsors that do not include {account.name}; remove the address"
+        if self._own_site and consent.basis is Basis.DOUBLE_OPT_IN:
+            host = consent.facts.get("source_host", "")
+            if not any(host == domain or host.endswith("." + domain) for domain in account.domains):
+                return f'was given on "{host}", no verified domain of the account; verify it, or remove the address'
+        return None
+
+
+def _fault(judgement: Judgement, terms: Terms) -> str:
+    """What to tell: the fact, and how to mend it."""
+    match judgement:
+        case Absent():
+            return "is not recorded; record it with its evidence, or remove the address"
+        case OffTopic(()):
+            return "is not recorded; record it with its evidence, or remove the address"
+        case OffTopic(topics):
+            return f"is not recorded, only for {_quoted(topics)}; mail about that, or remove the address"
+        case RevokedConsent(_, at):
+            return f"was revoked {at:%Y-%m-%d}; remove the address"
+        case Unacceptable(consent) if consent.basis in UNACCEPTABLE:
+            return f"is not accepted: {UNACCEPTABLE[consent.basis]}; remove the address"
+        case Unacceptable(consent):
+            return f"is not accepted: this profile does not take {consent.basis.value}; ask for a double opt-in"
+        case Incomplete(_, missing):
+            needed = ", ".join(NEEDED[Requirement(name)] for name in missing)
+            return f"is not proved: missing is {needed}; record it again with that, or remove the address"
+        case Lapsed(_, at):
+            return f"lapsed {at:%Y-%m-%d} ({terms.lapse_months} months without contact); renew it or remove the address"
+        case Holds():
+            raise ValueError("a consent that holds has no fault")
+        case _:
+            assert_never(judgement)
+
+
+def _proof(holds: Holds) -> str:
+    consent, until = holds.consent, holds.until
+    since = "confirmed" if consent.confirmed_at else "given"
+    lapse = f", until {until.date()}" if until else ""
+    return f"ledger entry {consent.entry}: {consent.basis.value}, {since} {consent.effective_at.date()}{lapse}"
+
+
+def _quoted(topics: tuple[str, ...]) -> str:
+    return ", ".join("purchases it does not name" if topic == EVERY_TOPIC else f'"{topic}"' for topic in topics[:5])

@@ -1,0 +1,80 @@
+"""Role address: marketing goes to people, not to offices.
+
+``sales@`` and ``abuse@`` are read by whoever is on duty; nobody there has agreed to anything, and spam traps often
+bear such names. The list is ``config/defaults/role_addresses.toml``, by language; every policy asks for this rule.
+
+An account can be given exceptions, whole addresses: they hold for transactional mail alone (an office that ordered
+something wants its invoice).
+
+It must never let a role through for its spelling: case, accents, quotes, sub-addresses (``info+news``) and characters
+that nobody sees make no difference.
+
+*Limits.* Names must be alike as a whole: ``info-nl`` and ``sales2`` are not found. Dots count: ``s.ales`` may be a
+person. Other languages than the five are not known; ``also`` takes more names.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from config.types import Section
+from mta.mail.address import Address
+from mta.mail.reply import Reply
+from policy.accounts.account import Stream
+from policy.base import Facts, Pass, RecipientFacts, Refuse, Verdict
+from policy.rule_context import RuleContext
+from policy.wordlists import bare, shipped, spellings
+
+Language = Literal["nl", "de", "fr", "es", "en"]
+
+LANGUAGES: tuple[Language, ...] = ("nl", "de", "fr", "es", "en")
+
+_ESCAPE = re.compile(r"\\(.)")
+
+
+class RoleAddress:
+    name = "role_address"
+
+    class Settings(Section):
+        """Which names are roles."""
+
+        languages: list[Language] = Field(default_factory=lambda: list(LANGUAGES))
+        """Languages whose names count; those of the standards (RFC 2142) always do."""
+        also: list[str] = Field(default_factory=list)
+        """More names, as in `config/defaults/role_addresses.toml`."""
+        allowed: list[str] = Field(default_factory=list)
+        """Names that are no roles here."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        groups = shipped("role_addresses")
+        names = [*groups["standards"], *(name for language in settings.languages for name in groups[language])]
+        self._roles = frozenset(spellings([*names, *settings.also])) - frozenset(spellings(settings.allowed))
+
+    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        address = recipient.address
+        role = mailbox(address)
+        if role not in self._roles:
+            return Pass(), f"{address} is no role"
+        if facts.stream is Stream.TRANSACTIONAL and excepted(address, facts.account.role_exceptions):
+            return Pass(), f"{address} is a role, allowed to account {facts.account.name} for transactional mail"
+        text = (
+            f"role_address: <{address}> is a role ({role}), not a person who can have agreed to this mail; "
+            "use the address of a person, or remove it from your list"
+        )
+        return Refuse(Reply(550, "5.7.1", text)), ""
+
+
+def mailbox(address: Address) -> str:
+    """The name of the mailbox, bare: without quotes, sub-address and outer blanks."""
+    local = address.local
+    if local.startswith('"'):
+        local = _ESCAPE.sub(r"\1", local[1:-1])
+    return bare(local).partition("+")[0].strip()
+
+
+def excepted(address: Address, exceptions: frozenset[str]) -> bool:
+    return address.key in exceptions or address.key in {exception.casefold() for exception in exceptions}

@@ -1,0 +1,1 @@
+"""Rules about who a message says it is from."""

@@ -1,0 +1,57 @@
+"""Freemail: mail from a provider's domain comes from the provider's servers, or is taken for forged.
+
+Gmail, Yahoo, AOL and others tell receivers by DMARC to refuse or quarantine mail in their names from anywhere else
+(support.google.com/mail/answer/81126). The list is ``config/defaults/freemail.toml``.
+
+*Limits.* Such a domain cannot be verified for an account either; this rule says why that would not help.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from config.types import Section
+from mta.mail.message import Message
+from mta.mail.reply import Reply
+from policy.base import Facts, Pass, Refuse, Verdict
+from policy.rule_context import RuleContext
+from policy.text.author import authors
+from policy.wordlists import shipped
+
+
+class FreemailFrom:
+    name = "freemail_from"
+
+    class Settings(Section):
+        """Which domains are freemail."""
+
+        also: list[str] = Field(default_factory=list)
+        """More domains, as in `config/defaults/freemail.toml`."""
+        allowed: list[str] = Field(default_factory=list)
+        """Domains that may be used all the same: for the provider itself."""
+
+    def __init__(self, settings: Settings, house: RuleContext) -> None:
+        listed = {domain for group in shipped("freemail").values() for domain in group}
+        allowed = {domain.lower() for domain in settings.allowed}
+        self._domains = frozenset(listed | {domain.lower() for domain in settings.also}) - allowed
+
+    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        domains = [author.address.domain for author in authors(message, b"from", b"sender")]
+        for domain in domains:
+            if found := self._provider(domain):
+                text = (
+                    f"freemail_from: receivers take mail from {found} only from its own servers; "
+                    "send from a domain of your own"
+                )
+                return Refuse(Reply(550, "5.7.1", text)), ""
+        return Pass(), f"{', '.join(domains) or 'no domain'}: no freemail"
+
+    def _provider(self, domain: str) -> str | None:
+        """The freemail domain that ``domain`` is, or lies below."""
+        while domain:
+            if domain in self._domains:
+                return domain
+            domain = domain.partition(".")[2]
+        return None

@@ -1,0 +1,1 @@
+"""The text of a message and its header, decoded once."""

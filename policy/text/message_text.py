@@ -1,0 +1,288 @@
+"""What a message says: its text, links, pictures and attachments, decoded once for all rules that ask.
+
+``MessageText`` walks the MIME tree on the first question, decodes the bodies that a reader sees on the first question
+about
+text, and builds the page of an HTML body only if there is one. Of alternatives the reader sees the last that can be
+shown (RFC 2046 5.1.4); parts side by side are all seen.
+
+It must never raise for what is in a message, nor count hidden text as said: alternative text of pictures, comments,
+styles and whatever is not shown on the screen. What could not be read is told in ``fault``.
+
+*Limits.* At most ``LIMIT`` characters of each text are read, and ``MAX_BODIES`` bodies. Messages inside messages count
+as attachments; their text is not this message's. Pictures of text are not read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+
+from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
+
+from policy.html.document import LIMIT, HtmlDocument, Image, Link
+from policy.html.hidden_text import Hidden
+
+__all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText"]
+
+MAX_BODIES = 20  # texts that are read: a message that people write has one or two
+MAX_PARTS = 2000
+MAX_LINKS = 2000
+
+_URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'{}|\\^`]{1,2000}", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # and bidi
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_:.+-]{1,40})", re.IGNORECASE)
+_SAFE_CODECS = re.compile(
+    r"utf-(?:8|8-sig|16|16-be|16-le|32|32-be|32-le)|iso8859-\d+|cp(?:1250|1251|1252|1253|1254|1255|1256|1257|1258|874|932"
+    r"|949|950|437|850|858|866)|koi8-[rtu]|mac-\w+|gb2312|gbk|gb18030|big5|big5hkscs|shift_jis|euc_jp|euc_kr|iso2022_jp"
+    r"|tis-620"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """``name`` as the receiver's program would save it, ``type`` e.g. ``application/pdf``, ``size`` in octets.
+    Control characters in the name, those that turn the direction of writing too, are U+FFFD.
+
+    The size is that after decoding, told from the size before: at most a few octets off.
+    """
+
+    name: str
+    type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Bodies:
+    """``shown``: the parts whose text the reader sees, ``plain`` and ``html``: all of a kind."""
+
+    shown: tuple[PyLazyMimePart, ...] = ()
+    plain: tuple[PyLazyMimePart, ...] = ()
+    html: tuple[PyLazyMimePart, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    fault: str = ""
+
+
+class MessageText:
+    """``content``: the whole message. Nothing is decoded before somebody asks, and nothing twice."""
+
+    __slots__ = ("_bodies", "_content", "_links", "_pages", "_texts", "_visible")
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._bodies: _Bodies | None = None
+        self._texts: dict[int, str] = {}
+        self._pages: dict[int, HtmlDocument] = {}
+        self._visible: str | None = None
+        self._links: tuple[Link, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """All plain text, whether or not there is HTML beside it."""
+        return "\n".join(map(self._text, self._parts.plain))
+
+    @property
+    def html_text(self) -> str:
+        """The text of all HTML that shows, a line for each run of it."""
+        return "\n".join(self._page(part).text for part in self._parts.html)
+
+    @property
+    def visible(self) -> str:
+        """What the reader sees: of alternatives the richest only."""
+        if self._visible is None:
+            self._visible = "\n".join(
+                self._page(part).text if _is_html(part) else self._text(part) for part in self._parts.shown
+            )
+        return self._visible
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The links in what the reader sees; in plain text, all that mail programs make one of."""
+        if self._links is None:
+            found = (link for part in self._parts.shown for link in self._links_of(part))
+            self._links = tuple(islice(found, MAX_LINKS))
+        return self._links
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures in what the reader sees."""
+        return tuple(image for part in self._parts.shown if _is_html(part) for image in self._page(part).images)
+
+    @property
+    def hidden(self) -> tuple[Hidden, ...]:
+        """Text in what the reader gets that does not show, and how it was hidden."""
+        return tuple(hidden for part in self._parts.shown if _is_html(part) for hidden in self._page(part).hidden)
+
+    @property
+    def concealed(self) -> tuple[Hidden, ...]:
+        """That of it which styles hide: no comments, nor elements that no program shows."""
+        return tuple(hidden for part in self._parts.shown if _is_html(part) for hidden in self._page(part).concealed)
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """All that is not text to be shown, pictures in the text and attached messages with theirs included."""
+        return self._parts.attachments
+
+    @property
+    def structure_fault(self) -> str:
+        """Why the parts could not all be told apart, or ""."""
+        return self._parts.fault
+
+    @property
+    def fault(self) -> str:
+        """Why part of the message could not be read, or ""."""
+        parts = self._parts
+        faults = [parts.fault, *(self._page(part).fault for part in parts.html)]
+        return next(filter(None, faults), "")
+
+    @property
+    def _parts(self) -> _Bodies:
+        if self._bodies is None:
+            self._bodies = _sort(self._content)
+        return self._bodies
+
+    def _text(self, part: PyLazyMimePart) -> str:
+        text = self._texts.get(id(part))
+        if text is None:
+            text = self._texts[id(part)] = _decode(part)
+        return text
+
+    def _page(self, part: PyLazyMimePart) -> HtmlDocument:
+        page = self._pages.get(id(part))
+        if page is None:
+            page = self._pages[id(part)] = HtmlDocument(self._text(part))
+        return page
+
+    def _links_of(self, part: PyLazyMimePart) -> Iterator[Link]:
+        if _is_html(part):
+            yield from self._page(part).links
+        else:
+            for match in _URL.finditer(self._text(part)):
+                yield Link(match[0].rstrip(".,;:!?)]"), "")
+
+
+def _is_html(part: PyLazyMimePart) -> bool:
+    return part.content_type.lower() in ("text/html", "application/xhtml+xml")
+
+
+def _sort(content: bytes) -> _Bodies:
+    """Which parts are shown, and which are attached."""
+    if not content:
+        return _Bodies()
+    try:
+        root = parse_email_tree(content, mode="lazy")
+    except (ParseError, ValueError, RecursionError) as error:
+        return _Bodies(fault=f"the MIME structure cannot be read ({type(error).__name__})")
+    leaves = list(_leaves(root))
+    bodies = [part for part in leaves if _is_body(part)]
+    fault = "" if len(leaves) < MAX_PARTS and len(bodies) <= MAX_BODIES else "the message has too many parts"
+    bodies = bodies[:MAX_BODIES]
+    wanted = {id(part) for part in bodies}
+    return _Bodies(
+        shown=tuple(part for part in _shown(root) if id(part) in wanted),
+        plain=tuple(part for part in bodies if not _is_html(part)),
+        html=tuple(part for part in bodies if _is_html(part)),
+        attachments=tuple(map(_attachment, _attached(root))),
+        fault=fault,
+    )
+
+
+def _leaves(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
+    """The parts that hold something, in order; an attached message is one, whatever it holds."""
+    waiting = [root]
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        part = waiting.pop()
+        if part.is_message or not _is_multipart(part):
+            yield part
+        else:
+            waiting += reversed(part.children)
+
+
+def _attached(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
+    """The parts that a reader could save, those of attached messages too."""
+    waiting = [root]
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        part = waiting.pop()
+        waiting += reversed(part.children)
+        if not _is_multipart(part) and (part.filename or not _is_body(part)):
+            yield part
+
+
+def _shown(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
+    """The leaves that the reader's program shows, in order."""
+    waiting = [root]
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        part = waiting.pop()
+        kind = part.content_type.lower()
+        if part.is_message or not _is_multipart(part):
+            yield part
+        elif kind == "multipart/alternative":
+            waiting += [child for child in part.children if any(map(_is_body, _leaves(child)))][-1:]
+        elif kind == "multipart/related":
+            waiting += part.children[:1]
+        else:
+            waiting += reversed(part.children)
+
+
+def _is_multipart(part: PyLazyMimePart) -> bool:
+    return part.content_type[:10].lower() == "multipart/"
+
+
+def _is_body(part: PyLazyMimePart) -> bool:
+    """Whether mail programs show it as text."""
+    if part.is_message or (part.disposition or "").strip().lower() == "attachment":
+        return False
+    return part.content_type.lower() in ("text/plain", "") or _is_html(part)
+
+
+def _attachment(part: PyLazyMimePart) -> Attachment:
+    size = part.encoded_size or 0
+    encoding = next(iter(_header(part, "content-transfer-encoding")), "").strip().lower()
+    if encoding == "base64":
+        size = size * 57 // 78  # lines of 76 characters and CRLF (RFC 2045 6.8)
+    name = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", part.filename.strip())[:500]
+    return Attachment(name, part.content_type.lower() or "text/plain", size)
+
+
+def _header(part: PyLazyMimePart, wanted: str) -> list[str]:
+    return next((values for name, values in part.headers.items() if name.lower() == wanted), [])
+
+
+def _decode(part: PyLazyMimePart) -> str:
+    """The text of a part, at most ``LIMIT`` characters, line ends as LF; what has no meaning becomes U+FFFD."""
+    try:
+        octets = (part.content or b"")[: LIMIT * 4]
+    except (ParseError, ValueError):
+        return ""
+    declared = _CHARSET.search(next(iter(_header(part, "content-type")), ""))
+    codec = _codec(declared[1].lower()) if declared else None
+    if codec is None:
+        try:
+            text = octets.decode("utf-8")
+        except UnicodeDecodeError:
+            text = octets.decode("cp1252", "replace")
+    else:
+        text = octets.decode(codec, "replace")
+    return text[:LIMIT] if _is_html(part) else text[:LIMIT].replace("\r\n", "\n")  # HTML's parser does it faster
+
+
+@lru_cache(256)
+def _codec(label: str) -> str | None:
+    """The codec that mail programs use for a charset's label; None to guess. Python has many that are no charsets,
+    and some of those are slow: only well-known names pass."""
+    if label in ("us-ascii", "ascii", "iso-8859-1", "latin1", "iso8859-1"):
+        return None  # programs take these for windows-1252 (WHATWG Encoding 4.2); many senders mean UTF-8
+    try:
+        name = codecs.lookup(label).name
+    except LookupError:
+        return None
+    return name if _SAFE_CODECS.fullmatch(name) else None

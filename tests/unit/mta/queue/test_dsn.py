@@ -1,0 +1,115 @@
+"""A notice as a message of its own, from an attempt's outcomes to the queue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from config.schema import QueueSettings, ServerSettings, Settings
+from mta.mail.address import Address
+from mta.mail.delivery import Attempt, Delivery, Outcome, QueuedRecipient
+from mta.mail.identity import new_message_id
+from mta.mail.message import Notify
+from mta.queue.dsn import DsnComposer
+from mta.store.store import Store
+from policy.accounts.account import Account
+from tests.unit.mta.store.make import HOST, deferred, delivered, execute, failed, now, put, settlement
+
+ANN = QueuedRecipient(0, Address("ann", "example.net"))
+
+
+class Accounts:
+    def __init__(self, notices: str | None) -> None:
+        self.notices = notices
+
+    def by_id(self, account_id: int) -> Account | None:
+        return Account(account_id, "acme", frozenset({"acme.example"}), self.notices) if self.notices else None
+
+
+class Signer:
+    def sign(self, _content: bytes, _headers: object, domain: str) -> bytes:
+        return b"DKIM-Signature: d=%s\r\n" % domain.encode()
+
+
+def made(notices: str | None = "notice", **queue: Any) -> DsnComposer:
+    settings = Settings(server=ServerSettings(hostname="mta.acme.example"), queue=QueueSettings(**queue))
+    return DsnComposer(settings, Accounts(notices), Signer())  # type: ignore[arg-type]
+
+
+def delivery(sender: str | None = "shop@acme.example", **more: Any) -> Delivery:
+    address = Address.parse(sender) if sender else None
+    return Delivery(new_message_id(), "example.net", address, (ANN,), 1, now(), now() + timedelta(days=5), 100, **more)
+
+
+def attempt(of: Delivery, *outcomes: Outcome) -> Attempt:
+    return Attempt(of, tuple(each.result for each in outcomes), now(), 0.1, HOST)
+
+
+@pytest.mark.parametrize(
+    ("choice", "sender", "told"),
+    [
+        ("notice", "shop@acme.example", 1),
+        ("event", "shop@acme.example", 0),
+        ("none", "shop@acme.example", 0),
+        (None, "shop@acme.example", 0),  # the account is gone
+        ("notice", None, 0),  # never about a message from the null sender
+    ],
+)
+def test_who_is_told_of_a_failure(choice: str | None, sender: str | None, told: int) -> None:
+    assert len(made(choice).wanted(attempt(delivery(sender), failed(ANN)), [failed(ANN)])) == told
+
+
+@pytest.mark.parametrize(
+    ("notify", "told"), [(None, 1), (Notify.NEVER, 0), (Notify.SUCCESS, 0), (Notify.FAILURE | Notify.DELAY, 1)]
+)
+def test_notify_is_honoured(notify: Notify | None, told: int) -> None:
+    outcome = failed(replace(ANN, notify=notify))
+    assert len(made().wanted(attempt(delivery(), outcome), [outcome])) == told
+
+
+def test_success_is_told_only_if_asked_for() -> None:
+    asked, silent = delivered(replace(ANN, notify=Notify.SUCCESS)), delivered(ANN)
+    assert len(made().wanted(attempt(delivery(), asked), [asked])) == 1
+    assert made().wanted(attempt(delivery(), silent), [silent]) == ()
+
+
+def test_a_delay_is_told_once_and_not_at_once() -> None:
+    notices, outcome, fresh = made(delay_notice_after="1h"), deferred(ANN), delivery()
+    old = replace(fresh, queued_at=now() - timedelta(hours=2))
+    assert notices.wanted(attempt(fresh, outcome), [outcome]) == ()
+    assert len(notices.wanted(attempt(old, outcome), [outcome])) == 1
+    assert notices.wanted(attempt(replace(old, delay_told=True), outcome), [outcome]) == ()
+    assert made(delay_notice_after="0s").wanted(attempt(old, outcome), [outcome]) == ()
+
+
+@pytest.mark.parametrize("content", [b"Subject: Hello\r\n\r\nOne line.\r\n", None])
+def test_it_goes_to_the_sender_from_nobody(content: bytes | None) -> None:
+    about, outcome, notices = delivery(), failed(ANN), made(expire_after="2d")
+    told = notices.wanted(attempt(about, outcome), [outcome])
+    notice = notices.compose(attempt(about, outcome), told, content)
+    message = notice.message
+    assert message.envelope.sender is None
+    assert [recipient.address for recipient in message.envelope.recipients] == [about.sender]
+    assert message.id != about.message_id
+    assert message.content.startswith(b"DKIM-Signature: d=mta.acme.example\r\n")
+    assert b"Final-Recipient: rfc822; ann@example.net\r\n" in message.content
+    assert (b"Subject: Hello" in message.content) is (content is not None)
+    assert timedelta(days=2) - timedelta(minutes=1) < notice.expires_at - now() <= timedelta(days=2)
+    assert notice.account_id == about.account_id
+
+
+async def test_it_is_queued_with_the_outcome_and_causes_no_other(store: Store) -> None:
+    notices, about = made(), await put(store, "ann@example.net")
+    outcome = failed(about.recipients[0])
+    told = notices.wanted(attempt(about, outcome), [outcome])
+    notice = notices.compose(attempt(about, outcome), told, about.content)
+    await store.messages.settle(settlement(about, [outcome], notice=notice))
+    await execute(store, "update queue set due_at = now() - interval '1 s'")
+    [queued] = await store.messages.lease(deliveries=10, octets=10**9)
+    assert (queued.sender, queued.destination) == (None, "acme.example")
+    assert await store.messages.content(queued.message_id) == notice.message.content
+    again = failed(queued.recipients[0])
+    assert notices.wanted(attempt(queued, again), [again]) == ()

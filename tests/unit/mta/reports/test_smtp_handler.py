@@ -1,0 +1,109 @@
+"""The door for what comes back: whom it takes mail for, and when there is too much."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from bounce.verp import Verp
+from mta.mail.address import Address
+from mta.mail.identity import first_id_at, new_message_id
+from mta.mail.message import Envelope, Recipient
+from mta.observe.events import EventLog
+from mta.observe.labels import InboundReportKind
+from mta.observe.metrics import Metrics
+from mta.reports.smtp_handler import ReportHandler
+from mta.smtp_server.client import Client
+from mta.store.postgres.errors import StoreUnavailable
+from tests.unit.mta.submission_rig import ListSink
+
+DOMAIN = "returns.example.com"
+VERP = Verp(DOMAIN, {1: secrets.token_bytes(32)}, timedelta(days=30))
+CLIENT = Client("s1", ip_address("192.0.2.1"), "mx.example.net", extended=True)
+NULL = Envelope(None, ())
+
+
+class Incoming:
+    def __init__(self) -> None:
+        self.kept: list[tuple[Any, ...]] = []
+        self.away = False
+
+    async def put(self, *report: Any) -> int:
+        if self.away:
+            raise StoreUnavailable("away")
+        self.kept.append(report)
+        return len(self.kept)
+
+
+class Rig:
+    def __init__(self, domain: str | None = DOMAIN, waiting: int = 0) -> None:
+        self.incoming, self.metrics, self.woken = Incoming(), Metrics(), 0
+        self.reception = ReportHandler(
+            self.incoming,  # type: ignore[arg-type]
+            domain=domain,
+            verp=VERP if domain else None,
+            backlog=10,
+            waiting=lambda: waiting,
+            taken=self._wake,
+            events=EventLog(ListSink()),
+            metrics=self.metrics,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def ask(self, address: Address) -> str:
+        return str(await self.reception.recipient(CLIENT, NULL, Recipient(address)) or "250")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (f"fbl@{DOMAIN}", "250"),
+        (f"ABUSE@{DOMAIN}", "250"),
+        (f"ann@{DOMAIN}", "550 5.1.1"),
+        (f"bounce+abc@{DOMAIN}", "550 5.1.1"),
+        ("fbl@example.com", "550 5.7.1"),
+        (f"fbl@x.{DOMAIN}", "550 5.7.1"),
+        ("returns.example.com@example.com", "550 5.7.1"),
+    ],
+)
+async def test_whom_mail_is_taken_for(text: str, answer: str) -> None:
+    assert (await Rig().ask(Address.parse(text))).startswith(answer)
+    assert (await Rig(domain=None).ask(Address.parse(text))).startswith("550 5.7.1")
+
+
+async def test_return_paths_are_looked_at_when_they_are_named() -> None:
+    rig = Rig()
+    good = VERP.make(new_message_id(), 0)
+    old = VERP.make(first_id_at(datetime.now(UTC) - timedelta(days=40)), 0)
+    assert await rig.ask(good) == "250"
+    assert "has ended" in await rig.ask(old)
+    assert "is not ours" in await rig.ask(Address(good.local[:-1] + ("0" if good.local[-1] != "0" else "1"), DOMAIN))
+    assert rig.metrics.returned[InboundReportKind.EXPIRED].value == 1
+    assert rig.metrics.returned[InboundReportKind.FORGED].value == 1
+
+
+async def test_when_too_much_waits_it_may_come_later() -> None:
+    assert await Rig(waiting=9).reception.sender(CLIENT, NULL, None) is None
+    reply = await Rig(waiting=10).reception.sender(CLIENT, NULL, None)
+    assert reply
+    assert (reply.code, reply.status) == (452, "4.3.1")
+
+
+async def test_what_is_taken_is_kept_before_it_is_said() -> None:
+    rig = Rig()
+    fbl = Address("fbl", DOMAIN)
+    envelope = Envelope(None, (Recipient(fbl), Recipient(fbl)))
+    reply = await rig.reception.accept(CLIENT, envelope, b"x")
+    assert str(reply) == "250 2.0.0 taken as R-1"
+    assert rig.incoming.kept == [(None, [fbl], CLIENT.address, "mx.example.net", b"x")]
+    assert rig.woken == 1
+    rig.incoming.away = True
+    with pytest.raises(StoreUnavailable):
+        await rig.reception.accept(CLIENT, envelope, b"x")
+    assert rig.woken == 1

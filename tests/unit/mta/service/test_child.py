@@ -1,0 +1,122 @@
+"""A child of the supervisor: its lives, its orders and its end. The children here are real processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.schema import Listener, ObserveSettings, Settings, SubmissionSettings, TlsMode
+from mta.service import child as children
+from mta.service.child import RESTART_AT_MOST, Child, pause
+from mta.service.control_channel import Reopen, Start
+from tests.unit.mta.store.make import until
+
+
+def settings(level: str = "info") -> Settings:
+    return Settings(observe=ObserveSettings(log_level=level))  # type: ignore[arg-type]
+
+
+def start() -> Start:
+    return Start(0, 1, settings(), "postgresql:///nowhere", b"secret", Path("unused"))
+
+
+@asynccontextmanager
+async def living(module: str = "tests.unit.mta.service.obedient", **more: Any) -> AsyncIterator[Child]:
+    """A child that is kept; at the end it is told to stop, and must."""
+    child = Child("test", module, start(), **more)
+    keeping = asyncio.create_task(child.keep())
+    try:
+        yield child
+    finally:
+        child.stop()
+        async with asyncio.timeout(20):
+            await keeping
+        assert child.pid is None
+
+
+def said(child: Child, **report: object) -> Callable[[], bool]:
+    return lambda: child.report == report
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "RESTART_AFTER", 0.01)
+
+
+async def test_it_is_started_and_told() -> None:
+    async with living() as child:
+        await until(said(child, order="Start", level="info"))
+        assert child.seen_at > 0
+        child.reload(settings("debug"))
+        await until(said(child, order="Reload", level="debug"))
+        child.tell(Reopen())
+        await until(said(child, order="Reopen", level=None))
+        assert child.restarts == 0
+
+
+async def test_a_successor_begins_with_the_reloaded_settings() -> None:
+    ended: list[int] = []
+    async with living(ended=ended.append) as child:
+        await until(said(child, order="Start", level="info"))
+        first = child.pid
+        child.reload(settings("error"))  # ends it
+        await until(said(child, order="Start", level="error"))
+        assert child.pid != first
+        assert (child.restarts, ended) == (1, [first])
+
+
+async def test_orders_between_two_lives_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "RESTART_AFTER", 3600.0)
+    async with living() as child:
+        await until(said(child, order="Start", level="info"))
+        child.kill()
+        await until(lambda: child.pid is None)
+        child.reload(settings("debug"))
+        child.tell(Reopen())
+        assert child.start.settings.observe.log_level == "debug"
+
+
+async def test_one_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children.sys, "executable", "/nonexistent/python")
+    async with living() as child:
+        await until(lambda: child.restarts >= 3)
+        monkeypatch.undo()
+        monkeypatch.setattr(children, "RESTART_AFTER", 0.01)
+        await until(said(child, order="Start", level="info"))
+
+
+async def test_told_to_stop_while_it_is_being_started() -> None:
+    child = Child("test", "tests.unit.mta.service.obedient", start())
+    keeping = asyncio.create_task(child.keep())
+    await until(lambda: child._process is not None)
+    child.stop()
+    async with asyncio.timeout(20):
+        await keeping
+    assert child.restarts == 0
+
+
+async def test_told_to_stop_before_it_was_started() -> None:
+    child = Child("test", "tests.unit.mta.service.obedient", start())
+    child.stop()
+    async with asyncio.timeout(20):
+        await child.keep()
+    assert child.seen_at == 0
+
+
+def test_waits_double_up_to_a_limit_for_ever() -> None:
+    assert [pause(failures) for failures in (1, 2, 3)] == [0.01, 0.02, 0.04]
+    assert pause(100_000) <= RESTART_AT_MOST
+
+
+def test_a_reload_changes_how_sockets_are_used_but_not_which() -> None:
+    before, other = Listener(port=587), Listener(port=465)
+    one = Start(0, 1, settings(), "", b"", Path("unused"), ((before, 5), (other, 6)))
+    after = Listener(port=587, tls=TlsMode.NONE)
+    changed = one.reloaded(Settings(submission=SubmissionSettings(listeners=[Listener(port=25), after])))
+    assert changed.listeners == ((after, 5), (other, 6))
+    assert changed.settings.submission.listeners[1] is after

@@ -1,0 +1,114 @@
+"""Nesting and parts are counted, in linear time, without recursion (S15)."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.schema import Limits
+from mta.smtp_server.message_syntax import content_refusal
+from mta.smtp_server.mime_structure import MAX_HYPHEN_LINES
+
+LIMITS = Limits(mime_depth=5, mime_parts=10)
+
+
+def fault(content: bytes, limits: Limits = LIMITS) -> str | None:
+    refusal = content_refusal(content, limits)
+    return refusal.text if refusal else None
+
+
+def multipart(boundary: str, *parts: bytes, kind: str = "mixed") -> bytes:
+    inside = b"".join(f"--{boundary}\r\n".encode() + part for part in parts)
+    return (
+        f'Content-Type: multipart/{kind}; boundary="{boundary}"\r\n\r\n'.encode()
+        + inside
+        + f"--{boundary}--\r\n".encode()
+    )
+
+
+TEXT = b"Content-Type: text/plain\r\n\r\nhello\r\n"
+
+
+def nested(depth: int) -> bytes:
+    inner = TEXT
+    for level in range(depth):
+        inner = multipart(f"b{level}", inner)
+    return inner
+
+
+def test_an_ordinary_message_is_not_looked_into() -> None:
+    assert fault(b"Subject: x\r\n\r\n" + b"--b\r\n" * 100) is None
+    assert fault(b"Subject: x\r\nContent-Type: text/html\r\n\r\n" + b"--b\r\n" * 100) is None
+
+
+def test_depth() -> None:
+    assert fault(nested(5)) is None
+    assert fault(nested(6)) == "the MIME parts are nested more than 5 deep"
+
+
+def test_messages_within_messages() -> None:
+    content = TEXT
+    for _ in range(5):
+        content = b"Content-Type: message/rfc822\r\n\r\n" + content
+    assert fault(content) is None
+    assert fault(b"Content-Type: message/rfc822\r\n\r\n" + content) == "the MIME parts are nested more than 5 deep"
+
+
+def test_messages_and_multiparts_within_each_other() -> None:
+    content = nested(2)
+    for level in range(2):
+        content = multipart(f"o{level}", b"Content-Type: message/rfc822\r\nX: y\r\n\r\n" + content)
+    assert fault(content) == "the MIME parts are nested more than 5 deep"
+    assert fault(content, Limits(mime_depth=6)) is None
+
+
+def test_parts() -> None:
+    assert fault(multipart("b", *[TEXT] * 10)) is None
+    assert fault(multipart("b", *[TEXT] * 11)) == "there are more than 10 MIME parts"
+
+
+def test_parts_side_by_side_are_not_nested() -> None:
+    """What was opened in one part is closed by the next."""
+    inner = [multipart(f"i{n}", TEXT, kind="alternative") for n in range(3)]
+    assert fault(multipart("o", *inner), Limits(mime_depth=2, mime_parts=6)) is None
+    unclosed = [part.replace(b"--i", b"--j").replace(b"--\r\n", b"\r\n") for part in inner]
+    assert fault(multipart("o", *unclosed), Limits(mime_depth=2)) is None
+
+
+def test_boundaries_as_they_are_written() -> None:
+    for written in ("boundary=b1", 'boundary="b1"', 'charset=x;\r\n\tBOUNDARY = "b1"', "boundary=b1; x=y"):
+        content = f"content-TYPE : Multipart/Mixed; {written}\r\n\r\n".encode() + b"--b1 \t\r\n\r\n\r\n" * 11
+        assert fault(content) == "there are more than 10 MIME parts"
+
+
+def test_lines_with_hyphens_that_are_no_boundary() -> None:
+    signature = b"Content-Type: text/plain\r\n\r\nhello\r\n-- \r\nAnn\r\n--bb\r\n--b-\r\n---\r\n"
+    assert fault(multipart("b", *[signature] * 10)) is None
+
+
+def test_a_boundary_that_is_not_there() -> None:
+    assert fault(b"Content-Type: multipart/mixed\r\n\r\n" + b"--\r\n" * 50) is None
+    assert fault(b"Content-Type: multipart/mixed; boundary*0=b\r\n\r\n" + b"--b\r\n" * 50) is None
+
+
+DEEP = "the MIME parts are nested more than 200 deep"
+MANY = "there are more than 100000 MIME parts"
+
+
+@pytest.mark.parametrize(
+    ("bomb", "expected"),
+    [
+        (nested(3000), DEEP),
+        (multipart("b", *[TEXT] * 100_001), MANY),
+        (b"--\r\n" * (MAX_HYPHEN_LINES + 1), f"more than {MAX_HYPHEN_LINES} lines begin with two hyphens"),
+        (b"--b\r\nContent-Type: message/rfc822\r\n\r\n" * 50_000, None),
+        (b"Content-Type: message/rfc822\r\n\r\n" * 30_000, DEEP),
+        (b"X-Parameters: x" + b";\r\n boundary" * 50_000, None),
+    ],
+    ids=["nested", "parts", "hyphens", "messages in parts", "messages", "parameters"],
+)
+def test_bombs_are_defused(bomb: bytes, expected: str | None) -> None:
+    """Without recursion and in linear time: were it not so, this would end by the test's time limit."""
+    limits = Limits(mime_depth=200, mime_parts=100_000, header_size="64MiB", header_count=10_000_000)
+    if not bomb.startswith(b"Content-Type"):
+        bomb = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + bomb
+    assert fault(bomb, limits) == expected

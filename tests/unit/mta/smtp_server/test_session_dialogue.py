@@ -1,0 +1,193 @@
+"""The commands of a session, in and out of order: RFC 5321, 2920, 2034, 6409."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mta.mail.address import Address
+from mta.mail.message import Body, Recipient
+from tests.unit.mta.submission_rig import BEGIN, HELLO, MAIL, MESSAGE, RCPT, submission
+
+
+async def test_a_message_goes_through() -> None:
+    async with submission() as rig:
+        client = await rig.greeted()
+        assert (await client.ask("EHLO app.test")).split("\n") == [
+            "250-mx.test",
+            "250-PIPELINING",
+            "250-SIZE 52428800",
+            "250-8BITMIME",
+            "250-SMTPUTF8",
+            "250-ENHANCEDSTATUSCODES",
+            "250-CHUNKING",
+            "250 DSN",
+        ]
+        assert await client.ask("MAIL FROM:<news@shop.example> SIZE=100") == "250 2.1.0 sender ok"
+        assert await client.ask("RCPT TO:<ann@customer.example>") == "250 2.1.5 recipient ok"
+        assert await client.ask("DATA") == "354 end with <CRLF>.<CRLF>"
+        assert await client.ask(MESSAGE + b".\r\n") == "250 2.0.0 queued"
+        assert await client.ask("QUIT") == "221 2.0.0 bye"
+        assert await client.rest() == ""
+        [taken] = rig.taken
+    assert taken.content == MESSAGE
+    assert taken.envelope.sender == Address("news", "shop.example")
+    assert taken.envelope.recipients == (Recipient(Address("ann", "customer.example")),)
+    assert taken.client.hello == "app.test"
+    assert taken.client.account is not None
+    assert taken.client.account.name == "shop"
+    assert rig.reception.sizes == [100]
+
+
+async def test_a_group_of_commands_is_answered_in_one_packet() -> None:
+    async with submission() as rig:
+        client = await rig.said_hello()
+        client.send(MAIL + RCPT * 3 + b"DATA\r\n")
+        first = await client.reader.read(4096)
+        assert first.count(b"\r\n") == 5
+        assert first.endswith(b"354 end with <CRLF>.<CRLF>\r\n")
+
+
+async def test_pipelined_transactions_are_answered_in_order() -> None:
+    async with submission() as rig:
+        client = await rig.greeted()
+        assert await client.codes(BEGIN + b"DATA\r\n", 4) == ["250", "250", "250", "354"]
+        client.send(MESSAGE + b".\r\n" + MAIL + b"RCPT TO:<bob@customer.example>\r\nDATA\r\n")
+        assert [reply[:3] for reply in await client.replies(4)] == ["250", "250", "250", "354"]
+        assert await client.codes(MESSAGE + b".\r\nQUIT\r\n", 2) == ["250", "221"]
+        assert [str(taken.envelope.recipients[0].address) for taken in rig.taken] == [
+            "ann@customer.example",
+            "bob@customer.example",
+        ]
+
+
+async def test_commands_in_any_split_of_packets() -> None:
+    conversation = BEGIN + b"DATA\r\n" + MESSAGE + b".\r\nQUIT\r\n"
+    async with submission() as rig:
+        for size in (1, 2, 3, 7, 50):
+            client = await rig.greeted()
+            for at in range(0, len(conversation), size):
+                client.send(conversation[at : at + size])
+                await client.writer.drain()
+            assert re.findall(r"^(\d{3}) ", await client.rest(), re.MULTILINE) == [
+                *("250", "250", "250"),
+                *("354", "250", "221"),
+            ]
+        assert [taken.content for taken in rig.taken] == [MESSAGE] * 5
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "reply"),
+    [
+        (b"", "MAIL FROM:<a@shop.example>", "503 5.5.1 send EHLO first"),
+        (HELLO, "RCPT TO:<a@b.example>", "503 5.5.1 send MAIL first"),
+        (HELLO, "DATA", "503 5.5.1 send MAIL first"),
+        (HELLO + MAIL, "DATA", "503 5.5.1 send RCPT first"),
+        (HELLO + MAIL, "MAIL FROM:<a@shop.example>", "503 5.5.1 a transaction has begun already; RSET ends it"),
+        (HELLO, "BDAT nonsense", "501 5.5.4 the form is BDAT size [LAST]"),
+        (HELLO, "DATA now", "501 5.5.4 this command takes no argument"),
+        (HELLO, "RSET now", "501 5.5.4 this command takes no argument"),
+        (HELLO, "QUIT now", "501 5.5.4 this command takes no argument"),
+        (b"", "EHLO", "501 5.5.4 give your host name, for example: EHLO app.example.com"),
+        (b"", "HELO", "501 5.5.4 give your host name, for example: EHLO app.example.com"),
+        (b"", "EHLO a b", "501 5.5.4 give your host name, for example: EHLO app.example.com"),
+        (b"", "EHLO a\x1bb", "501 5.5.4 give your host name, for example: EHLO app.example.com"),
+        (HELLO, "NOOP anything", "250 2.0.0 ok"),
+        (HELLO, "noop", "250 2.0.0 ok"),
+        (HELLO, "VRFY root", "252 2.1.5 not verified here; send a message and see"),
+        (HELLO, "VRFY ann@customer.example", "252 2.1.5 not verified here; send a message and see"),
+        (HELLO, "EXPN staff", "502 5.5.1 not implemented"),
+        (HELLO, "ETRN shop.example", "502 5.5.1 not implemented"),
+        (HELLO, "XCLIENT ADDR=10.0.0.1", "502 5.5.1 not implemented"),
+        (HELLO, "PROXY TCP4 10.1.2.3 10.0.0.1 1 25", "500 5.5.2 unknown command"),
+        (HELLO, "FOO", "500 5.5.2 unknown command"),
+        (HELLO, "", "500 5.5.2 unknown command"),
+        (HELLO, "STARTTLS", "454 4.7.0 TLS is not available here"),
+        (HELLO, "AUTH PLAIN AGEAYg==", "538 5.7.11 encryption required; use STARTTLS first"),
+    ],
+)
+async def test_out_of_order_or_malformed(before: bytes, command: str, reply: str) -> None:
+    async with submission() as rig:
+        client = await rig.greeted()
+        for _ in range(before.count(b"\r\n")):
+            line, _, before = before.partition(b"\r\n")
+            assert (await client.ask(line + b"\r\n"))[0] == "2"
+        assert await client.ask(command) == reply
+
+
+async def test_helo_offers_nothing() -> None:
+    async with submission() as rig:
+        client = await rig.greeted()
+        assert await client.ask("HELO app.test") == "250 mx.test"
+        assert await client.ask("MAIL FROM:<a@shop.example> SIZE=1") == "555 5.5.4 parameters need EHLO, not HELO"
+        assert (await client.ask("AUTH PLAIN AGEAYg=="))[:9] == "503 5.5.1"
+        assert await client.codes(MAIL + RCPT + b"DATA\r\n", 3) == ["250", "250", "354"]
+        assert (await client.ask(MESSAGE + b".\r\n"))[:3] == "250"
+        assert rig.taken[0].client.protocol == "SMTP"
+
+
+async def test_every_reply_but_the_exempt_has_an_enhanced_code_of_its_class() -> None:
+    async with submission() as rig:
+        client = await rig.said_hello()
+        client.send(
+            b"MAIL FROM:<bad>\r\n" + MAIL + b"RCPT TO:<bad>\r\n" + RCPT + b"DATA\r\n" + MESSAGE + b".\r\n"
+            b"VRFY x\r\nEXPN x\r\nHELP\r\nNOOP\r\nRSET\r\nFOO\r\nAUTH X\r\nSTARTTLS\r\nBDAT 1\r\nxQUIT\r\n"
+        )
+        lines = (await client.rest()).splitlines()
+        assert len(lines) == 16
+        for line in lines:
+            if not line.startswith("354 "):
+                assert re.match(r"(\d)\d\d \1\.\d+\.\d+ \S", line), line
+
+
+async def test_rset_and_ehlo_forget_the_transaction() -> None:
+    async with submission() as rig:
+        client = await rig.in_transaction()
+        assert await client.ask("RSET") == "250 2.0.0 forgotten"
+        assert (await client.ask("DATA"))[:9] == "503 5.5.1"
+        assert await client.codes(MAIL + RCPT, 2) == ["250", "250"]
+        await client.ask(HELLO)
+        assert (await client.ask("DATA"))[:9] == "503 5.5.1"
+
+
+async def test_after_refused_recipients_data_is_refused() -> None:
+    async with submission() as rig:
+        client = await rig.said_hello()
+        await client.ask(MAIL)
+        assert (await client.ask("RCPT TO:<not an address>"))[:9] == "501 5.1.3"
+        assert await client.ask("DATA") == "554 5.5.1 no valid recipients"
+        assert await client.ask(RCPT) == "250 2.1.5 recipient ok"
+        assert (await client.ask("DATA"))[:3] == "354"
+
+
+async def test_eight_bit_content_is_marked_whatever_mail_said() -> None:
+    async with submission() as rig:
+        client = await rig.in_transaction()
+        await client.ask("DATA")
+        await client.ask("Subject: x\r\n\r\nGrüße\r\n.\r\n".encode())
+        assert rig.taken[0].envelope.body is Body.EIGHT_BIT
+
+
+async def test_all_that_a_transaction_may_say_reaches_the_next_stage() -> None:
+    async with submission() as rig:
+        client = await rig.said_hello()
+        await client.ask("MAIL FROM:<> BODY=8BITMIME SMTPUTF8 RET=hdrs ENVID=Ab+2BcD AUTH=<> SIZE=0")
+        await client.ask("RCPT TO:<ünï@münchen.example> NOTIFY=success,DELAY ORCPT=rfc822;Ann+2B1@X.example")
+        await client.ask("DATA")
+        assert (await client.ask(b"A: b\r\n\r\n.\r\n"))[:3] == "250"
+        envelope = rig.taken[0].envelope
+    assert envelope.sender is None
+    assert envelope.smtputf8
+    assert (envelope.ret, envelope.envid) == (envelope.ret.HEADERS, "Ab+2BcD")  # type: ignore[union-attr]
+    [recipient] = envelope.recipients
+    assert recipient.address == Address("ünï", "xn--mnchen-3ya.example")
+    assert recipient.orcpt == "rfc822;Ann+2B1@X.example"
+    assert rig.taken[0].client.protocol_of(envelope) == "UTF8SMTP"
+
+
+async def test_a_web_browser_is_sent_away() -> None:
+    async with submission() as rig:
+        client = await rig.greeted()
+        client.send(b"POST / HTTP/1.1\r\nHost: mx.test\r\n\r\nMAIL FROM:<evil@shop.example>\r\n")
+        assert await client.rest() == "421 4.7.0 this is not a web server\r\n"

@@ -1,0 +1,191 @@
+"""Between a session and the next stage: failures, commits, a client that goes away, the end of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+import pytest
+
+from mta.mail.reply import Reply
+from mta.store.postgres.errors import StoreUnavailable
+from policy.accounts.account import Account
+from tests.unit.mta.submission_rig import BEGIN, MAIL, MESSAGE, RCPT, Rig, Taken, submission
+
+INTERNAL = "451 4.3.0 internal error, try again later"
+
+
+async def test_while_accounts_cannot_be_read_mail_is_put_off() -> None:
+    def fail(_: Any) -> Account:
+        raise StoreUnavailable
+
+    async with submission(listeners=[{"tls": "none", "auth_without_tls": "loopback"}]) as rig:
+        rig.accounts.by_network = rig.accounts.by_credential = fail  # type: ignore[method-assign]
+        client = await rig.said_hello()
+        assert await client.ask(MAIL) == INTERNAL
+        assert await client.ask("AUTH PLAIN AGFwcAB4") == INTERNAL
+
+
+@pytest.mark.usefixtures("internal_errors_expected")
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("password=hunter2 at db01"), StoreUnavailable("db01"), ConnectionResetError("db01"), TimeoutError()],
+)
+async def test_failures_of_the_next_stage_are_451_without_their_text(error: Exception) -> None:
+    """aiosmtpd answers 500 with the exception's text: mail lost, and a secret told."""
+
+    async def fail(_: Any) -> Reply:
+        raise error
+
+    async with submission() as rig:
+        client = await rig.said_hello()
+        rig.reception.on_sender = fail
+        assert await client.ask(MAIL) == INTERNAL
+        rig.reception.on_sender = rig.reception.on_recipient
+        assert (await client.ask(MAIL))[:3] == "250"
+        rig.reception.on_recipient = fail
+        assert await client.ask(RCPT) == INTERNAL
+        rig.reception.on_recipient = rig.reception.on_sender
+        assert await client.codes(RCPT + b"DATA\r\n", 2) == ["250", "354"]
+        rig.reception.on_accept = fail
+        assert await client.ask(MESSAGE + b".\r\n") == INTERNAL
+        assert await client.codes(MAIL + RCPT + b"BDAT 6 LAST\r\nA: b\r\n", 3) == ["250", "250", "451"]
+        assert b"hunter2" not in b"".join(rig.events.lines)
+
+
+async def test_the_next_stage_may_refuse_in_its_own_words() -> None:
+    async def refuse(_: Any) -> Reply:
+        return Reply(550, "5.7.1", "no: ünpassend\nsee \x1b[31mthe rules" + "!" * 600)
+
+    async with submission() as rig:
+        client = await rig.said_hello()
+        rig.reception.on_sender = refuse
+        reply = await client.ask(MAIL)
+        assert all(line.startswith(("550-5.7.1 ", "550 5.7.1 ")) for line in reply.split("\n"))
+        assert len(reply.split("\n")) == 3
+        assert reply.isascii()
+        assert "\x1b" not in reply
+        assert max(map(len, reply.split("\n"))) <= 510
+        assert await client.ask(RCPT) == "503 5.5.1 send MAIL first"
+
+
+class Commit:
+    """An ``accept`` that waits until it is let go."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+        self.cancelled = False
+        rig.reception.on_accept = self.accept
+
+    async def accept(self, _: Taken) -> None:
+        self.begun.set()
+        try:
+            await self.may_end.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+async def test_a_commit_outlives_its_client() -> None:
+    """aiosmtpd cancels the handler when the client goes, the commit with it."""
+    async with submission() as rig:
+        commit = Commit(rig)
+        client = await rig.greeted()
+        client.send(BEGIN + b"BDAT 6 LAST\r\nA: b\r\n")
+        await commit.begun.wait()
+        reset = struct.pack("ii", 1, 0)
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        client.writer.transport.abort()
+        [session] = rig.listeners._service.sessions
+        await asyncio.wait([session._closed])  # type: ignore[attr-defined]  # the loss is known
+        commit.may_end.set()
+        await rig.all_left()
+        assert not commit.cancelled
+        assert len(rig.taken) == 1
+
+
+async def test_a_client_that_only_stops_talking_still_gets_its_answer() -> None:
+    async with submission() as rig:
+        commit = Commit(rig)
+        client = await rig.greeted()
+        client.send(BEGIN + b"BDAT 6 LAST\r\nA: b\r\n")
+        client.writer.write_eof()
+        await commit.begun.wait()
+        commit.may_end.set()
+        assert (await client.rest()).splitlines()[-1] == "250 2.0.0 queued"
+
+
+async def test_no_timer_runs_during_a_commit() -> None:
+    """aiosmtpd's timer cuts the connection without a word while the handler works."""
+    async with submission(limits={"command_timeout": "30ms", "data_timeout": "30ms"}) as rig:
+        commit = Commit(rig)
+        client = await rig.in_transaction()
+        client.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        await commit.begun.wait()
+        asyncio.get_running_loop().call_later(0.1, commit.may_end.set)
+        assert await client.reply() == "250 2.0.0 queued"
+        assert await client.rest() == "421 4.4.2 timeout; good-bye\r\n"  # and afterwards they run again
+
+
+async def test_replies_that_wait_are_sent_before_a_commit() -> None:
+    """RFC 2920 3.2: nothing is held back once the client's input is used up."""
+    async with submission() as rig:
+        commit = Commit(rig)
+        client = await rig.said_hello()
+        client.send(MAIL + RCPT + b"BDAT 6 LAST\r\nA: b\r\n")
+        await commit.begun.wait()
+        assert [reply[:3] for reply in await client.replies(2)] == ["250", "250"]
+        commit.may_end.set()
+        assert await client.reply() == "250 2.0.0 queued"
+
+
+# --- the end of the service
+
+
+async def test_idle_sessions_are_told_and_closed() -> None:
+    async with submission(networks=()) as rig:
+        idle = [await rig.greeted(), await rig.said_hello()]
+        await rig.listeners.stop(grace=60)
+        for client in idle:
+            assert await client.rest() == "421 4.3.2 service is shutting down; try again soon\r\n"
+        with pytest.raises(ConnectionError):
+            await rig.connect()
+        assert b'"ending":"shutdown"' in rig.events.lines[-1]
+
+
+async def test_a_transaction_may_be_finished() -> None:
+    async with submission() as rig:
+        client = await rig.in_transaction()
+        stopping = asyncio.create_task(rig.listeners.stop(grace=60))
+        assert (await client.ask("DATA"))[:3] == "354"
+        client.send(MESSAGE + b".\r\n")
+        assert await client.rest() == ("250 2.0.0 queued\r\n421 4.3.2 service is shutting down; try again soon\r\n")
+        await stopping
+        assert len(rig.taken) == 1
+
+
+async def test_after_the_grace_transactions_are_cut_but_commits_are_not() -> None:
+    async with submission() as rig:
+        commit = Commit(rig)
+        committing, dawdling = await rig.in_transaction(), await rig.in_transaction()
+        committing.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        await commit.begun.wait()
+        stopping = asyncio.create_task(rig.listeners.stop(grace=0.02))
+        assert await dawdling.rest() == "421 4.3.2 service is shutting down; try again soon\r\n"
+        assert not stopping.done()
+        commit.may_end.set()
+        await stopping
+        assert (await committing.rest()).startswith("250 2.0.0 queued\r\n421 4.3.2")
+        assert not commit.cancelled
+
+
+async def test_stopping_waits_for_nobody_who_does_not_read() -> None:
+    async with submission() as rig:
+        client = await rig.greeted()
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(b"HELP\r\n" * 90_000)
+        await client.writer.drain()
+        await rig.listeners.stop(grace=0.02)
+        assert not rig.listeners._service.sessions

@@ -1,0 +1,199 @@
+"""Who is served next: the oldest, but with a share for everybody, at any length of the queue."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mta.mail.message import Stream
+from mta.store.queue import claim
+from mta.store.queue.claim import Candidate, ClaimTurn, in_turns
+from mta.store.store import Store
+from tests.unit.mta.store import make
+
+MUCH = 10**12
+
+
+async def fill(
+    store: Store, rows: int, destination: str, *, account_id: int = 1, age: int = 3600, due: int = -60
+) -> None:
+    """Queue ``rows`` messages of one recipient each, received ``age`` and due ``due`` seconds from now."""
+    await make.execute(
+        store,
+        """
+        with made as (
+            insert into message (id, account_id, sender, size, recipients, received_at, record)
+            select gen_random_uuid(), $2, 'shop@acme.example', 1000, 1, now() - make_interval(secs => $4),
+                   '{"envelope": {"body": "7BIT"}, "recipients": [], "origin": {}, "summary": {}, "findings": []}'
+            from generate_series(1, $1) returning id
+        )
+        insert into queue (message_id, n, account_id, destination, address, address_key, due_at, expires_at)
+        select id, 0, $2, $3, 'someone@' || $3, '\\x00', now() + make_interval(secs => $5) - random() * interval '1s',
+               now() + interval '5 days' from made
+        """,
+        rows,
+        account_id,
+        destination,
+        float(age),
+        float(due),
+    )
+
+
+async def test_only_what_is_due_free_and_not_held_is_taken(store: Store) -> None:
+    await fill(store, 3, "due.example")
+    await fill(store, 3, "later.example", due=60)
+    await fill(store, 3, "held.example")
+    await make.execute(store, "update queue set held = 'why' where destination = 'held.example'")
+    await make.put(store, "ann@leased.example")
+    taken = await store.messages.lease(deliveries=100, octets=MUCH)
+    assert [each.destination for each in taken] == ["due.example"] * 3
+    assert {each.lease for each in taken} == {store.lease.id}
+    assert await store.messages.lease(deliveries=100, octets=MUCH) == []
+
+
+@pytest.mark.parametrize("held", [None, "why"])
+@pytest.mark.parametrize("due", ["now() - interval '2h'", "now() - interval '1h'"])
+@pytest.mark.parametrize("bounce", [None, "why"])
+async def test_what_has_expired_is_taken_in_every_state(
+    store: Store, held: str | None, due: str, bounce: str | None
+) -> None:
+    await fill(store, 1, "expired.example")
+    await make.execute(
+        store,
+        f"update queue set expires_at = now() - interval '1h', held = $1, bounce = $2, due_at = {due}",
+        held,
+        bounce,
+    )
+    (delivery,) = await store.messages.lease(deliveries=10, octets=MUCH)
+    assert delivery.expires_at < make.now()
+    assert delivery.bounce == bounce
+
+
+async def test_what_a_live_worker_holds_is_not_taken_even_if_it_has_expired(store: Store) -> None:
+    await make.put(store, hours=-1)
+    assert await store.messages.lease(deliveries=10, octets=MUCH) == []
+
+
+async def test_recipients_of_one_message_and_destination_are_one_delivery(store: Store) -> None:
+    await store.messages.put(make.accepted("a@one.example", "b@two.example", "c@one.example"), leased=False)
+    taken = await store.messages.lease(deliveries=100, octets=MUCH)
+    assert sorted((each.destination, [r.n for r in each.recipients], each.whole) for each in taken) == [
+        ("one.example", [0, 2], False),
+        ("two.example", [1], False),
+    ]
+
+
+async def test_a_recipient_that_waits_longer_does_not_hurry_with_the_others(store: Store) -> None:
+    delivery = await make.put(store, "a@one.example", "b@one.example")
+    first, second = delivery.recipients
+    await store.messages.settle(make.settlement(delivery, [make.deferred(first, 0), make.deferred(second, 60)]))
+    (taken,) = await store.messages.lease(deliveries=100, octets=MUCH)
+    assert [each.n for each in taken.recipients] == [0]
+    assert taken.attempts == 1
+    assert not taken.whole
+
+
+async def test_bounds_in_deliveries_and_octets(store: Store) -> None:
+    await fill(store, 20, "due.example")
+    assert len(await store.messages.lease(deliveries=5, octets=MUCH)) == 5
+    assert len(await store.messages.lease(deliveries=100, octets=3500)) == 3
+    assert len(await store.messages.lease(deliveries=100, octets=1)) == 1
+    assert len(await store.messages.lease(deliveries=100, octets=MUCH)) == 11
+
+
+async def test_destinations_to_be_skipped(store: Store) -> None:
+    await fill(store, 100, "full.example", due=-600)
+    await fill(store, 3, "free.example")
+    taken = await store.messages.lease(deliveries=10, octets=MUCH, skip=["full.example"])
+    assert [each.destination for each in taken] == ["free.example"] * 3
+
+
+async def test_a_hundred_thousand_for_one_destination_do_not_keep_the_others_waiting(store: Store) -> None:
+    await fill(store, 100_000, "crowd.example", due=-86_400)
+    for n in range(300):
+        await fill(store, 1, f"d{n:03}.example", account_id=1 + n % 2, due=-60)
+    await make.execute(store, "analyze queue")
+    seen: dict[str, int] = {}
+    for _ in range(3):
+        for each in await store.messages.lease(deliveries=400, octets=MUCH):
+            seen[each.destination] = seen.get(each.destination, 0) + 1
+    assert len(seen) == 301
+    assert 3 * 200 <= seen["crowd.example"] <= 3 * 400
+
+
+async def test_looking_is_bounded_however_long_the_queue(store: Store) -> None:
+    await fill(store, 50_000, "crowd.example", due=-86_400)
+    await fill(store, 50_000, "later.example", due=3600)
+    await make.execute(store, "analyze queue")
+    async with store._database.session(30) as connection:
+        for question, values in (
+            (claim._OLDEST, ("transactional", 400)),
+            (claim._ROUND, ("transactional", 0, "", 2, [])),
+        ):
+            plan = await connection.fetch(f"explain (analyze, buffers, format text) {question}", *values)
+            touched = sum(
+                int(line[0].split("actual")[1].split("rows=")[1].split()[0].split(".")[0])
+                for line in plan
+                if "actual" in line[0]
+            )
+            assert touched < 10_000
+
+
+async def test_accounts_take_turns(store: Store) -> None:
+    await fill(store, 1000, "one.example", account_id=1, due=-86_400)
+    await fill(store, 5, "one.example", account_id=2, due=-60)
+    taken = await store.messages.lease(deliveries=100, octets=MUCH)
+    assert sum(each.account_id == 2 for each in taken) == 5
+
+
+async def test_two_workers_never_take_the_same(store: Store) -> None:
+    await fill(store, 200, "due.example")
+    async with store._database.session() as one, store._database.session() as two, one.transaction(), two.transaction():
+        mine = await ClaimTurn(Stream.TRANSACTIONAL).take(one, 1, 100, MUCH, ())
+        theirs = await ClaimTurn(Stream.TRANSACTIONAL).take(two, 2, 100, MUCH, ())
+    assert len(mine) == 100
+    assert not {each.message_id for each in mine} & {each.message_id for each in theirs}
+
+
+def candidate(minute: int, account: int = 1, destination: str = "a.example") -> Candidate:
+    return uuid.uuid4(), destination, account, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+
+
+def test_turns_are_by_account_then_destination_then_age() -> None:
+    a1, a2, a3 = candidate(3), candidate(1), candidate(2)
+    b1 = candidate(9, destination="b.example")
+    c1, c2 = candidate(20, account=2), candidate(21, account=2)
+    assert in_turns([a1, a2, a3, b1, c2, c1]) == [a2, c1, b1, c2, a3, a1]
+
+
+def test_a_delivery_of_several_rows_is_counted_once_by_its_oldest() -> None:
+    early = candidate(1)
+    late = (*early[:3], candidate(5)[3])
+    other = candidate(3)
+    assert in_turns([late, other, early]) == [early, other]
+
+
+async def test_what_only_waits_for_its_end_is_taken_although_its_destination_is_not_wanted(store: Store) -> None:
+    """A site at rest keeps neither an operator's bounce nor an expiry waiting."""
+    await fill(store, 6, "rests.example")
+    await make.execute(
+        store,
+        "update queue set bounce = 'why' where message_id in (select message_id from queue limit 2)",
+    )
+    await make.execute(
+        store,
+        "update queue set due_at = now() - interval '2h', expires_at = now() - interval '1h'"
+        " where message_id in (select message_id from queue where bounce is null limit 1)",
+    )
+    taken = await store.messages.lease(deliveries=100, octets=MUCH, skip=["rests.example"])
+    assert sorted(each.bounce or "" for each in taken) == ["", "why", "why"]
+
+
+async def test_giving_back_does_not_put_off_a_bounce(store: Store) -> None:
+    ours = [await make.put(store, "ann@example.net"), await make.put(store, "ben@example.net")]
+    await make.execute(store, "update queue set bounce = 'why' where message_id = $1", ours[0].message_id)
+    await store.messages.give_back(ours, make.now() + timedelta(hours=1))
+    [due] = await store.messages.lease(deliveries=100, octets=MUCH)
+    assert due.message_id == ours[0].message_id

@@ -1,0 +1,169 @@
+"""Leases: who may deliver, who is dead, and what a dead worker's rows come to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from config.schema import DatabaseSettings as DatabaseSettings
+from mta.store.postgres.errors import LeaseLost, StoreUnavailable
+from mta.store.postgres.secrets import Secrets
+from mta.store.queue import lease as leases
+from mta.store.queue import worker_liveness
+from mta.store.queue.lease import Lease
+from mta.store.queue.worker_liveness import Process
+from mta.store.store import Store
+from tests.unit.mta.store import make
+
+
+@pytest.fixture
+async def reaper(database_url: str, secrets: Secrets):  # type: ignore[no-untyped-def]
+    """A supervisor that has been in touch with the database for longer than a lease."""
+    store = await Store.open(database_url, DatabaseSettings(), secrets)
+    await in_touch_for_long(store.lease)
+    yield store
+    await store.close()
+
+
+async def in_touch_for_long(lease: Lease) -> None:
+    await lease.reap()
+    lease._in_touch_since -= 1000
+
+
+@pytest.fixture
+def old_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has run for long."""
+    monkeypatch.setattr(leases, "_END", leases._END.replace("pg_postmaster_start_time()", "now() - interval '1 day'"))
+
+
+async def elsewhere(store: Store) -> None:
+    """Make the store's worker one of another machine, so that only time can tell whether it is dead."""
+    await make.execute(store, "update worker set place = 'another machine' where id = $1", store.lease.id)
+
+
+async def silence(store: Store) -> None:
+    await make.execute(store, "update worker set expires_at = now() - interval '1s' where id = $1", store.lease.id)
+
+
+async def test_a_lease_is_valid_from_its_registration_to_its_release(store: Store) -> None:
+    lease = store.lease
+    assert lease.valid
+    assert lease.id > 0
+    await lease.renew()
+    delivery = await make.put(store)
+    await lease.release()
+    assert not lease.valid
+    assert lease.id == 0
+    (queued,) = await store.queue.show(delivery.message_id)
+    assert queued.state.value == "ready"
+    assert await make.count(store, "worker") == 0
+
+
+async def test_it_is_relied_on_only_for_a_part_of_its_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    await store.lease.renew()
+    monkeypatch.setattr(time, "monotonic", lambda: began + 23)
+    assert store.lease.valid
+    monkeypatch.setattr(time, "monotonic", lambda: began + 25)
+    assert not store.lease.valid
+
+
+async def test_a_live_worker_is_not_reaped(store: Store, reaper: Store, old_server: None) -> None:
+    await make.put(store)
+    await elsewhere(store)
+    assert await reaper.lease.reap() == 0
+    await store.lease.renew()
+
+
+async def test_a_silent_worker_is_reaped_and_learns_of_it(store: Store, reaper: Store, old_server: None) -> None:
+    await make.put(store, "a@example.net", "b@example.net")
+    await elsewhere(store)
+    await silence(store)
+    assert await reaper.lease.reap() == 2
+    assert await make.count(store, "queue where lease is null") == 2
+    with pytest.raises(LeaseLost):
+        await store.lease.renew()
+    assert not store.lease.valid
+    await store.lease.register()
+    assert store.lease.valid
+    assert len(await store.messages.lease(deliveries=10, octets=10**6)) == 1
+
+
+async def test_nobody_is_reaped_soon_after_postgresql_started(store: Store, reaper: Store) -> None:
+    await make.execute(store, "update worker set place = 'another machine'")
+    await silence(store)
+    lease = Lease(reaper._database, 10_000)
+    await in_touch_for_long(lease)
+    lease._in_touch_since -= 10_000
+    assert await lease.reap() == 0
+    await store.lease.renew()
+
+
+async def test_nobody_is_reaped_by_one_who_has_just_come_back_itself(
+    store: Store, reaper: Store, old_server: None
+) -> None:
+    await elsewhere(store)
+    await silence(store)
+    fresh = Lease(reaper._database, 30)
+    assert await fresh.reap() == 0
+    assert await make.count(store, "worker") == 1
+    fresh._in_touch_since -= 1000
+    fresh._touched -= 31  # a gap: for as long as a lease the database was out of reach
+    assert await fresh.reap() == 0
+    assert await make.count(store, "worker") == 1
+
+
+async def test_a_failed_reap_begins_the_watch_anew(reaper: Store) -> None:
+    database = reaper._database
+    lease = Lease(database, 30)
+    await in_touch_for_long(lease)
+    dsn, database._dsn = database._dsn, "postgresql://nobody@/none?host=/nowhere"
+    database._idle.clear()
+    with pytest.raises(StoreUnavailable):
+        await lease.reap()
+    database._dsn = dsn
+    before = lease._in_touch_since
+    await lease.reap()
+    assert lease._in_touch_since > before
+
+
+async def test_a_worker_of_this_machine_that_is_gone_need_not_be_waited_for(store: Store) -> None:
+    await make.put(store)
+    gone = 2**22 + 1  # beyond the largest process id there can be
+    await make.execute(store, "update worker set pid = $1", gone)
+    assert await Lease(store._database, 30).reap() == 1
+    assert await make.count(store, "queue where lease is null") == 1
+
+
+async def test_rows_of_a_lease_that_exists_no_more_come_back(store: Store) -> None:
+    await make.put(store)
+    await make.execute(store, "update queue set lease = 12345")
+    assert await Lease(store._database, 30).reap() == 1
+
+
+class TestProcesses:
+    def test_this_process_lives(self) -> None:
+        me = worker_liveness.this_process()
+        assert me.ticks > 0
+        assert not worker_liveness.is_dead(me)
+
+    def test_an_id_that_was_used_again_is_another_process(self) -> None:
+        me = worker_liveness.this_process()
+        assert worker_liveness.is_dead(Process(me.place, me.pid, me.ticks - 1))
+
+    def test_a_process_that_has_ended_is_dead_even_before_it_is_waited_for(self) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "pass"], stdin=subprocess.PIPE)
+        started = worker_liveness._started(child.pid)
+        assert started
+        process = Process(worker_liveness.this_process().place, child.pid, started)
+        while not worker_liveness.is_dead(process):
+            pass
+        child.wait()
+        assert worker_liveness.is_dead(process)
+
+    def test_of_other_places_nothing_is_known(self) -> None:
+        assert not worker_liveness.is_dead(Process("another boot", 2**22 + 1, 1))
+        assert not worker_liveness.is_dead(Process("", 2**22 + 1, 1))

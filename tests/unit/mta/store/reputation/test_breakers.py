@@ -1,0 +1,252 @@
+"""Breakers in the store: counted, tripped once, holding their scope and nothing else, let go by name."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from mta.mail.delivery import Action, Classification, Delivery, Failed, Fault, QueuedRecipient, Result, Stage
+from mta.mail.message import Stream
+from mta.mail.reply import Reply
+from mta.store.reputation import delivery_stats
+from mta.store.reputation.breakers import BreakerError
+from mta.store.reputation.delivery_stats import MailOrigin
+from mta.store.store import Store
+from policy.accounts.account import AccountStatus
+from policy.reputation.breaker import HELD, BreakerKind, Level, MailingScope, ProviderScope, Thresholds
+from tests.unit.mta.store import make
+
+SMALL = Thresholds(refusals_floor=10, refusals_stop=0.2, complaints_floor=10, complaints_stop=0.3, traps_stop=2)
+BLOCKED = Reply(550, "5.7.1", "blocked, see blocklist")
+
+
+@pytest.fixture
+async def shop(store: Store) -> int:
+    return (await store.accounts.add("shop", standing=AccountStatus.ACTIVE, by="test")).id
+
+
+async def mailing(store: Store, shop: int, name: str = "spring") -> str:
+    made = await store.mailings.add(shop, name, topic="offers", list="all", by="ann")
+    await store.mailings.confirm(made.id, by="ann", terms="1")
+    return made.id
+
+
+async def put(store: Store, shop: int, *to: str, provider: str = "gmail", **more: object) -> Delivery:
+    delivery = await make.put(store, *to, account_id=shop, **more)
+    delivery.provider = provider
+    return delivery
+
+
+def refused(recipient: QueuedRecipient) -> Failed:
+    meaning = Classification("blocklisted", Fault.SENDER, Action.FAIL, "a-rule")
+    return Failed(Result(recipient, Stage.RECIPIENT, BLOCKED), meaning)
+
+
+async def settle(store: Store, shop: int, good: int, bad: int, **more: object) -> None:
+    for n in range(good + bad):
+        delivery = await put(store, shop, f"r{n}@example.net", **more)
+        (recipient,) = delivery.recipients
+        outcome = refused(recipient) if n < bad else make.delivered(recipient)
+        await store.messages.settle(make.settlement(delivery, [outcome]))
+
+
+async def tallies(store: Store) -> dict[tuple[str, str, str], tuple[int, ...]]:
+    async with store._database.session() as connection:
+        rows = await connection.fetch("select *, stream::text as sent from tally")
+    return {
+        (row["mailing"], row["provider"], row["sent"]): tuple(
+            row[name] for name in ("delivered", "hard", "soft", "complaints", "traps", "refused")
+        )
+        for row in rows
+    }
+
+
+async def look(store: Store, its: Thresholds = SMALL) -> list[tuple[str, Level]]:
+    found = await store.breakers.look({"transactional": its})
+    return sorted(((each.name, each.level) for each in found), key=lambda pair: pair[0])
+
+
+async def test_outcomes_count_for_their_mailing_and_for_their_provider(store: Store, shop: int) -> None:
+    await settle(store, shop, 3, 1, mailing="m1", stream=Stream.MARKETING, topic="offers")
+    await settle(store, shop, 2, 0)
+    delivery = await put(store, shop, "full@example.net")
+    await store.messages.settle(make.settlement(delivery, [make.deferred(delivery.recipients[0])]))
+    assert await tallies(store) == {
+        ("m1", "", "marketing"): (3, 0, 0, 0, 0, 1),
+        ("", "gmail", "marketing"): (3, 0, 0, 0, 0, 1),
+        ("", "gmail", "transactional"): (2, 0, 1, 0, 0, 0),
+    }
+
+
+async def test_an_outcome_that_comes_again_is_not_counted_again(store: Store, shop: int) -> None:
+    delivery = await put(store, shop)
+    for _ in range(2):
+        await store.messages.settle(make.settlement(delivery))
+    assert await tallies(store) == {("", "gmail", "transactional"): (1, 0, 0, 0, 0, 0)}
+
+
+async def test_complaints_and_traps_are_counted_where_they_are_taken_in(store: Store, shop: int) -> None:
+    delivery = await put(store, shop, mailing="m1")
+    await store.messages.settle(make.settlement(delivery))
+    async with store._database.session() as connection, connection.transaction():
+        of = await delivery_stats.origin(connection, delivery.message_id, 0)
+        assert of == MailOrigin(shop, Stream.TRANSACTIONAL, "m1", "gmail")
+        await delivery_stats.complaint(connection, of)
+        await delivery_stats.trap(connection, of)
+        await delivery_stats.bounce(connection, of, unknown=True)
+    counts = (1, 1, 0, 1, 1, 0)
+    assert await tallies(store) == {
+        ("m1", "", "marketing"): counts,
+        ("", "gmail", "transactional"): counts,
+    }
+
+
+async def test_refusals_by_a_provider_trip_once_and_hold_that_provider_only(store: Store, shop: int) -> None:
+    await settle(store, shop, 5, 5)
+    name = f"refusals:account:{shop}:gmail:transactional"
+    assert await look(store) == [(name, Level.STOP)]
+    assert await look(store) == []
+    (tripped,) = await store.breakers.list()
+    assert (tripped.name, tripped.kind, tripped.cases, tripped.volume) == (name, BreakerKind.REFUSALS, 5, 10)
+    assert tripped.scope == ProviderScope(shop, "gmail", Stream.TRANSACTIONAL)
+    assert await make.count(store, "complaint_case where source = 'breaker'") == 1
+    assert await make.count(store, "event where kind = 'breaker_tripped'") == 1
+    assert await make.count(store, "suppression") == 0
+
+    stopped = await put(store, shop)
+    reason = store.breakers.holding(stopped)
+    assert reason is not None
+    assert reason.startswith(f"{HELD}{name}: 5 refusals of 10")
+    assert store.breakers.holding(await put(store, shop, provider="yahoo")) is None
+    other = await put(store, shop, stream=Stream.MARKETING, topic="offers")
+    assert store.breakers.holding(other) is None
+
+
+async def test_what_is_held_is_let_go_by_name_and_the_same_counts_do_not_trip_again(store: Store, shop: int) -> None:
+    await settle(store, shop, 5, 5)
+    await look(store)
+    (tripped,) = await store.breakers.list()
+    waiting, other = await put(store, shop), await put(store, shop, "ben@example.net")
+    reason = store.breakers.holding(waiting)
+    assert reason is not None
+    await store.messages.hold([waiting], reason)
+    await make.execute(
+        store, "update queue set held = 'an operator', lease = null where message_id = $1", other.message_id
+    )
+    assert await store.breakers.held(tripped) == 1
+
+    cancelled = await store.breakers.cancel(tripped.name, by="ann", because="they have delisted us")
+    assert cancelled.released == 1
+    assert await make.count(store, "queue where held is null") == 1
+    assert store.breakers.holding(waiting) is None
+    assert await store.breakers.list() == []
+    (past,) = await store.breakers.history(tripped.name)
+    assert (past.cancelled_by, past.because) == ("ann", "they have delisted us")
+    assert await make.count(store, "account_change where kind = 'breaker'") == 2
+
+    assert await look(store) == []  # the same counts
+    await settle(store, shop, 0, 1)
+    assert [level for _, level in await look(store)] == [Level.WARN]  # one more, of at least ten
+    await settle(store, shop, 0, 4)
+    assert [level for _, level in await look(store)] == [Level.STOP]
+
+
+async def test_a_worker_that_has_not_heard_of_a_cancellation_holds_nothing(store: Store, shop: int) -> None:
+    await settle(store, shop, 5, 5)
+    await look(store)
+    delivery = await put(store, shop)
+    reason = store.breakers.holding(delivery)
+    assert reason is not None
+    (tripped,) = await store.breakers.list()
+    await store.breakers.cancel(tripped.name, by="ann", because="looked at")
+    await store.messages.hold([delivery], reason)
+    assert await make.count(store, "queue where held is null and lease is null") == 1
+
+
+async def test_a_mailing_is_stopped_and_goes_on_as_it_was(store: Store, shop: int) -> None:
+    spring = await mailing(store, shop)
+    await settle(store, shop, 10, 0, mailing=spring, provider="")
+    waiting = await put(store, shop, mailing=spring)
+    for _ in range(3):
+        async with store._database.session() as connection, connection.transaction():
+            await delivery_stats.complaint(connection, MailOrigin(shop, Stream.MARKETING, spring))
+    name = f"complaints:mailing:{spring}"
+    assert await look(store) == [(name, Level.STOP)]
+    found = await store.mailings.find(shop, spring)
+    assert found is not None
+    assert found.stopped == "3 complaints of 10 recipients (30.00%, limit 30.00%)"
+    assert await make.count(store, "queue where held like 'stopped: %'") == 1
+    reason = store.breakers.holding(waiting)
+    assert reason is not None
+    assert reason.startswith(f"{HELD}{name}: ")
+
+    assert (await store.breakers.cancel(name, by="ann", because="one angry family")).released == 1
+    found = await store.mailings.find(shop, spring)
+    assert found is not None
+    assert found.stopped is None
+    assert await make.count(store, "queue where held is not null") == 0
+
+
+async def test_what_an_operator_has_stopped_stays_stopped(store: Store, shop: int) -> None:
+    spring = await mailing(store, shop)
+    await settle(store, shop, 10, 5, mailing=spring, provider="")
+    await store.mailings.halt(spring, by="bob", why="a wrong price", bounce=False)
+    assert [level for _, level in await look(store)] == [Level.STOP]
+    await store.breakers.cancel(f"refusals:mailing:{spring}", by="ann", because="looked at")
+    found = await store.mailings.find(shop, spring)
+    assert found is not None
+    assert found.stopped == "a wrong price"
+
+
+async def test_whoever_releases_the_mailing_cancels_its_breaker(store: Store, shop: int) -> None:
+    spring = await mailing(store, shop)
+    await settle(store, shop, 10, 5, mailing=spring, provider="")
+    await look(store)
+    await store.mailings.release(spring, by="bob")
+    await look(store)
+    assert await store.breakers.list() == []
+    (past,) = await store.breakers.history(f"refusals:mailing:{spring}")
+    assert (past.cancelled_by, past.because) == ("bob", "the mailing was released")
+
+
+async def test_a_fresh_list_is_one_that_no_confirmed_mailing_went_to(store: Store, shop: int) -> None:
+    first = await mailing(store, shop, "first")
+    second = await mailing(store, shop, "second")
+    its = Thresholds(unknown_users_floor=4, hard_bounces_floor=1000, complaints_floor=1000)
+    for each in (first, second):
+        for n in range(4):
+            delivery = await put(store, shop, f"n{n}@example.net", mailing=each, provider="")
+            meaning = Classification("bad_mailbox", Fault.RECIPIENT, Action.FAIL, "no-such-user")
+            outcome = Failed(Result(delivery.recipients[0], Stage.RECIPIENT, make.NO_USER), meaning)
+            await store.messages.settle(make.settlement(delivery, [outcome]))
+    assert await look(store, its) == [(f"unknown_users:mailing:{first}", Level.STOP)]
+
+
+async def test_a_cancellation_needs_an_open_breaker_a_name_and_a_reason(store: Store, shop: int) -> None:
+    with pytest.raises(BreakerError, match="no breaker called 'traps:mailing:x' is open"):
+        await store.breakers.cancel("traps:mailing:x", by="ann", because="why not")
+    await settle(store, shop, 5, 5)
+    await look(store)
+    (tripped,) = await store.breakers.list()
+    with pytest.raises(BreakerError, match="who cancels, and why"):
+        await store.breakers.cancel(tripped.name, by="ann", because=" ")
+
+
+async def test_a_warning_is_an_event_and_nothing_else(store: Store, shop: int) -> None:
+    spring = await mailing(store, shop)
+    async with store._database.session() as connection, connection.transaction():
+        await delivery_stats.trap(connection, MailOrigin(shop, Stream.MARKETING, spring))
+    (finding,) = await store.breakers.look({})
+    assert (finding.level, finding.scope) == (Level.WARN, MailingScope(shop, spring))
+    await store.breakers.warn(finding)
+    async with store._database.session() as connection:
+        data = orjson.loads(await connection.fetchval("select data from event where kind = 'breaker_warning'"))
+    assert data["words"] == "1 spam traps hit (limit 1)"
+    assert await store.breakers.list() == []
+
+
+async def test_old_counts_are_forgotten(store: Store, shop: int) -> None:
+    await settle(store, shop, 1, 0)
+    await make.execute(store, "update tally set hour = hour - interval '41 days'")
+    await store.breakers.forget()
+    assert await make.count(store, "tally") == 0

@@ -1,0 +1,116 @@
+"""Opening cases: once for one thing, with what the ledger says, in the caller's transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from mta.demo.permission import opt_in
+from mta.mail.address import Address
+from mta.mail.identity import new_message_id
+from mta.store.postgres.secrets import Secrets
+from mta.store.reputation.cases import CaseError, open_case
+from mta.store.store import Store
+from policy.accounts.account import AccountStatus
+from policy.reputation.complaint import EVIDENCE, Complaint, Source
+from tests.unit.mta.store import make
+
+ANN = Address.parse("ann@example.net")
+
+
+async def account(store: Store, name: str = "shop", **more: Any) -> int:
+    return (await store.accounts.add(name, standing=AccountStatus.ACTIVE, profile="spotler", **more)).id
+
+
+async def opened(store: Store, complaint: Complaint) -> int:
+    """In a transaction of its own."""
+    return await store._database.retried(lambda connection: open_case(connection, complaint))
+
+
+async def test_a_complaint_about_the_same_is_added_to_its_case(store: Store, secrets: Secrets) -> None:
+    account_id = await account(store)
+    key = secrets.address_key(ANN)
+    first = Complaint(account_id, Source.FEEDBACK_LOOP, "spam", "m1", str(ANN), key, evidence=b"one")
+    case = await opened(store, first)
+    for _ in range(30):
+        assert await opened(store, first) == case
+    assert await opened(store, Complaint(account_id, Source.RECIPIENT, "spam", "m1", str(ANN), key)) != case
+    assert await opened(store, Complaint(account_id, Source.FEEDBACK_LOOP, "spam", "m2", str(ANN), key)) != case
+    assert await make.count(store, "complaint_case") == 3
+    row = await make.row(store, "select complaints, profile, state::text from complaint_case where id = $1", case)
+    assert dict(row) == {"complaints": 31, "profile": "spotler", "state": "open"}
+    assert await make.count(store, f"case_event where case_id = {case} and kind = 'complaint'") == 30
+    assert await make.count(store, f"case_event where case_id = {case} and evidence is not null") == 20
+
+
+async def test_nobody_in_particular_about_nothing_in_particular_is_one_case_too(store: Store) -> None:
+    account_id = await account(store)
+    listed = Complaint(account_id, Source.BLOCKLIST, "192.0.2.1 is listed")
+    assert await opened(store, listed) == await opened(store, listed)
+    other = await account(store, "club")
+    assert await opened(store, Complaint(other, Source.BLOCKLIST, "192.0.2.1 is listed")) != 1
+
+
+async def test_a_closed_case_is_not_added_to(store: Store) -> None:
+    complaint = Complaint(await account(store), Source.PROVIDER, "stop it")
+    first = await opened(store, complaint)
+    await make.execute(store, "update complaint_case set state = 'closed' where id = $1", first)
+    assert await opened(store, complaint) == first + 1
+
+
+async def test_what_is_urgent_begins_a_known_case_anew(store: Store) -> None:
+    account_id = await account(store)
+    case = await opened(store, Complaint(account_id, Source.PROVIDER, "spam"))
+    await make.execute(store, "update complaint_case set state = 'agreed'")
+    assert await opened(store, Complaint(account_id, Source.PROVIDER, "spam again")) == case
+    assert await make.count(store, "complaint_case where state = 'agreed' and not urgent") == 1
+    assert await opened(store, Complaint(account_id, Source.PROVIDER, "a flood of it", urgent=True)) == case
+    assert await make.count(store, "complaint_case where state = 'open' and urgent") == 1
+    await make.execute(store, "update complaint_case set state = 'suspended'")
+    await opened(store, Complaint(account_id, Source.PROVIDER, "still", urgent=True))
+    assert await make.count(store, "complaint_case where state = 'suspended'") == 1
+
+
+async def test_the_consent_as_the_ledger_has_it_is_kept(store: Store, secrets: Secrets) -> None:
+    account_id, other = await account(store), await account(store, "club")
+    for owner in (account_id, other):
+        await store.consents.record(owner, [opt_in(str(ANN), host="shop.example")], by="test")
+    key = secrets.address_key(ANN)
+    await opened(store, Complaint(account_id, Source.RECIPIENT, "never asked", None, None, key))
+    dossier = orjson.loads((await make.row(store, "select dossier from complaint_case"))["dossier"])
+    assert dossier["account"] == "shop"
+    assert [each["kind"] for each in dossier["entries"]] == ["given"]
+    assert dossier["consents"][0]["basis"] == "double_opt_in"
+
+
+async def test_whatever_a_complaint_contains_fits(store: Store) -> None:
+    odd = "\x00\ud800 " + "x" * 10_000
+    case = await opened(
+        store,
+        Complaint(
+            await account(store), Source.RECIPIENT, odd, evidence=b"\x00" * 100_000, message_id=new_message_id(), by="a"
+        ),
+    )
+    row = await make.row(store, "select length(evidence) as n from case_event where case_id = $1", case)
+    assert row["n"] == EVIDENCE
+
+
+async def test_no_account_no_case_and_nothing_is_left_of_a_transaction_that_fails(store: Store) -> None:
+    with pytest.raises(CaseError, match="no account 77"):
+        await opened(store, Complaint(77, Source.PROVIDER, "spam"))
+    assert await make.count(store, "complaint_case") == 0
+
+
+async def test_only_accounts_with_a_webhook_have_events(store: Store) -> None:
+    account_id = await account(store)
+    await opened(store, Complaint(account_id, Source.PROVIDER, "spam"))
+    assert await make.count(store, "outbox") == 0
+    await make.execute(
+        store, "insert into webhook (account_id, url, sealed) values ($1, 'https://x.example', '')", account_id
+    )
+    await opened(store, Complaint(account_id, Source.REGULATOR, "spam"))
+    row = await make.row(store, "select kind, data from outbox")
+    assert row["kind"] == "case_opened"
+    assert orjson.loads(row["data"])["case"] == "C-2"

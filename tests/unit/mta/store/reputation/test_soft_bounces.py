@@ -1,0 +1,162 @@
+"""Soft bounces: counted with the settlement, ended by a delivery, and too many of them suppress."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bounce.suppression import SoftBounceThresholds, Threshold
+from config.schema import RetentionSettings
+from mta.mail.address import Address
+from mta.mail.delivery import Action, Delivery, Failed, Fault
+from mta.store.privacy.erasure import forget
+from mta.store.reputation import soft_bounces
+from mta.store.reputation.soft_bounces import SoftBounce
+from mta.store.store import Store
+from policy.base import Suppression
+from policy.permission.suppression import Reason
+from tests.unit.mta.store import make
+
+ANN = Address.parse("ann@example.net")
+PATIENCE = SoftBounceThresholds({"mailbox_full": Threshold(3, timedelta(days=30), 2)}, soft_lasts=timedelta(days=180))
+
+
+@pytest.fixture
+async def patient(store: Store) -> Store:
+    store.configure(PATIENCE)
+    return store
+
+
+def full(delivery: Delivery, fault: Fault = Fault.RECIPIENT, category: str = "mailbox_full") -> Failed:
+    failed = make.failed(delivery.recipients[0], Action.FAIL)
+    return replace(failed, classification=replace(failed.classification, category=category, fault=fault))
+
+
+async def bounce(store: Store, mailing: str | None, **meaning: object) -> None:
+    delivery = await make.put(store, str(ANN), mailing=mailing)
+    await store.messages.settle(make.settlement(delivery, [full(delivery, **meaning)]))  # type: ignore[arg-type]
+
+
+async def age(store: Store, days: int) -> None:
+    await make.execute(store, "update soft_bounce set day = day - $1::int", days)
+
+
+async def suppressed(store: Store) -> list[Suppression]:
+    return await store.suppressions.find(1, [ANN])
+
+
+async def test_enough_of_them_over_enough_mailings_suppress_for_a_time(patient: Store) -> None:
+    await bounce(patient, "spring")
+    await age(patient, 9)
+    await bounce(patient, "summer")
+    assert await suppressed(patient) == []
+    await age(patient, 9)
+    waiting = make.accepted(str(ANN))
+    await patient.messages.put(waiting, leased=False)
+    await bounce(patient, "summer")
+    (found,) = await suppressed(patient)
+    assert (found.reason, found.detail, found.rule, found.topic) == (
+        Reason.SOFT_BOUNCES,
+        "mailbox_full",
+        "no-such-user",
+        "",
+    )
+    assert found.until is not None
+    assert timedelta(days=179) < found.until - datetime.now(UTC) <= timedelta(days=180)
+    (recorded,) = await patient.suppressions.of(ANN)
+    assert recorded.evidence.startswith("3 messages failed so; of the last one mx1.example.net said 550")
+    assert recorded.message_id is not None
+    assert [event.kind for event in await patient.events.of_message(waiting.message.id)] == ["suppressed"]
+    assert await make.count(patient, "soft_bounce") == 0
+
+
+async def test_one_mailing_is_not_enough_however_often_it_fails(patient: Store) -> None:
+    for _ in range(5):
+        await bounce(patient, "spring")
+        await age(patient, 1)
+    assert await suppressed(patient) == []
+
+
+async def test_those_of_one_day_and_mailing_are_one(patient: Store) -> None:
+    for mailing in ("spring", "spring", "summer", "summer"):
+        await bounce(patient, mailing)
+    assert await make.count(patient, "soft_bounce") == 2
+    assert await suppressed(patient) == []
+
+
+async def test_mail_without_a_mailing_counts_by_days(patient: Store) -> None:
+    for _ in range(3):
+        await bounce(patient, None)
+        await age(patient, 1)
+    assert [each.reason for each in await suppressed(patient)] == [Reason.SOFT_BOUNCES]
+
+
+async def test_those_long_ago_do_not_count(patient: Store) -> None:
+    await bounce(patient, "spring")
+    await bounce(patient, "summer")
+    await age(patient, 30)
+    await bounce(patient, "autumn")
+    assert await suppressed(patient) == []
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_delivery_ends_the_count_and_lifts_nothing(patient: Store, whole: bool) -> None:
+    await bounce(patient, "spring")
+    await bounce(patient, "summer")
+    delivery = await make.put(patient, str(ANN))
+    await patient.suppressions.add(1, ANN, Reason.MANUAL, topic="news")
+    await patient.messages.settle(make.settlement(replace(delivery, whole=whole)))
+    assert await make.count(patient, "soft_bounce") == 0
+    assert [each.topic for each in await suppressed(patient)] == ["news"]
+
+
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.RECIPIENT])
+async def test_what_is_not_the_recipients_fault_is_not_counted(patient: Store, fault: Fault) -> None:
+    for mailing in ("spring", "summer", "autumn", "winter"):
+        await bounce(patient, mailing, fault=fault)
+    assert await make.count(patient, "soft_bounce") == 0
+    assert await suppressed(patient) == []
+
+
+async def test_nor_are_categories_without_a_threshold_and_what_waits(patient: Store) -> None:
+    await bounce(patient, "spring", category="recipient_refuses")
+    delivery = await make.put(patient, str(ANN))
+    deferred = make.deferred(delivery.recipients[0])
+    deferred = replace(deferred, classification=full(delivery).classification)
+    await patient.messages.settle(make.settlement(delivery, [deferred]))
+    assert await make.count(patient, "soft_bounce") == 0
+
+
+async def test_a_hard_bounce_may_end_too(store: Store) -> None:
+    store.configure(replace(PATIENCE, hard_lasts=timedelta(days=365)))
+    delivery = await make.put(store, str(ANN))
+    await store.messages.settle(make.settlement(delivery, [make.failed(delivery.recipients[0], Action.SUPPRESS)]))
+    (found,) = await suppressed(store)
+    assert found.until is not None
+    assert found.until - found.since > timedelta(days=364)
+
+
+async def test_those_that_come_by_mail_are_counted_likewise(store: Store) -> None:
+    key = store.suppressions._secrets.address_key(ANN)
+    reported = [SoftBounce(key, 1, "mailbox_full", mailing, "rule", "552 full") for mailing in ("a", "b", "c")]
+    found = []
+    for each in reported:
+        async with store._database.session() as connection, connection.transaction():
+            found.append((await soft_bounces.count(connection, [each], PATIENCE)).fresh)
+    assert found == [0, 0, 1]
+    assert [each.until is None for each in await suppressed(store)] == [False]
+
+
+async def test_time_ends_both_the_count_and_the_suppression(patient: Store) -> None:
+    now = datetime.now(UTC)
+    await bounce(patient, "spring")
+    ended = patient.suppressions.act(1, ANN, Reason.SOFT_BOUNCES, expires_at=now + timedelta(days=180))
+    await patient.suppressions.apply([ended])
+    forgotten = await forget(patient._database, now + timedelta(days=179), RetentionSettings())
+    assert (forgotten.expired, forgotten.soft) == (0, 0)
+    forgotten = await forget(patient._database, now + timedelta(days=402), RetentionSettings())
+    assert (forgotten.expired, forgotten.soft) == (1, 1)
+    because = "event where kind = 'suppression_removed' and data ->> 'because' = 'its time was over'"
+    assert await make.count(patient, because) == 1

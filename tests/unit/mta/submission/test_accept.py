@@ -1,0 +1,284 @@
+"""From a client's message to 250: what is refused, what is changed, and what is committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from config.schema import QueueSettings, ServerSettings, Settings, SigningSettings
+from mta.mail.address import Address
+from mta.mail.delivery import Delivery
+from mta.mail.message import Envelope, Recipient
+from mta.mail.reply import Reply
+from mta.observe.events import EventLog
+from mta.observe.metrics import Metrics
+from mta.observe.sink import NoSink
+from mta.queue.ready_queue import ActiveQueue
+from mta.service.composition import open_profiles
+from mta.smtp_server.client import Client
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.secrets import Secrets
+from mta.store.store import Store
+from mta.submission.accept import Submission
+from policy.accounts.account import Account
+from tests.unit.mta.store.make import count, until
+
+ACCOUNT = Account(1, "acme", frozenset({"acme.example"}))
+HEADERS = b"From: shop@acme.example\r\nDate: Mon, 3 Mar 2025 09:30:00 +0000\r\nMessage-ID: <1@acme.example>\r\n"
+CONTENT = HEADERS + b"Subject: Hello\r\n\r\nOne line.\r\n"
+
+
+class Signer:
+    """Signs for acme.example."""
+
+    def sign(self, content: bytes, headers: object, domain: str) -> bytes:
+        return b"DKIM-Signature: v=1\r\n" if domain == "acme.example" else b""
+
+    def records(self, domain: str) -> list[str]:
+        return [f"s1._domainkey.{domain}"]
+
+
+class Rig:
+    def __init__(self, store: Store, window: ActiveQueue, signer: Any, settings: Settings) -> None:
+        self.store, self.window = store, window
+        self.dispatched: list[Delivery] = []
+        self.client = Client("s1", ip_address("192.0.2.1"), "app.acme.example", extended=True, account=ACCOUNT)
+        self.intake = Submission(
+            settings=settings,
+            store=store,
+            signer=signer,
+            profiles=open_profiles(settings, Secrets(bytes(32))),
+            room=window,
+            dispatch=self.dispatched.extend,
+            events=EventLog(NoSink()),
+            metrics=Metrics(),
+        )
+
+    async def accept(self, *to: str, content: bytes = CONTENT, sender: str | None = "shop@acme.example") -> Reply:
+        return await self.intake.accept(self.client, envelope(*to, sender=sender), content)
+
+    async def stored(self) -> bytes:
+        """The content of the only message."""
+        async with self.store._database.session() as connection:
+            return await self.store.messages.content(await connection.fetchval("select id from message"))
+
+    async def row(self, columns: str) -> Any:
+        async with self.store._database.session() as connection:
+            return await connection.fetchval(f"select {columns} from queue limit 1")
+
+
+def envelope(*to: str, sender: str | None = "shop@acme.example") -> Envelope:
+    recipients = tuple(Recipient(Address.parse(each)) for each in to or ("ann@example.net",))
+    return Envelope(Address.parse(sender) if sender else None, recipients)
+
+
+def make(store: Store, *, window: ActiveQueue | None = None, signer: Any = None, **sections: Any) -> Rig:
+    settings = Settings(server=ServerSettings(hostname="mta.acme.example"), **sections)
+    return Rig(store, window or ActiveQueue(100, 10**6), signer or Signer(), settings)
+
+
+async def test_250_means_committed_and_in_memory(store: Store) -> None:
+    rig = make(store)
+    rig.client.checked_at = 12.5
+    reply = await rig.accept("ann@example.net", "ben@example.org", "cat@example.net")
+    assert (reply.code, reply.status) == (250, "2.0.0")
+    assert await count(store, "queue where lease is not null") == 3
+    assert [each.destination for each in rig.dispatched] == ["example.net", "example.org"]
+    assert {each.checked_at for each in rig.dispatched} == {12.5}
+    assert rig.window.deliveries == 2
+    for each in rig.dispatched:
+        assert each.content == await rig.stored()
+        rig.window.leave(each)
+    assert (rig.window.deliveries, rig.window.octets) == (0, 0)
+
+
+async def test_it_is_signed_and_traced_on_top(store: Store) -> None:
+    rig = make(store)
+    await rig.accept()
+    content = await rig.stored()
+    assert content.startswith(b"DKIM-Signature: v=1\r\nReceived: from app.acme.example ([192.0.2.1])\r\n\tby mta.acme")
+    assert b"for <ann@example.net>;" in content
+    assert content.endswith(CONTENT)
+
+
+async def test_no_recipient_is_told_of_the_others(store: Store) -> None:
+    rig = make(store)
+    await rig.accept("ann@example.net", "ben@example.net")
+    assert b"for <" not in (await rig.stored()).partition(b"From:")[0]
+
+
+async def test_without_room_it_waits_in_the_store(store: Store) -> None:
+    rig = make(store, window=ActiveQueue(1, 10**6))
+    assert (await rig.accept("ann@example.net", "ben@example.org")).code == 250
+    assert rig.dispatched == []
+    assert await count(store, "queue where lease is null and due_at <= now()") == 2
+    assert rig.window.deliveries == 0
+
+
+async def test_without_a_valid_lease_it_waits_in_the_store(store: Store) -> None:
+    rig = make(store)
+    store.lease._until = 0.0
+    assert (await rig.accept()).code == 250
+    assert rig.dispatched == []
+    assert (rig.window.deliveries, rig.window.octets) == (0, 0)
+
+
+async def test_no_room_stays_taken_when_the_store_is_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(store.messages, "put_all", away)
+    rig = make(store)
+    with pytest.raises(StoreUnavailable):
+        await rig.accept("ann@example.net", "ben@example.org")
+    assert (rig.window.deliveries, rig.window.octets, rig.dispatched) == (0, 0, [])
+
+
+async def test_a_client_that_goes_away_in_the_commit_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, put, begun = make(store), store.messages.put_all, asyncio.Event()
+
+    async def slow(*given: Any, **more: Any) -> Sequence[Delivery]:
+        begun.set()
+        return await put(*given, **more)
+
+    monkeypatch.setattr(store.messages, "put_all", slow)
+    accepting = asyncio.create_task(rig.accept())
+    async with asyncio.timeout(10):
+        await begun.wait()
+    accepting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await accepting
+    assert (rig.window.deliveries, rig.dispatched) == (0, [])
+    await until(lambda: store.messages._taking_back is None and store.messages._puts.pending == 0)
+    assert await count(store, "queue") == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"no header at all\r\n\r\nbody\r\n", "5.6.0"),
+        (b"From: shop@acme.example\r\nFrom: eve@evil.example\r\n\r\n", "5.6.0"),
+        (b"Subject: nobody\r\n\r\n", "5.6.0"),
+        (b"From: eve@evil.example\r\n\r\n", "5.7.1"),
+        (b"From: shop@acme.example\r\nSender: eve@evil.example\r\n\r\n", "5.7.1"),
+        (b"Received: x\r\n" * 101 + CONTENT, "5.4.6"),
+    ],
+)
+async def test_what_the_chain_refuses_leaves_nothing(store: Store, content: bytes, status: str) -> None:
+    rig = make(store)
+    reply = await rig.accept(content=content)
+    assert (reply.code // 100, reply.status) == (5, status)
+    assert await count(store, "message") == 0
+    assert rig.window.deliveries == 0
+
+
+async def test_nobody_relays_without_an_account(store: Store) -> None:
+    rig = make(store)
+    rig.client.account = None
+    recipient = Recipient(Address.parse("ann@example.net"))
+    answers = [
+        await rig.intake.sender(rig.client, envelope(), None),
+        await rig.intake.recipient(rig.client, envelope(), recipient),
+        await rig.accept(),
+    ]
+    assert [answer and (answer.code, answer.status) for answer in answers] == [(530, "5.7.0")] * 3
+
+
+async def test_the_envelope_sender_is_the_accounts_or_null(store: Store) -> None:
+    rig = make(store)
+    refused = await rig.intake.sender(rig.client, envelope(sender="eve@evil.example"), None)
+    assert refused
+    assert refused.status == "5.7.1"
+    assert await rig.intake.sender(rig.client, envelope(sender=None), None) is None
+    assert (await rig.accept(sender=None)).code == 250
+    assert rig.dispatched[0].sender is None
+
+
+async def test_who_is_suppressed_is_refused_by_name(store: Store) -> None:
+    rig = make(store)
+    await store.suppressions.add(1, Address.parse("ann@example.net"), detail="asked")
+    answer = await rig.intake.recipient(rig.client, envelope(), Recipient(Address.parse("Ann@Example.NET")))
+    assert answer
+    assert (answer.code, answer.status) == (550, "5.7.1")
+    assert "asked" in answer.text
+    assert await rig.intake.recipient(rig.client, envelope(), Recipient(Address.parse("ben@example.net"))) is None
+
+
+async def test_without_the_store_no_recipient_is_taken(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(store.recipients, "find", away)
+    with pytest.raises(StoreUnavailable):
+        await make(store).intake.recipient(make(store).client, envelope(), Recipient(Address.parse("ann@example.net")))
+
+
+async def test_a_required_signature_that_cannot_be_made_is_our_trouble(store: Store) -> None:
+    class NoKeys(Signer):
+        def sign(self, *_: object) -> bytes:
+            return b""
+
+    reply = await make(store, signer=NoKeys(), signing=SigningSettings(require=True)).accept()
+    assert (reply.code, reply.status) == (451, "4.7.5")
+    assert (await make(store, signer=NoKeys()).accept()).code == 250
+
+
+async def test_fields_for_us_are_heeded_and_removed(store: Store) -> None:
+    rig = make(store)
+    fields = b"X-MTA-Mailing: spring\r\n sale\r\nX-Other: stays\r\nX-mta-EXPIRE: 6h\r\nX-MTA-Stream: Transactional\r\n"
+    await rig.accept(content=fields + CONTENT)
+    assert b"x-mta-" not in (await rig.stored()).lower()
+    assert b"X-Other: stays\r\n" + CONTENT in await rig.stored()
+    assert await rig.row("mailing") == "spring sale"
+    left = await rig.row("expires_at") - datetime.now(UTC)
+    assert timedelta(hours=5) < left <= timedelta(hours=6)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hours"),
+    [(b"30m", 0.5), (b"2 h", 2), (b"1d", 24), (b"9999d", 48)],
+)
+async def test_expiry_may_be_sooner_than_the_rule_but_not_later(store: Store, wanted: bytes, hours: float) -> None:
+    rig = make(store, queue=QueueSettings(expire_after="2d"))
+    await rig.accept(content=b"X-MTA-Expire: " + wanted + b"\r\n" + CONTENT)
+    left = await rig.row("expires_at") - datetime.now(UTC)
+    assert timedelta(hours=hours) - timedelta(minutes=1) < left <= timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("wanted", [b"soon", b"-1h", b"", b"6", b"1.5h"])
+async def test_an_expiry_that_says_nothing_is_refused(store: Store, wanted: bytes) -> None:
+    rig = make(store)
+    reply = await rig.accept(content=b"X-MTA-Expire: " + wanted + b"\r\n" + CONTENT)
+    assert str(reply) == "550 5.6.0 X-MTA-Expire is a whole number with a unit: 30m, 6h or 2d"
+
+
+async def test_missing_fields_are_added_before_signing(store: Store) -> None:
+    rig = make(store)
+    await rig.accept(content=b"From: shop@acme.example\r\n\r\nHello\r\n")
+    content = await rig.stored()
+    assert b"\r\nDate: " in content
+    assert b"\r\nMessage-ID: <" in content
+
+
+async def test_the_findings_are_kept(store: Store) -> None:
+    rig = make(store)
+    await rig.accept()
+    async with store._database.session() as connection:
+        kept = await connection.fetchval("select record -> 'findings' from message")
+    assert [name in kept for name in ("size", "loops", "headers", "sender_identity", "dkim")] == [True] * 5
+    assert "s1._domainkey.acme.example" in kept
+
+
+async def test_a_reload_changes_the_rules(store: Store) -> None:
+    rig = make(store)
+    limits = {"limits": {"received_count": 10}}
+    settings = Settings.model_validate({"submission": limits})
+    rig.intake.configure(settings, Signer(), open_profiles(settings, Secrets(bytes(32))))  # type: ignore[arg-type]
+    assert (await rig.accept(content=b"Received: x\r\n" * 11 + CONTENT)).status == "5.4.6"

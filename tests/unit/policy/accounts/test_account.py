@@ -1,0 +1,43 @@
+"""Which moves an account's life allows."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from policy.accounts.account import HELD, AccountStatus, StatusChange, StatusChangeRefused, after, hold_reason
+
+ALLOWED = {
+    ("pending", "review", "review"),
+    ("review", "return", "pending"),
+    ("review", "approve", "active"),
+    ("active", "suspend", "suspended"),
+    ("suspended", "resume", "active"),
+    ("pending", "terminate", "terminated"),
+    ("review", "terminate", "terminated"),
+    ("suspended", "terminate", "terminated"),
+}
+
+
+@pytest.mark.parametrize(("standing", "move"), list(itertools.product(AccountStatus, StatusChange)))
+def test_these_moves_and_no_others(standing: AccountStatus, move: StatusChange) -> None:
+    wanted = {reached for start, name, reached in ALLOWED if (start, name) == (standing.value, move.value)}
+    if wanted:
+        assert {after(standing, move).value} == wanted
+        return
+    with pytest.raises(StatusChangeRefused) as refused:
+        after(standing, move)
+    possible = [name for start, name, _ in ALLOWED if start == standing.value]
+    said = str(refused.value)
+    assert all(name in said for name in possible) or "terminated, for good" in said
+
+
+def test_only_one_way_leads_to_sending_and_none_back_from_the_end() -> None:
+    assert {start for start, _, reached in ALLOWED if reached == "active"} == {"review", "suspended"}
+    assert not [start for start, _, _ in ALLOWED if start == "terminated"]
+
+
+def test_a_hold_says_why_and_begins_as_its_release_expects() -> None:
+    assert hold_reason("shop", "complaints") == HELD + "account 'shop' is suspended (complaints)"
+    assert hold_reason("shop", "complaints", "C-1").endswith("(complaints, case C-1)")
