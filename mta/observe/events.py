@@ -34,11 +34,11 @@ _encode = msgspec.json.Encoder().encode
 _id = lru_cache(4096)(format_id)  # a message is written about at least twice
 
 
-class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event", tag=str.lower):
+class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event"):
     at: datetime
 
 
-class SessionEvent(_Event):
+class SessionEvent(_Event, tag="session"):
     """A client's session has ended. ``ending``: how, e.g. ``quit``, ``lost``, ``timeout``, ``errors``, ``shutdown``."""
 
     session: str
@@ -59,7 +59,7 @@ class AuthFailedEvent(_Event, tag="auth_failed"):
     reply: str
 
 
-class AcceptedEvent(_Event):
+class AcceptedEvent(_Event, tag="accepted"):
     id: str
     account: str
     sender: str
@@ -73,7 +73,7 @@ class AcceptedEvent(_Event):
     hold: str | None = None
 
 
-class RejectedEvent(_Event):
+class RejectedEvent(_Event, tag="rejected"):
     """``verb``: the command that was refused, ``CONNECT`` for the session itself, ``.`` for the message's end."""
 
     session: str
@@ -123,7 +123,7 @@ class OutcomeEvent(msgspec.Struct, omit_defaults=True, gc=False):
     until: datetime | None = None
 
 
-class DsnEvent(_Event):
+class DsnEvent(_Event, tag="dsn"):
     """A delivery status notice was queued as message ``id``, about message ``about``."""
 
     id: str
@@ -132,7 +132,7 @@ class DsnEvent(_Event):
     kind: str
 
 
-class DestinationBackoffEvent(_Event, tag="lane_rests"):
+class DestinationBackoffEvent(_Event, tag="destination_backoff"):
     """A destination gets a rest after connections to it failed."""
 
     site: str

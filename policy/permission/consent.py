@@ -149,7 +149,7 @@ class Incomplete:
 
 
 @dataclass(frozen=True, slots=True)
-class RevokedConsent:
+class Revoked:
     consent: Consent
     at: datetime
 
@@ -173,9 +173,9 @@ class Absent:
     pass
 
 
-Judgement = Holds | Lapsed | Incomplete | RevokedConsent | Unacceptable | OffTopic | Absent
+Judgement = Holds | Lapsed | Incomplete | Revoked | Unacceptable | OffTopic | Absent
 
-_NEAREST = (Holds, Lapsed, Incomplete, RevokedConsent, Unacceptable)  # the first of these is the one to tell
+_NEAREST = (Holds, Lapsed, Incomplete, Revoked, Unacceptable)  # the first of these is the one to tell
 
 
 def judge(consents: Iterable[Consent], topic: str | None, now: datetime, terms: Terms) -> Judgement:
@@ -194,9 +194,9 @@ def judge(consents: Iterable[Consent], topic: str | None, now: datetime, terms: 
 
 def _judge_one(
     consent: Consent, known: tuple[Consent, ...], topic: str | None, now: datetime, terms: Terms
-) -> Holds | Lapsed | Incomplete | RevokedConsent | Unacceptable:
+) -> Holds | Lapsed | Incomplete | Revoked | Unacceptable:
     if (revoked_at := _revoked_at(consent, known, topic)) is not None:
-        return RevokedConsent(consent, revoked_at)
+        return Revoked(consent, revoked_at)
     if consent.basis not in terms.bases:
         return Unacceptable(consent)
     if missing := tuple(name for name in consent.missing if name not in terms.waived):

@@ -31,7 +31,7 @@ from policy.permission.consent import (
     Judgement,
     Lapsed,
     OffTopic,
-    RevokedConsent,
+    Revoked,
     Terms,
     Unacceptable,
     judge,
@@ -182,7 +182,7 @@ class Writer:
                 return self._fill("states", "holds", at=f"{until:%Y-%m-%d}" if until else "")
             case Lapsed(_, at):
                 return self._fill("states", "lapsed", at=f"{at:%Y-%m-%d}")
-            case RevokedConsent(_, at):
+            case Revoked(_, at):
                 return self._fill("states", "revoked", at=_moment(at))
             case Incomplete(_, missing):
                 return f"{self._words.states['incomplete']} ({', '.join(self._label(name) for name in missing)})"

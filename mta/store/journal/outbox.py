@@ -1,6 +1,7 @@
 """Events for accounts: written by the transactions in which things happen, read in order by those who send them out.
 
-What becomes of messages and addresses is written by the triggers of ``schema/0003_returns.sql``, from what the
+What becomes of messages and addresses is written by the triggers of ``postgres/schema/0003_returns.sql``, from
+what the
 transaction itself records; for what is recorded elsewhere there is ``note``.
 
 It must never hold events that nobody will fetch: only those of accounts with a webhook are written. It must never skip

@@ -26,7 +26,7 @@ from policy.permission.consent import (
     Judgement,
     Lapsed,
     OffTopic,
-    RevokedConsent,
+    Revoked,
     Sign,
     Terms,
     Unacceptable,
@@ -110,7 +110,7 @@ def _fault(judgement: Judgement, terms: Terms) -> str:
             return "is not recorded; record it with its evidence, or remove the address"
         case OffTopic(topics):
             return f"is not recorded, only for {_quoted(topics)}; mail about that, or remove the address"
-        case RevokedConsent(_, at):
+        case Revoked(_, at):
             return f"was revoked {at:%Y-%m-%d}; remove the address"
         case Unacceptable(consent) if consent.basis in UNACCEPTABLE:
             return f"is not accepted: {UNACCEPTABLE[consent.basis]}; remove the address"

@@ -36,7 +36,7 @@ def test_every_key_has_a_meaning() -> None:
 
 def test_schema_is_json() -> None:
     schema = json.loads(json.dumps(Settings.model_json_schema()))
-    assert schema["$defs"]["Database"]["properties"]["timeout"]["default"] == "4s"
+    assert schema["$defs"]["DatabaseSettings"]["properties"]["timeout"]["default"] == "4s"
 
 
 def test_shown_settings_read_back(tmp_path: Path) -> None:

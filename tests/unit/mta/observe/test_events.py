@@ -142,8 +142,8 @@ def test_every_other_event_is_one_json_object_with_its_name_and_time() -> None:
     assert [event["event"] for event in events] == [
         "session",
         "auth_failed",
-        "notice",
-        "lane_rests",
+        "dsn",
+        "destination_backoff",
     ]
     assert all(event["at"].endswith("Z") for event in events)
 

@@ -52,7 +52,7 @@ def test_every_field_and_kind_is_in_the_manual() -> None:
     listed = set(re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in MANUAL.splitlines() if "|" in line)))
     event: Occurrence = failed()
     assert set(fields(event)) <= listed
-    schema = (ROOT / "mta" / "store" / "schema" / "0003_returns.sql").read_text()
+    schema = (ROOT / "mta" / "store" / "postgres" / "schema" / "0003_returns.sql").read_text()
     written = schema.partition("function outbox_of_events")[2]
     kinds = set(re.findall(r"'([a-z_]+)'", written.partition("where e.kind in (")[2].partition(")")[0]))
     kinds = kinds - {"suppression_added", "suppression_removed"} | {"accepted"}

@@ -17,7 +17,7 @@ from policy.permission.consent import (
     Incomplete,
     Lapsed,
     OffTopic,
-    RevokedConsent,
+    Revoked,
     Sign,
     Terms,
     Unacceptable,
@@ -55,7 +55,7 @@ def test_another_topic_is_not_covered_and_the_agreed_ones_are_told() -> None:
 
 def test_before_the_topic_is_known_any_will_do() -> None:
     assert isinstance(judge([consent("news")], None, NOW, TERMS), Holds)
-    assert isinstance(judge([consent("news", revoked_at=NOW)], None, NOW, TERMS), RevokedConsent)
+    assert isinstance(judge([consent("news", revoked_at=NOW)], None, NOW, TERMS), Revoked)
 
 
 def test_a_purchase_covers_only_what_it_names() -> None:
@@ -94,13 +94,13 @@ def test_contact_renews_it_if_the_profile_says_so() -> None:
 
 def test_a_revoked_topic_ends_the_consent_to_every_topic_for_that_topic_alone() -> None:
     everything, revoked = consent("*"), consent("offers", revoked_at=at("2026-03-01"))
-    assert isinstance(judge([everything, revoked], "offers", NOW, TERMS), RevokedConsent)
+    assert isinstance(judge([everything, revoked], "offers", NOW, TERMS), Revoked)
     assert isinstance(judge([everything, revoked], "news", NOW, TERMS), Holds)
 
 
 def test_revoking_everything_ends_each_older_consent_and_no_newer_one() -> None:
     everything = consent("*", revoked_at=at("2026-03-01"))
-    assert isinstance(judge([everything, consent("news")], "news", NOW, TERMS), RevokedConsent)
+    assert isinstance(judge([everything, consent("news")], "news", NOW, TERMS), Revoked)
     newer = consent("news", given_at=at("2026-04-01"), confirmed_at=at("2026-04-02"))
     assert isinstance(judge([everything, newer], "news", NOW, TERMS), Holds)
 

@@ -14,7 +14,7 @@ from mta.store.permission.consent_entries import Given
 from mta.store.permission.import_progress import ImportProgress
 from mta.store.permission.ledger import Verified
 from mta.store.store import Store
-from policy.permission.consent import Basis, Consent, Holds, RevokedConsent, Sign, Terms, judge
+from policy.permission.consent import Basis, Consent, Holds, Revoked, Sign, Terms, judge
 from policy.permission.evidence import Evidence
 from policy.permission.ledger import Head
 from policy.permission.suppression import Reason
@@ -108,19 +108,19 @@ async def test_a_revocation_ends_the_consent_suppresses_and_pulls_in_one_go(stor
         await store.messages.put(make.accepted("ann@example.net", stream=stream, topic=topic), leased=False)
     revocation = await store.consents.revoke(1, ANN, "offers", reason="link in mail", by="web")
     assert (revocation.entry, revocation.pulled) == (2, 1)
-    assert await held(store, "offers") is RevokedConsent
+    assert await held(store, "offers") is Revoked
     assert await held(store, "news") is Holds
     (suppression,) = (await store.recipients.find(1, [ANN]))[0].suppressions
     assert (suppression.reason, suppression.rule, suppression.topic) == (Reason.REVOKED, "consent", "offers")
     assert (await store.consents.revoke(1, ANN, reason="asked", by="desk")).pulled == 1
-    assert await held(store, "news") is RevokedConsent
+    assert await held(store, "news") is Revoked
 
 
 async def test_a_revocation_without_a_consent_outlives_older_ones_that_turn_up_later(store: Store) -> None:
     await store.consents.revoke(1, ANN, reason="asked", by="desk")
     await store.consents.record(1, [given(ANN, "offers"), given(ANN, "*")], by="import")
-    assert await held(store, "offers") is RevokedConsent
-    assert await held(store, "news") is RevokedConsent
+    assert await held(store, "offers") is Revoked
+    assert await held(store, "news") is Revoked
 
 
 async def test_a_newer_consent_ends_a_revocation_and_lifts_only_if_asked(store: Store) -> None:
@@ -165,7 +165,7 @@ async def test_a_record_that_was_revoked_long_ago_suppresses_unless_a_newer_cons
     left = given(days_ago=90, revoked_at=NOW - timedelta(days=60))
     await store.consents.record(1, [given(BOB, days_ago=10)], by="ann")
     await store.consents.record(1, [left, replace(left, address=BOB)], by="import")
-    assert await held(store, "offers", ANN) is RevokedConsent
+    assert await held(store, "offers", ANN) is Revoked
     assert await held(store, "offers", BOB) is Holds
     found = await store.recipients.find(1, [ANN, BOB])
     assert [len(facts.suppressions) for facts in found] == [1, 0]
