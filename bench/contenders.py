@@ -181,7 +181,8 @@ def _settings(site: Site) -> dict[str, Any]:
         "server": server,
         "signing": {"keys": [{"domain": DOMAIN, "selector": site.key.selector, "file": str(site.key.private)}]},
         "dns": {"servers": [f"{site.resolver}:{site.resolver_port}"]},
-        "egress": {"port": site.sink_port, "ipv6": False, "tls": "none", "loopback_receivers": True},
+        "egress": {"ipv6": False, "tls": "none"},
+        "testing": {"receiver_port": site.sink_port, "loopback_receivers": True},
         "shaping": {"default": {"connections": 20, "initial_connections": 20}},
     }
 

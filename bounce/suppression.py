@@ -93,7 +93,7 @@ def load_soft_bounce_thresholds(settings: SuppressionSettings, book: RuleBook) -
                 f"category {name!r} is the fault of the {at_fault}, and suppresses nobody; allowed: {', '.join(guilty)}"
             )
     if faults:
-        raise ConfigError([f"suppressing.soft_bounces: {fault}" for fault in faults])
+        raise ConfigError([f"suppression.soft_bounces: {fault}" for fault in faults])
     return soft_bounce_thresholds(settings)
 
 

@@ -47,7 +47,7 @@ def _database(settings: Settings) -> Iterator[Mistake]:
 
 def _listeners(settings: Settings) -> Iterator[Mistake]:
     taken: dict[tuple[str, int], str] = {}
-    sections = (("submission", settings.submission.listeners), ("returns", settings.returns.listeners))
+    sections = (("submission", settings.submission.listeners), ("reports", settings.reports.listeners))
     for section, n, listener in ((name, n, each) for name, listed in sections for n, each in enumerate(listed)):
         path = (section, "listeners", n)
         yield from _address((*path, "address"), listener.address)
@@ -81,15 +81,15 @@ def _certificate(settings: Settings) -> Iterator[Mistake]:
 
 
 def _limits(settings: Settings) -> Iterator[Mistake]:
-    for section, limits in (("submission", settings.submission.limits), ("returns", settings.returns.limits)):
+    for section, limits in (("submission", settings.submission.limits), ("reports", settings.reports.limits)):
         if limits.message_memory < limits.message_size:
             path = (section, "limits", "message_memory")
             yield Mistake(path, f"is less than {section}.limits.message_size; make it more", ("message_size",))
 
 
-def _returns(settings: Settings) -> Iterator[Mistake]:
-    if settings.returns.listeners and settings.permission.returns_domain is None:
-        yield Mistake(("returns", "listeners"), "take mail for permission.returns_domain only; give that too")
+def _reports(settings: Settings) -> Iterator[Mistake]:
+    if settings.reports.listeners and settings.return_path.domain is None:
+        yield Mistake(("reports", "listeners"), "accept mail for return_path.domain only; set that too")
 
 
 def _signing(settings: Settings) -> Iterator[Mistake]:
@@ -113,9 +113,9 @@ def _record(key: SigningKeySettings) -> str:
 
 
 def _queue(settings: Settings) -> Iterator[Mistake]:
-    for n, wait in enumerate(settings.queue.retry):
+    for n, wait in enumerate(settings.queue.retry_schedule):
         if wait <= 0:
-            yield Mistake(("queue", "retry", n), "a wait must be longer than nothing")
+            yield Mistake(("queue", "retry_schedule", n), "a wait must be longer than nothing")
     if settings.queue.poll <= 0:
         yield Mistake(("queue", "poll"), "must be longer than nothing")
     if settings.dns.min_ttl > settings.dns.max_ttl:
@@ -204,8 +204,8 @@ def _blocklists(settings: Settings) -> Iterator[Mistake]:
 
 
 def _scanners(settings: Settings) -> Iterator[Mistake]:
-    scanners = settings.permission.scanners
-    path = ("permission", "scanners")
+    scanners = settings.content_scan
+    path = ("content_scan",)
     address = scanners.rspamd.address
     if address is not None and not re.fullmatch(r"https?://[^\s/]+/?", address):
         yield Mistake((*path, "rspamd", "address"), 'is not where rspamd listens; allowed: "http://127.0.0.1:11333"')
@@ -238,6 +238,6 @@ def _port(host: re.Match[str]) -> bool:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _database, _listeners, _certificate, _limits, _returns, _signing, _queue, _egress, _routes, _scanners,
+    _database, _listeners, _certificate, _limits, _reports, _signing, _queue, _egress, _routes, _scanners,
     _blocklists,
 )  # fmt: skip

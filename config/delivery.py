@@ -10,22 +10,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.types import Access, Duration, File, HostName, Port, Section, Size, default
+from config.types import Access, Duration, File, HostName, Section, Size, default
 
 
 class StreamWeights(Section):
     """How deliveries to one site are shared between the streams where both have mail waiting."""
 
     transactional: int = Field(4, ge=1, le=1000)
-    """Starts of transactional mail ..."""
+    """Weight of transactional deliveries."""
     marketing: int = Field(1, ge=1, le=1000)
-    """... for so many of marketing mail."""
+    """Weight of marketing deliveries."""
 
 
 class QueueSettings(Section):
     """Keeping and retrying."""
 
-    retry: list[Duration] = Field(
+    retry_schedule: list[Duration] = Field(
         ["5m", "10m", "20m", "40m", "1h", "2h", "3h", "4h"], min_length=1, validate_default=True
     )
     """Waits after the first, second ... failed attempt; the last one repeats."""
@@ -35,14 +35,14 @@ class QueueSettings(Section):
     """A delivery that has not succeeded by then has failed. A message may ask for less with `X-MTA-Expire: 6h`."""
     expire_min_attempts: int = Field(1, ge=0)
     """Attempts that must have been made before expiry counts (a clock that jumps must not bounce the queue)."""
-    delay_notice_after: Duration = default("4h")
+    delay_dsn_after: Duration = default("4h")
     """The sender is told of a delay once, after so long; `0s` never."""
-    window_deliveries: int = Field(10_000, ge=1)
+    active_deliveries: int = Field(10_000, ge=1)
     """Deliveries each worker keeps in memory."""
-    window_size: Size = default("32MiB")
+    active_size: Size = default("32MiB")
     """Octets of messages each worker keeps in memory; what does not fit is read again from the database."""
-    shares: StreamWeights = StreamWeights()
-    """Shares."""
+    stream_weights: StreamWeights = StreamWeights()
+    """Weights."""
     poll: Duration = default("1s")
     """How often due deliveries are looked for."""
     event_retention: Duration = default("90d")
@@ -113,14 +113,10 @@ class EgressSettings(Section):
     """Name in EHLO; `server.hostname` if not given."""
     sources: list[str] = []
     """Local addresses to send from, in turn for each connection; empty lets the system choose."""
-    port: Port = 25
-    """Port of receivers found by MX. Other values serve tests."""
     ipv6: bool = True
     """Whether receivers' IPv6 addresses are used."""
     tls: Literal["opportunistic", "none"] = "opportunistic"
     """STARTTLS with receivers that offer it; without a valid certificate mail still goes, encrypted."""
-    loopback_receivers: bool = False
-    """Deliver to receivers whose MX is this machine's loopback or one of our own listeners (tests and demos only)."""
     max_hosts: int = Field(5, ge=1)
     """Addresses tried in one attempt."""
     max_recipients: int = Field(100, ge=1)

@@ -123,21 +123,19 @@ class ReportLimits(Limits):
 
 
 class ReportsSettings(Section):
-    """Taking what comes back by mail, for `permission.returns_domain` and nobody else: bounces, complaints of feedback
+    """Taking what comes back by mail, for `return_path.domain` and nobody else: bounces, complaints of feedback
     loops, unsubscribes, and mail to `abuse` and `postmaster`."""
 
     listeners: list[Listener] = []
-    """Where to listen: port 25 of the host that the MX record of `permission.returns_domain` names. AUTH is not offered
+    """Where to listen: port 25 of the host that the MX record of `return_path.domain` names. AUTH is not offered
     here. They show the certificate of `submission.tls`."""
     limits: ReportLimits = ReportLimits()
     """Limits."""
-    expire_after: Duration = default("30d")
-    """How long after its message a return path is good; reports that come later change nothing."""
     backlog: int = Field(100_000, ge=1)
     """Reports that may wait to be worked off; beyond, more get 452 4.3.1 and come again."""
-    operator: str | None = Field(
+    postmaster_forward: str | None = Field(
         None, max_length=254, pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
     )
-    """Mail address of people, to which mail for `abuse` and `postmaster` is passed on."""
+    """Address that mail to `abuse` and `postmaster` is forwarded to."""
     trusted_reporters: list[HostName] = []
     """Domains whose complaints are believed without a DKIM signature of their own."""

@@ -38,8 +38,8 @@ class ScannerSettings(Section):
     """Larger messages are not scanned; `on_failure` decides."""
 
 
-class ScannersSettings(Section):
-    """Asking others about content; off unless an address is given."""
+class ContentScanSettings(Section):
+    """Content scanners; off unless an address is given."""
 
     rspamd: ScannerSettings = ScannerSettings()
     """rspamd, over HTTP (`/checkv2`)."""
@@ -48,48 +48,59 @@ class ScannersSettings(Section):
 
 
 class PolicySettings(Section):
-    """Which rules mail must pass: profiles, terms, what goes into headers."""
+    """Which rules mail must pass."""
 
     profiles: Annotated[list[File], Access.READ] = []
     """Your own profile files; one with the name of a shipped profile replaces it. See docs/policies.md."""
     default_profile: str = "transactional"
-    """Profile of accounts for which none was named."""
+    """Profile of accounts that name none."""
     terms: TermsSettings = TermsSettings()
     """Terms."""
-    public_url: str | None = None
-    """Where the pages of `web.public` are reached from outside, e.g. `https://mail.example.com`: recipients'
-    unsubscribe links lead there. Without it a profile that asks for such links refuses marketing mail."""
-    returns_domain: HostName | None = None
-    """Domain whose mail comes to us (`returns.listeners`): bounces, complaints (CFBL-Address) and unsubscribes by mail.
-    With it every message leaves with a return path of its own under this domain; without it the sender gets bounces."""
     sender_id: str = Field("imprimatur", pattern=r"^[A-Za-z0-9_-]{5,15}$")
     """Last field of Feedback-ID, by which Gmail knows the service: 5 to 15 letters and digits."""
-    token_key: int = Field(1, ge=1, le=1_000_000)
-    """Number of the key that makes the tokens in unsubscribe links and complaint ids; the next higher number is a new
-    key. The same on all machines."""
-    token_keys_kept: int = Field(2, ge=0, le=100)
-    """How many keys before that are still read: links in mail that is out work for as long."""
+
+
+class ReturnPathSettings(Section):
+    """Return paths of our own: bounces come to us instead of to the sender."""
+
+    domain: HostName | None = None
+    """Domain that receives bounces, complaints (CFBL-Address) and unsubscribes by mail (`reports.listeners`). Every
+    message gets a return path of its own under this domain. Without it bounces go to the sender."""
+    expire_after: Duration = default("30d")
+    """How long a return path is valid after the message was accepted; later reports are ignored."""
+
+
+class TokensSettings(Section):
+    """Tokens in unsubscribe links, complaint ids and return paths. The same on all machines."""
+
+    key: int = Field(1, ge=1, le=1_000_000)
+    """Number of the key that signs tokens. Raise it by one to use a new key."""
+    keys_kept: int = Field(2, ge=0, le=100)
+    """Number of earlier keys that are still accepted, so that links in sent mail keep working."""
+
+
+class RateLimitsSettings(Section):
+    """How fast credentials may submit, over all workers, unless a credential has limits of its own."""
+
     credential_rate: float = Field(100, gt=0)
-    """Messages a second that one credential may submit, over all workers, unless it has a rate of its own."""
+    """Messages per second one credential may submit."""
     credential_burst: int = Field(5000, ge=1)
-    """Messages that one credential may submit at once before its rate counts."""
-    scanners: ScannersSettings = ScannersSettings()
-    """Scanners."""
+    """Messages one credential may submit at once before the rate applies."""
 
 
 class RetentionSettings(Section):
     """How long personal data is kept, class by class; an hourly job deletes what is older."""
 
-    refusals: Duration = default("90d")
-    """Refused messages' metadata and findings."""
+    rejections: Duration = default("90d")
+    """Metadata and findings of rejected messages."""
     consent_evidence: Duration = default("1095d")
     """Evidence of a consent after it was revoked or lapsed, and who complained after the case was closed (proof for
     claims: three years in most of Europe)."""
-    contacts: Duration = default("1095d")
+    recipient_activity: Duration = default("1095d")
     """When an address was last mailed, counted from that moment."""
     account_history: Duration = default("3650d")
     """Who changed what of an account."""
     outbox: Duration = default("7d")
     """Events for webhooks that all webhooks of the account have taken: for so long they can be sent again."""
-    outbox_untaken: Duration = default("30d")
+    outbox_undelivered: Duration = default("30d")
     """Events for webhooks that some webhook has not taken yet: then it never will."""

@@ -28,14 +28,24 @@ from config.delivery import (
     Timeouts,
 )
 from config.inbound import Certificate, Limits, Listener, ReportLimits, ReportsSettings, SubmissionSettings, TlsMode
-from config.policy import PolicySettings, RetentionSettings, ScannerSettings, ScannersSettings, TermsSettings
-from config.types import Access, Duration, File, HostName, Section, default
+from config.policy import (
+    ContentScanSettings,
+    PolicySettings,
+    RateLimitsSettings,
+    RetentionSettings,
+    ReturnPathSettings,
+    ScannerSettings,
+    TermsSettings,
+    TokensSettings,
+)
+from config.types import Access, Duration, File, HostName, Port, Section, default
 from config.web import PublicPagesSettings, WebhookSettings, WebSettings
 
 __all__ = [
     "BlocklistSettings",
     "BounceSettings",
     "Certificate",
+    "ContentScanSettings",
     "DatabaseSettings",
     "DnsSettings",
     "EgressSettings",
@@ -45,12 +55,13 @@ __all__ = [
     "PolicySettings",
     "PublicPagesSettings",
     "QueueSettings",
+    "RateLimitsSettings",
     "ReportLimits",
     "ReportsSettings",
     "RetentionSettings",
+    "ReturnPathSettings",
     "RouteSettings",
     "ScannerSettings",
-    "ScannersSettings",
     "ServerSettings",
     "Settings",
     "Shaping",
@@ -62,8 +73,10 @@ __all__ = [
     "SubmissionSettings",
     "SuppressionSettings",
     "TermsSettings",
+    "TestingSettings",
     "Timeouts",
     "TlsMode",
+    "TokensSettings",
     "WebSettings",
     "WebhookSettings",
 ]
@@ -184,13 +197,25 @@ class SuppressionSettings(Section):
     """How long a suppression for a hard bounce holds; for good without it."""
 
 
+class TestingSettings(Section):
+    """For tests and demos only; leave it out in production."""
+
+    receiver_port: Port = 25
+    """Port of receivers found by MX."""
+    loopback_receivers: bool = False
+    """Deliver to receivers whose MX is a loopback address of this host or one of its own listeners."""
+    private_webhooks: bool = False
+    """Allow webhooks at private and loopback addresses, and at `localhost` without TLS."""
+
+
 class Settings(Section):
-    """Everything."""
+    """All sections."""
 
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
     submission: SubmissionSettings = SubmissionSettings()
-    returns: ReportsSettings = ReportsSettings()
+    reports: ReportsSettings = ReportsSettings()
+    return_path: ReturnPathSettings = ReturnPathSettings()
     signing: SigningSettings = SigningSettings()
     queue: QueueSettings = QueueSettings()
     dns: DnsSettings = DnsSettings()
@@ -198,9 +223,13 @@ class Settings(Section):
     routes: list[RouteSettings] = []
     shaping: ShapingSettings = ShapingSettings()
     bounces: BounceSettings = BounceSettings()
-    suppressing: SuppressionSettings = SuppressionSettings()
+    suppression: SuppressionSettings = SuppressionSettings()
     blocklists: BlocklistSettings = BlocklistSettings()
-    permission: PolicySettings = PolicySettings()
+    policy: PolicySettings = PolicySettings()
+    content_scan: ContentScanSettings = ContentScanSettings()
+    rate_limits: RateLimitsSettings = RateLimitsSettings()
+    tokens: TokensSettings = TokensSettings()
     retention: RetentionSettings = RetentionSettings()
     observe: ObserveSettings = ObserveSettings()
     web: WebSettings = WebSettings()
+    testing: TestingSettings = TestingSettings()

@@ -19,7 +19,10 @@ class PublicPagesSettings(Section):
     address: str = "127.0.0.1"
     """Address to listen on; `::` for all. Needs a restart."""
     port: Port | None = None
-    """TCP port; off without it. It is reached from outside as `permission.public_url`. Needs a restart."""
+    """TCP port; off without it. Needs a restart."""
+    url: str | None = None
+    """How these pages are reached from outside, e.g. `https://mail.example.com`: unsubscribe links lead there. Without
+    it a profile that requires such links refuses marketing mail."""
     certificate: Annotated[File | None, Access.READ] = None
     """PEM file with the chain, for HTTPS without a reverse proxy; without it plain HTTP. Read again at a reload."""
     key: Annotated[File | None, Access.PRIVATE] = None
@@ -41,8 +44,6 @@ class WebhookSettings(Section):
     """Requests under way at once; of one webhook there is never more than one."""
     alert_after: int = Field(5, ge=1)
     """Failures in a row after which a webhook counts as failing: in the log, the events and the metrics."""
-    allow_private: bool = False
-    """Webhooks may lead to private and loopback addresses, to `localhost` without TLS (tests and demos only)."""
 
 
 class WebSettings(Section):

@@ -35,16 +35,17 @@ class RuleContext:
     @classmethod
     def of(cls, settings: Settings, tokens: Tokens) -> RuleContext:
         """The house as ``settings`` describe it."""
-        limits, permission = settings.submission.limits, settings.permission
+        limits, policy = settings.submission.limits, settings.policy
+        url = settings.web.public.url
         return cls(
             hostname=settings.server.hostname,
             tokens=tokens,
             message_size=limits.message_size,
             received_count=limits.received_count,
-            web_url=permission.public_url.rstrip("/") if permission.public_url else None,
-            returns=permission.returns_domain,
-            sender_id=permission.sender_id,
-            terms=permission.terms.version,
-            terms_since=permission.terms.since,
-            terms_grace=timedelta(seconds=permission.terms.grace),
+            web_url=url.rstrip("/") if url else None,
+            returns=settings.return_path.domain,
+            sender_id=policy.sender_id,
+            terms=policy.terms.version,
+            terms_since=policy.terms.since,
+            terms_grace=timedelta(seconds=policy.terms.grace),
         )

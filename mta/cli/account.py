@@ -81,7 +81,7 @@ def add(
     ] = Notices.NOTICE,
     username: UsernameOption = None,
     profile: Annotated[
-        str | None, typer.Option(help="The policies that its mail must pass; else permission.default_profile.")
+        str | None, typer.Option(help="The policies that its mail must pass; else policy.default_profile.")
     ] = None,
     approve: Annotated[
         str | None, typer.Option(metavar="WHY", help="It may send at once, without a review; the reason is kept.")
@@ -102,7 +102,7 @@ def add(
     networks = tuple(parse_network(text) for text in network or ())
     domains = tuple(account_steps.parse_sender_domain(text) for text in domain)
     settings = load(config)
-    named = profile or settings.permission.default_profile
+    named = profile or settings.policy.default_profile
     account_steps.require_profile(named, profile_steps.load(config, []).names)
     wanted = account_steps.Wanted(name, domains, networks, notices.value, username, named, approve, verified)
     made = with_store(settings, lambda store: account_steps.add(settings, store, wanted), new=True)

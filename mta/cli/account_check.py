@@ -52,7 +52,7 @@ async def recall(settings: Settings, store: Store, name: str, marketing: HasMark
         details.account,
         may_submit=bool(details.networks) or any(login.revoked_at is None for login in details.credentials),
         marketing=marketing(details.account.profile),
-        terms=settings.permission.terms.version,
+        terms=settings.policy.terms.version,
         sources=[source.name for source in details.sources],
     )
     return State(details, found)

@@ -42,9 +42,11 @@ DomainOption = Annotated[
     list[str] | None, typer.Option("--domain", help="Only this domain of the account; may be given several times.")
 ]
 RateOption = Annotated[
-    float | None, typer.Option("--rate", help="Messages a second, over all workers; else permission.credential_rate.")
+    float | None, typer.Option("--rate", help="Messages per second; default: rate_limits.credential_rate.")
 ]
-BurstOption = Annotated[int | None, typer.Option("--burst", help="Messages at once; else permission.credential_burst.")]
+BurstOption = Annotated[
+    int | None, typer.Option("--burst", help="Messages at once; default: rate_limits.credential_burst.")
+]
 
 
 def register(parent: typer.Typer) -> None:

@@ -50,15 +50,15 @@ def terms(
 ) -> None:
     """Write down that somebody has accepted the terms and anti-spam rules for an account."""
     settings = load(config)
-    accepted = version or settings.permission.terms.version
+    accepted = version or settings.policy.terms.version
     _do(
         config,
         name,
         lambda store, account_id: store.reviews.accept_terms(account_id, accepted, person=person, by=operator()),
     )
     print(f"Version {accepted} of the terms is accepted for {name}, by {person}.")
-    if accepted != settings.permission.terms.version:
-        print(f"Note that version {settings.permission.terms.version} is in force (permission.terms).")
+    if accepted != settings.policy.terms.version:
+        print(f"Note that version {settings.policy.terms.version} is in force (policy.terms).")
 
 
 def set_identity(

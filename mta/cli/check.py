@@ -48,7 +48,7 @@ def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
     return [
         ("hostname", settings.server.hostname),
         ("listeners", ", ".join(listeners) or "none: nobody can submit mail"),
-        ("returns", _returns(settings)),
+        ("reports", _returns(settings)),
         ("database", database),
         ("routes", str(len(settings.routes))),
         ("providers", str(len(settings.shaping.providers))),
@@ -59,7 +59,7 @@ def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
 
 def _returns(settings: Settings) -> str:
     """Where what bounces goes."""
-    domain, listeners = settings.permission.returns_domain, settings.returns.listeners
+    domain, listeners = settings.return_path.domain, settings.reports.listeners
     if domain is None:
         return "none: bounces go to senders"
     return f"{domain}, taken at {', '.join(each.place for each in listeners) or 'another machine'}"
@@ -72,8 +72,8 @@ def _notes(settings: Settings) -> list[str]:
         notes.append("server.hostname is not this host's name in the DNS; many receivers will refuse mail")
     if not settings.submission.tls.certificate:
         notes.append("without submission.tls.certificate clients see a self-signed certificate")
-    if settings.permission.returns_domain and not settings.returns.operator:
+    if settings.return_path.domain and not settings.reports.postmaster_forward:
         notes.append(
-            "permission.returns_domain: without returns.operator nobody reads mail to its abuse@ and postmaster@"
+            "return_path.domain: without reports.postmaster_forward nobody reads mail to its abuse@ and postmaster@"
         )
     return notes

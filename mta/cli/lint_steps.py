@@ -61,7 +61,7 @@ class Chosen:
 def profiles_with(settings: Settings, asked: str | None) -> Chosen:
     """The configured profiles, with the file ``asked`` instead of the one of its name. Raises CannotLint."""
     house = RuleContext.of(settings, Tokens(bytes(32)))  # no message leaves: nobody will see its tokens
-    files = settings.permission.profiles
+    files = settings.policy.profiles
     try:
         before = load_profiles(files, house)
         if asked is None or not ("/" in asked or asked.endswith(".toml")):
@@ -156,7 +156,7 @@ async def linter_of(store: Store, settings: Settings, profiles: Profiles) -> Lin
     keys.replace_stored(await store.keys.list())
     return Linter(
         store,
-        Scanners(settings.permission.scanners),
+        Scanners(settings.content_scan),
         Signer(settings.signing, keys),
         profiles,
         require_signature=settings.signing.require,

@@ -108,7 +108,7 @@ async def story(settings: Settings, store: Store, which: str, account: str | Non
 
 async def confirm(settings: Settings, store: Store, which: str, account: str | None, by: str) -> str:
     mailing = await find(settings, store, which, account)
-    terms = settings.permission.terms.version
+    terms = settings.policy.terms.version
     moved = await _refusable(store.mailings.confirm(mailing.id, by=by, terms=terms))
     return f'Mailing "{mailing.name}" is confirmed by {by} under version {terms} of the terms. {_moved(moved)}'
 

@@ -18,7 +18,7 @@ def load(config: Path | None, files: Sequence[Path]) -> Profiles:
     mistake on standard error, and exit status 2."""
     settings = load_settings(config)
     given = {path.stem for path in files}
-    configured = [path for path in settings.permission.profiles if path.stem not in given]
+    configured = [path for path in settings.policy.profiles if path.stem not in given]
     try:
         return load_profiles([*configured, *files], RuleContext.of(settings, Tokens(bytes(32))))
     except ConfigError as error:

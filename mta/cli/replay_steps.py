@@ -60,7 +60,7 @@ async def replay(store: Store, settings: Settings, chosen: Chosen, account: str 
         account_id = (await store.accounts.find(account)).account.id if account else None
     except AccountError as error:
         fail(f"mta lint: {error}", status=2)
-    scanners = Scanners(settings.permission.scanners)
+    scanners = Scanners(settings.content_scan)
     replayed = []
     for judgement in reversed(await store.judgements.last(last, account_id)):
         who = store.accounts.by_id(judgement.account_id)

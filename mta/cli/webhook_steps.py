@@ -50,7 +50,7 @@ class Secret:
 
 async def add(settings: Settings, store: Store, wanted: Wanted) -> Secret:
     try:
-        check_url(wanted.url, allow_private=settings.web.webhooks.allow_private)
+        check_url(wanted.url, allow_private=settings.testing.private_webhooks)
     except ValueError as error:
         fail(str(error), status=2)
     if wrong := [kind for kind in wanted.kinds if not _KIND.fullmatch(kind)]:
@@ -73,8 +73,10 @@ async def test(settings: Settings, store: Store, number: int) -> str | None:
     """Why it was not taken; None: it was."""
     turn = await refusable(store.webhooks.turn(number))
     event = Occurrence(0, datetime.fromtimestamp(int(time.time()), UTC), "test")
-    async with open_client(settings.web.webhooks) as client:
-        return await post(client, settings.web.webhooks, turn, batch(turn.account, [event]).body)
+    private, timeout = settings.testing.private_webhooks, settings.web.webhooks.timeout
+    async with open_client(settings.web.webhooks, allow_private=private) as client:
+        body = batch(turn.account, [event]).body
+        return await post(client, turn, body, timeout=timeout, allow_private=private)
 
 
 async def pause(store: Store, number: int, by: str) -> None:

@@ -57,6 +57,7 @@ class Courier:
         hostname: str,
         verp: Verp | None = None,
         *,
+        loopback_receivers: bool = False,
         trace: Trace | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -66,9 +67,16 @@ class Courier:
         self._pool = Pool(settings.timeouts.idle)
         self._turn = 0
         self._resting: frozenset[str] = frozenset()
-        self.configure(settings, hostname, verp)
+        self.configure(settings, hostname, verp, loopback_receivers=loopback_receivers)
 
-    def configure(self, settings: EgressSettings, hostname: str, verp: Verp | None = None) -> None:
+    def configure(
+        self,
+        settings: EgressSettings,
+        hostname: str,
+        verp: Verp | None = None,
+        *,
+        loopback_receivers: bool = False,
+    ) -> None:
         """Take over new settings; attempts under way go on with the old ones."""
         self._settings = settings
         self._verp = verp
@@ -77,7 +85,7 @@ class Courier:
         self._dialer = Dialer(
             settings.timeouts,
             settings.ehlo or hostname,
-            loops=settings.loopback_receivers,
+            loops=loopback_receivers,
             quirks=self._quirks,
             trace=self._trace,
             metrics=self._metrics,

@@ -209,7 +209,7 @@ class Resolver:
         asked = exchanges[:MAX_NAMES]
         answers = await asyncio.gather(*(self._hosts.get(exchange.host) for exchange in asked))
         share = max(2, self._settings.egress.max_hosts // len(asked))
-        port, home = self._settings.egress.port, domain == self._settings.permission.returns_domain
+        port, home = self._settings.testing.receiver_port, domain == self._settings.return_path.domain
         targets = [
             Target(exchange.host, address, port, exchange.preference, home)
             for exchange, answer in zip(asked, answers, strict=True)
@@ -218,7 +218,7 @@ class Resolver:
         ttl = min(ttl, *(answer.ttl for answer in answers))
         trouble = next((answer.trouble for answer in answers if answer.trouble), None)
         hosts = tuple(targets)
-        if not (home or self._settings.egress.loopback_receivers):
+        if not (home or self._settings.testing.loopback_receivers):
             hosts = plans.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
             site, shaping = plans.lane_site(domain, exchanges, self._settings.shaping)

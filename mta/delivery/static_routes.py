@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from config.schema import EgressSettings, RouteSettings
 from mta.delivery.route import SmartHostLogin, TlsMode
 
+SMTP_PORT = 25
 SMTPS_PORT = 465  # RFC 8314 7.3, for smart hosts with implicit TLS
 
 
@@ -50,7 +51,7 @@ class StaticRoute:
     def of(cls, route: RouteSettings, egress: EgressSettings) -> StaticRoute:
         """Reads the password file. Raises OSError, UnicodeError."""
         tls = TlsMode(route.tls or egress.tls)
-        port = SMTPS_PORT if tls is TlsMode.IMPLICIT else egress.port
+        port = SMTPS_PORT if tls is TlsMode.IMPLICIT else SMTP_PORT
         login = None
         if route.username is not None and route.password_file is not None:
             login = SmartHostLogin(route.username, route.password_file.read_text("utf-8").rstrip("\r\n"))

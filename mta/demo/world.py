@@ -55,7 +55,7 @@ tls = "starttls"
 auth_without_tls = "loopback"
 
 [queue]
-retry = {retry}
+retry_schedule = {retry}
 retry_jitter = 0.0
 poll = "200ms"
 
@@ -63,13 +63,10 @@ poll = "200ms"
 servers = ["127.0.0.1:{dns}"]
 
 [egress]
-port = {receiver}
-loopback_receivers = true
 timeouts = {{ connect = "5s" }}
 
-[permission]
-public_url = "https://mta.{domain}"
-returns_domain = "returns.{domain}"
+[return_path]
+domain = "returns.{domain}"
 
 [observe]
 events = "{events}"
@@ -77,6 +74,13 @@ log_level = "warning"
 
 [web]
 port = {web}
+
+[web.public]
+url = "https://mta.{domain}"
+
+[testing]
+receiver_port = {receiver}
+loopback_receivers = true
 
 {keys}"""
 

@@ -90,7 +90,7 @@ class Dispatcher:
         self._metrics = metrics
         self._workers = workers
         self._schedule = _schedule(settings)
-        self.window = ActiveQueue(settings.window_deliveries, settings.window_size)
+        self.window = ActiveQueue(settings.active_deliveries, settings.active_size)
         self.lanes: dict[str, ReadyQueue] = {}
         self._weights = _weights(settings)
         self._unrouted = AwaitingRoute()
@@ -129,7 +129,7 @@ class Dispatcher:
         self._weights = _weights(settings)
         for lane in self.lanes.values():
             lane.lines.weights = self._weights
-        self.window.resize(settings.window_deliveries, settings.window_size)
+        self.window.resize(settings.active_deliveries, settings.active_size)
 
     def suppressions_changed(self, _: str | None = None) -> None:
         """Somebody was suppressed (or we may have missed it): every earlier check is void."""
@@ -410,13 +410,13 @@ class Dispatcher:
 
 
 def _schedule(settings: QueueSettings) -> Schedule:
-    return Schedule(tuple(settings.retry), settings.retry_jitter, settings.expire_min_attempts)
+    return Schedule(tuple(settings.retry_schedule), settings.retry_jitter, settings.expire_min_attempts)
 
 
 def _weights(settings: QueueSettings) -> Weights:
     return {
-        Stream.TRANSACTIONAL: settings.shares.transactional,
-        Stream.MARKETING: settings.shares.marketing,
+        Stream.TRANSACTIONAL: settings.stream_weights.transactional,
+        Stream.MARKETING: settings.stream_weights.marketing,
     }
 
 

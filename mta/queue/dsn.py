@@ -37,7 +37,7 @@ class Accounts(Protocol):
 class DsnComposer:
     def __init__(self, settings: Settings, accounts: Accounts, signer: Signer) -> None:
         self._hostname = settings.server.hostname
-        self._delay_after = settings.queue.delay_notice_after
+        self._delay_after = settings.queue.delay_dsn_after
         self._lifetime = timedelta(seconds=settings.queue.expire_after)
         self._accounts = accounts
         self._signer = signer

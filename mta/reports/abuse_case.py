@@ -4,7 +4,7 @@ in any case a letter for the people who answer.
 It must never suppress anybody but by a token of ours, which only who had the message can send: the sender of a mail may
 be anybody. A mailing's id, which many know, is enough for a case.
 
-*Limits.* Without ``returns.operator`` a letter is an event that says who wrote, and its text is lost.
+*Limits.* Without ``reports.postmaster_forward`` a letter is an event that says who wrote, and its text is lost.
 """
 
 from __future__ import annotations

@@ -15,19 +15,16 @@ from policy.rule_context import RuleContext
 
 def open_tokens(settings: Settings, secrets: Secrets) -> Tokens:
     """What makes and reads this installation's tokens."""
-    permission = settings.permission
-    return Tokens.derived(secrets.derive, permission.token_key, permission.token_keys_kept)
+    return Tokens.derived(secrets.derive, settings.tokens.key, settings.tokens.keys_kept)
 
 
 def open_verp(settings: Settings, secrets: Secrets) -> Verp | None:
     """What makes and reads return paths; None if there is no domain for them."""
-    permission = settings.permission
-    if permission.returns_domain is None:
+    return_path, tokens = settings.return_path, settings.tokens
+    if return_path.domain is None:
         return None
-    keep = timedelta(seconds=settings.returns.expire_after)
-    return Verp.derived(
-        permission.returns_domain, secrets.derive, permission.token_key, permission.token_keys_kept, keep
-    )
+    keep = timedelta(seconds=return_path.expire_after)
+    return Verp.derived(return_path.domain, secrets.derive, tokens.key, tokens.keys_kept, keep)
 
 
 def open_rule_context(settings: Settings, secrets: Secrets) -> RuleContext:
@@ -37,4 +34,4 @@ def open_rule_context(settings: Settings, secrets: Secrets) -> RuleContext:
 
 def open_profiles(settings: Settings, secrets: Secrets) -> Profiles:
     """The profiles of this installation, ready for use. Raises ConfigError with every mistake."""
-    return load_profiles(settings.permission.profiles, open_rule_context(settings, secrets))
+    return load_profiles(settings.policy.profiles, open_rule_context(settings, secrets))

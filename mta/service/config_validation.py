@@ -31,7 +31,7 @@ def validate(settings: Settings) -> RuleBook:
     try:
         book = load_rules(settings.bounces.rules)
         lines += Classifier(book).misread()
-        load_soft_bounce_thresholds(settings.suppressing, book)
+        load_soft_bounce_thresholds(settings.suppression, book)
     except ConfigError as error:
         lines += error.lines
     try:
@@ -64,9 +64,9 @@ def validate(settings: Settings) -> RuleBook:
 
 def validate_profiles(settings: Settings) -> Profiles:
     """The profiles that ``settings`` name, made with a key that is nobody's. Raises ConfigError."""
-    profiles = load_profiles(settings.permission.profiles, RuleContext.of(settings, Tokens(bytes(32))))
+    profiles = load_profiles(settings.policy.profiles, RuleContext.of(settings, Tokens(bytes(32))))
     try:
-        profiles.get(settings.permission.default_profile)
+        profiles.get(settings.policy.default_profile)
     except UnknownProfile as error:
-        raise ConfigError([f"permission.default_profile: {error}"]) from None
+        raise ConfigError([f"policy.default_profile: {error}"]) from None
     return profiles

@@ -43,7 +43,7 @@ class Start:
             self,
             settings=settings,
             listeners=_renewed(self.listeners, settings.submission.listeners),
-            returns=_renewed(self.returns, settings.returns.listeners),
+            returns=_renewed(self.returns, settings.reports.listeners),
         )
 
 

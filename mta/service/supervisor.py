@@ -141,7 +141,7 @@ class Supervisor:
 
     async def _bind(self, stack: contextlib.AsyncExitStack) -> list[Bound]:
         """One socket for each listener and worker. Raises OSError."""
-        listeners, returns = self._settings.submission.listeners, self._settings.returns.listeners
+        listeners, returns = self._settings.submission.listeners, self._settings.reports.listeners
         end = time.monotonic() + FREE_WITHIN
         while True:
             try:

@@ -59,8 +59,8 @@ class PublicSide:
         """Start answering. Raises OSError if the port is taken, CertificateError."""
         if settings.web.public.port is not None:
             await self._door.open(settings.web.public)
-        elif settings.permission.public_url:
-            log.warning("no pages here: unsubscribe links lead to permission.public_url; is web.public.port elsewhere?")
+        elif settings.web.public.url:
+            log.warning("no pages here: unsubscribe links lead to web.public.url; is web.public.port elsewhere?")
 
     def configure(self, settings: Settings) -> None:
         """Take over reloaded settings. Raises CertificateError; then the old certificate stays."""
@@ -88,7 +88,7 @@ async def _main(number: int) -> None:
         while (order := await control_channel.receive(reader)) is not None:
             if isinstance(order, Reload):
                 _configure(public, order.settings)
-                sender.configure(order.settings.web.webhooks)
+                sender.configure(order.settings.web.webhooks, allow_private=order.settings.testing.private_webhooks)
         for chore in chores:
             chore.cancel()
     writer.close()
@@ -108,7 +108,7 @@ async def _open(stack: AsyncExitStack, start: Start, metrics: Metrics) -> tuple[
     except (StoreUnavailable, OSError, CertificateError) as error:
         log.error("cannot serve HTTP", reason=str(error))
         raise SystemExit(1) from None
-    sender = WebhookSender(store, settings.web.webhooks, metrics)
+    sender = WebhookSender(store, settings.web.webhooks, metrics, allow_private=settings.testing.private_webhooks)
     stack.push_async_callback(sender.stop)
     return public, sender
 

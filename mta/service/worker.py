@@ -82,7 +82,14 @@ class Worker:
         self.signer = Signer(settings.signing, self.keys)
         self.resolver = Resolver(settings, metrics)
         verp = open_verp(settings, secrets)
-        self.courier = Courier(settings.egress, settings.server.hostname, verp, trace=self.trace, metrics=metrics)
+        self.courier = Courier(
+            settings.egress,
+            settings.server.hostname,
+            verp,
+            loopback_receivers=settings.testing.loopback_receivers,
+            trace=self.trace,
+            metrics=metrics,
+        )
         store.configure(_patience(settings))
         self.dispatcher = Dispatcher(
             settings=settings.queue,
@@ -124,16 +131,16 @@ class Worker:
         self.clerk = ReportWorker(store.incoming, self.ingest, metrics)
         self.returns = ReportHandler(
             store.incoming,
-            domain=settings.permission.returns_domain,
+            domain=settings.return_path.domain,
             verp=verp,
-            backlog=settings.returns.backlog,
+            backlog=settings.reports.backlog,
             waiting=self.clerk.waiting,
             taken=self.clerk.wake,
             events=self.events,
             metrics=metrics,
         )
         self.return_listeners = Listeners(
-            settings.returns,
+            settings.reports,
             [(listener, socket.socket(fileno=number)) for listener, number in start.returns],
             hostname=settings.server.hostname,
             tls=_tls(settings),
@@ -142,7 +149,7 @@ class Worker:
             trace=self.trace,
             events=self.events,
             metrics=metrics,
-            home=settings.permission.returns_domain,
+            home=settings.return_path.domain,
         )
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -206,31 +213,32 @@ class Worker:
         self.settings = settings
         self.signer.configure(settings.signing)
         verp = open_verp(settings, self.secrets)
-        self.courier.configure(settings.egress, settings.server.hostname, verp)
+        loopback = settings.testing.loopback_receivers
+        self.courier.configure(settings.egress, settings.server.hostname, verp, loopback_receivers=loopback)
         self.store.configure(patience)
         self.dispatcher.configure(settings.queue, classifier, self._notices(settings))
         self.intake.configure(settings, self.signer, profiles)
         self.ingest.means = self._means(settings)
-        domain = settings.permission.returns_domain
-        self.returns.configure(domain, verp, settings.returns.backlog)
+        domain = settings.return_path.domain
+        self.returns.configure(domain, verp, settings.reports.backlog)
         await self.listeners.reload(settings.submission, tls)
-        await self.return_listeners.reload(settings.returns, tls, domain)
+        await self.return_listeners.reload(settings.reports, tls, domain)
 
     def _notices(self, settings: Settings) -> DsnComposer:
         return DsnComposer(settings, self.store.accounts, self.signer)
 
     def _means(self, settings: Settings) -> ReportContext | None:
         """What comes back is read with these; None without a domain for it."""
-        verp, returns = open_verp(settings, self.secrets), settings.returns
-        if settings.permission.returns_domain is None or verp is None:
+        verp, reports = open_verp(settings, self.secrets), settings.reports
+        if settings.return_path.domain is None or verp is None:
             return None
         return ReportContext(
-            domain=settings.permission.returns_domain,
+            domain=settings.return_path.domain,
             tokens=open_tokens(settings, self.secrets),
             verp=verp,
             classifier=_classifier(settings),
-            trusted=returns.trusted_reporters,
-            operator=Address.parse(returns.operator) if returns.operator else None,
+            trusted=reports.trusted_reporters,
+            operator=Address.parse(reports.postmaster_forward) if reports.postmaster_forward else None,
             passing_on=Forwarder(settings.server.hostname, timedelta(seconds=settings.queue.expire_after)),
             reader=AbuseMailReader(),
             authorities=load_authorities(),
@@ -307,7 +315,7 @@ def _classifier(settings: Settings) -> Classifier:
 
 
 def _patience(settings: Settings) -> SoftBounceThresholds:
-    return load_soft_bounce_thresholds(settings.suppressing, load_rules(settings.bounces.rules))
+    return load_soft_bounce_thresholds(settings.suppression, load_rules(settings.bounces.rules))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

@@ -103,10 +103,10 @@ class Submission:
         self._hostname = settings.server.hostname
         self._expire_after = timedelta(seconds=settings.queue.expire_after)
         self._require_signature = settings.signing.require
-        self._returns = settings.permission.returns_domain
+        self._returns = settings.return_path.domain
         self._profiles = profiles
-        self._scanners = Scanners(settings.permission.scanners)
-        self._fair_use = RateLimit(self._store.allowances, settings.permission)
+        self._scanners = Scanners(settings.content_scan)
+        self._fair_use = RateLimit(self._store.allowances, settings.rate_limits)
         self._signer = signer
 
     async def sender(self, client: Client, envelope: Envelope, size: int | None) -> Reply | None:

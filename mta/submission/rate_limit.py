@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import ceil
 
-from config.schema import PolicySettings
+from config.schema import RateLimitsSettings
 from mta.mail.reply import Reply
 from mta.smtp_server.client import Client
 from mta.store.accounts.quotas import Quotas
@@ -41,7 +41,7 @@ class QuotaReservation:
 
 
 class RateLimit:
-    def __init__(self, allowances: Quotas, settings: PolicySettings) -> None:
+    def __init__(self, allowances: Quotas, settings: RateLimitsSettings) -> None:
         self._allowances = allowances
         self._rate, self._burst = settings.credential_rate, settings.credential_burst
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
 
-from config.schema import WebhookSettings as Settings
+from config.schema import WebhookSettings
 from mta.mail.reply import sanitise
 from mta.observe.labels import Success
 from mta.observe.log import get_logger
@@ -43,10 +43,10 @@ SPARE = 15.0  # seconds that a lease lasts longer than a request may
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "Imprimatur-Webhooks/1", "Accept-Encoding": "identity"}
 
 
-def open_client(settings: Settings) -> ClientSession:
+def open_client(settings: WebhookSettings, *, allow_private: bool = False) -> ClientSession:
     """What requests to webhooks are made with. To be closed by the caller."""
     return ClientSession(
-        connector=connector(allow_private=settings.allow_private),
+        connector=connector(allow_private=allow_private),
         cookie_jar=DummyCookieJar(),
         timeout=ClientTimeout(total=settings.timeout),
         headers=_HEADERS,
@@ -55,18 +55,20 @@ def open_client(settings: Settings) -> ClientSession:
     )
 
 
-async def post(client: ClientSession, settings: Settings, turn: WebhookTurn, body: bytes) -> str | None:
+async def post(
+    client: ClientSession, turn: WebhookTurn, body: bytes, *, timeout: float, allow_private: bool = False
+) -> str | None:
     """Send one signed body; None if it was taken, else why not, in a few words."""
     try:
-        check_url(turn.url, allow_private=settings.allow_private)
+        check_url(turn.url, allow_private=allow_private)
         headers = {SIGNATURE: sign(turn.keys, int(time.time()), body)}
         async with (
-            asyncio.timeout(settings.timeout),
+            asyncio.timeout(timeout),
             client.post(turn.url, data=body, headers=headers, allow_redirects=False) as answer,
         ):
             status = answer.status
     except TimeoutError:
-        return f"no answer within {settings.timeout:g} s"
+        return f"no answer within {timeout:g} s"
     except (ClientError, OSError, ValueError) as error:
         return sanitise(str(error) or type(error).__name__)
     if 200 <= status < 300:
@@ -82,20 +84,24 @@ async def _close(client: ClientSession, after: Sequence[asyncio.Task[None]]) -> 
 class WebhookSender:
     """The sending side of one process; several may run on one database."""
 
-    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, settings: WebhookSettings, metrics: Metrics, *, allow_private: bool = False
+    ) -> None:
         self._store, self._settings, self._metrics = store, settings, metrics
-        self._client = open_client(settings)
+        self._private = allow_private
+        self._client = open_client(settings, allow_private=allow_private)
         self._serving: set[asyncio.Task[None]] = set()
         self._work = [
             asyncio.create_task(self._forever(work, every), name=f"webhooks: {name}")
             for name, work, every in (("send", self._look, LOOK_EVERY), ("measure", self._measure, MEASURE_EVERY))
         ]
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: WebhookSettings, *, allow_private: bool = False) -> None:
         """Take over reloaded settings; what is under way ends as it began."""
-        if settings != self._settings:
+        if (settings, allow_private) != (self._settings, self._private):
             before, under_way = self._client, list(self._serving)
-            self._settings, self._client = settings, open_client(settings)
+            self._settings, self._private = settings, allow_private
+            self._client = open_client(settings, allow_private=allow_private)
             self._start(_close(before, under_way))
 
     async def stop(self) -> None:
@@ -134,7 +140,7 @@ class WebhookSender:
     def _lease_seconds(self) -> float:
         return self._settings.timeout + SPARE
 
-    async def _serve(self, turn: WebhookTurn, client: ClientSession, settings: Settings) -> None:
+    async def _serve(self, turn: WebhookTurn, client: ClientSession, settings: WebhookSettings) -> None:
         """Send what there is for one webhook, batch after batch, until all is taken or one is not."""
         number = turn.id
         try:
@@ -153,7 +159,7 @@ class WebhookSender:
             with suppress(StoreUnavailable):
                 await self._store.webhooks.give_back(number)
 
-    async def _step(self, turn: WebhookTurn, client: ClientSession, settings: Settings) -> WebhookTurn | None:
+    async def _step(self, turn: WebhookTurn, client: ClientSession, settings: WebhookSettings) -> WebhookTurn | None:
         """One batch. The next turn, or None when this one is over."""
         upto = await self._store.outbox.horizon()
         events = await self._store.outbox.read(turn.account_id, turn.cursor, upto, turn.kinds, MOST_EVENTS)
@@ -161,7 +167,8 @@ class WebhookSender:
             await self._store.webhooks.taken(turn.id, max(turn.cursor, upto), self._lease_seconds, sent=False)
             return None
         sending = batch(turn.account, events)
-        if (why := await post(client, settings, turn, sending.body)) is not None:
+        why = await post(client, turn, sending.body, timeout=settings.timeout, allow_private=self._private)
+        if why is not None:
             await self._failed(turn, settings, why)
             return None
         whole = sending.count == len(events) < MOST_EVENTS
@@ -176,7 +183,7 @@ class WebhookSender:
         self._metrics.webhooks_failing.set(pressure.failing)
         self._metrics.webhook_lag.set(pressure.lag)
 
-    async def _failed(self, turn: WebhookTurn, settings: Settings, why: str) -> None:
+    async def _failed(self, turn: WebhookTurn, settings: WebhookSettings, why: str) -> None:
         wait = wait_after(turn.failures + 1, random.random())  # noqa: S311 - only to spread the tries
         times = await self._store.webhooks.failed(turn.id, why, wait, settings.alert_after)
         self._metrics.webhook_requests[Success.NO].inc()

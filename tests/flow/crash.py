@@ -126,9 +126,10 @@ def _settings(receiver_port: int, dns_port: int) -> dict[str, Any]:
     return {
         "server": {"hostname": "mta.sender.example", "workers": WORKERS, "shutdown_grace": "10s"},
         "database": {"timeout": "2s", "lease": f"{LEASE:.0f}s"},
-        "queue": {"retry": ["500ms"], "poll": "200ms"},
+        "queue": {"retry_schedule": ["500ms"], "poll": "200ms"},
         "dns": {"servers": [f"127.0.0.1:{dns_port}"]},
-        "egress": {"port": receiver_port, "ipv6": False, "tls": "none", "loopback_receivers": True},
+        "egress": {"ipv6": False, "tls": "none"},
+        "testing": {"receiver_port": receiver_port, "loopback_receivers": True},
         "shaping": {"default": {"connections": CONNECTIONS, "backoff": "500ms"}},
     }
 

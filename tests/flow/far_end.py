@@ -62,14 +62,20 @@ class FarEnd:
     def configure(self, **more: Any) -> None:
         """A new resolver and a new courier; ``more``: sections of the settings."""
         sections = {**self._settings, **more}
-        egress: dict[str, Any] = {"port": self.port, "loopback_receivers": True, "ipv6": False}
-        egress |= sections.pop("egress", {})
+        egress: dict[str, Any] = {"ipv6": False} | sections.pop("egress", {})
         egress["timeouts"] = PATIENT | egress.get("timeouts", {})
         dns = {"servers": [f"127.0.0.1:{self.dns_port}"], "timeout": "5s", "lifetime": "20s"} | sections.pop("dns", {})
         server = {"hostname": "out.sender.example"} | sections.pop("server", {})
-        settings = Settings.model_validate({"server": server, "egress": egress, "dns": dns, **sections})
+        testing = {"receiver_port": self.port, "loopback_receivers": True} | sections.pop("testing", {})
+        settings = Settings.model_validate(
+            {"server": server, "egress": egress, "dns": dns, "testing": testing, **sections}
+        )
         self.resolver = Resolver(settings)
-        self.courier = Courier(settings.egress, settings.server.hostname)
+        self.courier = Courier(
+            settings.egress,
+            settings.server.hostname,
+            loopback_receivers=settings.testing.loopback_receivers,
+        )
 
     def domain(self, name: str, *addresses: str, preference: int | None = None) -> None:
         """``name`` has an MX for each address, the first one preferred (or all with the same ``preference``)."""

@@ -250,14 +250,13 @@ def _settings(database_url: str, dns_port: int, receiver_port: int) -> dict[str,
     return {
         "server": {"hostname": "mta.sender.example", "workers": 1, "shutdown_grace": "5s"},
         "database": {"url": database_url, "timeout": "2s", "lease": "5s"},
-        "queue": {"retry": ["200ms"], "retry_jitter": 0, "poll": "100ms", "delay_notice_after": "0s"},
+        "queue": {"retry_schedule": ["200ms"], "retry_jitter": 0, "poll": "100ms", "delay_dsn_after": "0s"},
         "dns": {"servers": [f"127.0.0.1:{dns_port}"], "timeout": "1s", "lifetime": "2s"},
         "egress": {
-            "port": receiver_port,
             "ipv6": False,
             "tls": "none",
-            "loopback_receivers": True,
             "timeouts": {"connect": "2s", "greeting": "3s", "rcpt": "3s", "final_dot": "3s"},
         },
+        "testing": {"receiver_port": receiver_port, "loopback_receivers": True},
         "shaping": {"default": {"backoff": "300ms"}},
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiosmtplib
 
+from bench.service import merged
 from config.schema import DatabaseSettings
 from mta.demo.newsletter import newsletter
 from mta.demo.permission import announce, opt_in, permit
@@ -24,7 +25,10 @@ from tests.flow.harness import SENDER, Submitted, World
 HOST = "sender.example"
 READER = "rita@example.com"
 MAILING = "spring-1"
-PERMISSION = {"public_url": "https://mta.sender.example", "returns_domain": "returns.sender.example"}
+SECTIONS = {
+    "web": {"public": {"url": "https://mta.sender.example"}},
+    "return_path": {"domain": "returns.sender.example"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ async def shop(
         await permit(store, opened.id, profile=profile)
         await opened.announce()
         await opened.agree(READER)
-        await world.start(permission=PERMISSION | {"profiles": [str(path) for path in profiles]}, **settings)
+        policy = {"policy": {"profiles": [str(path) for path in profiles]}}
+        await world.start(**merged(SECTIONS | policy, settings))
         yield opened
     finally:
         await store.close()

@@ -85,8 +85,8 @@ class Desk:
 async def returns(world: World, **settings: Any) -> AsyncIterator[Desk]:
     """The shop with a door for what comes back to its mail."""
     port = free_port()
-    section = {"listeners": [{"address": "127.0.0.1", "port": port, "tls": "none"}]} | settings.pop("returns", {})
-    async with shop(world, returns=section, **settings) as opened:
+    section = {"listeners": [{"address": "127.0.0.1", "port": port, "tls": "none"}]} | settings.pop("reports", {})
+    async with shop(world, reports=section, **settings) as opened:
         yield Desk(opened, world, port)
 
 

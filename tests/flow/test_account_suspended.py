@@ -47,7 +47,7 @@ async def test_a_live_session_is_refused_at_its_next_mail_and_goes_on_after_the_
 
 async def test_what_is_queued_waits_for_the_resumption(world: World) -> None:
     world.receiver.script = LATER
-    await world.start(queue={"retry": ["200ms"]}, shaping={"default": {"messages_per_connection": 1}})
+    await world.start(queue={"retry_schedule": ["200ms"]}, shaping={"default": {"messages_per_connection": 1}})
     message_id = await world.accept("ann@example.com")
     await world.until_event(message_id, "deferred")
     await asyncio.to_thread(world.service.cli, "account", "suspend", "shop", "--reason", "complaints")
@@ -72,7 +72,7 @@ async def test_what_is_queued_waits_for_the_resumption(world: World) -> None:
 
 async def test_what_a_terminated_account_has_queued_fails_for_a_reason(world: World) -> None:
     world.receiver.script = LATER
-    await world.start(queue={"retry": ["1h"]})
+    await world.start(queue={"retry_schedule": ["1h"]})
     message_id = await world.accept("ann@example.com")
     await world.until_event(message_id, "deferred")
     await asyncio.to_thread(world.service.cli, "account", "suspend", "shop", "--reason", "spam")

@@ -46,7 +46,7 @@ async def held(world: World) -> list[str]:
 
 async def test_complaints_stop_a_mailing_until_somebody_cancels_the_breaker(world: World) -> None:
     world.receiver.script = Script(rules=(LATER,))
-    async with shop(world, "touchy", [profile(world)], queue={"retry": ["1h"]}) as desk:
+    async with shop(world, "touchy", [profile(world)], queue={"retry_schedule": ["1h"]}) as desk:
         mailing = await desk.announce("summer")
         readers = [f"reader{n}@example.com" for n in range(3)]
         others = [f"other{n}@example.com" for n in range(5)]

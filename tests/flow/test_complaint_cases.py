@@ -24,7 +24,7 @@ async def shop(world: World) -> World:
     """Its account has a contact, whose mail is taken by the home receiver; readers cannot be reached yet."""
     world.receiver.script = LATER
     await world.db.execute("update account set contact = $1, profile = 'spotler'", SENDER)
-    await world.start(queue={"retry": ["1h"]}, shaping={"default": {"messages_per_connection": 1}})
+    await world.start(queue={"retry_schedule": ["1h"]}, shaping={"default": {"messages_per_connection": 1}})
     return world
 
 

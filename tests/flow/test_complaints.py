@@ -88,7 +88,7 @@ async def test_what_nobody_signed_is_not_believed(world: World) -> None:
 
 
 async def test_a_domain_that_the_operator_trusts_need_not_sign(world: World) -> None:
-    async with returns(world, returns={"trusted_reporters": [REPORTER]}) as desk:
+    async with returns(world, reports={"trusted_reporters": [REPORTER]}) as desk:
         await desk.bring(complaint(header_of(await sent_to(desk)), sender=f"loop@mail.{REPORTER}"), FBL)
         await desk.until_worked_off()
         assert await world.db.fetchval("select reason from suppression") == "complaint"

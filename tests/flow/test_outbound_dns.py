@@ -173,7 +173,7 @@ async def test_only_families_that_there_is_a_source_for() -> None:
 async def test_ourselves_and_whoever_comes_behind_is_no_target(mx: tuple[tuple[int, str], ...], left) -> None:
     async with far_end() as far:
         await far.receiver()
-        far.configure(egress={"loopback_receivers": False, "ipv6": True})
+        far.configure(egress={"ipv6": True}, testing={"loopback_receivers": False})
         far.zone["dest.example"] = Node(mx=mx)
         far.zone["us.example"] = Node(a=("127.0.0.1",))
         far.zone["zero.example"] = Node(a=("0.0.0.0",))
@@ -195,9 +195,9 @@ async def test_a_listener_of_ours_is_ourselves() -> None:
     async with far_end(submission={"listeners": [listener]}) as far:
         await far.receiver()
         far.zone["dest.example"] = Node(a=("198.51.100.7",))
-        far.configure(egress={"loopback_receivers": False, "port": 25})
+        far.configure(testing={"loopback_receivers": False, "receiver_port": 25})
         assert (await far.refusal("dest.example")).status == "5.4.6"
-        far.configure(egress={"loopback_receivers": False, "port": 26})
+        far.configure(testing={"loopback_receivers": False, "receiver_port": 26})
         assert addresses(await far.plan("dest.example")) == ["198.51.100.7"]
 
 

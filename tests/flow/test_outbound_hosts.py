@@ -140,7 +140,7 @@ async def test_a_receiver_by_our_own_name_is_ourselves() -> None:
         receiver = await far.receiver(Script(name="out.sender.example"))
         assert replies(await far.deliver("bob@example.com")) == {"bob": "250 2.0.0"}  # loopback_receivers
         plan = await far.plan()
-        far.configure(egress={"loopback_receivers": False})
+        far.configure(testing={"loopback_receivers": False})
         delivery = deliver_to("bob@example.com")
         attempt = await far.courier.deliver(delivery, plan, b"x\r\n")
         assert replies(attempt) == {"bob": "554 5.4.6"}
@@ -151,7 +151,7 @@ async def test_our_own_door_for_what_comes_back_is_no_loop() -> None:
     """An account of ours answers to postmaster at the returns domain."""
     async with far_end() as far:
         receiver = await far.receiver(Script(name="out.sender.example"))
-        far.configure(egress={"loopback_receivers": False}, permission={"returns_domain": "example.com"})
+        far.configure(testing={"loopback_receivers": False}, return_path={"domain": "example.com"})
         assert replies(await far.deliver("postmaster@example.com")) == {"postmaster": "250 2.0.0"}
         assert len(receiver.ledger.receipts) == 1
 

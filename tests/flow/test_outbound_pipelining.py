@@ -18,7 +18,7 @@ async def test_the_envelope_goes_out_at_once() -> None:
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.5")
-    async with far_end(egress={"port": server.sockets[0].getsockname()[1]}) as far:
+    async with far_end(testing={"receiver_port": server.sockets[0].getsockname()[1]}) as far:
         await far.receiver()
         far.domain("example.com", "127.0.0.5")
         attempt = await far.deliver("bob@example.com", "eve@example.com", content=b"x\r\n")

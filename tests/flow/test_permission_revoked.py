@@ -23,7 +23,9 @@ LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"
 
 async def test_queued_copies_are_pulled_with_the_revocation(world: World) -> None:
     world.receiver.script = LATER
-    async with shop(world, queue={"retry": ["1s"]}, shaping={"default": {"messages_per_connection": 1}}) as desk:
+    async with shop(
+        world, queue={"retry_schedule": ["1s"]}, shaping={"default": {"messages_per_connection": 1}}
+    ) as desk:
         await desk.agree(OTHER)
         revoked, kept, invoice = [
             (await desk.send(READER)).id,

@@ -68,7 +68,7 @@ async def test_what_is_taken_survives_a_crash(world: World) -> None:
 
 
 async def test_expired_return_paths_are_refused(world: World) -> None:
-    async with returns(world, returns={"expire_after": "0s"}) as desk:
+    async with returns(world, return_path={"expire_after": "0s"}) as desk:
         await world.accept(READER)
         (receipt,) = await world.received(1)
         reply = await desk.bring(bounce(path_of(receipt), READER), path_of(receipt))
@@ -98,7 +98,7 @@ async def test_unsubscribing_by_mail(world: World) -> None:
 
 
 async def test_a_complaint_by_mail_with_the_message_attached(world: World) -> None:
-    async with returns(world, returns={"operator": OPERATOR}) as desk:
+    async with returns(world, reports={"postmaster_forward": OPERATOR}) as desk:
         await desk.shop.send(READER)
         (receipt,) = await world.received(1)
         await desk.bring(letter(ABUSE, "Spam!", "I never asked for this spam.", receipt.content), ABUSE, sender=READER)
@@ -131,7 +131,7 @@ async def test_an_authority_is_known_by_its_signature_alone(world: World) -> Non
 
 
 async def test_ordinary_mail_to_postmaster_reaches_people_and_changes_nothing(world: World) -> None:
-    async with returns(world, returns={"operator": OPERATOR}) as desk:
+    async with returns(world, reports={"postmaster_forward": OPERATOR}) as desk:
         await desk.bring(
             letter("postmaster", "Our firewall", "Do you still use 192.0.2.7?"), "postmaster", sender=READER
         )
@@ -144,7 +144,7 @@ async def test_ordinary_mail_to_postmaster_reaches_people_and_changes_nothing(wo
 
 
 async def test_what_programs_answer_changes_nothing(world: World) -> None:
-    async with returns(world, returns={"operator": OPERATOR}) as desk:
+    async with returns(world, reports={"postmaster_forward": OPERATOR}) as desk:
         submitted = await desk.shop.send(READER)
         assert submitted.id
         await world.until_ended(submitted.id)

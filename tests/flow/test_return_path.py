@@ -35,7 +35,9 @@ async def test_parameters_of_the_envelope_are_untouched(world: World) -> None:
 
 
 async def test_a_dead_mailbox_is_suppressed_and_its_queued_copies_go(world: World) -> None:
-    async with returns(world, queue={"retry": ["1s"]}, shaping={"default": {"messages_per_connection": 1}}) as desk:
+    async with returns(
+        world, queue={"retry_schedule": ["1s"]}, shaping={"default": {"messages_per_connection": 1}}
+    ) as desk:
         await desk.shop.agree(OTHER)
         returned = (await desk.shop.send(READER)).id
         assert returned

@@ -13,7 +13,7 @@ from tests.flow.harness import World, kinds, message
 pytestmark = pytest.mark.nightly
 
 FULL = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("552 5.2.2 mailbox full"),)),))
-SUPPRESSING = {"soft_bounces": [{"category": "mailbox_full", "count": 3, "mailings": 3}]}
+SUPPRESSION = {"soft_bounces": [{"category": "mailbox_full", "count": 3, "mailings": 3}]}
 
 
 async def fail_a_day_ago(world: World, subject: str) -> str:
@@ -26,7 +26,7 @@ async def fail_a_day_ago(world: World, subject: str) -> str:
 
 async def test_repeated_soft_bounces_suppress_unless_something_got_through(world: World) -> None:
     world.receiver.script = FULL
-    await world.start(suppressing=SUPPRESSING, shaping={"default": {"messages_per_connection": 1}})
+    await world.start(suppression=SUPPRESSION, shaping={"default": {"messages_per_connection": 1}})
     for subject in ("first", "second"):
         await fail_a_day_ago(world, subject)
     assert await world.suppressed() == {}
@@ -51,7 +51,7 @@ async def test_repeated_soft_bounces_suppress_unless_something_got_through(world
 async def test_a_delivery_lifts_no_objection(world: World) -> None:
     """Somebody objects while a message to them is on its way and gets through all the same."""
     world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
-    await world.start(queue={"retry": ["500ms"]}, shaping={"default": {"messages_per_connection": 1}})
+    await world.start(queue={"retry_schedule": ["500ms"]}, shaping={"default": {"messages_per_connection": 1}})
     await asyncio.to_thread(
         world.service.cli,
         "suppress",

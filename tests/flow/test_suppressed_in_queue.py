@@ -10,7 +10,7 @@ from tests.flow.harness import World, kinds, message
 
 async def test_queued_copy_is_pulled(world: World) -> None:
     world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
-    await world.start(queue={"retry": ["2s"]}, shaping={"default": {"messages_per_connection": 1}})
+    await world.start(queue={"retry_schedule": ["2s"]}, shaping={"default": {"messages_per_connection": 1}})
     message_id = await world.accept("ann@example.com", "ben@example.com")
     await world.until_event(message_id, "deferred")
     await asyncio.to_thread(world.service.cli, "suppress", "add", "ann@example.com", "--reason", "asked by telephone")
@@ -25,7 +25,7 @@ async def test_queued_copy_is_pulled(world: World) -> None:
 async def test_a_bounce_pulls_the_other_copies(world: World) -> None:
     """Two messages for one address: the first one's hard bounce is the end of the second, even while it is held."""
     world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "ann@*", (say("451 4.3.0 later"),)),))
-    await world.start(queue={"retry": ["500ms"]}, shaping={"default": {"messages_per_connection": 1}})
+    await world.start(queue={"retry_schedule": ["500ms"]}, shaping={"default": {"messages_per_connection": 1}})
     held = await world.accept("ann@example.com", content=message("Held"))
     await world.until_event(held, "deferred")
     await asyncio.to_thread(world.service.cli, "queue", "hold", "--yes", "--destination", "example.com")

@@ -34,7 +34,10 @@ from queue q, copied, generate_series(1, $2::int) as one (n) where q.message_id 
 async def test_one_click_during_a_queue_of_100_000(world: World) -> None:
     world.receiver.script = LATER
     port = free_port()
-    async with shop(world, queue={"retry": ["1h"]}, web={"public": {"port": port}}) as desk, ClientSession() as http:
+    async with (
+        shop(world, queue={"retry_schedule": ["1h"]}, web={"public": {"port": port}}) as desk,
+        ClientSession() as http,
+    ):
         url = f"http://127.0.0.1:{port}/u/"
         await desk.agree(*READERS)
         tokens = [await queued(world, desk, reader) for reader in READERS]

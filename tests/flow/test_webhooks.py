@@ -21,7 +21,7 @@ from mta.store.store import Store
 from tests.flow.harness import World
 from tests.unit.mta.web.hook import Hook
 
-SETTINGS: dict[str, Any] = {"web": {"webhooks": {"allow_private": True, "timeout": "3s"}}}
+SETTINGS: dict[str, Any] = {"web": {"webhooks": {"timeout": "3s"}}, "testing": {"private_webhooks": True}}
 
 
 @pytest.fixture

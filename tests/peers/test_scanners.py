@@ -75,7 +75,7 @@ def message(content: bytes) -> Message:
 
 
 async def scanned(content: bytes, **scanners: dict[str, Any]) -> Scan:
-    (scan,) = await Scanners(schema.ScannersSettings.model_validate(scanners)).scan(message(content))
+    (scan,) = await Scanners(schema.ContentScanSettings.model_validate(scanners)).scan(message(content))
     return scan
 
 
@@ -97,7 +97,7 @@ async def test_clamd_refuses_more_than_it_takes(clamd: Clamd) -> None:
 
 async def test_rspamd_knows_the_envelope(rspamd: Rspamd) -> None:
     asked = message(letter())
-    (scan,) = await Scanners(schema.ScannersSettings(rspamd=schema.ScannerSettings(address=rspamd.url))).scan(asked)
+    (scan,) = await Scanners(schema.ContentScanSettings(rspamd=schema.ScannerSettings(address=rspamd.url))).scan(asked)
     assert scan == Scan("rspamd", evidence="no action, 0.5 of 15: ENVELOPE 0.5", labels=frozenset({"ENVELOPE"}))
     told = (rspamd.directory / "output").read_text()
     options = f"{SENDER};2;10.1.2.3;app.example;acme-1;{format_id(asked.id)};"
@@ -117,8 +117,9 @@ async def test_actions_of_rspamd(rspamd: Rspamd) -> None:
 
 
 async def test_the_service_asks_both(world: World, rspamd: Rspamd, clamd: Clamd) -> None:
-    world.service.settings["permission"] = {
-        "scanners": {"rspamd": {"address": rspamd.url}, "clamav": {"address": str(clamd.socket)}}
+    world.service.settings["content_scan"] = {
+        "rspamd": {"address": rspamd.url},
+        "clamav": {"address": str(clamd.socket)},
     }
     await world.start()
     virus = await world.submit("one@example.com", content=letter(attached=EICAR))

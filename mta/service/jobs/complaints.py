@@ -56,7 +56,7 @@ class Casework:
         self._ring, self._signer = ring, Signer(settings.signing, ring)
         self._scribe = CaseMailWriter()
         self._lifetime = timedelta(seconds=settings.queue.expire_after)
-        hostname, returns = settings.server.hostname, settings.permission.returns_domain
+        hostname, returns = settings.server.hostname, settings.return_path.domain
         self._hostname = hostname
         self._desk = f"abuse@{returns}" if returns else f"postmaster@{hostname}"
 

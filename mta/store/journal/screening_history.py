@@ -1,7 +1,7 @@
 """What was judged lately, accepted and refused: for trying a changed profile on it before it is loaded.
 
-*Limits.* Reaches back as far as ``queue.event_retention`` and ``retention.refusals``. The content of a message is there
-only while something of it is queued, that of a refused one never was.
+*Limits.* Reaches back as far as ``queue.event_retention`` and ``retention.rejections``. The content of a message is
+there only while something of it is queued, that of a refused one never was.
 """
 
 from __future__ import annotations

@@ -102,12 +102,12 @@ class Forgotten:
 async def forget(database: Database, now: datetime, keep: RetentionSettings) -> Forgotten:
     """Delete what is older than ``keep`` says. Raises StoreUnavailable; what was deleted by then stays so."""
     return Forgotten(
-        await _all(database, _REFUSALS, first_id_of(now - timedelta(seconds=keep.refusals))),
+        await _all(database, _REFUSALS, first_id_of(now - timedelta(seconds=keep.rejections))),
         await _all(database, _HISTORY, now - timedelta(seconds=keep.account_history)),
-        await _contacts(database, now - timedelta(seconds=keep.contacts)),
+        await _contacts(database, now - timedelta(seconds=keep.recipient_activity)),
         await _evidence(database, now - timedelta(seconds=keep.consent_evidence)),
         await outbox.sweep(
-            database, now - timedelta(seconds=keep.outbox), now - timedelta(seconds=keep.outbox_untaken)
+            database, now - timedelta(seconds=keep.outbox), now - timedelta(seconds=keep.outbox_undelivered)
         ),
         await _all(database, _EXPIRED, now),
         await _all(database, soft_bounces.SWEEP, (now - timedelta(days=soft_bounces.KEPT)).date()),

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from config.schema import ScannerSettings, ScannersSettings
+from config.schema import ContentScanSettings, ScannerSettings
 from mta.mail.message import Message
 from mta.observe.log import get_logger
 from mta.submission.content_scan.clamd import Clamd
@@ -39,7 +39,7 @@ class Asked(Protocol):
 class Scanners:
     """The scanners of the settings. It keeps nothing open between messages: drop it for a new one on reload."""
 
-    def __init__(self, settings: ScannersSettings) -> None:
+    def __init__(self, settings: ContentScanSettings) -> None:
         self._gates = tuple(
             _Gate(kind(section.address), section)
             for kind, section in ((Rspamd, settings.rspamd), (Clamd, settings.clamav))

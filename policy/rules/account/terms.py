@@ -23,7 +23,7 @@ class TermsAccepted:
     name = "terms"
 
     class Settings(Section):
-        """Nothing to choose: version and grace are the service's (`permission.terms`)."""
+        """Nothing to choose: version and grace are the service's (`policy.terms`)."""
 
     def __init__(self, settings: Settings, house: RuleContext) -> None:
         self._version = house.terms

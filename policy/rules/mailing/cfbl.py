@@ -45,7 +45,7 @@ class Cfbl:
         if refusal := refusal_of_own(self.name, message, self._own, ADDRESS, ID):
             return refusal, ""
         if self._house.returns is None:
-            return Pass(), "no domain takes complaints (permission.returns_domain)"
+            return Pass(), "no domain takes complaints (return_path.domain)"
         address = f"fbl@{self._house.returns}"
         fields = (
             fold(ADDRESS, [f"{address};", f"report={self._report}"]),

@@ -52,7 +52,7 @@ class ListUnsubscribe:
             )
         if self._house.web_url is None:
             text = "list_unsubscribe: this service has no address for unsubscribe links yet; its operator sets one"
-            return Refuse(Reply(451, "4.3.5", f"{text} (permission.public_url)")), ""
+            return Refuse(Reply(451, "4.3.5", f"{text} (web.public.url)")), ""
         uris = self._uris(message, facts, offer)
         fields = (
             fold("List-Unsubscribe", [f"{uri}," for uri in uris[:-1]] + uris[-1:]),

@@ -110,6 +110,6 @@ def test_every_mistake_is_told() -> None:
     with pytest.raises(ConfigError) as caught:
         load_soft_bounce_thresholds(settings, BOOK)
     twice, sites, unknown = caught.value.lines
-    assert twice == "suppressing.soft_bounces: category 'mailbox_full' has two thresholds; leave one"
+    assert twice == "suppression.soft_bounces: category 'mailbox_full' has two thresholds; leave one"
     assert "'greylisted' is the fault of the site, and suppresses nobody; allowed: bad_" in sites
     assert "there is no category 'mailbox_fill'; `mta classify --categories` lists them" in unknown

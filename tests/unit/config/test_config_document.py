@@ -43,7 +43,8 @@ def test_shown_settings_read_back(tmp_path: Path) -> None:
     """So every default can also be written down."""
     own = tmp_path / "mta.toml"
     own.write_text(
-        '[database]\nurl = "postgresql://mta@db.example.com/mta"\n[queue]\nretry = ["1m", "90s", "2.5h", "500ms"]\n'
+        '[database]\nurl = "postgresql://mta@db.example.com/mta"\n'
+        '[queue]\nretry_schedule = ["1m", "90s", "2.5h", "500ms"]\n'
         '[[routes]]\ndomains = [".a.example", "*"]\nhosts = ["[192.0.2.1]:25"]\ntls = "none"\n'
         '[server]\nuser = "a\\"b\\\\c\\u0007"\n[[submission.listeners]]\nport = 25\nproxy_from = ["10.0.0.0/8"]\n'
     )

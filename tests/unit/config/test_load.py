@@ -24,7 +24,7 @@ def test_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_operators_file_stands_alone(tmp_path: Path) -> None:
     settings = load_text("", "mta.toml", tmp_path)
     assert settings.submission.listeners == []
-    assert settings.queue.retry == [300.0, 600.0, 1200.0, 2400.0, 3600.0, 7200.0, 10800.0, 14400.0]
+    assert settings.queue.retry_schedule == [300.0, 600.0, 1200.0, 2400.0, 3600.0, 7200.0, 10800.0, 14400.0]
     assert settings.shaping.providers == load_file(None).shaping.providers
 
 
@@ -41,7 +41,7 @@ def test_values(tmp_path: Path) -> None:
     header_size = 2000
     data_rate = "1kB"
     [queue]
-    retry = ["500ms", " 1.5 h "]
+    retry_schedule = ["500ms", " 1.5 h "]
     [[signing.keys]]
     domain = "Example.COM"
     selector = "S1"
@@ -54,7 +54,7 @@ def test_values(tmp_path: Path) -> None:
     assert settings.submission.listeners[0].proxy_from == [IPv4Network("10.0.0.0/8")]
     limits = settings.submission.limits
     assert (limits.message_size, limits.header_size, limits.data_rate) == (1_500_000, 2000, 1000)
-    assert settings.queue.retry == [0.5, 5400.0]
+    assert settings.queue.retry_schedule == [0.5, 5400.0]
     [key] = settings.signing.keys
     assert (key.domain, key.selector, key.file) == ("example.com", "s1", tmp_path / "keys/one.pem")
 

@@ -57,7 +57,7 @@ def test_syntax(text: str, start: str) -> None:
         "[web]\nport = " + "9" * 5000,
         "[web]\nport = 0x" + "f" * 5000,
         "[queue]\nexpire_after = '" + "9" * 400 + "d'",
-        "[queue]\nwindow_size = '" + "9" * 400 + "GiB'",
+        "[queue]\nactive_size = '" + "9" * 400 + "GiB'",
         "[server]\ndata_dir = '" + "x" * 2_000_001 + "'",
         "[server]\nsecret_file = '\\u0000'\n[web]\nport = 1.5",
         '[server]\nsecret_file = "\\u0000"',

@@ -50,14 +50,14 @@ def test_check_finds_the_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_check_reads_the_profiles(elsewhere: Path) -> None:
-    (elsewhere / "mta.toml").write_text('[permission]\nprofiles = ["own.toml"]\ndefault_profile = "ours"\n')
+    (elsewhere / "mta.toml").write_text('[policy]\nprofiles = ["own.toml"]\ndefault_profile = "ours"\n')
     (elsewhere / "own.toml").write_text('extends = "csa"\nabuot = "ours"\n')
     result = mta("check")
     assert result.exit_code == 2
     assert result.stderr == f'{elsewhere}/own.toml:2: abuot: unknown key; did you mean "about"?\n'
     (elsewhere / "own.toml").write_text('extends = "csa"\n')
-    assert mta("check").stderr.startswith('permission.default_profile: there is no profile "ours"; ')
-    (elsewhere / "mta.toml").write_text('[permission]\nprofiles = ["own.toml"]\ndefault_profile = "own"\n')
+    assert mta("check").stderr.startswith('policy.default_profile: there is no profile "ours"; ')
+    (elsewhere / "mta.toml").write_text('[policy]\nprofiles = ["own.toml"]\ndefault_profile = "own"\n')
     assert "marketing, own, spotler" in mta("check").stdout
 
 

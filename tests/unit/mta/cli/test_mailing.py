@@ -24,7 +24,7 @@ SAMPLED = (
 @pytest.fixture
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
     (tmp_path / "sampled.toml").write_text(SAMPLED)
-    more = '[permission]\nprofiles = ["sampled.toml"]\n[permission.terms]\nversion = "3"\n'
+    more = '[policy]\nprofiles = ["sampled.toml"]\n[policy.terms]\nversion = "3"\n'
     operator = Operator(tmp_path, database_url, secrets, more)
     for name in ("shop", "club"):
         await operator.says("account", "add", name, "--domain", f"{name}.example")

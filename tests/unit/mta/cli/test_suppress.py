@@ -220,7 +220,7 @@ async def test_an_operators_may_end(operator: Operator) -> None:
 async def test_a_profile_may_keep_who_unsubscribed_for_good(operator: Operator, store: Store) -> None:
     profile = operator.folder / "apple.toml"
     profile.write_text('about = "As Apple asks."\nextends = "marketing"\n[suppressions]\nafter_unsubscribe = "never"\n')
-    operator.config.write_text(f'{operator.config.read_text()}\n[permission]\nprofiles = ["{profile}"]\n')
+    operator.config.write_text(f'{operator.config.read_text()}\n[policy]\nprofiles = ["{profile}"]\n')
     shop = await account_id(store)
     await store.reviews.set(shop, {Setting.PROFILE: "apple"}, by="test")
     for scope in (shop, None):

@@ -22,7 +22,7 @@ URL = "https://shop.example/events"
 
 @pytest.fixture
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
-    operator = Operator(tmp_path, database_url, secrets, "[web.webhooks]\nallow_private = true\n")
+    operator = Operator(tmp_path, database_url, secrets, "[testing]\nprivate_webhooks = true\n")
     await operator.says("account", "add", "shop", "--domain", "shop.example", "--approve", "ours", "--verified")
     return operator
 

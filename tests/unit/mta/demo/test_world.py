@@ -15,14 +15,14 @@ async def test_the_configuration_is_good_and_points_at_the_receivers(tmp_path: P
     world = await create(tmp_path, retry=("1s", "2s"))
     try:
         settings = load_file(world.config)
-        assert settings.queue.retry == [1.0, 2.0]
-        assert settings.egress.loopback_receivers
+        assert settings.queue.retry_schedule == [1.0, 2.0]
+        assert settings.testing.loopback_receivers
         assert [listener.port for listener in settings.submission.listeners] == [world.smtp_port]
         assert settings.web.port == world.web_port
         assert {key.selector for key in settings.signing.keys} == {"rsa", "ed"}
         assert settings.server.data_dir == world.directory / "data"
         for address in (RECEIVER, TARPIT, CLUB):
-            reader, writer = await asyncio.open_connection(address, settings.egress.port)
+            reader, writer = await asyncio.open_connection(address, settings.testing.receiver_port)
             assert (await reader.readline()).startswith(b"220 ")
             writer.close()
     finally:

@@ -119,7 +119,7 @@ class Rig:
         self.courier = Courier()
         self.metrics = Metrics()
         self.classifier = Classifier(load_rules([]))
-        self.settings = Settings(queue=QueueSettings(**{"poll": "20ms", "delay_notice_after": "0s", **queue}))
+        self.settings = Settings(queue=QueueSettings(**{"poll": "20ms", "delay_dsn_after": "0s", **queue}))
         self.accounts = Accounts(notices)
         self.notices = DsnComposer(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(

@@ -39,7 +39,7 @@ async def test_recipients_part_ways(store: Store) -> None:
 
 
 async def test_only_what_the_window_holds_is_taken(store: Store) -> None:
-    async with dispatching(store, window_deliveries=3) as rig:
+    async with dispatching(store, active_deliveries=3) as rig:
         rig.courier.hold()
         for n in range(10):
             await rig.queue(f"ann@d{n}.example")

@@ -58,7 +58,7 @@ async def test_a_site_that_cannot_be_reached_rests_and_holds_nothing(store: Stor
 
 
 async def test_a_lane_wakes_after_its_rest(store: Store) -> None:
-    async with dispatching(store, retry=["10ms"]) as rig:
+    async with dispatching(store, retry_schedule=["10ms"]) as rig:
         rig.resolver.plans["example.net"] = plan(backoff="50ms", backoff_after=1)
         rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
         await crowd(rig, 3)
@@ -98,7 +98,7 @@ async def test_a_reload_reaches_the_lanes_that_are_known(store: Store) -> None:
 
 async def test_a_smaller_window_is_kept_too(store: Store) -> None:
     async with dispatching(store) as rig:
-        rig.dispatcher.configure(QueueSettings(window_deliveries=2, poll="20ms"), rig.classifier, rig.notices)
+        rig.dispatcher.configure(QueueSettings(active_deliveries=2, poll="20ms"), rig.classifier, rig.notices)
         rig.courier.hold()
         for n in range(6):
             await rig.queue(f"ann@d{n}.example")
@@ -110,7 +110,7 @@ async def test_a_smaller_window_is_kept_too(store: Store) -> None:
 
 async def test_sites_that_stand_still_do_not_stop_the_others(store: Store) -> None:
     """Six tarpits have more waiting than the window holds; a healthy site's message still goes at once."""
-    async with dispatching(store, window_deliveries=40) as rig:
+    async with dispatching(store, active_deliveries=40) as rig:
         free = rig.courier.gate
         rig.courier.hold()
         stuck = rig.courier.gate

@@ -77,12 +77,12 @@ def test_success_is_told_only_if_asked_for() -> None:
 
 
 def test_a_delay_is_told_once_and_not_at_once() -> None:
-    notices, outcome, fresh = made(delay_notice_after="1h"), deferred(ANN), delivery()
+    notices, outcome, fresh = made(delay_dsn_after="1h"), deferred(ANN), delivery()
     old = replace(fresh, queued_at=now() - timedelta(hours=2))
     assert notices.wanted(attempt(fresh, outcome), [outcome]) == ()
     assert len(notices.wanted(attempt(old, outcome), [outcome])) == 1
     assert notices.wanted(attempt(replace(old, delay_told=True), outcome), [outcome]) == ()
-    assert made(delay_notice_after="0s").wanted(attempt(old, outcome), [outcome]) == ()
+    assert made(delay_dsn_after="0s").wanted(attempt(old, outcome), [outcome]) == ()
 
 
 @pytest.mark.parametrize("content", [b"Subject: Hello\r\n\r\nOne line.\r\n", None])

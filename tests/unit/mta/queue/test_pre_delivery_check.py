@@ -133,7 +133,7 @@ async def test_a_backlog_of_marketing_does_not_keep_transactional_mail_waiting(
 ) -> None:
     """A million rows would do as well: marketing has filled its room with a site that stands still."""
     monkeypatch.setattr(dispatcher, "TAKE", 50)
-    async with dispatching(store, window_deliveries=80) as rig:
+    async with dispatching(store, active_deliveries=80) as rig:
         free = rig.courier.gate
         rig.courier.hold()
         stuck = rig.courier.gate

@@ -21,14 +21,14 @@ from tests.unit.mta.store.make import count
 URL = "https://news.example.com"
 
 
-def settings(port: int | None, **permission: Any) -> Settings:
-    return Settings.model_validate({"web": {"public": {"port": port}}, "permission": {"public_url": URL, **permission}})
+def settings(port: int | None, **tokens: Any) -> Settings:
+    return Settings.model_validate({"web": {"public": {"port": port, "url": URL}}, "tokens": tokens})
 
 
 async def test_links_work_before_and_after_a_change_of_keys(store: Store, secrets: Secrets) -> None:
     await store.accounts.add("shop", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)
     port = free_port()
-    before, after = settings(port), settings(port, token_key=2)
+    before, after = settings(port), settings(port, key=2)
     old, new = [
         open_tokens(each, secrets).make(Claim("u", 1, bytes([n]) * 16, "", ""))
         for n, each in enumerate((before, after))

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from config.schema import ScannerSettings, ScannersSettings
+from config.schema import ContentScanSettings, ScannerSettings
 from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
@@ -51,11 +51,11 @@ async def server(talk: Talk) -> AsyncIterator[str]:
 
 
 def clamav(address: str, **settings: Any) -> content_scan.Scanners:
-    return content_scan.Scanners(ScannersSettings(clamav=ScannerSettings(address=address, **settings)))
+    return content_scan.Scanners(ContentScanSettings(clamav=ScannerSettings(address=address, **settings)))
 
 
 def over_http(address: str, **settings: Any) -> content_scan.Scanners:
-    return content_scan.Scanners(ScannersSettings(rspamd=ScannerSettings(address=f"http://{address}", **settings)))
+    return content_scan.Scanners(ContentScanSettings(rspamd=ScannerSettings(address=f"http://{address}", **settings)))
 
 
 async def streamed(reader: asyncio.StreamReader) -> bytes:
@@ -79,7 +79,7 @@ async def request(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
 
 
 async def test_nobody_is_asked_by_default() -> None:
-    assert await content_scan.Scanners(ScannersSettings()).scan(message()) == ()
+    assert await content_scan.Scanners(ContentScanSettings()).scan(message()) == ()
 
 
 async def test_clamd_gets_the_whole_message(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_both_are_asked_at_once() -> None:
         writer.write(b"stream: Worm FOUND\0")
 
     async with server(http_side) as one, server(clamd_side) as other:
-        settings = ScannersSettings(
+        settings = ContentScanSettings(
             rspamd=ScannerSettings(address=f"http://{one}"), clamav=ScannerSettings(address=other)
         )
         found = await content_scan.Scanners(settings).scan(message())

@@ -64,7 +64,7 @@ async def test_a_credential_that_is_too_fast_is_told_for_how_long(store: Store) 
 
 
 async def test_credentials_have_a_rate_by_default_networks_have_none(store: Store) -> None:
-    rig = make(store, permission={"credential_rate": 0.01, "credential_burst": 2})
+    rig = make(store, rate_limits={"credential_rate": 0.01, "credential_burst": 2})
     assert [await rig.intake.sender(rig.client, envelope(), None) for _ in range(10)] == [None] * 10
     rig.client.credential = "acme-1"
     answers = [await rig.intake.sender(rig.client, envelope(), None) for _ in range(10)]

@@ -21,7 +21,7 @@ from policy.accounts.account import AccountStatus
 from tests.unit.mta.store import make
 from tests.unit.mta.web.hook import Hook
 
-LOCAL = Settings(allow_private=True, timeout="5s", alert_after=2)
+LOCAL = Settings(timeout="5s", alert_after=2)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def sender(store: Store, metrics: Metrics) -> AsyncIterator[WebhookSender]:
-    sender = WebhookSender(store, LOCAL, metrics)
+    sender = WebhookSender(store, LOCAL, metrics, allow_private=True)
     yield sender
     await sender.stop()
 
@@ -146,11 +146,11 @@ async def test_a_sender_that_dies_is_followed_at_the_same_place(
     hook.gate = asyncio.Event()
     await store.webhooks.add(shop, hook.url, by="joe")
     await say(store, shop, 2)
-    first = WebhookSender(store, LOCAL, metrics)
+    first = WebhookSender(store, LOCAL, metrics, allow_private=True)
     await hook.until_events(2)  # taken, but nobody was told
     await first.stop()
     hook.gate.set()
-    second = WebhookSender(store, LOCAL, metrics)
+    second = WebhookSender(store, LOCAL, metrics, allow_private=True)
     events = await hook.until_events(4)
     assert [event["id"] for event in events[:2]] == [event["id"] for event in events[2:]]
     await second.stop()
@@ -167,7 +167,7 @@ async def test_addresses_that_are_not_public_are_refused_when_it_comes_to_it(
         known = await store.webhooks.find(number)
         assert known.last_error == "127.0.0.1 is not an address of the public internet"
         assert hook.signatures == []
-        sender.configure(LOCAL)
+        sender.configure(LOCAL, allow_private=True)
         await make.execute(store, "update webhook set url = $1, due_at = now()", hook.url)
         assert len(await hook.until_events(1)) == 1
     finally:
@@ -180,7 +180,7 @@ async def test_a_receiver_that_is_not_there_or_does_not_answer(store: Store, sho
     gone, _ = await store.webhooks.add(shop, Hook().url, by="joe")
     mute, _ = await store.webhooks.add(shop, silent.url, by="joe")
     await say(store, shop, 1)
-    sender = WebhookSender(store, Settings(allow_private=True, timeout="200ms"), metrics)
+    sender = WebhookSender(store, Settings(timeout="200ms"), metrics, allow_private=True)
     try:
         await until(lambda: metrics.webhook_requests[Success.NO].value >= 2)
         assert "Cannot connect" in ((await store.webhooks.find(gone)).last_error or "")

@@ -18,7 +18,7 @@ from policy.reputation.complaint_mail import contacts_of
 from tests.unit.mta.store import make
 
 SETTINGS = Settings.model_validate(
-    {"server": {"hostname": "mta.example"}, "permission": {"returns_domain": "returns.example"}}
+    {"server": {"hostname": "mta.example"}, "return_path": {"domain": "returns.example"}}
 )
 
 

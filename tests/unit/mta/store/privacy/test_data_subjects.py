@@ -160,7 +160,7 @@ async def test_each_class_of_data_has_its_time(history: Store) -> None:
         )
     )
     assert await history.subjects.forget(RetentionSettings()) == Forgotten()
-    keep = RetentionSettings.model_validate({"refusals": "1d", "contacts": "2d", "account_history": "3d"})
+    keep = RetentionSettings.model_validate({"rejections": "1d", "recipient_activity": "2d", "account_history": "3d"})
     assert await forget(history._database, NOW + 1.5 * DAY, keep) == Forgotten(refusals=1)
     assert await forget(history._database, NOW + 2.5 * DAY, keep) == Forgotten(contacts=1)
     assert await forget(history._database, NOW + 3.5 * DAY, keep) == Forgotten(changes=1)
