@@ -25,21 +25,21 @@ _STYLES = {
     "deferred": "yellow",
     "failed": "red",
     "expired": "red",
-    "suppressed": "magenta",
-    "returned": "red",
+    "dropped": "magenta",
+    "bounced_async": "red",
     "complained": "magenta",
 }
 _VERDICTS = {"refuse": "red", "error": "red", "hold": "yellow", "observe": "yellow", "amend": "cyan"}
 _ATTEMPTS = frozenset({"delivered", "deferred", "failed", "expired"})
 _WORDS = {
-    "notice": "the sender is told by a message of its own",
+    "dsn": "a delivery status notification was sent to the sender",
     "held": "held back by an operator",
     "released": "released by an operator",
     "bounced": "to be failed, an operator asked for it",
-    "suppressed": "dropped: the address was suppressed meanwhile",
-    "returned": "came back as undeliverable, after it had been taken",
+    "dropped": "removed from the queue: the address was suppressed meanwhile",
+    "bounced_async": "bounced after it had been accepted by the receiver",
     "delay_reported": "a host further on reports a delay",
-    "answered": "a program answered",
+    "auto_reply": "an automatic reply was received",
     "complained": "the recipient complained",
 }
 
@@ -116,7 +116,7 @@ def _event(event: Event, recipient: str, tries: int) -> Iterator[Line]:
         yield f"      by rule {rule}: {verdict}" + _until(data), ""
     if stray := data.get("transcript"):
         yield f"      said besides: {stray}".replace("\n", " / "), "dim"
-    if data.get("ambiguous"):
+    if data.get("delivery_unknown"):
         yield "      the end was lost after the final dot: it may have been taken, and may arrive twice", "yellow"
     if data.get("pulled"):
         yield "      it had been taken out of the queue by then; this is for the record", "dim"

@@ -29,9 +29,9 @@ STALE = 10.0  # seconds after which the supervisor's state is old
 _RATES = (
     ("messages accepted", "messages_accepted", "cyan"),
     ("recipients delivered", "recipients_delivered", "green"),
-    ("put off", "recipients_deferred", "yellow"),
+    ("deferred", "recipients_deferred", "yellow"),
     ("failed", "recipients_failed", "red"),
-    ("refused to clients", "refusals", "magenta"),
+    ("rejections", "rejections", "magenta"),
 )
 
 
@@ -100,11 +100,12 @@ def _now(counts: Counts) -> Panel:
     now = counts.now
     delivered = now.sum("recipients_delivered")
     encrypted = f"{now.sum('recipients_delivered', 'yes') / delivered:.0%}" if delivered else "-"
-    resting = now.sum("lanes_resting")
+    backoff = now.sum("ready_queues_in_backoff")
     table = Table.grid(padding=(0, 2))
     table.add_row("clients", f"{now.sum('sessions_open'):,.0f} sessions")
     table.add_row("receivers", f"{now.sum('connections_open'):,.0f} connections")
-    table.add_row("lanes", f"{now.sum('lanes'):,.0f}" + (f", [yellow]{resting:,.0f} resting[/]" if resting else ""))
+    in_backoff = f", [yellow]{backoff:,.0f} in backoff[/]" if backoff else ""
+    table.add_row("ready queues", f"{now.sum('ready_queues'):,.0f}{in_backoff}")
     table.add_row("to our 250", _quantiles(counts, "accept_seconds"))
     table.add_row("to delivery", _quantiles(counts, "delivery_seconds"))
     table.add_row("delivered by TLS", encrypted)

@@ -38,10 +38,10 @@ class Progress:
     trouble: DeliveryError | None = None
 
     def give(
-        self, recipients: Sequence[QueuedRecipient], stage: Stage, reply: Reply, *, ambiguous: bool = False
+        self, recipients: Sequence[QueuedRecipient], stage: Stage, reply: Reply, *, delivery_unknown: bool = False
     ) -> None:
         """These are served."""
-        self.results += [Result(recipient, stage, reply, ambiguous) for recipient in recipients]
+        self.results += [Result(recipient, stage, reply, delivery_unknown) for recipient in recipients]
         served = {recipient.n for recipient in recipients}
         self.left = [recipient for recipient in self.left if recipient.n not in served]
 
@@ -247,7 +247,7 @@ async def _send_content(
         case ReceiverReply():
             nonsense = not answer.is_regular or 300 <= answer.code <= 399
             reply = Reply.parse(answer.code, answer.text)
-            progress.give(accepted, Stage.FINAL_DOT, reply, ambiguous=nonsense)
+            progress.give(accepted, Stage.FINAL_DOT, reply, delivery_unknown=nonsense)
             if answer.code == 421 or nonsense:
                 progress.give(progress.left, Stage.FINAL_DOT, reply)
                 session.wire.abort()
@@ -256,7 +256,7 @@ async def _send_content(
         case Unsent(reply):
             progress.trouble = DeliveryError(Stage.DATA, reply)
         case Lost(_, reply):
-            progress.give(accepted, Stage.FINAL_DOT, reply, ambiguous=True)
+            progress.give(accepted, Stage.FINAL_DOT, reply, delivery_unknown=True)
             progress.give(progress.left, Stage.DATA, reply)
         case _:
             assert_never(answer)

@@ -94,12 +94,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one recipient got. ``ambiguous``: the end was lost after the final dot; the receiver may have taken it."""
+    """What one recipient got. ``delivery_unknown``: lost after the final dot; the receiver may have accepted it."""
 
     recipient: QueuedRecipient
     stage: Stage
     reply: Reply
-    ambiguous: bool = False
+    delivery_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,12 @@
-"""The event log: what became of each message, one JSON line for each event of its life.
+"""The event log: one JSON line for each event in the life of a session or message.
 
-One method of ``EventLog`` for each kind of event, and one ``Struct`` for each kind of line; ``docs/operations.md``
-documents the fields. Writing is the business of ``mta.observe.sink``: a method here only encodes and leaves.
+``EventLog`` has a method for each event, and there is a ``Struct`` for each kind of line; ``docs/operations.md``
+documents the fields. The methods only encode; ``mta.observe.sink`` writes. The service's own log is
+``mta.observe.log``.
 
-What happens to the service itself is in its own log (``mta.observe.log``).
-
-It must never hold a credential or a message's text, never wait, and never raise because of where the lines go.
-
-*Limits.* The log is for searching and feeding other systems; what must not be lost (what a message came to) is in the
-database, in the same transaction as the outcome, and is what ``mta explain`` reads.
+Invariants: No credential and no message text is logged. Methods never wait, nor raise because of the destination.
+Limitations: Lines can be lost. Outcomes are also written to the database, in the transaction that records them; that
+is what ``mta explain`` shows.
 """
 
 from __future__ import annotations
@@ -28,10 +26,10 @@ from mta.mail.message import IPAddress, Message
 from mta.mail.reply import Reply
 from mta.observe.sink import Sink
 
-MAX_TEXT = 500  # characters of a reply or other outside text; keeps a line below what a pipe takes in one piece
+MAX_TEXT = 500  # characters of a reply or other external text; keeps a line below PIPE_BUF
 
 _encode = msgspec.json.Encoder().encode
-_id = lru_cache(4096)(format_id)  # a message is written about at least twice
+_id = lru_cache(4096)(format_id)  # a message has at least two events
 
 
 class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event"):
@@ -39,14 +37,14 @@ class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event"):
 
 
 class SessionEvent(_Event, tag="session"):
-    """A client's session has ended. ``ending``: how, e.g. ``quit``, ``lost``, ``timeout``, ``errors``, ``shutdown``."""
+    """A client's session ended. ``ending``: why, e.g. ``quit``, ``lost``, ``timeout``, ``errors``, ``shutdown``."""
 
     session: str
     client: str
     account: str | None
     tls: str | None
     messages: int
-    refusals: int
+    rejections: int
     seconds: float
     ending: str
 
@@ -74,7 +72,7 @@ class AcceptedEvent(_Event, tag="accepted"):
 
 
 class RejectedEvent(_Event, tag="rejected"):
-    """``verb``: the command that was refused, ``CONNECT`` for the session itself, ``.`` for the message's end."""
+    """``verb``: the rejected command, ``CONNECT`` for the session itself, ``.`` for the end of a message."""
 
     session: str
     client: str
@@ -88,10 +86,10 @@ class RejectedEvent(_Event, tag="rejected"):
 
 
 class OutcomeEvent(msgspec.Struct, omit_defaults=True, gc=False):
-    """What an attempt came to for one recipient. ``total``: seconds since acceptance.
+    """The outcome of an attempt for one recipient. ``total``: seconds since acceptance.
 
-    ``fault`` and ``rule`` (of the bounce rules) are empty where nothing went wrong; ``action`` says whether the address
-    was suppressed; ``expired``: given up because the time was over; ``until``: when it is tried again.
+    ``category``, ``fault``, ``rule`` and ``action`` come from the bounce rules and are empty for a delivery.
+    ``expired``: failed because the message expired; ``until``: time of the next attempt.
     """
 
     event: str  # delivered, deferred or failed
@@ -114,7 +112,7 @@ class OutcomeEvent(msgspec.Struct, omit_defaults=True, gc=False):
     tls: str | None
     source: str | None
     mailing: str | None = None
-    ambiguous: bool = False
+    delivery_unknown: bool = False
     category: str = ""
     fault: str = ""
     rule: str = ""
@@ -124,7 +122,7 @@ class OutcomeEvent(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class DsnEvent(_Event, tag="dsn"):
-    """A delivery status notice was queued as message ``id``, about message ``about``."""
+    """A delivery status notification was queued as message ``id``, about message ``about``."""
 
     id: str
     about: str
@@ -133,7 +131,7 @@ class DsnEvent(_Event, tag="dsn"):
 
 
 class DestinationBackoffEvent(_Event, tag="destination_backoff"):
-    """A destination gets a rest after connections to it failed."""
+    """The backoff of a destination started after connections to it failed."""
 
     site: str
     until: datetime
@@ -154,22 +152,22 @@ EVENTS: tuple[type[msgspec.Struct], ...] = (
 
 
 class EventLog:
-    """One method for each kind of event; each costs a few microseconds and never waits."""
+    """Write events; each call costs a few microseconds."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
     def reopen(self) -> None:
-        """Open the file anew, after it was moved away (SIGUSR1)."""
+        """Reopen the file after rotation (SIGUSR1)."""
         self._sink.reopen()
 
     def replace(self, sink: Sink) -> None:
-        """Go on in ``sink``; what is left goes to the old one."""
+        """Write to ``sink`` from now on; the old sink writes its remaining lines and closes."""
         self._sink, old = sink, self._sink
         old.close()
 
     def close(self) -> None:
-        """Write what is left, for at most a second or two."""
+        """Write the remaining lines, for at most ``sink.CLOSING`` seconds."""
         self._sink.close()
 
     # --- clients
@@ -182,17 +180,17 @@ class EventLog:
         account: str | None,
         tls: str | None,
         messages: int,
-        refusals: int,
+        rejections: int,
         seconds: float,
         ending: str,
     ) -> None:
         rounded = round(seconds, 3)
-        self._write(SessionEvent(_now(), session, str(client), account, tls, messages, refusals, rounded, ending))
+        self._write(SessionEvent(_now(), session, str(client), account, tls, messages, rejections, rounded, ending))
 
     def auth_failed(self, *, session: str, client: IPAddress, username: str, mechanism: str, reply: Reply) -> None:
         self._write(AuthFailedEvent(_now(), session, str(client), username[:254], mechanism[:40], str(reply)))
 
-    def refused(
+    def rejected(
         self,
         reply: Reply,
         *,
@@ -203,7 +201,7 @@ class EventLog:
         sender: Address | None = None,
         recipient: Address | None = None,
     ) -> None:
-        """A command, message or session was turned away with ``reply``."""
+        """Log a command, message or session that was rejected with ``reply``."""
         self._write(
             RejectedEvent(
                 _now(),
@@ -229,7 +227,7 @@ class EventLog:
         mailing: str | None = None,
         hold: str | None = None,
     ) -> None:
-        """The client got its 250. ``seconds``: since the end of the data."""
+        """Log a message that was answered with 250. ``seconds``: since the end of its data."""
         origin, envelope = message.origin, message.envelope
         self._write(
             AcceptedEvent(
@@ -248,8 +246,8 @@ class EventLog:
             )
         )
 
-    def settled(self, attempt: Attempt, outcomes: Sequence[delivery.Outcome]) -> None:
-        """What an attempt came to, one line for each recipient."""
+    def outcome(self, attempt: Attempt, outcomes: Sequence[delivery.Outcome]) -> None:
+        """Log the outcomes of an attempt, one line for each recipient."""
         now = _now()
         for outcome in outcomes:
             match outcome:
@@ -265,12 +263,12 @@ class EventLog:
                     assert_never(outcome)
             self._sink.write(_encode(line))
 
-    def notice(self, notice: MessageId, *, about: MessageId, recipient: Address, kind: str) -> None:
-        """``kind``: ``failed``, ``delayed`` or ``delivered``."""
-        self._write(DsnEvent(_now(), _id(notice), _id(about), str(recipient), kind))
+    def dsn(self, dsn: MessageId, *, about: MessageId, recipient: Address, kind: str) -> None:
+        """Log a queued notification. ``kind``: ``failed``, ``delayed`` or ``delivered``."""
+        self._write(DsnEvent(_now(), _id(dsn), _id(about), str(recipient), kind))
 
-    def lane_rests(self, site: str, seconds: float, reply: Reply) -> None:
-        """Nothing is sent to ``site`` for ``seconds``; ``reply`` is what the last failed connection got."""
+    def destination_backoff(self, site: str, seconds: float, reply: Reply) -> None:
+        """Log that nothing is sent to ``site`` for ``seconds``; ``reply``: result of the last failed connection."""
         now = _now()
         until = now + timedelta(seconds=seconds)
         self._write(DestinationBackoffEvent(now, site, until, reply.code, reply.status, _short(reply.text)))
@@ -304,7 +302,7 @@ def _outcome(
         host.tls if host else None,
         attempt.source,
         queued.mailing,
-        result.ambiguous,
+        result.delivery_unknown,
     )
     if meaning:
         line.category, line.fault, line.rule = meaning.category, meaning.fault.value, meaning.rule

@@ -1,6 +1,7 @@
-"""The label values of metrics: small enums, so that the number of series is known before the first message.
+"""The label values of metrics.
 
-In the exposition a member appears as its name in lower case. It must never hold what a client or receiver said.
+Invariants: Enums only, so that the number of series is known before the first message; never text from a client or
+receiver. The exposition shows a member's name in lower case.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Encryption(Enum):
 
 
 class Auth(Enum):
-    """How an AUTH ended."""
+    """The result of an AUTH command."""
 
     OK = "ok"
     FAILED = "failed"
@@ -30,7 +31,7 @@ class Auth(Enum):
 
 
 class Severity(Enum):
-    """Whether a refused client may come again."""
+    """Whether a rejected client may try again."""
 
     TRANSIENT = "transient"
     PERMANENT = "permanent"
@@ -41,7 +42,7 @@ class Severity(Enum):
 
 
 class RejectionSubject(Enum):
-    """What a refusal was about: the second figure of its enhanced code (RFC 3463 3)."""
+    """The subject of a rejection: the second digit of its enhanced status code (RFC 3463 3)."""
 
     OTHER = "other"
     ADDRESS = "address"
@@ -54,15 +55,15 @@ class RejectionSubject(Enum):
 
     @classmethod
     def of(cls, reply: Reply) -> RejectionSubject:
-        figure = reply.status[2:3]
-        return _SUBJECTS[int(figure)] if figure and figure in "1234567" else cls.OTHER
+        digit = reply.status[2:3]
+        return _SUBJECTS[int(digit)] if digit and digit in "1234567" else cls.OTHER
 
 
 _SUBJECTS = tuple(RejectionSubject)
 
 
 class Lookup(Enum):
-    """How a DNS look-up ended. ``cached`` ones asked nobody."""
+    """The result of a DNS lookup. ``cached``: answered without a query."""
 
     OK = "ok"
     CACHED = "cached"
@@ -70,19 +71,19 @@ class Lookup(Enum):
     FAILED = "failed"
 
 
-class Call(Enum):
-    """Calls to the store that somebody waits for."""
+class StoreCall(Enum):
+    """Calls to the store that something waits for."""
 
-    PUT = "put"
-    LEASE = "lease"
+    ENQUEUE = "enqueue"
+    CLAIM = "claim"
     CONTENT = "content"
-    SETTLE = "settle"
+    RECORD_OUTCOME = "record_outcome"
     SUPPRESSIONS = "suppressions"
     RECIPIENTS = "recipients"
 
 
 class UnsubscribeWay(Enum):
-    """How somebody unsubscribed. ``unknown``: by a token that is not ours."""
+    """How a recipient unsubscribed. ``unknown``: the token is not valid."""
 
     ONE_CLICK = "one_click"
     PAGE = "page"
@@ -91,24 +92,24 @@ class UnsubscribeWay(Enum):
 
 
 class InboundReportKind(Enum):
-    """What came back by mail, and came to. The last five change nothing."""
+    """What an inbound report turned out to be. The last five change nothing."""
 
     BOUNCE = "bounce"
     DELAY = "delay"
     COMPLAINT = "complaint"
     UNSUBSCRIBE = "unsubscribe"
-    ANSWER = "answer"  # of a program: away until Monday, delivered, prove that you are human
-    LETTER = "letter"  # for abuse or postmaster
+    AUTO_REPLY = "auto_reply"  # vacation notice, delivery confirmation, challenge
+    ABUSE_MAIL = "abuse_mail"  # written to abuse or postmaster
     OTHER = "other"
-    REPEATED = "repeated"  # it was taken before
-    FORGED = "forged"  # a return path or token that is not ours
+    DUPLICATE = "duplicate"  # already processed
+    FORGED = "forged"  # the return path or token is not valid
     EXPIRED = "expired"
-    FOREIGN = "foreign"  # about a message or a recipient of somebody else's
-    UNPROVEN = "unproven"  # a complaint without a signature of who reports it
+    UNMATCHED = "unmatched"  # about a message or recipient that we do not know
+    UNVERIFIED = "unverified"  # a complaint without the signature of a reporter
 
 
 class QueueState(Enum):
-    """Where a queued recipient stands. ``leased``: in a worker's window, being delivered or about to be."""
+    """The state of a queued recipient. ``leased``: in a worker's active queue."""
 
     READY = "ready"
     LEASED = "leased"
@@ -116,7 +117,7 @@ class QueueState(Enum):
 
 
 class Success(Enum):
-    """Whether something was done."""
+    """Whether something succeeded."""
 
     YES = "yes"
     NO = "no"

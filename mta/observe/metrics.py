@@ -30,13 +30,13 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import (
     Auth,
-    Call,
     Encryption,
     InboundReportKind,
     Lookup,
     QueueState,
     RejectionSubject,
     Severity,
+    StoreCall,
     Success,
     UnsubscribeWay,
 )
@@ -50,7 +50,7 @@ from mta.observe.shared_counters import (
     read_file,
 )
 from mta.observe.totals import Totals
-from policy.reputation.breaker import BreakerKind as Trouble
+from policy.reputation.breaker import BreakerKind
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "imprimatur_"
@@ -61,10 +61,10 @@ class Metrics:
 
     def __init__(self, page: CounterPage | None = None) -> None:
         self.page = page = CounterPage() if page is None else page
-        # taking mail
+        # submission
         self.sessions = page.counter("sessions", "SMTP sessions opened by clients")
         self.sessions_open = page.gauge("sessions_open", "SMTP sessions open now")
-        self.authentications = page.counters("authentications", "AUTH attempts by how they ended", "result", Auth)
+        self.authentications = page.counters("authentications", "AUTH attempts by result", "result", Auth)
         self.messages_accepted = page.counters(
             "messages_accepted",
             "Messages accepted, by whether the client's connection was encrypted",
@@ -73,14 +73,14 @@ class Metrics:
         )
         self.recipients_accepted = page.counter("recipients_accepted", "Recipients of accepted messages")
         self.bytes_accepted = page.counter("accepted_bytes", "Bytes of accepted messages")
-        self.accept_seconds = page.histogram("accept_seconds", "From the end of a message's data to our 250")
-        self.refusals = page.counter_table(
-            "refusals",
-            "Refusals given to clients, by the enhanced code",
+        self.accept_seconds = page.histogram("accept_seconds", "Time from the end of a message's data to our 250")
+        self.rejections = page.counter_table(
+            "rejections",
+            "Rejections sent to clients, by enhanced status code",
             ("severity", Severity),
             ("subject", RejectionSubject),
         )
-        self.rule_errors = page.counter("rule_errors", "Rules that raised; their messages were put off")
+        self.rule_errors = page.counter("rule_errors", "Policy rules that raised an error; the message got a 4xx")
         # the queue
         self.queue = page.gauges(
             "queue_recipients", "Queued recipients in the database", "state", QueueState, MetricForm.MAX
@@ -89,104 +89,106 @@ class Metrics:
             "queue_oldest_seconds", "Age of the oldest unexpired queued recipient", MetricForm.MAX
         )
         self.queue_measured = page.gauge(
-            "queue_measured_timestamp_seconds", "When the queue was last measured", MetricForm.MAX
+            "queue_measured_timestamp_seconds", "Time of the last queue measurement", MetricForm.MAX
         )
-        self.window = page.gauge("window_recipients", "Recipients in the workers' windows")
-        self.window_bytes = page.gauge("window_bytes", "Bytes of messages in the workers' windows")
-        self.lanes = page.gauge("lanes", "Destination lanes with something to do")
-        self.lanes_resting = page.gauge("lanes_resting", "Destination lanes resting after failed connections")
-        self.rests = page.counter("rests", "Times a destination was given a rest")
-        # delivering
+        self.active_recipients = page.gauge("active_recipients", "Recipients in the workers' active queues")
+        self.active_bytes = page.gauge("active_bytes", "Bytes of messages in the workers' active queues")
+        self.ready_queues = page.gauge("ready_queues", "Ready queues that are not empty")
+        self.ready_queues_in_backoff = page.gauge(
+            "ready_queues_in_backoff", "Ready queues in backoff after failed connections"
+        )
+        self.backoffs = page.counter("backoffs", "Backoffs of destinations started")
+        # delivery
         self.attempts = page.counter_table(
             "attempts",
             "Delivery attempts, by the stage reached and the kind of the last reply",
             ("stage", Stage),
             ("reply", ReplyKind),
         )
-        self.attempt_seconds = page.histogram("attempt_seconds", "Length of one delivery attempt", LONG_SECONDS)
+        self.attempt_seconds = page.histogram("attempt_seconds", "Duration of a delivery attempt", LONG_SECONDS)
         self.recipients_delivered = page.counters(
             "recipients_delivered",
-            "Recipients delivered, by whether the receiver's connection was encrypted",
+            "Recipients delivered, by whether the connection was encrypted",
             "tls",
             Encryption,
         )
-        self.bytes_delivered = page.counter("delivered_bytes", "Bytes of messages taken by receivers")
+        self.bytes_delivered = page.counter("delivered_bytes", "Bytes of messages accepted by receivers")
         self.delivery_seconds = page.histogram(
-            "delivery_seconds", "From acceptance to delivery, for each recipient", LONG_SECONDS
+            "delivery_seconds", "Time from acceptance to delivery, per recipient", LONG_SECONDS
         )
-        self.recipients_deferred = page.counters(
-            "recipients_deferred", "Recipients put off, by whose fault it was", "fault", Fault
-        )
+        self.recipients_deferred = page.counters("recipients_deferred", "Recipients deferred, by fault", "fault", Fault)
         self.recipients_failed = page.counters(
-            "recipients_failed", "Recipients failed for good, by whose fault it was", "fault", Fault
+            "recipients_failed", "Recipients failed permanently, by fault", "fault", Fault
         )
-        self.recipients_expired = page.counter("recipients_expired", "Recipients given up because their time was over")
-        self.ambiguous = page.counter("ambiguous", "Attempts whose end was lost after the final dot")
+        self.recipients_expired = page.counter("recipients_expired", "Recipients failed because the message expired")
+        self.deliveries_unknown = page.counter(
+            "deliveries_unknown", "Attempts whose connection was lost after the final dot: may be delivered twice"
+        )
         self.recipients_suppressed = page.counter(
-            "recipients_suppressed", "Recipients dropped before their attempt because the address was suppressed"
+            "recipients_suppressed", "Queued recipients dropped before an attempt because the address was suppressed"
         )
         self.suppressions = page.counter("suppressions", "Addresses added to the suppression list")
-        self.unsubscribes = page.counters(
-            "unsubscribes",
-            "Unsubscriptions, by the way they came; unknown: by a token that is not ours",
-            "way",
-            UnsubscribeWay,
-        )
-        self.returned = page.counters("returned", "Mail that came back, by what it came to", "as", InboundReportKind)
-        self.returns_waiting = page.gauge("returns_waiting", "Reports that wait to be worked off", MetricForm.MAX)
-        self.returns_stuck = page.gauge(
-            "returns_stuck", "Reports that were given up after several tries", MetricForm.MAX
-        )
-        self.notices = page.counter("notices", "Delivery status notices sent to senders")
-        self.connections = page.counters("connections", "Connections made to receivers", "success", Success)
+        self.dsn = page.counter("dsn", "Delivery status notifications sent to senders")
+        self.connections = page.counters("connections", "Connection attempts to receivers", "success", Success)
         self.connections_open = page.gauge("connections_open", "Connections to receivers open now")
-        self.dns = page.counters("dns_lookups", "DNS look-ups for routing, by how they ended", "result", Lookup)
-        # reputation
-        self.breaker_trips = page.counters(
-            "breaker_trips", "Breakers tripped, by what got out of hand", "kind", Trouble
+        self.dns = page.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
+        # reports
+        self.unsubscribes = page.counters(
+            "unsubscribes", "Unsubscribe requests, by method; unknown: the token is not valid", "method", UnsubscribeWay
         )
-        self.breaker_warnings = page.counters("breaker_warnings", "Rates that came near a breaker", "kind", Trouble)
+        self.inbound_reports = page.counters(
+            "inbound_reports", "Bounces, complaints and other mail received, by kind", "kind", InboundReportKind
+        )
+        self.inbound_report_backlog = page.gauge(
+            "inbound_report_backlog", "Inbound reports waiting to be processed", MetricForm.MAX
+        )
+        self.inbound_reports_failed = page.gauge(
+            "inbound_reports_failed", "Inbound reports given up after several tries", MetricForm.MAX
+        )
+        # reputation
+        self.breaker_trips = page.counters("breaker_trips", "Breakers tripped, by kind", "kind", BreakerKind)
+        self.breaker_warnings = page.counters(
+            "breaker_warnings", "Rates that came close to a breaker's limit", "kind", BreakerKind
+        )
         self.breakers_open = page.gauge("breakers_open", "Breakers that hold mail", MetricForm.MAX)
-        self.blocklistings = page.gauge(
-            "blocklistings", "Confirmed listings of our addresses and sender domains on blocklists", MetricForm.MAX
+        self.blocklist_listings = page.gauge(
+            "blocklist_listings", "Confirmed blocklist listings of our addresses and sender domains", MetricForm.MAX
         )
         self.blocklists_ignored = page.gauge(
-            "blocklists_ignored", "Blocklists that are not believed: their test entries are wrong", MetricForm.MAX
+            "blocklists_ignored", "Blocklists ignored because their test entries are wrong", MetricForm.MAX
         )
-        self.sources_resting = page.gauge(
-            "sources_resting", "Egress sources that rest because they are listed", MetricForm.MAX
+        self.sources_in_backoff = page.gauge(
+            "sources_in_backoff", "Egress sources not used because they are listed", MetricForm.MAX
         )
         # the store
-        self.store_seconds = page.histograms("store_seconds", "Waits for the database", "call", Call)
-        self.store_unavailable = page.counter("store_unavailable", "Calls that the database could not serve in time")
-        self.settle_pending = page.gauge("settle_pending", "Outcomes that are not yet in the database")
+        self.store_seconds = page.histograms("store_seconds", "Duration of database calls", "call", StoreCall)
+        self.store_unavailable = page.counter("store_unavailable", "Database calls that failed or timed out")
+        self.outcomes_pending = page.gauge("outcomes_pending", "Outcomes not yet written to the database")
         self.database_up = page.gauge("database_up", "1 if the database answers", MetricForm.MAX)
-        # events for accounts
-        self.webhook_events = page.counter("webhook_events", "Events taken by accounts' webhooks")
+        # webhooks
+        self.webhook_events = page.counter("webhook_events", "Events accepted by webhooks")
         self.webhook_requests = page.counters(
-            "webhook_requests", "Requests to accounts' webhooks, by whether they were taken", "success", Success
+            "webhook_requests", "Webhook requests, by whether the receiver answered 2xx", "success", Success
         )
         self.webhooks_failing = page.gauge(
-            "webhooks_failing", "Webhooks that have failed web.webhooks.alert_after times in a row", MetricForm.MAX
+            "webhooks_failing", "Webhooks that failed web.webhooks.alert_after times in a row", MetricForm.MAX
         )
         self.webhook_lag = page.gauge(
-            "webhook_lag_seconds", "Age of the oldest event that a webhook has not taken", MetricForm.MAX
+            "webhook_lag_seconds", "Age of the oldest event not yet accepted by a webhook", MetricForm.MAX
         )
         # the service itself
         self.workers = page.gauge("workers", "Worker processes running")
         self.workers_wanted = page.gauge("workers_wanted", "Worker processes that should be running", MetricForm.MAX)
-        self.worker_restarts = page.counter("worker_restarts", "Workers that ended by themselves and were replaced")
-        self.reloads = page.counters("config_reloads", "Reloads of the configuration", "success", Success)
+        self.worker_restarts = page.counter("worker_restarts", "Workers that exited unexpectedly and were replaced")
+        self.reloads = page.counters("config_reloads", "Configuration reloads", "success", Success)
         self.config_loaded = page.gauge(
-            "config_loaded_timestamp_seconds", "When the configuration in use was read", MetricForm.MAX
+            "config_loaded_timestamp_seconds", "Time at which the current configuration was loaded", MetricForm.MAX
         )
-        self.loop_lag = page.gauge(
-            "loop_lag_seconds", "Longest the event loop kept others waiting, of late", MetricForm.MAX
-        )
-        self.cpu_seconds = page.counter("cpu_seconds", "Processor time of the service's own processes")
-        self.resident_bytes = page.gauge("resident_bytes", "Memory of the service's own processes")
-        self.events_dropped = page.counter("events_dropped", "Event log lines that could not be written")
-        self.trace_dropped = page.counter("trace_dropped", "Trace lines that a slow reader missed")
+        self.loop_lag = page.gauge("loop_lag_seconds", "Longest recent delay of the event loop", MetricForm.MAX)
+        self.cpu_seconds = page.counter("cpu_seconds", "CPU time of the service's own processes")
+        self.resident_bytes = page.gauge("resident_bytes", "Resident memory of the service's own processes")
+        self.events_dropped = page.counter("events_dropped", "Event log lines lost because they could not be written")
+        self.trace_dropped = page.counter("trace_dropped", "Trace lines lost because the reader was too slow")
 
     @classmethod
     def open(cls, run_dir: Path) -> Metrics:
@@ -197,23 +199,23 @@ class Metrics:
         return cls(CounterPage(map_file(directory / f"{os.getpid()}-{time.monotonic_ns()}{suffix}")))
 
     def accepted(self, message: Message, seconds: float) -> None:
-        """A message was committed and the client got its 250, ``seconds`` after the end of the data."""
+        """Count a message that was committed and answered with 250 ``seconds`` after the end of its data."""
         self.messages_accepted[Encryption.of(message.origin.tls)].inc()
         self.recipients_accepted.inc(len(message.envelope.recipients))
         self.bytes_accepted.inc(len(message.content))
         self.accept_seconds.observe(seconds)
 
-    def refused(self, reply: Reply) -> None:
-        """A command, message or session was turned away with ``reply``."""
-        self.refusals[Severity.of(reply), RejectionSubject.of(reply)].inc()
+    def rejected(self, reply: Reply) -> None:
+        """Count a command, message or session that was rejected with ``reply``."""
+        self.rejections[Severity.of(reply), RejectionSubject.of(reply)].inc()
 
-    def settled(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
-        """An attempt's outcomes are in the database."""
+    def outcome_recorded(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
+        """Count an attempt whose outcomes were written to the database."""
         last = attempt.results[-1]
         self.attempts[last.stage, last.reply.kind].inc()
         self.attempt_seconds.observe(attempt.seconds)
-        if last.ambiguous:
-            self.ambiguous.inc()
+        if last.delivery_unknown:
+            self.deliveries_unknown.inc()
         delivered = 0
         for outcome in outcomes:
             match outcome:

@@ -158,10 +158,10 @@ class Dispatcher:
     def measure(self) -> None:
         """Set the gauges that only this worker knows."""
         now = time.monotonic()
-        self._metrics.window.set(self.window.deliveries)
-        self._metrics.window_bytes.set(self.window.octets)
-        self._metrics.lanes.set(sum(not lane.idle for lane in self.lanes.values()))
-        self._metrics.lanes_resting.set(sum(lane.throttle.is_resting(now) for lane in self.lanes.values()))
+        self._metrics.active_recipients.set(self.window.deliveries)
+        self._metrics.active_bytes.set(self.window.octets)
+        self._metrics.ready_queues.set(sum(not lane.idle for lane in self.lanes.values()))
+        self._metrics.ready_queues_in_backoff.set(sum(lane.throttle.is_resting(now) for lane in self.lanes.values()))
 
     async def stop(self, grace: float) -> None:
         """Give back what waits, let running attempts end, and cut them off after ``grace`` seconds."""
@@ -373,8 +373,8 @@ class Dispatcher:
         if not outcome.connection_failed(attempt.results):
             lane.throttle.succeeded()
         elif lane.throttle.failed(now := time.monotonic()):
-            self._events.lane_rests(lane.site, lane.throttle.resting_until - now, attempt.results[0].reply)
-            self._metrics.rests.inc()
+            self._events.destination_backoff(lane.site, lane.throttle.resting_until - now, attempt.results[0].reply)
+            self._metrics.backoffs.inc()
 
     def _is_over(self, delivery: Delivery) -> bool:
         """Whether no attempt is to be made any more; then that is its end."""

@@ -38,7 +38,7 @@ OPERATOR = Classification("operator", Fault.SENDER, Action.FAIL, "operator")
 UNCLASSIFIED = Classification("unknown", Fault.SITE, Action.RETRY, "internal-error")
 TERMINATED = Classification("terminated", Fault.SENDER, Action.FAIL, "account-terminated")
 SUPPRESSED = Classification("suppressed", Fault.RECIPIENT, Action.FAIL, "suppressed")
-AMBIGUOUS_STEPS = 2  # how many steps of the schedule an ambiguous end skips
+UNKNOWN_STEPS = 2  # steps of the retry schedule skipped when the end was lost after the final dot
 
 
 def conclude(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: datetime) -> tuple[Outcome, ...]:
@@ -60,7 +60,7 @@ def _outcome(
     attempts = result.recipient.attempts + 1
     if schedule.is_over(attempts, now, delivery.expires_at):
         return Failed(result, meaning, expired=True)
-    steps = attempts + (AMBIGUOUS_STEPS if result.ambiguous else 0)
+    steps = attempts + (UNKNOWN_STEPS if result.delivery_unknown else 0)
     return Deferred(result, meaning, schedule.next_attempt(steps, now, delivery.expires_at))
 
 

@@ -97,8 +97,8 @@ class OutcomeRecorder:
             return
         finally:
             self._window.leave(delivery)
-        self._metrics.settled(attempt, outcomes)
-        self._events.settled(attempt, outcomes)
+        self._metrics.outcome_recorded(attempt, outcomes)
+        self._events.outcome(attempt, outcomes)
         if notice:
             self._tell_of(notice, told, delivery)
 
@@ -119,8 +119,8 @@ class OutcomeRecorder:
             return (), None
 
     def _tell_of(self, notice: NewMessage, told: Sequence[DsnRecipient], about: Delivery) -> None:
-        self._metrics.notices.inc()
-        self._events.notice(
+        self._metrics.dsn.inc()
+        self._events.dsn(
             notice.message.id,
             about=about.message_id,
             recipient=notice.message.envelope.recipients[0].address,

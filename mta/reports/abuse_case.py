@@ -82,4 +82,6 @@ def letter(grievance: Grievance, mailbox: ReportMailbox, arrived: Arrived, mail:
         "about": grievance.kind.value,
         "case_named": f"C-{grievance.case}" if grievance.case is not None else None,
     }
-    return ReportAction(mark("letter", arrived.id, mailbox.value), InboundReportKind.LETTER, "letter", told, mail=mail)
+    return ReportAction(
+        mark("abuse_mail", arrived.id, mailbox.value), InboundReportKind.ABUSE_MAIL, "abuse_mail", told, mail=mail
+    )

@@ -83,7 +83,7 @@ def _outcome(report: Report, sent: Sent, place: Place, key_of: KeyOf) -> ReportA
     return ReportAction(
         mark=mark(part.fate.value, sent.id, place.n),
         sort=InboundReportKind.BOUNCE if failed else InboundReportKind.DELAY,
-        kind="returned" if failed else "delay_reported",
+        kind="bounced_async" if failed else "delay_reported",
         data=_told(report, part, address),
         account_id=sent.account_id,
         message_id=sent.id,
@@ -146,9 +146,9 @@ def _answer(report: Report, sent: Sent, n: int | None) -> ReportAction:
     """A program's answer changes nothing; it is written down once."""
     known = report.kind is not ReportKind.OTHER
     return ReportAction(
-        mark=mark("answered", report.kind.value, sent.id, n),
-        sort=InboundReportKind.ANSWER if known else InboundReportKind.OTHER,
-        kind="answered",
+        mark=mark("auto_reply", report.kind.value, sent.id, n),
+        sort=InboundReportKind.AUTO_REPLY if known else InboundReportKind.OTHER,
+        kind="auto_reply",
         data={"by": report.kind.value},
         account_id=sent.account_id,
         message_id=sent.id,

@@ -79,9 +79,9 @@ class ReportProcessor:
         for address in arrived.recipients:
             found += await self._judge(means, arrived, address, report)
         fresh = await self._store.returning.apply(arrived, found)
-        self._metrics.returned[InboundReportKind.REPEATED].inc(len(found) - len(fresh))
+        self._metrics.inbound_reports[InboundReportKind.DUPLICATE].inc(len(found) - len(fresh))
         for each in fresh:
-            self._metrics.returned[each.sort].inc()
+            self._metrics.inbound_reports[each.sort].inc()
             log.info("mail came back", report=arrived.id, sort=each.sort.value, account=each.account_id)
         return None
 
@@ -111,12 +111,12 @@ class ReportProcessor:
             )
         sent = await self._store.returning.sent(path.message_id)
         if sent is None:
-            return self._nothing(InboundReportKind.FOREIGN)
+            return self._nothing(InboundReportKind.UNMATCHED)
         if report.kind is ReportKind.COMPLAINT:
             return await self._complained(means, arrived, report)
         found = bounces.follow(report, sent, path.n, self._store.returning.key)
         if not found:
-            return self._nothing(InboundReportKind.FOREIGN)
+            return self._nothing(InboundReportKind.UNMATCHED)
         return [replace(found[0], mail=self._for_sender(means, arrived, sent)), *found[1:]]
 
     def _for_sender(self, means: ReportContext, arrived: Arrived, sent: Sent) -> NewMessage | None:
@@ -131,11 +131,11 @@ class ReportProcessor:
     async def _complained(self, means: ReportContext, arrived: Arrived, report: Report) -> list[ReportAction]:
         reporter = await reporters.proved(arrived.content, self._resolver, means.trusted)
         if reporter is None:
-            return self._nothing(InboundReportKind.UNPROVEN)
+            return self._nothing(InboundReportKind.UNVERIFIED)
         found = attribution.in_report(arrived.content, report.original, means.tokens, means.verp, datetime.now(UTC))
         subject = await self._subject(found, report)
         if subject is None:
-            return self._nothing(InboundReportKind.FOREIGN)
+            return self._nothing(InboundReportKind.UNMATCHED)
         told = {"feedback": report.feedback.value if report.feedback else None, "form": report.form}
         summary = f"a feedback loop reports a complaint: {reporter}"
         return [complaints.follow(subject, Source.FEEDBACK_LOOP, reporter, summary, arrived.content, told)]
@@ -176,7 +176,7 @@ class ReportProcessor:
     ) -> list[ReportAction]:
         """Somebody's words: people read them, and what they say of mail of ours follows at once."""
         if report.kind is not ReportKind.OTHER or report.feedback is not None:
-            return self._nothing(InboundReportKind.ANSWER)
+            return self._nothing(InboundReportKind.AUTO_REPLY)
         grievance = means.reader.read(arrived.content, arrived.at)
         if grievance.kind is Grief.ANSWER:
             await case_reply.take(self._store, self._resolver, arrived, grievance)
@@ -206,5 +206,5 @@ class ReportProcessor:
 
     def _nothing(self, sort: InboundReportKind) -> list[ReportAction]:
         """Counted, and no more."""
-        self._metrics.returned[sort].inc()
+        self._metrics.inbound_reports[sort].inc()
         return []

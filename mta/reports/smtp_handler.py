@@ -88,10 +88,10 @@ class ReportHandler:
     def _worthless(self, address: Address) -> Reply | None:
         match self._verp.read(address, datetime.now(UTC)) if self._verp else None:
             case InvalidReturnPath.FORGED | None:
-                self._metrics.returned[InboundReportKind.FORGED].inc()
+                self._metrics.inbound_reports[InboundReportKind.FORGED].inc()
                 return FORGED
             case InvalidReturnPath.EXPIRED:
-                self._metrics.returned[InboundReportKind.EXPIRED].inc()
+                self._metrics.inbound_reports[InboundReportKind.EXPIRED].inc()
                 return EXPIRED
             case _:
                 return None
@@ -99,7 +99,7 @@ class ReportHandler:
     def _refuse(
         self, client: Client, envelope: Envelope, reply: Reply, *, verb: str, recipient: Address | None = None
     ) -> Reply:
-        self._events.refused(
+        self._events.rejected(
             reply,
             session=client.session,
             client=client.address,
@@ -107,5 +107,5 @@ class ReportHandler:
             sender=envelope.sender,
             recipient=recipient,
         )
-        self._metrics.refused(reply)
+        self._metrics.rejected(reply)
         return reply

@@ -52,8 +52,8 @@ class ReportWorker:
         """Keep knowing how many wait. Raises StoreUnavailable."""
         while True:
             self._backlog = await self._incoming.backlog()
-            self._metrics.returns_waiting.set(self._backlog.waiting)
-            self._metrics.returns_stuck.set(self._backlog.stuck)
+            self._metrics.inbound_report_backlog.set(self._backlog.waiting)
+            self._metrics.inbound_reports_failed.set(self._backlog.stuck)
             await asyncio.sleep(COUNT_EVERY)
 
     async def _pause(self) -> None:

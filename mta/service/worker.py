@@ -305,7 +305,7 @@ class Worker:
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         while True:
             self.dispatcher.measure()
-            self.metrics.settle_pending.set(self.store.messages.pending)
+            self.metrics.outcomes_pending.set(self.store.messages.pending)
             control_channel.report(writer, {"lease": self.store.lease.id, "window": self.dispatcher.window.deliveries})
             await asyncio.sleep(STATUS_EVERY)
 

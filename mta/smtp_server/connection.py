@@ -252,7 +252,7 @@ class Connection(SMTP):
             account=client.account.name if client.account else None,
             tls=client.tls,
             messages=self._verbs.messages,
-            refusals=self._dialogue.refusals,
+            rejections=self._dialogue.refusals,
             seconds=self.loop.time() - self._started,
             ending=ending,
         )

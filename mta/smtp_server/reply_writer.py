@@ -113,8 +113,8 @@ class ReplyWriter:
     def record(self, verb: str, reply: Reply) -> None:
         """A refusal of ours, for metrics and the event log."""
         client = self._client
-        self._service.metrics.refused(reply)
-        self._service.events.refused(
+        self._service.metrics.rejected(reply)
+        self._service.events.rejected(
             reply,
             session=client.session,
             client=client.address,

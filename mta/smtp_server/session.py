@@ -163,7 +163,7 @@ class Session:
         """Say that a login failed. Raises Farewell when it was once too often."""
         service, client, reply = self._service, self._client, failed.reply
         service.metrics.authentications[Auth.FAILED if reply is replies.AUTH_FAILED else Auth.LIMITED].inc()
-        service.metrics.refused(reply)
+        service.metrics.rejected(reply)
         service.events.auth_failed(
             session=client.session,
             client=client.address,

@@ -356,7 +356,7 @@ class Submission:
     def _refuse(
         self, client: Client, envelope: Envelope, reply: Reply, *, verb: str = ".", recipient: Address | None = None
     ) -> Reply:
-        self._events.refused(
+        self._events.rejected(
             reply,
             session=client.session,
             client=client.address,
@@ -365,7 +365,7 @@ class Submission:
             sender=envelope.sender,
             recipient=recipient,
         )
-        self._metrics.refused(reply)
+        self._metrics.rejected(reply)
         return reply
 
 

@@ -33,7 +33,7 @@ _CHANGED = (
     "consent_entry",
     "soft_bounce where account_id > 0",
     "case_event where kind in ('opened', 'complaint')",
-    "event where kind in ('returned', 'delay_reported', 'answered', 'complained', 'letter', 'suppression_added')",
+    "event where kind in ('bounced_async', 'delay_reported', 'auto_reply', 'complained', 'abuse_mail', 'suppressed')",
     "queue where account_id > 0",
 )
 
@@ -73,7 +73,7 @@ class Desk:
         """How often the service has counted that."""
         url = f"http://127.0.0.1:{self.world.service.web_port}/metrics"
         page = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
-        found = re.search(rf'(?m)^imprimatur_returned_total\{{as="{sort}"\}} (\S+)$', page)
+        found = re.search(rf'(?m)^imprimatur_inbound_reports_total\{{kind="{sort}"\}} (\S+)$', page)
         return float(found[1]) if found else 0.0
 
     async def state(self) -> dict[str, Any]:

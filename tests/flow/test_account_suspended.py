@@ -78,6 +78,6 @@ async def test_what_a_terminated_account_has_queued_fails_for_a_reason(world: Wo
     await asyncio.to_thread(world.service.cli, "account", "suspend", "shop", "--reason", "spam")
     await asyncio.to_thread(world.service.cli, "account", "terminate", "shop", "--reason", "spam", "--yes")
     events = await world.until_ended(message_id)
-    assert [kind for kind in kinds(events) if kind != "deferred"] == ["held", "bounced", "failed", "notice"]
+    assert [kind for kind in kinds(events) if kind != "deferred"] == ["held", "bounced", "failed", "dsn"]
     assert "the account is terminated: spam" in events[-2].data["text"]
     assert world.taken == []

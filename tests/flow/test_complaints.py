@@ -84,7 +84,7 @@ async def test_what_nobody_signed_is_not_believed(world: World) -> None:
             assert (await desk.bring(content, FBL)).code == 250
         await desk.until_worked_off()
         assert await desk.state() == before
-        assert await desk.counted("unproven") == 3
+        assert await desk.counted("unverified") == 3
 
 
 async def test_a_domain_that_the_operator_trusts_need_not_sign(world: World) -> None:
@@ -106,7 +106,7 @@ async def test_a_foreign_original_changes_nothing(world: World) -> None:
             assert (await desk.bring(signs(complaint(original)), FBL)).code == 250
         await desk.until_worked_off()
         assert await desk.state() == before
-        assert await desk.counted("foreign") == 3
+        assert await desk.counted("unmatched") == 3
 
 
 async def test_not_spam_is_no_complaint(world: World) -> None:

@@ -17,7 +17,7 @@ async def test_tried_again_later_and_at_no_other_host(world: World) -> None:
     events = await world.until_ended(message_id)
 
     assert kinds(events) == ["deferred", "delivered"]
-    assert events[0].data["ambiguous"] is True
+    assert events[0].data["delivery_unknown"] is True
     assert events[0].data["stage"] == "final_dot"
     assert len(world.receiver.ledger.receipts) == 2
     assert other.ledger.connections == 0  # RFC 5321 4.2.5: another host would make a duplicate certain

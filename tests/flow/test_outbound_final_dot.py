@@ -33,7 +33,7 @@ async def test_no_clear_answer_is_ambiguous(act: ScriptedReply) -> None:
         first = await far.receiver(at(ReceiverStage.END, act))
         second = await far.receiver(address="127.0.0.3")
         attempt = await far.deliver("bob@example.com", "eve@example.com")
-        assert all(result.ambiguous for result in attempt.results)
+        assert all(result.delivery_unknown for result in attempt.results)
         assert {result.stage for result in attempt.results} == {Reached.FINAL_DOT}
         assert all(not 200 <= result.reply.code <= 299 for result in attempt.results)
         assert not any(500 <= result.reply.code <= 599 for result in attempt.results)
@@ -49,7 +49,7 @@ async def test_taken_and_then_cut_off_is_delivered_once(end: AfterReply) -> None
         for n in range(3):
             attempt = await far.deliver(f"u{n}@example.com")
             assert replies(attempt) == {f"u{n}": "250 2.0.0"}
-            assert not attempt.results[0].ambiguous
+            assert not attempt.results[0].delivery_unknown
         assert len(receiver.ledger.receipts) == 3
 
 
@@ -71,7 +71,7 @@ async def test_refused_within_the_message() -> None:
         attempt = await far.deliver("bob@example.com", content=LARGE)
         assert replies(attempt) == {"bob": "552 5.3.4"}
         assert attempt.results[0].stage is Reached.DATA
-        assert not attempt.results[0].ambiguous
+        assert not attempt.results[0].delivery_unknown
         assert receiver.ledger.receipts == []
 
 
@@ -80,7 +80,7 @@ async def test_taken_before_its_end_is_not_believed() -> None:
         receiver = await far.receiver(at(ReceiverStage.BODY, say("250 2.0.0 whatever", end=AfterReply.DEAF)))
         attempt = await far.deliver("bob@example.com", content=LARGE)
         assert replies(attempt) == {"bob": "451 4.4.2"}
-        assert not attempt.results[0].ambiguous
+        assert not attempt.results[0].delivery_unknown
         assert receiver.ledger.receipts == []
 
 
@@ -90,7 +90,7 @@ async def test_a_receiver_that_stops_reading() -> None:
         attempt = await far.deliver("bob@example.com", content=LARGE)
         assert replies(attempt) == {"bob": "451 4.4.2"}
         assert attempt.results[0].stage is Reached.DATA
-        assert not attempt.results[0].ambiguous
+        assert not attempt.results[0].delivery_unknown
 
 
 async def test_a_slow_answer_is_waited_for() -> None:

@@ -46,7 +46,7 @@ async def test_nonsense_is_temporary(stage: ReceiverStage, act: ScriptedReply) -
         [result] = attempt.results
         assert result.reply.kind is ReplyKind.TRANSIENT
         assert result.stage is STAGES[stage]
-        assert result.ambiguous is (stage is ReceiverStage.END)
+        assert result.delivery_unknown is (stage is ReceiverStage.END)
         assert len(result.reply.text) < 2100
         assert result.reply.text.isprintable()
         assert receiver.ledger.accepted == []

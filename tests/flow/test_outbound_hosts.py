@@ -83,7 +83,7 @@ async def test_what_the_only_host_says_is_told(script: Script, reply: str, stage
         attempt = await far.deliver("bob@example.com", "eve@example.com")
         assert replies(attempt) == {"bob": reply, "eve": reply}
         assert {result.stage for result in attempt.results} == {stage}
-        assert not any(result.ambiguous for result in attempt.results)
+        assert not any(result.delivery_unknown for result in attempt.results)
         assert attempt.host is not None
         assert attempt.host.address == "127.0.0.2"
         assert receiver.ledger.accepted == []

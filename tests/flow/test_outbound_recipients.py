@@ -137,6 +137,6 @@ async def test_ambiguous_for_the_first_and_untried_for_the_rest() -> None:
         )
         second = await far.receiver(address="127.0.0.3")
         attempt = await far.deliver(*MANY[:8])
-        assert [result.ambiguous for result in attempt.results] == [True] * 5 + [False] * 3
+        assert [result.delivery_unknown for result in attempt.results] == [True] * 5 + [False] * 3
         assert {result.reply.code for result in attempt.results} == {451}
         assert second.ledger.connections == 0

@@ -20,7 +20,7 @@ async def test_delivered() -> None:
         [result] = attempt.results
         assert (result.reply.code, result.reply.status, result.reply.text) == (250, "2.0.0", "taken")
         assert result.stage is Reached.FINAL_DOT
-        assert not result.ambiguous
+        assert not result.delivery_unknown
         assert attempt.host == Host("mx1.example.com", "127.0.0.2", None)
         assert attempt.source == "127.0.0.1"
         assert attempt.transcript is None
@@ -103,7 +103,7 @@ async def test_252_after_the_dot_is_delivered() -> None:
         )
         attempt = await far.deliver("bob@example.com")
         assert replies(attempt) == {"bob": "252 2.5.0"}
-        assert not attempt.results[0].ambiguous
+        assert not attempt.results[0].delivery_unknown
 
 
 async def test_ipv6_and_sources_in_turn() -> None:

@@ -48,7 +48,7 @@ async def test_queued_copies_are_pulled_with_the_revocation(world: World) -> Non
         await world.until_ended(kept)
         await world.until_ended(invoice)
         assert "delivered" not in kinds(await world.events(revoked))
-        assert "suppressed" in kinds(await world.events(revoked))
+        assert "dropped" in kinds(await world.events(revoked))
         assert sorted(receipt.recipients[0].address for receipt in world.taken) == [OTHER, READER]
 
         answer = (await desk.send(READER)).reply

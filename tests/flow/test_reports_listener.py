@@ -63,7 +63,7 @@ async def test_what_is_taken_survives_a_crash(world: World) -> None:
             [path_of(receipt)],
             report,
         )
-        await world.until_event(sent, "returned")
+        await world.until_event(sent, "bounced_async")
         assert list(await world.suppressed()) == [READER]
 
 

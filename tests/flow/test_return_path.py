@@ -53,7 +53,7 @@ async def test_a_dead_mailbox_is_suppressed_and_its_queued_copies_go(world: Worl
 
         report = bounce(path_of(receipt), READER, header_of(receipt))
         assert (await desk.bring(report, path_of(receipt).upper())).code == 250
-        (event,) = await world.until_event(returned, "returned")
+        (event,) = await world.until_event(returned, "bounced_async")
         assert event.n == 0
         assert event.data["status"] == "5.1.1"
         assert event.data["rule"]
@@ -61,8 +61,8 @@ async def test_a_dead_mailbox_is_suppressed_and_its_queued_copies_go(world: Worl
         assert [tuple(row) for row in suppressed] == [(READER, "", "hard_bounce", returned)]
         left = await world.db.fetch("select address from queue where stream = 'marketing' or address = $1", READER)
         assert [row["address"] for row in left] == [OTHER]
-        assert "suppressed" in kinds(await world.events(queued))
-        assert "suppressed" in kinds(await world.events(invoice))
+        assert "dropped" in kinds(await world.events(queued))
+        assert "dropped" in kinds(await world.events(invoice))
 
         # The sender is told as if it had come to him; a second copy changes nothing.
         told = await world.received(1, world.home.ledger)
@@ -74,7 +74,7 @@ async def test_a_dead_mailbox_is_suppressed_and_its_queued_copies_go(world: Worl
             assert (await desk.bring(report, path_of(receipt))).code == 250
         await desk.until_worked_off()
         assert await desk.state() == before
-        assert len([event for event in await world.events(returned) if event.kind == "returned"]) == 1
+        assert len([event for event in await world.events(returned) if event.kind == "bounced_async"]) == 1
 
 
 async def test_delays_and_answers_change_nothing_but_the_record(world: World) -> None:
@@ -87,7 +87,7 @@ async def test_delays_and_answers_change_nothing_but_the_record(world: World) ->
         await desk.bring(bounce(path, READER, action="delayed", said="450 4.2.0 later"), path)
         await desk.bring(vacation(path), path, sender=READER)
         assert await world.until_event(sent, "delay_reported")
-        (answered,) = await world.until_event(sent, "answered")
+        (answered,) = await world.until_event(sent, "auto_reply")
         assert answered.data["by"] == "auto_reply"
         assert await world.suppressed() == {}
 
@@ -99,7 +99,7 @@ async def test_a_fault_of_the_senders_suppresses_nobody(world: World) -> None:
         (receipt,) = await world.received(1)
         said = "550 5.7.26 Unauthenticated email is not accepted due to domain's DMARC policy"
         await desk.bring(bounce(path_of(receipt), READER, said=said), path_of(receipt))
-        (event,) = await world.until_event(sent, "returned")
+        (event,) = await world.until_event(sent, "bounced_async")
         assert event.data["fault"] == "sender"
         assert await world.suppressed() == {}
 
@@ -110,7 +110,7 @@ async def test_a_mailbox_behind_the_recipients_own_is_not_his(world: World) -> N
         assert sent
         (receipt,) = await world.received(1)
         await desk.bring(bounce(path_of(receipt), "rita@elsewhere.example"), path_of(receipt))
-        await world.until_event(sent, "returned")
+        await world.until_event(sent, "bounced_async")
         assert await world.suppressed() == {}
 
 
@@ -120,7 +120,7 @@ async def test_of_several_recipients_the_report_names_one_of_ours(world: World) 
         (receipt,) = await world.received(1)
         await desk.bring(bounce(path_of(receipt), "ann@elsewhere.example"), path_of(receipt))
         await desk.bring(bounce(path_of(receipt), OTHER), path_of(receipt))
-        (event,) = await world.until_event(sent, "returned")
+        (event,) = await world.until_event(sent, "bounced_async")
         assert event.n == 1
         await desk.until_worked_off()
         assert list(await world.suppressed()) == [OTHER]

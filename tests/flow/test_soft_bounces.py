@@ -43,7 +43,7 @@ async def test_repeated_soft_bounces_suppress_unless_something_got_through(world
     last = await fail_a_day_ago(world, "sixth")
     (row,) = await world.db.fetch("select reason, detail, expires_at > now() + interval '179 days' from suppression")
     assert tuple(row) == ("soft_bounces", "mailbox_full", True)
-    assert "suppressed" not in kinds(await world.events(last))
+    assert "dropped" not in kinds(await world.events(last))
     with pytest.raises(aiosmtplib.SMTPResponseException, match="soft_bounces: mailbox_full"):
         await world.submit("ann@example.com", content=message("seventh"))
 

@@ -168,7 +168,7 @@ class BlocklistWatch:
 
     def _measure(self, settings: Settings, listings: Sequence[Listing]) -> None:
         confirmed = [each for each in listings if each.confirmed_at is not None]
-        self._metrics.blocklistings.set(len(confirmed))
+        self._metrics.blocklist_listings.set(len(confirmed))
         self._metrics.blocklists_ignored.set(sum(isinstance(each, Ignored) for each in self._trust.values()))
         listed = {each.subject for each in confirmed if each.list in settings.blocklists.resting}
-        self._metrics.sources_resting.set(len(listed & set(settings.egress.sources)))
+        self._metrics.sources_in_backoff.set(len(listed & set(settings.egress.sources)))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from mta.mail.address import Address
-from mta.observe.labels import Call
+from mta.observe.labels import StoreCall
 from mta.observe.metrics import Metrics
 from mta.store.postgres.batch import Batch
 from mta.store.postgres.database import Database
@@ -38,7 +38,7 @@ class AddressLookup(Generic[Found]):
         statement: str,
         make: Callable[[Address, bytes, int, Sequence[Any]], Found],
         *,
-        call: Call,
+        call: StoreCall,
         database: Database,
         secrets: Secrets,
         metrics: Metrics | None,

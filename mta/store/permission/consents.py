@@ -50,7 +50,7 @@ where s.address_key = one.address_key and s.account_id = $1 and s.reason = any($
     and (s.topic = one.topic or one.topic = '*' and s.topic <> '')
 returning s.address, s.topic, s.reason, s.rule, s.created_at, one.entry"""
 
-_NOTE = "insert into event (kind, data) values ('suppression_removed', $1)"
+_NOTE = "insert into event (kind, data) values ('unsuppressed', $1)"
 
 _COLUMN = {Sign.DELIVERED: "contacted_at", Sign.CLICK: "clicked_at", Sign.PURCHASE: "bought_at"}
 

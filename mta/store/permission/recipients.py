@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from mta.mail.address import Address
-from mta.observe.labels import Call
+from mta.observe.labels import StoreCall
 from mta.observe.metrics import Metrics
 from mta.store.permission.address_lookup import AddressLookup
 from mta.store.postgres.database import Database
@@ -47,7 +47,7 @@ class Recipients:
 
     def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
         self._look = AddressLookup(
-            _FIND, _facts, call=Call.RECIPIENTS, database=database, secrets=secrets, metrics=metrics
+            _FIND, _facts, call=StoreCall.RECIPIENTS, database=database, secrets=secrets, metrics=metrics
         )
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[RecipientFacts]:

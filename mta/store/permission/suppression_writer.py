@@ -65,7 +65,7 @@ join unnest($1::bytea[], $2::bigint[], $3::text[]) as one (address_key, account_
     using (address_key, account_id, topic)
 where s.expires_at is null"""
 
-_NOTE = "insert into event (kind, data) select 'suppression_added', unnest($1::jsonb[])"
+_NOTE = "insert into event (kind, data) select 'suppressed', unnest($1::jsonb[])"
 
 
 @dataclass(frozen=True, slots=True)

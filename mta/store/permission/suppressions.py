@@ -21,7 +21,7 @@ from config.schema import SuppressionSettings
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
-from mta.observe.labels import Call
+from mta.observe.labels import StoreCall
 from mta.observe.metrics import Metrics
 from mta.store.journal.redaction import stand_in
 from mta.store.permission import import_progress, suppression_writer
@@ -74,7 +74,7 @@ class Suppressions:
         self._database, self._secrets, self._metrics = database, secrets, metrics
         self.patience = soft_bounce_thresholds(SuppressionSettings())
         self._look = AddressLookup(
-            _FIND, _standing, call=Call.SUPPRESSIONS, database=database, secrets=secrets, metrics=metrics
+            _FIND, _standing, call=StoreCall.SUPPRESSIONS, database=database, secrets=secrets, metrics=metrics
         )
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Suppression]:
@@ -169,7 +169,7 @@ class Suppressions:
                 "by": by,
                 "was": dict(row),
             }
-            await connection.execute(_NOTE, "suppression_removed", orjson.dumps(told).decode())
+            await connection.execute(_NOTE, "unsuppressed", orjson.dumps(told).decode())
             return Reason(row["reason"])
 
         return await self._database.retried(work)

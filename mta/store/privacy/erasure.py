@@ -75,7 +75,7 @@ with gone as (
     returning address, account_id, topic, reason, detail, rule, created_at
 )
 insert into event (kind, data)
-select 'suppression_removed', jsonb_build_object(
+select 'unsuppressed', jsonb_build_object(
     'account_id', nullif(account_id, 0), 'topic', topic, 'address', address, 'because', 'its time was over',
     'was', jsonb_build_object('reason', reason, 'detail', detail, 'rule', rule, 'created_at', created_at)
 ) from gone"""

@@ -47,7 +47,7 @@ with
         returning q.message_id, q.n, f.reason, f.rule
     )
 insert into event (message_id, n, kind, data)
-select message_id, n, 'suppressed', jsonb_build_object('reason', reason, 'rule', rule, 'pulled', true) from pulled
+select message_id, n, 'dropped', jsonb_build_object('reason', reason, 'rule', rule, 'pulled', true) from pulled
 returning id"""  # noqa: S608 - our own text
 
 

@@ -343,7 +343,7 @@ def _notice_event(settlement: DeliveryResult) -> tuple[datetime, MessageId, int 
     message = settlement.notice.message
     recipients = ", ".join(str(recipient.address) for recipient in message.envelope.recipients)
     data = {"id": format_id(message.id), "to": recipients}
-    return settlement.ended_at, settlement.attempt.delivery.message_id, None, "notice", orjson.dumps(data).decode()
+    return settlement.ended_at, settlement.attempt.delivery.message_id, None, "dsn", orjson.dumps(data).decode()
 
 
 def kind(outcome: Outcome) -> str:
@@ -377,8 +377,8 @@ def _told(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
         told[delivery_stats.PROVIDER] = attempt.delivery.provider
     if attempt.transcript:
         told["transcript"] = sanitise(attempt.transcript)
-    if result.ambiguous:
-        told["ambiguous"] = True
+    if result.delivery_unknown:
+        told["delivery_unknown"] = True
     if not isinstance(outcome, Delivered):
         found = outcome.classification
         told |= {"category": found.category, "fault": found.fault.value, "rule": found.rule}

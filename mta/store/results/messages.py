@@ -24,7 +24,7 @@ from config.schema import SuppressionSettings
 from mta.mail.delivery import Delivery
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
-from mta.observe.labels import Call
+from mta.observe.labels import StoreCall
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.postgres.batch import Batch
@@ -136,7 +136,7 @@ class Messages:
         except StoreUnavailable:
             self._count_unavailable()
             raise
-        self._observe(Call.PUT, began)
+        self._observe(StoreCall.ENQUEUE, began)
         if lease is None:
             return []
         return [delivery for accepted in copies for delivery in enqueue.deliveries(accepted, lease)]
@@ -236,7 +236,7 @@ class Messages:
             if taken:  # the commit may have been made
                 self._doubt((), error.backend, taken)
             raise
-        self._observe(Call.LEASE, began)
+        self._observe(StoreCall.CLAIM, began)
         return taken
 
     async def content(self, message_id: MessageId) -> bytes:
@@ -246,7 +246,7 @@ class Messages:
             row = await connection.fetchrow(_CONTENT, message_id)
         if row is None or row["content"] is None or len(row["content"]) != row["size"]:
             raise ContentMissing(f"the content of message {format_id(message_id)} is not whole")
-        self._observe(Call.CONTENT, began)
+        self._observe(StoreCall.CONTENT, began)
         return bytes(row["content"])
 
     async def give_back(self, deliveries: Iterable[Delivery], due_at: datetime | None = None) -> None:
@@ -279,7 +279,7 @@ class Messages:
         away; a cancelled caller changes nothing about that. Outcomes for rows that are ours no more do not count."""
         began = time.perf_counter()
         await self._settles.do(result)
-        self._observe(Call.SETTLE, began)
+        self._observe(StoreCall.RECORD_OUTCOME, began)
 
     async def drain(self, timeout: float) -> bool:
         """Wait until nothing is pending, for at most ``timeout`` seconds; whether that came true."""
@@ -353,7 +353,7 @@ class Messages:
         """
         return await retention.sweep(self._database, datetime.now(UTC), keep)
 
-    def _observe(self, call: Call, began: float) -> None:
+    def _observe(self, call: StoreCall, began: float) -> None:
         if self._metrics:
             self._metrics.store_seconds[call].observe(time.perf_counter() - began)
 

@@ -223,15 +223,13 @@ begin
                     else (select m.account_id from message m where m.id = e.message_id)
                 end as account_id,
                 case
-                    when e.kind = 'suppression_removed' then 'address_released'
-                    when e.kind <> 'suppression_added' then e.kind
-                    when e.data ->> 'reason' = 'unsubscribe' then 'unsubscribed'
-                    else 'address_suppressed'
+                    when e.kind = 'suppressed' and e.data ->> 'reason' = 'unsubscribe' then 'unsubscribed'
+                    else e.kind
                 end as kind
             from written e
             where e.kind in (
-                'delivered', 'deferred', 'failed', 'expired', 'suppressed', 'held', 'released', 'suppression_added',
-                'suppression_removed'
+                'delivered', 'deferred', 'failed', 'expired', 'dropped', 'held', 'released', 'suppressed',
+                'unsuppressed'
             )
         ) told
         where exists (select from webhook w where w.account_id = told.account_id)

@@ -53,7 +53,7 @@ async def test_an_address_is_suppressed_for_everybody_unless_an_account_is_named
     await operator.says("suppress", "add", "ann@example.net")
     assert len(await store.suppressions.find(shop + 1, [ANN])) == 1
     assert "its reason is kept" in await operator.says("suppress", "add", "ann@example.net")
-    assert len(await events(store, "suppression_added")) == 2
+    assert len(await events(store, "suppressed")) == 2
 
 
 async def test_show_tells_why_for_whom_and_by_whom(operator: Operator) -> None:
@@ -75,7 +75,7 @@ async def test_lifting_needs_a_reason_and_leaves_a_record(operator: Operator, st
     assert "--reason" in await operator.fails("suppress", "remove", "ann@example.net", "--reason", " ", status=2)
     told = await operator.says("suppress", "remove", "ann@example.net", "--reason", "signed up again")
     assert told == "ann@example.net is suppressed for everybody no more. It still is for shop.\n"
-    (event,) = await events(store, "suppression_removed")
+    (event,) = await events(store, "unsuppressed")
     assert f"signed up again (by {options.operator()})" in event
     refused = await operator.fails("suppress", "remove", "ann@example.net", "--reason", "again")
     assert refused == "ann@example.net is not suppressed for everybody; it is for shop\n"
@@ -203,7 +203,7 @@ async def test_the_reason_says_what_follows(operator: Operator, store: Store) ->
         "suppress", "remove", "ann@example.net", "--account", "shop", "--reason", "was another Ann"
     )
     assert "marketing mail needs a new one" in lifted
-    (event,) = await events(store, "suppression_removed")
+    (event,) = await events(store, "unsuppressed")
     assert f'"by": "{options.operator()}"' in event
 
 

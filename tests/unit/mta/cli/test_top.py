@@ -39,7 +39,7 @@ def counts(run_dir: Path) -> Counts:
     metrics.recipients_delivered[Encryption.YES].inc(4)
     metrics.recipients_delivered[Encryption.NO].inc(4)
     metrics.sessions_open.set(3)
-    metrics.lanes_resting.set(2)
+    metrics.ready_queues_in_backoff.set(2)
     metrics.accept_seconds.observe(0.02)
     return Counts(totals(run_dir), before, before, 2.0)
 
@@ -60,7 +60,7 @@ def test_a_frame_shows_rates_queue_processes_and_troubles(tmp_path: Path) -> Non
         "messages accepted     5.0/s  10",
         "recipients delivered  4.0/s  8",
         "3 sessions",
-        "2 resting",
+        "2 in backoff",
         "50%",
         "ready   7",
         "held    2",

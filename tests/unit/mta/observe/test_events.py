@@ -101,7 +101,7 @@ def test_outcomes_say_where_what_and_why() -> None:
     tried = attempt(Reply(452, "4.2.2", "mailbox full"))
     result = tried.results[0]
     full = Classification("mailbox_full", Fault.RECIPIENT, Action.RETRY, "full")
-    log.settled(tried, [Deferred(result, full, NOW)])
+    log.outcome(tried, [Deferred(result, full, NOW)])
     deferred = kept.last
     assert deferred["event"] == "deferred"
     assert (deferred["recipient"], deferred["destination"], deferred["attempts"]) == ("ann@a.example", "a.example", 3)
@@ -111,15 +111,15 @@ def test_outcomes_say_where_what_and_why() -> None:
     assert (deferred["category"], deferred["fault"], deferred["rule"]) == ("mailbox_full", "recipient", "full")
     assert deferred["until"] == "2026-01-02T03:04:05Z"
     assert deferred["total"] >= 60
-    log.settled(tried, [Failed(result, full, expired=True)])
+    log.outcome(tried, [Failed(result, full, expired=True)])
     assert (kept.last["event"], kept.last["expired"], "until" in kept.last) == ("failed", True, False)
-    log.settled(tried, [Delivered(result)])
+    log.outcome(tried, [Delivered(result)])
     assert (kept.last["event"], "rule" in kept.last) == ("delivered", False)
 
 
 def test_what_others_say_cannot_break_a_line() -> None:
     kept = Kept()
-    EventLog(kept).refused(
+    EventLog(kept).rejected(
         Reply(550, "5.0.0", 'a"b\nc\x1b' + "x" * 5000), session="s", client=LOOPBACK, verb="RCPT", recipient=ANN
     )
     line = kept.lines[0]
@@ -133,11 +133,11 @@ def test_every_other_event_is_one_json_object_with_its_name_and_time() -> None:
     kept = Kept()
     log = EventLog(kept)
     log.session_closed(
-        session="s", client=LOOPBACK, account=None, tls=None, messages=1, refusals=0, seconds=1, ending="quit"
+        session="s", client=LOOPBACK, account=None, tls=None, messages=1, rejections=0, seconds=1, ending="quit"
     )
     log.auth_failed(session="s", client=LOOPBACK, username="u", mechanism="PLAIN", reply=Reply(535, "5.7.8", "wrong"))
-    log.notice(new_message_id(), about=new_message_id(), recipient=ANN, kind="failed")
-    log.lane_rests("mx.a.example", 300.0, Reply(421, "4.3.2", "busy"))
+    log.dsn(new_message_id(), about=new_message_id(), recipient=ANN, kind="failed")
+    log.destination_backoff("mx.a.example", 300.0, Reply(421, "4.3.2", "busy"))
     events = [json.loads(line) for line in kept.lines]
     assert [event["event"] for event in events] == [
         "session",

@@ -162,8 +162,8 @@ def test_too_many_series_are_refused_when_declared() -> None:
 )
 def test_refusals_are_counted_by_their_code(reply: Reply, severity: Severity, subject: RejectionSubject) -> None:
     metrics = Metrics()
-    metrics.refused(reply)
-    assert metrics.refusals[severity, subject].value == 1
+    metrics.rejected(reply)
+    assert metrics.rejections[severity, subject].value == 1
 
 
 def test_an_attempt_is_counted_by_stage_and_each_recipient_by_outcome() -> None:
@@ -189,7 +189,7 @@ def test_an_attempt_is_counted_by_stage_and_each_recipient_by_outcome() -> None:
         Delivered(results[3]),
     )
     metrics = Metrics()
-    metrics.settled(attempt, outcomes)
+    metrics.outcome_recorded(attempt, outcomes)
     assert metrics.attempts[Stage.FINAL_DOT, ReplyKind.POSITIVE].value == 1
     assert metrics.recipients_deferred[Fault.RECIPIENT].value == 1
     assert metrics.recipients_failed[Fault.RECIPIENT].value == 1
@@ -204,16 +204,16 @@ def test_totals_answer_how_many_and_how_fast(tmp_path: Path) -> None:
     prepare(tmp_path)
     metrics = Metrics.open(tmp_path)
     metrics.accept_seconds.observe(30.0)
-    metrics.refused(Reply(550, "5.1.1", ""))
-    metrics.refused(Reply(451, "4.3.0", ""))
+    metrics.rejected(Reply(550, "5.1.1", ""))
+    metrics.rejected(Reply(451, "4.3.0", ""))
     before = totals(tmp_path)
     assert before.quantile("accept_seconds", 0.5, before) is None
     for _ in range(100):
         metrics.accept_seconds.observe(0.02)
     now = totals(tmp_path)
-    assert now.sum("refusals") == 2
-    assert now.sum("refusals", "permanent") == 1
-    assert now.sum("refusals", "permanent", "policy") == 0
+    assert now.sum("rejections") == 2
+    assert now.sum("rejections", "permanent") == 1
+    assert now.sum("rejections", "permanent", "policy") == 0
     median = now.quantile("accept_seconds", 0.5, before)
     assert median
     assert 0.01 < median < 0.025

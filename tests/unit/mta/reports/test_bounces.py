@@ -40,7 +40,7 @@ def test_a_dead_mailbox_is_suppressed_for_the_account() -> None:
     about = sent()
     (found,) = follow(about, 0, part(ANN))
     assert (found.sort, found.kind, found.message_id, found.n, found.account_id) == (
-        InboundReportKind.BOUNCE, "returned", about.id, 0, 7
+        InboundReportKind.BOUNCE, "bounced_async", about.id, 0, 7
     )  # fmt: skip
     assert found.act
     assert (found.act.address, found.act.account_id, found.act.topic, found.act.reason) == (
@@ -79,7 +79,7 @@ def test_a_delay_stays_a_delay() -> None:
 
 def test_a_failure_goes_before_a_delay_of_the_same_recipient() -> None:
     (found,) = follow(sent(), 0, part(ANN, fate=ReportedAction.DELAYED), part(ANN))
-    assert found.kind == "returned"
+    assert found.kind == "bounced_async"
 
 
 def test_of_several_only_those_of_the_envelope_count() -> None:
@@ -96,7 +96,7 @@ def test_somebody_who_was_erased_is_nobody() -> None:
 def test_answers_are_written_down_once(kind: ReportKind) -> None:
     about = sent()
     (first,), (second,) = follow(about, 0, part(ANN), kind=kind), follow(about, 0, kind=kind)
-    assert (first.kind, first.act, first.soft) == ("answered", None, None)
+    assert (first.kind, first.act, first.soft) == ("auto_reply", None, None)
     assert first.mark == second.mark
 
 

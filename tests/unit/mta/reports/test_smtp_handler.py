@@ -84,8 +84,8 @@ async def test_return_paths_are_looked_at_when_they_are_named() -> None:
     assert await rig.ask(good) == "250"
     assert "has ended" in await rig.ask(old)
     assert "is not ours" in await rig.ask(Address(good.local[:-1] + ("0" if good.local[-1] != "0" else "1"), DOMAIN))
-    assert rig.metrics.returned[InboundReportKind.EXPIRED].value == 1
-    assert rig.metrics.returned[InboundReportKind.FORGED].value == 1
+    assert rig.metrics.inbound_reports[InboundReportKind.EXPIRED].value == 1
+    assert rig.metrics.inbound_reports[InboundReportKind.FORGED].value == 1
 
 
 async def test_when_too_much_waits_it_may_come_later() -> None:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bounce.rules import load_rules
+from mta.mail.delivery import Fault
 from mta.observe.webhooks import Occurrence, fields, sign
 from tests.unit.mta.observe.test_webhooks import failed
 
@@ -52,10 +54,20 @@ def test_every_field_and_kind_is_in_the_manual() -> None:
     listed = set(re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in MANUAL.splitlines() if "|" in line)))
     event: Occurrence = failed()
     assert set(fields(event)) <= listed
-    schema = (ROOT / "mta" / "store" / "postgres" / "schema" / "0003_returns.sql").read_text()
-    written = schema.partition("function outbox_of_events")[2]
+    schema = ROOT / "mta" / "store" / "postgres" / "schema"
+    written = "".join(file.read_text() for file in sorted(schema.glob("*.sql"))).partition("function outbox_of_events")[
+        2
+    ]
     kinds = set(re.findall(r"'([a-z_]+)'", written.partition("where e.kind in (")[2].partition(")")[0]))
-    kinds = kinds - {"suppression_added", "suppression_removed"} | {"accepted"}
-    kinds |= set(re.findall(r"(?:then|else) '([a-z_]+)'", written)) - {"suppression_removed"}
+    kinds |= {"accepted", "unsubscribed"}
     assert len(kinds) == 11
     assert kinds <= listed
+
+
+def test_the_categories_are_those_of_the_bounce_rules() -> None:
+    table = MANUAL.partition("| fault | categories |")[2].partition("\n\n")[0]
+    listed = {name for row in table.splitlines() if "various" not in row for name in re.findall(r"`(\w+)`", row)}
+    book = load_rules()
+    assert listed - {fault.value for fault in Fault} == set(book.categories)
+    assert set(re.findall(r'"category":"(\w+)"', MANUAL)) == {"bad_mailbox"}
+    assert set(re.findall(r'"rule":"([\w-]+)"', MANUAL)) <= {rule.id for rule in book.rules}

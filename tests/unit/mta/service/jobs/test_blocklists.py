@@ -95,7 +95,7 @@ async def test_a_listing_counts_when_seen_twice_and_ends_when_it_is_gone(world: 
     assert listing.answer == "127.0.0.2: sends spam, see https://zen.example/"
     assert await world.store.listings.resting(["zen"]) == {"192.0.2.1"}
     assert await world.store.listings.resting(["dbl"]) == frozenset()
-    assert (world.metrics.blocklistings.value, world.metrics.sources_resting.value) == (1, 1)
+    assert (world.metrics.blocklist_listings.value, world.metrics.sources_in_backoff.value) == (1, 1)
     await world.look(2)
     assert await make.count(world.store, "event where kind = 'blocklisted'") == 1
 
@@ -103,7 +103,7 @@ async def test_a_listing_counts_when_seen_twice_and_ends_when_it_is_gone(world: 
     await world.look()
     assert await world.states() == {}
     assert await make.count(world.store, "event where kind = 'delisted'") == 1
-    assert (world.metrics.blocklistings.value, world.metrics.sources_resting.value) == (0, 0)
+    assert (world.metrics.blocklist_listings.value, world.metrics.sources_in_backoff.value) == (0, 0)
 
 
 async def test_a_listing_that_was_seen_once_never_counts(world: World) -> None:

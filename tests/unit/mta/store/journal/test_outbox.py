@@ -76,9 +76,9 @@ async def test_what_follows_from_a_hard_bounce_is_told(store: Store, shop: int) 
     await store.messages.settle(make.settlement(delivery, [make.failed(ann, Action.SUPPRESS)]))
     kinds = [(event.kind, event.recipient, event.data.get("address")) for event in await read(store, shop)][2:]
     assert sorted(kinds, key=str) == [
-        ("address_suppressed", None, "ann@example.net"),
+        ("dropped", "ann@example.net", None),
         ("failed", "ann@example.net", "192.0.2.25"),
-        ("suppressed", "ann@example.net", None),
+        ("suppressed", None, "ann@example.net"),
     ]
 
 
@@ -97,7 +97,7 @@ async def test_what_a_person_says_is_told_to_the_account_it_concerns(store: Stor
     told = [fields(event) for event in await read(store, shop)]
     assert [(each["kind"], each["recipient"], each["topic"], each["data"]["reason"]) for each in told] == [
         ("unsubscribed", "ann@example.net", "*", "unsubscribe"),
-        ("address_suppressed", "ann@example.net", "*", "complaint"),
+        ("suppressed", "ann@example.net", "*", "complaint"),
     ]
     assert "joe" not in str(told)
 

@@ -134,7 +134,7 @@ async def test_a_newer_consent_ends_a_revocation_and_lifts_only_if_asked(store: 
     assert (await store.consents.record(1, [later], by="ann", lift=True)).lifted == 1
     assert (await store.recipients.find(1, [ANN]))[0].suppressions == ()
     async with store._database.session() as connection:
-        (event,) = await connection.fetch("select data from event where kind = 'suppression_removed'")
+        (event,) = await connection.fetch("select data from event where kind = 'unsuppressed'")
     assert "ledger entry 4" in event["data"]
 
 

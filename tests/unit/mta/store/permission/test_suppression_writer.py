@@ -87,7 +87,7 @@ async def test_pressing_it_again_changes_nothing(store: Store, shop: int) -> Non
     assert sum(each.fresh for each in together) == 1
     assert sum(bool(each.entries) for each in together) == 1
     assert await store.suppressions.apply([act]) == Applied()
-    assert await make.count(store, "event where kind = 'suppression_added'") == 1
+    assert await make.count(store, "event where kind = 'suppressed'") == 1
     assert (await store.consents.head(shop)).number == 2
 
 

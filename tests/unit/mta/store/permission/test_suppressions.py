@@ -61,7 +61,7 @@ async def test_adding_pulls_the_queued_copies_of_that_scope_and_says_so(store: S
     assert await queued(store) == [("ann@example.net", 2), ("bob@example.net", 1)]
     assert await store.messages.content(both.message.id) == both.message.content
     (event,) = await store.events.of_message(both.message.id)
-    assert (event.kind, event.n, event.data["reason"]) == ("suppressed", 0, "manual")
+    assert (event.kind, event.n, event.data["reason"]) == ("dropped", 0, "manual")
     assert await store.suppressions.add(None, ANN, detail="complained") == 1
     assert await queued(store) == [("bob@example.net", 1)]
     async with store._database.session() as connection:
@@ -86,8 +86,8 @@ async def test_removing_is_for_one_scope_and_leaves_a_trace(store: Store) -> Non
     async with store._database.session() as connection:
         kinds = await connection.fetch("select kind, data ->> 'because' as why from event order by id")
     assert [tuple(row) for row in kinds] == [
-        ("suppression_added", None),
-        ("suppression_removed", "asked to come back"),
+        ("suppressed", None),
+        ("unsuppressed", "asked to come back"),
     ]
 
 

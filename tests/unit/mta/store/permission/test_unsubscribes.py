@@ -77,7 +77,7 @@ class TestOurs:
         assert await count(store, f"queue where message_id = '{gone.message_id}'") == 0
         assert await count(store, f"content where message_id = '{gone.message_id}'") == 0
         assert await count(store, "consent where revoked_at is null") == 0
-        assert await count(store, f"event where message_id = '{gone.message_id}' and kind = 'suppressed'") == 1
+        assert await count(store, f"event where message_id = '{gone.message_id}' and kind = 'dropped'") == 1
         ((account, topic, address, reason, rule, evidence),) = await suppressions(store)
         assert (account, topic, address, reason) == (account_id, "offers", ANN, "unsubscribe")
         assert rule == "unsubscribe_one_click"
@@ -88,7 +88,7 @@ class TestOurs:
         await agree(store, account_id)
         await store.unsubscribes.take(claim, UnsubscribeVia.PAGE)
         async with store._database.session() as connection:
-            (event,) = await connection.fetch("select data from event where kind = 'suppression_added'")
+            (event,) = await connection.fetch("select data from event where kind = 'suppressed'")
             (told,) = await connection.fetch("select account_id, data from outbox where kind = 'unsubscribed'")
         data = orjson.loads(event["data"])
         assert told["account_id"] == data["account_id"] == account_id

@@ -83,7 +83,7 @@ async def test_everything_that_is_kept_is_told(history: Store) -> None:
     assert [known.account_id for known in subject.consents] == [1, 2]
     assert [each.suppression.account_id for each in subject.suppressions] == [2]
     assert (len(subject.messages), len(subject.queued), len(subject.refusals), len(subject.contacts)) == (2, 1, 1, 1)
-    assert "suppression_added" in {event["kind"] for event in subject.events}
+    assert "suppressed" in {event["kind"] for event in subject.events}
     orjson.dumps([subject.messages, subject.queued, subject.refusals, subject.contacts, subject.events])
 
 

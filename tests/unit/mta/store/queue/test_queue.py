@@ -180,7 +180,7 @@ async def test_the_whole_story_of_a_message(filled: Store) -> None:
     assert story.summary == {"subject": "Hello", "from": "shop@acme.example", "message-id": "<1@acme.example>"}
     assert story.origin["protocol"] == "ESMTPSA"
     assert [finding.policy for finding in story.findings] == ["size"]
-    assert [(event.n, event.kind) for event in story.events] == [(1, "suppressed")]
+    assert [(event.n, event.kind) for event in story.events] == [(1, "dropped")]
     assert [each.n for each in story.queued] == [0]
     assert story.expires_at > story.received_at
 

@@ -27,7 +27,7 @@ async def history(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     for _ in range(7):
         await store.messages.settle(make.settlement(await make.put(store)))
     await make.put(store)
-    await store.events.record("suppression_added", None, None, {"reason": "x"})
+    await store.events.record("suppressed", None, None, {"reason": "x"})
     return store
 
 

@@ -68,7 +68,7 @@ async def test_enough_of_them_over_enough_mailings_suppress_for_a_time(patient: 
     (recorded,) = await patient.suppressions.of(ANN)
     assert recorded.evidence.startswith("3 messages failed so; of the last one mx1.example.net said 550")
     assert recorded.message_id is not None
-    assert [event.kind for event in await patient.events.of_message(waiting.message.id)] == ["suppressed"]
+    assert [event.kind for event in await patient.events.of_message(waiting.message.id)] == ["dropped"]
     assert await make.count(patient, "soft_bounce") == 0
 
 
@@ -158,5 +158,5 @@ async def test_time_ends_both_the_count_and_the_suppression(patient: Store) -> N
     assert (forgotten.expired, forgotten.soft) == (0, 0)
     forgotten = await forget(patient._database, now + timedelta(days=402), RetentionSettings())
     assert (forgotten.expired, forgotten.soft) == (1, 1)
-    because = "event where kind = 'suppression_removed' and data ->> 'because' = 'its time was over'"
+    because = "event where kind = 'unsuppressed' and data ->> 'because' = 'its time was over'"
     assert await make.count(patient, because) == 1

@@ -137,7 +137,7 @@ class TestSuppression:
         assert found.detail == "user_unknown"
         assert [each.n for each in await store.queue.show(copy.message_id)] == [1]
         assert len(await store.queue.show(foreign.message_id)) == 1
-        assert await kinds(store, copy) == [(0, "suppressed")]
+        assert await kinds(store, copy) == [(0, "dropped")]
         assert await make.count(store, "content") == 2
         async with asyncio.timeout(5):
             while await heard.get() is None:
@@ -152,7 +152,7 @@ class TestSuppression:
         events = await store.events.of_message(delivery.message_id)
         assert sorted((event.kind, event.data.get("pulled")) for event in events) == [
             ("delivered", True),
-            ("suppressed", True),
+            ("dropped", True),
         ]
 
     async def test_the_same_address_suppressed_twice_in_a_batch(self, store: Store) -> None:

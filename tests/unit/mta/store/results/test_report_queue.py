@@ -29,7 +29,9 @@ async def arrive(store: Store) -> Arrived:
 
 def consequence(store: Store, mark: bytes = b"m") -> ReportAction:
     act = SuppressionRequest(store.returning.key(ANN), 1, Reason.HARD_BOUNCE, "user-unknown", address=ANN)
-    return ReportAction(mark, InboundReportKind.BOUNCE, "returned", {"text": "no such user"}, account_id=1, act=act)
+    return ReportAction(
+        mark, InboundReportKind.BOUNCE, "bounced_async", {"text": "no such user"}, account_id=1, act=act
+    )
 
 
 async def time_is_over(store: Store) -> None:
