@@ -25,7 +25,7 @@ from dataclasses import replace
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from bench.newsletter import HOUSE, NOW, facts, newsletter
+from bench.newsletter import CONTEXT, NOW, facts, newsletter
 from mta.mail.message import Message, Stream
 from policy.base import Facts
 from policy.chain import Chain, Screened, personalise, screen
@@ -50,8 +50,8 @@ def cost(work: Callable[[], object], seconds: float) -> float:
 def chain_of(profile: str) -> Chain:
     """The marketing chain of a shipped profile, or of all rules."""
     if profile == EVERY:
-        return Chain([rule(rule.Settings(), HOUSE) for _, rule in sorted(installed().classes.items())])
-    chain = Profiles.shipped(HOUSE).chain(profile, Stream.MARKETING)
+        return Chain([rule(rule.Settings(), CONTEXT) for _, rule in sorted(installed().classes.items())])
+    chain = Profiles.shipped(CONTEXT).chain(profile, Stream.MARKETING)
     assert chain is not None, f"{profile} has no marketing"
     return chain
 

@@ -26,7 +26,7 @@ from policy.text.message_text import MessageText
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 READER = Address("ann.example", "reader.example")
-HOUSE = RuleContext("mail.imprimatur.example", Tokens(bytes(32)), web_url="https://mail.imprimatur.example",
+CONTEXT = RuleContext("mail.imprimatur.example", Tokens(bytes(32)), web_url="https://mail.imprimatur.example",
               returns="returns.imprimatur.example")  # fmt: skip
 
 _IMPRINT = (

@@ -1,19 +1,27 @@
 """What a rule of the chain is given, and what it may answer.
 
-A rule is a small object with a name and one pure function. All it may know comes as arguments: the message, the facts
-that were fetched for it in one batched look-up, and the time. It must never await, log, or read a clock.
+A rule is a small object with a name and one or several stages, each a pure function:
 
-There are two kinds. A ``Policy`` judges the message; a ``RecipientPolicy`` judges one recipient, already when it is
-named (RCPT), and again with all that the message says.
+    on_sender         MAIL: may this account send, from this envelope sender?
+    on_recipient      RCPT: may it mail this recipient?
+    on_content        the whole message
+    before_delivery   before an attempt: may this recipient still be mailed?
 
-*Limits.* A rule that needs IO (a scanner) does not fit here; those come as facts.
+What on_sender and on_recipient say is an early answer, which saves the client the rest of the transaction. What counts
+is said when the message is complete: on_recipient is asked again, with all facts, and so is on_sender, unless the rule
+has on_content, which then judges the sender too.
+
+All that a rule may know comes as arguments: the message, the facts that were fetched for it in one batched look-up, and
+the time. It does not await, log, or read a clock.
+
+Limitations: a rule that needs IO (a scanner) does not fit here; its input comes as facts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from mta.mail.address import Address
 from mta.mail.message import Message
@@ -114,11 +122,12 @@ class Pass:
 class Amend:
     """The message goes on with ``fields`` on top, in place of all that it had under their names: raw fields without
     their last CRLF (``policy.header_fields.fold``). They are written when all rules have run, so that no rule sees
-    another's.
-    ``note`` says what was written and why."""
+    another's. ``note`` says what was written and why. ``signers``: domains whose DKIM signature the fields need beside
+    the author's."""
 
     fields: tuple[bytes, ...]
     note: str
+    signers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +156,56 @@ class Finding(NamedTuple):  # thirty are made for each message, and a tuple is m
     recipient: str | None = None  # of whom it speaks, if not of the whole message
 
 
-@runtime_checkable
-class Policy(Protocol):
-    """A rule about messages. ``name`` is how profiles, replies and findings call it."""
+class SenderRule(Protocol):
+    """Judges the sender at MAIL, with ``Pass`` or ``Refuse``. ``name`` is the rule's in profiles, replies, findings.
+
+    A rule with a true class attribute ``mandatory`` is asked here and before delivery even if a profile leaves it out
+    or only observes it.
+    """
 
     name: str
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        """The verdict and the evidence for it (one line, for ``mta explain``)."""
+    def on_sender(self, sender: Address | None, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        """Return the verdict and its evidence. ``sender`` None: the null return path."""
         ...
 
 
-@runtime_checkable
-class RecipientPolicy(Protocol):
-    """A rule about recipients; it answers ``Pass``, ``Hold`` or ``Refuse``."""
+class RecipientRule(Protocol):
+    """Judges each recipient, with ``Pass``, ``Hold`` or ``Refuse``."""
 
     name: str
 
-    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        """The verdict and the evidence for it. At RCPT ``facts`` lacks what only the message can tell: its topic,
-        its mailing, and, if the credential may use both, its stream."""
+    def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        """Return the verdict and its evidence. At RCPT ``facts`` lacks what only the message can tell: its topic, its
+        mailing, and, if the credential may use both, its stream."""
         ...
 
 
-Rule = Policy | RecipientPolicy
+class ContentRule(Protocol):
+    """Judges the message, with any verdict.
+
+    With a true class attribute ``personal`` it writes what only one recipient may see, and gets a copy for each. With
+    ``needs_scans`` the scanners are asked before it runs.
+    """
+
+    name: str
+
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        """Return the verdict and its evidence: one line, for ``mta explain``."""
+        ...
+
+
+class DeliveryRule(Protocol):
+    """Judges each recipient once more before an attempt, with ``Pass`` or ``Refuse``, which fails it for good."""
+
+    name: str
+
+    def before_delivery(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        """Return the verdict and its evidence. Of the recipient only its suppressions are known, of the message its
+        account, stream and topic. Not asked if they were looked up within the last second."""
+        ...
+
+
+Rule = SenderRule | RecipientRule | ContentRule | DeliveryRule
+
+STAGES = ("on_sender", "on_recipient", "on_content", "before_delivery")

@@ -1,18 +1,19 @@
-"""Run the rules over a message and keep every finding.
+"""Run the rules over a message, stage by stage, and keep every finding.
 
-The chain is an ordered tuple of rules. All of them run, even after one has refused: the record should show everything
-that is wrong at once, and the order must not decide what is refused. The answer names the first refusal of the whole
-message (one for good before one for now) or, if only recipients are refused, each of them.
+The chain is an ordered tuple of rules. When a message is complete all of them run, even after one has refused: the
+record should show everything that is wrong at once, and the order must not decide what is refused. The answer names the
+first refusal of the whole message (a permanent one before a temporary one) or, if only recipients are refused, each of
+them. At MAIL, at RCPT and before delivery the first refusal is the answer.
 
-A rule that raises is a fault of ours: the message is put off (451), whatever the other rules say, and others are not
-affected. A rule that only observes is written down and changes nothing.
+A rule that raises is an internal error: the message is answered 451, whatever the other rules say, and others are not
+affected. A rule that is only observed is recorded and changes nothing.
 
-What rules write into the message is written at once when all have run, each field in place of all of its name, a later
-rule's in place of an earlier one's.
+What rules write into the message is written when all have run, each field in place of all of its name, a later rule's
+in place of an earlier one's.
 
-It must never know a particular rule, nor do anything a rule did not ask for.
+Invariants: the chain knows no particular rule, and does nothing that no rule asked for.
 
-*Limits.* No rule sees what another of the same run writes; the personal ones see what the shared ones wrote.
+Limitations: no rule sees what another of the same run writes; the personal ones see what the shared ones wrote.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import assert_never
+from typing import Any, assert_never
 
 from mta.mail.address import Address
 from mta.mail.message import Message
@@ -32,9 +33,7 @@ from policy.base import (
     Finding,
     Hold,
     Pass,
-    Policy,
     RecipientFacts,
-    RecipientPolicy,
     Refuse,
     Rule,
     Verdict,
@@ -42,6 +41,11 @@ from policy.base import (
 from policy.header_fields import name_of, stamp
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
+
+
+SenderStage = Callable[[Address | None, Facts, datetime], tuple[Verdict, str]]
+RecipientStage = Callable[[RecipientFacts, Facts, datetime], tuple[Verdict, str]]
+ContentStage = Callable[[Message, Facts, datetime], tuple[Verdict, str]]
 
 
 class Failing(Enum):
@@ -53,33 +57,23 @@ class Failing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One rule, asked once what it can judge: asking a protocol each time would be slow."""
+    """What one rule is asked when the message is complete; looked up once, because asking each time would be slow."""
 
-    rule: Rule
-    check: Callable[[Message, Facts, datetime], tuple[Verdict, str]] | None
-    check_recipient: Callable[[RecipientFacts, Facts, datetime], tuple[Verdict, str]] | None
+    name: str
+    on_content: ContentStage | None
+    on_recipient: RecipientStage | None
     observed: bool
-    personal: bool  # makes the message one recipient's own: each gets a copy
-
-
-def _step(rule: Rule, observed: frozenset[str]) -> _Step:
-    return _Step(
-        rule,
-        rule.check if isinstance(rule, Policy) else None,
-        rule.check_recipient if isinstance(rule, RecipientPolicy) else None,
-        rule.name in observed,
-        bool(getattr(rule, "personal", False)),
-    )
 
 
 class Chain:
-    """The rules of one profile for one stream, in order. ``observed``: names of those that only note.
+    """The rules of one profile for one stream, in order.
 
-    A rule with a true attribute ``personal`` writes what only one recipient may see (his unsubscribe link): these run
-    last, on a copy for each recipient.
+    ``observed``: names of those that are only recorded. ``mandatory``: rules that are asked at MAIL and before delivery
+    although they are not among ``rules``, or only observed.
     """
 
-    __slots__ = ("failing", "observed", "personal", "rules", "shared")
+    __slots__ = ("at_delivery", "at_recipient", "at_sender", "failing", "needs_scans", "observed", "personal", "rules",
+                 "shared")  # fmt: skip
 
     def __init__(
         self,
@@ -87,17 +81,43 @@ class Chain:
         *,
         observed: frozenset[str] = frozenset(),
         failing: Failing = Failing.REFUSE_ALL,
+        mandatory: Sequence[Rule] = (),
     ) -> None:
         self.rules = tuple(rules)
         self.observed = observed
         self.failing = failing
-        steps = [_step(rule, observed) for rule in self.rules]
-        self.shared = tuple(step for step in steps if not step.personal)
-        self.personal = tuple(step for step in steps if step.personal)
+        self.needs_scans = any(_has(rule, "needs_scans") for rule in self.rules)
+        self.shared = tuple(_step(rule, observed) for rule in self.rules if not _has(rule, "personal"))
+        self.personal = tuple(_step(rule, observed) for rule in self.rules if _has(rule, "personal"))
+        enforced = [rule for rule in self.rules if rule.name not in observed]
+        self.at_recipient: tuple[tuple[str, RecipientStage], ...] = _stage(
+            [rule for rule in enforced if not _has(rule, "personal")], "on_recipient"
+        )
+        required = {rule.name: rule for rule in mandatory}
+        required |= {rule.name: rule for rule in self.rules if rule.name in required}  # with the profile's settings
+        once_more = [*required.values(), *(rule for rule in enforced if rule.name not in required)]
+        self.at_sender: tuple[tuple[str, SenderStage], ...] = _stage(once_more, "on_sender")
+        self.at_delivery: tuple[tuple[str, RecipientStage], ...] = _stage(once_more, "before_delivery")
 
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(rule.name for rule in self.rules)
+
+def _has(rule: Rule, attribute: str) -> bool:
+    return bool(getattr(rule, attribute, False))
+
+
+def _step(rule: Rule, observed: frozenset[str]) -> _Step:
+    on_content = getattr(rule, "on_content", None)
+    if on_content is None and (on_sender := getattr(rule, "on_sender", None)):
+        on_content = _ask_again(on_sender)
+    return _Step(rule.name, on_content, getattr(rule, "on_recipient", None), rule.name in observed)
+
+
+def _ask_again(on_sender: SenderStage) -> ContentStage:
+    return lambda message, facts, now: on_sender(message.envelope.sender, facts, now)
+
+
+def _stage(rules: Sequence[Rule], stage: str) -> tuple[tuple[str, Any], ...]:
+    """Return name and method of each rule that has ``stage``."""
+    return tuple((rule.name, method) for rule in rules if (method := getattr(rule, stage, None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +125,8 @@ class Screened:
     """The message as amended, what every rule found, and what is to be done.
 
     ``refusal``: the answer if the message is refused as a whole. ``dropped``: recipients that it is not sent to, and
-    why; the message no longer has them. ``hold``: why it must wait, a line for each reason. ``errors``: rules that
-    raised.
+    why; the message no longer has them. ``hold``: why it must wait, a line for each reason. ``signers``: domains that
+    must sign it beside the author's. ``errors``: rules that raised.
     """
 
     message: Message
@@ -114,6 +134,7 @@ class Screened:
     refusal: Reply | None = None
     hold: str | None = None
     dropped: tuple[tuple[Address, Reply], ...] = ()
+    signers: tuple[str, ...] = ()
     errors: tuple[tuple[str, Exception], ...] = ()
 
 
@@ -124,26 +145,28 @@ class _Run:
     message: Message
     findings: list[Finding] = field(default_factory=list)
     fields: list[bytes] = field(default_factory=list)
+    signers: list[str] = field(default_factory=list)
     refusal: Reply | None = None
     holds: list[str] = field(default_factory=list)
     failing: dict[Address, Reply] = field(default_factory=dict)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
 
-    def take(self, rule: Rule, verdict: Verdict, evidence: str, recipient: Address | None, *, observed: bool) -> None:
-        """Note one verdict, and heed it unless it is only observed."""
+    def take(self, name: str, verdict: Verdict, evidence: str, recipient: Address | None, *, observed: bool) -> None:
+        """Record one verdict, and act on it unless it is only observed."""
         named = None if recipient is None else str(recipient)
         if isinstance(verdict, Pass):
-            self.findings.append(Finding(rule.name, "pass", evidence, named))
+            self.findings.append(Finding(name, "pass", evidence, named))
             return
         note, kind = _note(verdict, evidence), verdict.__class__.__name__.lower()
         if observed:
-            self.findings.append(Finding(rule.name, "observe", f"would {kind}: {note}", named))
+            self.findings.append(Finding(name, "observe", f"would {kind}: {note}", named))
             return
-        self.findings.append(Finding(rule.name, kind, note, named))
+        self.findings.append(Finding(name, kind, note, named))
         match verdict:
-            case Amend(fields):
+            case Amend(fields, _, signers):
                 names = set(map(name_of, fields))
                 self.fields = [*fields, *(raw for raw in self.fields if name_of(raw) not in names)]
+                self.signers += signers
             case Hold(reason):
                 self.holds.append(reason)
             case Refuse(reply) if recipient is None:
@@ -154,57 +177,76 @@ class _Run:
             case _:
                 assert_never(verdict)
 
-    def broke(self, rule: Rule, error: Exception) -> None:
-        self.errors.append((rule.name, error))
-        self.findings.append(Finding(rule.name, "error", error.__class__.__name__))
+    def broke(self, name: str, error: Exception) -> None:
+        self.errors.append((name, error))
+        self.findings.append(Finding(name, "error", error.__class__.__name__))
+
+
+def screen_sender(chain: Chain, sender: Address | None, facts: Facts, now: datetime) -> Reply | None:
+    """Return the first refusal at MAIL, None to go on. A rule that raises will raise again with the message."""
+    for _, on_sender in chain.at_sender:
+        try:
+            verdict, _ = on_sender(sender, facts, now)
+        except Exception:  # noqa: S112 - it will raise again where it is counted
+            continue
+        if isinstance(verdict, Refuse):
+            return verdict.reply
+    return None
+
+
+def screen_recipient(
+    chain: Chain, recipient: RecipientFacts, facts: Facts, now: datetime
+) -> tuple[Finding, Reply] | None:
+    """Return the first refusal at RCPT with its finding, None to go on. A rule that raises will raise again with the
+    message."""
+    for name, on_recipient in chain.at_recipient:
+        try:
+            verdict, _ = on_recipient(recipient, facts, now)
+        except Exception:  # noqa: S112 - it will raise again where it is counted
+            continue
+        if isinstance(verdict, Refuse):
+            return Finding(name, "refuse", verdict.reply.text, str(recipient.address)), verdict.reply
+    return None
+
+
+def screen_delivery(chain: Chain, recipient: RecipientFacts, facts: Facts, now: datetime) -> Reply | None:
+    """Return why ``recipient`` may not be mailed any more, None if it may. Raises what a rule raises: then no attempt
+    may be made."""
+    for _, before_delivery in chain.at_delivery:
+        verdict, _ = before_delivery(recipient, facts, now)
+        if isinstance(verdict, Refuse):
+            return verdict.reply
+    return None
 
 
 def screen(chain: Chain, message: Message, facts: Facts, now: datetime) -> Screened:
-    """Check ``message``, and each of its recipients in ``facts``, against each shared rule in order, and write into it
-    what they amend."""
+    """Judge ``message``, and each of its recipients in ``facts``, by each shared rule in order, and write into it what
+    they amend."""
     return _conclude(chain, _run(chain.shared, message, facts, now))
 
 
 def personalise(chain: Chain, message: Message, facts: Facts, now: datetime) -> Screened:
-    """The same with the personal rules, for a message that has one recipient."""
+    """Do the same with the personal rules, for a message that has one recipient."""
     return _conclude(chain, _run(chain.personal, message, facts, now))
 
 
 def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) -> _Run:
     run = _Run(message)
     for step in steps:
-        rule, observed = step.rule, step.observed
+        name, observed = step.name, step.observed
         try:
-            if step.check is not None:
-                verdict, evidence = step.check(message, facts, now)
-                run.take(rule, verdict, evidence, None, observed=observed)
-            if step.check_recipient is not None:
+            if step.on_content is not None:
+                verdict, evidence = step.on_content(message, facts, now)
+                run.take(name, verdict, evidence, None, observed=observed)
+            if step.on_recipient is not None:
                 for recipient in facts.recipients:
-                    verdict, evidence = step.check_recipient(recipient, facts, now)
-                    run.take(rule, verdict, evidence, recipient.address, observed=observed)
+                    verdict, evidence = step.on_recipient(recipient, facts, now)
+                    run.take(name, verdict, evidence, recipient.address, observed=observed)
         except Exception as error:
-            run.broke(rule, error)
+            run.broke(name, error)
     if run.fields:
         run.message = stamp(message, *run.fields)
     return run
-
-
-def screen_recipient(
-    chain: Chain, recipient: RecipientFacts, facts: Facts, now: datetime
-) -> tuple[Finding, Reply] | None:
-    """The first refusal when a recipient is named, with its finding; None to go on. A rule that raises is left for
-    the whole message to show, and so is what is only observed."""
-    for step in chain.shared:
-        if step.check_recipient is None or step.observed:
-            continue
-        try:
-            verdict, evidence = step.check_recipient(recipient, facts, now)
-        except Exception:  # noqa: S112 - it will raise again where it is counted
-            continue
-        if isinstance(verdict, Refuse):
-            note = _note(verdict, evidence)
-            return Finding(step.rule.name, "refuse", note, str(recipient.address)), verdict.reply
-    return None
 
 
 def _conclude(chain: Chain, run: _Run) -> Screened:
@@ -215,26 +257,26 @@ def _conclude(chain: Chain, run: _Run) -> Screened:
         return Screened(run.message, findings, reply, errors=errors)
     if run.refusal:
         return Screened(run.message, findings, run.refusal)
-    hold = "\n".join(run.holds) or None
+    hold, signers = "\n".join(run.holds) or None, tuple(run.signers)
     if not run.failing:
-        return Screened(run.message, findings, hold=hold)
+        return Screened(run.message, findings, hold=hold, signers=signers)
     envelope = run.message.envelope
     kept = tuple(recipient for recipient in envelope.recipients if recipient.address not in run.failing)
     if not kept or chain.failing is Failing.REFUSE_ALL:
         return Screened(run.message, findings, _together(list(run.failing.values())))
     message = replace(run.message, envelope=replace(envelope, recipients=kept))
-    return Screened(message, findings, hold=hold, dropped=tuple(run.failing.items()))
+    return Screened(message, findings, hold=hold, dropped=tuple(run.failing.items()), signers=signers)
 
 
 def _graver(first: Reply | None, second: Reply) -> Reply:
-    """Of two refusals the one for good, so that nobody tries again in vain; else the first."""
+    """Return the permanent one of two refusals, so that no client tries again in vain; else the first."""
     if first is None or (first.code < 500 <= second.code):
         return second
     return first
 
 
 def _together(replies: Sequence[Reply]) -> Reply:
-    """One answer that names each failing recipient; temporary only if no recipient is refused for good."""
+    """Return one reply that names each failing recipient, temporary only if no recipient is refused for good."""
     permanent = [reply for reply in replies if reply.code >= 500]
     first = (permanent or replies)[0]
     lines = [reply.text for reply in replies[:NAMED]]
@@ -247,7 +289,7 @@ def _note(verdict: Verdict, evidence: str) -> str:
     match verdict:
         case Pass():
             return evidence
-        case Amend(_, note):
+        case Amend(_, note, _):
             return note
         case Hold(reason):
             return reason

@@ -1,7 +1,8 @@
 """Which rules there are: those that ship with the service and those of other packages, found in the same way.
 
 A rule is a class announced as an entry point of the group ``imprimatur.rules``. It has a ``name`` (the entry point's),
-a ``Settings`` section whose every key has a default, and ``check`` or ``check_recipient``; see ``policy/base.py``.
+a ``Settings`` section whose every key has a default, and at least one stage: ``on_sender``, ``on_recipient``,
+``on_content`` or ``before_delivery``; see ``policy/base.py``.
 
 It must never let one package's broken rule keep the others from being found: a rule that cannot be had is a mistake
 only of the profile that names it.
@@ -18,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 from config.types import Section
-from policy.base import Rule
+from policy.base import STAGES, Rule
 from policy.rule_context import RuleContext
 
 GROUP = "imprimatur.rules"
@@ -30,7 +31,7 @@ class RuleClass(Protocol):
     name: str
     Settings: type[Section]
 
-    def __call__(self, settings: Any, house: RuleContext) -> Rule: ...
+    def __call__(self, settings: Any, context: RuleContext, /) -> Rule: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,6 @@ def load(point: EntryPoint) -> RuleClass:
         raise NotARule("it needs a class Settings made from config.types.Section")
     if required := [key for key, field in settings.model_fields.items() if field.is_required()]:
         raise NotARule(f"every key of its Settings needs a default; without one: {', '.join(required)}")
-    if not (hasattr(rule, "check") or hasattr(rule, "check_recipient")):
-        raise NotARule("it needs a method check or check_recipient")
+    if not any(callable(getattr(rule, stage, None)) for stage in STAGES):
+        raise NotARule(f"it needs a method {', '.join(STAGES[:-1])} or {STAGES[-1]}")
     return rule  # type: ignore[no-any-return]

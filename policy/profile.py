@@ -26,7 +26,7 @@ from policy.accounts.account import Stream
 from policy.base import Rule
 from policy.chain import Chain, Failing
 from policy.permission.suppression import Lifting
-from policy.plugins import Installed, installed
+from policy.plugins import Installed, RuleClass, installed
 from policy.profile_file import NAME, ProfileReader, Table, Written, meant
 from policy.reputation.breaker import Thresholds
 from policy.reputation.complaint import Clocks
@@ -65,17 +65,21 @@ class Profile:
 
 
 class Profiles:
-    """All profiles of an installation. Never changed: a reload makes new ones."""
+    """All profiles of an installation. Never changed: a reload makes new ones.
 
-    __slots__ = ("_profiles",)
+    ``mandatory``: the rules that no profile can leave out, as a chain, for mail that has no profile.
+    """
 
-    def __init__(self, profiles: Mapping[str, Profile]) -> None:
+    __slots__ = ("_profiles", "mandatory")
+
+    def __init__(self, profiles: Mapping[str, Profile], mandatory: Chain) -> None:
         self._profiles = dict(sorted(profiles.items()))
+        self.mandatory = mandatory
 
     @classmethod
-    def shipped(cls, house: RuleContext) -> Profiles:
+    def shipped(cls, context: RuleContext) -> Profiles:
         """Those that come with the service alone."""
-        return load_profiles((), house)
+        return load_profiles((), context)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,15 +97,21 @@ class Profiles:
         rules = self.get(profile).streams.get(stream)
         return rules.chain if rules else None
 
+    def enforced(self, profile: str, stream: Stream) -> Chain:
+        """Return the chain for ``stream``, or the mandatory rules if ``profile`` is unknown or does not allow it."""
+        found = self._profiles.get(profile)
+        rules = found.streams.get(stream) if found else None
+        return rules.chain if rules else self.mandatory
+
     def digest(self, profile: str) -> str:
         """Raises UnknownProfile."""
         return self.get(profile).digest
 
 
-def load_profiles(files: Sequence[Path], house: RuleContext, rules: Installed | None = None) -> Profiles:
+def load_profiles(files: Sequence[Path], context: RuleContext, rules: Installed | None = None) -> Profiles:
     """The shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
     rules = rules or installed()
-    reader, builder = ProfileReader(rules), _Builder(rules, house)
+    reader, builder = ProfileReader(rules), _Builder(rules, context)
     lines: list[str] = []
     written: dict[str, list[Written]] = {}  # by name, a replaced one before what replaces it
     for name, where, path in _named(files, lines):
@@ -120,7 +130,7 @@ def load_profiles(files: Sequence[Path], house: RuleContext, rules: Installed | 
             lines += error.lines
     if lines:
         raise ConfigError(list(dict.fromkeys(lines)))
-    return Profiles(profiles)
+    return Profiles(profiles, Chain(mandatory=builder.mandatory))
 
 
 def _named(files: Sequence[Path], lines: list[str]) -> Iterator[tuple[str, str, Path]]:
@@ -163,9 +173,11 @@ def _ancestry(own: Written, written: Mapping[str, list[Written]], *, broken: boo
 class _Builder:
     """Makes rules; one for all profiles that give it the same settings."""
 
-    def __init__(self, rules: Installed, house: RuleContext) -> None:
-        self._rules, self._house = rules, house
+    def __init__(self, rules: Installed, context: RuleContext) -> None:
+        self._rules, self._context = rules, context
         self._built: dict[tuple[str, str], Rule] = {}
+        classes = sorted(rules.classes.items())
+        self.mandatory = [self.build(name, rule.Settings()) for name, rule in classes if _is_mandatory(rule)]
 
     def settings(self, rule: str, given: Mapping[str, Any]) -> Section:
         return self._rules.classes[rule].Settings().model_copy(update=given)
@@ -174,8 +186,12 @@ class _Builder:
         """Raises ValueError if the rule cannot work with these settings."""
         key = rule, settings.model_dump_json()
         if key not in self._built:
-            self._built[key] = self._rules.classes[rule](settings, self._house)
+            self._built[key] = self._rules.classes[rule](settings, self._context)
         return self._built[key]
+
+
+def _is_mandatory(rule: RuleClass) -> bool:
+    return bool(getattr(rule, "mandatory", False))
 
 
 def _profile(line: list[Written], builder: _Builder) -> Profile:
@@ -257,7 +273,8 @@ def _stream(
     tables = [each.streams[stream] for each in line if stream in each.streams]
     observe = next((table.observe for table in reversed(tables) if table.observe is not None), ())
     failing = next((table.failing for table in reversed(tables) if table.failing is not None), Failing.REFUSE_ALL)
-    return StreamRules(Chain(built, observed=frozenset(observe) & frozenset(names), failing=failing), settings)
+    observed = frozenset(observe) & frozenset(names)
+    return StreamRules(Chain(built, observed=observed, failing=failing, mandatory=builder.mandatory), settings)
 
 
 def _given(line: list[Written], stream: Stream, rule: str) -> dict[str, Any]:

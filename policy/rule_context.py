@@ -1,4 +1,4 @@
-"""What rules may know of the house they work in: names, addresses, the terms in force, and how to make tokens.
+"""What rules may know of the service: its names and addresses, the terms in force, and how to make tokens.
 
 One ``RuleContext`` is made from the settings and handed to every rule when it is built.
 
@@ -34,7 +34,7 @@ class RuleContext:
 
     @classmethod
     def of(cls, settings: Settings, tokens: Tokens) -> RuleContext:
-        """The house as ``settings`` describe it."""
+        """Return the context that ``settings`` describe."""
         limits, policy = settings.submission.limits, settings.policy
         url = settings.web.public.url
         return cls(

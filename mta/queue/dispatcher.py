@@ -47,6 +47,7 @@ from mta.queue.throttle import Throttle
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.results.messages import ContentMissing
 from mta.store.store import Store
+from policy.profile import Profiles
 
 log = get_logger()
 
@@ -77,6 +78,7 @@ class Dispatcher:
         resolver: Resolver,
         courier: Courier,
         notices: DsnComposer,
+        profiles: Profiles,
         classifier: Classifier,
         events: EventLog,
         metrics: Metrics,
@@ -109,6 +111,7 @@ class Dispatcher:
             accounts=accounts,
             breakers=store.breakers,
             suppressions=store.suppressions,
+            profiles=profiles,
             settler=self._settler,
             hold=self._returns.hold,
             put_off=lambda delivery: self._returns.add([delivery], SPILL),
@@ -121,11 +124,14 @@ class Dispatcher:
 
     # --- what others tell us
 
-    def configure(self, settings: QueueSettings, classifier: Classifier, notices: DsnComposer) -> None:
+    def configure(
+        self, settings: QueueSettings, classifier: Classifier, notices: DsnComposer, profiles: Profiles
+    ) -> None:
         """Take over reloaded settings; deliveries under way are not disturbed."""
         self._settings = settings
         self._schedule = _schedule(settings)
         self._settler.configure(classifier, notices, self._schedule)
+        self._clearance.configure(profiles)
         self._weights = _weights(settings)
         for lane in self.lanes.values():
             lane.lines.weights = self._weights

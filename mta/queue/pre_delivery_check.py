@@ -17,15 +17,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
-from mta.mail.delivery import Delivery
+from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.reply import Reply
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.store.permission.suppressions import Suppressions
 from policy.accounts.account import HELD, HOUSE, Account, AccountStatus, hold_reason
-from policy.rules.recipient.suppressed import refusal
+from policy.base import Facts, RecipientFacts, Suppression
+from policy.chain import screen_delivery
+from policy.profile import Profiles
 
 CHECK_HOLDS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
+
+_SERVICE = Account(HOUSE, "", frozenset(), profile="")  # the service's own mail has no profile
 
 
 class Accounts(Protocol):
@@ -46,6 +51,7 @@ class PreDeliveryCheck:
         accounts: Accounts,
         breakers: Breakers,
         suppressions: Suppressions,
+        profiles: Profiles,
         settler: OutcomeRecorder,
         hold: Callable[[Delivery, str], None],
         put_off: Callable[[Delivery], None],
@@ -55,6 +61,11 @@ class PreDeliveryCheck:
         self._suppressions, self._settler = suppressions, settler
         self._hold, self._put_off, self._metrics = hold, put_off, metrics
         self._suppressions_changed = 0.0
+        self.configure(profiles)
+
+    def configure(self, profiles: Profiles) -> None:
+        """Take over (re)loaded rules."""
+        self._profiles = profiles
 
     def suppressions_changed(self) -> None:
         """Somebody was suppressed (or we may have missed it): every earlier look-up is void."""
@@ -98,13 +109,8 @@ class PreDeliveryCheck:
         now = time.monotonic()
         if delivery.checked_at > max(self._suppressions_changed, now - CHECK_HOLDS):
             return True
-        found = await self._suppressions.find(
-            delivery.account_id, [recipient.address for recipient in delivery.recipients]
-        )
-        covering = [each for each in found if each.covers(delivery.stream, delivery.topic)]
-        if covering:
-            reasons = {each.address.key: refusal(each) for each in reversed(covering)}  # the widest is named
-            refused = {r: reasons[r.address.key] for r in delivery.recipients if r.address.key in reasons}
+        refused = await self._refused(delivery)
+        if refused:
             self._metrics.recipients_suppressed.inc(len(refused))
             kept = tuple(recipient for recipient in delivery.recipients if recipient not in refused)
             part = replace(delivery, recipients=tuple(refused), whole=False, reserved=0) if kept else delivery
@@ -114,3 +120,18 @@ class PreDeliveryCheck:
             delivery.recipients, delivery.whole = kept, False
         delivery.checked_at = now
         return True
+
+    async def _refused(self, delivery: Delivery) -> dict[QueuedRecipient, Reply]:
+        """Return the recipients that the rules refuse by now, and why."""
+        account = self._accounts.by_id(delivery.account_id) or _SERVICE
+        found: dict[str, list[Suppression]] = {}
+        for each in await self._suppressions.find(delivery.account_id, [r.address for r in delivery.recipients]):
+            found.setdefault(each.address.key, []).append(each)
+        chain, now = self._profiles.enforced(account.profile, delivery.stream), datetime.now(UTC)
+        facts = Facts(account, stream=delivery.stream, topic=delivery.topic)
+        refused = {}
+        for recipient in delivery.recipients:
+            known = RecipientFacts(recipient.address, tuple(found.get(recipient.address.key, ())))
+            if reply := screen_delivery(chain, known, facts, now):
+                refused[recipient] = reply
+        return refused

@@ -91,6 +91,7 @@ class Worker:
             metrics=metrics,
         )
         store.configure(_patience(settings))
+        profiles = open_profiles(settings, secrets)
         self.dispatcher = Dispatcher(
             settings=settings.queue,
             store=store,
@@ -98,6 +99,7 @@ class Worker:
             resolver=self.resolver,
             courier=self.courier,
             notices=self._notices(settings),
+            profiles=profiles,
             classifier=_classifier(settings),
             events=self.events,
             metrics=metrics,
@@ -107,7 +109,7 @@ class Worker:
             settings=settings,
             store=store,
             signer=self.signer,
-            profiles=open_profiles(settings, secrets),
+            profiles=profiles,
             room=self.dispatcher.window,
             dispatch=self.dispatcher.submit,
             events=self.events,
@@ -216,7 +218,7 @@ class Worker:
         loopback = settings.testing.loopback_receivers
         self.courier.configure(settings.egress, settings.server.hostname, verp, loopback_receivers=loopback)
         self.store.configure(patience)
-        self.dispatcher.configure(settings.queue, classifier, self._notices(settings))
+        self.dispatcher.configure(settings.queue, classifier, self._notices(settings), profiles)
         self.intake.configure(settings, self.signer, profiles)
         self.ingest.means = self._means(settings)
         domain = settings.return_path.domain

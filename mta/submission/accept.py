@@ -44,11 +44,8 @@ from mta.submission.rate_limit import QuotaReservation, RateLimit
 from policy.accounts.account import Account
 from policy.accounts.mailing import held_by_sampling
 from policy.base import Facts, Finding
-from policy.chain import Chain, Screened, personalise, screen, screen_recipient
+from policy.chain import Chain, Screened, personalise, screen, screen_recipient, screen_sender
 from policy.profile import Profiles, UnknownProfile
-from policy.rules.account import account_state
-from policy.rules.mailing import cfbl
-from policy.rules.sender.sender_identity import foreign
 
 UNAUTHENTICATED = Reply(530, "5.7.0", "authentication required: no relaying without an account")
 UNSIGNED = Reply(451, "4.7.5", "no active DKIM key for the sender's domain; make one with `mta dkim new`")
@@ -103,7 +100,6 @@ class Submission:
         self._hostname = settings.server.hostname
         self._expire_after = timedelta(seconds=settings.queue.expire_after)
         self._require_signature = settings.signing.require
-        self._returns = settings.return_path.domain
         self._profiles = profiles
         self._scanners = Scanners(settings.content_scan)
         self._fair_use = RateLimit(self._store.allowances, settings.rate_limits)
@@ -114,15 +110,23 @@ class Submission:
         account = client.account
         if account is None:
             return self._refuse(client, envelope, UNAUTHENTICATED, verb="MAIL")
-        reply = account_state.refusal(account)
-        if reply is None and envelope.sender:
-            reply = foreign(account, "envelope sender", envelope.sender, client.grant)
+        reply = self._sender_refusal(SubmittingClient(account, client.grant), envelope.sender)
         if reply is None:
             reply = await self._fair_use.pace(client)
         if reply:
             return self._refuse(client, envelope, reply, verb="MAIL")
         client.checked_at, client.known = time.monotonic(), {}
         return None
+
+    def _sender_refusal(self, submitter: SubmittingClient, sender: Address | None) -> Reply | None:
+        """Return the refusal if every stream that the client may use refuses the sender."""
+        reply, now = None, datetime.now(UTC)
+        for stream in sorted(submitter.grant.streams, key=lambda stream: stream.value):
+            chain = self._profiles.enforced(submitter.account.profile, stream)
+            reply = screen_sender(chain, sender, facts_so_far(submitter, stream), now)
+            if reply is None:
+                return None
+        return reply
 
     async def recipient(self, client: Client, envelope: Envelope, recipient: Recipient) -> Reply | None:
         """The answer to RCPT, None to go on. Refused only if every stream that the client may use would refuse."""
@@ -289,7 +293,7 @@ class Submission:
         and there is none."""
         message = copy.message
         author = parse_mailbox(message.headers.value(b"from") or "")
-        others = cfbl.signers(self._returns, copy.findings)
+        others = copy.signers
         signature = self._signer.sign(message.content, message.headers, author.domain, *others)
         if self._require_signature and not signature:
             raise _Refused(UNSIGNED, message, facts)

@@ -19,8 +19,6 @@ from policy.base import Facts, RecipientFacts
 from policy.chain import Chain
 from policy.text.message_text import MessageText
 
-ABOUT_SCANS = frozenset({"scanned", "content"})  # the rules that want to know what the scanners say
-
 
 @dataclass(frozen=True, slots=True)
 class SubmittingClient:
@@ -59,7 +57,7 @@ async def gather(
         topic=wishes.topic or (mailing.topic if mailing else None),
         recipients=await _recipients(store, sender.account, message, known),
         reading=MessageText(message.content),
-        scans=await scanners.scan(message) if ABOUT_SCANS & chain.names else (),
+        scans=await scanners.scan(message) if chain.needs_scans else (),
     )
 
 

@@ -126,10 +126,10 @@ class HouseRule:
     class Settings(Section):
         pass
 
-    def __init__(self, settings, house):
+    def __init__(self, settings, context):
         pass
 
-    def check(self, message, facts, now):
+    def on_content(self, message, facts, now):
         if b"break it" in message.content:
             raise ValueError("a mistake")
         return Pass(), "fine"

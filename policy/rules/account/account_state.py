@@ -1,8 +1,8 @@
-"""Account state: only an account in good standing sends.
+"""Account state: only an active account sends.
 
-It must never let anything out for an account that is not active, whatever the stream.
+Invariants: no new message of an account that is not active is accepted, whatever the stream and the profile.
 
-*Limits.* What is queued already is the dispatcher's to hold; this rule sees new messages only.
+Limitations: what is queued already is held by the queue.
 """
 
 from __future__ import annotations
@@ -11,15 +11,31 @@ from datetime import datetime
 from typing import assert_never
 
 from config.types import Section
-from mta.mail.message import Message
+from mta.mail.address import Address
 from mta.mail.reply import Reply
 from policy.accounts.account import Account, AccountStatus
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 
 
-def refusal(account: Account) -> Reply | None:
-    """Why this account may not send now; None if it may. For MAIL, before there is a message, too."""
+class AccountState:
+    name = "account_state"
+    mandatory = True
+
+    class Settings(Section):
+        """Nothing to choose: active accounts send."""
+
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        pass
+
+    def on_sender(self, sender: Address | None, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if reply := _refusal(facts.account):
+            return Refuse(reply), ""
+        return Pass(), f"{facts.account.name} is active"
+
+
+def _refusal(account: Account) -> Reply | None:
+    """Return why this account may not send now, None if it may."""
     match account.standing:
         case AccountStatus.ACTIVE:
             return None
@@ -34,21 +50,6 @@ def refusal(account: Account) -> Reply | None:
         case _:
             assert_never(account.standing)
     return Reply(550, "5.7.1", f'account_state: account "{account.name}" {text}')
-
-
-class AccountState:
-    name = "account_state"
-
-    class Settings(Section):
-        """Nothing to choose: active accounts send."""
-
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        pass
-
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        if reply := refusal(facts.account):
-            return Refuse(reply), ""
-        return Pass(), f"{facts.account.name} is active"
 
 
 def _because(account: Account) -> str:

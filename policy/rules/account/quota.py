@@ -25,10 +25,10 @@ class QuotaRule:
     class Settings(Section):
         """Nothing to choose: quotas are the account's."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         wanted, left, quotas = len(message.envelope.recipients), facts.quota_left, facts.account.quotas
         whole = min((limit for limit in (quotas.day, quotas.month) if limit is not None), default=None)
         if whole is not None and wanted > whole:

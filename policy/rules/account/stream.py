@@ -22,10 +22,10 @@ class StreamAllowed:
     class Settings(Section):
         """Nothing to choose: the credential says it."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         stream, allowed = facts.stream, facts.grant.streams
         if stream in allowed:
             return Pass(), f"{stream.value} allowed"

@@ -25,12 +25,12 @@ class TermsAccepted:
     class Settings(Section):
         """Nothing to choose: version and grace are the service's (`policy.terms`)."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        self._version = house.terms
-        self._since = datetime.combine(house.terms_since, time(), UTC)
-        self._until = self._since + house.terms_grace
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        self._version = context.terms
+        self._since = datetime.combine(context.terms_since, time(), UTC)
+        self._until = self._since + context.terms_grace
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         accepted, name = facts.account.terms, facts.account.name
         if accepted is None:
             return self._refuse(f'nobody has accepted the terms for account "{name}"')

@@ -50,7 +50,7 @@ class Attachments:
         total: Octets | None = None
         """All attachments together after decoding."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         groups = shipped("attachments")
         named = {*settings.also, *(ending for kind in settings.kinds for ending in groups[kind])}
         self._refused = frozenset(map(str.lower, named)) - frozenset(map(str.lower, settings.allowed))
@@ -58,7 +58,7 @@ class Attachments:
         self._types = frozenset(groups["types"])
         self._settings = settings
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if fault := facts.reading.structure_fault:
             return _refuse(f"{fault}, so nobody can tell what is attached; send well-formed MIME")
         attached = facts.reading.attachments

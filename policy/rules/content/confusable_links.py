@@ -32,10 +32,10 @@ class ConfusableLinks:
     class Settings(Section):
         """Nothing to choose."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         links = facts.reading.links
         for host in _odd_hosts([link.url for link in links]):
             if fake := _fake(host):

@@ -23,6 +23,7 @@ from policy.rule_context import RuleContext
 
 class Content:
     name = "content"
+    needs_scans = True
 
     class Settings(Section):
         """Which marks mean what."""
@@ -32,10 +33,10 @@ class Content:
         adult: list[str] = Field(["ADULT_CONTENT"])
         """Symbols of rspamd for adult content."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._review, self._adult = frozenset(settings.review), frozenset(settings.adult)
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         labels = frozenset[str]().union(*(scan.labels for scan in facts.scans))
         if (adult := self._adult & labels) and not facts.account.adult_agreed:
             text = (

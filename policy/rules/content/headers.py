@@ -51,13 +51,13 @@ class RequiredHeaders:
         date_within: Duration | None = None
         """How far Date may be from the present, either way."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        self._hostname = house.hostname.encode()
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        self._hostname = context.hostname.encode()
         added = {"date", "message-id"}
         self._required = [(name.lower().encode(), name) for name in settings.required if name.lower() not in added]
         self._within = None if settings.date_within is None else timedelta(seconds=settings.date_within)
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         names = [name for name, _ in message.headers.fields]
         if fault := self._fault(message, names, now):
             return Refuse(Reply(550, "5.6.0", f"headers: {fault}")), ""

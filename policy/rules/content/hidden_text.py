@@ -34,10 +34,10 @@ class HiddenText:
         most: int = Field(400, ge=0)
         """Most letters and digits that may be hidden; the line beside the subject takes about 100."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._most = settings.most
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if fault := facts.reading.fault:
             text = f"hidden_text: what the message shows cannot be told: {fault}; make it simpler"
             return Refuse(Reply(550, "5.6.0", text)), ""

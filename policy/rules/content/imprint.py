@@ -53,7 +53,7 @@ class Imprint:
         po_box: Literal["refuse", "accept"] = "refuse"
         """Whether a post-office box is a postal address."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings
         self._fields = tuple(Field(name) for name in settings.fields)
         self._any_of = tuple(Field(name) for name in settings.any_of)
@@ -61,7 +61,7 @@ class Imprint:
         self._headings = phrases(bare(name) for language in LANGUAGES for name in groups[language])
         self._po_box = phrases(map(bare, groups["po_box"]))
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         account, reading = facts.account, facts.reading
         if not account.identities:
             return _refuse(

@@ -25,11 +25,11 @@ class Loops:
         limit: int | None = Field(None, ge=1)
         """Most Received fields; the listener's own limit holds in any case."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        limits = (settings.limit, house.received_count)
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        limits = (settings.limit, context.received_count)
         self._limit = min(limit for limit in limits if limit is not None)
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         hops = message.headers.count(b"received")
         if hops > self._limit:
             text = (

@@ -25,6 +25,7 @@ from policy.rule_context import RuleContext
 
 class Scanned:
     name = "scanned"
+    needs_scans = True
 
     class Settings(Section):
         """Whose word is needed."""
@@ -32,10 +33,10 @@ class Scanned:
         required: list[Literal["rspamd", "clamav"]] = Field(default_factory=list)
         """Scanners without whose word nothing passes; the others are heeded if they are configured."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._required = tuple(settings.required)
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         for scan in facts.scans:
             if scan.refused is not None:
                 text = f"scanned: {scan.scanner} found {scan.refused}; remove that from the message"

@@ -24,11 +24,11 @@ class Size:
         limit: Octets | None = None
         """Largest message, e.g. "10MB"; the listener's own limit holds in any case."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        limits = (settings.limit, house.message_size)
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        limits = (settings.limit, context.message_size)
         self._limit = min(limit for limit in limits if limit is not None)
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         size = len(message.content)
         if size > self._limit:
             text = f"size: {size} octets, at most {self._limit} are allowed; make the message smaller"

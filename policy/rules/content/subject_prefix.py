@@ -38,10 +38,10 @@ class SubjectPrefix:
     class Settings(Section):
         """Nothing to choose."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         subject = decoded(message.headers.value(b"subject") or "")
         found = _PREFIX.match(" ".join(bare(subject).split()))
         if not found:

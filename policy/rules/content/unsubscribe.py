@@ -31,12 +31,12 @@ class UnsubscribeLink:
         obstacles: Literal["refuse", "allow"] = "refuse"
         """A link that speaks of a login or a survey: `refuse` the message, or `allow` it."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings
-        self._ours = f"{house.web_url}/u/" if house.web_url else None
+        self._ours = f"{context.web_url}/u/" if context.web_url else None
         self._vocabulary = Vocabulary.shipped()
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         links = facts.reading.links
         way, url = self._vocabulary.look(links, facts.reading.visible, self._ours)
         if way is UnsubscribeOffer.OPEN or (way is UnsubscribeOffer.BARRED and self._settings.obstacles == "allow"):

@@ -11,13 +11,12 @@ It must never show a recipient's address.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from config.types import Section
 from mta.mail.message import Message
-from policy.base import Amend, Facts, Finding, Pass, Verdict
+from policy.base import Amend, Facts, Pass, Verdict
 from policy.header_fields import Own, fold, refusal_of_own
 from policy.rule_context import RuleContext
 from policy.rules.mailing.list_unsubscribe import claim
@@ -38,23 +37,17 @@ class Cfbl:
         """`CFBL-Address` and `CFBL-Feedback-ID` that the application wrote itself: `replace` them or `refuse` the
         message."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        self._own, self._house, self._report = settings.own, house, settings.report
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        self._own, self._context, self._report = settings.own, context, settings.report
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if refusal := refusal_of_own(self.name, message, self._own, ADDRESS, ID):
             return refusal, ""
-        if self._house.returns is None:
+        if self._context.returns is None:
             return Pass(), "no domain takes complaints (return_path.domain)"
-        address = f"fbl@{self._house.returns}"
+        address = f"fbl@{self._context.returns}"
         fields = (
             fold(ADDRESS, [f"{address};", f"report={self._report}"]),
-            fold(ID, [self._house.tokens.make(claim("c", message, facts))]),
+            fold(ID, [self._context.tokens.make(claim("c", message, facts))]),
         )
-        return Amend(fields, f"{ADDRESS}: {address}"), ""
-
-
-def signers(returns: str | None, findings: Sequence[Finding]) -> tuple[str, ...]:
-    """The domains that must sign beside the author's, because we wrote into the message where complaints go."""
-    written = any(finding.policy == Cfbl.name and finding.verdict == "amend" for finding in findings)
-    return (returns,) if written and returns else ()
+        return Amend(fields, f"{ADDRESS}: {address}", signers=(self._context.returns,)), ""

@@ -37,14 +37,14 @@ class Confirmed:
         lasts: Duration = default("30d")
         """For so long a confirmation is good: whoever dispatches later makes a new mailing."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings
         self._lasts = timedelta(seconds=settings.lasts)
-        self._terms = house.terms
-        self._terms_since = datetime.combine(house.terms_since, time(), UTC)
-        self._terms_until = self._terms_since + house.terms_grace
+        self._terms = context.terms
+        self._terms_since = datetime.combine(context.terms_since, time(), UTC)
+        self._terms_until = self._terms_since + context.terms_grace
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         mailing, name = facts.mailing, facts.mailing_name
         if name is None:
             return _refuse("marketing mail names its mailing; give it in X-MTA-Mailing (mta mailing add makes one)")

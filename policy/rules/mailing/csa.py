@@ -29,10 +29,10 @@ class CsaComplaints:
         own: Own = "replace"
         """An `X-CSA-Complaints` that the application wrote itself: `replace` it or `refuse` the message."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._own, self._field = settings.own, fold(FIELD, [settings.address])
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if refusal := refusal_of_own(self.name, message, self._own, FIELD):
             return refusal, ""
         return Amend((self._field,), self._field.decode()), ""

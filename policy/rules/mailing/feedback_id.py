@@ -28,10 +28,10 @@ class FeedbackId:
         own: Own = "replace"
         """A `Feedback-ID` that the application wrote itself: `replace` it or `refuse` the message."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        self._own, self._sender = settings.own, house.sender_id
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        self._own, self._sender = settings.own, context.sender_id
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if refusal := refusal_of_own(self.name, message, self._own, FIELD):
             return refusal, ""
         mailing = facts.mailing.id if facts.mailing else ""

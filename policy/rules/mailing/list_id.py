@@ -38,10 +38,10 @@ class ListId:
         """A `List-Id` that the application wrote itself: `keep` it if it is well-formed, `replace` it, or `refuse` the
         message."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        self._own, self._host = settings.own, house.hostname
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        self._own, self._host = settings.own, context.hostname
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         own = message.headers.value(b"list-id")
         if self._own == "refuse" and (refusal := refusal_of_own(self.name, message, "refuse", FIELD)):
             return refusal, ""

@@ -36,10 +36,10 @@ class ListUnsubscribe:
         incomplete: Literal["complete", "refuse"] = "complete"
         """One that cannot: `complete` it with our link (its mail address stays), or `refuse` the message."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
-        self._settings, self._house = settings, house
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
+        self._settings, self._context = settings, context
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         offer, settings = offer_of(message.headers), self._settings
         if offer and settings.own == "refuse":
             return _refuse("List-Unsubscribe is written by this service; leave it out")
@@ -50,7 +50,7 @@ class ListUnsubscribe:
                 "List-Unsubscribe cannot do one click (RFC 8058): it needs exactly one https link, and "
                 f"`List-Unsubscribe-Post: {ONE_CLICK}`; add them, or leave both fields out"
             )
-        if self._house.web_url is None:
+        if self._context.web_url is None:
             text = "list_unsubscribe: this service has no address for unsubscribe links yet; its operator sets one"
             return Refuse(Reply(451, "4.3.5", f"{text} (web.public.url)")), ""
         uris = self._uris(message, facts, offer)
@@ -63,10 +63,10 @@ class ListUnsubscribe:
 
     def _uris(self, message: Message, facts: Facts, offer: Offer | None) -> list[str]:
         """Ours first, for receivers use the first that they can (RFC 2369 2); then an application's mail address."""
-        token = self._house.tokens.make(claim("u", message, facts))
-        uris = [f"<{self._house.web_url}/u/{token}>"]
-        if self._house.returns:
-            uris.append(f"<mailto:unsubscribe@{self._house.returns}?subject={token}>")
+        token = self._context.tokens.make(claim("u", message, facts))
+        uris = [f"<{self._context.web_url}/u/{token}>"]
+        if self._context.returns:
+            uris.append(f"<mailto:unsubscribe@{self._context.returns}?subject={token}>")
         if offer and self._settings.own == "keep":
             uris += [f"<{uri}>" for uri in offer.mailto[:1] if uri.isascii() and uri.isprintable()]
         return uris

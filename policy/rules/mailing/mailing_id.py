@@ -27,10 +27,10 @@ class MailingId:
         own: Own = "replace"
         """An `X-Mailing-ID` that the application wrote itself: `replace` it or `refuse` the message."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._own = settings.own
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if refusal := refusal_of_own(self.name, message, self._own, FIELD):
             return refusal, ""
         if facts.mailing is None:

@@ -31,10 +31,10 @@ class Sampling:
         """Messages of the first mailing to a new list that go out before somebody has looked (`mta mailing add`
         takes it from here)."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self.size = settings.size
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         mailing = facts.mailing
         sample = mailing.sample if mailing else None
         if mailing is None or sample is None:

@@ -46,7 +46,7 @@ class Frequency:
         everywhere_month: int | None = Field(None, ge=1, le=KNOWN)
         """Most in a month, from all accounts together."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         own = (("day", settings.day), ("week", settings.week), ("month", settings.month))
         everywhere = (
             ("day", settings.everywhere_day),
@@ -56,7 +56,7 @@ class Frequency:
         self._own = [(span, cap) for span, cap in own if cap is not None]
         self._everywhere = [(span, cap) for span, cap in everywhere if cap is not None]
 
-    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if facts.stream is not Stream.MARKETING:
             return Pass(), "not marketing"
         whose = f'account "{facts.account.name}"'

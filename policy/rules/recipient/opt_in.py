@@ -64,7 +64,7 @@ class OptIn:
         own_site: bool = False
         """Whether the page of a double opt-in must be on a verified domain of the account, or below one."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         bases = {Basis(name) for name in settings.bases}
         if settings.third_party == "allow_with_proof":
             bases.add(Basis.THIRD_PARTY)
@@ -76,7 +76,7 @@ class OptIn:
         )
         self._own_site = settings.own_site
 
-    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         judgement = judge(recipient.consents, facts.topic, now, self._terms)
         if isinstance(judgement, Holds):
             fault = self._foreign(judgement.consent, facts.account)

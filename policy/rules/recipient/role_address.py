@@ -49,12 +49,12 @@ class RoleAddress:
         allowed: list[str] = Field(default_factory=list)
         """Names that are no roles here."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         groups = shipped("role_addresses")
         names = [*groups["standards"], *(name for language in settings.languages for name in groups[language])]
         self._roles = frozenset(spellings([*names, *settings.also])) - frozenset(spellings(settings.allowed))
 
-    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         address = recipient.address
         role = mailbox(address)
         if role not in self._roles:

@@ -1,6 +1,6 @@
 """Suppressed: an address that hard-bounced, complained or objected is not mailed again.
 
-*Limits.* Sees only the suppressions in the facts: those of this account, and those for everybody.
+Limitations: sees only the suppressions in the facts: those of this account, and those for everyone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from policy.base import Facts, Pass, RecipientFacts, Refuse, Suppression, Verdic
 from policy.rule_context import RuleContext
 
 
-def refusal(suppression: Suppression) -> Reply:
-    """What the client is told about one suppressed recipient."""
+def _refusal(suppression: Suppression) -> Reply:
+    """Return what the client is told about one suppressed recipient."""
     return Reply(
         550,
         "5.7.1",
@@ -25,15 +25,19 @@ def refusal(suppression: Suppression) -> Reply:
 
 class Suppressed:
     name = "suppressed"
+    mandatory = True
 
     class Settings(Section):
         """Nothing to choose: suppressed means never."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
 
-    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         for suppression in recipient.suppressions:
             if suppression.covers(facts.stream, facts.topic):
-                return Refuse(refusal(suppression)), ""
+                return Refuse(_refusal(suppression)), ""
         return Pass(), f"{recipient.address} is not suppressed"
+
+    def before_delivery(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        return self.on_recipient(recipient, facts, now)

@@ -32,10 +32,10 @@ class ConfusableNames:
     class Settings(Section):
         """Nothing to choose."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         looked = 0
         for name, raw in message.headers.fields:
             if where := FIELDS.get(name):

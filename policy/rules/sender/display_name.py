@@ -53,10 +53,10 @@ class DisplayName:
         allowed: list[Trick] = Field(default_factory=list)
         """What is allowed all the same: another's domain or address, the recipient's name, a badge, a count."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._allowed = frozenset(settings.allowed)
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         found = authors(message, b"from", b"sender")
         for author in found:
             for trick, fault in _faults(author, message, facts):

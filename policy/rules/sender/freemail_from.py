@@ -32,12 +32,12 @@ class FreemailFrom:
         allowed: list[str] = Field(default_factory=list)
         """Domains that may be used all the same: for the provider itself."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         listed = {domain for group in shipped("freemail").values() for domain in group}
         allowed = {domain.lower() for domain in settings.allowed}
         self._domains = frozenset(listed | {domain.lower() for domain in settings.also}) - allowed
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         domains = [author.address.domain for author in authors(message, b"from", b"sender")]
         for domain in domains:
             if found := self._provider(domain):

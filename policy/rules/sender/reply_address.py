@@ -37,12 +37,12 @@ class ReplyAddress:
         foreign: Literal["refuse", "allow"] = "refuse"
         """A Reply-To in a domain that is not one of the account's."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         names = [name for group in shipped("no_reply").values() for name in group]
         self._unread = anywhere(names) if settings.no_reply == "refuse" else None
         self._foreign = settings.foreign == "refuse"
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         found: dict[bytes, Address] = {}
         for name, where in FIELDS.items():
             for value in message.headers.all(name):

@@ -31,12 +31,10 @@ FIELDS = {
     b"resent-from": "Resent-From field",
     b"resent-sender": "Resent-Sender field",
 }
-ANY = Grant()
 
 
-def foreign(account: Account, where: str, address: Address, grant: Grant = ANY) -> Reply | None:
-    """The refusal if ``address`` is not the account's, or not the credential's, to use. For MAIL, before there is a
-    message, too."""
+def foreign(account: Account, where: str, address: Address, grant: Grant) -> Reply | None:
+    """Return the refusal if ``address`` is not the account's, or not the credential's, to use."""
     domain = address.domain
     if domain in account.unverified:
         text = f"{where} {address}: {domain} is not verified yet; {_proof(account, domain)}"
@@ -55,14 +53,20 @@ def foreign(account: Account, where: str, address: Address, grant: Grant = ANY) 
 
 class SenderIdentity:
     name = "sender_identity"
+    mandatory = True
 
     class Settings(Section):
         """Nothing to choose: the account's domains are its own, all others are not."""
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_sender(self, sender: Address | None, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        if sender and (reply := foreign(facts.account, "envelope sender", sender, facts.grant)):
+            return Refuse(reply), ""
+        return Pass(), ""
+
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         account, grant, sender = facts.account, facts.grant, message.envelope.sender
         if sender and (reply := foreign(account, "envelope sender", sender, grant)):
             return Refuse(reply), ""

@@ -1,4 +1,4 @@
-"""What tests of rules need: a house, an account, messages, facts, and a short way to ask one rule."""
+"""What tests of rules need: a context, an account, messages, facts, and a short way to ask one rule."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from policy.accounts.account import Account, Stream
-from policy.base import Amend, Facts, Hold, Pass, Policy, RecipientFacts, Refuse, Verdict
+from policy.base import Amend, ContentRule, Facts, Hold, Pass, RecipientFacts, Refuse, SenderRule, Verdict
 from policy.permission.tokens import Tokens
 from policy.rule_context import RuleContext
 from policy.text.message_text import MessageText
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
-HOUSE = RuleContext("mx.example", Tokens(bytes(32)), message_size=10_000, received_count=3)
+CONTEXT = RuleContext("mx.example", Tokens(bytes(32)), message_size=10_000, received_count=3)
 ACCOUNT = Account(1, "shop", frozenset({"shop.example", "xn--bcher-kva.example"}))
 BOB = Address.parse("bob@example.net")
 HEAD = b"From: Ann <ann@shop.example>\r\nTo: bob@example.net\r\nSubject: s\r\n"
@@ -44,11 +44,11 @@ def account(**changes: Any) -> Account:
     return replace(ACCOUNT, **changes)
 
 
-def ask(rule: Policy, subject: Message | None = None, known: Facts | None = None, now: datetime = NOW) -> str:
+def ask(rule: ContentRule, subject: Message | None = None, known: Facts | None = None, now: datetime = NOW) -> str:
     """One line: "pass: evidence", "amend: note", "hold: reason" or "refuse: 550 5.7.1 text"."""
     subject = message() if subject is None else subject
     known = facts() if known is None else known
-    verdict, evidence = rule.check(subject, replace(known, reading=MessageText(subject.content)), now)
+    verdict, evidence = rule.on_content(subject, replace(known, reading=MessageText(subject.content)), now)
     return _line(verdict, evidence)
 
 
@@ -56,14 +56,20 @@ def ask_recipient(rule: Any, recipient: RecipientFacts | str, known: Facts | Non
     """The same for a rule about recipients."""
     if isinstance(recipient, str):
         recipient = RecipientFacts(Address.parse(recipient))
-    return _line(*rule.check_recipient(recipient, facts() if known is None else known, now))
+    return _line(*rule.on_recipient(recipient, facts() if known is None else known, now))
+
+
+def ask_sender(rule: SenderRule, sender: str | None = "ann@shop.example", known: Facts | None = None) -> str:
+    """The same for a rule about senders."""
+    known = facts() if known is None else known
+    return _line(*rule.on_sender(Address.parse(sender) if sender else None, known, NOW))
 
 
 def _line(verdict: Verdict, evidence: str) -> str:
     match verdict:
         case Pass():
             return f"pass: {evidence}"
-        case Amend(_, note):
+        case Amend(_, note, _):
             return f"amend: {note}"
         case Hold(reason):
             return f"hold: {reason}"

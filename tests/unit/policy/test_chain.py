@@ -13,13 +13,23 @@ from mta.mail.headers import Headers
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Amend, Facts, Hold, Pass, RecipientFacts, Refuse, Rule, Verdict
-from policy.chain import NAMED, Chain, Failing, Screened, personalise, screen, screen_recipient
+from policy.chain import (
+    NAMED,
+    Chain,
+    Failing,
+    Screened,
+    personalise,
+    screen,
+    screen_delivery,
+    screen_recipient,
+    screen_sender,
+)
 from policy.rules.content.headers import RequiredHeaders
 from policy.rules.content.loops import Loops
 from policy.rules.content.size import Size
 from policy.rules.recipient.suppressed import Suppressed
 from policy.rules.sender.sender_identity import SenderIdentity
-from tests.unit.policy.make import HOUSE, NOW, facts, message
+from tests.unit.policy.make import CONTEXT, NOW, facts, message
 
 ADDRESSES = tuple(f"{name}@example.net" for name in ("bob", "eve", "joe"))
 MESSAGE = message(to=ADDRESSES)
@@ -35,7 +45,7 @@ class Says:
     verdict: Verdict
     name: str = "says"
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         return self.verdict, "evidence"
 
 
@@ -47,7 +57,7 @@ class SaysOf:
     verdict: Verdict = GONE
     name: str = "says_of"
 
-    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         return (self.verdict if recipient.address.local in self.names else Pass()), "evidence"
 
 
@@ -57,17 +67,17 @@ class Marks:
     name = "marks"
     personal = True
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         return Amend((b"X-Mark: %d" % len(message.headers.fields),), "marked"), ""
 
 
 class Raises:
     name = "raises"
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         raise ZeroDivisionError("a secret")
 
-    def check_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         raise ZeroDivisionError("a secret")
 
 
@@ -177,13 +187,63 @@ def test_a_recipient_is_refused_when_it_is_named() -> None:
     assert screen_recipient(Chain([SaysOf(("bob",))], observed=frozenset({"says_of"})), recipient, FACTS, NOW) is None
 
 
+class Sees:
+    """A rule about senders that is asked before delivery too; it refuses those called ``refused``."""
+
+    mandatory = True
+
+    def __init__(self, refused: str = "", name: str = "sees") -> None:
+        self.refused, self.name = refused, name
+
+    def on_sender(self, sender: Address | None, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        return (GONE if sender and sender.local == self.refused else Pass()), "seen"
+
+    def before_delivery(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        return (GONE if recipient.address.local == self.refused else Pass()), "seen"
+
+
+def test_a_sender_is_refused_at_mail_and_judged_again_with_the_message() -> None:
+    chain = Chain([Sees("ann"), SaysOf(("bob",))])
+    assert screen_sender(chain, Address.parse("ann@shop.example"), FACTS, NOW) == GONE.reply
+    assert screen_sender(chain, Address.parse("ben@shop.example"), FACTS, NOW) is None
+    assert screen_sender(chain, None, FACTS, NOW) is None
+    assert screen(chain, MESSAGE, FACTS, NOW).refusal == GONE.reply
+    assert kinds(screen(Chain([Sees()]), MESSAGE, FACTS, NOW)) == [("sees", "pass")]
+
+
+def test_before_delivery_only_the_rules_for_that_are_asked_and_a_fault_is_no_permission() -> None:
+    bob, eve, _ = FACTS.recipients
+    chain = Chain([Sees("bob"), SaysOf(("eve",))])
+    assert screen_delivery(chain, bob, FACTS, NOW) == GONE.reply
+    assert screen_delivery(chain, eve, FACTS, NOW) is None
+    broken = Sees()
+    broken.before_delivery = Raises().on_recipient  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        screen_delivery(Chain([broken]), eve, FACTS, NOW)
+
+
+def test_no_profile_leaves_out_or_merely_observes_a_mandatory_rule() -> None:
+    ann, bob = Address.parse("ann@shop.example"), FACTS.recipients[0]
+    floor = [Sees("ann"), Sees("bob", "other")]
+    for chain in (
+        Chain(mandatory=floor),
+        Chain([Sees("ann")], observed=frozenset({"sees"}), mandatory=floor),
+        Chain([Sees("bob"), Sees("ann", "more")], mandatory=[Sees("nobody")]),  # with the profile's own settings
+    ):
+        assert screen_sender(chain, ann, FACTS, NOW) == GONE.reply
+        assert screen_delivery(chain, bob, FACTS, NOW) == GONE.reply
+    assert screen(Chain(mandatory=floor), MESSAGE, FACTS, NOW).findings == ()
+    observed = Chain([Sees("ann")], observed=frozenset({"sees"}))
+    assert screen_sender(observed, ann, FACTS, NOW) is None
+
+
 def test_the_order_of_the_base_rules_does_not_change_what_is_refused() -> None:
     rules: tuple[Rule, ...] = (
-        Size(Size.Settings(), HOUSE),
-        Loops(Loops.Settings(), HOUSE),
-        RequiredHeaders(RequiredHeaders.Settings(), HOUSE),
-        SenderIdentity(SenderIdentity.Settings(), HOUSE),
-        Suppressed(Suppressed.Settings(), HOUSE),
+        Size(Size.Settings(), CONTEXT),
+        Loops(Loops.Settings(), CONTEXT),
+        RequiredHeaders(RequiredHeaders.Settings(), CONTEXT),
+        SenderIdentity(SenderIdentity.Settings(), CONTEXT),
+        Suppressed(Suppressed.Settings(), CONTEXT),
     )
     good = message()
     bad = [

@@ -18,7 +18,7 @@ from mta.mail.message import Stream
 from policy.plugins import Installed, installed
 from policy.profile import Profiles, load_profiles
 from policy.reputation.complaint import Clocks
-from tests.unit.policy.make import HEAD, HOUSE, ask, message
+from tests.unit.policy.make import CONTEXT, HEAD, ask, message
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs/policies.md").read_text()
@@ -91,7 +91,7 @@ def test_settings_that_the_rows_name_exist() -> None:
 
 
 def test_the_profiles_that_it_lists() -> None:
-    profiles = Profiles.shipped(HOUSE)
+    profiles = Profiles.shipped(CONTEXT)
     listed = dict(re.findall(r"^\| `(\w+)` \| (`\w+`)? ?\|", DOCUMENT, re.MULTILINE))
     assert {name: parent.strip("`") for name, parent in listed.items()} == {
         name: (profiles.get(name).line[-2:-1] or ("",))[0] for name in profiles.names
@@ -104,7 +104,7 @@ def blocks(language: str) -> list[str]:
 
 def test_its_profile_can_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "bavaria.toml").write_text(blocks("toml")[0])
-    chain = load_profiles([tmp_path / "bavaria.toml"], HOUSE).chain("bavaria", Stream.MARKETING)
+    chain = load_profiles([tmp_path / "bavaria.toml"], CONTEXT).chain("bavaria", Stream.MARKETING)
     assert chain is not None
     assert chain.observed == {"role_address"}
 
@@ -114,12 +114,12 @@ def test_its_rule_works(tmp_path: Path) -> None:
     names: dict[str, Any] = {"__name__": "my_rules"}
     exec(compile(code, "<docs/policies.md>", "exec", dont_inherit=True), names)  # a name that no source is looked up by
     shouting = names["Shouting"]
-    assert isinstance(shouting.check, FunctionType)
+    assert isinstance(shouting.on_content, FunctionType)
     announced = tomllib.loads(blocks("toml")[1])["project"]["entry-points"]["imprimatur.rules"]
     assert announced == {shouting.name: "my_rules:Shouting"}
     (tmp_path / "loud.toml").write_text('[marketing]\nchain = ["shouting"]\n[rules.shouting]\nmost = 5\n')
     profiles = load_profiles(
-        [tmp_path / "loud.toml"], HOUSE, Installed({**installed().classes, "shouting": shouting}, {})
+        [tmp_path / "loud.toml"], CONTEXT, Installed({**installed().classes, "shouting": shouting}, {})
     )
     chain = profiles.chain("loud", Stream.MARKETING)
     assert chain is not None

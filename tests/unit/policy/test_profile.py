@@ -22,7 +22,7 @@ from policy.plugins import Installed, installed
 from policy.profile import Profiles, UnknownProfile, load_profiles
 from policy.rule_context import RuleContext
 
-HOUSE = RuleContext("mx.example", Tokens(bytes(32)))
+CONTEXT = RuleContext("mx.example", Tokens(bytes(32)))
 
 
 class Plain:
@@ -35,12 +35,12 @@ class Plain:
         wait: Duration = default("1h")
         most: int = Field(5, ge=1)
 
-    def __init__(self, settings: Settings, house: RuleContext) -> None:
+    def __init__(self, settings: Settings, context: RuleContext) -> None:
         self.settings = settings
         if "forbidden" in settings.words:
             raise ValueError('"forbidden" cannot be one of the words; leave it out')
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         return Pass(), ""
 
 
@@ -61,7 +61,7 @@ def load(tmp_path: Path, **texts: str) -> Profiles:
     """The shipped profiles and one for each text."""
     for name, text in texts.items():
         (tmp_path / f"{name}.toml").write_text(text)
-    return load_profiles([tmp_path / f"{name}.toml" for name in texts], HOUSE, RULES)
+    return load_profiles([tmp_path / f"{name}.toml" for name in texts], CONTEXT, RULES)
 
 
 def names(profiles: Profiles, profile: str, stream: Stream = Stream.MARKETING) -> list[str]:
@@ -83,7 +83,7 @@ def plain(profiles: Profiles, profile: str, stream: Stream = Stream.MARKETING) -
 
 
 def test_every_rule_of_the_service_is_used_by_a_shipped_profile() -> None:
-    profiles = Profiles.shipped(HOUSE)
+    profiles = Profiles.shipped(CONTEXT)
     used = {
         name
         for profile in profiles.names
@@ -95,7 +95,7 @@ def test_every_rule_of_the_service_is_used_by_a_shipped_profile() -> None:
 
 
 def test_the_shipped_profiles() -> None:
-    profiles = Profiles.shipped(HOUSE)
+    profiles = Profiles.shipped(CONTEXT)
     assert profiles.names == (
         "can_spam", "cleverreach", "csa", "custommail", "gmail_yahoo_2024", "marketing", "spotler", "transactional",
     )  # fmt: skip
@@ -109,11 +109,11 @@ def test_the_shipped_profiles() -> None:
 
 def shipped(profile: str, rule: str, stream: Stream = Stream.MARKETING) -> Any:
     """The settings of a rule in a shipped profile; None if it has no such rule."""
-    return Profiles.shipped(HOUSE).get(profile).streams[stream].settings.get(rule)
+    return Profiles.shipped(CONTEXT).get(profile).streams[stream].settings.get(rule)
 
 
 def test_customers_of_cleverreach_are_bound_by_the_csa() -> None:
-    profiles = Profiles.shipped(HOUSE)
+    profiles = Profiles.shipped(CONTEXT)
     assert "csa" in profiles.get("cleverreach").line
     assert set(names(profiles, "csa")) < set(names(profiles, "cleverreach"))
 
@@ -172,7 +172,7 @@ def test_rules_are_added_and_left_out(tmp_path: Path) -> None:
 
 def test_an_own_file_replaces_a_shipped_profile_and_may_stand_on_it(tmp_path: Path) -> None:
     profiles = load(tmp_path, csa='extends = "csa"\n[marketing]\nalso = ["plain"]\n')
-    shipped = Profiles.shipped(HOUSE)
+    shipped = Profiles.shipped(CONTEXT)
     assert names(profiles, "csa") == [*names(shipped, "csa"), "plain"]
     assert "plain" in names(profiles, "cleverreach"), "what stands on it stands on the new one"
     alone = load(tmp_path, spotler='[marketing]\nchain = ["size"]')
@@ -194,7 +194,7 @@ def test_a_digest_tells_profiles_apart(tmp_path: Path) -> None:
 
 def test_a_profile_that_is_not_there() -> None:
     with pytest.raises(UnknownProfile, match=r'no profile "clever_reach"; did you mean "cleverreach"\?'):
-        Profiles.shipped(HOUSE).chain("clever_reach", Stream.MARKETING)
+        Profiles.shipped(CONTEXT).chain("clever_reach", Stream.MARKETING)
 
 
 def test_a_rule_called_like_a_method_of_models(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_names_of_files(tmp_path: Path) -> None:
     for file in files:
         file.write_text('[marketing]\nchain = ["size"]\n')
     with pytest.raises(ConfigError) as caught:
-        load_profiles(files, HOUSE, RULES)
+        load_profiles(files, CONTEXT, RULES)
     assert caught.value.lines == [
         f"{files[1]}: {files[0]} is called own too; rename one of them",
         f"{files[2]}: a profile is called after its file: lower-case letters, digits, - and _; rename the file",
@@ -325,7 +325,11 @@ def test_names_of_files(tmp_path: Path) -> None:
             "tests.unit.policy.test_profile:Greedy",
             "every key of its Settings needs a default; without one: key",
         ),
-        ("idle", "tests.unit.policy.test_profile:Idle", "it needs a method check or check_recipient"),
+        (
+            "idle",
+            "tests.unit.policy.test_profile:Idle",
+            "it needs a method on_sender, on_recipient, on_content or",
+        ),
     ],
 )
 def test_what_is_not_a_rule_does_not_hide_the_others(name: str, target: str, why: str) -> None:
@@ -335,6 +339,18 @@ def test_what_is_not_a_rule_does_not_hide_the_others(name: str, target: str, why
     found = plugins.find(points)
     assert list(found.classes) == ["size"]
     assert why in found.broken[name]
+
+
+def test_what_no_profile_can_leave_out(tmp_path: Path) -> None:
+    profiles = load(tmp_path, bare='[transactional]\nchain = ["plain"]\n')
+    assert [name for name, _ in profiles.mandatory.at_sender] == ["account_state", "sender_identity"]
+    assert [name for name, _ in profiles.mandatory.at_delivery] == ["suppressed"]
+    chain = profiles.chain("bare", Stream.TRANSACTIONAL)
+    assert chain is not None
+    assert ([rule.name for rule in chain.rules], chain.at_sender) == (["plain"], profiles.mandatory.at_sender)
+    assert profiles.enforced("bare", Stream.TRANSACTIONAL) is chain
+    assert profiles.enforced("bare", Stream.MARKETING) is profiles.mandatory
+    assert profiles.enforced("gone", Stream.TRANSACTIONAL) is profiles.mandatory
 
 
 def test_two_packages_with_a_rule_of_the_same_name() -> None:

@@ -9,14 +9,14 @@ import pytest
 from config.toml import ConfigError
 from policy.profile import Profiles, load_profiles
 from policy.reputation.complaint import Clocks, Overdue, Until
-from tests.unit.policy.make import HOUSE
+from tests.unit.policy.make import CONTEXT
 
 HOUR = 3600.0
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Profiles:
-    return Profiles.shipped(HOUSE)
+    return Profiles.shipped(CONTEXT)
 
 
 def clocks(profiles: Profiles, name: str) -> Clocks:
@@ -46,7 +46,7 @@ def test_every_profile_suspends_in_the_end(shipped: Profiles) -> None:
 def test_what_a_profile_does_not_say_it_inherits_and_mail_is_judged_as_before(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('extends = "custommail"\n[complaints]\noverdue = "tell"\nupheld = 0\n')
-    profiles = load_profiles([own], HOUSE)
+    profiles = load_profiles([own], CONTEXT)
     found = clocks(profiles, "own")
     assert (found.overdue, found.upheld, found.until) == (Overdue.TELL, 0, Until.AGREED)
     assert profiles.digest("own") == profiles.digest("custommail")
@@ -56,7 +56,7 @@ def test_mistakes_have_their_line(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('extends = "csa"\n[complaints]\nanswer_within = 24\nuntil = "forgotten"\nupheldd = 3\n')
     with pytest.raises(ConfigError) as caught:
-        load_profiles([own], HOUSE)
+        load_profiles([own], CONTEXT)
     lines = [line.replace(f"{tmp_path}/", "") for line in caught.value.lines]
     assert len(lines) == 3
     assert lines[0].startswith("own.toml:3: complaints.answer_within: 24 is not allowed")

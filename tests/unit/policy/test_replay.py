@@ -26,7 +26,7 @@ class Named:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def check(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+    def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         return Pass(), ""
 
 

@@ -23,7 +23,9 @@ from mta.queue.dispatcher import Dispatcher
 from mta.queue.dsn import DsnComposer
 from mta.store.store import Store
 from policy.accounts.account import Account
+from policy.profile import Profiles
 from tests.unit.mta.store.make import HOST, OK, accepted, count, now, until
+from tests.unit.policy.make import CONTEXT
 
 REFUSED = Reply(421, "4.4.1", "connection refused")
 GREYLISTED = Reply(451, "4.7.1", "greylisted, come back later")
@@ -121,6 +123,7 @@ class Rig:
         self.classifier = Classifier(load_rules([]))
         self.settings = Settings(queue=QueueSettings(**{"poll": "20ms", "delay_dsn_after": "0s", **queue}))
         self.accounts = Accounts(notices)
+        self.profiles = Profiles.shipped(CONTEXT)
         self.notices = DsnComposer(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(
             settings=self.settings.queue,
@@ -129,6 +132,7 @@ class Rig:
             resolver=self.resolver,  # type: ignore[arg-type]
             courier=self.courier,  # type: ignore[arg-type]
             notices=self.notices,
+            profiles=self.profiles,
             classifier=self.classifier,
             events=EventLog(NoSink()),
             metrics=self.metrics,

@@ -98,7 +98,9 @@ async def test_a_reload_reaches_the_lanes_that_are_known(store: Store) -> None:
 
 async def test_a_smaller_window_is_kept_too(store: Store) -> None:
     async with dispatching(store) as rig:
-        rig.dispatcher.configure(QueueSettings(active_deliveries=2, poll="20ms"), rig.classifier, rig.notices)
+        rig.dispatcher.configure(
+            QueueSettings(active_deliveries=2, poll="20ms"), rig.classifier, rig.notices, rig.profiles
+        )
         rig.courier.hold()
         for n in range(6):
             await rig.queue(f"ann@d{n}.example")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from policy.accounts.account import AccountStatus
-from policy.rules.account.account_state import AccountState, refusal
-from tests.unit.policy.make import HOUSE, account, ask, facts
+from policy.rules.account.account_state import AccountState
+from tests.unit.policy.make import CONTEXT, account, ask_sender, facts
 
-RULE = AccountState(AccountState.Settings(), HOUSE)
+RULE = AccountState(AccountState.Settings(), CONTEXT)
 
 
 def test_an_active_account_sends() -> None:
-    assert ask(RULE) == "pass: shop is active"
+    assert ask_sender(RULE) == "pass: shop is active"
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,9 @@ def test_an_active_account_sends() -> None:
 )
 def test_any_other_account_does_not(standing: AccountStatus, answer: str) -> None:
     known = facts(account(standing=standing, reason="complaints", case="7"))
-    assert ask(RULE, known=known) == f'refuse: 550 5.7.1 account_state: account "shop" {answer}'
+    assert ask_sender(RULE, known=known) == f'refuse: 550 5.7.1 account_state: account "shop" {answer}'
 
 
 def test_a_suspension_without_a_reason_is_told_without_brackets() -> None:
-    reply = refusal(account(standing=AccountStatus.SUSPENDED))
-    assert reply is not None
-    assert reply.text == 'account_state: account "shop" is suspended; settle that and ask to be resumed'
+    answer = ask_sender(RULE, known=facts(account(standing=AccountStatus.SUSPENDED)))
+    assert answer.endswith(' account_state: account "shop" is suspended; settle that and ask to be resumed')

@@ -6,7 +6,7 @@ import pytest
 
 from mta.mail.message import Message
 from policy.rules.content.attachments import Attachments
-from tests.unit.policy.make import HOUSE, ask, message
+from tests.unit.policy.make import CONTEXT, ask, message
 
 PDF = ("application/pdf", "offer.pdf", 3000)
 
@@ -20,7 +20,7 @@ def mail(*parts: tuple[str, str, int]) -> Message:
 
 
 def judge(subject: Message, **settings: object) -> str:
-    return ask(Attachments(Attachments.Settings.model_validate(settings), HOUSE), subject)
+    return ask(Attachments(Attachments.Settings.model_validate(settings), CONTEXT), subject)
 
 
 def test_ordinary_attachments_pass() -> None:

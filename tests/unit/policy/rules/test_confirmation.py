@@ -19,7 +19,7 @@ from policy.rules.mailing.sampling import Sampling
 from tests.unit.policy.rules.test_stamps import message
 
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
-HOUSE = RuleContext("mx.example.com", Tokens(bytes(32)), terms="2", terms_since=date(2026, 5, 1))
+CONTEXT = RuleContext("mx.example.com", Tokens(bytes(32)), terms="2", terms_since=date(2026, 5, 1))
 WORD = Confirmation(NOW - timedelta(hours=1), "bob", "2")
 JUNE = Mailing(
     "01j0000000000000000000000a", 7, "june", "offers", "customers", WORD, origin="shop orders", approved=True
@@ -30,7 +30,7 @@ def check(mailing: Mailing | None, name: str | None = "june", topic: str | None 
     facts = Facts(
         Account(7, "shop", frozenset()), stream=Stream.MARKETING, mailing_name=name, mailing=mailing, topic=topic
     )
-    verdict, _ = Confirmed(Confirmed.Settings(**settings), HOUSE).check(message(), facts, NOW)
+    verdict, _ = Confirmed(Confirmed.Settings(**settings), CONTEXT).on_content(message(), facts, NOW)
     return verdict
 
 
@@ -116,7 +116,7 @@ def test_the_word_is_given_under_the_terms_in_force(at: datetime, terms: str, no
         mailing=replace(JUNE, confirmation=Confirmation(at, "bob", terms)),
         topic="offers",
     )
-    verdict, _ = Confirmed(Confirmed.Settings(), HOUSE).check(message(), facts, now)
+    verdict, _ = Confirmed(Confirmed.Settings(), CONTEXT).on_content(message(), facts, now)
     assert isinstance(verdict, Pass) == passes
 
 
@@ -132,7 +132,7 @@ def test_the_word_is_given_under_the_terms_in_force(at: datetime, terms: str, no
 )
 def test_what_is_beyond_the_sample_waits_for_a_look(sample: Sample | None, waits: bool) -> None:
     facts = Facts(Account(7, "shop", frozenset()), mailing_name="june", mailing=replace(JUNE, sample=sample))
-    verdict, _ = Sampling(Sampling.Settings(), HOUSE).check(message(), facts, NOW)
+    verdict, _ = Sampling(Sampling.Settings(), CONTEXT).on_content(message(), facts, NOW)
     assert isinstance(verdict, Hold) == waits
     if isinstance(verdict, Hold):
         assert verdict.reason.startswith(SAMPLED)
@@ -140,5 +140,7 @@ def test_what_is_beyond_the_sample_waits_for_a_look(sample: Sample | None, waits
 
 
 def test_mail_without_a_mailing_is_not_sampled() -> None:
-    verdict, _ = Sampling(Sampling.Settings(), HOUSE).check(message(), Facts(Account(7, "shop", frozenset())), NOW)
+    verdict, _ = Sampling(Sampling.Settings(), CONTEXT).on_content(
+        message(), Facts(Account(7, "shop", frozenset())), NOW
+    )
     assert verdict == Pass()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from policy.rules.content.confusable_links import ConfusableLinks
-from tests.unit.policy.make import HOUSE, ask, message
+from tests.unit.policy.make import CONTEXT, ask, message
 
-RULE = ConfusableLinks(ConfusableLinks.Settings(), HOUSE)
+RULE = ConfusableLinks(ConfusableLinks.Settings(), CONTEXT)
 HTML = "From: ann@shop.example\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from policy.rules.sender.confusable_names import ConfusableNames
-from tests.unit.policy.make import HOUSE, ask, message
+from tests.unit.policy.make import CONTEXT, ask, message
 
-RULE = ConfusableNames(ConfusableNames.Settings(), HOUSE)
+RULE = ConfusableNames(ConfusableNames.Settings(), CONTEXT)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from policy.base import Facts, Scan
 from policy.rules.content.content import Content
-from tests.unit.policy.make import HOUSE, account, ask, facts
+from tests.unit.policy.make import CONTEXT, account, ask, facts
 
-RULE = Content(Content.Settings(), HOUSE)
+RULE = Content(Content.Settings(), CONTEXT)
 
 
 def marked(*labels: str, agreed: bool = False) -> Facts:
@@ -38,7 +38,7 @@ def test_an_agreement_does_not_spare_the_look_at_what_is_marked() -> None:
 
 
 def test_the_marks_are_settings() -> None:
-    rule = Content(Content.Settings(review=["HATE", "LIBEL"], adult=[]), HOUSE)
+    rule = Content(Content.Settings(review=["HATE", "LIBEL"], adult=[]), CONTEXT)
     assert ask(rule, known=marked("LIBEL", "HATE", "ADULT_CONTENT")).startswith(
         "hold: content: it is marked (HATE, LIBEL)"
     )

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.rules.sender.display_name import DisplayName
-from tests.unit.policy.make import HOUSE, account, ask, facts, message
+from tests.unit.policy.make import CONTEXT, account, ask, facts, message
 
-RULE = DisplayName(DisplayName.Settings(), HOUSE)
+RULE = DisplayName(DisplayName.Settings(), CONTEXT)
 
 
 def answer(name: str, rule: DisplayName = RULE, *, to: str = "To: bob@example.net\r\n", address: str = "bob@example.net"
@@ -69,7 +69,7 @@ def test_counts(name: str) -> None:
 
 
 def test_tricks_can_be_allowed() -> None:
-    rule = DisplayName(DisplayName.Settings(allowed=["badge", "count"]), HOUSE)
+    rule = DisplayName(DisplayName.Settings(allowed=["badge", "count"]), CONTEXT)
     assert answer("Shop ✓ (2)", rule).startswith("pass")
     assert answer("Shop ✓ (2) at paypal.com", rule).startswith("refuse")
 

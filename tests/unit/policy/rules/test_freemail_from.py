@@ -7,9 +7,9 @@ import pytest
 from mta.mail.address import parse_domain
 from policy.rules.sender.freemail_from import FreemailFrom
 from policy.wordlists import shipped
-from tests.unit.policy.make import HOUSE, ask, message
+from tests.unit.policy.make import CONTEXT, ask, message
 
-RULE = FreemailFrom(FreemailFrom.Settings(), HOUSE)
+RULE = FreemailFrom(FreemailFrom.Settings(), CONTEXT)
 
 
 def test_a_domain_of_ones_own() -> None:
@@ -32,7 +32,7 @@ def test_what_only_looks_like_it(domain: str) -> None:
 
 
 def test_domains_can_be_added_and_taken_away() -> None:
-    rule = FreemailFrom(FreemailFrom.Settings(also=["Free.example"], allowed=["gmail.com"]), HOUSE)
+    rule = FreemailFrom(FreemailFrom.Settings(also=["Free.example"], allowed=["gmail.com"]), CONTEXT)
     assert ask(rule, message("From: a@free.example\r\n")).startswith("refuse")
     assert ask(rule, message("From: a@gmail.com\r\n")).startswith("pass")
 

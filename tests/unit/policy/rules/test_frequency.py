@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from policy.accounts.account import Stream
 from policy.base import RecipientFacts
 from policy.rules.recipient.frequency import Frequency
-from tests.unit.policy.make import BOB, HOUSE, NOW, ask_recipient, facts
+from tests.unit.policy.make import BOB, CONTEXT, NOW, ask_recipient, facts
 
 
 def ago(*hours: float) -> tuple[datetime, ...]:
@@ -18,7 +18,7 @@ def ago(*hours: float) -> tuple[datetime, ...]:
 
 
 def rule(**settings: int | None) -> Frequency:
-    return Frequency(Frequency.Settings(**{"day": None, "week": None, **settings}), HOUSE)
+    return Frequency(Frequency.Settings(**{"day": None, "week": None, **settings}), CONTEXT)
 
 
 def answer(subject: Frequency, *hours: float, everywhere: tuple[datetime, ...] = ()) -> str:

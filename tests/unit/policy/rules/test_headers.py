@@ -6,9 +6,9 @@ import pytest
 
 from policy.base import Amend
 from policy.rules.content.headers import ONCE, RequiredHeaders
-from tests.unit.policy.make import HOUSE, NOW, ask, facts, message
+from tests.unit.policy.make import CONTEXT, NOW, ask, facts, message
 
-RULE = RequiredHeaders(RequiredHeaders.Settings(), HOUSE)
+RULE = RequiredHeaders(RequiredHeaders.Settings(), CONTEXT)
 FROM = "From: ann@shop.example\r\n"
 WHOLE = f"{FROM}Date: Sat, 21 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@shop.example>\r\n"
 
@@ -19,7 +19,7 @@ def test_a_whole_header() -> None:
 
 def test_missing_date_and_message_id_are_added() -> None:
     subject = message(FROM)
-    verdict, _ = RULE.check(subject, facts(), NOW)
+    verdict, _ = RULE.on_content(subject, facts(), NOW)
     assert isinstance(verdict, Amend)
     assert verdict.note == "added Date, Message-ID"
     date, identity = verdict.fields
@@ -37,7 +37,9 @@ def test_a_field_that_may_come_once_comes_once(name: str) -> None:
 
 def test_what_must_be_there() -> None:
     assert ask(RULE, message("To: a@b.example\r\n")) == ("refuse: 550 5.6.0 headers: From missing; add what is missing")
-    strict = RequiredHeaders(RequiredHeaders.Settings(required=["From", "To", "Subject", "Date", "Message-ID"]), HOUSE)
+    strict = RequiredHeaders(
+        RequiredHeaders.Settings(required=["From", "To", "Subject", "Date", "Message-ID"]), CONTEXT
+    )
     assert "To, Subject missing" in ask(strict, message(FROM))
     assert ask(strict, message(f"{FROM}To: a@b.example\r\nSubject: x\r\n")) == "amend: added Date, Message-ID"
 
@@ -82,6 +84,6 @@ def test_a_date_that_is_none(value: str) -> None:
     ],
 )
 def test_a_date_within_two_days(value: str, good: bool) -> None:
-    rule = RequiredHeaders(RequiredHeaders.Settings(date_within="2d"), HOUSE)
+    rule = RequiredHeaders(RequiredHeaders.Settings(date_within="2d"), CONTEXT)
     answer = ask(rule, message(f"{FROM}Message-ID: <1@x>\r\nDate: {value}\r\n"))
     assert answer.startswith("pass" if good else "refuse: 550 5.6.0 headers: the Date")

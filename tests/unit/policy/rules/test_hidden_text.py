@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from policy.rules.content.hidden_text import HiddenText
-from tests.unit.policy.make import HOUSE, ask, message
+from tests.unit.policy.make import CONTEXT, ask, message
 
-RULE = HiddenText(HiddenText.Settings(), HOUSE)
-NONE = HiddenText(HiddenText.Settings(most=0), HOUSE)
+RULE = HiddenText(HiddenText.Settings(), CONTEXT)
+NONE = HiddenText(HiddenText.Settings(most=0), CONTEXT)
 HEAD = "From: ann@shop.example\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n"
 LONG = "invisible words for a filter to read " * 20
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.base import Policy, Refuse
+from policy.base import Refuse
+from policy.chain import Chain
 from policy.plugins import installed
 from policy.text.message_text import MessageText
-from tests.unit.policy.make import HOUSE, NOW, facts, message
+from tests.unit.policy.make import CONTEXT, NOW, facts, message
 
 NAMES = (
     "size", "loops", "headers", "sender_identity", "account_state", "terms", "stream", "quota", "scanned",
@@ -17,7 +18,7 @@ NAMES = (
     "hidden_text",
 )  # fmt: skip
 CLASSES = installed().classes
-RULES = [CLASSES[name](CLASSES[name].Settings(), HOUSE) for name in NAMES]
+RULES = [CLASSES[name](CLASSES[name].Settings(), CONTEXT) for name in NAMES]
 
 FIELDS = st.sampled_from(
     ["From", "Sender", "Reply-To", "To", "Subject", "Date", "Message-ID", "Resent-From", "Received"]
@@ -33,11 +34,11 @@ VALUES = st.lists(PIECES, max_size=12).map("".join)
 @pytest.mark.parametrize("name", NAMES)
 @given(st.lists(st.tuples(FIELDS, VALUES), max_size=6), st.binary(max_size=200))
 def test_no_rule_raises(name: str, fields: list[tuple[str, str]], body: bytes) -> None:
-    rule = RULES[NAMES.index(name)]
-    assert isinstance(rule, Policy)
+    (step,) = Chain([RULES[NAMES.index(name)]]).shared
+    assert step.on_content
     head = "".join(f"{field}: {value}\r\n" for field, value in fields).encode("utf-8", "surrogateescape")
     subject = message(head, body)
-    verdict, evidence = rule.check(subject, facts(reading=MessageText(subject.content)), NOW)
+    verdict, evidence = step.on_content(subject, facts(reading=MessageText(subject.content)), NOW)
     if isinstance(verdict, Refuse):
         assert verdict.reply.text.startswith(f"{name}: ")
         assert verdict.reply.code in (450, 451, 550, 552, 554)

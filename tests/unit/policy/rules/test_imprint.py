@@ -15,7 +15,7 @@ from mta.mail.message import Message
 from policy.accounts.account import Account, Identity
 from policy.rules.content.imprint import Imprint
 from tests.unit.policy import identities as known
-from tests.unit.policy.make import HOUSE, account, ask, facts, message
+from tests.unit.policy.make import CONTEXT, account, ask, facts, message
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 NUMBERS = ["name", "address", "register", "vat"]
@@ -31,7 +31,7 @@ def mail(name: str, *changes: tuple[str, str]) -> Message:
 
 def judge(subject: Message, *identities: Identity, domain: str = "bollenhof.example", **settings: object) -> str:
     sender: Account = account(name="bollenhof", identities=identities, domains=frozenset({domain}))
-    return ask(Imprint(Imprint.Settings.model_validate(settings), HOUSE), subject, facts(sender))
+    return ask(Imprint(Imprint.Settings.model_validate(settings), CONTEXT), subject, facts(sender))
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,16 @@ from policy.rules.recipient.opt_in import OptIn
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 GIVEN = datetime(2026, 1, 10, tzinfo=UTC)
 ANN = Address.parse("ann@example.net")
-HOUSE = RuleContext("mta.example", Tokens(bytes(32)))
+CONTEXT = RuleContext("mta.example", Tokens(bytes(32)))
 ACCOUNT = Account(1, "shop", frozenset({"shop.example"}), identities=(Identity("nl", ("Shop B.V.",)),))
 GOOD = Consent(Basis.DOUBLE_OPT_IN, frozenset({"offers"}), GIVEN, GIVEN, 12)
 
 
 def answer(*consents: Consent, topic: str | None = "offers", **settings: object) -> str:
     """The text of the refusal, or the evidence of the pass after a ``+``."""
-    rule = OptIn(OptIn.Settings(**settings), HOUSE)  # type: ignore[arg-type]
+    rule = OptIn(OptIn.Settings(**settings), CONTEXT)  # type: ignore[arg-type]
     recipient = RecipientFacts(ANN, consents=consents)
-    verdict, evidence = rule.check_recipient(recipient, Facts(ACCOUNT, Stream.MARKETING, topic=topic), NOW)
+    verdict, evidence = rule.on_recipient(recipient, Facts(ACCOUNT, Stream.MARKETING, topic=topic), NOW)
     match verdict:
         case Pass():
             return f"+{evidence}"

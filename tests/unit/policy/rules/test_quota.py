@@ -6,9 +6,9 @@ import pytest
 
 from policy.accounts.account import Quotas
 from policy.rules.account.quota import QuotaRule
-from tests.unit.policy.make import HOUSE, account, ask, facts, message
+from tests.unit.policy.make import CONTEXT, account, ask, facts, message
 
-RULE = QuotaRule(QuotaRule.Settings(), HOUSE)
+RULE = QuotaRule(QuotaRule.Settings(), CONTEXT)
 THREE = message(to=["a@example.net", "b@example.net", "c@example.net"])
 
 

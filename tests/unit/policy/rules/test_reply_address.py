@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from policy.rules.sender.reply_address import ReplyAddress
-from tests.unit.policy.make import HOUSE, account, ask, facts, message
+from tests.unit.policy.make import CONTEXT, account, ask, facts, message
 
-RULE = ReplyAddress(ReplyAddress.Settings(), HOUSE)
-LENIENT = ReplyAddress(ReplyAddress.Settings(no_reply="allow", foreign="allow"), HOUSE)
+RULE = ReplyAddress(ReplyAddress.Settings(), CONTEXT)
+LENIENT = ReplyAddress(ReplyAddress.Settings(no_reply="allow", foreign="allow"), CONTEXT)
 FROM = "From: Ann <ann@shop.example>\r\n"
 
 

@@ -12,9 +12,9 @@ from mta.mail.address import Address
 from policy.accounts.account import Stream
 from policy.rules.recipient.role_address import RoleAddress
 from policy.wordlists import shipped
-from tests.unit.policy.make import HOUSE, account, ask_recipient, facts
+from tests.unit.policy.make import CONTEXT, account, ask_recipient, facts
 
-RULE = RoleAddress(RoleAddress.Settings(), HOUSE)
+RULE = RoleAddress(RoleAddress.Settings(), CONTEXT)
 NAMES = sorted({name for group in shipped("role_addresses").values() for name in group})
 
 
@@ -60,7 +60,7 @@ def test_an_exception_holds_for_transactional_mail_only() -> None:
 
 
 def test_languages_and_names_can_be_chosen() -> None:
-    dutch = RoleAddress(RoleAddress.Settings(languages=["nl"], also=["Wacht Dienst"], allowed=["info"]), HOUSE)
+    dutch = RoleAddress(RoleAddress.Settings(languages=["nl"], also=["Wacht Dienst"], allowed=["info"]), CONTEXT)
     assert is_role("verkoop@example.net", dutch)
     assert not is_role("vertrieb@example.net", dutch)
     assert is_role("wacht-dienst@example.net", dutch)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from policy.base import Scan
 from policy.rules.content.scanned import Scanned
-from tests.unit.policy.make import HOUSE, ask, facts
+from tests.unit.policy.make import CONTEXT, ask, facts
 
-RULE = Scanned(Scanned.Settings(), HOUSE)
-NEEDED = Scanned(Scanned.Settings(required=["clamav"]), HOUSE)
+RULE = Scanned(Scanned.Settings(), CONTEXT)
+NEEDED = Scanned(Scanned.Settings(required=["clamav"]), CONTEXT)
 
 
 def test_without_scanners_everything_passes() -> None:

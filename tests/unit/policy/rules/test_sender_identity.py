@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from mta.mail.address import Address
 from policy.accounts.account import Grant
 from policy.rules.sender.sender_identity import SenderIdentity, foreign
-from tests.unit.policy.make import ACCOUNT, HOUSE, account, ask, facts, message
+from tests.unit.policy.make import ACCOUNT, CONTEXT, account, ask, facts, message
 
-RULE = SenderIdentity(SenderIdentity.Settings(), HOUSE)
+RULE = SenderIdentity(SenderIdentity.Settings(), CONTEXT)
 OWN = "From: ann@shop.example\r\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policy.rules.content.size import Size
-from tests.unit.policy.make import HEAD, HOUSE, ask, message
+from tests.unit.policy.make import CONTEXT, HEAD, ask, message
 
 
 def of(octets: int, rule: Size) -> str:
@@ -11,7 +11,7 @@ def of(octets: int, rule: Size) -> str:
 
 
 def test_up_to_the_limit() -> None:
-    rule = Size(Size.Settings(), HOUSE)
+    rule = Size(Size.Settings(), CONTEXT)
     assert of(10_000, rule) == "pass: 10000 octets"
     assert of(10_001, rule) == (
         "refuse: 552 5.3.4 size: 10001 octets, at most 10000 are allowed; make the message smaller"
@@ -19,6 +19,6 @@ def test_up_to_the_limit() -> None:
 
 
 def test_a_profile_can_ask_for_less_and_not_for_more() -> None:
-    assert of(1001, Size(Size.Settings(limit="1kB"), HOUSE)).startswith("refuse: 552")
-    assert of(1000, Size(Size.Settings(limit="1kB"), HOUSE)).startswith("pass")
-    assert of(10_001, Size(Size.Settings(limit="1MB"), HOUSE)).startswith("refuse: 552")
+    assert of(1001, Size(Size.Settings(limit="1kB"), CONTEXT)).startswith("refuse: 552")
+    assert of(1000, Size(Size.Settings(limit="1kB"), CONTEXT)).startswith("pass")
+    assert of(10_001, Size(Size.Settings(limit="1MB"), CONTEXT)).startswith("refuse: 552")

@@ -18,11 +18,12 @@ from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from policy.accounts.account import Account
 from policy.accounts.mailing import Mailing
-from policy.base import Amend, Facts, Finding, Pass, RecipientFacts, Refuse, Verdict
+from policy.base import Amend, Facts, Pass, RecipientFacts, Refuse, Verdict
+from policy.chain import Chain, personalise
 from policy.header_fields import StampError, fold, name_of, stamp
 from policy.permission.tokens import Claim, Tokens
 from policy.rule_context import RuleContext
-from policy.rules.mailing.cfbl import Cfbl, signers
+from policy.rules.mailing.cfbl import Cfbl
 from policy.rules.mailing.csa import CsaComplaints
 from policy.rules.mailing.feedback_id import FeedbackId
 from policy.rules.mailing.list_id import ListId, label
@@ -33,7 +34,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANN = Address.parse("ann@example.net")
 KEY = bytes(range(16))
 TOKENS = Tokens(bytes(32))
-HOUSE = RuleContext("mx.example.com", TOKENS, web_url="https://mail.example.com", returns="back.example.com")
+CONTEXT = RuleContext("mx.example.com", TOKENS, web_url="https://mail.example.com", returns="back.example.com")
 MAILING = Mailing("01j0000000000000000000000a", 7, "june", "offers", "customers")
 FACTS = Facts(
     Account(7, "shop", frozenset({"shop.example"})),
@@ -53,9 +54,9 @@ def message(*fields: str) -> Message:
     return Message(new_message_id(), envelope, origin, Headers.split(content.encode()), content.encode())
 
 
-def run(rule: Any, *fields: str, facts: Facts = FACTS, house: RuleContext = HOUSE, **settings: Any) -> Verdict:
+def run(rule: Any, *fields: str, facts: Facts = FACTS, context: RuleContext = CONTEXT, **settings: Any) -> Verdict:
     subject = message(*fields)
-    verdict, _ = rule(rule.Settings(**settings), house).check(subject, facts, NOW)
+    verdict, _ = rule(rule.Settings(**settings), context).on_content(subject, facts, NOW)
     assert isinstance(verdict, Pass | Amend | Refuse)
     if isinstance(verdict, Amend):
         look_at(stamp(subject, *verdict.fields), verdict)
@@ -116,14 +117,16 @@ def test_transactional_mail_without_a_mailing_has_a_feedback_id_and_no_list() ->
 
 
 def test_nothing_is_said_of_complaints_where_nobody_takes_them() -> None:
-    assert run(Cfbl, house=replace(HOUSE, returns=None)) == Pass()
+    assert run(Cfbl, context=replace(CONTEXT, returns=None)) == Pass()
 
 
 def test_the_domain_for_complaints_signs_only_what_we_wrote_it_into() -> None:
-    assert signers("back.example.com", [Finding("cfbl", "amend", "")]) == ("back.example.com",)
-    assert signers("back.example.com", [Finding("cfbl", "observe", "")]) == ()
-    assert signers("back.example.com", []) == ()
-    assert signers(None, [Finding("cfbl", "amend", "")]) == ()
+    rule = Cfbl(Cfbl.Settings(), CONTEXT)
+    assert personalise(Chain([rule]), message(), FACTS, NOW).signers == ("back.example.com",)
+    assert personalise(Chain([rule], observed=frozenset({"cfbl"})), message(), FACTS, NOW).signers == ()
+    assert personalise(Chain([]), message(), FACTS, NOW).signers == ()
+    nowhere = Cfbl(Cfbl.Settings(), replace(CONTEXT, returns=None))
+    assert personalise(Chain([nowhere]), message(), FACTS, NOW).signers == ()
 
 
 @pytest.mark.parametrize("own", ["<news.shop.example>", '"News" <news.shop.example>', "News of the shop <a.b>"])
@@ -162,7 +165,7 @@ def test_our_link_knows_who_clicks() -> None:
 
 
 def test_without_a_domain_for_returns_there_is_the_link_alone() -> None:
-    verdict = run(ListUnsubscribe, house=replace(HOUSE, returns=None))
+    verdict = run(ListUnsubscribe, context=replace(CONTEXT, returns=None))
     assert re.fullmatch(r"<https://mail\.example\.com/u/[\w-]+>", told(verdict, "List-Unsubscribe"))
 
 
@@ -202,9 +205,9 @@ def test_completing_keeps_the_applications_mail_address() -> None:
 
 
 def test_without_an_address_for_our_pages_the_message_is_put_off() -> None:
-    house = replace(HOUSE, web_url=None)
-    assert refused(run(ListUnsubscribe, house=house)).startswith("451")
-    assert run(ListUnsubscribe, APP, POST, house=house) == Pass()
+    context = replace(CONTEXT, web_url=None)
+    assert refused(run(ListUnsubscribe, context=context)).startswith("451")
+    assert run(ListUnsubscribe, APP, POST, context=context) == Pass()
 
 
 def test_no_token_is_made_for_somebody_whose_key_is_not_known() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from policy.accounts.account import Grant, Stream
 from policy.rules.account.stream import StreamAllowed
-from tests.unit.policy.make import HOUSE, ask, facts
+from tests.unit.policy.make import CONTEXT, ask, facts
 
-RULE = StreamAllowed(StreamAllowed.Settings(), HOUSE)
+RULE = StreamAllowed(StreamAllowed.Settings(), CONTEXT)
 
 
 def test_a_stream_that_is_allowed() -> None:

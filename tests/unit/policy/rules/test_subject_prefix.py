@@ -6,9 +6,9 @@ import pytest
 
 from policy.accounts.account import Stream
 from policy.rules.content.subject_prefix import SubjectPrefix
-from tests.unit.policy.make import HOUSE, ask, facts, message
+from tests.unit.policy.make import CONTEXT, ask, facts, message
 
-RULE = SubjectPrefix(SubjectPrefix.Settings(), HOUSE)
+RULE = SubjectPrefix(SubjectPrefix.Settings(), CONTEXT)
 
 
 def answer(subject: str, stream: Stream = Stream.MARKETING, more: str = "") -> str:

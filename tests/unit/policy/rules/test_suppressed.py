@@ -14,9 +14,9 @@ from policy.accounts.account import Stream
 from policy.base import RecipientFacts, Suppression
 from policy.permission.suppression import Reason
 from policy.rules.recipient.suppressed import Suppressed
-from tests.unit.policy.make import BOB, HOUSE, ask_recipient, facts
+from tests.unit.policy.make import BOB, CONTEXT, ask_recipient, facts
 
-RULE = Suppressed(Suppressed.Settings(), HOUSE)
+RULE = Suppressed(Suppressed.Settings(), CONTEXT)
 SINCE = datetime(2026, 3, 1, tzinfo=UTC)
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from policy.accounts.account import Acceptance
 from policy.rules.account.terms import TermsAccepted
-from tests.unit.policy.make import HOUSE, NOW, account, ask, facts
+from tests.unit.policy.make import CONTEXT, NOW, account, ask, facts
 
 SINCE = NOW - timedelta(days=10)
 RULE = TermsAccepted(
     TermsAccepted.Settings(),
-    replace(HOUSE, terms="3", terms_since=SINCE.date(), terms_grace=timedelta(days=14)),
+    replace(CONTEXT, terms="3", terms_since=SINCE.date(), terms_grace=timedelta(days=14)),
 )
 MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
 
@@ -41,7 +41,7 @@ def test_an_old_version_accepted_after_the_new_one_came_is_no_acceptance(moment:
 
 
 def test_who_has_accepted_nothing_sends_nothing() -> None:
-    rule = TermsAccepted(TermsAccepted.Settings(), replace(HOUSE, terms_since=date(2026, 11, 21)))
+    rule = TermsAccepted(TermsAccepted.Settings(), replace(CONTEXT, terms_since=date(2026, 11, 21)))
     assert ask(rule) == (
         'refuse: 550 5.7.1 terms: nobody has accepted the terms for account "shop"; accept version 1 to go on sending'
     )

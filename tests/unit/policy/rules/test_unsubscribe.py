@@ -17,13 +17,13 @@ from policy.rules.content.unsubscribe import UnsubscribeLink
 from policy.text.message_text import MessageText
 from tests.unit.policy.rules.test_stamps import NOW, message
 
-HOUSE = RuleContext("mx.example.com", Tokens(bytes(32)), web_url="https://mail.example.com")
+CONTEXT = RuleContext("mx.example.com", Tokens(bytes(32)), web_url="https://mail.example.com")
 
 
 def check(body: str, kind: str = "text/html", **settings: Any) -> Verdict:
     content = f"MIME-Version: 1.0\r\nContent-Type: {kind}; charset=utf-8\r\n\r\n{body}\r\n".encode()
     facts = Facts(Account(7, "shop", frozenset()), stream=Stream.MARKETING, reading=MessageText(content))
-    verdict, _ = UnsubscribeLink(UnsubscribeLink.Settings(**settings), HOUSE).check(message(), facts, NOW)
+    verdict, _ = UnsubscribeLink(UnsubscribeLink.Settings(**settings), CONTEXT).on_content(message(), facts, NOW)
     return verdict
 
 
