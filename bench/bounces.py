@@ -27,7 +27,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from bounce.classify import Classifier
-from bounce.parsers.kinds import Reported
+from bounce.parsers.report_kinds import ReportedRecipient
 from bounce.report import read
 from bounce.rules import load_rules
 from mta.cli.classify_mail import mails_in
@@ -56,7 +56,7 @@ class Found:
     """A labelled recipient, what was found of it, and the milliseconds that its mail took."""
 
     label: Label
-    part: Reported | None
+    part: ReportedRecipient | None
     milliseconds: float
 
     @property
@@ -70,7 +70,7 @@ class Found:
     def category(self) -> str:
         if self.part is None:
             return "(nothing)"
-        return self.part.meaning.category if self.part.meaning else self.part.fate.value
+        return self.part.classification.category if self.part.classification else self.part.action.value
 
 
 def measure(corpus: Path) -> list[Found]:
@@ -126,7 +126,8 @@ def misses(found: Iterable[Found]) -> list[str]:
     for one in found:
         label, part = one.label, one.part
         where = f"{label.file} #{label.index} {label.reason} {label.status}"
-        said = f"{part.status} {one.category} by {part.meaning.rule if part.meaning else '-'}" if part else "nothing"
+        rule = part.classification.rule if part and part.classification else "-"
+        said = f"{part.status} {one.category} by {rule}" if part else "nothing"
         if not one.is_found:
             lines.append(f"not found    {where}: {said}")
         elif label.has_own_status and part is not None and part.status != label.status:

@@ -1,14 +1,13 @@
-"""What a person writes to the abuse desk: a complaint, a wish for no more mail, or an answer about a case; and about
-which of our mailings.
+"""Parse mail to the abuse mailbox: a complaint, an opt-out request or a reply about a case, and the mailing it is
+about.
 
-The best witness is the message itself, attached or pasted with its header; then an id or a link of ours anywhere in
-the text. In the words of a quotation nobody complains: they are looked at for ids only. The words of five languages
-are in ``config/defaults/grievances.toml``.
+The best evidence is the message itself, attached or pasted with its header; then an id or link of ours anywhere in the
+text. Quoted text is searched for ids only. The phrases of five languages are in ``config/defaults/abuse_mail.toml``.
 
-It must never raise, never take what is quoted for what is said, and never say that an id is ours: whoever asks looks
-it up, and reads the tokens with the installation's keys.
+Invariants: Never raises. Quoted text is never taken for the author's own. Ids and tokens are candidates only: the
+caller looks them up or verifies them with the installation's keys.
 
-*Limits.* Irony, and languages beyond the five, are not understood: such a mail is ``OTHER``, for people to read.
+Limitations: Irony, and other languages, are not understood: such mail is ``OTHER``, for people to read.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from enum import Enum
 
-from bounce.parsers.mime import Fields, Mail, decode_words, read_fields, split_header, take_apart
+from bounce.parsers.mime import Fields, Mail, decode_words, parse_mail, read_fields, split_header
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
 from mta.mail.identity import parse_id
 
-WORDS = DEFAULTS / "grievances.toml"
+WORDS = DEFAULTS / "abuse_mail.toml"
 SUMMARY = 300  # characters
-CANDIDATES = 20  # ids and tokens that are told
-LOOKED_AT = 50_000  # characters of text
-BEGAN = datetime(2025, 1, 1, tzinfo=UTC)  # no mailing of ours is older
+MAX_CANDIDATES = 20  # ids or tokens
+MAX_TEXT = 50_000  # characters
+EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)  # no mailing is older
 
 _ID = re.compile(r"(?<![0-9A-Za-z])[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}(?![0-9A-Za-z])")
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{60,1000}(?![A-Za-z0-9_-])")
@@ -40,16 +39,16 @@ _WHOLE = ("message/rfc822", "message/global", "text/rfc822-headers", "message/rf
 
 
 class AbuseMailKind(Enum):
-    """What the mail is about."""
+    """The kind of a mail to the abuse mailbox."""
 
     COMPLAINT = "complaint"
-    STOP = "stop"  # no more mail, please
-    ANSWER = "answer"  # it has the number of a case in its subject
+    OPT_OUT = "opt_out"  # asks for no more mail
+    CASE_REPLY = "case_reply"  # has a case number in its subject
     OTHER = "other"
 
 
 class AbuseWords(Section):
-    """A language of the file."""
+    """The phrases of one language."""
 
     spam: list[str]
     stop: list[str]
@@ -58,7 +57,7 @@ class AbuseWords(Section):
 
 
 class AbuseLanguages(Section):
-    """``config/defaults/grievances.toml``."""
+    """``config/defaults/abuse_mail.toml``."""
 
     nl: AbuseWords
     de: AbuseWords
@@ -68,10 +67,10 @@ class AbuseLanguages(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Grievance:
-    """``mailings``: ids that may be ours, the likeliest first; ``tokens``: words that may be tokens of ours.
-    ``case``: the number in the subject. ``sender``: who writes; ``recipient``: who had the attached message.
-    ``language``: whose words were found, None if none were. ``attached``: a message came with it."""
+class AbuseMail:
+    """``mailings``: candidates for mailing ids, the most likely first; ``tokens``: candidates for our tokens. ``case``:
+    the number in the subject. ``sender``: the From address; ``recipient``: of the attached message. ``language``: in
+    which phrases were found, None if none were. ``attached``: a message is attached."""
 
     kind: AbuseMailKind
     mailings: tuple[str, ...] = ()
@@ -86,7 +85,7 @@ class Grievance:
 
 
 class AbuseMailReader:
-    """Understands mail to the abuse desk. Made once: it reads the words. Raises ConfigError."""
+    """Parses mail to the abuse mailbox. Built once: loads the phrases. Raises ConfigError."""
 
     def __init__(self) -> None:
         shipped = read(read_text(WORDS), WORDS.name, AbuseLanguages, lambda _: ())
@@ -96,27 +95,27 @@ class AbuseMailReader:
         wrote = "|".join({re.escape(word) for each in words.values() for word in each.wrote})
         self._quoted = re.compile(rf"(?mi)^(?:>|.{{0,200}}(?:{wrote})|-{{5,}}).*$")
         before = "|".join({re.escape(word) for each in words.values() for word in each.id})
-        self._named = re.compile(rf"(?i)(?:{before})[ \t]*[:#=]?[ \t]*([0-9a-z]{{26}})(?![0-9a-z])")
+        self._labelled_id = re.compile(rf"(?i)(?:{before})[ \t]*[:#=]?[ \t]*([0-9a-z]{{26}})(?![0-9a-z])")
 
-    def read(self, content: bytes, now: datetime) -> Grievance:
-        """What ``content``, a mail as it came, says."""
-        mail = take_apart(content)
-        text = _text(mail)[:LOOKED_AT]
+    def read(self, content: bytes, now: datetime) -> AbuseMail:
+        """Parse ``content``, a whole mail."""
+        mail = parse_mail(content)
+        text = _text(mail)[:MAX_TEXT]
         enclosed = _enclosed(mail)
         subject = decode_words(mail.fields.get("subject") or "")
-        own = self._own_words(text)
+        own = self._own_text(text)
         case = _CASE.search(subject)
-        language, kind = self._understood(f"{subject}\n{own}")
+        language, kind = self._understand(f"{subject}\n{own}")
         if kind is AbuseMailKind.OTHER and enclosed is not None:
-            kind = AbuseMailKind.COMPLAINT  # whoever sends us our own message, in whatever language
-        if case and kind is not AbuseMailKind.STOP:
-            kind = AbuseMailKind.ANSWER
-        told = list(_told(enclosed)) + [match[1] for match in _PASTED.finditer(text)]
-        named = [match[1] for match in self._named.finditer(text)]
-        return Grievance(
+            kind = AbuseMailKind.COMPLAINT  # our own message sent back, in whatever language
+        if case and kind is not AbuseMailKind.OPT_OUT:
+            kind = AbuseMailKind.CASE_REPLY
+        fields = list(_our_fields(enclosed)) + [match[1] for match in _PASTED.finditer(text)]
+        labelled = [match[1] for match in self._labelled_id.finditer(text)]
+        return AbuseMail(
             kind=kind,
-            mailings=_few(each for line in [*told, *named, subject, text] for each in ids_in(line, now)),
-            tokens=_few(match[0] for line in [*told, subject, text] for match in _TOKEN.finditer(line)),
+            mailings=_few(each for line in [*fields, *labelled, subject, text] for each in ids_in(line, now)),
+            tokens=_few(match[0] for line in [*fields, subject, text] for match in _TOKEN.finditer(line)),
             case=int(case[1]) if case else None,
             sender=_address(mail.fields.get("from")),
             recipient=_recipient(enclosed),
@@ -126,8 +125,8 @@ class AbuseMailReader:
             attached=enclosed is not None,
         )
 
-    def _own_words(self, text: str) -> str:
-        """The text before and between what is quoted."""
+    def _own_text(self, text: str) -> str:
+        """Return the text without quotations."""
         first = self._quoted.search(text)
         if first is None:
             return text
@@ -135,8 +134,8 @@ class AbuseMailReader:
             return "\n".join(line for line in text.split("\n") if not line.startswith(">"))
         return text[: first.start()]
 
-    def _understood(self, text: str) -> tuple[str | None, AbuseMailKind]:
-        """The language with most of its words in it, and what they say. A wish to stop weighs less than a complaint."""
+    def _understand(self, text: str) -> tuple[str | None, AbuseMailKind]:
+        """Return the language with the most phrases in ``text``, and its kind. A complaint outweighs an opt-out."""
         lowered = " ".join(text.lower().split())
         most, best, kind = 0, None, AbuseMailKind.OTHER
         for language, pattern in self._spam.items():
@@ -145,7 +144,7 @@ class AbuseMailReader:
                 most, best, kind = (
                     len(spam) + len(stop),
                     language,
-                    AbuseMailKind.COMPLAINT if spam else AbuseMailKind.STOP,
+                    AbuseMailKind.COMPLAINT if spam else AbuseMailKind.OPT_OUT,
                 )
         return best, kind
 
@@ -155,20 +154,19 @@ def _any_of(words: list[str]) -> re.Pattern[str]:
 
 
 def ids_in(text: str, now: datetime) -> Iterator[str]:
-    """What can be an id of one of our mailings, as they are kept: a time-ordered id that is neither too old nor from
-    the future."""
+    """Yield candidates for mailing ids: time-ordered ids that are neither too old nor in the future."""
     latest = now + timedelta(days=2)
     for match in _ID.finditer(text):
         try:
             made = parse_id(match[0])
         except ValueError:
             continue
-        if made.version == 7 and BEGAN.timestamp() * 1000 < made.int >> 80 < latest.timestamp() * 1000:
+        if made.version == 7 and EARLIEST.timestamp() * 1000 < made.int >> 80 < latest.timestamp() * 1000:
             yield match[0].lower()
 
 
 def _text(mail: Mail) -> str:
-    """The plain text, or that of the HTML where there is none."""
+    """Return the plain text, or the text of the HTML if there is none."""
     plain = "\n".join(
         part.text for part in mail.parts if part.type == "text/plain" and not _is_message(part.type, part.fields)
     )
@@ -176,7 +174,7 @@ def _text(mail: Mail) -> str:
 
 
 def _enclosed(mail: Mail) -> Fields | None:
-    """The header of the message that came with it."""
+    """Return the header of the attached message, or None."""
     for part in mail.parts:
         if _is_message(part.type, part.fields):
             return read_fields(split_header(part.content.replace(b"\r\n", b"\n").lstrip(b"\n"))[0])
@@ -188,14 +186,14 @@ def _is_message(kind: str, fields: Fields) -> bool:
     return kind in _WHOLE or ".eml" in disposition
 
 
-def _told(enclosed: Fields | None) -> Iterator[str]:
+def _our_fields(enclosed: Fields | None) -> Iterator[str]:
     if enclosed is not None:
         for name in _OUR_FIELDS:
             yield from enclosed.each(name)
 
 
 def _recipient(enclosed: Fields | None) -> str | None:
-    """Who got it, by the stations closest to the mailbox first."""
+    """Return the recipient of the attached message, from the field closest to the mailbox first."""
     if enclosed is None:
         return None
     values = (enclosed.get(name) for name in ("delivered-to", "x-original-to", "x-envelope-to", "to"))
@@ -208,4 +206,4 @@ def _address(value: str | None) -> str | None:
 
 
 def _few(found: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(found))[:CANDIDATES]
+    return tuple(dict.fromkeys(found))[:MAX_CANDIDATES]

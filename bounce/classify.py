@@ -1,13 +1,13 @@
-"""What a receiver's reply means: the first rule that fits, and what follows from it.
+"""Classify a receiver's reply by the first matching rule.
 
-Rules are data (``config/defaults/bounces.toml`` and the operator's own). What no rule may change is here: a 4xx is
-tried again (unless a rule says ``on_4xx``), a refused connection is tried again, and an answer that does not follow
-the naming of a recipient suppresses nobody.
+Rules are data (``config/defaults/bounces.toml`` and the operator's own). What no rule can change is here: a 4xx is
+retried (unless the rule sets ``on_4xx``), a refused connection is retried, and a reply suppresses a recipient only if
+it answers RCPT TO or the final dot.
 
-It must never fail on any reply, whatever the receiver wrote into it.
+Invariants: Never fails, whatever the reply contains.
 
-*Limits.* A 5xx that no rule knows fails the recipient without suppressing the address, so a dead address at a receiver
-with an unheard-of wording is mailed again.
+Limitations: A 5xx that matches no rule fails the recipient without suppressing the address, so an invalid address at a
+receiver with an unknown wording is mailed again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mta.mail.reply import Reply, ReplyKind
 
 Candidate = tuple[int, int]  # position of a rule, number of one of its patterns
 
-MAX_TEXT = 4096  # characters of a reply that are looked at
+MAX_TEXT = 4096  # characters of a reply that are searched
 
 _WORDS = re.compile(r"[a-z0-9]+")
 _INNER_STATUS = re.compile(r"[#(]([45]\.\d{1,3}\.\d{1,3})(?![\d.])")  # "(#5.1.1)", as qmail and IronPort write it
@@ -34,32 +34,32 @@ _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
 
 class Classifier:
-    """Finds the rule for a reply. Made once from a RuleBook; holds no other state."""
+    """Finds the rule for a reply. Built once from a RuleBook; holds no other state."""
 
     def __init__(self, book: RuleBook) -> None:
         self._rules = book.rules
         self._by_word: dict[str, list[Candidate]] = {}
         self._by_code: dict[str, list[Candidate]] = {}
-        heard = Counter(word for rule in book.rules for reply in rule.samples for word in _words(_plain(reply.text)))
+        counts = Counter(word for rule in book.rules for reply in rule.samples for word in _words(_plain(reply.text)))
         for position, rule in enumerate(book.rules):
             for number, pattern in enumerate(rule.patterns):
-                for word in _rarest(pattern, heard):
+                for word in _rarest(pattern, counts):
                     self._by_word.setdefault(word, []).append((position, number))
             for key in () if rule.patterns else rule.enhanced or rule.codes:
                 self._by_code.setdefault(key, []).append((position, 0))
 
     def classify(self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None) -> Classification:
-        """The meaning of ``reply``. ``host`` is the receiver's name, for rules that hold for one provider only."""
+        """Classify ``reply``. ``host``: the receiver's name, for rules that apply to one provider only."""
         return next(self._matches(reply, stage, host), _POSITIVE if reply.kind is ReplyKind.POSITIVE else _UNKNOWN)
 
     def explain(
         self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None
     ) -> tuple[Classification, ...]:
-        """What every rule that fits would say, in order; the first one counts."""
+        """Return the result of every matching rule, in order; the first one counts."""
         return tuple(self._matches(reply, stage, host))
 
-    def misread(self) -> list[str]:
-        """What is said of each sample that does not lead to its own rule: an earlier rule takes it, or none fits."""
+    def sample_errors(self) -> list[str]:
+        """Return an error for each sample that does not match its own rule first."""
         found = []
         for rule in self._rules:
             stage = min(rule.stages, key=list(Stage).index, default=Stage.RECIPIENT)
@@ -112,14 +112,14 @@ def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
     if reply.kind is not ReplyKind.PERMANENT:
         return rule.on_4xx
     if stage.is_connection and stage is not Stage.RESOLVE:
-        return Action.RETRY  # another host, or the same one in an hour, may well talk to us
+        return Action.RETRY  # another host, or the same one later, may accept
     if rule.action is Action.SUPPRESS and stage not in _NAMES_RECIPIENT:
         return Action.FAIL
     return rule.action
 
 
 def _plain(text: str) -> str:
-    """The text that patterns are searched in: lower case, single spaces, and no addresses (``dmarc@`` is no DMARC)."""
+    """Normalise for pattern search: lower case, single spaces, no addresses (``dmarc@`` is not DMARC)."""
     words = text[:MAX_TEXT].lower().split()
     return " ".join(["@" if "@" in word else word for word in words])
 
@@ -129,7 +129,7 @@ def _words(text: str) -> list[str]:
 
 
 def _status(reply: Reply, text: str) -> str:
-    """The enhanced code, also one that stands inside the text, if it agrees with the reply code."""
+    """Return the enhanced code, or one inside the text that agrees with the reply code."""
     if reply.status.endswith(".0.0") and (found := _INNER_STATUS.search(text)) and found[1][0] == str(reply.code)[0]:
         return found[1]
     return reply.status
@@ -137,17 +137,17 @@ def _status(reply: Reply, text: str) -> str:
 
 @lru_cache(4096)
 def _keys(code: int, status: str) -> frozenset[str]:
-    """Every way in which a rule can name the codes of a reply: 550, 55x, 5xx, 5.1.1, 5.1.x, 5.x.x."""
+    """Return every notation of the codes in rules: 550, 55x, 5xx, 5.1.1, 5.1.x, 5.x.x."""
     digits, (first, _, rest) = str(code), status.partition(".")
     subject = rest.partition(".")[0]
     return frozenset((digits, f"{digits[:2]}x", f"{digits[:1]}xx", status, f"{first}.{subject}.x", f"{first}.x.x"))
 
 
-def _rarest(pattern: Pattern, heard: Counter[str]) -> frozenset[str]:
-    """Words of which every match has at least one, chosen so that they occur in few replies and few rules are tried."""
+def _rarest(pattern: Pattern, counts: Counter[str]) -> frozenset[str]:
+    """Return words of which every match has at least one, chosen to be rare, so that few rules are tried."""
 
     def rarity(word: str) -> tuple[bool, int, str]:
-        return len(word) < 4, heard[word], word
+        return len(word) < 4, counts[word], word
 
     choices = [frozenset(min(words, key=rarity) for words in stretch) for stretch in pattern.words]
-    return min(choices, key=lambda words: (any(len(word) < 4 for word in words), sum(heard[word] for word in words)))
+    return min(choices, key=lambda words: (any(len(word) < 4 for word in words), sum(counts[word] for word in words)))

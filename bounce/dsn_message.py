@@ -1,13 +1,13 @@
-"""Delivery status notices to senders (RFC 3464 in the frame of RFC 6522, RFC 6533 for internationalised mail).
+"""Compose the delivery status notifications that we send (RFC 3464, RFC 6522, RFC 6533).
 
-Who is told what is decided by NOTIFY (RFC 3461), the account's choice, and the clock. A notice goes to the envelope
-sender, from the null sender, also when the message was itself sent by a program: Auto-Submitted keeps responders
-quiet (RFC 3834), not the transport; what stops loops is that a message from the null sender causes no notice.
+NOTIFY (RFC 3461), the account's setting and the time in the queue decide who gets one. A DSN goes from the null sender
+to the envelope sender, even if a program sent the message: Auto-Submitted (RFC 3834) silences responders, not the
+transport. A message from the null sender causes no DSN, which prevents loops.
 
-It must never let a receiver's words become a header field, never return more of the message than allowed, and never
-answer the null sender.
+Invariants: A receiver's text never becomes a header field. No more of the message is returned than allowed. The null
+sender never gets a DSN.
 
-*Limits.* ``delivered`` is never said: behind the next host we know nothing, so success is ``relayed``. The text is
+Limitations: Success is ``relayed``, never ``delivered``, because nothing is known beyond the next host. The text is in
 English.
 """
 
@@ -26,7 +26,7 @@ from mta.mail.delivery import Attempt, Deferred, Delivered, Delivery, Failed, Ou
 from mta.mail.message import Body, Notify, Return
 from mta.mail.reply import Reply
 
-MAX_WORDS = 600  # characters of a receiver's reply that are repeated
+MAX_REPLY = 600  # characters quoted of a receiver's reply
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
@@ -34,7 +34,7 @@ _UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 
 class DsnKind(Enum):
-    """What is said about a recipient: the Action field of RFC 3464 2.3.3."""
+    """The Action field (RFC 3464 2.3.3)."""
 
     FAILED = "failed"
     DELAYED = "delayed"
@@ -43,7 +43,7 @@ class DsnKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DsnRecipient:
-    """One recipient's part of a notice."""
+    """One recipient's part of a DSN."""
 
     kind: DsnKind
     outcome: Outcome
@@ -51,7 +51,7 @@ class DsnRecipient:
 
 @dataclass(frozen=True, slots=True)
 class DsnMessage:
-    """A finished notice, to be sent from the null sender to the envelope sender of the message it is about."""
+    """A composed DSN, to be sent from the null sender to the envelope sender of the message it is about."""
 
     content: bytes
     body: Body
@@ -61,29 +61,29 @@ class DsnMessage:
 def wanted(
     attempt: Attempt, outcomes: Iterable[Outcome], notices: str, delay_after: float, now: datetime
 ) -> tuple[DsnRecipient, ...]:
-    """What the sender is to be told after ``attempt``. Empty: no notice.
+    """Return what to report to the sender after ``attempt``; empty if no DSN is wanted.
 
     ``notices`` is the account's choice; anything but "notice" means no mail. ``delay_after`` (seconds, 0 never) is how
-    long a message waits before its sender is told of it, once.
+    long a message waits before a single DSN reports the delay.
     """
     delivery = attempt.delivery
     if delivery.sender is None or notices != "notice":
         return ()
     waited = delay_after > 0 and now - delivery.queued_at >= timedelta(seconds=delay_after)
     tell_delay = waited and not delivery.delay_told
-    told = (_told(outcome, attempt.dsn, tell_delay) for outcome in outcomes)
-    return tuple(part for part in told if part)
+    parts = (_part_of(outcome, attempt.dsn, tell_delay) for outcome in outcomes)
+    return tuple(part for part in parts if part)
 
 
-def _told(outcome: Outcome, passed_on: bool, tell_delay: bool) -> DsnRecipient | None:
-    """RFC 3461 4.1: without NOTIFY, failures are told and, by local policy, delays."""
+def _part_of(outcome: Outcome, receiver_sends_dsn: bool, tell_delay: bool) -> DsnRecipient | None:
+    """Apply RFC 3461 4.1: without NOTIFY, failures are reported and, by local policy, delays."""
     notify = outcome.result.recipient.notify
     match outcome:
         case Failed() if notify is None or Notify.FAILURE in notify:
             return DsnRecipient(DsnKind.FAILED, outcome)
         case Deferred() if tell_delay and (notify is None or Notify.DELAY in notify):
             return DsnRecipient(DsnKind.DELAYED, outcome)
-        case Delivered() if notify is not None and Notify.SUCCESS in notify and not passed_on:
+        case Delivered() if notify is not None and Notify.SUCCESS in notify and not receiver_sends_dsn:
             return DsnRecipient(DsnKind.RELAYED, outcome)
         case Failed() | Deferred() | Delivered():
             return None
@@ -93,28 +93,27 @@ def _told(outcome: Outcome, passed_on: bool, tell_delay: bool) -> DsnRecipient |
 
 def compose(
     attempt: Attempt,
-    told: Sequence[DsnRecipient],
+    recipients: Sequence[DsnRecipient],
     *,
     reporter: str,
-    notice_id: str,
+    dsn_id: str,
     message_id: str,
     content: bytes | None,
     limit: int,
     now: datetime,
 ) -> DsnMessage:
-    """The notice about ``told`` (at least one). Raises ValueError for a message from the null sender.
+    """Compose the DSN about ``recipients`` (at least one). Raises ValueError for a message from the null sender.
 
-    ``reporter`` is our host name, ``notice_id`` and ``message_id`` the ids of the notice and of the message in our
-    notation, ``content`` the message (None: not at hand, nothing of it is returned), ``limit`` the most octets of it
-    to return.
+    ``reporter``: our host name; ``dsn_id`` and ``message_id``: ids of the DSN and of the message, formatted;
+    ``content``: the message (None: not available, nothing is returned); ``limit``: octets of it to return at most.
     """
     delivery = attempt.delivery
-    if delivery.sender is None or not told:
-        raise ValueError("there is nobody to be told, or nothing to tell")
-    returned = _returned(delivery, told, content, limit)
-    utf8 = delivery.smtputf8 and not _is_plain(delivery, told, returned)
-    text = _text(attempt, told, reporter, message_id)
-    status = _status(attempt, told, reporter, utf8)
+    if delivery.sender is None or not recipients:
+        raise ValueError("a DSN needs a sender to report to and at least one recipient to report on")
+    returned = _returned(delivery, recipients, content, limit)
+    utf8 = delivery.smtputf8 and not _is_plain(delivery, recipients, returned)
+    text = _text(attempt, recipients, reporter, message_id)
+    status = _status(attempt, recipients, reporter, utf8)
     parts = [
         _part("text/plain; charset=" + ("us-ascii" if text.isascii() else "utf-8"), "Notification", text.encode()),
         _part(f"message/{'global-' if utf8 else ''}delivery-status", "Delivery report", status),
@@ -122,10 +121,10 @@ def compose(
     if returned:
         kind, name = _returned_type(returned.whole, utf8)
         parts.append(_part(kind, name, returned.octets))
-    boundary = f"=_{notice_id}"
+    boundary = f"=_{dsn_id}"
     while any(boundary.encode() in part for part in parts):
         boundary += "_"
-    header = _header(delivery, told, reporter, notice_id, boundary, now)
+    header = _header(delivery, recipients, reporter, dsn_id, boundary, now)
     frame = b"".join(b"--" + boundary.encode() + b"\r\n" + part for part in parts)
     whole = header.encode() + b"\r\n" + frame + b"--" + boundary.encode() + b"--\r\n"
     return DsnMessage(whole, Body.SEVEN_BIT if whole.isascii() else Body.EIGHT_BIT, utf8)
@@ -137,25 +136,27 @@ class _Returned:
     whole: bool
 
 
-def _returned(delivery: Delivery, told: Sequence[DsnRecipient], content: bytes | None, limit: int) -> _Returned | None:
-    """RFC 3461 4.3 and 6.2: the message goes back only with a failure, and only if RET does not ask for less."""
+def _returned(
+    delivery: Delivery, recipients: Sequence[DsnRecipient], content: bytes | None, limit: int
+) -> _Returned | None:
+    """Return what RFC 3461 4.3 and 6.2 allow: the whole message only for a failure and without RET=HDRS."""
     if content is None:
         return None
-    failed = any(part.kind is DsnKind.FAILED for part in told)
+    failed = any(part.kind is DsnKind.FAILED for part in recipients)
     if failed and delivery.ret is not Return.HEADERS and len(content) <= limit:
         return _Returned(content if content.endswith(b"\r\n") else content + b"\r\n", True)
     end = content.find(b"\r\n\r\n")
     block = content[: end + 2] if end >= 0 else content
     if len(block) > limit:
-        # whole fields only: a field begins where a line does not start with white space
+        # cut at the start of a field: a line that does not begin with white space
         block = block[: limit + 1]
         block = block[: max((match.start() + 2 for match in re.finditer(rb"\r\n(?![ \t]|\Z)", block)), default=0)]
     return _Returned(block, False) if block else None
 
 
-def _is_plain(delivery: Delivery, told: Sequence[DsnRecipient], returned: _Returned | None) -> bool:
-    """Whether the notice can do without SMTPUTF8."""
-    addresses = [delivery.sender, *(part.outcome.result.recipient.address for part in told)]
+def _is_plain(delivery: Delivery, recipients: Sequence[DsnRecipient], returned: _Returned | None) -> bool:
+    """Return whether the DSN does not need SMTPUTF8."""
+    addresses = [delivery.sender, *(part.outcome.result.recipient.address for part in recipients)]
     headers = returned.octets.partition(b"\r\n\r\n")[0] if returned else b""
     return headers.isascii() and all(address is None or address.is_ascii for address in addresses)
 
@@ -175,22 +176,22 @@ def _part(kind: str, description: str, octets: bytes) -> bytes:
 
 
 def _header(
-    delivery: Delivery, told: Sequence[DsnRecipient], reporter: str, notice_id: str, boundary: str, now: datetime
+    delivery: Delivery, recipients: Sequence[DsnRecipient], reporter: str, dsn_id: str, boundary: str, now: datetime
 ) -> str:
-    kinds = {part.kind for part in told}
+    kinds = {part.kind for part in recipients}
     subject = (
-        "Message not delivered"
+        "Delivery Status Notification (Failure)"
         if DsnKind.FAILED in kinds
-        else "Message delayed"
+        else "Delivery Status Notification (Delay)"
         if DsnKind.DELAYED in kinds
-        else "Message passed on"
+        else "Delivery Status Notification (Relayed)"
     )
     return (
         f"From: Mail Delivery System <MAILER-DAEMON@{reporter}>\r\n"
         f"To: <{delivery.sender}>\r\n"
         f"Subject: {subject}\r\n"
         f"Date: {format_datetime(now)}\r\n"
-        f"Message-ID: <{notice_id}@{reporter}>\r\n"
+        f"Message-ID: <{dsn_id}@{reporter}>\r\n"
         "Auto-Submitted: auto-replied\r\n"
         "MIME-Version: 1.0\r\n"
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"\r\n'
@@ -198,71 +199,71 @@ def _header(
 
 
 _INTRODUCTIONS = {
-    DsnKind.FAILED: "Your message could not be delivered to the following recipients. It will not be tried again.",
-    DsnKind.DELAYED: "Your message is still on its way to the following recipients. There is no need to send it again.",
-    DsnKind.RELAYED: "Your message was passed on for the following recipients. Their system sends no confirmations: "
-    "this is the last you hear of it, unless something goes wrong there.",
+    DsnKind.FAILED: "Your message could not be delivered to the following recipients. It will not be retried.",
+    DsnKind.DELAYED: "Your message is delayed for the following recipients. You do not need to send it again.",
+    DsnKind.RELAYED: "Your message was relayed to the mail system of the following recipients, which does not send "
+    "delivery notifications. You will receive no further notification unless delivery fails there.",
 }
 
 
-def _text(attempt: Attempt, told: Sequence[DsnRecipient], reporter: str, message_id: str) -> str:
-    """The part for people."""
+def _text(attempt: Attempt, recipients: Sequence[DsnRecipient], reporter: str, message_id: str) -> str:
+    """Return the part for people."""
     paragraphs = [f"This is the mail system at {reporter}."]
     for kind, introduction in _INTRODUCTIONS.items():
-        concerned = [part for part in told if part.kind is kind]
+        concerned = [part for part in recipients if part.kind is kind]
         if concerned:
             paragraphs.append("\r\n".join(wrap(introduction, 76)))
             paragraphs += [_recipient_text(attempt, part) for part in concerned]
-    paragraphs.append(f"Our reference: {message_id}")
+    paragraphs.append(f"Reference: {message_id}")
     return "\r\n\r\n".join(paragraphs) + "\r\n"
 
 
-def _recipient_text(attempt: Attempt, told: DsnRecipient) -> str:
-    result = told.outcome.result
-    speaker = f"{_line(attempt.host.name)} answered" if attempt.host else "The reason"
-    sentences = [f"{speaker}: {_said(result.reply)}"]
-    if isinstance(told.outcome, Failed) and told.outcome.expired:
-        sentences.append(f"It was tried since {format_datetime(attempt.delivery.queued_at)}, which is long enough.")
-    if told.kind is DsnKind.DELAYED:
-        sentences.append(f"It will be tried until {format_datetime(attempt.delivery.expires_at)}.")
+def _recipient_text(attempt: Attempt, part: DsnRecipient) -> str:
+    result = part.outcome.result
+    speaker = f"{_line(attempt.host.name)} said" if attempt.host else "Reason"
+    sentences = [f"{speaker}: {_quoted(result.reply)}"]
+    if isinstance(part.outcome, Failed) and part.outcome.expired:
+        sentences.append(f"The message was queued on {format_datetime(attempt.delivery.queued_at)} and has expired.")
+    if part.kind is DsnKind.DELAYED:
+        sentences.append(f"Delivery attempts continue until {format_datetime(attempt.delivery.expires_at)}.")
     lines = [line for sentence in sentences for line in wrap(sentence, 72)]
     return "\r\n".join([f"  <{result.recipient.address}>", *(f"    {line}" for line in lines)])
 
 
-def _status(attempt: Attempt, told: Sequence[DsnRecipient], reporter: str, utf8: bool) -> bytes:
-    """The part for programs: fields about the message, then a group for each recipient (RFC 3464 2.2, 2.3)."""
+def _status(attempt: Attempt, recipients: Sequence[DsnRecipient], reporter: str, utf8: bool) -> bytes:
+    """Return the part for programs: per-message fields, then a group for each recipient (RFC 3464 2.2, 2.3)."""
     delivery = attempt.delivery
     groups = [[_field("Reporting-MTA", f"dns; {reporter}")]]
     if delivery.envid:
         groups[0].append(_field("Original-Envelope-Id", _decoded(delivery.envid)))
     groups[0].append(_field("Arrival-Date", format_datetime(delivery.queued_at)))
-    groups += [_recipient_fields(attempt, part) for part in told]
+    groups += [_recipient_fields(attempt, part) for part in recipients]
     text = "\r\n".join("".join(group) for group in groups)
     return text.encode() if utf8 else text.encode("ascii", "replace")
 
 
-def _recipient_fields(attempt: Attempt, told: DsnRecipient) -> list[str]:
-    result, host = told.outcome.result, attempt.host
+def _recipient_fields(attempt: Attempt, part: DsnRecipient) -> list[str]:
+    result, host = part.outcome.result, attempt.host
     address = result.recipient.address
     fields = []
     if result.recipient.orcpt:
         fields.append(_field("Original-Recipient", _original(result.recipient)))
     fields.append(_field("Final-Recipient", f"{'rfc822' if address.is_ascii else 'utf-8'}; {address}"))
-    fields.append(_field("Action", told.kind.value))
+    fields.append(_field("Action", part.kind.value))
     fields.append(_field("Status", _line(result.reply.status)))
     if host:
         fields.append(_field("Remote-MTA", f"dns; {host.name}"))
-        fields.append(_field("Diagnostic-Code", f"smtp; {_said(result.reply)}"))
-    elif told.kind is not DsnKind.RELAYED:
-        fields.append(_field("Diagnostic-Code", f"x-imprimatur; {_said(result.reply)}"))
+        fields.append(_field("Diagnostic-Code", f"smtp; {_quoted(result.reply)}"))
+    elif part.kind is not DsnKind.RELAYED:
+        fields.append(_field("Diagnostic-Code", f"x-imprimatur; {_quoted(result.reply)}"))
     fields.append(_field("Last-Attempt-Date", format_datetime(attempt.started_at)))
-    if told.kind is DsnKind.DELAYED:
+    if part.kind is DsnKind.DELAYED:
         fields.append(_field("Will-Retry-Until", format_datetime(attempt.delivery.expires_at)))
     return fields
 
 
 def _original(recipient: QueuedRecipient) -> str:
-    """ORCPT with its xtext undone (RFC 3461 6.3, RFC 6533 3)."""
+    """Return ORCPT with its xtext decoded (RFC 3461 6.3, RFC 6533 3)."""
     kind, _, encoded = (recipient.orcpt or "").partition(";")
     address = _decoded(encoded)
     if kind.lower() == "utf-8":
@@ -279,16 +280,16 @@ def _decoded(xtext: str) -> str:
     return _line(_XTEXT.sub(lambda match: chr(int(match[1], 16)), xtext))
 
 
-def _said(reply: Reply) -> str:
-    return _line(f"{reply.code} {reply.status} {reply.text}")[:MAX_WORDS]
+def _quoted(reply: Reply) -> str:
+    return _line(f"{reply.code} {reply.status} {reply.text}")[:MAX_REPLY]
 
 
 def _line(text: str) -> str:
-    """``text`` on one line and harmless: what a receiver or a client wrote must not begin a field of its own."""
+    """Return ``text`` on one line without control characters, so that it cannot start a field of its own."""
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
 def _field(name: str, value: str) -> str:
-    """One field, folded at spaces before column 78; a word too long for a line is cut (RFC 5322 2.1.1)."""
+    """Return one field, folded at spaces before column 78; a word too long for a line is cut (RFC 5322 2.1.1)."""
     lines = wrap(_line(value), 76 - len(name), break_long_words=False, break_on_hyphens=False) or [""]
     return f"{name}: " + "\r\n ".join(line.encode()[:990].decode(errors="ignore") for line in lines) + "\r\n"

@@ -1,12 +1,11 @@
-"""The addresses at the returns domain, and what each is for.
+"""The mailboxes of the return path domain.
 
-    bounce+...   return paths of our messages          abuse        people who complain
-    fbl          feedback loops (CFBL-Address)         postmaster   people who write to us as mail hosts
+    bounce+...   return paths of our messages          abuse        complaints of people
+    fbl          feedback loops (CFBL-Address)         postmaster   mail to the operator of this host
     unsubscribe  List-Unsubscribe
 
-It must never know an address that is not in this list: what it does not know is not taken.
-
-*Limits.* ``unsubscribe+TOKEN`` and ``fbl+ANYTHING`` are taken too, as some programs and loops ask for them.
+Invariants: Any other address is rejected. ``unsubscribe+TOKEN`` and ``fbl+ANYTHING`` are accepted too, because some
+programs and feedback loops use them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from mta.mail.address import Address
 
 
 class ReportMailbox(Enum):
-    """Whom a mail at the returns domain is for."""
+    """A mailbox of the return path domain."""
 
     BOUNCE = "bounce"
     FEEDBACK = "fbl"
@@ -25,14 +24,9 @@ class ReportMailbox(Enum):
     ABUSE = "abuse"
     POSTMASTER = "postmaster"
 
-    @property
-    def people(self) -> bool:
-        """Whether people read it."""
-        return self in (ReportMailbox.ABUSE, ReportMailbox.POSTMASTER)
-
 
 def mailbox_of(address: Address, domain: str) -> ReportMailbox | None:
-    """The mailbox at ``domain`` that ``address`` names, without looking at what it says behind the plus."""
+    """Return the mailbox at ``domain`` that ``address`` names, ignoring its detail part; None if there is none."""
     if address.domain != domain:
         return None
     name, plus, _ = address.local.lower().partition("+")
@@ -44,5 +38,5 @@ def mailbox_of(address: Address, domain: str) -> ReportMailbox | None:
 
 
 def detail_of(address: Address) -> str:
-    """What stands behind the plus, empty if nothing does."""
+    """Return the detail part of a subaddress (RFC 5233), or an empty string."""
     return address.local.partition("+")[2]

@@ -1,14 +1,14 @@
-"""The patterns of bounce rules: a small, cheap part of regular expressions.
+"""The patterns of bounce rules: a bounded subset of regular expressions.
 
-A receiver writes the text that these patterns search, so a pattern must never be able to run away: repeats have upper
-bounds, do not nest, and their combinations are counted. From what a pattern must contain, the words are taken by which
-``bounce.classify`` finds the few rules that can match a reply at all.
+Receivers write the text that these patterns search, so matching must be bounded: repeats have upper bounds, do not
+nest, and their combinations are counted. ``bounce.classify`` uses the words that a pattern must contain to find the few
+rules that can match a reply at all.
 
 The language, in lower case, searched in lower-cased text with single spaces: letters, digits, spaces, ``.``,
 ``[...]``, ``\\d``, ``\\w``, escaped punctuation, ``(a|b)``, ``?``, ``{n}``, ``{m,n}``, ``^`` at the start, ``$`` at the
 end. A pattern matches whole words: ``user unknown`` is not found in ``user unknowns``.
 
-*Limits.* At worst a search takes MAX_WAYS steps for each character of the text.
+Limitations: A search takes at most MAX_WAYS steps per character of the text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import product
 
 MAX_LENGTH = 500  # characters of a pattern
-MAX_WAYS = 1000  # ways in which one attempt can go on; keeps the worst text of 4 KiB below a tenth of a second
+MAX_WAYS = 1000  # ways to match at one position; keeps the worst text of 4 KiB below a tenth of a second
 _MAX_SPELLINGS = 256
 
 _TOKEN = re.compile(
@@ -32,18 +32,18 @@ _WORD = re.compile(r"[a-z0-9]+")
 _ALLOWED = r"letters, digits, spaces, . [..] \d \w (a|b) ? {m,n}, punctuation after \, ^ at the start and $ at the end"
 
 Spellings = frozenset[str]
-Stretch = Spellings | None  # None: a stretch that can be spelled in too many ways to say anything of it
+Stretch = Spellings | None  # None: too many spellings to enumerate
 
 
 class PatternError(ValueError):
-    """Why a pattern is refused, and how to mend it."""
+    """Why a pattern is invalid, and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A checked pattern. ``words``: for each stretch that can be spelled out, the whole words of each spelling.
+    """A checked pattern. ``words``: for each stretch with few spellings, the whole words of each spelling.
 
-    Any text that matches has, for every stretch, all the words of one of its spellings.
+    Invariants: Any matching text has, for every stretch, all the words of one of its spellings.
     """
 
     text: str
@@ -73,7 +73,7 @@ class Pattern:
             raise PatternError(f"is not a regular expression: {error.msg}") from None
 
     def search(self, text: str) -> str | None:
-        """What the pattern matches in ``text`` (lower case, single spaces) as whole words, or None."""
+        """Return the whole words that match in ``text`` (lower case, single spaces), or None."""
         match = self.regex.search(text)
         while match:
             start = match.start()
@@ -81,6 +81,15 @@ class Pattern:
                 return match[0]
             match = self.regex.search(text, start + 1)
         return None
+
+
+def any_of(*phrases: str, whole_words: bool = False) -> re.Pattern[str]:
+    """Return a pattern that finds any of ``phrases``: regular expressions in lower case; ``.`` matches line ends too.
+
+    Invariants: The phrases are our own; every repeat in them is bounded, so that no text makes the search slow.
+    """
+    start = r"\b" if whole_words else ""
+    return re.compile(f"{start}(?:{'|'.join(phrases)})", re.DOTALL)
 
 
 def _is_word(letter: str) -> bool:
@@ -110,7 +119,7 @@ def _whole(spelling: str, left: bool, right: bool) -> list[str]:
 
 
 class _Parser:
-    """Recursive descent. Every method gives the ways to match, and the stretches, of what it read."""
+    """Recursive descent. Every method returns the number of ways to match, and the stretches, of what it read."""
 
     def __init__(self, text: str) -> None:
         self.tokens = list(_TOKEN.finditer(text))
@@ -119,16 +128,16 @@ class _Parser:
     def parse(self) -> tuple[int, list[Stretch]]:
         result = self.choice(0)
         if self.at < len(self.tokens):
-            raise PatternError("has a ) too many")
+            raise PatternError("has an unmatched )")
         return result
 
     def kind(self) -> str | None:
-        """What comes next: the name of a group of _TOKEN, None at the end."""
+        """Return the kind of the next token: a group of _TOKEN, or None at the end."""
         return self.tokens[self.at].lastgroup if self.at < len(self.tokens) else None
 
     def choice(self, depth: int) -> tuple[int, list[Stretch]]:
         if depth > 10:
-            raise PatternError("has more than ten groups inside each other; make it simpler")
+            raise PatternError("nests more than ten groups; simplify it")
         found = [self.sequence(depth)]
         while self.kind() == "bar":
             self.at += 1
@@ -144,10 +153,10 @@ class _Parser:
         return ways, stretches
 
     def repeated(self, depth: int) -> tuple[int, list[Stretch]]:
-        """One item with the ``?`` or ``{m,n}`` behind it, if there is one."""
+        """Parse one item with its ``?`` or ``{m,n}``, if any."""
         ways, stretches = self.item(depth)
         if self.kind() == "endless":
-            raise PatternError("repeats without end; give an upper bound, for example .{0,40} instead of .*")
+            raise PatternError("has an unbounded repeat; give an upper bound, for example .{0,40} instead of .*")
         if self.kind() != "repeat":
             return ways, stretches
         token = self.tokens[self.at]
@@ -156,7 +165,7 @@ class _Parser:
             raise PatternError(f"repeats a repeat at {token[0]}; use one bound")
         low, high = (0, 1) if token[0] == "?" else (int(token["low"]), int(token["high"] or token["low"]))
         if low > high:
-            raise PatternError(f"has a repeat with its bounds the wrong way round: {token[0]}")
+            raise PatternError(f"has a repeat with reversed bounds: {token[0]}")
         if high > 1 and ways > 1:
             raise PatternError(f"repeats something that can itself match in several ways (before {token[0]})")
         if high == 1 and low == 0:
@@ -170,7 +179,7 @@ class _Parser:
             case "letter":
                 return 1, _spelled(token[0])
             case "set" if re.search(r"--|&&|~~|\|\|", token[0]):
-                raise PatternError(f"has a doubled sign in {token[0]}; name each sign once")
+                raise PatternError(f"has a doubled character in {token[0]}; write each once")
             case "any" | "set":
                 return 1, [None]
             case "escape" if token[0][1] in "dw":
@@ -180,11 +189,11 @@ class _Parser:
             case "open":
                 inside = self.choice(depth + 1)
                 if self.kind() != "close":
-                    raise PatternError("has a ( without its )")
+                    raise PatternError("has a ( without a )")
                 self.at += 1
                 return inside
             case _:
-                raise PatternError(f"has {token[0]!r} where it means nothing; allowed are {_ALLOWED}")
+                raise PatternError(f"has an unexpected {token[0]!r}; allowed are {_ALLOWED}")
 
 
 def _spelled(text: str) -> list[Stretch]:
@@ -192,7 +201,7 @@ def _spelled(text: str) -> list[Stretch]:
 
 
 def _ways(ways: list[int], alternatives: list[list[Stretch]]) -> int:
-    """In how many ways a choice can match at one place: of fixed texts, only those that begin alike."""
+    """Return in how many ways a choice can match at one position: of fixed texts, only those with a common prefix."""
     if set(ways) == {1} and all(len(stretches) == 1 and stretches[0] is not None for stretches in alternatives):
         texts = [text for stretches in alternatives for text in stretches[0] or ()]
         return max(sum(text.startswith(other) for other in texts) for text in texts)
@@ -211,11 +220,11 @@ def _either(alternatives: list[list[Stretch]]) -> list[Stretch]:
 
 
 def _join(before: list[Stretch], after: list[Stretch]) -> list[Stretch]:
-    """``before`` and then ``after``; the stretches that meet become one while their spellings are few."""
+    """Concatenate; merge the adjoining stretches while they have few spellings."""
     left, right = before[-1], after[0]
     if left is None or right is None:
         return before + after
     joined = frozenset(start + end for start, end in product(left, right))
     if len(joined) <= _MAX_SPELLINGS:
         return [*before[:-1], joined, *after[1:]]
-    return [*before, None, *after]  # the None stands for nothing: words at the seam are not whole for certain
+    return [*before, None, *after]  # an empty stretch: words at the seam may not be whole

@@ -1,12 +1,12 @@
-"""Bounce rules, read from TOML: in order, checked, with the samples that prove them.
+"""Load bounce rules from TOML: ordered, validated, each with samples that prove it.
 
-A rule says what a reply must look like (code, enhanced code, text, receiving host, stage) and which category it then
-has. A category says on whose side the fault lies and what is done about it; a rule may say otherwise for itself.
+A rule says what a reply looks like (code, enhanced code, text, receiving host, stage) and which category it belongs to.
+A category says whose fault it is and what is done about it; a rule may override both.
 
-It must never let a rule suppress a recipient for what is not the recipient's fault, nor accept a pattern that a
-receiver's text could make slow (``bounce.pattern``).
+Invariants: No rule suppresses a recipient for what is not the recipient's fault. No pattern can be slow on any text
+(``bounce.pattern``).
 
-*Limits.* Rules see one reply; they cannot count or compare replies.
+Limitations: Rules see one reply; they cannot count or compare replies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mta.mail.reply import Reply
 SHIPPED = DEFAULTS / "bounces.toml"
 
 _NOT_THEIR_FAULT = 'only the fault of the recipient may suppress; set fault = "recipient" or another action'
-_NO_HARD_BOUNCE = "only what is wrong with the recipient or their site is hard; remove hard, or name another fault"
+_NO_HARD_BOUNCE = "only a fault of the recipient or site can be hard; remove hard, or set another fault"
 
 Name = Annotated[
     str,
@@ -53,7 +53,7 @@ StageName = Literal["resolve", "connect", "tls", "hello", "sender", "recipient",
 
 
 class CategoryEntry(Section):
-    """What one category means."""
+    """One category."""
 
     meaning: str
     fault: FaultName
@@ -62,7 +62,7 @@ class CategoryEntry(Section):
 
 
 class RuleEntry(Section):
-    """One rule as it stands in the file; docs/bounces.md explains the keys."""
+    """One rule of a file; docs/bounces.md explains the keys."""
 
     id: Name
     category: Name
@@ -89,8 +89,8 @@ class RuleFile(Section):
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A kind of trouble; ``action`` is for 5xx replies (a 4xx is always tried again). ``hard``: a 5xx says that the
-    address or its domain does not exist."""
+    """A category of failures. ``action``: for 5xx replies (a 4xx is retried). ``hard``: a 5xx means that the address or
+    its domain does not exist."""
 
     name: str
     meaning: str
@@ -101,7 +101,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class BounceRule:
-    """A rule ready for use. Empty conditions are always true; ``samples`` are replies that must lead to this rule."""
+    """A compiled rule. An empty condition is always true; ``samples``: replies that must match this rule first."""
 
     id: str
     category: str
@@ -121,14 +121,14 @@ class BounceRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:
-    """All rules in the order in which they are tried, and the vocabulary they use."""
+    """All rules in the order in which they are tried, and their categories."""
 
     rules: tuple[BounceRule, ...]
     categories: Mapping[str, Category]
 
 
 def load_rules(paths: Iterable[Path] = ()) -> RuleBook:
-    """The rules of ``paths`` in order, then the shipped ones. Raises ConfigError with every mistake of every file."""
+    """Load the rules of ``paths`` in order, then the shipped ones. Raises ConfigError with every mistake."""
     shipped = read_rules(read_text(SHIPPED), "config/defaults/bounces.toml", RuleBook((), {}))
     rules, categories, lines = shipped.rules, dict(shipped.categories), list[str]()
     own: tuple[BounceRule, ...] = ()
@@ -146,7 +146,7 @@ def load_rules(paths: Iterable[Path] = ()) -> RuleBook:
 
 
 def read_rules(text: str, name: str, known: RuleBook) -> RuleBook:
-    """The rules in ``text``; they may use the categories of ``known``, but no id of it. Raises ConfigError."""
+    """Parse the rules in ``text``; they may use the categories of ``known``, but not its ids. Raises ConfigError."""
     file = read(text, name, RuleFile, lambda file: _mistakes(file, known))
     categories = dict(known.categories) | {key: _category(key, entry) for key, entry in file.categories.items()}
     return RuleBook(tuple(_rule(entry, categories[entry.category]) for entry in file.rules), categories)
@@ -166,7 +166,7 @@ def _mistakes(file: RuleFile, known: RuleBook) -> Iterator[Mistake]:
             yield Mistake(("rules", n, "id"), f'there is a rule "{rule.id}" already; ids must differ')
         ids.add(rule.id)
         if not rule.codes and not rule.enhanced and not rule.patterns:
-            text = "matches every reply; give codes, enhanced or patterns"
+            text = "matches every reply; set codes, enhanced or patterns"
             yield Mistake(("rules", n), text, ("codes", "enhanced", "patterns"))
         for place, text in _rule_mistakes(rule, categories):
             yield Mistake(("rules", n, *place), text)
@@ -187,7 +187,7 @@ def _rule_mistakes(rule: RuleEntry, categories: Mapping[str, Category]) -> Itera
         except PatternError as error:
             yield ("patterns", n), f"the pattern of rule {rule.id} {error}"
     if not rule.samples:
-        yield ("samples",), "give at least one reply that must lead to this rule"
+        yield ("samples",), "give at least one reply that must match this rule"
     for n, sample in enumerate(rule.samples):
         try:
             Reply.read(sample)

@@ -1,17 +1,17 @@
-"""The return path: an envelope sender that says which message came back, sealed so that nobody else can make one.
+"""Return paths: signed envelope senders that identify the message a bounce is about (VERP).
 
     bounce+101kcq9g4w8f6t0hmvx1z5a2n7b0003d41r8q6s2v9wk7j3@returns.example.com
            │└ message id, 26 letters   └n  └ seal, 16 letters
            └ number of the key
 
-Every message leaves with an address of its own (VERP). What is sent back to it names the message and, where the
-transaction had one recipient, the recipient, whatever the report itself says or leaves out. The letters are those of
-message ids: no case, and nothing that a mail system would change.
+Every message has its own return path. It identifies the message and, if the transaction had one recipient, the
+recipient, whatever the report says. It uses the alphabet of message ids: case-insensitive, and safe in any mail system.
 
-It must never accept an address that was altered, cut short, made with another secret or grown too old, nor show to
-anybody whom the message was for. But for upper and lower case an address has one spelling.
+Invariants: An altered, truncated, forged or expired address is not accepted, and an address does not reveal the
+recipient. Except for case, an address has one spelling.
 
-*Limits.* The seal has 80 bits. Age is the message id's, that is of the clock of the machine that took the message.
+Limitations: The seal has 80 bits. The age is taken from the message id, so from the clock of the host that accepted the
+message.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ PREFIX = "bounce+"
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
-_KEYS = 16  # numbers; the letters above are left for another layout
+_KEYS = 16  # key numbers; the other letters are reserved for another layout
 _SEVERAL = 0xFFFFF  # the transaction had several recipients
 _SEAL = 10  # octets
 _WORD = re.compile(
     rf"(?P<said>(?P<key>[{_ALPHABET[:_KEYS]}])(?P<id>[{_ALPHABET}]{{26}})(?P<n>[{_ALPHABET}]{{4}}))"
     rf"(?P<seal>[{_ALPHABET}]{{16}})\Z"
 )
-_YOUNGER = timedelta(days=1)  # clocks of two machines may differ
+_YOUNGER = timedelta(days=1)  # clock difference between hosts
 
-_id = lru_cache(4096)(format_id)  # a message goes to several destinations, and is tried more than once
+_id = lru_cache(4096)(format_id)  # a message has several destinations and attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,17 @@ class ReturnPath:
 
 
 class InvalidReturnPath(Enum):
-    """Why an address that looks like a return path is none of ours."""
+    """Why a return path is not valid."""
 
-    FORGED = "forged"  # altered, cut short, or of another installation
+    FORGED = "forged"  # altered, truncated, or of another installation
     EXPIRED = "expired"
 
 
 class Verp:
     """Makes and reads return paths under ``domain``.
 
-    ``keys`` by number, the highest makes and all read: 32 octets each, derived from the installation's secret for this
-    purpose alone. ``keep``: how long after its message an address is good.
+    ``keys``: by number, 32 octets each; the highest signs, all verify. ``keep``: how long after its message a return
+    path is valid.
     """
 
     __slots__ = ("_domain", "_keep", "_keys", "_newest")
@@ -79,18 +79,19 @@ class Verp:
 
     @classmethod
     def derived(cls, domain: str, derive: Callable[[str], bytes], newest: int, kept: int, keep: timedelta) -> Verp:
-        """With the key of number ``newest`` and at most ``kept`` ones before it, each derived for its number."""
+        """Build with key number ``newest`` and at most ``kept`` earlier ones, each derived for its number."""
         numbers = range(max(1, newest - min(kept, _KEYS - 1)), newest + 1)
         return cls(domain, {number: derive(f"return path {number}") for number in numbers}, keep)
 
     def make(self, message_id: MessageId, n: int | None) -> Address:
-        """The return path of a message, for its recipient ``n`` or for several (None). A local part of 54 octets."""
+        """Return the return path of a message, for its recipient ``n`` or for several (None): 54 octets of local
+        part."""
         place = _SEVERAL if n is None or n > _SEVERAL else n
         said = f"{self._newest}{_id(message_id)}{_PAIRS[place >> 10]}{_PAIRS[place & 1023]}"
         return Address(f"{PREFIX}{said}{self._seal(self._newest, said)}", self._domain)
 
     def read(self, address: Address, now: datetime) -> ReturnPath | InvalidReturnPath | None:
-        """Which message an address is the return path of; None if it is no address of that kind."""
+        """Return the message that ``address`` belongs to; None if it is not a return path at all."""
         local = address.local.lower()
         if address.domain != self._domain or not local.startswith(PREFIX):
             return None
@@ -114,5 +115,5 @@ class Verp:
 
 
 def _made_at(message_id: MessageId) -> datetime:
-    """The moment that a message id of version 7 holds (RFC 9562 5.7)."""
+    """Return the time in a message id of version 7 (RFC 9562 5.7)."""
     return datetime.fromtimestamp((message_id.int >> 80) / 1000, UTC)

@@ -1,11 +1,11 @@
 """Feedback reports: RFC 5965, and the older forms of Hotmail and AOL.
 
-A complaint names its author, or hides them: then only what we wrote into the message ourselves tells who it was
-(``Original``: our tokens in List-Unsubscribe, Feedback-ID or CFBL-Feedback-ID).
+If the complainant is redacted, only our own tokens in the returned header identify them (``Original``:
+List-Unsubscribe, Feedback-ID, CFBL-Feedback-ID).
 
-It must never take feedback of type ``not-spam`` or ``auth-failure`` for a complaint.
+Invariants: Feedback of type ``not-spam`` or ``auth-failure`` is never a complaint.
 
-*Limits.* Who sent the report, and whether that can be believed, is asked elsewhere.
+Limitations: The sender of the report is verified elsewhere.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ import re
 
 from bounce.parsers.dsn import date_of
 from bounce.parsers.free_text import MAX_ORIGINAL, address_of, original_of
-from bounce.parsers.kinds import Feedback, Original, Report, Reported, ReportedAction, ReportKind
 from bounce.parsers.mime import Fields, Mail, read_fields, split_header
+from bounce.parsers.report_kinds import (
+    Feedback,
+    Original,
+    Report,
+    ReportedAction,
+    ReportedRecipient,
+    ReportKind,
+)
 from mta.mail.address import Address
 
 _TYPES = {kind.value: kind for kind in Feedback} | {"auth-failure-report": Feedback.AUTH_FAILURE}
@@ -24,7 +31,7 @@ _FEEDBACK = re.compile(rb"(?mi)^feedback-type[ \t]*:[ \t]*[a-z]")
 
 
 def read_feedback(mail: Mail) -> Report | None:
-    """The complaint, or other feedback, in ``mail``; None if it holds none."""
+    """Return the complaint or other feedback in ``mail``, or None."""
     fields = _fields(mail)
     if fields is None:
         return _hotmail(mail)
@@ -35,7 +42,7 @@ def read_feedback(mail: Mail) -> Report | None:
 
 
 def _fields(mail: Mail) -> Fields | None:
-    """The fields of the report, also where its part has another name but says what it is."""
+    """Return the fields of the report, even if its part has another type."""
     named = mail.first("message/feedback-report")
     if named is not None:
         return read_fields(named.content.lstrip(b"\n"))
@@ -48,7 +55,7 @@ def _fields(mail: Mail) -> Fields | None:
 
 
 def _addresses(fields: Fields, original: Original) -> list[Address | None]:
-    """Who complains: the fields that say so, else the recipient of the message if there was one only."""
+    """Return who complains: from the fields, else the only recipient of the message."""
     named = [
         value
         for name in ("original-rcpt-to", "removal-recipient", "x-original-rcpt-to", "redacted-address")
@@ -60,7 +67,7 @@ def _addresses(fields: Fields, original: Original) -> list[Address | None]:
 
 
 def only_recipient(original: Original) -> Address | None:
-    """Of the returned message; None if it went to several, or to somebody made unreadable."""
+    """Return the recipient of the returned message; None if there were several or it is redacted."""
     for name in ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to", "x-rcpt-to", "to"):
         values = original.fields.each(name)
         if len(values) == 1 and values[0].count("@") == 1 and not _REDACTED.search(values[0]):
@@ -70,7 +77,7 @@ def only_recipient(original: Original) -> Address | None:
 
 
 def _hotmail(mail: Mail) -> Report | None:
-    """Outlook.com's JMRP: a complaint without fields, with the message attached."""
+    """Return a complaint of Outlook.com's JMRP: no fields, the message attached."""
     subject = (mail.fields.get("subject") or "").lower()
     sender = (mail.fields.get("from") or "").lower()
     if not subject.startswith("complaint about message from ") or not re.search(
@@ -90,11 +97,11 @@ def _report(
     mail: Mail, form: str, feedback: Feedback, addresses: list[Address | None], original: Original, fields: Fields
 ) -> Report:
     complaint = feedback.is_complaint
-    fate = ReportedAction.COMPLAINED if complaint else ReportedAction.NOTED
+    action = ReportedAction.COMPLAINED if complaint else ReportedAction.NOTED
     return Report(
         kind=ReportKind.COMPLAINT if complaint else ReportKind.OTHER,
         form=form,
-        recipients=tuple(Reported(fate, address, address) for address in addresses),
+        recipients=tuple(ReportedRecipient(action, address, address) for address in addresses),
         original=original,
         reporter=fields.get("reporting-mta") or fields.get("user-agent"),
         feedback=feedback,

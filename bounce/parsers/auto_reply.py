@@ -1,22 +1,20 @@
-"""Answers of programs that speak for a person: vacation notices (RFC 3834 and the unmarked ones), tickets, challenges.
+"""Recognise auto-replies: vacation notices (RFC 3834 and unmarked ones), ticket systems, challenge/response.
 
-They show that an address works, or at least that somebody reads for it, and change nothing.
+They change nothing. Bounces are looked for first, so that none is taken for an auto-reply.
 
-It must never call a mail system's report an answer: reports are looked for first.
-
-*Limits.* An unmarked notice is known by its words, in English, Dutch, German, French, Spanish, Italian and a little
-Portuguese; one in another language is ordinary mail, which changes nothing either.
+Limitations: Unmarked notices are recognised by phrases in English, Dutch, German, French, Spanish, Italian and some
+Portuguese; in other languages they are ordinary mail, which changes nothing either.
 """
 
 from __future__ import annotations
 
-from bounce.parsers.author import is_marked
+from bounce.parsers.author import is_marked_auto_reply
 from bounce.parsers.free_text import FreeTextBounce, address_of
-from bounce.parsers.kinds import Report, Reported, ReportedAction, ReportKind
 from bounce.parsers.mime import Mail, decode_words
-from bounce.parsers.phrases import any_of
+from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
+from bounce.pattern import any_of
 
-MAX_LINES = 60  # longer mail without a mark is a person's
+MAX_LINES = 60  # longer unmarked mail is taken for a person's
 
 _SUBJECT = any_of(
     r"(?:re|aw|antw|r)\s{0,2}:\s{0,2}(?:automatic reply|automatische antwort|automatisch antwoord)",
@@ -77,15 +75,15 @@ _CHALLENGE = any_of(
 )
 
 
-def read_answer(mail: Mail, notice: FreeTextBounce) -> Report | None:
-    """The program's answer that ``mail`` is, or None."""
-    words = "\n".join(notice.lines[:MAX_LINES])[:6000].lower()
+def read_auto_reply(mail: Mail, text: FreeTextBounce) -> Report | None:
+    """Return ``mail`` as an auto-reply, or None."""
+    words = "\n".join(text.lines[:MAX_LINES])[:6000].lower()
     subject = decode_words(mail.fields.get("subject") or "").lower().strip(" \t[(*!-")
     if _CHALLENGE.search(words) or _CHALLENGE.search(subject):
         return _report(mail, ReportKind.CHALLENGE, "challenge")
-    if is_marked(mail):
+    if is_marked_auto_reply(mail):
         return _report(mail, ReportKind.AUTO_REPLY, "rfc3834")
-    if _SUBJECT.match(subject) or (len(notice.lines) <= MAX_LINES and _WORDS.search(words)):
+    if _SUBJECT.match(subject) or (len(text.lines) <= MAX_LINES and _WORDS.search(words)):
         return _report(mail, ReportKind.AUTO_REPLY, "vacation")
     return None
 
@@ -93,4 +91,4 @@ def read_answer(mail: Mail, notice: FreeTextBounce) -> Report | None:
 def _report(mail: Mail, kind: ReportKind, form: str) -> Report:
     value = mail.fields.get("from") or ""
     address = address_of(value.rpartition("<")[2].partition(">")[0] if "<" in value else value.partition("(")[0])
-    return Report(kind, form, (Reported(ReportedAction.REPLIED, address, address),) if address else ())
+    return Report(kind, form, (ReportedRecipient(ReportedAction.REPLIED, address, address),) if address else ())

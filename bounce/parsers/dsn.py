@@ -1,11 +1,11 @@
-"""Delivery status notifications: RFC 3464 in the frame of RFC 6522, RFC 6533 for internationalised mail.
+"""Delivery status notifications (RFC 3464, RFC 6522, RFC 6533) and disposition notifications (RFC 8098).
 
-Also those that are broken in known ways: the fields as text in a mail without frame, blocks run together, statuses
-with words behind them, addresses without their type.
+Handles common breakage: fields as text outside a multipart/report, blocks run together, comments behind a status,
+addresses without their type.
 
-It must never take an Action that is not ``failed`` for a failure.
+Invariants: An Action other than ``failed`` is never a failure.
 
-*Limits.* Of fields that are repeated in one block the first counts.
+Limitations: Of fields repeated in one block the first counts. Receipts in prose, without fields, are ordinary mail.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import re
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from bounce.parsers.free_text import ANY_ADDRESS, FreeTextBounce, address_of, entries_in
-from bounce.parsers.kinds import MAX_RECIPIENTS, Reported, ReportedAction
+from bounce.parsers.free_text import ANY_ADDRESS, FreeTextBounce, address_of, entries_in, original_of
 from bounce.parsers.mime import Fields, Mail, Part, clean, read_fields
 from bounce.parsers.replies import reply_of, stage_of, status_of
+from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportedRecipient, ReportKind
 from mta.mail.address import Address
 from mta.mail.delivery import Stage
 
-TYPES = ("message/delivery-status", "message/global-delivery-status")
+DSN_TYPES = ("message/delivery-status", "message/global-delivery-status")
 
-MAX_BLOCKS = MAX_RECIPIENTS + 10  # groups of fields that are read
+MAX_BLOCKS = MAX_RECIPIENTS + 10  # field groups
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _ONCE = frozenset({b"final-recipient", b"original-recipient", b"action"})
-_FATES = {
-    fate.value: fate
-    for fate in (
+_ACTIONS = {
+    action.value: action
+    for action in (
         ReportedAction.FAILED,
         ReportedAction.DELAYED,
         ReportedAction.DELIVERED,
@@ -43,8 +43,8 @@ _UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 
 def status_part(mail: Mail) -> Part | None:
-    """The part that holds the fields, also where it is called plain text and only looks like one."""
-    if part := mail.first(*TYPES):
+    """Return the part with the fields, even if it is declared as plain text."""
+    if part := mail.first(*DSN_TYPES):
         return part
     for part in mail.parts[:3]:
         if part.type in ("text/plain", "multipart/report") and _LOOSE.search(part.content):
@@ -52,24 +52,42 @@ def status_part(mail: Mail) -> Part | None:
     return None
 
 
-def read_status(part: Part, notice: FreeTextBounce) -> tuple[Fields, tuple[Reported, ...]]:
-    """The per-message fields, and every recipient's part. ``notice``: the text beside it, for what the fields omit."""
-    whole = Fields()
-    found: list[Reported] = []
-    beside = _beside(notice)
+def read_status(part: Part, text: FreeTextBounce) -> tuple[Fields, tuple[ReportedRecipient, ...]]:
+    """Return the per-message fields and the recipients. ``text`` supplies what the fields omit."""
+    per_message = Fields()
+    found: list[ReportedRecipient] = []
+    text_by_address = _text_by_address(text)
     alone = len(_LOOSE.findall(part.content)) <= 2  # Original- and Final-Recipient of one
-    stage = stage_of((notice.lower,)) if alone else None
+    stage = stage_of((text.lower,)) if alone else None
     for block in _blocks(part.content):
         fields = read_fields(block)
-        if fields.has("reporting-mta") and not whole.has("reporting-mta"):
-            whole = Fields(whole.all + fields.all)
+        if fields.has("reporting-mta") and not per_message.has("reporting-mta"):
+            per_message = Fields(per_message.all + fields.all)
         if fields.has("final-recipient") or fields.has("original-recipient") or (found and fields.has("action")):
-            found.append(_recipient(fields, whole, notice, beside, stage))
-    return whole, tuple(found)
+            found.append(_recipient(fields, per_message, text, text_by_address, stage))
+    return per_message, tuple(found)
+
+
+def read_receipt(mail: Mail) -> Report | None:
+    """Return the disposition notification (RFC 8098) in ``mail``, or None. It changes nothing: ``deleted`` is what a
+    person did, and does not say whether the mailbox works."""
+    part = mail.first("message/disposition-notification", "message/global-disposition-notification")
+    if part is None and mail.parameters.get("report-type", "").lower() != "disposition-notification":
+        return None
+    fields = read_fields(part.content.lstrip(b"\n") if part else b"")
+    value = fields.get("final-recipient") or fields.get("original-recipient") or ""
+    address = address_of(value.rpartition(";")[2])
+    return Report(
+        kind=ReportKind.RECEIPT,
+        form="mdn",
+        recipients=(ReportedRecipient(ReportedAction.DISPLAYED, address, address, status="2.0.0"),) if address else (),
+        original=original_of(mail),
+        reporter=fields.get("reporting-ua"),
+    )
 
 
 def _blocks(content: bytes) -> list[bytes]:
-    """The groups of fields: separated by empty lines, or where a field comes that the group already has."""
+    """Split into field groups, at empty lines and where a field repeats one of its group."""
     blocks: list[bytes] = []
     for group in re.split(rb"\n[ \t]*\n", content.strip())[:MAX_BLOCKS]:
         lines: list[bytes] = []
@@ -86,35 +104,34 @@ def _blocks(content: bytes) -> list[bytes]:
 
 
 def _recipient(
-    fields: Fields, whole: Fields, notice: FreeTextBounce, beside: dict[str, str], stage: Stage | None
-) -> Reported:
-    final = _address(fields.get("final-recipient")) or _generator(fields, notice)
+    fields: Fields, per_message: Fields, text: FreeTextBounce, text_by_address: dict[str, str], stage: Stage | None
+) -> ReportedRecipient:
+    final = _address(fields.get("final-recipient")) or _expanded_from(fields, text)
     original = _address(fields.get("original-recipient"))
     status = _status(fields.get("status"))
-    fate = _fate(fields, status)
+    action = _action(fields, status)
     diagnostic = _diagnostic(fields) or _comment(fields.get("status"))
-    said = beside.get(str(final or original).lower(), "")
-    about = "" if re.search(r"[A-Za-z]{3}", diagnostic) else said
-    reply = reply_of(diagnostic or about, status, fate is not ReportedAction.DELAYED)
-    return Reported(
-        fate=fate,
+    beside = text_by_address.get(str(final or original).lower(), "")
+    reply = reply_of(diagnostic or beside, status, action is not ReportedAction.DELAYED)
+    return ReportedRecipient(
+        action=action,
         address=original or final,
         final=final,
         status=status_of(reply, status)
-        if fate in (ReportedAction.FAILED, ReportedAction.DELAYED)
+        if action in (ReportedAction.FAILED, ReportedAction.DELAYED)
         else status or "2.0.0",
         reply=reply,
-        diagnostic=diagnostic or about,
-        stage=stage_of((diagnostic, said)) or stage,
-        host=_mta(fields.get("remote-mta")) or _mta(whole.get("reporting-mta")),
+        diagnostic=diagnostic or beside,
+        stage=stage_of((diagnostic, beside)) or stage,
+        host=_mta(fields.get("remote-mta")) or _mta(per_message.get("reporting-mta")),
     )
 
 
-def _fate(fields: Fields, status: str) -> ReportedAction:
-    """By the Action, else by the class of the status; without both it failed, as nobody reports what went well."""
+def _action(fields: Fields, status: str) -> ReportedAction:
+    """Return the Action, else what the class of the status implies; without either it failed."""
     action = (fields.get("action") or "").lower().partition("(")[0].strip().rstrip(";.")
-    if action in _FATES:
-        return _FATES[action]
+    if action in _ACTIONS:
+        return _ACTIONS[action]
     if action.startswith(("fail", "expired")):
         return ReportedAction.FAILED
     if action.startswith("deliver"):
@@ -125,7 +142,7 @@ def _fate(fields: Fields, status: str) -> ReportedAction:
 
 
 def _diagnostic(fields: Fields) -> str:
-    """The words of Diagnostic-Code without their type; several fields are several lines."""
+    """Return the text of Diagnostic-Code without its type; a line for each field."""
     texts = []
     for value in fields.each("diagnostic-code"):
         kind, semicolon, text = value.partition(";")
@@ -134,29 +151,29 @@ def _diagnostic(fields: Fields) -> str:
 
 
 def _comment(value: str | None) -> str:
-    """The words behind a status: ``5.4.4 (Illegal host/domain name found)``."""
-    words = (value or "").partition("(")[2].rpartition(")")[0].strip()
-    return words if " " in words else ""
+    """Return the comment behind a status: ``5.4.4 (Illegal host/domain name found)``."""
+    comment = (value or "").partition("(")[2].rpartition(")")[0].strip()
+    return comment if " " in comment else ""
 
 
-def _generator(fields: Fields, notice: FreeTextBounce) -> Address | None:
-    """Whose mail went to a pipe or a file: the address in the notice from which this recipient came."""
-    text = (fields.get("final-recipient") or "").rpartition(";")[2].strip()
-    if not text or text[0] not in '|/"':
+def _expanded_from(fields: Fields, text: FreeTextBounce) -> Address | None:
+    """Return the address that was expanded to a pipe or a file, if the free text names it."""
+    value = (fields.get("final-recipient") or "").rpartition(";")[2].strip()
+    if not value or value[0] not in '|/"':
         return None
-    named = _GENERATED.findall("\n".join(notice.lines))
+    named = _GENERATED.findall("\n".join(text.lines))
     return address_of(named[0]) if len(set(named)) == 1 else None
 
 
-def _beside(notice: FreeTextBounce) -> dict[str, str]:
-    """What the text beside the fields says about each address: the lines under it, or the sentence that names it."""
-    entries, _ = entries_in(("", *notice.lines))
-    said = {entry.address.lower(): "\n".join(entry.lines) for entry in entries if entry.lines}
-    for line in notice.lines:
+def _text_by_address(text: FreeTextBounce) -> dict[str, str]:
+    """Return the free text about each address: the lines under it, or the sentence that names it."""
+    entries, _ = entries_in(("", *text.lines))
+    found = {entry.address.lower(): "\n".join(entry.lines) for entry in entries if entry.lines}
+    for line in text.lines:
         for address in ANY_ADDRESS.findall(line.lower())[:3]:
             if len(line) > len(address) + 20:
-                said.setdefault(address, line.strip())
-    return said
+                found.setdefault(address, line.strip())
+    return found
 
 
 def _status(value: str | None) -> str:
@@ -165,7 +182,7 @@ def _status(value: str | None) -> str:
 
 
 def _address(value: str | None) -> Address | None:
-    """An address field: ``rfc822; ann@example.com``, ``utf-8; ...`` with \\x{..} for other letters, or without type."""
+    """Parse ``rfc822; ann@example.com``, ``utf-8; ...`` with \\x{..} escapes (RFC 6533), or a bare address."""
     if not value:
         return None
     kind, _, text = value.rpartition(";")
@@ -178,7 +195,7 @@ def _address(value: str | None) -> Address | None:
 
 
 def _mta(value: str | None) -> str | None:
-    """``dns; mx.example.com (192.0.2.1)`` without its type and comment."""
+    """Return the name in ``dns; mx.example.com (192.0.2.1)``."""
     if not value:
         return None
     words = value.rpartition(";")[2].replace("(", " ").split()
@@ -186,7 +203,7 @@ def _mta(value: str | None) -> str | None:
 
 
 def date_of(value: str | None) -> datetime | None:
-    """A date field (RFC 5322 3.3), None if it is missing or wrong."""
+    """Parse a date field (RFC 5322 3.3); None if missing or invalid."""
     if not value:
         return None
     try:

@@ -1,13 +1,12 @@
-"""The words of a mail system, apart from the message that it returns, and who they are about.
+"""Parse free-text bounces: separate the mail system's text from the returned message and find the recipients in it.
 
-Most reports that ignore RFC 3464 are built alike: a phrase that opens them, the recipients at the start of a line
-each, the reason beside or under them, and the returned message behind a line that announces it. A ``BounceForm``
-names the
-phrases of one family; everything else is here.
+Most bounces that ignore RFC 3464 have the same shape: an opening phrase, each recipient at the start of a line, the
+reason beside or below it, and a line that announces the returned message. A ``BounceForm`` holds the phrases of one
+family of mail systems (``parsers.families``); the rest is common.
 
-It must never read a returned message, or what somebody quotes, as the words of the mail system.
+Invariants: A returned message or a quotation is never read as the mail system's text.
 
-*Limits.* At most MAX_LINES lines are read. A reason that stands far from its recipient is given to a lone one only.
+Limitations: Reads at most MAX_LINES lines. A reason far from its recipient is used only if there is one recipient.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from bounce.parsers.kinds import Original, Reported, ReportedAction
 from bounce.parsers.mime import Mail, read_fields
-from bounce.parsers.phrases import any_of
 from bounce.parsers.replies import host_of, quotes_reply, reply_of, stage_of
+from bounce.parsers.report_kinds import Original, ReportedAction, ReportedRecipient
+from bounce.pattern import any_of
 from mta.mail.address import Address, AddressError
 
 MAX_LINES = 400
-MAX_LINE = 2000  # characters of a line
-MAX_ORIGINAL = 1 << 15  # octets of a returned header block that are kept
+MAX_LINE = 2000  # characters
+MAX_ORIGINAL = 1 << 15  # octets kept of a returned header block
 
 _LOCAL = r"[^\s<>()\[\]:;,\"'|\\@]{1,64}"
 _ADDRESS = rf"{_LOCAL}@[A-Za-z0-9\u0080-\uffff](?:[A-Za-z0-9.\-_\u0080-\uffff]{{0,250}}[A-Za-z0-9\u0080-\uffff])?"
@@ -61,7 +60,8 @@ _QUOTED = re.compile(r"\s*>(?!>>)")
 
 @dataclass(frozen=True, slots=True)
 class FreeTextBounce:
-    """``lines``: the mail system's own words. ``returned``: what follows them, from its first line."""
+    """The first text part. ``lines``: the mail system's text; ``returned``: all that follows it; ``lower``: ``lines``
+    joined, in lower case."""
 
     lines: tuple[str, ...]
     returned: str
@@ -70,12 +70,12 @@ class FreeTextBounce:
 
 @dataclass(frozen=True, slots=True)
 class BounceForm:
-    """How one family of mail systems writes.
+    """The phrases of one family of mail systems, in lower case.
 
-    ``opening``: phrases in lower case, one of which must stand there; ``delay``: those that say that nothing is lost
-    yet; ``shared``: the reason of a lone recipient may stand apart from it; ``before``: the recipients may stand before
-    the phrase; ``own``: what it says without a reply code is its own finding, not the words of another host;
-    ``loose``: people and other programs use these phrases too.
+    ``opening``: one of these must match. ``delay``: these mark a delay. ``shared``: the reason of a single recipient
+    may stand apart from it. ``before``: recipients may precede the opening. ``own``: a reason without a reply code is
+    the mail system's own finding, not a quotation of another host. ``loose``: people and other software use these
+    phrases too.
     """
 
     name: str
@@ -89,14 +89,14 @@ class BounceForm:
 
 @dataclass(slots=True)
 class FreeTextRecipient:
-    """A recipient as it stands there, and the lines about it."""
+    """A recipient as written, and the lines about it."""
 
     address: str
     lines: list[str]
 
 
-def notice_of(mail: Mail) -> FreeTextBounce:
-    """The first text of ``mail``, cut where the returned message begins."""
+def free_text_of(mail: Mail) -> FreeTextBounce:
+    """Return the first text of ``mail``, cut where the returned message begins."""
     part = mail.first("text/plain", "text/html") or (mail.parts[0] if mail.parts else None)
     if part is None or not part.type.startswith("text/"):
         return FreeTextBounce((), "")
@@ -106,13 +106,13 @@ def notice_of(mail: Mail) -> FreeTextBounce:
     return FreeTextBounce(own, "\n".join(lines[end:]), "\n".join(own).lower())
 
 
-def original_of(mail: Mail, notice: FreeTextBounce | None = None) -> Original:
-    """The header of the returned message, from its own part or from behind the notice."""
+def original_of(mail: Mail, text: FreeTextBounce | None = None) -> Original:
+    """Return the header of the returned message, from its own part or from what follows the free text."""
     part = mail.first("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
     if part is not None:
         block = part.content.lstrip(b"\n")
-    elif notice is not None and notice.returned:
-        lines = notice.returned.split("\n")
+    elif text is not None and text.returned:
+        lines = text.returned.split("\n")
         start = next((n for n, line in enumerate(lines) if _FIELD.match(line)), len(lines))
         block = "\n".join(lines[start:]).encode("utf-8", "replace")
     else:
@@ -122,25 +122,25 @@ def original_of(mail: Mail, notice: FreeTextBounce | None = None) -> Original:
     return Original(block, fields) if fields.all else Original()
 
 
-def read_form(form: BounceForm, notice: FreeTextBounce) -> tuple[Reported, ...]:
-    """The recipients that ``notice`` tells of in this form; empty if it is not in this form."""
-    opening = form.opening.search(notice.lower)
+def read_form(form: BounceForm, text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
+    """Return the recipients in ``text``; empty if it does not have this form."""
+    opening = form.opening.search(text.lower)
     if opening is None:
         return ()
-    first = notice.lower.count("\n", 0, opening.start())
-    if _QUOTED.match(notice.lines[first]):
+    first = text.lower.count("\n", 0, opening.start())
+    if _QUOTED.match(text.lines[first]):
         return ()
-    delayed = any(one is not None and one.search(notice.lower) for one in (form.delay, _WARNING))
-    after = notice.lower.count("\n", 0, opening.end())
-    entries, rest = entries_in(notice.lines[after:])
+    delayed = any(one is not None and one.search(text.lower) for one in (form.delay, _WARNING))
+    after = text.lower.count("\n", 0, opening.end())
+    entries, rest = entries_in(text.lines[after:])
     if not entries and form.before:
-        entries, rest = entries_in(("", *notice.lines))
+        entries, rest = entries_in(("", *text.lines))
     shared = rest if form.shared else []
     return tuple(reported(entry, shared if len(entries) == 1 else [], delayed, own=form.own) for entry in entries)
 
 
 def entries_in(lines: tuple[str, ...]) -> tuple[list[FreeTextRecipient], list[str]]:
-    """The recipients that begin a line, or stand in the first one, and the lines that belong to none of them."""
+    """Return the recipients that begin a line or occur in the first one, and the lines that belong to none of them."""
     entries: list[FreeTextRecipient] = []
     rest: list[str] = []
     shape: tuple[bool, int] | None = None
@@ -163,7 +163,7 @@ def entries_in(lines: tuple[str, ...]) -> tuple[list[FreeTextRecipient], list[st
         known = next((e for e in entries if e.address.lower() == match["address"].lower()), None)
         here = (bool(match["open"]), len(match["indent"].expandtabs()))
         if known is None and current is not None and shape is not None and here[1] > shape[1]:
-            current.lines.append(line)  # deeper than the recipients are: a reason that begins with an address
+            current.lines.append(line)  # indented deeper than the recipients: a reason that begins with an address
             continue
         shape = shape or here
         if known is None:
@@ -177,15 +177,15 @@ def entries_in(lines: tuple[str, ...]) -> tuple[list[FreeTextRecipient], list[st
     return entries, rest
 
 
-def reported(entry: FreeTextRecipient, shared: list[str], delayed: bool, own: bool = True) -> Reported:
-    """A recipient's part, from the lines about it and, where these hold no reply, from the shared ones."""
+def reported(entry: FreeTextRecipient, shared: list[str], delayed: bool, own: bool = True) -> ReportedRecipient:
+    """Build a recipient's part from the lines about it or, if they hold no reply, also from the shared ones."""
     text = "\n".join(entry.lines).strip()
     if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text):
         text = "\n".join([*entry.lines, *shared]).strip()
     reply = reply_of(text, "", not delayed)
     address = address_of(entry.address)
-    return Reported(
-        fate=ReportedAction.DELAYED if delayed else ReportedAction.FAILED,
+    return ReportedRecipient(
+        action=ReportedAction.DELAYED if delayed else ReportedAction.FAILED,
         address=address,
         final=address,
         status=reply.status,
@@ -198,7 +198,7 @@ def reported(entry: FreeTextRecipient, shared: list[str], delayed: bool, own: bo
 
 
 def address_of(text: str) -> Address | None:
-    """``text`` as an address, None if it is none that mail could have been sent to."""
+    """Parse ``text`` as an address; None if it is not a valid mailbox."""
     try:
         text = text.strip().strip("<>").removeprefix("mailto:").rstrip(".,;")
         return Address.parse(text[1:-1] if text[:1] == text[-1:] == "'" else text)
@@ -207,7 +207,7 @@ def address_of(text: str) -> Address | None:
 
 
 def _end(lines: list[str]) -> int:
-    """Where the returned message begins: a line that announces it, or the first of a block of header fields."""
+    """Return the line where the returned message begins: an announcement, or the first of a header block."""
     for n, line in enumerate(lines):
         if n and _RETURNED.match(line) and not ANY_ADDRESS.search(line):
             return n
@@ -217,7 +217,7 @@ def _end(lines: list[str]) -> int:
 
 
 def _is_header(lines: list[str]) -> bool:
-    """Three header fields in a row, one of them left by a transport."""
+    """Return whether three header fields follow each other, one of them a trace or transport field."""
     fields = 0
     traced = False
     for line in lines:

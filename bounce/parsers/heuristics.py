@@ -1,10 +1,7 @@
-"""flufl.bounce, for the formats that only it knows. It gives addresses without reasons; the
-reason is sought in the words around them, and is nobody's own finding.
+"""Last resort: flufl.bounce, for formats that only it knows. It yields addresses; the reason is taken from the text.
 
-It must never see the mail itself: only the mail system's own words, as one short plain part, so that neither depth nor
-length can hurt it.
-
-*Limits.* Whatever it raises means "nothing found".
+Invariants: It sees only the mail system's free text, as one short plain part, so that neither nesting nor length of the
+mail matters.
 """
 
 from __future__ import annotations
@@ -15,28 +12,29 @@ from email.message import Message
 from flufl.bounce import all_failures
 
 from bounce.parsers.free_text import FreeTextBounce, FreeTextRecipient, reported
-from bounce.parsers.kinds import Reported
 from bounce.parsers.mime import Mail
+from bounce.parsers.report_kinds import ReportedRecipient
 
-MAX_WORDS = 12_000  # characters
+MAX_TEXT = 12_000  # characters
 
 
-def read_anything(mail: Mail, notice: FreeTextBounce) -> tuple[Reported, ...]:
-    """The addresses that flufl.bounce finds in the words of ``mail``."""
+def read_heuristically(mail: Mail, text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
+    """Return the addresses that flufl.bounce finds in ``text``."""
     copy = Message()
     for name in ("from", "subject", "x-failed-recipients"):
         if value := mail.fields.get(name):
             copy[name] = value
     copy["Content-Type"] = "text/plain"
-    copy.set_payload("\n".join(notice.lines)[:MAX_WORDS] + "\n")
-    logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)  # it logs what it cannot read
+    copy.set_payload("\n".join(text.lines)[:MAX_TEXT] + "\n")
+    logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL + 1)  # it logs what it cannot parse
     try:
         delayed, failed = all_failures(copy)
-    except Exception:  # heuristics of others on any text: they may fail in any way
+    except Exception:  # third-party heuristics on arbitrary text: any error means "nothing found"
         return ()
-    found = [(False, one) for one in sorted(failed)] + [(True, one) for one in sorted(delayed)]
-    lines = list(notice.lines) if len(found) == 1 else []
+    found = [(one, False) for one in sorted(failed)] + [(one, True) for one in sorted(delayed)]
+    lines = list(text.lines) if len(found) == 1 else []
     parts = [
-        reported(FreeTextRecipient(one.decode("utf-8", "replace"), lines), [], later, own=False) for later, one in found
+        reported(FreeTextRecipient(one.decode("utf-8", "replace"), lines), [], is_delay, own=False)
+        for one, is_delay in found
     ]
     return tuple(part for part in parts if part.address)

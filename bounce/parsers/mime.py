@@ -1,13 +1,11 @@
-"""A mail that came back, taken apart: header fields, and the parts of the body in order.
+"""Parse an inbound mail: its header fields and the leaf parts of its body, in order.
 
-Mail that comes back is written by anybody, so the work is bounded before it starts: octets, parts, depth, header
-fields and the length of a text. A message inside (``message/rfc822``) is one part and is not looked into, so that
-what somebody forwards is never taken for what they say.
+Anyone can send it, so the work is bounded: octets, parts, depth, header fields, length of a text. An enclosed message
+(``message/rfc822``) is one part and is not parsed, so that forwarded text is never taken for the author's own.
 
-It must never raise, and never take more time than its size allows: every pattern here runs in linear time.
+Invariants: Never raises. Every pattern runs in linear time.
 
-*Limits.* What is beyond MAX_OCTETS is not read. A multipart without its boundary is read by the first line that looks
-like one.
+Limitations: Reads at most MAX_OCTETS. A multipart without its boundary is split at the first line that looks like one.
 """
 
 from __future__ import annotations
@@ -48,12 +46,12 @@ _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2028\u2029\ud800-\u
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Header fields: lower-case names, unfolded values, in order."""
+    """Header fields in order: lower-case names, unfolded values."""
 
     all: tuple[tuple[str, str], ...] = ()
 
     def get(self, name: str) -> str | None:
-        """The first value, stripped, or None if there is none or it is empty."""
+        """Return the first non-empty value, or None."""
         return next((value for other, value in self.all if other == name and value), None)
 
     def each(self, name: str) -> list[str]:
@@ -68,7 +66,7 @@ NO_FIELDS = Fields()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A leaf of the body. ``type`` is lower case, ``text/plain`` where none is given; ``body`` as it was sent."""
+    """A leaf of the body. ``type``: in lower case, ``text/plain`` by default; ``body``: still encoded."""
 
     type: str
     fields: Fields
@@ -77,7 +75,7 @@ class Part:
 
     @property
     def content(self) -> bytes:
-        """At most MAX_TEXT octets without their transfer encoding."""
+        """At most MAX_TEXT decoded octets."""
         encoding = (self.fields.get("content-transfer-encoding") or "").lower()
         body = self.body[: MAX_TEXT * 2]
         if encoding == "base64":
@@ -88,7 +86,7 @@ class Part:
 
     @property
     def text(self) -> str:
-        """What a reader sees of it, with ``\\n`` at line ends."""
+        """The visible text, with ``\\n`` line ends."""
         text = decode(self.content, self.parameters.get("charset", ""))
         if self.type == "text/html":
             text = visible(text)
@@ -97,7 +95,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """``type`` and ``parameters`` of the whole; ``parts``: its leaves in order."""
+    """``type`` and ``parameters``: of the whole mail; ``parts``: its leaves in order."""
 
     fields: Fields
     type: str
@@ -108,8 +106,8 @@ class Mail:
         return next((part for part in self.parts if part.type in types), None)
 
 
-def take_apart(content: bytes) -> Mail:
-    """Read ``content``; LF, CRLF or CR may end its lines."""
+def parse_mail(content: bytes) -> Mail:
+    """Parse ``content``; lines may end with LF, CRLF or CR."""
     content = content[:MAX_OCTETS].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     header, body = split_header(content)
     fields = read_fields(header)
@@ -118,7 +116,7 @@ def take_apart(content: bytes) -> Mail:
 
 
 def split_header(content: bytes) -> tuple[bytes, bytes]:
-    """The header block and the body of LF-terminated ``content``."""
+    """Return the header block and the body of ``content`` with LF line ends."""
     if content.startswith(b"\n"):
         return b"", content[1:]
     end = content.find(b"\n\n")
@@ -126,7 +124,7 @@ def split_header(content: bytes) -> tuple[bytes, bytes]:
 
 
 def read_fields(block: bytes) -> Fields:
-    """The header fields of ``block``. Lines that are none are left out, also an mbox ``From `` line."""
+    """Return the header fields of ``block``; other lines, such as an mbox ``From `` line, are skipped."""
     text = _FOLD.sub(" ", clean(block[:MAX_HEADER].decode("utf-8", "replace")))
     found: list[tuple[str, str]] = []
     for line in text.split("\n"):
@@ -138,7 +136,7 @@ def read_fields(block: bytes) -> Fields:
 
 
 def decode_words(value: str) -> str:
-    """``value`` with its encoded words (RFC 2047) as text."""
+    """Decode the encoded words (RFC 2047) in ``value``."""
 
     def word(match: re.Match[str]) -> str:
         octets = match[3].encode("ascii", "replace")
@@ -149,7 +147,7 @@ def decode_words(value: str) -> str:
 
 
 def decode(octets: bytes, charset: str) -> str:
-    """As text; by UTF-8 or Latin-1 when the charset is unknown or wrong."""
+    """Decode as ``charset``; as UTF-8 or Latin-1 if it is unknown or wrong."""
     name = _codec(charset.lower().partition("*")[0])
     if name is not None:
         return octets.decode(name, "replace")
@@ -160,14 +158,14 @@ def decode(octets: bytes, charset: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Without what neither JSON, PostgreSQL nor a terminal can take; no-break spaces are spaces."""
+    """Remove characters unsafe for JSON, PostgreSQL or a terminal; replace no-break spaces."""
     if text.isascii() and "\x00" not in text and "\r" not in text:
         return _UNSAFE.sub("", text) if not text.isprintable() else text
     return _UNSAFE.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " "))
 
 
 def visible(markup: str) -> str:
-    """The text of HTML, a line for each block."""
+    """Return the visible text of HTML, a line for each block."""
     kept, at = [], 0
     while opening := _INVISIBLE.search(markup, at):
         kept.append(markup[at : opening.start()])
@@ -207,7 +205,7 @@ def _content_type(fields: Fields) -> tuple[str, dict[str, str]]:
 
 
 def _leaves(kind: str, parameters: dict[str, str], fields: Fields, body: bytes) -> Iterator[Part]:
-    """The parts from first to last, however deep; a stack instead of recursion."""
+    """Yield the leaf parts in order; a stack instead of recursion."""
     stack = [(kind, parameters, fields, body, 0)]
     seen = 0
     while stack and seen < MAX_PARTS:
@@ -227,7 +225,7 @@ def _leaves(kind: str, parameters: dict[str, str], fields: Fields, body: bytes) 
 
 
 def _divided(body: bytes, boundary: str) -> list[bytes] | None:
-    """The pieces between the boundary lines, None where there is no such line."""
+    """Return the pieces between boundary lines, or None if there are none."""
     lines = list(_boundary_lines(body, boundary.encode("utf-8", "replace")[:200]))
     if not lines:
         sniffed = _SNIFFED.search(body[:MAX_TEXT])

@@ -1,12 +1,12 @@
-"""The SMTP reply inside a diagnostic text, the command it answered, and the host that gave it.
+"""Extract the SMTP reply from a diagnostic text, the command it answered and the host that sent it.
 
-Reports write replies down in many ways: ``smtp; 550 5.1.1 ...``, ``host mx said: 550-5.1.1 ...``, ``Remote Server
+Reports quote replies in many ways: ``smtp; 550 5.1.1 ...``, ``host mx said: 550-5.1.1 ...``, ``Remote Server
 returned '550 ...'``, ``(reason: 550 ...)``, ``<<< 550 ...``, ``#5.1.1``. All become a ``Reply`` for the rules.
 
-It must never invent a reply code that says more than the report: without one it is 550 for a failure and 450 for a
-delay, with the status of the report.
+Invariants: A reply code never says more than the report: without one it is 550 for a failure and 450 for a delay, with
+the report's status.
 
-*Limits.* Of several replies in one text the last refusal counts; what came before is usually another host's.
+Limitations: Of several replies in one text the last rejection counts; earlier ones are usually another host's.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 
-MAX_DIAGNOSTIC = 4000  # characters that are looked at and kept
+MAX_DIAGNOSTIC = 4000  # characters examined
 
 _STATUS = r"[245]\.\d{1,3}\.\d{1,3}"
-# A reply begins a line or stands behind a sign or word that introduces it; a bare number elsewhere is no reply.
+# A reply begins a line or follows a sign or word that introduces it; any other number is not a reply.
 _REPLY = re.compile(
     r"(?:^[ \t]*|[:;,.'\"\[(>]\s?|<<< ?|\b(?:said|says|was|returned|reason|response|error|code|with|status|dsn|reply)"
     r"[:=]? ?['\"]?|\bgave ?|\n\s*)"
@@ -58,9 +58,9 @@ _HOST = re.compile(
 
 
 def reply_of(diagnostic: str, status: str, failed: bool) -> Reply:
-    """The reply behind a recipient's part. ``status``: the report's own (RFC 3463), or empty; ``failed``: not delayed.
+    """Return the reply in ``diagnostic``. ``status``: the report's own (RFC 3463) or empty; ``failed``: not delayed.
 
-    The diagnostic's code and status win over the report's, which are often no more than 5.0.0.
+    The diagnostic's code and status take precedence over the report's, which are often only 5.0.0.
     """
     text = diagnostic[:MAX_DIAGNOSTIC].strip()
     match = _find(text)
@@ -82,12 +82,12 @@ def reply_of(diagnostic: str, status: str, failed: bool) -> Reply:
 
 
 def status_of(reply: Reply, status: str) -> str:
-    """The status to show: the reply's if it says more than x.0.0, else the report's own."""
+    """Return the status to show: the reply's if more specific than x.0.0, else the report's."""
     return status if status and reply.status.endswith(".0.0") else reply.status
 
 
 def stage_of(texts: Iterable[str]) -> Stage | None:
-    """Which command was refused, by the first of ``texts`` that names one; None where nobody says."""
+    """Return the rejected command named in the first of ``texts`` that names one, or None."""
     for text in texts:
         low = text[:MAX_DIAGNOSTIC].lower()
         for stage, pattern in _STAGES:
@@ -97,20 +97,20 @@ def stage_of(texts: Iterable[str]) -> Stage | None:
 
 
 def quotes_reply(text: str) -> bool:
-    """Whether there is an SMTP reply in it."""
+    """Return whether ``text`` contains an SMTP reply."""
     return _find(text[:MAX_DIAGNOSTIC]) is not None
 
 
 def host_of(text: str) -> str | None:
-    """The host that the text says it spoke to."""
+    """Return the host that ``text`` names as the other side, or None."""
     match = _HOST.search(text[:MAX_DIAGNOSTIC].lower())
     return match["name"] if match else None
 
 
 def _find(text: str) -> re.Match[str] | None:
-    """The last refusal whose place makes it one; if the last says nothing, the last with an enhanced code."""
+    """Find the last rejection with an enhanced code, else the last one introduced as a reply, else a code on a line."""
     found = list(_WITH_STATUS.finditer(text))
-    # Lines of one reply repeat its code: go back to where it began.
+    # Lines of one reply repeat its code: go back to its first line.
     if found:
         last = found[-1]
         for other in reversed(found[:-1]):
@@ -130,7 +130,7 @@ def _find(text: str) -> re.Match[str] | None:
 
 
 def _better(first: str, second: str) -> str:
-    """The one that says more: a specific status before x.0.0, the first before the second."""
+    """Return the more specific status: any before x.0.0, the first before the second."""
     candidates = [status for status in (first, second) if status]
     return next((status for status in candidates if not status.endswith(".0.0")), candidates[0] if candidates else "")
 

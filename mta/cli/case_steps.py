@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
 
-from bounce.abuse_mail import AbuseMailReader, Grievance
+from bounce.abuse_mail import AbuseMail, AbuseMailReader
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli import mailing_steps
@@ -176,7 +176,7 @@ async def _known(settings: Settings, store: Store, which: str) -> tuple[Case, Ca
         fail("\n".join(error.lines))
 
 
-async def _mailing(settings: Settings, store: Store, wanted: Wanted, said: Grievance | None) -> Mailing | None:
+async def _mailing(settings: Settings, store: Store, wanted: Wanted, said: AbuseMail | None) -> Mailing | None:
     if wanted.mailing:
         return await mailing_steps.find(settings, store, wanted.mailing, wanted.account)
     if said is None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bounce.classify import Classifier
-from bounce.parsers.kinds import Report, Reported, ReportKind
 from bounce.parsers.mime import MAX_OCTETS
+from bounce.parsers.report_kinds import Report, ReportedRecipient, ReportKind
 from bounce.report import read
 
 MAX_MAILS = 1000  # of one mbox
@@ -89,15 +89,15 @@ def _first(reports: Sequence[Report]) -> Report:
     return min(reports, key=lambda report: list(_NAMES).index(report.kind))
 
 
-def _recipient(part: Reported) -> dict[str, Any]:
+def _recipient(part: ReportedRecipient) -> dict[str, Any]:
     return {
         "address": str(part.address) if part.address else None,
         "status": part.status or None,
-        "action": part.fate.value,
+        "action": part.action.value,
         "hard": part.hard,
-        "category": part.meaning.category if part.meaning else None,
-        "fault": part.meaning.fault.value if part.meaning else None,
-        "rule": part.meaning.rule if part.meaning else None,
+        "category": part.classification.category if part.classification else None,
+        "fault": part.classification.fault.value if part.classification else None,
+        "rule": part.classification.rule if part.classification else None,
     }
 
 
@@ -107,9 +107,9 @@ def _print(path: str, reports: Sequence[Report]) -> None:
     print(f"{path}: {first.kind.value}{f' ({first.form})' if first.form else ''}{told}")
     for report in reports:
         for part in report.recipients:
-            meaning = part.meaning
-            words = (str(part.address or "(hidden)"), part.fate.value, part.status, "hard" if part.hard else "")
+            found = part.classification
+            words = (str(part.address or "(hidden)"), part.action.value, part.status, "hard" if part.hard else "")
             print("  " + "  ".join(filter(None, words)))
-            if meaning:
-                print(f"    {meaning.category}, fault {meaning.fault.value}, action {meaning.action.value}")
-                print(f"    rule {meaning.rule}, by {meaning.matched!r}")
+            if found:
+                print(f"    {found.category}, fault {found.fault.value}, action {found.action.value}")
+                print(f"    rule {found.rule}, by {found.matched!r}")

@@ -56,7 +56,7 @@ class DsnComposer:
             attempt,
             told,
             reporter=self._hostname,
-            notice_id=format_id(message_id),
+            dsn_id=format_id(message_id),
             message_id=format_id(delivery.message_id),
             content=content,
             limit=RETURNED,

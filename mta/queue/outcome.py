@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from bounce.classify import Classifier
-from bounce.suppression import spare_shared
+from bounce.suppression import drop_shared_suppressions
 from mta.mail.delivery import (
     Action,
     Attempt,
@@ -44,7 +44,7 @@ UNKNOWN_STEPS = 2  # steps of the retry schedule skipped when the end was lost a
 def conclude(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: datetime) -> tuple[Outcome, ...]:
     """One outcome for each result of ``attempt``."""
     host = attempt.host.name if attempt.host else None
-    return spare_shared(
+    return drop_shared_suppressions(
         _outcome(result, attempt.delivery, host, classifier, schedule, now) for result in attempt.results
     )
 

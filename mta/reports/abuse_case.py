@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bounce.abuse_mail import Grievance
+from bounce.abuse_mail import AbuseMail
 from bounce.mailboxes import ReportMailbox
 from mta.mail.address import Address, AddressError
 from mta.observe.labels import InboundReportKind
@@ -35,7 +35,7 @@ class Named:
     account_id: int
 
 
-def claim_of(grievance: Grievance, tokens: Tokens) -> Claim | None:
+def claim_of(grievance: AbuseMail, tokens: Tokens) -> Claim | None:
     """What the first token of ours in it says."""
     return next((claim for word in grievance.tokens if (claim := tokens.read(word))), None)
 
@@ -46,7 +46,7 @@ def wish(claim: Claim) -> Claim:
 
 
 def case_of(
-    grievance: Grievance, named: Named, source: Source, arrived: Arrived, key_of: Callable[[Address], bytes]
+    grievance: AbuseMail, named: Named, source: Source, arrived: Arrived, key_of: Callable[[Address], bytes]
 ) -> ReportAction:
     """A complaint about a mailing, by somebody who may have got it, or by an authority that has signed it."""
     who = grievance.recipient or grievance.sender or arrived.sender or ""
@@ -73,7 +73,7 @@ def case_of(
     )
 
 
-def letter(grievance: Grievance, mailbox: ReportMailbox, arrived: Arrived, mail: NewMessage | None) -> ReportAction:
+def letter(grievance: AbuseMail, mailbox: ReportMailbox, arrived: Arrived, mail: NewMessage | None) -> ReportAction:
     """For the people who answer."""
     told = {
         "to": mailbox.value,

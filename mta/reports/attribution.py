@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from bounce.parsers.kinds import Original
+from bounce.parsers.report_kinds import Original
 from bounce.verp import PREFIX, ReturnPath, Verp
 from mta.mail.address import Address
 from mta.mail.identity import MessageId, parse_id

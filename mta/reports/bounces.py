@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bounce.parsers.kinds import Report, Reported, ReportedAction, ReportKind
+from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault
 from mta.mail.reply import sanitise
@@ -37,7 +37,7 @@ class Place:
 
     n: int
     address: Address
-    part: Reported
+    part: ReportedRecipient
 
     @property
     def forwarded(self) -> bool:
@@ -54,7 +54,7 @@ def follow(report: Report, sent: Sent, n: int | None, key_of: KeyOf) -> list[Rep
 
 def _places(report: Report, sent: Sent, n: int | None) -> Iterator[Place]:
     """Whom the report is about. The return path's word goes before the report's."""
-    parts = [part for part in report.recipients if part.fate in (ReportedAction.FAILED, ReportedAction.DELAYED)]
+    parts = [part for part in report.recipients if part.action in (ReportedAction.FAILED, ReportedAction.DELAYED)]
     if n is not None:
         address = sent.recipients[n] if n < len(sent.recipients) else None
         if address and (part := _about(parts, address)):
@@ -65,23 +65,23 @@ def _places(report: Report, sent: Sent, n: int | None) -> Iterator[Place]:
             yield Place(place, address, named[0])
 
 
-def _about(parts: list[Reported], address: Address) -> Reported | None:
+def _about(parts: list[ReportedRecipient], address: Address) -> ReportedRecipient | None:
     """The part that names him; else the worst one: the report hides his name, or he passes his mail on."""
     named = [part for part in parts if _names(part, address)]
-    return min(named or parts, key=lambda part: (part.fate is not ReportedAction.FAILED, not part.hard), default=None)
+    return min(named or parts, key=lambda part: (part.action is not ReportedAction.FAILED, not part.hard), default=None)
 
 
-def _names(part: Reported, address: Address) -> bool:
+def _names(part: ReportedRecipient, address: Address) -> bool:
     return any(known is not None and known.key == address.key for known in (part.address, part.final))
 
 
 def _outcome(report: Report, sent: Sent, place: Place, key_of: KeyOf) -> ReportAction:
     part, address = place.part, place.address
-    failed = part.fate is ReportedAction.FAILED
-    meaning = part.meaning
+    failed = part.action is ReportedAction.FAILED
+    meaning = part.classification
     suppresses = failed and not place.forwarded and meaning is not None and meaning.action is Action.SUPPRESS
     return ReportAction(
-        mark=mark(part.fate.value, sent.id, place.n),
+        mark=mark(part.action.value, sent.id, place.n),
         sort=InboundReportKind.BOUNCE if failed else InboundReportKind.DELAY,
         kind="bounced_async" if failed else "delay_reported",
         data=_told(report, part, address),
@@ -122,12 +122,12 @@ def _soft(report: Report, sent: Sent, place: Place, meaning: Classification, key
     )
 
 
-def _evidence(report: Report, part: Reported) -> str:
+def _evidence(report: Report, part: ReportedRecipient) -> str:
     said = f"{part.host or report.reporter or 'a report'} said {part.reply}"
     return sanitise(" ".join(said.split()), WORDS)
 
 
-def _told(report: Report, part: Reported, address: Address) -> dict[str, Any]:
+def _told(report: Report, part: ReportedRecipient, address: Address) -> dict[str, Any]:
     """The event: what was said, by whom, and what it was taken for."""
     told: dict[str, Any] = {
         "recipient": str(address),
@@ -136,8 +136,8 @@ def _told(report: Report, part: Reported, address: Address) -> dict[str, Any]:
         "host": part.host,
         "form": report.form,
     }
-    if part.meaning:
-        found = part.meaning
+    if part.classification:
+        found = part.classification
         told |= {"category": found.category, "fault": found.fault.value, "rule": found.rule}
     return {name: value for name, value in told.items() if value}
 

@@ -12,7 +12,7 @@ answer``).
 
 from __future__ import annotations
 
-from bounce.abuse_mail import Grievance
+from bounce.abuse_mail import AbuseMail
 from mta.delivery.mx import Resolver
 from mta.mail.address import Address, AddressError
 from mta.observe.log import get_logger
@@ -26,7 +26,7 @@ from policy.reputation.complaint_mail import contacts_of
 log = get_logger()
 
 
-async def take(store: Store, resolver: Resolver, arrived: Arrived, grievance: Grievance) -> bool:
+async def take(store: Store, resolver: Resolver, arrived: Arrived, grievance: AbuseMail) -> bool:
     """Whether it was taken as the answer to the case in its subject. Raises StoreUnavailable, DnsTrouble."""
     if grievance.case is None or grievance.sender is None:
         return False

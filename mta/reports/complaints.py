@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bounce.parsers.kinds import Report
+from bounce.parsers.report_kinds import Report
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.observe.labels import InboundReportKind

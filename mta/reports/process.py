@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
+from bounce.abuse_mail import AbuseMail, AbuseMailReader
 from bounce.abuse_mail import AbuseMailKind as Grief
-from bounce.abuse_mail import AbuseMailReader, Grievance
 from bounce.classify import Classifier
 from bounce.mailboxes import ReportMailbox, detail_of, mailbox_of
-from bounce.parsers.kinds import Report, ReportKind
+from bounce.parsers.report_kinds import Report, ReportKind
 from bounce.report import read
 from bounce.verp import InvalidReturnPath, Verp
 from bounce.verp import ReturnPath as Path
@@ -178,20 +178,20 @@ class ReportProcessor:
         if report.kind is not ReportKind.OTHER or report.feedback is not None:
             return self._nothing(InboundReportKind.AUTO_REPLY)
         grievance = means.reader.read(arrived.content, arrived.at)
-        if grievance.kind is Grief.ANSWER:
+        if grievance.kind is Grief.CASE_REPLY:
             await case_reply.take(self._store, self._resolver, arrived, grievance)
         mail = means.passing_on.compose(arrived, means.operator, HOUSE) if means.operator else None
         follows = await self._aggrieved(means, arrived, grievance, report)
         return [*follows, abuse_case.letter(grievance, mailbox, arrived, mail)]
 
     async def _aggrieved(
-        self, means: ReportContext, arrived: Arrived, grievance: Grievance, report: Report
+        self, means: ReportContext, arrived: Arrived, grievance: AbuseMail, report: Report
     ) -> list[ReportAction]:
         """What follows from a complaint, or from the wish for no more mail."""
-        if grievance.kind not in (Grief.COMPLAINT, Grief.STOP):
+        if grievance.kind not in (Grief.COMPLAINT, Grief.OPT_OUT):
             return []
         claim = abuse_case.claim_of(grievance, means.tokens)
-        if claim and grievance.kind is Grief.STOP:
+        if claim and grievance.kind is Grief.OPT_OUT:
             await self._store.unsubscribes.take(abuse_case.wish(claim), UnsubscribeVia.MAIL)
             return self._nothing(InboundReportKind.UNSUBSCRIBE)
         if claim and (subject := await self._subject(Traces(claim), report)):

@@ -30,7 +30,7 @@ def validate(settings: Settings) -> RuleBook:
     book = RuleBook((), {})
     try:
         book = load_rules(settings.bounces.rules)
-        lines += Classifier(book).misread()
+        lines += Classifier(book).sample_errors()
         load_soft_bounce_thresholds(settings.suppression, book)
     except ConfigError as error:
         lines += error.lines

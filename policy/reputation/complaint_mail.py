@@ -1,6 +1,6 @@
 """What an account is told about complaints: which mailing, whose complaint, what must be answered, and until when.
 
-The words are in ``config/defaults/letters.toml``, in five languages; the account's own identity says which.
+The words are in ``config/defaults/complaint_mail.toml``, in five languages; the account's own identity says which.
 
 It must never let the words of a complaint become a header field.
 
@@ -24,7 +24,7 @@ from policy.accounts.account import Account
 from policy.permission.dossier import load_languages as load_dossiers
 from policy.reputation.complaint import Case, Occasion
 
-WORDS = DEFAULTS / "letters.toml"
+WORDS = DEFAULTS / "complaint_mail.toml"
 DOSSIERS = 20  # attached to one letter
 LABEL = 28  # columns
 WIDTH = 78
@@ -48,7 +48,7 @@ class Wording(Section):
 
 
 class Wordings(Section):
-    """``config/defaults/letters.toml``."""
+    """``config/defaults/complaint_mail.toml``."""
 
     nl: Wording
     de: Wording

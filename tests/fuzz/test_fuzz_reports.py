@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bounce.classify import Classifier
-from bounce.parsers.kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportKind
+from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportKind
 from bounce.report import read
 from bounce.rules import load_rules
 from mta.mail.delivery import Fault, Stage
@@ -78,9 +78,9 @@ def check(report: Report) -> None:
         json.dumps([str(part.address), part.status, part.diagnostic], ensure_ascii=False).encode()
         if part.hard:
             assert report.kind is ReportKind.BOUNCE
-            assert part.fate is ReportedAction.FAILED
-            assert part.meaning is not None
-            assert part.meaning.fault in (Fault.RECIPIENT, Fault.SITE)
+            assert part.action is ReportedAction.FAILED
+            assert part.classification is not None
+            assert part.classification.fault in (Fault.RECIPIENT, Fault.SITE)
             assert part.reply is not None
             assert 500 <= part.reply.code <= 599
 
@@ -103,5 +103,5 @@ def test_damaged_samples(content: bytes, data: st.DataObject) -> None:
 @settings(deadline=None, max_examples=EXAMPLES)
 @given(st.integers(-1, 999), st.text(max_size=300), st.sampled_from(Stage), st.none() | st.text(max_size=30))
 def test_any_reply(code: int, text: str, stage: Stage, host: str | None) -> None:
-    meaning = classifier().classify(Reply.parse(code, text), stage, host)
-    assert not meaning.hard or 500 <= code <= 599
+    found = classifier().classify(Reply.parse(code, text), stage, host)
+    assert not found.hard or 500 <= code <= 599

@@ -19,7 +19,7 @@ from typing import Any, assert_never
 
 import orjson
 
-from bounce.suppression import SoftBounceThresholds, held_softly, is_soft
+from bounce.suppression import SoftBounceThresholds, is_soft, soft_failures
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outcome
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
@@ -282,7 +282,7 @@ def _is_held_against(outcome: Outcome) -> bool:
 def _soft(
     settlements: Iterable[DeliveryResult], patience: SoftBounceThresholds
 ) -> Iterator[tuple[DeliveryResult, Failed]]:
-    return ((each, failed) for each in settlements for failed in held_softly(each.outcomes, patience))
+    return ((each, failed) for each in settlements for failed in soft_failures(each.outcomes, patience))
 
 
 def _soft_bounce(settlement: DeliveryResult, failed: Failed, secrets: Secrets) -> SoftBounce:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bounce.abuse_mail import AbuseMailKind, AbuseMailReader, Grievance, ids_in
+from bounce.abuse_mail import AbuseMail, AbuseMailKind, AbuseMailReader, ids_in
 from mta.mail.identity import first_id_at, format_id, new_message_id
 
 READER = AbuseMailReader()
@@ -21,7 +21,7 @@ HEADER = (
 )
 
 
-def mail(text: str, subject: str = "Hello", sender: str = "Rita <rita@example.net>") -> Grievance:
+def mail(text: str, subject: str = "Hello", sender: str = "Rita <rita@example.net>") -> AbuseMail:
     content = (
         f"From: {sender}\r\nTo: abuse@mta.example\r\nSubject: {subject}\r\nContent-Type: text/plain; charset=utf-8\r\n"
         f"Content-Transfer-Encoding: 8bit\r\n\r\n{text}\r\n"
@@ -29,7 +29,7 @@ def mail(text: str, subject: str = "Hello", sender: str = "Rita <rita@example.ne
     return READER.read(content.encode(), NOW)
 
 
-def forwarded(text: str, kind: str = "message/rfc822", name: str = "") -> Grievance:
+def forwarded(text: str, kind: str = "message/rfc822", name: str = "") -> AbuseMail:
     return READER.read(
         (
             'From: r@example.net\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
@@ -97,7 +97,7 @@ def test_a_complaint_is_understood_and_names_its_mailing(language: str, text: st
 @pytest.mark.parametrize(("language", "text"), WISHES.items())
 def test_a_wish_for_no_more_mail_is_no_complaint(language: str, text: str) -> None:
     found = mail(text)
-    assert (found.kind, found.language, found.mailings) == (AbuseMailKind.STOP, language, ())
+    assert (found.kind, found.language, found.mailings) == (AbuseMailKind.OPT_OUT, language, ())
 
 
 @pytest.mark.parametrize("text", OTHERS)
@@ -139,7 +139,7 @@ def test_what_is_quoted_is_not_what_is_said() -> None:
 
 def test_the_number_of_a_case_makes_it_an_answer() -> None:
     found = mail("We have removed the address; the spam was our mistake.", "AW: [C-17] Beschwerde: Ihre Antwort")
-    assert (found.kind, found.case) == (AbuseMailKind.ANSWER, 17)
+    assert (found.kind, found.case) == (AbuseMailKind.CASE_REPLY, 17)
     assert mail("ok", "Re: [C-17 +4] Complaint").case == 17
     assert mail("ok", "C-17").case is None
 

@@ -97,7 +97,7 @@ def notice(*outcomes: Outcome, content: bytes | None = CONTENT, limit: int = 50_
         made,
         [DsnRecipient(kinds[type(outcome)], outcome) for outcome in outcomes],
         reporter="mail.sender.example",
-        notice_id="notice",
+        dsn_id="notice",
         message_id="01message",
         content=content,
         limit=limit,
@@ -190,7 +190,7 @@ def test_failure() -> None:
     ]
     text, _, returned = parts(made)
     assert "<ann@example.com>" in str(text.get_payload())
-    assert "mx.example.com answered: 550 5.1.1 User unknown" in str(text.get_payload())
+    assert "mx.example.com said: 550 5.1.1 User unknown" in str(text.get_payload())
     assert returned.get_content_type() == "message/rfc822"
     assert made.content.count(CONTENT) == 1
     assert (made.body, made.smtputf8) == (Body.SEVEN_BIT, False)
@@ -198,14 +198,14 @@ def test_failure() -> None:
 
 def test_delay() -> None:
     made = notice(deferred())
-    assert email.message_from_bytes(made.content)["Subject"] == "Message delayed"
+    assert email.message_from_bytes(made.content)["Subject"] == "Delivery Status Notification (Delay)"
     assert groups(made)[1]["Action"] == "delayed"
     assert groups(made)[1]["Will-Retry-Until"] == "Sat, 08 Mar 2025 05:06:07 +0000"
 
 
 def test_relayed() -> None:
     made = notice(delivered(recipient(notify=Notify.SUCCESS)))
-    assert email.message_from_bytes(made.content)["Subject"] == "Message passed on"
+    assert email.message_from_bytes(made.content)["Subject"] == "Delivery Status Notification (Relayed)"
     assert (groups(made)[1]["Action"], groups(made)[1]["Status"]) == ("relayed", "2.0.0")
 
 
@@ -218,7 +218,7 @@ def test_failure_of_our_own() -> None:
 def test_expired() -> None:
     made = notice(failed(reply=Reply(451, "4.7.1", "Greylisted"), expired=True))
     assert groups(made)[1]["Status"] == "4.7.1"
-    assert "since Tue, 04 Mar 2025 00:06:07 +0000" in " ".join(str(parts(made)[0].get_payload()).split())
+    assert "queued on Tue, 04 Mar 2025 00:06:07 +0000" in " ".join(str(parts(made)[0].get_payload()).split())
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ def test_internationalised_only_if_it_must_be() -> None:
 
 
 def test_nobody_to_tell() -> None:
-    with pytest.raises(ValueError, match="nobody to be told"):
+    with pytest.raises(ValueError, match="needs a sender"):
         notice(failed(), sender=None)
-    with pytest.raises(ValueError, match="nothing to tell"):
+    with pytest.raises(ValueError, match="at least one recipient"):
         notice()
 
 

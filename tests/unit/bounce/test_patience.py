@@ -13,10 +13,10 @@ from bounce.rules import BounceRule, load_rules
 from bounce.suppression import (
     SoftBounceThresholds,
     Threshold,
-    held_softly,
+    drop_shared_suppressions,
     is_soft,
     load_soft_bounce_thresholds,
-    spare_shared,
+    soft_failures,
 )
 from config.schema import SoftBounceThreshold, SuppressionSettings
 from config.toml import ConfigError
@@ -37,8 +37,8 @@ def failed(reply: Reply, stage: Stage, host: str | None = None, n: int = 0, *, e
 
 def blamed(outcome: Failed) -> bool:
     """Whether it suppresses, or could with others, under thresholds for every category there is."""
-    (spared,) = spare_shared([outcome])
-    return spared.classification.action is Action.SUPPRESS or any(held_softly([outcome], MOST_IMPATIENT))
+    (spared,) = drop_shared_suppressions([outcome])
+    return spared.classification.action is Action.SUPPRESS or any(soft_failures([outcome], MOST_IMPATIENT))
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -87,15 +87,15 @@ def test_an_answer_that_several_share_is_held_against_nobody() -> None:
     alone = failed(full, Stage.RECIPIENT)
     shared = [failed(full, Stage.FINAL_DOT, n=n) for n in (1, 2)]
     assert is_soft(alone.classification)
-    assert list(held_softly([alone, *shared], MOST_IMPATIENT)) == [alone]
-    assert list(held_softly(shared[:1], MOST_IMPATIENT)) == shared[:1]
-    assert list(held_softly([alone], SoftBounceThresholds())) == []
+    assert list(soft_failures([alone, *shared], MOST_IMPATIENT)) == [alone]
+    assert list(soft_failures(shared[:1], MOST_IMPATIENT)) == shared[:1]
+    assert list(soft_failures([alone], SoftBounceThresholds())) == []
 
 
 def test_what_suppresses_at_once_is_not_counted_too() -> None:
     outcome = failed(Reply(550, "5.1.1", "User unknown"), Stage.RECIPIENT)
     assert outcome.classification.action is Action.SUPPRESS
-    assert list(held_softly([outcome], MOST_IMPATIENT)) == []
+    assert list(soft_failures([outcome], MOST_IMPATIENT)) == []
 
 
 def test_the_defaults_are_categories_of_the_recipients_fault() -> None:
@@ -111,5 +111,5 @@ def test_every_mistake_is_told() -> None:
         load_soft_bounce_thresholds(settings, BOOK)
     twice, sites, unknown = caught.value.lines
     assert twice == "suppression.soft_bounces: category 'mailbox_full' has two thresholds; leave one"
-    assert "'greylisted' is the fault of the site, and suppresses nobody; allowed: bad_" in sites
+    assert "'greylisted' is the fault of the site, and cannot suppress; allowed: bad_" in sites
     assert "there is no category 'mailbox_fill'; `mta classify --categories` lists them" in unknown

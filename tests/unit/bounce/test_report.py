@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 
 from bounce.classify import Classifier
-from bounce.parsers.kinds import Feedback, ReportedAction, ReportKind
+from bounce.parsers.report_kinds import Feedback, ReportedAction, ReportKind
 from bounce.report import read
 from bounce.rules import load_rules
 from mta.mail.delivery import Action, Fault
@@ -51,7 +51,7 @@ def test_no_bounce(name: str, kind: str, classifier: Classifier) -> None:
     report = read((SAMPLES / "quiet" / name).read_bytes(), classifier)
     assert report.kind in KINDS[kind]
     assert not any(
-        part.fate in (ReportedAction.FAILED, ReportedAction.DELAYED) or part.hard for part in report.recipients
+        part.action in (ReportedAction.FAILED, ReportedAction.DELAYED) or part.hard for part in report.recipients
     )
 
 
@@ -62,9 +62,9 @@ def test_bounce(name: str, classifier: Classifier) -> None:
         [
             str(part.address),
             part.status,
-            part.fate.value,
+            part.action.value,
             "hard" if part.hard else "-",
-            part.meaning.category if part.meaning else "-",
+            part.classification.category if part.classification else "-",
         ]
         for part in report.recipients
     ]
@@ -100,7 +100,7 @@ def test_what_a_report_tells_of_the_message() -> None:
     part = report.recipients[0]
     assert part.host == "mx.example.com"
     assert part.diagnostic.startswith("550 5.1.1 <ann@example.com>")
-    assert part.meaning is None  # nobody asked the rules
+    assert part.classification is None  # nobody asked the rules
 
 
 def test_the_returned_header_is_found_in_a_text_too() -> None:
@@ -116,16 +116,16 @@ def test_an_alias_is_reported_as_the_address_that_was_mailed() -> None:
 
 def test_a_delay_is_tried_again_whatever_it_says(classifier: Classifier) -> None:
     part = read(sample("rfc3464-delayed"), classifier).recipients[0]
-    assert part.fate is ReportedAction.DELAYED
-    assert part.meaning is not None
-    assert part.meaning.action is Action.RETRY
+    assert part.action is ReportedAction.DELAYED
+    assert part.classification is not None
+    assert part.classification.action is Action.RETRY
     assert not part.hard
 
 
 def test_who_gave_up_does_not_try_again(classifier: Classifier) -> None:
     part = read(sample("rfc3464-expired"), classifier).recipients[0]
-    assert part.meaning is not None
-    assert part.meaning.action is Action.FAIL
+    assert part.classification is not None
+    assert part.classification.action is Action.FAIL
 
 
 @pytest.mark.parametrize(
@@ -133,16 +133,16 @@ def test_who_gave_up_does_not_try_again(classifier: Classifier) -> None:
 )
 def test_our_own_fault_never_suppresses(name: str, classifier: Classifier) -> None:
     part = read(sample(name), classifier).recipients[0]
-    assert part.meaning is not None
-    assert part.meaning.fault is Fault.SENDER
-    assert part.meaning.action is not Action.SUPPRESS
+    assert part.classification is not None
+    assert part.classification.fault is Fault.SENDER
+    assert part.classification.action is not Action.SUPPRESS
     assert not part.hard
 
 
 def test_words_of_an_unknown_command_suppress_nobody(classifier: Classifier) -> None:
     part = read(sample("rfc3464-unknown-after-data"), classifier).recipients[0]
-    assert part.meaning is not None
-    assert part.meaning.action is Action.FAIL
+    assert part.classification is not None
+    assert part.classification.action is Action.FAIL
 
 
 def feedback(kind: str, fields: str = "Original-Rcpt-To: <ann@example.com>\n", to: str = "ann@example.com") -> bytes:
@@ -162,7 +162,7 @@ def test_complaint(kind: str) -> None:
     report = read(feedback(kind))
     assert report.kind is ReportKind.COMPLAINT
     assert report.feedback is (Feedback.OTHER if kind == "x-new" else Feedback(kind))
-    assert [(str(part.address), part.fate) for part in report.recipients] == [
+    assert [(str(part.address), part.action) for part in report.recipients] == [
         ("ann@example.com", ReportedAction.COMPLAINED)
     ]
     assert report.original.cfbl_feedback_id == "TOKEN"
@@ -174,7 +174,7 @@ def test_feedback_that_is_no_complaint(kind: str) -> None:
     report = read(feedback(kind))
     assert report.kind is ReportKind.OTHER
     assert report.feedback is Feedback(kind)
-    assert report.recipients[0].fate is ReportedAction.NOTED
+    assert report.recipients[0].action is ReportedAction.NOTED
 
 
 @pytest.mark.parametrize("to", ["redacted@example.com", "undisclosed", "ann@example.com, bob@example.com"])
@@ -202,7 +202,7 @@ def test_complaint_of_outlook() -> None:
 def test_a_receipt_changes_nothing(classifier: Classifier) -> None:
     report = read((SAMPLES / "quiet/delivery-receipt.eml").read_bytes(), classifier)
     assert report.kind is ReportKind.RECEIPT
-    assert [(part.fate, part.meaning) for part in report.recipients] == [(ReportedAction.DELIVERED, None)]
+    assert [(part.action, part.classification) for part in report.recipients] == [(ReportedAction.DELIVERED, None)]
 
 
 def test_nothing_is_nothing() -> None:

@@ -22,7 +22,7 @@ def book() -> RuleBook:
 
 
 def test_every_sample_leads_to_its_rule(book: RuleBook) -> None:
-    assert Classifier(book).misread() == []
+    assert Classifier(book).sample_errors() == []
 
 
 def test_every_category_is_used_and_explained(book: RuleBook) -> None:
@@ -53,7 +53,7 @@ def test_example_of_the_document(tmp_path: Path) -> None:
     rules.write_text(text)
     book = load_rules([rules])
     assert book.rules[0].id == "school-holidays"
-    assert Classifier(book).misread() == []
+    assert Classifier(book).sample_errors() == []
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in BAD.glob("*.toml")))
@@ -84,7 +84,7 @@ def test_own_rules_come_first_in_order(tmp_path: Path) -> None:
     classifier, reply = Classifier(book), Reply.parse(550, "5.1.1 User unknown")
     assert [meaning.rule for meaning in classifier.explain(reply)[:3]] == ["own-a", "own-b", "user-unknown"]
     assert classifier.classify(reply).action is Action.FAIL
-    assert classifier.misread()[0].startswith(
+    assert classifier.sample_errors()[0].startswith(
         "bounce rule own-b: its sample '550 5.0.0 user unknown' leads to rule own-a"
     )
 

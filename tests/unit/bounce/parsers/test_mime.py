@@ -10,14 +10,14 @@ from bounce.parsers.mime import (
     MAX_PARTS,
     MAX_TEXT,
     decode_words,
+    parse_mail,
     read_fields,
-    take_apart,
     visible,
 )
 
 
 def test_parts_in_order() -> None:
-    mail = take_apart(
+    mail = parse_mail(
         b"Content-Type: multipart/report; boundary=a; report-type=Delivery-Status\n\npreface\n"
         b"--a\n\nplain\n--a\nContent-Type: multipart/alternative; boundary=ab\n\n"
         b"--ab\nContent-Type: text/html\n\n<p>one</p>\n--ab--\n--a\nContent-Type: message/rfc822\n\n"
@@ -31,19 +31,19 @@ def test_parts_in_order() -> None:
 
 
 def test_a_missing_boundary_is_looked_for() -> None:
-    mail = take_apart(
+    mail = parse_mail(
         b"Content-Type: multipart/report\n\nx\n--=_12345\nContent-Type: text/plain\n\nhello\n--=_12345--\n"
     )
     assert [part.text for part in mail.parts] == ["hello"]
 
 
 def test_bounds() -> None:
-    many = take_apart(b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 1000)
+    many = parse_mail(b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 1000)
     assert len(many.parts) < MAX_PARTS
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(500))
-    assert len(take_apart(nested).parts) <= MAX_DEPTH
+    assert len(parse_mail(nested).parts) <= MAX_DEPTH
     assert len(read_fields(b"A: b\n" * 5000).all) == MAX_FIELDS
-    assert len(take_apart(b"\n" + b"x" * 300_000).parts[0].text) == MAX_TEXT
+    assert len(parse_mail(b"\n" + b"x" * 300_000).parts[0].text) == MAX_TEXT
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_bounds() -> None:
     ],
 )
 def test_text(header: bytes, body: bytes, text: str) -> None:
-    assert take_apart(header + b"\n\n" + body).parts[0].text == text
+    assert parse_mail(header + b"\n\n" + body).parts[0].text == text
 
 
 def test_fields() -> None:

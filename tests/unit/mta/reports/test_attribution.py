@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounce.parsers.kinds import Original
 from bounce.parsers.mime import Fields
+from bounce.parsers.report_kinds import Original
 from bounce.verp import ReturnPath, Verp
 from mta.mail.identity import format_id, new_message_id
 from mta.reports.attribution import in_report, token_in

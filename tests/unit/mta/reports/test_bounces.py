@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bounce.parsers.kinds import Report, Reported, ReportedAction, ReportKind
+from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault
 from mta.mail.identity import new_message_id
@@ -27,12 +27,16 @@ def sent(*recipients: Address | None) -> Sent:
 
 
 def part(
-    address: Address | None, meaning: Classification = HARD, fate: ReportedAction = ReportedAction.FAILED
-) -> Reported:
-    return Reported(fate, address, address, "5.1.1", NO_USER, "no such user", host="mx.example.com", meaning=meaning)
+    address: Address | None, meaning: Classification = HARD, action: ReportedAction = ReportedAction.FAILED
+) -> ReportedRecipient:
+    return ReportedRecipient(
+        action, address, address, "5.1.1", NO_USER, "no such user", host="mx.example.com", classification=meaning
+    )
 
 
-def follow(about: Sent, n: int | None, *parts: Reported, kind: ReportKind = ReportKind.BOUNCE) -> list[ReportAction]:
+def follow(
+    about: Sent, n: int | None, *parts: ReportedRecipient, kind: ReportKind = ReportKind.BOUNCE
+) -> list[ReportAction]:
     return bounces.follow(Report(kind, "rfc3464", parts), about, n, lambda address: address.key.encode())
 
 
@@ -73,12 +77,12 @@ def test_another_mailbox_behind_his_own_counts_softly() -> None:
 
 
 def test_a_delay_stays_a_delay() -> None:
-    (found,) = follow(sent(), 0, part(ANN, fate=ReportedAction.DELAYED))
+    (found,) = follow(sent(), 0, part(ANN, action=ReportedAction.DELAYED))
     assert (found.sort, found.kind, found.act, found.soft) == (InboundReportKind.DELAY, "delay_reported", None, None)
 
 
 def test_a_failure_goes_before_a_delay_of_the_same_recipient() -> None:
-    (found,) = follow(sent(), 0, part(ANN, fate=ReportedAction.DELAYED), part(ANN))
+    (found,) = follow(sent(), 0, part(ANN, action=ReportedAction.DELAYED), part(ANN))
     assert found.kind == "bounced_async"
 
 
@@ -100,12 +104,12 @@ def test_answers_are_written_down_once(kind: ReportKind) -> None:
     assert first.mark == second.mark
 
 
-def test_marks_tell_recipients_messages_and_fates_apart() -> None:
+def test_dedup_keys_tell_recipients_messages_and_actions_apart() -> None:
     about = sent(ANN, BEN)
     found = [
         *follow(about, 0, part(ANN)),
         *follow(about, 1, part(BEN)),
-        *follow(about, 0, part(ANN, fate=ReportedAction.DELAYED)),
+        *follow(about, 0, part(ANN, action=ReportedAction.DELAYED)),
         *follow(sent(), 0, part(ANN)),
     ]
     assert len({each.mark for each in found}) == 4

@@ -1,0 +1,192 @@
+"""The parsed report: one shape for all formats.
+
+Invariants: Holds no more than the report said. A redacted address is None, a missing status is x.0.0.
+
+Limitations: Header fields of the returned message are kept as received, at most MAX_ORIGINAL octets of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from functools import cache
+
+from bounce.classify import Classifier
+from bounce.parsers.mime import NO_FIELDS, Fields
+from bounce.parsers.replies import quotes_reply
+from mta.mail.address import Address
+from mta.mail.delivery import Action, Classification, Stage
+from mta.mail.reply import Reply
+
+MAX_RECIPIENTS = 250  # recipients of one report that are kept
+
+
+class ReportKind(Enum):
+    """The kind of an inbound report."""
+
+    BOUNCE = "bounce"  # a failure or a delay
+    COMPLAINT = "complaint"
+    AUTO_REPLY = "auto_reply"  # vacation notice, ticket system
+    CHALLENGE = "challenge"  # challenge/response: "prove that you are human"
+    RECEIPT = "receipt"  # delivered or displayed: changes nothing
+    OTHER = "other"  # ordinary mail, and feedback that is not a complaint
+
+
+class ReportedAction(Enum):
+    """The Action field (RFC 3464 2.3.3), extended to receipts, auto-replies and feedback."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    EXPANDED = "expanded"
+    DISPLAYED = "displayed"  # or deleted (RFC 8098)
+    REPLIED = "replied"
+    COMPLAINED = "complained"
+    NOTED = "noted"  # feedback that is not a complaint
+
+
+class Feedback(Enum):
+    """Feedback-Type (RFC 5965 7.3, RFC 6430, RFC 6591 and the IANA registry)."""
+
+    ABUSE = "abuse"
+    FRAUD = "fraud"
+    VIRUS = "virus"
+    OPT_OUT = "opt-out"
+    MISCATEGORIZED = "miscategorized"
+    OTHER = "other"
+    NOT_SPAM = "not-spam"
+    AUTH_FAILURE = "auth-failure"
+
+    @property
+    def is_complaint(self) -> bool:
+        return self not in (Feedback.NOT_SPAM, Feedback.AUTH_FAILURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The returned header of the message that the report is about."""
+
+    header: bytes = b""
+    fields: Fields = NO_FIELDS
+
+    @property
+    def message_id(self) -> str | None:
+        return self.fields.get("message-id")
+
+    @property
+    def return_path(self) -> str | None:
+        return self.fields.get("return-path")
+
+    @property
+    def list_unsubscribe(self) -> str | None:
+        return self.fields.get("list-unsubscribe")
+
+    @property
+    def feedback_id(self) -> str | None:
+        return self.fields.get("feedback-id")
+
+    @property
+    def cfbl_feedback_id(self) -> str | None:
+        return self.fields.get("cfbl-feedback-id")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRecipient:
+    """What a report says about one recipient.
+
+    ``address``: as in our envelope, if the report says so (Original-Recipient before Final-Recipient); None if redacted
+    or unreadable. ``final``: the address after forwarding. ``reply``: built from the status and the diagnostic text,
+    for the rules. ``classification``: None unless a classifier was given.
+    """
+
+    action: ReportedAction
+    address: Address | None = None
+    final: Address | None = None
+    status: str = ""
+    reply: Reply | None = None
+    diagnostic: str = ""
+    stage: Stage | None = None  # the rejected command, if the report says so
+    host: str | None = None  # Remote-MTA, else the reporter
+    own: bool = True  # a diagnostic without a reply code is the reporter's own finding
+    classification: Classification | None = None
+
+    @property
+    def hard(self) -> bool:
+        """Whether it failed because the address or its domain does not exist, so that the next message fails too."""
+        return self.action is ReportedAction.FAILED and self.classification is not None and self.classification.hard
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A parsed report. ``form``: the format that matched. ``reporter``: the Reporting-MTA or its equivalent."""
+
+    kind: ReportKind
+    form: str = ""
+    recipients: tuple[ReportedRecipient, ...] = ()
+    original: Original = Original()
+    reporter: str | None = None
+    feedback: Feedback | None = None
+    date: datetime | None = None
+    sender: str | None = None  # the From field, for display
+    subject: str | None = None
+    envelope_id: str | None = None  # Original-Envelope-Id, RFC 3464 2.2.1
+    arrived: datetime | None = None  # Arrival-Date: when the reporter got the message
+
+    def classified(self, classifier: Classifier) -> Report:
+        """Return the report with each reply classified. A delay stays a delay, whatever the reply behind it says."""
+        classify = cache(classifier.classify)  # many recipients share a reply
+        return replace(self, recipients=tuple(_classified(part, classify) for part in self.recipients))
+
+
+def _classified(
+    part: ReportedRecipient, classify: Callable[[Reply, Stage, str | None], Classification]
+) -> ReportedRecipient:
+    if part.reply is None or part.action not in (ReportedAction.FAILED, ReportedAction.DELAYED):
+        return part
+    host = part.host or (f"mx.{part.address.domain}" if part.address else None)
+    found = classify(part.reply, part.stage or Stage.RECIPIENT, host)
+    if (found.hard or found.action is Action.SUPPRESS) and not _is_certain(part, part.reply, found):
+        found = replace(found, action=Action.FAIL, hard=False)
+    if part.action is ReportedAction.DELAYED and found.action is not Action.RETRY:
+        found = replace(found, action=Action.RETRY, hard=False)
+    if part.action is ReportedAction.FAILED and found.action is Action.RETRY:
+        found = replace(found, action=Action.FAIL)  # the reporter gave up: there is no retry
+    return replace(part, classification=found)
+
+
+def _is_certain(part: ReportedRecipient, reply: Reply, found: Classification) -> bool:
+    """Return whether "no such user" or "mailbox closed" really describes the recipient.
+
+    Filters say it too, to reject content or senders. So it counts only if the wording is specific to one provider, if
+    the enhanced code is about the address (x.1.z except the sender's 7 and 8), if RCPT TO was rejected, or if the mail
+    system reports its own finding without quoting a reply. A bare or unrelated code from an unknown source does not
+    count.
+    """
+    subject, _, detail = reply.status.partition(".")[2].partition(".")
+    if subject == "1" and detail in ("7", "8"):
+        return False
+    if part.stage in (Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.SENDER) and quotes_reply(part.diagnostic):
+        return False
+    about_it = ("1",) if found.hard else ("1", "2")  # x.2.z: mailbox status
+    if (found.certain and part.own) or subject in about_it or part.stage is Stage.RECIPIENT:
+        return True
+    if part.stage in (Stage.DATA, Stage.FINAL_DOT):
+        return False
+    return subject in ("0", "4", "5") and (
+        found.category == "bad_domain" or (part.own and not quotes_reply(part.diagnostic))
+    )
+
+
+def merged(parts: Sequence[ReportedRecipient]) -> tuple[ReportedRecipient, ...]:
+    """Return one part per recipient and action, in order; of several the one with the longest diagnostic."""
+    found: dict[tuple[str, ReportedAction], ReportedRecipient] = {}
+    unnamed = 0
+    for part in parts[:MAX_RECIPIENTS]:
+        unnamed += part.address is None
+        key = (part.address.key if part.address else f"#{unnamed}", part.action)
+        if key not in found or len(part.diagnostic) > len(found[key].diagnostic):
+            found[key] = part
+    return tuple(found.values())
