@@ -54,8 +54,8 @@ _MANY = {
         insert into consent (address_key, account_id, topic, basis, given_at, confirmed_at, entry)
         select decode(md5(n::text), 'hex'), 1 + n % 50, 'offers', 'double_opt_in', now(), now(), n
         from generate_series(1, $1::bigint) n""",
-    "contact": """
-        insert into contact (address_key, account_id, contacted_at, accepted)
+    "recipient_activity": """
+        insert into recipient_activity (address_key, account_id, contacted_at, accepted)
         select decode(md5(n::text), 'hex'), 1 + n % 50, now(), array[now(), now(), now()]
         from generate_series(1, $1::bigint) n""",
     "suppression": """
@@ -84,7 +84,7 @@ async def fill(dsn: str, secrets: Secrets, consents: int, suppressions: int, ask
     try:
         await connection.execute("insert into account (id, name) overriding system value values (1, 'acme')")
         keys = [secrets.address_key(address) for address in asked]
-        numbers = {"consent": consents - len(keys), "contact": consents - len(keys)}
+        numbers = {"consent": consents - len(keys), "recipient_activity": consents - len(keys)}
         for table, number in {**numbers, "suppression": suppressions - len(keys) // 10}.items():
             began = time.perf_counter()
             definition = await connection.fetchval(
@@ -97,7 +97,7 @@ async def fill(dsn: str, secrets: Secrets, consents: int, suppressions: int, ask
             await connection.execute(f"vacuum analyze {table}")
             rows = await connection.fetchval(f"select count(*) from {table}")
             size = await connection.fetchval("select pg_size_pretty(pg_total_relation_size($1::regclass))", table)
-            print(f"  {rows:>10,} rows of {table:12} {size:>8}  {time.perf_counter() - began:6.0f} s", flush=True)
+            print(f"  {rows:>10,} rows of {table:18} {size:>8}  {time.perf_counter() - began:6.0f} s", flush=True)
     finally:
         await connection.close()
 
@@ -107,7 +107,7 @@ async def _known(connection: asyncpg.Connection, table: str, keys: Sequence[byte
     if table == "consent":
         columns = ["address_key", "account_id", "topic", "basis", "given_at", "confirmed_at", "entry"]
         records = [(key, 1, "offers", "double_opt_in", GIVEN, GIVEN, n) for n, key in enumerate(keys)]
-    elif table == "contact":
+    elif table == "recipient_activity":
         columns = ["address_key", "account_id", "contacted_at", "accepted"]
         records = [(key, 1, GIVEN, [GIVEN] * 3) for key in keys]
     else:

@@ -55,7 +55,7 @@ with made as (
         'a@acme.example', 1000, 1, now(), '{"envelope": {"body": "7BIT"}, "recipients": []}'
     from generate_series(1, $1::int) n returning id
 ), numbered as (select id, row_number() over () as k from made)
-insert into queue (message_id, n, account_id, destination, address, address_key, due_at, expires_at)
+insert into queue (message_id, recipient_index, account_id, destination, address, address_key, due_at, expires_at)
 select
     id, 0, k % 5, d, 'x@' || d, sha256(id::text::bytea), now() - random() * interval '1 hour',
     now() + interval '5 days'

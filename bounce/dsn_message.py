@@ -63,14 +63,14 @@ def wanted(
 ) -> tuple[DsnRecipient, ...]:
     """Return what to report to the sender after ``attempt``; empty if no DSN is wanted.
 
-    ``notices`` is the account's choice; anything but "notice" means no mail. ``delay_after`` (seconds, 0 never) is how
+    ``notices`` is the account's choice; anything but "dsn" means no mail. ``delay_after`` (seconds, 0 never) is how
     long a message waits before a single DSN reports the delay.
     """
     delivery = attempt.delivery
-    if delivery.sender is None or notices != "notice":
+    if delivery.sender is None or notices != "dsn":
         return ()
     waited = delay_after > 0 and now - delivery.queued_at >= timedelta(seconds=delay_after)
-    tell_delay = waited and not delivery.delay_told
+    tell_delay = waited and not delivery.delay_dsn_sent
     parts = (_part_of(outcome, attempt.dsn, tell_delay) for outcome in outcomes)
     return tuple(part for part in parts if part)
 

@@ -46,10 +46,10 @@ _id = lru_cache(4096)(format_id)  # a message has several destinations and attem
 
 @dataclass(frozen=True, slots=True)
 class ReturnPath:
-    """``n``: the recipient's place in the envelope; None: one of several, whom the report must name."""
+    """``recipient_index``: the recipient's place in the envelope; None: one of several, whom the report must name."""
 
     message_id: MessageId
-    n: int | None
+    recipient_index: int | None
 
 
 class InvalidReturnPath(Enum):

@@ -48,7 +48,7 @@ Somebody else's account is made, completed, reviewed and approved:
 class Notices(Enum):
     """What the failure of a message causes: a notice by mail, an event only, nothing."""
 
-    NOTICE = "notice"
+    DSN = "dsn"
     EVENT = "event"
     NONE = "none"
 
@@ -78,7 +78,7 @@ def add(
     ] = None,
     notices: Annotated[
         Notices, typer.Option(help="What a failure causes: a notice to the sender, an event only, nothing.")
-    ] = Notices.NOTICE,
+    ] = Notices.DSN,
     username: UsernameOption = None,
     profile: Annotated[
         str | None, typer.Option(help="The policies that its mail must pass; else policy.default_profile.")
@@ -152,7 +152,7 @@ def set_(
 
 def notices(name: NameArgument, wanted: Annotated[Notices, typer.Argument()], config: ConfigOption = None) -> None:
     """Change what a failure causes."""
-    _set(name, {Setting.NOTICES: wanted.value}, config)
+    _set(name, {Setting.BOUNCE_NOTIFICATIONS: wanted.value}, config)
     print(f"Failures of {name}'s messages now cause: {wanted.value}.")
 
 

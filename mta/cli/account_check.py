@@ -42,7 +42,7 @@ class State:
     def is_complete(self) -> bool:
         """Whether it can do all that its profile allows."""
         fit = all(is_fit(self.domains[each.domain], proved=bool(each.verified_at)) for each in self.details.domains)
-        return self.details.account.standing is AccountStatus.ACTIVE and not self.lacks and fit
+        return self.details.account.status is AccountStatus.ACTIVE and not self.lacks and fit
 
 
 async def recall(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> State:
@@ -94,7 +94,7 @@ def show(state: State, *, as_json: bool) -> None:
         return
     account = state.details.account
     because = f" ({account.reason})" if account.reason else ""
-    print(f"{account.name} is {account.standing.value}{because}, profile {account.profile}.")
+    print(f"{account.name} is {account.status.value}{because}, profile {account.profile}.")
     for lack in state.lacks:
         print(f"\n  missing  {lack.text}\n           {lack.mend}")
     for each in state.details.domains:
@@ -120,7 +120,7 @@ def show_judged(judged: CheckResult) -> None:
 def _fields(state: State) -> dict[str, object]:
     return {
         "account": state.details.account.name,
-        "standing": state.details.account.standing.value,
+        "status": state.details.account.status.value,
         "complete": state.is_complete,
         "missing": [{"matter": each.matter.value, "text": each.text, "mend": each.mend} for each in state.lacks],
         "domains": {

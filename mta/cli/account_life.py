@@ -122,7 +122,7 @@ def history(
 
 async def _move(store: Store, name: str, move: StatusChange, reason: str, case: str = "") -> StatusChanged:
     details = await find(store, name)
-    return await refusable(store.standings.move(details.account.id, move, by=operator(), reason=reason, case=case))
+    return await refusable(store.account_status.move(details.account.id, move, by=operator(), reason=reason, case=case))
 
 
 def _has_marketing(config: ConfigOption) -> account_check.HasMarketing:

@@ -36,7 +36,7 @@ def print_made(made: Made, *, as_json: bool) -> None:
             print("\n" + "\n".join(to_publish(made.details.account.name, domain)))
     for name in made.unsigned:
         print(no_key(name))
-    if made.details.account.standing is not AccountStatus.ACTIVE:
+    if made.details.account.status is not AccountStatus.ACTIVE:
         print(f"It may not send yet; mta account check {made.details.account.name} says what is missing.")
 
 
@@ -58,11 +58,11 @@ def print_list(accounts: Sequence[AccountDetails], *, as_json: bool) -> None:
     if not accounts:
         print("There are no accounts; `mta account add NAME --domain example.com` makes one.")
         return
-    table = Table("account", "standing", "domains", "user names", "networks")
+    table = Table("account", "status", "domains", "user names", "networks")
     for each in accounts:
         table.add_row(
             each.account.name,
-            each.account.standing.value,
+            each.account.status.value,
             "\n".join(_domains(each)),
             "\n".join(login.username for login in each.credentials if _works(login)),
             "\n".join(str(network) for network in each.networks),
@@ -159,7 +159,7 @@ def _day(at: datetime | None) -> str:
 def _told(change: AccountChange) -> str:
     """A change in one line."""
     data = change.data
-    if change.kind is AccountChangeKind.STANDING:
+    if change.kind is AccountChangeKind.STATUS:
         case = f" (case {data['case']})" if data.get("case") else ""
         because = f": {data['reason']}{case}" if data["reason"] else ""
         queued = f"; {data['recipients']} queued recipients" if data.get("recipients") else ""
@@ -207,7 +207,7 @@ def _print_details(details: AccountDetails) -> None:
     terms, quotas = account.terms, ((account.quotas.day, "day"), (account.quotas.month, "month"))
     rows = (
         ("account", [f"{account.name} (number {account.id}, since {details.created_at:%Y-%m-%d %H:%M})"]),
-        ("standing", [f"{account.standing.value}: {account.reason}" if account.reason else account.standing.value]),
+        ("status", [f"{account.status.value}: {account.reason}" if account.reason else account.status.value]),
         ("case", [account.case] if account.case else []),
         ("profile", [account.profile]),
         ("contact", [account.contact] if account.contact else []),
@@ -221,7 +221,7 @@ def _print_details(details: AccountDetails) -> None:
         ("logs in as", [login.username for login in details.credentials if _works(login)]),
         ("revoked", [login.username for login in details.credentials if not _works(login)]),
         ("networks", [str(network) for network in details.networks]),
-        ("failures", [account.notices]),
+        ("failures", [account.bounce_notifications]),
     )
     for name, values in rows:
         if values:
@@ -233,8 +233,8 @@ def _fields(details: AccountDetails) -> dict[str, Any]:
     return {
         "id": account.id,
         "name": account.name,
-        "notices": account.notices,
-        "standing": account.standing.value,
+        "bounce_notifications": account.bounce_notifications,
+        "status": account.status.value,
         "reason": account.reason,
         "case": account.case,
         "profile": account.profile,

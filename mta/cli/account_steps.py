@@ -100,9 +100,9 @@ async def add(settings: Settings, store: Store, wanted: Wanted) -> Made:
             wanted.name,
             domains=wanted.domains,
             networks=wanted.networks,
-            notices=wanted.notices,
+            bounce_notifications=wanted.notices,
             profile=wanted.profile,
-            standing=AccountStatus.PENDING if wanted.approval is None else AccountStatus.ACTIVE,
+            status=AccountStatus.PENDING if wanted.approval is None else AccountStatus.ACTIVE,
             verified=wanted.verified,
             by=operator(),
             reason=wanted.approval or "",
@@ -149,7 +149,7 @@ async def unsigned(settings: Settings, store: Store, domains: Iterable[str]) -> 
     """Those of ``domains`` that no key signs for, as far as can be told."""
     try:
         ring = KeyRing(read_key_files(settings.signing, settings.server.user))
-        ring.replace_stored(await store.keys.list())
+        ring.replace_stored(await store.dkim_keys.list())
     except ConfigError:
         return ()  # not this command's business: `mta check` and `mta dkim` say it
     return tuple(domain for domain in domains if not ring.of(domain.lower()))

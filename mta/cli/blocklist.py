@@ -32,7 +32,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List what was found by the running service, the newest first."""
-    found = with_store(load(config), lambda store: store.listings.find(ended=every, limit=limit))
+    found = with_store(load(config), lambda store: store.blocklist_listings.find(ended=every, limit=limit))
     blocklist_steps.print_listings(found, as_json=as_json)
 
 

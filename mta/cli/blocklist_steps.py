@@ -40,7 +40,7 @@ class Checked:
 async def check(settings: Settings, store: Store, wanted: Sequence[str]) -> list[Checked]:
     """Ask all lists about ``wanted``, or about all that is watched."""
     resolver = Resolver(settings)
-    domains = await store.listings.domains()
+    domains = await store.blocklist_listings.domains()
     found: list[Checked] = []
     for blocklist in settings.blocklists.lists:
         trust, _ = await examine(resolver, blocklist)

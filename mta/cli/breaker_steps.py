@@ -51,7 +51,7 @@ async def find(store: Store, name: str) -> Found:
 
 async def cancel(store: Store, name: str, by: str, because: str) -> str:
     try:
-        cancelled = await store.breakers.cancel(name, by=by, because=because)
+        cancelled = await store.breakers.cancel(name, by=by, reason=because)
     except BreakerError as error:
         fail(str(error))
     return f"The breaker {name} is cancelled by {by}. Recipients let go: {cancelled.released}."
@@ -99,7 +99,7 @@ def print_one(found: Found, *, as_json: bool) -> None:
     print("\nWhen it tripped (UTC)")
     for each in found.history:
         end = (
-            f"; cancelled {moment(each.cancelled_at)} by {each.cancelled_by}: {each.because}"
+            f"; cancelled {moment(each.cancelled_at)} by {each.cancelled_by}: {each.reset_reason}"
             if each.cancelled_at
             else ""
         )
@@ -134,7 +134,7 @@ def _fields(tripped: Tripped, account: str) -> dict[str, Any]:
         "tripped_at": tripped.tripped_at,
         "cancelled_at": tripped.cancelled_at,
         "cancelled_by": tripped.cancelled_by,
-        "because": tripped.because,
+        "reset_reason": tripped.reset_reason,
     }
 
 

@@ -79,14 +79,14 @@ def new(
     """Make a key (with `both`, two) in the database and print the DNS record to publish. It does not sign yet."""
     settings = load(config)
     algorithms = [each for each in Algorithm if algorithm.value in (each.key_type, Which.BOTH.value)]
-    made = _with_store(settings, lambda store: dkim_keys.make(settings, store.keys, domain, selector, algorithms))
+    made = _with_store(settings, lambda store: dkim_keys.make(settings, store.dkim_keys, domain, selector, algorithms))
     dkim_print.print_made(made, as_json=as_json)
 
 
 def check(domain: DomainArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Compare the keys of DOMAIN with the DNS. Exit status 1 if signatures of one of them would not verify."""
     settings = load(config)
-    checked = _with_store(settings, lambda store: dkim_keys.check(settings, store.keys, domain))
+    checked = _with_store(settings, lambda store: dkim_keys.check(settings, store.dkim_keys, domain))
     dkim_print.print_checked(checked, as_json=as_json)
     if any(each.fails for each in checked):
         raise typer.Exit(1)
@@ -100,7 +100,7 @@ def activate(
 ) -> None:
     """Let a key sign from now on, beside the others of DOMAIN, if the DNS has its record. Workers follow at once."""
     settings = load(config)
-    print(_with_store(settings, lambda store: dkim_keys.activate(settings, store.keys, domain, selector, force=force)))
+    print(_with_store(settings, lambda s: dkim_keys.activate(settings, s.dkim_keys, domain, selector, force=force)))
 
 
 def retire(
@@ -111,7 +111,7 @@ def retire(
 ) -> None:
     """Let a key sign no more. Its record must stay until no queued mail carries its signatures."""
     settings = load(config)
-    print(_with_store(settings, lambda store: dkim_keys.retire(settings, store.keys, domain, selector, force=force)))
+    print(_with_store(settings, lambda s: dkim_keys.retire(settings, s.dkim_keys, domain, selector, force=force)))
 
 
 def list_(
@@ -122,7 +122,7 @@ def list_(
     """List the keys, in the database and in files."""
     settings = load(config)
     dkim_print.print_list(
-        _with_store(settings, lambda store: dkim_keys.find(settings, store.keys, domain)), as_json=as_json
+        _with_store(settings, lambda store: dkim_keys.find(settings, store.dkim_keys, domain)), as_json=as_json
     )
 
 
@@ -131,7 +131,7 @@ def show(
 ) -> None:
     """Show a key and the DNS record to publish for it."""
     settings = load(config)
-    listed = _with_store(settings, lambda store: dkim_keys.find_one(settings, store.keys, domain, selector))
+    listed = _with_store(settings, lambda store: dkim_keys.find_one(settings, store.dkim_keys, domain, selector))
     dkim_print.print_shown(listed, as_json=as_json)
 
 

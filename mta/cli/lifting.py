@@ -23,7 +23,7 @@ async def check(store: Store, settings: Settings, account_id: int | None, reason
     concerned = [
         account
         for account in listed
-        if account.standing is not AccountStatus.TERMINATED and account_id in (None, account.id)
+        if account.status is not AccountStatus.TERMINATED and account_id in (None, account.id)
     ]
     if keeper := _keeper(settings, concerned, reason):
         fail(

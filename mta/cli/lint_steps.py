@@ -153,7 +153,7 @@ async def lint(
 async def linter_of(store: Store, settings: Settings, profiles: Profiles) -> Linter:
     """With the keys that would sign, and the scanners that would be asked."""
     keys = KeyRing.of_files(settings.signing)
-    keys.replace_stored(await store.keys.list())
+    keys.replace_stored(await store.dkim_keys.list())
     return Linter(
         store,
         Scanners(settings.content_scan),

@@ -62,7 +62,7 @@ async def replay(store: Store, settings: Settings, chosen: Chosen, account: str 
         fail(f"mta lint: {error}", status=2)
     scanners = Scanners(settings.content_scan)
     replayed = []
-    for judgement in reversed(await store.judgements.last(last, account_id)):
+    for judgement in reversed(await store.screening_history.last(last, account_id)):
         who = store.accounts.by_id(judgement.account_id)
         if who is not None:
             replayed.append(await _replay(store, scanners, chosen, judgement, who))

@@ -63,9 +63,9 @@ def tell(story: Story, suppressions: Sequence[Suppression], now: datetime) -> It
     yield f"  {moment(story.received_at)}  accepted for {len(story.recipients)} recipient(s)", "cyan"
     tries: dict[int, int] = {}
     for event in story.events:
-        if event.n is not None and event.kind in _ATTEMPTS:
-            tries[event.n] = tries.get(event.n, 0) + 1
-        yield from _event(event, _recipient(story, event.n), tries.get(event.n or 0, 0))
+        if event.recipient_index is not None and event.kind in _ATTEMPTS:
+            tries[event.recipient_index] = tries.get(event.recipient_index, 0) + 1
+        yield from _event(event, _recipient(story, event.recipient_index), tries.get(event.recipient_index or 0, 0))
     yield "", ""
     yield "Now", "bold"
     yield from _now(story, suppressions, now)
@@ -139,8 +139,8 @@ def _until(data: Mapping[str, Any]) -> str:
 
 
 def _now(story: Story, suppressions: Sequence[Suppression], now: datetime) -> Iterator[Line]:
-    waiting = {queued.n: queued for queued in story.queued}
-    last = {event.n: event.kind for event in story.events if event.kind in _STYLES}
+    waiting = {queued.recipient_index: queued for queued in story.queued}
+    last = {event.recipient_index: event.kind for event in story.events if event.kind in _STYLES}
     for n, recipient in enumerate(story.recipients):
         if n in waiting:
             yield f"  {recipient}: {_waits(waiting[n], now)}", "yellow"
@@ -174,7 +174,10 @@ def as_data(story: Story, suppressions: Sequence[Suppression]) -> dict[str, Any]
     return data | {
         "message_id": format_id(story.message_id),
         "findings": [finding._asdict() for finding in story.findings],
-        "events": [{"at": event.at, "n": event.n, "kind": event.kind, **event.data} for event in story.events],
+        "events": [
+            {"at": event.at, "recipient_index": event.recipient_index, "kind": event.kind, **event.data}
+            for event in story.events
+        ],
         "queued": [
             asdict(queued) | {"message_id": format_id(queued.message_id), "state": queued.state.value}
             for queued in story.queued

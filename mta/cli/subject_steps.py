@@ -27,7 +27,7 @@ class Done:
 
 async def find(store: Store, address: str) -> dict[str, Any]:
     """Everything that is kept of an address, ready for JSON."""
-    subject = await store.subjects.find(parse_address(address))
+    subject = await store.data_subjects.find(parse_address(address))
     names = await _names(store)
     return {
         "address": str(subject.address),
@@ -61,7 +61,9 @@ async def erase(store: Store, address: str, account: str | None, reason: str, ke
     if account is not None and account_id is None:
         fail(f"there is no account {account!r}")
     by = f"{operator()}: {reason.strip()[:200]}"
-    erased = await store.subjects.erase(parse_address(address), by=by, account_id=account_id, keep_proof=keep_proof)
+    erased = await store.data_subjects.erase(
+        parse_address(address), by=by, account_id=account_id, keep_proof=keep_proof
+    )
     return Done(erased, names)
 
 

@@ -52,7 +52,7 @@ def print_one(webhook: WebhookDetails, *, as_json: bool) -> None:
         ("kinds", ", ".join(webhook.kinds) or "all"),
         ("state", state_of(webhook)),
         ("taken up to", f"event {webhook.cursor}"),
-        ("last taken", moment(webhook.taken_at) if webhook.taken_at else "never"),
+        ("last taken", moment(webhook.last_success_at) if webhook.last_success_at else "never"),
         ("waiting", _waiting(webhook)),
     ]
     if webhook.failures and webhook.paused_at is None:

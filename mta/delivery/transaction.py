@@ -42,8 +42,8 @@ class Progress:
     ) -> None:
         """These are served."""
         self.results += [Result(recipient, stage, reply, delivery_unknown) for recipient in recipients]
-        served = {recipient.n for recipient in recipients}
-        self.left = [recipient for recipient in self.left if recipient.n not in served]
+        served = {recipient.index for recipient in recipients}
+        self.left = [recipient for recipient in self.left if recipient.index not in served]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _sender(delivery: Delivery, recipients: Sequence[QueuedRecipient], verp: Ver
     """Who the receiver is told the message is from. The null sender stays what it is: nothing may come back to it."""
     if verp is None or delivery.sender is None:
         return delivery.sender
-    return verp.make(delivery.message_id, recipients[0].n if len(recipients) == 1 else None)
+    return verp.make(delivery.message_id, recipients[0].index if len(recipients) == 1 else None)
 
 
 async def _send_envelope(

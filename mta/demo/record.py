@@ -23,13 +23,13 @@ async def look(store: Store, message: MessageId) -> dict[str, Seen]:
     if story is None:
         return seen
     for event in story.events:
-        if event.n is not None and event.kind in _FATES:
-            recipient = story.recipients[event.n]
+        if event.recipient_index is not None and event.kind in _FATES:
+            recipient = story.recipients[event.recipient_index]
             before = seen.get(recipient, Seen())
             seen[recipient] = Seen(_FATES[event.kind], str(event.data["status"]), _why(event), before.attempts + 1)
     for queued in story.queued:
         if queued.held:
-            seen[story.recipients[queued.n]] = Seen(DemoOutcome.HELD, why=queued.held)
+            seen[story.recipients[queued.recipient_index]] = Seen(DemoOutcome.HELD, why=queued.held)
     return seen
 
 

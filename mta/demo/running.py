@@ -58,7 +58,7 @@ async def open_account(store: Store) -> SubmissionLogin:
     login = SubmissionLogin(f"{ACCOUNT}-1", new_secret())
     argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
     account = await store.accounts.add(
-        ACCOUNT, domains=[DOMAIN], standing=AccountStatus.ACTIVE, verified=True, by="mta demo", reason="the demo's own"
+        ACCOUNT, domains=[DOMAIN], status=AccountStatus.ACTIVE, verified=True, by="mta demo", reason="the demo's own"
     )
     await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram)
     await prepare(store, account.id, DOMAIN)

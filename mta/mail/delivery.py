@@ -40,7 +40,7 @@ class QueuedRecipient:
     ``last_reply``: what the last attempt was told, as text.
     """
 
-    n: int
+    index: int
     address: Address
     attempts: int = 0
     notify: Notify | None = None
@@ -55,7 +55,7 @@ class Delivery:
     ``content`` is None when the message was not kept in memory: the courier's caller loads it from the store.
     ``topic``: what marketing mail is about.
     ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
-    ``reserved``: octets that this delivery has reserved in the worker's window, 0 for none. ``delay_told``: a delay
+    ``reserved``: octets that this delivery has reserved in the worker's window, 0 for none. ``delay_dsn_sent``: a delay
     notice was sent. ``lease``: the token under which it is ours. ``held``: it was held until its time was over, and is
     not to be sent. ``bounce``: an operator wants it to fail, for this reason. ``provider``: who serves the destination,
     once its route is known.
@@ -80,7 +80,7 @@ class Delivery:
     content: bytes | None = None
     checked_at: float = 0.0
     whole: bool = False  # no other recipient of this message is, or was, in any queue row but these
-    delay_told: bool = False
+    delay_dsn_sent: bool = False
     reserved: int = 0
     lease: int = 0
     held: bool = False

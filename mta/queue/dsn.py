@@ -45,7 +45,7 @@ class DsnComposer:
     def wanted(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> tuple[dsn_message.DsnRecipient, ...]:
         """What the sender is to be told, by NOTIFY and the account's choice; mostly nothing."""
         account = self._accounts.by_id(attempt.delivery.account_id)
-        choice = account.notices if account else "none"
+        choice = account.bounce_notifications if account else "none"
         return dsn_message.wanted(attempt, outcomes, choice, self._delay_after, datetime.now(UTC))
 
     def compose(self, attempt: Attempt, told: Sequence[dsn_message.DsnRecipient], content: bytes | None) -> NewMessage:

@@ -89,7 +89,7 @@ class OutcomeRecorder:
         told, notice = await self._notice(attempt, outcomes, content)
         delayed = notice is not None and any(part.kind is DsnKind.DELAYED for part in told)
         try:
-            await self._store.messages.settle(DeliveryResult(attempt, outcomes, notice, delay_told=delayed))
+            await self._store.messages.settle(DeliveryResult(attempt, outcomes, notice, delay_dsn_sent=delayed))
         except Exception:
             log.exception("an outcome cannot be written down", message=format_id(delivery.message_id))
             if not any(isinstance(outcome, Delivered) for outcome in outcomes):

@@ -84,7 +84,7 @@ class PreDeliveryCheck:
         if account is None:
             self._put_off(delivery)
             return False
-        match account.standing:
+        match account.status:
             case AccountStatus.ACTIVE:
                 return True
             case AccountStatus.SUSPENDED:
@@ -94,7 +94,7 @@ class PreDeliveryCheck:
             case AccountStatus.TERMINATED:
                 self._settler.end(*outcome.terminated(delivery, account, datetime.now(UTC)))
             case _:
-                assert_never(account.standing)
+                assert_never(account.status)
         return False
 
     def _is_free(self, delivery: Delivery) -> bool:

@@ -35,7 +35,7 @@ KeyOf = Callable[[Address], bytes]
 class Place:
     """A recipient of the message, and the report's part about him. ``forwarded``: it speaks of another address."""
 
-    n: int
+    recipient_index: int
     address: Address
     part: ReportedRecipient
 
@@ -81,13 +81,13 @@ def _outcome(report: Report, sent: Sent, place: Place, key_of: KeyOf) -> ReportA
     meaning = part.classification
     suppresses = failed and not place.forwarded and meaning is not None and meaning.action is Action.SUPPRESS
     return ReportAction(
-        mark=mark(part.action.value, sent.id, place.n),
+        mark=mark(part.action.value, sent.id, place.recipient_index),
         sort=InboundReportKind.BOUNCE if failed else InboundReportKind.DELAY,
         kind="bounced_async" if failed else "delay_reported",
         data=_told(report, part, address),
         account_id=sent.account_id,
         message_id=sent.id,
-        n=place.n,
+        recipient_index=place.recipient_index,
         act=_act(report, sent, place, meaning, key_of) if suppresses and meaning else None,
         unknown=meaning is not None and meaning.category == UNKNOWN_USER,
         soft=_soft(report, sent, place, meaning, key_of) if failed and meaning and not suppresses else None,
@@ -152,5 +152,5 @@ def _answer(report: Report, sent: Sent, n: int | None) -> ReportAction:
         data={"by": report.kind.value},
         account_id=sent.account_id,
         message_id=sent.id,
-        n=n,
+        recipient_index=n,
     )

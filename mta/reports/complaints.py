@@ -29,14 +29,15 @@ from policy.reputation.complaint import EVIDENCE, Complaint, Source
 
 @dataclass(frozen=True, slots=True)
 class ComplaintSubject:
-    """Who complains about what. ``address`` None: only its hash is known; ``message_id`` and ``n``: if it was found."""
+    """Who complains about what. ``address`` None: only its hash is known; ``message_id`` and
+    ``recipient_index``: if it was found."""
 
     account_id: int
     address_key: bytes
     address: Address | None = None
     mailing: str | None = None
     message_id: MessageId | None = None
-    n: int | None = None
+    recipient_index: int | None = None
 
 
 def by_claim(claim: Claim, messages: list[Sent], key_of: Callable[[Address], bytes]) -> ComplaintSubject:
@@ -75,7 +76,7 @@ def follow(
         data={"by": by, "mailing": subject.mailing, **told},
         account_id=subject.account_id,
         message_id=subject.message_id,
-        n=subject.n,
+        recipient_index=subject.recipient_index,
         act=SuppressionRequest(
             subject.address_key,
             subject.account_id,

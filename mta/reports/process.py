@@ -73,7 +73,7 @@ class ReportProcessor:
         """Work off one mail. Raises StoreUnavailable, DnsTrouble, Overtaken: then nothing was changed."""
         means = self.means
         if means is None:
-            return await self._store.incoming.drop(arrived)
+            return await self._store.report_queue.drop(arrived)
         report = read(arrived.content, means.classifier)
         found: list[ReportAction] = []
         for address in arrived.recipients:
@@ -114,7 +114,7 @@ class ReportProcessor:
             return self._nothing(InboundReportKind.UNMATCHED)
         if report.kind is ReportKind.COMPLAINT:
             return await self._complained(means, arrived, report)
-        found = bounces.follow(report, sent, path.n, self._store.returning.key)
+        found = bounces.follow(report, sent, path.recipient_index, self._store.returning.key)
         if not found:
             return self._nothing(InboundReportKind.UNMATCHED)
         return [replace(found[0], mail=self._for_sender(means, arrived, sent)), *found[1:]]
@@ -122,7 +122,7 @@ class ReportProcessor:
     def _for_sender(self, means: ReportContext, arrived: Arrived, sent: Sent) -> NewMessage | None:
         """Whoever sent the message would have got this, if we had not put our return path in place of his."""
         account = self._store.accounts.by_id(sent.account_id)
-        if account is None or account.notices != "notice" or sent.sender is None:
+        if account is None or account.bounce_notifications != "dsn" or sent.sender is None:
             return None
         return means.passing_on.compose(arrived, sent.sender, sent.account_id)
 
@@ -148,7 +148,7 @@ class ReportProcessor:
             messages = [sent for each in ids if (sent := await returning.sent(each))]
             return complaints.by_claim(claim, messages, returning.key)
         if path and (sent := await returning.sent(path.message_id)):
-            return complaints.by_path(sent, path.n, report, returning.key)
+            return complaints.by_path(sent, path.recipient_index, report, returning.key)
         return None
 
     # --- unsubscribing

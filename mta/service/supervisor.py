@@ -258,9 +258,9 @@ class Supervisor:
         await self._measure(store)
         if began > self._sweep_at:
             await store.messages.sweep(self._settings.queue.event_retention)
-            await store.subjects.forget(self._settings.retention)
+            await store.data_subjects.forget(self._settings.retention)
             await store.breakers.forget()
-            await store.incoming.sweep()
+            await store.report_queue.sweep()
             await store.returning.sweep()
             self._sweep_at = time.monotonic() + SWEEP_EVERY
         # A queue of millions takes a while to count: never more than a twentieth of the time.

@@ -130,9 +130,9 @@ class Worker:
         )
 
         self.ingest = ReportProcessor(store, self.resolver, self._means(settings), metrics)
-        self.clerk = ReportWorker(store.incoming, self.ingest, metrics)
+        self.clerk = ReportWorker(store.report_queue, self.ingest, metrics)
         self.returns = ReportHandler(
-            store.incoming,
+            store.report_queue,
             domain=settings.return_path.domain,
             verp=verp,
             backlog=settings.reports.backlog,
@@ -250,7 +250,7 @@ class Worker:
         """Sources that are on a blocklist rest, until they are on none."""
         while True:
             self._listings_changed.clear()
-            self.courier.rest(await self.store.listings.resting(self.settings.blocklists.resting))
+            self.courier.rest(await self.store.blocklist_listings.resting(self.settings.blocklists.resting))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SOURCES_EVERY):
                     await self._listings_changed.wait()
@@ -267,7 +267,7 @@ class Worker:
 
     async def _read_keys(self) -> None:
         """The store's DKIM keys, at the start and whenever they change."""
-        self.keys.replace_stored(await self.store.keys.list())
+        self.keys.replace_stored(await self.store.dkim_keys.list())
 
     async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
         """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""

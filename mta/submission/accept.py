@@ -102,7 +102,7 @@ class Submission:
         self._require_signature = settings.signing.require
         self._profiles = profiles
         self._scanners = Scanners(settings.content_scan)
-        self._fair_use = RateLimit(self._store.allowances, settings.rate_limits)
+        self._fair_use = RateLimit(self._store.quotas, settings.rate_limits)
         self._signer = signer
 
     async def sender(self, client: Client, envelope: Envelope, size: int | None) -> Reply | None:
@@ -354,7 +354,7 @@ class Submission:
             "profile": client.account.profile if client.account else None,
         }
         origin = message.origin
-        self._store.refusals.note(message.id, origin.account_id, origin.received_at, reply, kept)
+        self._store.rejections.note(message.id, origin.account_id, origin.received_at, reply, kept)
         return self._refuse(client, message.envelope, reply, verb=verb, recipient=recipient)
 
     def _refuse(

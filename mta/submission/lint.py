@@ -86,9 +86,9 @@ class Linter:
         if not quotas:
             return None
         wanted = len(message.envelope.recipients)
-        left = await self._store.allowances.take(quotas, wanted)
+        left = await self._store.quotas.take(quotas, wanted)
         if left is not None and left >= wanted:
-            self._store.allowances.give_back(quotas, wanted)
+            self._store.quotas.give_back(quotas, wanted)
         return left
 
     def _signed(self, linted: Linted, message: Message) -> Linted:

@@ -1,4 +1,4 @@
-"""The account: who sends, in what standing, under which profile, and what it may do.
+"""The account: who sends, in what status, under which profile, and what it may do.
 
 An account's life is ``pending -> review -> active -> suspended -> active | terminated``. Who moved it, when and why is
 kept by the store; which moves there are is decided here.
@@ -92,9 +92,9 @@ class Account:
     id: int
     name: str
     domains: frozenset[str]
-    notices: str = "notice"  # what a failure causes: "notice" (RFC 3464 mail), "event" or "none"
-    standing: AccountStatus = AccountStatus.ACTIVE
-    reason: str = ""  # of the standing, e.g. why it was suspended
+    bounce_notifications: str = "dsn"  # what a failure causes: "dsn" (RFC 3464 mail), "event" or "none"
+    status: AccountStatus = AccountStatus.ACTIVE
+    reason: str = ""  # of the status, e.g. why it was suspended
     case: str = ""  # the complaint case behind a suspension
     profile: str = "transactional"
     contact: str = ""
@@ -135,17 +135,17 @@ _MOVES = {
 }
 
 
-def after(standing: AccountStatus, move: StatusChange) -> AccountStatus:
-    """The standing that a move leads to. Raises MoveRefused.
+def after(status: AccountStatus, move: StatusChange) -> AccountStatus:
+    """The status that a move leads to. Raises MoveRefused.
 
     An active account is suspended before it is terminated: what is queued waits then, and a slip can be undone.
     """
-    if (reached := _MOVES.get((standing, move))) is not None:
+    if (reached := _MOVES.get((status, move))) is not None:
         return reached
-    if standing is AccountStatus.TERMINATED:
+    if status is AccountStatus.TERMINATED:
         raise StatusChangeRefused("it is terminated, for good; make a new account")
-    possible = [possible.value for start, possible in _MOVES if start is standing]
-    raise StatusChangeRefused(f"it is {standing.value}; what can be done is: {', '.join(possible)}")
+    possible = [possible.value for start, possible in _MOVES if start is status]
+    raise StatusChangeRefused(f"it is {status.value}; what can be done is: {', '.join(possible)}")
 
 
 def hold_reason(name: str, reason: str, case: str = "") -> str:

@@ -48,13 +48,14 @@ RECEIVER_ADDRESS = "127.0.0.2"
 _ON_THE_WAY = 0.2  # seconds in which what was sent before the fault may still be read by the receiver
 _ID = re.compile(rb"(?m)^X-Test-Id: (\S+)\r$")
 _RECORDED_TWICE = """
-select count(*) from (select from event where kind = 'delivered' group by message_id, n having count(*) > 1) as twice
+select count(*) from (select from event where kind = 'delivered' group by message_id,
+    recipient_index having count(*) > 1) as twice
 """
 _WITHOUT_END = """
 select (select sum(recipients) from message) - (select count(*) from event where kind = 'delivered')
 """
 _RECORDED = """
-select split_part(trim(leading '<' from record->'summary'->>'message-id'), '@', 1) as test_id, n
+select split_part(trim(leading '<' from record->'summary'->>'message-id'), '@', 1) as test_id, recipient_index
 from event join message on message.id = message_id where kind = 'delivered' and at <= to_timestamp($1)
 """
 _LETTERS = "abcdefghijklmnopqrstuvwxyz "
@@ -266,7 +267,7 @@ class Trial:
             rows = await database.fetch(_RECORDED, self.fault_at)
         finally:
             await database.close()
-        recorded = {(row["test_id"], row["n"]) for row in rows}
+        recorded = {(row["test_id"], row["recipient_index"]) for row in rows}
         return {
             (test_id, recipient.address)
             for receipt in self.receiver.ledger.accepted

@@ -98,7 +98,7 @@ class FarEnd:
         """One attempt; every recipient must have exactly one result."""
         delivery = deliver_to(*recipients, content=content, **fields)
         attempt = await self.courier.deliver(delivery, await self.plan(delivery.destination), content)
-        assert sorted(result.recipient.n for result in attempt.results) == list(range(len(recipients)))
+        assert sorted(result.recipient.index for result in attempt.results) == list(range(len(recipients)))
         return attempt
 
 

@@ -37,7 +37,7 @@ PATIENCE = 30.0  # seconds for anything that must happen
 LOOK_EVERY = 0.03  # seconds between looks at the database
 
 _ACCOUNT = """
-with new as (insert into account (name, standing) values ('shop', 'active') returning id),
+with new as (insert into account (name, status) values ('shop', 'active') returning id),
      domain as (insert into sender_domain (domain, account_id, verified_at) select 'sender.example', id, now() from new)
 insert into client_network (network, account_id) select '127.0.0.0/8', id from new
 """
@@ -48,7 +48,7 @@ class Event:
     """A row of the event table."""
 
     kind: str
-    n: int | None
+    recipient_index: int | None
     data: dict[str, Any]
 
 
@@ -163,8 +163,10 @@ class World:
 
     async def events(self, message_id: UUID) -> list[Event]:
         """What the database says happened to a message, in order."""
-        rows = await self.db.fetch("select kind, n, data from event where message_id = $1 order by id", message_id)
-        return [Event(row["kind"], row["n"], orjson.loads(row["data"])) for row in rows]
+        rows = await self.db.fetch(
+            "select kind, recipient_index, data from event where message_id = $1 order by id", message_id
+        )
+        return [Event(row["kind"], row["recipient_index"], orjson.loads(row["data"])) for row in rows]
 
     async def until_event(self, message_id: UUID, kind: str, count: int = 1) -> list[Event]:
         """Wait until a message has ``count`` events of a kind; those events."""
@@ -202,9 +204,15 @@ class World:
                 return await waiting
         except TimeoutError:
             queue = [
-                dict(row) for row in await self.db.fetch("select n, address, held, lease, attempts, due_at from queue")
+                dict(row)
+                for row in await self.db.fetch(
+                    "select recipient_index, address, held, lease, attempts, due_at from queue"
+                )
             ]
-            events = [tuple(row) for row in await self.db.fetch("select kind, n, data from event order by id limit 20")]
+            events = [
+                tuple(row)
+                for row in await self.db.fetch("select kind, recipient_index, data from event order by id limit 20")
+            ]
             raise AssertionError(f"queue: {queue}\nevents: {events}\nservice: {self.service.output()}") from None
 
     async def suppressed(self) -> dict[str, str]:

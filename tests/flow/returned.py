@@ -65,7 +65,7 @@ class Desk:
         """Wait until nothing that came back is left to do."""
 
         async def done() -> bool:
-            return not await self.world.db.fetchval("select count(*) from report_in")
+            return not await self.world.db.fetchval("select count(*) from inbound_report")
 
         await self.world.until(done)
 

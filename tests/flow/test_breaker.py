@@ -75,7 +75,7 @@ async def test_complaints_stop_a_mailing_until_somebody_cancels_the_breaker(worl
         assert await world.db.fetchval("select count(*) from complaint_case where source = 'breaker'") == 1
         assert await world.suppressed() == {}
 
-        assert (await desk.store.breakers.cancel(name, by="ann", because="two of one family")).released == 1
+        assert (await desk.store.breakers.cancel(name, by="ann", reason="two of one family")).released == 1
         await world.until_event(waiting.id, "delivered")
         await desk.agree("another@example.com")
         assert (await desk.send("another@example.com", mailing="summer")).id  # not stopped again for the same counts
@@ -108,5 +108,5 @@ async def test_refusals_hold_what_the_account_sends_there_and_suppress_nobody(wo
         assert kinds(await world.until_ended(elsewhere)) == ["delivered"]
         assert await world.suppressed() == {}
 
-        assert (await desk.store.breakers.cancel(name, by="ann", because="delisted")).released == 1
+        assert (await desk.store.breakers.cancel(name, by="ann", reason="delisted")).released == 1
         assert kinds(await world.until_ended(stopped)) == ["held", "released", "delivered"]

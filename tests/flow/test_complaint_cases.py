@@ -34,7 +34,7 @@ async def mta(world: World, *words: str) -> str:
 
 async def state(world: World) -> str:
     case = await world.db.fetchval("select state::text from complaint_case")
-    account = await world.db.fetchval("select standing::text from account")
+    account = await world.db.fetchval("select status::text from account")
     return f"{case}, account {account}"
 
 

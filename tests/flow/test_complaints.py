@@ -67,7 +67,7 @@ async def test_a_complaint_about_mail_without_tokens_is_found_by_its_return_path
         )
         await desk.bring(signs(report), FBL)
         (event,) = await world.until_event(sent, "complained")
-        assert event.n == 0
+        assert event.recipient_index == 0
         assert event.data["by"] == REPORTER
         assert event.data["case"].startswith("C-")
         assert list(await world.suppressed()) == [READER]

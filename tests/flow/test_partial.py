@@ -22,7 +22,7 @@ async def test_they_part_ways(world: World) -> None:
 
     copies = [recipient.address for receipt in world.taken for recipient in receipt.recipients]
     assert sorted(copies) == sorted([*fine, *full])  # once each
-    ends = {everybody[event.n or 0]: event.kind for event in events if event.n is not None}
+    ends = {everybody[event.recipient_index or 0]: event.kind for event in events if event.recipient_index is not None}
     assert {address for address, kind in ends.items() if kind == "delivered"} == {*fine, *full}
     assert {address for address, kind in ends.items() if kind == "failed"} == set(unknown)
     assert all(address in notice.content.decode() for address in unknown)

@@ -32,7 +32,7 @@ async def use(desk: Shop) -> None:
 
     async def judged() -> bool:
         reply = (await desk.send("info@example.com")).reply
-        record = await desk.world.db.fetchval("select record ->> 'profile' from refusal order by id desc limit 1")
+        record = await desk.world.db.fetchval("select record ->> 'profile' from rejection order by id desc limit 1")
         return reply.code >= 500 and record == "house"
 
     await desk.world.until(judged)

@@ -31,7 +31,7 @@ async def under(desk: Shop, profile: str) -> None:
     async def judged() -> bool:
         submitted = await desk.send("stranger@example.com", mailing="nowhere")
         assert submitted.id is None, submitted.reply
-        last = await desk.world.db.fetchval("select record ->> 'profile' from refusal order by id desc limit 1")
+        last = await desk.world.db.fetchval("select record ->> 'profile' from rejection order by id desc limit 1")
         return bool(last == profile)
 
     await desk.world.until(judged)

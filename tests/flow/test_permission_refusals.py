@@ -19,7 +19,7 @@ async def refused(shop: Shop, *readers: str, **how: object) -> str:
     text, _, rest = submitted.reply.text.rpartition(" [")
     wanted = parse_id(rest.rstrip("]"))
     kept = await shop.world.until(
-        lambda: shop.world.db.fetchval("select record ->> 'reply' from refusal where id = $1", wanted)
+        lambda: shop.world.db.fetchval("select record ->> 'reply' from rejection where id = $1", wanted)
     )
     assert text.partition("\n")[0] in kept
     return text
@@ -77,8 +77,8 @@ async def test_a_mailing_must_be_known_and_its_message_complete(world: World) ->
 
 IN_ORDER = (
     (
-        "update account set standing = 'suspended', reason = 'spam'",
-        "update account set standing = 'active', reason = ''",
+        "update account set status = 'suspended', reason = 'spam'",
+        "update account set status = 'active', reason = ''",
         'account_state: account "shop" is suspended',
     ),
     ("delete from terms_acceptance", "insert into terms_acceptance select id, '1', now(), 'A' from account", "terms: "),

@@ -58,7 +58,7 @@ async def test_what_is_taken_survives_a_crash(world: World) -> None:
         report = bounce(path_of(receipt), READER, header_of(receipt))
         # Somebody had taken it, and is gone.
         await world.db.execute(
-            "insert into report_in (recipients, client, hello, content, tries, due_at)"
+            "insert into inbound_report (recipients, client, hello, content, tries, due_at)"
             " values ($1, '127.0.0.1', 'mx.example.com', $2, 1, now() - interval '1 second')",
             [path_of(receipt)],
             report,

@@ -54,7 +54,7 @@ async def test_a_dead_mailbox_is_suppressed_and_its_queued_copies_go(world: Worl
         report = bounce(path_of(receipt), READER, header_of(receipt))
         assert (await desk.bring(report, path_of(receipt).upper())).code == 250
         (event,) = await world.until_event(returned, "bounced_async")
-        assert event.n == 0
+        assert event.recipient_index == 0
         assert event.data["status"] == "5.1.1"
         assert event.data["rule"]
         suppressed = await world.db.fetch("select address, topic, reason, message_id from suppression")
@@ -121,6 +121,6 @@ async def test_of_several_recipients_the_report_names_one_of_ours(world: World) 
         await desk.bring(bounce(path_of(receipt), "ann@elsewhere.example"), path_of(receipt))
         await desk.bring(bounce(path_of(receipt), OTHER), path_of(receipt))
         (event,) = await world.until_event(sent, "bounced_async")
-        assert event.n == 1
+        assert event.recipient_index == 1
         await desk.until_worked_off()
         assert list(await world.suppressed()) == [OTHER]

@@ -20,7 +20,7 @@ async def test_one_transaction_and_nothing_left(world: World) -> None:
     assert ours.startswith(b"Received: from ")
     assert b"for <" not in ours  # two recipients: neither is told of the other
     assert kinds(events) == ["delivered", "delivered"]
-    assert {event.n for event in events} == {0, 1}
+    assert {event.recipient_index for event in events} == {0, 1}
     assert await world.db.fetchval("select count(*) from content") == 0
 
 

@@ -17,7 +17,7 @@ async def test_queued_copy_is_pulled(world: World) -> None:
     world.receiver.script = Script()
     events = await world.until_ended(message_id)
 
-    assert "delivered" not in [event.kind for event in events if event.n == 0]
+    assert "delivered" not in [event.kind for event in events if event.recipient_index == 0]
     assert len(world.taken) == 1
     assert [recipient.address for recipient in world.taken[0].recipients] == ["ben@example.com"]
 

@@ -25,10 +25,12 @@ with copied as (
     returning id
 )
 insert into queue
-    (message_id, n, account_id, mailing, destination, address, address_key, stream, topic, due_at, expires_at)
-select copied.id, one.n, q.account_id, q.mailing, q.destination, one.n || '@example.com',
-    decode(md5(one.n::text), 'hex'), q.stream, q.topic, now() + interval '1 hour', now() + interval '1 day'
-from queue q, copied, generate_series(1, $2::int) as one (n) where q.message_id = $1"""
+    (message_id, recipient_index, account_id, mailing, destination, address, address_key, stream, topic, due_at,
+    expires_at)
+select copied.id, one.recipient_index, q.account_id, q.mailing, q.destination, one.recipient_index || '@example.com',
+    decode(md5(one.recipient_index::text), 'hex'), q.stream, q.topic, now() + interval '1 hour', now() + interval '1
+    day'
+from queue q, copied, generate_series(1, $2::int) as one (recipient_index) where q.message_id = $1"""
 
 
 async def test_one_click_during_a_queue_of_100_000(world: World) -> None:

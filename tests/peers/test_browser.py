@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.skipif(bool(programs.absent("chromiu
 
 
 async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_path: Path) -> None:
-    await store.accounts.add("shop", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)
+    await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     tokens, public = open_tokens(Settings(), secrets), PublicPagesSettings(port=free_port())
     token = tokens.make(Claim("u", 1, secrets.address_key(Address.parse("ann@example.net")), "m-1", "offers"))
     door = Door(make_public(store.unsubscribes, tokens, public, Metrics()))

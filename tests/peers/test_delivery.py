@@ -89,7 +89,11 @@ async def test_several_recipients_some_unknown(world: World, postfix: Postfix, p
     message_id = await world.accept("ann@postfix.example", "ben@postfix.example", "eve@relay.example")
     await world.received(1, world.home.ledger)
     events = await world.until_ended(message_id)
-    ends = {event.n: (event.kind, event.data["status"]) for event in events if event.n is not None}
+    ends = {
+        event.recipient_index: (event.kind, event.data["status"])
+        for event in events
+        if event.recipient_index is not None
+    }
     assert ends[2] == ("failed", "5.7.1")
     assert {ends[0][0], ends[1][0]} == {"delivered"}
     assert await world.suppressed() == {}

@@ -100,18 +100,18 @@ class BlocklistWatch:
             self._due, self._trust = {}, {}
         elif not settings.blocklists.lists:
             return
-        open_ = {(each.list, each.subject): each for each in await store.listings.find()}
-        domains = await store.listings.domains() if settings.blocklists.lists else ()
+        open_ = {(each.list, each.subject): each for each in await store.blocklist_listings.find()}
+        domains = await store.blocklist_listings.domains() if settings.blocklists.lists else ()
         asked = {
             (each.name, subject) for each in settings.blocklists.lists for subject in subjects(settings, each, domains)
         }
         for name, subject in open_.keys() - asked:
-            await store.listings.end(name, subject, "not watched any more")
+            await store.blocklist_listings.end(name, subject, "not watched any more")
         for blocklist in settings.blocklists.lists:
             if await self._is_believed(blocklist, store):
                 for subject in subjects(settings, blocklist, domains):
                     await self._look_for(blocklist, subject, open_.get((blocklist.name, subject)), store)
-        self._measure(settings, await store.listings.find())
+        self._measure(settings, await store.blocklist_listings.find())
 
     async def _is_believed(self, blocklist: Blocklist, store: Store) -> bool:
         """By its test entries, which are asked for as often as everything else."""
@@ -123,7 +123,7 @@ class BlocklistWatch:
             self._trust[blocklist.name] = found
             if isinstance(found, Ignored) and found != before:
                 log.warning("a blocklist is not believed", blocklist=blocklist.name, why=found.why)
-                await store.listings.ignored(blocklist.name, found.why)
+                await store.blocklist_listings.ignored(blocklist.name, found.why)
         return isinstance(self._trust.get(blocklist.name), Believed)
 
     async def _look_for(self, blocklist: Blocklist, subject: str, listing: Listing | None, store: Store) -> None:
@@ -136,13 +136,13 @@ class BlocklistWatch:
         what = move(listing.known if listing else None, answer.said, datetime.now(UTC), apart)
         match what:
             case ListingChange.SEEN:
-                await store.listings.seen(*key, await self._words(blocklist, subject, answer.said))
+                await store.blocklist_listings.seen(*key, await self._words(blocklist, subject, answer.said))
             case ListingChange.CONFIRM:
                 words = await self._words(blocklist, subject, answer.said)
-                if await store.listings.confirm(*key, words):
+                if await store.blocklist_listings.confirm(*key, words):
                     log.error("on a blocklist", subject=subject, blocklist=blocklist.name, answer=words)
             case ListingChange.END:
-                if await store.listings.end(*key):
+                if await store.blocklist_listings.end(*key):
                     log.info("off a blocklist", subject=subject, blocklist=blocklist.name)
             case ListingChange.NOTHING:
                 pass

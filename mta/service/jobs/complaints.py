@@ -67,7 +67,7 @@ class Casework:
 
     async def refresh(self, store: Store) -> None:
         """Sign with the keys that the store has now. Raises StoreUnavailable."""
-        self._ring.replace_stored(await store.keys.list())
+        self._ring.replace_stored(await store.dkim_keys.list())
 
     def clocks(self, profile: str) -> Clocks:
         """Those of ``profile``; the usual ones if it is gone."""

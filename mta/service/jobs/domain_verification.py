@@ -44,7 +44,7 @@ LOOP = "5.4.6"  # the status of a plan that leads to ourselves
 async def open_ring(settings: Settings, store: Store) -> KeyRing:
     """The keys that sign now, in files and in the store. Raises ConfigError, StoreUnavailable."""
     ring = KeyRing(read_key_files(settings.signing, settings.server.user))
-    ring.replace_stored(await store.keys.list())
+    ring.replace_stored(await store.dkim_keys.list())
     return ring
 
 

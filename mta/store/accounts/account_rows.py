@@ -26,7 +26,8 @@ from policy.accounts.account import Acceptance, Account, AccountStatus, Grant, I
 
 _ACCOUNTS = """
 select
-    id, name, notices, created_at, standing::text, reason, complaint_case, profile, contact, quota_day, quota_month,
+    id, name, bounce_notifications, created_at, status::text, reason, complaint_case, profile, contact, quota_day,
+    quota_month,
     role_exceptions, adult_agreed
 from account order by name"""
 
@@ -103,8 +104,8 @@ def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[An
         id=row["id"],
         name=row["name"],
         domains=frozenset(each["domain"] for each in verified),
-        notices=row["notices"],
-        standing=AccountStatus(row["standing"]),
+        bounce_notifications=row["bounce_notifications"],
+        status=AccountStatus(row["status"]),
         reason=row["reason"],
         case=row["complaint_case"],
         profile=row["profile"],

@@ -26,11 +26,11 @@ _LONGEST = 300  # characters of a reason
 _HOLD = """
 with changed as (
     update queue set held = $2 where account_id = $1 and held is null and bounce is null
-    returning message_id, n, lease
+    returning message_id, recipient_index, lease
 ),
 said as (
-    insert into event (message_id, n, kind, data)
-    select message_id, n, 'held', jsonb_build_object('reason', $2::text) from changed
+    insert into event (message_id, recipient_index, kind, data)
+    select message_id, recipient_index, 'held', jsonb_build_object('reason', $2::text) from changed
 )
 select count(*), count(lease) from changed"""
 
@@ -38,11 +38,11 @@ _RELEASE = """
 with changed as (
     update queue set held = null, due_at = least(now(), expires_at)
     where account_id = $1 and starts_with(held, $3)
-    returning message_id, n, lease
+    returning message_id, recipient_index, lease
 ),
 said as (
-    insert into event (message_id, n, kind, data)
-    select message_id, n, 'released', jsonb_build_object('reason', $2::text) from changed
+    insert into event (message_id, recipient_index, kind, data)
+    select message_id, recipient_index, 'released', jsonb_build_object('reason', $2::text) from changed
 )
 select count(*), count(lease) from changed"""
 
@@ -50,11 +50,11 @@ _BOUNCE = """
 with changed as (
     update queue set bounce = $2, held = null, due_at = least(now(), expires_at)
     where account_id = $1 and bounce is null
-    returning message_id, n, lease
+    returning message_id, recipient_index, lease
 ),
 said as (
-    insert into event (message_id, n, kind, data)
-    select message_id, n, 'bounced', jsonb_build_object('reason', $2::text) from changed
+    insert into event (message_id, recipient_index, kind, data)
+    select message_id, recipient_index, 'bounced', jsonb_build_object('reason', $2::text) from changed
 )
 select count(*), count(lease) from changed"""
 
@@ -65,7 +65,7 @@ _IN_THE_WAY = "select min(id) from complaint_case where account_id = $1 and stat
 class StatusChanged:
     """``recipients``: queued ones that were held, released or made to fail."""
 
-    standing: AccountStatus
+    status: AccountStatus
     recipients: int = 0
 
 
@@ -102,7 +102,7 @@ async def change_status(
             f"{move.value}: case C-{open_case} stands in the way; it ends with mta case agree or mta case close"
         )
     name: str = await connection.fetchval(
-        "update account set standing = $2::text::standing, reason = $3, complaint_case = $4 where id = $1"
+        "update account set status = $2::text::account_status, reason = $3, complaint_case = $4 where id = $1"
         " returning name",
         account_id,
         reached.value,
@@ -111,7 +111,7 @@ async def change_status(
     )
     recipients = await _move_queue(connection, account_id, move, hold_reason(name, reason, case), reason)
     data = {"from": before.value, "to": reached.value, "move": move.value, "reason": reason, "case": case}
-    await note(connection, account_id, by, AccountChangeKind.STANDING, data | {"recipients": recipients})
+    await note(connection, account_id, by, AccountChangeKind.STATUS, data | {"recipients": recipients})
     return StatusChanged(reached, recipients)
 
 

@@ -42,7 +42,8 @@ __all__ = ["CHANNEL", "AccountDetails", "AccountError", "Accounts", "Credential"
 T = TypeVar("T")
 
 _ADD = """
-insert into account (name, notices, profile, standing, reason) values ($1, $2, $3, $4::text::standing, $5)
+insert into account (name, bounce_notifications, profile, status, reason) values ($1, $2, $3,
+    $4::text::account_status, $5)
 returning id"""
 
 
@@ -91,14 +92,14 @@ class Accounts:
         *,
         domains: Iterable[str] = (),
         networks: Iterable[IPNetwork] = (),
-        notices: str = "notice",
+        bounce_notifications: str = "dsn",
         profile: str = "transactional",
-        standing: AccountStatus = AccountStatus.PENDING,
+        status: AccountStatus = AccountStatus.PENDING,
         verified: bool = False,
         by: str = "",
         reason: str = "",
     ) -> Account:
-        """A new account. ``by`` and ``reason``: who says that it starts as ``standing``, with ``verified`` domains
+        """A new account. ``by`` and ``reason``: who says that it starts as ``status``, with ``verified`` domains
         (else they are to be verified first), and why. Raises AccountError, AddressError, StoreUnavailable."""
         if not name or len(name) > 64 or not name.isprintable() or name != name.strip():
             raise AccountError(f"{name!r}: an account's name is 1 to 64 printable characters")
@@ -106,13 +107,15 @@ class Accounts:
 
         async def work(connection: Connection) -> int:
             try:
-                account_id: int = await connection.fetchval(_ADD, name, notices, profile, standing.value, reason)
+                account_id: int = await connection.fetchval(
+                    _ADD, name, bounce_notifications, profile, status.value, reason
+                )
             except asyncpg.UniqueViolationError:
                 raise AccountError(f"there is an account {name!r} already") from None
             await insert_domains(connection, account_id, checked, verified=verified)
             await _add_networks(connection, account_id, networks)
-            made = {"from": None, "to": standing.value, "reason": reason, "verified": checked if verified else []}
-            await note(connection, account_id, by, AccountChangeKind.STANDING, made)
+            made = {"from": None, "to": status.value, "reason": reason, "verified": checked if verified else []}
+            await note(connection, account_id, by, AccountChangeKind.STATUS, made)
             return account_id
 
         account_id = await self.change(work)

@@ -35,7 +35,7 @@ _OWNER = "select a.name from sender_domain d join account a on a.id = d.account_
 _CLAIM = """
 update sender_domain set checked_at = now() where domain in (
     select d.domain from sender_domain d join account a on a.id = d.account_id
-    where a.standing <> 'terminated' and (
+    where a.status <> 'terminated' and (
         d.checked_at is null
         or d.checked_at < now() - interval '1 day'
         or d.verified_at is null and d.checked_at < now() - interval '10 minutes'

@@ -36,22 +36,22 @@ PATIENCE = 2.0  # seconds for which ``admit`` lets a client wait
 LOANS = 200  # in one transaction
 
 _OPEN = """
-insert into allowance (scope, since, taken) select *, 0 from unnest($1::text[], $2::timestamptz[])
+insert into quota_usage (scope, since, used) select *, 0 from unnest($1::text[], $2::timestamptz[])
 on conflict do nothing returning scope, since"""
 
 _CLOSE = """
-delete from allowance a using unnest($1::text[], $2::timestamptz[]) as one (scope, since)
-where a.scope = one.scope and a.since > 'epoch' and a.since < one.since - interval '62 days'"""
+delete from quota_usage q using unnest($1::text[], $2::timestamptz[]) as one (scope, since)
+where q.scope = one.scope and q.since > 'epoch' and q.since < one.since - interval '62 days'"""
 
 _LOCK = """
-select scope, since, taken, (extract(epoch from clock_timestamp()) * 1000000)::bigint as now
-from allowance where (scope, since) in (select * from unnest($1::text[], $2::timestamptz[]))
+select scope, since, used, (extract(epoch from clock_timestamp()) * 1000000)::bigint as now
+from quota_usage where (scope, since) in (select * from unnest($1::text[], $2::timestamptz[]))
 order by scope, since for update"""
 
 _KEEP = """
-update allowance a set taken = one.taken
-from unnest($1::text[], $2::timestamptz[], $3::bigint[]) as one (scope, since, taken)
-where a.scope = one.scope and a.since = one.since"""
+update quota_usage q set used = one.used
+from unnest($1::text[], $2::timestamptz[], $3::bigint[]) as one (scope, since, used)
+where q.scope = one.scope and q.since = one.since"""
 
 Key = tuple[str, datetime]  # scope, since
 
@@ -298,7 +298,7 @@ async def _lend(
         await connection.execute(_CLOSE, *zip(*opened, strict=True))
     rows = await connection.fetch(_LOCK, *columns)
     states = {
-        (row["scope"], row["since"]): max(0, row["taken"] + back.get((row["scope"], row["since"]), 0)) for row in rows
+        (row["scope"], row["since"]): max(0, row["used"] + back.get((row["scope"], row["since"]), 0)) for row in rows
     }
     now = rows[0]["now"]
     loans: list[Loan] = []

@@ -44,7 +44,7 @@ update list_source set approved_at = now(), approved_by = $3 where account_id = 
 class Setting(Enum):
     """A setting of an account; the value is its column."""
 
-    NOTICES = "notices"
+    BOUNCE_NOTIFICATIONS = "bounce_notifications"
     PROFILE = "profile"
     CONTACT = "contact"
     QUOTA_DAY = "quota_day"
@@ -152,8 +152,8 @@ class Reviews:
 def _check_setting(setting: Setting, value: Any) -> None:
     """Raises AccountError."""
     match setting:
-        case Setting.NOTICES if value not in ("notice", "event", "none"):
-            raise AccountError(f"notices are `notice`, `event` or `none`, not {value!r}")
+        case Setting.BOUNCE_NOTIFICATIONS if value not in ("dsn", "event", "none"):
+            raise AccountError(f"bounce notifications are `dsn`, `event` or `none`, not {value!r}")
         case Setting.QUOTA_DAY | Setting.QUOTA_MONTH if value is not None and not 0 <= value < 2**31:
             raise AccountError(f"a quota is a number of recipients from 0 on, not {value}")
         case Setting.PROFILE | Setting.CONTACT:

@@ -36,7 +36,7 @@ class Changes(Protocol):
 class AccountChangeKind(Enum):
     """What was changed."""
 
-    STANDING = "standing"
+    STATUS = "status"
     TERMS = "terms"
     IDENTITY = "identity"
     SOURCE = "source"
@@ -61,7 +61,7 @@ class AccountChange:
 
 async def lock(connection: Connection, account_id: int) -> AccountStatus:
     """Let nobody else change the account before this transaction ends. Raises AccountError if there is none."""
-    found = await connection.fetchval("select standing::text from account where id = $1 for update", account_id)
+    found = await connection.fetchval("select status::text from account where id = $1 for update", account_id)
     if found is None:
         raise AccountError(f"there is no account {account_id}")
     return AccountStatus(found)

@@ -20,18 +20,19 @@ from mta.store.postgres.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``n``: the recipient's place in the envelope; None: the whole message."""
+    """``recipient_index``: the recipient's place in the envelope; None: the whole message."""
 
     at: datetime
     message_id: MessageId | None
-    n: int | None
+    recipient_index: int | None
     kind: str
     data: Mapping[str, Any]
 
 
 # Ids are ordered by time, and the index on them is read from its end: the newest messages' events, whatever the size.
 _TROUBLES = """
-select e.at, e.message_id, e.n, e.kind, e.data, m.record -> 'recipients' ->> e.n as recipient
+select e.at, e.message_id, e.recipient_index, e.kind, e.data,
+    m.record -> 'recipients' ->> e.recipient_index as recipient
 from (select * from event where message_id is not null order by message_id desc limit 1000) e
 join message m on m.id = e.message_id
 where e.kind in ('deferred', 'failed', 'expired') order by e.at desc limit $1"""
@@ -43,12 +44,14 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, kind: str, message_id: MessageId | None, n: int | None, data: Mapping[str, Any]) -> None:
+    async def record(
+        self, kind: str, message_id: MessageId | None, recipient_index: int | None, data: Mapping[str, Any]
+    ) -> None:
         """Write one event. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             await connection.execute(
-                "insert into event (message_id, n, kind, data) values ($1, $2, $3, $4)",
-                message_id, n, kind, orjson.dumps(data).decode(),
+                "insert into event (message_id, recipient_index, kind, data) values ($1, $2, $3, $4)",
+                message_id, recipient_index, kind, orjson.dumps(data).decode(),
             )  # fmt: skip
 
     async def troubles(self, limit: int) -> list[tuple[str, Event]]:
@@ -61,10 +64,11 @@ class Events:
         """In order. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(
-                "select at, message_id, n, kind, data from event where message_id = $1 order by at, id", message_id
+                "select at, message_id, recipient_index, kind, data from event where message_id = $1 order by at, id",
+                message_id,
             )
         return [_event(row) for row in rows]
 
 
 def _event(row: Any) -> Event:
-    return Event(row["at"], row["message_id"], row["n"], row["kind"], orjson.loads(row["data"]))
+    return Event(row["at"], row["message_id"], row["recipient_index"], row["kind"], orjson.loads(row["data"]))

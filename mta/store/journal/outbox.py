@@ -1,6 +1,6 @@
 """Events for accounts: written by the transactions in which things happen, read in order by those who send them out.
 
-What becomes of messages and addresses is written by the triggers of ``postgres/schema/0003_returns.sql``, from
+What becomes of messages and addresses is written by the triggers of ``postgres/schema/0005_journal.sql``, from
 what the
 transaction itself records; for what is recorded elsewhere there is ``note``.
 
@@ -29,7 +29,7 @@ PAGE = 2000  # rows looked at in one statement of the sweep
 SECONDS = 60.0
 
 _NOTE = """
-insert into outbox (account_id, message_id, n, kind, data)
+insert into outbox (account_id, message_id, recipient_index, kind, data)
 select $1, $2, $3, $4, $5 where exists (select from webhook where account_id = $1)"""
 
 _LAST = "select case when is_called then last_value else 0 end from outbox_id_seq"
@@ -47,7 +47,7 @@ from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) one 
 
 _READ = """
 select
-    o.id, o.at, o.kind, o.message_id, o.data, m.record -> 'recipients' ->> o.n as recipient,
+    o.id, o.at, o.kind, o.message_id, o.data, m.record -> 'recipients' ->> o.recipient_index as recipient,
     m.record ->> 'mailing' as mailing, m.record ->> 'topic' as topic, m.record ->> 'stream' as stream
 from outbox o left join message m on m.id = o.message_id
 where o.account_id = $1 and o.id > $2 and o.id <= $3 and (cardinality($4::text[]) = 0 or o.kind = any($4))
@@ -81,10 +81,10 @@ async def note(
     data: Mapping[str, Any],
     *,
     message_id: MessageId | None = None,
-    n: int | None = None,
+    recipient_index: int | None = None,
 ) -> None:
     """Tell the account's webhooks that something happened, if it has any. Within the caller's transaction."""
-    await connection.execute(_NOTE, account_id, message_id, n, kind, orjson.dumps(data).decode())
+    await connection.execute(_NOTE, account_id, message_id, recipient_index, kind, orjson.dumps(data).decode())
 
 
 class Outbox:

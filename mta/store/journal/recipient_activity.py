@@ -22,7 +22,7 @@ Contacted = tuple[bytes, int, datetime]  # address_key, account_id, at
 
 # To be put behind a part ``arrived (address_key, account_id, at)`` of the same statement.
 ACCEPTED = f"""
-insert into contact as c (address_key, account_id, accepted)
+insert into recipient_activity as c (address_key, account_id, accepted)
 select address_key, account_id, (array_agg(at order by at))[greatest(1, count(*)::int - {KEPT - 1}) :] from arrived
 group by address_key, account_id order by address_key, account_id
 on conflict (address_key, account_id) do update
@@ -32,10 +32,10 @@ set accepted = (c.accepted || excluded.accepted)[
 
 # The same behind ``reached``.
 DELIVERED = """
-insert into contact as c (address_key, account_id, contacted_at)
+insert into recipient_activity as c (address_key, account_id, contacted_at)
 select address_key, account_id, max(at) from reached
 where not exists (
-    select from contact known
+    select from recipient_activity known
     where known.address_key = reached.address_key and known.account_id = reached.account_id
         and known.contacted_at > reached.at - interval '1 day'
 )

@@ -30,7 +30,7 @@ where ($1::bigint is null or account_id = $1) and (record::text ~* $2 or sender 
 returning id"""
 
 _REFUSALS = """
-update refusal set record = regexp_replace(record::text, $2, $3, 'gi')::jsonb
+update rejection set record = regexp_replace(record::text, $2, $3, 'gi')::jsonb
 where ($1::bigint is null or account_id = $1) and record::text ~* $2"""
 
 # Events of messages belong to the account of the message, the others name theirs.

@@ -30,14 +30,14 @@ CHUNK = 200  # written in one statement
 AGAIN = 1.0  # seconds between tries while the database is away
 
 _WRITE = """
-insert into refusal (id, account_id, received_at, record)
+insert into rejection (id, account_id, received_at, record)
 select * from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::jsonb[])
 on conflict do nothing"""
 
-_READ = "select id, account_id, received_at, record from refusal where id = $1"
+_READ = "select id, account_id, received_at, record from rejection where id = $1"
 
 _LAST = """
-select id, account_id, received_at, record from refusal
+select id, account_id, received_at, record from rejection
 where $1::bigint is null or account_id = $1 order by id desc limit $2"""
 
 

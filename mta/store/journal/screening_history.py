@@ -27,7 +27,7 @@ _LAST = """
 union all
 (
     select r.id, r.account_id, r.record ->> 'sender', r.received_at, r.record, true, false
-    from refusal r where $1::bigint is null or r.account_id = $1 order by r.id desc limit $2
+    from rejection r where $1::bigint is null or r.account_id = $1 order by r.id desc limit $2
 )
 order by id desc limit $2"""
 

@@ -64,7 +64,7 @@ returning {_TURN}"""  # noqa: S608 - our own text
 _TAKEN = f"""
 update webhook
 set cursor = $3, failures = 0, last_error = null, lease_until = now() + make_interval(secs => $4),
-    taken_at = case when $5 then now() else taken_at end
+    last_success_at = case when $5 then now() else last_success_at end
 where id = $1 and lease = $2
 returning {_TURN}, paused_at"""  # noqa: S608 - our own text
 
@@ -121,7 +121,7 @@ class WebhookDetails:
     failures: int
     last_error: str | None
     due_at: datetime
-    taken_at: datetime | None
+    last_success_at: datetime | None
     paused_at: datetime | None
     created_at: datetime
     waiting: int
@@ -314,7 +314,7 @@ def _details(row: Any) -> WebhookDetails:
         failures=row["failures"],
         last_error=row["last_error"],
         due_at=row["due_at"],
-        taken_at=row["taken_at"],
+        last_success_at=row["last_success_at"],
         paused_at=row["paused_at"],
         created_at=row["created_at"],
         waiting=row["waiting"],

@@ -34,16 +34,16 @@ def _moving(which: str, change: str) -> str:
     that are meant begin."""
     return f"""
 with one as (
-    select message_id, n from queue
-    where mailing = $1 and account_id = $2 and {which} order by message_id, n limit $5 for update
+    select message_id, recipient_index from queue
+    where mailing = $1 and account_id = $2 and {which} order by message_id, recipient_index limit $5 for update
 ),
 changed as (
-    update queue q set {change} from one where q.message_id = one.message_id and q.n = one.n
-    returning q.message_id, q.n, q.lease
+    update queue q set {change} from one where q.message_id = one.message_id and q.recipient_index = one.recipient_index
+    returning q.message_id, q.recipient_index, q.lease
 ),
 said as (
-    insert into event (message_id, n, kind, data)
-    select message_id, n, $3, jsonb_build_object('reason', $4::text) from changed
+    insert into event (message_id, recipient_index, kind, data)
+    select message_id, recipient_index, $3, jsonb_build_object('reason', $4::text) from changed
 )
 select count(*) as rows, count(lease) as leased from changed"""  # noqa: S608 - our own text, values as parameters
 

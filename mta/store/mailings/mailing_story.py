@@ -29,7 +29,7 @@ from message where record ->> 'mailing' = $2 and account_id = $1"""
 
 _REFUSED = """
 select split_part(record ->> 'reply', ':', 1) as answer, count(*) as messages, max(record ->> 'reply') as example
-from refusal where record ->> 'mailing' in ($2, $3) and account_id = $1 group by 1 order by 2 desc limit 20"""
+from rejection where record ->> 'mailing' in ($2, $3) and account_id = $1 group by 1 order by 2 desc limit 20"""
 
 _OUTCOMES = """
 select e.kind, coalesce(e.data ->> 'category', '') as category, count(*) as recipients
@@ -37,7 +37,7 @@ from message m join event e on e.message_id = m.id
 where m.record ->> 'mailing' = $2 and m.account_id = $1 group by 1, 2 order by 3 desc limit 100"""
 
 _LATEST = """
-select e.at, e.message_id, e.kind, m.record -> 'recipients' ->> e.n as recipient, e.data
+select e.at, e.message_id, e.kind, m.record -> 'recipients' ->> e.recipient_index as recipient, e.data
 from message m join event e on e.message_id = m.id
 where m.record ->> 'mailing' = $2 and m.account_id = $1 order by e.at desc, e.id desc limit $3"""
 

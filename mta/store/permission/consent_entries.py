@@ -1,12 +1,13 @@
 """What is written into the ledger, and read again: one JSON object an entry, with a random salt in it.
 
-The salt keeps the digest, which stays when the evidence is erased, from telling what the evidence was. The print is a
+The salt keeps the digest, which stays when the evidence is erased,
+from telling what the evidence was. The fingerprint is a
 keyed hash without salt, by which the same record is known again when a list is imported twice; it goes with the
 evidence.
 
 It must never write what was not given: fields that are empty are left out.
 
-*Limits.* An address is kept as it was spelled; the print is the same for all spellings.
+*Limits.* An address is kept as it was spelled; the fingerprint is the same for all spellings.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from policy.permission.evidence import Evidence, evidence_of
 from policy.permission.ledger import EntryKind
 
 _EVIDENCE = tuple(field.name for field in fields(Evidence))
-_SALT, _PRINT = 16, 12  # octets
+_SALT, _FINGERPRINT = 16, 12  # octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class EntryWriter:
     __slots__ = ("_key", "_secrets")
 
     def __init__(self, secrets: Secrets) -> None:
-        self._secrets, self._key = secrets, secrets.derive("consent print")
+        self._secrets, self._key = secrets, secrets.derive("consent fingerprint")
 
     def given(self, given: Given, by: str) -> Draft:
         """``by``: who recorded it, and from where."""
@@ -72,7 +73,7 @@ class EntryWriter:
                 said[name] = value
         text = orjson.dumps(said)
         key = self._secrets.address_key(given.address)
-        known_by = hashlib.blake2b(key + text, digest_size=_PRINT, key=self._key).digest()
+        known_by = hashlib.blake2b(key + text, digest_size=_FINGERPRINT, key=self._key).digest()
         return Draft(EntryKind.GIVEN, key, _salted(given.address, by, text), known_by)
 
     def other(self, kind: EntryKind, address: Address, by: str, **said: object) -> Draft:

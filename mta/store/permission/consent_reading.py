@@ -30,7 +30,7 @@ order by account_id, entry"""
 _CONSENTS = """
 select c.account_id, topic, basis, given_at, confirmed_at, revoked_at, missing, facts, entry, contacted_at, clicked_at,
     bought_at
-from consent c left join contact t using (address_key, account_id)
+from consent c left join recipient_activity t using (address_key, account_id)
 where address_key = $1 order by account_id, topic"""
 
 _IN_FORCE = """

@@ -66,8 +66,9 @@ join consent c on c.address_key = one.address_key and c.account_id = $1
 
 # Of the columns of a contact only these; the others belong to deliveries.
 _RENEW = """
-insert into contact (address_key, account_id, {column}) values ($1, $2, $3)
-on conflict (address_key, account_id) do update set {column} = greatest(contact.{column}, excluded.{column})"""
+insert into recipient_activity (address_key, account_id, {column}) values ($1, $2, $3)
+on conflict (address_key, account_id) do update set {column} = greatest(recipient_activity.{column},
+    excluded.{column})"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,10 @@ from policy.permission.suppression import LIFTED_BY_CONSENT, Reason
 SECONDS = 60.0  # for one transaction: thousands of entries
 
 # One probe of the index for each address: the planner must not think of reading the account's whole ledger.
-_PRINTS = """
-select found.print from unnest($1::bytea[]) as one (address_key) cross join lateral (
-    select print from consent_entry e
-    where e.address_key = one.address_key and e.account_id = $2 and e.print is not null offset 0
+_FINGERPRINTS = """
+select found.fingerprint from unnest($1::bytea[]) as one (address_key) cross join lateral (
+    select fingerprint from consent_entry e
+    where e.address_key = one.address_key and e.account_id = $2 and e.fingerprint is not null offset 0
 ) found"""
 
 _LIFT = """
@@ -217,12 +217,12 @@ class Consents:
         self, connection: Connection, account_id: int, head: Head, given: Sequence[Given], drafts: Sequence[Draft]
     ) -> list[_Written]:
         """Those that are not in the ledger yet, each once, with the numbers they will have."""
-        found = await connection.fetch(_PRINTS, [draft.address_key for draft in drafts], account_id)
-        known = {row["print"] for row in found}
+        found = await connection.fetch(_FINGERPRINTS, [draft.address_key for draft in drafts], account_id)
+        known = {row["fingerprint"] for row in found}
         written: list[_Written] = []
         for each, draft in zip(given, drafts, strict=True):
-            if draft.print not in known:
-                known.add(draft.print)
+            if draft.fingerprint not in known:
+                known.add(draft.fingerprint)
                 written.append(_Written(each, draft, head.number + len(written) + 1))
         return written
 

@@ -38,20 +38,20 @@ _BEYOND = """
 select min(e.entry) from consent_entry e left join consent_head h using (account_id)
 where account_id = $1 and e.entry > coalesce(h.entry, 0)"""
 _EMPTY = """
-update consent_entry set evidence = null, print = null
+update consent_entry set evidence = null, fingerprint = null
 where account_id = $1 and address_key = $2 and evidence is not null and kind <> 'erased' returning entry"""
 
-_COLUMNS = ("account_id", "entry", "at", "kind", "address_key", "digest", "hash", "evidence", "print")
+_COLUMNS = ("account_id", "entry", "at", "kind", "address_key", "digest", "hash", "evidence", "fingerprint")
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An entry to be written. ``print``: the keyed hash by which the same record is known again."""
+    """An entry to be written. ``fingerprint``: the keyed hash by which the same record is known again."""
 
     kind: EntryKind
     address_key: bytes
     evidence: bytes
-    print: bytes | None = None
+    fingerprint: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,17 @@ async def append(connection: Connection, account_id: int, head: Head, drafts: Se
         number, digest = number + 1, digest_of(draft.evidence)
         before = seal(before, number, now, draft.kind.value, draft.address_key, digest)
         records.append(
-            (account_id, number, now, draft.kind.value, draft.address_key, digest, before, draft.evidence, draft.print)
+            (
+                account_id,
+                number,
+                now,
+                draft.kind.value,
+                draft.address_key,
+                digest,
+                before,
+                draft.evidence,
+                draft.fingerprint,
+            )
         )
     await connection.copy_records_to_table("consent_entry", records=records, columns=_COLUMNS)
     await connection.execute(_MOVE, account_id, number, before)

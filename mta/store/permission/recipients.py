@@ -39,7 +39,7 @@ from consent where address_key = any($1::bytea[])
 union all
 select 'd', address_key, account_id, null, null, null, contacted_at, clicked_at, bought_at, null, null, null, accepted,
     null
-from contact where address_key = any($1::bytea[])"""
+from recipient_activity where address_key = any($1::bytea[])"""
 
 
 class Recipients:

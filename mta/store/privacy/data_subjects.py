@@ -40,18 +40,18 @@ SECONDS = 600.0
 _MESSAGES = """
 select id, account_id, sender, received_at, record -> 'summary' as summary from message
 where record::text ~* $1 or sender ~* $1 order by id"""
-_REFUSALS = (
-    "select id, account_id, received_at, record ->> 'reply' as reply from refusal where record::text ~* $1 order by id"
-)
+_REJECTIONS = """
+select id, account_id, received_at, record ->> 'reply' as reply from rejection where record::text ~* $1
+order by id"""
 _EVENTS = "select at, message_id, kind, data from event where data::text ~* $1 order by id"
 _QUEUED = (
     "select message_id, account_id, due_at, expires_at, held from queue where address_key = $1 order by message_id"
 )
 _CONTACTS = """
-select account_id, contacted_at, clicked_at, bought_at, accepted from contact where address_key = $1
+select account_id, contacted_at, clicked_at, bought_at, accepted from recipient_activity where address_key = $1
 order by account_id"""
 _ACCOUNTS = "select id from account where lower(contact) = lower($1) order by id"
-_FORGET_CONTACT = "delete from contact where address_key = $1 and ($2::bigint is null or account_id = $2)"
+_FORGET_CONTACT = "delete from recipient_activity where address_key = $1 and ($2::bigint is null or account_id = $2)"
 _FORGET_BOUNCES = "delete from soft_bounce where address_key = $1 and ($2::bigint is null or account_id = $2)"
 _NOTE = "insert into event (kind, data) values ('subject_erased', $1)"
 
@@ -112,7 +112,7 @@ class DataSubjects:
                 contacts=await _rows(connection, _CONTACTS, key),
                 queued=await _rows(connection, _QUEUED, key),
                 messages=await _rows(connection, _MESSAGES, search),
-                refusals=await _rows(connection, _REFUSALS, search),
+                refusals=await _rows(connection, _REJECTIONS, search),
                 events=await _rows(connection, _EVENTS, search),
                 cases=await _rows(connection, case_erasure.OF, key),
                 contact_of=[row["id"] for row in await connection.fetch(_ACCOUNTS, str(address))],

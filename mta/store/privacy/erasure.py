@@ -32,7 +32,7 @@ SECONDS = 60.0
 LAPSE = "18 months"
 
 _REFUSALS = """
-delete from refusal where id = any(array(select id from refusal where id < $1 order by id limit $2))"""
+delete from rejection where id = any(array(select id from rejection where id < $1 order by id limit $2))"""
 
 _HISTORY = """
 delete from account_change where id = any(array(select id from account_change where at < $1 limit $2))"""
@@ -40,11 +40,11 @@ delete from account_change where id = any(array(select id from account_change wh
 # Pages by key, so that tables of millions are read piece by piece.
 _CONTACTS = """
 with page as (
-    select address_key, account_id, contacted_at, clicked_at, bought_at, accepted from contact
+    select address_key, account_id, contacted_at, clicked_at, bought_at, accepted from recipient_activity
     where (address_key, account_id) > ($1, $2) order by address_key, account_id limit $3
 ),
 gone as (
-    delete from contact c using page p
+    delete from recipient_activity c using page p
     where c.address_key = p.address_key and c.account_id = p.account_id
         and coalesce(greatest(p.contacted_at, p.clicked_at, p.bought_at, p.accepted[cardinality(p.accepted)]),
             '-infinity') < $4
@@ -56,7 +56,7 @@ order by address_key desc, account_id desc limit 1"""
 _END = f"""
 select address_key, account_id, max(coalesce(revoked_at, greatest(
     coalesce(confirmed_at, given_at), contacted_at, clicked_at, bought_at) + interval '{LAPSE}')) < $1 as ended
-from consent left join contact using (address_key, account_id)"""  # noqa: S608 - our own text
+from consent left join recipient_activity using (address_key, account_id)"""  # noqa: S608 - our own text
 
 _ENDED = f"""{_END}
 where (address_key, account_id) > ($2, $3)

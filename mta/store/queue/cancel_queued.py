@@ -26,7 +26,7 @@ _PAYLOAD = 200  # keys in one notification, which may have 8000 octets
 _FOUND = """
 unnest($1::bytea[], $2::bigint[], $3::text[]{more}) as one (address_key, account_id, topic{names})
 cross join lateral (
-    select message_id, n from queue q
+    select message_id, recipient_index from queue q
     where q.address_key = one.address_key and (one.account_id = 0 or q.account_id = one.account_id)
         and (one.topic = '' or q.stream = 'marketing' and (one.topic = '*' or q.topic = one.topic))
     offset 0
@@ -37,17 +37,18 @@ _COPIES = f"select distinct message_id from {_FOUND.format(more='', names='')}" 
 _PULL = f"""
 with
     found as materialized (
-        select message_id, n, reason, rule
+        select message_id, recipient_index, reason, rule
         from {_FOUND.format(more=", $4::text[], $5::text[]", names=", reason, rule")}
         where message_id = any($6::uuid[])
     ),
     pulled as (
-        delete from queue q using found f where q.message_id = f.message_id and q.n = f.n
+        delete from queue q using found f where q.message_id = f.message_id and q.recipient_index = f.recipient_index
             and q.message_id = any($6::uuid[])
-        returning q.message_id, q.n, f.reason, f.rule
+        returning q.message_id, q.recipient_index, f.reason, f.rule
     )
-insert into event (message_id, n, kind, data)
-select message_id, n, 'dropped', jsonb_build_object('reason', reason, 'rule', rule, 'pulled', true) from pulled
+insert into event (message_id, recipient_index, kind, data)
+select message_id, recipient_index, 'dropped', jsonb_build_object('reason', reason, 'rule', rule, 'pulled', true)
+from pulled
 returning id"""  # noqa: S608 - our own text
 
 

@@ -67,26 +67,27 @@ _TAKE = """
 with
     wanted as (select * from unnest($1::uuid[], $2::text[]) as one (message_id, destination)),
     mine as (
-        select q.message_id, q.n
+        select q.message_id, q.recipient_index
         from wanted cross join lateral (
-            select message_id, n from queue
+            select message_id, recipient_index from queue
             where message_id = wanted.message_id and destination = wanted.destination and lease is null
                 and (held is null and due_at <= now() or expires_at <= now())
-            order by n for update skip locked
+            order by recipient_index for update skip locked
         ) q
     ),
     taken as (
         update queue q set lease = $3
         from mine
-        where q.message_id = any($1) and q.message_id = mine.message_id and q.n = mine.n
+        where q.message_id = any($1) and q.message_id = mine.message_id and q.recipient_index = mine.recipient_index
         returning q.*
     )
 select
-    t.message_id, t.n, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination, t.address, t.notify,
-    t.orcpt, t.attempts, t.expires_at, t.delay_told, t.held, t.bounce, t.last_reply, m.sender, m.size, m.recipients,
+    t.message_id, t.recipient_index, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination,
+    t.address, t.notify,
+    t.orcpt, t.attempts, t.expires_at, t.delay_dsn_sent, t.held, t.bounce, t.last_reply, m.sender, m.size, m.recipients,
     m.received_at, m.record -> 'envelope' as envelope
 from taken t join message m on m.id = t.message_id
-order by t.message_id, t.n"""
+order by t.message_id, t.recipient_index"""
 
 Candidate = tuple[Any, str, int, Any]  # message_id, destination, account_id, due_at
 
@@ -186,7 +187,7 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         ret=Return(envelope["ret"]) if "ret" in envelope else None,
         envid=envelope.get("envid"),
         whole=len(rows) == first["recipients"],
-        delay_told=any(row["delay_told"] for row in rows),
+        delay_dsn_sent=any(row["delay_dsn_sent"] for row in rows),
         lease=lease,
         held=any(row["held"] is not None for row in rows),
         bounce=next((row["bounce"] for row in rows if row["bounce"] is not None), None),
@@ -195,7 +196,7 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
 
 def _recipient(row: Any) -> QueuedRecipient:
     return QueuedRecipient(
-        n=row["n"],
+        index=row["recipient_index"],
         address=_address(row["address"]),
         attempts=row["attempts"],
         notify=notify_bits(row["notify"]),

@@ -48,17 +48,20 @@ with
 
 _QUEUE = """
 insert into queue (
-    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held,
+    lease,
     expires_at, stream, due_at
 )
 select
-    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held,
+    lease,
     expires_at, stream::stream, least(now(), expires_at)
 from unnest(
     $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[],
     $18::smallint[], $19::text[], $20::text[], $21::bigint[], $22::timestamptz[], $23::text[]
 ) as one (
-    message_id, n, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held, lease,
+    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held,
+    lease,
     expires_at, stream
 )"""
 

@@ -23,7 +23,7 @@ select m.account_id, a.name as account, m.sender, m.size, m.received_at, m.recor
 from message m left join account a on a.id = m.account_id where m.id = $1
 union all
 select r.account_id, a.name, r.record ->> 'sender', (r.record ->> 'size')::int, r.received_at, r.record
-from refusal r left join account a on a.id = r.account_id where r.id = $1"""
+from rejection r left join account a on a.id = r.account_id where r.id = $1"""
 
 
 @dataclass(frozen=True, slots=True)

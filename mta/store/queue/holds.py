@@ -23,19 +23,20 @@ _HOLD = """
 with back as (
     update queue q
     set lease = null,
-        held = coalesce(q.held, case when (a.standing <> 'active' or $5) and q.bounce is null then $4 end)
-    from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease), account a
-    where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease
+        held = coalesce(q.held, case when (a.status <> 'active' or $5) and q.bounce is null then $4 end)
+    from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease), account a
+    where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
+        and q.lease = one.lease
         and a.id = q.account_id
-    returning q.message_id, q.n, q.held
+    returning q.message_id, q.recipient_index, q.held
 )
-insert into event (message_id, n, kind, data)
-select message_id, n, 'held', jsonb_build_object('reason', held) from back where held = $4"""
+insert into event (message_id, recipient_index, kind, data)
+select message_id, recipient_index, 'held', jsonb_build_object('reason', held) from back where held = $4"""
 
 
 async def hold(connection: Connection, deliveries: Sequence[Delivery], reason: str) -> None:
     """Free rows that are still ours and hold them back for as long as the reason stands. Within a transaction."""
-    rows = [(each.message_id, recipient.n, each.lease) for each in deliveries for recipient in each.recipients]
+    rows = [(each.message_id, recipient.index, each.lease) for each in deliveries for recipient in each.recipients]
     await connection.execute(_LOCK, list({each.account_id for each in deliveries}))
     reason = sanitise(reason, 500)
     tripped = reason.startswith(HELD) and await connection.fetchval(_LOCK_BREAKER, reason) is not None

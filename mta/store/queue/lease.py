@@ -26,7 +26,7 @@ from mta.store.queue.worker_liveness import Process
 SAFETY = 0.8  # share of the lease during which we rely on it; the rest is for clocks and slow answers
 
 _REGISTER = """
-insert into worker (host, place, pid, ticks, expires_at)
+insert into worker (host, pid_scope, pid, start_ticks, expires_at)
 values ($1, $2, $3, $4, now() + make_interval(secs => $5)) returning id"""
 
 _RENEW = "update worker set expires_at = now() + make_interval(secs => $2) where id = $1 returning id"
@@ -38,7 +38,7 @@ where id = any($1::bigint[])
    or expires_at < now() and $2 and pg_postmaster_start_time() < now() - make_interval(secs => $3)
 returning id"""
 
-_HERE = "select id, place, pid, ticks from worker where place = $1"
+_HERE = "select id, pid_scope, pid, start_ticks from worker where pid_scope = $1"
 
 # Leases in use, each found by one probe of the index: their number is that of the workers, not of the rows.
 _ORPHANS = """
@@ -78,7 +78,9 @@ class Lease:
         """Get a fresh lease; rows held under an earlier one are lost. Raises StoreUnavailable."""
         began, me = time.monotonic(), worker_liveness.this_process()
         async with self._database.session() as connection:
-            self._id = await connection.fetchval(_REGISTER, platform.node(), me.place, me.pid, me.ticks, self._seconds)
+            self._id = await connection.fetchval(
+                _REGISTER, platform.node(), me.pid_scope, me.pid, me.start_ticks, self._seconds
+            )
         self._until = began + self._seconds * SAFETY
 
     async def renew(self) -> None:
@@ -113,8 +115,12 @@ class Lease:
         await connection.execute("delete from worker where id = $1", self._id)
 
     async def _reap(self, connection: Connection, in_touch: bool) -> int:
-        here = await connection.fetch(_HERE, worker_liveness.this_process().place)
-        dead = [row["id"] for row in here if worker_liveness.is_dead(Process(row["place"], row["pid"], row["ticks"]))]
+        here = await connection.fetch(_HERE, worker_liveness.this_process().pid_scope)
+        dead = [
+            row["id"]
+            for row in here
+            if worker_liveness.is_dead(Process(row["pid_scope"], row["pid"], row["start_ticks"]))
+        ]
         await connection.execute(_END, dead, in_touch, self._seconds)
         free = [row["lease"] for row in await connection.fetch(_ORPHANS)]
         return _count(await connection.execute(_FREE, free)) if free else 0

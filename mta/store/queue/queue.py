@@ -33,7 +33,8 @@ _MAILING = "(coalesce(q.mailing, '') = ${0} or q.mailing in (select id from mail
 _SENDER = "lower(${}) = (select lower(coalesce(sender, '<>')) from message where id = q.message_id)"
 
 _COLUMNS = f"""
-q.message_id, q.n, q.account_id, a.name as account, q.stream::text as stream, q.topic, q.mailing, m.sender, q.address,
+q.message_id, q.recipient_index, q.account_id, a.name as account, q.stream::text as stream, q.topic, q.mailing,
+m.sender, q.address,
 q.destination, {_STATE} as state, q.held, q.bounce, q.attempts, m.received_at, q.due_at, q.expires_at, q.last_reply,
 w.host, w.pid"""
 
@@ -140,7 +141,7 @@ class Queued:
     """One queued recipient. ``worker``: host and process id of the one that holds it."""
 
     message_id: MessageId
-    n: int
+    recipient_index: int
     account_id: int
     account: str | None
     stream: Stream
@@ -226,7 +227,8 @@ class Queue:
         """Queued recipients, the oldest message first. Raises StoreUnavailable."""
         condition, values = which.where()
         rows = await self._ask(
-            f"select {_COLUMNS} {_FROM} where {condition} order by q.message_id, q.n limit ${len(values) + 1}",
+            f"select {_COLUMNS} {_FROM} where {condition}"
+            f" order by q.message_id, q.recipient_index limit ${len(values) + 1}",
             *values,
             limit,
         )
@@ -276,11 +278,12 @@ class Queue:
         statement = f"""
             with changed as (
                 update queue q set {change} where {condition} and $1::text is not distinct from $1
-                returning message_id, n, lease
+                returning message_id, recipient_index, lease
             ),
             said as (
-                insert into event (message_id, n, kind, data)
-                select message_id, n, $2, jsonb_build_object('reason', $1::text) from changed where $2::text <> ''
+                insert into event (message_id, recipient_index, kind, data)
+                select message_id, recipient_index, $2, jsonb_build_object('reason', $1::text)
+                    from changed where $2::text <> ''
             )
             select count(*), count(lease) from changed"""  # noqa: S608 - our own text, values as parameters
 
@@ -298,7 +301,7 @@ class Queue:
 def _queued(row: Any) -> Queued:
     return Queued(
         message_id=row["message_id"],
-        n=row["n"],
+        recipient_index=row["recipient_index"],
         account_id=row["account_id"],
         account=row["account"],
         stream=Stream(row["stream"]),

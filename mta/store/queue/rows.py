@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from mta.mail.identity import MessageId
 from mta.store.postgres.database import Connection
 
-Row = tuple[MessageId, int]  # message_id, n: one recipient of one message
+Row = tuple[MessageId, int]  # message_id, recipient_index: one recipient of one message
 
 _LOCK = "select from message where id = any($1::uuid[]) order by id for no key update"
 

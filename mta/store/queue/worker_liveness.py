@@ -17,24 +17,26 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """``place``: where ``pid`` has a meaning; empty if unknown. ``ticks``: start, in clock ticks since boot."""
+    """``pid_scope``: where ``pid`` is unique; empty if unknown. ``start_ticks``: start, in clock ticks since boot."""
 
-    place: str
+    pid_scope: str
     pid: int
-    ticks: int
+    start_ticks: int
 
 
 def this_process() -> Process:
     pid = os.getpid()
-    return Process(_place(), pid, _started(pid) or 0)
+    return Process(_pid_scope(), pid, _started(pid) or 0)
 
 
 def is_dead(process: Process) -> bool:
     """True only if it is certain: the same place, and no such process there (or a zombie, or a later one)."""
-    return bool(process.place) and process.place == _place() and _started(process.pid) != process.ticks
+    return (
+        bool(process.pid_scope) and process.pid_scope == _pid_scope() and _started(process.pid) != process.start_ticks
+    )
 
 
-def _place() -> str:
+def _pid_scope() -> str:
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink(_PROC / 'self/ns/pid')}"

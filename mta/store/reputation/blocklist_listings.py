@@ -25,23 +25,23 @@ CHANNEL = "listings"
 LONGEST = 500  # characters kept of an answer
 
 _COLUMNS = "list, subject, seen_at, confirmed_at, ended_at, answer, case_id"
-_LIST = f"select {_COLUMNS} from listing where ($1::bool or ended_at is null) order by seen_at desc limit $2"  # noqa: S608
+_LIST = f"select {_COLUMNS} from blocklist_listing where ($1::bool or ended_at is null) order by seen_at desc limit $2"  # noqa: S608
 _RESTING = """
-select distinct subject from listing
+select distinct subject from blocklist_listing
 where confirmed_at is not null and ended_at is null and list = any($1::text[])"""
 
-_SEEN = "insert into listing (list, subject, answer) values ($1, $2, $3) on conflict do nothing"
+_SEEN = "insert into blocklist_listing (list, subject, answer) values ($1, $2, $3) on conflict do nothing"
 _CONFIRM = """
-update listing set confirmed_at = now(), answer = $3
+update blocklist_listing set confirmed_at = now(), answer = $3
 where list = $1 and subject = $2 and ended_at is null and confirmed_at is null returning seen_at"""
 _END = """
-update listing set ended_at = now() where list = $1 and subject = $2 and ended_at is null
+update blocklist_listing set ended_at = now() where list = $1 and subject = $2 and ended_at is null
 returning confirmed_at"""
 
 _OWNER = "select account_id from sender_domain where domain = $1 and verified_at is not null"
 _DOMAINS = """
 select d.domain from sender_domain d join account a on a.id = d.account_id
-where d.verified_at is not null and a.standing <> 'terminated' order by d.domain"""
+where d.verified_at is not null and a.status <> 'terminated' order by d.domain"""
 _SAY = "insert into event (kind, data) values ($1, $2)"
 
 
@@ -102,7 +102,7 @@ class BlocklistListings:
                 summary = f"{subject} is on the blocklist {name}: {answer}"
                 case_id = await open_case(connection, Complaint(owner, Source.BLOCKLIST, summary))
                 await connection.execute(
-                    "update listing set case_id = $3 where list = $1 and subject = $2 and ended_at is null",
+                    "update blocklist_listing set case_id = $3 where list = $1 and subject = $2 and ended_at is null",
                     name,
                     subject,
                     case_id,

@@ -34,7 +34,7 @@ LONGEST = 300  # characters of a reason
 
 COLUMNS = """
 id, name, account_id, mailing, provider, stream::text as stream, kind, cases, rate, ceiling, volume, words, tripped_at,
-case_id, cancelled_at, cancelled_by, because"""
+case_id, cancelled_at, cancelled_by, reset_reason"""
 
 _TRIP = """
 insert into breaker (name, account_id, mailing, provider, stream, kind, cases, rate, ceiling, volume, words)
@@ -44,7 +44,7 @@ on conflict (name) where cancelled_at is null do nothing returning id"""
 _FORGIVEN = f"""
 select coalesce((
     select to_jsonb(one) from (
-        select {delivery_stats.COUNTS} from tally t
+        select {delivery_stats.COUNTS} from delivery_stats t
         where t.account_id = b.account_id and t.mailing = coalesce(b.mailing, '')
             and t.provider = coalesce(b.provider, '') and t.hour = date_trunc('hour', now())
             and t.stream = coalesce(b.stream, 'marketing')
@@ -52,7 +52,7 @@ select coalesce((
 ), '{{}}') from breaker b where b.id = $1"""  # noqa: S608 - our own text
 
 _CANCEL = """
-update breaker set cancelled_at = now(), cancelled_by = $2, because = $3
+update breaker set cancelled_at = now(), cancelled_by = $2, reset_reason = $3
 where name = $1 and cancelled_at is null
 returning id, account_id, mailing"""
 
@@ -60,11 +60,11 @@ _RELEASE = """
 with changed as (
     update queue set held = null, due_at = least(now(), expires_at)
     where account_id = $1 and starts_with(held, 'breaker: ') and starts_with(held, $3)
-    returning message_id, n, lease
+    returning message_id, recipient_index, lease
 ),
 said as (
-    insert into event (message_id, n, kind, data)
-    select message_id, n, 'released', jsonb_build_object('reason', $2::text) from changed
+    insert into event (message_id, recipient_index, kind, data)
+    select message_id, recipient_index, 'released', jsonb_build_object('reason', $2::text) from changed
 )
 select count(*), count(lease) from changed"""
 
@@ -92,7 +92,7 @@ class Tripped:
     case_id: int | None
     cancelled_at: datetime | None
     cancelled_by: str | None
-    because: str | None
+    reset_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,23 +136,23 @@ async def trip(connection: Connection, finding: BreakerFinding) -> bool:
     return True
 
 
-async def cancel(connection: Connection, name: str, *, by: str, because: str) -> Cancelled:
+async def cancel(connection: Connection, name: str, *, by: str, reason: str) -> Cancelled:
     """Within the caller's transaction; then the mailing's rows are to be settled. Raises BreakerError."""
-    by, because = (sanitise(" ".join(text.split()), LONGEST) for text in (by, because))
-    if not by or not because:
+    by, reason = (sanitise(" ".join(text.split()), LONGEST) for text in (by, reason))
+    if not by or not reason:
         raise BreakerError("a cancellation names who cancels, and why")
-    row = await connection.fetchrow(_CANCEL, name, by, because)
+    row = await connection.fetchrow(_CANCEL, name, by, reason)
     if row is None:
         raise BreakerError(f"no breaker called {name[:200]!r} is open; mta breaker list shows those that are")
     forgiven = await connection.fetchval(_FORGIVEN, row["id"])
     await connection.execute("update breaker set forgiven = $2 where id = $1", row["id"], forgiven)
     await connection.execute("set local plan_cache_mode = force_custom_plan")
-    why = f"breaker {name} cancelled by {by}: {because}"
+    why = f"breaker {name} cancelled by {by}: {reason}"
     moved = await connection.fetchrow(_RELEASE, row["account_id"], why, f"{HELD}{name}: ")
     assert moved is not None
     if row["mailing"] is not None:
         await mailings.resume(connection, row["mailing"], stopped_by=name, by=by)
-    data = {"breaker": name, "by": by, "because": because, "recipients": moved[0]}
+    data = {"breaker": name, "by": by, "reason": reason, "recipients": moved[0]}
     await connection.execute(_SAY, "breaker_cancelled", orjson.dumps(data).decode())
     await note(connection, row["account_id"], by, Change.BREAKER, data | {"act": "cancelled"})
     await outbox.note(connection, row["account_id"], "breaker_cancelled", data)
@@ -203,5 +203,5 @@ def tripped_of(row: Any) -> Tripped:
         case_id=row["case_id"],
         cancelled_at=row["cancelled_at"],
         cancelled_by=row["cancelled_by"],
-        because=row["because"],
+        reset_reason=row["reset_reason"],
     )

@@ -57,14 +57,14 @@ select t.account_id, t.mailing, t.provider, t.stream::text as stream, a.profile,
             and o.confirmed_at is not null
     ) as fresh
 from (
-    select distinct account_id, mailing, provider, stream from tally
+    select distinct account_id, mailing, provider, stream from delivery_stats
     where hour >= date_trunc('hour', now()) - interval '1 hour' and hard + complaints + traps + refused > 0
 ) t
 join account a on a.id = t.account_id
 left join mailing m on m.id = t.mailing"""
 
 _COUNTS = f"""
-select {delivery_stats.SUMS} from tally
+select {delivery_stats.SUMS} from delivery_stats
 where account_id = $1 and mailing = $2 and provider = $3 and stream = $4::text::stream
     and hour >= date_trunc('hour', coalesce($6, now() - make_interval(secs => $5)))"""  # noqa: S608 - our own text
 
@@ -77,7 +77,7 @@ select b.name, coalesce(m.released_by, 'somebody') as by
 from breaker b join mailing m on m.id = b.mailing
 where b.cancelled_at is null and m.stopped is null"""
 
-_FORGET = "delete from tally where hour < now() - make_interval(days => $1)"
+_FORGET = "delete from delivery_stats where hour < now() - make_interval(days => $1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +154,10 @@ class Breakers:
         """Write a warning down. Raises StoreUnavailable."""
         await self._database.retried(lambda connection: breaker_moves.warn(connection, finding))
 
-    async def cancel(self, name: str, *, by: str, because: str) -> Cancelled:
+    async def cancel(self, name: str, *, by: str, reason: str) -> Cancelled:
         """Let go of what the open breaker ``name`` holds. Raises BreakerError, StoreUnavailable."""
         cancelled = await self._database.retried(
-            lambda connection: breaker_moves.cancel(connection, name, by=by, because=because), seconds=SECONDS
+            lambda connection: breaker_moves.cancel(connection, name, by=by, reason=reason), seconds=SECONDS
         )
         await self._fresh.now()
         if cancelled.mailing is None:
@@ -197,7 +197,7 @@ class Breakers:
             released = await connection.fetch(_RELEASED)
         for row in released:
             try:
-                await self.cancel(row["name"], by=row["by"], because="the mailing was released")
+                await self.cancel(row["name"], by=row["by"], reason="the mailing was released")
             except BreakerError:
                 pass  # somebody was faster
 

@@ -63,11 +63,11 @@ async def tell_webhooks(connection: Connection, case: Case, happening: CaseEvent
 
 
 async def terminate(connection: Connection, case: Case, reason: str, *, by: str) -> None:
-    """The end of the account, whatever its standing."""
-    standing = await lock(connection, case.account_id)
-    if standing is AccountStatus.TERMINATED:
+    """The end of the account, whatever its status."""
+    status = await lock(connection, case.account_id)
+    if status is AccountStatus.TERMINATED:
         return
-    if standing is AccountStatus.ACTIVE:
+    if status is AccountStatus.ACTIVE:
         await change_status(connection, case.account_id, StatusChange.SUSPEND, by=by, reason=reason, case=case.number)
     moved = await change_status(
         connection, case.account_id, StatusChange.TERMINATE, by=by, reason=reason, case=case.number
@@ -101,9 +101,9 @@ async def _suspend(connection: Connection, case: Case, by: str) -> int:
 
 async def _resume(connection: Connection, case: Case, by: str) -> int:
     """Only what was suspended for this case, and only if no other one stands in the way: that one is named then."""
-    standing = await lock(connection, case.account_id)
+    status = await lock(connection, case.account_id)
     named = await connection.fetchval("select complaint_case from account where id = $1", case.account_id)
-    if standing is not AccountStatus.SUSPENDED or named != case.number:
+    if status is not AccountStatus.SUSPENDED or named != case.number:
         return 0
     if other := await connection.fetchval(_OTHER, case.account_id, case.id):
         await connection.execute("update account set complaint_case = $2 where id = $1", case.account_id, f"C-{other}")

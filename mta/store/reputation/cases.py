@@ -1,6 +1,6 @@
 """Complaint cases: opened, answered, judged, closed, and what they cost.
 
-Each act is one transaction: the case, its history, the account's standing and its queue, the events for its webhooks.
+Each act is one transaction: the case, its history, the account's status and its queue, the events for its webhooks.
 ``clocks`` does what time asks for.
 
 It must never let an act through that ``policy.reputation.complaint`` refuses.
@@ -174,8 +174,8 @@ class Cases:
         """
 
         async def work(connection: Connection, case: Case, at: datetime) -> Closed:
-            standing = await account_changes.lock(connection, case.account_id)
-            ended = standing is AccountStatus.TERMINATED
+            status = await account_changes.lock(connection, case.account_id)
+            ended = status is AccountStatus.TERMINATED
             step = close(case, upheld=upheld, now=at, terminated=ended)
             done = await self._taken(connection, step, by, {"upheld": upheld, "reason": sanitise(reason, TEXT)})
             since = at - timedelta(seconds=clocks.upheld_within)

@@ -24,7 +24,7 @@ from mta.mail.message import Stream
 from mta.store.postgres.database import Connection
 from policy.reputation.breaker import ONE_COMPLAINT, ONE_HARD, ONE_TRAP, ONE_UNKNOWN, DeliveryCounts, counted
 
-CHANNEL = "tally"  # something was counted that must be looked at now
+CHANNEL = "delivery_stats"  # something was counted that must be looked at now
 PROVIDER = "provider"  # the key in the events of attempts
 
 _FIELDS = ("delivered", "hard", "unknown", "soft", "complaints", "traps", "refused")
@@ -38,7 +38,7 @@ def upsert(first: int, condition: str = "") -> str:
     kinds = ("bigint", "text", "text", "text", *("bigint" for _ in _FIELDS))
     parameters = ", ".join(f"${first + n}::{kind}[]" for n, kind in enumerate(kinds))
     return f"""
-        insert into tally as t (hour, account_id, mailing, provider, stream, {COUNTS})
+        insert into delivery_stats as t (hour, account_id, mailing, provider, stream, {COUNTS})
         select date_trunc('hour', now()), account_id, mailing, provider, stream::stream, {COUNTS}
         from unnest({parameters}) as one (account_id, mailing, provider, stream, {COUNTS}) {condition}
         on conflict (account_id, mailing, provider, stream, hour) do update
@@ -50,7 +50,7 @@ _ADD = upsert(1)
 _ORIGIN = """
 select m.account_id, m.record ->> 'mailing' as mailing, m.record ->> 'stream' as stream,
     (select e.data ->> 'provider' from event e
-     where e.message_id = m.id and e.data ? 'provider' and ($2::int is null or e.n = $2)
+     where e.message_id = m.id and e.data ? 'provider' and ($2::int is null or e.recipient_index = $2)
      order by e.at desc limit 1) as provider
 from message m where m.id = $1"""
 
@@ -85,9 +85,11 @@ async def settled(connection: Connection, attempts: Iterable[tuple[Attempt, Outc
     await _add(connection, columns(attempts))
 
 
-async def origin(connection: Connection, message_id: MessageId, n: int | None = None) -> MailOrigin | None:
+async def origin(
+    connection: Connection, message_id: MessageId, recipient_index: int | None = None
+) -> MailOrigin | None:
     """Whose mail a message of ours was; ``n``: the recipient's place. None: it is not known (any more)."""
-    row = await connection.fetchrow(_ORIGIN, message_id, n)
+    row = await connection.fetchrow(_ORIGIN, message_id, recipient_index)
     if row is None:
         return None
     return MailOrigin(row["account_id"], Stream(row["stream"] or "transactional"), row["mailing"], row["provider"])

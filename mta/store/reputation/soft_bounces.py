@@ -45,11 +45,12 @@ from unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[]) as one (address_k
 order by address_key, account_id, category, mailing
 on conflict do nothing"""  # noqa: S608 - our own text
 
-# To be put behind a part ``gone (message_id, n, account_id, address_key, ...)`` of the same statement; ``$1``, ``$2``
-# and ``$5`` are the rows and the kinds of their outcomes.
+# To be put behind a part ``gone (message_id, recipient_index, account_id, address_key, ...)`` of the same statement;
+# ``$1``, ``$2`` and ``$5`` are the rows and the kinds of their outcomes.
 DELIVERED = """
 delete from soft_bounce s
-using gone join unnest($1::uuid[], $2::int[], $5::text[]) as one (message_id, n, kind) using (message_id, n)
+using gone join unnest($1::uuid[], $2::int[], $5::text[]) as one (message_id, recipient_index, kind)
+    using (message_id, recipient_index)
 where kind = 'delivered' and s.address_key = gone.address_key and s.account_id = gone.account_id"""
 
 _FORGET = """

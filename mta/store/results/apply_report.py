@@ -50,12 +50,12 @@ _MAILING = """
 select id, account_id from mailing where id = any($1::text[]) order by array_position($1::text[], id) limit 1"""
 
 _MARK = """
-insert into report_taken (digest) select digest from unnest($1::bytea[]) as digest order by digest
+insert into processed_report (digest) select digest from unnest($1::bytea[]) as digest order by digest
 on conflict do nothing returning digest"""
 
-_SAY = "insert into event (message_id, n, kind, data) values ($1, $2, $3, $4)"
+_SAY = "insert into event (message_id, recipient_index, kind, data) values ($1, $2, $3, $4)"
 
-_OLD = "delete from report_taken where at < now() - $1::interval"
+_OLD = "delete from processed_report where at < now() - $1::interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class ReportAction:
     data: Mapping[str, Any]
     account_id: int | None = None
     message_id: MessageId | None = None
-    n: int | None = None
+    recipient_index: int | None = None
     act: SuppressionRequest | None = None
     unknown: bool = False
     soft: SoftBounce | None = None
@@ -182,16 +182,23 @@ async def _say(connection: Connection, each: ReportAction) -> None:
     data = dict(each.data)
     if each.case:
         data["case"] = f"C-{await open_case(connection, each.case)}"
-    await connection.execute(_SAY, each.message_id, each.n, each.kind, orjson.dumps(data).decode())
+    await connection.execute(_SAY, each.message_id, each.recipient_index, each.kind, orjson.dumps(data).decode())
     if each.account_id is not None:
-        await outbox.note(connection, each.account_id, each.kind, data, message_id=each.message_id, n=each.n)
+        await outbox.note(
+            connection,
+            each.account_id,
+            each.kind,
+            data,
+            message_id=each.message_id,
+            recipient_index=each.recipient_index,
+        )
 
 
 async def _count(connection: Connection, each: ReportAction) -> None:
     """For the breakers."""
     if each.account_id is None or each.sort not in (InboundReportKind.BOUNCE, InboundReportKind.COMPLAINT):
         return
-    origin = await delivery_stats.origin(connection, each.message_id, each.n) if each.message_id else None
+    origin = await delivery_stats.origin(connection, each.message_id, each.recipient_index) if each.message_id else None
     origin = origin or MailOrigin(each.account_id, Stream.MARKETING, each.case.mailing if each.case else None)
     if each.sort is InboundReportKind.COMPLAINT:
         await delivery_stats.complaint(connection, origin)

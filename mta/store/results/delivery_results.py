@@ -51,12 +51,12 @@ class DetailLevel(Enum):
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
     """An attempt and its outcomes. ``notice``: a message to the sender about them, queued if any outcome counts.
-    ``delay_told``: the notice is one of delay, so that no second one is sent."""
+    ``delay_dsn_sent``: the notice is one of delay, so that no second one is sent."""
 
     attempt: Attempt
     outcomes: tuple[Outcome, ...]
     notice: NewMessage | None = None
-    delay_told: bool = False
+    delay_dsn_sent: bool = False
 
     @property
     def ended_at(self) -> datetime:
@@ -79,15 +79,15 @@ with
     gone as (
         delete from queue
         where message_id = any($1::uuid[]) and lease is not distinct from $3::bigint
-            and (message_id, n) in (select * from unnest($1::uuid[], $2::int[]))
-        returning message_id, n, account_id, address_key, stream
+            and (message_id, recipient_index) in (select * from unnest($1::uuid[], $2::int[]))
+        returning message_id, recipient_index, account_id, address_key, stream
     ),
     said as (
-        insert into event (at, message_id, n, kind, data)
-        select at, message_id, n, kind, data
+        insert into event (at, message_id, recipient_index, kind, data)
+        select at, message_id, recipient_index, kind, data
         from unnest($4::timestamptz[], $1::uuid[], $2::int[], $5::text[], $6::jsonb[])
-            as one (at, message_id, n, kind, data)
-        where (message_id, n) in (select message_id, n from gone)
+            as one (at, message_id, recipient_index, kind, data)
+        where (message_id, recipient_index) in (select message_id, recipient_index from gone)
     ),
     cleared as (
         delete from content where message_id = any(array(select message_id from gone))
@@ -97,51 +97,54 @@ with
 _REACHED = f""",
     reached as (
         select address_key, account_id, at
-        from gone join unnest($1::uuid[], $2::int[], $4::timestamptz[], $5::text[]) as one (message_id, n, at, kind)
-            using (message_id, n)
+        from gone join unnest($1::uuid[], $2::int[], $4::timestamptz[], $5::text[])
+            as one (message_id, recipient_index, at, kind) using (message_id, recipient_index)
         where stream = 'marketing' and kind = 'delivered'
     ),
     contacts as ({recipient_activity.DELIVERED})"""  # noqa: S608 - our own text
 
 # A batch that was settled before, and comes again because its commit was not heard of, is not counted twice.
-_TALLY = f""",
-    tally as ({delivery_stats.upsert(7, "where exists (select from gone)")})"""
+_STATS = f""",
+    stats as ({delivery_stats.upsert(7, "where exists (select from gone)")})"""
 
 _COUNTED = """
-select message_id, n from gone"""
+select message_id, recipient_index from gone"""
 
-_END_MESSAGES = _GONE + _TALLY + _COUNTED
-_END_MARKETING = _GONE + _TALLY + _REACHED + _COUNTED
+_END_MESSAGES = _GONE + _STATS + _COUNTED
+_END_MARKETING = _GONE + _STATS + _REACHED + _COUNTED
 
 _END = """
-delete from queue q using unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease)
-where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease
-returning q.message_id, q.n"""
+delete from queue q using unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease)
+where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
+    and q.lease = one.lease
+returning q.message_id, q.recipient_index"""
 
 _DEFER = """
 update queue q
-set attempts = attempts + 1, lease = null, last_reply = one.reply, delay_told = q.delay_told or one.told,
+set attempts = attempts + 1, lease = null, last_reply = one.reply, delay_dsn_sent = q.delay_dsn_sent or one.told,
     due_at = least(case when q.bounce is null then one.until else now() end, q.expires_at)
 from unnest($1::uuid[], $2::int[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bool[])
-    as one (message_id, n, lease, until, reply, told)
-where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease
-returning q.message_id, q.n"""
+    as one (message_id, recipient_index, lease, until, reply, told)
+where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
+    and q.lease = one.lease
+returning q.message_id, q.recipient_index"""
 
 _SAY = """
-insert into event (at, message_id, n, kind, data)
+insert into event (at, message_id, recipient_index, kind, data)
 select * from unnest($1::timestamptz[], $2::uuid[], $3::int[], $4::text[], $5::jsonb[])"""
 
 # The moment of an attempt's end is its own to the microsecond: that same event is never written twice.
 _SAY_PULLED = """
-insert into event (at, message_id, n, kind, data)
-select at, message_id, n, kind, data
+insert into event (at, message_id, recipient_index, kind, data)
+select at, message_id, recipient_index, kind, data
 from unnest($1::timestamptz[], $2::uuid[], $3::int[], $4::text[], $5::jsonb[], $6::bigint[])
-    as one (at, message_id, n, kind, data, lease)
+    as one (at, message_id, recipient_index, kind, data, lease)
 where exists (select from worker w where w.id = one.lease)
-    and not exists (select from queue q where q.message_id = one.message_id and q.n = one.n)
+    and not exists (select from queue q where q.message_id = one.message_id and q.recipient_index = one.recipient_index)
     and not exists (
         select from event e
-        where e.message_id = one.message_id and e.n = one.n and e.kind = one.kind and e.at = one.at
+        where e.message_id = one.message_id and e.recipient_index = one.recipient_index and e.kind = one.kind
+            and e.at = one.at
     )"""
 
 
@@ -154,7 +157,7 @@ async def end_messages(connection: Connection, settlements: Sequence[DeliveryRes
     statement = _END_MARKETING if marketing else _END_MESSAGES
     counts = delivery_stats.columns((each.attempt, outcome) for each in settlements for outcome in each.outcomes)
     ended = await connection.fetch(statement, ids, places, lease, at, kinds, data, *counts)
-    return {(row["message_id"], row["n"]) for row in ended}
+    return {(row["message_id"], row["recipient_index"]) for row in ended}
 
 
 async def settle(
@@ -220,7 +223,9 @@ async def _end(connection: Connection, ended: Sequence[tuple[DeliveryResult, Out
     if not ended:
         return set()
     keys = [(*_row(each, outcome), each.attempt.delivery.lease) for each, outcome in ended]
-    return {(row["message_id"], row["n"]) for row in await connection.fetch(_END, *zip(*keys, strict=True))}
+    return {
+        (row["message_id"], row["recipient_index"]) for row in await connection.fetch(_END, *zip(*keys, strict=True))
+    }
 
 
 async def _defer(
@@ -229,14 +234,23 @@ async def _defer(
     if not deferred:
         return set()
     changes = [
-        (*_row(each, outcome), each.attempt.delivery.lease, outcome.until, _last_reply(outcome, care), each.delay_told)
+        (
+            *_row(each, outcome),
+            each.attempt.delivery.lease,
+            outcome.until,
+            _last_reply(outcome, care),
+            each.delay_dsn_sent,
+        )
         for each, outcome in deferred
     ]
-    return {(row["message_id"], row["n"]) for row in await connection.fetch(_DEFER, *zip(*changes, strict=True))}
+    return {
+        (row["message_id"], row["recipient_index"])
+        for row in await connection.fetch(_DEFER, *zip(*changes, strict=True))
+    }
 
 
 def _row(settlement: DeliveryResult, outcome: Outcome) -> Row:
-    return settlement.attempt.delivery.message_id, outcome.result.recipient.n
+    return settlement.attempt.delivery.message_id, outcome.result.recipient.index
 
 
 def _any_counted(settlement: DeliveryResult, counted: Iterable[Row]) -> bool:
@@ -330,7 +344,7 @@ def _last_reply(outcome: Deferred, care: DetailLevel) -> str:
 def _event(
     settlement: DeliveryResult, outcome: Outcome, care: DetailLevel, *, pulled: bool = False
 ) -> tuple[datetime, MessageId, int | None, str, str]:
-    """One line of the message's story: at, message_id, n, kind, data."""
+    """One line of the message's story: at, message_id, recipient_index, kind, data."""
     data = _told(settlement.attempt, outcome) if care is DetailLevel.FULL else {"code": outcome.result.reply.code}
     if pulled:
         data["pulled"] = True

@@ -76,8 +76,9 @@ _GIVE_BACK = """
 update queue q
 set lease = null,
     due_at = least(case when q.bounce is null then coalesce($4, q.due_at) else q.due_at end, q.expires_at)
-from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, n, lease)
-where q.message_id = any($1) and q.message_id = one.message_id and q.n = one.n and q.lease = one.lease"""
+from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease)
+where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
+    and q.lease = one.lease"""
 
 _CONTENT = """
 select m.size, (select string_agg(octets, '' order by part) from content where message_id = m.id) as content
@@ -363,6 +364,6 @@ class Messages:
 
 
 def _keys(deliveries: Iterable[Delivery]) -> Sequence[Sequence[Any]]:
-    """The rows of ``deliveries`` as columns: message_id, n, lease; in the order in which everybody locks them."""
-    keys = [(each.message_id, recipient.n, each.lease) for each in deliveries for recipient in each.recipients]
+    """The rows of ``deliveries`` as columns message_id, recipient_index, lease, in the order of locking."""
+    keys = [(each.message_id, recipient.index, each.lease) for each in deliveries for recipient in each.recipients]
     return list(zip(*sorted(keys), strict=True))

@@ -25,23 +25,23 @@ KEPT = timedelta(days=30)  # what could not be worked off
 SHOWN = 300  # characters kept of an error or a name
 
 _PUT = """
-insert into report_in (sender, recipients, client, hello, content) values ($1, $2, $3, $4, $5) returning id"""
+insert into inbound_report (sender, recipients, client, hello, content) values ($1, $2, $3, $4, $5) returning id"""
 
 _TAKE = """
-update report_in r set tries = tries + 1, due_at = now() + $2
+update inbound_report r set tries = tries + 1, due_at = now() + $2
 where id = any(array(
-    select id from report_in where due_at <= now() and tries < $3 order by due_at limit $1 for update skip locked
+    select id from inbound_report where due_at <= now() and tries < $3 order by due_at limit $1 for update skip locked
 ))
 returning id, at, sender, recipients, client, hello, content, tries"""
 
-_FINISH = "delete from report_in where id = $1 and tries = $2"
+_FINISH = "delete from inbound_report where id = $1 and tries = $2"
 
-_PUT_OFF = "update report_in set due_at = now() + $3, error = $4 where id = $1 and tries = $2"
+_PUT_OFF = "update inbound_report set due_at = now() + $3, error = $4 where id = $1 and tries = $2"
 
 _COUNT = """
-select count(*) filter (where tries < $1 or due_at > now()) as waiting, count(*) as all from report_in"""
+select count(*) filter (where tries < $1 or due_at > now()) as waiting, count(*) as all from inbound_report"""
 
-_OLD = "delete from report_in where at < now() - $1::interval and tries >= $2"
+_OLD = "delete from inbound_report where at < now() - $1::interval and tries >= $2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class AccountState:
 
 def _refusal(account: Account) -> Reply | None:
     """Return why this account may not send now, None if it may."""
-    match account.standing:
+    match account.status:
         case AccountStatus.ACTIVE:
             return None
         case AccountStatus.PENDING:
@@ -48,7 +48,7 @@ def _refusal(account: Account) -> Reply | None:
         case AccountStatus.TERMINATED:
             text = f"is terminated{_because(account)}; it cannot send any more"
         case _:
-            assert_never(account.standing)
+            assert_never(account.status)
     return Reply(550, "5.7.1", f'account_state: account "{account.name}" {text}')
 
 

@@ -61,7 +61,7 @@ def attempt(
     *outcomes: Outcome,
     sender: str | None = "news@sender.example",
     waited: timedelta = timedelta(hours=5),
-    delay_told: bool = False,
+    delay_dsn_sent: bool = False,
     host: Host | None = Host("mx.example.com", "192.0.2.1"),  # noqa: B008
     dsn: bool = False,
     smtputf8: bool = False,
@@ -80,12 +80,12 @@ def attempt(
         smtputf8=smtputf8,
         ret=ret,
         envid=envid,
-        delay_told=delay_told,
+        delay_dsn_sent=delay_dsn_sent,
     )
     return Attempt(delivery, tuple(outcome.result for outcome in outcomes), NOW, 1.5, host, dsn=dsn)
 
 
-def told(*outcomes: Outcome, notices: str = "notice", delay_after: float = 4 * 3600, **about: object) -> list[DsnKind]:
+def told(*outcomes: Outcome, notices: str = "dsn", delay_after: float = 4 * 3600, **about: object) -> list[DsnKind]:
     made = attempt(*outcomes, **about)  # type: ignore[arg-type]
     return [part.kind for part in wanted(made, outcomes, notices, delay_after, NOW)]
 
@@ -144,7 +144,7 @@ def test_delays_are_told_once_and_in_time() -> None:
     assert told(deferred()) == [DsnKind.DELAYED]
     assert told(deferred(), waited=timedelta(hours=4)) == [DsnKind.DELAYED]
     assert told(deferred(), waited=timedelta(hours=3, minutes=59)) == []
-    assert told(deferred(), delay_told=True) == []
+    assert told(deferred(), delay_dsn_sent=True) == []
     assert told(deferred(), delay_after=0) == []
     assert told(deferred(recipient(notify=Notify.DELAY))) == [DsnKind.DELAYED]
     assert told(deferred(recipient(notify=Notify.FAILURE))) == []

@@ -47,7 +47,7 @@ def account(**changes: Any) -> Callable[[Message, Facts], tuple[Message, Facts]]
 
 # What can be wrong with a message or its account, and the rule that is to say so.
 WRONG = {
-    "account_state": account(standing=AccountStatus.SUSPENDED, reason="complaints"),
+    "account_state": account(status=AccountStatus.SUSPENDED, reason="complaints"),
     "terms": account(terms=None),
     "quota": known(quota_left=0),
     "size": lambda message, facts: (replace(message, content=message.content + bytes(CONTEXT.message_size)), facts),

@@ -43,7 +43,7 @@ async def test_for_machines(operator: Operator) -> None:
     made = await operator.json(
         "account", "add", "Shop & Co", "--domain", "example.com", "--notices", "event", "--username", "app@example.com"
     )
-    assert (made["name"], made["notices"], made["username"]) == ("Shop & Co", "event", "app@example.com")
+    assert (made["name"], made["bounce_notifications"], made["username"]) == ("Shop & Co", "event", "app@example.com")
     assert made["unsigned_domains"] == ["example.com"]
     shown = await operator.json("account", "show", "Shop & Co")
     assert shown == {key: value for key, value in made.items() if key in shown}
@@ -76,7 +76,7 @@ async def test_a_domain_that_a_key_signs_for_is_not_complained_of(operator: Oper
         (["other", "--domain", "b.example", "--network", "10.0.0.1/8"], 2, "has host bits set"),
         (["other", "--domain", "b.example", "--network", "0.0.0.0/0"], 2, "too wide"),
         (["other", "--domain", "b.example", "--network", "2001::/16"], 2, "too wide"),
-        (["other", "--domain", "b.example", "--notices", "mail"], 2, "notice"),
+        (["other", "--domain", "b.example", "--notices", "mail"], 2, "dsn"),
     ],
 )
 async def test_nothing_is_made_of_what_is_refused(
@@ -135,7 +135,7 @@ async def test_credentials_are_added_and_revoked_and_names_never_given_twice(ope
 async def test_what_failures_cause_can_be_changed(operator: Operator) -> None:
     await operator.says("account", "add", "shop", "--domain", "example.com")
     assert "now cause: none" in await operator.says("account", "notices", "shop", "none")
-    assert (await operator.json("account", "show", "shop"))["notices"] == "none"
+    assert (await operator.json("account", "show", "shop"))["bounce_notifications"] == "none"
 
 
 async def test_an_unknown_account_is_one_sentence(operator: Operator) -> None:

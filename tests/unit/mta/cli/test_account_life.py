@@ -33,13 +33,13 @@ async def test_who_suspended_it_when_and_why_is_told(operator: Operator, store: 
     told = await operator.says("account", "suspend", "shop", "--reason", "complaints", "--case", "C-17")
     assert told == "shop is suspended; 1 queued recipients are held.\n"
     shown = await operator.json("account", "show", "shop")
-    assert (shown["standing"], shown["reason"], shown["case"]) == ("suspended", "complaints", "C-17")
+    assert (shown["status"], shown["reason"], shown["case"]) == ("suspended", "complaints", "C-17")
     assert "suspended: complaints" in await operator.says("account", "show", "shop")
     assert "1 held recipients are released" in await operator.says("account", "resume", "shop", "--reason", "settled")
     history = await operator.says("account", "history", "shop")
     assert "active -> suspended: complaints (case C-17); 1 queued recipients" in history
     *_, suspended, resumed = await operator.json("account", "history", "shop", "--limit", "2")
-    assert (suspended["by"], suspended["kind"], suspended["data"]["to"]) == (user(), "standing", "suspended")
+    assert (suspended["by"], suspended["kind"], suspended["data"]["to"]) == (user(), "status", "suspended")
     assert resumed["data"]["reason"] == "settled"
 
 
@@ -49,7 +49,7 @@ async def test_an_end_for_good_is_asked_for_twice(operator: Operator, store: Sto
     )
     await operator.says("account", "suspend", "shop", "--reason", "spam")
     await operator.fails("account", "terminate", "shop", "--reason", "spam")  # nobody there to say yes
-    assert (await shop(store)).standing.value == "suspended"
+    assert (await shop(store)).status.value == "suspended"
     assert "shop is terminated" in await operator.says("account", "terminate", "shop", "--reason", "spam", "--yes")
     assert "for good" in await operator.fails("account", "resume", "shop")
 

@@ -18,7 +18,7 @@ async def test_an_operator_sees_what_has_tripped_and_lets_go_of_it(
 ) -> None:
     operator = Operator(tmp_path, database_url, secrets)
     assert await operator.says("breaker", "list") == "No breaker is open.\n"
-    account = await store.accounts.add("shop", standing=AccountStatus.ACTIVE, by="test")
+    account = await store.accounts.add("shop", status=AccountStatus.ACTIVE, by="test")
     for _ in range(3):
         async with store._database.session() as connection, connection.transaction():
             await delivery_stats.trap(connection, MailOrigin(account.id, Stream.MARKETING, provider="gmail"))
@@ -33,5 +33,5 @@ async def test_an_operator_sees_what_has_tripped_and_lets_go_of_it(
     assert told == f"The breaker {name} is cancelled by ann. Recipients let go: 0.\n"
     assert "is open" in await operator.fails("breaker", "cancel", name, "--because", "again")
     (past,) = await operator.json("breaker", "list", "--all")
-    assert past["because"] == "old addresses were removed"
+    assert past["reset_reason"] == "old addresses were removed"
     assert "nothing is known" in await operator.fails("breaker", "trap", "0" * 26)

@@ -31,7 +31,7 @@ async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Opera
 @pytest.fixture
 async def shop(operator: Operator, store: Store) -> Operator:
     """With an active account that has a contact."""
-    await make.execute(store, "update account set standing = 'active', contact = 'Ann <ann@shop.example>'")
+    await make.execute(store, "update account set status = 'active', contact = 'Ann <ann@shop.example>'")
     await store.accounts.list()
     return operator
 
@@ -134,7 +134,7 @@ async def test_an_end_of_the_account_is_not_a_slip(shop: Operator, store: Store)
             await shop.says("case", "close", case, "--upheld")
     assert "upheld complaint number 5" in await shop.fails("case", "close", case, "--upheld")
     assert "shop is terminated" in await shop.says("case", "close", case, "--upheld", "--yes")
-    assert (await store.accounts.find("shop")).account.standing.value == "terminated"
+    assert (await store.accounts.find("shop")).account.status.value == "terminated"
 
 
 async def test_costs_and_impact_are_exported(shop: Operator, store: Store, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ async def test_a_rotation_without_a_gap(world: World, store: Store) -> None:
     ring = KeyRing()
 
     async def selectors() -> list[str]:
-        ring.replace_stored(await store.keys.list())
+        ring.replace_stored(await store.dkim_keys.list())
         signed = Signer(SigningSettings(), ring).sign(message, Headers.split(message), "example.com")
         return [name for name in ("old", "new") if f" s={name};".encode() in signed]
 

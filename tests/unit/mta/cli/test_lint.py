@@ -111,13 +111,13 @@ async def test_a_quota_is_looked_at_and_not_used(operator: Operator, store: Stor
     two = ("-r", "bob@example.net", "-r", "eve@example.net")
     assert "quota" in await refused(operator, write(operator), *two)
     async with store._database.session() as connection:
-        assert await connection.fetchval("select coalesce(sum(taken), 0) from allowance") == 0
+        assert await connection.fetchval("select coalesce(sum(used), 0) from quota_usage") == 0
 
 
 async def test_nothing_is_changed(operator: Operator, store: Store) -> None:
     await operator.says("lint", write(operator), "--account", "shop")
     async with store._database.session() as connection:
-        for table in ("message", "refusal", "queue", "event", "allowance"):
+        for table in ("message", "rejection", "queue", "event", "quota_usage"):
             assert await connection.fetchval(f"select count(*) from {table}") == 0, table
 
 

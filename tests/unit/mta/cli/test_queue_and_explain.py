@@ -87,7 +87,7 @@ async def settle(store: Store, delivery: Any) -> None:
 
 @pytest.fixture
 async def account(store: Store) -> int:
-    return (await store.accounts.add("acme", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)).id
+    return (await store.accounts.add("acme", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)).id
 
 
 async def test_the_summary_counts_by_whatever_is_asked(store: Store, account: int, shell: Shell) -> None:
@@ -250,7 +250,7 @@ async def test_a_narrow_terminal_shows_ids_whole(
 
 
 async def test_the_queue_is_shown_and_chosen_by_stream_and_topic(shell: Shell, store: Store) -> None:
-    account = (await store.accounts.add("acme", standing=AccountStatus.ACTIVE)).id
+    account = (await store.accounts.add("acme", status=AccountStatus.ACTIVE)).id
     await put(store, account, "a@one.example")
     offer = make.accepted("b@one.example", account_id=account, stream=Stream.MARKETING, topic="offers", mailing="may")
     await store.messages.put(offer, leased=False)

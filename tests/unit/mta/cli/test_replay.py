@@ -61,8 +61,8 @@ async def refused(store: Store, *findings: Finding) -> None:
         "sender": "ann@shop.example",
         "profile": "transactional",
     }
-    store.refusals.note(made.id, account.id, datetime.now(UTC), Reply(550, "5.7.1", findings[-1].evidence), kept)
-    await store.refusals.drain()
+    store.rejections.note(made.id, account.id, datetime.now(UTC), Reply(550, "5.7.1", findings[-1].evidence), kept)
+    await store.rejections.drain()
 
 
 def changed(operator: Operator, text: str) -> str:
@@ -134,4 +134,4 @@ async def test_asking_changes_nothing(operator: Operator, store: Store) -> None:
     async with store._database.session() as connection:
         assert await connection.fetchval("select count(*) from queue where held = 'a test'") == 1
         assert await connection.fetchval("select count(*) from event") == 0
-        assert await connection.fetchval("select count(*) from refusal") == 0
+        assert await connection.fetchval("select count(*) from rejection") == 0

@@ -175,7 +175,9 @@ class Rig:
     async def events(self, message_id: MessageId) -> list[tuple[str, int | None]]:
         """Kind and recipient of what happened to a message, in order."""
         async with self.store._database.session() as connection:
-            rows = await connection.fetch("select kind, n from event where message_id = $1 order by id", message_id)
+            rows = await connection.fetch(
+                "select kind, recipient_index from event where message_id = $1 order by id", message_id
+            )
         return [tuple(row) for row in rows]
 
 

@@ -34,7 +34,7 @@ async def test_recipients_part_ways(store: Store) -> None:
         message = await rig.submit("ann@example.net", "ben@example.net", "cat@example.net")
         await rig.settled()
         assert sorted(await rig.events(message)) == [("deferred", 1), ("delivered", 0), ("failed", 2)]
-        assert await rig.queued("n = 1 and lease is null and due_at > now() and attempts = 1") == 1
+        assert await rig.queued("recipient_index = 1 and lease is null and due_at > now() and attempts = 1") == 1
         assert await rig.queued() == 1
 
 

@@ -207,7 +207,7 @@ async def test_a_message_that_cannot_be_read_is_an_attempt(store: Store) -> None
 
 
 async def test_an_outcome_does_not_wait_for_a_notice_that_cannot_quote(store: Store) -> None:
-    async with dispatching(store, notices="notice") as rig:
+    async with dispatching(store, notices="dsn") as rig:
         message = await rig.queue("ann@example.net")
         await execute(store, "delete from content")
         await execute(store, "update queue set bounce = 'enough'")
@@ -220,16 +220,18 @@ async def test_an_outcome_does_not_wait_for_a_notice_that_cannot_quote(store: St
 
 async def test_rules_that_break_cost_no_second_delivery(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async with dispatching(store, takes=False) as rig:
-        rig.courier.answer = lambda r: (Stage.RECIPIENT, GREYLISTED) if r.n else (Stage.FINAL_DOT, Reply(250, None, ""))
+        rig.courier.answer = lambda r: (
+            (Stage.RECIPIENT, GREYLISTED) if r.index else (Stage.FINAL_DOT, Reply(250, None, ""))
+        )
         monkeypatch.setattr(outcome, "conclude", None)
         message = await rig.submit("ann@example.net", "ben@example.net")
         await rig.settled()
         assert sorted(await rig.events(message)) == [("deferred", 1), ("delivered", 0)]
-        assert await rig.queued("n = 1 and lease is null") == 1
+        assert await rig.queued("recipient_index = 1 and lease is null") == 1
 
 
 async def test_a_notice_that_cannot_be_made_costs_no_outcome(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with dispatching(store, takes=False, notices="notice") as rig:
+    async with dispatching(store, takes=False, notices="dsn") as rig:
         rig.courier.answer = lambda _: (Stage.RECIPIENT, NO_USER)
         monkeypatch.setattr(rig.notices, "compose", None)
         message = await rig.submit("ann@example.net")

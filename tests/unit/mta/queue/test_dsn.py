@@ -34,7 +34,7 @@ class Signer:
         return b"DKIM-Signature: d=%s\r\n" % domain.encode()
 
 
-def made(notices: str | None = "notice", **queue: Any) -> DsnComposer:
+def made(notices: str | None = "dsn", **queue: Any) -> DsnComposer:
     settings = Settings(server=ServerSettings(hostname="mta.acme.example"), queue=QueueSettings(**queue))
     return DsnComposer(settings, Accounts(notices), Signer())  # type: ignore[arg-type]
 
@@ -51,11 +51,11 @@ def attempt(of: Delivery, *outcomes: Outcome) -> Attempt:
 @pytest.mark.parametrize(
     ("choice", "sender", "told"),
     [
-        ("notice", "shop@acme.example", 1),
+        ("dsn", "shop@acme.example", 1),
         ("event", "shop@acme.example", 0),
         ("none", "shop@acme.example", 0),
         (None, "shop@acme.example", 0),  # the account is gone
-        ("notice", None, 0),  # never about a message from the null sender
+        ("dsn", None, 0),  # never about a message from the null sender
     ],
 )
 def test_who_is_told_of_a_failure(choice: str | None, sender: str | None, told: int) -> None:
@@ -81,7 +81,7 @@ def test_a_delay_is_told_once_and_not_at_once() -> None:
     old = replace(fresh, queued_at=now() - timedelta(hours=2))
     assert notices.wanted(attempt(fresh, outcome), [outcome]) == ()
     assert len(notices.wanted(attempt(old, outcome), [outcome])) == 1
-    assert notices.wanted(attempt(replace(old, delay_told=True), outcome), [outcome]) == ()
+    assert notices.wanted(attempt(replace(old, delay_dsn_sent=True), outcome), [outcome]) == ()
     assert made(delay_dsn_after="0s").wanted(attempt(old, outcome), [outcome]) == ()
 
 

@@ -17,22 +17,22 @@ from tests.unit.mta.store.make import accepted, execute, until
 ANN = Address.parse("ann@example.net")
 
 
-async def stand(rig: Rig, standing: AccountStatus, reason: str = "") -> None:
-    """Account 1 is in this standing, in the database and in the worker's memory."""
+async def stand(rig: Rig, status: AccountStatus, reason: str = "") -> None:
+    """Account 1 is in this status, in the database and in the worker's memory."""
     await execute(rig.store, "delete from account")
     await execute(
         rig.store,
-        "insert into account (id, name, standing, reason) overriding system value"
-        " values (1, 'acme', ($1::text)::standing, $2)",
-        standing.value,
+        "insert into account (id, name, status, reason) overriding system value"
+        " values (1, 'acme', ($1::text)::account_status, $2)",
+        status.value,
         reason,
     )
-    rig.accounts.account = replace(rig.accounts.account, standing=standing, reason=reason)
+    rig.accounts.account = replace(rig.accounts.account, status=status, reason=reason)
 
 
 async def held(store: Store) -> list[str | None]:
     async with store._database.session() as connection:
-        rows = await connection.fetch("select held from queue where lease is null order by n")
+        rows = await connection.fetch("select held from queue where lease is null order by recipient_index")
     return [row["held"] for row in rows]
 
 
@@ -47,10 +47,10 @@ async def test_a_suspended_accounts_mail_is_held_not_sent(store: Store) -> None:
         assert [kind for kind, _ in await rig.events(message)] == ["held", "held"]
 
 
-@pytest.mark.parametrize("standing", [AccountStatus.PENDING, AccountStatus.REVIEW])
-async def test_so_is_that_of_an_account_that_is_not_active_yet(store: Store, standing: AccountStatus) -> None:
+@pytest.mark.parametrize("status", [AccountStatus.PENDING, AccountStatus.REVIEW])
+async def test_so_is_that_of_an_account_that_is_not_active_yet(store: Store, status: AccountStatus) -> None:
     async with dispatching(store, takes=False) as rig:
-        await stand(rig, standing)
+        await stand(rig, status)
         await rig.submit("ann@example.net")
         await rig.settled()
         assert rig.courier.attempts == []
@@ -61,11 +61,11 @@ async def test_an_account_that_was_resumed_meanwhile_is_not_left_waiting(store: 
     """The worker has not heard of it yet: what it holds back is free all the same, and sent once it has."""
     async with dispatching(store) as rig:
         await stand(rig, AccountStatus.ACTIVE)
-        rig.accounts.account = replace(rig.accounts.account, standing=AccountStatus.SUSPENDED)
+        rig.accounts.account = replace(rig.accounts.account, status=AccountStatus.SUSPENDED)
         await rig.submit("ann@example.net")
         await until(lambda: rig.window.deliveries == 0)
         assert await held(store) in ([None], [])
-        rig.accounts.account = replace(rig.accounts.account, standing=AccountStatus.ACTIVE)
+        rig.accounts.account = replace(rig.accounts.account, status=AccountStatus.ACTIVE)
         await until(lambda: rig.courier.attempts)
         await rig.settled()
 

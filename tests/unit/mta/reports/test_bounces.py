@@ -43,7 +43,7 @@ def follow(
 def test_a_dead_mailbox_is_suppressed_for_the_account() -> None:
     about = sent()
     (found,) = follow(about, 0, part(ANN))
-    assert (found.sort, found.kind, found.message_id, found.n, found.account_id) == (
+    assert (found.sort, found.kind, found.message_id, found.recipient_index, found.account_id) == (
         InboundReportKind.BOUNCE, "bounced_async", about.id, 0, 7
     )  # fmt: skip
     assert found.act
@@ -57,7 +57,7 @@ def test_a_dead_mailbox_is_suppressed_for_the_account() -> None:
 
 def test_the_return_path_names_him_where_the_report_does_not() -> None:
     (found,) = follow(sent(BEN, ANN), 1, part(None))
-    assert found.n == 1
+    assert found.recipient_index == 1
     assert found.act
     assert found.act.address == ANN
 
@@ -88,7 +88,7 @@ def test_a_failure_goes_before_a_delay_of_the_same_recipient() -> None:
 
 def test_of_several_only_those_of_the_envelope_count() -> None:
     found = follow(sent(ANN, BEN), None, part(BEN), part(EVE), part(None))
-    assert [(each.n, each.act and each.act.address) for each in found] == [(1, BEN)]
+    assert [(each.recipient_index, each.act and each.act.address) for each in found] == [(1, BEN)]
 
 
 def test_somebody_who_was_erased_is_nobody() -> None:

@@ -50,7 +50,7 @@ def mail(sender: str, signer: str | None, subject: str = "Re: [C-1] Klacht") -> 
 @pytest.fixture
 async def told(store: Store) -> Store:
     """With a case of which its account was told; its contact has an address at a provider of many."""
-    account = await store.accounts.add("shop", standing=AccountStatus.ACTIVE, domains=["shop.example"], verified=True)
+    account = await store.accounts.add("shop", status=AccountStatus.ACTIVE, domains=["shop.example"], verified=True)
     await make.execute(store, "update account set contact = 'Ann, ann@freemail.example' where id = $1", account.id)
     await store.accounts.list()
     await store.cases.open(Complaint(account.id, Source.RECIPIENT, "nooit aangemeld"))

@@ -26,7 +26,7 @@ def settings(port: int | None, **tokens: Any) -> Settings:
 
 
 async def test_links_work_before_and_after_a_change_of_keys(store: Store, secrets: Secrets) -> None:
-    await store.accounts.add("shop", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)
+    await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     port = free_port()
     before, after = settings(port), settings(port, key=2)
     old, new = [

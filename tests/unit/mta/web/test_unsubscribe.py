@@ -56,7 +56,7 @@ async def open_site(unsubscribes: Unsubscribes, settings: PublicPagesSettings = 
 
 @pytest.fixture
 async def site(store: Store) -> AsyncIterator[Site]:
-    await store.accounts.add("shop", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)
+    await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     site = await open_site(store.unsubscribes)
     site.store = store
     yield site

@@ -32,7 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def shop(store: Store) -> int:
-    return (await store.accounts.add("shop", standing=AccountStatus.ACTIVE)).id
+    return (await store.accounts.add("shop", status=AccountStatus.ACTIVE)).id
 
 
 @pytest.fixture

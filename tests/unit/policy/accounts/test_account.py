@@ -20,15 +20,15 @@ ALLOWED = {
 }
 
 
-@pytest.mark.parametrize(("standing", "move"), list(itertools.product(AccountStatus, StatusChange)))
-def test_these_moves_and_no_others(standing: AccountStatus, move: StatusChange) -> None:
-    wanted = {reached for start, name, reached in ALLOWED if (start, name) == (standing.value, move.value)}
+@pytest.mark.parametrize(("status", "move"), list(itertools.product(AccountStatus, StatusChange)))
+def test_these_moves_and_no_others(status: AccountStatus, move: StatusChange) -> None:
+    wanted = {reached for start, name, reached in ALLOWED if (start, name) == (status.value, move.value)}
     if wanted:
-        assert {after(standing, move).value} == wanted
+        assert {after(status, move).value} == wanted
         return
     with pytest.raises(StatusChangeRefused) as refused:
-        after(standing, move)
-    possible = [name for start, name, _ in ALLOWED if start == standing.value]
+        after(status, move)
+    possible = [name for start, name, _ in ALLOWED if start == status.value]
     said = str(refused.value)
     assert all(name in said for name in possible) or "terminated, for good" in said
 

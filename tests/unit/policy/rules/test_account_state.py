@@ -16,7 +16,7 @@ def test_an_active_account_sends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "answer"),
+    ("status", "answer"),
     [
         (AccountStatus.PENDING, "is not reviewed yet; complete what its review needs and ask for it"),
         (AccountStatus.REVIEW, "is being reviewed; wait for the result"),
@@ -24,11 +24,11 @@ def test_an_active_account_sends() -> None:
         (AccountStatus.TERMINATED, "is terminated (complaints, case 7); it cannot send any more"),
     ],
 )
-def test_any_other_account_does_not(standing: AccountStatus, answer: str) -> None:
-    known = facts(account(standing=standing, reason="complaints", case="7"))
+def test_any_other_account_does_not(status: AccountStatus, answer: str) -> None:
+    known = facts(account(status=status, reason="complaints", case="7"))
     assert ask_sender(RULE, known=known) == f'refuse: 550 5.7.1 account_state: account "shop" {answer}'
 
 
 def test_a_suspension_without_a_reason_is_told_without_brackets() -> None:
-    answer = ask_sender(RULE, known=facts(account(standing=AccountStatus.SUSPENDED)))
+    answer = ask_sender(RULE, known=facts(account(status=AccountStatus.SUSPENDED)))
     assert answer.endswith(' account_state: account "shop" is suspended; settle that and ask to be resumed')

@@ -70,7 +70,10 @@ class World:
 
     async def states(self) -> dict[tuple[str, str], bool]:
         """What is listed, and whether it counts."""
-        return {(each.list, each.subject): each.confirmed_at is not None for each in await self.store.listings.find()}
+        return {
+            (each.list, each.subject): each.confirmed_at is not None
+            for each in await self.store.blocklist_listings.find()
+        }
 
 
 @pytest.fixture
@@ -88,13 +91,13 @@ async def test_a_listing_counts_when_seen_twice_and_ends_when_it_is_gone(world: 
     world.zone[OURS] = LISTED
     await world.look()
     assert await world.states() == {("zen", "192.0.2.1"): False}
-    assert await world.store.listings.resting(["zen"]) == frozenset()
+    assert await world.store.blocklist_listings.resting(["zen"]) == frozenset()
     await world.look()
     assert await world.states() == {("zen", "192.0.2.1"): True}
-    (listing,) = await world.store.listings.find()
+    (listing,) = await world.store.blocklist_listings.find()
     assert listing.answer == "127.0.0.2: sends spam, see https://zen.example/"
-    assert await world.store.listings.resting(["zen"]) == {"192.0.2.1"}
-    assert await world.store.listings.resting(["dbl"]) == frozenset()
+    assert await world.store.blocklist_listings.resting(["zen"]) == {"192.0.2.1"}
+    assert await world.store.blocklist_listings.resting(["dbl"]) == frozenset()
     assert (world.metrics.blocklist_listings.value, world.metrics.sources_in_backoff.value) == (1, 1)
     await world.look(2)
     assert await make.count(world.store, "event where kind = 'blocklisted'") == 1
@@ -117,7 +120,7 @@ async def test_a_listing_that_was_seen_once_never_counts(world: World) -> None:
 
 async def test_a_domain_is_its_accounts_case(world: World) -> None:
     account = await world.store.accounts.add(
-        "shop", domains=["shop.example"], standing=AccountStatus.ACTIVE, verified=True, by="test"
+        "shop", domains=["shop.example"], status=AccountStatus.ACTIVE, verified=True, by="test"
     )
     world.zone["shop.example.dbl.example"] = LISTED
     await world.look(3)
@@ -125,7 +128,7 @@ async def test_a_domain_is_its_accounts_case(world: World) -> None:
     assert (
         await make.count(world.store, f"complaint_case where source = 'blocklist' and account_id = {account.id}") == 1
     )
-    (listing,) = await world.store.listings.find()
+    (listing,) = await world.store.blocklist_listings.find()
     assert listing.case_id is not None
 
 

@@ -23,7 +23,7 @@ SETTINGS = Settings.model_validate(
 
 
 async def an_account(store: Store, **more: Any) -> int:
-    account = await store.accounts.add("shop", standing=AccountStatus.ACTIVE, profile="spotler")
+    account = await store.accounts.add("shop", status=AccountStatus.ACTIVE, profile="spotler")
     await make.execute(
         store,
         "update account set contact = $2 where id = $1",
@@ -71,7 +71,7 @@ async def test_it_is_written_to_even_while_it_is_suspended(store: Store) -> None
     account_id = await an_account(store)
     await store.cases.open(Complaint(account_id, Source.PROVIDER, "spam", urgent=True))
     await work_cases(await Casework.open(SETTINGS, store), store)
-    assert (await store.accounts.find("shop")).account.standing is AccountStatus.SUSPENDED
+    assert (await store.accounts.find("shop")).account.status is AccountStatus.SUSPENDED
     assert await make.count(store, f"queue where account_id = {HOUSE} and held is null") == 1
 
 

@@ -120,7 +120,7 @@ async def test_check_says_what_is_missing_until_nothing_is(world: World, store: 
     await world.publish((await store.accounts.find("shop")).domains[0].token)
     assert "may send for news.shop.example" in await says("account", "domain", "verify", "shop", DOMAIN)
     assert "mta account approve shop" in await says("account", "review", "shop")
-    assert (await world.operator.json("account", "check", "shop", status=1))["standing"] == "review"
+    assert (await world.operator.json("account", "check", "shop", status=1))["status"] == "review"
     await says("account", "approve", "shop", "--reason", "papers seen")
     told = await says("account", "check", "shop")
     assert told.startswith("shop is active (papers seen), profile transactional.")

@@ -16,7 +16,7 @@ from tests.unit.mta.store import make
 
 
 async def active(store: Store, name: str = "acme") -> int:
-    account = await store.accounts.add(name, standing=AccountStatus.ACTIVE, verified=True, domains=[f"{name}.example"])
+    account = await store.accounts.add(name, status=AccountStatus.ACTIVE, verified=True, domains=[f"{name}.example"])
     return account.id
 
 
@@ -29,14 +29,14 @@ async def queue(store: Store, account_id: int) -> dict[str, tuple[str | None, st
 
 async def test_a_new_account_is_reviewed_and_approved_and_all_of_it_is_kept(store: Store) -> None:
     account = await store.accounts.add("acme", by="ann")
-    assert account.standing is AccountStatus.PENDING
-    await store.standings.move(account.id, StatusChange.REVIEW, by="ann")
-    moved = await store.standings.move(account.id, StatusChange.APPROVE, by="rev", reason="papers seen")
-    assert moved.standing is AccountStatus.ACTIVE
+    assert account.status is AccountStatus.PENDING
+    await store.account_status.move(account.id, StatusChange.REVIEW, by="ann")
+    moved = await store.account_status.move(account.id, StatusChange.APPROVE, by="rev", reason="papers seen")
+    assert moved.status is AccountStatus.ACTIVE
     known = store.accounts.by_id(account.id)
     assert known
-    assert (known.standing, known.reason) == (AccountStatus.ACTIVE, "papers seen")
-    history = [each for each in await store.accounts.history(account.id) if each.kind is AccountChangeKind.STANDING]
+    assert (known.status, known.reason) == (AccountStatus.ACTIVE, "papers seen")
+    history = [each for each in await store.accounts.history(account.id) if each.kind is AccountChangeKind.STATUS]
     assert [(each.by, each.data["to"], each.data["reason"]) for each in history] == [
         ("ann", "pending", ""), ("ann", "review", ""), ("rev", "active", "papers seen"),
     ]  # fmt: skip
@@ -48,8 +48,8 @@ async def test_a_suspension_holds_what_is_queued_and_a_resumption_releases_just_
     await store.messages.put(make.accepted("a@one.example", account_id=acme), leased=False)
     await store.messages.put(make.accepted("b@one.example", account_id=acme, hold="to be confirmed"), leased=False)
     await store.messages.put(make.accepted("c@one.example", account_id=other), leased=False)
-    moved = await store.standings.move(acme, StatusChange.SUSPEND, by="rev", reason="complaints", case="C-17")
-    assert (moved.standing, moved.recipients) == (AccountStatus.SUSPENDED, 1)
+    moved = await store.account_status.move(acme, StatusChange.SUSPEND, by="rev", reason="complaints", case="C-17")
+    assert (moved.status, moved.recipients) == (AccountStatus.SUSPENDED, 1)
     assert await queue(store, acme) == {
         "a@one.example": ("account_state: account 'acme' is suspended (complaints, case C-17)", None),
         "b@one.example": ("to be confirmed", None),
@@ -59,7 +59,7 @@ async def test_a_suspension_holds_what_is_queued_and_a_resumption_releases_just_
     assert known
     assert (known.reason, known.case) == ("complaints", "C-17")
 
-    moved = await store.standings.move(acme, StatusChange.RESUME, by="rev", reason="settled")
+    moved = await store.account_status.move(acme, StatusChange.RESUME, by="rev", reason="settled")
     assert moved.recipients == 1
     assert await queue(store, acme) == {"a@one.example": (None, None), "b@one.example": ("to be confirmed", None)}
     (message,) = {
@@ -75,7 +75,7 @@ async def test_workers_are_told_to_give_back_what_they_hold_of_a_suspended_accou
     await store.listen("queue", heard.append)
     heard.clear()
     await make.put(store, "a@one.example", account_id=acme)  # leased
-    await store.standings.move(acme, StatusChange.SUSPEND, by="rev", reason="complaints")
+    await store.account_status.move(acme, StatusChange.SUSPEND, by="rev", reason="complaints")
     await make.until(lambda: heard)
     assert heard == [""]
 
@@ -85,15 +85,15 @@ async def test_a_termination_has_the_queue_fail_and_ends_the_credentials(store: 
     await store.credentials.add(acme, "acme-1", argon2="a", scram="s")
     await store.messages.put(make.accepted("a@one.example", account_id=acme), leased=False)
     with pytest.raises(AccountError, match="terminate: it is active; what can be done is: suspend"):
-        await store.standings.move(acme, StatusChange.TERMINATE, by="rev", reason="spam")
-    await store.standings.move(acme, StatusChange.SUSPEND, by="rev", reason="spam")
-    moved = await store.standings.move(acme, StatusChange.TERMINATE, by="rev", reason="spam")
+        await store.account_status.move(acme, StatusChange.TERMINATE, by="rev", reason="spam")
+    await store.account_status.move(acme, StatusChange.SUSPEND, by="rev", reason="spam")
+    moved = await store.account_status.move(acme, StatusChange.TERMINATE, by="rev", reason="spam")
     assert moved.recipients == 1
     assert await queue(store, acme) == {"a@one.example": (None, "the account is terminated: spam")}
     assert store.accounts.by_credential("acme-1") is None
     for move in StatusChange:
         with pytest.raises(AccountError, match="terminated, for good"):
-            await store.standings.move(acme, move, by="rev", reason="again")
+            await store.account_status.move(acme, move, by="rev", reason="again")
     with pytest.raises(AccountError, match="terminated, for good"):
         await store.credentials.add(acme, "acme-2", argon2="a", scram="s")
 
@@ -102,24 +102,24 @@ async def test_a_termination_has_the_queue_fail_and_ends_the_credentials(store: 
 async def test_some_moves_need_a_reason(store: Store, move: StatusChange) -> None:
     acme = await active(store)
     with pytest.raises(AccountError, match=f"{move.value}: say why"):
-        await store.standings.move(acme, move, by="rev", reason=" ")
-    assert store.accounts.by_id(acme).standing is AccountStatus.ACTIVE  # type: ignore[union-attr]
+        await store.account_status.move(acme, move, by="rev", reason=" ")
+    assert store.accounts.by_id(acme).status is AccountStatus.ACTIVE  # type: ignore[union-attr]
 
 
 async def test_a_move_that_is_refused_changes_nothing(store: Store) -> None:
     acme = await active(store)
     before = await store.accounts.history(acme)
     with pytest.raises(AccountError, match="resume: it is active"):
-        await store.standings.move(acme, StatusChange.RESUME, by="rev")
+        await store.account_status.move(acme, StatusChange.RESUME, by="rev")
     assert await store.accounts.history(acme) == before
     with pytest.raises(AccountError, match="there is no account 999"):
-        await store.standings.move(999, StatusChange.REVIEW, by="rev")
+        await store.account_status.move(999, StatusChange.REVIEW, by="rev")
 
 
 async def test_two_who_move_at_once_do_not_both_win(store: Store) -> None:
     acme = await active(store)
     results: list[Any] = await asyncio.gather(
-        *(store.standings.move(acme, StatusChange.SUSPEND, by=f"rev-{n}", reason="spam") for n in range(4)),
+        *(store.account_status.move(acme, StatusChange.SUSPEND, by=f"rev-{n}", reason="spam") for n in range(4)),
         return_exceptions=True,
     )
     assert sum(not isinstance(each, AccountError) for each in results) == 1

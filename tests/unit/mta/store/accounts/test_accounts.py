@@ -92,8 +92,8 @@ async def test_other_mistakes_say_what_is_wrong(store: Store) -> None:
         await store.accounts.add_network(999, NET("10.0.0.0/8"))
     with pytest.raises(AccountError, match="there is no account 999"):
         await store.credentials.add(999, "x", argon2="", scram="")
-    with pytest.raises(AccountError, match="notices are"):
-        await store.reviews.set(account.id, {Setting.NOTICES: "loud"})
+    with pytest.raises(AccountError, match="notifications are"):
+        await store.reviews.set(account.id, {Setting.BOUNCE_NOTIFICATIONS: "loud"})
     with pytest.raises(AccountError, match="no account 'none'"):
         await store.accounts.find("none")
 
@@ -105,8 +105,8 @@ async def test_other_processes_see_a_change_when_it_is_announced(
     try:
         account = await store.accounts.add("acme")
         await make.until(lambda: other.accounts.by_id(account.id))
-        await store.reviews.set(account.id, {Setting.NOTICES: "none"})
-        await make.until(lambda: other.accounts.by_id(account.id).notices == "none")  # type: ignore[union-attr]
+        await store.reviews.set(account.id, {Setting.BOUNCE_NOTIFICATIONS: "none"})
+        await make.until(lambda: other.accounts.by_id(account.id).bounce_notifications == "none")  # type: ignore[union-attr]
     finally:
         await other.close()
 

@@ -87,7 +87,7 @@ async def test_each_domain_is_looked_for_by_one_process_in_its_turn(store: Store
 
 
 async def test_what_was_vouched_for_is_usable_and_says_who_did(store: Store) -> None:
-    account = await store.accounts.add("shop", domains=["shop.example"], standing=AccountStatus.ACTIVE)
+    account = await store.accounts.add("shop", domains=["shop.example"], status=AccountStatus.ACTIVE)
     await store.domains.vouch(account.id, "Shop.Example", by="ann", reason="registrar's papers seen")
     assert known(store, account).domains == {"shop.example"}
     change = (await store.accounts.history(account.id))[-1]

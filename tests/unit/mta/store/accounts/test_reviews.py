@@ -31,11 +31,11 @@ def known(store: Store, account: Account) -> Account:
 async def test_settings(store: Store, account: Account) -> None:
     wanted: dict[Setting, Any] = {
         Setting.PROFILE: "cleverreach", Setting.CONTACT: "Ann", Setting.QUOTA_DAY: 10, Setting.QUOTA_MONTH: 100,
-        Setting.ADULT_AGREED: True, Setting.NOTICES: "event",
+        Setting.ADULT_AGREED: True, Setting.BOUNCE_NOTIFICATIONS: "event",
     }  # fmt: skip
     await store.reviews.set(account.id, wanted, by="ann")
     now = known(store, account)
-    assert (now.profile, now.contact, now.quotas, now.adult_agreed, now.notices) == (
+    assert (now.profile, now.contact, now.quotas, now.adult_agreed, now.bounce_notifications) == (
         "cleverreach", "Ann", Quotas(10, 100), True, "event",
     )  # fmt: skip
     await store.reviews.set(account.id, {Setting.QUOTA_DAY: None})
@@ -45,7 +45,7 @@ async def test_settings(store: Store, account: Account) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [
-        (Setting.NOTICES, "loud", "notices are"),
+        (Setting.BOUNCE_NOTIFICATIONS, "loud", "notifications are"),
         (Setting.QUOTA_DAY, -1, "a quota is"),
         (Setting.QUOTA_MONTH, 2**31, "a quota is"),
         (Setting.CONTACT, " ", "the contact: 1 to 1000"),

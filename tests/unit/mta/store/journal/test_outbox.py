@@ -29,7 +29,7 @@ URL = "https://example.com/events"
 @pytest.fixture
 async def shop(store: Store) -> int:
     """An account with a webhook."""
-    account = await store.accounts.add("shop", standing=AccountStatus.ACTIVE)
+    account = await store.accounts.add("shop", status=AccountStatus.ACTIVE)
     await store.webhooks.add(account.id, URL, by="test")
     return account.id
 
@@ -103,7 +103,7 @@ async def test_what_a_person_says_is_told_to_the_account_it_concerns(store: Stor
 
 
 async def test_who_does_not_listen_costs_no_row(store: Store, shop: int) -> None:
-    other = await store.accounts.add("other", standing=AccountStatus.ACTIVE)
+    other = await store.accounts.add("other", status=AccountStatus.ACTIVE)
     await store.messages.settle(make.settlement(await make.put(store, account_id=other.id)))
     assert await make.count(store, "outbox") == 0
     await store.messages.settle(make.settlement(await make.put(store, account_id=shop)))
@@ -199,7 +199,7 @@ async def test_old_events_go_when_they_were_taken_and_all_in_the_end(store: Stor
 async def test_an_erased_address_is_erased_here_too(store: Store, shop: int) -> None:
     async with store._database.session() as connection:
         await outbox.note(connection, shop, "case_opened", {"recipient": "ann@example.net"})
-    await store.subjects.erase(Address.parse("ann@example.net"), by="test", keep_proof=None)
+    await store.data_subjects.erase(Address.parse("ann@example.net"), by="test", keep_proof=None)
     told = [event for event in await read(store, shop) if event.kind == "case_opened"]
     assert "ann@example.net" not in str(told[0].data)
 

@@ -20,7 +20,9 @@ async def contact(store: Store, address: str, account_id: int = 1) -> Any:
     key = store.suppressions._secrets.address_key(Address.parse(address))
     async with store._database.session() as connection:
         return await connection.fetchrow(
-            "select accepted, contacted_at from contact where address_key = $1 and account_id = $2", key, account_id
+            "select accepted, contacted_at from recipient_activity where address_key = $1 and account_id = $2",
+            key,
+            account_id,
         )
 
 
@@ -31,13 +33,13 @@ async def test_marketing_that_is_accepted_counts_for_its_account(store: Store) -
     found = await contact(store, "ANN@example.net")
     assert found["accepted"] == [message.message.origin.received_at]
     assert found["contacted_at"] is None
-    assert await make.count(store, "contact") == 2
+    assert await make.count(store, "recipient_activity") == 2
 
 
 async def test_transactional_mail_leaves_nothing(store: Store) -> None:
     delivery = await make.put(store, "ann@example.net")
     await store.messages.settle(make.settlement(delivery))
-    assert await make.count(store, "contact") == 0
+    assert await make.count(store, "recipient_activity") == 0
 
 
 async def test_the_newest_are_kept_in_order(store: Store) -> None:
@@ -66,7 +68,7 @@ async def test_it_is_written_once_a_day(store: Store) -> None:
     for _ in range(2):
         await store.messages.settle(make.settlement(await make.put(store, **MARKETING)))
     first = (await contact(store, "ann@example.net"))["contacted_at"]
-    await make.execute(store, "update contact set contacted_at = contacted_at - interval '25 hours'")
+    await make.execute(store, "update recipient_activity set contacted_at = contacted_at - interval '25 hours'")
     last = make.settlement(await make.put(store, **MARKETING))
     await store.messages.settle(last)
     assert first < last.ended_at == (await contact(store, "ann@example.net"))["contacted_at"]
@@ -90,4 +92,7 @@ async def test_many_at_once_to_the_same_people_in_any_order(store: Store) -> Non
 
     await asyncio.gather(*(mail(n) for n in range(25)))
     assert await make.count(store, "queue") == 0
-    assert await make.count(store, "contact where cardinality(accepted) = 25 and contacted_at is not null") == 20
+    assert (
+        await make.count(store, "recipient_activity where cardinality(accepted) = 25 and contacted_at is not null")
+        == 20
+    )

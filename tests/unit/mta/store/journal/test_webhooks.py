@@ -25,7 +25,7 @@ async def other(database_url: str, database_settings: DatabaseSettings, secrets:
 
 @pytest.fixture
 async def shop(store: Store) -> int:
-    return (await store.accounts.add("shop", standing=AccountStatus.ACTIVE)).id
+    return (await store.accounts.add("shop", status=AccountStatus.ACTIVE)).id
 
 
 async def say(store: Store, account_id: int, *kinds: str) -> int:

@@ -34,7 +34,7 @@ FORM = Evidence(
 
 @pytest.fixture(autouse=True)
 async def _accounts(store: Store) -> None:
-    await sql(store, "insert into account (name, standing) values ('one', 'active'), ('two', 'active')")
+    await sql(store, "insert into account (name, status) values ('one', 'active'), ('two', 'active')")
 
 
 def given(address: Address = ANN, *topics: str, days_ago: float = 30, **others: object) -> Given:

@@ -61,7 +61,7 @@ async def test_adding_pulls_the_queued_copies_of_that_scope_and_says_so(store: S
     assert await queued(store) == [("ann@example.net", 2), ("bob@example.net", 1)]
     assert await store.messages.content(both.message.id) == both.message.content
     (event,) = await store.events.of_message(both.message.id)
-    assert (event.kind, event.n, event.data["reason"]) == ("dropped", 0, "manual")
+    assert (event.kind, event.recipient_index, event.data["reason"]) == ("dropped", 0, "manual")
     assert await store.suppressions.add(None, ANN, detail="complained") == 1
     assert await queued(store) == [("bob@example.net", 1)]
     async with store._database.session() as connection:

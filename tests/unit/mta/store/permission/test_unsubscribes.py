@@ -30,7 +30,7 @@ TABLES = ("account", "suppression", "consent_entry", "consent_head", "event", "o
 
 @pytest.fixture
 async def account_id(store: Store) -> int:
-    account = await store.accounts.add("shop", domains=["acme.example"], standing=AccountStatus.ACTIVE, verified=True)
+    account = await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     await execute(
         store, "insert into webhook (account_id, url, sealed) values ($1, 'https://shop.example/', '')", account.id
     )

@@ -49,14 +49,14 @@ async def left(store: Store, case: int) -> str:
 
 
 async def test_a_person_is_told_of_cases(cases: Store) -> None:
-    found = (await cases.subjects.find(RITA)).cases
+    found = (await cases.data_subjects.find(RITA)).cases
     assert [(each["case"], each["state"], each["complaint"]) for each in found] == [
         ("C-1", "open", "Rita never asked"), ("C-2", "closed", "Rita never asked"),
     ]  # fmt: skip
 
 
 async def test_erasing_empties_what_is_closed(cases: Store) -> None:
-    await cases.subjects.erase(RITA, by="desk", keep_proof=None)
+    await cases.data_subjects.erase(RITA, by="desk", keep_proof=None)
     told = await cases.cases.show(2)
     assert (told.case.address, told.case.dossier, told.case.upheld) == (None, None, True)
     assert [entry.evidence for entry in told.history] == [None, None]

@@ -29,7 +29,7 @@ FORM = Evidence(document="ab" * 32, statement="Yes, Shop may mail me")
 
 @pytest.fixture(autouse=True)
 async def _accounts(store: Store) -> None:
-    await make.execute(store, "insert into account (name, standing) values ('one', 'active'), ('two', 'active')")
+    await make.execute(store, "insert into account (name, status) values ('one', 'active'), ('two', 'active')")
 
 
 def given(address: Address = ANN, topic: str = "offers", at: datetime = NOW - 30 * DAY) -> Given:
@@ -38,7 +38,7 @@ def given(address: Address = ANN, topic: str = "offers", at: datetime = NOW - 30
 
 async def everything(store: Store) -> str:
     """All text of all tables in which an address could be."""
-    tables = ("message", "refusal", "event", "suppression", "consent", "contact", "consent_entry", "queue")
+    tables = ("message", "rejection", "event", "suppression", "consent", "recipient_activity", "consent_entry", "queue")
     async with store._database.session() as connection:
         found = [
             row[0] for table in tables for row in await connection.fetch(f"select to_jsonb(t)::text from {table} t")
@@ -71,7 +71,7 @@ async def history(store: Store) -> Store:
     await store.suppressions.add(2, ANN, detail="complained")
     await make.execute(
         store,
-        "insert into refusal values (gen_random_uuid(), 1, now(), $1)",
+        "insert into rejection values (gen_random_uuid(), 1, now(), $1)",
         orjson.dumps({"reply": "550 opt_in: consent of <ann@example.net> lapsed"}).decode(),
     )
     await store.consents.renew(1, ANN, Sign.PURCHASE, by="shop")
@@ -79,7 +79,7 @@ async def history(store: Store) -> Store:
 
 
 async def test_everything_that_is_kept_is_told(history: Store) -> None:
-    subject = await history.subjects.find(Address.parse("ANN@example.net"))
+    subject = await history.data_subjects.find(Address.parse("ANN@example.net"))
     assert [known.account_id for known in subject.consents] == [1, 2]
     assert [each.suppression.account_id for each in subject.suppressions] == [2]
     assert (len(subject.messages), len(subject.queued), len(subject.refusals), len(subject.contacts)) == (2, 1, 1, 1)
@@ -88,13 +88,13 @@ async def test_everything_that_is_kept_is_told(history: Store) -> None:
 
 
 async def test_others_are_not_told(history: Store) -> None:
-    subject = await history.subjects.find(Address.parse("nn@example.net"))
+    subject = await history.data_subjects.find(Address.parse("nn@example.net"))
     found = (subject.consents, subject.suppressions, subject.messages, subject.refusals, subject.events)
     assert not any(found)
 
 
 async def test_what_is_erased_is_nowhere_and_stays_blocked(history: Store) -> None:
-    erased = await history.subjects.erase(ANN, by="desk", keep_proof=None)
+    erased = await history.data_subjects.erase(ANN, by="desk", keep_proof=None)
     assert (erased.pulled, erased.emptied, erased.kept) == (1, 5, ())
     assert (erased.redacted.messages, erased.redacted.refusals) == (2, 1)
     left = await everything(history)
@@ -106,11 +106,11 @@ async def test_what_is_erased_is_nowhere_and_stays_blocked(history: Store) -> No
         assert "*" in {each.topic for each in facts.suppressions}
         assert all(each.revoked_at for each in facts.consents)
         assert (await verified(history, account_id)).faults == ()
-    await history.subjects.erase(ANN, by="desk", keep_proof=None)
+    await history.data_subjects.erase(ANN, by="desk", keep_proof=None)
 
 
 async def test_proof_is_kept_until_claims_are_time_barred(history: Store) -> None:
-    erased = await history.subjects.erase(ANN, by="desk", keep_proof=(1000 * DAY).total_seconds())
+    erased = await history.data_subjects.erase(ANN, by="desk", keep_proof=(1000 * DAY).total_seconds())
     assert erased.emptied == 0
     assert [(kept.account_id, kept.entries) for kept in erased.kept] == [(1, (1, 2, 3)), (2, (1, 2))]
     assert all(timedelta(days=999) < kept.until - NOW < timedelta(days=1001) for kept in erased.kept)
@@ -125,7 +125,7 @@ async def test_proof_is_kept_until_claims_are_time_barred(history: Store) -> Non
 
 
 async def test_one_account_may_forget_alone(history: Store) -> None:
-    await history.subjects.erase(ANN, by="desk", account_id=1, keep_proof=None)
+    await history.data_subjects.erase(ANN, by="desk", account_id=1, keep_proof=None)
     known = await history.consents.of(ANN)
     assert [next(proof.said is None for proof in each.proofs) for each in known] == [True, False]
     (facts,) = await history.recipients.find(2, [ANN])
@@ -153,13 +153,13 @@ async def test_each_class_of_data_has_its_time(history: Store) -> None:
     await make.execute(
         history, "insert into account_change (account_id, by, kind, data) values (1, 'test', 'terms', '{}')"
     )
-    await make.execute(history, "delete from refusal")
+    await make.execute(history, "delete from rejection")
     await history._database.retried(
         lambda connection: connection.execute(
-            "insert into refusal values ($1, 1, now(), '{}')", make.accepted().message.id
+            "insert into rejection values ($1, 1, now(), '{}')", make.accepted().message.id
         )
     )
-    assert await history.subjects.forget(RetentionSettings()) == Forgotten()
+    assert await history.data_subjects.forget(RetentionSettings()) == Forgotten()
     keep = RetentionSettings.model_validate({"rejections": "1d", "recipient_activity": "2d", "account_history": "3d"})
     assert await forget(history._database, NOW + 1.5 * DAY, keep) == Forgotten(refusals=1)
     assert await forget(history._database, NOW + 2.5 * DAY, keep) == Forgotten(contacts=1)

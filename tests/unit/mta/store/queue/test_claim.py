@@ -29,7 +29,8 @@ async def fill(
                    '{"envelope": {"body": "7BIT"}, "recipients": [], "origin": {}, "summary": {}, "findings": []}'
             from generate_series(1, $1) returning id
         )
-        insert into queue (message_id, n, account_id, destination, address, address_key, due_at, expires_at)
+        insert into queue (message_id, recipient_index, account_id, destination, address, address_key, due_at,
+            expires_at)
         select id, 0, $2, $3, 'someone@' || $3, '\\x00', now() + make_interval(secs => $5) - random() * interval '1s',
                now() + interval '5 days' from made
         """,
@@ -79,7 +80,7 @@ async def test_what_a_live_worker_holds_is_not_taken_even_if_it_has_expired(stor
 async def test_recipients_of_one_message_and_destination_are_one_delivery(store: Store) -> None:
     await store.messages.put(make.accepted("a@one.example", "b@two.example", "c@one.example"), leased=False)
     taken = await store.messages.lease(deliveries=100, octets=MUCH)
-    assert sorted((each.destination, [r.n for r in each.recipients], each.whole) for each in taken) == [
+    assert sorted((each.destination, [r.index for r in each.recipients], each.whole) for each in taken) == [
         ("one.example", [0, 2], False),
         ("two.example", [1], False),
     ]
@@ -90,7 +91,7 @@ async def test_a_recipient_that_waits_longer_does_not_hurry_with_the_others(stor
     first, second = delivery.recipients
     await store.messages.settle(make.settlement(delivery, [make.deferred(first, 0), make.deferred(second, 60)]))
     (taken,) = await store.messages.lease(deliveries=100, octets=MUCH)
-    assert [each.n for each in taken.recipients] == [0]
+    assert [each.index for each in taken.recipients] == [0]
     assert taken.attempts == 1
     assert not taken.whole
 

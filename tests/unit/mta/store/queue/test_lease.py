@@ -41,7 +41,7 @@ def old_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def elsewhere(store: Store) -> None:
     """Make the store's worker one of another machine, so that only time can tell whether it is dead."""
-    await make.execute(store, "update worker set place = 'another machine' where id = $1", store.lease.id)
+    await make.execute(store, "update worker set pid_scope = 'another machine' where id = $1", store.lease.id)
 
 
 async def silence(store: Store) -> None:
@@ -93,7 +93,7 @@ async def test_a_silent_worker_is_reaped_and_learns_of_it(store: Store, reaper: 
 
 
 async def test_nobody_is_reaped_soon_after_postgresql_started(store: Store, reaper: Store) -> None:
-    await make.execute(store, "update worker set place = 'another machine'")
+    await make.execute(store, "update worker set pid_scope = 'another machine'")
     await silence(store)
     lease = Lease(reaper._database, 10_000)
     await in_touch_for_long(lease)
@@ -147,18 +147,18 @@ async def test_rows_of_a_lease_that_exists_no_more_come_back(store: Store) -> No
 class TestProcesses:
     def test_this_process_lives(self) -> None:
         me = worker_liveness.this_process()
-        assert me.ticks > 0
+        assert me.start_ticks > 0
         assert not worker_liveness.is_dead(me)
 
     def test_an_id_that_was_used_again_is_another_process(self) -> None:
         me = worker_liveness.this_process()
-        assert worker_liveness.is_dead(Process(me.place, me.pid, me.ticks - 1))
+        assert worker_liveness.is_dead(Process(me.pid_scope, me.pid, me.start_ticks - 1))
 
     def test_a_process_that_has_ended_is_dead_even_before_it_is_waited_for(self) -> None:
         child = subprocess.Popen([sys.executable, "-c", "pass"], stdin=subprocess.PIPE)
         started = worker_liveness._started(child.pid)
         assert started
-        process = Process(worker_liveness.this_process().place, child.pid, started)
+        process = Process(worker_liveness.this_process().pid_scope, child.pid, started)
         while not worker_liveness.is_dead(process):
             pass
         child.wait()

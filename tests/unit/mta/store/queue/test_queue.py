@@ -19,8 +19,8 @@ from tests.unit.mta.store import make
 @pytest.fixture
 async def filled(store: Store) -> Store:
     """Two accounts, three destinations; one recipient held, one deferred, one leased."""
-    await store.accounts.add("acme", standing=AccountStatus.ACTIVE)
-    await store.accounts.add("other", standing=AccountStatus.ACTIVE)
+    await store.accounts.add("acme", status=AccountStatus.ACTIVE)
+    await store.accounts.add("other", status=AccountStatus.ACTIVE)
     await store.messages.put(make.accepted("a@one.example", "b@two.example", mailing="news"), leased=False)
     await store.messages.put(make.accepted("c@one.example", account_id=2), leased=False)
     await store.messages.put(make.accepted("d@one.example", hold="new account"), leased=False)
@@ -75,7 +75,7 @@ async def test_every_filter_finds_its_own(filled: Store) -> None:
 
 async def test_one_recipient_in_full(filled: Store) -> None:
     (leased,) = await filled.queue.list(QueueFilter(state=QueueState.LEASED))
-    assert (leased.account, leased.sender, leased.n) == ("acme", "shop@acme.example", 0)
+    assert (leased.account, leased.sender, leased.recipient_index) == ("acme", "shop@acme.example", 0)
     assert leased.worker
     (held,) = await filled.queue.list(QueueFilter(state=QueueState.HELD))
     assert (held.held, held.worker) == ("new account", None)
@@ -104,7 +104,7 @@ async def test_hold_and_release(filled: Store) -> None:
     (first, _) = await filled.queue.list(QueueFilter(mailing="news"))
     story = await filled.explain.message(first.message_id)
     assert story
-    assert [(event.kind, event.data["reason"]) for event in story.events if event.n == 0] == [
+    assert [(event.kind, event.data["reason"]) for event in story.events if event.recipient_index == 0] == [
         ("held", "complaints"),
         ("released", "all well"),
     ]
@@ -180,8 +180,8 @@ async def test_the_whole_story_of_a_message(filled: Store) -> None:
     assert story.summary == {"subject": "Hello", "from": "shop@acme.example", "message-id": "<1@acme.example>"}
     assert story.origin["protocol"] == "ESMTPSA"
     assert [finding.policy for finding in story.findings] == ["size"]
-    assert [(event.n, event.kind) for event in story.events] == [(1, "dropped")]
-    assert [each.n for each in story.queued] == [0]
+    assert [(event.recipient_index, event.kind) for event in story.events] == [(1, "dropped")]
+    assert [each.recipient_index for each in story.queued] == [0]
     assert story.expires_at > story.received_at
 
 

@@ -16,7 +16,7 @@ SPRING = "01jqspring0000000000000000"
 @pytest.fixture
 async def filled(store: Store) -> Store:
     """Two receipts, three offers of a mailing that is known, one letter of one that is not."""
-    await store.accounts.add("acme", standing=AccountStatus.ACTIVE)
+    await store.accounts.add("acme", status=AccountStatus.ACTIVE)
     await make.execute(
         store,
         "insert into mailing (id, account_id, name, topic, list) values ($1, 1, 'spring', 'offers', 'all')",
@@ -75,7 +75,8 @@ async def test_a_hundred_thousand_of_one_stream_do_not_keep_the_other_waiting(st
                 '{"envelope": {"body": "7BIT"}}'
             from generate_series(1, 100000) returning id
         )
-        insert into queue (message_id, n, account_id, destination, address, address_key, stream, due_at, expires_at)
+        insert into queue (message_id, recipient_index, account_id, destination, address, address_key, stream, due_at,
+            expires_at)
         select id, 0, 1, 'one.example', 'x@one.example', '\\x00', 'marketing', now() - interval '1 day',
             now() + interval '1 day' from made
         """,

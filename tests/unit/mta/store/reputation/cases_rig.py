@@ -63,9 +63,9 @@ class Rig:
     async def state(self, case: int) -> str:
         return (await self.store.cases.show(case)).case.state.value
 
-    async def standing(self) -> tuple[str, str]:
+    async def status(self) -> tuple[str, str]:
         row = await make.row(
-            self.store, "select standing::text as s, complaint_case as c from account where id = $1", self.account_id
+            self.store, "select status::text as s, complaint_case as c from account where id = $1", self.account_id
         )
         return row["s"], row["c"]
 
@@ -80,5 +80,5 @@ class Rig:
 
 
 async def open_rig(store: Store, **desk: Any) -> Rig:
-    account = await store.accounts.add("shop", standing=AccountStatus.ACTIVE, profile="spotler")
+    account = await store.accounts.add("shop", status=AccountStatus.ACTIVE, profile="spotler")
     return Rig(store, account.id, Desktop(**desk), datetime.now(UTC))

@@ -22,7 +22,7 @@ BLOCKED = Reply(550, "5.7.1", "blocked, see blocklist")
 
 @pytest.fixture
 async def shop(store: Store) -> int:
-    return (await store.accounts.add("shop", standing=AccountStatus.ACTIVE, by="test")).id
+    return (await store.accounts.add("shop", status=AccountStatus.ACTIVE, by="test")).id
 
 
 async def mailing(store: Store, shop: int, name: str = "spring") -> str:
@@ -52,7 +52,7 @@ async def settle(store: Store, shop: int, good: int, bad: int, **more: object) -
 
 async def tallies(store: Store) -> dict[tuple[str, str, str], tuple[int, ...]]:
     async with store._database.session() as connection:
-        rows = await connection.fetch("select *, stream::text as sent from tally")
+        rows = await connection.fetch("select *, stream::text as sent from delivery_stats")
     return {
         (row["mailing"], row["provider"], row["sent"]): tuple(
             row[name] for name in ("delivered", "hard", "soft", "complaints", "traps", "refused")
@@ -135,13 +135,13 @@ async def test_what_is_held_is_let_go_by_name_and_the_same_counts_do_not_trip_ag
     )
     assert await store.breakers.held(tripped) == 1
 
-    cancelled = await store.breakers.cancel(tripped.name, by="ann", because="they have delisted us")
+    cancelled = await store.breakers.cancel(tripped.name, by="ann", reason="they have delisted us")
     assert cancelled.released == 1
     assert await make.count(store, "queue where held is null") == 1
     assert store.breakers.holding(waiting) is None
     assert await store.breakers.list() == []
     (past,) = await store.breakers.history(tripped.name)
-    assert (past.cancelled_by, past.because) == ("ann", "they have delisted us")
+    assert (past.cancelled_by, past.reset_reason) == ("ann", "they have delisted us")
     assert await make.count(store, "account_change where kind = 'breaker'") == 2
 
     assert await look(store) == []  # the same counts
@@ -158,7 +158,7 @@ async def test_a_worker_that_has_not_heard_of_a_cancellation_holds_nothing(store
     reason = store.breakers.holding(delivery)
     assert reason is not None
     (tripped,) = await store.breakers.list()
-    await store.breakers.cancel(tripped.name, by="ann", because="looked at")
+    await store.breakers.cancel(tripped.name, by="ann", reason="looked at")
     await store.messages.hold([delivery], reason)
     assert await make.count(store, "queue where held is null and lease is null") == 1
 
@@ -180,7 +180,7 @@ async def test_a_mailing_is_stopped_and_goes_on_as_it_was(store: Store, shop: in
     assert reason is not None
     assert reason.startswith(f"{HELD}{name}: ")
 
-    assert (await store.breakers.cancel(name, by="ann", because="one angry family")).released == 1
+    assert (await store.breakers.cancel(name, by="ann", reason="one angry family")).released == 1
     found = await store.mailings.find(shop, spring)
     assert found is not None
     assert found.stopped is None
@@ -192,7 +192,7 @@ async def test_what_an_operator_has_stopped_stays_stopped(store: Store, shop: in
     await settle(store, shop, 10, 5, mailing=spring, provider="")
     await store.mailings.halt(spring, by="bob", why="a wrong price", bounce=False)
     assert [level for _, level in await look(store)] == [Level.STOP]
-    await store.breakers.cancel(f"refusals:mailing:{spring}", by="ann", because="looked at")
+    await store.breakers.cancel(f"refusals:mailing:{spring}", by="ann", reason="looked at")
     found = await store.mailings.find(shop, spring)
     assert found is not None
     assert found.stopped == "a wrong price"
@@ -206,7 +206,7 @@ async def test_whoever_releases_the_mailing_cancels_its_breaker(store: Store, sh
     await look(store)
     assert await store.breakers.list() == []
     (past,) = await store.breakers.history(f"refusals:mailing:{spring}")
-    assert (past.cancelled_by, past.because) == ("bob", "the mailing was released")
+    assert (past.cancelled_by, past.reset_reason) == ("bob", "the mailing was released")
 
 
 async def test_a_fresh_list_is_one_that_no_confirmed_mailing_went_to(store: Store, shop: int) -> None:
@@ -224,12 +224,12 @@ async def test_a_fresh_list_is_one_that_no_confirmed_mailing_went_to(store: Stor
 
 async def test_a_cancellation_needs_an_open_breaker_a_name_and_a_reason(store: Store, shop: int) -> None:
     with pytest.raises(BreakerError, match="no breaker called 'traps:mailing:x' is open"):
-        await store.breakers.cancel("traps:mailing:x", by="ann", because="why not")
+        await store.breakers.cancel("traps:mailing:x", by="ann", reason="why not")
     await settle(store, shop, 5, 5)
     await look(store)
     (tripped,) = await store.breakers.list()
     with pytest.raises(BreakerError, match="who cancels, and why"):
-        await store.breakers.cancel(tripped.name, by="ann", because=" ")
+        await store.breakers.cancel(tripped.name, by="ann", reason=" ")
 
 
 async def test_a_warning_is_an_event_and_nothing_else(store: Store, shop: int) -> None:
@@ -247,6 +247,6 @@ async def test_a_warning_is_an_event_and_nothing_else(store: Store, shop: int) -
 
 async def test_old_counts_are_forgotten(store: Store, shop: int) -> None:
     await settle(store, shop, 1, 0)
-    await make.execute(store, "update tally set hour = hour - interval '41 days'")
+    await make.execute(store, "update delivery_stats set hour = hour - interval '41 days'")
     await store.breakers.forget()
-    assert await make.count(store, "tally") == 0
+    assert await make.count(store, "delivery_stats") == 0

@@ -26,9 +26,9 @@ async def test_no_answer_in_24_hours_suspends_and_holds_the_queue(rig: Rig) -> N
     assert await rig.state(case) == "sent"
     assert await make.count(rig.store, "queue where account_id = 0") == 1, "the letter is queued as our own mail"
     assert (await rig.ring(23.9)).over == 0
-    assert await rig.standing() == ("active", "")
+    assert await rig.status() == ("active", "")
     assert (await rig.ring(0.2)).over == 1
-    assert await rig.standing() == ("suspended", f"C-{case}")
+    assert await rig.status() == ("suspended", f"C-{case}")
     assert await rig.state(case) == "suspended"
     assert await rig.queued(f"held like '%case C-{case}%'") == 3
     assert [occasion for occasion, *_ in rig.desk.written] == [Occasion.COMPLAINT, Occasion.OVERDUE]
@@ -41,7 +41,7 @@ async def test_an_answer_in_time_keeps_the_account_going(rig: Rig) -> None:
     await rig.ring(20)
     await rig.answer(case)
     assert (await rig.ring(100)).over == 0
-    assert await rig.standing() == ("active", "")
+    assert await rig.status() == ("active", "")
 
 
 async def test_a_rejected_answer_lets_the_clock_go_on_where_it_stood(rig: Rig) -> None:
@@ -54,9 +54,9 @@ async def test_a_rejected_answer_lets_the_clock_go_on_where_it_stood(rig: Rig) -
     assert done.case.due_at == rig.now + 4 * HOUR
     assert rig.desk.written[-1] == (Occasion.REJECTED, [f"C-{case}"], "no word about consent")
     await rig.ring(3.9)
-    assert await rig.standing() == ("active", "")
+    assert await rig.status() == ("active", "")
     await rig.ring(0.2)
-    assert await rig.standing() == ("suspended", f"C-{case}")
+    assert await rig.status() == ("suspended", f"C-{case}")
 
 
 async def test_48_hours_then_blocked_until_agreed(store: Store) -> None:
@@ -66,14 +66,14 @@ async def test_48_hours_then_blocked_until_agreed(store: Store) -> None:
     await rig.ring()
     await rig.answer(case)
     await rig.ring(47.9)
-    assert await rig.standing() == ("active", "")
+    assert await rig.status() == ("active", "")
     await rig.ring(0.2)
-    assert await rig.standing() == ("suspended", f"C-{case}")
+    assert await rig.status() == ("suspended", f"C-{case}")
     with pytest.raises(AccountError, match=f"case C-{case} stands in the way"):
-        await store.standings.move(rig.account_id, StatusChange.RESUME, by="operator")
+        await store.account_status.move(rig.account_id, StatusChange.RESUME, by="operator")
     done = await store.cases.agree(case, terms="form replaced", by="desk", now=rig.now)
     assert done.recipients == 2
-    assert await rig.standing() == ("active", "")
+    assert await rig.status() == ("active", "")
     assert await rig.queued("held is null") == 2
 
 
@@ -81,13 +81,13 @@ async def test_spam_stops_injection_at_once_and_two_hours_later_the_queue_fails(
     await rig.queue(5)
     case = await rig.opened(Source.PROVIDER, urgent=True)
     await rig.ring()
-    assert await rig.standing() == ("suspended", f"C-{case}")
+    assert await rig.status() == ("suspended", f"C-{case}")
     assert await rig.queued("held is not null and bounce is null") == 5
     await rig.ring(1.9)
     assert await rig.queued("bounce is not null") == 0
     await rig.ring(0.2)
     assert await rig.queued("bounce like '%its time to answer is over%' and held is null and due_at <= now()") == 5
-    assert await rig.standing() == ("suspended", f"C-{case}")
+    assert await rig.status() == ("suspended", f"C-{case}")
     assert [entry.kind.value for entry in (await rig.store.cases.show(case)).history] == [
         "opened", "sent", "suspended", "bounced",
     ]  # fmt: skip
@@ -101,7 +101,7 @@ async def test_an_agreement_within_two_hours_saves_the_queue(rig: Rig) -> None:
     await rig.store.cases.agree(case, terms="login changed", by="desk", now=rig.now)
     await rig.ring(5)
     assert await rig.queued("held is null and bounce is null") == 5
-    assert await rig.standing() == ("active", "")
+    assert await rig.status() == ("active", "")
 
 
 async def test_every_case_must_be_settled_before_the_account_goes_on(rig: Rig) -> None:
@@ -112,29 +112,29 @@ async def test_every_case_must_be_settled_before_the_account_goes_on(rig: Rig) -
     for case in (first, second):
         await rig.answer(case)
     await rig.store.cases.agree(first, terms="t", by="desk")
-    assert await rig.standing() == ("suspended", f"C-{second}")
+    assert await rig.status() == ("suspended", f"C-{second}")
     await rig.store.cases.agree(second, terms="t", by="desk")
-    assert await rig.standing() == ("active", "")
+    assert await rig.status() == ("active", "")
 
 
 async def test_what_an_operator_has_suspended_no_case_resumes(rig: Rig) -> None:
-    await rig.store.standings.move(rig.account_id, StatusChange.SUSPEND, by="operator", reason="unpaid")
+    await rig.store.account_status.move(rig.account_id, StatusChange.SUSPEND, by="operator", reason="unpaid")
     case = await rig.opened(urgent=True)
     await rig.ring()
     await rig.close(case, upheld=False)
-    assert await rig.standing() == ("suspended", "")
+    assert await rig.status() == ("suspended", "")
 
 
 async def test_an_account_that_is_not_active_yet_is_not_approved_meanwhile(store: Store) -> None:
     rig = await open_rig(store)
-    await make.execute(store, "update account set standing = 'review' where id = $1", rig.account_id)
+    await make.execute(store, "update account set status = 'review' where id = $1", rig.account_id)
     case = await rig.opened(urgent=True)
     await rig.ring()
-    assert await rig.standing() == ("review", "")
+    assert await rig.status() == ("review", "")
     with pytest.raises(AccountError, match="stands in the way"):
-        await store.standings.move(rig.account_id, StatusChange.APPROVE, by="operator")
+        await store.account_status.move(rig.account_id, StatusChange.APPROVE, by="operator")
     await rig.close(case, upheld=False)
-    await store.standings.move(rig.account_id, StatusChange.APPROVE, by="operator")
+    await store.account_status.move(rig.account_id, StatusChange.APPROVE, by="operator")
 
 
 async def test_three_notices_of_the_csa_in_six_months(rig: Rig) -> None:
@@ -144,10 +144,10 @@ async def test_three_notices_of_the_csa_in_six_months(rig: Rig) -> None:
     for _ in range(2):
         assert await rig.opened(Source.CSA) != first
         await rig.ring()
-    assert await rig.standing() == ("active", ""), "the first one is too old to count"
+    assert await rig.status() == ("active", ""), "the first one is too old to count"
     last = await rig.opened(Source.CSA)
     await rig.ring()
-    assert await rig.standing() == ("suspended", f"C-{last}")
+    assert await rig.status() == ("suspended", f"C-{last}")
     assert rig.desk.written[-1][0] is Occasion.NOTICES
 
 
@@ -165,7 +165,7 @@ async def test_persistent_spam_ends_the_account(store: Store) -> None:
     assert await rig.state(case) == "answered", "nothing was changed"
     closed = await rig.close(case, upheld=True, may_terminate=True)
     assert closed.terminated
-    assert (await rig.standing())[0] == "terminated"
+    assert (await rig.status())[0] == "terminated"
     assert await rig.queued("bounce like 'the account is terminated: persistent spam: 2 complaints%'") == 4
 
 
@@ -199,7 +199,7 @@ async def test_an_account_without_a_contact_has_a_clock_all_the_same(store: Stor
     case = await rig.opened()
     assert (await rig.ring()).unheard == (f"C-{case}",)
     await rig.ring(25)
-    assert await rig.standing() == ("suspended", f"C-{case}")
+    assert await rig.status() == ("suspended", f"C-{case}")
     assert "no contact" in (await store.cases.show(case)).history[2].data["text"]
 
 

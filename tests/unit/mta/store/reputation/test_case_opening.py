@@ -21,7 +21,7 @@ ANN = Address.parse("ann@example.net")
 
 
 async def account(store: Store, name: str = "shop", **more: Any) -> int:
-    return (await store.accounts.add(name, standing=AccountStatus.ACTIVE, profile="spotler", **more)).id
+    return (await store.accounts.add(name, status=AccountStatus.ACTIVE, profile="spotler", **more)).id
 
 
 async def opened(store: Store, complaint: Complaint) -> int:

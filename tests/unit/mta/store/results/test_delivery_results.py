@@ -30,7 +30,7 @@ async def other(database_url: str, database_settings: DatabaseSettings, secrets:
 
 
 async def kinds(store: Store, delivery) -> list[tuple[int | None, str]]:  # type: ignore[no-untyped-def]
-    return [(event.n, event.kind) for event in await store.events.of_message(delivery.message_id)]
+    return [(event.recipient_index, event.kind) for event in await store.events.of_message(delivery.message_id)]
 
 
 async def test_recipients_of_one_attempt_part_ways(store: Store) -> None:
@@ -39,7 +39,7 @@ async def test_recipients_of_one_attempt_part_ways(store: Store) -> None:
     await store.messages.settle(make.settlement(delivery, [make.delivered(ann), make.deferred(bob), make.failed(cyd)]))
     assert sorted(await kinds(store, delivery)) == [(0, "delivered"), (1, "deferred"), (2, "failed")]
     (left,) = await store.queue.show(delivery.message_id)
-    assert (left.n, left.attempts, left.state.value) == (1, 1, "ready")
+    assert (left.recipient_index, left.attempts, left.state.value) == (1, 1, "ready")
     assert left.last_reply == "451 4.7.1 greylisted, come back later"
     assert left.due_at > make.now() + timedelta(minutes=9)
     assert await store.messages.content(delivery.message_id)
@@ -116,9 +116,9 @@ async def test_a_delay_is_told_once(store: Store) -> None:
     delivery = await make.put(store)
     notice = make.accepted("shop@acme.example", sender=None)
     outcomes = [make.deferred(delivery.recipients[0], minutes=0)]
-    await store.messages.settle(make.settlement(delivery, outcomes, notice=notice, delay_told=True))
+    await store.messages.settle(make.settlement(delivery, outcomes, notice=notice, delay_dsn_sent=True))
     taken = await store.messages.lease(deliveries=10, octets=10**6)
-    assert {each.message_id: each.delay_told for each in taken} == {
+    assert {each.message_id: each.delay_dsn_sent for each in taken} == {
         delivery.message_id: True,
         notice.message.id: False,
     }
@@ -135,7 +135,7 @@ class TestSuppression:
         (found,) = await store.suppressions.find(1, [delivery.recipients[0].address])
         assert (found.account_id, found.reason, found.rule) == (1, Reason.HARD_BOUNCE, "no-such-user")
         assert found.detail == "user_unknown"
-        assert [each.n for each in await store.queue.show(copy.message_id)] == [1]
+        assert [each.recipient_index for each in await store.queue.show(copy.message_id)] == [1]
         assert len(await store.queue.show(foreign.message_id)) == 1
         assert await kinds(store, copy) == [(0, "dropped")]
         assert await make.count(store, "content") == 2
@@ -228,7 +228,7 @@ async def test_a_batch_of_every_kind(store: Store) -> None:
     outcomes = [make.delivered, make.deferred, make.failed]
     await asyncio.gather(
         *(
-            store.messages.settle(make.settlement(each, [outcomes[(n + r.n) % 3](r) for r in each.recipients]))
+            store.messages.settle(make.settlement(each, [outcomes[(n + r.index) % 3](r) for r in each.recipients]))
             for n, each in enumerate(deliveries)
         )
     )

@@ -29,7 +29,7 @@ async def test_a_fresh_message_is_ours_at_once_and_gone_once_delivered(store: St
 async def test_one_delivery_for_each_destination_and_one_content_for_all(store: Store) -> None:
     accepted = make.accepted("ann@example.net", "bob@example.org", "cyd@example.net", size=20_000)
     deliveries = await store.messages.put(accepted, leased=True)
-    assert {each.destination: [r.n for r in each.recipients] for each in deliveries} == {
+    assert {each.destination: [r.index for r in each.recipients] for each in deliveries} == {
         "example.net": [0, 2],
         "example.org": [1],
     }

@@ -22,8 +22,8 @@ ANN = Address.parse("ann@example.net")
 
 
 async def arrive(store: Store) -> Arrived:
-    await store.incoming.put(None, [BOX], ip_address("192.0.2.1"), "mx.example.net", b"Subject: x\r\n\r\n")
-    (arrived,) = await store.incoming.take(10)
+    await store.report_queue.put(None, [BOX], ip_address("192.0.2.1"), "mx.example.net", b"Subject: x\r\n\r\n")
+    (arrived,) = await store.report_queue.take(10)
     return arrived
 
 
@@ -35,23 +35,23 @@ def consequence(store: Store, mark: bytes = b"m") -> ReportAction:
 
 
 async def time_is_over(store: Store) -> None:
-    await make.execute(store, "update report_in set due_at = now()")
+    await make.execute(store, "update inbound_report set due_at = now()")
 
 
 async def test_one_takes_it_and_has_it_for_a_while(store: Store) -> None:
     arrived = await arrive(store)
     assert (arrived.recipients, arrived.sender, arrived.taking) == ((BOX,), None, 1)
     assert arrived.content == b"Subject: x\r\n\r\n"
-    assert await store.incoming.take(10) == []
+    assert await store.report_queue.take(10) == []
     await time_is_over(store)
-    (again,) = await store.incoming.take(10)
+    (again,) = await store.report_queue.take(10)
     assert again == replace(arrived, taking=2)
 
 
 async def test_whoever_was_overtaken_changes_nothing(store: Store) -> None:
     slow = await arrive(store)
     await time_is_over(store)
-    (quick,) = await store.incoming.take(10)
+    (quick,) = await store.report_queue.take(10)
     with pytest.raises(Overtaken):
         await store.returning.apply(slow, [consequence(store)])
     assert await store.suppressions.find(1, [ANN]) == []
@@ -59,31 +59,31 @@ async def test_whoever_was_overtaken_changes_nothing(store: Store) -> None:
     assert len(await store.suppressions.find(1, [ANN])) == 1
     with pytest.raises(Overtaken):
         await store.returning.apply(slow, [consequence(store)])
-    assert await store.incoming.backlog() == Backlog(0, 0)
+    assert await store.report_queue.backlog() == Backlog(0, 0)
 
 
 async def test_what_fails_again_and_again_is_given_up_and_counted(store: Store) -> None:
     arrived = await arrive(store)
     for _ in range(MOST - 1):
-        await store.incoming.put_off(arrived, "a bug", timedelta(0))
-        (arrived,) = await store.incoming.take(10)
+        await store.report_queue.put_off(arrived, "a bug", timedelta(0))
+        (arrived,) = await store.report_queue.take(10)
     assert arrived.taking == MOST
-    await store.incoming.put_off(arrived, "a bug", timedelta(0))
-    assert await store.incoming.take(10) == []
-    assert await store.incoming.backlog() == Backlog(waiting=0, stuck=1)
-    await store.incoming.sweep()
-    assert (await store.incoming.backlog()).stuck == 1
-    await make.execute(store, "update report_in set at = now() - interval '31 days'")
-    await store.incoming.sweep()
-    assert await store.incoming.backlog() == Backlog(0, 0)
+    await store.report_queue.put_off(arrived, "a bug", timedelta(0))
+    assert await store.report_queue.take(10) == []
+    assert await store.report_queue.backlog() == Backlog(waiting=0, stuck=1)
+    await store.report_queue.sweep()
+    assert (await store.report_queue.backlog()).stuck == 1
+    await make.execute(store, "update inbound_report set at = now() - interval '31 days'")
+    await store.report_queue.sweep()
+    assert await store.report_queue.backlog() == Backlog(0, 0)
 
 
 async def test_an_old_hand_puts_nothing_off(store: Store) -> None:
     slow = await arrive(store)
     await time_is_over(store)
-    await store.incoming.take(10)
-    await store.incoming.put_off(slow, "late", timedelta(0))
-    assert await store.incoming.take(10) == []
+    await store.report_queue.take(10)
+    await store.report_queue.put_off(slow, "late", timedelta(0))
+    assert await store.report_queue.take(10) == []
 
 
 async def test_what_was_followed_once_is_not_followed_again(store: Store) -> None:
@@ -97,7 +97,7 @@ async def test_what_was_followed_once_is_not_followed_again(store: Store) -> Non
 
 async def test_old_marks_are_forgotten(store: Store) -> None:
     await store.returning.apply(await arrive(store), [consequence(store)])
-    await make.execute(store, "update report_taken set at = now() - interval '401 days'")
+    await make.execute(store, "update processed_report set at = now() - interval '401 days'")
     await store.returning.sweep()
     assert len(await store.returning.apply(await arrive(store), [consequence(store)])) == 1
 

@@ -1,0 +1,102 @@
+-- Permission: mailings, the ledger of consents, suppressions.
+
+create table mailing (
+    id          text collate "C" primary key,   -- 26 characters; sent in the header
+    account_id  bigint not null references account,
+    name        text not null,              -- the account's own name for it
+    topic       text not null,
+    list        text not null,
+    created_at  timestamptz not null default now(),
+    created_by  text not null default '',
+    confirmed_at timestamptz,
+    confirmed_by text,
+    confirmed_terms text,
+    sample      int,                        -- so many messages are sent before the rest is released; null: no sampling
+    sampled     int not null default 0,
+    released_at timestamptz,
+    released_by text,
+    stopped_at  timestamptz,
+    stopped_by  text,
+    stopped     text,                       -- why nothing more is sent
+    stop_bounces bool not null default false,   -- a stop makes queued recipients fail; otherwise they are held
+    changed_at  timestamptz not null default now(),     -- tells the copies in memory what to read again
+    unique (account_id, name)
+);
+create index on mailing (changed_at);
+create index on mailing (account_id, list);
+
+-- The ledger. An entry never changes, except that erasure empties its evidence. The digest stays, so the chain of hashes
+-- can still be verified. hash = sha256(previous hash, number, time, kind, address key, digest of the evidence).
+create table consent_entry (
+    account_id  bigint not null references account,
+    entry       bigint not null,            -- 1, 2, 3 ... within the account, without gaps
+    at          timestamptz not null,
+    kind        text not null,              -- 'given', 'revoked', 'renewed', 'erased'
+    address_key bytea not null,
+    digest      bytea not null,             -- sha256 of the evidence
+    hash        bytea not null,
+    evidence    bytea,                      -- JSON with a random salt; null: erased
+    fingerprint bytea,                      -- keyed hash of the record, so that it is not recorded twice
+    primary key (account_id, entry)
+);
+create index on consent_entry (address_key, account_id);
+
+create table consent_head (                 -- the end of each account's chain; locked while entries are appended
+    account_id  bigint primary key references account,
+    entry       bigint not null,
+    hash        bytea not null
+);
+
+create table consent (                      -- current result of the ledger: one row per address, account and topic
+    address_key bytea not null,
+    account_id  bigint not null,
+    topic       text not null,              -- '*' for every topic
+    basis       text not null,
+    given_at    timestamptz not null,
+    confirmed_at timestamptz,
+    revoked_at  timestamptz,
+    missing     text[] not null default '{}',
+    facts       jsonb not null default '{}',    -- what rules need, e.g. objection_offered, category
+    entry       bigint not null,
+    primary key (address_key, account_id, topic)
+);
+
+create table consent_import (               -- how far each file was imported: an interrupted import continues there
+    account_id  bigint not null,
+    file        bytea not null,             -- sha256 of its content
+    records     bigint not null default 0,  -- read so far
+    started_at  timestamptz not null default now(),
+    finished_at timestamptz,
+    primary key (account_id, file)
+);
+
+create table recipient_activity (           -- contacts between an account and an address
+    address_key bytea not null,
+    account_id  bigint not null,
+    contacted_at timestamptz,               -- last message delivered
+    clicked_at  timestamptz,
+    bought_at   timestamptz,
+    accepted    timestamptz[] not null default '{}',    -- marketing mail accepted recently, newest last, at most 30
+    primary key (address_key, account_id)
+);
+alter table recipient_activity set (fillfactor = 80);
+
+create table suppression (
+    address_key bytea not null,
+    account_id  bigint not null,            -- 0: all accounts
+    topic       text not null default '',   -- '' all mail, '*' all marketing, otherwise that topic
+    address     text,                       -- null: an unsubscribe link carries only the hash
+    reason      text not null check (reason in (
+        'soft_bounces', 'hard_bounce', 'revoked', 'unsubscribe', 'manual', 'complaint', 'objection', 'erased'
+    )),
+    detail      text not null default '',   -- the reason in words
+    rule        text not null,
+    evidence    text not null,
+    message_id  uuid,
+    created_at  timestamptz not null default now(),
+    expires_at  timestamptz,                -- null: never. What a person has asked for never expires.
+    primary key (address_key, account_id, topic),
+    check (expires_at is null or reason in ('soft_bounces', 'hard_bounce', 'manual'))
+);
+create index on suppression (account_id, created_at);
+create index on suppression (expires_at) where expires_at is not null;
