@@ -19,7 +19,9 @@ from datetime import timedelta
 from bounce.rules import RuleBook
 from config.schema import SuppressionSettings
 from config.toml import ConfigError
+from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Failed, Fault, Outcome, Stage
+from mta.mail.identity import MessageId
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,20 @@ class SoftBounceThresholds:
     soft: Mapping[str, Threshold] = field(default_factory=dict)
     soft_lasts: timedelta | None = None
     hard_lasts: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SoftBounce:
+    """A message that failed for a reason of the recipient that may pass. ``mailing``: empty if it belongs to none."""
+
+    address_key: bytes
+    account_id: int
+    category: str
+    mailing: str
+    rule: str
+    evidence: str
+    address: Address | None = None
+    message_id: MessageId | None = None
 
 
 def drop_shared_suppressions(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:

@@ -22,11 +22,10 @@ from mta.cli.options import fail, operator
 from mta.cli.suppress_csv import Entry, Mistake
 from mta.mail.address import Address, AddressError
 from mta.store.permission.import_progress import ImportProgress
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.permission.suppressions import SuppressionRecord
 from mta.store.store import Store, StoreUnavailable
 from policy.base import Suppression
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 
 CHUNK = 500  # lines in one transaction
 SHOWN_MISTAKES = 50

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
+from bounce.suppression import SoftBounce
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault
 from mta.mail.reply import sanitise
 from mta.observe.labels import InboundReportKind
 from mta.reports.dedup_key import mark
-from mta.store.permission.suppression_writer import SuppressionRequest
-from mta.store.reputation.soft_bounces import SoftBounce
 from mta.store.results.apply_report import ReportAction, Sent
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 
 WORDS = 500  # characters kept of what a receiver said
 UNKNOWN_USER = "bad_mailbox"  # category of the bounce rules

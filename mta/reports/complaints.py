@@ -19,10 +19,9 @@ from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.observe.labels import InboundReportKind
 from mta.reports.dedup_key import mark
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.results.apply_report import ReportAction, Sent
 from policy.permission.consent import EVERY_TOPIC
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 from policy.permission.tokens import Claim
 from policy.reputation.complaint import EVIDENCE, Complaint, Source
 

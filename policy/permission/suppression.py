@@ -10,12 +10,16 @@ It must never let a weaker reason take the place of a stronger one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Annotated
 
 from pydantic import Field
 
 from config.types import Section
+from mta.mail.address import Address
+from mta.mail.identity import MessageId
 
 
 class Reason(Enum):
@@ -46,6 +50,38 @@ class Reason(Enum):
 
 
 RANKS = tuple(Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionRequest:
+    """An address that is not to be mailed any more.
+
+    ``account_id``: 0 for all accounts. ``topic``: "" for all mail, ``*`` for all marketing, else one topic. ``address``
+    None: only its hash is known. ``detail``: the reason in words, which senders see; ``evidence``: what proves it;
+    ``message_id``: the message that failed or was answered. ``by``: who did it, for the ledger. ``at``: when the person
+    said so, None: now. ``expires_at``: not for permanent reasons (else ValueError).
+    """
+
+    address_key: bytes
+    account_id: int
+    reason: Reason
+    rule: str
+    topic: str = ""
+    address: Address | None = None
+    detail: str = ""
+    evidence: str = ""
+    message_id: MessageId | None = None
+    by: str = ""
+    at: datetime | None = None
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.expires_at is not None and self.reason.permanent:
+            raise ValueError(f"a suppression for {self.reason.value} never expires")
+
+    @property
+    def scope(self) -> tuple[bytes, int, str]:
+        return self.address_key, self.account_id, self.topic
 
 
 class Reactivation(Enum):

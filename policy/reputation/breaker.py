@@ -105,6 +105,17 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True)
+class MailOrigin:
+    """Who sent a message and where it went. ``mailing``: its id; ``provider``: the site of the recipient; None: not
+    known."""
+
+    account_id: int
+    stream: Stream
+    mailing: str | None = None
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryCounts:
     """What came of recipients. ``hard`` includes ``unknown``; ``refused``: answers that are the sender's fault."""
 

@@ -26,13 +26,12 @@ from mta.store.permission.consent_entries import EntryWriter, Given
 from mta.store.permission.consent_reading import LedgerExtract
 from mta.store.permission.import_progress import ImportProgress
 from mta.store.permission.ledger import Draft, Verified
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from policy.permission.consent import ACCEPTABLE, EVERY_TOPIC, Sign
 from policy.permission.evidence import Assessor, facts_of, load_assessor
 from policy.permission.ledger import EntryKind, Head
-from policy.permission.suppression import LIFTED_BY_CONSENT, Reason
+from policy.permission.suppression import LIFTED_BY_CONSENT, Reason, SuppressionRequest
 
 SECONDS = 60.0  # for one transaction: thousands of entries
 

@@ -22,7 +22,6 @@ from typing import Any
 
 import orjson
 
-from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
 from mta.store.permission import consent_withdrawal, ledger
@@ -32,7 +31,7 @@ from mta.store.queue import cancel_queued, rows
 from mta.store.queue.cancel_queued import GLOBAL, Scope
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.ledger import Head
-from policy.permission.suppression import RANKS, Reason
+from policy.permission.suppression import RANKS, Reason, SuppressionRequest
 
 DETAIL, EVIDENCE, RULE = 200, 500, 100  # characters kept
 
@@ -66,38 +65,6 @@ join unnest($1::bytea[], $2::bigint[], $3::text[]) as one (address_key, account_
 where s.expires_at is null"""
 
 _NOTE = "insert into event (kind, data) select 'suppressed', unnest($1::jsonb[])"
-
-
-@dataclass(frozen=True, slots=True)
-class SuppressionRequest:
-    """An address is not to be mailed any more.
-
-    ``account_id``: ``GLOBAL`` for everybody. ``topic``: "" for all mail, ``*`` for all marketing, else one topic.
-    ``address`` None: only its hash is known. ``detail``: the reason in words, which senders are told; ``evidence``:
-    what proves it; ``message_id``: whose failure or answer it is. ``by``: who did it, for the ledger. ``at``: when the
-    person said so, None: now. ``expires_at``: not for reasons that are permanent (else ValueError).
-    """
-
-    address_key: bytes
-    account_id: int
-    reason: Reason
-    rule: str
-    topic: str = ""
-    address: Address | None = None
-    detail: str = ""
-    evidence: str = ""
-    message_id: MessageId | None = None
-    by: str = ""
-    at: datetime | None = None
-    expires_at: datetime | None = None
-
-    def __post_init__(self) -> None:
-        if self.expires_at is not None and self.reason.permanent:
-            raise ValueError(f"a suppression for {self.reason.value} never expires")
-
-    @property
-    def scope(self) -> Scope:
-        return self.address_key, self.account_id, self.topic
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,12 @@ from mta.store.journal.redaction import stand_in
 from mta.store.permission import import_progress, suppression_writer
 from mta.store.permission.address_lookup import AddressLookup
 from mta.store.permission.import_progress import ImportProgress
-from mta.store.permission.suppression_writer import Applied, SuppressionRequest
+from mta.store.permission.suppression_writer import Applied
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.cancel_queued import GLOBAL
 from policy.base import Suppression
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 
 EVERYBODYS = 0  # files of suppressions belong to no one account
 SECONDS = 30.0  # for one transaction of hundreds

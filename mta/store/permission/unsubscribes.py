@@ -24,10 +24,9 @@ from mta.mail.address import Address
 from mta.mail.reply import sanitise
 from mta.store.permission import suppression_writer
 from mta.store.permission.consent_entries import read
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.postgres.database import Connection, Database
 from policy.permission.consent import EVERY_TOPIC
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 from policy.permission.tokens import Claim
 
 PURPOSE = "u"  # of the tokens in unsubscribe links

@@ -14,7 +14,6 @@ them follow one another, each for the length of a commit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -22,7 +21,15 @@ from mta.mail.delivery import Attempt, Delivery, Outcome
 from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.store.postgres.database import Connection
-from policy.reputation.breaker import ONE_COMPLAINT, ONE_HARD, ONE_TRAP, ONE_UNKNOWN, DeliveryCounts, counted
+from policy.reputation.breaker import (
+    ONE_COMPLAINT,
+    ONE_HARD,
+    ONE_TRAP,
+    ONE_UNKNOWN,
+    DeliveryCounts,
+    MailOrigin,
+    counted,
+)
 
 CHANNEL = "delivery_stats"  # something was counted that must be looked at now
 PROVIDER = "provider"  # the key in the events of attempts
@@ -53,16 +60,6 @@ select m.account_id, m.record ->> 'mailing' as mailing, m.record ->> 'stream' as
      where e.message_id = m.id and e.data ? 'provider' and ($2::int is null or e.recipient_index = $2)
      order by e.at desc limit 1) as provider
 from message m where m.id = $1"""
-
-
-@dataclass(frozen=True, slots=True)
-class MailOrigin:
-    """Whose mail it was. ``mailing``: its id; ``provider``: the site where it went; None: not known."""
-
-    account_id: int
-    stream: Stream
-    mailing: str | None = None
-    provider: str | None = None
 
 
 Key = tuple[int, str, str, str]  # account_id, mailing, provider, stream

@@ -8,16 +8,13 @@ It must never count a refusal twice: of one address, category, mailing and day t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bounce.suppression import SoftBounceThresholds
-from mta.mail.address import Address
-from mta.mail.identity import MessageId
+from bounce.suppression import SoftBounce, SoftBounceThresholds
 from mta.store.permission import suppression_writer
-from mta.store.permission.suppression_writer import Applied, SuppressionRequest
+from mta.store.permission.suppression_writer import Applied
 from mta.store.postgres.database import Connection
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 
 KEPT = 400  # days; longer than any threshold looks back
 
@@ -59,20 +56,6 @@ where s.address_key = one.address_key and s.account_id = one.account_id"""
 
 SWEEP = """
 delete from soft_bounce where ctid = any(array(select ctid from soft_bounce where day < $1 limit $2))"""
-
-
-@dataclass(frozen=True, slots=True)
-class SoftBounce:
-    """A message that failed, by the recipient's fault, for a reason that may pass. ``mailing`` "": it was of none."""
-
-    address_key: bytes
-    account_id: int
-    category: str
-    mailing: str
-    rule: str
-    evidence: str
-    address: Address | None = None
-    message_id: MessageId | None = None
 
 
 async def weigh(

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from bounce.suppression import soft_bounce_thresholds
+from bounce.suppression import SoftBounce, soft_bounce_thresholds
 from config.schema import SuppressionSettings
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
@@ -25,18 +25,16 @@ from mta.mail.message import Stream
 from mta.observe.labels import InboundReportKind
 from mta.store.journal import outbox
 from mta.store.permission import suppression_writer
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue
 from mta.store.queue.enqueue import NewMessage
 from mta.store.reputation import delivery_stats, soft_bounces
 from mta.store.reputation.case_opening import open_case
-from mta.store.reputation.delivery_stats import MailOrigin
-from mta.store.reputation.soft_bounces import SoftBounce
 from mta.store.results import report_queue
 from mta.store.results.report_queue import Arrived
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
+from policy.reputation.breaker import MailOrigin
 from policy.reputation.complaint import Complaint
 
 KEPT = timedelta(days=400)

@@ -19,7 +19,7 @@ from typing import Any, assert_never
 
 import orjson
 
-from bounce.suppression import SoftBounceThresholds, is_soft, soft_failures
+from bounce.suppression import SoftBounce, SoftBounceThresholds, is_soft, soft_failures
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outcome
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
@@ -27,15 +27,13 @@ from mta.mail.reply import sanitise
 from mta.store.journal import recipient_activity
 from mta.store.journal.recipient_activity import Contacted
 from mta.store.permission import suppression_writer
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.postgres.database import Connection
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue, rows
 from mta.store.queue.enqueue import NewMessage
 from mta.store.queue.rows import Row
 from mta.store.reputation import delivery_stats, soft_bounces
-from mta.store.reputation.soft_bounces import SoftBounce
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 
 LAST_REPLY = 500  # characters shown in the queue
 

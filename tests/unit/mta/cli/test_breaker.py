@@ -7,9 +7,9 @@ from pathlib import Path
 from mta.mail.message import Stream
 from mta.store.postgres.secrets import Secrets
 from mta.store.reputation import delivery_stats
-from mta.store.reputation.delivery_stats import MailOrigin
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
+from policy.reputation.breaker import MailOrigin
 from tests.unit.mta.cli.shell import Operator
 
 

@@ -14,13 +14,12 @@ from mta.mail.message import Stream
 from mta.observe.webhooks import Occurrence, fields
 from mta.store.journal import outbox
 from mta.store.permission import suppression_writer
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.cancel_queued import GLOBAL
 from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 from tests.unit.mta.store import make
 
 URL = "https://example.com/events"

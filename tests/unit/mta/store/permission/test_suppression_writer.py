@@ -13,12 +13,12 @@ from mta.mail.address import Address
 from mta.mail.message import Stream
 from mta.store.permission import suppression_writer
 from mta.store.permission.consent_entries import Given
-from mta.store.permission.suppression_writer import Applied, SuppressionRequest
+from mta.store.permission.suppression_writer import Applied
 from mta.store.queue.cancel_queued import GLOBAL
 from mta.store.store import Store
 from policy.permission.consent import Basis
 from policy.permission.evidence import Evidence
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 from tests.unit.mta.store import make
 
 ANN = Address.parse("ann@example.net")

@@ -10,10 +10,9 @@ from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.store.reputation import delivery_stats
 from mta.store.reputation.breakers import BreakerError
-from mta.store.reputation.delivery_stats import MailOrigin
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
-from policy.reputation.breaker import HELD, BreakerKind, Level, MailingScope, ProviderScope, Thresholds
+from policy.reputation.breaker import HELD, BreakerKind, Level, MailingScope, MailOrigin, ProviderScope, Thresholds
 from tests.unit.mta.store import make
 
 SMALL = Thresholds(refusals_floor=10, refusals_stop=0.2, complaints_floor=10, complaints_stop=0.3, traps_stop=2)

@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bounce.suppression import SoftBounceThresholds, Threshold
+from bounce.suppression import SoftBounce, SoftBounceThresholds, Threshold
 from config.schema import RetentionSettings
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Delivery, Failed, Fault
 from mta.store.privacy.erasure import forget
 from mta.store.reputation import soft_bounces
-from mta.store.reputation.soft_bounces import SoftBounce
 from mta.store.store import Store
 from policy.base import Suppression
 from policy.permission.suppression import Reason

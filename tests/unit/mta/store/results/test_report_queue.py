@@ -10,11 +10,10 @@ import pytest
 
 from mta.mail.address import Address
 from mta.observe.labels import InboundReportKind
-from mta.store.permission.suppression_writer import SuppressionRequest
 from mta.store.results.apply_report import ReportAction
 from mta.store.results.report_queue import MOST, Arrived, Backlog, Overtaken
 from mta.store.store import Store
-from policy.permission.suppression import Reason
+from policy.permission.suppression import Reason, SuppressionRequest
 from tests.unit.mta.store import make
 
 BOX = Address.parse("abuse@returns.example.com")
