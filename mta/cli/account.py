@@ -20,12 +20,12 @@ from mta.cli import (
     account_papers,
     account_print,
     account_steps,
-    profile_steps,
 )
 from mta.cli.account_options import JsonOption, NameArgument, NetworkArgument, UsernameOption, group
 from mta.cli.account_steps import parse_network
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_profiles, load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 from mta.store.accounts.reviews import Setting
 from mta.store.store import Store
 
@@ -101,9 +101,9 @@ def add(
         fail("an account needs a domain that it may send for: --domain example.com", status=2)
     networks = tuple(parse_network(text) for text in network or ())
     domains = tuple(account_steps.parse_sender_domain(text) for text in domain)
-    settings = load(config)
+    settings = load_settings(config)
     named = profile or settings.policy.default_profile
-    account_steps.require_profile(named, profile_steps.load(config, []).names)
+    account_steps.require_profile(named, load_profiles(config).names)
     wanted = account_steps.Wanted(name, domains, networks, notices.value, username, named, approve, verified)
     made = with_store(settings, lambda store: account_steps.add(settings, store, wanted), new=True)
     account_print.print_made(made, as_json=as_json)
@@ -111,12 +111,14 @@ def add(
 
 def list_(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List the accounts."""
-    account_print.print_list(with_store(load(config), lambda store: store.accounts.list()), as_json=as_json)
+    account_print.print_list(with_store(load_settings(config), lambda store: store.accounts.list()), as_json=as_json)
 
 
 def show(name: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show everything of one account, but no secrets."""
-    account_print.print_shown(with_store(load(config), lambda store: account_steps.find(store, name)), as_json=as_json)
+    account_print.print_shown(
+        with_store(load_settings(config), lambda store: account_steps.find(store, name)), as_json=as_json
+    )
 
 
 def set_(
@@ -130,7 +132,7 @@ def set_(
 ) -> None:
     """Change settings of an account; what is not given stays."""
     if profile is not None:
-        account_steps.require_profile(profile, profile_steps.load(config, []).names)
+        account_steps.require_profile(profile, load_profiles(config).names)
     given = {
         Setting.PROFILE: profile,
         Setting.CONTACT: contact,
@@ -158,13 +160,13 @@ def notices(name: NameArgument, wanted: Annotated[Notices, typer.Argument()], co
 
 def add_network(name: NameArgument, network: NetworkArgument, config: ConfigOption = None) -> None:
     """Let clients in a network submit for an account without logging in."""
-    with_store(load(config), lambda store: account_steps.add_network(store, name, parse_network(network)))
+    with_store(load_settings(config), lambda store: account_steps.add_network(store, name, parse_network(network)))
     print(f"Clients in {network} now submit for {name} without logging in.")
 
 
 def remove_network(name: NameArgument, network: NetworkArgument, config: ConfigOption = None) -> None:
     """Ask clients in a network to log in again."""
-    with_store(load(config), lambda store: account_steps.remove_network(store, name, parse_network(network)))
+    with_store(load_settings(config), lambda store: account_steps.remove_network(store, name, parse_network(network)))
     print(f"Clients in {network} must log in from now on.")
 
 
@@ -173,4 +175,4 @@ def _set(name: str, settings: Mapping[Setting, object], config: ConfigOption) ->
         details = await account_steps.find(store, name)
         await account_steps.refusable(store.reviews.set(details.account.id, settings, by=operator()))
 
-    with_store(load(config), work)
+    with_store(load_settings(config), work)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.account_steps import find, refusable
-from mta.cli.options import fail
+from mta.cli.output import fail
 from mta.delivery.mx import Resolver
 from mta.dkim import KeyRing
 from mta.service.jobs.domain_verification import look as look_for

@@ -13,8 +13,9 @@ from config.schema import Settings
 from mta.cli import account_check, account_print
 from mta.cli.account_options import DomainArgument, JsonOption, NameArgument, group
 from mta.cli.account_steps import find, no_key, parse_sender_domain, refusable, to_publish, unsigned
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 from mta.delivery.mx import Resolver
 from mta.store.accounts.account_copy import DomainDetails
 from mta.store.store import Store
@@ -36,7 +37,7 @@ def register(parent: typer.Typer) -> None:
 
 def add(name: NameArgument, domain: DomainArgument, vouch: VouchOption = None, config: ConfigOption = None) -> None:
     """Give an account a domain, and print the DNS record that proves it to be its own."""
-    settings, wanted = load(config), parse_sender_domain(domain)
+    settings, wanted = load_settings(config), parse_sender_domain(domain)
     print(with_store(settings, lambda store: _add(settings, store, name, wanted, vouch)))
 
 
@@ -47,20 +48,20 @@ def remove(name: NameArgument, domain: DomainArgument, config: ConfigOption = No
         details = await find(store, name)
         await refusable(store.domains.remove(details.account.id, domain, by=operator()))
 
-    with_store(load(config), work)
+    with_store(load_settings(config), work)
     print(f"{name} may send for {domain} no more.")
 
 
 def verify(name: NameArgument, domain: DomainArgument, vouch: VouchOption = None, config: ConfigOption = None) -> None:
     """Look for a domain's proof, SPF, DKIM, DMARC and MX in the DNS. Exit status 1 if it may not be used yet."""
-    settings, wanted = load(config), parse_sender_domain(domain)
+    settings, wanted = load_settings(config), parse_sender_domain(domain)
     if not with_store(settings, lambda store: _verify(settings, store, name, wanted, vouch)):
         raise typer.Exit(1)
 
 
 def list_(name: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List an account's domains, with what the last look into the DNS found."""
-    details = with_store(load(config), lambda store: find(store, name))
+    details = with_store(load_settings(config), lambda store: find(store, name))
     account_print.print_domains(details, as_json=as_json)
 
 

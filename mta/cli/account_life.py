@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from mta.cli import account_check, account_print, profile_steps
+from mta.cli import account_check, account_print
 from mta.cli.account_options import JsonOption, NameArgument, ReasonOption
 from mta.cli.account_steps import find, refusable
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_profiles, load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 from mta.store.accounts.account_status import StatusChanged
 from mta.store.store import Store
 from policy.accounts.account import StatusChange, Stream
@@ -44,7 +45,7 @@ def check(name: NameArgument, as_json: JsonOption = False, config: ConfigOption 
 
     Exit status 1 if something is missing. A domain whose records are all there is verified by this.
     """
-    settings = load(config)
+    settings = load_settings(config)
     marketing = _has_marketing(config)
     state = with_store(settings, lambda store: account_check.look(settings, store, name, marketing))
     account_check.show(state, as_json=as_json)
@@ -54,7 +55,7 @@ def check(name: NameArgument, as_json: JsonOption = False, config: ConfigOption 
 
 def review(name: NameArgument, anyway: AnywayOption = False, config: ConfigOption = None) -> None:
     """Hand an account in for review, once all that a reviewer needs is there."""
-    settings = load(config)
+    settings = load_settings(config)
     marketing = _has_marketing(config)
 
     async def work(store: Store) -> None:
@@ -70,25 +71,25 @@ def review(name: NameArgument, anyway: AnywayOption = False, config: ConfigOptio
 
 def return_(name: NameArgument, reason: ReasonOption, config: ConfigOption = None) -> None:
     """Send an account back to its owner for more."""
-    with_store(load(config), lambda store: _move(store, name, StatusChange.RETURN, reason))
+    with_store(load_settings(config), lambda store: _move(store, name, StatusChange.RETURN, reason))
     print(f"{name} is pending again: {reason}")
 
 
 def approve(name: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a reviewed account send."""
-    with_store(load(config), lambda store: _move(store, name, StatusChange.APPROVE, reason))
+    with_store(load_settings(config), lambda store: _move(store, name, StatusChange.APPROVE, reason))
     print(f"{name} is active.")
 
 
 def suspend(name: NameArgument, reason: ReasonOption, case: CaseOption = "", config: ConfigOption = None) -> None:
     """Let an account send no more, and hold what it has queued."""
-    moved = with_store(load(config), lambda store: _move(store, name, StatusChange.SUSPEND, reason, case))
+    moved = with_store(load_settings(config), lambda store: _move(store, name, StatusChange.SUSPEND, reason, case))
     print(f"{name} is suspended; {moved.recipients} queued recipients are held.")
 
 
 def resume(name: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a suspended account send again, and release what the suspension held."""
-    moved = with_store(load(config), lambda store: _move(store, name, StatusChange.RESUME, reason))
+    moved = with_store(load_settings(config), lambda store: _move(store, name, StatusChange.RESUME, reason))
     print(f"{name} is active again; {moved.recipients} held recipients are released.")
 
 
@@ -101,7 +102,7 @@ def terminate(
     """End a suspended account for good: what is queued fails, its credentials end; suppressions and evidence stay."""
     if not yes:
         typer.confirm(f"End {name} for good?", abort=True)
-    moved = with_store(load(config), lambda store: _move(store, name, StatusChange.TERMINATE, reason))
+    moved = with_store(load_settings(config), lambda store: _move(store, name, StatusChange.TERMINATE, reason))
     print(f"{name} is terminated; {moved.recipients} queued recipients fail.")
 
 
@@ -117,7 +118,7 @@ def history(
         details = await find(store, name)
         account_print.print_history(await store.accounts.history(details.account.id, limit), as_json=as_json)
 
-    with_store(load(config), work)
+    with_store(load_settings(config), work)
 
 
 async def _move(store: Store, name: str, move: StatusChange, reason: str, case: str = "") -> StatusChanged:
@@ -127,7 +128,7 @@ async def _move(store: Store, name: str, move: StatusChange, reason: str, case: 
 
 def _has_marketing(config: ConfigOption) -> account_check.HasMarketing:
     """Whether a profile has marketing mail; None for one that does not exist."""
-    profiles = profile_steps.load(config, [])
+    profiles = load_profiles(config)
 
     def has(profile: str) -> bool | None:
         try:

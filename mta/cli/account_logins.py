@@ -18,8 +18,9 @@ import typer
 from mta.cli import account_print
 from mta.cli.account_options import CredentialArgument, JsonOption, NameArgument, UsernameOption, group
 from mta.cli.account_steps import Login, add_credential, find, free_username, new_login, parse_sender_domain, refusable
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 from mta.store.accounts.account_copy import CredentialDetails
 from mta.store.store import Store
 from policy.accounts.account import Grant, Stream
@@ -71,7 +72,7 @@ def add(
 ) -> None:
     """Make another credential. The secret is shown once and kept nowhere."""
     grant = _grant(stream, domain, rate, burst)
-    login = with_store(load(config), lambda store: add_credential(store, name, username, grant))
+    login = with_store(load_settings(config), lambda store: add_credential(store, name, username, grant))
     account_print.print_login(login, as_json=as_json)
 
 
@@ -85,7 +86,9 @@ def scope(
 ) -> None:
     """Change what a credential may do. What is not given is no longer limited, or as the service has it."""
     grant = _grant(stream, domain, rate, burst)
-    with_store(load(config), lambda store: refusable(store.credentials.set_grant(username, grant, by=operator())))
+    with_store(
+        load_settings(config), lambda store: refusable(store.credentials.set_grant(username, grant, by=operator()))
+    )
     print(f"{username} may now send {account_print.scope_of(grant)}.")
 
 
@@ -112,7 +115,7 @@ def rotate(
             print(f"{username} works until {until:%Y-%m-%d %H:%M} UTC; from now on there is also:\n")
         return login
 
-    account_print.print_login(with_store(load(config), work), as_json=as_json)
+    account_print.print_login(with_store(load_settings(config), work), as_json=as_json)
 
 
 def revoke(
@@ -121,13 +124,15 @@ def revoke(
     config: ConfigOption = None,
 ) -> None:
     """Let a credential log in no more, and live sessions with it send no more. Its name is never given again."""
-    with_store(load(config), lambda store: refusable(store.credentials.revoke(username, by=operator(), reason=reason)))
+    with_store(
+        load_settings(config), lambda store: refusable(store.credentials.revoke(username, by=operator(), reason=reason))
+    )
     print(f"{username} can log in no more.")
 
 
 def list_(name: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List an account's user names, revoked ones included."""
-    details = with_store(load(config), lambda store: find(store, name))
+    details = with_store(load_settings(config), lambda store: find(store, name))
     account_print.print_credentials(details, as_json=as_json)
 
 

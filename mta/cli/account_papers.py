@@ -13,8 +13,9 @@ import typer
 from mta.cli import account_print
 from mta.cli.account_options import JsonOption, NameArgument, group
 from mta.cli.account_steps import find, refusable
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 from mta.mail.address import Address, AddressError
 from mta.store.accounts.account_copy import AccountDetails
 from mta.store.store import Store
@@ -49,7 +50,7 @@ def terms(
     config: ConfigOption = None,
 ) -> None:
     """Write down that somebody has accepted the terms and anti-spam rules for an account."""
-    settings = load(config)
+    settings = load_settings(config)
     accepted = version or settings.policy.terms.version
     _do(
         config,
@@ -146,7 +147,7 @@ def _change_roles(
             roles[add.key] = add
         await refusable(store.reviews.set_roles(account.id, roles.values(), by=operator()))
 
-    with_store(load(config), work)
+    with_store(load_settings(config), work)
 
 
 def _do(config: ConfigOption, name: str, change: Callable[[Store, int], Awaitable[object]]) -> None:
@@ -154,11 +155,11 @@ def _do(config: ConfigOption, name: str, change: Callable[[Store, int], Awaitabl
         details = await find(store, name)
         await refusable(change(store, details.account.id))
 
-    with_store(load(config), work)
+    with_store(load_settings(config), work)
 
 
 def _details(config: ConfigOption, name: str) -> AccountDetails:
-    return with_store(load(config), lambda store: find(store, name))
+    return with_store(load_settings(config), lambda store: find(store, name))
 
 
 def _address(text: str) -> Address:

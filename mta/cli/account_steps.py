@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.cli.options import fail, operator
+from mta.cli.options import operator
+from mta.cli.output import fail
 from mta.dkim import KeyRing
 from mta.dkim.key_files import read_key_files
 from mta.mail.address import AddressError, parse_domain

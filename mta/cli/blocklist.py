@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mta.cli import blocklist_steps
-from mta.cli.context import load, with_store
+from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -32,7 +32,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List what was found by the running service, the newest first."""
-    found = with_store(load(config), lambda store: store.blocklist_listings.find(ended=every, limit=limit))
+    found = with_store(load_settings(config), lambda store: store.blocklist_listings.find(ended=every, limit=limit))
     blocklist_steps.print_listings(found, as_json=as_json)
 
 
@@ -44,7 +44,7 @@ def check(
     config: ConfigOption = None,
 ) -> None:
     """Ask all configured lists now. Exit status 1 if anything is listed, or a list is not to be believed."""
-    settings = load(config)
+    settings = load_settings(config)
     checked = with_store(settings, lambda store: blocklist_steps.check(settings, store, subject or []))
     blocklist_steps.print_checked(checked, as_json=as_json)
     if any(each.is_bad for each in checked):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.schema import Settings
-from mta.cli.human import moment
+from mta.cli.output import moment
 from mta.delivery.mx import Resolver
 from mta.service.jobs.blocklists import ask, examine, reason, subjects
 from mta.store.reputation.blocklist_listings import Listing

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from mta.cli import breaker_steps
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `mta breaker list` shows it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -37,13 +38,15 @@ def list_(
 ) -> None:
     """List the breakers that are open, the newest first."""
     breaker_steps.print_list(
-        with_store(load(config), lambda store: breaker_steps.find_all(store, every, limit)), as_json=as_json
+        with_store(load_settings(config), lambda store: breaker_steps.find_all(store, every, limit)), as_json=as_json
     )
 
 
 def show(name: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show one breaker: the figures, what waits for it, its case, and when it tripped before."""
-    breaker_steps.print_one(with_store(load(config), lambda store: breaker_steps.find(store, name)), as_json=as_json)
+    breaker_steps.print_one(
+        with_store(load_settings(config), lambda store: breaker_steps.find(store, name)), as_json=as_json
+    )
 
 
 def cancel(
@@ -55,7 +58,7 @@ def cancel(
     """Let go of what it holds. What was counted until now does not trip it again."""
     if not because.strip():
         fail("a cancellation needs a reason: --because 'the provider has lifted the block'", status=2)
-    settings = load(config)
+    settings = load_settings(config)
     print(with_store(settings, lambda store: breaker_steps.cancel(store, name, by or operator(), because)))
 
 
@@ -64,4 +67,4 @@ def trap(
     config: ConfigOption = None,
 ) -> None:
     """Count a spam trap that a blocklist or provider has told us of."""
-    print(with_store(load(config), lambda store: breaker_steps.trap(store, message)))
+    print(with_store(load_settings(config), lambda store: breaker_steps.trap(store, message)))

@@ -13,8 +13,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from mta.cli.human import moment
-from mta.cli.options import fail
+from mta.cli.output import fail, moment
 from mta.mail.identity import parse_id
 from mta.store.reputation.breakers import BreakerError, Tripped
 from mta.store.store import Store

@@ -15,8 +15,9 @@ from typing import Annotated
 import typer
 
 from mta.cli import case_print, case_steps
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 from policy.reputation.complaint import CaseState, Source
 
 WhichArgument = Annotated[str, typer.Argument(metavar="CASE", help="Its number: C-17, or 17.")]
@@ -59,7 +60,7 @@ def list_(
 ) -> None:
     """List the cases that are not closed, the most pressing first."""
     states = tuple(state) if state else tuple(CaseState) if everything else _OPEN
-    cases = with_store(load(config), lambda store: case_steps.find_all(store, account, states, limit))
+    cases = with_store(load_settings(config), lambda store: case_steps.find_all(store, account, states, limit))
     case_print.print_list(cases, as_json=as_json)
 
 
@@ -72,7 +73,7 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show a case: its clock, the consent that the ledger had, and everything that happened."""
-    told = with_store(load(config), lambda store: case_steps.show(store, which))
+    told = with_store(load_settings(config), lambda store: case_steps.show(store, which))
     if evidence is not None:
         try:
             for path in case_print.save_evidence(told, evidence):
@@ -102,7 +103,7 @@ def open_(
     config: ConfigOption = None,
 ) -> None:
     """Open a case, or add a complaint to the open case about the same."""
-    settings = load(config)
+    settings = load_settings(config)
     wanted = case_steps.Wanted(account, source, summary, mailing, recipient, message, file, urgent, by or operator())
     told = with_store(settings, lambda store: case_steps.open_case(settings, store, wanted))
     case_print.print_told(told, as_json=as_json)
@@ -118,7 +119,9 @@ def answer(
 ) -> None:
     """Write down what the account answers."""
     text = _said(text, "--text 'what the account says'")
-    done = with_store(load(config), lambda store: case_steps.answer(store, which, text, file, by or operator()))
+    done = with_store(
+        load_settings(config), lambda store: case_steps.answer(store, which, text, file, by or operator())
+    )
     case_print.print_done(done, "is answered", as_json=as_json)
 
 
@@ -131,7 +134,7 @@ def reject(
 ) -> None:
     """The answer will not do: the clock goes on."""
     reason = _said(reason, "--reason 'it does not say how the address was obtained'")
-    settings = load(config)
+    settings = load_settings(config)
     done = with_store(settings, lambda store: case_steps.reject(settings, store, which, reason, by or operator()))
     case_print.print_done(done, "goes on", as_json=as_json)
 
@@ -145,7 +148,7 @@ def agree(
 ) -> None:
     """The answer is good and it is agreed what will be done: an account suspended for this case goes on."""
     terms = _said(terms, "--terms 'the form asks for confirmation from now on'")
-    done = with_store(load(config), lambda store: case_steps.agree(store, which, terms, by or operator()))
+    done = with_store(load_settings(config), lambda store: case_steps.agree(store, which, terms, by or operator()))
     case_print.print_done(done, "is agreed upon", as_json=as_json)
 
 
@@ -166,7 +169,7 @@ def close(
     """End a case. Too many upheld ones end the account."""
     if upheld is None:
         fail("was the complaint justified? Say --upheld or --unfounded", status=2)
-    settings = load(config)
+    settings = load_settings(config)
     verdict = case_steps.Verdict(upheld, reason.strip(), yes, by or operator())
     closed = with_store(settings, lambda store: case_steps.close(settings, store, which, verdict))
     case_print.print_done(closed, "is closed", as_json=as_json)
@@ -184,7 +187,7 @@ def cost(
     """Write down what a case has cost; the account may have to bear it."""
     what = _said(what, "what was paid for")
     case = with_store(
-        load(config), lambda store: case_steps.cost(store, which, what, amount, currency, by or operator())
+        load_settings(config), lambda store: case_steps.cost(store, which, what, amount, currency, by or operator())
     )
     if as_json:
         case_print.print_list([case], as_json=True)
@@ -200,7 +203,7 @@ def note(
 ) -> None:
     """Add a remark to the history of a case."""
     text = _said(text, "the remark")
-    print(with_store(load(config), lambda store: case_steps.note(store, which, text, by or operator())))
+    print(with_store(load_settings(config), lambda store: case_steps.note(store, which, text, by or operator())))
 
 
 def export(
@@ -212,7 +215,7 @@ def export(
 ) -> None:
     """Export cases with what they cost and whom they affected, as CSV."""
     began = since.replace(tzinfo=UTC) if since else None
-    cases = with_store(load(config), lambda store: case_steps.collect(store, account, began))
+    cases = with_store(load_settings(config), lambda store: case_steps.collect(store, account, began))
     if output is None:
         case_print.write_export(sys.stdout, cases, as_json=as_json)
         return

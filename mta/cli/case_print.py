@@ -14,7 +14,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from mta.cli.human import moment, relative, span
+from mta.cli.output import moment, relative, span
 from mta.mail.identity import format_id
 from mta.store.reputation.cases import CaseChanged, CaseEntry, CaseStory, Closed
 from policy.reputation.complaint import Case, CaseEventKind, CaseState

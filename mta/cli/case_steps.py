@@ -19,7 +19,7 @@ from bounce.abuse_mail import AbuseMail, AbuseMailReader
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli import mailing_steps
-from mta.cli.options import fail
+from mta.cli.output import fail
 from mta.mail.address import Address, AddressError
 from mta.mail.identity import MessageId, parse_id
 from mta.service.jobs.complaints import Casework

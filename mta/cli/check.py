@@ -10,8 +10,9 @@ import typer
 from bounce.rules import RuleBook
 from config.load import ConfigError
 from config.schema import Settings
-from mta.cli.options import fail, find_config
-from mta.cli.settings import load
+from mta.cli.context import load_settings
+from mta.cli.options import find_config
+from mta.cli.output import fail
 from mta.service.config_validation import validate, validate_profiles
 
 
@@ -35,7 +36,7 @@ def check(
 
 def checked(file: Path | None) -> tuple[Settings, RuleBook]:
     """The settings and the bounce rules that they name; or the mistakes on standard error and exit status 2."""
-    settings = load(file)
+    settings = load_settings(file)
     try:
         return settings, validate(settings)
     except ConfigError as error:

@@ -17,7 +17,8 @@ from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules
 from config.toml import ConfigError
 from mta.cli.classify_mail import are_files, classify_files
-from mta.cli.options import ConfigOption, fail, find_config
+from mta.cli.options import ConfigOption, find_config
+from mta.cli.output import fail
 from mta.mail.delivery import Classification, Stage
 from mta.mail.reply import Reply
 

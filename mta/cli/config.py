@@ -34,6 +34,6 @@ def docs() -> None:
 def show(config: ConfigOption = None) -> None:
     """Print every setting in effect, given or default, without passwords."""
     from config.show import to_toml
-    from mta.cli.settings import load
+    from mta.cli.context import load_settings
 
-    print(to_toml(load(config)), end="")
+    print(to_toml(load_settings(config)), end="")

@@ -21,8 +21,9 @@ import typer
 from mta.cli import consent_fields, consent_steps
 from mta.cli.consent_fields import COLUMNS, FieldError, Habits
 from mta.cli.consent_file import Reading
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 from policy.permission.consent import Sign
 from policy.permission.dossier import Writer, load_languages
 from policy.permission.dossier import as_json as as_record
@@ -94,7 +95,7 @@ def import_(
     habits = Habits(datetime.now(UTC), _zone(zone), topics, basis)
     try:
         with Reading.open(file) as reading:
-            settings = load(config)
+            settings = load_settings(config)
             tally = with_store(
                 settings,
                 lambda store: consent_steps.import_file(
@@ -115,7 +116,7 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Write an account's consents, in a form that `import` reads."""
-    settings = load(config)
+    settings = load_settings(config)
     if file is None:
         with_store(settings, lambda store: consent_steps.export(store, account, sys.stdout, as_json=as_json))
         return
@@ -139,7 +140,7 @@ def add(
         given = consent_fields.read({**_fields(fields), "address": address}, Habits(datetime.now(UTC)))
     except FieldError as error:
         fail(str(error), status=2)
-    settings = load(config)
+    settings = load_settings(config)
     recorded = with_store(settings, lambda store: consent_steps.add(store, settings, account, given, lift=lift))
     if not recorded.fresh:
         print(f"{given.address}: just this was recorded before.")
@@ -160,7 +161,7 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Print the dossier of an address, as an abuse desk sends it. Exit status 1 if nothing is recorded of it."""
-    found = with_store(load(config), lambda store: consent_steps.dossiers(store, address, account))
+    found = with_store(load_settings(config), lambda store: consent_steps.dossiers(store, address, account))
     writer = Writer(language.value, load_languages()[language.value], load_assessor())
     if as_json:
         print(json.dumps([as_record(each) for each in found], indent=2, ensure_ascii=False))
@@ -194,7 +195,9 @@ def revoke(
 ) -> None:
     """Note that a person takes consent back: mail about it stops at once, also what is queued."""
     print(
-        with_store(load(config), lambda store: consent_steps.revoke(store, account, address, topic, reason), new=True)
+        with_store(
+            load_settings(config), lambda store: consent_steps.revoke(store, account, address, topic, reason), new=True
+        )
     )
 
 
@@ -211,7 +214,7 @@ def renew(
     except FieldError as error:
         fail(str(error), status=2)
     sign = Sign(by.value)
-    print(with_store(load(config), lambda store: consent_steps.renew(store, account, address, sign, moment)))
+    print(with_store(load_settings(config), lambda store: consent_steps.renew(store, account, address, sign, moment)))
 
 
 def verify(
@@ -225,7 +228,7 @@ def verify(
     if head and not account:
         fail("--head needs --account", status=2)
     noted = _head(head) if head else None
-    results = with_store(load(config), lambda store: consent_steps.verify(store, account, noted))
+    results = with_store(load_settings(config), lambda store: consent_steps.verify(store, account, noted))
     for name, result in results.items():
         head_now = f"{result.head.number}:{result.head.hash.hex()}"
         if not result.faults:

@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from config.schema import Settings
-from mta.cli import consent_file, lifting
+from mta.cli import consent_file
 from mta.cli.consent_fields import Habits
 from mta.cli.consent_file import FileError, Mistake, Reading
-from mta.cli.options import fail, operator
+from mta.cli.options import operator
+from mta.cli.output import fail
+from mta.cli.suppression.entries import require_liftable
 from mta.mail.address import Address, AddressError
 from mta.store.permission.consent_entries import Given
 from mta.store.permission.consents import ConsentsRecorded
@@ -86,7 +88,7 @@ async def import_file(
     """
     account_id = await _account_id(store, account)
     if lift:
-        await lifting.check(store, settings, account_id, Reason.UNSUBSCRIBE)
+        await require_liftable(store, settings, account_id, Reason.UNSUBSCRIBE)
     mark = await _begin(store, account_id, reading, habits, again=again, check_only=check_only)
     tally = Tally(read=mark.records)
     by = f"{operator()}, {Path(reading.name).name}"
@@ -154,7 +156,7 @@ def _good(file: str, chunk: Sequence[Given | Mistake], tally: Tally) -> list[Giv
 async def add(store: Store, settings: Settings, account: str, given: Given, *, lift: bool) -> ConsentsRecorded:
     account_id = await _account_id(store, account)
     if lift:
-        await lifting.check(store, settings, account_id, Reason.UNSUBSCRIBE)
+        await require_liftable(store, settings, account_id, Reason.UNSUBSCRIBE)
     return await store.consents.record(account_id, [given], by=operator(), lift=lift)
 
 

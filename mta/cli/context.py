@@ -1,33 +1,60 @@
-"""What nearly every command needs: the settings, and the store.
+"""What commands work with: the settings, the profiles, the store.
 
-It must never start a second service: if the service's own PostgreSQL is not running it is started for the length of
-the command only. It must never make a database for a mere question: in the wrong directory it would find nothing.
+Invariants: a command never starts a second service: if the service's own PostgreSQL does not run, it runs for the
+length of the command. A question never creates a database, which in the wrong directory would be empty. Settings and
+profiles are read without importing the store.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from config.schema import Settings
-from mta.cli.options import ConfigOption, fail, find_config
-from mta.cli.settings import load
-from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
-from mta.store.postgres.errors import SchemaError, StoreUnavailable
-from mta.store.postgres.migrate import migrate
-from mta.store.postgres.secrets import SecretError, Secrets
-from mta.store.store import Store
+from mta.cli.options import find_config
+from mta.cli.output import errors_reported, fail
 
-__all__ = ["ConfigOption", "fail", "find_config", "load", "open_store", "with_store"]
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.postgres.embedded import EmbeddedPostgres
+    from mta.store.store import Store
+    from policy.profile import Profiles
 
 T = TypeVar("T")
 
 
+def load_settings(config: Path | None) -> Settings:
+    """Return the settings, or end the command with every mistake and exit status 2."""
+    from config.load import load_file
+
+    with errors_reported():
+        return load_file(find_config(config))
+
+
+def load_profiles(config: Path | None, files: Sequence[Path] = ()) -> Profiles:
+    """Return the configured profiles and those of ``files``, which replace configured ones of the same name; or end the
+    command with every mistake and exit status 2."""
+    from policy import profile
+    from policy.permission.tokens import Tokens
+    from policy.rule_context import RuleContext
+
+    settings = load_settings(config)
+    given = {path.stem for path in files}
+    configured = [path for path in settings.policy.profiles if path.stem not in given]
+    with errors_reported():
+        return profile.load_profiles([*configured, *files], RuleContext.of(settings, Tokens(bytes(32))))
+
+
 @asynccontextmanager
 async def open_store(settings: Settings, *, new: bool = False) -> AsyncIterator[Store]:
-    """The store, connected and migrated; the embedded database is started if nobody runs it, made if ``new``."""
+    """Open the store, migrated; the embedded database is started if it does not run, created if ``new``."""
+    from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
+    from mta.store.postgres.migrate import migrate
+    from mta.store.postgres.secrets import Secrets
+    from mta.store.store import Store
+
     started: EmbeddedPostgres | None = None
     url = settings.database.url
     if url is None:
@@ -51,19 +78,33 @@ async def open_store(settings: Settings, *, new: bool = False) -> AsyncIterator[
             await asyncio.to_thread(started.stop)
 
 
-def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, new: bool = False, status: int = 1) -> T:
-    """Run ``work(store)`` to its end; a store that cannot be opened is one line and exit status ``status``.
+def with_store(
+    settings: Settings, work: Callable[[Store], Awaitable[T]], *, new: bool = False, status: int | None = None
+) -> T:
+    """Return what ``work(store)`` returns; what the store refuses ends the command (see ``output.errors_reported``).
 
-    ``new``: the work makes sense in a new database, which is made if there is none.
+    ``new``: the work makes sense in a new database, which is created if there is none. ``status``: the exit status of
+    every such end.
     """
 
     async def run() -> T:
         async with open_store(settings, new=new) as store:
             return await work(store)
 
-    try:
-        return asyncio.run(run())
-    except StoreUnavailable as error:
-        fail(f"the database cannot be reached: {error}", status=status)
-    except (EmbeddedError, SchemaError, SecretError) as error:
-        fail(str(error), status=status)
+    from mta.store.postgres.errors import StoreUnavailable
+
+    with errors_reported(status):
+        try:
+            return asyncio.run(run())
+        except StoreUnavailable as error:
+            fail(f"the database cannot be reached: {error}", status=status or 1)
+
+
+async def account_names(store: Store) -> dict[int, str]:
+    """Return the names of all accounts by their ids."""
+    return {each.account.id: each.account.name for each in await store.accounts.list()}
+
+
+async def account_id(store: Store, name: str | None) -> int | None:
+    """Return the id of an account, None for None; an unknown account is exit status 1."""
+    return None if name is None else (await store.accounts.find(name)).account.id

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mta.cli.context import fail
+from mta.cli.output import fail
 
 
 def register(app: typer.Typer) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from config.schema import Settings
 from mta.cli import dkim_keys, dkim_print
-from mta.cli.context import load, with_store
+from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption
 from mta.dkim.keys import Algorithm
 from mta.store.store import Store
@@ -77,7 +77,7 @@ def new(
     config: ConfigOption = None,
 ) -> None:
     """Make a key (with `both`, two) in the database and print the DNS record to publish. It does not sign yet."""
-    settings = load(config)
+    settings = load_settings(config)
     algorithms = [each for each in Algorithm if algorithm.value in (each.key_type, Which.BOTH.value)]
     made = _with_store(settings, lambda store: dkim_keys.make(settings, store.dkim_keys, domain, selector, algorithms))
     dkim_print.print_made(made, as_json=as_json)
@@ -85,7 +85,7 @@ def new(
 
 def check(domain: DomainArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Compare the keys of DOMAIN with the DNS. Exit status 1 if signatures of one of them would not verify."""
-    settings = load(config)
+    settings = load_settings(config)
     checked = _with_store(settings, lambda store: dkim_keys.check(settings, store.dkim_keys, domain))
     dkim_print.print_checked(checked, as_json=as_json)
     if any(each.fails for each in checked):
@@ -99,7 +99,7 @@ def activate(
     config: ConfigOption = None,
 ) -> None:
     """Let a key sign from now on, beside the others of DOMAIN, if the DNS has its record. Workers follow at once."""
-    settings = load(config)
+    settings = load_settings(config)
     print(_with_store(settings, lambda s: dkim_keys.activate(settings, s.dkim_keys, domain, selector, force=force)))
 
 
@@ -110,7 +110,7 @@ def retire(
     config: ConfigOption = None,
 ) -> None:
     """Let a key sign no more. Its record must stay until no queued mail carries its signatures."""
-    settings = load(config)
+    settings = load_settings(config)
     print(_with_store(settings, lambda s: dkim_keys.retire(settings, s.dkim_keys, domain, selector, force=force)))
 
 
@@ -120,7 +120,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List the keys, in the database and in files."""
-    settings = load(config)
+    settings = load_settings(config)
     dkim_print.print_list(
         _with_store(settings, lambda store: dkim_keys.find(settings, store.dkim_keys, domain)), as_json=as_json
     )
@@ -130,7 +130,7 @@ def show(
     domain: DomainArgument, selector: SelectorArgument, as_json: JsonOption = False, config: ConfigOption = None
 ) -> None:
     """Show a key and the DNS record to publish for it."""
-    settings = load(config)
+    settings = load_settings(config)
     listed = _with_store(settings, lambda store: dkim_keys.find_one(settings, store.dkim_keys, domain, selector))
     dkim_print.print_shown(listed, as_json=as_json)
 

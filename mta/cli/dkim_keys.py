@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.cli.options import fail
+from mta.cli.output import fail
 from mta.delivery.mx import DnsTrouble, Resolver
 from mta.dkim.inventory import ListedKey, list_keys
 from mta.dkim.keys import Algorithm, KeyUnusable, new_pem, parse_selector

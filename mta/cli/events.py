@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mta.cli import events_steps
-from mta.cli.context import load, with_store
+from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption, operator
 
 FROM = "An event's id; or a time: 2026-03-01T12:00 (UTC), or 2h, which is so long ago."
@@ -36,7 +36,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """Print an account's events in order."""
-    settings = load(config)
+    settings = load_settings(config)
     wanted = events_steps.Wanted(account, start, tuple(kind or ()), follow, as_json)
     with suppress(KeyboardInterrupt, BrokenPipeError):
         with_store(settings, lambda store: events_steps.show(store, wanted))
@@ -49,5 +49,5 @@ def replay(
     config: ConfigOption = None,
 ) -> None:
     """Send a webhook everything from an event on again, with the same ids."""
-    told = with_store(load(config), lambda store: events_steps.replay(store, webhook, start, by or operator()))
+    told = with_store(load_settings(config), lambda store: events_steps.replay(store, webhook, start, by or operator()))
     print(told)

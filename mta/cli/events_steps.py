@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mta.cli.human import parse_span
-from mta.cli.options import fail
+from mta.cli.options import parse_span
+from mta.cli.output import fail
 from mta.cli.webhook_steps import refusable
 from mta.observe.webhooks import Occurrence, fields, line
 from mta.store.store import Store

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mta.cli.context import ConfigOption, fail, load, with_store
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +45,7 @@ def explain(
         addresses = [Address(*recipient.rsplit("@", 1)) for recipient in story.recipients]
         return story, await store.suppressions.find(story.account_id, addresses)
 
-    found = with_store(load(config), ask)
+    found = with_store(load_settings(config), ask)
     if found is None:
         fail(f"mta explain: there is no record of {message}; records are kept for queue.event_retention")
     if as_json:

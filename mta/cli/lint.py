@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from mta.cli.options import ConfigOption, fail
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -53,9 +54,9 @@ def lint(
     """Run the whole chain on a message without sending it. Exit status 0: it would be accepted, 1: refused, 2: the
     input cannot be read. With --replay, 1 if the changed profile would change what became of any message."""
     from mta.cli import lint_print, lint_steps
-    from mta.cli.context import load, with_store
+    from mta.cli.context import load_settings, with_store
 
-    settings = load(config)
+    settings = load_settings(config)
     try:
         profiles = lint_steps.profiles_with(settings, profile)
     except lint_steps.CannotLint as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.cli.options import fail
+from mta.cli.output import fail
 from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address, AddressError
 from mta.mail.headers import HeaderError, Headers

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from mta.cli import mailing_print, mailing_steps
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 
 WhichArgument = Annotated[
     str,
@@ -59,7 +60,7 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Make a mailing. It leaves once it is confirmed."""
-    settings = load(config)
+    settings = load_settings(config)
     wanted = mailing_steps.Wanted(account, name, topic, list_name, sample, by or operator())
     made = with_store(settings, lambda store: mailing_steps.add(settings, store, wanted))
     mailing_print.print_made(made, as_json=as_json)
@@ -72,7 +73,7 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List the newest mailings."""
-    listed = with_store(load(config), lambda store: mailing_steps.find_all(store, account, limit))
+    listed = with_store(load_settings(config), lambda store: mailing_steps.find_all(store, account, limit))
     mailing_print.print_list(listed, as_json=as_json)
 
 
@@ -84,7 +85,7 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show everything of a mailing: account, list, who answered for it, permission, what became of its messages."""
-    settings = load(config)
+    settings = load_settings(config)
     story = with_store(settings, lambda store: mailing_steps.story(settings, store, which, account, events))
     mailing_print.print_story(story, as_json=as_json)
 
@@ -93,7 +94,7 @@ def confirm(
     which: WhichArgument, account: AccountOption = None, by: ByOption = None, config: ConfigOption = None
 ) -> None:
     """Answer for this dispatch: it keeps to the rules, under the terms in force. What waits for that goes."""
-    settings = load(config)
+    settings = load_settings(config)
     print(with_store(settings, lambda store: mailing_steps.confirm(settings, store, which, account, by or operator())))
 
 
@@ -101,7 +102,7 @@ def release(
     which: WhichArgument, account: AccountOption = None, by: ByOption = None, config: ConfigOption = None
 ) -> None:
     """Let the rest go, after a look at the sample, or after a stop. What is not confirmed stays."""
-    settings = load(config)
+    settings = load_settings(config)
     print(with_store(settings, lambda store: mailing_steps.release(settings, store, which, account, by or operator())))
 
 
@@ -118,6 +119,6 @@ def stop(
     """Take no more of a mailing, and keep back what is queued of it."""
     if not reason.strip():
         fail("a stop needs a reason: --reason 'wrong price'", status=2)
-    settings = load(config)
+    settings = load_settings(config)
     wanted = mailing_steps.Stop(reason.strip(), bounce, by or operator())
     print(with_store(settings, lambda store: mailing_steps.stop(settings, store, which, account, wanted)))

@@ -10,8 +10,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from mta.cli.human import moment
 from mta.cli.mailing_steps import Listed, Made
+from mta.cli.output import moment
 from mta.mail.identity import format_id
 from mta.store.mailings.mailing_rows import MailingRecord
 from mta.store.mailings.mailing_story import MailingEvent, MailingStory

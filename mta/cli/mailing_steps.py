@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.cli.options import fail
+from mta.cli.output import fail
 from mta.mail.message import Stream
 from mta.service.composition import open_tokens
 from mta.service.config_validation import validate_profiles

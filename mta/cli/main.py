@@ -1,62 +1,105 @@
-"""The ``mta`` command: finds the file for the subcommand that was asked for, and imports only that.
+"""The ``mta`` command: finds the module of the command that was asked for, and imports only that.
 
-It must never import the service itself: ``mta classify`` starts in a fraction of a second because of this.
-
-*Limits.* ``mta --help`` imports them all.
+Invariants: neither ``mta --help`` nor a command that needs no store imports the service.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-# subcommand -> module; each module has `register(app)`
+from mta.cli.output import errors_reported
+
+# command -> (module with `register(app)`, what `mta --help` says of it)
 COMMANDS = {
-    "serve": "mta.cli.serve",
-    "check": "mta.cli.check",
-    "reload": "mta.cli.reload",
-    "config": "mta.cli.config",
-    "account": "mta.cli.account",
-    "dkim": "mta.cli.dkim",
-    "queue": "mta.cli.queue",
-    "explain": "mta.cli.explain",
-    "lint": "mta.cli.lint",
-    "mailing": "mta.cli.mailing",
-    "case": "mta.cli.case",
-    "breaker": "mta.cli.breaker",
-    "blocklist": "mta.cli.blocklist",
-    "profile": "mta.cli.profile",
-    "consent": "mta.cli.consent",
-    "subject": "mta.cli.subject",
-    "suppress": "mta.cli.suppress",
-    "webhook": "mta.cli.webhook",
-    "events": "mta.cli.events",
-    "classify": "mta.cli.classify",
-    "trace": "mta.cli.trace",
-    "top": "mta.cli.top",
-    "demo": "mta.cli.demo",
+    "serve": ("mta.cli.serve", "Run the service in the foreground."),
+    "check": ("mta.cli.check", "Check a configuration file and every file it references."),
+    "reload": ("mta.cli.reload", "Make the running service read its configuration again."),
+    "config": ("mta.cli.config", "Configuration schema, its documentation, settings in effect."),
+    "account": ("mta.cli.account", "Accounts: who may submit mail, with which logins and domains."),
+    "dkim": ("mta.cli.dkim", "DKIM keys: create, publish, check, activate, retire."),
+    "queue": ("mta.cli.queue", "Queued mail: what waits, where and why; retry, hold, release, bounce."),
+    "explain": ("mta.cli.explain", "Everything known about one message."),
+    "lint": ("mta.cli.lint", "Judge a message, or a changed profile, without sending anything."),
+    "mailing": ("mta.cli.mailing", "Mailings: create, confirm, release, stop."),
+    "case": ("mta.cli.case", "Complaint cases and their deadlines."),
+    "breaker": ("mta.cli.breaker", "Circuit breakers: what they hold, and how to cancel one."),
+    "blocklist": ("mta.cli.blocklist", "What blocklists say about our addresses and domains."),
+    "profile": ("mta.cli.profile", "Profiles: the rules an account's mail must pass."),
+    "consent": ("mta.cli.consent", "Consents: who agreed to what, and the evidence."),
+    "subject": ("mta.cli.subject", "Export or erase one person's data (GDPR)."),
+    "suppression": ("mta.cli.suppression.entries", "Suppressions: addresses that must not be mailed."),
+    "webhook": ("mta.cli.webhook", "Webhooks: where an account's events are sent."),
+    "events": ("mta.cli.events", "An account's events: list them, or send them again."),
+    "classify": ("mta.cli.classify", "Say what a reply or a bounce message means."),
+    "trace": ("mta.cli.trace", "Show live SMTP sessions."),
+    "top": ("mta.cli.top", "Live rates, queue, destinations, processes and recent errors."),
+    "demo": ("mta.cli.demo", "Self-contained demo on this machine."),
 }
 
 
-def build(name: str | None) -> typer.Typer:
-    """The application with the one command called ``name``, or with all of them."""
-    app = typer.Typer(
-        name="mta",
-        help="Imprimatur: an outbound mail transfer agent that sends only what it can vouch for.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(lambda: None)
-    for module in [COMMANDS[name]] if name in COMMANDS else COMMANDS.values():
+class Commands(TyperGroup):
+    """All commands; expected errors end any of them with one sentence and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with errors_reported():
+            return super().invoke(ctx)
+
+
+def build(name: str | None = None) -> typer.Typer:
+    """Return the application with the command called ``name``, or with all of them."""
+    app = _empty()
+    for module, _ in [COMMANDS[name]] if name in COMMANDS else COMMANDS.values():
         importlib.import_module(module).register(app)
     return app
 
 
+def outline() -> typer.Typer:
+    """Return the application with the names of all commands and their summaries only, for ``mta --help``."""
+    app = _empty()
+    for name, (_, summary) in COMMANDS.items():
+        app.command(name, help=summary)(lambda: None)
+    return app
+
+
+def _empty() -> typer.Typer:
+    app = typer.Typer(
+        name="mta",
+        cls=Commands,
+        help="Imprimatur: an outbound mail transfer agent that sends only what it can vouch for.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+    )
+    app.callback()(_options)
+    return app
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=lambda wanted: _version() if wanted else None)
+    ] = False,
+) -> None:
+    pass
+
+
+def _version() -> None:
+    """Show the version."""
+    from importlib.metadata import version
+
+    print(f"imprimatur-mta {version('imprimatur-mta')}")
+    raise typer.Exit()
+
+
 def main() -> None:
-    build(sys.argv[1] if len(sys.argv) > 1 else None)()
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    app = build(name) if name in COMMANDS else outline()
+    app()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from mta.cli.options import ConfigOption, fail
+from mta.cli.context import load_profiles
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -26,9 +28,9 @@ def register(app: typer.Typer) -> None:
 
 def list_(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List the profiles that an account can have."""
-    from mta.cli import profile_print, profile_steps
+    from mta.cli import profile_print
 
-    profile_print.print_list(profile_steps.load(config, []), as_json=as_json)
+    profile_print.print_list(load_profiles(config), as_json=as_json)
 
 
 def show(
@@ -37,11 +39,11 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show what a profile comes to with all that it inherits: rules in order, and every setting."""
-    from mta.cli import profile_print, profile_steps
+    from mta.cli import profile_print
     from policy.profile import UnknownProfile
 
     try:
-        profile = profile_steps.load(config, []).get(name)
+        profile = load_profiles(config).get(name)
     except UnknownProfile as error:
         fail(f"mta profile: {error}")
     profile_print.print_profile(profile, as_json=as_json)
@@ -55,9 +57,7 @@ def check(
     config: ConfigOption = None,
 ) -> None:
     """Check the configured profiles, and more files with them. Ends with 2 if there is a mistake."""
-    from mta.cli import profile_steps
-
-    profiles = profile_steps.load(config, files or [])
+    profiles = load_profiles(config, files or [])
     for path in files or []:
         profile = profiles.get(path.stem)
         streams = ", ".join(

@@ -14,8 +14,9 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from mta.cli.context import ConfigOption, fail, load, with_store
-from mta.cli.options import operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 from mta.cli.queue_choice import Choice, UnclearError
 from mta.cli.queue_print import print_json, print_list, print_message, print_summary
 from mta.mail.address import AddressError
@@ -107,7 +108,7 @@ def summary(
         groups, states = await store.queue.summary(by, limit=limit), await store.queue.summary(By.STATE)
         return groups, states, await store.queue.oldest_unexpired_age()
 
-    groups, states, oldest = with_store(load(config), ask)
+    groups, states, oldest = with_store(load_settings(config), ask)
     if as_json:
         print_json({"by": by, "groups": groups, "states": states, "oldest_seconds": oldest})
     else:
@@ -237,6 +238,6 @@ def _count(changed: Changed) -> str:
 
 def _with_store(config: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
     try:
-        return with_store(load(config), work)
+        return with_store(load_settings(config), work)
     except (UnclearError, AccountError, AddressError) as error:
         fail(f"mta queue: {error}", status=2)

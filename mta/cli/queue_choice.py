@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mta.cli.human import parse_span
+from mta.cli.options import parse_span
 from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.identity import parse_id
 from mta.mail.message import Stream

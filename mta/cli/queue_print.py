@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mta.cli.human import moment, relative, span
+from mta.cli.output import moment, relative, span
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState

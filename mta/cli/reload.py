@@ -19,7 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from mta.cli.check import checked
-from mta.cli.options import ConfigOption, fail
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 
 POLL = 0.05  # seconds between looks for the answer
 

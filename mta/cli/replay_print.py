@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from mta.cli.human import moment
+from mta.cli.output import moment
 from mta.cli.replay_steps import Replayed
 from mta.mail.identity import format_id
 from policy.replay import ReplayEnd, ReplayVerdict

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 from config.schema import Settings
 from mta.cli.lint_steps import Chosen
-from mta.cli.options import fail
+from mta.cli.output import fail
 from mta.mail.address import Address
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import MessageId

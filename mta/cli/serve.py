@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from mta.cli.options import ConfigOption, fail, find_config
+from mta.cli.options import ConfigOption, find_config
+from mta.cli.output import fail
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from mta.cli.human import moment, relative, size
+from mta.cli.output import moment, relative, size
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
 from mta.store.journal.events import Event

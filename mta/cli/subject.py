@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from mta.cli import subject_print, subject_steps
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 
 AddressArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="Such as ann@example.com.")]
 
@@ -35,7 +36,7 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Write everything that is kept of an address, as JSON: consents and their evidence, suppressions, messages."""
-    text = json.dumps(with_store(load(config), lambda store: subject_steps.find(store, address)), indent=2)
+    text = json.dumps(with_store(load_settings(config), lambda store: subject_steps.find(store, address)), indent=2)
     if file is None:
         print(text)
         return
@@ -65,7 +66,7 @@ def erase(
     """
     if not yes:
         typer.confirm(f"Erase {address}? This cannot be undone.", abort=True)
-    settings = load(config)
+    settings = load_settings(config)
     keep = None if proof_too else settings.retention.consent_evidence
     done = with_store(settings, lambda store: subject_steps.erase(store, address, account, reason, keep))
     subject_print.print_erased(address, done)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mta.cli.consent_steps import dossiers, parse_address
-from mta.cli.options import fail, operator
+from mta.cli.options import operator
+from mta.cli.output import fail
 from mta.mail.identity import format_id
 from mta.store.privacy.data_subjects import Erased
 from mta.store.store import Store

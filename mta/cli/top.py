@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.live import Live
 
 from config.schema import Settings
-from mta.cli.context import ConfigOption, fail, load, with_store
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 from mta.cli.top_screen import Counts, Frame, Stored, draw
 from mta.observe.metrics import totals
 from mta.observe.totals import Totals
@@ -38,7 +40,7 @@ def top(
     config: ConfigOption = None,
 ) -> None:
     """Rates, queue, destinations, processes and what went wrong of late; live, until Ctrl-C."""
-    settings = load(config)
+    settings = load_settings(config)
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
 
     async def watch(store: Store) -> None:

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from mta.cli.human import relative, size, span
+from mta.cli.output import relative, size, span
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
 from mta.observe.totals import Totals

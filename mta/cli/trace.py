@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
-from mta.cli.context import ConfigOption, fail, load
+from mta.cli.context import load_settings
+from mta.cli.options import ConfigOption
+from mta.cli.output import fail
 
 
 class Side(Enum):
@@ -49,7 +51,7 @@ def trace(
     from mta.observe.trace import TraceFilter
     from mta.observe.watch import watch
 
-    run_dir = load(config).server.data_dir / "run"
+    run_dir = load_settings(config).server.data_dir / "run"
     if not run_dir.is_dir():
         fail(f"mta trace: nothing is running here: there is no {run_dir}")
     if not os.access(run_dir, os.R_OK | os.X_OK):

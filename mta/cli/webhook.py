@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from mta.cli import webhook_print, webhook_steps
-from mta.cli.context import load, with_store
-from mta.cli.options import ConfigOption, fail, operator
+from mta.cli.context import load_settings, with_store
+from mta.cli.options import ConfigOption, operator
+from mta.cli.output import fail
 
 AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Whose events.")]
 NumberArgument = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Of the webhook, as `list` shows it.")]
@@ -52,7 +53,7 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Make a webhook for what happens from now on. Its secret is shown this once."""
-    settings = load(config)
+    settings = load_settings(config)
     wanted = webhook_steps.Wanted(account, url, tuple(kind or ()), paused, by or operator())
     made = with_store(settings, lambda store: webhook_steps.add(settings, store, wanted))
     webhook_print.print_secret(made, as_json=as_json)
@@ -60,18 +61,20 @@ def add(
 
 def list_(account: AccountOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List webhooks, with what waits for each."""
-    found = with_store(load(config), lambda store: webhook_steps.find_all(store, account))
+    found = with_store(load_settings(config), lambda store: webhook_steps.find_all(store, account))
     webhook_print.print_list(found, as_json=as_json)
 
 
 def show(number: NumberArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show how far a webhook has come, and what went wrong last."""
-    webhook_print.print_one(with_store(load(config), lambda store: webhook_steps.find(store, number)), as_json=as_json)
+    webhook_print.print_one(
+        with_store(load_settings(config), lambda store: webhook_steps.find(store, number)), as_json=as_json
+    )
 
 
 def try_(number: NumberArgument, config: ConfigOption = None) -> None:
     """Send one signed event of the kind `test` from here, now; exit status 1 if it is not taken."""
-    settings = load(config)
+    settings = load_settings(config)
     if why := with_store(settings, lambda store: webhook_steps.test(settings, store, number)):
         fail(f"webhook {number} did not take it: {why}")
     print(f"Webhook {number} took it.")
@@ -79,13 +82,13 @@ def try_(number: NumberArgument, config: ConfigOption = None) -> None:
 
 def pause(number: NumberArgument, by: ByOption = None, config: ConfigOption = None) -> None:
     """Send nothing until `resume`. Events are kept for it."""
-    with_store(load(config), lambda store: webhook_steps.pause(store, number, by or operator()))
+    with_store(load_settings(config), lambda store: webhook_steps.pause(store, number, by or operator()))
     print(f"Webhook {number} is paused; its events are kept.")
 
 
 def resume(number: NumberArgument, by: ByOption = None, config: ConfigOption = None) -> None:
     """Go on where it was, at once; also the way not to wait for the next try."""
-    with_store(load(config), lambda store: webhook_steps.resume(store, number, by or operator()))
+    with_store(load_settings(config), lambda store: webhook_steps.resume(store, number, by or operator()))
     print(f"Webhook {number} goes on.")
 
 
@@ -93,7 +96,7 @@ def rotate(
     number: NumberArgument, by: ByOption = None, as_json: JsonOption = False, config: ConfigOption = None
 ) -> None:
     """Make a new secret, shown this once. For a day requests are signed with both."""
-    made = with_store(load(config), lambda store: webhook_steps.rotate(store, number, by or operator()))
+    made = with_store(load_settings(config), lambda store: webhook_steps.rotate(store, number, by or operator()))
     webhook_print.print_secret(made, as_json=as_json)
 
 
@@ -106,5 +109,5 @@ def remove(
     """Remove a webhook. What it has not taken is lost to it."""
     if not yes and not typer.confirm(f"Remove webhook {number}?"):
         fail("Nothing is changed.")
-    with_store(load(config), lambda store: webhook_steps.remove(store, number, by or operator()))
+    with_store(load_settings(config), lambda store: webhook_steps.remove(store, number, by or operator()))
     print(f"Webhook {number} is removed.")

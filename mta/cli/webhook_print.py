@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from mta.cli.human import moment, relative
+from mta.cli.output import moment, relative
 from mta.cli.webhook_steps import Secret
 from mta.store.journal.webhooks import WebhookDetails
 

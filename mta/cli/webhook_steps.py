@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from config.schema import Settings
-from mta.cli.options import fail
+from mta.cli.output import fail
 from mta.observe.webhooks import Occurrence, batch
 from mta.store.journal.account_changes import AccountError
 from mta.store.journal.webhooks import WebhookDetails, WebhookError

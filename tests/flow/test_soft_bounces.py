@@ -54,14 +54,14 @@ async def test_a_delivery_lifts_no_objection(world: World) -> None:
     await world.start(queue={"retry_schedule": ["500ms"]}, shaping={"default": {"messages_per_connection": 1}})
     await asyncio.to_thread(
         world.service.cli,
-        "suppress",
+        "suppression",
         "add",
         "ann@example.com",
         "--account",
         "shop",
         "--topic",
         "*",
-        "--as",
+        "--reason-code",
         "objection",
     )
     message_id = await world.accept("ann@example.com")  # transactional: not what they objected to

@@ -13,7 +13,9 @@ async def test_queued_copy_is_pulled(world: World) -> None:
     await world.start(queue={"retry_schedule": ["2s"]}, shaping={"default": {"messages_per_connection": 1}})
     message_id = await world.accept("ann@example.com", "ben@example.com")
     await world.until_event(message_id, "deferred")
-    await asyncio.to_thread(world.service.cli, "suppress", "add", "ann@example.com", "--reason", "asked by telephone")
+    await asyncio.to_thread(
+        world.service.cli, "suppression", "add", "ann@example.com", "--reason", "asked by telephone"
+    )
     world.receiver.script = Script()
     events = await world.until_ended(message_id)
 

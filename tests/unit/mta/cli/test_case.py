@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mta.cli.settings import load
+from mta.cli.context import load_settings
 from mta.demo.permission import opt_in
 from mta.service.jobs.complaints import Casework
 from mta.store.postgres.secrets import Secrets
@@ -38,7 +38,7 @@ async def shop(operator: Operator, store: Store) -> Operator:
 
 async def ring(operator: Operator, store: Store, hours: float = 0) -> None:
     """What the service does, with its clock moved."""
-    desk = await Casework.open(load(operator.config), store)
+    desk = await Casework.open(load_settings(operator.config), store)
     row = await make.row(store, "select now() as now")
     await store.cases.clocks.ring(desk, row["now"] + hours * HOUR)
 

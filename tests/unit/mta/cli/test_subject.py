@@ -36,7 +36,7 @@ async def test_erasing_says_what_stays_and_until_when(operator: Operator) -> Non
     told = await operator.says(*words, "--yes")
     assert "ann@example.net is erased; its keyed hash goes on blocking marketing mail." in told
     assert "evidence of consent to shop (ledger entries 1, 2), as proof against claims, GDPR 17(3)(e)." in told
-    listed = await operator.json("suppress", "list")
+    listed = await operator.json("suppression", "list")
     assert all(each["address"].endswith("@erased.invalid") for each in listed)
     assert "the chain holds" in await operator.says("consent", "verify")
 

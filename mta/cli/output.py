@@ -1,0 +1,317 @@
+"""What commands print: JSON, tables, details, times and sizes; and how errors end a command.
+
+Standard output carries the result, standard error everything else. Exit status 0: done; 1: refused or not found; 2: a
+mistake in the command line or the configuration.
+
+Invariants: a pipe gets whole values, tab-separated, under one line of names; no value is cut on a terminal either.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+from uuid import UUID
+
+import typer
+
+PIPE_WIDTH = 10_000  # columns where no one is looking
+MIN_WIDTH = 12  # columns that a folded text needs to be readable
+GAP = 2  # columns between two cells
+
+
+def fail(text: str, *, status: int = 1) -> NoReturn:
+    """End the command with ``text`` on standard error."""
+    print(text, file=sys.stderr)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def errors_reported(status: int | None = None) -> Iterator[None]:
+    """Turn an expected error into its text on standard error and its exit status, or ``status`` if given."""
+    try:
+        yield
+    except Exception as error:
+        if (known := _status(error)) is None:
+            raise
+        lines = getattr(error, "lines", None)  # every mistake of a configuration
+        fail("\n".join(lines) if lines else str(error), status=status or known)
+
+
+def _status(error: Exception) -> int | None:
+    """Return the exit status for an error that commands expect, None for any other."""
+    from config.toml import ConfigError
+    from mta.mail.address import AddressError
+    from policy.permission.consent import TopicError
+    from policy.profile import UnknownProfile
+
+    if isinstance(error, ConfigError | AddressError | TopicError):
+        return 2
+    if isinstance(error, UnknownProfile):
+        return 1
+    if not any(base.__module__.startswith("mta.") for base in type(error).__mro__):
+        return None
+    from mta.store.accounts.dkim_keys import KeyExists
+    from mta.store.journal.account_changes import AccountError
+    from mta.store.journal.webhooks import WebhookError
+    from mta.store.mailings.mailings import MailingError
+    from mta.store.postgres.embedded import EmbeddedError
+    from mta.store.postgres.errors import SchemaError, StoreUnavailable
+    from mta.store.postgres.secrets import SecretError
+    from mta.store.reputation.breakers import BreakerError
+    from mta.store.reputation.cases import CaseError
+
+    refused = (AccountError, BreakerError, CaseError, KeyExists, MailingError, WebhookError)
+    unavailable = (EmbeddedError, SchemaError, SecretError, StoreUnavailable)
+    return 1 if isinstance(error, refused + unavailable) else None
+
+
+# JSON
+
+
+def print_json(value: object) -> None:
+    """Print ``value`` as one indented JSON document."""
+    import orjson
+
+    print(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode())
+
+
+def print_json_line(value: object, *, flush: bool = False) -> None:
+    """Print ``value`` as JSON on one line."""
+    print(json_line(value), flush=flush)
+
+
+def json_line(value: object) -> str:
+    import orjson
+
+    return orjson.dumps(plain(value)).decode()
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` in JSON's types: dataclasses as objects, ids as we write them, enums by value."""
+    match value:
+        case None | bool() | int() | float() | str() | datetime():
+            return value.value if isinstance(value, Enum) else value
+        case Enum():
+            return value.value
+        case UUID():
+            from mta.mail.identity import format_id
+
+            return format_id(value)
+        case bytes():
+            return value.hex()
+        case Decimal():
+            return str(value)
+        case set() | frozenset():
+            return sorted(plain(each) for each in value)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            if type(value).__str__ is not object.__str__:  # an address: its text says all
+                return str(value)
+            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        case tuple() if hasattr(value, "_asdict"):
+            return {name: plain(each) for name, each in value._asdict().items()}
+        case list() | tuple():
+            return [plain(each) for each in value]
+        case _ if hasattr(value, "items"):
+            return {str(plain(name)): plain(each) for name, each in value.items()}
+        case _:
+            return str(value)
+
+
+# Tables and details
+
+
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """A text with a style of rich, which only terminals show."""
+
+    text: str
+    style: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``whole``: never folded, for ids and addresses. ``optional``: left out first where a terminal is too narrow."""
+
+    name: str
+    whole: bool = False
+    numeric: bool = False
+    optional: bool = False
+
+
+Cell = str | int | Styled | Sequence[str] | None  # a sequence: one value a line on terminals
+
+
+def print_table(
+    columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]], *, empty: str, limit: int | None = None
+) -> None:
+    """Print a table for people, or tab-separated lines where standard output is no terminal.
+
+    On standard error: ``empty`` if there are no rows, a note if there are ``limit``, so that there may be more.
+    """
+    named = [column if isinstance(column, Column) else Column(column) for column in columns]
+    cells = [[_styled(cell) for cell in row] for row in rows]
+    if not cells:
+        print(empty, file=sys.stderr)
+    elif sys.stdout.isatty():
+        _print_grid(named, cells)
+    else:
+        print("\t".join(column.name for column in named))
+        for row in cells:
+            print("\t".join(_one_line(cell.text) for cell in row))
+    if len(cells) == limit:
+        print(f"Showing {limit}; there may be more (--limit).", file=sys.stderr)
+
+
+def _styled(cell: Cell) -> Styled:
+    match cell:
+        case Styled():
+            return cell
+        case None:
+            return Styled("", "")
+        case str() | int():
+            return Styled(str(cell), "")
+        case _:
+            return Styled("\n".join(cell), "")
+
+
+def _one_line(text: str) -> str:
+    """Return the lines of a cell with commas between, without tabs."""
+    return ", ".join(re.sub(r"[\t\r]+", " ", line) for line in text.split("\n") if line)
+
+
+def _print_grid(columns: Sequence[Column], rows: Sequence[Sequence[Styled]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    shown = _that_fit(columns, rows, console.width)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for n in shown:
+        column = columns[n]
+        width = _width(column, [row[n] for row in rows]) if column.whole else None
+        table.add_column(
+            Text(column.name),
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            no_wrap=column.whole,
+            min_width=min(width, console.width) if width else None,
+        )
+    for row in rows:
+        table.add_row(*(Text(row[n].text, style=row[n].style) for n in shown))
+    console.print(table)
+
+
+def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Styled]], width: int) -> list[int]:
+    """Return the numbers of the columns to show: optional ones go, the last first, until the others fit."""
+    needed = [_width(column, [row[n] for row in rows]) for n, column in enumerate(columns)]
+    needed = [each if columns[n].whole else min(each, MIN_WIDTH) for n, each in enumerate(needed)]
+    shown = list(range(len(columns)))
+    for n in reversed(range(len(columns))):
+        if sum(needed[each] + GAP for each in shown) <= width:
+            break
+        if columns[n].optional:
+            shown.remove(n)
+    return shown
+
+
+def _width(column: Column, cells: Iterable[Styled]) -> int:
+    return max(len(line) for text in (column.name, *(cell.text for cell in cells)) for line in text.split("\n"))
+
+
+def print_details(title: str, details: Iterable[tuple[str, Cell]]) -> None:
+    """Print a title and a line for each detail that is not empty."""
+    said = [(name, _one_line(_styled(value).text)) for name, value in details if value not in (None, "", (), [])]
+    width = max((len(name) for name, _ in said), default=0)
+    print_lines([(title, "bold"), *((f"  {name:{width}}  {text}", "") for name, text in said)])
+
+
+def print_lines(lines: Iterable[tuple[str, str]]) -> None:
+    """Print lines, each with a style of rich, which only terminals show. Long lines are left to the terminal."""
+    if not sys.stdout.isatty():
+        for text, _ in lines:
+            print(text)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for text, style in lines:
+        console.print(text, style=style or None, markup=False)
+
+
+# Files and progress
+
+
+@contextmanager
+def output_file(path: Path | None) -> Iterator[TextIO]:
+    """Open ``path`` for writing, or standard output if None; a file that cannot be written is exit status 2."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        fail(f"{path}: cannot be written: {error.strerror}", status=2)
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error, if that is a terminal, while the body runs; call what it gets with what is done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+# Times and sizes
+
+
+def moment(at: datetime) -> str:
+    """``2026-01-31 12:34:56`` in UTC, as in the logs."""
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def minute(at: datetime | None) -> str:
+    """``2026-01-31 12:34`` in UTC, "" for None."""
+    return at.strftime("%Y-%m-%d %H:%M") if at else ""
+
+
+def span(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.5 h``, ``2.1 d``."""
+    seconds = abs(seconds)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} d"
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """``in 12 min``, ``3 s ago``, ``now``."""
+    seconds = (at - now).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(seconds)} ago"
+
+
+def size(octets: float) -> str:
+    """``812 B``, ``9.8 kB``, ``1.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if octets < 1000 or unit == "GB":
+            break
+        octets /= 1000
+    return f"{octets:.0f} {unit}" if unit == "B" else f"{octets:.1f} {unit}"

@@ -1,0 +1,1 @@
+"""``mta suppression``: addresses that must not be mailed."""
