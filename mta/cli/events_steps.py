@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from mta.cli.options import parse_span
 from mta.cli.output import fail
 from mta.cli.webhook_steps import refusable
-from mta.observe.webhooks import Occurrence, fields, line
+from mta.observe.account_events import AccountEvent, fields, line
 from mta.store.store import Store
 
 PAGE = 500
@@ -83,7 +83,7 @@ def parse_start(text: str, now: datetime) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def describe(event: Occurrence) -> str:
+def describe(event: AccountEvent) -> str:
     """One line for people."""
     told = fields(event)
     reply = " ".join(str(told[name]) for name in ("code", "enhanced_code", "reply") if name in told)

@@ -20,8 +20,7 @@ from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption
 from mta.cli.output import fail
 from mta.cli.top_screen import Counts, Frame, Stored, draw
-from mta.observe.metrics import totals
-from mta.observe.totals import Totals
+from mta.observe.exposition import Totals, totals
 from mta.store.queue.queue import By
 from mta.store.store import Store, StoreUnavailable
 
@@ -71,7 +70,7 @@ class Screen:
         self._run_dir = settings.server.data_dir / "run"
         self._store = store
         self._before = totals(self._run_dir)
-        self._first = Totals.of(self._before.families, live=(), ended=()) if since_start else self._before
+        self._first = Totals.of(self._before.families) if since_start else self._before
         self._before_at = time.monotonic()
         self._stored = Stored()
         self._ask_again = 0.0

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from mta.cli.output import relative, size, span
 from mta.mail.identity import format_id
+from mta.observe.exposition import Totals
 from mta.observe.labels import QueueState
-from mta.observe.totals import Totals
 from mta.store.journal.events import Event
 from mta.store.queue.queue import Group
 

@@ -48,8 +48,7 @@ def trace(
     import msgspec
     from rich.console import Console
 
-    from mta.observe.trace import TraceFilter
-    from mta.observe.watch import watch
+    from mta.observe.trace import TraceFilter, watch
 
     run_dir = load_settings(config).server.data_dir / "run"
     if not run_dir.is_dir():

@@ -16,13 +16,13 @@ from typing import TypeVar
 
 from config.schema import Settings
 from mta.cli.output import fail
-from mta.observe.webhooks import Occurrence, batch
+from mta.http_client import check_url
+from mta.observe.account_events import AccountEvent
 from mta.store.journal.account_changes import AccountError
 from mta.store.journal.webhooks import WebhookDetails, WebhookError
 from mta.store.postgres.secrets import SecretError
 from mta.store.store import Store
-from mta.web.reach import check_url
-from mta.web.webhooks import open_client, post
+from mta.web.webhooks import WebhookClient, batch
 
 T = TypeVar("T")
 
@@ -72,11 +72,12 @@ async def find(store: Store, number: int) -> WebhookDetails:
 async def test(settings: Settings, store: Store, number: int) -> str | None:
     """Why it was not taken; None: it was."""
     turn = await refusable(store.webhooks.turn(number))
-    event = Occurrence(0, datetime.fromtimestamp(int(time.time()), UTC), "test")
-    private, timeout = settings.testing.private_webhooks, settings.web.webhooks.timeout
-    async with open_client(settings.web.webhooks, allow_private=private) as client:
-        body = batch(turn.account, [event]).body
-        return await post(client, turn, body, timeout=timeout, allow_private=private)
+    event = AccountEvent(0, datetime.fromtimestamp(int(time.time()), UTC), "test")
+    client = WebhookClient(settings.web.webhooks.timeout, allow_private=settings.testing.private_webhooks)
+    try:
+        return await client.send(turn, batch(turn.account, [event]).body)
+    finally:
+        await client.close()
 
 
 async def pause(store: Store, number: int, by: str) -> None:

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 LOOK_EVERY = 0.2  # seconds
 
-_STYLES = {"accepted": "cyan", "delivered": "green", "deferred": "yellow", "failed": "red", "refused": "magenta"}
+_STYLES = {"accepted": "cyan", "delivered": "green", "deferred": "yellow", "failed": "red", "rejected": "magenta"}
 
 
 async def follow(path: Path, console: Console) -> None:

@@ -1,1 +1,1 @@
-"""What operators see: life events, metrics, live traces. It decides nothing."""
+"""What operators see: event log, metrics, live traces, the service's log."""

@@ -82,7 +82,7 @@ class StoreCall(Enum):
     RECIPIENTS = "recipients"
 
 
-class UnsubscribeWay(Enum):
+class UnsubscribeMethod(Enum):
     """How a recipient unsubscribed. ``unknown``: the token is not valid."""
 
     ONE_CLICK = "one_click"

@@ -1,11 +1,9 @@
-"""The operational log: what the service itself has to say, on standard error.
+"""The operational log of the service, on standard error: readable lines on a terminal, JSON lines otherwise.
 
-Readable lines on a terminal, one JSON object a line otherwise. What became of messages is not logged here but in the
-event log (``mta.observe.events``).
+Events about messages are not logged here but in the event log (``mta.observe.events``).
 
-It must never hold a credential, a message's text, or a whole address list.
-
-*Limits.* Exceptions' texts are logged as they are; who raises one keeps secrets out of it.
+Invariants: No credential, no message text and no list of addresses is logged.
+Limitations: Texts of exceptions are logged as they are; the code that raises must keep secrets out of them.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], *, process: s
     structlog.contextvars.clear_contextvars()
     if process:
         structlog.contextvars.bind_contextvars(process=process)
-    # What libraries log through the standard library: warnings and worse, in one plain form.
+    # What libraries log through the standard library: warnings and above, in plain form.
     logging.basicConfig(stream=sys.stderr, level=max(logging.WARNING, _LEVELS[level]), force=True)
 
 

@@ -1,12 +1,11 @@
-"""Numbers of one process that another process can read at any moment: counters, gauges, histograms in a shared page.
+"""Counters, gauges and histograms that other processes can read at any moment.
 
 Each process maps one small file of doubles. Counting is one addition in memory: no lock, no system call, no flush, and
-what was counted survives ``kill -9``. Every series has its fixed place, given out in the order of declaration, so all
-processes running the same code agree about it; the fingerprint of the declarations is part of the file's name.
+the counts survive ``kill -9``. Each series has a fixed slot, assigned in the order of declaration, so all processes
+that run the same code agree on it; the fingerprint of the declarations is part of the file's name.
 
-It must never grow with traffic: labels are enums, so the number of series is known before the first message.
-
-*Limits.* One writing thread for each process. A reader may see a histogram's sum one observation ahead of its buckets.
+Invariants: Memory does not grow with traffic: labels are enums, so the number of series is fixed by the declarations.
+Limitations: One writing thread per process. A reader may see a histogram's sum one observation ahead of its buckets.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Generic, TypeVar
 
-SIZE = 16 * 1024  # octets of a page file: 2,048 series
+SIZE = 16 * 1024  # bytes of a file: 2,048 series
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LONG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0, 432000.0)
 
@@ -29,25 +28,25 @@ Label = TypeVar("Label", bound=Enum)
 Second = TypeVar("Second", bound=Enum)
 
 
-class MetricForm(Enum):
-    """How the values of several processes become one."""
+class MetricType(Enum):
+    """How the values of several processes are combined."""
 
-    COUNTER = "counter"  # added up, the dead included
-    SUM = "gauge, summed over live processes"
-    MAX = "gauge, highest of live processes"
-    HISTOGRAM = "histogram"  # added up, the dead included
+    COUNTER = "counter"  # sum over all processes, ended ones included
+    SUM = "gauge, sum over live processes"
+    MAX = "gauge, maximum of live processes"
+    HISTOGRAM = "histogram"  # sum over all processes, ended ones included
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One declared metric: ``start`` is the cell of its first series, ``series`` the label values of each in order.
+    """One declared metric. ``start``: slot of its first series; ``series``: the label values of each series, in order.
 
-    A histogram's series takes one cell for each bound, one for what is above them all, and one for the sum.
+    A histogram's series has a slot for each bound, one for the values above the last bound, and one for the sum.
     """
 
     name: str
     help: str
-    form: MetricForm
+    type: MetricType
     labels: tuple[str, ...]
     series: tuple[tuple[str, ...], ...]
     start: int
@@ -55,57 +54,63 @@ class Family:
 
     @property
     def width(self) -> int:
-        return len(self.bounds) + 2 if self.form is MetricForm.HISTOGRAM else 1
+        """Slots of one series."""
+        return len(self.bounds) + 2 if self.type is MetricType.HISTOGRAM else 1
 
     @property
-    def cells(self) -> int:
-        return self.width * len(self.series)
+    def slots(self) -> range:
+        return range(self.start, self.start + self.width * len(self.series))
+
+    @property
+    def starts(self) -> range:
+        """The first slot of each series."""
+        return self.slots[:: self.width]
 
 
 class Counter:
-    """Only goes up."""
+    """A value that only grows."""
 
-    __slots__ = ("_cell", "_cells")
+    __slots__ = ("_slot", "_values")
 
-    def __init__(self, cells: memoryview[float], cell: int) -> None:
-        self._cells, self._cell = cells, cell
+    def __init__(self, values: memoryview[float], slot: int) -> None:
+        self._values, self._slot = values, slot
 
     def inc(self, amount: float = 1.0) -> None:
-        self._cells[self._cell] += amount
+        self._values[self._slot] += amount
 
     @property
     def value(self) -> float:
-        return float(self._cells[self._cell])
+        return float(self._values[self._slot])
 
 
 class Gauge(Counter):
-    """Goes up and down."""
+    """A value that rises and falls."""
 
     __slots__ = ()
 
     def dec(self, amount: float = 1.0) -> None:
-        self._cells[self._cell] -= amount
+        self._values[self._slot] -= amount
 
     def set(self, value: float) -> None:
-        self._cells[self._cell] = value
+        self._values[self._slot] = value
 
 
 class Histogram:
-    """Observations sorted into buckets by their upper bounds."""
+    """Observations sorted into buckets by upper bound (inclusive)."""
 
-    __slots__ = ("_bounds", "_cells", "_start", "_sum")
+    __slots__ = ("_bounds", "_start", "_sum", "_values")
 
-    def __init__(self, cells: memoryview[float], start: int, bounds: tuple[float, ...]) -> None:
-        self._cells, self._start, self._bounds, self._sum = cells, start, bounds, start + len(bounds) + 1
+    def __init__(self, values: memoryview[float], start: int, bounds: tuple[float, ...]) -> None:
+        self._values, self._start, self._bounds, self._sum = values, start, bounds, start + len(bounds) + 1
 
     def observe(self, value: float) -> None:
-        cells = self._cells
-        cells[self._sum] += value
-        cells[self._start + bisect_left(self._bounds, value)] += 1.0
+        values = self._values
+        values[self._sum] += value
+        values[self._start + bisect_left(self._bounds, value)] += 1.0
 
     @property
     def count(self) -> int:
-        return int(sum(self._cells[self._start : self._sum]))
+        return int(sum(self._values[self._start : self._sum]))
 
 
 class Counters(Generic[Label]):
@@ -156,68 +161,67 @@ class Histograms(Generic[Label]):
         return self._children[label]
 
 
-class CounterPage:
-    """The cells of this process, and what each of them means."""
+class SharedCounters:
+    """The values of this process and the declarations that give each slot its meaning."""
 
     def __init__(self, buffer: mmap.mmap | bytearray | None = None) -> None:
-        """``buffer``: a shared mapping of SIZE octets, or None for memory of our own."""
-        self.cells = memoryview(bytearray(SIZE) if buffer is None else buffer).cast("d")
+        """``buffer``: a shared mapping of SIZE bytes, or None for private memory."""
+        self.values = memoryview(bytearray(SIZE) if buffer is None else buffer).cast("d")
         self.families: list[Family] = []
         self._next = 0
 
     def counter(self, name: str, help: str) -> Counter:
-        return Counter(self.cells, self._declare(name, help, MetricForm.COUNTER).start)
+        return Counter(self.values, self._declare(name, help, MetricType.COUNTER).start)
 
-    def counters(self, name: str, help: str, label: str, values: type[Label]) -> Counters[Label]:
-        start = self._declare(name, help, MetricForm.COUNTER, (label, values)).start
-        return Counters({value: Counter(self.cells, start + i) for i, value in enumerate(values)})
+    def counters(self, name: str, help: str, label: str, members: type[Label]) -> Counters[Label]:
+        starts = self._declare(name, help, MetricType.COUNTER, (label, members)).starts
+        return Counters({m: Counter(self.values, start) for m, start in zip(members, starts, strict=True)})
 
     def counter_table(
         self, name: str, help: str, first: tuple[str, type[Label]], second: tuple[str, type[Second]]
     ) -> CounterTable[Label, Second]:
-        start = self._declare(name, help, MetricForm.COUNTER, first, second).start
+        starts = self._declare(name, help, MetricType.COUNTER, first, second).starts
         pairs = product(first[1], second[1])
-        return CounterTable({pair: Counter(self.cells, start + i) for i, pair in enumerate(pairs)})
+        return CounterTable({pair: Counter(self.values, start) for pair, start in zip(pairs, starts, strict=True)})
 
-    def gauge(self, name: str, help: str, form: MetricForm = MetricForm.SUM) -> Gauge:
-        return Gauge(self.cells, self._declare(name, help, form).start)
+    def gauge(self, name: str, help: str, type_: MetricType = MetricType.SUM) -> Gauge:
+        return Gauge(self.values, self._declare(name, help, type_).start)
 
     def gauges(
-        self, name: str, help: str, label: str, values: type[Label], form: MetricForm = MetricForm.SUM
+        self, name: str, help: str, label: str, members: type[Label], type_: MetricType = MetricType.SUM
     ) -> Gauges[Label]:
-        start = self._declare(name, help, form, (label, values)).start
-        return Gauges({value: Gauge(self.cells, start + i) for i, value in enumerate(values)})
+        starts = self._declare(name, help, type_, (label, members)).starts
+        return Gauges({m: Gauge(self.values, start) for m, start in zip(members, starts, strict=True)})
 
     def histogram(self, name: str, help: str, bounds: tuple[float, ...] = SECONDS) -> Histogram:
-        return Histogram(self.cells, self._declare(name, help, MetricForm.HISTOGRAM, bounds=bounds).start, bounds)
+        return Histogram(self.values, self._declare(name, help, MetricType.HISTOGRAM, bounds=bounds).start, bounds)
 
     def histograms(
-        self, name: str, help: str, label: str, values: type[Label], bounds: tuple[float, ...] = SECONDS
+        self, name: str, help: str, label: str, members: type[Label], bounds: tuple[float, ...] = SECONDS
     ) -> Histograms[Label]:
-        family = self._declare(name, help, MetricForm.HISTOGRAM, (label, values), bounds=bounds)
-        starts = range(family.start, family.start + family.cells, family.width)
-        return Histograms({v: Histogram(self.cells, s, bounds) for v, s in zip(values, starts, strict=True)})
+        starts = self._declare(name, help, MetricType.HISTOGRAM, (label, members), bounds=bounds).starts
+        return Histograms({m: Histogram(self.values, start, bounds) for m, start in zip(members, starts, strict=True)})
 
     def _declare(
-        self, name: str, help: str, form: MetricForm, *labels: tuple[str, type[Enum]], bounds: tuple[float, ...] = ()
+        self, name: str, help: str, type_: MetricType, *labels: tuple[str, type[Enum]], bounds: tuple[float, ...] = ()
     ) -> Family:
-        series = tuple(product(*([member.name.lower() for member in values] for _, values in labels)))
-        family = Family(name, help, form, tuple(label for label, _ in labels), series, self._next, bounds)
-        self._next += family.cells
-        if self._next > len(self.cells):
-            raise ValueError(f"metric {name}: more than {len(self.cells)} series in all; raise SIZE")
+        series = tuple(product(*([member.name.lower() for member in members] for _, members in labels)))
+        family = Family(name, help, type_, tuple(label for label, _ in labels), series, self._next, bounds)
+        self._next = family.slots.stop
+        if self._next > len(self.values):
+            raise ValueError(f"metric {name}: more than {len(self.values)} series in all; raise SIZE")
         self.families.append(family)
         return family
 
     @property
-    def fingerprint(self) -> str:
-        """Equal for processes whose cells mean the same."""
-        return blake2b(repr(self.families).encode(), digest_size=6).hexdigest()
+    def suffix(self) -> str:
+        """The end of the file's name: equal for processes whose slots have the same meaning."""
+        return f".{blake2b(repr(self.families).encode(), digest_size=6).hexdigest()}.counters"
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """Make the file ``path`` of SIZE zeros (mode 0600) and map it, shared. Raises FileExistsError, OSError."""
-    fd = create(path)
+    """Create the file ``path`` of SIZE zeros (mode 0600) and map it, shared. Raises FileExistsError, OSError."""
+    fd = create_file(path)
     try:
         os.ftruncate(fd, SIZE)
         return mmap.mmap(fd, SIZE)
@@ -225,8 +229,8 @@ def map_file(path: Path) -> mmap.mmap:
         os.close(fd)
 
 
-def create(path: Path, flags: int = os.O_EXCL) -> int:
-    """Open a file of ours to write, through no symbolic link. Made by root it belongs to the owner of its directory."""
+def create_file(path: Path, flags: int = os.O_EXCL) -> int:
+    """Open a file to write, never through a symbolic link. Created by root, it belongs to its directory's owner."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
     if os.geteuid() == 0:
         owner = path.parent.stat()
@@ -235,7 +239,7 @@ def create(path: Path, flags: int = os.O_EXCL) -> int:
 
 
 def read_file(path: Path) -> memoryview[float] | None:
-    """The cells in ``path`` as they are now; None if the file is gone or not whole."""
+    """Return the values in ``path`` as they are now; None if the file is gone or incomplete."""
     try:
         octets = path.read_bytes()
     except FileNotFoundError:

@@ -1,12 +1,11 @@
-"""Where the event log's lines go: a file, or standard output, written by a thread of its own.
+"""Where event log lines are written: a file or standard output, by a thread.
 
-``write`` only appends to a list. The thread takes the list every FLUSH seconds and writes it in pieces of whole lines,
-each small enough that lines of several processes never mix (PIPE_BUF octets to a pipe; a file is opened to append).
+``write`` only appends to a list. Every FLUSH seconds the thread writes the list in pieces of whole lines, each small
+enough that lines of several processes never mix (PIPE_BUF bytes to a pipe; a file is opened for appending).
 
-It must never stop mail: with a full disk, a reader that is gone or one that does not read, lines are dropped and
-counted (``imprimatur_events_dropped_total``), and writing is tried again with the next ones.
-
-*Limits.* What was written in the last FLUSH seconds before ``kill -9`` is lost.
+Invariants: Mail never waits for the log. If the disk is full or the consumer is gone or stalls, lines are dropped and
+counted (``imprimatur_events_dropped_total``), and the next lines are tried again.
+Limitations: The lines of the last FLUSH seconds before ``kill -9`` are lost.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from mta.observe.metrics import Metrics
 log = get_logger()
 
 STDOUT = 1
-FILE_PIECE = 64 * 1024  # octets
+FILE_PIECE = 64 * 1024  # bytes
 FLUSH = 0.05  # seconds
-MAX_WAITING = 32 * 1024 * 1024  # octets kept for a reader that is slow
-CLOSING = 2.0  # seconds that the last lines may take
+MAX_WAITING = 32 * 1024 * 1024  # bytes kept for a slow consumer
+CLOSING = 2.0  # seconds allowed for the last lines
 
 
 class Sink(Protocol):
@@ -40,7 +39,7 @@ class Sink(Protocol):
 
 
 class NoSink:
-    """For those who keep no event log."""
+    """Discards all lines."""
 
     def write(self, line: bytes) -> None:
         pass
@@ -53,10 +52,10 @@ class NoSink:
 
 
 class WriterSink:
-    """The thread that writes, and what waits for it."""
+    """Writes lines in a thread."""
 
     def __init__(self, path: Path | None, metrics: Metrics) -> None:
-        """``path`` None: standard output. A file that cannot be opened raises OSError, here only."""
+        """``path`` None: standard output. Raises OSError if the file cannot be opened."""
         self._path = path
         self._metrics = metrics
         self._fd = _open(path)
@@ -94,16 +93,16 @@ class WriterSink:
         while not self._closing:
             self._wake.wait()
             if not self._closing:
-                pause.wait(FLUSH)  # let more lines come
-            self._wake.clear()  # before looking: a line that comes now wakes us again
+                pause.wait(FLUSH)  # collect more lines
+            self._wake.clear()  # before reading: a line added from now on sets it again
             if self._reopen:
                 self._reopen = False
-                self._renew()
+                self._open_again()
             while self._lines:
                 self._write_piece(self._next_piece())
 
     def _next_piece(self) -> list[bytes]:
-        """Whole lines that go out in one write."""
+        """Return whole lines for one write."""
         limit = FILE_PIECE if stat.S_ISREG(os.fstat(self._fd).st_mode) else select.PIPE_BUF
         piece, size = [self._lines.popleft()], 0
         size = len(piece[0]) + 1
@@ -124,16 +123,16 @@ class WriterSink:
             self._metrics.events_dropped.inc(len(piece))
             if not self._failing:
                 self._failing = True
-                log.error("the event log cannot be written; lines are dropped", where=self._name, reason=str(error))
+                log.error("event log write failed, dropping lines", path=self._name, reason=str(error))
         self._octets_out += sum(map(len, piece))
 
-    def _renew(self) -> None:
+    def _open_again(self) -> None:
         if self._path is None:
             return
         try:
             fresh = _open(self._path)
         except OSError as error:
-            log.error("the event log cannot be opened anew; the old file stays", where=self._name, reason=str(error))
+            log.error("event log reopen failed, keeping the old file", path=self._name, reason=str(error))
             return
         os.close(self._fd)
         self._fd, self._torn = fresh, False
@@ -144,7 +143,7 @@ class WriterSink:
 
 
 def open_sink(destination: Path | Literal["stdout", "none"], metrics: Metrics) -> Sink:
-    """The sink that ``observe.events`` asks for. Raises OSError if the file cannot be opened."""
+    """Return the sink for the setting ``observe.events``. Raises OSError if the file cannot be opened."""
     if destination == "none":
         return NoSink()
     return WriterSink(None if isinstance(destination, str) else destination, metrics)
@@ -157,10 +156,10 @@ def _open(path: Path | None) -> int:
 
 
 def _write_whole(fd: int, octets: bytes) -> None:
-    """Waits for a slow reader. Raises OSError."""
+    """Write all of it, waiting for a slow consumer. Raises OSError."""
     view = memoryview(octets)
     while view:
         try:
             view = view[os.write(fd, view) :]
-        except BlockingIOError:  # somebody who shares the pipe has made it non-blocking
+        except BlockingIOError:  # another user of the pipe made it non-blocking
             select.select([], [fd], [], 1.0)

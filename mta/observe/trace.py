@@ -1,24 +1,25 @@
-"""The live SMTP dialogue, for whoever is looking: ``mta trace`` connects to each worker's socket and gets JSON lines.
+"""The live SMTP dialogue for ``mta trace``: workers send it as JSON lines over a socket each, ``watch`` reads them all.
 
-A reader sends one line with its ``TraceFilter`` and then only reads. While nobody is connected ``Trace.active`` is
-False and
-callers do nothing at all; with a slow reader lines are dropped and counted, and mail goes on.
+A reader sends one line with its ``TraceFilter`` and then only reads. While no reader is connected ``Trace.active`` is
+False and callers do nothing. Lines are dropped and counted when a reader is too slow; mail is not delayed.
 
-It must never show a credential or a message: callers leave both out, and as a second defence every client line that is
-one word and no known verb (the shape of an AUTH exchange) and everything after ``AUTH <mechanism>`` is masked here.
-Control characters are escaped, so a line can be shown on a terminal.
-
-*Limits.* A filter by text shows a session from its first match on, not what came before it.
+Invariants: No credential and no message text is shown. Callers leave both out; as a second defence, a client's line
+that is one word and no known verb (the shape of an AUTH exchange) and everything after ``AUTH <mechanism>`` are masked
+here. Control characters are escaped, so lines are safe to print on a terminal.
+Limitations: A filter by text shows a session from its first match on. Lines of different workers are ordered by
+arrival, which may differ slightly from their times. ``watch`` finds new workers within a second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -26,9 +27,11 @@ import msgspec
 from mta.observe.metrics import Metrics
 
 MAX_READERS = 16
-MAX_PENDING = 256 * 1024  # octets waiting for one reader
+MAX_PENDING = 256 * 1024  # bytes waiting for one reader
 MAX_TEXT = 2000  # characters of one line
-_REMEMBERED = 1000  # sessions in which a reader's text was found
+_REMEMBERED = 1000  # sessions that contained a reader's text
+_MAX_LINE = 64 * 1024
+FIND_EVERY = 1.0  # seconds between searches for workers
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _AUTH = re.compile(r"(?i)(\s*AUTH\s+\S+)\s+\S.*")
@@ -37,16 +40,16 @@ MASK = "********"
 
 
 class TraceFilter(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What a reader wants to see; all given conditions must hold. Texts are parts to be found, in any case."""
+    """What a reader wants to see: all conditions must match. ``peer`` and ``contains`` are substrings, case ignored."""
 
-    side: str | None = None  # "in": clients of ours, "out": receivers
+    side: str | None = None  # "in": clients, "out": receivers
     peer: str | None = None
     session: str | None = None
     contains: str | None = None
 
 
 class TraceLine(msgspec.Struct, omit_defaults=True):
-    """One line of a dialogue. ``sent``: we said it. ``dropped``: lines this reader has missed just before."""
+    """One line of a dialogue. ``sent``: by us. ``dropped``: lines that this reader missed just before this one."""
 
     at: float  # seconds since 1970
     side: str
@@ -58,7 +61,7 @@ class TraceLine(msgspec.Struct, omit_defaults=True):
 
 
 class Trace:
-    """One worker's dialogue. Callers: ``if trace.active: trace.line(...)``."""
+    """The sending side in one worker. Callers: ``if trace.active: trace.line(...)``."""
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
         self.active = False
@@ -73,8 +76,8 @@ class Trace:
         listening = socket.socket(socket.AF_UNIX)
         with short_address(self._path) as address:
             listening.bind(address)
-        os.chmod(self._path, 0o600)  # nobody can connect before listen()
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=64 * 1024)
+        os.chmod(self._path, 0o600)  # before listen(), so that no other user can connect
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=_MAX_LINE)
 
     async def stop(self) -> None:
         if self._server:
@@ -84,7 +87,8 @@ class Trace:
             reader.writer.close()
 
     def line(self, side: str, session: str, peer: str, sent: bool, text: str) -> None:
-        """``side`` "in" or "out", ``peer`` e.g. ``mx.example.com [192.0.2.1]``, ``text`` without its last CRLF."""
+        """Send a line to all readers. ``side``: "in" or "out"; ``peer``: e.g. ``mx.example.com [192.0.2.1]``; ``text``
+        without its last CRLF."""
         from_client = sent == (side == "out")
         for part in text.split("\n"):
             line = TraceLine(time.time(), side, session, peer, sent, mask(part.rstrip("\r"), from_client=from_client))
@@ -100,10 +104,10 @@ class Trace:
                 reader = _Reader(wanted, writer)
                 self.readers.append(reader)
                 self.active = True
-                while await stream.read(4096):  # until the reader goes away
+                while await stream.read(4096):  # until the reader disconnects
                     pass
         except (OSError, ValueError, msgspec.DecodeError):
-            pass  # gone, or not one of ours
+            pass  # disconnected, or not a reader
         finally:
             if reader:
                 self.readers.remove(reader)
@@ -112,7 +116,7 @@ class Trace:
 
 
 class _Reader:
-    """Somebody who is looking, and how much of it is still on the way."""
+    """A connected reader and its filter."""
 
     __slots__ = ("_contains", "_dropped", "_found", "_peer", "_session", "_side", "writer")
 
@@ -155,7 +159,7 @@ class _Reader:
 
 
 def mask(text: str, *, from_client: bool) -> str:
-    """``text`` fit to be shown: no AUTH exchange, no control characters, no more than MAX_TEXT characters."""
+    """Return ``text`` without AUTH exchange and control characters, cut to MAX_TEXT characters."""
     if from_client:
         word = text.strip()
         if match := _AUTH.match(text):
@@ -173,7 +177,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class short_address:
-    """An address for the unix socket ``path`` that is short enough however deep the directory (the limit is 107)."""
+    """A short address for the Unix socket ``path``, however deep its directory (the limit is 107 bytes)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -185,3 +189,52 @@ class short_address:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
+
+
+async def watch(run_dir: Path, wanted: TraceFilter) -> AsyncIterator[TraceLine]:
+    """Yield the lines of all workers of this machine, without end. Raises PermissionError."""
+    lines: asyncio.Queue[TraceLine] = asyncio.Queue(maxsize=1000)
+    readers: dict[Path, asyncio.Task[None]] = {}
+    finder = asyncio.create_task(_find(run_dir, wanted, lines, readers))
+    try:
+        while True:
+            line = asyncio.ensure_future(lines.get())
+            await asyncio.wait([line, finder], return_when=asyncio.FIRST_COMPLETED)
+            if finder.done():
+                line.cancel()
+                finder.result()
+            yield line.result()
+    finally:
+        for task in (finder, *readers.values()):
+            task.cancel()
+        await asyncio.gather(finder, *readers.values(), return_exceptions=True)
+
+
+async def _find(
+    run_dir: Path, wanted: TraceFilter, lines: asyncio.Queue[TraceLine], readers: dict[Path, asyncio.Task[None]]
+) -> None:
+    while True:
+        for path, task in list(readers.items()):
+            if task.done():
+                del readers[path]
+                task.result()  # raises PermissionError
+        for path in _sockets(run_dir):
+            if path not in readers:
+                readers[path] = asyncio.create_task(_read(path, wanted, lines))
+        await asyncio.sleep(FIND_EVERY)
+
+
+async def _read(path: Path, wanted: TraceFilter, lines: asyncio.Queue[TraceLine]) -> None:
+    with contextlib.suppress(FileNotFoundError, ConnectionError):  # the worker has exited or is still starting
+        with short_address(path) as address:
+            stream, writer = await asyncio.open_unix_connection(address, limit=_MAX_LINE)
+        try:
+            writer.write(msgspec.json.encode(wanted) + b"\n")
+            while octets := await stream.readline():
+                await lines.put(msgspec.json.decode(octets, type=TraceLine))
+        finally:
+            writer.close()
+
+
+def _sockets(run_dir: Path) -> list[Path]:
+    return sorted(run_dir.glob("trace-*.sock"))

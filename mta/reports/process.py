@@ -25,7 +25,7 @@ from bounce.verp import InvalidReturnPath, Verp
 from bounce.verp import ReturnPath as Path
 from mta.delivery.mx import Resolver
 from mta.mail.address import Address
-from mta.observe.labels import InboundReportKind, UnsubscribeWay
+from mta.observe.labels import InboundReportKind, UnsubscribeMethod
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.reports import abuse_case, attribution, bounces, case_reply, complaints, reporters
@@ -164,9 +164,9 @@ class ReportProcessor:
         )
         done = await self._store.unsubscribes.take(claim, UnsubscribeVia.MAIL) if claim else None
         if done is None:
-            self._metrics.unsubscribes[UnsubscribeWay.UNKNOWN].inc()
+            self._metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].inc()
             return self._nothing(InboundReportKind.FORGED)
-        self._metrics.unsubscribes[UnsubscribeWay.MAIL].inc()
+        self._metrics.unsubscribes[UnsubscribeMethod.MAIL].inc()
         return self._nothing(InboundReportKind.UNSUBSCRIBE)
 
     # --- people

@@ -18,7 +18,7 @@ from config.toml import ConfigError
 from mta.delivery.static_routes import Routes
 from mta.dkim.key_files import read_key_files
 from mta.smtp_server.tls import CertificateError, server_context
-from mta.web import listening
+from mta.web import public
 from policy.permission.tokens import Tokens
 from policy.profile import Profiles, UnknownProfile, load_profiles
 from policy.rule_context import RuleContext
@@ -46,8 +46,8 @@ def validate(settings: Settings) -> RuleBook:
     except CertificateError as error:
         lines.append(str(error))
     try:
-        listening.server_context(settings.web.public)
-    except listening.CertificateError as error:
+        public.server_context(settings.web.public)
+    except public.CertificateError as error:
         lines.append(str(error))
     try:
         Routes(settings.routes, settings.egress)

@@ -33,11 +33,11 @@ import orjson
 from config.load import ConfigError, load_file
 from config.schema import Listener, Settings
 from mta.delivery.mx import Resolver
-from mta.observe import metrics
+from mta.observe import exposition
 from mta.observe.labels import QueueState, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.observe.shared_counters import create
+from mta.observe.shared_counters import create_file
 from mta.service.child import Child
 from mta.service.config_validation import validate
 from mta.service.control_channel import Reopen, Sockets, Start
@@ -106,7 +106,7 @@ class Supervisor:
             _give(folder, self._settings.server.user)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_only_one(self._run_dir))
-            metrics.prepare(self._run_dir)
+            exposition.prepare(self._run_dir)
             self._metrics = Metrics.open(self._run_dir)
             self._metrics.workers_wanted.set(self._workers)
             self._metrics.config_loaded.set(time.time())
@@ -231,7 +231,7 @@ class Supervisor:
             await asyncio.sleep(CHORE_EVERY)
 
     def _child_ended(self, pid: int) -> None:
-        metrics.mark_dead(self._run_dir, pid)
+        exposition.mark_dead(self._run_dir, pid)
         if not self._stopping.is_set():
             self._metrics.worker_restarts.inc()
 
@@ -385,7 +385,7 @@ def _write(path: Path, content: bytes) -> None:
     draft = path.with_suffix(".new")
     try:
         draft.unlink(missing_ok=True)
-        with open(create(draft), "wb") as file:
+        with open(create_file(draft), "wb") as file:
             file.write(content)
         draft.replace(path)
     except OSError as error:

@@ -15,36 +15,24 @@ import sys
 from contextlib import AsyncExitStack
 
 import uvloop
-from aiohttp import web
 
-from config.schema import Settings, WebSettings
+from config.schema import Settings
 from mta.observe import log as logging
 from mta.observe.log import get_logger
-from mta.observe.metrics import Metrics
-from mta.observe.process_metrics import sample
+from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
 from mta.service.composition import open_tokens
 from mta.service.control_channel import Reload, Start
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
-from mta.web.app import make_app
-from mta.web.listening import CertificateError, Door
-from mta.web.public import VISITORS, make_public
-from mta.web.unsubscribe import UNSUBSCRIBING
+from mta.web.monitoring import make_app, serve
+from mta.web.public import CLIENT_LIMIT, CertificateError, PublicServer, make_public
+from mta.web.unsubscribe import UNSUBSCRIBE
 from mta.web.webhooks import WebhookSender
 
 log = get_logger()
 
 REPORT_EVERY = 1.0  # seconds
-CLOSING = 2.0  # seconds that running requests may take
-
-
-async def serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
-    """Start answering. Raises OSError if the port is taken."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSING)
-    await runner.setup()
-    await web.TCPSite(runner, settings.address, settings.port).start()
-    return runner
 
 
 class PublicSide:
@@ -53,23 +41,23 @@ class PublicSide:
     def __init__(self, settings: Settings, store: Store, secrets: Secrets, metrics: Metrics) -> None:
         self._secrets = secrets
         self._app = make_public(store.unsubscribes, open_tokens(settings, secrets), settings.web.public, metrics)
-        self._door = Door(self._app)
+        self._server = PublicServer(self._app)
 
     async def open(self, settings: Settings) -> None:
         """Start answering. Raises OSError if the port is taken, CertificateError."""
         if settings.web.public.port is not None:
-            await self._door.open(settings.web.public)
+            await self._server.open(settings.web.public)
         elif settings.web.public.url:
             log.warning("no pages here: unsubscribe links lead to web.public.url; is web.public.port elsewhere?")
 
     def configure(self, settings: Settings) -> None:
         """Take over reloaded settings. Raises CertificateError; then the old certificate stays."""
-        self._app[UNSUBSCRIBING].configure(open_tokens(settings, self._secrets))
-        self._app[VISITORS].configure(settings.web.public)
-        self._door.configure(settings.web.public)
+        self._app[UNSUBSCRIBE].configure(open_tokens(settings, self._secrets))
+        self._app[CLIENT_LIMIT].configure(settings.web.public)
+        self._server.configure(settings.web.public)
 
     async def close(self) -> None:
-        await self._door.close()
+        await self._server.close()
 
 
 async def _main(number: int) -> None:
@@ -84,7 +72,7 @@ async def _main(number: int) -> None:
     metrics = Metrics.open(start.run_dir)
     async with AsyncExitStack() as stack:
         public, sender = await _open(stack, start, metrics)
-        chores = [asyncio.create_task(work) for work in (sample(metrics), _report(writer))]
+        chores = [asyncio.create_task(work) for work in (sample_process(metrics), _report(writer))]
         while (order := await control_channel.receive(reader)) is not None:
             if isinstance(order, Reload):
                 _configure(public, order.settings)

@@ -34,8 +34,7 @@ from mta.mail.address import Address
 from mta.observe import log as logging
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger
-from mta.observe.metrics import Metrics
-from mta.observe.process_metrics import sample
+from mta.observe.metrics import Metrics, sample_process
 from mta.observe.sink import open_sink
 from mta.observe.trace import Trace
 from mta.queue.dispatcher import Dispatcher
@@ -171,7 +170,7 @@ class Worker:
                 ("returns count", self.clerk.count),
                 ("status", lambda: self._report(writer)),
                 ("sources", self._rest_sources),
-                ("pulse", lambda: sample(self.metrics)),
+                ("pulse", lambda: sample_process(self.metrics)),
             )
         ]
         try:

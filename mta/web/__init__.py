@@ -1,1 +1,1 @@
-"""The HTTP side: health and metrics for machines that watch, pages for recipients, and what accounts are told."""
+"""The HTTP side: monitoring, the pages for recipients, and webhooks."""

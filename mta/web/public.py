@@ -1,94 +1,250 @@
-"""The pages for recipients, all of them: what is asked for, by whom, how often, and what goes with every answer.
+"""The public port: its connections, limits and TLS, and the application that serves the pages for recipients.
 
-Pages to come (preferences, sign-up, an API) add their routes in ``make_public``.
-
-It must never answer with anything but our own pages: no trace, no default text, no cookie, no redirect. It must never
-log the address of a page.
-
-*Limits.* A request that is not HTTP is answered by aiohttp with a bare 400.
+Invariants: Every response is one of our own pages: no traceback, no default text, no cookie, no redirect. Request lines
+are never logged, because they contain tokens. X-Forwarded-For is believed from listed proxies only.
+Limitations: A connection is limited by its lifetime, not by its data rate. aiohttp answers anything that is not HTTP
+with a bare 400. Request rates are counted per process. Ports below 1024 need CAP_NET_BIND_SERVICE if the service runs
+as another user.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import ssl
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiohttp import hdrs, web
 
 from config.schema import PublicPagesSettings
+from mta.mail.message import IPAddress
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.errors import StoreUnavailable
-from mta.web.clients import Rates, client_of
-from mta.web.page import Leaf, Pages
-from mta.web.unsubscribe import UNSUBSCRIBING, Unsubscribing
+from mta.web.pages import Page, Pages
+from mta.web.unsubscribe import UNSUBSCRIBE, UnsubscribeHandlers
 from policy.permission.tokens import Tokens
 
 log = get_logger()
 
-BODY = 4096  # octets of a form
-AGAIN = 60.0  # seconds after which to come again when something is out of order
+MAX_CONNECTIONS = 1000  # more are closed at once
+LIFETIME = 60.0  # seconds after which a connection is closed
+ABORT_AFTER = 15.0  # seconds more after which it is aborted
+HANDSHAKE = 10.0  # seconds for TLS
+BACKLOG = 1024
+MAX_BODY = 4096  # bytes of a form
+RETRY_AFTER = 60.0  # seconds to wait after an internal error
+MAX_CLIENTS = 100_000  # whose request rate is remembered
+MAX_HOPS = 20  # proxies in X-Forwarded-For
+ROUNDING = 1e-6  # seconds
+UNKNOWN = ip_address("0.0.0.0")  # noqa: S104 - a socket without addresses
 
+Networks = Sequence[IPv4Network | IPv6Network]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Visitors:
-    """Who may ask, by the settings as they are now."""
+class CertificateError(Exception):
+    """Why the certificate cannot be used."""
+
+
+class PublicServer:
+    """The public port, from ``open`` to ``close``."""
+
+    def __init__(self, app: web.Application) -> None:
+        quiet = logging.Logger("quiet", logging.CRITICAL + 1)  # aiohttp's own logs requests that it cannot parse
+        self._runner = web.AppRunner(app, access_log=None, logger=quiet, handle_signals=False, shutdown_timeout=2.0)
+        self._server: asyncio.Server | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def open(self, settings: PublicPagesSettings) -> None:
+        """Start serving. Raises OSError if the port is in use, CertificateError."""
+        self._tls = server_context(settings)
+        await self._runner.setup()
+        assert self._runner.server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            _ConnectionFactory(self._runner.server),
+            settings.address,
+            settings.port,
+            ssl=self._tls,
+            ssl_handshake_timeout=HANDSHAKE if self._tls else None,
+            backlog=BACKLOG,
+        )
+
+    def configure(self, settings: PublicPagesSettings) -> None:
+        """Load the certificate again, for new connections. Raises CertificateError; the old one then stays in use."""
+        if self._tls and settings.certificate:
+            server_context(settings)  # loading a mismatched pair would leave the context in use without its key
+            _load_certificate(self._tls, settings)
+
+    async def close(self) -> None:
+        """Accept no more connections and finish running requests."""
+        if self._server:
+            self._server.close()
+        await self._runner.cleanup()
+
+
+@dataclass(frozen=True, slots=True)
+class _ConnectionFactory:
+    server: web.Server
+
+    def __call__(self) -> asyncio.Protocol:
+        if len(self.server.connections) >= MAX_CONNECTIONS:
+            return _TooMany()
+        loop, connection = asyncio.get_running_loop(), self.server()
+        loop.call_later(LIFETIME, connection.close)
+        loop.call_later(LIFETIME + ABORT_AFTER, connection.force_close)
+        return connection
+
+
+class _TooMany(asyncio.Protocol):
+    """Closes a connection above the limit."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def server_context(settings: PublicPagesSettings) -> ssl.SSLContext | None:
+    """Return the TLS context; None for plain HTTP. Raises CertificateError."""
+    if settings.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    _load_certificate(context, settings)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, settings: PublicPagesSettings) -> None:
+    assert settings.certificate is not None
+    try:
+        context.load_cert_chain(settings.certificate, settings.key, password="")  # without it, OpenSSL would prompt
+    except (OSError, ssl.SSLError) as error:
+        raise CertificateError(
+            f"web.public: {settings.certificate} and {settings.key} cannot be used: {error}; "
+            "give a PEM chain and its private key"
+        ) from None
+
+
+# --- the application
+
+
+class ClientLimit:
+    """Which client a request is from, and whether it may be served now."""
 
     def __init__(self, settings: PublicPagesSettings) -> None:
         self._settings = settings
-        self._rates = Rates(settings.rate, settings.burst, time.monotonic)
+        self._rates = RequestRates(settings.rate, settings.burst, time.monotonic)
 
     def configure(self, settings: PublicPagesSettings) -> None:
         self._settings = settings
         self._rates.configure(settings.rate, settings.burst)
 
     def wait(self, request: web.Request) -> float:
-        """Seconds that this client has to wait; 0 if it may ask."""
+        """Count the request; return the seconds that its client has to wait, 0 if it may be served."""
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, [])
         return self._rates.take(client_of(request.remote or "", forwarded, self._settings.proxy_from))
 
 
 PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
-VISITORS: web.AppKey[Visitors] = web.AppKey("visitors", Visitors)
+CLIENT_LIMIT: web.AppKey[ClientLimit] = web.AppKey("client_limit", ClientLimit)
 
 
 def make_public(
     unsubscribes: Unsubscribes, tokens: Tokens, settings: PublicPagesSettings, metrics: Metrics
 ) -> web.Application:
-    """The application of the public port; each later page adds its routes here. Raises ConfigError."""
-    app = web.Application(client_max_size=BODY, middlewares=[_guard])
-    app[PAGES], app[VISITORS] = Pages.load(), Visitors(settings)
-    app[UNSUBSCRIBING] = Unsubscribing(unsubscribes, tokens, app[PAGES], metrics)
-    app.add_routes(app[UNSUBSCRIBING].routes())
-    app.on_response_prepare.append(_add_fields)
+    """Return the application of the public port. Raises ConfigError."""
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_guard])
+    app[PAGES], app[CLIENT_LIMIT] = Pages.load(), ClientLimit(settings)
+    app[UNSUBSCRIBE] = UnsubscribeHandlers(unsubscribes, tokens, app[PAGES], metrics)
+    app.add_routes(app[UNSUBSCRIBE].routes())
+    app.on_response_prepare.append(_add_headers)
     return app
 
 
-async def _add_fields(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(request.app[PAGES].fields)
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(request.app[PAGES].headers)
 
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Bound each client; turn whatever goes wrong into a page of ours."""
-    pages, accepted = request.app[PAGES], request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
-    if wait := request.app[VISITORS].wait(request):
-        return pages.answer(Leaf.BUSY, accepted, wait=wait)
+    """Limit each client's requests; answer every error with one of our pages."""
+    pages, language = request.app[PAGES], request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
+    if wait := request.app[CLIENT_LIMIT].wait(request):
+        return pages.respond(Page.BUSY, language, wait=wait)
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
         return web.Response(status=405, headers={hdrs.ALLOW: error.headers[hdrs.ALLOW]})
     except web.HTTPNotFound:
-        return pages.answer(Leaf.MISSING, accepted)
-    except web.HTTPException:  # a body that is too large
-        return pages.answer(Leaf.ODD, accepted)
+        return pages.respond(Page.NOT_FOUND, language)
+    except web.HTTPException:  # the body is too large
+        return pages.respond(Page.INVALID, language)
     except StoreUnavailable:
-        return pages.answer(Leaf.LATER, accepted, wait=AGAIN)
+        return pages.respond(Page.UNAVAILABLE, language, wait=RETRY_AFTER)
     except Exception as error:
-        # Not the text of the exception: it may hold what was asked for.
+        # Without the text of the exception: it may contain the token.
         where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-        log.error("a page could not be made", kind=type(error).__name__, where=where[-6:])
-        return pages.answer(Leaf.LATER, accepted, wait=AGAIN)
+        log.error("page failed", kind=type(error).__name__, where=where[-6:])
+        return pages.respond(Page.UNAVAILABLE, language, wait=RETRY_AFTER)
+
+
+def client_of(peer: str, forwarded: Sequence[str], proxies: Networks) -> IPAddress:
+    """Return the client's address. ``peer``: the other end of the connection; ``forwarded``: X-Forwarded-For fields.
+
+    Reads X-Forwarded-For from right to left: the first address that is not one of our proxies is the client. Everything
+    further left was written by the client.
+    """
+    client = _address(peer) or UNKNOWN
+    hops = ",".join(forwarded).split(",")[::-1][:MAX_HOPS]
+    for hop in hops:
+        if not any(client in network for network in proxies) or (named := _address(hop)) is None:
+            break
+        client = named
+    return client
+
+
+def _address(text: str) -> IPAddress | None:
+    try:
+        address = ip_address(text.strip().partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class RequestRates:
+    """A token bucket for each client: ``burst`` requests at once, then ``rate`` per second.
+
+    IPv6 clients are counted by their /64, which is what one subscriber has. At most MAX_CLIENTS are remembered.
+    """
+
+    __slots__ = ("_burst", "_clock", "_full_at", "_rate")
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._full_at: dict[int, float] = {}  # when each client's bucket is full again; the latest client is last
+
+    def configure(self, rate: float, burst: int) -> None:
+        self._rate, self._burst = rate, burst
+
+    def take(self, client: IPAddress) -> float:
+        """Count a request; return the seconds that the client has to wait, 0 if the request may be served."""
+        key, now = _network(client), self._clock()
+        full_at = max(now, self._full_at.pop(key, now)) + 1 / self._rate
+        wait = full_at - now - self._burst / self._rate
+        if wait < ROUNDING:
+            wait = 0.0
+        self._full_at[key] = full_at - 1 / self._rate if wait else full_at
+        if len(self._full_at) > MAX_CLIENTS:
+            del self._full_at[next(iter(self._full_at))]
+        return wait
+
+
+def _network(address: IPAddress) -> int:
+    """Return the IPv4 address or the /64 of the IPv6 address as a number; the two ranges do not overlap."""
+    return int(address) if address.version == 4 else (int(address) >> 64) + (1 << 64)

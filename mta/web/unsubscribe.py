@@ -1,16 +1,15 @@
-"""``/u/TOKEN``: leaving a list, by one click of the mail program (RFC 8058) or by the one button of a page.
+"""``/u/TOKEN``: unsubscribe, by the mail program's one click (RFC 8058) or by the button of a page.
 
-    GET, HEAD   the page with its button; the token is not even read
-    POST        `List-Unsubscribe=One-Click`, or the button's own field: done, and the page that says so
-                anything else: 400, and nothing is changed
+    GET, HEAD   the page with the button; the token is not even read
+    POST        `List-Unsubscribe=One-Click`, or the button's own field: unsubscribed, and the page that says so
+                anything else: 400, nothing is changed
 
-Both may be done again and again. The answer is the same page whether the token is ours, forged, cut short or somebody
-else's, and the database does as much for each.
+Both can be repeated. The answer and the work of the database are the same whether the token is valid, forged, cut short
+or someone else's.
 
-It must never change anything by GET, HEAD or OPTIONS: links are followed by machines that look for malware. It must
-never ask who somebody is, set a cookie or redirect.
-
-*Limits.* Whoever has the link can use it: also somebody to whom the message was forwarded.
+Invariants: GET, HEAD and OPTIONS change nothing: links are followed by malware scanners. The page asks for no identity,
+sets no cookie and does not redirect.
+Limitations: Anyone who has the link can use it, also someone to whom the message was forwarded.
 """
 
 from __future__ import annotations
@@ -19,70 +18,69 @@ import asyncio
 
 from aiohttp import hdrs, web
 
-from mta.observe.labels import UnsubscribeWay
+from mta.observe.labels import UnsubscribeMethod
 from mta.observe.metrics import Metrics
 from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
-from mta.web.form import Fields, read_form
-from mta.web.page import CONFIRM, Leaf, Pages
+from mta.web.pages import CONFIRM, FormFields, Page, Pages, read_form
 from policy.permission.tokens import Tokens
 
-PATIENCE = 10.0  # seconds for a body to arrive
-AT_ONCE = 4  # transactions; more wait, so that a flood leaves connections for /readyz (database.pool_size)
+BODY_TIMEOUT = 10.0  # seconds for a body to arrive
+MAX_TRANSACTIONS = 4  # at once; more wait, so that a flood leaves connections for /readyz (database.pool_size)
 ONE_CLICK = ("List-Unsubscribe", "One-Click")  # RFC 8058 3.1
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
-_WAYS: dict[Fields, UnsubscribeVia] = {(ONE_CLICK,): UnsubscribeVia.ONE_CLICK, (CONFIRM,): UnsubscribeVia.PAGE}
-_COUNTED = {UnsubscribeVia.ONE_CLICK: UnsubscribeWay.ONE_CLICK, UnsubscribeVia.PAGE: UnsubscribeWay.PAGE}
+_METHODS: dict[FormFields, UnsubscribeVia] = {(ONE_CLICK,): UnsubscribeVia.ONE_CLICK, (CONFIRM,): UnsubscribeVia.PAGE}
+_COUNTED = {UnsubscribeVia.ONE_CLICK: UnsubscribeMethod.ONE_CLICK, UnsubscribeVia.PAGE: UnsubscribeMethod.PAGE}
 
 
-class Unsubscribing:
-    """The handlers, with what they need."""
+class UnsubscribeHandlers:
+    """The request handlers."""
 
     def __init__(self, unsubscribes: Unsubscribes, tokens: Tokens, pages: Pages, metrics: Metrics) -> None:
         self._unsubscribes, self._tokens, self._pages, self._metrics = unsubscribes, tokens, pages, metrics
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._transactions = asyncio.Semaphore(MAX_TRANSACTIONS)
 
     def configure(self, tokens: Tokens) -> None:
-        """With the keys of a reload."""
+        """Use the keys of the reloaded settings."""
         self._tokens = tokens
 
     def routes(self) -> list[web.RouteDef]:
         path = "/u/{token}"
-        return [web.get(path, self.ask), web.post(path, self.leave), web.options(path, self.methods)]
+        return [web.get(path, self.show), web.post(path, self.unsubscribe), web.options(path, self.options)]
 
-    async def ask(self, request: web.Request) -> web.Response:
-        """The page with the button, whatever the token is. HEAD comes here too."""
-        return self._pages.answer(Leaf.ASK, _accepted(request))
+    async def show(self, request: web.Request) -> web.Response:
+        """Return the page with the button, whatever the token is. Handles HEAD too."""
+        return self._pages.respond(Page.CONFIRM, _language(request))
 
-    async def methods(self, _: web.Request) -> web.Response:
-        """Nothing is allowed to scripts of other sites: no field says so."""
+    async def options(self, _: web.Request) -> web.Response:
+        """Return the methods; without CORS fields, so that scripts of other sites cannot use them."""
         return web.Response(status=204, headers={hdrs.ALLOW: ALLOWED})
 
-    async def leave(self, request: web.Request) -> web.Response:
-        """Unsubscribe. Raises StoreUnavailable; HTTPException if the body is too large."""
-        way = await _way(request)
-        if way is None:
-            return self._pages.answer(Leaf.ODD, _accepted(request))
+    async def unsubscribe(self, request: web.Request) -> web.Response:
+        """Unsubscribe. Raises StoreUnavailable, HTTPException if the body is too large."""
+        via = await _posted(request)
+        if via is None:
+            return self._pages.respond(Page.INVALID, _language(request))
         claim = self._tokens.read(request.match_info["token"])
-        async with self._turns:
-            done = await self._unsubscribes.take(claim, way, request.headers.get(hdrs.USER_AGENT, ""))
-        self._metrics.unsubscribes[_COUNTED[way] if done else UnsubscribeWay.UNKNOWN].inc()
-        return self._pages.answer(Leaf.DONE, _accepted(request))
+        async with self._transactions:
+            done = await self._unsubscribes.take(claim, via, request.headers.get(hdrs.USER_AGENT, ""))
+        self._metrics.unsubscribes[_COUNTED[via] if done else UnsubscribeMethod.UNKNOWN].inc()
+        return self._pages.respond(Page.DONE, _language(request))
 
 
-async def _way(request: web.Request) -> UnsubscribeVia | None:
-    """What was posted; None for anything but the two forms that are known."""
+async def _posted(request: web.Request) -> UnsubscribeVia | None:
+    """Return what was posted; None for anything but the two known forms."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(BODY_TIMEOUT):
             body = await request.read()
     except TimeoutError:
         return None
     form = read_form(request.headers.get(hdrs.CONTENT_TYPE, ""), body)
-    return _WAYS.get(form) if form is not None else None
+    return _METHODS.get(form) if form is not None else None
 
 
-def _accepted(request: web.Request) -> str:
+def _language(request: web.Request) -> str:
     return request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
 
 
-UNSUBSCRIBING: web.AppKey[Unsubscribing] = web.AppKey("unsubscribing", Unsubscribing)
+UNSUBSCRIBE: web.AppKey[UnsubscribeHandlers] = web.AppKey("unsubscribe", UnsubscribeHandlers)

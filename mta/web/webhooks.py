@@ -1,112 +1,145 @@
-"""Sends accounts' events to their webhooks: signed batches, in order, until each is taken.
+"""Sends accounts' events to their webhooks: signed batches, in order, until each is acknowledged.
 
-    horizon ▶ lease webhooks that are due ▶ read behind the cursor ▶ POST ▶ 2xx: cursor forward ▶ next batch
-                                                                          ▶ else: back off, from the same cursor
+    horizon ▶ lease webhooks that are due ▶ read after the cursor ▶ POST ▶ 2xx: move the cursor ▶ next batch
+                                                                         ▶ else: back off, same cursor
 
-One batch of a webhook is under way at a time, so what happens to a message arrives in the order in which it happened. A
-receiver that is slow or away delays itself only.
+Each webhook has one request at a time, so events arrive in order. A slow or unreachable receiver delays only itself.
 
-It must never skip an event, follow a redirect, read what the receiver answers, or connect to an address that is not
-public.
-
-*Limits.* At least once: an answer that is lost, or a process that dies before the cursor was moved, sends a batch
-again, the same ids in it (and perhaps more behind them).
+Invariants: No event is skipped; the body of an answer is not read.
+Limitations: At least once. If an answer is lost, or the process dies before the cursor was moved, the batch is sent
+again with the same ids, possibly followed by newer events.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
+import orjson
 
 from config.schema import WebhookSettings
+from mta.http_client import HttpClient, HttpError, check_url
 from mta.mail.reply import sanitise
+from mta.observe.account_events import AccountEvent, fields
 from mta.observe.labels import Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.observe.webhooks import MOST_EVENTS, SIGNATURE, batch, sign, wait_after
 from mta.store.journal.webhooks import WebhookTurn
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
-from mta.web.reach import check_url, connector
 
 log = get_logger()
 
-LOOK_EVERY = 1.0  # seconds
+SIGNATURE = "Imprimatur-Signature"
+MAX_EVENTS, MAX_BYTES = 500, 256 * 1024  # of one batch
+FIRST_WAIT, LONGEST_WAIT = 5.0, 3600.0  # seconds before the first retry, and at most between retries
+POLL_EVERY = 1.0  # seconds
 MEASURE_EVERY = 10.0
-SPARE = 15.0  # seconds that a lease lasts longer than a request may
-_HEADERS = {"Content-Type": "application/json", "User-Agent": "Imprimatur-Webhooks/1", "Accept-Encoding": "identity"}
+LEASE_MARGIN = 15.0  # seconds that a lease lasts longer than a request may
+_HEADERS = (("Content-Type", "application/json"), ("User-Agent", "Imprimatur-Webhooks/1"))
 
 
-def open_client(settings: WebhookSettings, *, allow_private: bool = False) -> ClientSession:
-    """What requests to webhooks are made with. To be closed by the caller."""
-    return ClientSession(
-        connector=connector(allow_private=allow_private),
-        cookie_jar=DummyCookieJar(),
-        timeout=ClientTimeout(total=settings.timeout),
-        headers=_HEADERS,
-        auto_decompress=False,
-        trust_env=False,
-    )
+@dataclass(frozen=True, slots=True)
+class WebhookBatch:
+    """The body of one request. ``last``: the id of its last event; ``count``: number of events."""
+
+    body: bytes
+    last: int
+    count: int
 
 
-async def post(
-    client: ClientSession, turn: WebhookTurn, body: bytes, *, timeout: float, allow_private: bool = False
-) -> str | None:
-    """Send one signed body; None if it was taken, else why not, in a few words."""
-    try:
-        check_url(turn.url, allow_private=allow_private)
-        headers = {SIGNATURE: sign(turn.keys, int(time.time()), body)}
-        async with (
-            asyncio.timeout(timeout),
-            client.post(turn.url, data=body, headers=headers, allow_redirects=False) as answer,
-        ):
-            status = answer.status
-    except TimeoutError:
-        return f"no answer within {timeout:g} s"
-    except (ClientError, OSError, ValueError) as error:
-        return sanitise(str(error) or type(error).__name__)
-    if 200 <= status < 300:
-        return None
-    return f"answered {status}" + (", and redirects are not followed" if 300 <= status < 400 else "")
+def batch(account: str, events: Sequence[AccountEvent]) -> WebhookBatch:
+    """Put as many of ``events`` into a batch as fit, in order, but at least one."""
+    chosen: list[bytes] = []
+    size = 0
+    for event in events[:MAX_EVENTS]:
+        encoded = orjson.dumps(fields(event))
+        size += len(encoded) + 1
+        if chosen and size > MAX_BYTES:
+            break
+        chosen.append(encoded)
+    head = orjson.dumps({"account": account})[:-1]
+    body = head + b',"events":[' + b",".join(chosen) + b"]}"
+    return WebhookBatch(body, events[len(chosen) - 1].id, len(chosen))
 
 
-async def _close(client: ClientSession, after: Sequence[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*after, return_exceptions=True)
-    await client.close()
+def sign(keys: Sequence[str], at: int, body: bytes) -> str:
+    """Return the value of ``Imprimatur-Signature``: ``t=<seconds>,v1=<hex>``, with a ``v1`` for each valid secret.
+
+    Each is HMAC-SHA256 (RFC 2104) of ``<seconds>.<body>``; the key is the secret as it was shown.
+    """
+    signed = b"%d." % at + body
+    digests = [hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys]
+    return ",".join([f"t={at}", *(f"v1={digest}" for digest in digests)])
+
+
+def wait_after(failures: int, jitter: float) -> float:
+    """Return the seconds until the next attempt after ``failures`` (1 or more) in a row: doubled each time, up to 1 h.
+
+    ``jitter``: a random number from 0 to 1, which moves the wait by up to a quarter.
+    """
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(failures - 1, 20))
+    return min(LONGEST_WAIT, wait * (0.75 + 0.5 * jitter))
+
+
+class WebhookClient:
+    """Sends single batches."""
+
+    def __init__(self, timeout: float, *, allow_private: bool = False) -> None:
+        self._timeout, self._allow_private = timeout, allow_private
+        self._http = HttpClient(timeout=timeout, allow_private=allow_private)
+
+    async def send(self, turn: WebhookTurn, body: bytes) -> str | None:
+        """Send one signed body; return None if it was acknowledged, else the reason."""
+        try:
+            check_url(turn.url, allow_private=self._allow_private)
+            signature = sign(turn.keys, int(time.time()), body)
+            answer = await self._http.post(turn.url, body, (*_HEADERS, (SIGNATURE, signature)))
+        except TimeoutError:
+            return f"no answer within {self._timeout:g} s"
+        except (HttpError, ValueError) as error:
+            return sanitise(str(error))
+        if 200 <= answer.status < 300:
+            return None
+        return f"answered {answer.status}" + (", redirects are not followed" if 300 <= answer.status < 400 else "")
+
+    async def close(self) -> None:
+        await self._http.close()
 
 
 class WebhookSender:
-    """The sending side of one process; several may run on one database."""
+    """Serves all webhooks that are due. Several processes may run one on the same database."""
 
     def __init__(
         self, store: Store, settings: WebhookSettings, metrics: Metrics, *, allow_private: bool = False
     ) -> None:
         self._store, self._settings, self._metrics = store, settings, metrics
-        self._private = allow_private
-        self._client = open_client(settings, allow_private=allow_private)
+        self._allow_private = allow_private
+        self._client = WebhookClient(settings.timeout, allow_private=allow_private)
         self._serving: set[asyncio.Task[None]] = set()
-        self._work = [
+        self._loops = [
             asyncio.create_task(self._forever(work, every), name=f"webhooks: {name}")
-            for name, work, every in (("send", self._look, LOOK_EVERY), ("measure", self._measure, MEASURE_EVERY))
+            for name, work, every in (("send", self._poll, POLL_EVERY), ("measure", self._measure, MEASURE_EVERY))
         ]
 
     def configure(self, settings: WebhookSettings, *, allow_private: bool = False) -> None:
-        """Take over reloaded settings; what is under way ends as it began."""
-        if (settings, allow_private) != (self._settings, self._private):
-            before, under_way = self._client, list(self._serving)
-            self._settings, self._private = settings, allow_private
-            self._client = open_client(settings, allow_private=allow_private)
-            self._start(_close(before, under_way))
+        """Apply reloaded settings; running requests finish with the old ones."""
+        if (settings, allow_private) != (self._settings, self._allow_private):
+            old, running = self._client, list(self._serving)
+            self._settings, self._allow_private = settings, allow_private
+            self._client = WebhookClient(settings.timeout, allow_private=allow_private)
+            self._start(_close(old, running))
 
     async def stop(self) -> None:
-        """End at once; what was under way is sent again by whoever comes next."""
-        tasks = [*self._work, *self._serving]
+        """Stop at once; what was being sent will be sent again by the next sender."""
+        tasks = [*self._loops, *self._serving]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -117,19 +150,19 @@ class WebhookSender:
             try:
                 await work()
             except StoreUnavailable:
-                pass  # said by others, and events wait
+                pass  # logged elsewhere; events wait
             except Exception:
-                log.exception("webhooks: a round failed")
+                log.exception("webhook round failed")
             await asyncio.sleep(every)
 
-    async def _look(self) -> None:
-        """Begin with the webhooks that are due, as many as there is room for."""
-        room = self._settings.concurrency - len(self._serving)
-        if room <= 0:
+    async def _poll(self) -> None:
+        """Start on webhooks that are due, up to the concurrency limit."""
+        free = self._settings.concurrency - len(self._serving)
+        if free <= 0:
             return
-        upto = await self._store.outbox.horizon()
-        for turn in await self._store.webhooks.lease(upto, room, self._lease_seconds):
-            self._start(self._serve(turn, self._client, self._settings))
+        horizon = await self._store.outbox.horizon()
+        for turn in await self._store.webhooks.lease(horizon, free, self._lease_seconds):
+            self._start(self._serve(turn, self._client, self._settings.alert_after))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="webhook")
@@ -138,19 +171,19 @@ class WebhookSender:
 
     @property
     def _lease_seconds(self) -> float:
-        return self._settings.timeout + SPARE
+        return self._settings.timeout + LEASE_MARGIN
 
-    async def _serve(self, turn: WebhookTurn, client: ClientSession, settings: WebhookSettings) -> None:
-        """Send what there is for one webhook, batch after batch, until all is taken or one is not."""
+    async def _serve(self, turn: WebhookTurn, client: WebhookClient, alert_after: int) -> None:
+        """Send batch after batch to one webhook, until there are no more events or one is not acknowledged."""
         number = turn.id
         try:
             following: WebhookTurn | None = turn
             while following is not None:
-                following = await self._step(following, client, settings)
+                following = await self._step(following, client, alert_after)
         except StoreUnavailable:
-            return  # the lease runs out; from the same cursor then
+            return  # the lease expires, and the next sender continues at the same cursor
         except Exception:
-            log.exception("webhook: cannot be served", webhook=number)
+            log.exception("webhook failed", webhook=number)
         except asyncio.CancelledError:
             with suppress(StoreUnavailable):
                 await self._store.webhooks.give_back(number)
@@ -159,33 +192,37 @@ class WebhookSender:
             with suppress(StoreUnavailable):
                 await self._store.webhooks.give_back(number)
 
-    async def _step(self, turn: WebhookTurn, client: ClientSession, settings: WebhookSettings) -> WebhookTurn | None:
-        """One batch. The next turn, or None when this one is over."""
-        upto = await self._store.outbox.horizon()
-        events = await self._store.outbox.read(turn.account_id, turn.cursor, upto, turn.kinds, MOST_EVENTS)
+    async def _step(self, turn: WebhookTurn, client: WebhookClient, alert_after: int) -> WebhookTurn | None:
+        """Send one batch. Return the next turn, or None if there is nothing more to do."""
+        horizon = await self._store.outbox.horizon()
+        events = await self._store.outbox.read(turn.account_id, turn.cursor, horizon, turn.kinds, MAX_EVENTS)
         if not events:
-            await self._store.webhooks.taken(turn.id, max(turn.cursor, upto), self._lease_seconds, sent=False)
+            await self._store.webhooks.taken(turn.id, max(turn.cursor, horizon), self._lease_seconds, sent=False)
             return None
         sending = batch(turn.account, events)
-        why = await post(client, turn, sending.body, timeout=settings.timeout, allow_private=self._private)
-        if why is not None:
-            await self._failed(turn, settings, why)
+        if (reason := await client.send(turn, sending.body)) is not None:
+            await self._failed(turn, reason, alert_after)
             return None
-        whole = sending.count == len(events) < MOST_EVENTS
-        cursor = upto if whole else sending.last
+        complete = sending.count == len(events) < MAX_EVENTS
+        cursor = horizon if complete else sending.last
         following = await self._store.webhooks.taken(turn.id, cursor, self._lease_seconds, sent=True)
         self._metrics.webhook_requests[Success.YES].inc()
         self._metrics.webhook_events.inc(sending.count)
-        return None if whole else following
+        return None if complete else following
+
+    async def _failed(self, turn: WebhookTurn, reason: str, alert_after: int) -> None:
+        wait = wait_after(turn.failures + 1, random.random())  # noqa: S311 - jitter only
+        failures = await self._store.webhooks.failed(turn.id, reason, wait, alert_after)
+        self._metrics.webhook_requests[Success.NO].inc()
+        if failures == alert_after:
+            log.error("webhook failing", webhook=turn.id, account=turn.account, failures=failures, reason=reason)
 
     async def _measure(self) -> None:
         pressure = await self._store.webhooks.pressure(self._settings.alert_after)
         self._metrics.webhooks_failing.set(pressure.failing)
         self._metrics.webhook_lag.set(pressure.lag)
 
-    async def _failed(self, turn: WebhookTurn, settings: WebhookSettings, why: str) -> None:
-        wait = wait_after(turn.failures + 1, random.random())  # noqa: S311 - only to spread the tries
-        times = await self._store.webhooks.failed(turn.id, why, wait, settings.alert_after)
-        self._metrics.webhook_requests[Success.NO].inc()
-        if times == settings.alert_after:
-            log.error("webhook: events are not taken", webhook=turn.id, account=turn.account, times=times, reason=why)
+
+async def _close(client: WebhookClient, after: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*after, return_exceptions=True)
+    await client.close()

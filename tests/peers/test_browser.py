@@ -15,8 +15,7 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_tokens
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.web.listening import Door
-from mta.web.public import make_public
+from mta.web.public import PublicServer, make_public
 from policy.accounts.account import AccountStatus
 from policy.permission.tokens import Claim
 from tests.peers.browser import open_tab
@@ -29,8 +28,8 @@ async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_p
     await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     tokens, public = open_tokens(Settings(), secrets), PublicPagesSettings(port=free_port())
     token = tokens.make(Claim("u", 1, secrets.address_key(Address.parse("ann@example.net")), "m-1", "offers"))
-    door = Door(make_public(store.unsubscribes, tokens, public, Metrics()))
-    await door.open(public)
+    server = PublicServer(make_public(store.unsubscribes, tokens, public, Metrics()))
+    await server.open(public)
     try:
         async with open_tab(tmp_path / "browser") as tab:
             await tab.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": "nl-NL, en;q=0.5"})
@@ -56,4 +55,4 @@ async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_p
             complaints = [entry["entry"]["text"] for entry in tab.told("Log.entryAdded")]
             assert not [text for text in complaints if "favicon" not in text and "404" not in text]
     finally:
-        await door.close()
+        await server.close()

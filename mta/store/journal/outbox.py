@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from mta.mail.identity import MessageId
-from mta.observe.webhooks import Occurrence
+from mta.observe.account_events import AccountEvent
 from mta.store.postgres.commit_watermark import Horizon
 from mta.store.postgres.database import Connection, Database
 
@@ -107,7 +107,7 @@ class Outbox:
 
     async def read(
         self, account_id: int, after: int, upto: int, kinds: Sequence[str] = (), limit: int = 500
-    ) -> list[Occurrence]:
+    ) -> list[AccountEvent]:
         """The account's first events with ids from ``after`` (not included) to ``upto`` (included), in order.
 
         Raises StoreUnavailable.
@@ -144,8 +144,8 @@ async def sweep(database: Database, taken_before: datetime, before: datetime) ->
             return deleted
 
 
-def _occurrence(row: Any) -> Occurrence:
-    return Occurrence(
+def _occurrence(row: Any) -> AccountEvent:
+    return AccountEvent(
         row["id"],
         row["at"],
         row["kind"],

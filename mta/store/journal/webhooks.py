@@ -150,7 +150,7 @@ class WebhookStore:
     ) -> tuple[int, str]:
         """A new webhook for what happens from now on; its number and its secret, which nobody sees again.
 
-        ``url`` was checked (``mta.web.reach``). Raises WebhookError, AccountError, StoreUnavailable.
+        ``url`` was checked (``mta.http_client``). Raises WebhookError, AccountError, StoreUnavailable.
         """
         secret = _new_secret()
 

@@ -16,12 +16,11 @@ its encryption (HTTPCrypt) is supported: it should listen on loopback or a priva
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-import aiohttp
 import msgspec
 
+from mta.http_client import HttpClient, HttpError
 from mta.mail.identity import format_id
 from mta.mail.message import Message
 from mta.submission.content_scan.scanner import ScannerError, printable
@@ -61,28 +60,15 @@ class Rspamd:
         self._url = f"{address.rstrip('/')}/checkv2"
 
     async def scan(self, message: Message) -> Scan:
-        """Its word on the message. Raises ScannerError or OSError if there is none."""
+        """Return its verdict on the message. Raises ScannerError."""
+        client = HttpClient(timeout=None, allow_private=True, keep_alive=False)  # rspamd closes each connection itself
         try:
-            # rspamd ends each connection itself, so that there is nothing to keep for the next message.
-            connector = aiohttp.TCPConnector(force_close=True)
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session,
-                session.post(
-                    self._url, data=io.BytesIO(message.content), headers=question(message), allow_redirects=False
-                ) as answer,
-            ):
-                return judge(answer.status, await _body(answer))
-        except (aiohttp.ClientError, ValueError) as error:
-            raise ScannerError(printable(str(error)) or error.__class__.__name__) from None
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > ANSWER:
-            raise ScannerError(f"an answer of more than {ANSWER} octets")
-    return bytes(body)
+            answer = await client.post(self._url, message.content, question(message), answer_limit=ANSWER)
+        except HttpError as error:
+            raise ScannerError(printable(str(error))) from None
+        finally:
+            await client.close()
+        return judge(answer.status, answer.body)
 
 
 def question(message: Message) -> list[tuple[str, str]]:
@@ -92,7 +78,7 @@ def question(message: Message) -> list[tuple[str, str]]:
     headers += [("Rcpt", str(recipient.address)) for recipient in envelope.recipients[:RECIPIENTS]]
     headers += [("IP", str(origin.client)), ("Helo", origin.hello), ("Queue-Id", format_id(message.id))]
     headers += [("User", origin.credential or origin.account)]
-    return [*headers, ("Content-Type", "application/octet-stream"), ("Accept-Encoding", "identity")]
+    return [*headers, ("Content-Type", "application/octet-stream")]
 
 
 def judge(status: int, body: bytes) -> Scan:

@@ -11,7 +11,7 @@ import pytest
 
 from mta.observe import events
 from mta.observe.metrics import Metrics, full_name
-from mta.observe.shared_counters import Family, MetricForm
+from mta.observe.shared_counters import Family, MetricType
 
 ROOT = Path(__file__).parents[4]
 MANUAL = (ROOT / "docs" / "operations.md").read_text()
@@ -21,14 +21,14 @@ ADDED = {"instance", "job", "le"}  # labels that are not ours: Prometheus adds t
 
 
 def families() -> list[Family]:
-    return Metrics().page.families
+    return Metrics().counters.families
 
 
 def series_names() -> dict[str, Family]:
     """Every name that a query may use."""
     names = {}
     for family in families():
-        ends = ("_bucket", "_sum", "_count") if family.form is MetricForm.HISTOGRAM else ("",)
+        ends = ("_bucket", "_sum", "_count") if family.type is MetricType.HISTOGRAM else ("",)
         names |= {full_name(family) + end: family for end in ends}
     return names
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,9 +29,11 @@ from mta.mail.delivery import (
 )
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply, ReplyKind
+from mta.observe import metrics as metrics_module
+from mta.observe.exposition import exposition, mark_dead, prepare, totals
 from mta.observe.labels import Encryption, RejectionSubject, Severity
-from mta.observe.metrics import Metrics, exposition, full_name, mark_dead, prepare, totals
-from mta.observe.shared_counters import SIZE, CounterPage, MetricForm
+from mta.observe.metrics import Metrics, full_name, sample_process
+from mta.observe.shared_counters import SIZE, MetricType, SharedCounters
 
 
 def sample(text: bytes, series: str) -> float:
@@ -111,7 +115,7 @@ def test_many_deaths_leave_one_page(tmp_path: Path) -> None:
         Metrics.open(tmp_path).sessions.inc()
         mark_dead(tmp_path, os.getpid())
     assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 5
-    assert len(list((tmp_path / "metrics").glob("*.cells"))) == 1
+    assert len(list((tmp_path / "metrics").glob("*.counters"))) == 1
 
 
 def test_a_new_service_starts_from_nought(tmp_path: Path) -> None:
@@ -123,30 +127,30 @@ def test_a_new_service_starts_from_nought(tmp_path: Path) -> None:
 
 def test_pages_of_other_code_are_left_out(tmp_path: Path) -> None:
     prepare(tmp_path)
-    (tmp_path / "metrics" / "99999-1.0123456789ab.cells").write_bytes(b"\xff" * 16384)
+    (tmp_path / "metrics" / "99999-1.0123456789ab.counters").write_bytes(b"\xff" * 16384)
     assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 0
 
 
 def test_a_page_that_is_being_made_is_left_out(tmp_path: Path) -> None:
     prepare(tmp_path)
-    (tmp_path / "metrics" / f"99999-1.{Metrics().page.fingerprint}.cells").write_bytes(b"")
+    (tmp_path / "metrics" / f"99999-1{Metrics().counters.suffix}").write_bytes(b"")
     assert sample(exposition(tmp_path), "imprimatur_sessions_total") == 0
 
 
 def test_names_are_unique_and_say_their_unit() -> None:
-    names = [full_name(family) for family in Metrics().page.families]
+    names = [full_name(family) for family in Metrics().counters.families]
     assert len(names) == len(set(names))
-    for family in Metrics().page.families:
-        assert full_name(family).endswith("_total") == (family.form is MetricForm.COUNTER)
-        assert family.form is not MetricForm.HISTOGRAM or family.name.endswith("_seconds")
+    for family in Metrics().counters.families:
+        assert full_name(family).endswith("_total") == (family.type is MetricType.COUNTER)
+        assert family.type is not MetricType.HISTOGRAM or family.name.endswith("_seconds")
 
 
 def test_too_many_series_are_refused_when_declared() -> None:
-    page = CounterPage()
+    counters = SharedCounters()
     for n in range(SIZE // 8):
-        page.counter(f"c{n}", "one of many")
+        counters.counter(f"c{n}", "one of many")
     with pytest.raises(ValueError, match="raise SIZE"):
-        page.counter("one_more", "too many")
+        counters.counter("one_more", "too many")
 
 
 @pytest.mark.parametrize(
@@ -230,3 +234,17 @@ def test_what_root_makes_belongs_to_the_owner_of_the_run_directory(tmp_path: Pat
     made = [tmp_path / "metrics", *(tmp_path / "metrics").iterdir()]
     assert len(made) == 4
     assert {path.stat().st_uid for path in made} == {65534}
+
+
+async def test_a_process_measures_its_lag_memory_and_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "SAMPLE_EVERY", 0.01)
+    metrics = Metrics()
+    sampling = asyncio.create_task(sample_process(metrics))
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251  keeps the loop busy, which is to be noticed
+    while not metrics.resident_bytes.value:  # noqa: ASYNC110  the task makes it true
+        await asyncio.sleep(0.01)
+    sampling.cancel()
+    assert metrics.loop_lag.value >= 0.15
+    assert metrics.resident_bytes.value > 1_000_000
+    assert metrics.cpu_seconds.value > 0

@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mta.observe import trace as trace_module
 from mta.observe.metrics import Metrics
-from mta.observe.trace import MASK, Trace, TraceFilter, TraceLine, mask, short_address
+from mta.observe.trace import MASK, Trace, TraceFilter, TraceLine, mask, short_address, watch
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -149,3 +150,46 @@ def test_both_directions_of_both_sides_know_who_the_client_is() -> None:
 
 def test_control_characters_cannot_reach_a_terminal() -> None:
     assert mask("250 \x1b[2J\x9b\u2028\x00", from_client=False) == "250 \\x1b[2J\\x9b\\u2028\\x00"
+
+
+async def test_lines_of_all_workers_also_of_later_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_module, "FIND_EVERY", 0.01)
+    first, second = (Trace(tmp_path / f"trace-{n}.sock", Metrics()) for n in range(2))
+    await first.start()
+    lines = watch(tmp_path, TraceFilter(side="in"))
+    next_line = asyncio.ensure_future(anext(lines))
+    await _seen(first)
+    first.line("out", "s0", "mx", True, "QUIT")
+    first.line("in", "s1", "192.0.2.1", False, "RSET")
+    assert (await asyncio.wait_for(next_line, 5)).session == "s1"
+    await first.stop()
+    await second.start()
+    next_line = asyncio.ensure_future(anext(lines))
+    await _seen(second)
+    second.line("in", "s2", "192.0.2.1", False, "RSET")
+    assert (await asyncio.wait_for(next_line, 5)).session == "s2"
+    await lines.aclose()
+    await second.stop()
+
+
+async def test_a_socket_nobody_listens_on_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_module, "FIND_EVERY", 0.01)
+    left_behind = Trace(tmp_path / "trace-0.sock", Metrics())
+    await left_behind.start()
+    (tmp_path / "trace-0.sock").rename(tmp_path / "kept")
+    await left_behind.stop()
+    (tmp_path / "kept").rename(tmp_path / "trace-0.sock")
+    lines = watch(tmp_path, TraceFilter())
+    next_line = asyncio.ensure_future(anext(lines))
+    again = Trace(tmp_path / "trace-0.sock", Metrics())
+    await again.start()
+    await _seen(again)
+    again.line("in", "s1", "192.0.2.1", True, "220 here")
+    assert (await asyncio.wait_for(next_line, 5)).text == "220 here"
+    await lines.aclose()
+    await again.stop()
+
+
+async def _seen(trace: Trace) -> None:
+    while not trace.active:  # noqa: ASYNC110  the loop itself makes it true
+        await asyncio.sleep(0)

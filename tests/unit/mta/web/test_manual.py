@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from bounce.rules import load_rules
 from mta.mail.delivery import Fault
-from mta.observe.webhooks import Occurrence, fields, sign
-from tests.unit.mta.observe.test_webhooks import failed
+from mta.observe.account_events import AccountEvent, fields
+from mta.web.webhooks import sign
+from tests.unit.mta.observe.test_account_events import failed
 
 ROOT = Path(__file__).parents[4]
 MANUAL = (ROOT / "docs" / "webhooks.md").read_text()
@@ -52,7 +53,7 @@ def test_what_is_no_signature_is_not_one_and_does_not_raise(signature: str) -> N
 
 def test_every_field_and_kind_is_in_the_manual() -> None:
     listed = set(re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in MANUAL.splitlines() if "|" in line)))
-    event: Occurrence = failed()
+    event: AccountEvent = failed()
     assert set(fields(event)) <= listed
     schema = ROOT / "mta" / "store" / "postgres" / "schema"
     written = "".join(file.read_text() for file in sorted(schema.glob("*.sql"))).partition("function outbox_of_events")[

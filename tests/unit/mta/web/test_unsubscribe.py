@@ -14,13 +14,14 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from config.schema import PublicPagesSettings
 from mta.mail.address import Address
-from mta.observe.labels import UnsubscribeWay
+from mta.observe.labels import UnsubscribeMethod
 from mta.observe.metrics import Metrics
 from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.web.public import BODY, UNSUBSCRIBING, make_public
+from mta.web.public import MAX_BODY, make_public
+from mta.web.unsubscribe import UNSUBSCRIBE
 from policy.accounts.account import AccountStatus
 from policy.permission.tokens import Claim, Tokens
 from tests.unit.mta.store.make import count
@@ -127,7 +128,7 @@ class TestPost:
         assert "<button" not in await answer.text()
         assert await count(site.store, "suppression where rule = 'unsubscribe_one_click' and topic = 'offers'") == 1
         assert await count(site.store, "suppression where evidence like '%Mail/1%'") == 1
-        assert site.metrics.unsubscribes[UnsubscribeWay.ONE_CLICK].value == 1
+        assert site.metrics.unsubscribes[UnsubscribeMethod.ONE_CLICK].value == 1
 
     async def test_by_multipart_too(self, site: Site, token: str) -> None:
         form = FormData(default_to_multipart=True)
@@ -140,7 +141,7 @@ class TestPost:
         answer = await site.post(f"/u/{token}", data=BUTTON, allow_redirects=False)
         assert answer.status == 200
         assert await count(site.store, "suppression where rule = 'unsubscribe_page'") == 1
-        assert site.metrics.unsubscribes[UnsubscribeWay.PAGE].value == 1
+        assert site.metrics.unsubscribes[UnsubscribeMethod.PAGE].value == 1
 
     async def test_again_and_again(self, site: Site, token: str) -> None:
         first = await seen(await site.click(token))
@@ -159,7 +160,7 @@ class TestPost:
         others = foreign(token)
         answers = [await seen(await site.click(other)) for other in others]
         assert await site.untouched()
-        assert site.metrics.unsubscribes[UnsubscribeWay.UNKNOWN].value == len(others)
+        assert site.metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].value == len(others)
         assert answers == [await seen(await site.click(token))] * len(others)
 
     @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ class TestPost:
             (b"List-Unsubscribe=One-Click\r\n", URLENCODED),
             (b"List-Unsubscribe=One-Click", {"Content-Type": "text/plain"}),
             (b"confirm=", URLENCODED),
-            (b"a=" + b"x" * (BODY + 1), URLENCODED),
+            (b"a=" + b"x" * (MAX_BODY + 1), URLENCODED),
             (b"\xff\x00", {"Content-Type": "multipart/form-data; boundary=x"}),
         ],
     )
@@ -193,7 +194,7 @@ class TestPost:
         assert await site.untouched()
 
     async def test_a_new_key_reads_the_old_links(self, site: Site, token: str) -> None:
-        site.app[UNSUBSCRIBING].configure(Tokens(bytes(31) + b"\1", bytes(32)))
+        site.app[UNSUBSCRIBE].configure(Tokens(bytes(31) + b"\1", bytes(32)))
         await site.click(token)
         assert await count(site.store, "suppression") == 1
 

@@ -1,4 +1,4 @@
-"""The sender of events against a real receiver and a real database: once, in order, signed, patient."""
+"""Webhooks: batches, signatures and retries, and the sender against a real receiver and a real database."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import AsyncIterator, Callable
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.schema import WebhookSettings as Settings
+from mta.observe.account_events import AccountEvent, fields
 from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
-from mta.observe.webhooks import MOST_EVENTS, sign
 from mta.store.journal import outbox
 from mta.store.store import Store
 from mta.web import webhooks
-from mta.web.webhooks import WebhookSender
+from mta.web.webhooks import LONGEST_WAIT, MAX_BYTES, MAX_EVENTS, WebhookSender, batch, sign, wait_after
 from policy.accounts.account import AccountStatus
+from tests.unit.mta.observe.test_account_events import AT, failed
 from tests.unit.mta.store import make
 from tests.unit.mta.web.hook import Hook
 
@@ -26,7 +29,7 @@ LOCAL = Settings(timeout="5s", alert_after=2)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(webhooks, "POLL_EVERY", 0.05)
     monkeypatch.setattr(webhooks, "MEASURE_EVERY", 0.05)
 
 
@@ -73,15 +76,15 @@ async def test_batches_in_order_each_signed(
     store: Store, shop: int, hook: Hook, sender: WebhookSender, metrics: Metrics
 ) -> None:
     _, secret = await store.webhooks.add(shop, hook.url, by="joe")
-    await say(store, shop, 2 * MOST_EVENTS + 5)
-    events = await hook.until_events(2 * MOST_EVENTS + 5)
-    assert [event["data"]["number"] for event in events] == list(range(2 * MOST_EVENTS + 5))
-    assert [len(orjson.loads(body)["events"]) for body in hook.bodies] == [MOST_EVENTS, MOST_EVENTS, 5]
+    await say(store, shop, 2 * MAX_EVENTS + 5)
+    events = await hook.until_events(2 * MAX_EVENTS + 5)
+    assert [event["data"]["number"] for event in events] == list(range(2 * MAX_EVENTS + 5))
+    assert [len(orjson.loads(body)["events"]) for body in hook.bodies] == [MAX_EVENTS, MAX_EVENTS, 5]
     for body, signature in zip(hook.bodies, hook.signatures, strict=True):
         at = int(signature.partition(",")[0].removeprefix("t="))
         assert signature == sign([secret], at, body)
     assert hook.headers["Content-Type"] == "application/json"
-    await until(lambda: metrics.webhook_events.value == 2 * MOST_EVENTS + 5)
+    await until(lambda: metrics.webhook_events.value == 2 * MAX_EVENTS + 5)
     assert metrics.webhook_requests[Success.YES].value == 3
 
 
@@ -165,7 +168,7 @@ async def test_addresses_that_are_not_public_are_refused_when_it_comes_to_it(
     try:
         await until(lambda: metrics.webhook_requests[Success.NO].value == 1)
         known = await store.webhooks.find(number)
-        assert known.last_error == "127.0.0.1 is not an address of the public internet"
+        assert known.last_error == "127.0.0.1 is not a public internet address"
         assert hook.signatures == []
         sender.configure(LOCAL, allow_private=True)
         await make.execute(store, "update webhook set url = $1, due_at = now()", hook.url)
@@ -190,3 +193,57 @@ async def test_a_receiver_that_is_not_there_or_does_not_answer(store: Store, sho
         silent.gate.set()
         await sender.stop()
         await silent.stop()
+
+
+@pytest.mark.parametrize(
+    ("keys", "at", "body", "signature"),
+    [
+        (
+            ["whsec_test"],
+            1700000000,
+            b'{"account":"shop","events":[]}',
+            "t=1700000000,v1=a6059da000c6d6a306bf42e3a5aa4bb4d883db0324639ac0618932694e6edae8",
+        ),
+        (["key"], 1, b"", "t=1,v1=53123bc365c2fe4bee48bc5cc6cd6c19699147d43513154ed34277c7c063e80f"),
+        (
+            ["new", "old"],
+            12,
+            b"\xff",
+            "t=12,v1=b1d11d3e9fd83a528b7e8519855f92809074509b1f25aed86a165d5a6dab3152"
+            ",v1=bc6559ff86e2e26fab58411bfde398c2c3d3ca1eea65bb5bfa777f281d0e985a",
+        ),
+    ],
+)
+def test_signatures_are_those_that_openssl_makes(keys: list[str], at: int, body: bytes, signature: str) -> None:
+    assert sign(keys, at, body) == signature
+
+
+def test_a_batch_is_one_json_document_in_order() -> None:
+    made = batch("shop", [failed(number) for number in (3, 4, 9)])
+    assert (made.count, made.last) == (3, 9)
+    assert orjson.loads(made.body) == {"account": "shop", "events": [fields(failed(n)) for n in (3, 4, 9)]}
+
+
+@given(st.lists(st.integers(min_value=0, max_value=MAX_BYTES * 2 // 3), min_size=1, max_size=12))
+def test_batches_are_bounded_and_make_the_whole_together(sizes: list[int]) -> None:
+    events = [failed(number, text="x" * size) for number, size in enumerate(sizes, 1)]
+    seen: list[int] = []
+    while len(seen) < len(events):
+        made = batch("shop", events[len(seen) :])
+        assert made.count == 1 or len(made.body) <= MAX_BYTES + 100
+        seen += [event["id"] for event in orjson.loads(made.body)["events"]]
+        assert seen[-1] == made.last
+    assert seen == [event.id for event in events]
+
+
+def test_a_batch_has_no_more_events_than_it_may() -> None:
+    assert batch("shop", [AccountEvent(n, AT, "accepted") for n in range(MAX_EVENTS + 5)]).count == MAX_EVENTS
+
+
+@given(st.integers(min_value=1, max_value=10_000), st.floats(min_value=0, max_value=1))
+def test_waits_grow_to_an_hour_and_never_beyond(failures: int, share: float) -> None:
+    wait = wait_after(failures, share)
+    assert 3 < wait <= LONGEST_WAIT
+    assert wait_after(failures + 1, share) >= wait
+    if failures > 11:
+        assert wait >= 0.75 * LONGEST_WAIT

@@ -11,7 +11,7 @@ import pytest
 from mta.mail.address import Address
 from mta.mail.delivery import Action
 from mta.mail.message import Stream
-from mta.observe.webhooks import Occurrence, fields
+from mta.observe.account_events import AccountEvent, fields
 from mta.store.journal import outbox
 from mta.store.permission import suppression_writer
 from mta.store.postgres.secrets import Secrets
@@ -33,7 +33,7 @@ async def shop(store: Store) -> int:
     return account.id
 
 
-async def read(store: Store, account_id: int, after: int = 0, kinds: tuple[str, ...] = ()) -> list[Occurrence]:
+async def read(store: Store, account_id: int, after: int = 0, kinds: tuple[str, ...] = ()) -> list[AccountEvent]:
     return await store.outbox.read(account_id, after, await store.outbox.horizon(), kinds)
 
 

@@ -1,11 +1,10 @@
-"""The pages for machines that watch: ``/metrics``, ``/healthz``, ``/readyz``.
+"""The monitoring port: ``/metrics``, ``/healthz``, ``/readyz``.
 
-Healthy means that this process answers. Ready means that mail can be taken now: the database answers and every worker
-has reported of late. Both say why not, as JSON, with status 503.
+Healthy: this process answers. Ready: mail can be accepted now, because the database answers and every worker reported
+recently. If not, the reason is given as JSON with status 503.
 
-It must never show anything about a message, an account or a configuration value: whoever reaches the port may read.
-
-*Limits.* No TLS and no login: bind it to loopback or an inner network.
+Invariants: Nothing about a message, an account or a setting is shown: anyone who reaches the port may read it.
+Limitations: No TLS and no login: bind it to loopback or an internal network.
 """
 
 from __future__ import annotations
@@ -19,10 +18,12 @@ from typing import Any
 
 from aiohttp import web
 
-from mta.observe.metrics import CONTENT_TYPE, exposition
+from config.schema import WebSettings
+from mta.observe.exposition import CONTENT_TYPE, exposition
 from mta.store.store import Store, StoreUnavailable
 
 FRESH = 10.0  # seconds after which a report counts as missing
+SHUTDOWN = 2.0  # seconds that running requests may take
 NO_STORE = {"Cache-Control": "no-store"}
 
 RUN_DIR: web.AppKey[Path] = web.AppKey("run_dir", Path)
@@ -31,7 +32,7 @@ STORE: web.AppKey[Store] = web.AppKey("store", Store)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must be well. ``detail`` says what is wrong, or what was seen."""
+    """The result of one check; ``detail`` is for people."""
 
     name: str
     ok: bool
@@ -39,20 +40,28 @@ class Check:
 
 
 def make_app(store: Store, run_dir: Path) -> web.Application:
-    """The application; each later page adds its route here."""
+    """Return the application of the monitoring port."""
     app = web.Application(client_max_size=64 * 1024)
     app[STORE], app[RUN_DIR] = store, run_dir
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
     return app
 
 
+async def serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
+    """Start serving. Raises OSError if the port is in use."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
+    await runner.setup()
+    await web.TCPSite(runner, settings.address, settings.port).start()
+    return runner
+
+
 async def metrics(request: web.Request) -> web.Response:
-    """Everything counted by all processes of this machine, for Prometheus."""
+    """Return the metrics of all processes of this machine, for Prometheus."""
     return web.Response(body=exposition(request.app[RUN_DIR]), headers={"Content-Type": CONTENT_TYPE, **NO_STORE})
 
 
 async def healthz(_: web.Request) -> web.Response:
-    return _answer([Check("web", True, "this process answers")])
+    return _answer([Check("web", True, "answers")])
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -69,7 +78,7 @@ async def _check_database(store: Store) -> Check:
 
 
 def check_workers(state_file: Path, now: float) -> list[Check]:
-    """What the supervisor last wrote about each worker; ``now`` in seconds since 1970."""
+    """Check each worker by the state that the supervisor last wrote. ``now``: seconds since 1970."""
     try:
         state = json.loads(state_file.read_bytes())
         written, children = float(state["at"]), list(state["children"])

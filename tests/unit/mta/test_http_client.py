@@ -13,7 +13,7 @@ from aiohttp.test_utils import unused_port
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.web.reach import NotPublic, check_url, connector, is_public, require_public
+from mta.http_client import NotPublic, check_url, connector, is_public, require_public
 
 REFUSED: list[str] = """
 0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 127.0.0.1 127.255.255.254 169.254.169.254
@@ -69,23 +69,23 @@ def test_a_scope_does_not_hide_an_address() -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("http://example.com/", "begins with https"),
-        ("ftp://example.com/", "begins with https"),
-        ("https:///path", "names no host"),
-        ("example.com", "names no host"),
-        ("https://ann:secret@example.com/", "no user name or password"),
-        ("https://ann@example.com/", "no user name or password"),
+        ("http://example.com/", "must start with https"),
+        ("ftp://example.com/", "must start with https"),
+        ("https:///path", "has no host"),
+        ("example.com", "has no host"),
+        ("https://ann:secret@example.com/", "cannot have a user name or password"),
+        ("https://ann@example.com/", "cannot have a user name or password"),
         ("https://example.com/#part", "never sent"),
         ("https://example.com/a b", "printable ASCII"),
         ("https://example.com/\n", "printable ASCII"),
         ("https://exämple.com/", "printable ASCII"),
-        ("https://example.com/" + "a" * 2000, "up to 2000"),
+        ("https://example.com/" + "a" * 2000, "at most 2000"),
         ("https://example.com:99999/", "not a URL"),
-        ("https://127.0.0.1/", "not an address of the public internet"),
-        ("https://[::1]/", "not an address of the public internet"),
-        ("https://[::ffff:10.0.0.1]/", "not an address of the public internet"),
-        ("https://169.254.169.254/latest/meta-data/", "not an address of the public internet"),
-        ("http://localhost:8080/", "begins with https"),
+        ("https://127.0.0.1/", "not a public internet address"),
+        ("https://[::1]/", "not a public internet address"),
+        ("https://[::ffff:10.0.0.1]/", "not a public internet address"),
+        ("https://169.254.169.254/latest/meta-data/", "not a public internet address"),
+        ("http://localhost:8080/", "must start with https"),
     ],
 )
 def test_a_url_that_no_webhook_may_have(url: str, why: str) -> None:
@@ -101,7 +101,7 @@ def test_a_url_that_one_may_have(url: str) -> None:
 def test_without_tls_only_this_machine_and_only_by_setting() -> None:
     check_url("http://127.0.0.1:8080/", allow_private=True)
     check_url("https://10.0.0.1/", allow_private=True)
-    with pytest.raises(ValueError, match="begins with https"):
+    with pytest.raises(ValueError, match="must start with https"):
         check_url("http://10.0.0.1/", allow_private=True)
 
 
@@ -136,12 +136,12 @@ async def test_the_address_that_is_connected_to_is_the_one_that_is_checked(url: 
     runner, port = web.AppRunner(app), unused_port()
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    doors = connector()
+    public_only = connector()
     if "rebound" in url:
-        doors._resolver = Rebinding("127.0.0.1")
+        public_only._resolver = Rebinding("127.0.0.1")
     try:
-        async with ClientSession(connector=doors) as client:
-            with pytest.raises(ClientError, match=r"not an address of the public internet|not a canonical IPv4"):
+        async with ClientSession(connector=public_only) as client:
+            with pytest.raises(ClientError, match=r"not a public internet address|not a canonical IPv4"):
                 await client.post(url.format("127.0.0.1", port))
         async with (
             ClientSession(connector=connector(allow_private=True)) as client,

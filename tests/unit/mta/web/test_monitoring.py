@@ -12,10 +12,10 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import unused_port
 
 from config.schema import WebSettings
-from mta.observe.metrics import Metrics, prepare
-from mta.service.web_process import serve
+from mta.observe.exposition import prepare
+from mta.observe.metrics import Metrics
 from mta.store.postgres.errors import StoreUnavailable
-from mta.web.app import FRESH, check_workers, make_app
+from mta.web.monitoring import FRESH, check_workers, make_app, serve
 
 NOW = 1_000_000.0
 

@@ -1,0 +1,169 @@
+"""The HTTP client: POST requests to webhooks and to the content scanner.
+
+An account chooses its webhook URL, so the URL is not trusted: it could point at the database, at cloud metadata, or use
+a name that resolves to another address when it is connected to. The address is therefore checked each time a socket is
+created.
+
+Invariants: Unless private addresses are allowed, only public internet addresses are connected to, however they are
+spelt, mapped or translated. Redirects are not followed, cookies are not kept, proxy settings are ignored.
+Limitations: A public address may be one of our own machines: what listens there must not trust the network. Names are
+resolved by the system's resolver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import ipaddress
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from yarl import URL
+
+from mta.mail.message import IPAddress
+
+MAX_URL = 2000  # characters
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+# Not public, although the tables of Python (2021) say otherwise or do not list them.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "224.0.0.0/3",
+        "::/96", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/9", "ff00::/8",
+    )
+)  # fmt: skip
+_TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0:0/96"))  # RFC 6052, RFC 2765
+_LOCALLY_TRANSLATED = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215
+
+
+class HttpError(Exception):
+    """Why a request got no usable answer."""
+
+
+class NotPublic(OSError):
+    """The address is not public. An OSError, so that it ends the attempt as an unreachable host would."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    status: int
+    body: bytes
+
+
+class HttpClient:
+    """``timeout``: seconds for a whole request, None if the caller limits it. ``keep_alive``: reuse connections."""
+
+    def __init__(self, *, timeout: float | None, allow_private: bool = False, keep_alive: bool = True) -> None:
+        self._timeout = timeout
+        self._session = ClientSession(
+            connector=connector(allow_private=allow_private, keep_alive=keep_alive),
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=None),
+            auto_decompress=False,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    async def post(
+        self, url: str, body: bytes, headers: Iterable[tuple[str, str]] = (), *, answer_limit: int = 0
+    ) -> HttpAnswer:
+        """Send ``body``; read at most ``answer_limit`` bytes of the answer, 0: none. Raises HttpError, TimeoutError."""
+        try:
+            # A file instead of bytes: aiohttp then writes in pieces and does not block the loop on a large body.
+            sending = self._session.post(url, data=io.BytesIO(body), headers=list(headers), allow_redirects=False)
+            async with asyncio.timeout(self._timeout), sending as answer:
+                return HttpAnswer(answer.status, await _read(answer, answer_limit))
+        except TimeoutError:
+            raise
+        except (ClientError, OSError, ValueError) as error:
+            raise HttpError(str(error) or type(error).__name__) from None
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+async def _read(answer: ClientResponse, limit: int) -> bytes:
+    body = bytearray()
+    while limit and (chunk := await answer.content.readany()):
+        body += chunk
+        if len(body) > limit:
+            raise HttpError(f"the answer has more than {limit} bytes")
+    return bytes(body)
+
+
+def connector(*, allow_private: bool = False, keep_alive: bool = True) -> TCPConnector:
+    """Return a connector to public addresses only, unless ``allow_private``. The caller limits the connections."""
+
+    def make_socket(address: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, place = address
+        if not allow_private:
+            require_public(str(place[0]))
+        return socket.socket(family, kind, protocol)
+
+    return TCPConnector(limit=0, ttl_dns_cache=30, socket_factory=make_socket, force_close=not keep_alive)
+
+
+def check_url(url: str, *, allow_private: bool = False) -> None:
+    """Raise ValueError with the reason if ``url`` cannot be a webhook URL."""
+    if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"a webhook URL has at most {MAX_URL} printable ASCII characters")
+    try:
+        parsed = URL(url)
+        host, _ = parsed.raw_host, parsed.port
+    except ValueError as error:
+        raise ValueError(f"{url!r} is not a URL: {error}") from None
+    if not host:
+        raise ValueError(f"{url!r} has no host: a webhook URL looks like https://example.com/events")
+    if parsed.raw_user is not None or parsed.raw_password is not None:
+        raise ValueError("a webhook URL cannot have a user name or password: check the signature instead")
+    if parsed.raw_fragment:
+        raise ValueError(f"{url!r}: remove the part after #, it is never sent")
+    local = allow_private and host in _LOCAL
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and local):
+        raise ValueError(f"{url!r}: a webhook URL must start with https://")
+    address = _literal(host)
+    if address is not None and not allow_private and not is_public(address):
+        raise ValueError(f"{host} is not a public internet address")
+
+
+def require_public(text: str) -> None:
+    """Raise NotPublic unless ``text``, as a resolver returns it, is a public address."""
+    address = _literal(text)
+    if address is None or not is_public(address):
+        raise NotPublic(errno.EACCES, f"{text} is not a public internet address")
+
+
+def is_public(address: IPAddress) -> bool:
+    """Whether ``address`` and any address embedded in it (RFC 4291 2.5.5, 3056, 6052) are public."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _LOCALLY_TRANSLATED:
+            return False
+        embedded = _embedded(address)
+        if embedded is not None:
+            return is_public(embedded)
+    if any(address in network for network in _NOT_PUBLIC if network.version == address.version):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that packets to ``address`` are delivered to."""
+    if address.ipv4_mapped:
+        return address.ipv4_mapped
+    if address.sixtofour:
+        return address.sixtofour
+    if any(address in network for network in _TRANSLATED):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+def _literal(text: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None

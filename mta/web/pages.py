@@ -1,0 +1,224 @@
+"""The pages for recipients: one template, texts in five languages, the response headers, and the forms they post.
+
+Pages load nothing and run nothing: no script, no image, no cookie. The only style sheet is in the page itself, and the
+content security policy (CSP 3) names it by its hash.
+
+Invariants: All texts are escaped.
+Limitations: The texts are read once, when the service starts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from email.message import Message
+from enum import Enum
+from html import escape
+from pathlib import Path
+from string import Template
+from urllib.parse import parse_qsl
+
+from aiohttp import hdrs, web
+
+from config.toml import read, read_text
+from config.types import Section
+
+TEMPLATES = Path(__file__).parent / "templates"
+LANGUAGES = ("en", "nl", "de", "fr", "es")  # the first is the default
+
+CONFIRM = ("confirm", "unsubscribe")  # the field that the button posts
+MAX_FIELDS = 10
+
+MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that are read
+
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_FORM = '<form method="post"><button type="submit" name="{}" value="{}">{}</button></form>\n'
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"  # noqa: S105 - RFC 9110 5.6.2
+_FIELD_NAME = re.compile(rf'form-data\s*;\s*name=(?:"([^"\\]{{1,100}})"|({_TOKEN}))\s*', re.IGNORECASE)
+_RANGE = re.compile(r"(\*|[a-z]{1,8}(?:-[a-z0-9]{1,8})*)(?:\s*;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?")
+
+FormFields = tuple[tuple[str, str], ...]
+
+
+class PageWords(Section):
+    """The texts of one page in one language."""
+
+    title: str
+    text: str
+    button: str | None = None
+
+
+class _Language(Section):
+    confirm: PageWords
+    done: PageWords
+    invalid: PageWords
+    not_found: PageWords
+    busy: PageWords
+    unavailable: PageWords
+
+
+class _Texts(Section):
+    """``templates/pages.toml``."""
+
+    en: _Language
+    nl: _Language
+    de: _Language
+    fr: _Language
+    es: _Language
+
+
+class Page(Enum):
+    """A page and its status."""
+
+    CONFIRM = ("confirm", 200)
+    DONE = ("done", 200)
+    INVALID = ("invalid", 400)
+    NOT_FOUND = ("not_found", 404)
+    BUSY = ("busy", 429)
+    UNAVAILABLE = ("unavailable", 503)
+
+
+class Pages:
+    """All pages, rendered. Made by ``Pages.load``."""
+
+    __slots__ = ("_headers", "_html")
+
+    def __init__(self, template: str, texts: Mapping[str, Mapping[str, PageWords]]) -> None:
+        self._html = {
+            (language, name): _render(Template(template), language, words)
+            for language, pages in texts.items()
+            for name, words in pages.items()
+        }
+        style = _STYLE.search(template)
+        self._headers = response_headers(style[1] if style else "")
+
+    @classmethod
+    def load(cls) -> Pages:
+        """Load the template and texts shipped with the service. Raises ConfigError."""
+        path = TEMPLATES / "pages.toml"
+        texts = read(read_text(path), path.name, _Texts, lambda _: ())
+        words = {language: dict(getattr(texts, language)) for language in LANGUAGES}
+        return cls(read_text(TEMPLATES / "page.html"), words)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields of every response of the public port."""
+        return self._headers
+
+    def respond(self, page: Page, accept_language: str, *, wait: float = 0.0) -> web.Response:
+        """Return ``page`` in the language of the header field Accept-Language. ``wait``: seconds for Retry-After."""
+        name, status = page.value
+        language = choose_language(accept_language, LANGUAGES)
+        response = web.Response(
+            body=self._html[language, name], status=status, content_type="text/html", charset="utf-8"
+        )
+        response.headers[hdrs.CONTENT_LANGUAGE] = language
+        response.headers[hdrs.VARY] = hdrs.ACCEPT_LANGUAGE
+        if wait:
+            response.headers[hdrs.RETRY_AFTER] = str(int(wait) + 1)
+        return response
+
+
+def response_headers(style: str) -> dict[str, str]:
+    """Return the header fields of every response. ``style``: the only style sheet that is allowed."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    allowed = f"style-src 'sha256-{digest}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    return {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": f"default-src 'none'; {allowed}",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "Server": "imprimatur",
+        "X-Content-Type-Options": "nosniff",
+        "X-Robots-Tag": "noindex, nofollow",
+    }
+
+
+def _render(template: Template, language: str, words: PageWords) -> bytes:
+    form = _FORM.format(*CONFIRM, escape(words.button)) if words.button else ""
+    role = "" if words.button else ' role="status"'
+    return template.substitute(
+        language=language, title=escape(words.title), text=escape(words.text), role=role, form=form
+    ).encode()
+
+
+def choose_language(header: str, available: Sequence[str]) -> str:
+    """Return the language of ``available`` (lower case) that Accept-Language ``header`` prefers, by default the first.
+
+    RFC 9110 12.5.4: ranges with weights, ``q=0`` for what is not acceptable; of equal weights the first range wins. A
+    range is shortened from its end until it is available (RFC 4647 3.4): ``de-AT`` matches ``de``.
+    """
+    weights: dict[str, float] = {}
+    for text in header[:MAX_HEADER].lower().split(",")[:MAX_RANGES]:
+        if match := _RANGE.fullmatch(text.strip()):
+            weights.setdefault(match[1], float(match[2] or 1))
+    refused = {wanted for wanted, weight in weights.items() if weight == 0}
+    for wanted in sorted(weights, key=lambda wanted: -weights[wanted]):
+        if wanted not in refused and (found := _lookup(wanted, available, refused)):
+            return found
+    return available[0]
+
+
+def _lookup(wanted: str, available: Sequence[str], refused: set[str]) -> str | None:
+    if wanted == "*":
+        return next((language for language in available if language not in refused), None)
+    while wanted and wanted not in available:
+        wanted = wanted.rpartition("-")[0]
+    return wanted if wanted and wanted not in refused else None
+
+
+def read_form(content_type: str, body: bytes) -> FormFields | None:
+    """Return the fields of a posted form, in order; None if it is not a well-formed form.
+
+    Reads both types that a mail program may post (RFC 8058): ``application/x-www-form-urlencoded`` and
+    ``multipart/form-data`` (RFC 7578).
+
+    Invariants: Never raises, never reads a malformed form as one with fewer fields.
+    Limitations: A form with files, or with parts in a transfer encoding, counts as malformed.
+    """
+    header = Message()
+    header["Content-Type"] = content_type if content_type.isprintable() else ""
+    try:
+        match header.get_content_type():
+            case "application/x-www-form-urlencoded":
+                return _urlencoded(body)
+            case "multipart/form-data":
+                return _multipart(header.get_boundary(""), body)
+            case _:
+                return None
+    except ValueError:  # not UTF-8, too many fields, malformed
+        return None
+
+
+def _urlencoded(body: bytes) -> FormFields:
+    text = body.decode("ascii")
+    pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FIELDS)
+    return tuple(pairs)
+
+
+def _multipart(boundary: str, body: bytes) -> FormFields:
+    """Split the parts (RFC 2046 5.1.1): each begins with ``--boundary``, ``--boundary--`` ends the last."""
+    if not 1 <= len(boundary) <= 70:
+        raise ValueError("boundary length is not 1 to 70")
+    before, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii"), MAX_FIELDS + 1)
+    if before.strip() or not parts or parts.pop().strip() != b"--":
+        raise ValueError("no closing boundary")
+    return tuple(_part(part) for part in parts)
+
+
+def _part(part: bytes) -> tuple[str, str]:
+    head, found, value = part.partition(b"\r\n\r\n")
+    start, *lines = head.decode("utf-8").split("\r\n")
+    fields = dict(_header(line) for line in lines)
+    named = _FIELD_NAME.fullmatch(fields.get("content-disposition", ""))
+    if start.strip() or not found or named is None or "content-transfer-encoding" in fields:
+        raise ValueError("part is not a plain field")
+    return named[1] or named[2], value.decode("utf-8")
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip().lower(), value.strip()
