@@ -67,10 +67,10 @@ async def cost(send: Send, content: bytes, messages: int) -> float:
 async def by_courier(content: bytes, messages: int, *, kept: bool) -> float:
     courier = Courier(EgressSettings(), "out.sender.example")
     target = Target("mx.example.com", "127.0.0.1", PORT)
-    plan = Route("bench", Shaping(messages_per_connection=10**9 if kept else 1), (target,))
+    route = Route("bench", Shaping(messages_per_connection=10**9 if kept else 1), (target,))
 
     async def send(content: bytes) -> None:
-        attempt = await courier.deliver(delivery(content), plan, content)
+        attempt = await courier.deliver(delivery(content), route, content)
         if attempt.results[0].reply.code != 250:
             raise RuntimeError(str(attempt.results[0].reply))
 

@@ -1,4 +1,4 @@
-"""What the store costs: CPU per message of queueing, settling, looking up suppressions, taking from a long queue.
+"""What the store costs: CPU per message to enqueue, write outcomes, look up suppressions, claim from a long queue.
 
     python -m bench.micro_store [--long]
 
@@ -30,10 +30,13 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Body, Envelope, Message, Origin, Recipient
 from mta.mail.reply import Reply
+from mta.queue.outcome_recorder import BATCH_ITEMS, BATCH_OUTCOMES
+from mta.store.postgres.batch import Batch
 from mta.store.postgres.embedded import EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
-from mta.store.results.messages import DeliveryResult, NewMessage
+from mta.store.queue.enqueue import NewMessage
+from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 from policy.base import Finding
 
@@ -128,31 +131,38 @@ async def measure(meter: Meter, callers: int, work: Callable[[int], Awaitable[No
     return number / seconds, (ours_now - ours) / number * 1000, (theirs_now - theirs) / number * 1000
 
 
-async def put_and_settle(store: Store, meter: Meter, vacuum: Callable[[], Awaitable[None]]) -> None:
-    print("   size callers |   put/s   ours     PG | settle/s   ours     PG | sum ms")
+async def put_and_write(store: Store, meter: Meter, vacuum: Callable[[], Awaitable[None]]) -> None:
+    print("   size callers |   put/s   ours     PG | write/s    ours     PG | sum ms")
     for size in SIZES:
         for callers in CALLERS:
             number = (8000 if size < 20_000 else 3000) // (4 if callers == 1 else 1)
             figures: list[Sequence[float]] = []
+            results: Batch[DeliveryResult, None] = Batch(  # as the outcome recorder has it
+                lambda batch, _: store.results.write(batch),
+                items=BATCH_ITEMS,
+                weight=BATCH_OUTCOMES,
+                weigh=lambda each: len(each.outcomes),
+                keeps=True,
+            )
             for _ in range(ROUNDS):
                 messages, deliveries = make(number, size), [None] * number
 
                 async def put(n: int, messages=messages, deliveries=deliveries) -> None:  # type: ignore[no-untyped-def]
-                    (deliveries[n],) = await store.messages.put(messages[n], leased=True)
+                    (deliveries[n],) = await store.messages.enqueue(messages[n], leased=True)
 
-                async def settle(n: int, deliveries=deliveries) -> None:  # type: ignore[no-untyped-def]
-                    await store.messages.settle(delivered(deliveries[n]))
+                async def write(n: int, deliveries=deliveries, results=results) -> None:  # type: ignore[no-untyped-def]
+                    await results.do(delivered(deliveries[n]))
 
                 figures += [
-                    (*await measure(meter, callers, put, number), *await measure(meter, callers, settle, number))
+                    (*await measure(meter, callers, put, number), *await measure(meter, callers, write, number))
                 ]
                 await vacuum()
-            put_rate, ours, theirs, settle_rate, ours_too, theirs_too = (
+            put_rate, ours, theirs, write_rate, ours_too, theirs_too = (
                 sorted(column)[(len(column) - 1) // 2] for column in zip(*figures[1:], strict=True)
             )
             print(
                 f"{size:7} {callers:7} | {put_rate:7.0f} {ours:6.3f} {theirs:6.3f} |"
-                f" {settle_rate:8.0f} {ours_too:6.3f} {theirs_too:6.3f} | {ours + theirs + ours_too + theirs_too:.3f}"
+                f" {write_rate:8.0f} {ours_too:6.3f} {theirs_too:6.3f} | {ours + theirs + ours_too + theirs_too:.3f}"
             )
 
 
@@ -170,9 +180,9 @@ async def take(store: Store, rows: int) -> None:
     times = []
     for _ in range(20):
         began = time.perf_counter()
-        taken = await store.messages.lease(deliveries=500, octets=10**9)
+        taken = await store.messages.claim(deliveries=500, octets=10**9)
         times.append((time.perf_counter() - began) * 1000)
-        await store.messages.give_back(taken, datetime.now(UTC) + timedelta(hours=1))
+        await store.messages.requeue(taken, datetime.now(UTC) + timedelta(hours=1))
     print(f"lease of 500 from {rows} due rows: median {sorted(times)[10]:.1f} ms, longest {max(times):.1f} ms")
 
 
@@ -186,7 +196,7 @@ async def run(dsn: str, meter: Meter, long: bool) -> None:
             for table in ("queue", "content"):
                 await connection.execute(f"vacuum {table}")
 
-        await put_and_settle(store, meter, vacuum)
+        await put_and_write(store, meter, vacuum)
         await find(store, meter, 0)
         if long:
             await connection.execute(SUPPRESSIONS, 1_000_000)

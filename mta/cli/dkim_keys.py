@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.output import fail
-from mta.delivery.mx import DnsTrouble, Resolver
+from mta.delivery.mx import DnsError, Resolver
 from mta.dkim.inventory import ListedKey, list_keys
 from mta.dkim.keys import Algorithm, KeyUnusable, new_pem, parse_selector
 from mta.dkim.records import Difference, compare, record_name
@@ -107,7 +107,7 @@ async def examine(listed: ListedKey, txt: Txt) -> Checked:
     """One key against the DNS, as ``txt`` shows it."""
     try:
         published = await txt(record_name(listed.key))
-    except DnsTrouble as error:
+    except DnsError as error:
         return Checked(listed, (), str(error))
     return Checked(listed, tuple(compare(listed.key, published)))
 

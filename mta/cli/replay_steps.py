@@ -21,7 +21,7 @@ from mta.mail.identity import MessageId
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.store.accounts.accounts import AccountError
 from mta.store.journal.screening_history import Judgement
-from mta.store.results.messages import ContentMissing
+from mta.store.queue.messages import ContentMissing
 from mta.store.store import Store
 from mta.submission.content_scan.scanners import Scanners
 from mta.submission.control_headers import SubmissionOptions

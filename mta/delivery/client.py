@@ -1,94 +1,174 @@
-"""The wire to a receiver: octets out, replies in, each within its time. aiosmtplib's protocol with a queue of replies.
+"""The connection to a receiver: octets out, replies in, each within its time. aiosmtplib's protocol, with pipelining.
 
 aiosmtplib awaits one reply for each command. Here a group of commands is written at once and its replies are collected
-in order (RFC 2920), every reply has its own patience (RFC 5321 4.5.3.2), what nobody asked for is kept, and the end of
-the session is a value that says why, not an exception out of nowhere.
+in order (RFC 2920), every reply has its own timeout (RFC 5321 4.5.3.2), unsolicited replies are kept, and the end of
+the session is a value that says why, not an exception.
 
-It must never say that something was answered when it was not, and never wait without a limit.
-
-*Limits.* One task at a time may speak. A message is held whole until it is written.
+Invariants: nothing counts as answered that was not; nothing waits without a limit. Receivers are not trusted: what they
+send may be cut anywhere, endless, or not SMTP at all; no more than MAX_REPLY octets are kept, and nothing is guessed.
+Limitations: one task at a time may use a connection. A message is held whole until it is written. A reply line may end
+with a bare LF (RFC 5321 2.3.8 forbids it; some receivers send it).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
-from typing import cast
+from typing import NamedTuple, cast
 
-from aiosmtplib.auth import auth_login_encode, auth_plain_encode
 from aiosmtplib.errors import SMTPServerDisconnected
 from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 
-from mta.delivery.commands import Extensions
-from mta.delivery.replies import Garbled, ReceiverReply, ReplyReader
-from mta.delivery.route import SmartHostLogin
+from mta.delivery.tls import handshake_error
 from mta.mail.reply import Reply
 from mta.observe.trace import Trace
 
 BLOCK = 64 * 1024  # octets of a message written at once; more wait until the receiver has taken some
+MAX_REPLY = 64 * 1024  # octets of one reply, all its lines together
+
+_LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*)|\r?)\n")
+_SHOWN = 100  # octets of an invalid reply that are reported
+
+
+class ReceiverReply(NamedTuple):
+    """A reply as it came: the code, and its lines joined by LF."""
+
+    code: int
+    text: str
+
+    @property
+    def is_positive(self) -> bool:
+        return 200 <= self.code <= 299
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether the code may answer a command (RFC 5321 4.2.1); any other means that the dialogue is out of step."""
+        return 200 <= self.code <= 599
+
+    @property
+    def reply(self) -> Reply:
+        return Reply.parse(self.code, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class NotSmtp:
+    """What came is not SMTP. ``text``: how it shows."""
+
+    text: str
+
+
+_TOO_LONG = NotSmtp(f"more than {MAX_REPLY} octets")
+
+
+class ReplyReader:
+    """Parse replies from pieces of any size."""
+
+    __slots__ = ("_code", "_lines", "_octets", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""  # an incomplete line
+        self._lines: list[bytes] = []  # of an incomplete reply
+        self._code = b""
+        self._octets = 0  # in self._lines
+
+    @property
+    def is_empty(self) -> bool:
+        """True between two replies."""
+        return not self._rest and not self._lines
+
+    def feed(self, data: bytes) -> list[ReceiverReply | NotSmtp]:
+        """Return the replies that are complete with ``data``. After a NotSmtp the reader is of no more use."""
+        self._rest = self._rest + data if self._rest else data
+        replies: list[ReceiverReply | NotSmtp] = []
+        if b"\n" in data:  # a line that comes octet by octet is not to be parsed again for each of them
+            self._take_lines(replies)
+        if len(self._rest) + self._octets > MAX_REPLY:
+            replies.append(_TOO_LONG)
+        return replies
+
+    def _take_lines(self, replies: list[ReceiverReply | NotSmtp]) -> None:
+        buffer, start = self._rest, 0
+        while match := _LINE.match(buffer, start):
+            code, more, text = match.groups()
+            start = match.end()
+            if self._lines and code != self._code:
+                codes = f"{self._code.decode()} and {code.decode()}"
+                replies.append(NotSmtp(f"lines with the codes {codes}"))
+                return
+            self._code = code
+            self._lines.append(text.strip() if text else b"")
+            self._octets += start - match.start()
+            if self._octets > MAX_REPLY:
+                return
+            if more != b"-":
+                whole, self._lines, self._octets = b"\n".join(self._lines), [], 0
+                replies.append(ReceiverReply(int(code), whole.decode("utf-8", "replace")))
+        self._rest = buffer[start:]
+        if b"\n" in self._rest:
+            line = self._rest.partition(b"\n")[0][:_SHOWN]
+            replies.append(NotSmtp(repr(line.decode("ascii", "backslashreplace"))))
 
 
 class Cause(Enum):
     """Why a session is over."""
 
-    CLOSED = auto()  # the receiver hung up
-    SHUT = auto()  # it said 421 before
-    SILENT = auto()
-    GARBLED = auto()
-    STUCK = auto()  # it does not take the message's octets
+    CLOSED = auto()  # by the receiver
+    CLOSED_WITH_421 = auto()
+    TIMEOUT = auto()
+    NOT_SMTP = auto()
+    STALLED = auto()  # the receiver takes no more octets of the message
     ABORTED = auto()  # by us
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """In place of an answer: the session is over. ``reply``: how that is recorded."""
+    """Instead of a reply: the session is over. ``reply``: how that is recorded."""
 
     cause: Cause
     reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Unsent:
-    """In place of the answer to a message: the session ended before the message did; it cannot have been taken."""
+class NotSent:
+    """Instead of the reply to a message: the session ended before the message did, so it cannot have been taken."""
 
     reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Early:
-    """The receiver refused the message before its end. The session is over."""
+class RejectedEarly:
+    """The receiver rejected the message before its end. The session is over."""
 
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What the live dialogue calls this session."""
-
-    session: str
-    peer: str
+_CLOSED = Lost(Cause.CLOSED, Reply(451, "4.4.2", "connection closed by the receiver"))
+_QUIT = Lost(Cause.ABORTED, Reply(451, "4.4.2", "connection closed by this host"))
 
 
 class SmtpClientProtocol(SMTPProtocol):
-    """One connection. ``limit``: loop time at which waiting ends whatever patience is left (not for the final dot)."""
+    """One connection. ``limit``: loop time at which every wait ends (but for the reply to the final dot).
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, trace: Trace | None, label: Label) -> None:
+    ``name`` and ``peer``: what the trace calls the session and its other side.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, trace: Trace | None, name: str, peer: str) -> None:
         super().__init__(loop)
         self.limit = inf
-        self.strays: list[ReceiverReply] = []  # what nobody asked for
+        self.unsolicited_replies: list[ReceiverReply] = []
         self.over: Lost | None = None
         self.on_end: Callable[[], None] | None = None
-        self._trace = trace
-        self._label = label
+        self._trace, self._name, self._peer = trace, name, peer
         self._reader = ReplyReader()
-        self._shut: Reply | None = None  # a 421: the receiver is about to hang up
-        self._answers: list[ReceiverReply] = []
-        self._patience: Sequence[float] = ()  # of each answer in the group
+        self._closing: Reply | None = None  # a 421: the receiver is about to close the connection
+        self._replies: list[ReceiverReply] = []
+        self._timeouts: Sequence[float] = ()  # of each reply in the group
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = inf
         self._timer: asyncio.TimerHandle | None = None
@@ -97,41 +177,43 @@ class SmtpClientProtocol(SMTPProtocol):
     @property
     def usable(self) -> bool:
         """Whether another transaction may be begun."""
-        return self.over is None and self._shut is None and not self.strays and self._reader.is_empty
+        return self.over is None and self._closing is None and not self.unsolicited_replies and self._reader.is_empty
 
-    # --- asking
+    # --- commands
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._expect((inf,))  # the greeting may be here before anybody waits for it
+        self._expect((inf,))  # the greeting may be here before it is asked for
 
-    async def greeting(self, patience: float) -> ReceiverReply | Lost:
-        """The receiver's first words."""
+    async def greeting(self, timeout: float) -> ReceiverReply | Lost:
         assert self._waiter is not None
-        self._arm(patience, self.limit)
+        self._arm(timeout, self.limit)
         await self._waiter
         return self._collected()[0]
 
     async def ask(
-        self, octets: bytes, patience: Sequence[float], shown: str | None = None
+        self, octets: bytes, timeouts: Sequence[float], shown: str | None = None
     ) -> list[ReceiverReply | Lost]:
-        """Write, and collect an answer for each member of ``patience`` (seconds after the one before).
+        """Write commands, and collect a reply for each of ``timeouts`` (seconds after the one before).
 
-        ``shown`` stands for ``octets`` in the live dialogue.
+        ``shown``: what the trace shows instead of ``octets``.
         """
-        waiter = self._expect(patience)
+        waiter = self._expect(timeouts)
         if self.over is None:
             if self._tracing:
                 self._show(True, shown or octets.decode("utf-8", "replace"))
-            self._arm(patience[0], self.limit)
+            self._arm(timeouts[0], self.limit)
             self._put(octets)
             await waiter
         return self._collected()
 
     async def send_message(
         self, octets: bytes, block: float, final_dot: float
-    ) -> ReceiverReply | Early | Unsent | Lost:
-        """Write a message with its final dot, and wait for the answer. Lost: it may have been taken, nobody knows."""
+    ) -> ReceiverReply | RejectedEarly | NotSent | Lost:
+        """Write a message with its final dot, and wait for the reply. Lost: it may have been taken.
+
+        ``block``, ``final_dot``: timeouts in seconds.
+        """
         waiter = self._expect((final_dot,))
         if self._tracing:
             self._show(True, f"[{len(octets)} octets of message]")
@@ -143,103 +225,106 @@ class SmtpClientProtocol(SMTPProtocol):
         return self._collected()[0]
 
     def _put(self, octets: bytes) -> bool:
-        """Write. False: there is nobody to write to any more."""
+        """Write; return whether the connection is still there."""
         try:
             self.write(octets)
         except SMTPServerDisconnected:
-            self.end(Lost(Cause.CLOSED, _CLOSED))
+            self.end(_CLOSED)
             return False
         return True
 
-    async def _put_blocks(self, octets: bytes, block: float, waiter: asyncio.Future[None]) -> bool:
-        """Write no faster than it is taken. False: the session, or the message, ended before the last block."""
+    async def _put_blocks(self, octets: bytes, timeout: float, waiter: asyncio.Future[None]) -> bool:
+        """Write no faster than it is taken; return False if session or message ended before the last block."""
         for start in range(0, len(octets), BLOCK):
             if self._paused:
-                await self._drain(block)
+                await self._drain(timeout)
             if waiter.done() or not self._put(octets[start : start + BLOCK]):
                 return False
         return True
 
-    async def _drain(self, block: float) -> None:
-        patience = min(block, self.limit - self._loop.time())
+    async def _drain(self, timeout: float) -> None:
+        timeout = min(timeout, self.limit - self._loop.time())
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 await self._drain_helper()
         except TimeoutError:
-            text = f"the receiver takes nothing more of the message for {patience:.0f} s"
-            self.end(Lost(Cause.STUCK, Reply(451, "4.4.2", text)))
+            text = f"the receiver took no message data for {timeout:.0f} s"
+            self.end(Lost(Cause.STALLED, Reply(451, "4.4.2", text)))
         except OSError:
             pass  # lost meanwhile; connection_lost() has noted it
 
-    def _unsent(self) -> Early | Unsent:
+    def _unsent(self) -> RejectedEarly | NotSent:
         """What became of a message that was not sent to its end. The session cannot go on."""
-        answer = self._answers[0] if self._answers else None
-        self.end(Lost(Cause.ABORTED, Reply(451, "4.4.2", "the receiver answered before the message had ended")))
+        answer = self._replies[0] if self._replies else None
+        self.end(Lost(Cause.ABORTED, Reply(451, "4.4.2", "the receiver replied before the end of the message")))
         if answer is not None and answer.code >= 400 and answer.is_regular:
-            return Early(Reply.parse(answer.code, answer.text))
+            return RejectedEarly(answer.reply)
         assert self.over is not None
-        return Unsent(self.over.reply)
+        return NotSent(self.over.reply)
 
-    def _expect(self, patience: Sequence[float]) -> asyncio.Future[None]:
-        self._answers = []
-        self._patience = patience
+    def _expect(self, timeouts: Sequence[float]) -> asyncio.Future[None]:
+        self._replies = []
+        self._timeouts = timeouts
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
     def _collected(self) -> list[ReceiverReply | Lost]:
-        """The answers, and ``over`` in place of those that will never come."""
+        """Return the replies, and ``over`` instead of those that will never come."""
         self._waiter = None
         self._deadline = inf
-        answers: list[ReceiverReply | Lost] = [*self._answers]
-        if (missing := len(self._patience) - len(answers)) > 0:
+        replies: list[ReceiverReply | Lost] = [*self._replies]
+        if (missing := len(self._timeouts) - len(replies)) > 0:
             assert self.over is not None
-            answers += [self.over] * missing
-        return answers
+            replies += [self.over] * missing
+        return replies
 
-    # --- what comes
+    # --- replies
 
     def data_received(self, data: bytes) -> None:
         if self.over is not None:
             return
-        for answer in self._reader.feed(data):
-            if isinstance(answer, Garbled):
-                text = f"the receiver does not speak SMTP: {answer.text}"
-                self.end(Lost(Cause.GARBLED, Reply(451, "4.5.0", text)))
+        for reply in self._reader.feed(data):
+            if isinstance(reply, NotSmtp):
+                self._end_not_smtp(reply.text)
             else:
-                self._take(answer)
+                self._take(reply)
 
-    def _take(self, answer: ReceiverReply) -> None:
+    def _take(self, reply: ReceiverReply) -> None:
         if self._tracing:
-            self._show(False, f"{answer.code} {answer.text}".replace("\n", f"\n{answer.code} "))
-        if answer.code == 421:
-            self._shut = Reply.parse(answer.code, answer.text)
+            self._show(False, f"{reply.code} {reply.text}".replace("\n", f"\n{reply.code} "))
+        if reply.code == 421:
+            self._closing = reply.reply
         if self._waiter is None or self._waiter.done():
-            self.strays.append(answer)
+            self.unsolicited_replies.append(reply)
             return
-        self._answers.append(answer)
-        if not answer.is_regular:
-            text = f"the receiver does not speak SMTP: it answered {answer.code}"
-            self.end(Lost(Cause.GARBLED, Reply(451, "4.5.0", text)))
-        elif len(self._answers) == len(self._patience):
+        self._replies.append(reply)
+        if not reply.is_regular:
+            self._end_not_smtp(f"code {reply.code}")
+        elif len(self._replies) == len(self._timeouts):
             self._waiter.set_result(None)
             if self._paused:
-                self.resume_writing()  # whoever waits for room is to see the answer first
+                self.resume_writing()  # a writer that waits for room must see the reply first
         else:
-            self._arm(self._patience[len(self._answers)], self.limit)
+            self._arm(self._timeouts[len(self._replies)], self.limit)
+
+    # --- the end
 
     def eof_received(self) -> bool:
-        self.end(Lost(Cause.CLOSED, _CLOSED))
+        self.end(_CLOSED)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.end(Lost(Cause.CLOSED, _CLOSED))
+        self.end(_CLOSED)
         super().connection_lost(exc)
 
+    def _end_not_smtp(self, how: str) -> None:
+        self.end(Lost(Cause.NOT_SMTP, Reply(451, "4.5.0", f"the receiver sent an invalid SMTP reply: {how}")))
+
     def end(self, lost: Lost) -> None:
-        """The session is over; who waits is told. The first reason counts, and a 421 before any."""
+        """End the session and wake who waits. The first reason counts, and a 421 before any."""
         if self.over is not None:
             return
-        self.over = Lost(Cause.SHUT, self._shut) if self._shut else lost
+        self.over = Lost(Cause.CLOSED_WITH_421, self._closing) if self._closing else lost
         if self._tracing:
             self._show(False, f"[{self.over.reply.text}]")
         if self._timer:
@@ -254,26 +339,26 @@ class SmtpClientProtocol(SMTPProtocol):
             self.on_end()
 
     def abort(self) -> None:
-        """Hang up at once. What was not written to its final dot has not been sent."""
-        self.end(_LEFT)
+        """Close the connection at once. What was not written to its final dot has not been sent."""
+        self.end(_QUIT)
 
-    def quit(self, patience: float) -> None:
-        """Take leave without waiting for it: QUIT now, and the connection closes with the answer."""
+    def quit(self, timeout: float) -> None:
+        """Send QUIT without waiting here; the connection closes with the reply."""
         if self.over is None:
-            self._expect((patience,)).add_done_callback(lambda _: self.end(_LEFT))
-            self._arm(patience, inf)
+            self._expect((timeout,)).add_done_callback(lambda _: self.end(_QUIT))
+            self._arm(timeout, inf)
             self._put(b"QUIT\r\n")
 
-    async def farewell(self, patience: float) -> None:
-        """QUIT, and wait until the connection is closed."""
-        self.quit(patience)
+    async def wait_quit(self, timeout: float) -> None:
+        """Send QUIT, and wait until the connection is closed."""
+        self.quit(timeout)
         if self._waiter is not None:
             await self._waiter
 
     # --- time
 
     def _arm(self, seconds: float, limit: float) -> None:
-        """The next answer must be here within ``seconds``. One timer serves many deadlines: it looks when it rings."""
+        """Set the deadline of the next reply. One timer serves many deadlines: it checks when it fires."""
         self._deadline = deadline = min(self._loop.time() + seconds, limit)
         if deadline < self._timer_at:
             if self._timer:
@@ -282,26 +367,26 @@ class SmtpClientProtocol(SMTPProtocol):
 
     def _set_timer(self, at: float) -> None:
         self._timer_at = at
-        self._timer = self._loop.call_at(at, self._ring)
+        self._timer = self._loop.call_at(at, self._check_deadline)
 
-    def _ring(self) -> None:
+    def _check_deadline(self) -> None:
         self._timer, self._timer_at = None, inf
         if self._deadline == inf:
             return
         if self._loop.time() < self._deadline:
             self._set_timer(self._deadline)
         else:
-            self.end(Lost(Cause.SILENT, Reply(451, "4.4.2", "the receiver did not answer in time")))
+            self.end(Lost(Cause.TIMEOUT, Reply(451, "4.4.2", "the receiver did not reply in time")))
 
-    # --- TLS and AUTH
+    # --- TLS
 
-    async def encrypt(self, context: ssl.SSLContext, name: str, patience: float) -> str | None:
-        """Encrypt the connection; None, or what went wrong: then the session is over.
+    async def encrypt(self, context: ssl.SSLContext, name: str, timeout: float) -> str | None:
+        """Encrypt the connection; return None, or what went wrong: then the session is over.
 
-        Whatever came in plain text behind the 220 is forgotten: it may have been put there (RFC 3207 4.2).
+        What came in plain text after the 220 is discarded: it may have been injected (RFC 3207 4.2).
         """
         self._reader = ReplyReader()
-        self.strays.clear()
+        self.unsolicited_replies.clear()
         if self.over is not None:
             return self.over.reply.text
         try:
@@ -310,12 +395,12 @@ class SmtpClientProtocol(SMTPProtocol):
                 self,
                 context,
                 server_hostname=name,
-                ssl_handshake_timeout=patience,
+                ssl_handshake_timeout=timeout,
             )
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; ValueError: a name that cannot be in SNI
-            return self._no_tls(tls_problem(error))
+            return self._no_tls(handshake_error(error))
         if transport is None or self.over is not None:
-            return self._no_tls("the connection was closed in the handshake")
+            return self._no_tls("closed during the handshake")
         self.transport = transport
         self._over_ssl = True
         return None
@@ -330,27 +415,7 @@ class SmtpClientProtocol(SMTPProtocol):
         tls = self.transport.get_extra_info("ssl_object") if self.transport else None
         return tls.version() if tls else None
 
-    async def log_in(self, login: SmartHostLogin, mechanisms: frozenset[str], patience: float) -> ReceiverReply | Lost:
-        """AUTH by the first mechanism that both sides know (RFC 4954)."""
-        hidden = "********"
-        if "plain" in mechanisms:
-            blob = auth_plain_encode(login.username, login.password)
-            return (await self.ask(b"AUTH PLAIN " + blob + b"\r\n", (patience,), f"AUTH PLAIN {hidden}"))[0]
-        if "login" in mechanisms:
-            lines = [b"AUTH LOGIN", *auth_login_encode(login.username, login.password)]
-            return await self._dialogue(lines, patience)
-        return ReceiverReply(454, "4.7.0 no mechanism in common: PLAIN or LOGIN is needed")
-
-    async def _dialogue(self, lines: list[bytes], patience: float) -> ReceiverReply | Lost:
-        """Each line only when the one before was answered with 334; the last answer."""
-        answer: ReceiverReply | Lost = ReceiverReply(334, "")
-        for line in lines:
-            if isinstance(answer, Lost) or answer.code != 334:
-                break
-            answer = (await self.ask(line + b"\r\n", (patience,), "AUTH ********"))[0]
-        return answer
-
-    # --- the live dialogue
+    # --- trace
 
     @property
     def _tracing(self) -> bool:
@@ -359,24 +424,9 @@ class SmtpClientProtocol(SMTPProtocol):
     def _show(self, sent: bool, text: str) -> None:
         assert self._trace is not None
         for line in text.rstrip("\r\n").split("\n"):
-            self._trace.line("out", self._label.session, self._label.peer, sent, line.rstrip("\r"))
+            self._trace.line("out", self._name, self._peer, sent, line.rstrip("\r"))
 
 
-_CLOSED = Reply(451, "4.4.2", "the receiver closed the connection")
-_LEFT = Lost(Cause.ABORTED, Reply(451, "4.4.2", "we have taken leave"))
-
-
-def parse_extensions(text: str) -> Extensions:
-    """What the answer to EHLO offers."""
-    return Extensions.of(*parse_esmtp_extensions(text))
-
-
-def tls_problem(error: Exception) -> str:
-    """What a failed handshake comes to, in one line for the operator."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not valid: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "handshake failed").replace("_", " ").lower()
-    if isinstance(error, ConnectionAbortedError):
-        return "no handshake in time"
-    return str(error) or type(error).__name__
+def ehlo_keywords(text: str) -> tuple[Mapping[str, str], Sequence[str]]:
+    """Parse the reply to EHLO: parameters by lower-case keyword, and the AUTH mechanisms."""
+    return parse_esmtp_extensions(text)

@@ -1,13 +1,12 @@
-"""One attempt at one delivery: from a plan to what each recipient got.
+"""One attempt at one delivery: from a route to the result of each recipient.
 
-Hosts are tried in the order of the plan. A host that cannot be reached, or does not get as far as taking MAIL, hands
-over to the next; whoever has an answer from a receiver keeps it, and from the moment a final dot is on its way nobody
-else is tried. Connections are kept for the next message to the same host.
+Hosts are tried in the order of the route. If a host cannot be reached, or does not get as far as accepting MAIL, the
+next one is tried; recipients that have a reply keep it, and from the moment a final dot is on its way no other host is
+tried. Sessions are kept for the next message to the same host.
 
-It must never raise (but for cancellation), and never leave a recipient without a result. Cancelled before the final
-dot, nothing was sent.
-
-*Limits.* Whoever is cancelled after the final dot does not know what became of the message.
+Invariants: ``deliver`` does not raise (but for cancellation), and no recipient is left without a result. If it is
+cancelled before the final dot, nothing was sent.
+Limitations: if it is cancelled after the final dot, it is not known whether the message was taken.
 """
 
 from __future__ import annotations
@@ -19,20 +18,23 @@ from datetime import UTC, datetime
 
 from bounce.verp import Verp
 from config.schema import EgressSettings, Timeouts
-from mta.delivery.pool import Pool, leave
-from mta.delivery.quirks import Quirk, Quirks
-from mta.delivery.route import Route, Target
-from mta.delivery.session import (
+from mta.delivery.pool import (
     DeliveryError,
     DeliverySession,
     Dialer,
-    Key,
-    PipeliningTrouble,
-    StaleTrouble,
-    TlsTrouble,
+    OpportunisticTlsError,
+    PipeliningError,
+    Pool,
+    Quirk,
+    Quirks,
+    SessionKey,
+    StaleSessionError,
+    quit_session,
 )
+from mta.delivery.route import Route, Target
 from mta.delivery.transaction import transact
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
+from mta.mail.identity import format_id
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -40,7 +42,7 @@ from mta.observe.trace import Trace
 
 log = get_logger()
 
-SLOWEST = 1000  # octets a second: a message that goes out slower is given up
+SLOWEST = 1000  # octets a second: a message that is sent more slowly is given up
 PER_RECIPIENT = 30.0  # seconds more for each
 
 _INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
@@ -48,8 +50,8 @@ _STAGES = {stage: n for n, stage in enumerate(Stage)}
 
 
 class Courier:
-    """``hostname``: our name in EHLO, unless the settings give another. ``verp``: makes the return paths; None: what
-    bounces goes to the sender himself."""
+    """``hostname``: our name in EHLO, unless the settings give another. ``verp``: makes the return paths; None: bounces
+    go to the sender."""
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Courier:
         self._quirks = Quirks()
         self._pool = Pool(settings.timeouts.idle)
         self._turn = 0
-        self._resting: frozenset[str] = frozenset()
+        self._avoided: frozenset[str] = frozenset()
         self.configure(settings, hostname, verp, loopback_receivers=loopback_receivers)
 
     def configure(
@@ -81,7 +83,7 @@ class Courier:
         self._settings = settings
         self._verp = verp
         self._pool.idle = settings.timeouts.idle
-        self._patience = _patience(settings.timeouts)
+        self._time_limit = _time_limit(settings.timeouts)
         self._dialer = Dialer(
             settings.timeouts,
             settings.ehlo or hostname,
@@ -91,172 +93,173 @@ class Courier:
             metrics=self._metrics,
         )
 
-    async def deliver(self, delivery: Delivery, plan: Route, content: bytes) -> Attempt:
-        """One attempt; a result for every recipient. ``content``: CRLF line ends, as it is to arrive."""
+    async def deliver(self, delivery: Delivery, route: Route, content: bytes) -> Attempt:
+        """Attempt a delivery; return a result for every recipient. ``content``: with CRLF line ends."""
         loop = asyncio.get_running_loop()
         started_at, began = datetime.now(UTC), loop.time()
-        limit = began + self._patience + len(delivery.recipients) * PER_RECIPIENT + len(content) / SLOWEST
-        job = _Job(delivery, plan, content, limit, list(delivery.recipients))
+        limit = began + self._time_limit + len(delivery.recipients) * PER_RECIPIENT + len(content) / SLOWEST
+        state = _AttemptState(delivery, route, content, limit, list(delivery.recipients))
         try:
-            await self._try_hosts(job)
+            await self._try_hosts(state)
         except Exception:
-            log.exception("delivery attempt failed", message=delivery.message_id)
-            job.troubles.append(DeliveryError(Stage.CONNECT, _INTERNAL))
-        return job.attempt(started_at, loop.time() - began)
+            log.exception("delivery attempt failed", message=format_id(delivery.message_id))
+            state.errors.append(DeliveryError(Stage.CONNECT, _INTERNAL))
+        return state.attempt(started_at, loop.time() - began)
 
     async def close(self) -> None:
-        """Take leave of the receivers that idle connections are open to."""
+        """End the idle sessions with QUIT."""
         await self._pool.close()
 
-    async def _try_hosts(self, job: _Job) -> None:
-        for target in self._order(job.plan):
-            trouble = await self._serve_at(target, job)
-            if trouble is None:
+    def avoid(self, sources: frozenset[str]) -> None:
+        """Do not use these source addresses as long as there are others."""
+        self._avoided = sources
+
+    async def _try_hosts(self, state: _AttemptState) -> None:
+        for target in self._order(state.route):
+            error = await self._try_host(target, state)
+            if error is None:
                 return
-            job.troubles.append(trouble)
-            if job.is_over:
+            state.errors.append(error)
+            if state.is_over:
                 return
 
-    async def _serve_at(self, target: Target, job: _Job) -> DeliveryError | None:
-        """Serve who is left, at this host. The trouble that keeps it from serving them all, if any."""
-        cured: set[type[DeliveryError]] = set()
-        trouble: DeliveryError | None = None
-        while job.left:
+    async def _try_host(self, target: Target, state: _AttemptState) -> DeliveryError | None:
+        """Deliver to the recipients that are left, at this host; return the error that prevented it, if any."""
+        worked_around: set[type[DeliveryError]] = set()
+        error: DeliveryError | None = None
+        while state.left:
             try:
-                trouble = await self._serve_some(target, job, fresh=trouble is not None)
-            except DeliveryError as error:
-                trouble = error
-                if trouble.stage is not Stage.CONNECT:
-                    job.host = Host(target.name, target.address)
-            if trouble is not None:
-                if job.is_over or type(trouble) in cured or not self._cure(trouble, target):
-                    return trouble
-                cured.add(type(trouble))
+                error = await self._run_transaction(target, state, fresh=error is not None)
+            except DeliveryError as raised:
+                error = raised
+                if error.stage is not Stage.CONNECT:
+                    state.host = Host(target.name, target.address)
+            if error is not None:
+                if state.is_over or type(error) in worked_around or not self._work_around(error, target):
+                    return error
+                worked_around.add(type(error))
         return None
 
-    def _cure(self, trouble: DeliveryError, target: Target) -> bool:
-        """Whether the same host is worth another session at once, without what went wrong."""
-        match trouble:
-            case StaleTrouble():
+    def _work_around(self, error: DeliveryError, target: Target) -> bool:
+        """Return whether the same host is worth another session at once, without what went wrong."""
+        match error:
+            case StaleSessionError():
                 return True
-            case TlsTrouble():
+            case OpportunisticTlsError():
                 self._quirks.note(target.address, Quirk.BROKEN_TLS)
                 return True
-            case PipeliningTrouble():
+            case PipeliningError():
                 self._quirks.note(target.address, Quirk.BROKEN_PIPELINING)
                 return True
             case _:
                 return False
 
-    async def _serve_some(self, target: Target, job: _Job, *, fresh: bool) -> DeliveryError | None:
-        """One transaction, on an idle connection or on a new one. Raises Trouble if there is none."""
-        session = None if fresh else self._idle(target, job.plan)
+    async def _run_transaction(self, target: Target, state: _AttemptState, *, fresh: bool) -> DeliveryError | None:
+        """Run one transaction, on an idle session or a new one. Raises DeliveryError if there is none."""
+        route = state.route
+        session = None if fresh else self._idle(target, route)
         if session is None:
-            session = await self._dialer.dial(target, self._next_key(target, job.plan), job.plan.login, job.limit)
-        session.wire.limit = job.limit
-        job.at(session)
+            session = await self._dialer.dial(target, self._next_key(target, route), route.login, state.limit)
+        session.protocol.limit = state.limit
+        state.enter(session)
         timeouts = self._settings.timeouts
         try:
             progress = await transact(
-                session, job.delivery, job.left, job.content, timeouts, self._settings.max_recipients, self._verp
+                session, state.delivery, state.left, state.content, timeouts, self._settings.max_recipients, self._verp
             )
         except BaseException:
-            session.wire.abort()
+            session.protocol.abort()
             raise
-        job.note(session)
-        self._keep(session, job.plan)
-        job.results += progress.results
-        job.left = progress.left
-        return progress.trouble
+        state.unsolicited += [str(reply.reply) for reply in session.protocol.unsolicited_replies]
+        self._keep(session, route)
+        state.results += progress.results
+        state.left = progress.left
+        return progress.error
 
-    def _keep(self, session: DeliverySession, plan: Route) -> None:
-        most = plan.shaping.messages_per_connection
+    def _keep(self, session: DeliverySession, route: Route) -> None:
+        most = route.shaping.messages_per_connection
         if session.extensions.transactions is not None:
             most = min(most, session.extensions.transactions)
         if session.transactions < most:
             self._pool.put(session)
         else:
-            leave(session)
-
-    def rest(self, sources: frozenset[str]) -> None:
-        """These sources are not used as long as there are others."""
-        self._resting = sources
+            quit_session(session)
 
     # --- which host, from which source
 
-    def _order(self, plan: Route) -> Sequence[Target]:
-        """The hosts to try; one that a connection is open to comes first, whatever its preference."""
-        tries = plan.tries()[: self._settings.max_hosts]
+    def _order(self, route: Route) -> Sequence[Target]:
+        """Return the hosts to try; one with an idle session comes first, whatever its preference."""
+        tries = route.tries()[: self._settings.max_hosts]
         if len(tries) > 1 and len(self._pool):
-            return sorted(tries, key=lambda target: not self._pool.has(self._keys(target, plan)))
+            return sorted(tries, key=lambda target: not self._pool.has(self._keys(target, route)))
         return tries
 
-    def _keys(self, target: Target, plan: Route) -> list[Key]:
-        username = plan.login.username if plan.login else None
+    def _keys(self, target: Target, route: Route) -> list[SessionKey]:
+        username = route.login.username if route.login else None
         six = ":" in target.address
         able = [source for source in self._settings.sources if (":" in source) == six]
-        sources: list[str | None] = [source for source in able if source not in self._resting] or [*able]
-        return [Key(source, target.address, target.port, plan.tls, username) for source in sources or [None]]
+        sources: list[str | None] = [source for source in able if source not in self._avoided] or [*able]
+        return [SessionKey(source, target.address, target.port, route.tls, username) for source in sources or [None]]
 
-    def _idle(self, target: Target, plan: Route) -> DeliverySession | None:
-        for key in self._keys(target, plan):
+    def _idle(self, target: Target, route: Route) -> DeliverySession | None:
+        for key in self._keys(target, route):
             if session := self._pool.take(key):
                 return session
         return None
 
-    def _next_key(self, target: Target, plan: Route) -> Key:
+    def _next_key(self, target: Target, route: Route) -> SessionKey:
         """The sources take turns."""
-        keys = self._keys(target, plan)
+        keys = self._keys(target, route)
         self._turn += 1
         return keys[self._turn % len(keys)]
 
 
-def _patience(settings: Timeouts) -> float:
-    """Seconds up to DATA, however the receivers spread their slowness over the stages and hosts."""
-    before_mail = settings.connect + settings.greeting + settings.hello + settings.starttls
-    return before_mail + settings.mail + settings.rcpt + settings.data
+def _time_limit(timeouts: Timeouts) -> float:
+    """Return the seconds up to DATA, however the receivers spread their slowness over the stages and hosts."""
+    before_mail = timeouts.connect + timeouts.greeting + timeouts.hello + timeouts.starttls
+    return before_mail + timeouts.mail + timeouts.rcpt + timeouts.data
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    """An attempt under way."""
+class _AttemptState:
+    """An attempt under way. ``limit``: loop time. ``unsolicited``: replies that belong to no command."""
 
     delivery: Delivery
-    plan: Route
+    route: Route
     content: bytes
-    limit: float  # loop time
+    limit: float
     left: list[QueuedRecipient]
     results: list[Result] = field(default_factory=list)
-    troubles: list[DeliveryError] = field(default_factory=list)
+    errors: list[DeliveryError] = field(default_factory=list)
     host: Host | None = None
     source: str | None = None
     dsn: bool = True
-    strays: list[str] = field(default_factory=list)
+    unsolicited: list[str] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self.limit
 
-    def at(self, session: DeliverySession) -> None:
-        """The session that is used now, for the record."""
+    def enter(self, session: DeliverySession) -> None:
+        """Note which session is used now, for the record."""
         self.host = Host(session.target.name, session.target.address, session.tls)
         self.source = session.source
         self.dsn = self.dsn and session.extensions.dsn
 
-    def note(self, session: DeliverySession) -> None:
-        """What the receiver said without being asked."""
-        self.strays += [str(Reply.parse(answer.code, answer.text)) for answer in session.wire.strays]
-
     def attempt(self, started_at: datetime, seconds: float) -> Attempt:
+        """Return the attempt. Of several hosts' errors the one that got furthest counts; of equals, a transient one."""
         results = tuple(self.results)
         if self.left:
-            worst = max(self.troubles, key=_weight)
+            worst = max(self.errors, key=lambda each: (_STAGES[each.stage], each.reply.kind is not ReplyKind.PERMANENT))
             results += tuple(Result(recipient, worst.stage, worst.reply) for recipient in self.left)
-        transcript = "\n".join(self.strays) or None
-        dsn = self.dsn and self.source is not None
-        return Attempt(self.delivery, results, started_at, seconds, self.host, self.source, transcript, dsn)
-
-
-def _weight(trouble: DeliveryError) -> tuple[int, bool]:
-    """Of several hosts' troubles, the one that got furthest is told; of equals, one that gives hope."""
-    return _STAGES[trouble.stage], trouble.reply.kind is not ReplyKind.PERMANENT
+        return Attempt(
+            self.delivery,
+            results,
+            started_at,
+            seconds,
+            self.host,
+            self.source,
+            transcript="\n".join(self.unsolicited) or None,
+            dsn=self.dsn and self.source is not None,
+            provider=self.route.provider,
+        )

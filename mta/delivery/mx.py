@@ -1,19 +1,22 @@
-"""From a destination domain to a plan: who takes its mail, at which addresses (RFC 5321 5.1).
+"""Look up the route of a destination domain: which hosts take its mail, at which addresses (RFC 5321 5.1).
 
-Look-ups go to the configured name servers, or the system's, in their order. Answers hold as long as their TTL says,
-within the configured bounds; so do failures. However many deliveries wait for a domain, it is looked up once.
+Look-ups go to the configured name servers, or the system's, in their order. Answers are kept as long as their TTL says,
+within the configured bounds; so are failures. However many deliveries wait for a domain, it is looked up once.
 
-It must never take trouble for an answer: only a name server's clear NXDOMAIN, contradicted by nobody, is permanent.
-
-*Limits.* The servers are believed: no DNSSEC validation of our own. Only the first MAX_NAMES hosts of a domain are
-looked at.
+Invariants: a failed look-up is not an answer: only a clear NXDOMAIN that no other name server contradicts is permanent.
+A caller that is cancelled does not disturb others that wait for the same answer.
+Limitations: the name servers are trusted: there is no DNSSEC validation here. Only the first MAX_NAMES hosts of a
+domain are looked up. When a cache is full its oldest entry goes, used or not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import dns.asyncquery
 import dns.exception
@@ -29,10 +32,9 @@ from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 
 from config.schema import DnsSettings, EgressSettings, Settings
-from mta.delivery import route as plans
-from mta.delivery.cache import Cache, CachedAnswer
-from mta.delivery.route import MxHost, Ourselves, Route, Target, TlsMode
-from mta.delivery.static_routes import Routes, StaticHost, StaticRoute
+from mta.delivery import route as routes
+from mta.delivery.route import MxHost, Ourselves, Route, StaticHost, StaticRoute, StaticRoutes, Target
+from mta.delivery.tls import TlsMode
 from mta.mail.reply import Reply
 from mta.observe.labels import Lookup
 from mta.observe.metrics import Metrics
@@ -42,14 +44,16 @@ CONCURRENT = 200  # questions under way at once, each with its own socket
 EDNS_SIZE = 1232  # octets, the size that is never fragmented (DNS Flag Day 2020)
 _ROUNDS = 2  # times that silent servers are asked
 
+V = TypeVar("V")
 
-class DnsTrouble(Exception):
-    """No answer could be had; the text says why."""
+
+class DnsError(Exception):
+    """There was no answer; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What a name has of one type; possibly nothing."""
+    """The records of one type that a name has; possibly none."""
 
     data: tuple[Rdata, ...]
     ttl: float
@@ -64,13 +68,13 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It could not be found out. ``silent``: nobody said anything; asking once more may help."""
+    """The look-up failed. ``silent``: no server answered; asking once more may help."""
 
     why: str
     silent: bool = False
 
 
-Finding = Records | Missing | Unknown
+DnsAnswer = Records | Missing | Unknown
 
 
 class NameServers:
@@ -81,8 +85,8 @@ class NameServers:
         self._servers = [_server(text) for text in settings.servers] or _system_servers()
         self._slots = asyncio.Semaphore(CONCURRENT)
 
-    async def ask(self, name: str, kind: str) -> Finding:
-        """The records of type ``kind`` ("MX", "A", ...). Never raises."""
+    async def ask(self, name: str, kind: str) -> DnsAnswer:
+        """Return the records of type ``kind`` ("MX", "A", ...). Never raises."""
         try:
             question = dns.name.from_text(name), dns.rdatatype.from_text(kind)
         except dns.exception.DNSException:
@@ -94,7 +98,7 @@ class NameServers:
             except TimeoutError:
                 return Unknown(f"no name server answered within {self._settings.lifetime:g} s", silent=True)
 
-    async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Finding:
+    async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> DnsAnswer:
         reasons: dict[str, None] = {}
         doubtful = False  # a server said SERVFAIL: another's "there is nothing" is not to be trusted
         silent = list(self._servers)
@@ -111,8 +115,8 @@ class NameServers:
                     silent.append(server)
         return Unknown(", ".join(reasons))
 
-    async def _ask_one(self, server: tuple[str, int], name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Finding:
-        """What one server says, over UDP or, if it does not fit, TCP. Octets that are no answer are waited over."""
+    async def _ask_one(self, server: tuple[str, int], name: dns.name.Name, kind: dns.rdatatype.RdataType) -> DnsAnswer:
+        """Return what one server says, over UDP or, if it does not fit, TCP. Invalid answers are ignored."""
         address, port = server
         query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_SIZE)
         try:
@@ -125,9 +129,9 @@ class NameServers:
         except (OSError, EOFError) as error:
             return Unknown(str(error) or "connection closed", silent=True)
         except dns.exception.DNSException as error:
-            return Unknown(f"a broken answer ({type(error).__name__})")
+            return Unknown(f"invalid answer ({type(error).__name__})")
 
-    def _read(self, response: dns.message.Message) -> Finding:
+    def _read(self, response: dns.message.Message) -> DnsAnswer:
         code = response.rcode()
         if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not isinstance(response, dns.message.QueryMessage):
             return Unknown(dns.rcode.to_text(code))
@@ -138,74 +142,117 @@ class NameServers:
         return Records(tuple(chain.answer or ()), ttl)
 
 
+@dataclass(frozen=True, slots=True)
+class CachedAnswer(Generic[V]):
+    """An answer and the seconds for which it is kept."""
+
+    value: V
+    ttl: float
+
+
+class Cache(Generic[V]):
+    """``size``: entries kept. ``find`` must not raise; what it returns is kept, an answer or a failure."""
+
+    def __init__(self, size: int, find: Callable[[str], Awaitable[CachedAnswer[V]]]) -> None:
+        self._size = size
+        self._find = find
+        self._known: dict[str, tuple[float, V]] = {}
+        self._searches: dict[str, asyncio.Task[V]] = {}
+
+    def peek(self, key: str) -> V | None:
+        """Return the answer if it is known now."""
+        known = self._known.get(key)
+        return known[1] if known is not None and time.monotonic() < known[0] else None
+
+    async def get(self, key: str) -> V:
+        """Return the answer, known or found; many callers at once cause one search."""
+        if (known := self.peek(key)) is not None:
+            return known
+        search = self._searches.get(key)
+        if search is None:
+            search = self._searches[key] = asyncio.create_task(self._search(key))
+        return await asyncio.shield(search)
+
+    async def _search(self, key: str) -> V:
+        try:
+            found = await self._find(key)
+        finally:
+            del self._searches[key]
+        self._known.pop(key, None)  # so that it moves to the end
+        if len(self._known) >= self._size:
+            del self._known[next(iter(self._known))]
+        self._known[key] = (time.monotonic() + found.ttl, found.value)
+        return found.value
+
+
 class Resolver:
-    """Plans, by destination domain (lower-case A-labels)."""
+    """Routes by destination domain (lower-case A-labels), and the look-ups of other parts."""
 
     def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
         self._metrics = metrics or Metrics()
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """Take over new settings; everything is looked up anew. Raises OSError, UnicodeError for a password file."""
-        self._routes = Routes(settings.routes, settings.egress)
+        """Take over new settings; everything is looked up again. Raises OSError, UnicodeError for a password file."""
+        self._static_routes = StaticRoutes(settings.routes, settings.egress)
         self._settings = settings
         self._ourselves = Ourselves.of(settings.server.hostname, settings.submission.listeners)
         self._families = _families(settings.egress)
         self._servers = NameServers(settings.dns)
-        self._plans: Cache[Route | Reply] = Cache(settings.dns.cache_size, self._find)
+        self._routes: Cache[Route | Reply] = Cache(settings.dns.cache_size, self._find)
         self._hosts: Cache[_Addresses] = Cache(settings.dns.cache_size, self._find_addresses)
 
     def cached(self, domain: str) -> Route | Reply | None:
-        """The plan if it is known; None if it must be looked up. Never waits."""
-        plan = self._plans.peek(domain)
-        if plan is not None:
+        """Return the route if it is known; None if it must be looked up. Never waits."""
+        route = self._routes.peek(domain)
+        if route is not None:
             self._metrics.dns[Lookup.CACHED].inc()
-        return plan
+        return route
 
-    async def plan(self, domain: str) -> Route | Reply:
-        """Where mail for ``domain`` goes, or why it goes nowhere. Never raises."""
-        return await self._plans.get(domain)
+    async def route(self, domain: str) -> Route | Reply:
+        """Return the route of ``domain``, or why it has none. Never raises."""
+        return await self._routes.get(domain)
 
     async def txt(self, name: str) -> list[str]:
-        """The TXT records of ``name``, each as one text; none if there is no such name. Raises DnsTrouble."""
+        """Return the TXT records of ``name``, each as one text; none if there is no such name. Raises DnsError."""
         match await self._servers.ask(name, "TXT"):
             case Records(data):
                 return [b"".join(each.strings).decode("utf-8", "replace") for each in data if isinstance(each, TXT)]
             case Missing():
                 return []
             case Unknown(why):
-                raise DnsTrouble(f"{name} cannot be looked up: {why}")
+                raise DnsError(f"look-up of {name} failed: {why}")
 
     async def addresses(self, name: str) -> tuple[list[str], float]:
-        """The IPv4 addresses of ``name``, none if there are none, and their TTL in seconds. Raises DnsTrouble."""
+        """Return the IPv4 addresses of ``name``, possibly none, and their TTL in seconds. Raises DnsError."""
         match await self._servers.ask(name, "A"):
             case Records(data, ttl):
                 return [each.address for each in data if isinstance(each, A)], ttl
             case Missing(ttl):
                 return [], ttl
             case Unknown(why):
-                raise DnsTrouble(f"{name} cannot be looked up: {why}")
+                raise DnsError(f"look-up of {name} failed: {why}")
 
     async def _find(self, domain: str) -> CachedAnswer[Route | Reply]:
-        if route := self._routes.find(domain):
-            return await self._by_route(domain, route)
+        if static := self._static_routes.find(domain):
+            return await self._by_static_route(domain, static)
         match await self._servers.ask(domain, "MX"):
             case Unknown(why):
                 self._metrics.dns[Lookup.FAILED].inc()
-                return CachedAnswer(plans.dns_trouble(domain, why), self._settings.dns.min_ttl)
+                return CachedAnswer(routes.lookup_failed(domain, why), self._settings.dns.min_ttl)
             case Missing(ttl):
                 self._metrics.dns[Lookup.NOT_FOUND].inc()
-                return CachedAnswer(plans.no_such_domain(domain), ttl)
+                return CachedAnswer(routes.no_such_domain(domain), ttl)
             case Records(data, ttl):
                 self._metrics.dns[Lookup.OK].inc()
                 records = [MxHost(each.preference, _text(each.exchange)) for each in data if isinstance(each, MX)]
                 return await self._by_exchanges(domain, records, ttl)
 
     async def _by_exchanges(self, domain: str, records: list[MxHost], ttl: float) -> CachedAnswer[Route | Reply]:
-        """The plan for a domain with these MX records."""
-        exchanges = plans.mail_exchanges(domain, records)
+        """Return the route of a domain with these MX records."""
+        exchanges = routes.mail_exchanges(domain, records)
         if not exchanges:
-            return CachedAnswer(plans.no_mail_taken(domain), ttl)
+            return CachedAnswer(routes.null_mx(domain), ttl)
         asked = exchanges[:MAX_NAMES]
         answers = await asyncio.gather(*(self._hosts.get(exchange.host) for exchange in asked))
         share = max(2, self._settings.egress.max_hosts // len(asked))
@@ -213,41 +260,40 @@ class Resolver:
         targets = [
             Target(exchange.host, address, port, exchange.preference, home)
             for exchange, answer in zip(asked, answers, strict=True)
-            for address in plans.interleave(answer.six, answer.four, share)
+            for address in routes.interleave(answer.six, answer.four, share)
         ]
         ttl = min(ttl, *(answer.ttl for answer in answers))
-        trouble = next((answer.trouble for answer in answers if answer.trouble), None)
+        error = next((answer.error for answer in answers if answer.error), None)
         hosts = tuple(targets)
         if not (home or self._settings.testing.loopback_receivers):
-            hosts = plans.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
+            hosts = routes.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
-            site, shaping = plans.lane_site(domain, exchanges, self._settings.shaping)
+            site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
             return CachedAnswer(Route(site, shaping, hosts, TlsMode(self._settings.egress.tls)), ttl)
         if targets:
-            return CachedAnswer(plans.loops_back(domain), ttl)
-        if trouble:
-            return CachedAnswer(plans.dns_trouble(domain, trouble), self._settings.dns.min_ttl)
-        return CachedAnswer(plans.no_address(domain) if records else plans.no_host(domain), ttl)
+            return CachedAnswer(routes.loops_back(domain), ttl)
+        if error:
+            return CachedAnswer(routes.lookup_failed(domain, error), self._settings.dns.min_ttl)
+        return CachedAnswer(routes.no_address(domain) if records else routes.no_host(domain), ttl)
 
-    async def _by_route(self, domain: str, route: StaticRoute) -> CachedAnswer[Route | Reply]:
-        """The plan for a static route. The operator's own host without an address is no reason to bounce."""
-        answers = await asyncio.gather(*(self._static(host) for host in route.hosts))
+    async def _by_static_route(self, domain: str, static: StaticRoute) -> CachedAnswer[Route | Reply]:
+        """Return the route by a static route. A host of the operator without an address is no reason to bounce."""
+        answers = await asyncio.gather(*(self._static(host) for host in static.hosts))
         targets = [
             Target(host.name, address, host.port, n)
-            for n, (host, answer) in enumerate(zip(route.hosts, answers, strict=True))
-            for address in plans.interleave(answer.six, answer.four, max(2, self._settings.egress.max_hosts))
+            for n, (host, answer) in enumerate(zip(static.hosts, answers, strict=True))
+            for address in routes.interleave(answer.six, answer.four, max(2, self._settings.egress.max_hosts))
         ]
         if not targets:
-            names = ", ".join(host.name for host in route.hosts)
-            why = next((answer.trouble for answer in answers if answer.trouble), "no address")
-            return CachedAnswer(
-                Reply(451, "4.4.4", f"the static route {names} has no address: {why}"), self._settings.dns.min_ttl
-            )
-        exchanges = [MxHost(n, host.name) for n, host in enumerate(route.hosts)]
-        site, shaping = plans.lane_site(domain, exchanges, self._settings.shaping)
-        site = site if shaping is not self._settings.shaping.default else route.site
+            names = ", ".join(host.name for host in static.hosts)
+            why = next((answer.error for answer in answers if answer.error), "no address")
+            reply = Reply(451, "4.4.4", f"static route {names} has no address: {why}")
+            return CachedAnswer(reply, self._settings.dns.min_ttl)
+        exchanges = [MxHost(n, host.name) for n, host in enumerate(static.hosts)]
+        site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
+        site = site if shaping is not self._settings.shaping.default else static.site
         ttl = min(answer.ttl for answer in answers)
-        return CachedAnswer(Route(site, shaping, tuple(targets), route.tls, route.login), ttl)
+        return CachedAnswer(Route(site, shaping, tuple(targets), static.tls, static.login), ttl)
 
     async def _static(self, host: StaticHost) -> _Addresses:
         if host.is_address:
@@ -255,11 +301,11 @@ class Resolver:
         return await self._hosts.get(host.name)
 
     async def _find_addresses(self, name: str) -> CachedAnswer[_Addresses]:
-        """The addresses of a host, of the families that we can use."""
+        """Return the addresses of a host, of the families that we can use."""
         six, four = await asyncio.gather(
             self._find_family(name, "AAAA", socket.AF_INET6), self._find_family(name, "A", socket.AF_INET)
         )
-        found = _Addresses(six.addresses, four.addresses, min(six.ttl, four.ttl), six.trouble or four.trouble)
+        found = _Addresses(six.addresses, four.addresses, min(six.ttl, four.ttl), six.error or four.error)
         return CachedAnswer(found, found.ttl)
 
     async def _find_family(self, name: str, kind: str, family: socket.AddressFamily) -> _Family:
@@ -276,11 +322,11 @@ class Resolver:
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A host's addresses of one family. ``trouble``: why there may be more than these."""
+    """A host's addresses of one family. ``error``: why there may be more than these."""
 
     addresses: tuple[str, ...]
     ttl: float
-    trouble: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +336,11 @@ class _Addresses:
     six: tuple[str, ...]
     four: tuple[str, ...]
     ttl: float
-    trouble: str | None
+    error: str | None
 
 
 def _families(egress: EgressSettings) -> frozenset[socket.AddressFamily]:
-    """Those that we have a source address for."""
+    """Return the families that we have a source address for."""
     families = {socket.AF_INET6, socket.AF_INET} if egress.ipv6 else {socket.AF_INET}
     if egress.sources:
         families &= {socket.AF_INET6 if ":" in source else socket.AF_INET for source in egress.sources}
@@ -302,7 +348,7 @@ def _families(egress: EgressSettings) -> frozenset[socket.AddressFamily]:
 
 
 def _is_local(address: str) -> bool:
-    """Whether the address is one of this machine's: only then can a socket be bound to it."""
+    """Return whether the address is one of this machine's: only then can a socket be bound to it."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((address, 0))
@@ -316,7 +362,7 @@ def _text(name: dns.name.Name) -> str:
 
 
 def _server(text: str) -> tuple[str, int]:
-    """``address``, ``address:port`` or ``[address]:port``, checked when the configuration was read."""
+    """Read ``address``, ``address:port`` or ``[address]:port``, checked when the configuration was read."""
     if text.startswith("["):
         address, _, port = text[1:].partition("]")
         return address, int(port.removeprefix(":") or 53)

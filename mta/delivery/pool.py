@@ -1,52 +1,370 @@
-"""Connections that have nothing to do for a moment, kept for the next message to the same host.
+"""Sessions with receivers: opened up to the point where a transaction may begin, and kept for the next message.
 
-It must never hand out a connection that is known to be dead, or on which the receiver has said something meanwhile.
+``Dialer`` opens them (connection, EHLO, TLS, AUTH), ``Pool`` keeps the idle ones, ``Quirks`` remembers what a receiver
+offers but does not master.
 
-*Limits.* A connection that died silently is found out by its next user.
+Invariants: no password is shown without TLS, and nothing goes on in plain text where TLS is required. The pool never
+hands out a session that is known to be dead, or on which the receiver has sent something unasked.
+Limitations: opportunistic TLS that fails ends the session; going on in plain text takes a new one, which the courier
+decides. A connection that died silently is found out by its next user. Each worker learns quirks for itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import os
+import re
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from itertools import count
+from typing import NamedTuple
 
-from mta.delivery.session import DeliverySession, Key
+from config.schema import Timeouts
+from mta.delivery.client import Lost, ReceiverReply, SmtpClientProtocol, ehlo_keywords
+from mta.delivery.route import SmartHostLogin, Target, loops_back
+from mta.delivery.tls import TlsContexts, TlsMode, handshake_error
+from mta.mail.delivery import Stage
+from mta.mail.reply import Reply
+from mta.observe.labels import Success
+from mta.observe.metrics import Metrics
+from mta.observe.trace import Trace
 
-QUIT_PATIENCE = 5.0  # seconds for the answer to QUIT
-MOST = 2000  # idle connections kept by one worker
+QUIRK_LASTS = 3600.0  # seconds; then the receiver gets another chance
+MAX_QUIRKS = 10_000  # addresses remembered
+QUIT_TIMEOUT = 5.0  # seconds for the reply to QUIT
+MAX_IDLE = 2000  # idle sessions kept by one worker
+
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen at connect(), so it need not be free for every peer
+_NOT_UNDERSTOOD = (500, 501, 502, 504)  # EHLO was; HELO may be
+_LIMIT = re.compile(r"(?i)(RCPTMAX|MAILMAX)=([1-9][0-9]{0,5})\Z")  # RFC 9422 4
+_numbers = count(1)
+
+
+class DeliveryError(Exception):
+    """A host cannot be used now. Nothing was sent to the recipients that have no result yet."""
+
+    def __init__(self, stage: Stage, reply: Reply) -> None:
+        super().__init__(f"{stage.value}: {reply}")
+        self.stage = stage
+        self.reply = reply
+
+
+class OpportunisticTlsError(DeliveryError):
+    """Opportunistic TLS failed: a new session in plain text may do."""
+
+
+class PipeliningError(DeliveryError):
+    """The receiver lost count of our commands: a new session that sends them one by one may do."""
+
+
+class StaleSessionError(DeliveryError):
+    """An idle connection had died, or was about to: a new one may do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """What EHLO offered. ``size``: octets of the largest message, None if not given."""
+
+    pipelining: bool = False
+    eight_bit: bool = False
+    smtputf8: bool = False
+    starttls: bool = False
+    dsn: bool = False
+    sizes: bool = False
+    size: int | None = None
+    auth: frozenset[str] = frozenset()
+    recipients: int | None = None  # of one transaction
+    transactions: int | None = None  # of one connection
+
+    @classmethod
+    def parse(cls, text: str) -> Extensions:
+        """Read the reply to EHLO."""
+        return cls.of(*ehlo_keywords(text))
+
+    @classmethod
+    def of(cls, offered: Mapping[str, str], mechanisms: Iterable[str]) -> Extensions:
+        """``offered``: parameters by lower-case keyword. ``mechanisms``: of AUTH."""
+        size = offered.get("size", "").strip()
+        limits = {m[1].upper(): int(m[2]) for word in offered.get("limits", "").split() if (m := _LIMIT.match(word))}
+        return cls(
+            pipelining="pipelining" in offered,
+            eight_bit="8bitmime" in offered,
+            smtputf8="smtputf8" in offered,
+            starttls="starttls" in offered,
+            dsn="dsn" in offered,
+            sizes="size" in offered,
+            size=int(size) if size.isascii() and size.isdigit() and len(size) < 20 and int(size) > 0 else None,
+            auth=frozenset(mechanisms),
+            recipients=limits.get("RCPTMAX"),
+            transactions=limits.get("MAILMAX"),
+        )
+
+
+class SessionKey(NamedTuple):
+    """Sessions with the same key can replace each other."""
+
+    source: str | None
+    address: str
+    port: int
+    tls: TlsMode
+    username: str | None
+
+
+@dataclass(slots=True, eq=False)
+class DeliverySession:
+    """A session that is ready for transactions. ``source``: our address. ``tls``: version, None for plain text."""
+
+    key: SessionKey
+    protocol: SmtpClientProtocol
+    target: Target
+    source: str
+    tls: str | None
+    extensions: Extensions
+    transactions: int = 0
+    dirty: bool = False  # the receiver still has a transaction open
+    max_recipients: int | None = None  # in one transaction, once the receiver has shown it
+
+
+class Quirk(Enum):
+    BROKEN_TLS = auto()
+    BROKEN_PIPELINING = auto()
+
+
+class Quirks:
+    """What receivers offer but do not master, by address."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, Quirk], float] = {}
+
+    def note(self, address: str, quirk: Quirk) -> None:
+        self._until.pop((address, quirk), None)
+        if len(self._until) >= MAX_QUIRKS:
+            del self._until[next(iter(self._until))]
+        self._until[address, quirk] = time.monotonic() + QUIRK_LASTS
+
+    def has(self, address: str, quirk: Quirk) -> bool:
+        return time.monotonic() < self._until.get((address, quirk), 0.0)
+
+
+class Dialer:
+    """Opens sessions. ``ehlo``: our name. ``loops``: a receiver that greets by our own name is not a mail loop."""
+
+    def __init__(
+        self, timeouts: Timeouts, ehlo: str, *, loops: bool, quirks: Quirks, trace: Trace | None, metrics: Metrics
+    ) -> None:
+        self._timeouts = timeouts
+        self._ehlo = ehlo
+        self._loops = loops
+        self._quirks = quirks
+        self._trace = trace
+        self._metrics = metrics
+        self._contexts = TlsContexts()
+
+    async def dial(
+        self, target: Target, key: SessionKey, login: SmartHostLogin | None, limit: float
+    ) -> DeliverySession:
+        """Open a session, before the loop time ``limit``. Raises DeliveryError."""
+        try:
+            protocol = await self._connect(target, key, limit)
+        except DeliveryError:
+            self._metrics.connections[Success.NO].inc()
+            raise
+        self._metrics.connections[Success.YES].inc()
+        if protocol.over is None:
+            self._metrics.connections_open.inc()
+            protocol.on_end = self._metrics.connections_open.dec
+        try:
+            return await self._begin(protocol, target, key, login)
+        except BaseException:
+            protocol.abort()
+            raise
+
+    async def _connect(self, target: Target, key: SessionKey, limit: float) -> SmtpClientProtocol:
+        loop = asyncio.get_running_loop()
+        strict = key.tls is TlsMode.IMPLICIT
+        name = f"{os.getpid():x}-{next(_numbers):x}"
+        protocol = SmtpClientProtocol(loop, self._trace, name, f"{target.name} [{target.address}]")
+        protocol.limit = limit
+        sock = _socket(target, key.source)
+        try:
+            async with asyncio.timeout(min(self._timeouts.connect, limit - loop.time())):
+                await loop.sock_connect(sock, (target.address, target.port))
+                await loop.create_connection(
+                    lambda: protocol,
+                    sock=sock,
+                    ssl=self._contexts.of(key.tls) if strict else None,
+                    server_hostname=target.name if strict else None,
+                )
+        except TimeoutError:
+            sock.close()
+            raise DeliveryError(Stage.CONNECT, _unreachable(target, "no answer")) from None
+        except (OSError, ValueError) as error:
+            sock.close()
+            if strict and not isinstance(error, ConnectionError):
+                raise DeliveryError(Stage.TLS, _tls_failed(target, handshake_error(error))) from error
+            raise DeliveryError(Stage.CONNECT, _unreachable(target, _why(error))) from error
+        except BaseException:
+            sock.close()
+            raise
+        return protocol
+
+    async def _begin(
+        self, protocol: SmtpClientProtocol, target: Target, key: SessionKey, login: SmartHostLogin | None
+    ) -> DeliverySession:
+        """Greeting, EHLO, TLS, AUTH: up to the first MAIL."""
+        assert protocol.transport is not None
+        source = str(protocol.transport.get_extra_info("sockname")[0])
+        greeting = _positive(Stage.HELLO, await protocol.greeting(self._timeouts.greeting))
+        if not (self._loops or target.home) and greeting.text.partition(" ")[0].lower() == self._ehlo.lower():
+            raise DeliveryError(Stage.HELLO, loops_back(target.name))
+        extensions = await self._hello(protocol)
+        if key.tls in (TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED) and await self._encrypt(
+            protocol, target, key.tls, extensions
+        ):
+            extensions = await self._hello_again(protocol, key.tls)
+        if login:
+            await self._log_in(protocol, login, extensions)
+        if self._quirks.has(target.address, Quirk.BROKEN_PIPELINING):
+            extensions = replace(extensions, pipelining=False)
+        return DeliverySession(key, protocol, target, source, protocol.tls_version, extensions)
+
+    async def _hello(self, protocol: SmtpClientProtocol) -> Extensions:
+        timeouts = (self._timeouts.hello,)
+        answer = (await protocol.ask(f"EHLO {self._ehlo}\r\n".encode(), timeouts))[0]
+        if isinstance(answer, ReceiverReply) and answer.code in _NOT_UNDERSTOOD:
+            _positive(Stage.HELLO, (await protocol.ask(f"HELO {self._ehlo}\r\n".encode(), timeouts))[0])
+            return Extensions()
+        return Extensions.parse(_positive(Stage.HELLO, answer).text)
+
+    async def _hello_again(self, protocol: SmtpClientProtocol, tls: TlsMode) -> Extensions:
+        """Return what is offered under TLS. Only now a receiver shows that it rejected our side of the handshake."""
+        try:
+            return await self._hello(protocol)
+        except DeliveryError as error:
+            if tls is TlsMode.OPPORTUNISTIC and protocol.over is not None:
+                raise OpportunisticTlsError(Stage.TLS, error.reply) from error
+            raise
+
+    async def _encrypt(
+        self, protocol: SmtpClientProtocol, target: Target, tls: TlsMode, extensions: Extensions
+    ) -> bool:
+        """STARTTLS (RFC 3207); return False to go on in plain text."""
+        if tls is TlsMode.OPPORTUNISTIC and (
+            not extensions.starttls or self._quirks.has(target.address, Quirk.BROKEN_TLS)
+        ):
+            return False
+        failure = OpportunisticTlsError if tls is TlsMode.OPPORTUNISTIC else DeliveryError
+        if not extensions.starttls:
+            text = f"TLS is required, but was not offered by {target.name}"
+            raise DeliveryError(Stage.TLS, Reply(451, "4.7.4", text))
+        answer = (await protocol.ask(b"STARTTLS\r\n", (self._timeouts.starttls,)))[0]
+        if isinstance(answer, Lost):
+            raise failure(Stage.TLS, answer.reply)
+        if answer.code != 220:
+            if tls is TlsMode.OPPORTUNISTIC and protocol.usable:
+                return False
+            text = f"{target.name} rejected STARTTLS: {answer.code} {answer.text}"
+            raise failure(Stage.TLS, Reply(451, "4.7.4", text))
+        if problem := await protocol.encrypt(self._contexts.of(tls), target.name, self._timeouts.starttls):
+            raise failure(Stage.TLS, _tls_failed(target, problem))
+        return True
+
+    async def _log_in(self, protocol: SmtpClientProtocol, login: SmartHostLogin, extensions: Extensions) -> None:
+        """AUTH by the first common mechanism (RFC 4954). A rejection is a mistake of ours: mail waits for the fix."""
+        if protocol.tls_version is None:
+            raise DeliveryError(Stage.HELLO, Reply(454, "4.7.0", "smart host login needs TLS"))
+        username, password = login.username.encode(), login.password.encode()
+        if "plain" in extensions.auth:
+            lines = [b"AUTH PLAIN " + b64encode(b"\0" + username + b"\0" + password)]
+        elif "login" in extensions.auth:
+            lines = [b"AUTH LOGIN", b64encode(username), b64encode(password)]
+        else:
+            text = "smart host login failed: it offers neither AUTH PLAIN nor AUTH LOGIN"
+            raise DeliveryError(Stage.HELLO, Reply(454, "4.7.0", text))
+        answer = await self._dialogue(protocol, lines)
+        if isinstance(answer, Lost):
+            raise DeliveryError(Stage.HELLO, answer.reply)
+        if not answer.is_positive:
+            text = f"smart host login of {login.username} was rejected: {answer.code} {answer.text}"
+            raise DeliveryError(Stage.HELLO, Reply(454, "4.7.0", text))
+
+    async def _dialogue(self, protocol: SmtpClientProtocol, lines: Sequence[bytes]) -> ReceiverReply | Lost:
+        """Send each line only if the one before was answered with 334; return the last reply."""
+        answer: ReceiverReply | Lost = ReceiverReply(334, "")
+        for line in lines:
+            if isinstance(answer, Lost) or answer.code != 334:
+                break
+            (answer,) = await protocol.ask(line + b"\r\n", (self._timeouts.hello,), "AUTH ********")
+        return answer
+
+
+def _positive(stage: Stage, answer: ReceiverReply | Lost) -> ReceiverReply:
+    if isinstance(answer, Lost) or not answer.is_positive:
+        raise DeliveryError(stage, answer.reply)
+    return answer
+
+
+def _socket(target: Target, source: str | None) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in target.address else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    if source is not None:
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source, 0))
+        except OSError as error:
+            sock.close()
+            text = f"cannot send from {source} (egress.sources): {_why(error)}"
+            raise DeliveryError(Stage.CONNECT, Reply(451, "4.3.5", text)) from error
+    return sock
+
+
+def _unreachable(target: Target, why: str) -> Reply:
+    return Reply(451, "4.4.1", f"connect to {target.name} [{target.address}]:{target.port}: {why}")
+
+
+def _tls_failed(target: Target, why: str) -> Reply:
+    return Reply(451, "4.7.5", f"TLS with {target.name} failed: {why}")
+
+
+def _why(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 class Pool:
-    """``idle``: seconds for which a connection is kept."""
+    """Idle sessions, kept for the next message to the same host. ``idle``: for how many seconds."""
 
     def __init__(self, idle: float) -> None:
         self.idle = idle
-        self._sessions: dict[Key, list[tuple[float, DeliverySession]]] = {}
+        self._sessions: dict[SessionKey, list[tuple[float, DeliverySession]]] = {}
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return self._count
 
-    def take(self, key: Key) -> DeliverySession | None:
-        """The connection used last; the others may then grow old."""
+    def take(self, key: SessionKey) -> DeliverySession | None:
+        """Return the session used last; the others may then grow old."""
         waiting = self._sessions.get(key)
         while waiting:
             _, session = waiting.pop()
             self._count -= 1
             if not waiting:
                 del self._sessions[key]
-            if session.wire.usable:
+            if session.protocol.usable:
                 return session
-            leave(session)
+            quit_session(session)
         return None
 
-    def has(self, keys: Iterable[Key]) -> bool:
+    def has(self, keys: Iterable[SessionKey]) -> bool:
         return any(key in self._sessions for key in keys)
 
     def put(self, session: DeliverySession) -> None:
-        if self.idle <= 0 or self._count >= MOST or not session.wire.usable:
-            leave(session)
+        if self.idle <= 0 or self._count >= MAX_IDLE or not session.protocol.usable:
+            quit_session(session)
             return
         loop = asyncio.get_running_loop()
         self._sessions.setdefault(session.key, []).append((loop.time(), session))
@@ -55,21 +373,21 @@ class Pool:
             self._timer = loop.call_later(self.idle, self._sweep)
 
     def _sweep(self) -> None:
-        """Close what has waited too long; come back when the next one may have."""
+        """Close what has been idle too long; come back when the next one may have been."""
         loop = asyncio.get_running_loop()
         oldest = self._close_until(loop.time() - self.idle)
         self._timer = None if oldest is None else loop.call_at(oldest + self.idle, self._sweep)
 
     def _close_until(self, limit: float) -> float | None:
-        """The time from which the oldest of the kept ones waits."""
+        """Return since when the oldest of the kept sessions is idle."""
         oldest: float | None = None
         for key, waiting in list(self._sessions.items()):
             kept = []
             for since, session in waiting:
-                if since > limit and session.wire.usable:
+                if since > limit and session.protocol.usable:
                     kept.append((since, session))
                 else:
-                    leave(session)
+                    quit_session(session)
             self._count -= len(waiting) - len(kept)
             if kept:
                 self._sessions[key] = kept
@@ -79,16 +397,16 @@ class Pool:
         return oldest
 
     async def close(self) -> None:
-        """Take leave of all of them."""
+        """End all sessions with QUIT."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        leaving = [session for waiting in self._sessions.values() for _, session in waiting]
+        ending = [session for waiting in self._sessions.values() for _, session in waiting]
         self._sessions.clear()
         self._count = 0
-        await asyncio.gather(*(session.wire.farewell(QUIT_PATIENCE) for session in leaving))
+        await asyncio.gather(*(session.protocol.wait_quit(QUIT_TIMEOUT) for session in ending))
 
 
-def leave(session: DeliverySession) -> None:
-    """QUIT, without waiting for the answer here."""
-    session.wire.quit(QUIT_PATIENCE)
+def quit_session(session: DeliverySession) -> None:
+    """Send QUIT, without waiting for the reply here."""
+    session.protocol.quit(QUIT_TIMEOUT)

@@ -1,39 +1,30 @@
-"""Where a destination's mail goes: which hosts in which order, how, and in whose lane.
+"""Where a destination's mail goes: to which hosts in which order, how, and to which site it belongs.
 
 Two domains with the same best mail exchangers, or at the same provider, share a ``site``: its limits, its health and
-its connections. A static route comes before everything DNS may say.
+its connections. A static route comes before everything that DNS may say. ``mta.delivery.mx`` looks up what is decided
+on here.
 
-It must never do IO: ``mta.delivery.mx`` fetches what is decided on here.
-
-*Limits.* Sites are told apart by host names: one host under two names is two sites, unless a provider claims both.
+Limitations: sites are told apart by host names: one host under two names is two sites, unless a provider claims both.
+Of two static routes for the same domain the first one counts, silently.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
-from config.schema import Listener, Shaping, ShapingSettings
+from config.schema import EgressSettings, Listener, RouteSettings, Shaping, ShapingSettings
+from mta.delivery.tls import TlsMode
 from mta.mail.reply import Reply
 
+SMTP_PORT = 25
+SMTPS_PORT = 465  # RFC 8314 7.3, for smart hosts with implicit TLS
+MAX_PROVIDER = 120  # characters
+
 IPAddress = IPv4Address | IPv6Address
-
-
-class TlsMode(Enum):
-    """How a connection is to be protected. REQUIRED and IMPLICIT verify the certificate."""
-
-    NONE = "none"
-    OPPORTUNISTIC = "opportunistic"
-    REQUIRED = "required"
-    IMPLICIT = "implicit"
-
-    @property
-    def is_strict(self) -> bool:
-        return self in (TlsMode.REQUIRED, TlsMode.IMPLICIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +38,7 @@ class SmartHostLogin:
 @dataclass(frozen=True, slots=True)
 class Target:
     """One address of one host. ``preference`` as in the MX record: lower ones come first (RFC 5321 5.1). ``home``: our
-    own door for what comes back, where mail ends and does not loop."""
+    own listener for reports, where mail ends and does not loop."""
 
     name: str
     address: str
@@ -68,10 +59,12 @@ class Route:
 
     @property
     def provider(self) -> str:
-        return self.shaping.name
+        """The site as deliveries to it are counted: its first MAX_PROVIDER characters."""
+        return self.site[:MAX_PROVIDER]
 
     def tries(self) -> Sequence[Target]:
-        """The hosts in the order of one attempt: by preference, equal ones at random, a host's addresses together."""
+        """Return the hosts in the order of one attempt: by preference, equal ones at random, each host's addresses
+        together."""
         if len(self.hosts) == 1:
             return self.hosts
         rank: dict[str, float] = {}
@@ -89,20 +82,20 @@ class MxHost:
     host: str
 
 
-# --- what cannot be delivered at all
+# --- why there is no route
 
 
 def no_such_domain(domain: str) -> Reply:
-    return Reply(550, "5.1.2", f"the domain {domain} does not exist")
+    return Reply(550, "5.1.2", f"domain {domain} does not exist")
 
 
-def no_mail_taken(domain: str) -> Reply:
+def null_mx(domain: str) -> Reply:
     """RFC 7505 4.2."""
-    return Reply(556, "5.1.10", f"the domain {domain} takes no mail (null MX)")
+    return Reply(556, "5.1.10", f"domain {domain} does not accept mail (null MX)")
 
 
 def no_host(domain: str) -> Reply:
-    return Reply(550, "5.1.2", f"the domain {domain} has neither MX nor address records")
+    return Reply(550, "5.1.2", f"domain {domain} has neither MX nor address records")
 
 
 def no_address(domain: str) -> Reply:
@@ -110,26 +103,27 @@ def no_address(domain: str) -> Reply:
 
 
 def loops_back(domain: str) -> Reply:
-    return Reply(554, "5.4.6", f"mail for {domain} loops back to this host: its best MX is this host itself")
+    return Reply(554, "5.4.6", f"mail for {domain} loops back to this host")
 
 
-def dns_trouble(domain: str, why: str) -> Reply:
-    return Reply(451, "4.4.3", f"the mail hosts of {domain} cannot be looked up: {why}")
+def lookup_failed(domain: str, why: str) -> Reply:
+    return Reply(451, "4.4.3", f"DNS lookup of the mail hosts of {domain} failed: {why}")
 
 
-# --- choosing
+# --- from MX records to a route
 
 
 def mail_exchanges(domain: str, records: Iterable[MxHost]) -> list[MxHost]:
-    """Whom to ask, best first: the MX records, the domain itself if there are none (RFC 5321 5.1), nobody if null."""
+    """Return the hosts to try, best first: the MX records; the domain itself if it has none (RFC 5321 5.1); no host if
+    it has the null MX."""
     found = sorted(records, key=lambda exchange: exchange.preference)
     if not found:
         return [MxHost(0, domain)]
     return [exchange for exchange in found if exchange.host]
 
 
-def lane_site(domain: str, exchanges: Sequence[MxHost], shaping: ShapingSettings) -> tuple[str, Shaping]:
-    """The site that ``domain`` belongs to, and the limits for it."""
+def site_of(domain: str, exchanges: Sequence[MxHost], shaping: ShapingSettings) -> tuple[str, Shaping]:
+    """Return the site that ``domain`` belongs to, and the limits for it."""
     best = sorted({exchange.host for exchange in exchanges if exchange.preference == exchanges[0].preference})
     for provider in shaping.providers:
         if domain in provider.domains or (provider.mx and all(_ends_with(host, provider.mx) for host in best)):
@@ -142,13 +136,13 @@ def _ends_with(host: str, suffixes: Iterable[str]) -> bool:
 
 
 def interleave(six: Sequence[str], four: Sequence[str], at_most: int) -> list[str]:
-    """A host's addresses, IPv6 and IPv4 by turns, so that a dead IPv6 costs one try only (RFC 8305's idea)."""
+    """Return a host's addresses, IPv6 and IPv4 by turns, so that a dead IPv6 costs one try only (as in RFC 8305)."""
     pairs = zip_longest(random.sample(six, len(six)), random.sample(four, len(four)))
     return [address for pair in pairs for address in pair if address is not None][:at_most]
 
 
 def without_ourselves(targets: Sequence[Target], is_ourselves: Callable[[Target], bool]) -> tuple[Target, ...]:
-    """The targets better than ourselves: at our own preference and behind it mail would loop (RFC 5321 5.1)."""
+    """Return the targets better than this host: at its own preference and after it mail would loop (RFC 5321 5.1)."""
     kept: list[Target] = []
     for _, group in groupby(targets, key=lambda target: target.preference):
         equals = list(group)
@@ -160,7 +154,7 @@ def without_ourselves(targets: Sequence[Target], is_ourselves: Callable[[Target]
 
 @dataclass(frozen=True, slots=True)
 class Ourselves:
-    """What this host is called, and where its listeners are."""
+    """This host's name, and where its listeners are."""
 
     name: str
     listeners: tuple[tuple[IPAddress, int], ...]
@@ -170,7 +164,7 @@ class Ourselves:
         return cls(hostname.lower(), tuple((ip_address(each.address), each.port) for each in listeners))
 
     def meets(self, target: Target, is_local: Callable[[str], bool]) -> bool:
-        """Whether a connection to ``target`` ends at this host's loopback or at a listener of ours.
+        """Return whether a connection to ``target`` ends at this host's loopback or at one of its listeners.
 
         ``is_local`` tells whether an address is one of this machine's; asked only for listeners on all addresses.
         """
@@ -183,3 +177,77 @@ class Ourselves:
             if port == target.port and (bound == address or (bound.is_unspecified and is_local(target.address))):
                 return True
         return False
+
+
+# --- static routes
+
+
+@dataclass(frozen=True, slots=True)
+class StaticHost:
+    """A host of a static route: a name to be looked up, or an address."""
+
+    name: str
+    port: int
+    is_address: bool
+
+
+def static_host(text: str, default_port: int) -> StaticHost:
+    """Read ``name``, ``name:port`` or ``[address]:port``, checked when the configuration was read."""
+    if text.startswith("["):
+        name, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        name, _, port = text.partition(":")
+    try:
+        ip_address(name)
+    except ValueError:
+        return StaticHost(name.lower().rstrip("."), int(port or default_port), is_address=False)
+    return StaticHost(name, int(port or default_port), is_address=True)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRoute:
+    """A route of the configuration."""
+
+    hosts: tuple[StaticHost, ...]
+    tls: TlsMode
+    login: SmartHostLogin | None
+
+    @classmethod
+    def of(cls, route: RouteSettings, egress: EgressSettings) -> StaticRoute:
+        """Read the password file. Raises OSError, UnicodeError."""
+        tls = TlsMode(route.tls or egress.tls)
+        port = SMTPS_PORT if tls is TlsMode.IMPLICIT else SMTP_PORT
+        login = None
+        if route.username is not None and route.password_file is not None:
+            login = SmartHostLogin(route.username, route.password_file.read_text("utf-8").rstrip("\r\n"))
+        return cls(tuple(static_host(text, port) for text in route.hosts), tls, login)
+
+    @property
+    def site(self) -> str:
+        return ",".join(f"{host.name}:{host.port}" for host in self.hosts)
+
+
+class StaticRoutes:
+    """Static routes by domain; the most specific one counts."""
+
+    def __init__(self, routes: Iterable[RouteSettings], egress: EgressSettings) -> None:
+        self._routes: dict[str, StaticRoute] = {}
+        for route in routes:
+            ready = StaticRoute.of(route, egress)
+            for domain in route.domains:
+                self._routes.setdefault(domain.lower(), ready)
+
+    def find(self, domain: str) -> StaticRoute | None:
+        if not self._routes:
+            return None
+        return next((self._routes[key] for key in _keys(domain) if key in self._routes), None)
+
+
+def _keys(domain: str) -> Iterator[str]:
+    yield domain
+    parent = domain
+    while "." in parent:
+        parent = parent.partition(".")[2]
+        yield "." + parent
+    yield "*"

@@ -1,29 +1,42 @@
-"""TLS towards receivers: two contexts, shared by all connections.
+"""TLS towards receivers: the modes, and two contexts that all connections share.
 
-Opportunistic TLS takes whatever the receiver has, old versions, weak keys and wrong names included: the alternative is
-plain text (RFC 7435). A smart host with ``required`` or ``implicit`` must show a valid certificate for its name.
+Opportunistic TLS accepts whatever the receiver has, old versions, weak keys and wrong names included: the alternative
+is plain text (RFC 7435). A smart host with ``required`` or ``implicit`` must show a valid certificate for its name.
 
-It must never be built for each connection: that takes 18 ms.
-
-*Limits.* No DANE and no MTA-STS: a receiver found by MX is never verified.
+Limitations: no DANE and no MTA-STS: a receiver found by MX is never verified.
 """
 
 from __future__ import annotations
 
 import ssl
+from enum import Enum
 
-from mta.delivery.route import TlsMode
+
+class TlsMode(Enum):
+    """How a connection is to be protected. REQUIRED and IMPLICIT verify the certificate."""
+
+    NONE = "none"
+    OPPORTUNISTIC = "opportunistic"
+    REQUIRED = "required"
+    IMPLICIT = "implicit"
+
+    @property
+    def is_strict(self) -> bool:
+        return self in (TlsMode.REQUIRED, TlsMode.IMPLICIT)
 
 
-class Contexts:
-    """``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the system's certificate authorities, as everywhere."""
+class TlsContexts:
+    """Made once, not for each connection: that takes 18 ms.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the system's certificate authorities, as usual.
+    """
 
     def __init__(self) -> None:
         self._opportunistic = _opportunistic()
         self._verifying = ssl.create_default_context()
 
-    def for_policy(self, tls: TlsMode) -> ssl.SSLContext:
-        return self._verifying if tls.is_strict else self._opportunistic
+    def of(self, mode: TlsMode) -> ssl.SSLContext:
+        return self._verifying if mode.is_strict else self._opportunistic
 
 
 def _opportunistic() -> ssl.SSLContext:
@@ -33,3 +46,14 @@ def _opportunistic() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context
+
+
+def handshake_error(error: Exception) -> str:
+    """Say in one line, for the operator, why a handshake failed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not valid: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "handshake failed").replace("_", " ").lower()
+    if isinstance(error, ConnectionAbortedError):
+        return "no handshake in time"
+    return str(error) or type(error).__name__

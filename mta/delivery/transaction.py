@@ -1,58 +1,61 @@
-"""One mail transaction: envelope, message, and what each recipient got (RFC 5321 3.3, RFC 2920).
+"""One mail transaction: envelope, message, and the reply for each recipient (RFC 5321 3.3, RFC 2920).
 
-Where the receiver offers PIPELINING the envelope goes out at once, and the message behind it in one piece; else command
-by command. Recipients part ways here: some are taken, some refused, some are to be tried again.
+Where the receiver offers PIPELINING the envelope goes out at once, and the message after it in one piece; otherwise
+command by command. Recipients part ways here: some are accepted, some rejected, some are to be tried again.
 
-It must never give a recipient another's answer: a receiver that answers more, or otherwise, than it was asked gets no
-message. It must never call a message unsent whose final dot went out.
-
-*Limits.* The message waits for the answer to DATA: two round trips for each transaction. BDAT would take one, but then
-a connection that dies at any point leaves the message's fate unknown.
+Invariants: no recipient gets another's reply: a receiver that replies more often, or otherwise, than it was asked gets
+no message. A message whose final dot went out never counts as unsent. Nothing goes on the wire that could be read as
+two things: what is not plainly an address or a parameter is refused here. Content is never converted, as it is signed:
+a receiver that cannot take it as it is does not get it.
+Limitations: the message waits for the reply to DATA: two round trips for each transaction. BDAT would take one, but
+then a connection that is lost at any point leaves it unknown whether the message was taken.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from bounce.verp import Verp
 from config.schema import Timeouts
-from mta.delivery import commands
-from mta.delivery.client import Cause, Early, Lost, Unsent
-from mta.delivery.replies import ReceiverReply
-from mta.delivery.session import DeliveryError, DeliverySession, PipeliningTrouble, StaleTrouble
+from mta.delivery.client import Cause, Lost, NotSent, ReceiverReply, RejectedEarly
+from mta.delivery.pool import DeliveryError, DeliverySession, Extensions, PipeliningError, StaleSessionError
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient, Result, Stage
+from mta.mail.headers import Headers
+from mta.mail.message import Notify
 from mta.mail.reply import Reply
 
-_OUT_OF_STEP = Reply(451, "4.5.0", "the receiver's answers do not fit our commands")
+_SAFE = re.compile(r"[^\x00-\x20\x7f<>]+\Z")  # in a path: nothing that could end it (RFC 5321 4.1.2)
+_XTEXT = re.compile(r"[\x21-\x7e]+\Z")  # RFC 3461 4
+_DOT = re.compile(rb"\n\.")  # twice as fast as ``in``, and most messages have none
+_TOO_MANY = re.compile(r"(?i)too many (?:recipients|rcpts)")
+
+UNSAFE = Reply(553, "5.1.3", "address cannot be used in an SMTP command")
+NO_UTF8_ADDRESS = Reply(553, "5.6.7", "non-ASCII address, but the receiver does not support SMTPUTF8")
+NO_UTF8 = Reply(550, "5.6.7", "non-ASCII message headers, but the receiver does not support SMTPUTF8")
+NO_EIGHT_BIT = Reply(550, "5.6.3", "8-bit message content, but the receiver does not support 8BITMIME")
+OUT_OF_STEP = Reply(451, "4.5.0", "the receiver's replies do not match our commands")
 
 
 @dataclass(slots=True)
 class Progress:
-    """``results``: who is served. ``left``: who is not; with ``trouble`` only another session can serve them."""
+    """``results``: of the recipients that have a reply. ``left``: those that have none; with ``error`` only another
+    session can get them one."""
 
     results: list[Result] = field(default_factory=list)
     left: list[QueuedRecipient] = field(default_factory=list)
-    trouble: DeliveryError | None = None
+    error: DeliveryError | None = None
 
-    def give(
+    def add(
         self, recipients: Sequence[QueuedRecipient], stage: Stage, reply: Reply, *, delivery_unknown: bool = False
     ) -> None:
-        """These are served."""
+        """Note the reply for these recipients."""
         self.results += [Result(recipient, stage, reply, delivery_unknown) for recipient in recipients]
-        served = {recipient.index for recipient in recipients}
-        self.left = [recipient for recipient in self.left if recipient.index not in served]
-
-
-@dataclass(frozen=True, slots=True)
-class _Envelope:
-    """The answers to the envelope. ``data`` None: DATA was not sent, as there was nobody to send to."""
-
-    mail: ReceiverReply | Lost
-    rcpts: Sequence[ReceiverReply | Lost]
-    data: ReceiverReply | Lost | None
+        done = {recipient.index for recipient in recipients}
+        self.left = [recipient for recipient in self.left if recipient.index not in done]
 
 
 async def transact(
@@ -64,44 +67,140 @@ async def transact(
     max_recipients: int,
     verp: Verp | None = None,
 ) -> Progress:
-    """Serve as many ``recipients`` as one transaction takes. At least one gets a result, or there is trouble.
+    """Deliver to as many ``recipients`` as one transaction takes. At least one gets a result, or there is an error.
 
-    ``verp`` makes return paths that stand in for the sender; without it bounces go to the sender himself.
+    ``verp`` makes the return paths; without it bounces go to the sender.
     """
-    progress = Progress()
     sender = _sender(delivery, recipients, verp)
-    if obstacle := commands.obstacle(delivery, sender, content, session.extensions):
-        progress.give(recipients, Stage.SENDER, obstacle)
-        return progress
-    for recipient in recipients:
-        if refusal := commands.recipient_obstacle(recipient, session.extensions):
-            progress.give([recipient], Stage.RECIPIENT, refusal)
-        else:
-            progress.left.append(recipient)
+    progress = _screen(session.extensions, delivery, sender, recipients, content)
     if not progress.left:
         return progress
     limits = (max_recipients, session.extensions.recipients, session.max_recipients)
     batch = progress.left[: min(limit for limit in limits if limit is not None)]
     envelope = await _send_envelope(session, delivery, sender, batch, content, timeouts)
-    if stage := _misstep(session, envelope):
+    if stage := _out_of_step(session, envelope):
         _give_up(session, progress, stage)
-    elif _mail_taken(session, envelope.mail, progress):
+    elif _mail_accepted(session, envelope.mail, progress):
         accepted = _sort_recipients(session, batch, envelope.rcpts, progress)
-        if progress.trouble is None and envelope.data is not None:
+        if progress.error is None and envelope.data is not None:
             await _send_content(session, envelope.data, accepted, content, timeouts, progress)
     elif isinstance(envelope.data, ReceiverReply) and envelope.data.code == 354:
-        await session.wire.send_message(b".\r\n", timeouts.block, timeouts.final_dot)
+        await session.protocol.send_message(b".\r\n", timeouts.block, timeouts.final_dot)
     return progress
+
+
+# --- what the receiver can be asked for
+
+
+def _sender(delivery: Delivery, recipients: Sequence[QueuedRecipient], verp: Verp | None) -> Address | None:
+    """Return the sender for MAIL. The null sender stays null: nothing may bounce to it."""
+    if verp is None or delivery.sender is None:
+        return delivery.sender
+    return verp.make(delivery.message_id, recipients[0].index if len(recipients) == 1 else None)
+
+
+def _screen(
+    extensions: Extensions,
+    delivery: Delivery,
+    sender: Address | None,
+    recipients: Sequence[QueuedRecipient],
+    content: bytes,
+) -> Progress:
+    """Return the results of recipients that this receiver cannot be asked for; the others are ``left``."""
+    progress = Progress()
+    if reply := unsupported(delivery, sender, content, extensions):
+        progress.add(recipients, Stage.SENDER, reply)
+        return progress
+    for recipient in recipients:
+        if reply := unsupported_recipient(recipient, extensions):
+            progress.add([recipient], Stage.RECIPIENT, reply)
+        else:
+            progress.left.append(recipient)
+    return progress
+
+
+def unsupported(delivery: Delivery, sender: Address | None, content: bytes, extensions: Extensions) -> Reply | None:
+    """Return why this receiver cannot take the message at all; None if it can."""
+    if sender is not None and not _SAFE.match(sender.local):
+        return UNSAFE
+    if extensions.size is not None and len(content) > extensions.size:
+        text = f"message size {len(content)} exceeds the receiver's limit of {extensions.size} octets"
+        return Reply(552, "5.3.4", text)
+    if not extensions.smtputf8:
+        if sender is not None and not sender.is_ascii:
+            return NO_UTF8_ADDRESS
+        if delivery.smtputf8 and not content[: Headers.split(content).size].isascii():
+            return NO_UTF8
+    if not extensions.eight_bit and not content.isascii():
+        return NO_EIGHT_BIT
+    return None
+
+
+def unsupported_recipient(recipient: QueuedRecipient, extensions: Extensions) -> Reply | None:
+    """Return why this receiver cannot be asked for ``recipient``; None if it can."""
+    if not _SAFE.match(recipient.address.local):
+        return UNSAFE
+    if not extensions.smtputf8 and not recipient.address.is_ascii:
+        return NO_UTF8_ADDRESS
+    return None
+
+
+# --- commands
+
+
+def mail_command(delivery: Delivery, sender: Address | None, content: bytes, extensions: Extensions) -> bytes:
+    """MAIL (RFC 5321 4.1.1.2), for a delivery that is supported."""
+    command = f"MAIL FROM:<{sender or ''}>"
+    if extensions.sizes:
+        command += f" SIZE={len(content)}"
+    if extensions.eight_bit and not content.isascii():
+        command += " BODY=8BITMIME"
+    if extensions.smtputf8 and (delivery.smtputf8 or not _all_ascii(delivery, sender)):
+        command += " SMTPUTF8"
+    if extensions.dsn:
+        if delivery.ret is not None:
+            command += f" RET={delivery.ret.value}"
+        if delivery.envid is not None and _XTEXT.match(delivery.envid):
+            command += f" ENVID={delivery.envid}"
+    return command.encode() + b"\r\n"
+
+
+def rcpt_command(recipient: QueuedRecipient, extensions: Extensions) -> bytes:
+    """RCPT (RFC 5321 4.1.1.3), with the recipient's own DSN parameters (RFC 3461 4)."""
+    command = f"RCPT TO:<{recipient.address}>"
+    if extensions.dsn:
+        if recipient.notify is not None:
+            wanted = ",".join(str(flag.name) for flag in Notify if flag in recipient.notify)
+            command += f" NOTIFY={wanted or 'NEVER'}"
+        if recipient.orcpt is not None and _XTEXT.match(recipient.orcpt):
+            command += f" ORCPT={recipient.orcpt}"
+    return command.encode() + b"\r\n"
+
+
+def dot_stuffed(content: bytes) -> bytes:
+    """Return the message as it goes after DATA, final dot included (RFC 5321 4.5.2)."""
+    if content.startswith(b"."):
+        content = b"." + content
+    if _DOT.search(content):
+        content = content.replace(b"\r\n.", b"\r\n..")
+    return content + (b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n")
+
+
+def _all_ascii(delivery: Delivery, sender: Address | None) -> bool:
+    addresses: list[Address] = [recipient.address for recipient in delivery.recipients]
+    return all(address.is_ascii for address in addresses) and (sender is None or sender.is_ascii)
 
 
 # --- the envelope
 
 
-def _sender(delivery: Delivery, recipients: Sequence[QueuedRecipient], verp: Verp | None) -> Address | None:
-    """Who the receiver is told the message is from. The null sender stays what it is: nothing may come back to it."""
-    if verp is None or delivery.sender is None:
-        return delivery.sender
-    return verp.make(delivery.message_id, recipients[0].index if len(recipients) == 1 else None)
+@dataclass(frozen=True, slots=True)
+class _EnvelopeReplies:
+    """``data`` None: DATA was not sent, as no recipient was accepted."""
+
+    mail: ReceiverReply | Lost
+    rcpts: Sequence[ReceiverReply | Lost]
+    data: ReceiverReply | Lost | None
 
 
 async def _send_envelope(
@@ -111,46 +210,46 @@ async def _send_envelope(
     batch: Sequence[QueuedRecipient],
     content: bytes,
     timeouts: Timeouts,
-) -> _Envelope:
-    extensions = session.extensions
-    mail = commands.mail(delivery, sender, content, extensions)
-    rcpts = [commands.rcpt(recipient, extensions) for recipient in batch]
+) -> _EnvelopeReplies:
+    """MAIL, RCPT and DATA; before them RSET, if the receiver still has a transaction open."""
+    mail = mail_command(delivery, sender, content, session.extensions)
+    rcpts = [rcpt_command(recipient, session.extensions) for recipient in batch]
     reset, session.dirty = session.dirty, False
     session.transactions += 1
-    if extensions.pipelining:
+    if session.extensions.pipelining:
         return await _pipelined(session, reset, mail, rcpts, timeouts)
     return await _one_by_one(session, reset, mail, rcpts, timeouts)
 
 
 async def _pipelined(
     session: DeliverySession, reset: bool, mail: bytes, rcpts: list[bytes], timeouts: Timeouts
-) -> _Envelope:
+) -> _EnvelopeReplies:
     octets = b"".join([b"RSET\r\n" if reset else b"", mail, *rcpts, b"DATA\r\n"])
-    patience = [*[timeouts.mail] * (1 + reset), *[timeouts.rcpt] * len(rcpts), timeouts.data]
-    answers = await session.wire.ask(octets, patience)
-    return _Envelope(answers[reset], answers[1 + reset : -1], answers[-1])
+    waits = [*[timeouts.mail] * (1 + reset), *[timeouts.rcpt] * len(rcpts), timeouts.data]
+    answers = await session.protocol.ask(octets, waits)
+    return _EnvelopeReplies(answers[reset], answers[1 + reset : -1], answers[-1])
 
 
 async def _one_by_one(
     session: DeliverySession, reset: bool, mail: bytes, rcpts: list[bytes], timeouts: Timeouts
-) -> _Envelope:
-    wire = session.wire
+) -> _EnvelopeReplies:
+    protocol = session.protocol
     if reset:
-        await wire.ask(b"RSET\r\n", (timeouts.mail,))
-    (sender,) = await wire.ask(mail, (timeouts.mail,))
+        await protocol.ask(b"RSET\r\n", (timeouts.mail,))
+    (sender,) = await protocol.ask(mail, (timeouts.mail,))
     if not isinstance(sender, ReceiverReply) or not sender.is_positive:
-        return _Envelope(sender, (), None)
-    answers = [(await wire.ask(rcpt, (timeouts.rcpt,)))[0] for rcpt in rcpts]
+        return _EnvelopeReplies(sender, (), None)
+    answers = [(await protocol.ask(rcpt, (timeouts.rcpt,)))[0] for rcpt in rcpts]
     if not any(isinstance(answer, ReceiverReply) and answer.is_positive for answer in answers):
-        return _Envelope(sender, answers, None)
-    (data,) = await wire.ask(b"DATA\r\n", (timeouts.data,))
-    return _Envelope(sender, answers, data)
+        return _EnvelopeReplies(sender, answers, None)
+    (data,) = await protocol.ask(b"DATA\r\n", (timeouts.data,))
+    return _EnvelopeReplies(sender, answers, data)
 
 
-def _misstep(session: DeliverySession, envelope: _Envelope) -> Stage | None:
-    """Where an answer is none that the command can have, or behind the last one if there are more than commands.
+def _out_of_step(session: DeliverySession, envelope: _EnvelopeReplies) -> Stage | None:
+    """Return where a reply cannot belong to its command; the last stage if there are more replies than commands.
 
-    A 421 more is no misstep: it may come at any time (RFC 5321 3.8).
+    An additional 421 is allowed: it may come at any time (RFC 5321 3.8).
     """
     stages = [(Stage.SENDER, envelope.mail), *((Stage.RECIPIENT, answer) for answer in envelope.rcpts)]
     for stage, answer in stages:
@@ -159,28 +258,35 @@ def _misstep(session: DeliverySession, envelope: _Envelope) -> Stage | None:
     data = envelope.data
     if isinstance(data, ReceiverReply) and data.code != 354 and (data.code < 400 or not data.is_regular):
         return Stage.DATA
-    return Stage.DATA if any(stray.code != 421 for stray in session.wire.strays) else None
+    return Stage.DATA if any(reply.code != 421 for reply in session.protocol.unsolicited_replies) else None
 
 
 def _give_up(session: DeliverySession, progress: Progress, stage: Stage) -> None:
-    """Answers that do not fit cannot be told apart: none counts, and there is no message."""
-    reply = session.wire.over.reply if session.wire.over else _OUT_OF_STEP
-    progress.trouble = (PipeliningTrouble if session.extensions.pipelining else DeliveryError)(stage, reply)
-    session.wire.abort()
+    """Replies that do not fit cannot be told apart: none counts, and there is no message."""
+    reply = session.protocol.over.reply if session.protocol.over else OUT_OF_STEP
+    progress.error = (PipeliningError if session.extensions.pipelining else DeliveryError)(stage, reply)
+    session.protocol.abort()
 
 
-def _mail_taken(session: DeliverySession, mail: ReceiverReply | Lost, progress: Progress) -> bool:
-    """Whether MAIL was taken; if not, what that means for everybody."""
+def _mail_accepted(session: DeliverySession, mail: ReceiverReply | Lost, progress: Progress) -> bool:
+    """Return whether MAIL was accepted; if not, note what that means for all recipients."""
     if isinstance(mail, ReceiverReply) and mail.is_positive:
         session.dirty = True
         return True
     if isinstance(mail, ReceiverReply) and mail.code != 421:
-        progress.give(progress.left, Stage.SENDER, Reply.parse(mail.code, mail.text))
+        progress.add(progress.left, Stage.SENDER, mail.reply)
         return False
-    reply = mail.reply if isinstance(mail, Lost) else Reply.parse(mail.code, mail.text)
-    died = isinstance(mail, ReceiverReply) or mail.cause in (Cause.CLOSED, Cause.SHUT)
-    progress.trouble = (StaleTrouble if died and session.transactions > 1 else DeliveryError)(Stage.SENDER, reply)
+    closed = isinstance(mail, ReceiverReply) or mail.cause in (Cause.CLOSED, Cause.CLOSED_WITH_421)
+    stale = closed and session.transactions > 1
+    progress.error = (StaleSessionError if stale else DeliveryError)(Stage.SENDER, mail.reply)
     return False
+
+
+def is_too_many(reply: Reply) -> bool:
+    """Return whether RCPT was rejected only because the transaction has enough of them (RFC 5321 4.5.3.1.10)."""
+    if reply.code not in (451, 452, 552):
+        return False
+    return reply.status.endswith(".5.3") or bool(_TOO_MANY.search(reply.text))
 
 
 def _sort_recipients(
@@ -189,7 +295,7 @@ def _sort_recipients(
     answers: Sequence[ReceiverReply | Lost],
     progress: Progress,
 ) -> list[QueuedRecipient]:
-    """Who was accepted. They stay in ``left`` for now, as does who was one too many; the others get their results."""
+    """Return the accepted recipients. They stay ``left`` for now, as do those that were too many."""
     accepted: list[QueuedRecipient] = []
     lost: Lost | None = None
     for recipient, answer in zip(batch, answers, strict=True):
@@ -197,25 +303,23 @@ def _sort_recipients(
             lost = answer
         elif answer.is_positive:
             accepted.append(recipient)
+        elif accepted and is_too_many(answer.reply):
+            session.max_recipients = len(accepted)
         else:
-            reply = Reply.parse(answer.code, answer.text)
-            if accepted and commands.is_too_many(reply):
-                session.max_recipients = len(accepted)
-            else:
-                progress.give([recipient], Stage.RECIPIENT, reply)
+            progress.add([recipient], Stage.RECIPIENT, answer.reply)
     if lost:
         _interrupted(session, lost, Stage.RECIPIENT, progress)
     return accepted
 
 
 def _interrupted(session: DeliverySession, lost: Lost, stage: Stage, progress: Progress) -> None:
-    """The session ended before the message. A host that said 421 has answered for everybody; else another may do."""
-    if lost.cause is Cause.SHUT:
-        progress.give(progress.left, stage, lost.reply)
-    elif lost.cause is Cause.SILENT and session.extensions.pipelining:
-        progress.trouble = PipeliningTrouble(stage, lost.reply)
+    """The session ended before the message. A 421 counts for all recipients; otherwise another host may do."""
+    if lost.cause is Cause.CLOSED_WITH_421:
+        progress.add(progress.left, stage, lost.reply)
+    elif lost.cause is Cause.TIMEOUT and session.extensions.pipelining:
+        progress.error = PipeliningError(stage, lost.reply)
     else:
-        progress.trouble = DeliveryError(stage, lost.reply)
+        progress.error = DeliveryError(stage, lost.reply)
 
 
 # --- the message
@@ -229,35 +333,33 @@ async def _send_content(
     timeouts: Timeouts,
     progress: Progress,
 ) -> None:
-    """Behind DATA: the message, or what stands in its way. RFC 2920 3.1: a lone dot if nobody is to get it."""
+    """Send the message after DATA, if nothing prevents it. RFC 2920 3.1: a lone dot if no recipient was accepted."""
+    protocol = session.protocol
     if isinstance(data, Lost):
         return _interrupted(session, data, Stage.DATA, progress)
     if data.code != 354:
-        reply = Reply.parse(data.code, data.text)
-        return progress.give(progress.left if data.code == 421 else accepted, Stage.DATA, reply)
-    if session.wire.strays:
-        farewell = session.wire.strays[0]
-        return progress.give(progress.left, Stage.DATA, Reply.parse(farewell.code, farewell.text))
+        return progress.add(progress.left if data.code == 421 else accepted, Stage.DATA, data.reply)
+    if protocol.unsolicited_replies:
+        return progress.add(progress.left, Stage.DATA, protocol.unsolicited_replies[0].reply)
     session.dirty = False
     if not accepted:
-        await session.wire.send_message(b".\r\n", timeouts.block, timeouts.final_dot)
+        await protocol.send_message(b".\r\n", timeouts.block, timeouts.final_dot)
         return None
-    answer = await session.wire.send_message(commands.wire_form(content), timeouts.block, timeouts.final_dot)
+    answer = await protocol.send_message(dot_stuffed(content), timeouts.block, timeouts.final_dot)
     match answer:
         case ReceiverReply():
             nonsense = not answer.is_regular or 300 <= answer.code <= 399
-            reply = Reply.parse(answer.code, answer.text)
-            progress.give(accepted, Stage.FINAL_DOT, reply, delivery_unknown=nonsense)
+            progress.add(accepted, Stage.FINAL_DOT, answer.reply, delivery_unknown=nonsense)
             if answer.code == 421 or nonsense:
-                progress.give(progress.left, Stage.FINAL_DOT, reply)
-                session.wire.abort()
-        case Early(reply):
-            progress.give(progress.left, Stage.DATA, reply)
-        case Unsent(reply):
-            progress.trouble = DeliveryError(Stage.DATA, reply)
+                progress.add(progress.left, Stage.FINAL_DOT, answer.reply)
+                protocol.abort()
+        case RejectedEarly(reply):
+            progress.add(progress.left, Stage.DATA, reply)
+        case NotSent(reply):
+            progress.error = DeliveryError(Stage.DATA, reply)
         case Lost(_, reply):
-            progress.give(accepted, Stage.FINAL_DOT, reply, delivery_unknown=True)
-            progress.give(progress.left, Stage.DATA, reply)
+            progress.add(accepted, Stage.FINAL_DOT, reply, delivery_unknown=True)
+            progress.add(progress.left, Stage.DATA, reply)
         case _:
             assert_never(answer)
     return None

@@ -1,7 +1,6 @@
-"""A delivery (one message to one destination), its attempts, and what an attempt comes to.
+"""A delivery (one message to one destination), its attempts, and their outcomes.
 
-The outcome of an attempt is per recipient: of ten recipients in one transaction some may be delivered, some deferred
-and some failed, and they part ways.
+Outcomes are per recipient: of ten recipients in one transaction some may be delivered, some deferred and some failed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from mta.mail.reply import Reply
 
 
 class Stage(Enum):
-    """How far an attempt came. Up to HELLO a failure is the connection's, from SENDER on the message's."""
+    """How far an attempt came. Up to HELLO a failure concerns the connection, from SENDER on the message."""
 
     RESOLVE = "resolve"
     CONNECT = "connect"
@@ -35,9 +34,8 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:
-    """One recipient still to be served. ``n`` is its place in the envelope; ``attempts`` counts finished ones.
-
-    ``last_reply``: what the last attempt was told, as text.
+    """A recipient still to be delivered to. ``index``: its place in the envelope. ``attempts``: how many were made.
+    ``last_reply``: the reply to the last one, as text.
     """
 
     index: int
@@ -48,18 +46,14 @@ class QueuedRecipient:
     last_reply: str | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
-    """The recipients of one message at one destination domain, leased to this worker.
+    """The recipients of one message at one destination domain, as the queue has them, leased to this worker.
 
-    ``content`` is None when the message was not kept in memory: the courier's caller loads it from the store.
-    ``topic``: what marketing mail is about.
-    ``checked_at`` is the monotonic time (seconds) at which the recipients were last known not to be suppressed.
-    ``reserved``: octets that this delivery has reserved in the worker's window, 0 for none. ``delay_dsn_sent``: a delay
-    notice was sent. ``lease``: the token under which it is ours. ``held``: it was held until its time was over, and is
-    not to be sent. ``bounce``: an operator wants it to fail, for this reason. ``provider``: who serves the destination,
-    once its route is known.
-    Identity matters (it is a place in a queue), hence no ``eq``.
+    ``topic``: what marketing mail is about. ``content``: None when the message is not in memory: it is in the store.
+    ``whole``: no other recipient of the message is, or was, in a queue row. ``delay_dsn_sent``: the sender has been
+    told of the delay. ``lease``: the token under which the rows are ours. ``held``: it was held until it expired, and
+    must not be sent. ``bounce``: the operator's reason to fail it.
     """
 
     message_id: MessageId
@@ -78,14 +72,11 @@ class Delivery:
     ret: Return | None = None
     envid: str | None = None
     content: bytes | None = None
-    checked_at: float = 0.0
-    whole: bool = False  # no other recipient of this message is, or was, in any queue row but these
+    whole: bool = False
     delay_dsn_sent: bool = False
-    reserved: int = 0
     lease: int = 0
     held: bool = False
     bounce: str | None = None
-    provider: str = ""
 
     @property
     def attempts(self) -> int:
@@ -94,7 +85,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one recipient got. ``delivery_unknown``: lost after the final dot; the receiver may have accepted it."""
+    """The reply for one recipient. ``delivery_unknown``: lost after the final dot; the receiver may have it."""
 
     recipient: QueuedRecipient
     stage: Stage
@@ -104,7 +95,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The receiving host that an attempt spoke to, for the record. ``tls`` is e.g. ``TLSv1.3``, None for plain text."""
+    """The receiving host of an attempt, for the record. ``tls``: for example ``TLSv1.3``, None for plain text."""
 
     name: str
     address: str
@@ -113,7 +104,12 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one delivery: a result for each of its recipients. ``source`` is our address, if we got that far."""
+    """One attempt at one delivery: a result for each of its recipients.
+
+    ``source``: our address, if a connection was made. ``transcript``: replies that belong to no command (421 before a
+    close). ``dsn``: the receiver took over the DSN parameters (RFC 3461), and with them the duty to send DSNs.
+    ``provider``: where the route leads, as it is counted; empty if that is not known.
+    """
 
     delivery: Delivery
     results: tuple[Result, ...]
@@ -121,12 +117,13 @@ class Attempt:
     seconds: float
     host: Host | None = None
     source: str | None = None
-    transcript: str | None = None  # stray replies (421 before a close) that belong to no command
-    dsn: bool = False  # the receiver took over the DSN parameters (RFC 3461), and with them the duty of notices
+    transcript: str | None = None
+    dsn: bool = False
+    provider: str = ""
 
 
 class Fault(Enum):
-    """On whose side the trouble lies; only RECIPIENT ever suppresses an address."""
+    """Which side is at fault; only RECIPIENT ever suppresses an address."""
 
     RECIPIENT = "recipient"
     SENDER = "sender"
@@ -146,8 +143,8 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a reply meant, and the id of the rule that says so. ``matched`` is the text the rule fired on; ``hard``: it
-    was permanent, and the address or its domain does not exist; ``certain``: whatever command it answered."""
+    """What a reply meant, and the id of the rule that says so. ``matched``: the text that the rule matched. ``hard``:
+    it was permanent, and the address or its domain does not exist. ``certain``: whatever command it answered."""
 
     category: str
     fault: Fault
@@ -172,11 +169,16 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """``expired``: given up because the time was over; the reply is the last one the receivers gave."""
+    """``expired``: given up because the time was over; the reply is the last one that came."""
 
     result: Result
     classification: Classification
     expired: bool = False
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether the recipient's address is to be suppressed."""
+        return self.classification.action is Action.SUPPRESS
 
 
 Outcome = Delivered | Deferred | Failed

@@ -1,16 +1,13 @@
-"""The queue's engine: takes in what is due, lets lanes start deliveries, and settles what came of them.
+"""The queue's engine: claims what is due, lets ready queues start deliveries, and records their outcomes.
 
-Fresh deliveries come straight from the intake, still in memory; retries are leased from the store. Both wait in the
-lane of their site. A handful of runners for each lane take one delivery after the other through the courier.
+Fresh deliveries come straight from submission, still in memory; retries are claimed from the store. Both wait in the
+ready queue of their site, from which a few runners take one job after the other to the courier.
 
-It must never send what ``clearance`` was not given for, never send under a lease that has run out, and never hold more
-in memory than the window allows.
-
-While the store is away everything waits where it is. A lease that has run out but is not lost may live again; only a
-delivery whose lease was given to others is dropped.
-
-*Limits.* Each worker forms its own picture of a site's health. What does not fit into its lane goes back to the store
-for a while.
+Invariants: nothing is sent that has not passed the pre-delivery check, or under a lease that has run out; no more is in
+memory than the active queue allows. While the store is away everything waits where it is. A lease that has run out but
+is not lost may become valid again; only deliveries whose lease was given to others are dropped.
+Limitations: each worker forms its own picture of a site's health. What does not fit into its ready queue goes back to
+the store for a while.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from config.schema import QueueSettings, Shaping
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
-from mta.mail.delivery import Attempt, Delivery, Stage
+from mta.mail.delivery import Attempt
 from mta.mail.identity import format_id
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
@@ -35,34 +32,31 @@ from mta.observe.events import EventLog
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
-from mta.queue.awaiting_route import AwaitingRoute
+from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.dsn import DsnComposer
 from mta.queue.fair_queue import Weights
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.pre_delivery_check import Accounts, PreDeliveryCheck
-from mta.queue.ready_queue import ActiveQueue, ReadyQueue
-from mta.queue.requeue import Requeue
+from mta.queue.ready_queue import AwaitingRoute, ReadyQueue
+from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
 from mta.queue.throttle import Throttle
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.results.messages import ContentMissing
+from mta.store.queue.messages import ContentMissing
 from mta.store.store import Store
 from policy.profile import Profiles
 
 log = get_logger()
 
-GROW_AFTER = 0.05  # seconds that deliveries wait for a busy runner before more are started
-TAKE = 500  # deliveries of one stream leased at once
-TROUBLE = timedelta(minutes=1)  # rest after an outcome that could not be written down
-SPILL = timedelta(seconds=15)  # rest of what does not fit into its lane
-LOOK_EVERY = 1.0  # seconds, at least, between looks at how fast lanes move
-REFILL = 0.5  # share of its room below which a lane is filled again from the store
+GROW_AFTER = 0.05  # seconds that jobs wait for a busy runner before more runners are started
+CLAIM = 500  # deliveries of one stream claimed at once
+EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues move
+REFILL = 0.5  # share of its room below which a ready queue is filled again from the store
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
-LONGEST_PAUSE = 1.0  # seconds after which a runner that keeps to a rate looks up, for a new rate
-LONGEST_SITE = 120  # characters by which a site is told apart where it is counted
-IDLE_LANES = 10_000  # lanes remembered; beyond, idle ones are forgotten
+MAX_PAUSE = 1.0  # seconds after which a runner that waits for its rate looks for a new one
+IDLE_QUEUES = 10_000  # ready queues remembered; beyond that, idle ones are forgotten
 
-UNREADABLE = Reply(451, "4.3.0", "the message cannot be read from the queue")
+UNREADABLE = Reply(451, "4.3.0", "message could not be read from the queue")
 INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
 
 
@@ -77,7 +71,7 @@ class Dispatcher:
         accounts: Accounts,
         resolver: Resolver,
         courier: Courier,
-        notices: DsnComposer,
+        dsn: DsnComposer,
         profiles: Profiles,
         classifier: Classifier,
         events: EventLog,
@@ -92,314 +86,322 @@ class Dispatcher:
         self._metrics = metrics
         self._workers = workers
         self._schedule = _schedule(settings)
-        self.window = ActiveQueue(settings.active_deliveries, settings.active_size)
-        self.lanes: dict[str, ReadyQueue] = {}
         self._weights = _weights(settings)
-        self._unrouted = AwaitingRoute()
-        self._returns = Requeue(store.messages, self.window)
-        self._settler = OutcomeRecorder(
+        self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
+        self.ready_queues: dict[str, ReadyQueue] = {}
+        self._awaiting_route = AwaitingRoute()
+        self._requeue = Requeue(store.messages)
+        self._recorder = OutcomeRecorder(
             store=store,
-            window=self.window,
-            give_back=lambda delivery: self._returns.add([delivery], TROUBLE),
+            requeue=self._requeue,
             events=events,
             metrics=metrics,
             classifier=classifier,
-            notices=notices,
+            dsn=dsn,
             schedule=self._schedule,
         )
-        self._clearance = PreDeliveryCheck(
+        self._check = PreDeliveryCheck(
             accounts=accounts,
             breakers=store.breakers,
             suppressions=store.suppressions,
             profiles=profiles,
-            settler=self._settler,
-            hold=self._returns.hold,
-            put_off=lambda delivery: self._returns.add([delivery], SPILL),
+            recorder=self._recorder,
+            requeue=self._requeue,
             metrics=metrics,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[ReadyQueue] = set()
-        self._looked_at = time.monotonic()
+        self._evicted_at = time.monotonic()
         self._stopping = asyncio.Event()
 
-    # --- what others tell us
+    # --- called by the other parts of the worker
 
-    def configure(
-        self, settings: QueueSettings, classifier: Classifier, notices: DsnComposer, profiles: Profiles
-    ) -> None:
+    def configure(self, settings: QueueSettings, classifier: Classifier, dsn: DsnComposer, profiles: Profiles) -> None:
         """Take over reloaded settings; deliveries under way are not disturbed."""
         self._settings = settings
         self._schedule = _schedule(settings)
-        self._settler.configure(classifier, notices, self._schedule)
-        self._clearance.configure(profiles)
+        self._recorder.configure(classifier, dsn, self._schedule)
+        self._check.configure(profiles)
         self._weights = _weights(settings)
-        for lane in self.lanes.values():
-            lane.lines.weights = self._weights
-        self.window.resize(settings.active_deliveries, settings.active_size)
+        for queue in self.ready_queues.values():
+            queue.flows.weights = self._weights
+        self.active_queue.resize(settings.active_deliveries, settings.active_size)
 
     def suppressions_changed(self, _: str | None = None) -> None:
-        """Somebody was suppressed (or we may have missed it): every earlier check is void."""
-        self._clearance.suppressions_changed()
+        """An address was suppressed, or may have been: check the recipients again."""
+        self._check.suppressions_changed()
 
     def queue_changed(self, _: str | None = None) -> None:
-        """An operator has changed rows that may be ours: give back what has not begun, to lease it as it is now."""
-        self._returns.add(self._take_waiting())
+        """An operator has changed rows that may be ours: requeue what has not begun, to claim it as it is now."""
+        self._requeue.add(self._take_waiting())
 
-    def submit(self, deliveries: Iterable[Delivery]) -> None:
-        """Fresh deliveries, already leased to this worker, room already reserved."""
-        for delivery in deliveries:
-            self._place(delivery)
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Take in fresh deliveries, leased to this worker, with their room reserved."""
+        for job in jobs:
+            self._place(job)
 
     async def run(self) -> None:
-        """Take in due deliveries for as long as the worker lives."""
+        """Claim due deliveries for as long as the worker runs."""
         while not self._stopping.is_set():
-            self._make_room()
+            self._evict()
             try:
-                taken = [await self._take_due(stream) for stream in Stream]
+                claimed = [await self._claim(stream) for stream in Stream]
             except StoreUnavailable:
-                taken = []
-            if TAKE not in taken:
+                claimed = []
+            if CLAIM not in claimed:
                 await self._pause(self._settings.poll)
 
     def measure(self) -> None:
         """Set the gauges that only this worker knows."""
         now = time.monotonic()
-        self._metrics.active_recipients.set(self.window.deliveries)
-        self._metrics.active_bytes.set(self.window.octets)
-        self._metrics.ready_queues.set(sum(not lane.idle for lane in self.lanes.values()))
-        self._metrics.ready_queues_in_backoff.set(sum(lane.throttle.is_resting(now) for lane in self.lanes.values()))
+        queues = self.ready_queues.values()
+        self._metrics.outcomes_pending.set(self._recorder.pending)
+        self._metrics.active_recipients.set(self.active_queue.deliveries)
+        self._metrics.active_bytes.set(self.active_queue.octets)
+        self._metrics.ready_queues.set(sum(not queue.idle for queue in queues))
+        self._metrics.ready_queues_in_backoff.set(sum(queue.throttle.in_backoff(now) for queue in queues))
 
     async def stop(self, grace: float) -> None:
-        """Give back what waits, let running attempts end, and cut them off after ``grace`` seconds."""
+        """Requeue what waits, let running attempts end, and cancel them after ``grace`` seconds."""
         deadline = asyncio.get_running_loop().time() + grace
         self._stopping.set()
-        self._returns.add(self._take_waiting())
+        self._requeue.add(self._take_waiting())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        left = deadline - asyncio.get_running_loop().time()
-        await asyncio.gather(self._settler.drain(max(left, STORE_PAUSE)), self._returns.drain(max(left, STORE_PAUSE)))
+        left = max(deadline - asyncio.get_running_loop().time(), STORE_PAUSE)
+        # An outcome that is not committed is a message sent twice: outcomes get the grace time once more.
+        await asyncio.gather(self._recorder.drain(left + grace), self._requeue.drain(left))
 
     def forget(self) -> None:
-        """The lease was lost: others own these deliveries now. What runs will find its results refused."""
-        for delivery in self._take_waiting():
-            self.window.leave(delivery)
+        """Drop what waits: the lease was lost, and others own it now. The outcomes of what runs will be refused."""
+        for job in self._take_waiting():
+            job.release()
 
-    def _take_waiting(self) -> list[Delivery]:
-        waiting = [delivery for lane in self.lanes.values() for delivery in lane.take_all()]
-        return waiting + self._unrouted.pop_all()
+    def _take_waiting(self) -> list[Job]:
+        waiting = [job for queue in self.ready_queues.values() for job in queue.take_all()]
+        return waiting + self._awaiting_route.pop_all()
 
-    # --- taking in and placing
+    # --- claim
 
-    async def _take_due(self, stream: Stream) -> int:
-        """Take from the store what there is room for; one stream's backlog is not looked at for the other."""
-        room, octets = self.window.free(stream), self.window.free_octets(stream)
-        if not (room and octets and self._store.lease.valid):
+    async def _claim(self, stream: Stream) -> int:
+        """Claim what there is room for; one stream's backlog does not keep the other from being claimed."""
+        deliveries, octets = self.active_queue.free(stream), self.active_queue.free_octets(stream)
+        if not (deliveries and octets and self._store.lease.valid):
             return 0
-        deliveries = await self._store.messages.lease(
-            deliveries=min(room, TAKE), octets=octets, skip=self._full(stream), stream=stream
+        claimed = await self._store.messages.claim(
+            deliveries=min(deliveries, CLAIM), octets=octets, skip=self._full(stream), stream=stream
         )
         placed = 0
-        for delivery in deliveries:
-            if self.window.enter(delivery):
-                self._place(delivery)
+        for delivery in claimed:
+            reservation = self.active_queue.reserve(delivery.size, stream)
+            if reservation:
+                self._place(Job(delivery, reservation))
                 placed += 1
             else:
-                self._returns.add([delivery])
+                self._requeue.add([Job(delivery, None)])
         return placed
 
-    def _make_room(self) -> None:
-        """When room is scarce, let go of what lanes will not begin within the time for which it is put off."""
-        elapsed = time.monotonic() - self._looked_at
-        if elapsed < LOOK_EVERY:
-            return
-        self._looked_at += elapsed
-        for lane in self.lanes.values():
-            for stream in Stream:
-                line = lane.lines[stream]
-                if line.waiting and self.window.is_tight(stream):
-                    soon = int(line.taken / elapsed * SPILL.total_seconds())
-                    self._returns.add(line.cut(max(soon, lane.running, 1)), SPILL)
-                line.taken = 0
-
     def _full(self, stream: Stream) -> set[str]:
-        """Destinations of which nothing more of ``stream`` can be used now."""
+        """Return the destinations of which nothing more of ``stream`` can be used now."""
         now = time.monotonic()
         return {
             destination
-            for lane in self.lanes.values()
-            if lane.throttle.is_resting(now) or not self.window.has_room(lane.lines[stream], stream, REFILL)
-            for destination in lane.destinations
+            for queue in self.ready_queues.values()
+            if queue.throttle.in_backoff(now) or not queue.accepts(stream, self.active_queue, REFILL)
+            for destination in queue.destinations
         }
 
-    def _place(self, delivery: Delivery) -> None:
-        """Put a delivery into its site's lane, once its route is known."""
-        if self._is_over(delivery):
+    def _evict(self) -> None:
+        """When room is scarce, requeue what ready queues would not begin within the time for which it is put off."""
+        elapsed = time.monotonic() - self._evicted_at
+        if elapsed < EVICT_EVERY:
             return
-        plan = self._resolver.cached(delivery.destination)
-        if plan is not None:
-            self._route(delivery, plan)
-        elif (count := self._unrouted.count(delivery.stream)) and count >= self.window.free(delivery.stream):
-            self._returns.add([delivery], SPILL)
-        elif self._unrouted.add(delivery):
+        self._evicted_at += elapsed
+        for queue in self.ready_queues.values():
+            for stream in Stream:
+                flow = queue.flows[stream]
+                if flow.waiting and self.active_queue.is_tight(stream):
+                    soon = int(flow.taken / elapsed * NO_ROOM.total_seconds())
+                    self._requeue.add(flow.cut(max(soon, queue.running, 1)), NO_ROOM)
+                flow.taken = 0
+
+    # --- place in a ready queue
+
+    def _place(self, job: Job) -> None:
+        """Put a job into its site's ready queue, once its route is known."""
+        if self._record_unattempted(job):
+            return
+        delivery = job.delivery
+        route = self._resolver.cached(delivery.destination)
+        if route is not None:
+            self._follow(route, job)
+        elif (count := self._awaiting_route.count(delivery.stream)) and count >= self.active_queue.free(
+            delivery.stream
+        ):
+            self._requeue.add([job], NO_ROOM)
+        elif self._awaiting_route.add(job):
             self._spawn(self._find_route(delivery.destination))
 
     async def _find_route(self, destination: str) -> None:
         try:
-            plan = await self._resolver.plan(destination)
+            route = await self._resolver.route(destination)
         except Exception:
-            log.exception("a route could not be found", destination=destination)
-            plan = INTERNAL
-        for delivery in self._unrouted.pop(destination):
-            self._route(delivery, plan)
+            log.exception("route look-up failed", destination=destination)
+            route = INTERNAL
+        for job in self._awaiting_route.pop(destination):
+            self._follow(route, job)
 
-    def _route(self, delivery: Delivery, plan: Route | Reply) -> None:
-        if isinstance(plan, Reply):
-            self._end_without_attempt(delivery, plan)
+    def _follow(self, route: Route | Reply, job: Job) -> None:
+        if isinstance(route, Reply):
+            self._record_failure(job, route)
             return
-        lane = self._lane(plan)
-        lane.remember(delivery.destination)
-        if self.window.has_room(lane.lines[delivery.stream], delivery.stream):
-            lane.add(delivery)
-            self._start(lane)
+        queue = self._ready_queue(route)
+        queue.remember(job.delivery.destination)
+        if queue.accepts(job.delivery.stream, self.active_queue):
+            queue.add(job)
+            self._start(queue)
         else:
-            self._returns.add([delivery], SPILL)
+            self._requeue.add([job], NO_ROOM)
 
-    def _lane(self, plan: Route) -> ReadyQueue:
-        """The lane of the plan's site, with the limits of now."""
-        lane = self.lanes.get(plan.site)
-        if lane is None:
-            self._forget_lanes()
-            lane = self.lanes[plan.site] = ReadyQueue(
-                plan.site, plan.shaping, _throttle(plan.shaping, self._workers), self._weights
+    def _ready_queue(self, route: Route) -> ReadyQueue:
+        """Return the ready queue of the route's site, with its current limits."""
+        queue = self.ready_queues.get(route.site)
+        if queue is None:
+            self._forget_idle()
+            queue = self.ready_queues[route.site] = ReadyQueue(
+                route.site, route.shaping, _throttle(route.shaping, self._workers), self._weights
             )
-        elif lane.shaping is not plan.shaping:
-            lane.shaping = plan.shaping
-            lane.throttle.reshape(_throttle(plan.shaping, self._workers))
-        return lane
+        elif queue.shaping is not route.shaping:
+            queue.shaping = route.shaping
+            queue.throttle.reshape(_throttle(route.shaping, self._workers))
+        return queue
 
-    def _forget_lanes(self) -> None:
-        """Make room for a new lane, if need be; sites known to be in trouble are forgotten last."""
-        if len(self.lanes) < IDLE_LANES:
+    def _forget_idle(self) -> None:
+        """Make room for a new ready queue, if need be; sites in backoff are forgotten last."""
+        if len(self.ready_queues) < IDLE_QUEUES:
             return
         now = time.monotonic()
-        idle = [lane for lane in self.lanes.values() if lane.idle]
-        for lane in [lane for lane in idle if not lane.throttle.is_resting(now)] or idle:
-            del self.lanes[lane.site]
+        idle = [queue for queue in self.ready_queues.values() if queue.idle]
+        for queue in [queue for queue in idle if not queue.throttle.in_backoff(now)] or idle:
+            del self.ready_queues[queue.site]
 
-    # --- running a lane
+    # --- run a ready queue
 
-    def _start(self, lane: ReadyQueue) -> None:
-        """See to it that what waits is served: by one runner, by more when there is a crowd or when they are slow."""
-        if self._stopping.is_set() or not lane.waiting:
+    def _start(self, queue: ReadyQueue) -> None:
+        """See to it that what waits is served: by one runner, or more if many jobs wait or runners are slow."""
+        if self._stopping.is_set() or not queue.waiting:
             return
         now = time.monotonic()
-        if lane.throttle.is_resting(now):
-            self._returns.add(lane.take_all(), timedelta(seconds=lane.throttle.resting_until - now))
-        elif lane.startable(now) <= 0:
-            pass  # whoever ends looks again
-        elif lane.running == 0 or lane.waiting > 2 * lane.running:
-            self._start_runners(lane, 1)
-        elif lane not in self._growing:
-            self._growing.add(lane)
-            asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, lane)
+        if queue.throttle.in_backoff(now):
+            self._requeue.add(queue.take_all(), timedelta(seconds=queue.throttle.backoff_until - now))
+        elif queue.startable(now) <= 0:
+            pass  # a runner that ends looks again
+        elif queue.running == 0 or queue.waiting > 2 * queue.running:
+            self._start_runners(queue, 1)
+        elif queue not in self._growing:
+            self._growing.add(queue)
+            asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
 
-    def _grow(self, lane: ReadyQueue) -> None:
-        self._growing.discard(lane)
+    def _grow(self, queue: ReadyQueue) -> None:
+        self._growing.discard(queue)
         if not self._stopping.is_set():
-            self._start_runners(lane, lane.startable(time.monotonic()))
+            self._start_runners(queue, queue.startable(time.monotonic()))
 
-    def _start_runners(self, lane: ReadyQueue, count: int) -> None:
+    def _start_runners(self, queue: ReadyQueue, count: int) -> None:
         for _ in range(count):
-            lane.running += 1
-            self._spawn(self._serve(lane))
+            queue.running += 1
+            self._spawn(self._serve(queue))
 
-    async def _serve(self, lane: ReadyQueue) -> None:
-        """One delivery after the other, for as long as the lane may have so many at once."""
+    async def _serve(self, queue: ReadyQueue) -> None:
+        """Run one job after the other, for as long as the site may have so many connections."""
         try:
-            while await self._may_start(lane) and (delivery := lane.take()) is not None:
-                await self._deliver(lane, delivery)
-                self._start(lane)
+            while await self._may_start(queue) and (job := queue.take()) is not None:
+                await self._deliver(queue, job)
+                self._start(queue)
         finally:
-            lane.running -= 1
-            self._start(lane)
+            queue.running -= 1
+            self._start(queue)
 
-    async def _may_start(self, lane: ReadyQueue) -> bool:
-        """Wait for the moment at which the next message may start; False if this runner is not needed any more."""
-        while lane.waiting and not self._stopping.is_set():
+    async def _may_start(self, queue: ReadyQueue) -> bool:
+        """Wait until the next job may start; return False if this runner is no longer needed."""
+        while queue.waiting and not self._stopping.is_set():
             now = time.monotonic()
-            if lane.running > lane.throttle.allowed(now):
+            if queue.running > queue.throttle.allowed(now):
                 return False
-            pause = lane.throttle.wait(now)
+            pause = queue.throttle.wait(now)
             if not pause:
                 return True
-            await self._pause(min(pause, LONGEST_PAUSE))
+            await self._pause(min(pause, MAX_PAUSE))
         return False
 
-    async def _deliver(self, lane: ReadyQueue, delivery: Delivery) -> None:
-        """One delivery, from its turn in the lane to its outcome; nothing that happens here may lose it."""
+    # --- deliver
+
+    async def _deliver(self, queue: ReadyQueue, job: Job) -> None:
+        """Take a job to its outcome; no error loses it."""
         try:
-            await self._attempt(lane, delivery)
+            await self._attempt(queue, job)
         except StoreUnavailable:
-            lane.add(delivery)
+            queue.add(job)
             await self._pause(STORE_PAUSE)
         except ContentMissing as error:
-            log.error("a message cannot be sent", reason=str(error))
-            self._end_without_attempt(delivery, UNREADABLE)
+            log.error("message cannot be sent", reason=str(error))
+            self._record_failure(job, UNREADABLE)
         except Exception:
-            log.exception("an attempt failed", message=format_id(delivery.message_id))
-            self._end_without_attempt(delivery, INTERNAL)
+            log.exception("attempt failed", message=format_id(job.delivery.message_id))
+            self._record_failure(job, INTERNAL)
 
-    async def _attempt(self, lane: ReadyQueue, delivery: Delivery) -> None:
-        """Still ours, in time, routed here, and cleared? Then one attempt, and what came of it."""
-        if delivery.lease != self._store.lease.id:  # the lease was lost meanwhile, and others own it now
-            self.window.leave(delivery)
+    async def _attempt(self, queue: ReadyQueue, job: Job) -> None:
+        """If the job is still ours, not expired, routed here and passes the check: attempt it, and record the outcome.
+
+        Raises StoreUnavailable, ContentMissing.
+        """
+        if job.delivery.lease != self._store.lease.id:  # the lease was lost meanwhile, and others own it now
+            job.release()
             return
-        if self._is_over(delivery):
+        if self._record_unattempted(job):
             return
-        plan = self._resolver.cached(delivery.destination) or await self._resolver.plan(delivery.destination)
-        if isinstance(plan, Reply) or plan.site != lane.site:
-            self._route(delivery, plan)
+        destination = job.delivery.destination
+        route = self._resolver.cached(destination) or await self._resolver.route(destination)
+        if isinstance(route, Reply) or route.site != queue.site:
+            self._follow(route, job)
             return
-        delivery.provider = plan.site[:LONGEST_SITE]
-        content = delivery.content or await self._store.messages.content(delivery.message_id)
-        if not await self._clearance.given(delivery):
+        job.provider = route.provider
+        content = job.delivery.content or await self._store.messages.content(job.delivery.message_id)
+        if not await self._check.passes(job):
             return
         if not self._store.lease.valid:
             raise StoreUnavailable("the lease has run out, and is not lost yet")
-        attempt = await self._courier.deliver(delivery, plan, content)
-        self._settler.conclude(attempt, content)
-        self._heed(lane, attempt)
+        attempt = await self._courier.deliver(job.delivery, route, content)
+        self._recorder.record_attempt(job, attempt, content)
+        self._adjust_throttle(queue, attempt)
 
-    def _heed(self, lane: ReadyQueue, attempt: Attempt) -> None:
-        """What the attempt says about the site's health."""
+    def _adjust_throttle(self, queue: ReadyQueue, attempt: Attempt) -> None:
+        """Learn from the attempt about the site's health."""
         if not outcome.connection_failed(attempt.results):
-            lane.throttle.succeeded()
-        elif lane.throttle.failed(now := time.monotonic()):
-            self._events.destination_backoff(lane.site, lane.throttle.resting_until - now, attempt.results[0].reply)
+            queue.throttle.succeeded()
+        elif queue.throttle.failed(now := time.monotonic()):
+            self._events.destination_backoff(queue.site, queue.throttle.backoff_until - now, attempt.results[0].reply)
             self._metrics.backoffs.inc()
 
-    def _is_over(self, delivery: Delivery) -> bool:
-        """Whether no attempt is to be made any more; then that is its end."""
-        now = datetime.now(UTC)
-        if delivery.bounce is not None:
-            self._settler.end(*outcome.bounced(delivery, delivery.bounce, now))
-        elif delivery.held or self._schedule.is_over(delivery.attempts, now, delivery.expires_at):
-            self._settler.end(*outcome.expired(delivery, now))
-        else:
-            return False
-        return True
+    def _record_unattempted(self, job: Job) -> bool:
+        """Record the end of a job that gets no further attempt; return whether it is one."""
+        decision = outcome.unattempted(job, self._schedule, datetime.now(UTC))
+        if decision is not None:
+            self._recorder.record(job, decision)
+        return decision is not None
 
-    def _end_without_attempt(self, delivery: Delivery, reply: Reply) -> None:
-        self._settler.conclude(outcome.without_attempt(delivery, Stage.RESOLVE, reply, datetime.now(UTC)))
+    def _record_failure(self, job: Job, reply: Reply) -> None:
+        """Record an attempt that failed before a receiver was contacted."""
+        self._recorder.record_attempt(job, outcome.failed_attempt(job, reply, datetime.now(UTC)))
 
     # --- tasks
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, but not on when it is time to stop."""
+        """Sleep, but no longer than until it is time to stop."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -412,7 +414,7 @@ class Dispatcher:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("a runner failed", exc_info=error)
+            log.error("runner failed", exc_info=error)
 
 
 def _schedule(settings: QueueSettings) -> Schedule:
@@ -427,11 +429,11 @@ def _weights(settings: QueueSettings) -> Weights:
 
 
 def _throttle(shaping: Shaping, workers: int) -> Throttle:
-    """This worker's share of what the site may get in all; at least one connection."""
+    """Return this worker's share of what the site may get in total; at least one connection."""
     return Throttle(
         ceiling=max(1, shaping.connections // workers),
         initial=max(1, min(shaping.initial_connections, shaping.connections // workers)),
-        rest=shaping.backoff,
-        rest_after=shaping.backoff_after,
+        backoff=shaping.backoff,
+        backoff_after=shaping.backoff_after,
         rate=shaping.message_rate / workers if shaping.message_rate else None,
     )

@@ -1,11 +1,9 @@
-"""Notices to senders, ready to be queued in the same transaction as the outcomes they tell of.
+"""Compose DSNs, to be queued in the same transaction as the outcomes they report.
 
-What is told to whom is decided in ``bounce.dsn_message``; here a notice becomes a message: with an id, an origin, a
-signature if the host's own domain has a key, and a lifetime.
+``bounce.dsn_message`` decides who is told what, and writes the text; here it becomes a message: with an id, an origin,
+a signature if the host's own domain has a key, and a lifetime.
 
-It must never fail an outcome: when the message can no longer be read, the notice goes without it.
-
-*Limits.* A notice about a notice does not exist: the return path of both is null.
+Limitations: there is no DSN about a DSN: the return path of both is null.
 """
 
 from __future__ import annotations
@@ -22,12 +20,12 @@ from mta.mail.delivery import Attempt, Outcome
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
-from mta.store.results.messages import NewMessage
+from mta.store.queue.enqueue import NewMessage
 from policy.accounts.account import Account
 from policy.base import Finding
 
-RETURNED = 50_000  # octets of a message that go back with a notice
-FINDING = Finding("notice", "pass", "a notice of our own; the policy chain does not apply")
+MAX_RETURNED = 50_000  # octets of a message that are returned with a DSN
+FINDING = Finding("notice", "pass", "a DSN of this service; the policy chain does not apply")
 
 
 class Accounts(Protocol):
@@ -43,23 +41,26 @@ class DsnComposer:
         self._signer = signer
 
     def wanted(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> tuple[dsn_message.DsnRecipient, ...]:
-        """What the sender is to be told, by NOTIFY and the account's choice; mostly nothing."""
+        """Return what the sender is to be told, by NOTIFY and the account's choice; mostly nothing."""
         account = self._accounts.by_id(attempt.delivery.account_id)
         choice = account.bounce_notifications if account else "none"
         return dsn_message.wanted(attempt, outcomes, choice, self._delay_after, datetime.now(UTC))
 
-    def compose(self, attempt: Attempt, told: Sequence[dsn_message.DsnRecipient], content: bytes | None) -> NewMessage:
-        """The notice as a message of its own, signed."""
+    def compose(
+        self, attempt: Attempt, recipients: Sequence[dsn_message.DsnRecipient], content: bytes | None
+    ) -> NewMessage:
+        """Return the DSN about ``recipients`` as a message of its own, signed. ``content``: the original message; None
+        if it cannot be read: then nothing of it is returned."""
         delivery, now, message_id = attempt.delivery, datetime.now(UTC), new_message_id()
         assert delivery.sender is not None
         composed = dsn_message.compose(
             attempt,
-            told,
+            recipients,
             reporter=self._hostname,
             dsn_id=format_id(message_id),
             message_id=format_id(delivery.message_id),
             content=content,
-            limit=RETURNED,
+            limit=MAX_RETURNED,
             now=now,
         )
         signature = self._signer.sign(composed.content, Headers.split(composed.content), self._hostname)

@@ -1,138 +1,180 @@
-"""From what an attempt came to, to what is committed: classified, with the notice that follows from it, settled.
+"""Record outcomes: decide what an attempt means, compose the DSN that follows from it, and write both.
 
-Whoever hands an attempt in need not wait: the outcome is kept here until the store has it.
+``record`` returns at once: the outcome is kept here until the store has committed it. Results are written in batches
+that form by themselves.
 
-It must never lose an outcome to an error of our own: what a broken rule or an impossible notice would have added is
-left out, and a message that was delivered is never sent again for it.
-
-*Limits.* If the store refuses an outcome for good, what was delivered keeps its lease, and is sent again only after
-this worker's end.
+Invariants: no outcome is lost to an internal error: a DSN that cannot be composed is left out, replies that cannot be
+classified are tried again, and a message that was delivered is never sent again for it.
+Limitations: if the store refuses an outcome for good, what was delivered keeps its lease, and is sent again only after
+this worker has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from bounce.classify import Classifier
 from bounce.dsn_message import DsnKind, DsnRecipient
-from mta.mail.delivery import Attempt, Delivered, Delivery, Outcome
-from mta.mail.identity import format_id
+from mta.mail.delivery import Attempt, Delivered
+from mta.mail.identity import MessageId, format_id
 from mta.observe.events import EventLog
+from mta.observe.labels import StoreCall
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
+from mta.queue import outcome
+from mta.queue.active_queue import Job
 from mta.queue.dsn import DsnComposer
-from mta.queue.outcome import conclude, unclassified
-from mta.queue.ready_queue import ActiveQueue
+from mta.queue.outcome import Decision
+from mta.queue.requeue import NOT_RECORDED, Requeue
 from mta.queue.schedule import Schedule
+from mta.store.postgres.batch import Batch
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.results.messages import ContentMissing, DeliveryResult, NewMessage
+from mta.store.queue.enqueue import NewMessage
+from mta.store.queue.messages import ContentMissing
+from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 
 log = get_logger()
 
+BATCH_ITEMS, BATCH_OUTCOMES = 100, 500  # of one write
+RETRY_PAUSES = (0.05, 2.0)  # seconds between tries while the store is away: first, longest
+
 
 class OutcomeRecorder:
-    """``window``: where deliveries leave it once they are settled. ``give_back``: takes one that could not be."""
+    """``requeue``: takes a delivery whose outcome could not be recorded."""
 
     def __init__(
         self,
         *,
         store: Store,
-        window: ActiveQueue,
-        give_back: Callable[[Delivery], None],
+        requeue: Requeue,
         events: EventLog,
         metrics: Metrics,
         classifier: Classifier,
-        notices: DsnComposer,
+        dsn: DsnComposer,
         schedule: Schedule,
     ) -> None:
         self._store = store
-        self._window = window
-        self._give_back = give_back
+        self._requeue = requeue
         self._events = events
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
-        self.configure(classifier, notices, schedule)
+        self._batch: Batch[DeliveryResult, None] = Batch(
+            self._flush,
+            items=BATCH_ITEMS,
+            weight=BATCH_OUTCOMES,
+            weigh=lambda each: len(each.outcomes),
+            keeps=True,
+        )
+        self.configure(classifier, dsn, schedule)
 
-    def configure(self, classifier: Classifier, notices: DsnComposer, schedule: Schedule) -> None:
+    def configure(self, classifier: Classifier, dsn: DsnComposer, schedule: Schedule) -> None:
         """Take over reloaded settings."""
-        self._classifier, self._notices, self._schedule = classifier, notices, schedule
+        self._classifier, self._dsn, self._schedule = classifier, dsn, schedule
 
-    def conclude(self, attempt: Attempt, content: bytes | None = None) -> None:
-        """Settle what the replies mean. ``content``: the message, if it is at hand."""
+    def record_attempt(self, job: Job, attempt: Attempt, content: bytes | None = None) -> None:
+        """Decide what an attempt means, and record it. ``content``: the message, if it is in memory."""
         now = datetime.now(UTC)
         try:
-            outcomes = conclude(attempt, self._classifier, self._schedule, now)
+            decision = outcome.decide(attempt, self._classifier, self._schedule, now)
         except Exception:
-            log.exception("replies could not be classified", message=format_id(attempt.delivery.message_id))
-            outcomes = unclassified(attempt, self._schedule, now)
-        self.end(attempt, outcomes, content)
+            log.exception("classification failed", message=format_id(attempt.delivery.message_id))
+            decision = outcome.decide_unclassified(attempt, self._schedule, now)
+        self.record(job, decision, content)
 
-    def end(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None = None) -> None:
-        """Settle what is known already."""
-        self._spawn(self._settle(attempt, outcomes, content))
+    def record(self, job: Job, decision: Decision, content: bytes | None = None) -> None:
+        """Record what has been decided. The room of ``job`` in the active queue is released when it is committed."""
+        task = asyncio.create_task(self._record(job, decision, content))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
-    async def drain(self, seconds: float) -> None:
-        """Wait until everything handed in is settled, for at most so long. What is not goes on."""
-        with suppress(TimeoutError):
+    async def _record(self, job: Job, decision: Decision, content: bytes | None) -> None:
+        attempt, outcomes = decision.attempt, decision.outcomes
+        recipients, dsn = await self._compose_dsn(decision, content)
+        delayed = dsn is not None and any(each.kind is DsnKind.DELAYED for each in recipients)
+        try:
+            await self.commit(DeliveryResult(attempt, outcomes, dsn, delay_dsn_sent=delayed))
+        except Exception:
+            log.exception("outcome could not be recorded", message=format_id(attempt.delivery.message_id))
+            if not any(isinstance(each, Delivered) for each in outcomes):
+                self._requeue.add([job], NOT_RECORDED)
+            return
+        finally:
+            job.release()
+        self._metrics.outcome_recorded(attempt, outcomes)
+        self._events.outcome(attempt, outcomes)
+        if dsn:
+            self._report_dsn(dsn, recipients, attempt.delivery.message_id)
+
+    async def commit(self, result: DeliveryResult) -> None:
+        """Write a result; return when it is committed, however long the store is away.
+
+        A cancelled caller changes nothing about that. Results for rows that are no longer ours do not count. Raises
+        what the store says if it refuses the result for good.
+        """
+        began = time.perf_counter()
+        await self._batch.do(result)
+        self._metrics.store_seconds[StoreCall.RECORD_OUTCOME].observe(time.perf_counter() - began)
+
+    async def _flush(self, batch: list[DeliveryResult], _since: float) -> Sequence[Exception | None]:
+        pause = RETRY_PAUSES[0]
+        while True:
+            try:
+                return await self._store.results.write(batch)
+            except StoreUnavailable:
+                self._metrics.store_unavailable.inc()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RETRY_PAUSES[1])
+
+    @property
+    def pending(self) -> int:
+        """Results that are not committed yet."""
+        return self._batch.pending
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait until everything is committed, for at most ``seconds``; return whether it is."""
+        try:
             async with asyncio.timeout(seconds):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
+                await self._batch.drain()
+        except TimeoutError:
+            return False
+        return True
 
-    async def _settle(self, attempt: Attempt, outcomes: tuple[Outcome, ...], content: bytes | None) -> None:
-        """Commit the outcomes and the notice together; only then is the room in memory free again."""
-        delivery = attempt.delivery
-        told, notice = await self._notice(attempt, outcomes, content)
-        delayed = notice is not None and any(part.kind is DsnKind.DELAYED for part in told)
-        try:
-            await self._store.messages.settle(DeliveryResult(attempt, outcomes, notice, delay_dsn_sent=delayed))
-        except Exception:
-            log.exception("an outcome cannot be written down", message=format_id(delivery.message_id))
-            if not any(isinstance(outcome, Delivered) for outcome in outcomes):
-                self._give_back(delivery)
-            return
-        finally:
-            self._window.leave(delivery)
-        self._metrics.outcome_recorded(attempt, outcomes)
-        self._events.outcome(attempt, outcomes)
-        if notice:
-            self._tell_of(notice, told, delivery)
+    # --- DSN
 
-    async def _notice(
-        self, attempt: Attempt, outcomes: Sequence[Outcome], content: bytes | None
+    async def _compose_dsn(
+        self, decision: Decision, content: bytes | None
     ) -> tuple[Sequence[DsnRecipient], NewMessage | None]:
-        """What the sender is to be told, and the message that tells it."""
+        """Return what the sender is to be told, and the message that says so."""
+        attempt, message_id = decision.attempt, decision.attempt.delivery.message_id
         try:
-            told = self._notices.wanted(attempt, outcomes)
-            if not told:
+            recipients = self._dsn.wanted(attempt, decision.outcomes)
+            if not recipients:
                 return (), None
             if content is None:
-                with suppress(StoreUnavailable, ContentMissing):  # then it goes without the message
-                    content = await self._store.messages.content(attempt.delivery.message_id)
-            return told, self._notices.compose(attempt, told, content)
+                with suppress(StoreUnavailable, ContentMissing):  # then the DSN returns nothing of it
+                    content = await self._store.messages.content(message_id)
+            return recipients, self._dsn.compose(attempt, recipients, content)
         except Exception:
-            log.exception("a notice could not be made", about=format_id(attempt.delivery.message_id))
+            log.exception("DSN could not be composed", about=format_id(message_id))
             return (), None
 
-    def _tell_of(self, notice: NewMessage, told: Sequence[DsnRecipient], about: Delivery) -> None:
+    def _report_dsn(self, dsn: NewMessage, recipients: Sequence[DsnRecipient], about: MessageId) -> None:
         self._metrics.dsn.inc()
         self._events.dsn(
-            notice.message.id,
-            about=about.message_id,
-            recipient=notice.message.envelope.recipients[0].address,
-            kind=told[0].kind.value,
+            dsn.message.id,
+            about=about,
+            recipient=dsn.message.envelope.recipients[0].address,
+            kind=recipients[0].kind.value,
         )
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("settling failed", exc_info=error)
+            log.error("recording failed", exc_info=error)

@@ -1,18 +1,16 @@
-"""The last look before each attempt: is the account in good standing, has no breaker tripped, is the recipient wanted?
+"""Check before each attempt: the account is active, no breaker is open, the recipients are not suppressed.
 
-What was asked when the message was accepted may be days old. What may not go now leaves the lane here: it waits for its
-account or for the breaker, has failed for good, or goes on without the recipients that were suppressed.
+What was checked when the message was accepted may be days old. What must not be sent now leaves the ready queue here:
+it is held for its account or for the breaker, has failed for good, or goes on without the suppressed recipients.
 
-It must never let an attempt begin when the answer could not be had: StoreUnavailable is raised, and the delivery waits.
-
-*Limits.* A look-up of suppressions counts for a second, unless somebody was suppressed since. What an account's
-standing is, and which breakers are open, comes from memory, which follows the database within a moment of a change.
+Invariants: no attempt begins while the answer cannot be had: StoreUnavailable is raised, and the delivery waits.
+Limitations: a look-up of suppressions counts for a second, unless an address was suppressed since. The state of
+accounts and breakers comes from memory, which follows the database within a moment of a change.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
@@ -21,14 +19,16 @@ from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.reply import Reply
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
+from mta.queue.active_queue import Job
 from mta.queue.outcome_recorder import OutcomeRecorder
+from mta.queue.requeue import NO_ROOM, Requeue
 from mta.store.permission.suppressions import Suppressions
 from policy.accounts.account import HELD, HOUSE, Account, AccountStatus, hold_reason
 from policy.base import Facts, RecipientFacts, Suppression
 from policy.chain import screen_delivery
 from policy.profile import Profiles
 
-CHECK_HOLDS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
+CHECK_LASTS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
 
 _SERVICE = Account(HOUSE, "", frozenset(), profile="")  # the service's own mail has no profile
 
@@ -38,12 +38,11 @@ class Accounts(Protocol):
 
 
 class Breakers(Protocol):
-    def holding(self, delivery: Delivery) -> str | None: ...
+    def holding(self, delivery: Delivery, provider: str) -> str | None: ...
 
 
 class PreDeliveryCheck:
-    """``hold``: takes a delivery that is to wait until somebody releases it, and why. ``put_off``: takes one whose
-    account is not known here, or not yet."""
+    """``recorder`` and ``requeue`` take what does not pass."""
 
     def __init__(
         self,
@@ -52,14 +51,12 @@ class PreDeliveryCheck:
         breakers: Breakers,
         suppressions: Suppressions,
         profiles: Profiles,
-        settler: OutcomeRecorder,
-        hold: Callable[[Delivery, str], None],
-        put_off: Callable[[Delivery], None],
+        recorder: OutcomeRecorder,
+        requeue: Requeue,
         metrics: Metrics,
     ) -> None:
-        self._accounts, self._breakers = accounts, breakers
-        self._suppressions, self._settler = suppressions, settler
-        self._hold, self._put_off, self._metrics = hold, put_off, metrics
+        self._accounts, self._breakers, self._suppressions = accounts, breakers, suppressions
+        self._recorder, self._requeue, self._metrics = recorder, requeue, metrics
         self._suppressions_changed = 0.0
         self.configure(profiles)
 
@@ -68,57 +65,59 @@ class PreDeliveryCheck:
         self._profiles = profiles
 
     def suppressions_changed(self) -> None:
-        """Somebody was suppressed (or we may have missed it): every earlier look-up is void."""
+        """Void every earlier look-up: an address was suppressed, or may have been."""
         self._suppressions_changed = time.monotonic()
 
-    async def given(self, delivery: Delivery) -> bool:
-        """Whether the attempt may be made, to those recipients that are left. If not, the delivery was dealt with.
-        Raises StoreUnavailable."""
-        return self._is_allowed(delivery) and self._is_free(delivery) and await self._is_wanted(delivery)
+    async def passes(self, job: Job) -> bool:
+        """Return whether the attempt may be made, to the recipients that are left. If not, the job is disposed of.
 
-    def _is_allowed(self, delivery: Delivery) -> bool:
-        """By the standing of its account; our own letters go whatever happens to it."""
-        if delivery.account_id == HOUSE:
+        Raises StoreUnavailable.
+        """
+        if not self._account_allows(job):
+            return False
+        if reason := self._breakers.holding(job.delivery, job.provider):
+            self._requeue.hold(job, reason)
+            return False
+        if job.checked_at <= max(self._suppressions_changed, time.monotonic() - CHECK_LASTS):
+            return await self._drop_suppressed(job)
+        return True
+
+    def _account_allows(self, job: Job) -> bool:
+        """By the state of its account; the service's own messages always go."""
+        account_id = job.delivery.account_id
+        if account_id == HOUSE:
             return True
-        account = self._accounts.by_id(delivery.account_id)
-        if account is None:
-            self._put_off(delivery)
+        account = self._accounts.by_id(account_id)
+        if account is None:  # not known here yet
+            self._requeue.add([job], NO_ROOM)
             return False
         match account.status:
             case AccountStatus.ACTIVE:
                 return True
             case AccountStatus.SUSPENDED:
-                self._hold(delivery, hold_reason(account.name, account.reason, account.case))
+                self._requeue.hold(job, hold_reason(account.name, account.reason, account.case))
             case AccountStatus.PENDING | AccountStatus.REVIEW:
-                self._hold(delivery, f"{HELD}account {account.name!r} is not active yet")
+                self._requeue.hold(job, f"{HELD}account {account.name!r} is not active yet")
             case AccountStatus.TERMINATED:
-                self._settler.end(*outcome.terminated(delivery, account, datetime.now(UTC)))
+                self._recorder.record(job, outcome.terminated(job, account, datetime.now(UTC)))
             case _:
                 assert_never(account.status)
         return False
 
-    def _is_free(self, delivery: Delivery) -> bool:
-        """Of breakers."""
-        reason = self._breakers.holding(delivery)
-        if reason is not None:
-            self._hold(delivery, reason)
-        return reason is None
-
-    async def _is_wanted(self, delivery: Delivery) -> bool:
-        """Part with recipients who were suppressed while they waited. False if nobody is left."""
-        now = time.monotonic()
-        if delivery.checked_at > max(self._suppressions_changed, now - CHECK_HOLDS):
-            return True
+    async def _drop_suppressed(self, job: Job) -> bool:
+        """Fail the recipients that were suppressed while they waited; return whether any is left."""
+        began, delivery = time.monotonic(), job.delivery
         refused = await self._refused(delivery)
         if refused:
             self._metrics.recipients_suppressed.inc(len(refused))
-            kept = tuple(recipient for recipient in delivery.recipients if recipient not in refused)
-            part = replace(delivery, recipients=tuple(refused), whole=False, reserved=0) if kept else delivery
-            self._settler.end(*outcome.suppressed(part, refused, datetime.now(UTC)))
-            if not kept:
+            left = tuple(recipient for recipient in delivery.recipients if recipient not in refused)
+            decision = outcome.suppressed(job, refused, datetime.now(UTC))
+            if not left:
+                self._recorder.record(job, decision)
                 return False
-            delivery.recipients, delivery.whole = kept, False
-        delivery.checked_at = now
+            self._recorder.record(Job(decision.attempt.delivery, reservation=None), decision)
+            job.delivery = replace(delivery, recipients=left, whole=False)
+        job.checked_at = began
         return True
 
     async def _refused(self, delivery: Delivery) -> dict[QueuedRecipient, Reply]:

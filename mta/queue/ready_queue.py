@@ -1,80 +1,75 @@
-"""What waits for one site, and how much may wait in memory.
+"""Jobs that wait in memory: for a connection to their site, or for their route.
 
-A lane holds the deliveries for one site (all domains that share their MX); who is next among them is for
-``mta.queue.fair_queue`` to say.
-
-``ActiveQueue`` bounds what all lanes of a worker hold in memory together, in deliveries and in octets. A part of it
-is kept
-for each stream, whatever the other one brings. What may wait in one lane is as much as is still free for its stream
-(Choudhury and Hahne, "Dynamic queue length thresholds", 1998); and when room gets scarce a slow lane gives up what it
-could not begin for a while anyhow. However many sites stand still, there is room left for those that move.
-
-It must never await or start anything: it says what may start.
-
-*Limits.* The deliveries of one message share its content, but each reserves its whole size: which of them will be the
-last is not known.
+A ready queue holds the jobs of one site (all domains that share their MX); which of them is next, ``fair_queue`` says.
+As much may wait in one as is still free for its stream (Choudhury and Hahne, "Dynamic queue length thresholds", 1998):
+however many sites stand still, there is room left for those that move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from config.schema import Shaping
-from mta.mail.delivery import Delivery
 from mta.mail.message import Stream
-from mta.queue.fair_queue import FairQueue, Flow, Weights
+from mta.queue.active_queue import ActiveQueue, Job
+from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.throttle import Throttle
 
-TIGHT = 1 / 8  # share of the window that is kept free at the cost of slow lanes
-KEPT = 1 / 8  # share of the window that is kept for each stream
-DESTINATIONS = 1000  # of one lane that are remembered
+DESTINATIONS = 1000  # remembered of one ready queue
 
 
 class ReadyQueue:
     """``shaping``: where the throttle's limits come from. ``running``: how many runners it has.
-
-    ``destinations``: domains seen lately.
+    ``destinations``: domains seen recently.
     """
 
-    __slots__ = ("destinations", "lines", "running", "shaping", "site", "throttle")
+    __slots__ = ("destinations", "flows", "running", "shaping", "site", "throttle")
 
     def __init__(self, site: str, shaping: Shaping, throttle: Throttle, weights: Weights) -> None:
         self.site, self.shaping, self.throttle = site, shaping, throttle
-        self.lines = FairQueue(weights)
+        self.flows = FairQueue(weights)
         self.running = 0
         self.destinations: set[str] = set()
 
     @property
     def waiting(self) -> int:
-        return self.lines.waiting
+        return self.flows.waiting
 
     @property
     def taken(self) -> int:
-        """How many were taken since somebody looked."""
-        return sum(self.lines[stream].taken for stream in Stream)
+        """How many jobs were taken since the counters were last reset."""
+        return sum(self.flows[stream].taken for stream in Stream)
 
-    def add(self, delivery: Delivery) -> None:
-        self.lines.add(delivery)
+    def accepts(self, stream: Stream, active_queue: ActiveQueue, share: float = 1.0) -> bool:
+        """Return whether more of ``stream`` may wait here: less waits than ``share`` of what is still free."""
+        flow = self.flows[stream]
+        return not flow.waiting or (
+            flow.waiting < share * active_queue.free(stream) and flow.octets < share * active_queue.free_octets(stream)
+        )
+
+    def add(self, job: Job) -> None:
+        self.flows.add(job)
 
     def remember(self, destination: str) -> None:
-        """``destination`` is served by this lane."""
+        """Note that ``destination`` is served by this site."""
         if len(self.destinations) >= DESTINATIONS:
             self.destinations.clear()
         self.destinations.add(destination)
 
-    def take(self) -> Delivery | None:
-        """The next delivery."""
-        return self.lines.take()
+    def take(self) -> Job | None:
+        """Remove and return the next job."""
+        return self.flows.take()
 
-    def take_all(self) -> list[Delivery]:
+    def take_all(self) -> list[Job]:
         """Remove and return everything that waits."""
-        return [delivery for stream in Stream for delivery in self.lines[stream].take_all()]
+        return [job for stream in Stream for job in self.flows[stream].take_all()]
 
-    def __iter__(self) -> Iterator[Delivery]:
-        return iter(self.lines)
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.flows)
 
     def startable(self, now: float) -> int:
-        """How many more deliveries may start now."""
+        """Return how many more jobs may start now."""
         return min(self.waiting, self.throttle.allowed(now) - self.running)
 
     @property
@@ -82,92 +77,31 @@ class ReadyQueue:
         return not self.waiting and not self.running
 
 
-class StreamBudget:
-    """So many of something, shared by the streams. ``total``: how many are used."""
+class AwaitingRoute:
+    """Jobs whose route is being looked up, by destination.
 
-    __slots__ = ("most", "total", "used")
+    Limitations: they are counted by stream only: one account's list of dead domains fills the room of its stream.
+    """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.total = 0
-        self.used = dict.fromkeys(Stream, 0)
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Job]] = {}
+        self._count: Counter[Stream] = Counter()
 
-    def add(self, number: int, stream: Stream) -> None:
-        self.total += number
-        self.used[stream] += number
+    def count(self, stream: Stream) -> int:
+        return self._count[stream]
 
-    def free(self, stream: Stream) -> int:
-        """What ``stream`` may still use: what nobody uses, less what is kept for the others; and in any case what is
-        left of its own keep."""
-        kept = int(KEPT * self.most)
-        free = self.most - self.total
-        for each, used in self.used.items():
-            if used < kept and each is not stream:
-                free -= kept - used
-        return max(0, free, kept - self.used[stream])
+    def add(self, job: Job) -> bool:
+        """Keep a job; return whether it is the first for its destination, whose route must then be looked up."""
+        self._count[job.delivery.stream] += 1
+        jobs = self._waiting.setdefault(job.delivery.destination, [])
+        jobs.append(job)
+        return len(jobs) == 1
 
+    def pop(self, destination: str) -> Sequence[Job]:
+        """Remove and return what waits for a route to ``destination``."""
+        jobs = self._waiting.pop(destination, [])
+        self._count.subtract(job.delivery.stream for job in jobs)
+        return jobs
 
-class ActiveQueue:
-    """Room in memory. A reservation is made before a delivery is taken in, and returned when it leaves, once."""
-
-    __slots__ = ("_deliveries", "_octets")
-
-    def __init__(self, max_deliveries: int, max_octets: int) -> None:
-        self._deliveries, self._octets = StreamBudget(max_deliveries), StreamBudget(max_octets)
-
-    def resize(self, max_deliveries: int, max_octets: int) -> None:
-        self._deliveries.most, self._octets.most = max_deliveries, max_octets
-
-    @property
-    def deliveries(self) -> int:
-        return self._deliveries.total
-
-    @property
-    def octets(self) -> int:
-        return self._octets.total
-
-    def reserve(self, octets: int, deliveries: int = 1, stream: Stream = Stream.TRANSACTIONAL) -> bool:
-        """False, and nothing reserved, if there is no room. A stream without octets takes a message of any size."""
-        if deliveries > self._deliveries.free(stream):
-            return False
-        if self._octets.used[stream] and octets > self._octets.free(stream):
-            return False
-        self._deliveries.add(deliveries, stream)
-        self._octets.add(octets, stream)
-        return True
-
-    def release(self, octets: int, deliveries: int = 1, stream: Stream = Stream.TRANSACTIONAL) -> None:
-        """Undo ``reserve``."""
-        self._deliveries.add(-deliveries, stream)
-        self._octets.add(-octets, stream)
-
-    def enter(self, delivery: Delivery) -> bool:
-        """Reserve room for ``delivery``, if there is any."""
-        if not self.reserve(delivery.size, 1, delivery.stream):
-            return False
-        delivery.reserved = delivery.size
-        return True
-
-    def leave(self, delivery: Delivery) -> None:
-        """Give back the room of ``delivery``, if it has any still."""
-        if delivery.reserved:
-            self.release(delivery.reserved, 1, delivery.stream)
-            delivery.reserved = 0
-
-    def free(self, stream: Stream) -> int:
-        """Deliveries of ``stream`` that there is room for."""
-        return self._deliveries.free(stream)
-
-    def free_octets(self, stream: Stream) -> int:
-        return self._octets.free(stream)
-
-    def is_tight(self, stream: Stream) -> bool:
-        """Whether room for ``stream`` has become scarce."""
-        rooms = (self._deliveries, self._octets)
-        return any(room.free(stream) < TIGHT * room.most for room in rooms)
-
-    def has_room(self, line: Flow, stream: Stream, share: float = 1.0) -> bool:
-        """Whether more of ``stream`` may wait in ``line``: while that is less than ``share`` of what is free."""
-        return not line.waiting or (
-            line.waiting < share * self.free(stream) and line.octets < share * self.free_octets(stream)
-        )
+    def pop_all(self) -> list[Job]:
+        return [job for destination in list(self._waiting) for job in self.pop(destination)]

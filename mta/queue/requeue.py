@@ -1,10 +1,9 @@
-"""Deliveries on their way back to the store: not attempted, and due again at some moment, or held.
+"""Put deliveries back into the store's queue: not attempted, and due again at some moment, or held.
 
-They are collected while a return is under way, so that a crowd costs a few statements.
+They are collected while a write is under way, so that a crowd costs a few statements.
 
-It must never drop a delivery while it is ours: it stays here, and in the window, until the store has it back.
-
-*Limits.* Rows that are not ours any more are passed over by the store, silently.
+Invariants: a delivery that is ours is never dropped: it stays here, and in the active queue, until the store has it.
+Limitations: rows that are no longer ours are skipped by the store, silently.
 """
 
 from __future__ import annotations
@@ -14,44 +13,46 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from mta.mail.delivery import Delivery
 from mta.observe.log import get_logger
-from mta.queue.ready_queue import ActiveQueue
+from mta.queue.active_queue import Job
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.results.messages import Messages
+from mta.store.queue.messages import Messages
 
 log = get_logger()
 
-PAUSE = 1.0  # seconds between tries while the store is away
+NO_ROOM = timedelta(seconds=15)  # wait of what does not fit into its ready queue
+NOT_RECORDED = timedelta(minutes=1)  # wait after an outcome that could not be recorded
+RETRY_PAUSE = 1.0  # seconds between tries while the store is away
+
+_Kind = tuple[datetime | None, str | None]  # when it is due, why it is held
 
 
 class Requeue:
-    """``window``: which returned deliveries leave."""
+    """Jobs on their way back to the store; their room in the active queue is released when they are there."""
 
-    def __init__(self, messages: Messages, window: ActiveQueue) -> None:
+    def __init__(self, messages: Messages) -> None:
         self._messages = messages
-        self._window = window
-        self._waiting: dict[tuple[datetime | None, str | None], list[Delivery]] = {}
+        self._waiting: dict[_Kind, list[Job]] = {}
         self._running: asyncio.Task[None] | None = None
 
-    def add(self, deliveries: Sequence[Delivery], wait: timedelta | None = None) -> None:
-        """Return ``deliveries``, due after ``wait`` (in whole seconds), or as they were before. No attempt counts."""
-        if not deliveries:
+    def add(self, jobs: Sequence[Job], wait: timedelta | None = None) -> None:
+        """Requeue ``jobs``, due after ``wait`` (in whole seconds), or as they were before. No attempt counts."""
+        if not jobs:
             return
         due_at = None if wait is None else (datetime.now(UTC) + wait).replace(microsecond=0) + timedelta(seconds=1)
-        self._collect((due_at, None), deliveries)
+        self._collect((due_at, None), jobs)
 
-    def hold(self, delivery: Delivery, reason: str) -> None:
-        """Return ``delivery``, to be held back until somebody releases it."""
-        self._collect((None, reason), [delivery])
+    def hold(self, job: Job, reason: str) -> None:
+        """Requeue ``job``, to be held until it is released."""
+        self._collect((None, reason), [job])
 
-    def _collect(self, kind: tuple[datetime | None, str | None], deliveries: Sequence[Delivery]) -> None:
-        self._waiting.setdefault(kind, []).extend(deliveries)
+    def _collect(self, kind: _Kind, jobs: Sequence[Job]) -> None:
+        self._waiting.setdefault(kind, []).extend(jobs)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
 
     async def drain(self, seconds: float) -> None:
-        """Wait until nothing is on its way, for at most so long."""
+        """Wait until nothing is on its way, for at most ``seconds``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._running:
@@ -60,22 +61,25 @@ class Requeue:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                kind, deliveries = next(iter(self._waiting.items()))
+                kind, jobs = next(iter(self._waiting.items()))
                 del self._waiting[kind]
-                due_at, hold = kind
                 try:
-                    await (
-                        self._messages.give_back(deliveries, due_at)
-                        if hold is None
-                        else self._messages.hold(deliveries, hold)
-                    )
+                    await self._write(kind, jobs)
                 except Exception as error:
                     if not isinstance(error, StoreUnavailable):
-                        log.exception("deliveries could not be given back")
-                    self._waiting.setdefault(kind, []).extend(deliveries)
-                    await asyncio.sleep(PAUSE)
+                        log.exception("deliveries could not be requeued")
+                    self._waiting.setdefault(kind, []).extend(jobs)
+                    await asyncio.sleep(RETRY_PAUSE)
                 else:
-                    for delivery in deliveries:
-                        self._window.leave(delivery)
+                    for job in jobs:
+                        job.release()
         finally:
             self._running = None
+
+    async def _write(self, kind: _Kind, jobs: Sequence[Job]) -> None:
+        due_at, reason = kind
+        deliveries = [job.delivery for job in jobs]
+        if reason is None:
+            await self._messages.requeue(deliveries, due_at)
+        else:
+            await self._messages.hold(deliveries, reason)

@@ -2,7 +2,7 @@
 
 Waits grow along a list and are spread at random, so that a crowd that failed together does not come back together.
 
-It must never bounce the queue because a clock jumped: expiry also asks for attempts that were really made.
+Invariants: a clock that jumps does not bounce the queue: expiry also takes a number of attempts really made.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Schedule:
     min_attempts: int
 
     def next_attempt(self, attempts: int, now: datetime, expires_at: datetime) -> datetime:
-        """When to try again after ``attempts`` (1 or more) failed ones; at the latest when the time is over."""
+        """Return when to try again after ``attempts`` (1 or more) failed ones; at the latest when it expires."""
         wait = self.waits[min(attempts, len(self.waits)) - 1]
         wait *= 1 + random.uniform(-self.jitter, self.jitter)  # noqa: S311  spreads load, keeps no secret
         return max(now, min(now + timedelta(seconds=wait), expires_at))
 
     def is_over(self, attempts: int, now: datetime, expires_at: datetime) -> bool:
-        """Whether to give up: the time is over, and enough attempts were made for that to mean something."""
+        """Return whether to give up: the time is over, and enough attempts were made for that to mean something."""
         return now >= expires_at and attempts >= self.min_attempts

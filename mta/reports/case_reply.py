@@ -27,7 +27,7 @@ log = get_logger()
 
 
 async def take(store: Store, resolver: Resolver, arrived: Arrived, grievance: AbuseMail) -> bool:
-    """Whether it was taken as the answer to the case in its subject. Raises StoreUnavailable, DnsTrouble."""
+    """Whether it was taken as the answer to the case in its subject. Raises StoreUnavailable, DnsError."""
     if grievance.case is None or grievance.sender is None:
         return False
     try:

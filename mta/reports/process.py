@@ -70,7 +70,7 @@ class ReportProcessor:
         self.means = means
 
     async def take(self, arrived: Arrived) -> None:
-        """Work off one mail. Raises StoreUnavailable, DnsTrouble, Overtaken: then nothing was changed."""
+        """Work off one mail. Raises StoreUnavailable, DnsError, Overtaken: then nothing was changed."""
         means = self.means
         if means is None:
             return await self._store.report_queue.drop(arrived)

@@ -19,7 +19,7 @@ from policy.organisation import organisation
 
 
 async def proved(content: bytes, resolver: Resolver, trusted: Collection[str]) -> str | None:
-    """The domain that the report in ``content`` comes from; None if it is not proved. Raises DnsTrouble.
+    """The domain that the report in ``content`` comes from; None if it is not proved. Raises DnsError.
 
     ``trusted``: domains (and all below) that are believed without a signature.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from mta.delivery.mx import DnsTrouble
+from mta.delivery.mx import DnsError
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.reports.process import ReportProcessor
@@ -70,7 +70,7 @@ class ReportWorker:
             log.info("a report was overtaken", report=arrived.id)
         except StoreUnavailable:
             pass  # its time runs out, and somebody takes it again
-        except DnsTrouble as error:
+        except DnsError as error:
             await self._again(arrived, str(error))
         except Exception as error:
             log.exception("a report could not be worked off", report=arrived.id, tries=arrived.taking)

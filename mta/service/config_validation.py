@@ -15,7 +15,7 @@ from bounce.rules import RuleBook, load_rules
 from bounce.suppression import load_soft_bounce_thresholds
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.delivery.static_routes import Routes
+from mta.delivery.route import StaticRoutes
 from mta.dkim.key_files import read_key_files
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
@@ -50,7 +50,7 @@ def validate(settings: Settings) -> RuleBook:
     except public.CertificateError as error:
         lines.append(str(error))
     try:
-        Routes(settings.routes, settings.egress)
+        StaticRoutes(settings.routes, settings.egress)
     except (OSError, UnicodeError) as error:
         lines.append(f"routes: a password file cannot be read: {error}")
     try:

@@ -97,7 +97,7 @@ class Worker:
             accounts=store.accounts,
             resolver=self.resolver,
             courier=self.courier,
-            notices=self._notices(settings),
+            dsn=self._notices(settings),
             profiles=profiles,
             classifier=_classifier(settings),
             events=self.events,
@@ -109,7 +109,7 @@ class Worker:
             store=store,
             signer=self.signer,
             profiles=profiles,
-            room=self.dispatcher.window,
+            active_queue=self.dispatcher.active_queue,
             dispatch=self.dispatcher.submit,
             events=self.events,
             metrics=metrics,
@@ -249,7 +249,7 @@ class Worker:
         """Sources that are on a blocklist rest, until they are on none."""
         while True:
             self._listings_changed.clear()
-            self.courier.rest(await self.store.blocklist_listings.resting(self.settings.blocklists.resting))
+            self.courier.avoid(await self.store.blocklist_listings.resting(self.settings.blocklists.resting))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SOURCES_EVERY):
                     await self._listings_changed.wait()
@@ -272,7 +272,6 @@ class Worker:
         """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""
         grace = self.settings.server.shutdown_grace
         await asyncio.gather(self.listeners.stop(grace), self.return_listeners.stop(grace), self.dispatcher.stop(grace))
-        await self.store.messages.drain(grace)
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
@@ -306,8 +305,9 @@ class Worker:
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         while True:
             self.dispatcher.measure()
-            self.metrics.outcomes_pending.set(self.store.messages.pending)
-            control_channel.report(writer, {"lease": self.store.lease.id, "window": self.dispatcher.window.deliveries})
+            control_channel.report(
+                writer, {"lease": self.store.lease.id, "window": self.dispatcher.active_queue.deliveries}
+            )
             await asyncio.sleep(STATUS_EVERY)
 
 

@@ -37,13 +37,14 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.privacy.data_subjects import DataSubjects
 from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
+from mta.store.queue.messages import Messages
 from mta.store.queue.queue import Queue
 from mta.store.reputation import breakers
 from mta.store.reputation.blocklist_listings import BlocklistListings
 from mta.store.reputation.breakers import Breakers
 from mta.store.reputation.cases import Cases
 from mta.store.results.apply_report import Returning
-from mta.store.results.messages import Messages
+from mta.store.results.delivery_results import DeliveryResults
 from mta.store.results.report_queue import ReportQueue
 
 __all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreUnavailable"]
@@ -58,6 +59,7 @@ class Store:
         self._database = database
         self.lease = Lease(database, settings.lease)
         self.messages = Messages(database, self.lease, secrets, metrics)
+        self.results = DeliveryResults(database, secrets)
         self.accounts = Accounts(database)
         self.account_status = AccountStatuses(self.accounts)
         self.credentials = Credentials(self.accounts)
@@ -101,7 +103,7 @@ class Store:
 
     def configure(self, patience: SoftBounceThresholds) -> None:
         """What bounces do to addresses from now on; that of the settings' defaults if never called."""
-        self.messages.patience = self.suppressions.patience = self.returning.patience = patience
+        self.results.thresholds = self.suppressions.patience = self.returning.patience = patience
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""

@@ -19,7 +19,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import Protocol
 
 from config.schema import Settings
 from mta.dkim import Signer
@@ -33,9 +32,9 @@ from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
+from mta.queue.active_queue import ActiveQueue, Job
 from mta.smtp_server.client import Client
-from mta.store.queue.enqueue import record
-from mta.store.results.messages import NewMessage
+from mta.store.queue.enqueue import NewMessage, record
 from mta.store.store import Store
 from mta.submission.content_scan.scanners import Scanners
 from mta.submission.control_headers import OptionError, SubmissionOptions, read_options, stream_of
@@ -55,14 +54,6 @@ BREATH = 8  # copies signed before others get a turn
 log = get_logger()
 
 
-class ActiveQueueBudget(Protocol):
-    """The dispatcher's window: may this many octets of a stream stay in memory?"""
-
-    def reserve(self, octets: int, deliveries: int, stream: Stream) -> bool: ...
-
-    def release(self, octets: int, deliveries: int, stream: Stream) -> None: ...
-
-
 class _Refused(Exception):
     """The message is turned away as a whole."""
 
@@ -74,7 +65,7 @@ class _Refused(Exception):
 
 
 class Submission:
-    """``dispatch`` takes the deliveries that stay in memory; ``room`` says whether they may."""
+    """``dispatch`` takes the deliveries that stay in memory; ``active_queue`` says whether they may."""
 
     def __init__(
         self,
@@ -83,13 +74,13 @@ class Submission:
         store: Store,
         signer: Signer,
         profiles: Profiles,
-        room: ActiveQueueBudget,
-        dispatch: Callable[[Sequence[Delivery]], None],
+        active_queue: ActiveQueue,
+        dispatch: Callable[[Sequence[Job]], None],
         events: EventLog,
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._room = room
+        self._active_queue = active_queue
         self._dispatch = dispatch
         self._events = events
         self._metrics = metrics
@@ -315,24 +306,26 @@ class Submission:
 
     async def _commit(self, copies: Sequence[NewMessage], checked_at: float) -> None:
         # Each delivery reserves its message's size: any of them may be the last.
-        counts = [len({each.address.domain for each in copy.message.envelope.recipients}) for copy in copies]
-        sizes = [len(copy.message.content) for copy in copies]
-        octets = sum(size * count for size, count in zip(sizes, counts, strict=True))
-        stream = copies[0].stream
-        stays = self._room.reserve(octets, sum(counts), stream)
+        sizes = [
+            len(copy.message.content)
+            for copy in copies
+            for _ in {each.address.domain for each in copy.message.envelope.recipients}
+        ]
+        reservations = self._active_queue.reserve_all(sizes, copies[0].stream) or ()
+        deliveries: Sequence[Delivery] = ()
         try:
-            deliveries = await self._store.messages.put_all(copies, leased=stays)
-        except BaseException:
-            if stays:
-                self._room.release(octets, sum(counts), stream)
-            raise
-        if not deliveries:  # whoever looks for due deliveries next takes them
-            if stays:
-                self._room.release(octets, sum(counts), stream)
-            return
-        for delivery in deliveries:
-            delivery.checked_at, delivery.reserved = checked_at, delivery.size
-        self._dispatch(deliveries)
+            deliveries = await self._store.messages.enqueue_all(copies, leased=bool(reservations))
+        finally:
+            if not deliveries:  # not queued, or for any worker to claim
+                for reservation in reservations:
+                    reservation.release()
+        if deliveries:
+            self._dispatch(
+                [
+                    Job(delivery, reservation, checked_at)
+                    for delivery, reservation in zip(deliveries, reservations, strict=True)
+                ]
+            )
 
     def _note(self, copies: Sequence[NewMessage], seconds: float) -> None:
         for accepted in copies:

@@ -84,20 +84,20 @@ class FarEnd:
         for host, address in zip(hosts, addresses, strict=True):
             self.zone[host] = Node(a=(address,))
 
-    async def plan(self, domain: str = "example.com") -> Route:
-        plan = await self.resolver.plan(domain)
-        assert isinstance(plan, Route), plan
-        return plan
+    async def route(self, domain: str = "example.com") -> Route:
+        route = await self.resolver.route(domain)
+        assert isinstance(route, Route), route
+        return route
 
     async def refusal(self, domain: str = "example.com") -> Reply:
-        reply = await self.resolver.plan(domain)
+        reply = await self.resolver.route(domain)
         assert isinstance(reply, Reply), reply
         return reply
 
     async def deliver(self, *recipients: str, content: bytes = CONTENT, **fields: Any) -> Attempt:
         """One attempt; every recipient must have exactly one result."""
         delivery = deliver_to(*recipients, content=content, **fields)
-        attempt = await self.courier.deliver(delivery, await self.plan(delivery.destination), content)
+        attempt = await self.courier.deliver(delivery, await self.route(delivery.destination), content)
         assert sorted(result.recipient.index for result in attempt.results) == list(range(len(recipients)))
         return attempt
 

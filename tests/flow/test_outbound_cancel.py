@@ -45,7 +45,7 @@ async def test_a_mistake_of_ours_is_temporary(monkeypatch: pytest.MonkeyPatch) -
         def broken(*_: object) -> bytes:
             raise RuntimeError("a password")
 
-        monkeypatch.setattr("mta.delivery.commands.mail", broken)
+        monkeypatch.setattr("mta.delivery.transaction.mail_command", broken)
         attempt = await far.deliver("bob@example.com", "eve@example.com")
         assert replies(attempt) == {"bob": "451 4.3.0", "eve": "451 4.3.0"}
         assert "password" not in repr(attempt)
@@ -101,7 +101,7 @@ async def test_settings_can_be_taken_over() -> None:
 
 async def serve_forever(far: FarEnd) -> None:
     while True:
-        await far.courier.deliver(deliver_to("bob@example.com"), await far.plan(), CONTENT)
+        await far.courier.deliver(deliver_to("bob@example.com"), await far.route(), CONTENT)
 
 
 async def test_cancelled_at_any_moment_nothing_is_torn() -> None:

@@ -8,15 +8,15 @@ import dns.resolver
 import pytest
 
 from config.schema import Settings
-from mta.delivery.mx import DnsTrouble, Resolver
+from mta.delivery.mx import DnsError, Resolver
 from mta.delivery.route import Route
 from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.mail.reply import Reply
 from tests.flow.far_end import far_end, replies
 
 
-def addresses(plan: Route) -> list[str]:
-    return [target.address for target in plan.hosts]
+def addresses(route: Route) -> list[str]:
+    return [target.address for target in route.hosts]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_a_silent_server_is_passed_over() -> None:
         silent = NameServer({"example.com": DnsFault.SILENT, "mx1.example.com": DnsFault.SILENT})
         servers = [f"127.0.0.1:{await silent.start()}", f"127.0.0.1:{far.dns_port}"]
         far.configure(dns={"servers": servers, "timeout": "500ms"})
-        assert addresses(await far.plan()) == ["127.0.0.2"]
+        assert addresses(await far.route()) == ["127.0.0.2"]
         await silent.stop()
 
 
@@ -77,7 +77,7 @@ async def test_answers_that_are_too_big_come_over_tcp() -> None:
     async with far_end() as far:
         await far.receiver()
         far.zone["example.com"] = Node(mx=((10, "mx1.example.com"),), faults={"MX": DnsFault.TRUNCATED})
-        assert addresses(await far.plan()) == ["127.0.0.2"]
+        assert addresses(await far.route()) == ["127.0.0.2"]
         assert [query.tcp for query in far.nameserver.queries if query.kind == "MX"] == [False, True]
 
 
@@ -85,8 +85,8 @@ async def test_slow_answers_disturb_nobody_else() -> None:
     async with far_end() as far:
         await far.receiver()
         far.zone["slow.example"] = Node(mx=((10, "mx1.example.com"),), delay=0.1)
-        slow = asyncio.create_task(far.resolver.plan("slow.example"))
-        assert addresses(await far.plan()) == ["127.0.0.2"]
+        slow = asyncio.create_task(far.resolver.route("slow.example"))
+        assert addresses(await far.route()) == ["127.0.0.2"]
         assert not slow.done()
         assert isinstance(await slow, Route)
 
@@ -99,9 +99,9 @@ async def test_by_preference_and_equal_ones_at_random() -> None:
         )
         for name, address in (("a", "127.0.0.2"), ("b", "127.0.0.3"), ("c", "127.0.0.4")):
             far.zone[f"{name}.example"] = Node(a=(address,))
-        plan = await far.plan("dest.example")
-        assert plan.site == "a.example,b.example"
-        orders = {"".join(target.name[0] for target in plan.tries()) for _ in range(100)}
+        route = await far.route("dest.example")
+        assert route.site == "a.example,b.example"
+        orders = {"".join(target.name[0] for target in route.tries()) for _ in range(100)}
         assert orders == {"abc", "bac"}
 
 
@@ -112,9 +112,9 @@ async def test_the_domain_itself_and_aliases() -> None:
         far.zone["alias.example"] = Node(cname="example.com")
         far.zone["dest.example"] = Node(mx=((10, "mxalias.example"),))
         far.zone["mxalias.example"] = Node(cname="mx1.example.com")
-        assert (await far.plan("plain.example")).site == "plain.example"
-        assert (await far.plan("alias.example")).site == "mx1.example.com"
-        assert addresses(await far.plan("dest.example")) == ["127.0.0.2"]
+        assert (await far.route("plain.example")).site == "plain.example"
+        assert (await far.route("alias.example")).site == "mx1.example.com"
+        assert addresses(await far.route("dest.example")) == ["127.0.0.2"]
         for domain in ("plain.example", "alias.example", "dest.example"):
             assert replies(await far.deliver(f"bob@{domain}")) == {"bob": "250 2.0.0"}
 
@@ -125,7 +125,7 @@ async def test_a_hundred_mail_exchangers_are_no_work_without_end() -> None:
         far.zone["dest.example"] = Node(mx=tuple((n, f"mx{n}.dest.example") for n in range(100)))
         for n in range(100):
             far.zone[f"mx{n}.dest.example"] = Node(a=(f"127.0.3.{n}",))
-        assert len((await far.plan("dest.example")).hosts) <= 2 * 20
+        assert len((await far.route("dest.example")).hosts) <= 2 * 20
         assert len(far.nameserver.queries) <= 1 + 2 * 20
         attempt = await far.deliver("bob@dest.example")
         assert replies(attempt) == {"bob": "451 4.4.1"}
@@ -136,7 +136,7 @@ async def test_six_and_four_by_turns() -> None:
         await far.receiver()
         far.configure(egress={"ipv6": True})
         far.zone["dest.example"] = Node(a=("127.0.0.2", "127.0.0.3"), aaaa=("::1", "fe80::1", "fe80::2"))
-        families = ["six" if ":" in address else "four" for address in addresses(await far.plan("dest.example"))]
+        families = ["six" if ":" in address else "four" for address in addresses(await far.route("dest.example"))]
         assert families == ["six", "four", "six", "four", "six"]
 
 
@@ -156,7 +156,7 @@ async def test_only_families_that_there_is_a_source_for() -> None:
     async with far_end(egress={"sources": ["127.0.0.1"], "ipv6": True}) as far:
         await far.receiver()
         far.zone["dest.example"] = Node(a=("127.0.0.2",), aaaa=("::1",))
-        assert addresses(await far.plan("dest.example")) == ["127.0.0.2"]
+        assert addresses(await far.route("dest.example")) == ["127.0.0.2"]
 
 
 @pytest.mark.parametrize(
@@ -181,13 +181,13 @@ async def test_ourselves_and_whoever_comes_behind_is_no_target(mx: tuple[tuple[i
         far.zone["out.sender.example"] = Node(a=("198.51.100.1",))
         for n, name in enumerate("bcd", 2):
             far.zone[f"{name}.example"] = Node(a=(f"198.51.100.{n}",))
-        plan = await far.resolver.plan("dest.example")
+        route = await far.resolver.route("dest.example")
         if left is None:
-            assert isinstance(plan, Reply)
-            assert (plan.code, plan.status) == (554, "5.4.6")
+            assert isinstance(route, Reply)
+            assert (route.code, route.status) == (554, "5.4.6")
         else:
-            assert isinstance(plan, Route)
-            assert addresses(plan) == left
+            assert isinstance(route, Route)
+            assert addresses(route) == left
 
 
 async def test_a_listener_of_ours_is_ourselves() -> None:
@@ -198,14 +198,14 @@ async def test_a_listener_of_ours_is_ourselves() -> None:
         far.configure(testing={"loopback_receivers": False, "receiver_port": 25})
         assert (await far.refusal("dest.example")).status == "5.4.6"
         far.configure(testing={"loopback_receivers": False, "receiver_port": 26})
-        assert addresses(await far.plan("dest.example")) == ["198.51.100.7"]
+        assert addresses(await far.route("dest.example")) == ["198.51.100.7"]
 
 
 async def test_a_hundred_callers_cause_one_look_up() -> None:
     async with far_end() as far:
         await far.receiver()
-        plans = await asyncio.gather(*(far.resolver.plan("example.com") for _ in range(100)))
-        assert len({id(plan) for plan in plans}) == 1
+        routes = await asyncio.gather(*(far.resolver.route("example.com") for _ in range(100)))
+        assert len({id(route) for route in routes}) == 1
         assert far.nameserver.asked("example.com", "MX") == 1
         assert far.nameserver.asked("mx1.example.com", "A") == 1
 
@@ -214,8 +214,8 @@ async def test_a_caller_that_gives_up_disturbs_nobody() -> None:
     async with far_end() as far:
         await far.receiver()
         far.zone["slow.example"] = Node(mx=((10, "mx1.example.com"),), delay=0.1)
-        first = asyncio.create_task(far.resolver.plan("slow.example"))
-        second = asyncio.create_task(far.resolver.plan("slow.example"))
+        first = asyncio.create_task(far.resolver.route("slow.example"))
+        second = asyncio.create_task(far.resolver.route("slow.example"))
         await asyncio.sleep(0)
         first.cancel()
         assert isinstance(await second, Route)
@@ -227,25 +227,25 @@ async def test_domains_with_the_same_hosts_share_site_and_look_ups() -> None:
         await far.receiver()
         for n in range(20):
             far.zone[f"d{n}.example"] = Node(mx=((10, "mx1.example.com"),))
-        plans = await asyncio.gather(*(far.resolver.plan(f"d{n}.example") for n in range(20)))
-        assert {plan.site for plan in plans} == {"mx1.example.com"}
+        routes = await asyncio.gather(*(far.resolver.route(f"d{n}.example") for n in range(20)))
+        assert {route.site for route in routes} == {"mx1.example.com"}
         assert far.nameserver.asked("mx1.example.com", "A") == 1
 
 
 async def test_an_answer_holds_within_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("mta.delivery.cache.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("mta.delivery.mx.time", SimpleNamespace(monotonic=lambda: clock.now))
     async with far_end(dns={"min_ttl": "10s", "max_ttl": "100s"}) as far:
         await far.receiver()
         far.zone["short.example"] = Node(a=("127.0.0.2",), ttl=1)
         for domain, holds in (("example.com", 100), ("short.example", 10), ("nowhere.example", 60)):
             began = clock.now
-            plan = await far.resolver.plan(domain)
+            route = await far.resolver.route(domain)
             clock.now = began + holds - 0.1
-            assert far.resolver.cached(domain) is plan
+            assert far.resolver.cached(domain) is route
             clock.now = began + holds
             assert far.resolver.cached(domain) is None
-            assert await far.resolver.plan(domain) is not plan
+            assert await far.resolver.route(domain) is not route
 
 
 async def test_providers_make_one_site_of_many_hosts() -> None:
@@ -261,10 +261,10 @@ async def test_providers_make_one_site_of_many_hosts() -> None:
             far.zone[host] = Node(a=("127.0.0.2",))
         far.zone["named.example"] = Node(mx=((10, "mx1.example.com"),))
         for domain in ("a.example", "b.example"):
-            plan = await far.plan(domain)
-            assert (plan.site, plan.provider, plan.shaping.connections) == ("big", "big", 7)
-        assert (await far.plan("named.example")).site == "other"
-        assert (await far.plan("example.com")).site == "mx1.example.com"
+            route = await far.route(domain)
+            assert (route.site, route.provider, route.shaping.connections) == ("big", "big", 7)
+        assert (await far.route("named.example")).site == "other"
+        assert (await far.route("example.com")).site == "mx1.example.com"
 
 
 async def test_txt_records() -> None:
@@ -274,7 +274,7 @@ async def test_txt_records() -> None:
         far.zone["sick.example"] = DnsFault.SERVFAIL
         assert await far.resolver.txt("sel._domainkey.sender.example") == ["v=DKIM1; k=rsa; p=" + "A" * 400]
         assert await far.resolver.txt("none.example") == []
-        with pytest.raises(DnsTrouble, match="SERVFAIL"):
+        with pytest.raises(DnsError, match="SERVFAIL"):
             await far.resolver.txt("sick.example")
 
 
@@ -289,7 +289,7 @@ async def test_many_names_at_once_do_not_need_as_many_sockets() -> None:
     async with far_end() as far:
         await far.receiver()
         names = [f"n{n}-{random.randrange(1000)}.example" for n in range(500)]
-        answers = await asyncio.gather(*(far.resolver.plan(name) for name in names))
+        answers = await asyncio.gather(*(far.resolver.route(name) for name in names))
         assert {answer.status for answer in answers if isinstance(answer, Reply)} == {"5.1.2"}
 
 
@@ -299,7 +299,7 @@ async def test_a_server_that_cannot_be_reached_and_one_at_an_ipv6_address() -> N
         six = NameServer(far.zone)
         port = await six.start("::1")
         far.configure(dns={"servers": ["127.0.0.1:1", f"[::1]:{port}"], "timeout": "500ms"})
-        assert addresses(await far.plan()) == ["127.0.0.2"]
+        assert addresses(await far.route()) == ["127.0.0.2"]
         await six.stop()
 
 
@@ -313,7 +313,7 @@ async def test_the_servers_of_the_system(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("dns.asyncquery.udp_with_fallback", refuse)
     monkeypatch.setattr("dns.resolver.Resolver", lambda: SimpleNamespace(nameservers=["192.0.2.53", "2001:db8::53"]))
-    assert isinstance(await Resolver(Settings()).plan("example.com"), Reply)
+    assert isinstance(await Resolver(Settings()).route("example.com"), Reply)
     assert asked[:2] == [("192.0.2.53", 53), ("2001:db8::53", 53)]
 
     def none() -> None:
@@ -321,5 +321,5 @@ async def test_the_servers_of_the_system(monkeypatch: pytest.MonkeyPatch) -> Non
 
     asked.clear()
     monkeypatch.setattr("dns.resolver.Resolver", none)
-    assert isinstance(await Resolver(Settings()).plan("example.com"), Reply)
+    assert isinstance(await Resolver(Settings()).route("example.com"), Reply)
     assert asked[0] == ("127.0.0.1", 53)

@@ -143,7 +143,7 @@ async def test_hostile_receivers_cost_no_memory_and_no_time_of_others() -> None:
         )
         await far.receiver(address="127.0.0.3")
         far.domain("good.example", "127.0.0.3")
-        await far.plan("example.com")
+        await far.route("example.com")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         hostile = [asyncio.create_task(far.deliver("bob@example.com")) for _ in range(40)]
         good = await asyncio.gather(*(far.deliver("ann@good.example") for _ in range(50)))
@@ -157,7 +157,7 @@ async def test_a_tarpit_beside_healthy_receivers() -> None:
         tarpit = await far.receiver(Script(rules=(ScriptRule(ReceiverStage.MAIL, "*", (ScriptedReply(wait=3600),)),)))
         good = await far.receiver(address="127.0.0.3")
         far.domain("good.example", "127.0.0.3")
-        await far.plan("example.com")
+        await far.route("example.com")
         stuck = [asyncio.create_task(far.deliver("bob@example.com")) for _ in range(200)]
         await tarpit.ledger.wait_until(
             lambda ledger: sum(line.startswith("MAIL") for _, line in ledger.commands) == len(stuck)

@@ -139,10 +139,10 @@ async def test_a_receiver_by_our_own_name_is_ourselves() -> None:
     async with far_end() as far:
         receiver = await far.receiver(Script(name="out.sender.example"))
         assert replies(await far.deliver("bob@example.com")) == {"bob": "250 2.0.0"}  # loopback_receivers
-        plan = await far.plan()
+        route = await far.route()
         far.configure(testing={"loopback_receivers": False})
         delivery = deliver_to("bob@example.com")
-        attempt = await far.courier.deliver(delivery, plan, b"x\r\n")
+        attempt = await far.courier.deliver(delivery, route, b"x\r\n")
         assert replies(attempt) == {"bob": "554 5.4.6"}
         assert len(receiver.ledger.receipts) == 1
 

@@ -119,7 +119,7 @@ async def test_domains_with_the_same_host_share_connections() -> None:
 async def test_hundreds_at_once_and_all_is_closed() -> None:
     async with far_end() as far:
         receiver = await far.receiver()
-        await far.plan()
+        await far.route()
         attempts = await asyncio.gather(*(far.deliver(f"u{n}@example.com") for n in range(300)))
         assert all(attempt.results[0].reply.code == 250 for attempt in attempts)
         assert len({receipt.recipients[0].address for receipt in receiver.ledger.receipts}) == 300

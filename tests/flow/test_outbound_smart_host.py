@@ -46,17 +46,17 @@ async def test_routes_come_before_dns_and_the_most_specific_counts() -> None:
             "sub.example.org": ("127.0.0.5", far.port),
         }
         for domain, (address, port) in wanted.items():
-            plan = await far.plan(domain)
-            assert [(target.address, target.port) for target in plan.hosts] == [(address, port)], domain
-        assert (await far.plan("sub.example.org")).tls is TlsMode.NONE
-        assert (await far.plan("example.net")).site == (await far.plan("example.org")).site
+            route = await far.route(domain)
+            assert [(target.address, target.port) for target in route.hosts] == [(address, port)], domain
+        assert (await far.route("sub.example.org")).tls is TlsMode.NONE
+        assert (await far.route("example.net")).site == (await far.route("example.org")).site
         assert far.nameserver.asked("example.net", "MX") == 0
 
 
 async def test_hosts_are_tried_in_order() -> None:
     async with far_end(routes=[{"domains": ["*"], "hosts": ["[127.0.0.9]", "mx1.example.com", "[127.0.0.8]"]}]) as far:
         receiver = await far.receiver()
-        assert [target.address for target in (await far.plan()).tries()] == ["127.0.0.9", "127.0.0.2", "127.0.0.8"]
+        assert [target.address for target in (await far.route()).tries()] == ["127.0.0.9", "127.0.0.2", "127.0.0.8"]
         assert replies(await far.deliver("bob@anywhere.example")) == {"bob": "250 2.0.0"}
         assert len(receiver.ledger.receipts) == 1
 
@@ -76,8 +76,8 @@ async def test_providers_limits_hold_for_routes() -> None:
     shaping = {"providers": [{"name": "relay", "mx": [".example.com"], "connections": 3}]}
     async with far_end(shaping=shaping, routes=[{"domains": ["*"], "hosts": ["mx1.example.com"]}]) as far:
         await far.receiver()
-        plan = await far.plan("anywhere.example")
-        assert (plan.site, plan.shaping.connections) == ("relay", 3)
+        route = await far.route("anywhere.example")
+        assert (route.site, route.shaping.connections) == ("relay", 3)
 
 
 @pytest.mark.parametrize("mechanisms", ["PLAIN LOGIN", "LOGIN"])

@@ -14,6 +14,7 @@ PURE = (
     "mta/mail",
     "policy",
     "bounce",
+    "mta/queue/active_queue.py",
     "mta/queue/ready_queue.py",
     "mta/queue/fair_queue.py",
     "mta/queue/throttle.py",

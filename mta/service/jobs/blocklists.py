@@ -21,7 +21,7 @@ from typing import assert_never
 
 from config.blocklists import Blocklist
 from config.schema import Settings
-from mta.delivery.mx import DnsTrouble, Resolver
+from mta.delivery.mx import DnsError, Resolver
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.reputation.blocklist_listings import Listing
@@ -59,7 +59,7 @@ async def ask(resolver: Resolver, blocklist: Blocklist, subject: str) -> Blockli
     """What ``blocklist`` says of ``subject``. Never raises for the DNS's sake."""
     try:
         addresses, ttl = await resolver.addresses(question(subject, blocklist))
-    except DnsTrouble as error:
+    except DnsError as error:
         return BlocklistAnswer(Unanswered(str(error)), 0.0)
     return BlocklistAnswer(read(addresses, blocklist), ttl)
 
@@ -68,7 +68,7 @@ async def reason(resolver: Resolver, blocklist: Blocklist, subject: str) -> str:
     """The list's own words (RFC 5782 2.1); empty if it has none."""
     try:
         return " ".join(await resolver.txt(question(subject, blocklist)))
-    except DnsTrouble:
+    except DnsError:
         return ""
 
 

@@ -15,7 +15,7 @@ import asyncio
 
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.delivery.mx import DnsTrouble, Resolver
+from mta.delivery.mx import DnsError, Resolver
 from mta.dkim import KeyRing
 from mta.dkim.key_files import read_key_files
 from mta.dkim.keys import SigningKey
@@ -81,7 +81,7 @@ async def look_again(settings: Settings, store: Store, resolver: Resolver) -> No
 async def _texts(resolver: Resolver, name: str) -> Texts:
     try:
         return await resolver.txt(name)
-    except DnsTrouble as error:
+    except DnsError as error:
         return DomainProblem(str(error))
 
 
@@ -109,7 +109,7 @@ async def _dmarc(resolver: Resolver, domain: str) -> tuple[str, Texts]:
 
 async def _deaf(resolver: Resolver, domain: str) -> str | DomainProblem | None:
     """Why nobody takes its mail. Mail hosts on this very machine are taken to listen: who but they could say?"""
-    plan = await resolver.plan(domain)
-    if not isinstance(plan, Reply) or plan.status == LOOP:
+    route = await resolver.route(domain)
+    if not isinstance(route, Reply) or route.status == LOOP:
         return None
-    return plan.text if plan.code >= 500 else DomainProblem(plan.text)
+    return route.text if route.code >= 500 else DomainProblem(route.text)

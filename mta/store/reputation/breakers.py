@@ -100,13 +100,13 @@ class Breakers:
 
     # questions
 
-    def holding(self, delivery: Delivery) -> str | None:
+    def holding(self, delivery: Delivery, provider: str) -> str | None:
         """Why ``delivery`` must wait; None: no breaker holds it. Raises StoreUnavailable if they were never read."""
         if self._open is None:
             raise StoreUnavailable("the breakers could not be read yet")
         if not self._open:
             return None
-        lane = ProviderScope(delivery.account_id, delivery.provider, delivery.stream)
+        lane = ProviderScope(delivery.account_id, provider, delivery.stream)
         tripped = self._open.get(lane)
         if tripped is None and delivery.mailing is not None:
             tripped = self._open.get(MailingScope(delivery.account_id, delivery.mailing))

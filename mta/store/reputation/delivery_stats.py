@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
-from mta.mail.delivery import Attempt, Delivery, Outcome
+from mta.mail.delivery import Attempt, Outcome
 from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.store.postgres.database import Connection
@@ -72,7 +72,7 @@ def columns(attempts: Iterable[tuple[Attempt, Outcome]]) -> Columns:
     for attempt, outcome in attempts:
         counts = counted(outcome, reached=attempt.host is not None)
         if counts is not None:
-            for key in _keys(attempt.delivery):
+            for key in _keys(attempt):
                 _plus(found, key, counts)
     return _columns(found)
 
@@ -121,8 +121,9 @@ async def _add(connection: Connection, values: Columns) -> None:
         await connection.execute(_ADD, *values)
 
 
-def _keys(delivery: Delivery) -> Iterable[Key]:
-    return _scopes(delivery.account_id, delivery.mailing, delivery.provider, delivery.stream)
+def _keys(attempt: Attempt) -> Iterable[Key]:
+    delivery = attempt.delivery
+    return _scopes(delivery.account_id, delivery.mailing, attempt.provider, delivery.stream)
 
 
 def _scopes(account_id: int, mailing: str | None, provider: str | None, stream: Stream) -> list[Key]:

@@ -1,12 +1,11 @@
-"""What attempts came to, written down: rows leave the queue or wait for their next turn, with their events.
+"""Write the outcomes of delivery attempts: rows leave the queue or wait for their next attempt, with their events.
 
-Everything that follows from one attempt is one transaction: outcomes, events, the notice to the sender, suppressions,
-the removal of queued copies to suppressed addresses, and the content once nobody needs it.
+Everything that follows from an attempt is one transaction: outcomes, events, the DSN to the sender, suppressions, the
+removal of queued copies to suppressed addresses, and of content that is no longer needed.
 
-It must never apply an outcome to a row that is not ours any more (each carries the lease it was delivered under), and
-never leave a message without content while a row of it remains, or content without rows.
-
-*Limits.* An attempt whose row was removed meanwhile (a suppression, an operator) leaves its event and nothing else.
+Invariants: an outcome is never applied to a row that is no longer ours (each carries the lease it was delivered under);
+no message loses its content while a row of it remains, and none keeps content without rows.
+Limitations: an attempt whose row was removed meanwhile (suppressed, cancelled) leaves its event and nothing else.
 """
 
 from __future__ import annotations
@@ -17,17 +16,26 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, assert_never
 
+import asyncpg
 import orjson
 
-from bounce.suppression import SoftBounce, SoftBounceThresholds, is_soft, soft_failures
-from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Outcome
+from bounce.suppression import (
+    SoftBounce,
+    SoftBounceThresholds,
+    is_soft,
+    soft_bounce_thresholds,
+    soft_failures,
+)
+from config.schema import SuppressionSettings
+from mta.mail.delivery import Attempt, Deferred, Delivered, Failed, Outcome
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.mail.reply import sanitise
+from mta.observe.log import get_logger
 from mta.store.journal import recipient_activity
-from mta.store.journal.recipient_activity import Contacted
 from mta.store.permission import suppression_writer
-from mta.store.postgres.database import Connection
+from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue, rows
 from mta.store.queue.enqueue import NewMessage
@@ -35,25 +43,28 @@ from mta.store.queue.rows import Row
 from mta.store.reputation import delivery_stats, soft_bounces
 from policy.permission.suppression import Reason, SuppressionRequest
 
+log = get_logger()
+
 LAST_REPLY = 500  # characters shown in the queue
+TIMEOUT = 30.0  # seconds for one batch; no client is waiting
 
 
 class DetailLevel(Enum):
-    """How much of a settlement is kept: less each time the database refuses the data."""
+    """How much of a result is kept: less each time the database refuses the data."""
 
     FULL = "full"
     WITHOUT_TEXT = "without text"
-    BARE = "bare"  # nor a notice
+    BARE = "bare"  # nor a DSN
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """An attempt and its outcomes. ``notice``: a message to the sender about them, queued if any outcome counts.
-    ``delay_dsn_sent``: the notice is one of delay, so that no second one is sent."""
+    """An attempt and its outcomes. ``dsn``: a message to the sender about them, queued if any outcome counts.
+    ``delay_dsn_sent``: it reports a delay, so that no second one is sent."""
 
     attempt: Attempt
     outcomes: tuple[Outcome, ...]
-    notice: NewMessage | None = None
+    dsn: NewMessage | None = None
     delay_dsn_sent: bool = False
 
     @property
@@ -62,13 +73,16 @@ class DeliveryResult:
 
     @property
     def ends_message(self) -> bool:
-        """All that is left of the message is in this delivery, and ends here without further consequences."""
+        """Whether all that is left of the message is in this delivery, and ends here without other consequences."""
         return (
             self.attempt.delivery.whole
-            and self.notice is None
+            and self.dsn is None
             and not any(isinstance(outcome, Deferred) for outcome in self.outcomes)
-            and not any(_is_held_against(outcome) for outcome in self.outcomes)
+            and not any(_counts_against(outcome) for outcome in self.outcomes)
         )
+
+
+_Pair = tuple[DeliveryResult, Outcome]
 
 
 # The lease is compared in a form that no index serves: its index would find every row that we hold.
@@ -101,7 +115,7 @@ _REACHED = f""",
     ),
     contacts as ({recipient_activity.DELIVERED})"""  # noqa: S608 - our own text
 
-# A batch that was settled before, and comes again because its commit was not heard of, is not counted twice.
+# A batch that was written before, and comes again because its commit was not confirmed, is not counted twice.
 _STATS = f""",
     stats as ({delivery_stats.upsert(7, "where exists (select from gone)")})"""
 
@@ -127,12 +141,12 @@ where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_i
     and q.lease = one.lease
 returning q.message_id, q.recipient_index"""
 
-_SAY = """
+_INSERT_EVENTS = """
 insert into event (at, message_id, recipient_index, kind, data)
 select * from unnest($1::timestamptz[], $2::uuid[], $3::int[], $4::text[], $5::jsonb[])"""
 
-# The moment of an attempt's end is its own to the microsecond: that same event is never written twice.
-_SAY_PULLED = """
+# An attempt's end is unique to the microsecond: the same event is never written twice.
+_INSERT_CANCELLED = """
 insert into event (at, message_id, recipient_index, kind, data)
 select at, message_id, recipient_index, kind, data
 from unnest($1::timestamptz[], $2::uuid[], $3::int[], $4::text[], $5::jsonb[], $6::bigint[])
@@ -146,78 +160,140 @@ where exists (select from worker w where w.id = one.lease)
     )"""
 
 
-async def end_messages(connection: Connection, settlements: Sequence[DeliveryResult], care: DetailLevel) -> set[Row]:
-    """Settle deliveries that end their messages, all held under one lease: one statement. The rows that counted."""
-    events = [_event(settlement, outcome, care) for settlement in settlements for outcome in settlement.outcomes]
+class DeliveryResults:
+    """Made by ``Store``. ``thresholds``: how many soft bounces suppress an address."""
+
+    def __init__(self, database: Database, secrets: Secrets) -> None:
+        self._database, self._secrets = database, secrets
+        self.thresholds = soft_bounce_thresholds(SuppressionSettings())
+
+    async def write(self, batch: Sequence[DeliveryResult]) -> Sequence[Exception | None]:
+        """Write a batch; for each result None, or why the database refuses even the least of it.
+
+        Raises StoreUnavailable: then it is not known what was written, and writing the batch again does no harm.
+        """
+        return await self._write(batch, DetailLevel.FULL)
+
+    async def _write(self, batch: Sequence[DeliveryResult], detail: DetailLevel) -> list[Exception | None]:
+        """Write a batch. If the database refuses its data, halve it, and at last write less rather than nothing."""
+        try:
+            await self._commit(batch, detail)
+        except StoreUnavailable:
+            raise
+        except asyncpg.TransactionRollbackError:  # a deadlock, which the other side has won
+            return await self._write(batch, detail)
+        except Exception as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                return [*await self._write(batch[:half], detail), *await self._write(batch[half:], detail)]
+            message = format_id(batch[0].attempt.delivery.message_id)
+            log.error("outcome refused by the database", message=message, detail=detail.value, reason=str(error))
+            match detail:
+                case DetailLevel.FULL:
+                    return await self._write(batch, DetailLevel.WITHOUT_TEXT)
+                case DetailLevel.WITHOUT_TEXT:
+                    return await self._write(batch, DetailLevel.BARE)
+                case DetailLevel.BARE:
+                    return [error]
+                case _:
+                    assert_never(detail)
+        return [None] * len(batch)
+
+    async def _commit(self, batch: Sequence[DeliveryResult], detail: DetailLevel) -> None:
+        """Results that end their messages take one statement; the others a transaction."""
+        lease = batch[0].attempt.delivery.lease
+        ending: list[DeliveryResult] = []
+        others: list[DeliveryResult] = []
+        for each in batch:
+            (ending if each.ends_message and each.attempt.delivery.lease == lease else others).append(each)
+        counted: set[Row] = set()
+        if ending:
+            async with self._database.session(TIMEOUT) as connection:
+                counted |= await end_messages(connection, ending, detail)
+        if others:
+            counted |= await self._database.retried(
+                lambda connection: _write_others(connection, others, self._secrets, detail, self.thresholds),
+                seconds=TIMEOUT,
+            )
+        if len(counted) < sum(len(each.outcomes) for each in batch):
+            async with self._database.session(TIMEOUT) as connection:
+                await _write_cancelled(connection, batch, counted, detail)
+
+
+async def end_messages(connection: Connection, results: Sequence[DeliveryResult], detail: DetailLevel) -> set[Row]:
+    """Write results that end their messages, all under one lease, in one statement. Return the rows that counted."""
+    events = [_event(result, outcome, detail) for result in results for outcome in result.outcomes]
     at, ids, places, kinds, data = zip(*events, strict=True)
-    lease = settlements[0].attempt.delivery.lease
-    marketing = any(each.attempt.delivery.stream is Stream.MARKETING for each in settlements)
+    lease = results[0].attempt.delivery.lease
+    marketing = any(each.attempt.delivery.stream is Stream.MARKETING for each in results)
     statement = _END_MARKETING if marketing else _END_MESSAGES
-    counts = delivery_stats.columns((each.attempt, outcome) for each in settlements for outcome in each.outcomes)
+    counts = delivery_stats.columns((each.attempt, outcome) for each in results for outcome in each.outcomes)
     ended = await connection.fetch(statement, ids, places, lease, at, kinds, data, *counts)
     return {(row["message_id"], row["recipient_index"]) for row in ended}
 
 
-async def settle(
+async def _write_others(
     connection: Connection,
-    settlements: Sequence[DeliveryResult],
+    results: Sequence[DeliveryResult],
     secrets: Secrets,
-    care: DetailLevel,
-    patience: SoftBounceThresholds,
+    detail: DetailLevel,
+    thresholds: SoftBounceThresholds,
 ) -> set[Row]:
-    """Settle deliveries of every kind, within a transaction of the caller's. The rows that counted."""
-    pairs = [(settlement, outcome) for settlement in settlements for outcome in settlement.outcomes]
+    """Write results of every kind, within the caller's transaction. Return the rows that counted."""
+    pairs = [(result, outcome) for result in results for outcome in result.outcomes]
     ended = [(each, outcome) for each, outcome in pairs if not isinstance(outcome, Deferred)]
     deferred = [(each, outcome) for each, outcome in pairs if isinstance(outcome, Deferred)]
 
-    hard = {_row(*pair): _hard_bounce(*pair, secrets, patience) for pair in ended if _suppresses(pair[1])}
-    soft = {_row(*pair): _soft_bounce(*pair, secrets) for pair in _soft(settlements, patience)}
-    too_many = zip(soft, await soft_bounces.weigh(connection, list(soft.values()), patience), strict=True)
-    suppressed = hard | {row: act for row, act in too_many if act}
+    hard = {
+        _row(each, outcome): _hard_bounce(each, outcome, secrets, thresholds)
+        for each, outcome in ended
+        if isinstance(outcome, Failed) and outcome.suppresses
+    }
+    soft = {_row(*pair): _soft_bounce(*pair, secrets) for pair in _soft(results, thresholds)}
+    too_many = zip(soft, await soft_bounces.weigh(connection, list(soft.values()), thresholds), strict=True)
+    requests = hard | {row: request for row, request in too_many if request}
     ending = {each.attempt.delivery.message_id for each, _ in ended}
-    # Whoever takes away rows of a message that others may hold rows of waits here for them, so that one sees the last.
-    locked = await suppression_writer.lock(connection, list(suppressed.values()), also=ending)
+    # Any transaction that removes rows of a message with other rows waits here, so that one sees the last.
+    locked = await suppression_writer.lock(connection, list(requests.values()), also=ending)
 
-    counted = await _end(connection, ended) | await _defer(connection, deferred, care)
-    telling = [each for each in settlements if each.notice and _any_counted(each, counted)]
-    if care is DetailLevel.BARE:
-        telling = []
-    events = [_event(each, outcome, care) for each, outcome in pairs if _row(each, outcome) in counted]
-    events += [_notice_event(each) for each in telling]
+    counted = await _end(connection, ended) | await _defer(connection, deferred, detail)
+    pairs = [pair for pair in pairs if _row(*pair) in counted]
+    delivered = [pair for pair in pairs if isinstance(pair[1], Delivered)]
+    dsns = [] if detail is DetailLevel.BARE else _dsns(results, counted)
+    events = [*(_event(*pair, detail) for pair in pairs), *(_dsn_event(each, dsn) for each, dsn in dsns)]
     if events:
-        await connection.execute(_SAY, *zip(*events, strict=True))
-    acts = [act for row, act in suppressed.items() if row in counted]
-    await suppression_writer.write(connection, acts, locked)
+        await connection.execute(_INSERT_EVENTS, *zip(*events, strict=True))
+    made = [request for row, request in requests.items() if row in counted]
+    await suppression_writer.write(connection, made, locked)
     await soft_bounces.note(connection, [each for row, each in soft.items() if row in counted])
-    await soft_bounces.forget(connection, _settled_for(pairs, counted, acts, secrets))
-    if telling:
-        await enqueue.insert(connection, [(each.notice, None) for each in telling if each.notice], secrets)
+    # Soft bounces no longer count against an address that was delivered to, or is suppressed.
+    settled = [_mailbox(*pair, secrets) for pair in delivered] + [(each.address_key, each.account_id) for each in made]
+    await soft_bounces.forget(connection, settled)
+    if dsns:
+        await enqueue.insert(connection, [(dsn, None) for _, dsn in dsns], secrets)
     await rows.clear_content(connection, ending)
-    await recipient_activity.delivered(
-        connection, [_contacted(*pair, secrets) for pair in pairs if _reaches(*pair, counted)]
-    )
-    await delivery_stats.settled(
-        connection, [(each.attempt, outcome) for each, outcome in pairs if _row(each, outcome) in counted]
-    )
+    reached = [pair for pair in delivered if pair[0].attempt.delivery.stream is Stream.MARKETING]
+    await recipient_activity.delivered(connection, [(*_mailbox(*pair, secrets), pair[0].ended_at) for pair in reached])
+    await delivery_stats.settled(connection, [(each.attempt, outcome) for each, outcome in pairs])
     return counted
 
 
-async def note_pulled(
-    connection: Connection, settlements: Sequence[DeliveryResult], counted: set[Row], care: DetailLevel
+async def _write_cancelled(
+    connection: Connection, results: Sequence[DeliveryResult], counted: set[Row], detail: DetailLevel
 ) -> None:
-    """Write the events of attempts that were really made, but whose rows had been taken away in the meantime."""
+    """Write the events of attempts that were really made, but whose rows were cancelled meanwhile."""
     events = [
-        (*_event(each, outcome, care, pulled=True), each.attempt.delivery.lease)
-        for each in settlements
+        (*_event(each, outcome, detail, cancelled=True), each.attempt.delivery.lease)
+        for each in results
         if each.attempt.host is not None
         for outcome in each.outcomes
         if _row(each, outcome) not in counted
     ]
     if events:
-        await connection.execute(_SAY_PULLED, *zip(*events, strict=True))
+        await connection.execute(_INSERT_CANCELLED, *zip(*events, strict=True))
 
 
-async def _end(connection: Connection, ended: Sequence[tuple[DeliveryResult, Outcome]]) -> set[Row]:
+async def _end(connection: Connection, ended: Sequence[_Pair]) -> set[Row]:
     if not ended:
         return set()
     keys = [(*_row(each, outcome), each.attempt.delivery.lease) for each, outcome in ended]
@@ -227,7 +303,7 @@ async def _end(connection: Connection, ended: Sequence[tuple[DeliveryResult, Out
 
 
 async def _defer(
-    connection: Connection, deferred: Sequence[tuple[DeliveryResult, Deferred]], care: DetailLevel
+    connection: Connection, deferred: Sequence[tuple[DeliveryResult, Deferred]], detail: DetailLevel
 ) -> set[Row]:
     if not deferred:
         return set()
@@ -236,7 +312,7 @@ async def _defer(
             *_row(each, outcome),
             each.attempt.delivery.lease,
             outcome.until,
-            _last_reply(outcome, care),
+            _last_reply(outcome, detail),
             each.delay_dsn_sent,
         )
         for each, outcome in deferred
@@ -247,119 +323,100 @@ async def _defer(
     }
 
 
-def _row(settlement: DeliveryResult, outcome: Outcome) -> Row:
-    return settlement.attempt.delivery.message_id, outcome.result.recipient.index
+def _row(result: DeliveryResult, outcome: Outcome) -> Row:
+    return result.attempt.delivery.message_id, outcome.result.recipient.index
 
 
-def _any_counted(settlement: DeliveryResult, counted: Iterable[Row]) -> bool:
-    """Whether the notice is true: some of what the attempt came to was written."""
-    return any(_row(settlement, each) in counted for each in settlement.outcomes)
+def _mailbox(result: DeliveryResult, outcome: Outcome, secrets: Secrets) -> tuple[bytes, int]:
+    """Return the address key of the recipient, and the account that mails it."""
+    return secrets.address_key(outcome.result.recipient.address), result.attempt.delivery.account_id
 
 
-def _reaches(settlement: DeliveryResult, outcome: Outcome, counted: set[Row]) -> bool:
-    """Whether marketing mail has arrived."""
-    marketing = settlement.attempt.delivery.stream is Stream.MARKETING
-    return marketing and isinstance(outcome, Delivered) and _row(settlement, outcome) in counted
-
-
-def _contacted(settlement: DeliveryResult, outcome: Outcome, secrets: Secrets) -> Contacted:
-    key = secrets.address_key(outcome.result.recipient.address)
-    return key, settlement.attempt.delivery.account_id, settlement.ended_at
-
-
-def _suppresses(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failed) and outcome.classification.action is Action.SUPPRESS
-
-
-def _settled_for(
-    pairs: Iterable[tuple[DeliveryResult, Outcome]],
-    counted: set[Row],
-    acts: Iterable[SuppressionRequest],
-    secrets: Secrets,
-) -> list[tuple[bytes, int]]:
-    """Those whose soft bounces count no more: they were delivered to, or are suppressed."""
-    delivered = [
-        (secrets.address_key(outcome.result.recipient.address), each.attempt.delivery.account_id)
-        for each, outcome in pairs
-        if isinstance(outcome, Delivered) and _row(each, outcome) in counted
+def _dsns(results: Sequence[DeliveryResult], counted: set[Row]) -> list[tuple[DeliveryResult, NewMessage]]:
+    """Return the DSNs that are true: something they report was written."""
+    return [
+        (each, each.dsn)
+        for each in results
+        if each.dsn and any(_row(each, outcome) in counted for outcome in each.outcomes)
     ]
-    return [*delivered, *((act.address_key, act.account_id) for act in acts)]
 
 
-def _is_held_against(outcome: Outcome) -> bool:
-    """Whether a failure suppresses the recipient, or may with others."""
-    return isinstance(outcome, Failed) and (_suppresses(outcome) or is_soft(outcome.classification))
+# --- bounces
+
+
+def _counts_against(outcome: Outcome) -> bool:
+    """Whether a failure suppresses the recipient, or may do so together with others."""
+    return isinstance(outcome, Failed) and (outcome.suppresses or is_soft(outcome.classification))
 
 
 def _soft(
-    settlements: Iterable[DeliveryResult], patience: SoftBounceThresholds
+    results: Iterable[DeliveryResult], thresholds: SoftBounceThresholds
 ) -> Iterator[tuple[DeliveryResult, Failed]]:
-    return ((each, failed) for each in settlements for failed in soft_failures(each.outcomes, patience))
+    return ((each, failed) for each in results for failed in soft_failures(each.outcomes, thresholds))
 
 
-def _soft_bounce(settlement: DeliveryResult, failed: Failed, secrets: Secrets) -> SoftBounce:
-    delivery, address = settlement.attempt.delivery, failed.result.recipient.address
+def _soft_bounce(result: DeliveryResult, failed: Failed, secrets: Secrets) -> SoftBounce:
+    delivery, address = result.attempt.delivery, failed.result.recipient.address
     return SoftBounce(
         secrets.address_key(address),
         delivery.account_id,
         failed.classification.category,
         delivery.mailing or "",
         failed.classification.rule,
-        _evidence(settlement, failed),
+        _evidence(result, failed),
         address,
         delivery.message_id,
     )
 
 
-def _evidence(settlement: DeliveryResult, outcome: Outcome) -> str:
-    host = settlement.attempt.host
-    return " ".join(f"{host.name if host else 'receiver'} said {outcome.result.reply}".split())
-
-
 def _hard_bounce(
-    settlement: DeliveryResult, outcome: Outcome, secrets: Secrets, patience: SoftBounceThresholds
+    result: DeliveryResult, failed: Failed, secrets: Secrets, thresholds: SoftBounceThresholds
 ) -> SuppressionRequest:
-    assert isinstance(outcome, Failed)
-    address, lasts = outcome.result.recipient.address, patience.hard_lasts
+    address, lasts = failed.result.recipient.address, thresholds.hard_lasts
     return SuppressionRequest(
         secrets.address_key(address),
-        settlement.attempt.delivery.account_id,
+        result.attempt.delivery.account_id,
         Reason.HARD_BOUNCE,
-        outcome.classification.rule,
+        failed.classification.rule,
         address=address,
-        detail=outcome.classification.category,
-        evidence=_evidence(settlement, outcome),
-        message_id=settlement.attempt.delivery.message_id,
-        expires_at=None if lasts is None else settlement.ended_at + lasts,
+        detail=failed.classification.category,
+        evidence=_evidence(result, failed),
+        message_id=result.attempt.delivery.message_id,
+        expires_at=None if lasts is None else result.ended_at + lasts,
     )
 
 
-def _last_reply(outcome: Deferred, care: DetailLevel) -> str:
+def _evidence(result: DeliveryResult, failed: Failed) -> str:
+    host = result.attempt.host
+    return " ".join(f"{host.name if host else 'receiver'} said {failed.result.reply}".split())
+
+
+# --- events
+
+
+def _last_reply(outcome: Deferred, detail: DetailLevel) -> str:
     reply = outcome.result.reply
-    return sanitise(str(reply), LAST_REPLY) if care is DetailLevel.FULL else str(reply.code)
+    return sanitise(str(reply), LAST_REPLY) if detail is DetailLevel.FULL else str(reply.code)
 
 
-def _event(
-    settlement: DeliveryResult, outcome: Outcome, care: DetailLevel, *, pulled: bool = False
-) -> tuple[datetime, MessageId, int | None, str, str]:
-    """One line of the message's story: at, message_id, recipient_index, kind, data."""
-    data = _told(settlement.attempt, outcome) if care is DetailLevel.FULL else {"code": outcome.result.reply.code}
-    if pulled:
+_Event = tuple[datetime, MessageId, int | None, str, str]  # at, message_id, recipient_index, kind, data
+
+
+def _event(result: DeliveryResult, outcome: Outcome, detail: DetailLevel, *, cancelled: bool = False) -> _Event:
+    data = _explain(result.attempt, outcome) if detail is DetailLevel.FULL else {"code": outcome.result.reply.code}
+    if cancelled:
         data["pulled"] = True
-    return settlement.ended_at, *_row(settlement, outcome), kind(outcome), orjson.dumps(data).decode()
+    return result.ended_at, *_row(result, outcome), event_kind(outcome), orjson.dumps(data).decode()
 
 
-def _notice_event(settlement: DeliveryResult) -> tuple[datetime, MessageId, int | None, str, str]:
-    """That the sender is told, and by which message."""
-    assert settlement.notice
-    message = settlement.notice.message
-    recipients = ", ".join(str(recipient.address) for recipient in message.envelope.recipients)
-    data = {"id": format_id(message.id), "to": recipients}
-    return settlement.ended_at, settlement.attempt.delivery.message_id, None, "dsn", orjson.dumps(data).decode()
+def _dsn_event(result: DeliveryResult, dsn: NewMessage) -> _Event:
+    """Return the event that a DSN was queued: which message, and to whom."""
+    recipients = ", ".join(str(recipient.address) for recipient in dsn.message.envelope.recipients)
+    data = {"id": format_id(dsn.message.id), "to": recipients}
+    return result.ended_at, result.attempt.delivery.message_id, None, "dsn", orjson.dumps(data).decode()
 
 
-def kind(outcome: Outcome) -> str:
-    """What the event of this outcome is called."""
+def event_kind(outcome: Outcome) -> str:
     match outcome:
         case Delivered():
             return "delivered"
@@ -371,10 +428,10 @@ def kind(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def _told(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
-    """Everything that explains an outcome; what is not known is left out."""
+def _explain(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
+    """Return everything that explains an outcome; what is not known is left out."""
     result, reply, host = outcome.result, outcome.result.reply, attempt.host
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "code": reply.code,
         "status": reply.status,
         "text": sanitise(reply.text),
@@ -382,18 +439,18 @@ def _told(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
         "seconds": round(attempt.seconds, 3),
     }
     if host:
-        told["host"], told["address"], told["tls"] = host.name, host.address, host.tls
+        data["host"], data["address"], data["tls"] = host.name, host.address, host.tls
     if attempt.source:
-        told["source"] = attempt.source
-    if attempt.delivery.provider:
-        told[delivery_stats.PROVIDER] = attempt.delivery.provider
+        data["source"] = attempt.source
+    if attempt.provider:
+        data[delivery_stats.PROVIDER] = attempt.provider
     if attempt.transcript:
-        told["transcript"] = sanitise(attempt.transcript)
+        data["transcript"] = sanitise(attempt.transcript)
     if result.delivery_unknown:
-        told["delivery_unknown"] = True
+        data["delivery_unknown"] = True
     if not isinstance(outcome, Delivered):
         found = outcome.classification
-        told |= {"category": found.category, "fault": found.fault.value, "rule": found.rule}
+        data |= {"category": found.category, "fault": found.fault.value, "rule": found.rule}
     if isinstance(outcome, Deferred):
-        told["until"] = outcome.until
-    return told
+        data["until"] = outcome.until
+    return data

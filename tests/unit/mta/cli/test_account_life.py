@@ -29,7 +29,7 @@ async def shop(store: Store) -> Account:
 
 async def test_who_suspended_it_when_and_why_is_told(operator: Operator, store: Store) -> None:
     account = await shop(store)
-    await store.messages.put(make.accepted("a@one.example", account_id=account.id), leased=False)
+    await store.messages.enqueue(make.accepted("a@one.example", account_id=account.id), leased=False)
     told = await operator.says("account", "suspend", "shop", "--reason", "complaints", "--case", "C-17")
     assert told == "shop is suspended; 1 queued recipients are held.\n"
     shown = await operator.json("account", "show", "shop")

@@ -139,7 +139,7 @@ async def test_an_end_of_the_account_is_not_a_slip(shop: Operator, store: Store)
 
 async def test_costs_and_impact_are_exported(shop: Operator, store: Store, tmp_path: Path) -> None:
     case = await opened(shop, "--urgent", "--recipient", "=cmd@example.net")
-    await store.messages.put(make.accepted(account_id=(await store.accounts.find("shop")).account.id), leased=False)
+    await store.messages.enqueue(make.accepted(account_id=(await store.accounts.find("shop")).account.id), leased=False)
     await ring(shop, store)
     await shop.says("case", "cost", case, "delisting", "250")
     await shop.says("case", "cost", case, "an hour", "99.95")

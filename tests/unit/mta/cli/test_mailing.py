@@ -40,7 +40,7 @@ async def add(operator: Operator, account: str, name: str, *more: str) -> str:
 async def put(store: Store, account: str, mailing: str, hold: str | None, to: str = "ann@example.net") -> str:
     account_id = (await store.accounts.find(account)).account.id
     accepted = make.accepted(to, account_id=account_id, mailing=mailing, hold=hold)
-    await store.messages.put(accepted, leased=False)
+    await store.messages.enqueue(accepted, leased=False)
     return mailing
 
 
@@ -127,7 +127,7 @@ async def test_show_finds_account_list_consents_and_all_events_in_one_step(opera
     )
     await put(store, "shop", mailing, f'{UNCONFIRMED}"june"', "ann@example.net")
     delivery = await make.put(store, "bob@example.org", account_id=account_id, mailing=mailing)
-    await store.messages.settle(make.settlement(delivery))
+    await make.write(store, make.result(delivery))
     await operator.says("mailing", "confirm", "june", "--by", "Ann Lee")
     shown = await operator.json("mailing", "show", mailing)
     assert shown["mailing"]["confirmation"]["by"] == "Ann Lee"

@@ -21,7 +21,8 @@ from mta.mail.identity import MessageId, format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.store.postgres.secrets import Secrets
-from mta.store.results.messages import DeliveryResult, NewMessage
+from mta.store.queue.enqueue import NewMessage
+from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
 from policy.base import Finding
@@ -63,7 +64,7 @@ async def put(store: Store, account_id: int, *to: str, leased: bool = False, mai
     message = Message(new_message_id(), envelope, origin, Headers.split(CONTENT), CONTENT)
     finding = Finding("size", "pass", "66 of 52428800 octets")
     accepted = NewMessage(message, account_id, now + timedelta(days=5), (finding,), mailing)
-    deliveries = await store.messages.put(accepted, leased=leased)
+    deliveries = await store.messages.enqueue(accepted, leased=leased)
     for delivery in deliveries:
         await settle(store, delivery)
     return message.id
@@ -82,7 +83,7 @@ async def settle(store: Store, delivery: Any) -> None:
     host = Host("mx.club.example", "192.0.2.25", "TLSv1.3")
     results = tuple(outcome.result for outcome in outcomes)
     attempt = Attempt(delivery, results, datetime.now(UTC), 0.25, host, "192.0.2.9")
-    await store.messages.settle(DeliveryResult(attempt, tuple(outcomes)))
+    await make.write(store, DeliveryResult(attempt, tuple(outcomes)))
 
 
 @pytest.fixture
@@ -253,7 +254,7 @@ async def test_the_queue_is_shown_and_chosen_by_stream_and_topic(shell: Shell, s
     account = (await store.accounts.add("acme", status=AccountStatus.ACTIVE)).id
     await put(store, account, "a@one.example")
     offer = make.accepted("b@one.example", account_id=account, stream=Stream.MARKETING, topic="offers", mailing="may")
-    await store.messages.put(offer, leased=False)
+    await store.messages.enqueue(offer, leased=False)
     by_stream = await shell.json("queue", "--by", "stream")
     assert {group["key"]: group["recipients"] for group in by_stream["groups"]} == {"marketing": 1, "transactional": 1}
     (listed,) = await shell.json("queue", "list", "--stream", "marketing", "--topic", "offers")

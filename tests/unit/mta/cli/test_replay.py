@@ -42,7 +42,7 @@ async def accepted(store: Store, *findings: Finding, queued: bool) -> None:
     made = message()
     content = SIGNED + made.content
     made = replace(made, content=content, headers=Headers.split(content))
-    await store.messages.put(
+    await store.messages.enqueue(
         NewMessage(
             made, account.id, datetime.now(UTC) + timedelta(days=1), findings, hold="a test", profile="transactional 0"
         ),

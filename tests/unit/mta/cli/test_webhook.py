@@ -37,7 +37,7 @@ async def hook() -> AsyncIterator[Hook]:
 
 async def deliver(store: Store) -> None:
     account = (await store.accounts.find("shop")).account
-    await store.messages.settle(make.settlement(await make.put(store, "ann@example.net", account_id=account.id)))
+    await make.write(store, make.result(await make.put(store, "ann@example.net", account_id=account.id)))
 
 
 async def test_the_secret_is_shown_once(operator: Operator) -> None:

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mta.delivery.cache import Cache, CachedAnswer
-from mta.delivery.quirks import HOLDS, Quirk, Quirks
+from mta.delivery.mx import Cache, CachedAnswer
+from mta.delivery.pool import QUIRK_LASTS, Quirk, Quirks
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=100.0)
-    for module in ("cache", "quirks"):
+    for module in ("mx", "pool"):
         monkeypatch.setattr(f"mta.delivery.{module}.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
@@ -64,9 +64,9 @@ def test_quirks(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None
     assert quirks.has("192.0.2.1", Quirk.BROKEN_TLS)
     assert not quirks.has("192.0.2.1", Quirk.BROKEN_PIPELINING)
     assert not quirks.has("192.0.2.2", Quirk.BROKEN_TLS)
-    clock.now += HOLDS
+    clock.now += QUIRK_LASTS
     assert not quirks.has("192.0.2.1", Quirk.BROKEN_TLS)
-    monkeypatch.setattr("mta.delivery.quirks.MOST", 3)
+    monkeypatch.setattr("mta.delivery.pool.MAX_QUIRKS", 3)
     for n in range(5):
         quirks.note(f"192.0.2.{n}", Quirk.BROKEN_TLS)
     assert [quirks.has(f"192.0.2.{n}", Quirk.BROKEN_TLS) for n in range(5)] == [False, False, True, True, True]

@@ -9,14 +9,16 @@ from mta.delivery.route import (
     MxHost,
     Ourselves,
     Route,
+    StaticHost,
+    StaticRoutes,
     Target,
-    TlsMode,
     interleave,
-    lane_site,
     mail_exchanges,
+    site_of,
+    static_host,
     without_ourselves,
 )
-from mta.delivery.static_routes import Routes, StaticHost, static_host
+from mta.delivery.tls import TlsMode
 
 ADDRESSES = st.lists(st.integers(0, 99).map(str), unique=True, max_size=6)
 
@@ -76,7 +78,7 @@ def test_null_mx_among_others_is_no_host() -> None:
 def test_sites(hosts: list[str], site: str) -> None:
     shaping = ShapingSettings(providers=[Shaping(name="google", mx=[".google.com"])])
     exchanges = [MxHost(10, host) for host in hosts] + [MxHost(20, "last.example")]
-    assert lane_site("d.example", exchanges, shaping)[0] == site
+    assert site_of("d.example", exchanges, shaping)[0] == site
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_static_hosts(text: str, host: StaticHost) -> None:
 
 
 def test_routes() -> None:
-    routes = Routes(
+    routes = StaticRoutes(
         [
             RouteSettings(domains=["*", "a.example"], hosts=["star"]),
             RouteSettings(domains=[".example", "a.example"], hosts=["below"], tls="implicit"),
@@ -139,4 +141,4 @@ def test_routes() -> None:
     below = routes.find("c.example")
     assert below is not None
     assert (below.tls, below.hosts[0].port) == (TlsMode.IMPLICIT, 465)
-    assert Routes([], EgressSettings()).find("x.org") is None
+    assert StaticRoutes([], EgressSettings()).find("x.org") is None

@@ -19,8 +19,10 @@ from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
+from mta.queue.active_queue import Job
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.dsn import DsnComposer
+from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.store.store import Store
 from policy.accounts.account import Account
 from policy.profile import Profiles
@@ -37,28 +39,28 @@ def yes(_: QueuedRecipient) -> tuple[Stage, Reply]:
     return Stage.FINAL_DOT, OK
 
 
-def plan(domain: str = "example.net", **shaping: Any) -> Route:
-    """One host; the site is called as the domain."""
+def route(domain: str = "example.net", **shaping: Any) -> Route:
+    """One host; the site has the name of the domain."""
     return Route(domain, Shaping(**shaping), (Target(f"mx.{domain}", "192.0.2.25", 25),))
 
 
 @dataclass
 class Resolver:
-    """Knows the route of every domain, but for those in ``plans`` whose plan, reply or exception is given.
+    """Knows the route of every domain, but for those in ``routes`` whose route, reply or exception is given.
 
     ``blind``: has nothing cached.
     """
 
-    plans: dict[str, Route | Reply | Exception] = field(default_factory=dict)
+    routes: dict[str, Route | Reply | Exception] = field(default_factory=dict)
     blind: bool = False
 
     def cached(self, domain: str) -> Route | Reply | None:
-        found = None if self.blind else self.plans.setdefault(domain, plan(domain))
+        found = None if self.blind else self.routes.setdefault(domain, route(domain))
         return None if isinstance(found, Exception) else found
 
-    async def plan(self, domain: str) -> Route | Reply:
+    async def route(self, domain: str) -> Route | Reply:
         await asyncio.sleep(0)
-        found = self.plans.setdefault(domain, plan(domain))
+        found = self.routes.setdefault(domain, route(domain))
         if isinstance(found, Exception):
             raise found
         return found
@@ -131,36 +133,39 @@ class Rig:
             accounts=self.accounts,
             resolver=self.resolver,  # type: ignore[arg-type]
             courier=self.courier,  # type: ignore[arg-type]
-            notices=self.notices,
+            dsn=self.notices,
             profiles=self.profiles,
             classifier=self.classifier,
             events=EventLog(NoSink()),
             metrics=self.metrics,
             workers=workers,
         )
-        self.window = self.dispatcher.window
+        self.active_queue = self.dispatcher.active_queue
 
     async def submit(self, *to: str, checked_at: float | None = None, **more: Any) -> MessageId:
         """A fresh message, as the intake would hand it over, its recipients checked just now."""
         message = accepted(*to, **more)
-        deliveries = await self.store.messages.put(message, leased=True)
-        for delivery in deliveries:
-            assert self.window.enter(delivery)
-            delivery.checked_at = time.monotonic() if checked_at is None else checked_at
-        self.dispatcher.submit(deliveries)
+        deliveries = await self.store.messages.enqueue(message, leased=True)
+        reservations = self.active_queue.reserve_all([delivery.size for delivery in deliveries], message.stream)
+        assert reservations
+        checked_at = time.monotonic() if checked_at is None else checked_at
+        self.dispatcher.submit(
+            Job(delivery, reservation, checked_at)
+            for delivery, reservation in zip(deliveries, reservations, strict=True)
+        )
         return message.message.id
 
     async def queue(self, *to: str, **more: Any) -> MessageId:
         """A message that waits in the store."""
         message = accepted(*to, **more)
-        assert await self.store.messages.put(message, leased=False) == []
+        assert await self.store.messages.enqueue(message, leased=False) == []
         return message.message.id
 
     async def settled(self) -> None:
         """Wait until nothing is in memory any more; all that was reserved has been given back, once."""
-        await until(lambda: self.window.deliveries == 0)
-        assert self.window.octets == 0
-        assert all(not lane.waiting for lane in self.dispatcher.lanes.values())
+        await until(lambda: self.active_queue.deliveries == 0)
+        assert self.active_queue.octets == 0
+        assert all(not queue.waiting for queue in self.dispatcher.ready_queues.values())
 
     async def until_event(self, message_id: MessageId) -> list[tuple[str, int | None]]:
         """Wait until something happened to a message; its events."""
@@ -179,6 +184,11 @@ class Rig:
                 "select kind, recipient_index from event where message_id = $1 order by id", message_id
             )
         return [tuple(row) for row in rows]
+
+
+def outcome_recorder(store: Store) -> OutcomeRecorder:
+    """The recorder of a dispatcher that does nothing else."""
+    return Rig(store, "none", 1).dispatcher._recorder
 
 
 @asynccontextmanager

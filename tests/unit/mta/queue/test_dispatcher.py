@@ -5,7 +5,7 @@ from __future__ import annotations
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.store.store import Store
-from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, by_address, dispatching, plan
+from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, by_address, dispatching, route
 from tests.unit.mta.store.make import NO_USER, execute, until
 
 
@@ -38,7 +38,7 @@ async def test_recipients_part_ways(store: Store) -> None:
         assert await rig.queued() == 1
 
 
-async def test_only_what_the_window_holds_is_taken(store: Store) -> None:
+async def test_only_what_the_active_queue_holds_is_claimed(store: Store) -> None:
     async with dispatching(store, active_deliveries=3) as rig:
         rig.courier.hold()
         for n in range(10):
@@ -52,8 +52,8 @@ async def test_only_what_the_window_holds_is_taken(store: Store) -> None:
 
 async def test_no_route_is_an_outcome(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
-        rig.resolver.plans["gone.example"] = Reply(550, "5.1.2", "no such domain")
-        rig.resolver.plans["dark.example"] = Reply(451, "4.4.3", "no name server answers")
+        rig.resolver.routes["gone.example"] = Reply(550, "5.1.2", "no such domain")
+        rig.resolver.routes["dark.example"] = Reply(451, "4.4.3", "no name server answers")
         gone, dark = await rig.submit("ann@gone.example"), await rig.submit("ann@dark.example")
         await rig.settled()
         assert await rig.events(gone) == [("failed", 0)]
@@ -72,7 +72,7 @@ async def test_a_route_is_looked_up_once_for_all_who_wait(store: Store) -> None:
 
 async def test_a_resolver_that_breaks_keeps_nobody_waiting(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
-        rig.resolver.plans["odd.example"] = RuntimeError("a bug")
+        rig.resolver.routes["odd.example"] = RuntimeError("a bug")
         first = await rig.submit("ann@odd.example")
         await rig.settled()
         second = await rig.submit("ben@odd.example")
@@ -80,30 +80,30 @@ async def test_a_resolver_that_breaks_keeps_nobody_waiting(store: Store) -> None
         assert await rig.events(first) == await rig.events(second) == [("deferred", 0)]
 
 
-async def test_a_delivery_follows_its_route_to_another_lane(store: Store) -> None:
+async def test_a_delivery_follows_its_route_to_another_ready_queue(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         rig.courier.hold()
-        rig.resolver.plans["example.net"] = plan(connections=1, initial_connections=1)
+        rig.resolver.routes["example.net"] = route(connections=1, initial_connections=1)
         await rig.submit("ann@example.net")
         await until(lambda: rig.courier.running == 1)
         await rig.submit("ben@example.net")
-        rig.resolver.plans["example.net"] = plan("elsewhere.example")
+        rig.resolver.routes["example.net"] = route("elsewhere.example")
         rig.courier.let(2)
         await rig.settled()
         assert len(rig.courier.attempts) == 2
-        assert rig.dispatcher.lanes["elsewhere.example"].taken == 1
+        assert rig.dispatcher.ready_queues["elsewhere.example"].taken == 1
 
 
-async def test_an_operators_end_needs_no_route_and_no_lane(store: Store) -> None:
-    """Neither trouble in the DNS nor a site at rest keeps a bounced message in the queue."""
+async def test_an_operators_bounce_needs_no_route_and_no_ready_queue(store: Store) -> None:
+    """Neither trouble in the DNS nor a site in backoff keeps a bounced message in the queue."""
     async with dispatching(store) as rig:
-        rig.resolver.plans["dark.example"] = Reply(451, "4.4.3", "no name server answers")
+        rig.resolver.routes["dark.example"] = Reply(451, "4.4.3", "no name server answers")
         rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
-        rig.resolver.plans["down.example"] = plan("down.example", backoff="1h", backoff_after=1)
+        rig.resolver.routes["down.example"] = route("down.example", backoff="1h", backoff_after=1)
         await rig.submit("ann@down.example")
         await rig.settled()
-        lane = rig.dispatcher.lanes["down.example"]
-        assert lane.throttle.resting_until > 0
+        queue = rig.dispatcher.ready_queues["down.example"]
+        assert queue.throttle.backoff_until > 0
         messages = [await rig.queue(f"ben@{domain}") for domain in ("dark.example", "down.example")]
         await execute(store, "update queue set bounce = 'enough', due_at = now() where message_id = any($1)", messages)
         for message in messages:

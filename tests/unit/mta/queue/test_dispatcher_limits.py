@@ -1,4 +1,4 @@
-"""How many at once: slow start, rests, rates, and sites that stand still."""
+"""How many at once: slow start, backoffs, rates, and sites that stand still."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from config.schema import QueueSettings
 from mta.mail.delivery import Stage
 from mta.mail.message import Stream
 from mta.store.store import Store
-from tests.unit.mta.queue.rig import REFUSED, Rig, dispatching, plan, yes
+from tests.unit.mta.queue.rig import REFUSED, Rig, dispatching, route, yes
 from tests.unit.mta.store.make import until
 
 
@@ -22,7 +22,7 @@ async def crowd(rig: Rig, number: int, domain: str = "example.net") -> None:
 async def test_each_success_lets_another_start_though_nothing_new_comes(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         rig.courier.hold()
-        rig.resolver.plans["example.net"] = plan(connections=6, initial_connections=2)
+        rig.resolver.routes["example.net"] = route(connections=6, initial_connections=2)
         await crowd(rig, 30)
         for allowed in (2, 3, 4, 5, 6, 6):
             await until(lambda allowed=allowed: rig.courier.running == allowed)
@@ -33,7 +33,7 @@ async def test_each_success_lets_another_start_though_nothing_new_comes(store: S
 async def test_a_share_for_each_worker(store: Store) -> None:
     async with dispatching(store, takes=False, workers=3) as rig:
         rig.courier.hold()
-        rig.resolver.plans["example.net"] = plan(connections=6, initial_connections=6)
+        rig.resolver.routes["example.net"] = route(connections=6, initial_connections=6)
         await crowd(rig, 10)
         await until(lambda: rig.courier.running == 2)
         rig.courier.let(10)
@@ -41,9 +41,9 @@ async def test_a_share_for_each_worker(store: Store) -> None:
         assert rig.courier.most == 2
 
 
-async def test_a_site_that_cannot_be_reached_rests_and_holds_nothing(store: Store) -> None:
+async def test_a_site_that_cannot_be_reached_is_in_backoff_and_holds_nothing(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
-        rig.resolver.plans["example.net"] = plan(connections=1, initial_connections=1, backoff="10m", backoff_after=3)
+        rig.resolver.routes["example.net"] = route(connections=1, initial_connections=1, backoff="10m", backoff_after=3)
         rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
         await crowd(rig, 10)
         await rig.settled()
@@ -51,15 +51,15 @@ async def test_a_site_that_cannot_be_reached_rests_and_holds_nothing(store: Stor
         assert await rig.queued("lease is null and attempts = 1") == 3
         assert await rig.queued("lease is null and attempts = 0 and due_at > now() + interval '9 minutes'") == 7
 
-        await crowd(rig, 5)  # while it rests
+        await crowd(rig, 5)  # during the backoff
         await rig.settled()
         assert len(rig.courier.attempts) == 3
         assert await rig.queued("lease is null") == 15
 
 
-async def test_a_lane_wakes_after_its_rest(store: Store) -> None:
+async def test_a_ready_queue_starts_again_after_its_backoff(store: Store) -> None:
     async with dispatching(store, retry_schedule=["10ms"]) as rig:
-        rig.resolver.plans["example.net"] = plan(backoff="50ms", backoff_after=1)
+        rig.resolver.routes["example.net"] = route(backoff="50ms", backoff_after=1)
         rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
         await crowd(rig, 3)
         await until(lambda: rig.courier.attempts)
@@ -72,7 +72,7 @@ async def test_a_lane_wakes_after_its_rest(store: Store) -> None:
 
 async def test_a_rate_is_kept_and_does_not_delay_the_end(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
-        rig.resolver.plans["example.net"] = plan(message_rate=0.001)
+        rig.resolver.routes["example.net"] = route(message_rate=0.001)
         await crowd(rig, 5)
         await until(lambda: len(rig.courier.attempts) == 1)
         async with asyncio.timeout(10):
@@ -81,61 +81,60 @@ async def test_a_rate_is_kept_and_does_not_delay_the_end(store: Store) -> None:
         assert await rig.queued("lease is null") == 4
 
 
-async def test_a_reload_reaches_the_lanes_that_are_known(store: Store) -> None:
+async def test_a_reload_reaches_the_ready_queues_that_are_known(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
-        rig.resolver.plans["example.net"] = plan(connections=20, initial_connections=10)
+        rig.resolver.routes["example.net"] = route(connections=20, initial_connections=10)
         await crowd(rig, 1)
         await rig.settled()
-        rig.resolver.plans["example.net"] = plan(connections=2)
+        rig.resolver.routes["example.net"] = route(connections=2)
         rig.courier.hold()
         await crowd(rig, 10)
         await until(lambda: rig.courier.running == 2)
-        assert rig.dispatcher.lanes["example.net"].throttle.ceiling == 2
+        assert rig.dispatcher.ready_queues["example.net"].throttle.ceiling == 2
         rig.courier.let(10)
         await rig.settled()
         assert rig.courier.most == 2
 
 
-async def test_a_smaller_window_is_kept_too(store: Store) -> None:
+async def test_a_smaller_active_queue_is_kept_too(store: Store) -> None:
     async with dispatching(store) as rig:
-        rig.dispatcher.configure(
-            QueueSettings(active_deliveries=2, poll="20ms"), rig.classifier, rig.notices, rig.profiles
-        )
+        settings = QueueSettings(active_deliveries=2, poll="20ms")
+        rig.dispatcher.configure(settings, rig.classifier, rig.notices, rig.profiles)
         rig.courier.hold()
         for n in range(6):
             await rig.queue(f"ann@d{n}.example")
         await until(lambda: rig.courier.running == 2)
-        assert rig.window.deliveries == 2
+        assert rig.active_queue.deliveries == 2
         rig.courier.let(6)
         await until(lambda: len(rig.courier.attempts) == 6)
 
 
 async def test_sites_that_stand_still_do_not_stop_the_others(store: Store) -> None:
-    """Six tarpits have more waiting than the window holds; a healthy site's message still goes at once."""
+    """Six tarpits have more waiting than the active queue holds; a healthy site's message still goes at once."""
     async with dispatching(store, active_deliveries=40) as rig:
         free = rig.courier.gate
         rig.courier.hold()
         stuck = rig.courier.gate
         for site in range(6):
-            rig.resolver.plans[f"t{site}.example"] = plan(f"t{site}.example", connections=1, initial_connections=1)
+            rig.resolver.routes[f"t{site}.example"] = route(f"t{site}.example", connections=1, initial_connections=1)
             for n in range(20):
                 await rig.queue(f"r{n}@t{site}.example", mailing=f"t{site}")
         await until(lambda: rig.courier.running == 6)
         rig.courier.gate = free
         await rig.queue("ann@healthy.example", account_id=2)
         await until(lambda: ("ann@healthy.example",) in rig.courier.attempts)
-        await until(lambda: rig.window.free(Stream.TRANSACTIONAL) > 0)
+        await until(lambda: rig.active_queue.free(Stream.TRANSACTIONAL) > 0)
         for _ in range(6):
             stuck.release()
 
 
-async def test_idle_lanes_are_forgotten_those_at_rest_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_ready_queues_are_forgotten_in_backoff_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async with dispatching(store, takes=False) as rig:
         for n in range(3):
             await rig.submit(f"ann@d{n}.example")
         await rig.settled()
-        rig.dispatcher.lanes["d1.example"].throttle.resting_until = float("inf")
-        monkeypatch.setattr("mta.queue.dispatcher.IDLE_LANES", 3)
+        rig.dispatcher.ready_queues["d1.example"].throttle.backoff_until = float("inf")
+        monkeypatch.setattr("mta.queue.dispatcher.IDLE_QUEUES", 3)
         await rig.submit("ann@new.example")
-        assert set(rig.dispatcher.lanes) == {"d1.example", "new.example"}
+        assert set(rig.dispatcher.ready_queues) == {"d1.example", "new.example"}
         await rig.settled()

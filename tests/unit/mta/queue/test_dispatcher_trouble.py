@@ -12,10 +12,11 @@ from mta.mail.address import Address
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.queue import dispatcher, outcome
+from mta.queue.active_queue import Job
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.store import Store
 from policy.base import Suppression
-from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, dispatching, plan
+from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, dispatching, route
 from tests.unit.mta.store.make import NO_USER, OK, accepted, execute, until
 
 
@@ -79,7 +80,7 @@ async def test_nor_are_they_sent_when_trouble_follows_the_check(store: Store, mo
         await rig.submit("ann@example.net", "ben@example.net", checked_at=0.0)
         async with asyncio.timeout(30):
             await checked.wait()
-        await until(lambda: rig.dispatcher.lanes["example.net"].waiting)
+        await until(lambda: rig.dispatcher.ready_queues["example.net"].waiting)
         assert rig.courier.attempts == []
         monkeypatch.setattr(store.suppressions, "find", find)
         store.lease._until = good
@@ -102,7 +103,7 @@ async def test_nothing_is_sent_unchecked(store: Store, monkeypatch: pytest.Monke
             for _ in range(3):
                 await asked.acquire()
         assert rig.courier.attempts == []
-        assert rig.window.deliveries == 1
+        assert rig.active_queue.deliveries == 1
         monkeypatch.setattr(store.suppressions, "find", find)
         await until(lambda: rig.courier.attempts)
         await rig.settled()
@@ -115,7 +116,7 @@ async def test_a_lease_that_has_run_out_may_live_again(store: Store) -> None:
     """The database was away for longer than the lease is good for; nobody else took anything."""
     async with dispatching(store, takes=False) as rig:
         rig.courier.hold()
-        rig.resolver.plans["example.net"] = plan(connections=1)
+        rig.resolver.routes["example.net"] = route(connections=1)
         await rig.submit("ann@example.net")
         await until(lambda: rig.courier.running == 1)
         for n in range(3):
@@ -123,7 +124,7 @@ async def test_a_lease_that_has_run_out_may_live_again(store: Store) -> None:
         store.lease._until = 0.0
         rig.courier.let(4)
         await until(lambda: rig.courier.running == 0)
-        await until(lambda: rig.dispatcher.lanes["example.net"].taken > 3)  # they were looked at, and kept
+        await until(lambda: rig.dispatcher.ready_queues["example.net"].taken > 3)  # they were looked at, and kept
         assert len(rig.courier.attempts) == 1
         await store.lease.renew()
         await rig.settled()
@@ -134,13 +135,13 @@ async def test_a_lease_that_has_run_out_may_live_again(store: Store) -> None:
 async def test_what_is_put_off_under_a_lease_that_has_run_out_goes_back(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
-        rig.resolver.plans["example.net"] = plan(backoff="10m", backoff_after=1)
+        rig.resolver.routes["example.net"] = route(backoff="10m", backoff_after=1)
         await rig.submit("ann@example.net")
         await rig.settled()
-        deliveries = await store.messages.put(accepted("ben@example.net"), leased=True)
-        assert rig.window.enter(deliveries[0])
+        (delivery,) = await store.messages.enqueue(accepted("ben@example.net"), leased=True)
+        job = Job(delivery, rig.active_queue.reserve(delivery.size, delivery.stream))
         store.lease._until = 0.0
-        rig.dispatcher.submit(deliveries)
+        rig.dispatcher.submit([job])
         await rig.settled()
         assert await rig.queued("lease is null") == 2
 
@@ -148,7 +149,7 @@ async def test_what_is_put_off_under_a_lease_that_has_run_out_goes_back(store: S
 async def test_what_was_held_under_a_lost_lease_is_dropped(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         rig.courier.hold()
-        rig.resolver.plans["example.net"] = plan(connections=1)
+        rig.resolver.routes["example.net"] = route(connections=1)
         await rig.submit("ann@example.net")
         await until(lambda: rig.courier.running == 1)
         for n in range(3):
@@ -159,7 +160,7 @@ async def test_what_was_held_under_a_lost_lease_is_dropped(store: Store) -> None
             await store.lease.renew()
         rig.dispatcher.forget()
         await store.lease.register()
-        assert rig.window.deliveries == 1
+        assert rig.active_queue.deliveries == 1
         rig.courier.let(1)
         await rig.settled()
         assert len(rig.courier.attempts) == 1
@@ -170,17 +171,17 @@ async def test_what_was_held_under_a_lost_lease_is_dropped(store: Store) -> None
 
 
 async def test_returned_deliveries_wait_for_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mta.queue.requeue.PAUSE", 0.01)
+    monkeypatch.setattr("mta.queue.requeue.RETRY_PAUSE", 0.01)
     async with dispatching(store, takes=False) as rig:
-        tries, give_back = asyncio.Semaphore(0), store.messages.give_back
+        tries, give_back = asyncio.Semaphore(0), store.messages.requeue
 
         async def away(*_: object) -> None:
             tries.release()
             raise StoreUnavailable("away")
 
-        monkeypatch.setattr(store.messages, "give_back", away)
+        monkeypatch.setattr(store.messages, "requeue", away)
         rig.courier.hold()
-        rig.resolver.plans["example.net"] = plan(connections=1)
+        rig.resolver.routes["example.net"] = route(connections=1)
         for n in range(4):
             await rig.submit(f"r{n}@example.net")
         await until(lambda: rig.courier.running == 1)
@@ -188,18 +189,20 @@ async def test_returned_deliveries_wait_for_the_store(store: Store, monkeypatch:
         async with asyncio.timeout(30):
             for _ in range(3):
                 await tries.acquire()
-        assert rig.window.deliveries == 4
-        monkeypatch.setattr(store.messages, "give_back", give_back)
-        await until(lambda: rig.window.deliveries == 1)
+        assert rig.active_queue.deliveries == 4
+        monkeypatch.setattr(store.messages, "requeue", give_back)
+        await until(lambda: rig.active_queue.deliveries == 1)
         assert await rig.queued("lease is null and due_at <= now()") == 3
 
 
 async def test_a_message_that_cannot_be_read_is_an_attempt(store: Store) -> None:
     """Not a loop: it is tried again later, explained, and in the end it expires."""
+    unreadable = accepted("ann@example.net")
+    await store.messages.enqueue(unreadable, leased=False)
+    await execute(store, "delete from content")
+    message = unreadable.message.id
     async with dispatching(store) as rig:
-        message = await rig.queue("ann@example.net")
-        await execute(store, "delete from content")
-        await until(lambda: rig.dispatcher.lanes)
+        await until(lambda: rig.dispatcher.ready_queues)
         await rig.settled()
         assert await rig.events(message) == [("deferred", 0)]
         assert await rig.queued("attempts = 1 and due_at > now() + interval '1 minute'") == 1
@@ -223,7 +226,7 @@ async def test_rules_that_break_cost_no_second_delivery(store: Store, monkeypatc
         rig.courier.answer = lambda r: (
             (Stage.RECIPIENT, GREYLISTED) if r.index else (Stage.FINAL_DOT, Reply(250, None, ""))
         )
-        monkeypatch.setattr(outcome, "conclude", None)
+        monkeypatch.setattr(outcome, "decide", None)
         message = await rig.submit("ann@example.net", "ben@example.net")
         await rig.settled()
         assert sorted(await rig.events(message)) == [("deferred", 1), ("delivered", 0)]
@@ -244,10 +247,10 @@ async def test_an_outcome_that_the_store_refuses_for_good(store: Store, monkeypa
     """What was delivered is not sent again; what was not goes back for later."""
     async with dispatching(store, takes=False) as rig:
 
-        async def refuse(_: object) -> None:
-            raise ValueError("no")
+        async def refuse(batch: Sequence[object]) -> list[Exception]:
+            return [ValueError("no")] * len(batch)
 
-        monkeypatch.setattr(store.messages, "settle", refuse)
+        monkeypatch.setattr(store.results, "write", refuse)
         rig.courier.answer = lambda r: (Stage.RECIPIENT, GREYLISTED) if r.address.local == "ben" else (Stage.DATA, OK)
         await rig.submit("ann@example.net")
         await rig.submit("ben@example.net")
@@ -273,20 +276,20 @@ async def test_an_attempt_that_breaks_is_tried_later(store: Store, monkeypatch: 
 async def test_stop_gives_back_what_waits_and_ends_what_runs(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         rig.courier.hold()
-        rig.resolver.plans["example.net"] = plan(connections=1)
+        rig.resolver.routes["example.net"] = route(connections=1)
         first = await rig.submit("ann@example.net")
         await until(lambda: rig.courier.running == 1)
         for n in range(5):
             await rig.submit(f"ben{n}@example.net")
         stopping = asyncio.create_task(rig.dispatcher.stop(60))
-        await until(lambda: rig.window.deliveries == 1)
+        await until(lambda: rig.active_queue.deliveries == 1)
         assert not stopping.done()
         assert await rig.queued("lease is null") == 5
         rig.courier.let(1)
         async with asyncio.timeout(30):
             await stopping
         assert await rig.events(first) == [("delivered", 0)]
-        assert rig.window.deliveries == 0
+        assert rig.active_queue.deliveries == 0
 
 
 async def test_stop_cuts_off_what_takes_too_long(store: Store) -> None:

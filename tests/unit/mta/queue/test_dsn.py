@@ -16,7 +16,7 @@ from mta.mail.message import Notify
 from mta.queue.dsn import DsnComposer
 from mta.store.store import Store
 from policy.accounts.account import Account
-from tests.unit.mta.store.make import HOST, deferred, delivered, execute, failed, now, put, settlement
+from tests.unit.mta.store.make import HOST, deferred, delivered, execute, failed, now, put, result, write
 
 ANN = QueuedRecipient(0, Address("ann", "example.net"))
 
@@ -106,9 +106,9 @@ async def test_it_is_queued_with_the_outcome_and_causes_no_other(store: Store) -
     outcome = failed(about.recipients[0])
     told = notices.wanted(attempt(about, outcome), [outcome])
     notice = notices.compose(attempt(about, outcome), told, about.content)
-    await store.messages.settle(settlement(about, [outcome], notice=notice))
+    await write(store, result(about, [outcome], dsn=notice))
     await execute(store, "update queue set due_at = now() - interval '1 s'")
-    [queued] = await store.messages.lease(deliveries=10, octets=10**9)
+    [queued] = await store.messages.claim(deliveries=10, octets=10**9)
     assert (queued.sender, queued.destination) == (None, "acme.example")
     assert await store.messages.content(queued.message_id) == notice.message.content
     again = failed(queued.recipients[0])

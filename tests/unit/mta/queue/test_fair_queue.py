@@ -9,10 +9,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.mail.delivery import Delivery
 from mta.mail.message import Stream
+from mta.queue.active_queue import Job
 from mta.queue.fair_queue import FairQueue, Weights
-from tests.unit.mta.queue.test_ready_queue import delivery
+from tests.unit.mta.queue.test_ready_queue import job
 
 MARKETING, TRANSACTIONAL = Stream.MARKETING, Stream.TRANSACTIONAL
 WEIGHTS = {TRANSACTIONAL: 4, MARKETING: 1}
@@ -22,19 +22,19 @@ kinds = st.tuples(st.sampled_from(Stream), st.integers(1, 3), st.sampled_from([N
 
 
 def filled(streams: dict[Stream, int], weighing: Weights = WEIGHTS) -> FairQueue:
-    lines = FairQueue(weighing)
+    queue = FairQueue(weighing)
     for stream, number in streams.items():
         for _ in range(number):
-            lines.add(delivery(stream=stream))
-    return lines
+            queue.add(job(stream=stream))
+    return queue
 
 
-def taken(lines: FairQueue, number: int) -> list[Delivery]:
-    return [each for _ in range(number) if (each := lines.take())]
+def taken(queue: FairQueue, number: int) -> list[Job]:
+    return [each for _ in range(number) if (each := queue.take())]
 
 
 def test_starts_divide_as_the_weights_do() -> None:
-    counts = Counter(each.stream for each in taken(filled({MARKETING: 1000, TRANSACTIONAL: 1000}), 500))
+    counts = Counter(each.delivery.stream for each in taken(filled({MARKETING: 1000, TRANSACTIONAL: 1000}), 500))
     assert counts == {TRANSACTIONAL: 400, MARKETING: 100}
 
 
@@ -43,15 +43,15 @@ def test_a_stream_alone_gets_everything() -> None:
 
 
 def test_who_was_away_has_saved_up_nothing() -> None:
-    lines = filled({MARKETING: 5000, TRANSACTIONAL: 5000})
-    taken(lines, 4000)
+    queue = filled({MARKETING: 5000, TRANSACTIONAL: 5000})
+    taken(queue, 4000)
     for _ in range(1000):
-        lines.add(taken(lines, 1)[0])
-    lines[MARKETING].take_all()
-    taken(lines, 500)
+        queue.add(taken(queue, 1)[0])
+    queue[MARKETING].take_all()
+    taken(queue, 500)
     for _ in range(100):
-        lines.add(delivery(stream=MARKETING))
-    counts = Counter(each.stream for each in taken(lines, 100))
+        queue.add(job(stream=MARKETING))
+    counts = Counter(each.delivery.stream for each in taken(queue, 100))
     assert counts[MARKETING] in (20, 21)
 
 
@@ -61,68 +61,68 @@ def test_neither_stream_waits_for_more_than_its_share_of_the_other(
 ) -> None:
     """Between two starts of a stream that waits all the time come at most as many of the other as their weights say,
     and one more."""
-    lines, between = FairQueue(weighing), Counter[Stream]()
+    queue, between = FairQueue(weighing), Counter[Stream]()
     for step in steps:
         if step is not None:
             stream, account, mailing = step
-            lines.add(delivery(account, mailing, stream))
+            queue.add(job(account, mailing, stream))
             continue
-        started = lines.take()
+        started = queue.take()
         if started is None:
             continue
         for stream in Stream:
-            if stream is started.stream or not lines[stream].waiting:
+            if stream is started.delivery.stream or not queue[stream].waiting:
                 between[stream] = 0
             else:
                 between[stream] += 1
-                assert between[stream] <= weighing[started.stream] / weighing[stream] + 1
+                assert between[stream] <= weighing[started.delivery.stream] / weighing[stream] + 1
 
 
 @given(weights, st.lists(kinds, max_size=200))
 def test_everything_that_comes_is_taken_once(
     weighing: Weights, comes: Sequence[tuple[Stream, int, str | None]]
 ) -> None:
-    lines, sent = FairQueue(weighing), [delivery(account, mailing, stream) for stream, account, mailing in comes]
+    queue, sent = FairQueue(weighing), [job(account, mailing, stream) for stream, account, mailing in comes]
     for each in sent:
-        lines.add(each)
-    assert lines.waiting == len(sent)
-    assert set(taken(lines, len(sent) + 1)) == set(sent)
-    assert lines.waiting == 0
-    assert not any(lines[stream].octets for stream in Stream)
+        queue.add(each)
+    assert queue.waiting == len(sent)
+    assert set(taken(queue, len(sent) + 1)) == set(sent)
+    assert queue.waiting == 0
+    assert not any(queue[stream].octets for stream in Stream)
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from("abcd")), min_size=1, max_size=200))
 def test_inside_a_stream_accounts_and_mailings_take_turns(comes: list[tuple[int, str]]) -> None:
     """However much others have waiting, an account's next start is at most one round of the accounts away, and a
     mailing's one round of its account's mailings."""
-    lines = FairQueue(WEIGHTS)
+    queue = FairQueue(WEIGHTS)
     for account, mailing in comes:
-        lines.add(delivery(account, mailing))
+        queue.add(job(account, mailing))
     accounts = len({account for account, _ in comes})
-    order = taken(lines, len(comes))
+    order = taken(queue, len(comes))
     for account in range(1, 5):
-        places = [place for place, each in enumerate(order) if each.account_id == account]
+        places = [place for place, each in enumerate(order) if each.delivery.account_id == account]
         assert all(later - earlier <= accounts for earlier, later in pairwise(places))
-        own = [each.mailing for each in order if each.account_id == account]
+        own = [each.delivery.mailing for each in order if each.delivery.account_id == account]
         for mailing in set(own):
             turns = [place for place, each in enumerate(own) if each == mailing]
             assert all(b - a <= len(set(own)) for a, b in pairwise(turns))
 
 
 def test_a_huge_mailing_does_not_delay_others() -> None:
-    lines = FairQueue(WEIGHTS)
+    queue = FairQueue(WEIGHTS)
     for _ in range(1000):
-        lines.add(delivery(1, "huge"))
-    reminder, other = delivery(1, "reminder"), delivery(2)
-    lines.add(reminder)
-    lines.add(other)
-    first = taken(lines, 4)
+        queue.add(job(1, "huge"))
+    reminder, other = job(1, "reminder"), job(2)
+    queue.add(reminder)
+    queue.add(other)
+    first = taken(queue, 4)
     assert reminder in first
     assert other in first
 
 
 def test_new_weights_count_from_the_next_start() -> None:
-    lines = filled({MARKETING: 1000, TRANSACTIONAL: 1000})
-    lines.weights = {TRANSACTIONAL: 1, MARKETING: 1}
-    counts = Counter(each.stream for each in taken(lines, 100))
+    queue = filled({MARKETING: 1000, TRANSACTIONAL: 1000})
+    queue.weights = {TRANSACTIONAL: 1, MARKETING: 1}
+    counts = Counter(each.delivery.stream for each in taken(queue, 100))
     assert counts == {TRANSACTIONAL: 50, MARKETING: 50}

@@ -63,7 +63,7 @@ async def test_an_account_that_was_resumed_meanwhile_is_not_left_waiting(store: 
         await stand(rig, AccountStatus.ACTIVE)
         rig.accounts.account = replace(rig.accounts.account, status=AccountStatus.SUSPENDED)
         await rig.submit("ann@example.net")
-        await until(lambda: rig.window.deliveries == 0)
+        await until(lambda: rig.active_queue.deliveries == 0)
         assert await held(store) in ([None], [])
         rig.accounts.account = replace(rig.accounts.account, status=AccountStatus.ACTIVE)
         await until(lambda: rig.courier.attempts)
@@ -73,7 +73,7 @@ async def test_an_account_that_was_resumed_meanwhile_is_not_left_waiting(store: 
 async def test_an_operators_hold_stays_his(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         await stand(rig, AccountStatus.SUSPENDED)
-        deliveries = await rig.store.messages.put(accepted("ann@example.net"), leased=True)
+        deliveries = await rig.store.messages.enqueue(accepted("ann@example.net"), leased=True)
         await execute(store, "update queue set held = 'the operator wants to look'")
         await store.messages.hold(deliveries, f"{HELD}suspended")
         assert await held(store) == ["the operator wants to look"]
@@ -132,7 +132,7 @@ async def test_a_backlog_of_marketing_does_not_keep_transactional_mail_waiting(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million rows would do as well: marketing has filled its room with a site that stands still."""
-    monkeypatch.setattr(dispatcher, "TAKE", 50)
+    monkeypatch.setattr(dispatcher, "CLAIM", 50)
     async with dispatching(store, active_deliveries=80) as rig:
         free = rig.courier.gate
         rig.courier.hold()

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from mta.queue.throttle import MAX_REST, Throttle
+from mta.queue.throttle import MAX_BACKOFF, Throttle
 
 
 def throttle(**given: float) -> Throttle:
-    values: dict = {"ceiling": 10, "initial": 2, "rest": 60.0, "rest_after": 3} | given
+    values: dict = {"ceiling": 10, "initial": 2, "backoff": 60.0, "backoff_after": 3} | given
     return Throttle(**values)
 
 
@@ -24,14 +24,14 @@ def test_halves_when_connecting_fails() -> None:
     assert subject.allowed(0) == 4
 
 
-def test_rests_after_failures_in_a_row_and_starts_again_with_one() -> None:
+def test_backoff_after_failures_in_a_row_and_then_one_connection() -> None:
     subject = throttle()
     assert [subject.failed(100) for _ in range(3)] == [False, False, True]
     assert subject.allowed(159) == 0
     assert subject.allowed(160) == 1
 
 
-def test_success_between_failures_prevents_a_rest() -> None:
+def test_success_between_failures_prevents_a_backoff() -> None:
     subject = throttle()
     for _ in range(10):
         assert subject.failed(0) is False
@@ -39,22 +39,22 @@ def test_success_between_failures_prevents_a_rest() -> None:
         subject.succeeded()
 
 
-def test_each_rest_is_twice_as_long_up_to_a_limit() -> None:
-    subject = throttle(rest_after=1)
-    now, rests = 0.0, []
+def test_each_backoff_is_twice_as_long_up_to_a_limit() -> None:
+    subject = throttle(backoff_after=1)
+    now, waits = 0.0, []
     for _ in range(10):
         assert subject.failed(now)
-        rests.append(subject.resting_until - now)
-        now = subject.resting_until
-    assert rests[:4] == [60, 120, 240, 480]
-    assert rests[-1] == MAX_REST
+        waits.append(subject.backoff_until - now)
+        now = subject.backoff_until
+    assert waits[:4] == [60, 120, 240, 480]
+    assert waits[-1] == MAX_BACKOFF
 
 
-def test_failures_of_others_under_way_do_not_prolong_a_rest() -> None:
-    subject = throttle(rest_after=1)
+def test_failures_of_others_under_way_do_not_prolong_a_backoff() -> None:
+    subject = throttle(backoff_after=1)
     subject.failed(0)
     assert subject.failed(1) is False
-    assert subject.resting_until == 60
+    assert subject.backoff_until == 60
 
 
 def test_rate_spaces_starts_evenly() -> None:

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from mta.delivery.mx import DnsTrouble
+from mta.delivery.mx import DnsError
 from mta.reports.reporters import proved
 
 REPORT = b"From: Loop <fbl@mail.example.com>\r\nTo: fbl@returns.example.net\r\nSubject: complaint\r\n\r\nspam\r\n"
@@ -32,7 +32,7 @@ class Names:
     async def txt(self, name: str) -> list[str]:
         self.asked.append(name)
         if self._trouble:
-            raise DnsTrouble("no answer")
+            raise DnsError("no answer")
         public = key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         record = f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
         return ["something else", record] if name == self._name else []
@@ -87,5 +87,5 @@ async def test_the_operators_word_is_enough() -> None:
 
 
 async def test_who_cannot_be_looked_up_is_asked_again() -> None:
-    with pytest.raises(DnsTrouble):
+    with pytest.raises(DnsError):
         await ask(signed(), Names(trouble=True))

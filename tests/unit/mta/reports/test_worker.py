@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mta.delivery.mx import DnsTrouble
+from mta.delivery.mx import DnsError
 from mta.observe.metrics import Metrics
 from mta.reports.worker import LONGEST_WAIT, ReportWorker
 from mta.store.postgres.errors import StoreUnavailable
@@ -76,7 +76,7 @@ async def test_one_that_fails_does_not_keep_the_others() -> None:
 @pytest.mark.parametrize(("taking", "wait"), [(1, timedelta(seconds=30)), (3, timedelta(minutes=2)), (8, LONGEST_WAIT)])
 async def test_who_cannot_be_looked_up_is_asked_again_later(taking: int, wait: timedelta) -> None:
     incoming = Incoming(arrived(1, taking))
-    await work_off(incoming, Ingest(DnsTrouble("no answer")))
+    await work_off(incoming, Ingest(DnsError("no answer")))
     assert incoming.off == [(1, "no answer", wait)]
 
 

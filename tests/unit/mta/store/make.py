@@ -28,7 +28,8 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
-from mta.store.results.messages import DeliveryResult, NewMessage
+from mta.store.queue.enqueue import NewMessage
+from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 from policy.base import Finding
 
@@ -89,10 +90,13 @@ def failed(recipient: QueuedRecipient, action: Action = Action.FAIL, reply: Repl
     return Failed(Result(recipient, Stage.RECIPIENT, reply), meaning)
 
 
-def settlement(delivery: Delivery, outcomes: Sequence[Outcome] | None = None, **more: Any) -> DeliveryResult:
+def result(
+    delivery: Delivery, outcomes: Sequence[Outcome] | None = None, provider: str = "", **more: Any
+) -> DeliveryResult:
     """All delivered, if not said otherwise."""
     outcomes = tuple(outcomes if outcomes is not None else (delivered(each) for each in delivery.recipients))
-    attempt = Attempt(delivery, tuple(each.result for each in outcomes), now(), 0.25, HOST, "192.0.2.1")
+    results = tuple(each.result for each in outcomes)
+    attempt = Attempt(delivery, results, now(), 0.25, HOST, "192.0.2.1", provider=provider)
     return DeliveryResult(attempt, outcomes, **more)
 
 
@@ -117,7 +121,7 @@ async def execute(store: Store, statement: str, *values: object) -> None:
 
 async def put(store: Store, *to: str, **more: Any) -> Delivery:
     """Queue a message for one destination; its delivery is leased to us."""
-    (delivery,) = await store.messages.put(accepted(*to, **more), leased=True)
+    (delivery,) = await store.messages.enqueue(accepted(*to, **more), leased=True)
     return delivery
 
 
@@ -125,3 +129,10 @@ async def row(store: Store, statement: str, *values: object) -> Any:
     """What one ``statement`` finds: its first row, or None."""
     async with store._database.session() as connection:
         return await connection.fetchrow(statement, *values)
+
+
+async def write(store: Store, *results: DeliveryResult) -> None:
+    """Write results as one batch; raises what the database says of the first one that it refuses."""
+    for error in await store.results.write(results):
+        if error:
+            raise error

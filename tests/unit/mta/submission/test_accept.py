@@ -18,7 +18,7 @@ from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
-from mta.queue.ready_queue import ActiveQueue
+from mta.queue.active_queue import ActiveQueue, Job
 from mta.service.composition import open_profiles
 from mta.smtp_server.client import Client
 from mta.store.postgres.errors import StoreUnavailable
@@ -46,14 +46,14 @@ class Signer:
 class Rig:
     def __init__(self, store: Store, window: ActiveQueue, signer: Any, settings: Settings) -> None:
         self.store, self.window = store, window
-        self.dispatched: list[Delivery] = []
+        self.dispatched: list[Job] = []
         self.client = Client("s1", ip_address("192.0.2.1"), "app.acme.example", extended=True, account=ACCOUNT)
         self.intake = Submission(
             settings=settings,
             store=store,
             signer=signer,
             profiles=open_profiles(settings, Secrets(bytes(32))),
-            room=window,
+            active_queue=window,
             dispatch=self.dispatched.extend,
             events=EventLog(NoSink()),
             metrics=Metrics(),
@@ -88,12 +88,12 @@ async def test_250_means_committed_and_in_memory(store: Store) -> None:
     reply = await rig.accept("ann@example.net", "ben@example.org", "cat@example.net")
     assert (reply.code, reply.status) == (250, "2.0.0")
     assert await count(store, "queue where lease is not null") == 3
-    assert [each.destination for each in rig.dispatched] == ["example.net", "example.org"]
+    assert [each.delivery.destination for each in rig.dispatched] == ["example.net", "example.org"]
     assert {each.checked_at for each in rig.dispatched} == {12.5}
     assert rig.window.deliveries == 2
     for each in rig.dispatched:
-        assert each.content == await rig.stored()
-        rig.window.leave(each)
+        assert each.delivery.content == await rig.stored()
+        each.release()
     assert (rig.window.deliveries, rig.window.octets) == (0, 0)
 
 
@@ -132,7 +132,7 @@ async def test_no_room_stays_taken_when_the_store_is_away(store: Store, monkeypa
     async def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(store.messages, "put_all", away)
+    monkeypatch.setattr(store.messages, "enqueue_all", away)
     rig = make(store)
     with pytest.raises(StoreUnavailable):
         await rig.accept("ann@example.net", "ben@example.org")
@@ -142,13 +142,13 @@ async def test_no_room_stays_taken_when_the_store_is_away(store: Store, monkeypa
 async def test_a_client_that_goes_away_in_the_commit_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, put, begun = make(store), store.messages.put_all, asyncio.Event()
+    rig, put, begun = make(store), store.messages.enqueue_all, asyncio.Event()
 
     async def slow(*given: Any, **more: Any) -> Sequence[Delivery]:
         begun.set()
         return await put(*given, **more)
 
-    monkeypatch.setattr(store.messages, "put_all", slow)
+    monkeypatch.setattr(store.messages, "enqueue_all", slow)
     accepting = asyncio.create_task(rig.accept())
     async with asyncio.timeout(10):
         await begun.wait()
@@ -156,7 +156,7 @@ async def test_a_client_that_goes_away_in_the_commit_leaves_nothing(
     with pytest.raises(asyncio.CancelledError):
         await accepting
     assert (rig.window.deliveries, rig.dispatched) == (0, [])
-    await until(lambda: store.messages._taking_back is None and store.messages._puts.pending == 0)
+    await until(lambda: store.messages._withdrawing is None and store.messages._enqueues.pending == 0)
     assert await count(store, "queue") == 0
 
 
@@ -198,7 +198,7 @@ async def test_the_envelope_sender_is_the_accounts_or_null(store: Store) -> None
     assert refused.status == "5.7.1"
     assert await rig.intake.sender(rig.client, envelope(sender=None), None) is None
     assert (await rig.accept(sender=None)).code == 250
-    assert rig.dispatched[0].sender is None
+    assert rig.dispatched[0].delivery.sender is None
 
 
 async def test_who_is_suppressed_is_refused_by_name(store: Store) -> None:

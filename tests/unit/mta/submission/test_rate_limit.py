@@ -44,11 +44,11 @@ async def test_nor_does_what_could_not_be_committed(store: Store, monkeypatch: p
     async def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("away")
 
-    put_all = store.messages.put_all
-    monkeypatch.setattr(store.messages, "put_all", away)
+    put_all = store.messages.enqueue_all
+    monkeypatch.setattr(store.messages, "enqueue_all", away)
     with pytest.raises(StoreUnavailable):
         await rig.accept()
-    monkeypatch.setattr(store.messages, "put_all", put_all)
+    monkeypatch.setattr(store.messages, "enqueue_all", put_all)
     assert (await rig.accept()).code == 250
 
 

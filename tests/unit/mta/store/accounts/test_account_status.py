@@ -45,9 +45,9 @@ async def test_a_new_account_is_reviewed_and_approved_and_all_of_it_is_kept(stor
 
 async def test_a_suspension_holds_what_is_queued_and_a_resumption_releases_just_that(store: Store) -> None:
     acme, other = await active(store), await active(store, "other")
-    await store.messages.put(make.accepted("a@one.example", account_id=acme), leased=False)
-    await store.messages.put(make.accepted("b@one.example", account_id=acme, hold="to be confirmed"), leased=False)
-    await store.messages.put(make.accepted("c@one.example", account_id=other), leased=False)
+    await store.messages.enqueue(make.accepted("a@one.example", account_id=acme), leased=False)
+    await store.messages.enqueue(make.accepted("b@one.example", account_id=acme, hold="to be confirmed"), leased=False)
+    await store.messages.enqueue(make.accepted("c@one.example", account_id=other), leased=False)
     moved = await store.account_status.move(acme, StatusChange.SUSPEND, by="rev", reason="complaints", case="C-17")
     assert (moved.status, moved.recipients) == (AccountStatus.SUSPENDED, 1)
     assert await queue(store, acme) == {
@@ -83,7 +83,7 @@ async def test_workers_are_told_to_give_back_what_they_hold_of_a_suspended_accou
 async def test_a_termination_has_the_queue_fail_and_ends_the_credentials(store: Store) -> None:
     acme = await active(store)
     await store.credentials.add(acme, "acme-1", argon2="a", scram="s")
-    await store.messages.put(make.accepted("a@one.example", account_id=acme), leased=False)
+    await store.messages.enqueue(make.accepted("a@one.example", account_id=acme), leased=False)
     with pytest.raises(AccountError, match="terminate: it is active; what can be done is: suspend"):
         await store.account_status.move(acme, StatusChange.TERMINATE, by="rev", reason="spam")
     await store.account_status.move(acme, StatusChange.SUSPEND, by="rev", reason="spam")

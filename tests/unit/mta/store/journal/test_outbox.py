@@ -41,11 +41,11 @@ async def test_the_life_of_a_message_is_told_in_order(store: Store, shop: int) -
     more = {"account_id": shop, "mailing": "01abc", "topic": "offers", "stream": Stream.MARKETING}
     delivery = await make.put(store, "ann@example.net", **more)
     (ann,) = delivery.recipients
-    await store.messages.settle(make.settlement(delivery, [make.deferred(ann)]))
+    await make.write(store, make.result(delivery, [make.deferred(ann)]))
     await store.queue.hold(QueueFilter(account_id=shop), "a look")
     await store.queue.release(QueueFilter(account_id=shop))
-    (again,) = await store.messages.lease(deliveries=10, octets=10**6, stream=Stream.MARKETING)
-    await store.messages.settle(make.settlement(again))
+    (again,) = await store.messages.claim(deliveries=10, octets=10**6, stream=Stream.MARKETING)
+    await make.write(store, make.result(again))
     events = await read(store, shop)
     assert [event.kind for event in events] == ["accepted", "deferred", "held", "released", "delivered"]
     assert [event.id for event in events] == sorted({event.id for event in events})
@@ -58,7 +58,7 @@ async def test_the_life_of_a_message_is_told_in_order(store: Store, shop: int) -
 
 
 async def test_each_recipient_is_accepted_and_a_hold_is_said(store: Store, shop: int) -> None:
-    await store.messages.put(
+    await store.messages.enqueue(
         make.accepted("ann@example.net", "bob@example.org", account_id=shop, hold="why"), leased=False
     )
     events = await read(store, shop)
@@ -69,10 +69,10 @@ async def test_each_recipient_is_accepted_and_a_hold_is_said(store: Store, shop:
 
 
 async def test_what_follows_from_a_hard_bounce_is_told(store: Store, shop: int) -> None:
-    await store.messages.put(make.accepted("ann@example.net", account_id=shop), leased=False)
+    await store.messages.enqueue(make.accepted("ann@example.net", account_id=shop), leased=False)
     delivery = await make.put(store, "ann@example.net", account_id=shop)
     (ann,) = delivery.recipients
-    await store.messages.settle(make.settlement(delivery, [make.failed(ann, Action.SUPPRESS)]))
+    await make.write(store, make.result(delivery, [make.failed(ann, Action.SUPPRESS)]))
     kinds = [(event.kind, event.recipient, event.data.get("address")) for event in await read(store, shop)][2:]
     assert sorted(kinds, key=str) == [
         ("dropped", "ann@example.net", None),
@@ -103,9 +103,9 @@ async def test_what_a_person_says_is_told_to_the_account_it_concerns(store: Stor
 
 async def test_who_does_not_listen_costs_no_row(store: Store, shop: int) -> None:
     other = await store.accounts.add("other", status=AccountStatus.ACTIVE)
-    await store.messages.settle(make.settlement(await make.put(store, account_id=other.id)))
+    await make.write(store, make.result(await make.put(store, account_id=other.id)))
     assert await make.count(store, "outbox") == 0
-    await store.messages.settle(make.settlement(await make.put(store, account_id=shop)))
+    await make.write(store, make.result(await make.put(store, account_id=shop)))
     assert await make.count(store, "outbox") == 2
 
 
@@ -174,7 +174,7 @@ async def test_many_writers_and_a_reader_who_misses_nothing(store: Store, shop: 
 
 
 async def test_kinds_are_chosen(store: Store, shop: int) -> None:
-    await store.messages.settle(make.settlement(await make.put(store, account_id=shop)))
+    await make.write(store, make.result(await make.put(store, account_id=shop)))
     assert [event.kind for event in await read(store, shop, kinds=("delivered",))] == ["delivered"]
 
 
@@ -204,7 +204,7 @@ async def test_an_erased_address_is_erased_here_too(store: Store, shop: int) -> 
 
 
 async def test_where_a_time_begins(store: Store, shop: int) -> None:
-    await store.messages.settle(make.settlement(await make.put(store, account_id=shop)))
+    await make.write(store, make.result(await make.put(store, account_id=shop)))
     first, second = await read(store, shop)
     assert await store.outbox.before(shop, first.at) == first.id - 1
     assert await store.outbox.before(shop, make.now() + timedelta(hours=1)) == second.id

@@ -28,8 +28,8 @@ async def contact(store: Store, address: str, account_id: int = 1) -> Any:
 
 async def test_marketing_that_is_accepted_counts_for_its_account(store: Store) -> None:
     message = make.accepted("ann@example.net", **MARKETING)
-    await store.messages.put(message, leased=False)
-    await store.messages.put(make.accepted("ann@example.net", account_id=2, **MARKETING), leased=False)
+    await store.messages.enqueue(message, leased=False)
+    await store.messages.enqueue(make.accepted("ann@example.net", account_id=2, **MARKETING), leased=False)
     found = await contact(store, "ANN@example.net")
     assert found["accepted"] == [message.message.origin.received_at]
     assert found["contacted_at"] is None
@@ -38,15 +38,15 @@ async def test_marketing_that_is_accepted_counts_for_its_account(store: Store) -
 
 async def test_transactional_mail_leaves_nothing(store: Store) -> None:
     delivery = await make.put(store, "ann@example.net")
-    await store.messages.settle(make.settlement(delivery))
+    await make.write(store, make.result(delivery))
     assert await make.count(store, "recipient_activity") == 0
 
 
 async def test_the_newest_are_kept_in_order(store: Store) -> None:
     sent = [make.accepted("ann@example.net", **MARKETING) for _ in range(recipient_activity.KEPT + 5)]
-    await asyncio.gather(*(store.messages.put(each, leased=False) for each in sent[:20]))
+    await asyncio.gather(*(store.messages.enqueue(each, leased=False) for each in sent[:20]))
     for each in sent[20:]:
-        await store.messages.put(each, leased=False)
+        await store.messages.enqueue(each, leased=False)
     found = await contact(store, "ann@example.net")
     assert found["accepted"] == [each.message.origin.received_at for each in sent[-recipient_activity.KEPT :]]
 
@@ -56,28 +56,28 @@ async def test_a_delivery_is_a_contact_a_failure_is_none(store: Store, others: t
     """Whether the message ends with it, in one statement, or goes on with somebody else."""
     delivery = await make.put(store, "ann@example.net", *others, **MARKETING)
     ann, *rest = delivery.recipients
-    done = make.settlement(delivery, [make.delivered(ann), *(make.deferred(each) for each in rest)])
-    await store.messages.settle(done)
+    done = make.result(delivery, [make.delivered(ann), *(make.deferred(each) for each in rest)])
+    await make.write(store, done)
     assert (await contact(store, "ann@example.net"))["contacted_at"] == done.ended_at
     failing = await make.put(store, "carl@example.net", **MARKETING)
-    await store.messages.settle(make.settlement(failing, [make.failed(failing.recipients[0])]))
+    await make.write(store, make.result(failing, [make.failed(failing.recipients[0])]))
     assert (await contact(store, "carl@example.net"))["contacted_at"] is None
 
 
 async def test_it_is_written_once_a_day(store: Store) -> None:
     for _ in range(2):
-        await store.messages.settle(make.settlement(await make.put(store, **MARKETING)))
+        await make.write(store, make.result(await make.put(store, **MARKETING)))
     first = (await contact(store, "ann@example.net"))["contacted_at"]
     await make.execute(store, "update recipient_activity set contacted_at = contacted_at - interval '25 hours'")
-    last = make.settlement(await make.put(store, **MARKETING))
-    await store.messages.settle(last)
+    last = make.result(await make.put(store, **MARKETING))
+    await make.write(store, last)
     assert first < last.ended_at == (await contact(store, "ann@example.net"))["contacted_at"]
 
 
 async def test_an_outcome_that_does_not_count_is_no_contact(store: Store) -> None:
     delivery = await make.put(store, **MARKETING)
     await make.execute(store, "update queue set lease = 4711")
-    await store.messages.settle(make.settlement(delivery))
+    await make.write(store, make.result(delivery))
     assert (await contact(store, "ann@example.net"))["contacted_at"] is None
 
 
@@ -86,9 +86,9 @@ async def test_many_at_once_to_the_same_people_in_any_order(store: Store) -> Non
 
     async def mail(n: int) -> None:
         order = people[n % 20 :] + people[: n % 20]
-        deliveries = await store.messages.put(make.accepted(*order, **MARKETING), leased=True)
+        deliveries = await store.messages.enqueue(make.accepted(*order, **MARKETING), leased=True)
         for delivery in deliveries:
-            await store.messages.settle(make.settlement(delivery))
+            await make.write(store, make.result(delivery))
 
     await asyncio.gather(*(mail(n) for n in range(25)))
     assert await make.count(store, "queue") == 0

@@ -33,7 +33,7 @@ async def june(store: Store, account_id: int) -> Mailing:
 async def queue(store: Store, mailing: Mailing, *holds: str | None) -> None:
     for n, hold in enumerate(holds):
         accepted = make.accepted(f"r{n}@example.net", account_id=mailing.account_id, mailing=mailing.id, hold=hold)
-        await store.messages.put(accepted, leased=False)
+        await store.messages.enqueue(accepted, leased=False)
 
 
 async def waiting(store: Store) -> list[str | None]:
@@ -137,7 +137,7 @@ async def test_the_sweep_leaves_unconfirmed_mailings_and_foreign_names_alone(sto
     await queue(store, june, WAITS)
     other = await store.accounts.add("other")
     stranger = make.accepted("x@example.net", account_id=other.id, mailing=june.id, hold=WAITS)
-    await store.messages.put(stranger, leased=False)
+    await store.messages.enqueue(stranger, leased=False)
     assert await store.mailings.sweep() == QueueMoved()
     assert await store.mailings.confirm(june.id, by="bob", terms="1") == QueueMoved(released=1)
     assert await make.count(store, f"queue where held is not null and account_id = {other.id}") == 1
@@ -197,7 +197,7 @@ async def test_a_stop_can_make_what_is_queued_fail(store: Store, june: Mailing) 
 async def test_workers_give_back_what_they_hold_of_a_stopped_mailing(store: Store, june: Mailing) -> None:
     told = asyncio.Event()
     await store.listen("queue", lambda payload: told.set() if payload is not None else None)
-    await store.messages.put(make.accepted(account_id=june.account_id, mailing=june.id), leased=True)
+    await store.messages.enqueue(make.accepted(account_id=june.account_id, mailing=june.id), leased=True)
     await store.mailings.halt(june.id, by="eve", why="wrong price", bounce=False)
     async with asyncio.timeout(10):
         await told.wait()

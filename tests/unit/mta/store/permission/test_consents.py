@@ -105,7 +105,7 @@ async def test_a_revocation_ends_the_consent_suppresses_and_pulls_in_one_go(stor
     await store.consents.record(1, [given(ANN, "offers", "news")], by="ann")
     for topic in ("offers", "news", None):
         stream = Stream.MARKETING if topic else Stream.TRANSACTIONAL
-        await store.messages.put(make.accepted("ann@example.net", stream=stream, topic=topic), leased=False)
+        await store.messages.enqueue(make.accepted("ann@example.net", stream=stream, topic=topic), leased=False)
     revocation = await store.consents.revoke(1, ANN, "offers", reason="link in mail", by="web")
     assert (revocation.entry, revocation.pulled) == (2, 1)
     assert await held(store, "offers") is Revoked

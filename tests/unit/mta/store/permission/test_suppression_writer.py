@@ -61,7 +61,7 @@ async def revoked(store: Store) -> list[tuple[int, str]]:
 
 
 async def queue(store: Store, account_id: int, topic: str) -> None:
-    await store.messages.put(
+    await store.messages.enqueue(
         make.accepted(str(ANN), account_id=account_id, stream=Stream.MARKETING, topic=topic), leased=False
     )
 

@@ -54,9 +54,9 @@ async def test_questions_of_the_same_moment_are_one_query(store: Store) -> None:
 
 async def test_adding_pulls_the_queued_copies_of_that_scope_and_says_so(store: Store) -> None:
     both = make.accepted("ann@example.net", "bob@example.net")
-    await store.messages.put(both, leased=False)
+    await store.messages.enqueue(both, leased=False)
     for account in (1, 2):
-        await store.messages.put(make.accepted("ann@example.net", account_id=account), leased=False)
+        await store.messages.enqueue(make.accepted("ann@example.net", account_id=account), leased=False)
     assert await store.suppressions.add(1, ANN, detail="unsubscribed") == 2
     assert await queued(store) == [("ann@example.net", 2), ("bob@example.net", 1)]
     assert await store.messages.content(both.message.id) == both.message.content

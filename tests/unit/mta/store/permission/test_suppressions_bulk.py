@@ -14,7 +14,7 @@ BOB = Address.parse("bob@example.net")
 
 async def test_many_are_added_at_once_and_what_was_there_keeps_its_reason(store: Store) -> None:
     await store.suppressions.add(None, ANN, detail="complained")
-    await store.messages.put(make.accepted("bob@example.net"), leased=False)
+    await store.messages.enqueue(make.accepted("bob@example.net"), leased=False)
     act = store.suppressions.act
     applied = await store.suppressions.apply(
         [act(1, BOB, detail="list"), act(1, Address.parse("BOB@example.net"), detail="again"), act(None, ANN)]

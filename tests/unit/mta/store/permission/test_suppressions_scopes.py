@@ -16,9 +16,9 @@ async def fill(store: Store) -> None:
     """One copy of each kind to Ann, for account 1; and marketing of account 2."""
     marketing = {"stream": Stream.MARKETING}
     for more in ({}, {**marketing, "topic": "offers"}, {**marketing, "topic": "news"}, marketing):
-        await store.messages.put(make.accepted(str(ANN), **more), leased=False)  # type: ignore[arg-type]
+        await store.messages.enqueue(make.accepted(str(ANN), **more), leased=False)  # type: ignore[arg-type]
     other = make.accepted(str(ANN), account_id=2, stream=Stream.MARKETING, topic="offers")
-    await store.messages.put(other, leased=False)
+    await store.messages.enqueue(other, leased=False)
 
 
 async def queued(store: Store) -> set[tuple[int, str | None]]:

@@ -19,6 +19,7 @@ from mta.store.postgres.errors import SchemaError, StoreUnavailable
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
+from tests.unit.mta.queue.rig import outcome_recorder
 from tests.unit.mta.store import make
 
 ANN = Address.parse("ann@example.net")
@@ -60,10 +61,10 @@ async def cut_all(store: Store) -> None:
 
 
 CALLS: list[Callable[[Store], Awaitable[object]]] = [
-    lambda store: store.messages.put(make.accepted(), leased=True),
+    lambda store: store.messages.enqueue(make.accepted(), leased=True),
     lambda store: store.suppressions.find(1, [ANN]),
     lambda store: store.messages.content(make.message().id),
-    lambda store: store.messages.lease(deliveries=1, octets=1),
+    lambda store: store.messages.claim(deliveries=1, octets=1),
     lambda store: store.ping(),
 ]
 
@@ -72,7 +73,7 @@ async def test_calls_survive_connections_that_were_cut_while_idle(quick: Store) 
     for _ in range(3):
         await cut_all(quick)
         await quick.ping()
-        await quick.messages.settle(make.settlement(await make.put(quick)))
+        await make.write(quick, make.result(await make.put(quick)))
     assert await make.count(quick, "event") == 3
 
 
@@ -100,7 +101,7 @@ async def test_a_locked_table_is_unavailable_in_time_and_leaves_nothing_behind(q
     await blocker.execute("begin; lock table queue, suppression in access exclusive mode")
     began = time.monotonic()
     answers = await asyncio.gather(
-        *(quick.messages.put(make.accepted(), leased=True) for _ in range(5)),
+        *(quick.messages.enqueue(make.accepted(), leased=True) for _ in range(5)),
         quick.suppressions.find(1, [ANN]),
         return_exceptions=True,
     )
@@ -122,7 +123,7 @@ async def test_who_waits_behind_a_slow_flush_waits_no_longer_than_agreed(quick: 
         await asyncio.sleep(delay)
         came = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            await quick.messages.put(make.accepted(), leased=True)
+            await quick.messages.enqueue(make.accepted(), leased=True)
         return time.monotonic() - came
 
     waits = await asyncio.gather(*(late(delay) for delay in (0, 0.1, 0.2, 0.3, 0.4)))
@@ -134,15 +135,16 @@ async def test_who_waits_behind_a_slow_flush_waits_no_longer_than_agreed(quick: 
 async def test_outcomes_are_held_until_the_database_is_back(shaky: Store, own_postgres: EmbeddedPostgres) -> None:
     deliveries = [await make.put(shaky, f"user{n}@example.net") for n in range(20)]
     await asyncio.to_thread(own_postgres.stop)
-    settling = [asyncio.create_task(shaky.messages.settle(make.settlement(each))) for each in deliveries]
+    recorder = outcome_recorder(shaky)
+    committing = [asyncio.create_task(recorder.commit(make.result(each))) for each in deliveries]
     with pytest.raises(StoreUnavailable):
         await shaky.suppressions.find(1, [ANN])
-    assert shaky.messages.pending == 20
-    assert not await shaky.messages.drain(0.01)
+    assert recorder.pending == 20
+    assert not await recorder.drain(0.01)
     await asyncio.to_thread(own_postgres.start)
     async with asyncio.timeout(30):
-        await asyncio.gather(*settling)
-    assert shaky.messages.pending == 0
+        await asyncio.gather(*committing)
+    assert recorder.pending == 0
     assert [await make.count(shaky, each) for each in ("queue", "content", "event")] == [0, 0, 20]
 
 
@@ -152,20 +154,21 @@ async def test_a_killed_server_loses_nothing_that_was_promised(
     shaky: Store, own_postgres: EmbeddedPostgres, seed: int
 ) -> None:
     """Messages flow; the server is killed at some moment. What was acknowledged is there, what was refused is not."""
+    recorder = outcome_recorder(shaky)
     promised, refused, settled = set(), set(), set()
 
     async def client() -> None:
         while not stop.is_set():
             accepted = make.accepted(size=9000)
             try:
-                (delivery,) = await shaky.messages.put(accepted, leased=True)
+                (delivery,) = await shaky.messages.enqueue(accepted, leased=True)
             except StoreUnavailable:
                 refused.add(accepted.message.id)
                 await asyncio.sleep(0.01)
                 continue
             promised.add(accepted.message.id)
             if len(promised) % 3 == 0:
-                await shaky.messages.settle(make.settlement(delivery))
+                await recorder.commit(make.result(delivery))
                 settled.add(accepted.message.id)
 
     stop = asyncio.Event()
@@ -175,7 +178,7 @@ async def test_a_killed_server_loses_nothing_that_was_promised(
         os.kill(pid, signal.SIGKILL)
     await make.until(lambda: refused)
     await asyncio.to_thread(own_postgres.start)
-    await make.until(lambda: shaky.messages.pending == 0)
+    await make.until(lambda: recorder.pending == 0)
     stop.set()
     await asyncio.gather(*clients)
     await make.until(lambda: not shaky.messages._doubtful)

@@ -65,9 +65,11 @@ async def history(store: Store) -> Store:
     for account_id in (1, 2):
         await store.consents.record(account_id, [given()], by="test")
     delivered = make.accepted("Ann@example.net", *NEARLY, subject="To ann@example.net")
-    await store.messages.put(delivered, leased=False)
+    await store.messages.enqueue(delivered, leased=False)
     await make.execute(store, "delete from queue")
-    await store.messages.put(make.accepted("ann@example.net", stream=Stream.MARKETING, topic="offers"), leased=False)
+    await store.messages.enqueue(
+        make.accepted("ann@example.net", stream=Stream.MARKETING, topic="offers"), leased=False
+    )
     await store.suppressions.add(2, ANN, detail="complained")
     await make.execute(
         store,

@@ -48,10 +48,10 @@ async def test_only_what_is_due_free_and_not_held_is_taken(store: Store) -> None
     await fill(store, 3, "held.example")
     await make.execute(store, "update queue set held = 'why' where destination = 'held.example'")
     await make.put(store, "ann@leased.example")
-    taken = await store.messages.lease(deliveries=100, octets=MUCH)
+    taken = await store.messages.claim(deliveries=100, octets=MUCH)
     assert [each.destination for each in taken] == ["due.example"] * 3
     assert {each.lease for each in taken} == {store.lease.id}
-    assert await store.messages.lease(deliveries=100, octets=MUCH) == []
+    assert await store.messages.claim(deliveries=100, octets=MUCH) == []
 
 
 @pytest.mark.parametrize("held", [None, "why"])
@@ -67,19 +67,19 @@ async def test_what_has_expired_is_taken_in_every_state(
         held,
         bounce,
     )
-    (delivery,) = await store.messages.lease(deliveries=10, octets=MUCH)
+    (delivery,) = await store.messages.claim(deliveries=10, octets=MUCH)
     assert delivery.expires_at < make.now()
     assert delivery.bounce == bounce
 
 
 async def test_what_a_live_worker_holds_is_not_taken_even_if_it_has_expired(store: Store) -> None:
     await make.put(store, hours=-1)
-    assert await store.messages.lease(deliveries=10, octets=MUCH) == []
+    assert await store.messages.claim(deliveries=10, octets=MUCH) == []
 
 
 async def test_recipients_of_one_message_and_destination_are_one_delivery(store: Store) -> None:
-    await store.messages.put(make.accepted("a@one.example", "b@two.example", "c@one.example"), leased=False)
-    taken = await store.messages.lease(deliveries=100, octets=MUCH)
+    await store.messages.enqueue(make.accepted("a@one.example", "b@two.example", "c@one.example"), leased=False)
+    taken = await store.messages.claim(deliveries=100, octets=MUCH)
     assert sorted((each.destination, [r.index for r in each.recipients], each.whole) for each in taken) == [
         ("one.example", [0, 2], False),
         ("two.example", [1], False),
@@ -89,8 +89,8 @@ async def test_recipients_of_one_message_and_destination_are_one_delivery(store:
 async def test_a_recipient_that_waits_longer_does_not_hurry_with_the_others(store: Store) -> None:
     delivery = await make.put(store, "a@one.example", "b@one.example")
     first, second = delivery.recipients
-    await store.messages.settle(make.settlement(delivery, [make.deferred(first, 0), make.deferred(second, 60)]))
-    (taken,) = await store.messages.lease(deliveries=100, octets=MUCH)
+    await make.write(store, make.result(delivery, [make.deferred(first, 0), make.deferred(second, 60)]))
+    (taken,) = await store.messages.claim(deliveries=100, octets=MUCH)
     assert [each.index for each in taken.recipients] == [0]
     assert taken.attempts == 1
     assert not taken.whole
@@ -98,16 +98,16 @@ async def test_a_recipient_that_waits_longer_does_not_hurry_with_the_others(stor
 
 async def test_bounds_in_deliveries_and_octets(store: Store) -> None:
     await fill(store, 20, "due.example")
-    assert len(await store.messages.lease(deliveries=5, octets=MUCH)) == 5
-    assert len(await store.messages.lease(deliveries=100, octets=3500)) == 3
-    assert len(await store.messages.lease(deliveries=100, octets=1)) == 1
-    assert len(await store.messages.lease(deliveries=100, octets=MUCH)) == 11
+    assert len(await store.messages.claim(deliveries=5, octets=MUCH)) == 5
+    assert len(await store.messages.claim(deliveries=100, octets=3500)) == 3
+    assert len(await store.messages.claim(deliveries=100, octets=1)) == 1
+    assert len(await store.messages.claim(deliveries=100, octets=MUCH)) == 11
 
 
 async def test_destinations_to_be_skipped(store: Store) -> None:
     await fill(store, 100, "full.example", due=-600)
     await fill(store, 3, "free.example")
-    taken = await store.messages.lease(deliveries=10, octets=MUCH, skip=["full.example"])
+    taken = await store.messages.claim(deliveries=10, octets=MUCH, skip=["full.example"])
     assert [each.destination for each in taken] == ["free.example"] * 3
 
 
@@ -118,7 +118,7 @@ async def test_a_hundred_thousand_for_one_destination_do_not_keep_the_others_wai
     await make.execute(store, "analyze queue")
     seen: dict[str, int] = {}
     for _ in range(3):
-        for each in await store.messages.lease(deliveries=400, octets=MUCH):
+        for each in await store.messages.claim(deliveries=400, octets=MUCH):
             seen[each.destination] = seen.get(each.destination, 0) + 1
     assert len(seen) == 301
     assert 3 * 200 <= seen["crowd.example"] <= 3 * 400
@@ -145,7 +145,7 @@ async def test_looking_is_bounded_however_long_the_queue(store: Store) -> None:
 async def test_accounts_take_turns(store: Store) -> None:
     await fill(store, 1000, "one.example", account_id=1, due=-86_400)
     await fill(store, 5, "one.example", account_id=2, due=-60)
-    taken = await store.messages.lease(deliveries=100, octets=MUCH)
+    taken = await store.messages.claim(deliveries=100, octets=MUCH)
     assert sum(each.account_id == 2 for each in taken) == 5
 
 
@@ -188,13 +188,13 @@ async def test_what_only_waits_for_its_end_is_taken_although_its_destination_is_
         "update queue set due_at = now() - interval '2h', expires_at = now() - interval '1h'"
         " where message_id in (select message_id from queue where bounce is null limit 1)",
     )
-    taken = await store.messages.lease(deliveries=100, octets=MUCH, skip=["rests.example"])
+    taken = await store.messages.claim(deliveries=100, octets=MUCH, skip=["rests.example"])
     assert sorted(each.bounce or "" for each in taken) == ["", "why", "why"]
 
 
 async def test_giving_back_does_not_put_off_a_bounce(store: Store) -> None:
     ours = [await make.put(store, "ann@example.net"), await make.put(store, "ben@example.net")]
     await make.execute(store, "update queue set bounce = 'why' where message_id = $1", ours[0].message_id)
-    await store.messages.give_back(ours, make.now() + timedelta(hours=1))
-    [due] = await store.messages.lease(deliveries=100, octets=MUCH)
+    await store.messages.requeue(ours, make.now() + timedelta(hours=1))
+    [due] = await store.messages.claim(deliveries=100, octets=MUCH)
     assert due.message_id == ours[0].message_id

@@ -89,7 +89,7 @@ async def test_a_silent_worker_is_reaped_and_learns_of_it(store: Store, reaper: 
     assert not store.lease.valid
     await store.lease.register()
     assert store.lease.valid
-    assert len(await store.messages.lease(deliveries=10, octets=10**6)) == 1
+    assert len(await store.messages.claim(deliveries=10, octets=10**6)) == 1
 
 
 async def test_nobody_is_reaped_soon_after_postgresql_started(store: Store, reaper: Store) -> None:

@@ -21,11 +21,11 @@ async def filled(store: Store) -> Store:
     """Two accounts, three destinations; one recipient held, one deferred, one leased."""
     await store.accounts.add("acme", status=AccountStatus.ACTIVE)
     await store.accounts.add("other", status=AccountStatus.ACTIVE)
-    await store.messages.put(make.accepted("a@one.example", "b@two.example", mailing="news"), leased=False)
-    await store.messages.put(make.accepted("c@one.example", account_id=2), leased=False)
-    await store.messages.put(make.accepted("d@one.example", hold="new account"), leased=False)
+    await store.messages.enqueue(make.accepted("a@one.example", "b@two.example", mailing="news"), leased=False)
+    await store.messages.enqueue(make.accepted("c@one.example", account_id=2), leased=False)
+    await store.messages.enqueue(make.accepted("d@one.example", hold="new account"), leased=False)
     delivery = await make.put(store, "e@three.example")
-    await store.messages.settle(make.settlement(delivery, [make.deferred(delivery.recipients[0])]))
+    await make.write(store, make.result(delivery, [make.deferred(delivery.recipients[0])]))
     await make.put(store, "f@one.example")
     return store
 
@@ -98,7 +98,7 @@ async def test_retry_makes_due_now(filled: Store) -> None:
 
 async def test_hold_and_release(filled: Store) -> None:
     assert await filled.queue.hold(QueueFilter(mailing="news"), "complaints") == Changed(2, 0)
-    taken = await filled.messages.lease(deliveries=10, octets=10**6)
+    taken = await filled.messages.claim(deliveries=10, octets=10**6)
     assert [str(each.recipients[0].address) for each in taken] == ["c@one.example"]
     assert await filled.queue.release(QueueFilter(mailing="news"), "all well") == Changed(2, 0)
     (first, _) = await filled.queue.list(QueueFilter(mailing="news"))
@@ -108,7 +108,7 @@ async def test_hold_and_release(filled: Store) -> None:
         ("held", "complaints"),
         ("released", "all well"),
     ]
-    assert len(await filled.messages.lease(deliveries=10, octets=10**6)) == 2
+    assert len(await filled.messages.claim(deliveries=10, octets=10**6)) == 2
 
 
 async def test_what_a_worker_holds_is_marked_and_it_is_told(filled: Store) -> None:
@@ -125,14 +125,14 @@ async def test_what_a_worker_holds_is_marked_and_it_is_told(filled: Store) -> No
 async def test_what_was_held_while_it_was_delivered_stays_held_if_it_comes_back(store: Store) -> None:
     delivery = await make.put(store)
     await store.queue.hold(QueueFilter(), "why")
-    await store.messages.settle(make.settlement(delivery, [make.deferred(delivery.recipients[0], minutes=0)]))
+    await make.write(store, make.result(delivery, [make.deferred(delivery.recipients[0], minutes=0)]))
     assert await store.queue.count_states() == {"ready": 0, "held": 1, "leased": 0}
-    assert await store.messages.lease(deliveries=10, octets=10**6) == []
+    assert await store.messages.claim(deliveries=10, octets=10**6) == []
 
 
 async def test_a_bounce_is_left_to_a_worker_whatever_the_state(filled: Store) -> None:
     assert await filled.queue.bounce(QueueFilter(), "account closed") == Changed(6, 1)
-    taken = await filled.messages.lease(deliveries=10, octets=10**6)
+    taken = await filled.messages.claim(deliveries=10, octets=10**6)
     assert [each.bounce for each in taken] == ["account closed"] * 5
     assert await filled.queue.count_states() == {"ready": 0, "held": 0, "leased": 6}
 
@@ -140,8 +140,8 @@ async def test_a_bounce_is_left_to_a_worker_whatever_the_state(filled: Store) ->
 async def test_a_bounce_that_comes_during_an_attempt_is_due_right_after_it(store: Store) -> None:
     delivery = await make.put(store)
     await store.queue.bounce(QueueFilter(), "account closed")
-    await store.messages.settle(make.settlement(delivery, [make.deferred(delivery.recipients[0])]))
-    (again,) = await store.messages.lease(deliveries=10, octets=10**6)
+    await make.write(store, make.result(delivery, [make.deferred(delivery.recipients[0])]))
+    (again,) = await store.messages.claim(deliveries=10, octets=10**6)
     assert again.bounce == "account closed"
 
 
@@ -149,11 +149,11 @@ async def test_the_age_of_the_oldest_counts_only_what_can_still_be_delivered(sto
     assert await store.queue.oldest_unexpired_age() == 0
     old = make.accepted(hours=-1)
     object.__setattr__(old.message.origin, "received_at", make.now() - timedelta(days=3))
-    await store.messages.put(old, leased=False)
+    await store.messages.enqueue(old, leased=False)
     assert await store.queue.oldest_unexpired_age() == 0
     young = make.accepted()
     object.__setattr__(young.message.origin, "received_at", make.now() - timedelta(hours=1))
-    await store.messages.put(young, leased=False)
+    await store.messages.enqueue(young, leased=False)
     assert 3600 <= await store.queue.oldest_unexpired_age() < 3700
 
 

@@ -22,12 +22,12 @@ async def filled(store: Store) -> Store:
         "insert into mailing (id, account_id, name, topic, list) values ($1, 1, 'spring', 'offers', 'all')",
         SPRING,
     )
-    await store.messages.put(make.accepted("a@one.example", "b@one.example"), leased=False)
+    await store.messages.enqueue(make.accepted("a@one.example", "b@one.example"), leased=False)
     for name in "cde":
         offer = make.accepted(f"{name}@one.example", stream=Stream.MARKETING, topic="offers", mailing=SPRING)
-        await store.messages.put(offer, leased=False)
+        await store.messages.enqueue(offer, leased=False)
     letter = make.accepted("f@one.example", stream=Stream.MARKETING, topic="news", mailing="letter")
-    await store.messages.put(letter, leased=False)
+    await store.messages.enqueue(letter, leased=False)
     return store
 
 
@@ -58,10 +58,10 @@ async def test_and_found_by_them(filled: Store) -> None:
 async def test_a_change_can_be_for_one_stream(filled: Store) -> None:
     assert await filled.queue.hold(QueueFilter(stream=Stream.MARKETING), "quiet hours") == Changed(4, 0)
     assert {each.held for each in await filled.queue.list(QueueFilter(stream=Stream.TRANSACTIONAL))} == {None}
-    assert [each.stream for each in await filled.messages.lease(deliveries=9, octets=10**9)] == [Stream.TRANSACTIONAL]
-    assert await filled.messages.lease(deliveries=9, octets=10**9, stream=Stream.MARKETING) == []
+    assert [each.stream for each in await filled.messages.claim(deliveries=9, octets=10**9)] == [Stream.TRANSACTIONAL]
+    assert await filled.messages.claim(deliveries=9, octets=10**9, stream=Stream.MARKETING) == []
     assert await filled.queue.release(QueueFilter(mailing="spring"), "") == Changed(3, 0)
-    taken = await filled.messages.lease(deliveries=9, octets=10**9, stream=Stream.MARKETING)
+    taken = await filled.messages.claim(deliveries=9, octets=10**9, stream=Stream.MARKETING)
     assert {(each.stream, each.topic, each.mailing) for each in taken} == {(Stream.MARKETING, "offers", SPRING)}
 
 
@@ -81,8 +81,8 @@ async def test_a_hundred_thousand_of_one_stream_do_not_keep_the_other_waiting(st
             now() + interval '1 day' from made
         """,
     )
-    await store.messages.put(make.accepted("a@one.example"), leased=False)
+    await store.messages.enqueue(make.accepted("a@one.example"), leased=False)
     await make.execute(store, "analyze queue")
-    (only,) = await store.messages.lease(deliveries=100, octets=10**9)
+    (only,) = await store.messages.claim(deliveries=100, octets=10**9)
     assert only.stream is Stream.TRANSACTIONAL
-    assert len(await store.messages.lease(deliveries=100, octets=10**9, stream=Stream.MARKETING)) == 100
+    assert len(await store.messages.claim(deliveries=100, octets=10**9, stream=Stream.MARKETING)) == 100

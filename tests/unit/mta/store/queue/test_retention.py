@@ -25,7 +25,7 @@ async def history(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Seven messages delivered, one queued, in pieces that are swept by threes."""
     monkeypatch.setattr(retention, "CHUNK", 3)
     for _ in range(7):
-        await store.messages.settle(make.settlement(await make.put(store)))
+        await make.write(store, make.result(await make.put(store)))
     await make.put(store)
     await store.events.record("suppressed", None, None, {"reason": "x"})
     return store

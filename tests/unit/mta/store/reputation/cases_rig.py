@@ -71,7 +71,7 @@ class Rig:
 
     async def queue(self, mail: int = 1) -> None:
         for n in range(mail):
-            await self.store.messages.put(
+            await self.store.messages.enqueue(
                 make.accepted(f"reader{n}@example.net", account_id=self.account_id), leased=False
             )
 

@@ -30,10 +30,8 @@ async def mailing(store: Store, shop: int, name: str = "spring") -> str:
     return made.id
 
 
-async def put(store: Store, shop: int, *to: str, provider: str = "gmail", **more: object) -> Delivery:
-    delivery = await make.put(store, *to, account_id=shop, **more)
-    delivery.provider = provider
-    return delivery
+async def put(store: Store, shop: int, *to: str, **more: object) -> Delivery:
+    return await make.put(store, *to, account_id=shop, **more)
 
 
 def refused(recipient: QueuedRecipient) -> Failed:
@@ -41,12 +39,12 @@ def refused(recipient: QueuedRecipient) -> Failed:
     return Failed(Result(recipient, Stage.RECIPIENT, BLOCKED), meaning)
 
 
-async def settle(store: Store, shop: int, good: int, bad: int, **more: object) -> None:
+async def settle(store: Store, shop: int, good: int, bad: int, provider: str = "gmail", **more: object) -> None:
     for n in range(good + bad):
         delivery = await put(store, shop, f"r{n}@example.net", **more)
         (recipient,) = delivery.recipients
         outcome = refused(recipient) if n < bad else make.delivered(recipient)
-        await store.messages.settle(make.settlement(delivery, [outcome]))
+        await make.write(store, make.result(delivery, [outcome], provider=provider))
 
 
 async def tallies(store: Store) -> dict[tuple[str, str, str], tuple[int, ...]]:
@@ -69,7 +67,7 @@ async def test_outcomes_count_for_their_mailing_and_for_their_provider(store: St
     await settle(store, shop, 3, 1, mailing="m1", stream=Stream.MARKETING, topic="offers")
     await settle(store, shop, 2, 0)
     delivery = await put(store, shop, "full@example.net")
-    await store.messages.settle(make.settlement(delivery, [make.deferred(delivery.recipients[0])]))
+    await make.write(store, make.result(delivery, [make.deferred(delivery.recipients[0])], provider="gmail"))
     assert await tallies(store) == {
         ("m1", "", "marketing"): (3, 0, 0, 0, 0, 1),
         ("", "gmail", "marketing"): (3, 0, 0, 0, 0, 1),
@@ -80,13 +78,13 @@ async def test_outcomes_count_for_their_mailing_and_for_their_provider(store: St
 async def test_an_outcome_that_comes_again_is_not_counted_again(store: Store, shop: int) -> None:
     delivery = await put(store, shop)
     for _ in range(2):
-        await store.messages.settle(make.settlement(delivery))
+        await make.write(store, make.result(delivery, provider="gmail"))
     assert await tallies(store) == {("", "gmail", "transactional"): (1, 0, 0, 0, 0, 0)}
 
 
 async def test_complaints_and_traps_are_counted_where_they_are_taken_in(store: Store, shop: int) -> None:
     delivery = await put(store, shop, mailing="m1")
-    await store.messages.settle(make.settlement(delivery))
+    await make.write(store, make.result(delivery, provider="gmail"))
     async with store._database.session() as connection, connection.transaction():
         of = await delivery_stats.origin(connection, delivery.message_id, 0)
         assert of == MailOrigin(shop, Stream.TRANSACTIONAL, "m1", "gmail")
@@ -113,12 +111,12 @@ async def test_refusals_by_a_provider_trip_once_and_hold_that_provider_only(stor
     assert await make.count(store, "suppression") == 0
 
     stopped = await put(store, shop)
-    reason = store.breakers.holding(stopped)
+    reason = store.breakers.holding(stopped, "gmail")
     assert reason is not None
     assert reason.startswith(f"{HELD}{name}: 5 refusals of 10")
-    assert store.breakers.holding(await put(store, shop, provider="yahoo")) is None
+    assert store.breakers.holding(await put(store, shop), "yahoo") is None
     other = await put(store, shop, stream=Stream.MARKETING, topic="offers")
-    assert store.breakers.holding(other) is None
+    assert store.breakers.holding(other, "gmail") is None
 
 
 async def test_what_is_held_is_let_go_by_name_and_the_same_counts_do_not_trip_again(store: Store, shop: int) -> None:
@@ -126,7 +124,7 @@ async def test_what_is_held_is_let_go_by_name_and_the_same_counts_do_not_trip_ag
     await look(store)
     (tripped,) = await store.breakers.list()
     waiting, other = await put(store, shop), await put(store, shop, "ben@example.net")
-    reason = store.breakers.holding(waiting)
+    reason = store.breakers.holding(waiting, "gmail")
     assert reason is not None
     await store.messages.hold([waiting], reason)
     await make.execute(
@@ -137,7 +135,7 @@ async def test_what_is_held_is_let_go_by_name_and_the_same_counts_do_not_trip_ag
     cancelled = await store.breakers.cancel(tripped.name, by="ann", reason="they have delisted us")
     assert cancelled.released == 1
     assert await make.count(store, "queue where held is null") == 1
-    assert store.breakers.holding(waiting) is None
+    assert store.breakers.holding(waiting, "gmail") is None
     assert await store.breakers.list() == []
     (past,) = await store.breakers.history(tripped.name)
     assert (past.cancelled_by, past.reset_reason) == ("ann", "they have delisted us")
@@ -154,7 +152,7 @@ async def test_a_worker_that_has_not_heard_of_a_cancellation_holds_nothing(store
     await settle(store, shop, 5, 5)
     await look(store)
     delivery = await put(store, shop)
-    reason = store.breakers.holding(delivery)
+    reason = store.breakers.holding(delivery, "gmail")
     assert reason is not None
     (tripped,) = await store.breakers.list()
     await store.breakers.cancel(tripped.name, by="ann", reason="looked at")
@@ -175,7 +173,7 @@ async def test_a_mailing_is_stopped_and_goes_on_as_it_was(store: Store, shop: in
     assert found is not None
     assert found.stopped == "3 complaints of 10 recipients (30.00%, limit 30.00%)"
     assert await make.count(store, "queue where held like 'stopped: %'") == 1
-    reason = store.breakers.holding(waiting)
+    reason = store.breakers.holding(waiting, "gmail")
     assert reason is not None
     assert reason.startswith(f"{HELD}{name}: ")
 
@@ -214,10 +212,10 @@ async def test_a_fresh_list_is_one_that_no_confirmed_mailing_went_to(store: Stor
     its = Thresholds(unknown_users_floor=4, hard_bounces_floor=1000, complaints_floor=1000)
     for each in (first, second):
         for n in range(4):
-            delivery = await put(store, shop, f"n{n}@example.net", mailing=each, provider="")
+            delivery = await put(store, shop, f"n{n}@example.net", mailing=each)
             meaning = Classification("bad_mailbox", Fault.RECIPIENT, Action.FAIL, "no-such-user")
             outcome = Failed(Result(delivery.recipients[0], Stage.RECIPIENT, make.NO_USER), meaning)
-            await store.messages.settle(make.settlement(delivery, [outcome]))
+            await make.write(store, make.result(delivery, [outcome]))
     assert await look(store, its) == [(f"unknown_users:mailing:{first}", Level.STOP)]
 
 

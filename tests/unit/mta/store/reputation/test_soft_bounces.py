@@ -1,4 +1,4 @@
-"""Soft bounces: counted with the settlement, ended by a delivery, and too many of them suppress."""
+"""Soft bounces: counted with the outcome, ended by a delivery, and too many of them suppress."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def full(delivery: Delivery, fault: Fault = Fault.RECIPIENT, category: str = "ma
 
 async def bounce(store: Store, mailing: str | None, **meaning: object) -> None:
     delivery = await make.put(store, str(ANN), mailing=mailing)
-    await store.messages.settle(make.settlement(delivery, [full(delivery, **meaning)]))  # type: ignore[arg-type]
+    await make.write(store, make.result(delivery, [full(delivery, **meaning)]))  # type: ignore[arg-type]
 
 
 async def age(store: Store, days: int) -> None:
@@ -53,7 +53,7 @@ async def test_enough_of_them_over_enough_mailings_suppress_for_a_time(patient: 
     assert await suppressed(patient) == []
     await age(patient, 9)
     waiting = make.accepted(str(ANN))
-    await patient.messages.put(waiting, leased=False)
+    await patient.messages.enqueue(waiting, leased=False)
     await bounce(patient, "summer")
     (found,) = await suppressed(patient)
     assert (found.reason, found.detail, found.rule, found.topic) == (
@@ -106,7 +106,7 @@ async def test_a_delivery_ends_the_count_and_lifts_nothing(patient: Store, whole
     await bounce(patient, "summer")
     delivery = await make.put(patient, str(ANN))
     await patient.suppressions.add(1, ANN, Reason.MANUAL, topic="news")
-    await patient.messages.settle(make.settlement(replace(delivery, whole=whole)))
+    await make.write(patient, make.result(replace(delivery, whole=whole)))
     assert await make.count(patient, "soft_bounce") == 0
     assert [each.topic for each in await suppressed(patient)] == ["news"]
 
@@ -124,14 +124,14 @@ async def test_nor_are_categories_without_a_threshold_and_what_waits(patient: St
     delivery = await make.put(patient, str(ANN))
     deferred = make.deferred(delivery.recipients[0])
     deferred = replace(deferred, classification=full(delivery).classification)
-    await patient.messages.settle(make.settlement(delivery, [deferred]))
+    await make.write(patient, make.result(delivery, [deferred]))
     assert await make.count(patient, "soft_bounce") == 0
 
 
 async def test_a_hard_bounce_may_end_too(store: Store) -> None:
     store.configure(replace(PATIENCE, hard_lasts=timedelta(days=365)))
     delivery = await make.put(store, str(ANN))
-    await store.messages.settle(make.settlement(delivery, [make.failed(delivery.recipients[0], Action.SUPPRESS)]))
+    await make.write(store, make.result(delivery, [make.failed(delivery.recipients[0], Action.SUPPRESS)]))
     (found,) = await suppressed(store)
     assert found.until is not None
     assert found.until - found.since > timedelta(days=364)

@@ -36,7 +36,7 @@ async def kinds(store: Store, delivery) -> list[tuple[int | None, str]]:  # type
 async def test_recipients_of_one_attempt_part_ways(store: Store) -> None:
     delivery = await make.put(store, "ann@example.net", "bob@example.net", "cyd@example.net")
     ann, bob, cyd = delivery.recipients
-    await store.messages.settle(make.settlement(delivery, [make.delivered(ann), make.deferred(bob), make.failed(cyd)]))
+    await make.write(store, make.result(delivery, [make.delivered(ann), make.deferred(bob), make.failed(cyd)]))
     assert sorted(await kinds(store, delivery)) == [(0, "delivered"), (1, "deferred"), (2, "failed")]
     (left,) = await store.queue.show(delivery.message_id)
     assert (left.recipient_index, left.attempts, left.state.value) == (1, 1, "ready")
@@ -47,7 +47,7 @@ async def test_recipients_of_one_attempt_part_ways(store: Store) -> None:
 
 async def test_the_event_holds_all_that_explains_the_outcome(store: Store) -> None:
     delivery = await make.put(store)
-    await store.messages.settle(make.settlement(delivery, [make.deferred(delivery.recipients[0])]))
+    await make.write(store, make.result(delivery, [make.deferred(delivery.recipients[0])]))
     (event,) = await store.events.of_message(delivery.message_id)
     assert dict(event.data) | {"until": None} == {
         "code": 451, "status": "4.7.1", "text": "greylisted, come back later", "stage": "recipient", "seconds": 0.25,
@@ -57,22 +57,22 @@ async def test_the_event_holds_all_that_explains_the_outcome(store: Store) -> No
 
 
 async def test_content_goes_with_the_last_recipient(store: Store) -> None:
-    deliveries = await store.messages.put(make.accepted("ann@example.net", "bob@example.org"), leased=True)
-    await store.messages.settle(make.settlement(deliveries[0]))
+    deliveries = await store.messages.enqueue(make.accepted("ann@example.net", "bob@example.org"), leased=True)
+    await make.write(store, make.result(deliveries[0]))
     assert await make.count(store, "content") == 1
-    await store.messages.settle(make.settlement(deliveries[1]))
+    await make.write(store, make.result(deliveries[1]))
     assert await make.count(store, "content") == 0
 
 
 async def test_two_workers_that_end_the_last_recipients_at_once_leave_no_content(store: Store, other: Store) -> None:
     for _ in range(30):
-        await store.messages.put(make.accepted("ann@example.net", "bob@example.org"), leased=False)
-    mine = await store.messages.lease(deliveries=30, octets=10**9)
-    theirs = await other.messages.lease(deliveries=30, octets=10**9)
+        await store.messages.enqueue(make.accepted("ann@example.net", "bob@example.org"), leased=False)
+    mine = await store.messages.claim(deliveries=30, octets=10**9)
+    theirs = await other.messages.claim(deliveries=30, octets=10**9)
     assert len(mine) == len(theirs) == 30
     await asyncio.gather(
-        *(store.messages.settle(make.settlement(each)) for each in mine),
-        *(other.messages.settle(make.settlement(each)) for each in reversed(theirs)),
+        make.write(store, *(make.result(each) for each in mine)),
+        make.write(other, *(make.result(each) for each in reversed(theirs))),
     )
     assert [await make.count(store, each) for each in ("queue", "content", "event")] == [0, 0, 60]
 
@@ -81,46 +81,43 @@ async def test_a_stale_worker_is_fenced(store: Store, other: Store) -> None:
     delivery = await make.put(store)
     await make.execute(store, "update queue set lease = $1", other.lease.id)
     await make.execute(store, "delete from worker where id = $1", store.lease.id)
-    notice = make.accepted("shop@acme.example", sender=None)
+    dsn = make.accepted("shop@acme.example", sender=None)
     for outcome in (make.delivered, make.failed, make.deferred):
-        await store.messages.settle(make.settlement(delivery, [outcome(delivery.recipients[0])], notice=notice))
+        await make.write(store, make.result(delivery, [outcome(delivery.recipients[0])], dsn=dsn))
     assert await kinds(store, delivery) == []
     assert await make.count(store, "queue where attempts = 0") == 1
     assert await make.count(store, "message") == 1
 
 
-async def test_a_row_leased_anew_by_the_same_worker_is_not_settled_by_the_earlier_attempt(store: Store) -> None:
+async def test_a_row_leased_again_by_the_same_worker_ignores_the_earlier_attempt(store: Store) -> None:
     stale = await make.put(store)
     await store.lease.register()
     await make.execute(store, "update queue set lease = null")
-    (fresh,) = await store.messages.lease(deliveries=1, octets=10**6)
-    await asyncio.gather(
-        store.messages.settle(make.settlement(await make.put(store))),
-        store.messages.settle(make.settlement(stale)),
-    )
+    (fresh,) = await store.messages.claim(deliveries=1, octets=10**6)
+    await make.write(store, make.result(await make.put(store)), make.result(stale))
     assert await make.count(store, "queue") == 1
-    await store.messages.settle(make.settlement(fresh))
+    await make.write(store, make.result(fresh))
     assert await make.count(store, "queue") == 0
 
 
 async def test_a_notice_is_queued_with_the_failure_it_tells_of(store: Store) -> None:
     delivery = await make.put(store)
-    notice = make.accepted("shop@acme.example", sender=None)
-    await store.messages.settle(make.settlement(delivery, [make.failed(delivery.recipients[0])], notice=notice))
-    (leased,) = await store.messages.lease(deliveries=10, octets=10**6)
-    assert (leased.message_id, leased.sender) == (notice.message.id, None)
+    dsn = make.accepted("shop@acme.example", sender=None)
+    await make.write(store, make.result(delivery, [make.failed(delivery.recipients[0])], dsn=dsn))
+    (leased,) = await store.messages.claim(deliveries=10, octets=10**6)
+    assert (leased.message_id, leased.sender) == (dsn.message.id, None)
     assert await make.count(store, "message") == 2
 
 
 async def test_a_delay_is_told_once(store: Store) -> None:
     delivery = await make.put(store)
-    notice = make.accepted("shop@acme.example", sender=None)
+    dsn = make.accepted("shop@acme.example", sender=None)
     outcomes = [make.deferred(delivery.recipients[0], minutes=0)]
-    await store.messages.settle(make.settlement(delivery, outcomes, notice=notice, delay_dsn_sent=True))
-    taken = await store.messages.lease(deliveries=10, octets=10**6)
+    await make.write(store, make.result(delivery, outcomes, dsn=dsn, delay_dsn_sent=True))
+    taken = await store.messages.claim(deliveries=10, octets=10**6)
     assert {each.message_id: each.delay_dsn_sent for each in taken} == {
         delivery.message_id: True,
-        notice.message.id: False,
+        dsn.message.id: False,
     }
 
 
@@ -131,7 +128,7 @@ class TestSuppression:
         foreign = await make.put(store, "ann@example.net", account_id=2)
         heard: asyncio.Queue[str | None] = asyncio.Queue()
         await store.listen("suppressed", heard.put_nowait)
-        await store.messages.settle(make.settlement(delivery, [make.failed(delivery.recipients[0], Action.SUPPRESS)]))
+        await make.write(store, make.result(delivery, [make.failed(delivery.recipients[0], Action.SUPPRESS)]))
         (found,) = await store.suppressions.find(1, [delivery.recipients[0].address])
         assert (found.account_id, found.reason, found.rule) == (1, Reason.HARD_BOUNCE, "no-such-user")
         assert found.detail == "user_unknown"
@@ -146,9 +143,9 @@ class TestSuppression:
     async def test_an_attempt_on_a_copy_pulled_meanwhile_is_still_recorded_once(self, store: Store) -> None:
         delivery = await make.put(store, "ann@example.net")
         await store.suppressions.add(1, delivery.recipients[0].address, detail="unsubscribed")
-        made = make.settlement(delivery)
-        await store.messages.settle(made)
-        await store.messages.settle(made)
+        made = make.result(delivery)
+        await make.write(store, made)
+        await make.write(store, made)
         events = await store.events.of_message(delivery.message_id)
         assert sorted((event.kind, event.data.get("pulled")) for event in events) == [
             ("delivered", True),
@@ -157,11 +154,8 @@ class TestSuppression:
 
     async def test_the_same_address_suppressed_twice_in_a_batch(self, store: Store) -> None:
         deliveries = [await make.put(store, "ann@example.net") for _ in range(3)]
-        await asyncio.gather(
-            *(
-                store.messages.settle(make.settlement(each, [make.failed(each.recipients[0], Action.SUPPRESS)]))
-                for each in deliveries
-            )
+        await make.write(
+            store, *(make.result(each, [make.failed(each.recipients[0], Action.SUPPRESS)]) for each in deliveries)
         )
         assert [await make.count(store, each) for each in ("queue", "content", "suppression")] == [0, 0, 1]
 
@@ -172,18 +166,16 @@ class TestPoison:
         delivery = await make.put(store, "ann@example.net", "bob@example.net")
         ann, bob = delivery.recipients
         reply = Reply(250, "2.0.0", text)
-        await store.messages.settle(
-            make.settlement(delivery, [make.delivered(ann, reply), make.deferred(bob, 5, reply)])
-        )
+        await make.write(store, make.result(delivery, [make.delivered(ann, reply), make.deferred(bob, 5, reply)]))
         assert sorted(await kinds(store, delivery)) == [(0, "delivered"), (1, "deferred")]
 
     async def test_an_outcome_that_the_database_refuses_is_recorded_without_text_and_harms_no_other(
         self, store: Store
     ) -> None:
         deliveries = [await make.put(store, f"user{n}@example.net") for n in range(8)]
-        settlements = [make.settlement(each) for each in deliveries]
-        object.__setattr__(settlements[5].attempt, "source", "nul \x00 where nobody expects it")
-        await asyncio.gather(*(store.messages.settle(each) for each in settlements))
+        results = [make.result(each) for each in deliveries]
+        object.__setattr__(results[5].attempt, "source", "nul \x00 where nobody expects it")
+        await make.write(store, *results)
         assert await make.count(store, "queue") == 0
         assert [await kinds(store, each) for each in deliveries] == [[(0, "delivered")]] * 8
         (event,) = await store.events.of_message(deliveries[5].message_id)
@@ -193,9 +185,9 @@ class TestPoison:
         self, store: Store
     ) -> None:
         delivery = await make.put(store)
-        notice = make.accepted("shop@acme.example", sender=None)
-        object.__setattr__(notice, "mailing", "\x00")
-        await store.messages.settle(make.settlement(delivery, [make.failed(delivery.recipients[0])], notice=notice))
+        dsn = make.accepted("shop@acme.example", sender=None)
+        object.__setattr__(dsn, "mailing", "\x00")
+        await make.write(store, make.result(delivery, [make.failed(delivery.recipients[0])], dsn=dsn))
         assert await kinds(store, delivery) == [(0, "failed")]
         assert await make.count(store, "queue") == 0
 
@@ -205,15 +197,13 @@ class TestPoison:
         deliveries = [await make.put(store, f"user{n}@example.net") for n in range(8)]
         end_messages = delivery_results.end_messages
 
-        async def refusing(connection, batch, care):  # type: ignore[no-untyped-def]
+        async def refusing(connection, batch, detail):  # type: ignore[no-untyped-def]
             if any(each.attempt.delivery is deliveries[2] for each in batch):
                 raise ValueError("never")
-            return await end_messages(connection, batch, care)
+            return await end_messages(connection, batch, detail)
 
         monkeypatch.setattr(delivery_results, "end_messages", refusing)
-        answers = await asyncio.gather(
-            *(store.messages.settle(make.settlement(each)) for each in deliveries), return_exceptions=True
-        )
+        answers = await store.results.write([make.result(each) for each in deliveries])
         assert [n for n, answer in enumerate(answers) if answer] == [2]
         assert await make.count(store, "event") == 7
         assert await make.count(store, "queue") == 1
@@ -222,15 +212,16 @@ class TestPoison:
 async def test_a_batch_of_every_kind(store: Store) -> None:
     deliveries = []
     for n in range(20):
-        deliveries += await store.messages.put(
+        deliveries += await store.messages.enqueue(
             make.accepted(f"user{n}@example.net", f"user{n}@example.org", "x@example.net"), leased=True
         )
     outcomes = [make.delivered, make.deferred, make.failed]
-    await asyncio.gather(
+    await make.write(
+        store,
         *(
-            store.messages.settle(make.settlement(each, [outcomes[(n + r.index) % 3](r) for r in each.recipients]))
+            make.result(each, [outcomes[(n + r.index) % 3](r) for r in each.recipients])
             for n, each in enumerate(deliveries)
-        )
+        ),
     )
     assert await make.count(store, "event") == 60
     assert await make.count(store, "queue") == await make.count(store, "event where kind = 'deferred'")
@@ -246,36 +237,25 @@ async def test_a_deadlock_is_tried_again(store: Store, database_url: str) -> Non
     rival = await asyncpg.connect(database_url, server_settings={"deadlock_timeout": "10s"})
     await rival.execute("begin")
     await rival.execute("select from queue where message_id = $1 for update", second.message_id)
-    settling = asyncio.gather(*(store.messages.settle(make.settlement(each)) for each in (first, second)))
-    await make.until(lambda: store.messages._settles._flying)
+    writing = asyncio.create_task(make.write(store, make.result(first), make.result(second)))
     while not await rival.fetchval("select count(*) from pg_locks where not granted"):  # noqa: ASYNC110 - polled
         await asyncio.sleep(0.01)
     await rival.execute("select from queue where message_id = $1 for update", first.message_id)
     await rival.execute("commit")
     await rival.close()
-    await settling
+    await writing
     assert await make.count(store, "queue") == 0
     assert await make.count(store, "event") == 2
-
-
-async def test_a_caller_who_goes_away_changes_nothing(store: Store) -> None:
-    delivery = await make.put(store)
-    settling = asyncio.create_task(store.messages.settle(make.settlement(delivery)))
-    await asyncio.sleep(0)
-    assert store.messages.pending == 1
-    settling.cancel()
-    assert await store.messages.drain(5)
-    assert await kinds(store, delivery) == [(0, "delivered")]
 
 
 def test_what_ends_its_message_takes_the_short_way(store: Store) -> None:
     delivery = enqueue.deliveries(make.accepted("ann@example.net"), lease=1)[0]
     (ann,) = delivery.recipients
-    assert make.settlement(delivery).ends_message
+    assert make.result(delivery).ends_message
     elsewhere = replace(make.failed(ann).classification, fault=Fault.SITE)
-    assert make.settlement(delivery, [replace(make.failed(ann), classification=elsewhere)]).ends_message
-    assert not make.settlement(delivery, [make.failed(ann)]).ends_message
-    assert not make.settlement(delivery, [make.deferred(ann)]).ends_message
-    assert not make.settlement(delivery, [make.failed(ann, Action.SUPPRESS)]).ends_message
-    assert not make.settlement(delivery, [make.failed(ann)], notice=make.accepted()).ends_message
-    assert delivery_results.kind(make.failed(ann)) == "failed"
+    assert make.result(delivery, [replace(make.failed(ann), classification=elsewhere)]).ends_message
+    assert not make.result(delivery, [make.failed(ann)]).ends_message
+    assert not make.result(delivery, [make.deferred(ann)]).ends_message
+    assert not make.result(delivery, [make.failed(ann, Action.SUPPRESS)]).ends_message
+    assert not make.result(delivery, [make.failed(ann)], dsn=make.accepted()).ends_message
+    assert delivery_results.event_kind(make.failed(ann)) == "failed"

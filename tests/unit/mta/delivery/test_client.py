@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.delivery.replies import MAX_REPLY, Garbled, ReceiverReply, ReplyReader
+from mta.delivery.client import MAX_REPLY, NotSmtp, ReceiverReply, ReplyReader
 from mta.mail.reply import Reply, ReplyKind
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=40)
@@ -22,7 +22,7 @@ def read(reader: ReplyReader, pieces: list[bytes]) -> tuple[list[ReceiverReply],
     answers: list[ReceiverReply] = []
     for piece in pieces:
         for answer in reader.feed(piece):
-            if isinstance(answer, Garbled):
+            if isinstance(answer, NotSmtp):
                 return answers, answer.text
             answers.append(answer)
     return answers, None
@@ -34,22 +34,22 @@ def test_read_the_same_however_it_is_cut(replies: list[tuple[int, list[str]]], d
     cuts = sorted(data.draw(st.lists(st.integers(0, len(octets)), max_size=10)))
     pieces = [octets[a:b] for a, b in zip([0, *cuts], [*cuts, len(octets)], strict=True)]
     reader = ReplyReader()
-    answers, garbled = read(reader, pieces)
-    assert garbled is None
+    answers, invalid = read(reader, pieces)
+    assert invalid is None
     assert reader.is_empty
     whole = [ReceiverReply(code, "\n".join(line.strip(" \t\n\r\v\f") for line in lines)) for code, lines in replies]
     assert answers == whole
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20))
-def test_any_octets_are_replies_or_garbled(pieces: list[bytes]) -> None:
-    answers, garbled = read(ReplyReader(), pieces)
+def test_any_octets_are_replies_or_invalid(pieces: list[bytes]) -> None:
+    answers, invalid = read(ReplyReader(), pieces)
     for answer in answers:
         reply = Reply.parse(answer.code, answer.text)
         assert (reply.kind is ReplyKind.POSITIVE) is answer.is_positive
         str(reply).encode()  # no lone surrogates
         assert "\x00" not in reply.text
-    assert garbled is None or garbled
+    assert invalid is None or invalid
 
 
 @given(st.lists(st.sampled_from([b"250 ok\r\n", b"250-", b"\r\n", b"550", b" ", b"\x00", b"\xff", b"421 bye\n"])))
@@ -82,11 +82,11 @@ def test_replies(octets: bytes, answers: list[ReceiverReply]) -> None:
         b"hello\r\n", b"250-a\r\n251 b\r\n", b"250-a\r\nb\r\n", "２５０ ok\r\n".encode(), b"\x00250 ok\r\n",
     ],
 )  # fmt: skip
-def test_garbled(octets: bytes) -> None:
-    answers, garbled = read(ReplyReader(), [b"220 hi\r\n" + octets])
+def test_invalid(octets: bytes) -> None:
+    answers, invalid = read(ReplyReader(), [b"220 hi\r\n" + octets])
     assert answers == [ReceiverReply(220, "hi")]
-    assert garbled
-    assert garbled.isprintable()
+    assert invalid
+    assert invalid.isprintable()
 
 
 @pytest.mark.parametrize("piece", [b"x" * 4096, b"250-" + b"x" * 76 + b"\r\n", b"250-\r\n"])
@@ -94,11 +94,11 @@ def test_what_does_not_end_is_cut_off(piece: bytes) -> None:
     reader = ReplyReader()
     pieces = [b"250-", *[piece] * (10 * MAX_REPLY // len(piece))]
     tracemalloc.start()
-    answers, garbled = read(reader, pieces)
+    answers, invalid = read(reader, pieces)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert answers == []
-    assert garbled == f"a reply of more than {MAX_REPLY} octets"
+    assert invalid == f"more than {MAX_REPLY} octets"
     assert peak < 20 * MAX_REPLY
 
 

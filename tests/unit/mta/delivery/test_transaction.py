@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.delivery import commands
-from mta.delivery.client import parse_extensions
-from mta.delivery.commands import Extensions, wire_form
+from mta.delivery import transaction
+from mta.delivery.pool import Extensions
+from mta.delivery.transaction import dot_stuffed
 from mta.mail.message import Notify
 from mta.mail.reply import Reply
 from tests.flow.far_end import deliver_to
@@ -14,7 +14,7 @@ from tests.flow.far_end import deliver_to
 
 def test_what_is_offered() -> None:
     text = "mx.example.com at your service\nSIZE 157286400\n8bitmime\nSTARTTLS\nPIPELINING\nCHUNKING\nSMTPUTF8\nDSN\n"
-    offered = parse_extensions(
+    offered = Extensions.parse(
         text + "AUTH PLAIN login\nAUTH=CRAM-MD5\nLIMITS RCPTMAX=20 mailmax=5 RCPTDOMAINMAX=1\nX-ODD"
     )
     assert offered == Extensions(
@@ -25,12 +25,12 @@ def test_what_is_offered() -> None:
 
 @pytest.mark.parametrize("text", ["", "mx", "mx\n\n", "mx\nPIPELINING2\nNOSIZE 5"])
 def test_nothing_is_offered(text: str) -> None:
-    assert parse_extensions(text) == Extensions()
+    assert Extensions.parse(text) == Extensions()
 
 
 @pytest.mark.parametrize("limits", ["RCPTMAX=0", "RCPTMAX=", "RCPTMAX=-1", "RCPTMAX=x", "RCPTMAX=99999999", "="])
 def test_limits_that_are_none(limits: str) -> None:
-    assert parse_extensions(f"mx\nLIMITS {limits}") == Extensions()
+    assert Extensions.parse(f"mx\nLIMITS {limits}") == Extensions()
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_limits_that_are_none(limits: str) -> None:
 )
 def test_notify(notify: Notify | None, word: str) -> None:
     [recipient] = deliver_to("bob@example.com", **{"0": {"notify": notify}}).recipients
-    assert commands.rcpt(recipient, Extensions(dsn=True)) == f"RCPT TO:<bob@example.com>{word}\r\n".encode()
-    assert commands.rcpt(recipient, Extensions()) == b"RCPT TO:<bob@example.com>\r\n"
+    assert transaction.rcpt_command(recipient, Extensions(dsn=True)) == f"RCPT TO:<bob@example.com>{word}\r\n".encode()
+    assert transaction.rcpt_command(recipient, Extensions()) == b"RCPT TO:<bob@example.com>\r\n"
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_notify(notify: Notify | None, word: str) -> None:
     ],
 )
 def test_too_many(reply: str, wanted: bool) -> None:
-    assert commands.is_too_many(Reply.read(reply)) is wanted
+    assert transaction.is_too_many(Reply.read(reply)) is wanted
 
 
 @given(st.lists(st.sampled_from([b".", b"..", b"\r\n", b"a", b"\r", b"\n", b"\r\n.\r\n"]), max_size=30))
 def test_dots_are_doubled_and_come_back(parts: list[bytes]) -> None:
     content = b"".join(parts)
-    wire = wire_form(content)
+    wire = dot_stuffed(content)
     assert wire.endswith(b".\r\n")
     body = wire[:-3]
     lines = body.split(b"\r\n")
@@ -80,4 +80,4 @@ def test_dots_are_doubled_and_come_back(parts: list[bytes]) -> None:
 
 
 def test_an_empty_message() -> None:
-    assert wire_form(b"") == b".\r\n"
+    assert dot_stuffed(b"") == b".\r\n"

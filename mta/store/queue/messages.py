@@ -1,0 +1,268 @@
+"""The queue as workers use it: enqueue messages, claim deliveries, read content, requeue and hold.
+
+``enqueue`` returns only when the message is committed; calls are batched by themselves.
+
+Invariants: a message is never reported as queued that is not.
+Limitations: an enqueue whose connection was lost during the commit may have been made. The sender is told to try again,
+and the message is withdrawn when the database is back, unless another worker has claimed rows of it by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from mta.mail.delivery import Delivery
+from mta.mail.identity import MessageId, format_id
+from mta.mail.message import Stream
+from mta.observe.labels import StoreCall
+from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
+from mta.store.postgres.batch import Batch
+from mta.store.postgres.database import GONE, Connection, Database
+from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
+from mta.store.postgres.secrets import Secrets
+from mta.store.queue import enqueue, holds, retention
+from mta.store.queue.claim import ClaimTurn
+from mta.store.queue.enqueue import NewMessage
+from mta.store.queue.lease import Lease
+
+log = get_logger()
+
+BATCH_ITEMS, BATCH_OCTETS = 64, 4_000_000  # of one batch of new messages; a larger message goes alone
+RETRY_PAUSES = (0.05, 2.0)  # seconds between tries while the database is away: first, longest
+
+# A connection that we cut may live on in the server for a moment, and commit: it must have ended first.
+_END_BACKENDS = """
+select pg_terminate_backend(pid, 3000) from pg_stat_activity
+where pid = any($1::int[]) and application_name = 'imprimatur' and usename = current_user"""
+
+# A message that another worker holds rows of by now, or has attempted, is on its way: it stays queued.
+_WITHDRAW_ROWS = """
+delete from queue q using unnest($1::uuid[], $2::bigint[]) as one (message_id, lease)
+where q.message_id = any($1) and q.message_id = one.message_id
+    and not exists (
+        select from queue o where o.message_id = one.message_id and o.lease is not null
+            and o.lease is distinct from one.lease
+    )
+    and not exists (select from event e where e.message_id = one.message_id)"""
+
+_WITHDRAW_MESSAGES = """
+with gone as (
+    delete from message m
+    where id = any($1::uuid[]) and not exists (select from queue q where q.message_id = m.id)
+        and not exists (select from event e where e.message_id = m.id)
+    returning id
+)
+delete from content where message_id = any(array(select id from gone))"""
+
+_REQUEUE = """
+update queue q
+set lease = null,
+    due_at = least(case when q.bounce is null then coalesce($4, q.due_at) else q.due_at end, q.expires_at)
+from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease)
+where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
+    and q.lease = one.lease"""
+
+_CONTENT = """
+select m.size, (select string_agg(octets, '' order by part) from content where message_id = m.id) as content
+from message m where m.id = $1"""
+
+_Enqueue = tuple[Sequence[NewMessage], int | None]  # messages queued together, and the lease their rows carry
+
+
+class ContentMissing(LookupError):
+    """The content of a queued message is missing or incomplete: it must not be sent."""
+
+
+class Messages:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, lease: Lease, secrets: Secrets, metrics: Metrics | None) -> None:
+        self._database, self._lease, self._secrets, self._metrics = database, lease, secrets, metrics
+        self._enqueues: Batch[_Enqueue, None] = Batch(
+            self._flush,
+            items=BATCH_ITEMS,
+            weight=BATCH_OCTETS,
+            weigh=lambda each: sum(len(new.message.content) for new in each[0]),
+            abandoned=lambda each, _: self._doubt([each]),
+        )
+        self._turns = {stream: ClaimTurn(stream) for stream in Stream}
+        self._doubtful: dict[MessageId, int | None] = {}  # perhaps queued; with the lease their rows would carry
+        self._unknown_claims: list[Delivery] = []  # of a claim whose commit was lost: leased to us, or not
+        self._backends: set[int] = set()
+        self._withdrawing: asyncio.Task[None] | None = None
+
+    # --- enqueue
+
+    async def enqueue(self, new: NewMessage, *, leased: bool) -> list[Delivery]:
+        """Queue a message; on return it is committed. Raises StoreUnavailable.
+
+        ``leased``: its deliveries are returned, with their content, as this worker's. Otherwise (or if the message is
+        held, or this worker has no valid lease) the list is empty and any worker may claim the rows.
+        """
+        return await self.enqueue_all([new], leased=leased)
+
+    async def enqueue_all(self, copies: Sequence[NewMessage], *, leased: bool) -> list[Delivery]:
+        """As ``enqueue``, for messages that are queued together or not at all; all of them are held, or none is."""
+        began = time.perf_counter()
+        held = any(new.hold is not None for new in copies)
+        lease = self._lease.id if leased and not held and self._lease.valid else None
+        try:
+            await self._enqueues.do((copies, lease))
+        except StoreUnavailable:
+            if self._metrics:
+                self._metrics.store_unavailable.inc()
+            raise
+        self._observe(StoreCall.ENQUEUE, began)
+        if lease is None:
+            return []
+        return [delivery for new in copies for delivery in enqueue.deliveries(new, lease)]
+
+    async def _flush(self, batch: list[_Enqueue], since: float) -> Sequence[Exception | None]:
+        left = self._database.timeout - (asyncio.get_running_loop().time() - since)
+        try:
+            async with self._database.session(left) as connection:
+                return await self._insert(connection, batch)
+        except OutcomeUnknown as error:
+            self._doubt(batch, error.backend)
+            raise
+
+    async def _insert(self, connection: Connection, batch: list[_Enqueue]) -> list[Exception | None]:
+        """Insert a batch. If the database refuses it, halve it until only the refused message fails."""
+        try:
+            flat = [(new, lease) for copies, lease in batch for new in copies]
+            await enqueue.insert(connection, flat, self._secrets)
+        except GONE:
+            raise
+        except Exception as error:
+            if connection.is_closed():
+                raise
+            if len(batch) == 1:
+                first = format_id(batch[0][0][0].message.id)
+                log.error("message could not be queued", message=first, reason=str(error))
+                return [error]
+            half = len(batch) // 2
+            return [*await self._insert(connection, batch[:half]), *await self._insert(connection, batch[half:])]
+        return [None] * len(batch)
+
+    def _doubt(
+        self, enqueues: Iterable[_Enqueue], backend: int | None = None, claimed: Iterable[Delivery] = ()
+    ) -> None:
+        """Withdraw messages that may be queued although the client was told otherwise, or has gone.
+
+        ``backend``: the server process that may still be committing. ``claimed``: deliveries that may be leased to us.
+        """
+        self._doubtful.update((new.message.id, lease) for copies, lease in enqueues for new in copies)
+        self._unknown_claims.extend(claimed)
+        if backend:
+            self._backends.add(backend)
+        if self._withdrawing is None:
+            self._withdrawing = asyncio.create_task(self._withdraw(), name="withdraw messages")
+
+    async def _withdraw(self) -> None:
+        pause = RETRY_PAUSES[0]
+        try:
+            while self._doubtful or self._unknown_claims:
+                doubtful, backends, claims = dict(self._doubtful), list(self._backends), list(self._unknown_claims)
+                try:
+                    async with self._database.session() as connection:
+                        await connection.execute(_END_BACKENDS, backends)
+                        await connection.execute(_WITHDRAW_ROWS, list(doubtful), list(doubtful.values()))
+                        await connection.execute(_WITHDRAW_MESSAGES, list(doubtful))
+                        if claims:
+                            await connection.execute(_REQUEUE, *_keys(claims), None)
+                except StoreUnavailable:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, RETRY_PAUSES[1])
+                else:
+                    for message_id in doubtful:
+                        self._doubtful.pop(message_id, None)
+                    del self._unknown_claims[: len(claims)]
+                    self._backends.difference_update(backends)
+        finally:
+            self._withdrawing = None
+
+    # --- claim and read
+
+    async def claim(
+        self,
+        *,
+        deliveries: int,
+        octets: int,
+        skip: Collection[str] = (),
+        stream: Stream = Stream.TRANSACTIONAL,
+    ) -> list[Delivery]:
+        """Claim due deliveries of ``stream`` for this worker, up to these bounds, without content.
+
+        The oldest first, but with a share for every waiting account and destination. Includes expired ones, held or
+        not. ``skip``: destinations of which no more is wanted. Raises StoreUnavailable.
+        """
+        if not self._lease.valid:
+            raise StoreUnavailable("this worker has no valid lease")
+        if self._doubtful or self._unknown_claims:  # withdraw first what must not be sent
+            raise StoreUnavailable("messages of unknown state are still to be withdrawn")
+        began, lease = time.perf_counter(), self._lease.id
+        claimed: list[Delivery] = []
+
+        async def take(connection: Connection) -> None:
+            claimed[:] = await self._turns[stream].take(connection, lease, deliveries, octets, skip)
+
+        try:
+            await self._database.retried(take)
+        except OutcomeUnknown as error:
+            if claimed:  # the commit may have been made
+                self._doubt((), error.backend, claimed)
+            raise
+        self._observe(StoreCall.CLAIM, began)
+        return claimed
+
+    async def content(self, message_id: MessageId) -> bytes:
+        """Return the message as it goes over the wire. Raises ContentMissing, StoreUnavailable."""
+        began = time.perf_counter()
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_CONTENT, message_id)
+        if row is None or row["content"] is None or len(row["content"]) != row["size"]:
+            raise ContentMissing(f"the content of message {format_id(message_id)} is incomplete")
+        self._observe(StoreCall.CONTENT, began)
+        return bytes(row["content"])
+
+    # --- give up a claim
+
+    async def requeue(self, deliveries: Sequence[Delivery], due_at: datetime | None = None) -> None:
+        """Release rows that are still ours, due at ``due_at`` (unchanged if None); no attempt is counted.
+
+        Raises StoreUnavailable.
+        """
+        if deliveries:
+            columns = _keys(deliveries)
+            await self._database.retried(lambda connection: connection.execute(_REQUEUE, *columns, due_at))
+
+    async def hold(self, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Release rows that are still ours, and hold them while their account may not send, or the breaker that
+        ``reason`` names is open. Raises StoreUnavailable.
+        """
+        if deliveries:
+            await self._database.retried(lambda connection: holds.hold(connection, deliveries, reason))
+
+    # --- maintenance
+
+    async def sweep(self, keep: float) -> retention.Swept:
+        """Delete records and events older than ``keep`` seconds, and content without queue rows.
+
+        In small transactions; meant to run once in a while. Raises StoreUnavailable.
+        """
+        return await retention.sweep(self._database, datetime.now(UTC), keep)
+
+    def _observe(self, call: StoreCall, began: float) -> None:
+        if self._metrics:
+            self._metrics.store_seconds[call].observe(time.perf_counter() - began)
+
+
+def _keys(deliveries: Iterable[Delivery]) -> Sequence[Sequence[Any]]:
+    """Return the rows of ``deliveries`` as columns message_id, recipient_index, lease, in the order of locking."""
+    keys = [(each.message_id, recipient.index, each.lease) for each in deliveries for recipient in each.recipients]
+    return list(zip(*sorted(keys), strict=True))
