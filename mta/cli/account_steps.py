@@ -20,7 +20,7 @@ from config.toml import ConfigError
 from mta.cli.options import operator
 from mta.cli.output import fail
 from mta.dkim import KeyRing
-from mta.dkim.key_files import read_key_files
+from mta.dkim.keys import read_key_files
 from mta.mail.address import AddressError, parse_domain
 from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
 from mta.store.accounts.account_copy import DomainDetails

@@ -14,7 +14,7 @@ from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.output import fail
 from mta.delivery.mx import DnsError, Resolver
-from mta.dkim.inventory import ListedKey, list_keys
+from mta.dkim.keyring import ListedKey, list_keys
 from mta.dkim.keys import Algorithm, KeyUnusable, new_pem, parse_selector
 from mta.dkim.records import Difference, compare, record_name
 from mta.mail.address import AddressError, parse_domain

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mta.cli.dkim_keys import Checked
-from mta.dkim.inventory import ListedKey
+from mta.dkim.keyring import ListedKey
 from mta.dkim.keys import Algorithm
 from mta.dkim.records import record_name, record_strings, record_text, zone_line
 from mta.store.accounts.dkim_keys import KeyState

@@ -1,4 +1,4 @@
-"""Stage 2: the DKIM signatures of a message, the keys they are made with, and the DNS records of those keys."""
+"""Stage 2: DKIM signatures, the keys they are made with, and the DNS records of those keys."""
 
 from mta.dkim.keyring import KeyRing
 from mta.dkim.signer import Signer

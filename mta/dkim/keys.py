@@ -1,17 +1,18 @@
-"""Private keys for DKIM: made, read from PEM, checked.
+"""Private keys for DKIM: made, read from PEM and from the files of the configuration, checked.
 
 RSA (RFC 6376, sizes by RFC 8301 3.2) and Ed25519 (RFC 8463). What a verifier must not accept is an error here (RSA
 below 1024 bits), what it need not accept is a warning (RSA below 2048 or above 4096 bits).
 
-It must never put key material into an exception, a log line or a ``repr``: errors say which file or row, what is wrong
-with it and how to mend it, and drop the library's own error.
-
-*Limits.* A passphrase on a PEM file is not supported: the service must start without anybody being asked.
+Invariants: no key material is put into an exception, a log line or a ``repr``: errors say which file or row, what is
+wrong with it and how to fix it, and drop the library's own error.
+Limitations: a passphrase on a PEM file is not supported: the service must start unattended. Key files are read when the
+service starts and when its configuration is reloaded, not when a file changes.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 from dataclasses import dataclass, field
@@ -32,6 +33,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from config.schema import SigningSettings
+from config.toml import ConfigError
+from mta.mail.address import AddressError, parse_domain
+
 NEW_RSA_BITS = 2048
 MIN_RSA_BITS = 1024  # below, verifiers must not accept the signature: RFC 8301 3.2
 MAX_RSA_BITS = 4096  # above, verifiers need not: RFC 8301 3.2
@@ -43,7 +48,7 @@ _DIGEST = utils.Prehashed(hashes.SHA256())
 
 
 class KeyUnusable(ValueError):
-    """Why a key cannot sign; the text names the file or row and says how to mend it."""
+    """Why a key cannot sign; the text names the file or row and says how to fix it."""
 
 
 class Algorithm(Enum):
@@ -60,13 +65,13 @@ class Algorithm(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SigningKey:
-    """A private key, and whose it is. ``domain`` and ``selector`` in lower-case A-labels; ``source`` for operators."""
+    """A private key and its place. ``domain``, ``selector``: lower-case A-labels. ``source``: named in messages."""
 
     domain: str
     selector: str
     private: RSAPrivateKey | Ed25519PrivateKey = field(repr=False)
     source: str
-    algorithm: Algorithm = field(init=False, repr=False)  # kept: it is asked for each signature
+    algorithm: Algorithm = field(init=False, repr=False)  # kept: it is needed for each signature
 
     def __post_init__(self) -> None:
         algorithm = Algorithm.ED25519 if isinstance(self.private, Ed25519PrivateKey) else Algorithm.RSA
@@ -78,16 +83,16 @@ class SigningKey:
         return 256 if isinstance(self.private, Ed25519PrivateKey) else self.private.key_size
 
     def sign(self, digest: bytes) -> bytes:
-        """The signature over a SHA-256 digest (RFC 8017 8.2 for RSA; RFC 8463 3: Ed25519 signs the digest itself)."""
+        """Sign a SHA-256 digest (RFC 8017 8.2 for RSA; RFC 8463 3: Ed25519 signs the digest itself)."""
         if self.algorithm is Algorithm.RSA:
             return cast(RSAPrivateKey, self.private).sign(digest, _PKCS1, _DIGEST)
         return cast(Ed25519PrivateKey, self.private).sign(digest)
 
     def public_octets(self) -> bytes:
-        """What ``p=`` holds before base64: SubjectPublicKeyInfo for RSA, the 32 bare octets for Ed25519 (RFC 8463 4.2).
+        """Return what ``p=`` holds: SubjectPublicKeyInfo for RSA, the 32 bare octets for Ed25519 (RFC 8463 4.2).
 
-        RFC 6376 3.6.1 names RSAPublicKey alone; SubjectPublicKeyInfo is what its appendix C makes, what everybody
-        publishes, and the only form that OpenDKIM reads (erratum 3017).
+        RFC 6376 3.6.1 names RSAPublicKey only; SubjectPublicKeyInfo is what its appendix C makes, what is published
+        everywhere, and the only form that OpenDKIM reads (erratum 3017).
         """
         public = self.private.public_key()
         if isinstance(self.private, Ed25519PrivateKey):
@@ -95,7 +100,7 @@ class SigningKey:
         return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     def warning(self) -> str | None:
-        """What an operator should mend although the key works, or None."""
+        """Return what an operator should fix although the key works, or None."""
         if self.algorithm is Algorithm.RSA and self.bits < NEW_RSA_BITS:
             return f"{self.source}: RSA with {self.bits} bits is weak; replace it by one of {NEW_RSA_BITS} bits"
         if self.algorithm is Algorithm.RSA and self.bits > MAX_RSA_BITS:
@@ -104,7 +109,7 @@ class SigningKey:
 
 
 def parse_selector(text: str) -> str:
-    """A selector in lower case (RFC 6376 3.1: labels joined by dots). Raises KeyUnusable."""
+    """Return a selector in lower case (RFC 6376 3.1: labels joined by dots). Raises KeyUnusable."""
     selector = text.lower()
     if len(selector) > 190 or not _SELECTOR.fullmatch(selector):
         raise KeyUnusable(f"{text!r} is not a selector: letters, digits and hyphens, in parts joined by dots")
@@ -112,7 +117,7 @@ def parse_selector(text: str) -> str:
 
 
 def new_pem(algorithm: Algorithm) -> bytes:
-    """A fresh private key as unencrypted PKCS #8 PEM: RSA of NEW_RSA_BITS bits, or Ed25519."""
+    """Make a private key, as unencrypted PKCS #8 PEM: RSA of NEW_RSA_BITS bits, or Ed25519."""
     private: RSAPrivateKey | Ed25519PrivateKey
     if algorithm is Algorithm.RSA:
         private = generate_private_key(public_exponent=65537, key_size=NEW_RSA_BITS)
@@ -122,7 +127,7 @@ def new_pem(algorithm: Algorithm) -> bytes:
 
 
 def parse_key(pem: bytes, *, domain: str, selector: str, source: str) -> SigningKey:
-    """The key in ``pem`` (PKCS #1 or PKCS #8). Raises KeyUnusable, whose text begins with ``source``."""
+    """Return the key in ``pem`` (PKCS #1 or PKCS #8). Raises KeyUnusable, whose text begins with ``source``."""
     try:
         private = load_pem_private_key(pem, password=None)
     except TypeError:
@@ -155,9 +160,9 @@ def _why_no_key(pem: bytes) -> str:
 
 
 def read_key_file(path: Path, *, domain: str, selector: str, uid: int) -> SigningKey:
-    """The key in a PEM file that nobody can read but its owner, who is the service's user ``uid``. Raises KeyUnusable.
+    """Read a PEM file that only its owner, the service's user ``uid``, can read. Raises KeyUnusable.
 
-    The checks are made on the open file, so what a symbolic link points to counts, and nobody can swap it in between.
+    The checks are made on the open file: the target of a symbolic link counts, and it cannot be swapped in between.
     """
     source = str(path)
     try:
@@ -184,3 +189,33 @@ def _check_owner(status: os.stat_result, source: str, uid: int) -> None:
         raise KeyUnusable(f"{source}: has mode {mode:04o}, so others than its owner can use it; chmod 600 it")
     if status.st_uid != uid:
         raise KeyUnusable(f"{source}: belongs to user {status.st_uid}, the service runs as user {uid}; chown it")
+
+
+def read_key_files(settings: SigningSettings, user: str | None = None) -> list[SigningKey]:
+    """Read the keys that the configuration names, in its order. Raises ConfigError with every mistake.
+
+    ``user``: as whom the service runs (``server.user``), which counts for root only: other users cannot change it.
+    """
+    uid = _uid(user)
+    keys: list[SigningKey] = []
+    mistakes: list[str] = []
+    for entry in settings.keys:
+        try:
+            domain, selector = parse_domain(entry.domain), parse_selector(entry.selector)
+            keys.append(read_key_file(entry.file, domain=domain, selector=selector, uid=uid))
+        except AddressError as error:
+            mistakes.append(f"signing.keys: domain {entry.domain!r}: {error}")
+        except KeyUnusable as error:
+            mistakes.append(f"signing.keys: {error}")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return keys
+
+
+def _uid(user: str | None) -> int:
+    if user is None or os.geteuid() != 0:
+        return os.geteuid()
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError([f"server.user: there is no user {user!r} on this machine"]) from None

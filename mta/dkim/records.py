@@ -1,10 +1,9 @@
 """The DNS record of a DKIM key: how to publish it, and how what is published differs (RFC 6376 3.6, RFC 8463 4.2).
 
-``compare`` reads a record as strictly as a verifier does, so that "matches" means signatures will verify.
+``compare`` reads a record as strictly as a verifier does, so that "matches" means signatures will verify. The caller
+looks up what is published.
 
-It must never ask the DNS: whoever calls brings what was found there.
-
-*Limits.* A granularity tag (``g=``, RFC 4871) is ignored, as RFC 6376 has it.
+Limitations: a granularity tag (``g=``, RFC 4871) is ignored, as RFC 6376 has it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ MAX_STRING = 255  # octets of one character-string in a TXT record, RFC 1035 3.3
 
 
 class RecordKind(Enum):
-    """In what a published record can differ from the key."""
+    """How a published record can differ from the key."""
 
     MISSING = "missing"
     SEVERAL = "several"
@@ -49,36 +48,36 @@ class RecordKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``text``: one sentence, what is published and how to mend it."""
+    """``text``: one sentence, what is published and how to fix it."""
 
     kind: RecordKind
     text: str
 
 
 def record_name(key: SigningKey) -> str:
-    """Where the record belongs, without the dot at the end."""
+    """Return the name of the record, without the dot at the end."""
     return f"{key.selector}._domainkey.{key.domain}"
 
 
 def record_text(key: SigningKey) -> str:
-    """What the record says, in one piece."""
+    """Return the text of the record, in one piece."""
     return f"v=DKIM1; k={key.algorithm.key_type}; p={base64.b64encode(key.public_octets()).decode()}"
 
 
 def record_strings(key: SigningKey) -> list[str]:
-    """The text in the pieces that a TXT record is made of; readers join them without a space (RFC 6376 3.6.2.2)."""
+    """Return the text in the strings of a TXT record; readers join them without a space (RFC 6376 3.6.2.2)."""
     text = record_text(key)
     return [text[at : at + MAX_STRING] for at in range(0, len(text), MAX_STRING)]
 
 
 def zone_line(key: SigningKey) -> str:
-    """The record on one line of a zone file."""
+    """Return the record as a line of a zone file."""
     strings = " ".join(f'"{piece}"' for piece in record_strings(key))
     return f"{record_name(key)}. IN TXT {strings}"
 
 
 def compare(key: SigningKey, published: Sequence[str]) -> list[Difference]:
-    """What keeps signatures with ``key`` from verifying; [] if nothing does.
+    """Return what keeps signatures with ``key`` from verifying; [] if nothing does.
 
     ``published``: the text of every TXT record at ``record_name(key)``, its strings joined.
     """
@@ -86,11 +85,11 @@ def compare(key: SigningKey, published: Sequence[str]) -> list[Difference]:
         return [Difference(RecordKind.MISSING, "there is no TXT record; publish it")]
     if len(published) > 1:
         right = sum(not any(found.kind.breaks for found in _read(key, text)) for text in published)
-        mend = "keep the one with this key" if right == 1 else "keep one, with this key"
+        advice = "keep the one with this key" if right == 1 else "keep one, with this key"
         return [
             Difference(
                 RecordKind.SEVERAL,
-                f"there are {len(published)} TXT records, so verifiers may take the wrong one; {mend}",
+                f"there are {len(published)} TXT records, so verifiers may take the wrong one; {advice}",
             )
         ]
     return _read(key, published[0])
@@ -109,7 +108,7 @@ def _read(key: SigningKey, text: str) -> list[Difference]:
 
 
 def _tags(text: str) -> dict[str, str]:
-    """The tags of a record that is well formed and has ``p=``. Raises ValueError."""
+    """Return the tags of a record that is well formed and has ``p=``. Raises ValueError."""
     if '"' in text or "\\" in text:
         raise ValueError("it contains quotation marks or backslashes, which do not belong to the text itself")
     try:
@@ -127,7 +126,7 @@ def _tags(text: str) -> dict[str, str]:
 
 
 def _usage(key: SigningKey, tags: dict[str, str]) -> list[Difference]:
-    """Tags that restrict what the key may be used for."""
+    """Check the tags that restrict what the key may be used for."""
     found = []
     key_type = tags.get("k", "rsa")
     if key_type != key.algorithm.key_type:

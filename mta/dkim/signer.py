@@ -2,12 +2,12 @@
 
 Per message the fields to sign are collected in one pass, made canonical and hashed once, and the body is hashed once;
 each key then costs its private operation and some 10 us. The DKIM-Signature field is folded once for each key and list
-of signed names, and remembered with holes for what differs between messages.
+of signed names, and remembered with gaps for what differs between messages. Both canonical forms are relaxed, because
+gateways reflow white space.
 
-Both canonical forms are relaxed, because gateways reflow white space. It must never write ``l=`` (text could be added
-to a signed body), and never sign with another domain's key than ``KeyRing.of`` names.
-
-*Limits.* It runs in the caller's thread: 3 to 6 us for each kB, so 0.3 s for 50 MB of indented HTML. There is no
+Invariants: there is no ``l=`` (text could be added to a signed body), and no signature by a domain that ``KeyRing.of``
+does not name.
+Limitations: it runs in the caller's thread: 3 to 6 us for each kB, so 0.3 s for 50 MB of indented HTML. There is no
 ``x=``: a signature does not expire.
 """
 
@@ -40,16 +40,16 @@ class Signer:
         self.configure(settings)
 
     def configure(self, settings: SigningSettings) -> None:
-        """Which fields are signed, in which order. The key ring takes over its own settings."""
+        """Take over which fields are signed, in which order. The key ring has its own settings."""
         self._oversigned = list(dict.fromkeys(name.lower().encode() for name in settings.oversign))
         self._signed = list(dict.fromkeys([name.lower().encode() for name in settings.headers] + self._oversigned))
         self._wanted = frozenset(self._signed)
 
     def sign(self, content: bytes, headers: Headers, domain: str, *others: str) -> bytes:
-        """DKIM-Signature fields, each with its CRLF, to be put before ``content``; b"" if ``domain`` has no active key.
+        """Return DKIM-Signature fields, each with its CRLF, to be put before ``content``; b"" if ``domain`` has no key.
 
         ``headers`` is ``content``'s own header block; ``domain`` that of From, in lower-case A-labels. ``others``:
-        domains that sign besides, if they have a key.
+        domains that sign in addition, if they have a key.
         """
         keys = list(self._keys.of(domain))
         if not keys:
@@ -62,11 +62,11 @@ class Signer:
         return b"".join([_signature(key, names_tag, stamp, body, signed.copy()) for key in keys])
 
     def records(self, domain: str) -> list[str]:
-        """The DNS names of the keys that mail from ``domain`` is signed with now."""
+        """Return the DNS names of the keys that mail from ``domain`` is signed with now."""
         return [f"{key.selector}._domainkey.{key.domain}" for key in self._keys.of(domain)]
 
     def _select(self, headers: Headers) -> tuple[list[bytes], bytes]:
-        """The names for ``h=`` and the fields they stand for, canonical.
+        """Return the names for ``h=`` and the fields they stand for, canonical.
 
         Of several fields with one name the last counts first (RFC 6376 5.4.2). Oversigned names come once more at the
         end, as in the example of RFC 8463.
@@ -86,7 +86,7 @@ class Signer:
 
 
 def _signature(key: SigningKey, names: bytes, stamp: bytes, body: bytes, signed: hashlib._Hash) -> bytes:
-    """One DKIM-Signature field with its CRLF. ``signed`` has taken in the canonical header fields."""
+    """Return one DKIM-Signature field with its CRLF. ``signed``: the hash of the canonical header fields."""
     start, middle, end = _outline(key.algorithm.value, key.domain, key.selector, names, len(stamp))
     unsigned = b"".join((start, stamp, middle, body, end))
     signed.update(b"dkim-signature:" + unsigned.replace(b"\r\n", b""))
@@ -98,8 +98,8 @@ def _signature(key: SigningKey, names: bytes, stamp: bytes, body: bytes, signed:
 
 @lru_cache(_REMEMBERED)
 def _outline(algorithm: str, domain: str, selector: str, names: bytes, digits: int) -> tuple[bytes, bytes, bytes]:
-    """The folded value of the field with ``b=`` empty, in three pieces: the time goes between the first two, the body
-    hash between the last two. Its lines are those of dkimpy.
+    """Return the folded value of the field with ``b=`` empty, in three pieces: the time goes between the first two, the
+    body hash between the last two. Lines break as in dkimpy.
     """
     d, s = domain.encode(), selector.encode()
     tags = (

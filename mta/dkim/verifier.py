@@ -1,11 +1,9 @@
-"""Whether a mail that came to us was signed by the domain that it says it is from (RFC 6376).
+"""Whether a received mail was signed by the domain that it claims to be from (RFC 6376).
 
-dkimpy judges; the key records are looked up before, by whoever asks.
+dkimpy verifies; the caller looks up the key records before.
 
-It must never count a signature that leaves a part of the mail open (``l=``), does not cover the From field, or was made
-by another organisation.
-
-*Limits.* ``x=`` and ``t=`` are judged by dkimpy. Only the first SIGNATURES are looked at.
+Invariants: a signature does not count if it leaves a part of the mail open (``l=``), or does not cover the From field.
+Limitations: ``x=`` and ``t=`` are left to dkimpy. Only the first SIGNATURES count.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class Signature:
 
 
 def signatures(headers: Headers) -> list[Signature]:
-    """Those that may count, by their form."""
+    """Return the signatures that may count, by their form."""
     found = []
     for place, value in enumerate(headers.all(b"dkim-signature")[:SIGNATURES]):
         tags = {match[1].lower(): match[2] for match in _TAG.finditer(unfold(value))}
@@ -46,9 +44,9 @@ def signatures(headers: Headers) -> list[Signature]:
 
 
 def verify(content: bytes, signature: Signature, record: str) -> bool:
-    """Whether ``signature`` of ``content`` (CRLF line ends) is good by the key in ``record``. Never raises."""
+    """Return whether ``signature`` of ``content`` (CRLF line ends) is valid by the key in ``record``. Never raises."""
     try:
         good: bool = dkim.DKIM(content).verify(signature.place, dnsfunc=lambda name, timeout=5: record.encode())
-    except Exception:  # dkimpy raises many things for what anybody may have written
+    except Exception:  # dkimpy raises many errors for what a stranger may have written
         return False
     return good

@@ -16,7 +16,7 @@ from bounce.suppression import load_soft_bounce_thresholds
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.delivery.route import StaticRoutes
-from mta.dkim.key_files import read_key_files
+from mta.dkim.keys import read_key_files
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
 from policy.permission.tokens import Tokens

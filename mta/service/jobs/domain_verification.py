@@ -17,8 +17,7 @@ from config.schema import Settings
 from config.toml import ConfigError
 from mta.delivery.mx import DnsError, Resolver
 from mta.dkim import KeyRing
-from mta.dkim.key_files import read_key_files
-from mta.dkim.keys import SigningKey
+from mta.dkim.keys import SigningKey, read_key_files
 from mta.dkim.records import compare, record_name
 from mta.mail.reply import Reply
 from mta.observe.log import get_logger

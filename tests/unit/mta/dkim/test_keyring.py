@@ -14,9 +14,8 @@ from structlog.testing import capture_logs
 from config.schema import SigningKeySettings as KeyEntry
 from config.schema import SigningSettings
 from config.toml import ConfigError
-from mta.dkim.key_files import read_key_files
 from mta.dkim.keyring import KeyRing
-from mta.dkim.keys import Algorithm, SigningKey, new_pem, parse_key
+from mta.dkim.keys import Algorithm, SigningKey, new_pem, parse_key, read_key_files
 from mta.store.accounts.dkim_keys import KeyState, StoredKey
 
 RSA_PEM, ED25519_PEM = new_pem(Algorithm.RSA), new_pem(Algorithm.ED25519)
