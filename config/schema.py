@@ -201,7 +201,7 @@ class TestingSettings(Section):
     """For tests and demos only; leave it out in production."""
 
     receiver_port: Port = 25
-    """Port of receivers found by MX."""
+    """Port of receivers, unless a static route names one."""
     loopback_receivers: bool = False
     """Deliver to receivers whose MX is a loopback address of this host or one of its own listeners."""
     private_webhooks: bool = False

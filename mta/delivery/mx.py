@@ -194,7 +194,7 @@ class Resolver:
 
     def configure(self, settings: Settings) -> None:
         """Take over new settings; everything is looked up again. Raises OSError, UnicodeError for a password file."""
-        self._static_routes = StaticRoutes(settings.routes, settings.egress)
+        self._static_routes = StaticRoutes(settings.routes, settings.egress, settings.testing.receiver_port)
         self._settings = settings
         self._ourselves = Ourselves.of(settings.server.hostname, settings.submission.listeners)
         self._families = _families(settings.egress)

@@ -214,10 +214,10 @@ class StaticRoute:
     login: SmartHostLogin | None
 
     @classmethod
-    def of(cls, route: RouteSettings, egress: EgressSettings) -> StaticRoute:
-        """Read the password file. Raises OSError, UnicodeError."""
+    def of(cls, route: RouteSettings, egress: EgressSettings, port: int) -> StaticRoute:
+        """``port``: of hosts that name none. Reads the password file; raises OSError, UnicodeError."""
         tls = TlsMode(route.tls or egress.tls)
-        port = SMTPS_PORT if tls is TlsMode.IMPLICIT else SMTP_PORT
+        port = SMTPS_PORT if tls is TlsMode.IMPLICIT else port
         login = None
         if route.username is not None and route.password_file is not None:
             login = SmartHostLogin(route.username, route.password_file.read_text("utf-8").rstrip("\r\n"))
@@ -231,10 +231,10 @@ class StaticRoute:
 class StaticRoutes:
     """Static routes by domain; the most specific one counts."""
 
-    def __init__(self, routes: Iterable[RouteSettings], egress: EgressSettings) -> None:
+    def __init__(self, routes: Iterable[RouteSettings], egress: EgressSettings, port: int = SMTP_PORT) -> None:
         self._routes: dict[str, StaticRoute] = {}
         for route in routes:
-            ready = StaticRoute.of(route, egress)
+            ready = StaticRoute.of(route, egress, port)
             for domain in route.domains:
                 self._routes.setdefault(domain.lower(), ready)
 

@@ -228,8 +228,7 @@ async def end_messages(connection: Connection, results: Sequence[DeliveryResult]
     marketing = any(each.attempt.delivery.stream is Stream.MARKETING for each in results)
     statement = _END_MARKETING if marketing else _END_MESSAGES
     counts = delivery_stats.columns((each.attempt, outcome) for each in results for outcome in each.outcomes)
-    ended = await connection.fetch(statement, ids, places, lease, at, kinds, data, *counts)
-    return {(row["message_id"], row["recipient_index"]) for row in ended}
+    return _rows(await connection.fetch(statement, ids, places, lease, at, kinds, data, *counts))
 
 
 async def _write_others(
@@ -297,9 +296,7 @@ async def _end(connection: Connection, ended: Sequence[_Pair]) -> set[Row]:
     if not ended:
         return set()
     keys = [(*_row(each, outcome), each.attempt.delivery.lease) for each, outcome in ended]
-    return {
-        (row["message_id"], row["recipient_index"]) for row in await connection.fetch(_END, *zip(*keys, strict=True))
-    }
+    return _rows(await connection.fetch(_END, *zip(*keys, strict=True)))
 
 
 async def _defer(
@@ -317,10 +314,11 @@ async def _defer(
         )
         for each, outcome in deferred
     ]
-    return {
-        (row["message_id"], row["recipient_index"])
-        for row in await connection.fetch(_DEFER, *zip(*changes, strict=True))
-    }
+    return _rows(await connection.fetch(_DEFER, *zip(*changes, strict=True)))
+
+
+def _rows(found: Iterable[Any]) -> set[Row]:
+    return {(each["message_id"], each["recipient_index"]) for each in found}
 
 
 def _row(result: DeliveryResult, outcome: Outcome) -> Row:

@@ -210,11 +210,12 @@ async def test_a_message_that_cannot_be_read_is_an_attempt(store: Store) -> None
 
 
 async def test_an_outcome_does_not_wait_for_a_notice_that_cannot_quote(store: Store) -> None:
+    unreadable = accepted("ann@example.net")
+    await store.messages.enqueue(unreadable, leased=False)
+    await execute(store, "delete from content")
+    await execute(store, "update queue set bounce = 'enough'")
     async with dispatching(store, notices="dsn") as rig:
-        message = await rig.queue("ann@example.net")
-        await execute(store, "delete from content")
-        await execute(store, "update queue set bounce = 'enough'")
-        assert ("failed", 0) in await rig.until_event(message)
+        assert ("failed", 0) in await rig.until_event(unreadable.message.id)
         await until(lambda: ("shop@acme.example",) in rig.courier.attempts)
 
 
