@@ -87,7 +87,7 @@ class Ours:
             "127.0.0.0/8",
             "--approve",
             "a benchmark",
-            "--verified",
+            "--skip-verification",
         )
         self.service.start()
 

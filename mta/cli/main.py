@@ -20,7 +20,7 @@ COMMANDS = {
     "check": ("mta.cli.check", "Check a configuration file and every file it references."),
     "reload": ("mta.cli.reload", "Make the running service read its configuration again."),
     "config": ("mta.cli.config", "Configuration schema, its documentation, settings in effect."),
-    "account": ("mta.cli.account", "Accounts: who may submit mail, with which logins and domains."),
+    "account": ("mta.cli.account.accounts", "Accounts: who may submit mail, with which logins and domains."),
     "dkim": ("mta.cli.dkim", "DKIM keys: create, publish, check, activate, retire."),
     "queue": ("mta.cli.queue", "Queued mail: what waits, where and why; retry, hold, release, bounce."),
     "explain": ("mta.cli.explain", "Everything known about one message."),

@@ -49,12 +49,13 @@ def _status(error: Exception) -> int | None:
     """Return the exit status for an error that commands expect, None for any other."""
     from config.toml import ConfigError
     from mta.mail.address import AddressError
+    from policy.accounts.account import StatusChangeRefused
     from policy.permission.consent import TopicError
     from policy.profile import UnknownProfile
 
     if isinstance(error, ConfigError | AddressError | TopicError):
         return 2
-    if isinstance(error, UnknownProfile):
+    if isinstance(error, StatusChangeRefused | UnknownProfile):
         return 1
     if not any(base.__module__.startswith("mta.") for base in type(error).__mro__):
         return None

@@ -32,7 +32,7 @@ class StatusChange(Enum):
     """What is done to an account; the values are the words that operators use."""
 
     REVIEW = "review"  # hand it in for review
-    RETURN = "return"  # send it back for more
+    REQUEST_CHANGES = "request-changes"  # of its owner
     APPROVE = "approve"
     SUSPEND = "suspend"
     RESUME = "resume"
@@ -125,7 +125,7 @@ HELD = "account_state: "  # how the reason of each hold begins that stands for a
 
 _MOVES = {
     (AccountStatus.PENDING, StatusChange.REVIEW): AccountStatus.REVIEW,
-    (AccountStatus.REVIEW, StatusChange.RETURN): AccountStatus.PENDING,
+    (AccountStatus.REVIEW, StatusChange.REQUEST_CHANGES): AccountStatus.PENDING,
     (AccountStatus.REVIEW, StatusChange.APPROVE): AccountStatus.ACTIVE,
     (AccountStatus.ACTIVE, StatusChange.SUSPEND): AccountStatus.SUSPENDED,
     (AccountStatus.SUSPENDED, StatusChange.RESUME): AccountStatus.ACTIVE,
@@ -136,7 +136,7 @@ _MOVES = {
 
 
 def after(status: AccountStatus, move: StatusChange) -> AccountStatus:
-    """The status that a move leads to. Raises MoveRefused.
+    """The status that a move leads to. Raises StatusChangeRefused.
 
     An active account is suspended before it is terminated: what is queued waits then, and a slip can be undone.
     """

@@ -117,7 +117,7 @@ def stand(directory: Path) -> Standing:
         "127.0.0.0/8",
         "--approve",
         "a test",
-        "--verified",
+        "--skip-verification",
     )
     service.start()
     return Standing(service, receiver_port, dns_port)

@@ -20,7 +20,7 @@ from mta.store.postgres.database import Connection
 from mta.store.queue import queue
 from policy.accounts.account import HELD, AccountStatus, StatusChange, StatusChangeRefused, after, hold_reason
 
-_EXPLAINED = (StatusChange.RETURN, StatusChange.SUSPEND, StatusChange.TERMINATE)  # moves that need a reason
+_EXPLAINED = (StatusChange.REQUEST_CHANGES, StatusChange.SUSPEND, StatusChange.TERMINATE)  # moves that need a reason
 _LONGEST = 300  # characters of a reason
 
 _HOLD = """
@@ -136,7 +136,7 @@ async def _move_queue(connection: Connection, account_id: int, move: StatusChang
                 account_id,
             )
             return recipients
-        case StatusChange.REVIEW | StatusChange.RETURN:
+        case StatusChange.REVIEW | StatusChange.REQUEST_CHANGES:
             return 0
         case _:
             assert_never(move)

@@ -84,7 +84,7 @@ class Domains:
 
         await self._changes.change(work)
 
-    async def remove(self, account_id: int, domain: str, *, by: str = "") -> None:
+    async def remove(self, account_id: int, domain: str, *, by: str = "", reason: str = "") -> None:
         """Raises AccountError, AddressError, StoreUnavailable."""
         checked = parse_domain(domain)
 
@@ -92,7 +92,7 @@ class Domains:
             statement = "delete from sender_domain where account_id = $1 and domain = $2 returning 1"
             if not await connection.fetchval(statement, account_id, checked):
                 raise _not_its(checked)
-            await note(connection, account_id, by, AccountChangeKind.DOMAIN, {"removed": checked})
+            await note(connection, account_id, by, AccountChangeKind.DOMAIN, {"removed": checked, "reason": reason})
 
         await self._changes.change(work)
 

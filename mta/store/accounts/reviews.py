@@ -99,14 +99,14 @@ class Reviews:
 
         await self._changes.change(work)
 
-    async def remove_identity(self, account_id: int, language: str, *, by: str = "") -> None:
+    async def remove_identity(self, account_id: int, language: str, *, by: str = "", reason: str = "") -> None:
         """Raises AccountError, StoreUnavailable."""
 
         async def work(connection: Connection) -> None:
             statement = "delete from account_identity where account_id = $1 and language = $2 returning identity"
             if not await connection.fetchval(statement, account_id, language):
                 raise AccountError(f"this account has no identity in {language!r}")
-            await note(connection, account_id, by, AccountChangeKind.IDENTITY, {"removed": language})
+            await note(connection, account_id, by, AccountChangeKind.IDENTITY, {"removed": language, "reason": reason})
 
         await self._changes.change(work)
 

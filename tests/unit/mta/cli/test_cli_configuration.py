@@ -67,7 +67,9 @@ def test_check_reads_the_rules(elsewhere: Path) -> None:
     (elsewhere / "rules.toml").write_text(rule % "go.*away")
     result = mta("check")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{elsewhere}/rules.toml:4: rules[0].patterns[0]: the pattern of rule mine repeats")
+    assert result.stderr.startswith(
+        f"{elsewhere}/rules.toml:4: rules[0].patterns[0]: the pattern of rule mine has an unbounded repeat"
+    )
     (elsewhere / "rules.toml").write_text(rule % "stay here")
     assert "rule mine: its sample '550 5.0.0 go away' leads to rule reply-5xx" in mta("check").stderr
     (elsewhere / "rules.toml").write_text(rule % "go away")

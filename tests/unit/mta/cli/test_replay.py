@@ -16,7 +16,7 @@ from mta.store.store import Store
 from policy.base import Finding
 from policy.profile import Profiles
 from tests.unit.mta.cli.shell import Operator
-from tests.unit.policy.make import HOUSE, message
+from tests.unit.policy.make import CONTEXT, message
 
 SIGNED = b"DKIM-Signature: v=1; d=shop.example\r\nReceived: from app\r\n\tby mx.example\r\n"
 SUPPRESSED = Finding("suppressed", "refuse", "suppressed: bob@example.net asked", "bob@example.net")
@@ -25,13 +25,15 @@ SUPPRESSED = Finding("suppressed", "refuse", "suppressed: bob@example.net asked"
 @pytest.fixture
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
     operator = Operator(tmp_path, database_url, secrets)
-    await operator.says("account", "add", "shop", "--domain", "shop.example", "--approve", "known to us", "--verified")
+    await operator.says(
+        "account", "add", "shop", "--domain", "shop.example", "--approve", "known to us", "--skip-verification"
+    )
     return operator
 
 
 def passes(*, but: Finding | None = None) -> tuple[Finding, ...]:
     """What the rules of ``transactional`` find."""
-    chain = Profiles.shipped(HOUSE).get("transactional").streams
+    chain = Profiles.shipped(CONTEXT).get("transactional").streams
     (rules,) = chain.values()
     found = [Finding(name, "pass", "fine") for name in rules.settings if but is None or name != but.policy]
     return (*found, but) if but else tuple(found)

@@ -10,7 +10,7 @@ from policy.accounts.account import HELD, AccountStatus, StatusChange, StatusCha
 
 ALLOWED = {
     ("pending", "review", "review"),
-    ("review", "return", "pending"),
+    ("review", "request-changes", "pending"),
     ("review", "approve", "active"),
     ("active", "suspend", "suspended"),
     ("suspended", "resume", "active"),

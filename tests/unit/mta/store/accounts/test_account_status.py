@@ -98,7 +98,7 @@ async def test_a_termination_has_the_queue_fail_and_ends_the_credentials(store: 
         await store.credentials.add(acme, "acme-2", argon2="a", scram="s")
 
 
-@pytest.mark.parametrize("move", [StatusChange.RETURN, StatusChange.SUSPEND, StatusChange.TERMINATE])
+@pytest.mark.parametrize("move", [StatusChange.REQUEST_CHANGES, StatusChange.SUSPEND, StatusChange.TERMINATE])
 async def test_some_moves_need_a_reason(store: Store, move: StatusChange) -> None:
     acme = await active(store)
     with pytest.raises(AccountError, match=f"{move.value}: say why"):
