@@ -53,7 +53,7 @@ async def test_a_secret_opens_the_encrypted_ports_until_it_is_revoked(world: Wor
     assert {receipt.recipients[0].address for receipt in receipts} == {"ben0@example.com", "ben1@example.com"}
     assert all(b" with ESMTPSA id " in receipt.content for receipt in receipts)
 
-    await asyncio.to_thread(world.service.cli, "account", "credential", "revoke", "app")
+    await asyncio.to_thread(world.service.cli, "account", "credential", "revoke", "app", "--yes")
 
     def refused(client: Application) -> bytes:
         """The answer to MAIL, once the worker knows."""
