@@ -28,7 +28,7 @@ import uvloop
 from aiosmtpd.smtp import SMTP
 
 from bench.source import Load, Source
-from config.schema import Certificate, Limits, Listener, SubmissionSettings, TlsMode
+from config.schema import Certificate, Limits, Listener, ListenerTls
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
@@ -82,12 +82,12 @@ def serve(control: Connection) -> None:
 
 async def _serve(control: Connection) -> None:
     loop, metrics, limits = asyncio.get_running_loop(), Metrics(), Limits()
-    listener = Listener(port=0, tls=TlsMode.STARTTLS)
+    listener = Listener(port=0, tls=ListenerTls.STARTTLS)
     bound = bind(listener)
     with tempfile.TemporaryDirectory() as directory:
         tls = server_context(Certificate(), hostname="mx.bench.example", data_dir=Path(directory))
     listeners = Listeners(
-        SubmissionSettings(listeners=[listener]),
+        limits,
         [(listener, bound)],
         hostname="mx.bench.example",
         tls=tls,

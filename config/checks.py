@@ -1,7 +1,4 @@
-"""Checks across keys: what each key allows is in the schema, what they must not be together is here.
-
-It must never look outside the settings: files are looked at by ``config.load``.
-"""
+"""Checks that involve several keys, or that the schema cannot express. Files are checked by ``config.load``."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _HOST = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port
 
 
 def cross_check(settings: Settings, shipped: list[Shaping]) -> Iterator[Mistake]:
-    """Everything that contradicts itself in ``settings``; ``shipped`` are the providers that come with the service."""
+    """Yield all errors in ``settings``; ``shipped``: the providers that come with the service."""
     for check in CHECKS:
         yield from check(settings)
     yield from _providers(settings, {provider.name for provider in shipped})
@@ -36,11 +33,11 @@ def _database(settings: Settings) -> Iterator[Mistake]:
         except ValueError:
             scheme = ""
         if scheme not in ("postgresql", "postgres"):
-            yield Mistake((*path, "url"), "is not a PostgreSQL address; allowed: postgresql://user@host:5432/name")
+            yield Mistake((*path, "url"), "not a PostgreSQL URL; expected postgresql://user@host:5432/name")
     if database.lease <= 2 * database.timeout:
         yield Mistake(
             (*path, "lease"),
-            "must be more than twice database.timeout, or living workers are taken for dead",
+            "must be more than twice database.timeout, or live workers are considered dead",
             ("timeout",),
         )
 
@@ -55,7 +52,7 @@ def _listeners(settings: Settings) -> Iterator[Mistake]:
         if place in taken and listener.port:
             yield Mistake(
                 (*path, "port"),
-                f"{listener.address} port {listener.port} is taken by {taken[place]} already",
+                f"{listener.address} port {listener.port} is already used by {taken[place]}",
                 ("address",),
             )
         taken.setdefault(place, f"{section}.listeners[{n}]")
@@ -68,42 +65,45 @@ def _listeners(settings: Settings) -> Iterator[Mistake]:
         yield from _address((*part, "address"), address)
         name = ".".join(part)
         if number and (other := taken.setdefault((address.lower(), number), name)) != name:
-            yield Mistake((*part, "port"), f"{address} port {number} is taken by {other} already", ("address",))
+            yield Mistake((*part, "port"), f"{address} port {number} is already used by {other}", ("address",))
 
 
 def _certificate(settings: Settings) -> Iterator[Mistake]:
     for path, tls in ((("submission", "tls"), settings.submission.tls), (("web", "public"), settings.web.public)):
         name = ".".join(path)
         if tls.certificate and not tls.key:
-            yield Mistake((*path, "certificate"), f"needs its private key; give {name}.key too", ("key",))
+            yield Mistake((*path, "certificate"), f"needs a private key; set {name}.key too", ("key",))
         if tls.key and not tls.certificate:
-            yield Mistake((*path, "key"), f"needs its certificate; give {name}.certificate too", ("certificate",))
+            yield Mistake((*path, "key"), f"needs a certificate; set {name}.certificate too", ("certificate",))
 
 
 def _limits(settings: Settings) -> Iterator[Mistake]:
     for section, limits in (("submission", settings.submission.limits), ("reports", settings.reports.limits)):
         if limits.message_memory < limits.message_size:
             path = (section, "limits", "message_memory")
-            yield Mistake(path, f"is less than {section}.limits.message_size; make it more", ("message_size",))
+            yield Mistake(path, f"must be at least {section}.limits.message_size", ("message_size",))
 
 
 def _reports(settings: Settings) -> Iterator[Mistake]:
+    for n, listener in enumerate(settings.reports.listeners):
+        if listener.auth_without_tls != "never":
+            yield Mistake(("reports", "listeners", n, "auth_without_tls"), "AUTH is not offered here; remove this key")
     if settings.reports.listeners and settings.return_path.domain is None:
-        yield Mistake(("reports", "listeners"), "accept mail for return_path.domain only; set that too")
+        yield Mistake(("reports", "listeners"), "need return_path.domain; set it too")
 
 
 def _signing(settings: Settings) -> Iterator[Mistake]:
     seen: set[tuple[str, str]] = set()
     for n, key in enumerate(settings.signing.keys):
         if (key.domain, key.selector) in seen:
-            yield Mistake(("signing", "keys", n), f"a second key for {_record(key)}; give it a selector of its own")
+            yield Mistake(("signing", "keys", n), f"second key for {_record(key)}; use another selector")
         seen.add((key.domain, key.selector))
     for name in ("headers", "oversign"):
         for n, header in enumerate(getattr(settings.signing, name)):
             if not re.fullmatch(r"[\x21-\x39\x3b-\x7e]+", header):
-                yield Mistake(("signing", name, n), "is not the name of a header field; give it without a colon")
+                yield Mistake(("signing", name, n), "not a header field name; write it without a colon")
             elif header.lower() in _NOT_SIGNED:
-                yield Mistake(("signing", name, n), "must not be signed: it is added or changed on the way")
+                yield Mistake(("signing", name, n), "cannot be signed: it is added or changed in transit")
     if "from" not in (header.lower() for header in settings.signing.headers):
         yield Mistake(("signing", "headers"), 'must contain "From" (RFC 6376 5.4)')
 
@@ -115,11 +115,11 @@ def _record(key: SigningKeySettings) -> str:
 def _queue(settings: Settings) -> Iterator[Mistake]:
     for n, wait in enumerate(settings.queue.retry_schedule):
         if wait <= 0:
-            yield Mistake(("queue", "retry_schedule", n), "a wait must be longer than nothing")
+            yield Mistake(("queue", "retry_schedule", n), "must be longer than 0s")
     if settings.queue.poll <= 0:
-        yield Mistake(("queue", "poll"), "must be longer than nothing")
+        yield Mistake(("queue", "poll"), "must be longer than 0s")
     if settings.dns.min_ttl > settings.dns.max_ttl:
-        yield Mistake(("dns", "min_ttl"), "is more than dns.max_ttl; make it less", ("max_ttl",))
+        yield Mistake(("dns", "min_ttl"), "must not be more than dns.max_ttl", ("max_ttl",))
 
 
 def _egress(settings: Settings) -> Iterator[Mistake]:
@@ -128,8 +128,8 @@ def _egress(settings: Settings) -> Iterator[Mistake]:
     for n, server in enumerate(settings.dns.servers):
         host = _HOST.fullmatch(server)
         if not _is_address(server) and not (host and _is_address(host["literal"] or host["name"]) and _port(host)):
-            allowed = '"192.0.2.1", "192.0.2.1:53", "2001:db8::1" or "[2001:db8::1]:53"'
-            yield Mistake(("dns", "servers", n), f"is not the address of a resolver; allowed: {allowed}")
+            expected = '"192.0.2.1", "192.0.2.1:53", "2001:db8::1" or "[2001:db8::1]:53"'
+            yield Mistake(("dns", "servers", n), f"not a resolver address; expected {expected}")
 
 
 def _routes(settings: Settings) -> Iterator[Mistake]:
@@ -140,23 +140,23 @@ def _routes(settings: Settings) -> Iterator[Mistake]:
 def _route(path: KeyPath, route: RouteSettings) -> Iterator[Mistake]:
     for key in ("domains", "hosts"):
         if not getattr(route, key):
-            yield Mistake((*path, key), "is empty; give at least one")
+            yield Mistake((*path, key), "must not be empty")
     for n, domain in enumerate(route.domains):
         if domain != "*" and not _SUFFIX.fullmatch(domain):
-            allowed = '"example.com", ".example.com" for everything below, or "*" (other scripts in their xn-- form)'
-            yield Mistake((*path, "domains", n), f"is not a domain; allowed: {allowed}")
+            expected = '"example.com", ".example.com" for all subdomains, or "*" (non-ASCII names as xn--)'
+            yield Mistake((*path, "domains", n), f"not a domain; expected {expected}")
     hosts = [_HOST.fullmatch(host) for host in route.hosts]
     for n, host in enumerate(hosts):
         known = host and (_is_address(host["literal"]) if host["literal"] else _is_name(host["name"]))
         if host is None or not known or not _port(host):
-            allowed = '"relay.example.com", "relay.example.com:587" or "[192.0.2.1]:25"'
-            yield Mistake((*path, "hosts", n), f"is not a host; allowed: {allowed}")
+            expected = '"relay.example.com", "relay.example.com:587" or "[192.0.2.1]:25"'
+            yield Mistake((*path, "hosts", n), f"not a host; expected {expected}")
     if bool(route.username) != bool(route.password_file):
         given, other = ("username", "password_file") if route.username else ("password_file", "username")
-        yield Mistake((*path, given), f"is of no use without {other}; give both", (other,))
+        yield Mistake((*path, given), f"needs {other}; set both or neither", (other,))
     elif route.username and route.tls not in ("required", "implicit"):
         yield Mistake(
-            (*path, "username"), 'would show the password to anybody; set tls = "required" or "implicit"', ("tls",)
+            (*path, "username"), 'would send the password unprotected; set tls = "required" or "implicit"', ("tls",)
         )
 
 
@@ -167,24 +167,26 @@ def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
         path: KeyPath = ("shaping", "providers", n)
         shapings.append((path, provider))
         if provider.name in seen:
-            yield Mistake((*path, "name"), f"two providers are called {provider.name}; names must differ")
+            yield Mistake((*path, "name"), f"second provider named {provider.name}; names must be unique")
         elif provider.name == "default":
-            yield Mistake((*path, "name"), 'a provider needs a name of its own, other than "default"')
+            yield Mistake((*path, "name"), 'a provider needs a name other than "default"')
         elif not provider.mx and not provider.domains and provider.name not in shipped:
             yield Mistake(
-                path, "matches nothing; give mx, domains, or the name of a shipped provider", ("mx", "domains")
+                path, "matches nothing; set mx, domains, or the name of a shipped provider", ("mx", "domains")
             )
         seen[provider.name] = n
         for key in ("mx", "domains"):
             for m, suffix in enumerate(getattr(provider, key)):
                 if not _SUFFIX.fullmatch(suffix):
-                    yield Mistake(
-                        (*path, key, m), 'is not a domain or suffix; allowed: "example.com" or ".example.com"'
-                    )
+                    yield Mistake((*path, key, m), 'not a domain or suffix; expected "example.com" or ".example.com"')
+    for key in ("name", "mx", "domains"):
+        if getattr(settings.shaping.default, key) == type(settings.shaping.default).model_fields[key].default:
+            continue
+        yield Mistake(("shaping", "default", key), "belongs to a provider; move it to [[shaping.providers]]")
     for path, shaping in shapings:
         given = {"connections", "initial_connections"} <= shaping.model_fields_set
         if given and shaping.initial_connections > shaping.connections:
-            yield Mistake((*path, "initial_connections"), "is more than connections; make it less", ("connections",))
+            yield Mistake((*path, "initial_connections"), "must not be more than connections", ("connections",))
 
 
 def _blocklists(settings: Settings) -> Iterator[Mistake]:
@@ -192,15 +194,17 @@ def _blocklists(settings: Settings) -> Iterator[Mistake]:
     for n, blocklist in enumerate(settings.blocklists.lists):
         path: KeyPath = ("blocklists", "lists", n)
         if blocklist.name in seen:
-            yield Mistake((*path, "name"), f"two lists are called {blocklist.name}; names must differ")
+            yield Mistake((*path, "name"), f"second list named {blocklist.name}; names must be unique")
         seen.add(blocklist.name)
         for m, answer in enumerate(blocklist.answers):
             if answer.codes.version != 4 or not answer.codes.is_loopback:
                 place = (*path, "answers", m, "codes")
-                yield Mistake(place, 'is no answer of a blocklist; allowed: addresses in 127.0.0.0/8, e.g. "127.0.0.2"')
+                yield Mistake(place, 'not a blocklist answer; expected addresses in 127.0.0.0/8, e.g. "127.0.0.2"')
     for n, subject in enumerate(settings.blocklists.also):
         if not _is_address(subject) and not _is_name(subject):
-            yield Mistake(("blocklists", "also", n), 'is not watchable; allowed: "192.0.2.1" or "links.example.com"')
+            yield Mistake(
+                ("blocklists", "also", n), 'not an address or domain; e.g. "192.0.2.1" or "links.example.com"'
+            )
 
 
 def _scanners(settings: Settings) -> Iterator[Mistake]:
@@ -208,17 +212,17 @@ def _scanners(settings: Settings) -> Iterator[Mistake]:
     path = ("content_scan",)
     address = scanners.rspamd.address
     if address is not None and not re.fullmatch(r"https?://[^\s/]+/?", address):
-        yield Mistake((*path, "rspamd", "address"), 'is not where rspamd listens; allowed: "http://127.0.0.1:11333"')
+        yield Mistake((*path, "rspamd", "address"), 'not an rspamd URL; expected "http://127.0.0.1:11333"')
     address = scanners.clamav.address
     host = _HOST.fullmatch(address or "")
     if address is not None and not address.startswith("/") and not (host and host["port"] and _port(host)):
-        allowed = '"/run/clamav/clamd.ctl", "127.0.0.1:3310" or "[::1]:3310"'
-        yield Mistake((*path, "clamav", "address"), f"is not where clamd listens; allowed: {allowed}")
+        expected = '"/run/clamav/clamd.ctl", "127.0.0.1:3310" or "[::1]:3310"'
+        yield Mistake((*path, "clamav", "address"), f"not a clamd address; expected {expected}")
 
 
 def _address(path: KeyPath, text: str) -> Iterator[Mistake]:
     if not _is_address(text):
-        yield Mistake(path, 'is not an address; allowed: an IP address such as "127.0.0.1", "0.0.0.0" or "::"')
+        yield Mistake(path, 'not an IP address; expected e.g. "127.0.0.1", "0.0.0.0" or "::"')
 
 
 def _is_address(text: str | None) -> bool:

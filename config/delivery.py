@@ -1,7 +1,4 @@
-"""How mail is kept, retried, routed and sent to receivers.
-
-It must never hold behaviour.
-"""
+"""Sections about sending mail: signing, queue, DNS, egress, routes, shaping, bounces, blocklists."""
 
 # ruff: noqa: RUF012 (pydantic copies a mutable default for each instance)
 from __future__ import annotations
@@ -10,11 +7,43 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.types import Access, Duration, File, HostName, Section, Size, default
+from config.types import Access, Duration, File, HostName, Network, Section, Size, default
+
+
+class SigningKeySettings(Section):
+    """A DKIM key in a file. Keys can also be kept in the database (`mta dkim new`)."""
+
+    domain: HostName
+    """Signing domain (`d=`)."""
+    selector: HostName
+    """Selector (`s=`)."""
+    file: Annotated[File, Access.PRIVATE]
+    """PEM file with an RSA (2048 bits or more) or Ed25519 private key; must be readable by its owner only."""
+
+
+class SigningSettings(Section):
+    """DKIM signatures."""
+
+    keys: list[SigningKeySettings] = []
+    require: bool = False
+    """Defer a message (451) if its From domain has no active key."""
+    headers: list[str] = [
+        "From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
+        "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Help", "List-Unsubscribe",
+        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
+        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
+    ]  # fmt: skip
+    """Header fields to sign if present."""
+    oversign: list[str] = [
+        "From", "To", "Cc", "Subject", "Date", "Reply-To", "Message-ID", "List-Id", "List-Help", "List-Unsubscribe",
+        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
+        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
+    ]  # fmt: skip
+    """Header fields signed once more than present, so that adding one breaks the signature."""
 
 
 class StreamWeights(Section):
-    """How deliveries to one site are shared between the streams where both have mail waiting."""
+    """How connections to a site are shared when both streams have mail waiting for it."""
 
     transactional: int = Field(4, ge=1, le=1000)
     """Weight of transactional deliveries."""
@@ -23,133 +52,174 @@ class StreamWeights(Section):
 
 
 class QueueSettings(Section):
-    """Keeping and retrying."""
+    """Queueing and retries."""
 
     retry_schedule: list[Duration] = Field(
         ["5m", "10m", "20m", "40m", "1h", "2h", "3h", "4h"], min_length=1, validate_default=True
     )
-    """Waits after the first, second ... failed attempt; the last one repeats."""
-    retry_jitter: float = Field(0.1, ge=0, le=0.5)
-    """Each wait is changed at random by up to this share, so that retries do not march in step."""
+    """Delay after the first, second, ... failed attempt (varied by 10 % at random); the last one repeats."""
     expire_after: Duration = default("5d")
-    """A delivery that has not succeeded by then has failed. A message may ask for less with `X-MTA-Expire: 6h`."""
-    expire_min_attempts: int = Field(1, ge=0)
-    """Attempts that must have been made before expiry counts (a clock that jumps must not bounce the queue)."""
+    """Deliveries fail after this time. A message can ask for less with `X-MTA-Expire: 6h`."""
     delay_dsn_after: Duration = default("4h")
-    """The sender is told of a delay once, after so long; `0s` never."""
+    """When the sender gets a DSN about a delay, once per message; `0s` for never."""
     active_deliveries: int = Field(10_000, ge=1)
-    """Deliveries each worker keeps in memory."""
+    """Maximum deliveries in memory per worker."""
     active_size: Size = default("32MiB")
-    """Octets of messages each worker keeps in memory; what does not fit is read again from the database."""
+    """Maximum memory for message content per worker; content that does not fit is read from the database again."""
     stream_weights: StreamWeights = StreamWeights()
-    """Weights."""
     poll: Duration = default("1s")
-    """How often due deliveries are looked for."""
-    event_retention: Duration = default("90d")
-    """How long messages' metadata and events are kept for `mta explain` after their last delivery ended."""
+    """How often the database is checked for due deliveries."""
 
 
 class DnsSettings(Section):
-    """Name resolution for routing."""
+    """DNS resolution."""
 
     servers: list[str] = []
-    """`address` or `address:port` of each resolver; empty for those of the system."""
-    timeout: Duration = default("3s")
-    """Wait for one server's answer."""
-    lifetime: Duration = default("10s")
-    """Wait for a name in all."""
-    cache_size: int = Field(50_000, ge=100)
-    """Names remembered."""
+    """`address` or `address:port` of resolvers; if empty, those of the system."""
+    timeout: Duration = default("10s")
+    """Timeout of a lookup; each server gets a third of it per try."""
     min_ttl: Duration = default("30s")
-    """An answer is believed for at least so long, whatever its TTL."""
+    """Minimum time an answer is cached."""
     max_ttl: Duration = default("1h")
-    """An answer is believed for at most so long, whatever its TTL."""
+    """Maximum time an answer is cached."""
 
 
 class Timeouts(Section):
-    """Patience with receivers, stage by stage (RFC 5321 4.5.3.2)."""
+    """Timeouts towards receivers, per SMTP stage (RFC 5321 4.5.3.2)."""
 
     connect: Duration = default("30s")
     """TCP connection to one address."""
     greeting: Duration = default("5m")
     """The 220 greeting."""
     hello: Duration = default("1m")
-    """Answer to EHLO."""
+    """Reply to EHLO."""
     starttls: Duration = default("1m")
-    """Answer to STARTTLS, and the handshake."""
+    """Reply to STARTTLS, and the handshake."""
     mail: Duration = default("5m")
-    """Answer to MAIL."""
+    """Reply to MAIL."""
     rcpt: Duration = default("5m")
-    """Answer to each RCPT."""
+    """Reply to each RCPT."""
     data: Duration = default("2m")
-    """Answer to DATA."""
+    """Reply to DATA."""
     block: Duration = default("3m")
     """Sending one block of the message."""
     final_dot: Duration = default("10m")
-    """Answer to the final dot; less makes duplicates."""
+    """Reply to the final dot. A shorter timeout causes duplicates."""
     idle: Duration = default("10s")
-    """How long an unused connection is kept for the next message."""
+    """How long an idle connection is kept open for the next message."""
 
 
 class RouteSettings(Section):
-    """A static route or smart host for some destinations."""
+    """A static route or smart host."""
 
     domains: list[str]
-    """Destination domains; `.example.com` for everything below, `*` for all."""
+    """Destination domains; `.example.com` for all subdomains, `*` for all domains."""
     hosts: list[str]
-    """`name`, `name:port` or `[address]:port`, tried in order; names are looked up for addresses, not for MX."""
+    """`name`, `name:port` or `[address]:port`, tried in order. Names are resolved to addresses, without MX."""
     tls: Literal["opportunistic", "required", "implicit", "none"] | None = None
-    """How to use TLS; the egress setting if not given. `required` and `implicit` verify the certificate."""
+    """TLS mode; `egress.tls` if not set. `required` and `implicit` verify the certificate."""
     username: str | None = None
-    """User name for AUTH at the smart host; asks for `tls = "required"` or `"implicit"`."""
+    """User name for AUTH; needs `tls = "required"` or `"implicit"`."""
     password_file: Annotated[File | None, Access.PRIVATE] = None
-    """File with the password for `username`; must not be readable by others."""
+    """File with the password for `username`; must be readable by its owner only."""
 
 
 class EgressSettings(Section):
-    """Sending to receivers."""
+    """Connections to receivers."""
 
     ehlo: HostName | None = None
-    """Name in EHLO; `server.hostname` if not given."""
+    """Name in EHLO; `server.hostname` if not set."""
     sources: list[str] = []
-    """Local addresses to send from, in turn for each connection; empty lets the system choose."""
+    """Local addresses to send from, used in turn. If empty, the system chooses."""
     ipv6: bool = True
-    """Whether receivers' IPv6 addresses are used."""
+    """Use IPv6."""
     tls: Literal["opportunistic", "none"] = "opportunistic"
-    """STARTTLS with receivers that offer it; without a valid certificate mail still goes, encrypted."""
+    """`opportunistic`: use STARTTLS if offered, whatever the certificate."""
     max_hosts: int = Field(5, ge=1)
-    """Addresses tried in one attempt."""
+    """Maximum addresses tried per attempt."""
     max_recipients: int = Field(100, ge=1)
-    """Recipients in one transaction."""
+    """Maximum recipients per transaction."""
     timeouts: Timeouts = Timeouts()
 
 
 class Shaping(Section):
-    """How hard one site (all domains that share their MX) may be pressed. Over all workers, unless said otherwise."""
+    """How much load one site (all domains that share their MX) may be given, over all workers."""
 
     name: str = "default"
-    """Shown by `mta explain` and `mta queue`."""
+    """Name in `mta explain` and `mta queue`."""
     mx: list[str] = []
-    """Suffixes of MX host names that belong to this provider, e.g. `.google.com`."""
+    """Suffixes of the provider's MX host names, e.g. `.google.com`."""
     domains: list[str] = []
-    """Destination domains that belong to it whatever their MX."""
+    """Destination domains of the provider, whatever their MX."""
     connections: int = Field(20, ge=1)
-    """Most connections at once."""
+    """Maximum concurrent connections."""
     initial_connections: int = Field(2, ge=1)
-    """Connections at the start; each success allows another, up to `connections`. Less if `connections` is less."""
+    """Connections at the start (at most `connections`); each success allows one more."""
     messages_per_connection: int = Field(100, ge=1)
-    """Messages sent over one connection; then a new one is made."""
+    """Messages per connection before a new one is opened."""
     message_rate: float | None = Field(None, gt=0)
-    """Most messages a second."""
+    """Maximum messages per second."""
     backoff: Duration = default("5m")
-    """Rest of the whole site after `backoff_after` connections failed in a row; doubles up to an hour."""
+    """Pause for the site after `backoff_after` failed connections in a row; doubles up to one hour."""
     backoff_after: int = Field(3, ge=1)
-    """Failed connections in a row after which the site rests."""
+    """Number of failed connections in a row that starts a backoff."""
 
 
 class ShapingSettings(Section):
-    """Limits for receiving sites: the default, and named providers (`config/defaults/shaping.toml`)."""
+    """Limits per receiving site."""
 
-    default: Shaping = Shaping()
     providers: list[Shaping] = []
-    """First match wins, yours before the shipped ones. An entry with a shipped name changes only the keys it gives."""
+    """The first match applies; yours come before the shipped ones (`config/defaults/shaping.toml`). An entry with a
+    shipped name overrides only the keys it has."""
+    default: Shaping = Shaping()
+    """For all other sites; without `name`, `mx` and `domains`."""
+
+
+class BounceSettings(Section):
+    """Classification of receivers' replies."""
+
+    rules: Annotated[list[File], Access.READ] = []
+    """Files with your own rules, tried before those of `config/defaults/bounces.toml`."""
+
+
+class BlocklistCode(Section):
+    """What some of a list's answers mean. Answers that are not named here are ignored."""
+
+    codes: Network
+    """Address or network of the answers, e.g. `127.0.0.2`."""
+    means: str = Field("", max_length=200)
+    """Description."""
+    listed: bool = True
+    """Whether this counts as listed."""
+
+
+class Blocklist(Section):
+    """A DNS blocklist (RFC 5782) to check. Observe its terms of use."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,38}[a-z0-9])?$")
+    """Name in events and `mta blocklist`."""
+    zone: HostName
+    """DNS zone, e.g. `zen.example.org`."""
+    kind: Literal["ip", "domain"] = "ip"
+    """`ip`: checks the addresses of `egress.sources`; `domain`: the verified sender domains of all accounts."""
+    answers: list[BlocklistCode] = []
+    """If empty, every answer in 127.0.0.0/8 counts as listed, except 127.255.255.0/24 (query refused)."""
+    source_backoff: bool = True
+    """Do not send from a listed source as long as another one is left."""
+
+
+class BlocklistSettings(Section):
+    """Checks of our own addresses and domains on DNS blocklists. No list is queried unless it is named here."""
+
+    lists: list[Blocklist] = []
+    also: list[str] = []
+    """More addresses and domains to check: public addresses behind NAT, the host name, link domains."""
+    every: Duration = default("1h")
+    """Interval between checks; longer if an answer's TTL is."""
+    confirm_after: Duration = default("15m")
+    """A listing counts when it is still there after this time."""
+
+    @property
+    def backoff_lists(self) -> list[str]:
+        """Names of the lists that put a listed source in backoff."""
+        return [each.name for each in self.lists if each.source_backoff and each.kind == "ip"]

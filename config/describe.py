@@ -1,8 +1,6 @@
-"""What a key may hold, in words: for messages about mistakes and for ``docs/config.md``.
+"""What a key accepts, in words: for error messages and ``docs/config.md``.
 
-Everything is read from the JSON Schema of the settings, so that messages, document and schema cannot disagree.
-
-It must never know a key by name.
+All of it is read from the JSON Schema of the settings, so that messages, document and schema agree.
 """
 
 from __future__ import annotations
@@ -14,22 +12,31 @@ from typing import Any
 
 JsonSchema = dict[str, Any]
 
-FORMATS = {
+FULL = {
+    "integer": "an integer",
+    "number": "a number",
+    "string": "a string",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a table",
     "duration": 'a duration such as "500ms", "30s", "5m", "2h" or "5d"',
-    "size": 'a size such as "64kB", "25MB" or "1GiB", or a number of octets',
-    "path": "a path, relative to this file or absolute",
+    "size": 'a size such as "64kB", "25MB" or "1GiB", or a number of bytes',
+    "path": "a path",
     "network": 'a network such as "192.0.2.0/24" or "2001:db8::/32", without host bits',
     "rule-name": "lower-case letters, digits and hyphens",
     "reply-code": 'a reply code such as "550", "55x" or "5xx"',
     "enhanced-code": 'an enhanced code such as "5.1.1", "5.7.x" or "x.2.2"',
     "date": "a date such as 2026-01-31, without quotes",
-    "hostname": "a host name (letters, digits, hyphens and dots; others in their xn-- form)",
+    "hostname": "a host name (letters, digits, hyphens and dots; other scripts as xn--)",
 }
-_PLAIN = {"boolean": "true or false", "object": "a table", "null": "nothing"}
+"""Words of error messages, by type or format."""
+
+SHORT = {name: name for name in FULL} | {"boolean": "true or false", "array": "list", "hostname": "host name"}
+"""Words of the tables in ``docs/config.md``."""
 
 
 def find(schema: JsonSchema, path: tuple[str | int, ...]) -> tuple[JsonSchema, int]:
-    """The part of ``schema`` that ``path`` leads to, and how many steps of the path it knows."""
+    """Return the part of ``schema`` at ``path``, and how many steps of the path exist."""
     here = resolve(schema, schema)
     for steps, step in enumerate(path):
         keyed = here.get("properties", {}).get(step) or here.get("additionalProperties")
@@ -41,47 +48,39 @@ def find(schema: JsonSchema, path: tuple[str | int, ...]) -> tuple[JsonSchema, i
 
 
 def resolve(schema: JsonSchema, part: JsonSchema) -> JsonSchema:
-    """``part`` with its ``$ref`` followed; its own words (description, default) stay."""
+    """Follow the ``$ref`` of ``part``; its own description and default win."""
     if "$ref" in part:
         target = schema["$defs"][part["$ref"].rpartition("/")[2]]
         return {**target, **{key: value for key, value in part.items() if key != "$ref"}}
     return part
 
 
-def allowed(schema: JsonSchema, part: JsonSchema, formats: Mapping[str, str] = FORMATS) -> str:
-    """What may stand at ``part`` of ``schema``: ``"none" or "starttls"``, ``a whole number from 1 to 9``."""
+def allowed(schema: JsonSchema, part: JsonSchema, words: Mapping[str, str] = FULL) -> str:
+    """Return what ``part`` of ``schema`` accepts: ``"none" or "starttls"``, ``an integer from 1 to 9``."""
     part = resolve(schema, part)
     if "anyOf" in part:
-        choices = [allowed(schema, choice, formats) for choice in part["anyOf"] if choice.get("type") != "null"]
+        choices = [allowed(schema, choice, words) for choice in part["anyOf"] if choice.get("type") != "null"]
         return " or ".join(choices)
     if "enum" in part or "const" in part:
         return _either([show(value) for value in part.get("enum", [part.get("const")])])
-    if part.get("format") in formats:
-        return formats[part["format"]]
-    match part.get("type"):
-        case "integer":
-            return "a whole number" + _bounds(part)
-        case "number":
-            return "a number" + _bounds(part)
-        case "array":
-            return ("a list of at least one; each item: " if part.get("minItems") else "a list; each item: ") + allowed(
-                schema, part.get("items", {}), formats
-            )
-        case "string":
-            return "a text in quotes"
-        case other:
-            return _PLAIN.get(str(other), "a value")
+    if part.get("format") in words:
+        return words[part["format"]]
+    name = words.get(str(part.get("type")), "a value")
+    if part.get("type") != "array":
+        return name + _bounds(part)
+    least = " one or more" if part.get("minItems") else ""
+    return f"{name} of{least} {_plural(allowed(schema, part.get('items', {}), words))}"
 
 
 def show(value: Any) -> str:
-    """A value as it might stand in the file, short."""
+    """Return ``value`` as it might be written in the file, shortened."""
     match value:
         case str():
             return json.dumps(value if len(value) <= 60 else value[:57] + "...", ensure_ascii=False)
         case bool():
             return "true" if value else "false"
         case int() if abs(value) >= 10**18:
-            return "so large a number"
+            return "this number"
         case datetime() | date() | time():
             return value.isoformat()
         case list() if len(value) <= 40 and all(isinstance(item, str | int | float) for item in value):
@@ -94,6 +93,16 @@ def show(value: Any) -> str:
             return str(value)
 
 
+def _plural(name: str) -> str:
+    """Return ``durations`` for ``a duration``, ``sizes such as "1MB"`` for ``a size such as "1MB"``."""
+    for article in ("a ", "an "):
+        name = name.removeprefix(article)
+    for ending in (" such as ", " (", " from ", " ≥ "):
+        if ending in name:
+            return name.replace(ending, "s" + ending, 1)
+    return name if name.startswith('"') else name + "s"
+
+
 def _either(choices: list[str]) -> str:
     return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
 
@@ -103,7 +112,7 @@ def _bounds(part: JsonSchema) -> str:
     if low is not None and high is not None:
         return f" from {low} to {high}"
     if low is not None:
-        return f" of at least {low}"
+        return f" ≥ {low}"
     if high is not None:
-        return f" of at most {high}"
-    return f" above {above}" if above is not None else ""
+        return f" ≤ {high}"
+    return f" > {above}" if above is not None else ""

@@ -1,13 +1,10 @@
-"""The configuration file, read, checked and completed: ``Settings``, or every mistake at once.
+"""Load the configuration: return complete ``Settings`` or raise all errors at once.
 
-An operator's file stands on the defaults of ``config.schema`` and nothing else. ``defaults/mta.toml`` is used, whole,
-only when no file is given; it is also what one copies to begin. ``defaults/shaping.toml`` is always added: a
-provider of the operator's comes before the shipped ones, and one with a shipped name changes only the keys it gives.
-``defaults/bounces.toml`` is always added too, by ``bounce.rules``.
+``defaults/mta.toml`` is used only if no file is given. ``defaults/shaping.toml`` is always added after the operator's
+providers; an entry with a shipped name overrides only the keys it has. ``defaults/bounces.toml`` is added by
+``bounce.rules``. Relative paths are relative to the directory of the file.
 
-Relative paths in a file are relative to the file's folder.
-
-It must never start with half a configuration, and never open the files that it names (only look at their modes).
+Invariants: files named in the configuration are not opened; only their existence and mode are checked.
 """
 
 from __future__ import annotations
@@ -29,14 +26,14 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def load_file(path: Path | None) -> Settings:
-    """The settings of ``path``, or the shipped ones (relative to the current directory). Raises ConfigError."""
+    """Return the settings in ``path``, or the shipped ones. Raises ConfigError."""
     if path is None:
         return load_text(read_text(DEFAULTS / "mta.toml"), "config/defaults/mta.toml", Path.cwd())
     return load_text(read_text(path), str(path), path.absolute().parent)
 
 
 def load_text(text: str, name: str, base: Path) -> Settings:
-    """The settings in ``text``. ``name`` is for messages, ``base`` the folder of relative paths. Raises ConfigError."""
+    """Return the settings in ``text``. ``name``: for messages; ``base``: of relative paths. Raises ConfigError."""
     shipped = read(
         read_text(DEFAULTS / "shaping.toml"), "config/defaults/shaping.toml", ShapingSettings, _nothing
     ).providers
@@ -57,7 +54,7 @@ def _nothing(_: ShapingSettings) -> Iterable[Mistake]:
 
 
 def _combine(own: list[Shaping], shipped: list[Shaping]) -> list[Shaping]:
-    """The operator's providers, completed from the shipped ones of the same name, then the other shipped ones."""
+    """Return the operator's providers, completed by shipped ones of the same name, then the other shipped ones."""
     by_name = {provider.name: provider for provider in shipped}
     completed = [
         by_name[provider.name].model_copy(update=provider.model_dump(exclude_unset=True))
@@ -70,14 +67,14 @@ def _combine(own: list[Shaping], shipped: list[Shaping]) -> list[Shaping]:
 
 
 def _at_most_all(shaping: Shaping) -> Shaping:
-    """``connections = 1`` alone is no contradiction to a default of two connections at the start."""
+    """Lower ``initial_connections`` to ``connections``: only the latter need be given."""
     if shaping.initial_connections <= shaping.connections:
         return shaping
     return shaping.model_copy(update={"initial_connections": shaping.connections})
 
 
 def _walk(section: Section, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Access, Path]]:
-    """Every file that ``section`` names, and what is asked of it."""
+    """Yield every file named in ``section``, with what to check about it."""
     for name, field in type(section).model_fields.items():
         value, at = getattr(section, name), (*path, name)
         access = next((item for item in field.metadata if isinstance(item, Access)), None)
@@ -95,17 +92,17 @@ def _files(settings: Settings, base: Path) -> Iterator[Mistake]:
         try:
             if access is Access.WRITE:
                 if not path.parent.is_dir():
-                    yield Mistake(place, f"the folder {path.parent} does not exist; make it, or name another file")
+                    yield Mistake(place, f"directory {path.parent} does not exist; create it or name another file")
             elif not path.is_file():
-                yield Mistake(place, f"there is no file {path}; name one that exists")
+                yield Mistake(place, f"file {path} does not exist")
             elif access is Access.PRIVATE and (mode := path.stat().st_mode & 0o777) & 0o077:
-                yield Mistake(place, f"{path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")
+                yield Mistake(place, f"{path} is readable by others (mode {mode:04o}); run: chmod 600 {path}")
         except (OSError, ValueError) as error:
-            yield Mistake(place, f"{given!s:.200} cannot be looked at: {error}")
+            yield Mistake(place, f"cannot check {given!s:.200}: {error}")
 
 
 def _resolve(section: AnySection, base: Path) -> AnySection:
-    """``section`` with every relative path made absolute."""
+    """Return ``section`` with all relative paths made absolute."""
 
     def resolved(value: object) -> object:
         match value:

@@ -1,106 +1,105 @@
-"""What mail must have: profiles, terms, scanners; and for how long data about people is kept.
-
-It must never hold behaviour.
-"""
+"""Sections about what mail may be sent and what is kept about people: policy, return paths, tokens, retention."""
 
 # ruff: noqa: RUF012 (pydantic copies a mutable default for each instance)
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from config.types import Access, Duration, File, HostName, Section, Size, default
+from config.types import Access, Duration, File, HostName, Section, default
 
 
 class TermsSettings(Section):
     """The terms and anti-spam rules that accounts accept (`mta account terms`)."""
 
     version: str = Field("1", min_length=1, max_length=40)
-    """The version in force."""
+    """Current version."""
     since: date = date(2026, 1, 1)
-    """When it came into force, a date such as 2026-01-01."""
+    """Date since which it is in force."""
     grace: Duration = default("14d")
-    """For so long after `since` the version before is still good enough; then marketing mail is refused."""
-
-
-class ScannerSettings(Section):
-    """A content scanner, asked about each message of the streams whose profile lists its rule."""
-
-    address: str | None = None
-    """rspamd: `http://127.0.0.1:11333`; ClamAV: `127.0.0.1:3310` or the path of clamd's socket. Off without it."""
-    timeout: Duration = default("10s")
-    """Longest wait for its word."""
-    on_failure: Literal["closed", "open"] = "closed"
-    """When it cannot say: `closed` puts the message off (451), `open` lets it pass with a note."""
-    max_size: Size = default("20MiB")
-    """Larger messages are not scanned; `on_failure` decides."""
-
-
-class ContentScanSettings(Section):
-    """Content scanners; off unless an address is given."""
-
-    rspamd: ScannerSettings = ScannerSettings()
-    """rspamd, over HTTP (`/checkv2`)."""
-    clamav: ScannerSettings = ScannerSettings()
-    """ClamAV's clamd, over its socket (INSTREAM)."""
+    """How long after `since` the previous version is still accepted; then marketing mail is rejected."""
 
 
 class PolicySettings(Section):
     """Which rules mail must pass."""
 
     profiles: Annotated[list[File], Access.READ] = []
-    """Your own profile files; one with the name of a shipped profile replaces it. See docs/policies.md."""
+    """Your own profile files; one named like a shipped profile replaces it (docs/policies.md)."""
     default_profile: str = "transactional"
-    """Profile of accounts that name none."""
+    """Profile of new accounts."""
     terms: TermsSettings = TermsSettings()
-    """Terms."""
     sender_id: str = Field("imprimatur", pattern=r"^[A-Za-z0-9_-]{5,15}$")
-    """Last field of Feedback-ID, by which Gmail knows the service: 5 to 15 letters and digits."""
+    """Last field of Feedback-ID, by which Gmail identifies this service: 5 to 15 letters and digits."""
 
 
 class ReturnPathSettings(Section):
-    """Return paths of our own: bounces come to us instead of to the sender."""
+    """The envelope sender (VERP) of outgoing messages."""
 
     domain: HostName | None = None
-    """Domain that receives bounces, complaints (CFBL-Address) and unsubscribes by mail (`reports.listeners`). Every
-    message gets a return path of its own under this domain. Without it bounces go to the sender."""
+    """Domain for return paths; mail to it is received by `reports.listeners`. Each message gets its own return path.
+    If not set, bounces go to the sender's address."""
     expire_after: Duration = default("30d")
-    """How long a return path is valid after the message was accepted; later reports are ignored."""
+    """How long a return path is valid; later reports are ignored."""
 
 
 class TokensSettings(Section):
-    """Tokens in unsubscribe links, complaint ids and return paths. The same on all machines."""
+    """Keys of the tokens in unsubscribe links, complaint ids and return paths. The same on all hosts."""
 
     key: int = Field(1, ge=1, le=1_000_000)
-    """Number of the key that signs tokens. Raise it by one to use a new key."""
+    """Number of the current key. To rotate, increase it by one."""
     keys_kept: int = Field(2, ge=0, le=100)
-    """Number of earlier keys that are still accepted, so that links in sent mail keep working."""
+    """How many previous keys are still accepted. Links in sent mail work that long."""
 
 
-class RateLimitsSettings(Section):
-    """How fast credentials may submit, over all workers, unless a credential has limits of its own."""
+class SoftBounceThreshold(Section):
+    """When repeated soft bounces of one category suppress an address."""
 
-    credential_rate: float = Field(100, gt=0)
-    """Messages per second one credential may submit."""
-    credential_burst: int = Field(5000, ge=1)
-    """Messages one credential may submit at once before the rate applies."""
+    category: str
+    """A category whose fault is the recipient's (`mta classify --categories`)."""
+    count: int = Field(5, ge=1, le=1000)
+    """Number of failed messages; one per mailing and day counts."""
+    within: Duration = Field("90d", validate_default=True, gt=0, le=365 * 86400)
+    """How long each counts. A delivered message resets the count."""
+    mailings: int = Field(3, ge=1, le=1000)
+    """Number of different mailings they must belong to; messages without a mailing count as one per day."""
+
+
+class SuppressionSettings(Section):
+    """Suppressions after bounces. Complaints, unsubscribes and objections always suppress at once, without expiry."""
+
+    soft_bounces: list[SoftBounceThreshold] = Field(
+        [
+            SoftBounceThreshold(category="mailbox_full"),
+            SoftBounceThreshold(category="bad_mailbox", count=3, mailings=2),
+            SoftBounceThreshold(category="inactive_mailbox", count=3, mailings=2),
+            SoftBounceThreshold(category="bad_domain", count=3, mailings=2),
+            SoftBounceThreshold(category="bad_address", count=3, mailings=2),
+        ]
+    )
+    """One for each category that counts; yours replace the default list. If empty, only hard bounces suppress."""
+    soft_bounces_expire: Duration = Field("180d", validate_default=True, gt=0)
+    """How long a suppression after soft bounces lasts."""
+    hard_bounces_expire: Duration | None = Field(None, gt=0)
+    """How long a suppression after a hard bounce lasts; without expiry if not set."""
 
 
 class RetentionSettings(Section):
-    """How long personal data is kept, class by class; an hourly job deletes what is older."""
+    """How long data is kept. An hourly job deletes older data."""
 
+    messages: Duration = default("90d")
+    """Metadata and events of messages (`mta explain`), after the last recipient was delivered or failed."""
     rejections: Duration = default("90d")
     """Metadata and findings of rejected messages."""
     consent_evidence: Duration = default("1095d")
-    """Evidence of a consent after it was revoked or lapsed, and who complained after the case was closed (proof for
+    """Evidence of a consent after it was revoked or expired, and complainants after a case was closed (limitation of
     claims: three years in most of Europe)."""
     recipient_activity: Duration = default("1095d")
-    """When an address was last mailed, counted from that moment."""
+    """When an address was last mailed, from that day on."""
     account_history: Duration = default("3650d")
-    """Who changed what of an account."""
+    """Changes to accounts, with who made them."""
     outbox: Duration = default("7d")
-    """Events for webhooks that all webhooks of the account have taken: for so long they can be sent again."""
+    """Webhook events after all webhooks of the account have received them; so long they can be sent again."""
     outbox_undelivered: Duration = default("30d")
-    """Events for webhooks that some webhook has not taken yet: then it never will."""
+    """Webhook events that a webhook has not received."""

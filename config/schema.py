@@ -1,11 +1,8 @@
-"""The shape of the configuration: one section per part of the service, every key with its default and its meaning.
+"""The schema of the configuration: ``Settings``, and the sections about the service itself.
 
-The descriptions here are the text of ``docs/config.md``. Each part of the service is handed its own section, never
-the whole.
+The docstrings of sections and keys are the text of ``docs/config.md``.
 
-It must never hold behaviour: reading files and reporting mistakes is ``config.load``.
-
-*Limits.* A reload applies everything but the keys marked ``needs a restart``.
+Limitations: a reload applies all keys except those that say "Needs a restart".
 """
 
 # ruff: noqa: RUF012 (pydantic copies a mutable default for each instance)
@@ -16,32 +13,49 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.blocklists import BlocklistSettings
 from config.delivery import (
+    Blocklist,
+    BlocklistCode,
+    BlocklistSettings,
+    BounceSettings,
     DnsSettings,
     EgressSettings,
     QueueSettings,
     RouteSettings,
     Shaping,
     ShapingSettings,
+    SigningKeySettings,
+    SigningSettings,
     StreamWeights,
     Timeouts,
 )
-from config.inbound import Certificate, Limits, Listener, ReportLimits, ReportsSettings, SubmissionSettings, TlsMode
-from config.policy import (
+from config.inbound import (
+    Certificate,
     ContentScanSettings,
-    PolicySettings,
+    Limits,
+    Listener,
+    ListenerTls,
     RateLimitsSettings,
+    ReportLimits,
+    ReportsSettings,
+    ScannerSettings,
+    SubmissionLimits,
+    SubmissionSettings,
+)
+from config.policy import (
+    PolicySettings,
     RetentionSettings,
     ReturnPathSettings,
-    ScannerSettings,
+    SoftBounceThreshold,
+    SuppressionSettings,
     TermsSettings,
     TokensSettings,
 )
-from config.types import Access, Duration, File, HostName, Port, Section, default
-from config.web import PublicPagesSettings, WebhookSettings, WebSettings
+from config.types import Access, Duration, File, HostName, Network, Port, Section, default
 
 __all__ = [
+    "Blocklist",
+    "BlocklistCode",
     "BlocklistSettings",
     "BounceSettings",
     "Certificate",
@@ -51,6 +65,7 @@ __all__ = [
     "EgressSettings",
     "Limits",
     "Listener",
+    "ListenerTls",
     "ObserveSettings",
     "PolicySettings",
     "PublicPagesSettings",
@@ -70,12 +85,12 @@ __all__ = [
     "SigningSettings",
     "SoftBounceThreshold",
     "StreamWeights",
+    "SubmissionLimits",
     "SubmissionSettings",
     "SuppressionSettings",
     "TermsSettings",
     "TestingSettings",
     "Timeouts",
-    "TlsMode",
     "TokensSettings",
     "WebSettings",
     "WebhookSettings",
@@ -86,126 +101,97 @@ class ServerSettings(Section):
     """The service as a whole."""
 
     hostname: HostName = "localhost.localdomain"
-    """Fully qualified name of this host: in the greeting, in EHLO to receivers, in Received and Message-ID fields."""
+    """Fully qualified name of this host, used in the greeting, EHLO, Received and Message-ID."""
     data_dir: File = Path("data")
-    """Where the embedded database, the secret and the run-time files live. Needs a restart."""
+    """Directory of the embedded database, the secret and run-time files. Needs a restart."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
-    """Worker processes; `auto` is one per processor core. Needs a restart."""
+    """Number of worker processes; `auto` for one per CPU core. Needs a restart."""
     user: str | None = None
-    """Account to run the workers as, when started as root. Needs a restart."""
+    """User the workers run as, if started as root. Needs a restart."""
     secret_file: Annotated[File | None, Access.PRIVATE] = None
-    """The installation's secret (32 octets in hexadecimal, mode 0600), from which all keys are derived; the same on all
-    machines of one installation. Without it one is made in `data_dir`. Needs a restart."""
+    """File with the secret that all keys are derived from (32 octets in hexadecimal, mode 0600); the same on all hosts
+    of an installation. If not set, one is generated in `data_dir`. Needs a restart."""
     shutdown_grace: Duration = default("30s")
     """How long running transactions may take to finish after SIGTERM."""
 
 
 class DatabaseSettings(Section):
-    """PostgreSQL 15 or newer: yours by `url`, or one of our own under `data_dir`."""
+    """PostgreSQL 15 or newer."""
 
     url: str | None = Field(None, json_schema_extra={"writeOnly": True})
-    """`postgresql://user:password@host:5432/name`. Without it the service runs its own PostgreSQL. Needs a restart."""
+    """`postgresql://user:password@host:5432/name`. If not set, the service runs its own PostgreSQL under
+    `server.data_dir`. Needs a restart."""
     pool_size: int = Field(6, ge=2, le=100)
-    """Connections for each worker. Needs a restart."""
+    """Connections per worker. Needs a restart."""
     timeout: Duration = default("4s")
-    """Longest wait for the database while a client is waiting; then the client gets 451 4.3.0. Needs a restart."""
+    """How long an SMTP client waits for the database before it gets 451 4.3.0. Needs a restart."""
     lease: Duration = default("30s")
-    """A worker that has not been heard of for so long is taken for dead, and what it was delivering goes to others.
-    Needs a restart."""
-
-
-class SigningKeySettings(Section):
-    """A DKIM key kept in a file."""
-
-    domain: HostName
-    """The domain that signs (`d=`)."""
-    selector: HostName
-    """The selector (`s=`)."""
-    file: Annotated[File, Access.PRIVATE]
-    """PEM file with an RSA (2048 bits or more) or Ed25519 private key; must not be readable by others."""
-
-
-class SigningSettings(Section):
-    """DKIM."""
-
-    keys: list[SigningKeySettings] = []
-    """Keys in files; more live in the database (`mta dkim new`)."""
-    require: bool = False
-    """Refuse a message (451) for whose From domain there is no active key."""
-    headers: list[str] = [
-        "From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
-        "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Help", "List-Unsubscribe",
-        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
-        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
-    ]  # fmt: skip
-    """Fields that are signed where they are present."""
-    oversign: list[str] = [
-        "From", "To", "Cc", "Subject", "Date", "Reply-To", "Message-ID", "List-Id", "List-Help", "List-Unsubscribe",
-        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
-        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
-    ]  # fmt: skip
-    """Fields signed once more than present, so that adding one breaks the signature."""
-
-
-class BounceSettings(Section):
-    """Meaning of receivers' replies."""
-
-    rules: Annotated[list[File], Access.READ] = []
-    """Files with your own rules, before those of `config/defaults/bounces.toml`."""
+    """A worker silent for this long is considered dead; its deliveries are reassigned. Needs a restart."""
 
 
 class ObserveSettings(Section):
-    """What operators see."""
+    """Event log and service log."""
 
     events: Annotated[Literal["stdout", "none"] | File, Access.WRITE] = "stdout"
-    """Where the event log goes, one JSON object a line; a file is reopened on SIGUSR1 for rotation."""
+    """Where the event log is written, one JSON object per line. SIGUSR1 reopens a file after rotation."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """How much the log on standard error says."""
+    """Level of the service log on standard error."""
 
 
-class SoftBounceThreshold(Section):
-    """When refusals of one category, none of which is final by itself, amount to a suppression."""
+class PublicPagesSettings(Section):
+    """Public pages (unsubscribe), on a port of their own."""
 
-    category: str
-    """A category whose fault lies with the recipient (`mta classify --categories`)."""
-    count: int = Field(5, ge=1, le=1000)
-    """Messages that failed so; of one mailing and day, one counts."""
-    within: Duration = Field("90d", validate_default=True, gt=0, le=365 * 86400)
-    """For how long each of them counts. A message that is delivered to the address ends the count."""
-    mailings: int = Field(3, ge=1, le=1000)
-    """Mailings that they must be of, at least; those without a mailing count as one a day."""
+    address: str = "127.0.0.1"
+    """IP address to listen on; `::` for all. Needs a restart."""
+    port: Port | None = None
+    """TCP port; off if not set. Needs a restart."""
+    url: str | None = None
+    """Public URL of these pages, e.g. `https://mail.example.com`, for unsubscribe links. If not set, profiles that
+    require such links reject marketing mail."""
+    certificate: Annotated[File | None, Access.READ] = None
+    """PEM file with the certificate chain, for HTTPS without a reverse proxy. If not set, plain HTTP."""
+    key: Annotated[File | None, Access.PRIVATE] = None
+    """PEM file with the private key; must be readable by its owner only."""
+    proxy_from: list[Network] = []
+    """Reverse proxies whose X-Forwarded-For is trusted."""
+    rate: float = Field(50, gt=0)
+    """Requests per second and client address (IPv6: per /64); more get 429. Mailbox providers send many unsubscribes
+    from few addresses."""
+    burst: int = Field(1000, ge=1)
+    """Requests one client may make at once before the rate applies."""
 
 
-class SuppressionSettings(Section):
-    """What bounces do to an address beside failing the message. Complaints, unsubscribing and objections have nothing
-    to set: they suppress at once, and for good."""
+class WebhookSettings(Section):
+    """Delivery of events to webhooks (docs/webhooks.md)."""
 
-    soft_bounces: list[SoftBounceThreshold] = Field(
-        [
-            SoftBounceThreshold(category="mailbox_full"),
-            SoftBounceThreshold(category="bad_mailbox", count=3, mailings=2),
-            SoftBounceThreshold(category="inactive_mailbox", count=3, mailings=2),
-            SoftBounceThreshold(category="bad_domain", count=3, mailings=2),
-            SoftBounceThreshold(category="bad_address", count=3, mailings=2),
-        ]
-    )
-    """Thresholds, one for each category that counts; yours replace all of them. Without any only a clear answer
-    suppresses."""
-    soft_bounces_expire: Duration = Field("180d", validate_default=True, gt=0)
-    """How long a suppression for soft bounces holds."""
-    hard_bounces_expire: Duration | None = Field(None, gt=0)
-    """How long a suppression for a hard bounce holds; for good without it."""
+    timeout: Duration = default("30s")
+    """Timeout for a webhook's answer."""
+    concurrency: int = Field(20, ge=1, le=500)
+    """Maximum concurrent requests; at most one per webhook."""
+    alert_after: int = Field(5, ge=1)
+    """Number of failures in a row after which a webhook counts as failing in log, events and metrics."""
+
+
+class WebSettings(Section):
+    """HTTP: `/metrics`, `/healthz`, `/readyz`."""
+
+    address: str = "127.0.0.1"
+    """IP address to listen on. Needs a restart."""
+    port: Port = 8025
+    """TCP port. Needs a restart."""
+    public: PublicPagesSettings = PublicPagesSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
 
 class TestingSettings(Section):
-    """For tests and demos only; leave it out in production."""
+    """For tests and demos only."""
 
     receiver_port: Port = 25
     """Port of receivers, unless a static route names one."""
     loopback_receivers: bool = False
-    """Deliver to receivers whose MX is a loopback address of this host or one of its own listeners."""
+    """Deliver to receivers on loopback addresses and to this host's own listeners."""
     private_webhooks: bool = False
-    """Allow webhooks at private and loopback addresses, and at `localhost` without TLS."""
+    """Allow webhooks on private and loopback addresses, and on `localhost` without TLS."""
 
 
 class Settings(Section):
@@ -214,8 +200,9 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
     submission: SubmissionSettings = SubmissionSettings()
-    reports: ReportsSettings = ReportsSettings()
-    return_path: ReturnPathSettings = ReturnPathSettings()
+    content_scan: ContentScanSettings = ContentScanSettings()
+    rate_limits: RateLimitsSettings = RateLimitsSettings()
+    policy: PolicySettings = PolicySettings()
     signing: SigningSettings = SigningSettings()
     queue: QueueSettings = QueueSettings()
     dns: DnsSettings = DnsSettings()
@@ -225,9 +212,8 @@ class Settings(Section):
     bounces: BounceSettings = BounceSettings()
     suppression: SuppressionSettings = SuppressionSettings()
     blocklists: BlocklistSettings = BlocklistSettings()
-    policy: PolicySettings = PolicySettings()
-    content_scan: ContentScanSettings = ContentScanSettings()
-    rate_limits: RateLimitsSettings = RateLimitsSettings()
+    return_path: ReturnPathSettings = ReturnPathSettings()
+    reports: ReportsSettings = ReportsSettings()
     tokens: TokensSettings = TokensSettings()
     retention: RetentionSettings = RetentionSettings()
     observe: ObserveSettings = ObserveSettings()

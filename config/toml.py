@@ -1,11 +1,9 @@
-"""Reads a TOML text into a model, and reports every mistake at once with file, line and key.
+"""Read TOML into a model and report all errors at once, with file, line and key.
 
-A mistake must not hide the others: what is wrong is taken out, the rest is read and checked too, and all mistakes come
-in one ConfigError in the order of their lines.
+A wrong key is removed and the rest is validated again, so that one error does not hide others.
 
-It must never show a value that the schema marks ``writeOnly`` (a password), and never raise anything but ConfigError.
-
-*Limits.* A syntax error is reported alone, because nothing behind it can be read.
+Invariants: raises nothing but ConfigError; a value that the schema marks ``writeOnly`` (a password) is never shown.
+Limitations: a TOML syntax error is reported alone, because the rest cannot be read.
 """
 
 from __future__ import annotations
@@ -28,13 +26,13 @@ from config.types import Section
 DEFAULTS = Path(__file__).parent / "defaults"
 PROFILES = Path(__file__).parent / "profiles"
 
-MAX_TEXT = 2_000_000  # characters; a configuration is some kB
+MAX_TEXT = 2_000_000  # characters; a configuration has a few kB
 
 Model = TypeVar("Model", bound=Section)
 
 
 class ConfigError(Exception):
-    """Why a configuration was refused: one text a mistake, ``file:line: key: what is wrong; what is allowed``."""
+    """All errors of a configuration, one line each: ``file:line: key: what is wrong and how to fix it``."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
@@ -43,7 +41,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong at ``path``; ``text`` says how to mend it. ``about``: the keys beside it that it speaks of too."""
+    """An error at ``path``; ``text`` says how to fix it. ``about``: other keys of the same table that it depends on."""
 
     path: KeyPath
     text: str
@@ -54,7 +52,7 @@ Check = Callable[[Any], Iterable[Mistake]]
 
 
 def read(text: str, name: str, model: type[Model], check: Check) -> Model:
-    """``text`` as a ``model``, after ``check`` found nothing wrong. ``name`` is the file's, for messages."""
+    """Return ``text`` as a ``model``; ``name`` is the file's, for messages. Raises ConfigError."""
     try:
         value, mistakes, taken_out = _validate(_parse(text, name), model)
         if value is not None:
@@ -68,45 +66,45 @@ def read(text: str, name: str, model: type[Model], check: Check) -> Model:
 
 
 def placed(mistakes: Iterable[Mistake], text: str, name: str) -> list[str]:
-    """The mistakes in ``text``, in the order of their lines, as ConfigError has them. ``text`` must be valid TOML."""
+    """Return the lines of a ConfigError for ``mistakes``, by line number. ``text`` must be valid TOML."""
     lines = locate(text)
     found = sorted(((nearest(lines, mistake.path) or 1, mistake) for mistake in mistakes), key=lambda pair: pair[0])
     return [f"{name}:{line}: {dotted(mistake.path)}: {mistake.text}" for line, mistake in found]
 
 
 def read_text(path: Path) -> str:
-    """The text of ``path``. Raises ConfigError if there is none."""
+    """Return the text of ``path``. Raises ConfigError."""
     try:
         return path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 at octet {error.start}"]) from None
+        raise ConfigError([f"{path}: not UTF-8 (byte {error.start})"]) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
+        raise ConfigError([f"{path}: cannot read file: {reason}"]) from None
 
 
 def dotted(path: KeyPath) -> str:
-    """``submission.listeners[0].port``"""
+    """Return ``path`` as ``submission.listeners[0].port``."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
     if len(text) > MAX_TEXT:
-        raise ConfigError([f"{name}: has more than {MAX_TEXT} characters"])
+        raise ConfigError([f"{name}: file too large: more than {MAX_TEXT} characters"])
     try:
         return tomllib.loads(text)
     except ValueError as error:
         # "Invalid value (at line 3, column 5)", "... (at end of document)"; no place for a number of 5,000 digits
         match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
         if match is None:
-            raise ConfigError([f"{name}: not TOML: {error}"]) from None
+            raise ConfigError([f"{name}: invalid TOML: {error}"]) from None
         line = match[2] or text.count("\n") + 1
-        column = f" in column {match[3]}" if match[3] else ""
-        raise ConfigError([f"{name}:{line}: not TOML{column}: {match[1][:1].lower()}{match[1][1:]}"]) from None
+        column = f" at column {match[3]}" if match[3] else ""
+        raise ConfigError([f"{name}:{line}: invalid TOML{column}: {match[1][:1].lower()}{match[1][1:]}"]) from None
 
 
 def _validate(data: dict[str, Any], model: type[Model]) -> tuple[Model | None, list[Mistake], list[KeyPath]]:
-    """The model of all that is right in ``data``, what is not, and the paths that had to be taken out for it."""
+    """Return a model of the valid part of ``data``, the errors, and the paths removed because of them."""
     mistakes: dict[KeyPath, Mistake] = {}
     taken_out: list[KeyPath] = []
     schema: JsonSchema | None = None
@@ -128,18 +126,18 @@ def _validate(data: dict[str, Any], model: type[Model]) -> tuple[Model | None, l
 
 
 def _place(schema: JsonSchema, location: KeyPath, kind: str) -> tuple[KeyPath, KeyPath]:
-    """Which key pydantic means (it adds the names of union members to it), and what to take out to go on without it."""
+    """Return the key that pydantic means (it appends names of union members) and the path to remove."""
     if kind == "extra_forbidden":
         return location, location
     path = location[: find(schema, location)[1]]
     cut = path[:-1] if kind == "missing" else path
     while cut and isinstance(cut[-1], int):
-        cut = cut[:-1]  # one item less would give the items behind it other numbers: take out the list
+        cut = cut[:-1]  # removing one item would renumber those after it: remove the list
     return path, cut
 
 
 def _is_touched(found: Mistake, taken_out: list[KeyPath]) -> bool:
-    """Whether something that ``found`` speaks of was taken out as a mistake itself, so that it may be untrue."""
+    """Tell whether a key that ``found`` depends on was itself removed, so that ``found`` may be wrong."""
     table = found.path if isinstance(found.path[-1], int) else found.path[:-1]
     places = [found.path, *((*table, key) for key in found.about)]
     return any(place[: len(cut)] == cut for place in places for cut in taken_out)
@@ -158,13 +156,13 @@ def _remove(data: Any, path: KeyPath) -> None:
 def _explain(schema: JsonSchema, data: Any, path: KeyPath, kind: str) -> str:
     part, _ = find(schema, path)
     if kind == "missing":
-        return f"is missing; allowed: {allowed(schema, part)}"
+        return f"required key is missing; expected {allowed(schema, part)}"
     if kind == "extra_forbidden":
         return _unknown(schema, path)
     for step in path:
         data = data[step]
     given = "this value" if part.get("writeOnly") else show(data)
-    return f"{given} is not allowed; allowed: {allowed(schema, part)}"
+    return f"{given} is not valid; expected {allowed(schema, part)}"
 
 
 def _unknown(schema: JsonSchema, path: KeyPath) -> str:
@@ -174,7 +172,7 @@ def _unknown(schema: JsonSchema, path: KeyPath) -> str:
         return f'unknown key; did you mean "{close[0]}"?'
     if places := [place for place in _everywhere(schema, schema, ()) if place[-1] == name]:
         return f"unknown key; did you mean {' or '.join(dotted(place) for place in places[:3])}?"
-    return f"unknown key; allowed here: {', '.join(keys)}"
+    return f"unknown key; known keys here: {', '.join(keys)}"
 
 
 def _everywhere(schema: JsonSchema, part: JsonSchema, path: KeyPath) -> Iterable[KeyPath]:

@@ -1,11 +1,8 @@
-"""Where in a TOML text each key stands: ``("submission", "listeners", 0, "port") -> 14``.
+"""Line numbers of the keys in a TOML text: ``("submission", "listeners", 0, "port") -> 14``.
 
-``tomllib`` reads values but forgets where they were, and a mistake without its line is half a message. This reads the
-structure once more, after ``tomllib`` has found the text to be valid, and keeps line numbers only.
+``tomllib`` does not keep positions, so this reads the structure again.
 
-It must never decide whether a text is valid, nor what a value is.
-
-*Limits.* The text must have passed ``tomllib``; for other texts the numbers are of no use.
+Limitations: only for text that ``tomllib`` has accepted; for other text the numbers are meaningless.
 """
 
 from __future__ import annotations
@@ -26,12 +23,12 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 def locate(text: str) -> dict[KeyPath, int]:
-    """The line (from 1) of every table, key and array element, by its path from the top."""
+    """Return the line (from 1) of every table, key and array element."""
     return _Reader(text).read()
 
 
 def nearest(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
-    """The line of ``path``, or of what encloses it when it is not in the text (a key that is missing)."""
+    """Return the line of ``path``, or of the innermost enclosing table if it is not in the text."""
     for end in range(len(path), 0, -1):
         if path[:end] in lines:
             return lines[path[:end]]
@@ -44,7 +41,7 @@ class _Reader:
         self.at = 0
         self.starts = [0] + [match.end() for match in re.finditer("\n", text)]
         self.lines: dict[KeyPath, int] = {}
-        self.tables: dict[KeyPath, int] = {}  # how many [[headers]] each array of tables has had
+        self.tables: dict[KeyPath, int] = {}  # number of [[headers]] seen per array of tables
 
     def read(self) -> dict[KeyPath, int]:
         table: KeyPath = ()
@@ -64,7 +61,7 @@ class _Reader:
         self.lines.setdefault(path, bisect_right(self.starts, position))
 
     def header(self) -> KeyPath:
-        """``[a.b]`` or ``[[a.b]]``: the path that the pairs below it belong to."""
+        """Read ``[a.b]`` or ``[[a.b]]`` and return the path of the pairs below it."""
         start, brackets = self.at, 2 if self.text.startswith("[[", self.at) else 1
         self.at += brackets
         keys = self.dotted()
@@ -112,7 +109,7 @@ class _Reader:
             self.at = match.end()
 
     def collection(self, path: KeyPath) -> None:
-        """An array or an inline table, with all that is in it."""
+        """Read an array or an inline table."""
         is_array, position = self.text[self.at] == "[", 0
         self.at += 1
         while self.text[self.blank()] not in "]}":

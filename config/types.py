@@ -1,10 +1,6 @@
-"""How values are written in the configuration: durations, sizes, networks, host names, files.
+"""Value types of the configuration: durations, sizes, networks, host names, files.
 
-Each type here reads the notation of the file into what the code works with: seconds, octets, addresses, paths.
-
-It must never look at a file or a name server.
-
-*Limits.* A bare number is no duration, because nobody can tell whether it means seconds or milliseconds.
+Limitations: a bare number is not accepted as a duration, because it could mean seconds or milliseconds.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ _HOST_NAME = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-
 def _seconds(value: Any) -> float:
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         return float(match[1]) * _UNITS[match[2]]
-    raise ValueError("a duration is a text with its unit: 500ms, 30s, 5m, 2h or 5d")
+    raise ValueError("a duration is a string with a unit: 500ms, 30s, 5m, 2h or 5d")
 
 
 def _octets(value: Any) -> int:
@@ -36,20 +32,20 @@ def _octets(value: Any) -> int:
         return int(float(match[1]) * _SIZES[match[2]])
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError("a size is a number of octets, or a text with a unit: 64kB, 25MB, 1GiB")
+    raise ValueError("a size is a number of bytes, or a string with a unit: 64kB, 25MB, 1GiB")
 
 
 def default(text: str) -> Any:
-    """A default in the notation of the file, read like a value given there."""
+    """Return a field whose default is written as in the file and validated like a given value."""
     return Field(text, validate_default=True)
 
 
 class Access(Enum):
-    """What is asked of a file that the configuration names. ``config.load`` checks it."""
+    """What ``config.load`` checks about a file named in the configuration."""
 
     READ = "must exist"
-    PRIVATE = "must exist, readable by its owner only"
-    WRITE = "its folder must exist"
+    PRIVATE = "must exist and be readable by its owner only"
+    WRITE = "its directory must exist"
 
 
 Duration = Annotated[
@@ -78,6 +74,8 @@ HostName = Annotated[
 
 
 class Section(BaseModel):
+    """Base of every table of a configuration file: frozen, strict, no unknown keys."""
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )

@@ -41,7 +41,6 @@ class RuleContext:
             hostname=settings.server.hostname,
             tokens=tokens,
             message_size=limits.message_size,
-            received_count=limits.received_count,
             web_url=url.rstrip("/") if url else None,
             returns=settings.return_path.domain,
             sender_id=policy.sender_id,

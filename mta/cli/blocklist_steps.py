@@ -17,7 +17,7 @@ from rich.table import Table
 from config.schema import Settings
 from mta.cli.output import moment
 from mta.delivery.mx import Resolver
-from mta.service.jobs.blocklists import ask, examine, reason, subjects
+from mta.service.jobs.blocklists import PAUSE, ask, examine, reason, subjects
 from mta.store.reputation.blocklist_listings import Listing
 from mta.store.store import Store
 from policy.reputation.blocklist import Believed, Clear, Ignored, ListedAnswer, Unanswered, fits
@@ -65,7 +65,7 @@ async def check(settings: Settings, store: Store, wanted: Sequence[str]) -> list
                     text = await reason(resolver, blocklist, subject)
                     said, words = "listed", f"{listed.words}: {text}" if text else listed.words
             found.append(Checked(blocklist.name, subject, said, words))
-            await asyncio.sleep(settings.blocklists.pause)
+            await asyncio.sleep(PAUSE)
     return found
 
 

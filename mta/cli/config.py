@@ -33,7 +33,7 @@ def docs() -> None:
 
 def show(config: ConfigOption = None) -> None:
     """Print every setting in effect, given or default, without passwords."""
-    from config.show import to_toml
+    from config.document import to_toml
     from mta.cli.context import load_settings
 
     print(to_toml(load_settings(config)), end="")

@@ -47,7 +47,7 @@ def explain(
 
     found = with_store(load_settings(config), ask)
     if found is None:
-        fail(f"mta explain: there is no record of {message}; records are kept for queue.event_retention")
+        fail(f"mta explain: there is no record of {message}; records are kept for retention.messages")
     if as_json:
         print(orjson.dumps(as_data(*found), default=str, option=orjson.OPT_INDENT_2).decode())
         return

@@ -79,19 +79,20 @@ def _status(error: Exception) -> int | None:
 
 def print_json(value: object) -> None:
     """Print ``value`` as one indented JSON document."""
-    print(to_json(value))
+    import orjson
+
+    print(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode())
 
 
 def print_json_line(value: object, *, flush: bool = False) -> None:
     """Print ``value`` as JSON on one line."""
-    print(to_json(value, indent=False), flush=flush)
+    print(json_line(value), flush=flush)
 
 
-def to_json(value: object, *, indent: bool = True) -> str:
-    """Return ``value`` as JSON, on several lines or on one."""
+def json_line(value: object) -> str:
     import orjson
 
-    return orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 if indent else None).decode()
+    return orjson.dumps(plain(value)).decode()
 
 
 def plain(value: Any) -> Any:

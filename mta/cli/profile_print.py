@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.describe import find, show
-from config.show import to_toml
+from config.document import to_toml
 from config.types import Section
 from policy.plugins import Installed, RuleClass
 from policy.profile import Profile, Profiles, StreamRules

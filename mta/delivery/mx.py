@@ -34,11 +34,12 @@ from dns.rdtypes.IN.AAAA import AAAA
 from config.schema import DnsSettings, EgressSettings, Settings
 from mta.delivery import route as routes
 from mta.delivery.route import MxHost, Ourselves, Route, StaticHost, StaticRoute, StaticRoutes, Target
-from mta.delivery.tls import TlsPolicy
+from mta.delivery.tls import TlsMode
 from mta.mail.reply import Reply
 from mta.observe.labels import Lookup
 from mta.observe.metrics import Metrics
 
+CACHE_SIZE = 50_000  # names
 MAX_NAMES = 20  # hosts of one domain whose addresses are looked up
 CONCURRENT = 200  # questions under way at once, each with its own socket
 EDNS_SIZE = 1232  # octets, the size that is never fragmented (DNS Flag Day 2020)
@@ -93,10 +94,10 @@ class NameServers:
             return Missing(self._settings.max_ttl)  # not a name at all
         async with self._slots:
             try:
-                async with asyncio.timeout(self._settings.lifetime):
+                async with asyncio.timeout(self._settings.timeout):
                     return await self._ask_all(*question)
             except TimeoutError:
-                return Unknown(f"no name server answered within {self._settings.lifetime:g} s", silent=True)
+                return Unknown(f"no name server answered within {self._settings.timeout:g} s", silent=True)
 
     async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> DnsAnswer:
         reasons: dict[str, None] = {}
@@ -121,7 +122,7 @@ class NameServers:
         query = dns.message.make_query(name, kind, use_edns=0, payload=EDNS_SIZE)
         try:
             response, _ = await dns.asyncquery.udp_with_fallback(
-                query, address, self._settings.timeout, port, ignore_unexpected=True, ignore_errors=True
+                query, address, self._settings.timeout / 3, port, ignore_unexpected=True, ignore_errors=True
             )
             return self._read(response)
         except dns.exception.Timeout:
@@ -199,8 +200,8 @@ class Resolver:
         self._ourselves = Ourselves.of(settings.server.hostname, settings.submission.listeners)
         self._families = _families(settings.egress)
         self._servers = NameServers(settings.dns)
-        self._routes: Cache[Route | Reply] = Cache(settings.dns.cache_size, self._find)
-        self._hosts: Cache[_Addresses] = Cache(settings.dns.cache_size, self._find_addresses)
+        self._routes: Cache[Route | Reply] = Cache(CACHE_SIZE, self._find)
+        self._hosts: Cache[_Addresses] = Cache(CACHE_SIZE, self._find_addresses)
 
     def cached(self, domain: str) -> Route | Reply | None:
         """Return the route if it is known; None if it must be looked up. Never waits."""
@@ -269,7 +270,7 @@ class Resolver:
             hosts = routes.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
             site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
-            return CachedAnswer(Route(site, shaping, hosts, TlsPolicy(self._settings.egress.tls)), ttl)
+            return CachedAnswer(Route(site, shaping, hosts, TlsMode(self._settings.egress.tls)), ttl)
         if targets:
             return CachedAnswer(routes.loops_back(domain), ttl)
         if error:

@@ -56,7 +56,6 @@ auth_without_tls = "loopback"
 
 [queue]
 retry_schedule = {retry}
-retry_jitter = 0.0
 poll = "200ms"
 
 [dns]

@@ -18,8 +18,8 @@ class Schedule:
     """``waits``: seconds after the first, second ... failed attempt; the last one repeats. ``jitter``: 0 to 0.5."""
 
     waits: Sequence[float]
-    jitter: float
-    min_attempts: int
+    jitter: float = 0.1
+    min_attempts: int = 1  # or a clock that jumps would bounce the queue
 
     def next_attempt(self, attempts: int, now: datetime, expires_at: datetime) -> datetime:
         """Return when to try again after ``attempts`` (1 or more) failed ones; at the latest when it expires."""

@@ -257,7 +257,7 @@ class Supervisor:
         began = time.monotonic()
         await self._measure(store)
         if began > self._sweep_at:
-            await store.messages.sweep(self._settings.queue.event_retention)
+            await store.messages.sweep(self._settings.retention.messages)
             await store.data_subjects.forget(self._settings.retention)
             await store.breakers.forget()
             await store.report_queue.sweep()

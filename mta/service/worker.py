@@ -26,7 +26,7 @@ from bounce.abuse_mail import AbuseMailReader
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from bounce.suppression import SoftBounceThresholds, load_soft_bounce_thresholds
-from config.schema import Settings
+from config.schema import Limits, Settings
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
 from mta.dkim import KeyRing, Signer
@@ -115,13 +115,13 @@ class Worker:
             metrics=metrics,
         )
         self.listeners = Listeners(
-            settings.submission,
+            Limits.of(settings.submission.limits),
             [(listener, socket.socket(fileno=number)) for listener, number in start.listeners],
             hostname=settings.server.hostname,
             tls=_tls(settings),
             reception=self.intake,
             authenticator=Authenticator(
-                store.accounts, settings.submission.limits, salt_key=secrets.derive("scram salts")
+                store.accounts, Limits.of(settings.submission.limits), salt_key=secrets.derive("scram salts")
             ),
             trace=self.trace,
             events=self.events,
@@ -141,7 +141,7 @@ class Worker:
             metrics=metrics,
         )
         self.return_listeners = Listeners(
-            settings.reports,
+            _report_limits(settings),
             [(listener, socket.socket(fileno=number)) for listener, number in start.returns],
             hostname=settings.server.hostname,
             tls=_tls(settings),
@@ -222,8 +222,8 @@ class Worker:
         self.ingest.means = self._means(settings)
         domain = settings.return_path.domain
         self.returns.configure(domain, verp, settings.reports.backlog)
-        await self.listeners.reload(settings.submission, tls)
-        await self.return_listeners.reload(settings.reports, tls, domain)
+        await self.listeners.reload(settings.submission.listeners, Limits.of(settings.submission.limits), tls)
+        await self.return_listeners.reload(settings.reports.listeners, _report_limits(settings), tls, domain)
 
     def _notices(self, settings: Settings) -> DsnComposer:
         return DsnComposer(settings, self.store.accounts, self.signer)
@@ -249,7 +249,7 @@ class Worker:
         """Sources that are on a blocklist rest, until they are on none."""
         while True:
             self._listings_changed.clear()
-            self.courier.avoid(await self.store.blocklist_listings.resting(self.settings.blocklists.resting))
+            self.courier.avoid(await self.store.blocklist_listings.resting(self.settings.blocklists.backoff_lists))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SOURCES_EVERY):
                     await self._listings_changed.wait()
@@ -309,6 +309,11 @@ class Worker:
                 writer, {"lease": self.store.lease.id, "window": self.dispatcher.active_queue.deliveries}
             )
             await asyncio.sleep(STATUS_EVERY)
+
+
+def _report_limits(settings: Settings) -> Limits:
+    """Return the limits of submission with those that differ for reports. Reports may have lines of any length."""
+    return Limits.of(settings.submission.limits, settings.reports.limits, line_length=100_000)
 
 
 def _classifier(settings: Settings) -> Classifier:

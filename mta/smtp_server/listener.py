@@ -20,9 +20,8 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from config.schema import Limits, Listener, TlsMode
+from config.schema import Limits, Listener, ListenerTls
 from mta.mail.message import IPAddress
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger
@@ -105,16 +104,6 @@ class _Door:
     open: asyncio.Server | asyncio.Task[None] | None = None
 
 
-class ListenerSettings(Protocol):
-    """A section of the settings that says where and how mail is taken."""
-
-    @property
-    def listeners(self) -> list[Listener]: ...
-
-    @property
-    def limits(self) -> Limits: ...
-
-
 class Listeners:
     """Doors of one process that lead to the same ``reception``, and the sessions behind them.
 
@@ -123,7 +112,7 @@ class Listeners:
 
     def __init__(
         self,
-        settings: ListenerSettings,
+        limits: Limits,
         sockets: Sequence[tuple[Listener, socket.socket]],
         *,
         hostname: str,
@@ -137,11 +126,11 @@ class Listeners:
     ) -> None:
         self._service = ServerContext(
             hostname=hostname,
-            limits=settings.limits,
+            limits=limits,
             tls=tls,
             reception=reception,
             authenticator=authenticator,
-            room=MemoryBudget(settings.limits.message_memory),
+            room=MemoryBudget(limits.message_memory),
             trace=trace,
             events=events,
             metrics=metrics,
@@ -156,14 +145,16 @@ class Listeners:
         for door in self._doors:
             await self._open(door)
 
-    async def reload(self, settings: ListenerSettings, tls: ssl.SSLContext, home: str | None = None) -> None:
+    async def reload(
+        self, listeners: Sequence[Listener], limits: Limits, tls: ssl.SSLContext, home: str | None = None
+    ) -> None:
         """Take over new settings. Addresses, ports and their number stay; sessions go on. Raises OSError."""
-        self._service.limits = settings.limits
+        self._service.limits = limits
         if self._service.authenticator:
-            self._service.authenticator.limits = settings.limits
-        self._service.room.most = settings.limits.message_memory
+            self._service.authenticator.limits = limits
+        self._service.room.most = limits.message_memory
         self._service.tls, self._service.home = tls, home
-        named = {(listener.address, listener.port): listener for listener in settings.listeners}
+        named = {(listener.address, listener.port): listener for listener in listeners}
         for door in self._doors:
             before = door.listener
             door.listener = named.get((before.address, before.port), before)
@@ -235,7 +226,7 @@ class Listeners:
         try:
             client = await _identify(listener, connection, peer)
             if refusal := self._service.connections.enter(client, self._service.limits):
-                if listener.tls is not TlsMode.IMPLICIT:  # to tell it there would take a handshake
+                if listener.tls is not ListenerTls.IMPLICIT:  # to tell it there would take a handshake
                     connection.send(encode(refusal))
                 raise _Unwelcome(refusal.text)
             await self._begin(Connection(self._service, listener, client), listener, connection, client)
@@ -249,7 +240,7 @@ class Listeners:
     async def _begin(
         self, session: Connection, listener: Listener, connection: socket.socket, client: IPAddress
     ) -> None:
-        implicit = listener.tls is TlsMode.IMPLICIT
+        implicit = listener.tls is ListenerTls.IMPLICIT
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: session,
@@ -267,7 +258,7 @@ class _Unwelcome(Exception):
 
 
 def _has_prelude(listener: Listener) -> bool:
-    return bool(listener.proxy_from) or listener.tls is TlsMode.IMPLICIT
+    return bool(listener.proxy_from) or listener.tls is ListenerTls.IMPLICIT
 
 
 async def _identify(listener: Listener, connection: socket.socket, peer: IPAddress) -> IPAddress:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from config.schema import Listener, TlsMode
+from config.schema import Listener, ListenerTls
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import Auth
 from mta.observe.log import get_logger
@@ -102,7 +102,7 @@ class Session:
         self._begin(read_hello(argument), extended=True)
         lines = [self._service.hostname, "PIPELINING", f"SIZE {self._service.limits.message_size}", "8BITMIME"]
         lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
-        if self._listener.tls is TlsMode.STARTTLS and not self._client.tls:
+        if self._listener.tls is ListenerTls.STARTTLS and not self._client.tls:
             lines.append("STARTTLS")
         if self._service.authenticator and self._may_log_in:
             lines.append(f"AUTH {' '.join(MECHANISMS)}")
@@ -127,7 +127,7 @@ class Session:
         _take_no(argument)
         if self._client.tls:
             raise Rejected(replies.TLS_ALREADY)
-        if self._listener.tls is not TlsMode.STARTTLS:
+        if self._listener.tls is not ListenerTls.STARTTLS:
             raise Rejected(replies.NO_TLS)
         if not self._connection.is_quiet():  # anybody may have put it there (RFC 3207 4.2, CVE-2011-0411)
             raise CloseSession(replies.EARLY_TLS, "protocol")

@@ -18,7 +18,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import assert_never
 
-from config.blocklists import Blocklist
+from config.schema import Blocklist
 
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _REFUSED = IPv4Network("127.255.255.0/24")  # widely used for "you may not ask", e.g. through a public resolver

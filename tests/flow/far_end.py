@@ -64,7 +64,7 @@ class FarEnd:
         sections = {**self._settings, **more}
         egress: dict[str, Any] = {"ipv6": False} | sections.pop("egress", {})
         egress["timeouts"] = PATIENT | egress.get("timeouts", {})
-        dns = {"servers": [f"127.0.0.1:{self.dns_port}"], "timeout": "5s", "lifetime": "20s"} | sections.pop("dns", {})
+        dns = {"servers": [f"127.0.0.1:{self.dns_port}"], "timeout": "20s"} | sections.pop("dns", {})
         server = {"hostname": "out.sender.example"} | sections.pop("server", {})
         testing = {"receiver_port": self.port, "loopback_receivers": True} | sections.pop("testing", {})
         settings = Settings.model_validate(

@@ -258,8 +258,8 @@ def _settings(database_url: str, dns_port: int, receiver_port: int) -> dict[str,
     return {
         "server": {"hostname": "mta.sender.example", "workers": 1, "shutdown_grace": "5s"},
         "database": {"url": database_url, "timeout": "2s", "lease": "5s"},
-        "queue": {"retry_schedule": ["200ms"], "retry_jitter": 0, "poll": "100ms", "delay_dsn_after": "0s"},
-        "dns": {"servers": [f"127.0.0.1:{dns_port}"], "timeout": "1s", "lifetime": "2s"},
+        "queue": {"retry_schedule": ["200ms"], "poll": "100ms", "delay_dsn_after": "0s"},
+        "dns": {"servers": [f"127.0.0.1:{dns_port}"], "timeout": "2s"},
         "egress": {
             "ipv6": False,
             "tls": "none",

@@ -14,7 +14,6 @@ OURS = "11.0.0.127.zen.example"
 LISTS = {
     "every": "0s",
     "confirm_after": "0s",
-    "pause": "0s",
     "lists": [{"name": "zen", "zone": "zen.example"}],
 }
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from config.blocklists import Blocklist
-from config.schema import Settings
+from config.schema import Blocklist, Settings
 from mta.delivery.mx import DnsError, Resolver
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -43,6 +42,8 @@ from policy.reputation.blocklist import (
 )
 
 log = get_logger()
+
+PAUSE = 0.2  # seconds between two queries to the same list
 
 Key = tuple[str, str]  # list, subject
 
@@ -150,7 +151,7 @@ class BlocklistWatch:
                 assert_never(what)
         unsure = isinstance(answer.said, ListedAnswer) and (listing is None or listing.confirmed_at is None)
         self._put_off(key, answer.ttl, unsure=unsure)
-        await asyncio.sleep(self._settings.blocklists.pause)
+        await asyncio.sleep(PAUSE)
 
     async def _words(self, blocklist: Blocklist, subject: str, said: Said) -> str:
         words = said.words if isinstance(said, ListedAnswer) else ""
@@ -170,5 +171,5 @@ class BlocklistWatch:
         confirmed = [each for each in listings if each.confirmed_at is not None]
         self._metrics.blocklist_listings.set(len(confirmed))
         self._metrics.blocklists_ignored.set(sum(isinstance(each, Ignored) for each in self._trust.values()))
-        listed = {each.subject for each in confirmed if each.list in settings.blocklists.resting}
+        listed = {each.subject for each in confirmed if each.list in settings.blocklists.backoff_lists}
         self._metrics.sources_in_backoff.set(len(listed & set(settings.egress.sources)))

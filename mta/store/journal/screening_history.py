@@ -1,6 +1,6 @@
 """What was judged lately, accepted and refused: for trying a changed profile on it before it is loaded.
 
-*Limits.* Reaches back as far as ``queue.event_retention`` and ``retention.rejections``. The content of a message is
+*Limits.* Reaches back as far as ``retention.messages`` and ``retention.rejections``. The content of a message is
 there only while something of it is queued, that of a refused one never was.
 """
 

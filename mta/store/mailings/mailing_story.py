@@ -2,7 +2,7 @@
 
 It must never change anything.
 
-*Limits.* Counts go over all of the mailing's messages whose record is still kept (``queue.event_retention``): seconds
+*Limits.* Counts go over all of the mailing's messages whose record is still kept (``retention.messages``): seconds
 for a million of them. Consents are those of the account for the mailing's topic as they are now; those that each
 message was sent under are in its findings (``mta explain``).
 """

@@ -1,6 +1,6 @@
 """Everything that is known of one message, for whoever asks why it went as it did.
 
-*Limits.* Knows nothing of messages whose record is older than ``queue.event_retention``.
+*Limits.* Knows nothing of messages whose record is older than ``retention.messages``.
 """
 
 from __future__ import annotations

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from config.document import document
+from config.document import document, duration, to_toml
 from config.load import load_file, load_text
 from config.schema import Settings
-from config.show import duration, to_toml
 
 ROOT = Path(__file__).parents[3]
 

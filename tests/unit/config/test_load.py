@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from config.load import ConfigError, load_file, load_text
-from config.schema import Shaping, TlsMode
+from config.schema import Limits, ListenerTls, Shaping
 
 
 def test_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load_file(None)
     listeners = [(listener.port, listener.tls) for listener in settings.submission.listeners]
-    assert listeners == [(587, TlsMode.STARTTLS), (465, TlsMode.IMPLICIT), (2525, TlsMode.NONE)]
+    assert listeners == [(587, ListenerTls.STARTTLS), (465, ListenerTls.IMPLICIT), (2525, ListenerTls.NONE)]
     assert settings.submission.listeners[2].address == "127.0.0.1"
     assert settings.server.data_dir == tmp_path / "data"
     assert {"gmail", "outlook", "microsoft365", "yahoo", "t-online"} <= {one.name for one in settings.shaping.providers}
@@ -38,8 +38,8 @@ def test_values(tmp_path: Path) -> None:
     proxy_from = ["10.0.0.0/8"]
     [submission.limits]
     message_size = "1.5MB"
-    header_size = 2000
-    data_rate = "1kB"
+    message_memory = 2000000
+    command_timeout = "90s"
     [queue]
     retry_schedule = ["500ms", " 1.5 h "]
     [[signing.keys]]
@@ -53,10 +53,26 @@ def test_values(tmp_path: Path) -> None:
     assert settings.server.hostname == "mail.example.com"
     assert settings.submission.listeners[0].proxy_from == [IPv4Network("10.0.0.0/8")]
     limits = settings.submission.limits
-    assert (limits.message_size, limits.header_size, limits.data_rate) == (1_500_000, 2000, 1000)
+    assert (limits.message_size, limits.message_memory, limits.command_timeout) == (1_500_000, 2_000_000, 90)
     assert settings.queue.retry_schedule == [0.5, 5400.0]
     [key] = settings.signing.keys
     assert (key.domain, key.selector, key.file) == ("example.com", "s1", tmp_path / "keys/one.pem")
+
+
+def test_limits_of_reports_are_those_of_submission_but_for_what_differs(tmp_path: Path) -> None:
+    text = """
+    [submission.limits]
+    connections = 30
+    errors = 7
+    [reports.limits]
+    message_size = "1MB"
+    """
+    settings = load_text(text, "mta.toml", tmp_path)
+    submission = Limits.of(settings.submission.limits)
+    reports = Limits.of(settings.submission.limits, settings.reports.limits, line_length=100_000)
+    assert (submission.connections, submission.errors, submission.line_length) == (30, 7, 998)
+    assert (reports.connections, reports.errors, reports.line_length) == (500, 7, 100_000)
+    assert (reports.message_size, reports.header_size) == (1_000_000, submission.header_size)
 
 
 def test_relative_to_the_file(tmp_path: Path) -> None:

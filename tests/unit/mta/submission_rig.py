@@ -14,7 +14,7 @@ from typing import Any
 
 import trustme
 
-from config.schema import Limits, Listener, SubmissionSettings
+from config.schema import Limits, Listener
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
@@ -264,21 +264,19 @@ async def submission(
     clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[Rig]:
     """The submission side of a service. Clients in ``networks`` are those of ACCOUNT."""
-    settings = SubmissionSettings(
-        listeners=[Listener(**{"port": 0, **listener}) for listener in listeners], limits=Limits(**(limits or {}))
-    )
+    fixed = Limits(**(limits or {}))
     accounts = Accounts(networks={ip_network(network): ACCOUNT for network in networks})
     extra = {"clock": clock} if clock else {}
     events, metrics = ListSink(), Metrics()
     parts: dict[str, Any] = {
         "reception": Reception(),
-        "authenticator": Authenticator(accounts, settings.limits, salt_key=b"salt", **extra),
+        "authenticator": Authenticator(accounts, fixed, salt_key=b"salt", **extra),
         "trace": trace or Trace(Path("unused"), metrics),
         "metrics": metrics,
     }
-    sockets = [(listener, bind(listener)) for listener in settings.listeners]
+    sockets = [(each, bind(each)) for each in (Listener(**{"port": 0, **listener}) for listener in listeners)]
     running = Listeners(
-        settings,
+        fixed,
         sockets,
         hostname="mx.test",
         tls=certificates()[0],

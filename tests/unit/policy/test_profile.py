@@ -229,10 +229,10 @@ BAD = {
     "wrong values": (
         '[marketing]\nchain = ["plain"]\nfailing = "some"\n[marketing.rules.plain]\nmost = 0\nwait = 5\n',
         [
-            'own.toml:3: marketing.failing: "some" is not allowed; allowed: "refuse_all" or "drop"',
-            "own.toml:5: marketing.rules.plain.most: 0 is not allowed; allowed: a whole number of at least 1",
-            "own.toml:6: marketing.rules.plain.wait: 5 is not allowed; "
-            'allowed: a duration such as "500ms", "30s", "5m", "2h" or "5d"',
+            'own.toml:3: marketing.failing: "some" is not valid; expected "refuse_all" or "drop"',
+            "own.toml:5: marketing.rules.plain.most: 0 is not valid; expected an integer ≥ 1",
+            "own.toml:6: marketing.rules.plain.wait: 5 is not valid; "
+            'expected a duration such as "500ms", "30s", "5m", "2h" or "5d"',
         ],
     ),
     "a value the rule refuses": (
@@ -274,7 +274,10 @@ BAD = {
         ['own.toml:2: extends: there is no profile "own"; there are can_spam, cleverreach, csa, custommail, '
          "gmail_yahoo_2024, marketing, spotler, transactional"],
     ),
-    "not TOML": ("[marketing\n", ["own.toml:1: not TOML in column 11: expected ']' at the end of a table declaration"]),
+    "invalid TOML": (
+        "[marketing\n",
+        ["own.toml:1: invalid TOML at column 11: expected ']' at the end of a table declaration"],
+    ),
 }  # fmt: skip
 
 

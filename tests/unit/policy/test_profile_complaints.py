@@ -59,6 +59,6 @@ def test_mistakes_have_their_line(tmp_path: Path) -> None:
         load_profiles([own], CONTEXT)
     lines = [line.replace(f"{tmp_path}/", "") for line in caught.value.lines]
     assert len(lines) == 3
-    assert lines[0].startswith("own.toml:3: complaints.answer_within: 24 is not allowed")
+    assert lines[0].startswith("own.toml:3: complaints.answer_within: 24 is not valid")
     assert "own.toml:4: complaints.until" in lines[1]
     assert 'did you mean "upheld"' in lines[2] or "upheld" in lines[2]

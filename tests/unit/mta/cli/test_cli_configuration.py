@@ -46,7 +46,7 @@ def test_check_finds_the_file(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) 
     assert mta("check").stdout.startswith(f"ok: {named}")
     result = mta("check", "mta.toml")
     assert result.exit_code == 2
-    assert result.stderr == "mta.toml:2: web.port: 70000 is not allowed; allowed: a whole number from 0 to 65535\n"
+    assert result.stderr == "mta.toml:2: web.port: 70000 is not valid; expected an integer from 0 to 65535\n"
 
 
 def test_check_reads_the_profiles(elsewhere: Path) -> None:

@@ -19,7 +19,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.cli.shell import Operator
 
-DNS = '[dns]\nservers = ["127.0.0.1:{port}"]\ntimeout = "500ms"\nlifetime = "2s"\n'
+DNS = '[dns]\nservers = ["127.0.0.1:{port}"]\ntimeout = "2s"\n'
 
 
 class World:

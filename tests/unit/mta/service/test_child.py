@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from config.schema import Listener, ObserveSettings, Settings, SubmissionSettings, TlsMode
+from config.schema import Listener, ListenerTls, ObserveSettings, Settings, SubmissionSettings
 from mta.service import child as children
 from mta.service.child import RESTART_AT_MOST, Child, pause
 from mta.service.control_channel import Reopen, Start
@@ -116,7 +116,7 @@ def test_waits_double_up_to_a_limit_for_ever() -> None:
 def test_a_reload_changes_how_sockets_are_used_but_not_which() -> None:
     before, other = Listener(port=587), Listener(port=465)
     one = Start(0, 1, settings(), "", b"", Path("unused"), ((before, 5), (other, 6)))
-    after = Listener(port=587, tls=TlsMode.NONE)
+    after = Listener(port=587, tls=ListenerTls.NONE)
     changed = one.reloaded(Settings(submission=SubmissionSettings(listeners=[Listener(port=25), after])))
     assert changed.listeners == ((after, 5), (other, 6))
     assert changed.settings.submission.listeners[1] is after

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from config.schema import Limits, Listener, SubmissionSettings
+from config.schema import Limits, Listener
 from mta.smtp_server import listener as doors
 from mta.smtp_server.listener import ListenError, bind, require_free
 from mta.smtp_server.proxy import SIGNATURE
@@ -126,8 +126,7 @@ async def test_reloaded_settings_hold_for_open_sessions_and_new_ones() -> None:
     async with submission(listeners=[{"tls": "starttls"}]) as rig:
         client = await rig.said_hello()
         changed = Listener(port=0, tls="starttls", proxy_from=["127.0.0.0/8"])
-        settings = SubmissionSettings(listeners=[changed], limits=Limits(message_size=1000, header_size=500))
-        await rig.listeners.reload(settings, certificates()[0])
+        await rig.listeners.reload([changed], Limits(message_size=1000, header_size=500), certificates()[0])
         assert (await client.ask("MAIL FROM:<a@shop.example> SIZE=1001"))[:9] == "552 5.3.4"
         assert "250-SIZE 1000" in await client.ask(HELLO)
         await client.ask("STARTTLS")

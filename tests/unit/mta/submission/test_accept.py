@@ -278,7 +278,6 @@ async def test_the_findings_are_kept(store: Store) -> None:
 
 async def test_a_reload_changes_the_rules(store: Store) -> None:
     rig = make(store)
-    limits = {"limits": {"received_count": 10}}
-    settings = Settings.model_validate({"submission": limits})
+    settings = Settings.model_validate({"submission": {"limits": {"message_size": "100B"}}})
     rig.intake.configure(settings, Signer(), open_profiles(settings, Secrets(bytes(32))))  # type: ignore[arg-type]
-    assert (await rig.accept(content=b"Received: x\r\n" * 11 + CONTENT)).status == "5.4.6"
+    assert (await rig.accept(content=CONTENT + b"x" * 100)).status == "5.3.4"

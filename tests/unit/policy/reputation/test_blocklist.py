@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from config.blocklists import Blocklist
+from config.schema import Blocklist
 from policy.reputation.blocklist import (
     Believed,
     Clear,

@@ -23,8 +23,7 @@ from tests.unit.mta.store import make
 CONFIG = """
 [dns]
 servers = ["127.0.0.1:{port}"]
-timeout = "300ms"
-lifetime = "1s"
+timeout = "1s"
 min_ttl = "0s"
 max_ttl = "0s"
 [egress]
@@ -32,7 +31,6 @@ sources = ["192.0.2.1", "192.0.2.2"]
 [blocklists]
 every = "0s"
 confirm_after = "0s"
-pause = "0s"
 [[blocklists.lists]]
 name = "zen"
 zone = "zen.example"
@@ -204,8 +202,8 @@ async def test_the_operator_sees_and_asks(world: World) -> None:
 @pytest.mark.parametrize(
     ("lines", "mistake"),
     [
-        ('[[blocklists.lists]]\nname = "zen"\nzone = "other.example"\n', "two lists are called zen"),
-        ('answers = [{ codes = "192.0.2.1" }]\n', "is no answer of a blocklist"),
+        ('[[blocklists.lists]]\nname = "zen"\nzone = "other.example"\n', "second list named zen"),
+        ('answers = [{ codes = "192.0.2.1" }]\n', "not a blocklist answer"),
     ],
 )
 async def test_mistakes_are_told(world: World, lines: str, mistake: str) -> None:

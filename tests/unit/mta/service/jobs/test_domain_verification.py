@@ -20,7 +20,7 @@ from policy.accounts.sender_domain import owner_name, owner_text
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 
-DNS = '[dns]\nservers = ["127.0.0.1:{port}"]\ntimeout = "300ms"\nlifetime = "1s"\n'
+DNS = '[dns]\nservers = ["127.0.0.1:{port}"]\ntimeout = "1s"\n'
 DOMAIN = "news.shop.example"
 
 
