@@ -14,7 +14,7 @@ help: ## what can be made
 
 setup: .venv/ready ## virtual environment in .venv with everything pinned
 
-run: setup ## the demo: a whole small world on this machine (make run ARGS=--once checks it and ends)
+run: setup ## self-contained demo: runs the service and a test receiver (make run ARGS=--once verifies the results and exits)
 	@$(BIN)/mta demo $(ARGS)
 
 test: setup ## all tests, against a real PostgreSQL

@@ -5,7 +5,7 @@ search for the final dot inside, and the identifying field of each message.
 
 It must never be the bottleneck, nor answer before the final dot: its cost is printed beside every result.
 
-*Limits.* No TLS, no replies but good ones, no check of the order of commands. ``mta.demo.receiver`` is the
+*Limits.* No TLS, no replies but good ones, no check of the order of commands. ``tests.receiver`` is the
 scripted one.
 """
 

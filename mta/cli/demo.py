@@ -1,4 +1,4 @@
-"""``mta demo``: a whole small world on this machine, to see the service at work."""
+"""``mta demo``: a self-contained demonstration of the service on this machine."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     once: Annotated[
-        bool, typer.Option("--once", help="Compare every outcome with what it should be, and end: status 0, or 1.")
+        bool, typer.Option("--once", help="Verify all results and exit: status 0 if they are as expected, else 1.")
     ] = False,
 ) -> None:
-    """Start everything on this machine, send a dozen messages, and show what became of each and why.
+    """Run the service and a test receiver, send a few messages, and show a live table of the results.
 
-    Receivers, DNS and database are the demo's own; nothing leaves the machine, and nothing stays behind.
+    Receiver, DNS and database are the demo's own. No mail leaves the machine, and no file is left behind.
     """
     import asyncio
 
     from rich.console import Console
 
-    from mta.demo.running import DemoError
-    from mta.demo.scene import play
+    from mta.demo.run import run
+    from mta.demo.service import DemoError
     from mta.store.postgres.embedded import EmbeddedError
 
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
     try:
-        good = asyncio.run(play(once=once, console=console))
+        good = asyncio.run(run(once=once, console=console))
     except (asyncio.CancelledError, KeyboardInterrupt):
-        console.print("Everything is stopped and put away.")
+        console.print("Stopped; temporary files removed.")
         good = not once
     except (DemoError, EmbeddedError, OSError) as error:
         fail(f"mta demo: {error}")
     if once:
-        console.print("Everything came to what it should." if good else "[red]Something differs, see above.[/]")
+        console.print("All results as expected." if good else "[red]Some results are not as expected, see above.[/]")
     raise typer.Exit(0 if good else 1)

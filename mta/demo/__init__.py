@@ -1,1 +1,1 @@
-"""A complete small world to try the service in: a scripted receiver, its DNS, an account, a few messages."""
+"""A self-contained demonstration of the service: `mta demo`."""

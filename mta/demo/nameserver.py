@@ -1,282 +1,102 @@
-"""A small DNS server with a scripted zone: answers, contradictions and silences for the demo and the tests.
+"""The demo's DNS server: answers MX, A and TXT queries from a fixed zone, over UDP.
 
-    zone = {
-        "example.com": Node(mx=((10, "mx1.example.com"), (20, "mx2.example.com"))),
-        "mx1.example.com": Node(a=("127.0.0.2",)),
-        "broken.example": Fault.SERVFAIL,
-        "slow.example": Node(mx=((0, "mx1.example.com"),), faults={"A": Fault.SILENT}),
-    }
+A name that is not in the zone does not exist, unless a name below it does.
 
-A name that is not in the zone does not exist, unless names below it do. UDP and TCP on the same port; what does not fit
-into the asker's UDP size is truncated.
-
-It must never resolve anything beyond its zone.
-
-*Limits.* Class IN only, one question a query, no name compression but for the question's name, no zone transfers.
+Limitations: One question per query, class IN, no aliases, no TCP: records must fit into the UDP size of the client.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
+import socketserver
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, IntEnum, auto
-from typing import cast
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 _HEADER = struct.Struct("!HHHHHH")
-_RECORD = struct.Struct("!HHIH")
 _QUESTION = struct.Struct("!HH")
-_POINTER = b"\xc0\x0c"  # to the question's name
-_RESPONSE, _AUTHORITATIVE, _TRUNCATED, _DESIRED, _AVAILABLE = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
-_PLAIN_UDP = 512  # octets, RFC 1035 4.2.1
-_MAX_CHAIN = 16
-
-
-class RecordType(IntEnum):
-    """Record types (RFC 1035 3.2.2 and later)."""
-
-    A = 1
-    CNAME = 5
-    SOA = 6
-    MX = 15
-    TXT = 16
-    AAAA = 28
-    OPT = 41
-
-
-class DnsFault(Enum):
-    """What a query gets instead of an answer."""
-
-    SERVFAIL = auto()
-    REFUSED = auto()
-    NXDOMAIN = auto()
-    SILENT = auto()  # no answer at all
-    TRUNCATED = auto()  # over UDP; TCP is answered
-    WRONG_ID = auto()
-    GARBAGE = auto()
-
-
-class _Code(IntEnum):
-    NOERROR = 0
-    FORMERR = 1
-    SERVFAIL = 2
-    NXDOMAIN = 3
-    NOTIMP = 4
-    REFUSED = 5
-
-
-_CODES = {DnsFault.SERVFAIL: _Code.SERVFAIL, DnsFault.REFUSED: _Code.REFUSED, DnsFault.NXDOMAIN: _Code.NXDOMAIN}
+_RECORD = struct.Struct("!HHIH")
+_POINTER = b"\xc0\x0c"  # to the name in the question
+_TYPES = {1: "A", 15: "MX", 16: "TXT"}
+_SOA = 6
+_TTL, _NEGATIVE_TTL = 300, 60  # seconds
+_RESPONSE, _AUTHORITATIVE, _RECURSION_DESIRED, _RECURSION_AVAILABLE = 0x8000, 0x0400, 0x0100, 0x0080
+_NXDOMAIN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """The records of one name. ``faults``: by the type's name. ``delay``: seconds before each answer."""
+class DemoRecords:
+    """The records of one name."""
 
     mx: tuple[tuple[int, str], ...] = ()
     a: tuple[str, ...] = ()
-    aaaa: tuple[str, ...] = ()
     txt: tuple[str, ...] = ()
-    cname: str | None = None
-    ttl: int = 300
-    delay: float = 0.0
-    faults: Mapping[str, DnsFault] = field(default_factory=dict)
 
 
-Zone = Mapping[str, Node | DnsFault]
+class DemoNameServer:
+    """Answers from ``zone``, in a thread, until ``stop``."""
 
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A question that was asked. ``name`` in lower case without the last dot."""
-
-    name: str
-    kind: str
-    tcp: bool
-
-
-class NameServer:
-    """``queries`` tells what was asked; ``zone`` may be exchanged at any time."""
-
-    def __init__(self, zone: Zone) -> None:
+    def __init__(self, zone: Mapping[str, DemoRecords]) -> None:
         self.zone = zone
-        self.queries: list[Query] = []
-        self._transport: asyncio.DatagramTransport | None = None
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        server = self
 
-    async def start(self, address: str = "127.0.0.1", port: int = 0) -> int:
-        """The port (0: one that is free for UDP and TCP). Raises OSError."""
-        self._server = await asyncio.start_server(self._serve_stream, address, port)
-        bound = cast(int, self._server.sockets[0].getsockname()[1])
-        loop = asyncio.get_running_loop()
+        class Query(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                octets, channel = self.request
+                if answer := server.answer(octets):
+                    channel.sendto(answer, self.client_address)
+
+        self._server = socketserver.UDPServer(("127.0.0.1", 0), Query)
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, name="demo-dns", daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, query: bytes) -> bytes | None:
+        """Return the response; None if ``query`` is malformed."""
         try:
-            self._transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self), local_addr=(address, bound)
-            )
-        except OSError:
-            self._server.close()
-            if port:
-                raise
-            return await self.start(address)  # the port was only free for TCP
-        return bound
-
-    async def stop(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        if self._transport:
-            self._transport.close()
-        if self._server:
-            self._server.close()
-
-    def asked(self, name: str, kind: str) -> int:
-        """How often that question was asked."""
-        return sum(query.name == name and query.kind == kind for query in self.queries)
-
-    def take_datagram(self, wire: bytes, client: tuple[str, int]) -> None:
-        task = asyncio.create_task(self._answer_datagram(wire, client))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _answer_datagram(self, wire: bytes, client: tuple[str, int]) -> None:
-        answer = await self._answer(wire, tcp=False)
-        if answer and self._transport:
-            self._transport.sendto(answer, client)
-
-    async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                (size,) = struct.unpack("!H", await reader.readexactly(2))
-                if answer := await self._answer(await reader.readexactly(size), tcp=True):
-                    writer.write(struct.pack("!H", len(answer)) + answer)
-                    await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    async def _answer(self, wire: bytes, *, tcp: bool) -> bytes | None:
-        question = _Question.read(wire)
-        if question is None:
-            return None
-        self.queries.append(Query(question.name, question.kind, tcp))
-        node = self.zone.get(question.name)
-        fault = node if isinstance(node, DnsFault) else node.faults.get(question.kind) if node else None
-        if isinstance(node, Node) and node.delay:
-            await asyncio.sleep(node.delay)
-        if fault is DnsFault.SILENT:
-            return None
-        if fault is DnsFault.GARBAGE:
-            return wire[:2] + b"\xff" * 20
-        if fault in _CODES:
-            return question.reply(_CODES[fault], ())
-        if fault is DnsFault.WRONG_ID:
-            question.number ^= 0xFFFF
-        if fault is DnsFault.TRUNCATED and not tcp:
-            return question.reply(_Code.NOERROR, (), truncated=True)
-        code, records = _look_up(self.zone, question.name, question.kind)
-        answer = question.reply(code, records)
-        if not tcp and len(answer) > question.udp_size:
-            return question.reply(code, (), truncated=True)
-        return answer
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, server: NameServer) -> None:
-        self._server = server
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._server.take_datagram(data, addr)
-
-
-@dataclass(slots=True)
-class _Question:
-    number: int
-    name: str
-    kind: str
-    section: bytes  # as it came
-    recursion: int
-    udp_size: int
-    extended: bool
-
-    @classmethod
-    def read(cls, wire: bytes) -> _Question | None:
-        """The one question of a query, or None for what is no query."""
-        try:
-            number, flags, questions, _, _, additional = _HEADER.unpack_from(wire)
-            if flags & _RESPONSE or questions != 1:
-                return None
+            number, flags, questions, *_ = _HEADER.unpack_from(query)
             labels, at = [], _HEADER.size
-            while length := wire[at]:
-                labels.append(wire[at + 1 : at + 1 + length].decode("ascii"))
+            while length := query[at]:
+                labels.append(query[at + 1 : at + 1 + length].decode("ascii").lower())
                 at += 1 + length
-            kind, _ = _QUESTION.unpack_from(wire, at + 1)
-            end = at + 1 + _QUESTION.size
-            extended = additional == 1 and wire[end : end + 3] == b"\0\0" + bytes([RecordType.OPT])
-            udp_size = max(_PLAIN_UDP, int.from_bytes(wire[end + 3 : end + 5], "big")) if extended else _PLAIN_UDP
-            name = RecordType(kind).name if kind in set(RecordType) else str(kind)
-            return cls(number, ".".join(labels).lower(), name, wire[12:end], flags & _DESIRED, udp_size, extended)
+            kind, _ = _QUESTION.unpack_from(query, at + 1)
         except (IndexError, struct.error, UnicodeDecodeError):
             return None
-
-    def reply(self, code: _Code, records: Sequence[bytes], *, truncated: bool = False) -> bytes:
-        flags = _RESPONSE | _AUTHORITATIVE | _AVAILABLE | self.recursion | code
-        if truncated:
-            flags |= _TRUNCATED
-        authority = () if records or truncated else (_start_of_authority(),)
-        additional = (b"\0" + struct.pack("!HHIH", RecordType.OPT, 1232, 0, 0),) if self.extended else ()
-        header = _HEADER.pack(self.number, flags, 1, len(records), len(authority), len(additional))
-        return b"".join([header, self.section, *records, *authority, *additional])
-
-
-def _look_up(zone: Zone, name: str, kind: str) -> tuple[_Code, list[bytes]]:
-    """The answer section, aliases followed within the zone."""
-    owner = _POINTER
-    records: list[bytes] = []
-    for _ in range(_MAX_CHAIN):
-        node = zone.get(name)
-        if isinstance(node, DnsFault):
-            return _CODES.get(node, _Code.SERVFAIL), []
-        if node is None:
-            exists = any(other.endswith("." + name) for other in zone)
-            return (_Code.NOERROR if exists else _Code.NXDOMAIN), records
-        if node.cname is None or kind == "CNAME":
-            return _Code.NOERROR, records + [
-                _record(owner, RecordType[kind], node.ttl, data) for data in _data(node, kind)
-            ]
-        records.append(_record(owner, RecordType.CNAME, node.ttl, _name(node.cname)))
-        name, owner = node.cname.lower(), _name(node.cname)
-    return _Code.SERVFAIL, []
+        if flags & _RESPONSE or questions != 1:
+            return None
+        name = ".".join(labels)
+        records = self.zone.get(name)
+        data = list(_data(records, _TYPES.get(kind, ""))) if records else []
+        exists = records is not None or any(other.endswith(f".{name}") for other in self.zone)
+        code = 0 if exists else _NXDOMAIN
+        flags = _RESPONSE | _AUTHORITATIVE | _RECURSION_AVAILABLE | (flags & _RECURSION_DESIRED) | code
+        answers = b"".join(_POINTER + _RECORD.pack(kind, 1, _TTL, len(each)) + each for each in data)
+        authority = b"" if data else _negative()
+        header = _HEADER.pack(number, flags, 1, len(data), 0 if data else 1, 0)
+        return header + query[_HEADER.size : at + 1 + _QUESTION.size] + answers + authority
 
 
-def _data(node: Node, kind: str) -> Iterator[bytes]:
+def _data(records: DemoRecords, kind: str) -> Iterator[bytes]:
     match kind:
         case "MX":
-            for preference, host in node.mx:
-                yield struct.pack("!H", preference) + _name(host)
+            yield from (struct.pack("!H", preference) + _name(host) for preference, host in records.mx)
         case "A":
-            yield from (ipaddress.IPv4Address(address).packed for address in node.a)
-        case "AAAA":
-            yield from (ipaddress.IPv6Address(address).packed for address in node.aaaa)
+            yield from (ipaddress.IPv4Address(address).packed for address in records.a)
         case "TXT":
-            for text in node.txt:
-                octets = text.encode()
-                pieces = [octets[at : at + 255] for at in range(0, len(octets), 255)] or [b""]
+            for text in records.txt:
+                pieces = [text[at : at + 255].encode() for at in range(0, len(text), 255)]
                 yield b"".join(bytes([len(piece)]) + piece for piece in pieces)
-        case "CNAME" if node.cname:
-            yield _name(node.cname)
 
 
-def _record(owner: bytes, kind: RecordType, ttl: int, data: bytes) -> bytes:
-    return owner + _RECORD.pack(kind, 1, ttl, len(data)) + data
-
-
-def _start_of_authority() -> bytes:
-    """Of the root, with 60 seconds for negative answers (RFC 2308)."""
-    return _record(b"\0", RecordType.SOA, 60, b"\0\0" + struct.pack("!IIIII", 1, 3600, 600, 86400, 60))
+def _negative() -> bytes:
+    """The root's SOA record, which limits how long negative answers are cached (RFC 2308)."""
+    data = b"\0\0" + struct.pack("!IIIII", 1, 3600, 600, 86400, _NEGATIVE_TTL)
+    return b"\0" + _RECORD.pack(_SOA, 1, _NEGATIVE_TTL, len(data)) + data
 
 
 def _name(name: str) -> bytes:
-    labels = [label.encode("ascii") for label in name.rstrip(".").split(".") if label]
-    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    return b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split(".")) + b"\0"

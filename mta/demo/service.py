@@ -1,51 +1,141 @@
-"""The demo's service, in a process that ends, and leaves nothing, when the demo has ended in whatever way.
+"""The demo's service: the process itself, and its controller in the demo.
 
-    python -m mta.demo.service DIRECTORY    with mta.toml in it, and standard input a pipe from the demo
+    python -m mta.demo.service DIRECTORY    with mta.toml in it; standard input is a pipe from the demo
 
-It is started first of all and waits for a word before it serves, so that it can put everything away from the beginning.
-The demo holds the other end of the pipe: once that is closed, in order or by ``kill -9``, the service is stopped, the
-database with it, and the directory is deleted.
+The process is started first and waits for a line before it serves, so that it can clean up from the beginning. When the
+demo closes its end of the pipe, in order or by being killed, the service and the database are stopped and the directory
+is deleted.
+
+Invariants: No process and no file is left behind, however the demo ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import sys
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from config.load import load_file
 from mta.observe.log import configure
 from mta.service.supervisor import Supervisor
 from mta.store.postgres.embedded import EmbeddedPostgres
 
+READY_WITHIN = 20.0  # seconds
+STOP_WITHIN = 15.0
+
+
+class DemoError(Exception):
+    """Why the demo cannot continue; the text is for its user."""
+
+
+class DemoService:
+    """Controls the service's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: BinaryIO) -> None:
+        self._process, self._log = process, log
+
+    async def start(self, web_port: int) -> None:
+        """Let it serve, and wait until it is ready. Raises DemoError with the end of its log."""
+        assert self._process.stdin
+        self._process.stdin.write(b"serve\n")
+        if not await _becomes_ready(web_port, self._process):
+            self._log.seek(0)
+            text = self._log.read()[-2000:].decode("utf-8", "replace")
+            raise DemoError(f"the service did not start:\n{text}")
+
+    async def stop(self) -> None:
+        """Close the pipe, which stops it; kill its whole session if that does not help."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_WITHIN):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+
+
+@asynccontextmanager
+async def service(directory: Path) -> AsyncIterator[DemoService]:
+    """Start the process, which waits for ``start``; at the end stop it and delete ``directory``."""
+    with open(directory / "service.log", "w+b") as log:  # noqa: ASYNC230  a new file in our own directory
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "mta.demo.service",
+            str(directory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the service
+        )
+        running = DemoService(process, log)
+        try:
+            yield running
+        finally:
+            await running.stop()
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _becomes_ready(port: int, process: asyncio.subprocess.Process) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_WITHIN):
+            while process.returncode is None:
+                if await _is_ready(port):
+                    return True
+                await asyncio.sleep(0.1)
+    return False
+
+
+async def _is_ready(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
+        return b" 200 " in await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+# --- in the process
+
 
 def main() -> None:
     directory = Path(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the demo's to act on
+        signal.signal(number, signal.SIG_IGN)  # the demo acts on them
     try:
         if os.read(0, 1):
-            threading.Thread(target=_stop_with_the_demo, daemon=True).start()
+            threading.Thread(target=_stop_with_demo, daemon=True).start()
             settings = load_file(directory / "mta.toml")
             configure(settings.observe.log_level, process="supervisor")
             asyncio.run(Supervisor(directory / "mta.toml", settings).run())
     finally:
-        _put_away(directory)
+        _clean_up(directory)
 
 
-def _put_away(directory: Path) -> None:
-    """Delete everything, unless the demo still lives: it uses the database, and puts things away itself."""
+def _clean_up(directory: Path) -> None:
+    """Delete everything, unless the demo is still running: it uses the database and deletes everything itself."""
     data = directory / "data" / "postgres"
     EmbeddedPostgres(data).remove()
     if not data.exists():
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _stop_with_the_demo() -> None:
+def _stop_with_demo() -> None:
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -30,11 +30,10 @@ from typing import Any
 import asyncpg
 
 from bench.service import Service, free_port
-from mta.demo.ledger import Receipt
-from mta.demo.nameserver import NameServer, Node
-from mta.demo.receiver import Receiver
-from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptedReply, ScriptRule
 from mta.store.postgres.embedded import EmbeddedPostgres
+from tests.nameserver import NameServer, Node
+from tests.receiver import Receiver
+from tests.receiver_script import FRIENDLY, Receipt, ReceiverStage, Script, ScriptedReply, ScriptRule
 
 DOMAINS = 5
 CLIENTS = 8

@@ -15,13 +15,13 @@ from config.schema import Settings
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
-from mta.demo.nameserver import DnsFault, NameServer, Node
-from mta.demo.receiver import Receiver
-from mta.demo.script import Script
 from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply
+from tests.nameserver import DnsFault, NameServer, Node
+from tests.receiver import Receiver
+from tests.receiver_script import Script
 
 CONTENT = b"From: ann@sender.example\r\nSubject: hello\r\n\r\nAll work and no play.\r\n"
 PATIENT = dict.fromkeys(

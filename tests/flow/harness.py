@@ -23,12 +23,11 @@ import asyncpg
 import orjson
 
 from bench.service import Service, merged
-from mta.demo.ledger import Ledger, Receipt
-from mta.demo.nameserver import DnsFault, NameServer, Node
-from mta.demo.receiver import Receiver
-from mta.demo.script import Script
 from mta.mail.identity import parse_id
 from mta.mail.reply import Reply
+from tests.nameserver import DnsFault, NameServer, Node
+from tests.receiver import Receiver
+from tests.receiver_script import Ledger, Receipt, Script
 
 T = TypeVar("T")
 

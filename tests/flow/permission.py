@@ -15,8 +15,8 @@ import aiosmtplib
 
 from bench.service import merged
 from config.schema import DatabaseSettings
-from mta.demo.newsletter import newsletter
-from mta.demo.permission import announce, opt_in, permit
+from mta.demo.account import announce, opt_in, permit
+from mta.demo.cases import newsletter
 from mta.mail.reply import Reply
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store

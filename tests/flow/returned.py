@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from bench.service import free_port
-from mta.demo.ledger import Receipt
-from mta.demo.nameserver import Node
 from mta.mail.reply import Reply
 from tests.flow.harness import World
 from tests.flow.permission import Shop, shop
+from tests.nameserver import Node
+from tests.receiver_script import Receipt
 
 DOMAIN = "returns.sender.example"
 REPORTER = "feedback.example"

@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import UUID
 
-from mta.demo.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 from mta.store.reputation import delivery_stats
 from mta.store.store import Store
 from policy.reputation.breaker import HELD
 from tests.flow.harness import World, kinds
 from tests.flow.permission import READER, shop
+from tests.receiver_script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 
 PROFILE = """extends = "cleverreach"
 [breakers]

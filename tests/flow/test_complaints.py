@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from mta.demo.ledger import Receipt
 from tests.flow.harness import World, message
 from tests.flow.permission import READER
 from tests.flow.returned import DOMAIN, REPORTER, Desk, Signs, complaint, header_of, path_of, redacted, returns
+from tests.receiver_script import Receipt
 
 FBL = f"fbl@{DOMAIN}"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from mta.demo.script import ReceiverStage, Script, ScriptedReply, ScriptRule
 from mta.store.postgres.embedded import EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from tests.flow.harness import PATIENCE, World, kinds, message, open_world
+from tests.receiver_script import ReceiverStage, Script, ScriptedReply, ScriptRule
 
 ANSWERED_WITHIN = 5.0  # seconds, for each command: what is promised
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aiosmtplib
 
-from mta.demo.newsletter import newsletter
+from mta.demo.cases import newsletter
 from tests.flow.harness import SENDER, World
 from tests.flow.permission import MAILING, READER, Shop, shop
 

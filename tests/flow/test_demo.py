@@ -1,4 +1,4 @@
-"""The demo as its users run it: everything comes to what it should, and nothing stays behind, however it ends."""
+"""The demo as its users run it: all results are as expected, and nothing is left behind however it ends."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ def start(environment: dict[str, str], output: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(DEMO, stdout=file, stderr=file, env=environment, start_new_session=True)
 
 
-def test_once_everything_comes_to_what_it_should(environment: dict[str, str]) -> None:
+def test_once_all_results_are_as_expected(environment: dict[str, str]) -> None:
     done = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, env=environment, timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Everything came to what it should." in done.stdout
+    assert "All results as expected." in done.stdout
     assert "dkimpy accepts 2 of 2" in done.stdout
 
 
 def test_it_stays_until_told_to_end_and_can_be_looked_at(environment: dict[str, str], tmp_path: Path) -> None:
     output = tmp_path / "output"
     process = start(environment, output)
-    wait_until(lambda: "Ctrl-C ends everything" in output.read_text(), output.read_text)
+    wait_until(lambda: "Press Ctrl-C" in output.read_text(), output.read_text)
     text = output.read_text()
     config = re.findall(r"MTA_CONFIG=(\S+)", text)[0]
     message = re.findall(r"explain (\S+)", text)[0]

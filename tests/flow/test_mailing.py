@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mta.demo.permission import BY, TOPIC
+from mta.demo.account import BY, TOPIC
 from mta.store.mailings.mailing_holds import QueueMoved
 from policy.accounts.mailing import SAMPLED, UNCONFIRMED
 from tests.flow.harness import World

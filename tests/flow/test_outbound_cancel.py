@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from mta.delivery.courier import Courier
-from mta.demo.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
 from tests.flow.far_end import CONTENT, FarEnd, deliver_to, far_end, replies
+from tests.receiver_script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 
 LARGE = CONTENT + (b"y" * 76 + b"\r\n") * 100_000
 

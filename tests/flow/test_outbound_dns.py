@@ -10,9 +10,9 @@ import pytest
 from config.schema import Settings
 from mta.delivery.mx import DnsError, Resolver
 from mta.delivery.route import Route
-from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.mail.reply import Reply
 from tests.flow.far_end import far_end, replies
+from tests.nameserver import DnsFault, NameServer, Node
 
 
 def addresses(route: Route) -> list[str]:

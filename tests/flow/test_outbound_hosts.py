@@ -6,11 +6,11 @@ from contextlib import closing
 import pytest
 
 from mta.delivery.courier import Courier
-from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from mta.mail.delivery import Stage as Reached
 from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
 from tests.flow.far_end import FarEnd, deliver_to, far_end, replies
+from tests.receiver_script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 
 def at(stage: ReceiverStage, *acts: ScriptedReply) -> Script:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from mta.demo.script import (
+from mta.mail.delivery import Stage as Reached
+from tests.flow.far_end import far_end, replies
+from tests.receiver_script import (
     FRIENDLY,
     MANNERS,
     AfterReply,
@@ -12,8 +14,6 @@ from mta.demo.script import (
     ScriptRule,
     say,
 )
-from mta.mail.delivery import Stage as Reached
-from tests.flow.far_end import far_end, replies
 
 MANY = [f"u{n}@example.com" for n in range(25)]
 

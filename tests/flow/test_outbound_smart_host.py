@@ -7,10 +7,10 @@ import pytest
 import trustme
 
 from mta.delivery.route import SmartHostLogin, TlsMode
-from mta.demo.nameserver import DnsFault, Node
-from mta.demo.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from mta.mail.delivery import Stage as Reached
 from tests.flow.far_end import far_end, replies
+from tests.nameserver import DnsFault, Node
+from tests.receiver_script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 
 @pytest.fixture

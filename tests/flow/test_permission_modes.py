@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mta.demo.newsletter import newsletter
+from mta.demo.cases import newsletter
 from mta.mail.identity import format_id
 from mta.store.accounts.reviews import Setting
 from tests.flow.harness import SENDER, World

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mta.demo.newsletter import newsletter
+from mta.demo.cases import newsletter
 from mta.store.accounts.reviews import Setting
 from tests.flow.harness import SENDER, World
 from tests.flow.permission import MAILING, READER, Shop, shop

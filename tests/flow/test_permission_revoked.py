@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mta.demo.permission import TOPIC, opt_in
-from mta.demo.script import ReceiverStage, Script, ScriptRule, say
+from mta.demo.account import TOPIC, opt_in
 from mta.mail.address import Address
 from mta.store.accounts.reviews import Setting
 from tests.flow.harness import World, kinds
 from tests.flow.permission import HOST, READER, shop
+from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 OTHER = "otto@example.com"
 LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 
-from mta.demo.ledger import Receipt
 from mta.mail.identity import new_message_id
 from tests.flow.harness import World, message
 from tests.flow.permission import READER
 from tests.flow.returned import DOMAIN, Desk, Signs, bounce, header_of, letter, path_of, returns, vacation
+from tests.receiver_script import Receipt
 
 OPERATOR = "desk@example.com"
 ABUSE = f"abuse@{DOMAIN}"

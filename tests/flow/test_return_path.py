@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mta.demo.script import ReceiverStage, Script, ScriptRule, say
 from mta.mail.identity import format_id
 from tests.flow.harness import SENDER, World, kinds
 from tests.flow.permission import READER
 from tests.flow.returned import DOMAIN, bounce, header_of, path_of, returns, vacation
+from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 OTHER = "otto@example.com"
 LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))

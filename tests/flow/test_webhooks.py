@@ -14,11 +14,11 @@ import orjson
 import pytest
 
 from config.schema import DatabaseSettings
-from mta.demo.script import MANNERS, Script
 from mta.mail.identity import format_id
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.flow.harness import World
+from tests.receiver_script import MANNERS, Script
 from tests.unit.mta.web.hook import Hook
 
 SETTINGS: dict[str, Any] = {"web": {"webhooks": {"timeout": "3s"}}, "testing": {"private_webhooks": True}}

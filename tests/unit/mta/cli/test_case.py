@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mta.cli.context import load_settings
-from mta.demo.permission import opt_in
+from mta.demo.account import opt_in
 from mta.service.jobs.complaints import Casework
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from config.schema import SigningSettings
 from mta.cli.main import build
-from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.dkim import KeyRing, Signer
 from mta.dkim.keys import Algorithm, new_pem, parse_key
 from mta.dkim.records import record_text
 from mta.mail.headers import Headers
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
+from tests.nameserver import DnsFault, NameServer, Node
 from tests.unit.mta.cli.shell import Operator
 
 DNS = '[dns]\nservers = ["127.0.0.1:{port}"]\ntimeout = "2s"\n'

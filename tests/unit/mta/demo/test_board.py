@@ -7,15 +7,14 @@ import asyncio
 import pytest
 from rich.console import Console
 
-from mta.demo.board import Board, BoardCheck, Seen
-from mta.demo.cases import CASES, DemoCase, DemoOutcome, Expected
-from mta.demo.submit import Submitted
+from mta.demo.board import Board, BoardCheck, Seen, describe
+from mta.demo.cases import CASES, DemoCase, DemoOutcome, Expected, Submitted
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply
 
 GREY = DemoCase("greylisted", (Expected("grey@a.example", DemoOutcome.DELIVERED, attempts=2),))
 FULL = DemoCase("full", (Expected("full@a.example", DemoOutcome.DEFERRED, "4.2.2"),))
-TWICE = DemoCase("again", (Expected("x@a.example", DemoOutcome.REFUSED, attempts=0),), after="full")
+TWICE = DemoCase("again", (Expected("x@a.example", DemoOutcome.REJECTED, attempts=0),), after="full")
 TAKEN = Reply(250, "2.0.0", "queued")
 
 
@@ -39,8 +38,8 @@ def test_the_status_counts_where_it_is_given() -> None:
     board.submitted(FULL, Submitted({"full@a.example": TAKEN}, message))
     board.see(message, "full@a.example", Seen(DemoOutcome.DEFERRED, "4.4.1", "451 4.4.1 timeout", 1))
     assert list(board.differences()) == [
-        "full: full@a.example: expected put off 4.2.2 after 1 or more attempts, "
-        "saw put off 4.4.1 after 1: 451 4.4.1 timeout"
+        "full: full@a.example: expected deferred 4.2.2 after at least 1 attempts, "
+        "got deferred 4.4.1 after 1: 451 4.4.1 timeout"
     ]
 
 
@@ -52,7 +51,7 @@ def test_a_refusal_to_the_client_is_an_end() -> None:
 
 def test_a_proof_that_does_not_hold_is_a_difference() -> None:
     board = Board([])
-    board.proofs = [BoardCheck("signatures", False, "1 of 2"), BoardCheck("notice", True, "yes")]
+    board.checks = [BoardCheck("signatures", False, "1 of 2"), BoardCheck("notice", True, "yes")]
     assert list(board.differences()) == ["signatures: 1 of 2"]
 
 
@@ -81,3 +80,27 @@ def test_the_cases_wait_for_cases_that_come_before() -> None:
     assert len(set(titles)) == len(titles)
     for place, case in enumerate(CASES):
         assert case.after is None or case.after in titles[:place]
+
+
+def test_outcomes_say_who_what_and_why() -> None:
+    line = describe(
+        {
+            "event": "deferred",
+            "at": "2026-01-02T03:04:05.123Z",
+            "id": "01abc",
+            "recipient": "full@club.example",
+            "code": 452,
+            "status": "4.2.2",
+            "text": "mailbox [full]",
+            "rule": "mailbox-full",
+            "until": "2026-01-02T03:05:05Z",
+        }
+    )
+    assert line is not None
+    assert line.startswith("03:04:05 [yellow]deferred [/] 01abc full@club.example: 452 4.2.2 mailbox ")
+    assert "\\[full]" in line, "what a receiver said is no markup"
+    assert line.endswith("(rule mailbox-full), next attempt at 03:05:05 UTC")
+
+
+def test_what_is_no_mail_is_left_out() -> None:
+    assert describe({"event": "session", "at": "2026-01-02T03:04:05Z"}) is None

@@ -11,12 +11,12 @@ import pytest
 from config.load import load_file
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.observe.metrics import Metrics
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
+from tests.nameserver import DnsFault, NameServer, Node
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 

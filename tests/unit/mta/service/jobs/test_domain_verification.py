@@ -11,12 +11,12 @@ import pytest
 from config.load import load_file
 from config.schema import Settings
 from mta.delivery.mx import Resolver
-from mta.demo.nameserver import DnsFault, NameServer, Node
 from mta.service.jobs.domain_verification import look_again
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.accounts.account import Account
 from policy.accounts.sender_domain import owner_name, owner_text
+from tests.nameserver import DnsFault, NameServer, Node
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mta.demo.permission import opt_in
+from mta.demo.account import opt_in
 from mta.mail.address import Address
 from mta.mail.identity import new_message_id
 from mta.store.postgres.secrets import Secrets

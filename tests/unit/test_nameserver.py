@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from mta.demo.nameserver import DnsFault, NameServer, Node, Query
+from tests.nameserver import DnsFault, NameServer, Node, Query
 
 ZONE = {
     "a.example": Node(

@@ -8,38 +8,37 @@ import stat
 from pathlib import Path
 
 from config.load import load_file
-from mta.demo.world import CLUB, DEAD, DOMAIN, RECEIVER, TARPIT, create
+from mta.demo.environment import CLUB, DEAD, DOMAIN, RECEIVER, TARPIT, create
 
 
 async def test_the_configuration_is_good_and_points_at_the_receivers(tmp_path: Path) -> None:
-    world = await create(tmp_path, retry=("1s", "2s"))
+    environment = create(tmp_path, retry=("1s", "2s"))
     try:
-        settings = load_file(world.config)
+        settings = load_file(environment.config)
         assert settings.queue.retry_schedule == [1.0, 2.0]
         assert settings.testing.loopback_receivers
-        assert [listener.port for listener in settings.submission.listeners] == [world.smtp_port]
-        assert settings.web.port == world.web_port
+        assert [listener.port for listener in settings.submission.listeners] == [environment.smtp_port]
+        assert settings.web.port == environment.web_port
         assert {key.selector for key in settings.signing.keys} == {"rsa", "ed"}
-        assert settings.server.data_dir == world.directory / "data"
+        assert settings.server.data_dir == environment.directory / "data"
         for address in (RECEIVER, TARPIT, CLUB):
             reader, writer = await asyncio.open_connection(address, settings.testing.receiver_port)
             assert (await reader.readline()).startswith(b"220 ")
             writer.close()
     finally:
-        await world.close()
+        environment.close()
 
 
 async def test_private_keys_are_private_and_public_keys_are_published(tmp_path: Path) -> None:
-    world = await create(tmp_path, retry=("1s",))
+    environment = create(tmp_path, retry=("1s",))
     try:
         for selector in ("rsa", "ed"):
-            assert stat.S_IMODE(os.stat(world.directory / f"{selector}.pem").st_mode) == 0o600
+            assert stat.S_IMODE(os.stat(environment.directory / f"{selector}.pem").st_mode) == 0o600
             name = f"{selector}._domainkey.{DOMAIN}"
-            assert world.txt[name].startswith("v=DKIM1; k=")
-            node = world.names.zone[name]
-            assert getattr(node, "txt", None) == (world.txt[name],)
+            assert environment.txt[name].startswith("v=DKIM1; k=")
+            assert environment.names.zone[name].txt == (environment.txt[name],)
     finally:
-        await world.close()
+        environment.close()
 
 
 def test_the_dead_host_is_none_of_the_receivers() -> None:

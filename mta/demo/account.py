@@ -1,31 +1,33 @@
-"""What the demo's account needs before it may send newsletters: a profile, an identity, terms, a list, mailings, and
-people who have agreed.
+"""The demo's account: credential, profile, identity, terms, list, mailings, and consents of recipients.
 
-It must never take a short cut: everything is recorded as operators and applications record it.
+Invariants: Everything is recorded in the same way as by operators and applications.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
-from mta.demo.cases import CONFIRMED, LAPSED, READER, UNCONFIRMED
-from mta.demo.newsletter import IDENTITY
+from mta.demo.cases import CONFIRMED, IDENTITY, LAPSED, READER, UNCONFIRMED, SubmissionLogin
+from mta.demo.environment import DOMAIN
 from mta.mail.address import Address
+from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
 from mta.store.accounts.reviews import Setting
 from mta.store.permission.consent_entries import Given
 from mta.store.store import Store
-from policy.accounts.account import Identity
+from policy.accounts.account import AccountStatus, Identity
 from policy.permission.consent import Basis
 from policy.permission.evidence import Evidence
 
+ACCOUNT = "demo"
 BY = "mta demo"
 LIST, TOPIC = "newsletter", "offers"
-TERMS = "1"  # the version that the settings have if they name none
+TERMS = "1"  # the default of the setting
 LONG_AGO = timedelta(days=600)
 
 
 async def permit(store: Store, account_id: int, *, profile: str, identity: Identity = IDENTITY) -> None:
-    """Make the account one that may send newsletters about TOPIC to LIST under ``profile``."""
+    """Give the account what it needs to send newsletters about TOPIC to LIST under ``profile``."""
     await store.reviews.set(account_id, {Setting.PROFILE: profile, Setting.CONTACT: identity.email}, by=BY)
     await store.reviews.accept_terms(account_id, TERMS, person="A. Baker", by=BY)
     await store.reviews.set_identity(account_id, identity, by=BY)
@@ -34,7 +36,7 @@ async def permit(store: Store, account_id: int, *, profile: str, identity: Ident
 
 
 async def announce(store: Store, account_id: int, name: str, *, confirmed: bool = True, topic: str = TOPIC) -> str:
-    """A mailing called ``name``; its id."""
+    """Add a mailing; return its id."""
     mailing = await store.mailings.add(account_id, name, topic=topic, list=LIST, by=BY)
     if confirmed:
         await store.mailings.confirm(mailing.id, by="A. Baker", terms=TERMS)
@@ -42,7 +44,7 @@ async def announce(store: Store, account_id: int, name: str, *, confirmed: bool 
 
 
 def opt_in(address: str, *, host: str, ago: timedelta = timedelta(days=30), topic: str = TOPIC) -> Given:
-    """A double opt-in at ``host``, with all the evidence that is asked for."""
+    """Return a double opt-in given at ``host``, with complete evidence."""
     at = datetime.now(UTC) - ago
     return Given(
         address=Address.parse(address),
@@ -63,10 +65,17 @@ def opt_in(address: str, *, host: str, ago: timedelta = timedelta(days=30), topi
     )
 
 
-async def prepare(store: Store, account_id: int, host: str) -> None:
-    """All that the demo's newsletters need."""
-    await permit(store, account_id, profile="cleverreach")
-    await announce(store, account_id, CONFIRMED)
-    await announce(store, account_id, UNCONFIRMED, confirmed=False)
-    readers = [opt_in(READER, host=host), opt_in(LAPSED, host=host, ago=LONG_AGO)]
-    await store.consents.record(account_id, readers, by=BY)
+async def open_account(store: Store) -> SubmissionLogin:
+    """Add an account that may send for DOMAIN, with mailings and consents for the newsletters; return its login."""
+    login = SubmissionLogin(f"{ACCOUNT}-1", new_secret())
+    argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
+    account = await store.accounts.add(
+        ACCOUNT, domains=[DOMAIN], status=AccountStatus.ACTIVE, verified=True, by=BY, reason="demo"
+    )
+    await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram)
+    await permit(store, account.id, profile="cleverreach")
+    await announce(store, account.id, CONFIRMED)
+    await announce(store, account.id, UNCONFIRMED, confirmed=False)
+    readers = [opt_in(READER, host=DOMAIN), opt_in(LAPSED, host=DOMAIN, ago=LONG_AGO)]
+    await store.consents.record(account.id, readers, by=BY)
+    return login

@@ -1,8 +1,13 @@
-"""One connection of a scripted receiver.
+"""An SMTP receiver that follows a script: the far end of the flow tests and of the crash harness.
 
-It must never take a message without recording it, and never say 250 before it is recorded.
+It is friendly and fast (thousands of messages a second) until a rule of its ``Script`` says otherwise: reject, delay,
+drip, garble, hang, close. What it was told and accepted is in its ``Ledger``.
 
-*Limits.* It is no judge of its client: bad syntax gets a 5xx and nothing more.
+    receiver = Receiver(Script(rules=MANNERS))
+    port = await receiver.start("127.0.0.2")
+
+Invariants: A message is recorded before it is answered with 250.
+Limitations: It does not judge its client: bad syntax gets a 5xx and no more.
 """
 
 from __future__ import annotations
@@ -19,8 +24,17 @@ from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
-from mta.demo.ledger import EnvelopePath, Ledger, Receipt
-from mta.demo.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
+from tests.receiver_script import (
+    FRIENDLY,
+    AfterReply,
+    EnvelopePath,
+    Ledger,
+    Receipt,
+    ReceiverStage,
+    Script,
+    ScriptedReply,
+    ScriptRule,
+)
 
 MAX_LINE = 65536  # octets of one command
 
@@ -422,3 +436,38 @@ def _decode(line: bytes) -> str:
     with contextlib.suppress(binascii.Error, UnicodeDecodeError):
         return base64.b64decode(line, validate=True).decode()
     return ""
+
+
+class Receiver:
+    """``script`` may be exchanged; sessions that are open keep theirs."""
+
+    def __init__(self, script: Script | None = None, ledger: Ledger | None = None) -> None:
+        self.script = script or Script()
+        self.ledger = ledger or Ledger()
+        self._hits: Counter[tuple[ScriptRule, str]] = Counter()
+        self._sessions: set[ReceiverSession] = set()
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self, address: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen there too; the port (0: a free one is chosen). Raises OSError."""
+        server = await asyncio.get_running_loop().create_server(
+            lambda: ReceiverSession(self.script, self.ledger, self._sessions, self._hits),
+            address,
+            port,
+            backlog=4096,
+            ssl=self.script.tls if self.script.implicit_tls else None,
+        )
+        self._servers.append(server)
+        return cast(int, server.sockets[0].getsockname()[1])
+
+    def hits(self, stage: ReceiverStage) -> int:
+        """How often rules for ``stage`` have applied."""
+        return sum(count for (rule, _), count in self._hits.items() if rule.stage is stage)
+
+    async def stop(self) -> None:
+        """Stop listening and cut every session off."""
+        for server in self._servers:
+            server.close()
+        for session in list(self._sessions):
+            session.cut()
+        self.ledger.close()
