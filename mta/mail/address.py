@@ -1,12 +1,11 @@
 """One strict parser for mail addresses.
 
-Authentication, alignment, routing, suppression and every CLI use this module and nothing else, so that two parts of the
-service can never disagree about who is meant. What it cannot parse is refused.
+Authentication, alignment, routing, suppression and every CLI use this module only, so that two parts of the service
+never disagree about which mailbox is meant. What it cannot parse is rejected.
 
-It must never guess: no source routes, no comments, no display names, no address literals, no domain without a dot
-(unless asked), no repair of broken input.
-
-*Limits.* Local parts keep their case (RFC 5321 2.4); ``Address.key`` folds it, because no receiver of size tells
+Invariants: nothing is guessed: no source routes, no comments, no display names, no address literals, no domain without
+a dot (unless asked for), no repair of broken input.
+Limitations: local parts keep their case (RFC 5321 2.4); ``Address.key`` folds it, because no large receiver tells
 ``Ann@`` from ``ann@`` and a suppression must hold for both.
 """
 
@@ -32,12 +31,12 @@ _ESCAPE = re.compile(r"\\(.)")
 
 
 class AddressError(ValueError):
-    """Why a text is not a mailbox; the text of the exception may be shown to the client."""
+    """Why a text is not a mailbox; the text may be shown to the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A mailbox. ``local`` is in wire form (quoted only where it must be), ``domain`` in lower-case A-labels."""
+    """A mailbox. ``local``: as sent in SMTP (quoted only if necessary). ``domain``: lower-case A-labels."""
 
     local: str
     domain: str
@@ -47,15 +46,15 @@ class Address:
 
     @property
     def is_ascii(self) -> bool:
-        """False if only an SMTPUTF8 server can take it (RFC 6531). The domain is always sent as A-labels."""
+        """False if it needs SMTPUTF8 (RFC 6531). The domain is always sent as A-labels."""
         return self.local.isascii()
 
     @property
     def key(self) -> str:
-        """The canonical spelling: equal for all spellings that name the same mailbox at any receiver of size."""
+        """The canonical spelling: equal for all spellings of the same mailbox at any large receiver."""
         if self.local.isascii():
             return f"{self.local.lower()}@{self.domain}"
-        # Folding takes some letters apart that NFC had put together: put them together again.
+        # Folding decomposes some letters that NFC had composed: compose them again.
         folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", self.local).casefold())
         return f"{folded}@{self.domain}"
 
@@ -87,7 +86,7 @@ def _parse_local(text: str) -> str:
 
 @lru_cache(16384)
 def parse_domain(text: str, *, dot_required: bool = True) -> str:
-    """A host name in lower-case A-labels (IDNA 2008, UTS 46 non-transitional). Raises AddressError."""
+    """Return a host name in lower-case A-labels (IDNA 2008, UTS 46 non-transitional). Raises AddressError."""
     if not text.isascii():
         try:
             text = idna.encode(text, uts46=True).decode()

@@ -1,12 +1,11 @@
 """The header block of a message, split once, every field kept as it came.
 
-Deciding (who is the sender?) and signing both need the raw fields; the standard library's parser is neither safe nor
-fast enough for that (quadratic, recursive, and lenient about who the sender is).
+Policy and signing both need the raw fields; the standard library's parser is neither safe nor fast enough for that
+(quadratic, recursive, and lenient about who the sender is).
 
-It must never repair, decode or reorder.
-
-*Limits.* Field values are bytes; whoever needs their text decodes them. The caller has checked that every line ends
-with CRLF.
+Invariants: nothing is repaired, decoded or reordered.
+Limitations: field values are bytes, to be decoded where their text is needed. The caller has checked that every line
+ends with CRLF.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+\Z")  # printable ASCII but the colon, RFC 5322 2.2
+_FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+\Z")  # printable ASCII except the colon, RFC 5322 2.2
 _NEXT_FIELD = re.compile(rb"\r\n(?![ \t])")
 
 
@@ -51,14 +50,14 @@ class Headers:
         return cls(tuple(fields), size)
 
     def all(self, name: bytes) -> list[bytes]:
-        """The values (after the colon, folds included) of every field called ``name`` (lower case), top first."""
+        """Return the values (after the colon, with folds) of every field called ``name`` (lower case), top first."""
         return [raw.partition(b":")[2] for field, raw in self.fields if field == name]
 
     def count(self, name: bytes) -> int:
         return sum(field == name for field, _ in self.fields)
 
     def value(self, name: bytes) -> str | None:
-        """The first value, unfolded and stripped, or None. Bytes that are not UTF-8 become U+FFFD."""
+        """Return the first value, unfolded and stripped, or None. Bytes that are not UTF-8 become U+FFFD."""
         for field, raw in self.fields:
             if field == name:
                 return unfold(raw.partition(b":")[2])
@@ -66,5 +65,5 @@ class Headers:
 
 
 def unfold(value: bytes) -> str:
-    """A field value on one line, as text (RFC 5322 2.2.3)."""
+    """Return a field value on one line, as text (RFC 5322 2.2.3)."""
     return value.replace(b"\r\n", b"").decode("utf-8", "replace").strip()

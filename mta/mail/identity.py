@@ -1,9 +1,9 @@
-"""Message ids: time-ordered, made without asking anybody.
+"""Message ids: ordered by time, made without coordination.
 
 A message id is a UUID of version 7 (RFC 9562): 48 bits of milliseconds, 74 random bits. It is written as 26 characters
-of Crockford's base 32, which survive being read over the telephone, being a file name, and being a header value.
+of Crockford's base 32, which can be read over the telephone and used as a file name or header value.
 
-*Limits.* Ids made in one millisecond are not ordered among themselves.
+Limitations: ids made in one millisecond are not ordered among themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MessageId = uuid.UUID
 
 
 def new_message_id() -> MessageId:
-    """A fresh id; collision-free in practice over any number of processes and machines."""
+    """Make an id; collision-free in practice over any number of processes and machines."""
     millis = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
     value = (millis << 80 | random) & ~(0xF000 << 64 | 0xC000 << 48) | 0x7000 << 64 | 0x8000 << 48
@@ -29,12 +29,12 @@ def new_message_id() -> MessageId:
 
 
 def first_id_at(moment: datetime) -> MessageId:
-    """The lowest id that could have been made at ``moment`` (aware): all earlier ids are less."""
+    """Return the lowest id that could have been made at ``moment`` (aware): all earlier ids are less."""
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def format_id(message_id: MessageId) -> str:
-    """26 lower-case characters."""
+    """Return the id as 26 lower-case characters."""
     value, pairs = message_id.int, []
     for shift in range(120, -1, -10):
         pairs.append(_PAIRS[value >> shift & 1023])
@@ -42,7 +42,7 @@ def format_id(message_id: MessageId) -> str:
 
 
 def parse_id(text: str) -> MessageId:
-    """The id written as ``text``, upper or lower case. Raises ValueError."""
+    """Return the id written as ``text``, in upper or lower case. Raises ValueError."""
     letters = text.strip().lower()
     if len(letters) != 26 or not all(letter in _VALUES for letter in letters):
         raise ValueError(f"{text!r} is not a message id (26 letters and digits, as in the answer `queued as ID`)")

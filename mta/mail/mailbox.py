@@ -1,13 +1,12 @@
 """The author of a message: one strict reading of the From, Sender and Reply-To fields.
 
-Whoever the reader of the mail will take for its sender must be whoever we checked. So only forms that every mail
-program reads alike are accepted, and everything else is an error:
+The sender that a reader sees must be the sender that was checked. So only forms that every mail program reads alike
+are accepted, and everything else is an error:
 
     ann@example.com      ann@example.com (Ann)      <ann@example.com>      Ann Lee <ann@example.com>
 
-It must never guess: no groups, no route addresses, no address lists where one author is meant, no repair.
-
-*Limits.* Comments are accepted only behind a bare address, not nested. Encoded words in display names are not decoded.
+Invariants: nothing is guessed: no groups, no route addresses, no address lists where one author is meant, no repair.
+Limitations: comments are accepted only after a bare address, not nested. Display names are not decoded.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _BARE = re.compile(
 
 
 def parse_mailbox(value: str) -> Address:
-    """The one address in an unfolded field value. Raises AddressError with a text for the client."""
+    """Return the one address in an unfolded field value. Raises AddressError with a text for the client."""
     return split_mailbox(value)[1]
 
 
 def split_mailbox(value: str) -> tuple[str, Address]:
-    """The display name as it is written (or the comment that stands for one), and the address. Raises AddressError."""
+    """Return the display name as written (or the comment instead), and the address. Raises AddressError."""
     value = value.replace("\t", " ").strip()
     if not value:
         raise AddressError("is empty")

@@ -1,6 +1,6 @@
 """A message, its envelope and where it came from.
 
-*Limits.* Content is held whole in memory; the size limit of the listener bounds it.
+Limitations: content is held whole in memory; the size limit of the listener bounds it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Stream(Enum):
-    """What a message is for; each stream has a policy of its own, and its own share of the queue."""
+    """What a message is for; each stream has its own policy and its own share of the queue."""
 
     MARKETING = "marketing"
     TRANSACTIONAL = "transactional"
 
-    __hash__ = object.__hash__  # Enum's own is ten times slower, and this is looked up by several times a message
+    __hash__ = object.__hash__  # Enum's own is ten times slower, and streams are dict keys several times a message
 
 
 class Body(Enum):
@@ -34,14 +34,14 @@ class Body(Enum):
 
 
 class Return(Enum):
-    """How much of the message a failure notice returns (RFC 3461 4.3)."""
+    """How much of the message a DSN about a failure returns (RFC 3461 4.3)."""
 
     FULL = "FULL"
     HEADERS = "HDRS"
 
 
 class Notify(Flag):
-    """When the sender wants a notice about this recipient (RFC 3461 4.1); NEVER stands alone."""
+    """When the sender wants a DSN about this recipient (RFC 3461 4.1); NEVER stands alone."""
 
     NEVER = 0
     SUCCESS = auto()
@@ -72,7 +72,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who handed the message in, and how. ``credential`` None: the client's network spoke for it."""
+    """Who submitted the message, and how. ``credential`` None: the client was authenticated by its network."""
 
     account_id: int
     account: str

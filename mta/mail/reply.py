@@ -1,10 +1,9 @@
 """An SMTP reply, ours or a receiver's.
 
-Failures of our own side are replies too (a timeout is ``Reply(451, "4.4.1", ...)``), so that everything behind the
-wire handles one shape. Text is sanitised on the way in: a receiver's NUL or lone surrogate must never keep a delivery
-from being recorded.
+Local failures are replies too (a timeout is ``Reply(451, "4.4.1", ...)``), so that the queue handles one type. Text is
+sanitised when it is parsed: a receiver's NUL or lone surrogate must not keep a delivery from being recorded.
 
-*Limits.* ``text`` keeps at most MAX_TEXT characters; what was beyond is gone.
+Limitations: ``text`` keeps at most MAX_TEXT characters.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-MAX_TEXT = 2000  # characters kept for logs, the store and notices
+MAX_TEXT = 2000  # characters kept for logs, the store and DSNs
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?=[\s:;,.)\]-]|\Z)[ \t]*")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -29,7 +28,7 @@ class ReplyKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``code`` as received, ``status`` the enhanced code x.y.z (RFC 3463; x.0.0 if none came), ``text`` without it."""
+    """``code``: as received. ``status``: the enhanced code x.y.z (RFC 3463; x.0.0 if missing). ``text``: without it."""
 
     code: int
     status: str
@@ -37,7 +36,7 @@ class Reply:
 
     @property
     def kind(self) -> ReplyKind:
-        """2xx, 4xx, 5xx; every other code (999, -1, 3xx out of place) is transient, never a reason to give up."""
+        """2xx, 4xx or 5xx; every other code (999, -1, 3xx out of place) counts as transient."""
         if 200 <= self.code <= 299:
             return ReplyKind.POSITIVE
         if 500 <= self.code <= 599:
@@ -49,7 +48,7 @@ class Reply:
 
     @classmethod
     def parse(cls, code: int, text: str) -> Reply:
-        """A receiver's reply: splits off the enhanced code (also repeated on each line) and sanitises the text."""
+        """Parse a receiver's reply: split off the enhanced code (also repeated on each line) and sanitise the text."""
         text = sanitise(text)
         match = _ENHANCED.match(text)
         first = str(code)[0]
@@ -62,7 +61,7 @@ class Reply:
 
     @classmethod
     def read(cls, line: str) -> Reply:
-        """``"550 5.1.1 No such user"``, as people paste it. Raises ValueError without a leading three-digit code."""
+        """Read ``"550 5.1.1 No such user"``, as pasted by a person. Raises ValueError if the code is missing."""
         match = re.match(r"\s*(\d{3})(?:[ -]|\Z)(.*)", line, re.DOTALL)
         if not match:
             raise ValueError("a reply starts with its three-digit code, for example: 550 5.1.1 No such user")
@@ -71,7 +70,7 @@ class Reply:
 
 
 def sanitise(text: str, limit: int = MAX_TEXT) -> str:
-    """Printable text of at most ``limit`` characters that PostgreSQL, JSON and a terminal can all take."""
+    """Return printable text of at most ``limit`` characters that PostgreSQL, JSON and a terminal accept."""
     if len(text) > limit:
         text = text[:limit]
     if text.isascii() and text.isprintable():
