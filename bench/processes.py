@@ -46,12 +46,12 @@ def tree(roots: Iterable[int]) -> set[int]:
     return found
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time of ``pids`` and of those of their children that have ended."""
+def cpu_seconds(pids: Iterable[int], *, children: bool = True) -> float:
+    """User and system time of ``pids`` and, with ``children``, of those of their children that have ended."""
     ticks = 0
     for pid in pids:
         if stat := _stat(pid):
-            ticks += sum(int(value) for value in stat[11:15])
+            ticks += sum(int(value) for value in stat[11 : 15 if children else 13])
     return ticks / _TICK
 
 
@@ -86,6 +86,14 @@ def command(pid: int) -> str:
     """The command line of ``pid``, or nothing if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def name(pid: int) -> str:
+    """What ``pid`` calls itself, at most 15 characters, or nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
         return ""
 
