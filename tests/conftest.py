@@ -1,9 +1,9 @@
 """What every test may ask for: a real PostgreSQL, a database of its own, the store upon it.
 
 One server serves the whole run, all xdist workers included; the last one to leave stops and deletes it. Each test gets
-a fresh database, copied from a template that has the schema. fsync is off there; a test of crashes takes
-``own_postgres``, a server of its own that keeps its promises. ``POSTGRES_BIN`` is the folder of PostgreSQL programs
-to test with, if it is not to be looked for.
+a fresh database, copied from a template that has the schema. fsync is off there, and its files are in memory where
+there is room; a test of crashes takes ``own_postgres``, a server of its own that keeps its promises. ``POSTGRES_BIN``
+is the folder of PostgreSQL programs to test with, if it is not to be looked for.
 """
 
 from __future__ import annotations
@@ -36,10 +36,20 @@ _TEMPLATE = "imprimatur_template"
 _PROGRAMS = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
 _numbers = itertools.count(1)
 
+_MEMORY = Path("/dev/shm")  # a file system in memory: a database is copied there in a fifth of the time
+_ROOM = 4 * 2**30  # octets that must be free
+
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
     """Tests run on the loop that the service runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def _base() -> Path:
+    """Where the run's server is."""
+    if _MEMORY.is_mount() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
 
 
 def database_dsn(server: str, name: str) -> str:
@@ -95,7 +105,7 @@ def _tidy(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """DSN of the run's server (database ``postgres``)."""
-    base = Path(tempfile.gettempdir())
+    base = _base()
     _clear_leftovers(base)
     folder = base / f"{_PREFIX}{_RUN}"
     folder.mkdir(mode=0o755, exist_ok=True)
