@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -129,7 +129,7 @@ class RuleBook:
 
 def load_rules(paths: Iterable[Path] = ()) -> RuleBook:
     """Load the rules of ``paths`` in order, then the shipped ones. Raises ConfigError with every mistake."""
-    shipped = read_rules(read_text(SHIPPED), "config/defaults/bounces.toml", RuleBook((), {}))
+    shipped = _shipped()
     rules, categories, lines = shipped.rules, dict(shipped.categories), list[str]()
     own: tuple[BounceRule, ...] = ()
     for path in paths:
@@ -143,6 +143,11 @@ def load_rules(paths: Iterable[Path] = ()) -> RuleBook:
     if lines:
         raise ConfigError(lines)
     return RuleBook(own + rules, categories)
+
+
+@cache
+def _shipped() -> RuleBook:
+    return read_rules(read_text(SHIPPED), "config/defaults/bounces.toml", RuleBook((), {}))
 
 
 def read_rules(text: str, name: str, known: RuleBook) -> RuleBook:

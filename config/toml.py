@@ -108,7 +108,7 @@ def _validate(data: dict[str, Any], model: type[Model]) -> tuple[Model | None, l
     mistakes: dict[KeyPath, Mistake] = {}
     taken_out: list[KeyPath] = []
     schema: JsonSchema | None = None
-    rest = copy.deepcopy(data)
+    rest = data
     while True:
         try:
             return model.model_validate(rest), list(mistakes.values()), taken_out
@@ -121,6 +121,7 @@ def _validate(data: dict[str, Any], model: type[Model]) -> tuple[Model | None, l
                 taken_out.append(cut)
             if () in taken_out or set(taken_out) == set(before):
                 return None, list(mistakes.values()), taken_out
+            rest = copy.deepcopy(data)
             for cut in taken_out:
                 _remove(rest, cut)
 

@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,13 @@ class Profiles:
 
 def load_profiles(files: Sequence[Path], context: RuleContext, rules: Installed | None = None) -> Profiles:
     """The shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
-    rules = rules or installed()
-    reader, builder = ProfileReader(rules), _Builder(rules, context)
+    reader = ProfileReader(rules) if rules else _reader()
+    builder = _Builder(reader.rules, context)
     lines: list[str] = []
     written: dict[str, list[Written]] = {}  # by name, a replaced one before what replaces it
     for name, where, path in _named(files, lines):
         try:
-            profile = reader.read(read_text(path), name, where)
+            profile = _read(reader, read_text(path), name, where)
         except ConfigError as error:
             lines += error.lines
         else:
@@ -131,6 +132,17 @@ def load_profiles(files: Sequence[Path], context: RuleContext, rules: Installed 
     if lines:
         raise ConfigError(list(dict.fromkeys(lines)))
     return Profiles(profiles, Chain(mandatory=builder.mandatory))
+
+
+@cache
+def _reader() -> ProfileReader:
+    return ProfileReader(installed())
+
+
+@lru_cache(64)
+def _read(reader: ProfileReader, text: str, name: str, where: str) -> Written:
+    """Read a file; a reload finds most of them unchanged. Raises ConfigError."""
+    return reader.read(text, name, where)
 
 
 def _named(files: Sequence[Path], lines: list[str]) -> Iterator[tuple[str, str, Path]]:

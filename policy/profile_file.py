@@ -94,14 +94,14 @@ class Written:
 class ProfileReader:
     """Reads profile files where ``rules`` are installed; made once for many files, for its schema is large."""
 
-    __slots__ = ("_model", "_rules")
+    __slots__ = ("_model", "rules")
 
     def __init__(self, rules: Installed) -> None:
-        self._rules, self._model = rules, _model(rules)
+        self.rules, self._model = rules, _model(rules)
 
     def read(self, text: str, name: str, where: str) -> Written:
         """The profile in ``text``. Raises ConfigError with every mistake."""
-        file = read(text, where, self._model, lambda file: _mistakes(file, self._rules))
+        file = read(text, where, self._model, lambda file: _mistakes(file, self.rules))
         return _written(file, text, name, where)
 
 
