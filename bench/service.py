@@ -157,9 +157,12 @@ class Service:
         """The process ids of the workers."""
         if self.process is None:
             return []
-        return sorted(
-            pid for pid in processes.tree([self.process.pid]) if "mta.service.worker" in processes.command(pid)
-        )
+        return sorted(pid for pid in processes.tree([self.process.pid]) if processes.name(pid).startswith("mta worker"))
+
+    def state(self) -> dict[str, int | None]:
+        """The process ids of the children by name, as the supervisor last wrote them down."""
+        state = json.loads((self.data / "run" / "state.json").read_bytes())
+        return {child["name"]: child["pid"] for child in state["children"]}
 
     def output(self) -> str:
         """The end of what it printed."""

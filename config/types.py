@@ -97,7 +97,7 @@ class Section(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
-        # Not `use_attribute_docstrings`, which reads the source of each table at import: a tenth of every start.
+        # `use_attribute_docstrings` would parse the source of every table at import, a tenth of each start.
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for key, text in _descriptions(cls).items():
@@ -114,7 +114,7 @@ def _descriptions(table: type[Section]) -> dict[str, str]:
 
 
 def _below_keys(table: type) -> dict[str, str]:
-    """The texts that stand below the keys of ``table``; none if it was made without source."""
+    """Return the strings below the keys of ``table``; none if it has no source, as tables made at run time."""
     try:
         (definition,) = ast.parse(textwrap.dedent(inspect.getsource(table))).body
     except (OSError, TypeError):

@@ -21,13 +21,16 @@ def serve(config: ConfigOption = None) -> None:
 
     from mta.cli.check import checked
     from mta.observe.log import configure
+    from mta.service.fork_server import ForkServer
     from mta.service.supervisor import AlreadyRunning, Supervisor
     from mta.store.postgres.embedded import EmbeddedError
     from mta.store.store import SchemaError, StoreUnavailable
 
+    fork_server = ForkServer()
+    fork_server.fork()  # before there are keys, files, threads or an event loop for children to inherit
     settings, _ = checked(config)
     configure(settings.observe.log_level, process="supervisor")
     try:
-        asyncio.run(Supervisor(find_config(config), settings).run())
+        asyncio.run(Supervisor(find_config(config), settings, fork_server).run())
     except (AlreadyRunning, EmbeddedError, SchemaError, StoreUnavailable, OSError) as error:
         fail(f"mta serve: {error}")

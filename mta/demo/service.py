@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 from config.load import load_file
 from mta.observe.log import configure
+from mta.service.fork_server import ForkServer
 from mta.service.supervisor import Supervisor
 from mta.store.postgres.embedded import EmbeddedPostgres
 
@@ -117,12 +118,14 @@ def main() -> None:
     directory = Path(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the demo acts on them
+    fork_server = ForkServer()
     try:
+        fork_server.fork()
         if os.read(0, 1):
             threading.Thread(target=_stop_with_demo, daemon=True).start()
             settings = load_file(directory / "mta.toml")
             configure(settings.observe.log_level, process="supervisor")
-            asyncio.run(Supervisor(directory / "mta.toml", settings).run())
+            asyncio.run(Supervisor(directory / "mta.toml", settings, fork_server).run())
     finally:
         _clean_up(directory)
 

@@ -1,7 +1,7 @@
 """A child process of the supervisor: started, told what to do, watched, and started again when it ends by itself.
 
 It is told over a socket pair that only the two hold; the end of that stream tells it to stop, and stops it also when
-the supervisor dies without a word.
+the supervisor dies without a word. When the child ends, its end of the stream closes.
 
 It must never be started again once it was told to stop, and never let a failure to start one end the service.
 
@@ -12,43 +12,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import pwd
 import socket
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from config.schema import Settings
 from mta.observe.log import get_logger
 from mta.service import control_channel
 from mta.service.control_channel import ControlMessage, Reload, Start
+from mta.service.fork_server import ForkedProcess, ForkServer
 
 log = get_logger()
 
 RESTART_AFTER = 1.0  # seconds; doubles with each failure in a row, up to RESTART_AT_MOST
 RESTART_AT_MOST = 30.0
 HEALTHY_AFTER = 60.0  # seconds after which a child's earlier failures are forgotten
-# Messages come and go as large pieces of memory. To ask the kernel anew for each costs a worker up to half of its time
-# with the store (page faults); it keeps some instead. The names are those of the C library.
-MEMORY = {"MALLOC_TRIM_THRESHOLD_": "16777216", "MALLOC_MMAP_THRESHOLD_": "8388608"}
 
 
 class Child:
-    """``module``: what it runs, as ``user`` if we are root. ``ended(pid)`` is called at each of its ends.
+    """``module``: what it runs, as ``user`` if we are root. ``ready()`` is called at its first report after each start,
+    ``ended(pid)`` at each of its ends.
 
     ``seen_at``: when it last reported (seconds since 1970), and ``report`` what. ``sockets`` are left to it at a stop.
     """
 
     def __init__(
         self,
+        fork_server: ForkServer,
         name: str,
         module: str,
         start: Start,
         sockets: tuple[socket.socket, ...] = (),
         *,
         user: str | None = None,
+        ready: Callable[[], None] = lambda: None,
         ended: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = name
@@ -56,11 +53,13 @@ class Child:
         self.restarts = 0
         self.seen_at = 0.0
         self.report: dict[str, object] = {}
+        self._fork_server = fork_server
         self._module = module
         self._sockets = sockets
         self._user = user
+        self._ready = ready
         self._ended = ended
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ForkedProcess | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._stopping = asyncio.Event()
 
@@ -103,20 +102,22 @@ class Child:
         self._stopping.set()
         for sock in self._sockets:
             sock.close()  # or connections would queue up on our copy
-        if self._writer:
-            self._writer.close()
+        if self._writer and not self._writer.is_closing():
+            self._writer.write_eof()
 
     def kill(self) -> None:
         """End it at once, if it lives."""
         if self._process:
             self._process.kill()
 
-    async def _live(self) -> int:
-        """One life, from its start to its exit status. Raises OSError."""
+    async def _live(self) -> int | None:
+        """Start it and wait for its end. Returns its exit status, None if unknown. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = self._process = await self._execute(theirs)
+                process = self._process = await self._fork_server.start(
+                    self.name, self._module, (theirs, *self._sockets), user=self._user
+                )
             except BaseException:
                 ours.close()
                 raise
@@ -125,9 +126,13 @@ class Child:
             control_channel.send(self._writer, self.start)
             log.info("started", child=self.name, pid=process.pid)
             if self._stopping.is_set():  # told while it was being started
-                self._writer.close()
+                self._writer.write_eof()
+            reported = False
             while (status := await control_channel.status(reader)) is not None:
                 self.report, self.seen_at = status, time.time()
+                if not reported:
+                    reported = True
+                    self._ready()
             return await process.wait()
         finally:
             self._process = None
@@ -135,29 +140,7 @@ class Child:
                 self._writer.close()
             self._ended(process.pid)
 
-    async def _execute(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-u",
-            "-m",
-            self._module,
-            str(theirs.fileno()),
-            pass_fds=[theirs.fileno(), *(sock.fileno() for sock in self._sockets)],
-            stdin=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **MEMORY},
-            **_identity(self._user),
-        )
-
 
 def pause(failures: int) -> float:
     """Seconds before the next start after ``failures`` (1 or more) in a row."""
     return min(RESTART_AT_MOST, RESTART_AFTER * 2.0 ** min(failures - 1, 16))
-
-
-def _identity(user: str | None) -> dict[str, Any]:
-    """Who a child is to be: all of ``user`` and nothing of root, its groups included."""
-    if user is None or os.geteuid() != 0:
-        return {}
-    account = pwd.getpwnam(user)
-    groups = os.getgrouplist(user, account.pw_gid)
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}

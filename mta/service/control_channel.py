@@ -18,7 +18,7 @@ import orjson
 
 from config.schema import Listener, Settings
 
-Sockets = tuple[tuple[Listener, int], ...]  # settings and the number of an inherited, bound socket
+Sockets = tuple[tuple[Listener, int], ...]  # settings, and which of the sockets that the child was forked with
 
 _LENGTH = struct.Struct("!I")
 MAX_FRAME = 64 * 1024 * 1024
@@ -49,7 +49,7 @@ class Start:
 
 def _renewed(sockets: Sockets, listeners: Sequence[Listener]) -> Sockets:
     named = {(listener.address, listener.port): listener for listener in listeners}
-    return tuple((named.get((listener.address, listener.port), listener), number) for listener, number in sockets)
+    return tuple((named.get((listener.address, listener.port), listener), place) for listener, place in sockets)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     lock and pid file ▶ database ▶ migrations ▶ sockets ▶ workers, web ▶ watch ▶ stop in reverse
 
-Listening sockets are bound here, one for each worker and listener (SO_REUSEPORT), and inherited: a worker that dies
+Listening sockets are bound here, one for each worker and listener (SO_REUSEPORT), and handed over: a worker that dies
 leaves its socket with the connections waiting on it to its successor, and only the supervisor needs the right to bind
 low ports.
 
@@ -41,6 +41,7 @@ from mta.observe.shared_counters import create_file
 from mta.service.child import Child
 from mta.service.config_validation import validate
 from mta.service.control_channel import Reopen, Sockets, Start
+from mta.service.fork_server import ForkServer
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import Casework, work_cases
@@ -86,11 +87,15 @@ class AlreadyRunning(Exception):
 
 
 class Supervisor:
-    """``path``: the configuration file (None: the shipped defaults), read again at each reload."""
+    """``path``: the configuration file (None: the shipped defaults), read again at each reload.
 
-    def __init__(self, path: Path | None, settings: Settings) -> None:
+    ``run`` closes ``fork_server``.
+    """
+
+    def __init__(self, path: Path | None, settings: Settings, fork_server: ForkServer) -> None:
         self._path = path
         self._settings = settings
+        self._fork_server = fork_server
         self._run_dir = settings.server.data_dir / "run"
         self._embedded: EmbeddedPostgres | None = None
         self._reap_every = settings.database.lease / REAPS
@@ -105,6 +110,7 @@ class Supervisor:
         for folder in (self._run_dir, self._settings.server.data_dir / "tls"):
             _give(folder, self._settings.server.user)
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._fork_server.close)
             stack.enter_context(_only_one(self._run_dir))
             exposition.prepare(self._run_dir)
             self._metrics = Metrics.open(self._run_dir)
@@ -176,7 +182,12 @@ class Supervisor:
             self._child(
                 f"worker-{index}",
                 "mta.service.worker",
-                replace(start, index=index, listeners=_numbered(own.listeners), returns=_numbered(own.returns)),
+                replace(
+                    start,
+                    index=index,
+                    listeners=_placed(own.listeners),
+                    returns=_placed(own.returns, after=len(own.listeners)),
+                ),
                 own.sockets,
             )
             for index, own in enumerate(bound)
@@ -186,7 +197,17 @@ class Supervisor:
     def _child(self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...] = ()) -> Child:
         # Settings may have been reloaded since the sockets were bound.
         start = start.reloaded(self._settings)
-        return Child(name, module, start, sockets, user=self._settings.server.user, ended=self._child_ended)
+        user = self._settings.server.user
+        return Child(
+            self._fork_server,
+            name,
+            module,
+            start,
+            sockets,
+            user=user,
+            ready=self._write_state,
+            ended=self._child_ended,
+        )
 
     # --- watching
 
@@ -234,6 +255,7 @@ class Supervisor:
         exposition.mark_dead(self._run_dir, pid)
         if not self._stopping.is_set():
             self._metrics.worker_restarts.inc()
+        self._write_state()
 
     async def _keep_database(self, store: Store) -> None:
         """Start our own PostgreSQL again if it has ended by itself."""
@@ -303,6 +325,9 @@ class Supervisor:
         self._metrics.database_up.set(1)
 
     async def _tell_state(self, _: Store) -> None:
+        self._write_state()
+
+    def _write_state(self) -> None:
         """Write down who lives, for /readyz and `mta top`."""
         state = {
             "at": time.time(),
@@ -348,9 +373,9 @@ class Supervisor:
             child.tell(Reopen())
 
 
-def _numbered(doors: Doors) -> Sockets:
-    """As a child is told of them."""
-    return tuple((listener, sock.fileno()) for listener, sock in doors)
+def _placed(doors: Doors, after: int = 0) -> Sockets:
+    """Number the sockets in the order in which they are passed to a child, ``after`` that many others."""
+    return tuple((listener, place) for place, (listener, _) in enumerate(doors, after))
 
 
 def _give(folder: Path, user: str | None) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -60,11 +60,11 @@ class PublicSide:
         await self._server.close()
 
 
-async def _main(number: int) -> None:
+async def _main(control: socket.socket) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         # A signal to the whole process group is the supervisor's to act on.
         asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
-    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
+    reader, writer = await asyncio.open_connection(sock=control)
     start = await control_channel.receive(reader)
     if not isinstance(start, Start):
         return
@@ -115,10 +115,7 @@ async def _report(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(REPORT_EVERY)
 
 
-def main() -> None:
+def main(control: socket.socket, _: Sequence[socket.socket]) -> None:
+    """Serve HTTP until ``control`` ends."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(int(sys.argv[1])))
-
-
-if __name__ == "__main__":
-    main()
+        runner.run(_main(control))

@@ -1,7 +1,7 @@
 """One worker: a whole MTA in one process, its parts plugged together here and nowhere else.
 
-The supervisor starts it with the number of a socket as its only argument. Over that socket come the settings, the
-address of the database and, later, reloaded settings; its end means stop.
+The fork server calls ``main`` with a socket to the supervisor and the listening sockets. Over the former come the
+settings, the address of the database and, later, reloaded settings; its end means stop.
 
 It must never outlive its supervisor, and never drop what it is doing when told to stop.
 """
@@ -14,8 +14,7 @@ import gc
 import signal
 import socket
 import ssl
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import assert_never
@@ -45,6 +44,7 @@ from mta.reports.smtp_handler import ReportHandler
 from mta.reports.worker import ReportWorker
 from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens, open_verp
+from mta.service.config_validation import validate
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.listener import Listeners
@@ -65,7 +65,9 @@ RENEWALS = 4  # times that a lease is renewed within its length
 class Worker:
     """The parts of one worker, from its start to its orderly end."""
 
-    def __init__(self, start: Start, store: Store, secrets: Secrets, metrics: Metrics) -> None:
+    def __init__(
+        self, start: Start, sockets: Sequence[socket.socket], store: Store, secrets: Secrets, metrics: Metrics
+    ) -> None:
         settings = start.settings
         self.settings = settings
         self.name = f"worker-{start.index}"
@@ -116,7 +118,7 @@ class Worker:
         )
         self.listeners = Listeners(
             Limits.of(settings.submission.limits),
-            [(listener, socket.socket(fileno=number)) for listener, number in start.listeners],
+            [(listener, sockets[place]) for listener, place in start.listeners],
             hostname=settings.server.hostname,
             tls=_tls(settings),
             reception=self.intake,
@@ -142,7 +144,7 @@ class Worker:
         )
         self.return_listeners = Listeners(
             _report_limits(settings),
-            [(listener, socket.socket(fileno=number)) for listener, number in start.returns],
+            [(listener, sockets[place]) for listener, place in start.returns],
             hostname=settings.server.hostname,
             tls=_tls(settings),
             reception=self.returns,
@@ -168,7 +170,6 @@ class Worker:
                 ("queue", self.dispatcher.run),
                 ("returns", self.clerk.run),
                 ("returns count", self.clerk.count),
-                ("status", lambda: self._report(writer)),
                 ("sources", self._rest_sources),
                 ("pulse", lambda: sample_process(self.metrics)),
             )
@@ -178,6 +179,7 @@ class Worker:
             await self.listeners.start()
             await self.return_listeners.start()
             self.metrics.workers.set(1)
+            keepers.append(asyncio.create_task(self._keep(lambda: self._report(writer), "status")))
             log.info("ready", lease=self.store.lease.id)
             await self._obey(reader)
         finally:
@@ -338,18 +340,18 @@ async def _store(start: Start, secrets: Secrets, metrics: Metrics) -> AsyncItera
         await store.close()
 
 
-async def _main(number: int) -> None:
+async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         # A signal to the whole process group is the supervisor's to act on.
         asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
-    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
+    reader, writer = await asyncio.open_connection(sock=control)
     start = await control_channel.receive(reader)
     if not isinstance(start, Start):
         return
     logging.configure(start.settings.observe.log_level, process=f"worker-{start.index}")
     secrets, metrics = Secrets(start.secret), Metrics.open(start.run_dir)
     async with _store(start, secrets, metrics) as store:
-        worker = Worker(start, store, secrets, metrics)
+        worker = Worker(start, sockets, store, secrets, metrics)
         # What exists by now stays; looking through it again and again for garbage costs a tenth of the throughput.
         gc.collect()
         gc.freeze()
@@ -358,10 +360,12 @@ async def _main(number: int) -> None:
     writer.close()
 
 
-def main() -> None:
+def warm_up() -> None:
+    """Fill the caches that every configuration needs: patterns, bounce rules, profiles."""
+    validate(Settings())
+
+
+def main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
+    """Run a worker until ``control`` ends; ``sockets``: to listen on, numbered by ``Start``."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(int(sys.argv[1])))
-
-
-if __name__ == "__main__":
-    main()
+        runner.run(_main(control, sockets))

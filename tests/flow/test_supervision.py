@@ -43,6 +43,39 @@ async def test_a_worker_that_is_killed_is_replaced(world: World) -> None:
     await world.received(2)
 
 
+async def test_a_fork_server_that_is_killed_interrupts_nothing(world: World) -> None:
+    """Workers go on; the next one that has to be replaced is forked by another."""
+
+    def fork_servers() -> list[int]:
+        assert world.service.process
+        tree = processes.tree([world.service.process.pid])
+        return [pid for pid in tree if processes.name(pid) == "mta fork server"]
+
+    await world.start()
+    before, [first] = world.service.state(), fork_servers()
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: "fork server died" in world.service.output(), world.service.output)
+    await world.accept("ann@example.com")
+    await world.received(1)
+    assert world.service.state() == before
+    os.kill(before["worker-0"], signal.SIGKILL)
+    await until(lambda: world.service.state()["worker-0"] not in (None, before["worker-0"]), world.service.output)
+    await until(world.service.is_ready, world.service.output)
+    await world.accept("ben@example.com", content=message("Again"))
+    await world.received(2)
+    assert world.service.state()["web"] == before["web"]
+    assert fork_servers() not in ([], [first])
+
+
+async def test_nothing_outlives_a_supervisor_that_is_killed(world: World) -> None:
+    await world.start()
+    assert world.service.process
+    known = processes.tree([world.service.process.pid])
+    assert len(known) == 4
+    world.service.process.kill()
+    await until(lambda: not any(map(processes.is_alive, known)), world.service.output)
+
+
 async def test_a_successor_keeps_what_was_reloaded(world: World) -> None:
     """Of the limits, and of the listeners whose sockets it inherits."""
     await world.start()

@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 
 from mta.service import control_channel
 from mta.service.control_channel import Reload, Start
 
 
-async def main(number: int) -> None:
-    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
+def main(control: socket.socket, _: object) -> None:
+    asyncio.run(_obey(control))
+
+
+async def _obey(control: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=control)
     while (order := await control_channel.receive(reader)) is not None:
         level = order.settings.observe.log_level if isinstance(order, Start | Reload) else None
         control_channel.report(writer, {"order": type(order).__name__, "level": level})
@@ -21,7 +24,3 @@ async def main(number: int) -> None:
         if isinstance(order, Reload) and level == "error":
             os._exit(7)
     writer.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +14,20 @@ import pytest
 
 from config.schema import Listener, ListenerTls, ObserveSettings, Settings, SubmissionSettings
 from mta.service import child as children
+from mta.service import fork_server as forking
 from mta.service.child import RESTART_AT_MOST, Child, pause
 from mta.service.control_channel import Reopen, Start
+from mta.service.fork_server import ForkServer
 from tests.unit.mta.store.make import until
+
+OBEDIENT = "tests.unit.mta.service.obedient"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ForkServer]:
+    made = ForkServer([OBEDIENT])
+    yield made
+    await made.close()
 
 
 def settings(level: str = "info") -> Settings:
@@ -26,9 +39,9 @@ def start() -> Start:
 
 
 @asynccontextmanager
-async def living(module: str = "tests.unit.mta.service.obedient", **more: Any) -> AsyncIterator[Child]:
+async def living(server: ForkServer, **more: Any) -> AsyncIterator[Child]:
     """A child that is kept; at the end it is told to stop, and must."""
-    child = Child("test", module, start(), **more)
+    child = Child(server, "test", OBEDIENT, start(), **more)
     keeping = asyncio.create_task(child.keep())
     try:
         yield child
@@ -48,8 +61,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "RESTART_AFTER", 0.01)
 
 
-async def test_it_is_started_and_told() -> None:
-    async with living() as child:
+async def test_it_is_started_and_told(server: ForkServer) -> None:
+    async with living(server) as child:
         await until(said(child, order="Start", level="info"))
         assert child.seen_at > 0
         child.reload(settings("debug"))
@@ -59,9 +72,9 @@ async def test_it_is_started_and_told() -> None:
         assert child.restarts == 0
 
 
-async def test_a_successor_begins_with_the_reloaded_settings() -> None:
+async def test_a_successor_begins_with_the_reloaded_settings(server: ForkServer) -> None:
     ended: list[int] = []
-    async with living(ended=ended.append) as child:
+    async with living(server, ended=ended.append) as child:
         await until(said(child, order="Start", level="info"))
         first = child.pid
         child.reload(settings("error"))  # ends it
@@ -70,9 +83,9 @@ async def test_a_successor_begins_with_the_reloaded_settings() -> None:
         assert (child.restarts, ended) == (1, [first])
 
 
-async def test_orders_between_two_lives_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_orders_between_two_lives_are_no_trouble(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "RESTART_AFTER", 3600.0)
-    async with living() as child:
+    async with living(server) as child:
         await until(said(child, order="Start", level="info"))
         child.kill()
         await until(lambda: child.pid is None)
@@ -81,17 +94,46 @@ async def test_orders_between_two_lives_are_no_trouble(monkeypatch: pytest.Monke
         assert child.start.settings.observe.log_level == "debug"
 
 
-async def test_one_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children.sys, "executable", "/nonexistent/python")
-    async with living() as child:
+async def test_one_that_cannot_be_started_is_tried_again(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking.sys, "executable", "/nonexistent/python")
+    async with living(server) as child:
         await until(lambda: child.restarts >= 3)
         monkeypatch.undo()
         monkeypatch.setattr(children, "RESTART_AFTER", 0.01)
         await until(said(child, order="Start", level="info"))
 
 
-async def test_told_to_stop_while_it_is_being_started() -> None:
-    child = Child("test", "tests.unit.mta.service.obedient", start())
+async def test_killed_it_is_replaced(server: ForkServer) -> None:
+    lives: list[int | None] = []
+    async with living(server, ready=lambda: lives.append(child.pid)) as child:
+        await until(lambda: len(lives) == 1)
+        os.kill(lives[0] or 0, signal.SIGKILL)
+        await until(lambda: len(lives) == 2)
+        os.kill(lives[1] or 0, signal.SIGKILL)
+        await until(lambda: len(lives) == 3)
+        assert child.restarts == 2
+        assert len({*lives, None}) == 4
+
+
+async def test_it_outlives_the_fork_server(server: ForkServer) -> None:
+    """It goes on and can be told, is replaced by way of another server, and stops in order."""
+    async with living(server) as child:
+        await until(said(child, order="Start", level="info"))
+        first, forker = child.pid, server.pid
+        os.kill(forker, signal.SIGKILL)
+        await until(lambda: server.pid is None)
+        child.reload(settings("debug"))
+        await until(said(child, order="Reload", level="debug"))
+        assert (child.pid, child.restarts) == (first, 0)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: child.restarts == 1 and child.report["order"] == "Start")
+        assert server.pid not in (None, forker)
+        os.kill(server.pid, signal.SIGKILL)
+        await until(lambda: server.pid is None)
+
+
+async def test_told_to_stop_while_it_is_being_started(server: ForkServer) -> None:
+    child = Child(server, "test", OBEDIENT, start())
     keeping = asyncio.create_task(child.keep())
     await until(lambda: child._process is not None)
     child.stop()
@@ -100,8 +142,8 @@ async def test_told_to_stop_while_it_is_being_started() -> None:
     assert child.restarts == 0
 
 
-async def test_told_to_stop_before_it_was_started() -> None:
-    child = Child("test", "tests.unit.mta.service.obedient", start())
+async def test_told_to_stop_before_it_was_started(server: ForkServer) -> None:
+    child = Child(server, "test", OBEDIENT, start())
     child.stop()
     async with asyncio.timeout(20):
         await child.keep()

@@ -10,6 +10,7 @@ import pytest
 
 from config.schema import ServerSettings, Settings
 from mta.observe.metrics import Metrics
+from mta.service.fork_server import ForkServer
 from mta.service.supervisor import AlreadyRunning, Supervisor, _only_one, _write
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
@@ -19,7 +20,7 @@ from tests.unit.mta.store.make import until
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Supervisor:
     (tmp_path / "run").mkdir()
-    made = Supervisor(tmp_path / "mta.toml", Settings(server=ServerSettings(data_dir=tmp_path)))
+    made = Supervisor(tmp_path / "mta.toml", Settings(server=ServerSettings(data_dir=tmp_path)), ForkServer())
     made._metrics = Metrics()
     return made
 
