@@ -89,15 +89,21 @@ class AlreadyRunning(Exception):
 class Supervisor:
     """``path``: the configuration file (None: the shipped defaults), read again at each reload.
 
-    ``run`` closes ``fork_server``.
+    ``run`` closes ``fork_server``. ``embedded``: the service's own PostgreSQL, if it has been started already.
     """
 
-    def __init__(self, path: Path | None, settings: Settings, fork_server: ForkServer) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        settings: Settings,
+        fork_server: ForkServer,
+        embedded: EmbeddedPostgres | None = None,
+    ) -> None:
         self._path = path
         self._settings = settings
         self._fork_server = fork_server
         self._run_dir = settings.server.data_dir / "run"
-        self._embedded: EmbeddedPostgres | None = None
+        self._embedded = embedded
         self._reap_every = settings.database.lease / REAPS
         self._sweep_at = 0.0
         self._casework: Casework | None = None
@@ -170,9 +176,10 @@ class Supervisor:
         return len(os.sched_getaffinity(0)) if wanted == "auto" else wanted
 
     async def _database(self, stack: contextlib.AsyncExitStack) -> str:
-        if self._settings.database.url:
-            return self._settings.database.url
-        self._embedded = EmbeddedPostgres(self._settings.server.data_dir / "postgres", user=self._settings.server.user)
+        server, url = self._settings.server, self._settings.database.url
+        if url:
+            return url
+        self._embedded = self._embedded or EmbeddedPostgres(server.data_dir / "postgres", user=server.user)
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 

@@ -20,6 +20,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -57,9 +58,39 @@ class EmbeddedPostgres:
         self._durable = durable
         self._programs = programs
         self._use: int | None = None  # descriptor that holds the shared lock
+        self._begun: tuple[int, int] | None = None  # process id, descriptor whose end ends it
+
+    def begin(self) -> None:
+        """Start the server in the background, in a forked process that keeps it until ``start`` or ``stop`` is called.
+
+        If this process ends first, the server is stopped. This process must not have threads yet.
+        """
+        ended, ours = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(ended)
+            self._begun = pid, ours
+            return
+        try:
+            os.close(ours)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_IGN)  # left to the parent
+            with suppress(EmbeddedError):  # the parent's ``start`` will report it
+                self.start()
+            os.read(ended, 1)
+            with suppress(EmbeddedError):
+                self.stop()
+        finally:
+            os._exit(0)
 
     def start(self) -> str:
         """The DSN of the running server, which is started (and made) if need be. Raises EmbeddedError."""
+        try:
+            return self._start_or_find()
+        finally:
+            self._end_begun()
+
+    def _start_or_find(self) -> str:
         try:
             self._directory.parent.mkdir(parents=True, exist_ok=True)
             if self._use is None:
@@ -97,6 +128,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """End the server (fast shutdown: clients are cut off, nothing is lost) unless another process still uses it."""
+        self._end_begun()
         if self._use is None:
             return
         with self._only_one():
@@ -122,6 +154,12 @@ class EmbeddedPostgres:
         self._release()
         for name in ("use", "start"):
             self._lock_path(name).unlink(missing_ok=True)
+
+    def _end_begun(self) -> None:
+        if self._begun is not None:
+            (pid, descriptor), self._begun = self._begun, None
+            os.close(descriptor)
+            os.waitpid(pid, 0)
 
     # locks
 

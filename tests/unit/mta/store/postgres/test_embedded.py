@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -110,6 +110,64 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert postmaster(server, home) == pid
     server.stop()
     assert not is_alive(pid)
+
+
+@pytest.fixture
+def beginner(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has begun to start the server, and then does what it is told."""
+    script = f"""
+import sys
+from pathlib import Path
+from mta.store.postgres.embedded import EmbeddedPostgres
+server = EmbeddedPostgres(Path({str(home / "postgres")!r}), durable=False)
+server.begin()
+for line in sys.stdin:
+    print(getattr(server, line.strip())(), flush=True)
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def told(process: subprocess.Popen[str], line: str) -> str:
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children(process: subprocess.Popen[str]) -> str:
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+
+
+def test_a_begun_start_is_taken_over(server: EmbeddedPostgres, beginner: subprocess.Popen[str]) -> None:
+    wait_for(server.running)
+    assert children(beginner)
+    assert told(beginner, "start") == server.running()
+    assert children(beginner) == ""
+    assert told(beginner, "stop") == "None"
+    assert server.running() is None
+
+
+def test_a_begun_start_is_taken_back(server: EmbeddedPostgres, beginner: subprocess.Popen[str]) -> None:
+    wait_for(server.running)
+    assert told(beginner, "stop") == "None"
+    assert server.running() is None
+
+
+def test_a_begun_start_ends_with_its_process(server: EmbeddedPostgres, beginner: subprocess.Popen[str]) -> None:
+    wait_for(server.running)
+    beginner.kill()
+    wait_for(lambda: server.running() is None)
 
 
 async def test_recovers_after_the_server_was_killed(server: EmbeddedPostgres, home: Path) -> None:
