@@ -1,1 +1,1 @@
-"""Every knob, and what ships with it. Imports nothing of ours."""
+"""Configuration: schema, loading, defaults. Imports no other package of this project."""
