@@ -71,7 +71,7 @@ def wanted(
         return ()
     waited = delay_after > 0 and now - delivery.queued_at >= timedelta(seconds=delay_after)
     tell_delay = waited and not delivery.delay_dsn_sent
-    parts = (_part_of(outcome, attempt.dsn, tell_delay) for outcome in outcomes)
+    parts = (_part_of(outcome, attempt.receiver_sends_dsn, tell_delay) for outcome in outcomes)
     return tuple(part for part in parts if part)
 
 

@@ -233,7 +233,7 @@ class _AttemptState:
     errors: list[DeliveryError] = field(default_factory=list)
     host: Host | None = None
     source: str | None = None
-    dsn: bool = True
+    receiver_sends_dsn: bool = True
     unsolicited: list[str] = field(default_factory=list)
 
     @property
@@ -244,7 +244,7 @@ class _AttemptState:
         """Note which session is used now, for the record."""
         self.host = Host(session.target.name, session.target.address, session.tls)
         self.source = session.source
-        self.dsn = self.dsn and session.extensions.dsn
+        self.receiver_sends_dsn = self.receiver_sends_dsn and session.extensions.dsn
 
     def attempt(self, started_at: datetime, seconds: float) -> Attempt:
         """Return the attempt. Of several hosts' errors the one that got furthest counts; of equals, a transient one."""
@@ -260,6 +260,6 @@ class _AttemptState:
             self.host,
             self.source,
             transcript="\n".join(self.unsolicited) or None,
-            dsn=self.dsn and self.source is not None,
+            receiver_sends_dsn=self.receiver_sends_dsn and self.source is not None,
             provider=self.route.provider,
         )

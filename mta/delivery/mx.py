@@ -34,7 +34,7 @@ from dns.rdtypes.IN.AAAA import AAAA
 from config.schema import DnsSettings, EgressSettings, Settings
 from mta.delivery import route as routes
 from mta.delivery.route import MxHost, Ourselves, Route, StaticHost, StaticRoute, StaticRoutes, Target
-from mta.delivery.tls import TlsMode
+from mta.delivery.tls import TlsPolicy
 from mta.mail.reply import Reply
 from mta.observe.labels import Lookup
 from mta.observe.metrics import Metrics
@@ -270,7 +270,7 @@ class Resolver:
             hosts = routes.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
             site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
-            return CachedAnswer(Route(site, shaping, hosts, TlsMode(self._settings.egress.tls)), ttl)
+            return CachedAnswer(Route(site, shaping, hosts, TlsPolicy(self._settings.egress.tls)), ttl)
         if targets:
             return CachedAnswer(routes.loops_back(domain), ttl)
         if error:

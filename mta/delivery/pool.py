@@ -26,7 +26,7 @@ from typing import NamedTuple
 from config.schema import Timeouts
 from mta.delivery.client import Lost, ReceiverReply, SmtpClientProtocol, ehlo_keywords
 from mta.delivery.route import SmartHostLogin, Target, loops_back
-from mta.delivery.tls import TlsContexts, TlsMode, handshake_error
+from mta.delivery.tls import TlsContexts, TlsPolicy, handshake_error
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.observe.labels import Success
@@ -110,7 +110,7 @@ class SessionKey(NamedTuple):
     source: str | None
     address: str
     port: int
-    tls: TlsMode
+    tls: TlsPolicy
     username: str | None
 
 
@@ -185,7 +185,7 @@ class Dialer:
 
     async def _connect(self, target: Target, key: SessionKey, limit: float) -> SmtpClientProtocol:
         loop = asyncio.get_running_loop()
-        strict = key.tls is TlsMode.IMPLICIT
+        strict = key.tls is TlsPolicy.IMPLICIT
         name = f"{os.getpid():x}-{next(_numbers):x}"
         protocol = SmtpClientProtocol(loop, self._trace, name, f"{target.name} [{target.address}]")
         protocol.limit = limit
@@ -222,7 +222,7 @@ class Dialer:
         if not (self._loops or target.home) and greeting.text.partition(" ")[0].lower() == self._ehlo.lower():
             raise DeliveryError(Stage.HELLO, loops_back(target.name))
         extensions = await self._hello(protocol)
-        if key.tls in (TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED) and await self._encrypt(
+        if key.tls in (TlsPolicy.OPPORTUNISTIC, TlsPolicy.REQUIRED) and await self._encrypt(
             protocol, target, key.tls, extensions
         ):
             extensions = await self._hello_again(protocol, key.tls)
@@ -240,24 +240,24 @@ class Dialer:
             return Extensions()
         return Extensions.parse(_positive(Stage.HELLO, answer).text)
 
-    async def _hello_again(self, protocol: SmtpClientProtocol, tls: TlsMode) -> Extensions:
+    async def _hello_again(self, protocol: SmtpClientProtocol, tls: TlsPolicy) -> Extensions:
         """Return what is offered under TLS. Only now a receiver shows that it rejected our side of the handshake."""
         try:
             return await self._hello(protocol)
         except DeliveryError as error:
-            if tls is TlsMode.OPPORTUNISTIC and protocol.over is not None:
+            if tls is TlsPolicy.OPPORTUNISTIC and protocol.over is not None:
                 raise OpportunisticTlsError(Stage.TLS, error.reply) from error
             raise
 
     async def _encrypt(
-        self, protocol: SmtpClientProtocol, target: Target, tls: TlsMode, extensions: Extensions
+        self, protocol: SmtpClientProtocol, target: Target, tls: TlsPolicy, extensions: Extensions
     ) -> bool:
         """STARTTLS (RFC 3207); return False to go on in plain text."""
-        if tls is TlsMode.OPPORTUNISTIC and (
+        if tls is TlsPolicy.OPPORTUNISTIC and (
             not extensions.starttls or self._quirks.has(target.address, Quirk.BROKEN_TLS)
         ):
             return False
-        failure = OpportunisticTlsError if tls is TlsMode.OPPORTUNISTIC else DeliveryError
+        failure = OpportunisticTlsError if tls is TlsPolicy.OPPORTUNISTIC else DeliveryError
         if not extensions.starttls:
             text = f"TLS is required, but was not offered by {target.name}"
             raise DeliveryError(Stage.TLS, Reply(451, "4.7.4", text))
@@ -265,7 +265,7 @@ class Dialer:
         if isinstance(answer, Lost):
             raise failure(Stage.TLS, answer.reply)
         if answer.code != 220:
-            if tls is TlsMode.OPPORTUNISTIC and protocol.usable:
+            if tls is TlsPolicy.OPPORTUNISTIC and protocol.usable:
                 return False
             text = f"{target.name} rejected STARTTLS: {answer.code} {answer.text}"
             raise failure(Stage.TLS, Reply(451, "4.7.4", text))

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
 from config.schema import EgressSettings, Listener, RouteSettings, Shaping, ShapingSettings
-from mta.delivery.tls import TlsMode
+from mta.delivery.tls import TlsPolicy
 from mta.mail.reply import Reply
 
 SMTP_PORT = 25
@@ -54,7 +54,7 @@ class Route:
     site: str
     shaping: Shaping
     hosts: tuple[Target, ...]
-    tls: TlsMode = TlsMode.OPPORTUNISTIC
+    tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
     login: SmartHostLogin | None = None
 
     @property
@@ -210,14 +210,14 @@ class StaticRoute:
     """A route of the configuration."""
 
     hosts: tuple[StaticHost, ...]
-    tls: TlsMode
+    tls: TlsPolicy
     login: SmartHostLogin | None
 
     @classmethod
     def of(cls, route: RouteSettings, egress: EgressSettings, port: int) -> StaticRoute:
         """``port``: of hosts that name none. Reads the password file; raises OSError, UnicodeError."""
-        tls = TlsMode(route.tls or egress.tls)
-        port = SMTPS_PORT if tls is TlsMode.IMPLICIT else port
+        tls = TlsPolicy(route.tls or egress.tls)
+        port = SMTPS_PORT if tls is TlsPolicy.IMPLICIT else port
         login = None
         if route.username is not None and route.password_file is not None:
             login = SmartHostLogin(route.username, route.password_file.read_text("utf-8").rstrip("\r\n"))

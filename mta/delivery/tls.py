@@ -1,4 +1,4 @@
-"""TLS towards receivers: the modes, and two contexts that all connections share.
+"""TLS towards receivers: the policies, and two contexts that all connections share.
 
 Opportunistic TLS accepts whatever the receiver has, old versions, weak keys and wrong names included: the alternative
 is plain text (RFC 7435). A smart host with ``required`` or ``implicit`` must show a valid certificate for its name.
@@ -12,7 +12,7 @@ import ssl
 from enum import Enum
 
 
-class TlsMode(Enum):
+class TlsPolicy(Enum):
     """How a connection is to be protected. REQUIRED and IMPLICIT verify the certificate."""
 
     NONE = "none"
@@ -22,7 +22,7 @@ class TlsMode(Enum):
 
     @property
     def is_strict(self) -> bool:
-        return self in (TlsMode.REQUIRED, TlsMode.IMPLICIT)
+        return self in (TlsPolicy.REQUIRED, TlsPolicy.IMPLICIT)
 
 
 class TlsContexts:
@@ -35,8 +35,8 @@ class TlsContexts:
         self._opportunistic = _opportunistic()
         self._verifying = ssl.create_default_context()
 
-    def of(self, mode: TlsMode) -> ssl.SSLContext:
-        return self._verifying if mode.is_strict else self._opportunistic
+    def of(self, policy: TlsPolicy) -> ssl.SSLContext:
+        return self._verifying if policy.is_strict else self._opportunistic
 
 
 def _opportunistic() -> ssl.SSLContext:

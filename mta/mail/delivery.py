@@ -107,7 +107,7 @@ class Attempt:
     """One attempt at one delivery: a result for each of its recipients.
 
     ``source``: our address, if a connection was made. ``transcript``: replies that belong to no command (421 before a
-    close). ``dsn``: the receiver took over the DSN parameters (RFC 3461), and with them the duty to send DSNs.
+    close). ``receiver_sends_dsn``: it took over the DSN parameters (RFC 3461).
     ``provider``: where the route leads, as it is counted; empty if that is not known.
     """
 
@@ -118,7 +118,7 @@ class Attempt:
     host: Host | None = None
     source: str | None = None
     transcript: str | None = None
-    dsn: bool = False
+    receiver_sends_dsn: bool = False
     provider: str = ""
 
 

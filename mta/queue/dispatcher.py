@@ -33,10 +33,10 @@ from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
 from mta.queue.active_queue import ActiveQueue, Job
-from mta.queue.dsn import DsnComposer
+from mta.queue.dsn import AccountLookup, DsnComposer
 from mta.queue.fair_queue import Weights
 from mta.queue.outcome_recorder import OutcomeRecorder
-from mta.queue.pre_delivery_check import Accounts, PreDeliveryCheck
+from mta.queue.pre_delivery_check import PreDeliveryCheck
 from mta.queue.ready_queue import AwaitingRoute, ReadyQueue
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
@@ -68,7 +68,7 @@ class Dispatcher:
         *,
         settings: QueueSettings,
         store: Store,
-        accounts: Accounts,
+        accounts: AccountLookup,
         resolver: Resolver,
         courier: Courier,
         dsn: DsnComposer,

@@ -25,15 +25,15 @@ from policy.accounts.account import Account
 from policy.base import Finding
 
 MAX_RETURNED = 50_000  # octets of a message that are returned with a DSN
-FINDING = Finding("notice", "pass", "a DSN of this service; the policy chain does not apply")
+FINDING = Finding("dsn", "pass", "a DSN of this service; the policy chain does not apply")
 
 
-class Accounts(Protocol):
+class AccountLookup(Protocol):
     def by_id(self, account_id: int) -> Account | None: ...
 
 
 class DsnComposer:
-    def __init__(self, settings: Settings, accounts: Accounts, signer: Signer) -> None:
+    def __init__(self, settings: Settings, accounts: AccountLookup, signer: Signer) -> None:
         self._hostname = settings.server.hostname
         self._delay_after = settings.queue.delay_dsn_after
         self._lifetime = timedelta(seconds=settings.queue.expire_after)
@@ -72,7 +72,7 @@ class DsnComposer:
             credential=None,
             client=ip_address("127.0.0.1"),
             hello=self._hostname,
-            session="notice",
+            session="dsn",
             protocol="local",
             received_at=now,
         )

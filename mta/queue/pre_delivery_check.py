@@ -20,6 +20,7 @@ from mta.mail.reply import Reply
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
 from mta.queue.active_queue import Job
+from mta.queue.dsn import AccountLookup
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.store.permission.suppressions import Suppressions
@@ -33,11 +34,7 @@ CHECK_LASTS = 1.0  # seconds for which a suppression check counts, if no suppres
 _SERVICE = Account(HOUSE, "", frozenset(), profile="")  # the service's own mail has no profile
 
 
-class Accounts(Protocol):
-    def by_id(self, account_id: int) -> Account | None: ...
-
-
-class Breakers(Protocol):
+class BreakerLookup(Protocol):
     def holding(self, delivery: Delivery, provider: str) -> str | None: ...
 
 
@@ -47,8 +44,8 @@ class PreDeliveryCheck:
     def __init__(
         self,
         *,
-        accounts: Accounts,
-        breakers: Breakers,
+        accounts: AccountLookup,
+        breakers: BreakerLookup,
         suppressions: Suppressions,
         profiles: Profiles,
         recorder: OutcomeRecorder,

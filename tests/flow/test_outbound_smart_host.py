@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from mta.delivery.route import SmartHostLogin, TlsMode
+from mta.delivery.route import SmartHostLogin, TlsPolicy
 from mta.mail.delivery import Stage as Reached
 from tests.flow.far_end import far_end, replies
 from tests.nameserver import DnsFault, Node
@@ -48,7 +48,7 @@ async def test_routes_come_before_dns_and_the_most_specific_counts() -> None:
         for domain, (address, port) in wanted.items():
             route = await far.route(domain)
             assert [(target.address, target.port) for target in route.hosts] == [(address, port)], domain
-        assert (await far.route("sub.example.org")).tls is TlsMode.NONE
+        assert (await far.route("sub.example.org")).tls is TlsPolicy.NONE
         assert (await far.route("example.net")).site == (await far.route("example.org")).site
         assert far.nameserver.asked("example.net", "MX") == 0
 

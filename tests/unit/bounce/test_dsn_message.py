@@ -82,7 +82,7 @@ def attempt(
         envid=envid,
         delay_dsn_sent=delay_dsn_sent,
     )
-    return Attempt(delivery, tuple(outcome.result for outcome in outcomes), NOW, 1.5, host, dsn=dsn)
+    return Attempt(delivery, tuple(outcome.result for outcome in outcomes), NOW, 1.5, host, receiver_sends_dsn=dsn)
 
 
 def told(*outcomes: Outcome, notices: str = "dsn", delay_after: float = 4 * 3600, **about: object) -> list[DsnKind]:

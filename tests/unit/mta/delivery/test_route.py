@@ -18,7 +18,7 @@ from mta.delivery.route import (
     static_host,
     without_ourselves,
 )
-from mta.delivery.tls import TlsMode
+from mta.delivery.tls import TlsPolicy
 
 ADDRESSES = st.lists(st.integers(0, 99).map(str), unique=True, max_size=6)
 
@@ -140,5 +140,5 @@ def test_routes() -> None:
     assert [name(domain) for domain in ("b.example", "x.b.example", "y.x.b.example")] == ["below", "deeper", "deeper"]
     below = routes.find("c.example")
     assert below is not None
-    assert (below.tls, below.hosts[0].port) == (TlsMode.IMPLICIT, 465)
+    assert (below.tls, below.hosts[0].port) == (TlsPolicy.IMPLICIT, 465)
     assert StaticRoutes([], EgressSettings()).find("x.org") is None

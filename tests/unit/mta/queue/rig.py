@@ -102,10 +102,10 @@ class Courier:
 
 
 class Accounts:
-    """Everybody's account wants ``notices``."""
+    """There is one account, with these ``bounce_notifications``."""
 
-    def __init__(self, notices: str) -> None:
-        self.account = Account(1, "acme", frozenset({"acme.example"}), notices)
+    def __init__(self, bounce_notifications: str) -> None:
+        self.account = Account(1, "acme", frozenset({"acme.example"}), bounce_notifications)
 
     def by_id(self, _: int) -> Account:
         return self.account
@@ -117,23 +117,23 @@ class Signer:
 
 
 class Rig:
-    def __init__(self, store: Store, notices: str, workers: int, **queue: Any) -> None:
+    def __init__(self, store: Store, bounce_notifications: str, workers: int, **queue: Any) -> None:
         self.store = store
         self.resolver = Resolver()
         self.courier = Courier()
         self.metrics = Metrics()
         self.classifier = Classifier(load_rules([]))
         self.settings = Settings(queue=QueueSettings(**{"poll": "20ms", "delay_dsn_after": "0s", **queue}))
-        self.accounts = Accounts(notices)
+        self.accounts = Accounts(bounce_notifications)
         self.profiles = Profiles.shipped(CONTEXT)
-        self.notices = DsnComposer(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
+        self.dsn = DsnComposer(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(
             settings=self.settings.queue,
             store=store,
             accounts=self.accounts,
             resolver=self.resolver,  # type: ignore[arg-type]
             courier=self.courier,  # type: ignore[arg-type]
-            dsn=self.notices,
+            dsn=self.dsn,
             profiles=self.profiles,
             classifier=self.classifier,
             events=EventLog(NoSink()),
@@ -193,10 +193,10 @@ def outcome_recorder(store: Store) -> OutcomeRecorder:
 
 @asynccontextmanager
 async def dispatching(
-    store: Store, *, takes: bool = True, notices: str = "none", workers: int = 1, **queue: Any
+    store: Store, *, takes: bool = True, bounce_notifications: str = "none", workers: int = 1, **queue: Any
 ) -> AsyncIterator[Rig]:
     """A running dispatcher; ``takes``: it looks for what is due."""
-    rig = Rig(store, notices, workers, **queue)
+    rig = Rig(store, bounce_notifications, workers, **queue)
     running = asyncio.create_task(rig.dispatcher.run()) if takes else None
     try:
         yield rig

@@ -99,7 +99,7 @@ async def test_a_reload_reaches_the_ready_queues_that_are_known(store: Store) ->
 async def test_a_smaller_active_queue_is_kept_too(store: Store) -> None:
     async with dispatching(store) as rig:
         settings = QueueSettings(active_deliveries=2, poll="20ms")
-        rig.dispatcher.configure(settings, rig.classifier, rig.notices, rig.profiles)
+        rig.dispatcher.configure(settings, rig.classifier, rig.dsn, rig.profiles)
         rig.courier.hold()
         for n in range(6):
             await rig.queue(f"ann@d{n}.example")

@@ -209,12 +209,12 @@ async def test_a_message_that_cannot_be_read_is_an_attempt(store: Store) -> None
         assert rig.courier.attempts == []
 
 
-async def test_an_outcome_does_not_wait_for_a_notice_that_cannot_quote(store: Store) -> None:
+async def test_an_outcome_does_not_wait_for_a_dsn_that_cannot_quote(store: Store) -> None:
     unreadable = accepted("ann@example.net")
     await store.messages.enqueue(unreadable, leased=False)
     await execute(store, "delete from content")
     await execute(store, "update queue set bounce = 'enough'")
-    async with dispatching(store, notices="dsn") as rig:
+    async with dispatching(store, bounce_notifications="dsn") as rig:
         assert ("failed", 0) in await rig.until_event(unreadable.message.id)
         await until(lambda: ("shop@acme.example",) in rig.courier.attempts)
 
@@ -234,10 +234,10 @@ async def test_rules_that_break_cost_no_second_delivery(store: Store, monkeypatc
         assert await rig.queued("recipient_index = 1 and lease is null") == 1
 
 
-async def test_a_notice_that_cannot_be_made_costs_no_outcome(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with dispatching(store, takes=False, notices="dsn") as rig:
+async def test_a_dsn_that_cannot_be_composed_costs_no_outcome(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dispatching(store, takes=False, bounce_notifications="dsn") as rig:
         rig.courier.answer = lambda _: (Stage.RECIPIENT, NO_USER)
-        monkeypatch.setattr(rig.notices, "compose", None)
+        monkeypatch.setattr(rig.dsn, "compose", None)
         message = await rig.submit("ann@example.net")
         await rig.settled()
         assert await rig.events(message) == [("failed", 0)]

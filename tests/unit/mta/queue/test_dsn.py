@@ -1,4 +1,4 @@
-"""A notice as a message of its own, from an attempt's outcomes to the queue."""
+"""A DSN as a message of its own, from an attempt's outcomes to the queue."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ANN = QueuedRecipient(0, Address("ann", "example.net"))
 
 
 class Accounts:
-    def __init__(self, notices: str | None) -> None:
-        self.notices = notices
+    def __init__(self, choice: str | None) -> None:
+        self.choice = choice
 
     def by_id(self, account_id: int) -> Account | None:
-        return Account(account_id, "acme", frozenset({"acme.example"}), self.notices) if self.notices else None
+        return Account(account_id, "acme", frozenset({"acme.example"}), self.choice) if self.choice else None
 
 
 class Signer:
@@ -34,9 +34,9 @@ class Signer:
         return b"DKIM-Signature: d=%s\r\n" % domain.encode()
 
 
-def made(notices: str | None = "dsn", **queue: Any) -> DsnComposer:
+def made(choice: str | None = "dsn", **queue: Any) -> DsnComposer:
     settings = Settings(server=ServerSettings(hostname="mta.acme.example"), queue=QueueSettings(**queue))
-    return DsnComposer(settings, Accounts(notices), Signer())  # type: ignore[arg-type]
+    return DsnComposer(settings, Accounts(choice), Signer())  # type: ignore[arg-type]
 
 
 def delivery(sender: str | None = "shop@acme.example", **more: Any) -> Delivery:
@@ -77,39 +77,39 @@ def test_success_is_told_only_if_asked_for() -> None:
 
 
 def test_a_delay_is_told_once_and_not_at_once() -> None:
-    notices, outcome, fresh = made(delay_dsn_after="1h"), deferred(ANN), delivery()
+    composer, outcome, fresh = made(delay_dsn_after="1h"), deferred(ANN), delivery()
     old = replace(fresh, queued_at=now() - timedelta(hours=2))
-    assert notices.wanted(attempt(fresh, outcome), [outcome]) == ()
-    assert len(notices.wanted(attempt(old, outcome), [outcome])) == 1
-    assert notices.wanted(attempt(replace(old, delay_dsn_sent=True), outcome), [outcome]) == ()
+    assert composer.wanted(attempt(fresh, outcome), [outcome]) == ()
+    assert len(composer.wanted(attempt(old, outcome), [outcome])) == 1
+    assert composer.wanted(attempt(replace(old, delay_dsn_sent=True), outcome), [outcome]) == ()
     assert made(delay_dsn_after="0s").wanted(attempt(old, outcome), [outcome]) == ()
 
 
 @pytest.mark.parametrize("content", [b"Subject: Hello\r\n\r\nOne line.\r\n", None])
 def test_it_goes_to_the_sender_from_nobody(content: bytes | None) -> None:
-    about, outcome, notices = delivery(), failed(ANN), made(expire_after="2d")
-    told = notices.wanted(attempt(about, outcome), [outcome])
-    notice = notices.compose(attempt(about, outcome), told, content)
-    message = notice.message
+    about, outcome, composer = delivery(), failed(ANN), made(expire_after="2d")
+    told = composer.wanted(attempt(about, outcome), [outcome])
+    dsn = composer.compose(attempt(about, outcome), told, content)
+    message = dsn.message
     assert message.envelope.sender is None
     assert [recipient.address for recipient in message.envelope.recipients] == [about.sender]
     assert message.id != about.message_id
     assert message.content.startswith(b"DKIM-Signature: d=mta.acme.example\r\n")
     assert b"Final-Recipient: rfc822; ann@example.net\r\n" in message.content
     assert (b"Subject: Hello" in message.content) is (content is not None)
-    assert timedelta(days=2) - timedelta(minutes=1) < notice.expires_at - now() <= timedelta(days=2)
-    assert notice.account_id == about.account_id
+    assert timedelta(days=2) - timedelta(minutes=1) < dsn.expires_at - now() <= timedelta(days=2)
+    assert dsn.account_id == about.account_id
 
 
 async def test_it_is_queued_with_the_outcome_and_causes_no_other(store: Store) -> None:
-    notices, about = made(), await put(store, "ann@example.net")
+    composer, about = made(), await put(store, "ann@example.net")
     outcome = failed(about.recipients[0])
-    told = notices.wanted(attempt(about, outcome), [outcome])
-    notice = notices.compose(attempt(about, outcome), told, about.content)
-    await write(store, result(about, [outcome], dsn=notice))
+    told = composer.wanted(attempt(about, outcome), [outcome])
+    dsn = composer.compose(attempt(about, outcome), told, about.content)
+    await write(store, result(about, [outcome], dsn=dsn))
     await execute(store, "update queue set due_at = now() - interval '1 s'")
     [queued] = await store.messages.claim(deliveries=10, octets=10**9)
     assert (queued.sender, queued.destination) == (None, "acme.example")
-    assert await store.messages.content(queued.message_id) == notice.message.content
+    assert await store.messages.content(queued.message_id) == dsn.message.content
     again = failed(queued.recipients[0])
-    assert notices.wanted(attempt(queued, again), [again]) == ()
+    assert composer.wanted(attempt(queued, again), [again]) == ()

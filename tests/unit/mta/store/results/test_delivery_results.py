@@ -100,7 +100,7 @@ async def test_a_row_leased_again_by_the_same_worker_ignores_the_earlier_attempt
     assert await make.count(store, "queue") == 0
 
 
-async def test_a_notice_is_queued_with_the_failure_it_tells_of(store: Store) -> None:
+async def test_a_dsn_is_queued_with_the_failure_it_reports(store: Store) -> None:
     delivery = await make.put(store)
     dsn = make.accepted("shop@acme.example", sender=None)
     await make.write(store, make.result(delivery, [make.failed(delivery.recipients[0])], dsn=dsn))
@@ -181,7 +181,7 @@ class TestPoison:
         (event,) = await store.events.of_message(deliveries[5].message_id)
         assert dict(event.data) == {"code": 250}
 
-    async def test_a_notice_that_the_database_refuses_does_not_keep_the_failure_from_being_recorded(
+    async def test_a_dsn_that_the_database_refuses_does_not_keep_the_failure_from_being_recorded(
         self, store: Store
     ) -> None:
         delivery = await make.put(store)

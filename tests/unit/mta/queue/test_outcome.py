@@ -1,0 +1,106 @@
+"""What an attempt means, without a store and without a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bounce.classify import Classifier
+from bounce.rules import load_rules
+from mta.mail.address import Address
+from mta.mail.delivery import Attempt, Deferred, Delivered, Delivery, Failed, QueuedRecipient, Result, Stage
+from mta.mail.identity import new_message_id
+from mta.mail.reply import Reply
+from mta.queue import outcome
+from mta.queue.active_queue import Job
+from mta.queue.schedule import Schedule
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SCHEDULE = Schedule((60, 600, 6000), 0.0, 2)
+ANN, BEN = (QueuedRecipient(n, Address(name, "example.net")) for n, name in enumerate(("ann", "ben")))
+OK = Reply(250, "2.0.0", "queued")
+LATER = Reply(451, "4.7.1", "greylisted, come back later")
+NO_USER = Reply(550, "5.1.1", "no such user")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(load_rules([]))
+
+
+def job(*recipients: QueuedRecipient, hours: float = 24, **more: object) -> Job:
+    delivery = Delivery(
+        new_message_id(), "example.net", None, recipients or (ANN, BEN), 1, NOW, NOW + timedelta(hours=hours), 10
+    )
+    return Job(replace(delivery, **more), None, provider="example")  # type: ignore[arg-type]
+
+
+def attempt(of: Job, *results: Result) -> Attempt:
+    return Attempt(of.delivery, results, NOW, 0.1)
+
+
+def seconds(outcomes: Sequence[object]) -> list[float]:
+    return [(each.until - NOW).total_seconds() for each in outcomes if isinstance(each, Deferred)]
+
+
+def test_each_recipient_gets_the_outcome_of_its_own_reply(classifier: Classifier) -> None:
+    results = Result(ANN, Stage.RECIPIENT, NO_USER), Result(BEN, Stage.FINAL_DOT, OK)
+    decision = outcome.decide(attempt(job(), *results), classifier, SCHEDULE, NOW)
+    failed, delivered = decision.outcomes
+    assert isinstance(failed, Failed)
+    assert isinstance(delivered, Delivered)
+    assert failed.suppresses
+    assert not failed.expired
+
+
+def test_waits_grow_and_a_message_that_may_be_delivered_waits_longer(classifier: Classifier) -> None:
+    again = replace(BEN, attempts=1)
+    results = Result(ANN, Stage.RECIPIENT, LATER), Result(again, Stage.RECIPIENT, LATER)
+    assert seconds(outcome.decide(attempt(job(), *results), classifier, SCHEDULE, NOW).outcomes) == [60, 600]
+    lost = Result(ANN, Stage.FINAL_DOT, LATER, delivery_unknown=True)
+    assert seconds(outcome.decide(attempt(job(ANN), lost), classifier, SCHEDULE, NOW).outcomes) == [6000]
+
+
+@pytest.mark.parametrize(("attempts", "expired"), [(0, False), (1, True)])
+def test_what_expires_has_been_attempted_often_enough(classifier: Classifier, attempts: int, expired: bool) -> None:
+    result = Result(replace(ANN, attempts=attempts), Stage.RECIPIENT, LATER)
+    (only,) = outcome.decide(attempt(job(hours=0), result), classifier, SCHEDULE, NOW).outcomes
+    assert isinstance(only, Failed) is expired
+
+
+def test_without_rules_what_was_delivered_stays_delivered() -> None:
+    results = Result(ANN, Stage.RECIPIENT, NO_USER), Result(BEN, Stage.FINAL_DOT, OK)
+    deferred, delivered = outcome.decide_unclassified(attempt(job(), *results), SCHEDULE, NOW).outcomes
+    assert isinstance(deferred, Deferred)
+    assert isinstance(delivered, Delivered)
+
+
+@pytest.mark.parametrize(
+    ("subject", "rule", "text"),
+    [
+        (job(bounce="enough"), "operator", "removed from the queue by the operator: enough"),
+        (job(held=True), "expired", "delivery time expired"),
+        (job(replace(ANN, attempts=2, last_reply="451 4.7.1 greylisted"), hours=0), "expired", "last reply: 451 4.7.1"),
+        (job(), None, ""),
+        (job(hours=0), None, ""),  # expired, but not attempted often enough
+    ],
+)
+def test_the_end_without_an_attempt(subject: Job, rule: str | None, text: str) -> None:
+    decision = outcome.unattempted(subject, SCHEDULE, NOW)
+    assert (decision is None) is (rule is None)
+    for each in decision.outcomes if decision else ():
+        assert isinstance(each, Failed)
+        assert each.classification.rule == rule
+        assert text in each.result.reply.text
+        assert each.expired is (rule == "expired")
+
+
+def test_a_part_of_a_delivery_that_is_suppressed_is_a_delivery_of_its_own() -> None:
+    whole = job(whole=True)
+    part = outcome.suppressed(whole, {ANN: NO_USER}, NOW).attempt
+    assert (part.delivery.recipients, part.delivery.whole, part.provider) == ((ANN,), False, "example")
+    everything = outcome.suppressed(whole, {ANN: NO_USER, BEN: NO_USER}, NOW).attempt
+    assert everything.delivery is whole.delivery
