@@ -79,20 +79,19 @@ def _status(error: Exception) -> int | None:
 
 def print_json(value: object) -> None:
     """Print ``value`` as one indented JSON document."""
-    import orjson
-
-    print(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode())
+    print(to_json(value))
 
 
 def print_json_line(value: object, *, flush: bool = False) -> None:
     """Print ``value`` as JSON on one line."""
-    print(json_line(value), flush=flush)
+    print(to_json(value, indent=False), flush=flush)
 
 
-def json_line(value: object) -> str:
+def to_json(value: object, *, indent: bool = True) -> str:
+    """Return ``value`` as JSON, on several lines or on one."""
     import orjson
 
-    return orjson.dumps(plain(value)).decode()
+    return orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 if indent else None).decode()
 
 
 def plain(value: Any) -> Any:

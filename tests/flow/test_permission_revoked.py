@@ -37,7 +37,7 @@ async def test_queued_copies_are_pulled_with_the_revocation(world: World) -> Non
         for message_id in (revoked, kept, invoice):
             await world.until_event(message_id, "deferred")
         await asyncio.to_thread(
-            world.service.cli, "consent", "revoke", READER, "--account", "shop", "--reason", "wrote to us"
+            world.service.cli, "consent", "revoke", READER, "--account", "shop", "--reason", "wrote to us", "--yes"
         )
         left = await world.db.fetch("select message_id from queue")
         assert {row["message_id"] for row in left} == {kept, invoice}

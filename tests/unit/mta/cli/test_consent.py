@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mta.cli import consent_steps
-from mta.cli.consent_fields import COLUMNS
+from mta.cli.consent import import_file
+from mta.cli.consent.fields import COLUMNS
 from mta.mail.address import Address
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
@@ -52,12 +52,12 @@ async def bring(operator: Operator, text: str | bytes, *options: str, name: str 
 async def test_a_list_is_recorded_once(operator: Operator, store: Store) -> None:
     text = HEADER + line("ann@example.net") + line("bob@example.net", "offers|news") + line("Ann@example.NET")
     told, _ = await bring(operator, text)
-    assert told == "3 records read: 2 recorded, 1 known before, 0 bad.\n"
+    assert told == "3 records read: 2 recorded, 1 already recorded, 0 bad.\n"
     assert {min(each.topics) for each in (await facts(store, "bob@example.net")).consents} == {"offers", "news"}
     again = await operator.run("consent", "import", write(operator, text), "--account", "shop")
     assert (again.exit_code, "was imported before, all 3 records" in again.stderr) == (0, True)
-    assert "0 recorded, 3 known before" in (await bring(operator, text, "--again"))[0]
-    assert "shop: 2 entries, the chain holds; head 2:" in await operator.says("consent", "verify")
+    assert "0 recorded, 3 already recorded" in (await bring(operator, text, "--force"))[0]
+    assert "shop: 2 entries, chain intact; head 2:" in await operator.says("consent", "verify")
 
 
 async def test_every_bad_record_is_told_with_its_line_and_the_others_recorded(operator: Operator) -> None:
@@ -76,16 +76,16 @@ async def test_every_bad_record_is_told_with_its_line_and_the_others_recorded(op
         line("carl@example.net"),
     ]
     told, errors = await bring(operator, HEADER + "".join(rows))
-    assert told.startswith("12 records read: 2 recorded, 0 known before, 10 bad.\n")
+    assert told.startswith("12 records read: 2 recorded, 0 already recorded, 10 bad.\n")
     expected = [
         "list.csv:3: address: 'no address'",
-        "list.csv:4: basis: 'magic' is none; allowed: double_opt_in",
+        "list.csv:4: basis: 'magic' is not one of: double_opt_in",
         "list.csv:5: topics: '*!' is no topic",
-        "list.csv:6: given_at: 'yesterday' is no time; write 2026-03-01T12:00:00Z",
+        "list.csv:6: given_at: 'yesterday' is not a time such as 2026-03-01T12:00:00Z",
         "list.csv:7: given_at: '2026-01-01 10:00' has no zone",
         "list.csv:8: given_at: 2999-01-01T10:00:00Z is in the future",
         "list.csv:9: confirmed_at: is before given_at",
-        "list.csv:10: ip: '299.1.1.1' is no IP address",
+        "list.csv:10: ip: '299.1.1.1' is not an IP address",
         "list.csv:11: preticked: 'perhaps' is neither yes nor no",
         "list.csv:12: has 2 fields instead of 9; is the file cut off here?",
     ]
@@ -96,7 +96,7 @@ async def test_every_bad_record_is_told_with_its_line_and_the_others_recorded(op
 async def test_half_a_file_is_used_as_far_as_it_goes(operator: Operator) -> None:
     whole = HEADER + line("ann@example.net") + line("bob@example.net")
     told, errors = await bring(operator, whole[:-30])
-    assert told.startswith("2 records read: 1 recorded, 0 known before, 1 bad.")
+    assert told.startswith("2 records read: 1 recorded, 0 already recorded, 1 bad.")
     assert "list.csv:3: has " in errors
     assert "cut off" in errors
     told, errors = await bring(operator, HEADER + line("carl@example.net") + '"dora@example.net,offers,')
@@ -133,8 +133,8 @@ async def test_wrong_encodings_are_told_where_they_are(operator: Operator, store
         ("", "the first line does not name the columns"),
         ("address,topics,basis\n", "column given_at is missing"),
         (HEADER.replace("statement", "statment"), "column 'statment' is not known; did you mean statement?"),
-        (HEADER.replace("ip,", "topics,"), "column topics is there twice"),
-        ("\0\1\2\3", "no text at all"),
+        (HEADER.replace("ip,", "topics,"), "column topics appears twice"),
+        ("\0\1\2\3", "not text"),
     ],
 )
 async def test_a_file_with_other_columns_is_not_used(operator: Operator, text: str, told: str) -> None:
@@ -153,7 +153,7 @@ async def test_json_lines(operator: Operator, store: Store) -> None:
     lines = errors.splitlines()
     assert lines[0].startswith("list.jsonl:3: 'topic' is not known")
     assert lines[1] == "list.jsonl:4: is not a JSON object"
-    assert lines[2].startswith("list.jsonl:5: address: must be a text")
+    assert lines[2].startswith("list.jsonl:5: address: must be a string")
     assert "list.jsonl:6: is not JSON in UTF-8" in lines[3]
     assert lines[3].endswith("is the file cut off here?")
     assert all(each.missing == () for each in (await facts(store, "ann@example.net")).consents)
@@ -175,7 +175,7 @@ async def test_what_no_mail_can_go_by_is_said(operator: Operator) -> None:
 
 
 async def test_checking_records_nothing(operator: Operator, store: Store) -> None:
-    told, _ = await bring(operator, HEADER + line("ann@example.net"), "--check")
+    told, _ = await bring(operator, HEADER + line("ann@example.net"), "--dry-run")
     assert told.startswith("1 records read: 0 recorded")
     assert (await facts(store, "ann@example.net")).consents == ()
 
@@ -183,7 +183,7 @@ async def test_checking_records_nothing(operator: Operator, store: Store) -> Non
 async def test_an_import_that_was_cut_off_goes_on_where_it_stopped(
     operator: Operator, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consent_steps, "CHUNK", 10)
+    monkeypatch.setattr(import_file, "CHUNK", 10)
     text = HEADER + "".join(line(f"a{n}@example.net") for n in range(35)) + "half a line"
     record = type(store.consents).record
 
@@ -194,17 +194,19 @@ async def test_an_import_that_was_cut_off_goes_on_where_it_stopped(
 
     monkeypatch.setattr(type(store.consents), "record", failing)
     error = await operator.fails("consent", "import", write(operator, text), "--account", "shop")
-    assert "import the file again: it goes on where it stopped" in error
+    assert "import the file again: it resumes where it stopped" in error
     monkeypatch.setattr(type(store.consents), "record", record)
     told, errors = await bring(operator, text)
-    assert "Going on behind the first 20 records" in errors
-    assert told.startswith("36 records read: 15 recorded, 0 known before, 1 bad.")
-    assert "shop: 35 entries, the chain holds" in await operator.says("consent", "verify")
+    assert "Resuming after the first 20 records" in errors
+    assert told.startswith("36 records read: 15 recorded, 0 already recorded, 1 bad.")
+    assert "shop: 35 entries, chain intact" in await operator.says("consent", "verify")
 
 
 async def test_what_is_exported_can_be_imported(operator: Operator, store: Store) -> None:
     await bring(operator, HEADER + line("ann@example.net", "offers|news") + line("bob@example.net"))
-    await operator.says("consent", "revoke", "ann@example.net", "--account", "shop", "--topic", "news", "--reason", "x")
+    await operator.says(
+        "consent", "revoke", "ann@example.net", "--account", "shop", "--topic", "news", "--reason", "x", "--yes"
+    )
     for options, name in (((), "out.csv"), (("--json",), "out.jsonl")):
         target = operator.folder / name
         told = await operator.says("consent", "export", str(target), "--account", "shop", *options)
@@ -225,17 +227,19 @@ async def test_what_is_exported_can_be_imported(operator: Operator, store: Store
 async def test_one_consent_by_hand(operator: Operator, store: Store) -> None:
     words = ("ann@example.net", "topics=Offers", "basis=business_card", "given_at=2026-01-01", "document=" + "0" * 64)
     assert await operator.says("consent", "add", *words, "--account", "shop") == (
-        "ann@example.net: consent for offers is recorded.\n"
+        "ann@example.net: consent recorded for offers.\n"
     )
-    assert "recorded before" in await operator.says("consent", "add", *words, "--account", "shop")
+    assert "already recorded" in await operator.says("consent", "add", *words, "--account", "shop")
     assert "is not NAME=VALUE" in await operator.fails(
         "consent", "add", "ann@example.net", "colour=red", "--account", "shop", status=2
     )
-    told = await operator.says("consent", "renew", "ann@example.net", "--account", "shop", "--by", "click")
-    assert told == "ann@example.net: noted as ledger entry 2.\n"
+    told = await operator.says("consent", "renew", "ann@example.net", "--account", "shop", "--kind", "click")
+    assert told == "ann@example.net: contact recorded as ledger entry 2.\n"
     assert (await facts(store, "ann@example.net")).consents[0].clicked_at is not None
-    told = await operator.says("consent", "revoke", "ann@example.net", "--account", "shop", "--reason", "by phone")
-    assert "consent for all topics is revoked (ledger entry 3)" in told
+    told = await operator.says(
+        "consent", "revoke", "ann@example.net", "--account", "shop", "--reason", "by phone", "--yes"
+    )
+    assert "consent revoked for all topics (ledger entry 3)" in told
     assert (await facts(store, "ann@example.net")).consents[0].revoked_at is not None
 
 
@@ -248,12 +252,14 @@ async def test_a_changed_ledger_is_shown(operator: Operator, store: Store) -> No
     result = await operator.run("consent", "verify")
     assert result.exit_code == 1
     assert "shop: entry 1: its hash does not follow" in result.stdout
-    assert "is no head" in await operator.fails("consent", "verify", "--account", "shop", "--head", "7", status=2)
+    assert "is not a head" in await operator.fails("consent", "verify", "--account", "shop", "--head", "7", status=2)
 
 
 async def test_the_dossier_of_an_address(operator: Operator, tmp_path: Path) -> None:
     await bring(operator, HEADER + line("ann@example.net", "offers|news"))
-    await operator.says("consent", "revoke", "ann@example.net", "--account", "shop", "--topic", "news", "--reason", "x")
+    await operator.says(
+        "consent", "revoke", "ann@example.net", "--account", "shop", "--topic", "news", "--reason", "x", "--yes"
+    )
     told = await operator.says("consent", "show", "Ann@example.NET", "--language", "nl")
     assert told.startswith("BEWIJS VAN TOESTEMMING")
     assert "ingetrokken op" in told
@@ -267,6 +273,6 @@ async def test_the_dossier_of_an_address(operator: Operator, tmp_path: Path) -> 
 
 
 def test_the_document_names_every_column_basis_and_requirement() -> None:
-    text = (Path(consent_steps.__file__).parents[2] / "docs" / "consents.md").read_text(encoding="utf-8")
+    text = (Path(import_file.__file__).parents[3] / "docs" / "consents.md").read_text(encoding="utf-8")
     names = [*COLUMNS, *(basis.value for basis in Basis if basis is not Basis.OBJECTION)]
     assert [name for name in names if f"`{name}`" not in text] == []

@@ -1,19 +1,19 @@
 """Files of consents: CSV and JSON lines, read record by record with every mistake and its line, and written again.
 
-A file of any length is read in a bounded amount of memory. A bad record never hides the next one.
+Invariants: a file of any length is read in a bounded amount of memory. A bad record never hides the next one. A file
+with unknown columns is not used, nor is half of a record.
 
-It must never use a file whose columns it does not know, nor half of a record.
-
-*Limits.* A quotation mark that is not closed takes lines with it, up to 128 kB; they are one mistake.
+Limitations: a quotation mark that is not closed takes lines with it, up to 128 kB; they are one mistake.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from io import BufferedReader
@@ -22,21 +22,22 @@ from typing import Any, Self, TextIO
 
 import orjson
 
-from mta.cli.consent_fields import COLUMNS, REQUIRED, FieldError, Habits, read
+from mta.cli.consent import fields
+from mta.cli.consent.fields import COLUMNS, REQUIRED, FieldError, ImportDefaults
 from mta.store.permission.consent_entries import Given
 from policy.permission.evidence import Evidence
 
 LONGEST = 1 << 20  # octets of a line
 _DELIMITERS = ",;\t"
-_EVIDENCE = tuple(field.name for field in fields(Evidence))
+_EVIDENCE = tuple(field.name for field in dataclasses.fields(Evidence))
 
 
-class FileError(Exception):
-    """Why nothing of a file can be used."""
+class UnusableFile(Exception):
+    """Why a file cannot be used at all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class BadRecord:
     """A record that cannot be used. ``line``: where it begins, 1 for the first."""
 
     line: int
@@ -44,7 +45,7 @@ class Mistake:
 
 
 @dataclass(slots=True)
-class Reading:
+class ConsentFile:
     """An open file of ``size`` octets. ``octets``: read so far, for a progress bar."""
 
     name: str
@@ -59,47 +60,47 @@ class Reading:
         with open(path, "rb") as file:
             yield cls(str(path), file, path.stat().st_size)
 
-    def digest(self, habits: Habits) -> bytes:
-        """By which the same file, read in the same way, is known again; it can be read from its beginning then."""
+    def digest(self, defaults: ImportDefaults) -> bytes:
+        """Return the hash of the file and of how it is read; rewind it."""
         found = hashlib.file_digest(self.file, "sha256")
-        found.update(f"{habits.zone} {habits.topics} {habits.basis}".encode())
+        found.update(f"{defaults.zone} {defaults.topics} {defaults.basis}".encode())
         self.file.seek(0)
         return found.digest()
 
     def lines(self) -> Iterator[str]:
-        """Its lines; what is no UTF-8 is marked, for the field that has it to say so."""
+        """Yield its lines; octets that are not UTF-8 are kept as surrogates, for the field to report."""
         while raw := self.file.readline(LONGEST):
             self.octets += len(raw)
             yield raw.decode("utf-8", "surrogateescape")
 
 
-def records(reading: Reading, habits: Habits, *, skip: int = 0) -> Iterator[Given | Mistake]:
-    """Every record behind the first ``skip``, as CSV with a line of names or as JSON lines. Raises FileError."""
-    start = reading.file.read(4)
-    reading.file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
+def read(source: ConsentFile, defaults: ImportDefaults, *, skip: int = 0) -> Iterator[Given | BadRecord]:
+    """Yield every record after the first ``skip``, of CSV with a header line or JSON lines. Raises UnusableFile."""
+    start = source.file.read(4)
+    source.file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
     if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
-        raise FileError("is UTF-16 or no text at all; save it as UTF-8")
-    found = _json_lines(reading) if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else _csv(reading, habits)
+        raise UnusableFile("is UTF-16 or not text; save it as UTF-8")
+    found = _json_lines(source) if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else _csv(source, defaults)
     for n, (line, record) in enumerate(found):
         if n < skip:
             continue
-        if isinstance(record, Mistake):
+        if isinstance(record, BadRecord):
             yield record
             continue
         try:
-            yield read(record, habits)
+            yield fields.read(record, defaults)
         except FieldError as error:
-            yield Mistake(line, str(error))
+            yield BadRecord(line, str(error))
 
 
-_Numbered = tuple[int, Mapping[str, str] | Mistake]
+_Numbered = tuple[int, Mapping[str, str] | BadRecord]
 
 
-def _csv(reading: Reading, habits: Habits) -> Iterator[_Numbered]:
-    lines = reading.lines()
+def _csv(source: ConsentFile, defaults: ImportDefaults) -> Iterator[_Numbered]:
+    lines = source.lines()
     first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
-    names = _names(next(csv.reader([first], delimiter=delimiter), []), habits)
+    names = _names(next(csv.reader([first], delimiter=delimiter), []), defaults)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 2  # the first line is the names'
@@ -108,13 +109,13 @@ def _csv(reading: Reading, habits: Habits) -> Iterator[_Numbered]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, Mistake(line, _csv_mistake(str(error), line, reader.line_num + 1))
+            yield line, BadRecord(line, _csv_mistake(str(error), line, reader.line_num + 1))
             continue
         if not row or row == [""]:
             continue
         if len(row) != len(names):
-            cut = "; is the file cut off here?" if len(row) < len(names) else "; quote texts that hold the separator"
-            yield line, Mistake(line, f"has {len(row)} fields instead of {len(names)}{cut}")
+            cut = "; is the file cut off here?" if len(row) < len(names) else "; quote texts that contain the separator"
+            yield line, BadRecord(line, f"has {len(row)} fields instead of {len(names)}{cut}")
         else:
             yield line, dict(zip(names, row, strict=True))
 
@@ -126,34 +127,34 @@ def _csv_mistake(text: str, first: int, last: int) -> str:
     return f"is not CSV: {text}{through}"
 
 
-def _names(cells: list[str], habits: Habits) -> list[str]:
-    """The columns of the first line, checked. Raises FileError."""
+def _names(cells: list[str], defaults: ImportDefaults) -> list[str]:
+    """The columns of the first line, checked. Raises UnusableFile."""
     names = [cell.strip().lower() for cell in cells]
     if not set(names) & set(COLUMNS):
-        raise FileError(f"the first line does not name the columns; known: {', '.join(COLUMNS)}")
+        raise UnusableFile(f"the first line does not name the columns; known: {', '.join(COLUMNS)}")
     for name in names:
         if name not in COLUMNS:
             close = get_close_matches(name, COLUMNS, 1)
-            raise FileError(
+            raise UnusableFile(
                 f"column {name[:40]!r} is not known; "
                 + (f"did you mean {close[0]}?" if close else f"known: {', '.join(COLUMNS)}")
             )
         if names.count(name) > 1:
-            raise FileError(f"column {name} is there twice")
+            raise UnusableFile(f"column {name} appears twice")
     for name in REQUIRED:
-        if name not in names and not (name == "basis" and habits.basis):
-            raise FileError(f"column {name} is missing ({COLUMNS[name]})")
+        if name not in names and not (name == "basis" and defaults.basis):
+            raise UnusableFile(f"column {name} is missing ({COLUMNS[name]})")
     return names
 
 
-def _json_lines(reading: Reading) -> Iterator[_Numbered]:
-    for line, text in enumerate(reading.lines(), 1):
+def _json_lines(source: ConsentFile) -> Iterator[_Numbered]:
+    for line, text in enumerate(source.lines(), 1):
         if not text.strip():
             continue
         try:
             yield line, _json_record(text)
         except FieldError as error:
-            yield line, Mistake(line, str(error))
+            yield line, BadRecord(line, str(error))
 
 
 def _json_record(text: str) -> dict[str, str]:
@@ -180,11 +181,11 @@ def _plain(name: str, value: Any) -> str:
         case list() if all(isinstance(each, str) for each in value):
             return "|".join(value)
         case _:
-            raise FieldError(f"{name}: must be a text, a list of texts, true, false or null")
+            raise FieldError(f"{name}: must be a string, a list of strings, true, false or null")
 
 
 async def write(file: TextIO, pages: AsyncIterator[list[Given]], *, as_json: bool) -> int:
-    """Consents in a form that ``records`` reads; how many."""
+    """Write consents in a format that ``read`` reads; return how many."""
     writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
     if not as_json:
         writer.writeheader()
@@ -199,7 +200,7 @@ async def write(file: TextIO, pages: AsyncIterator[list[Given]], *, as_json: boo
 
 
 def as_fields(given: Given) -> dict[str, object]:
-    """The fields that are not empty, by their names."""
+    """Return the fields that are not empty, by their names."""
     said = {
         "address": str(given.address),
         "topics": given.topics,

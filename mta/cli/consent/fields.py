@@ -1,10 +1,10 @@
-"""The fields of a consent as people write them: read into what the ledger takes, or refused with what is wrong.
+"""The fields of a consent as people write them: read into what the ledger takes, or refused with the reason.
 
 One table of names serves CSV columns, JSON keys and ``mta consent add NAME=VALUE``.
 
-It must never guess: a time without a zone, a yes that is no yes, an address with something around it are mistakes.
+Invariants: nothing is guessed: a time without a zone, an unclear yes, an address with something around it are mistakes.
 
-*Limits.* A date without a time is its first moment; without a zone given on the command line, in UTC.
+Limitations: a date without a time is its first moment; without a zone given on the command line, in UTC.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLUMNS = {
     "basis": ", ".join(basis.value for basis in Basis if basis is not Basis.OBJECTION),
     "given_at": "when: 2026-03-01T12:00:00Z",
     "confirmed_at": "when it was confirmed (double opt-in)",
-    "revoked_at": "when it was taken back, if it was",
+    "revoked_at": "when it was revoked, if it was",
     "source_url": "page of the form",
     "ip": "IP address of the sign-up",
     "confirm_ip": "IP address of the confirmation",
@@ -62,12 +62,12 @@ _NOT_UTF8 = re.compile(r"[\ud800-\udfff]")  # an octet that was no UTF-8, as `su
 
 
 class FieldError(ValueError):
-    """What is wrong with a field, with its name and how to mend it."""
+    """What is wrong with a field, with its name and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """What a list leaves unsaid. ``now``: what later times are in the future of."""
+class ImportDefaults:
+    """Values for what a record leaves out. ``now``: later times are in the future."""
 
     now: datetime
     zone: tzinfo | None = None
@@ -75,20 +75,20 @@ class Habits:
     basis: str = ""
 
 
-def read(fields: Mapping[str, str], habits: Habits) -> Given:
-    """A consent from texts by the names in ``COLUMNS``. Raises FieldError."""
+def read(fields: Mapping[str, str], defaults: ImportDefaults) -> Given:
+    """Return a consent from texts by the names in ``COLUMNS``. Raises FieldError."""
     said = {name: text.strip() for name, text in fields.items()}
     together = "\n".join(said.values())
     if len(together) > MAX_TEXT or not together.isascii() or _CONTROL.search(together):  # seldom, so worth a look
         for name, text in said.items():
             _check(name, text)
     get = said.get
-    basis = _basis(get("basis") or habits.basis)
-    topics = _topics(get("topics") or habits.topics or (get("category", "") if basis is Basis.PURCHASE else ""))
-    given_at, confirmed_at = _time("given_at", said, habits), _time("confirmed_at", said, habits)
-    revoked_at = _time("revoked_at", said, habits)
+    basis = _basis(get("basis") or defaults.basis)
+    topics = _topics(get("topics") or defaults.topics or (get("category", "") if basis is Basis.PURCHASE else ""))
+    given_at, confirmed_at = _time("given_at", said, defaults), _time("confirmed_at", said, defaults)
+    revoked_at = _time("revoked_at", said, defaults)
     if given_at is None:
-        raise FieldError("given_at: is missing; say when consent was given")
+        raise FieldError("given_at: is missing; when was consent given?")
     if confirmed_at and confirmed_at < given_at:
         raise FieldError("confirmed_at: is before given_at")
     if revoked_at and revoked_at < (confirmed_at or given_at):
@@ -102,7 +102,7 @@ def _evidence(said: Mapping[str, str]) -> Evidence:
     if document and not _SHA256.fullmatch(document):
         raise FieldError("document: is not a SHA-256 of 64 hexadecimal digits (sha256sum FILE)")
     if language and not _LANGUAGE.fullmatch(language):
-        raise FieldError(f"language: {language[:20]!r} is no code such as nl, de, fr, es or en")
+        raise FieldError(f"language: {language[:20]!r} is not a code such as nl, de, fr, es or en")
     return Evidence(
         source_url=get("source_url", ""),
         ip=_ip("ip", get("ip", "")),
@@ -124,11 +124,11 @@ def _evidence(said: Mapping[str, str]) -> Evidence:
 
 def _check(name: str, text: str) -> None:
     if len(text) > MAX_TEXT:
-        raise FieldError(f"{name}: has {len(text)} characters, at most {MAX_TEXT} are kept")
+        raise FieldError(f"{name}: has {len(text)} characters; the limit is {MAX_TEXT}")
     if not text.isascii() and (found := _NOT_UTF8.search(text)):
         raise FieldError(f"{name}: octet 0x{ord(found[0]) - 0xDC00:02x} is not UTF-8; save the file as UTF-8")
     if _CONTROL.search(text):
-        raise FieldError(f"{name}: holds a control character")
+        raise FieldError(f"{name}: contains a control character")
 
 
 def _address(text: str) -> Address:
@@ -141,7 +141,7 @@ def _address(text: str) -> Address:
 def _basis(text: str) -> Basis:
     basis = _BASES.get(text) or _BASES.get(text.lower().replace("-", "_").replace(" ", "_"))
     if basis is None:
-        raise FieldError(f"basis: {text[:40]!r} is none; allowed: {', '.join(_BASES)}")
+        raise FieldError(f"basis: {text[:40]!r} is not one of: {', '.join(_BASES)}")
     return basis
 
 
@@ -152,9 +152,9 @@ def _topics(text: str) -> tuple[str, ...]:
     except TopicError as error:
         raise FieldError(f"topics: {error}") from None
     if not names:
-        raise FieldError("topics: is missing; name the topics, or * if everything was agreed to")
+        raise FieldError("topics: is missing; name the topics, or * for every topic")
     if len(names) > MAX_LIST:
-        raise FieldError(f"topics: are {len(names)}, at most {MAX_LIST}")
+        raise FieldError(f"topics: {len(names)} given; the limit is {MAX_LIST}")
     return names
 
 
@@ -162,16 +162,16 @@ def _topics(text: str) -> tuple[str, ...]:
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name for each in text.split("|") if (name := " ".join(each.split())))
     if len(names) > MAX_LIST:
-        raise FieldError(f"sponsors: are {len(names)}, at most {MAX_LIST} are kept (and 10 allowed)")
+        raise FieldError(f"sponsors: {len(names)} given; at most {MAX_LIST} are kept (10 are allowed)")
     return names
 
 
-def _time(name: str, said: Mapping[str, str], habits: Habits) -> datetime | None:
+def _time(name: str, said: Mapping[str, str], defaults: ImportDefaults) -> datetime | None:
     text = said.get(name)
     if not text:
         return None
-    at = parse_time(name, text, habits.zone)
-    if at > habits.now + SLACK:
+    at = parse_time(name, text, defaults.zone)
+    if at > defaults.now + SLACK:
         raise FieldError(f"{name}: {text[:40]} is in the future")
     return at
 
@@ -181,15 +181,15 @@ def parse_time(name: str, text: str, zone: tzinfo | None) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise FieldError(f"{name}: {text[:40]!r} is no time; write 2026-03-01T12:00:00Z") from None
+        raise FieldError(f"{name}: {text[:40]!r} is not a time such as 2026-03-01T12:00:00Z") from None
     if at.tzinfo is None:
         if zone is None and len(text) > len("2026-03-01"):
-            raise FieldError(f"{name}: {text[:40]!r} has no zone; write 2026-03-01T12:00:00Z, or give --zone")
+            raise FieldError(f"{name}: {text[:40]!r} has no zone: write 2026-03-01T12:00:00Z, or use --zone")
         at = at.replace(tzinfo=zone or UTC)
     try:
         return at.astimezone(UTC)
     except OverflowError:
-        raise FieldError(f"{name}: {text[:40]!r} is no time that can be meant") from None
+        raise FieldError(f"{name}: {text[:40]!r} is out of range") from None
 
 
 def _ip(name: str, text: str) -> str:
@@ -198,7 +198,7 @@ def _ip(name: str, text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise FieldError(f"{name}: {text[:50]!r} is no IP address") from None
+        raise FieldError(f"{name}: {text[:50]!r} is not an IP address") from None
 
 
 def _yes_no(name: str, text: str) -> bool | None:
@@ -209,4 +209,4 @@ def _yes_no(name: str, text: str) -> bool | None:
         return True
     if word in _NO:
         return False
-    raise FieldError(f"{name}: {text[:20]!r} is neither yes nor no; leave it empty if it is not known")
+    raise FieldError(f"{name}: {text[:20]!r} is neither yes nor no; leave it empty if unknown")
