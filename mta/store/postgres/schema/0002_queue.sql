@@ -10,7 +10,7 @@ create table worker (                       -- one row for each start of a worke
     expires_at  timestamptz not null
 );
 
-create table message (                      -- kept for `mta explain` until queue.event_retention is over
+create table message (                      -- kept for `mta explain` until retention.messages is over
     id          uuid primary key,
     account_id  bigint not null,
     sender      text,                       -- null: <>
