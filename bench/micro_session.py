@@ -2,7 +2,7 @@
 
     python -m bench.micro_session [--messages 4000]
 
-"session": receiving and checking, on kept connections, with a next stage that says yes at once. "one each": a new
+"session": receiving and checking, on kept connections, with a handler that says yes at once. "one each": a new
 connection for each message. "TLS": one connection after STARTTLS. "aiosmtpd": its own class and a handler that says
 yes, on kept connections. The server is a process of its own, and only its time counts; nothing is pipelined.
 
@@ -36,7 +36,7 @@ from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
 from mta.observe.trace import Trace
 from mta.smtp_server.auth.authenticator import Authenticator
-from mta.smtp_server.client import Client
+from mta.smtp_server.handler import Client
 from mta.smtp_server.listener import Listeners, bind
 from mta.smtp_server.tls import server_context
 from policy.accounts.account import Account
@@ -46,7 +46,7 @@ ROUNDS = 5
 SESSIONS = 20
 KEPT = 10**9
 ACCOUNT = Account(1, "bench", frozenset({"sender.example"}))
-QUEUED = Reply(250, "2.0.0", "queued as 01j0000000000000000000000")
+QUEUED = Reply(250, "2.0.0", "OK: queued as 01j0000000000000000000000")
 
 
 class Everybody:
@@ -60,15 +60,15 @@ class Everybody:
 
 
 class Yes:
-    """A next stage that costs nothing."""
+    """A handler that costs nothing."""
 
-    async def sender(self, client: Client, envelope: Envelope, size: int | None) -> Reply | None:
+    async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> Yes:
+        return self
+
+    async def on_recipient(self, recipient: Recipient) -> Reply | None:
         return None
 
-    async def recipient(self, client: Client, envelope: Envelope, recipient: Recipient) -> Reply | None:
-        return None
-
-    async def accept(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
+    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
         return QUEUED
 
     async def handle_DATA(self, *_: object) -> str:
@@ -91,7 +91,7 @@ async def _serve(control: Connection) -> None:
         [(listener, bound)],
         hostname="mx.bench.example",
         tls=tls,
-        reception=Yes(),
+        handler=Yes(),
         authenticator=Authenticator(Everybody(), limits, salt_key=b"bench"),
         trace=Trace(Path("unused"), metrics),
         events=EventLog(NoSink()),

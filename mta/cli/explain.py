@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    message: Annotated[str, typer.Argument(metavar="ID", help="The id in our answer `250 2.0.0 queued as ID`.")],
+    message: Annotated[str, typer.Argument(metavar="ID", help="The id in our answer `250 2.0.0 OK: queued as ID`.")],
     as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
     config: ConfigOption = None,
 ) -> None:

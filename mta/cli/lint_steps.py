@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,9 +23,10 @@ from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Body, Envelope, Message, Origin, Recipient
 from mta.store.accounts.accounts import AccountError
 from mta.store.store import Store
-from mta.submission.content_scan.scanners import Scanners
-from mta.submission.facts import SubmittingClient
-from mta.submission.lint import Linted, Linter
+from mta.submission.lint import Linted
+from mta.submission.lint import lint as lint_message
+from mta.submission.prepare import Preparer, Submitter
+from mta.submission.rate_limit import RateLimit
 from policy.accounts.account import Account, Grant
 from policy.permission.tokens import Tokens
 from policy.profile import Profiles, UnknownProfile, load_profiles
@@ -60,17 +61,17 @@ class Chosen:
 
 def profiles_with(settings: Settings, asked: str | None) -> Chosen:
     """The configured profiles, with the file ``asked`` instead of the one of its name. Raises CannotLint."""
-    house = RuleContext.of(settings, Tokens(bytes(32)))  # no message leaves: nobody will see its tokens
+    context = RuleContext.of(settings, Tokens(bytes(32)))  # no message leaves, so no one sees its tokens
     files = settings.policy.profiles
     try:
-        before = load_profiles(files, house)
+        before = load_profiles(files, context)
         if asked is None or not ("/" in asked or asked.endswith(".toml")):
             if asked is not None:
                 before.get(asked)
             return Chosen(before, before, asked)
         path = Path(asked)
         others = [other for other in files if other.stem != path.stem]
-        return Chosen(load_profiles([*others, path], house), before, path.stem)
+        return Chosen(load_profiles([*others, path], context), before, path.stem)
     except ConfigError as error:
         raise CannotLint("\n".join(error.lines)) from None
     except UnknownProfile as error:
@@ -143,24 +144,19 @@ async def lint(
     """What would become of ``subject``. Ends the command if there is no such account, credential or profile."""
     try:
         found = (await store.accounts.find(account)).account
-        sender = SubmittingClient(found, _grant(store, found, credential))
-        linter = await linter_of(store, settings, chosen.profiles)
-        return await linter.lint(sender, _message(subject, found, credential), chosen.name or found.profile)
+        submitter = Submitter(replace(found, profile=chosen.name or found.profile), _grant(store, found, credential))
+        preparer = await preparer_of(store, settings, chosen.profiles)
+        rate_limit = RateLimit(store.quotas, settings.rate_limits)
+        return await lint_message(preparer, rate_limit, submitter, _message(subject, found, credential))
     except (AccountError, UnknownProfile, CannotLint) as error:
         fail(f"mta lint: {error}", status=2)
 
 
-async def linter_of(store: Store, settings: Settings, profiles: Profiles) -> Linter:
-    """With the keys that would sign, and the scanners that would be asked."""
+async def preparer_of(store: Store, settings: Settings, profiles: Profiles) -> Preparer:
+    """Return what prepares messages, with the keys that would sign and the scanners that would be asked."""
     keys = KeyRing.of_files(settings.signing)
     keys.replace_stored(await store.dkim_keys.list())
-    return Linter(
-        store,
-        Scanners(settings.content_scan),
-        Signer(settings.signing, keys),
-        profiles,
-        require_signature=settings.signing.require,
-    )
+    return Preparer(settings, store, Signer(settings.signing, keys), profiles)
 
 
 def _grant(store: Store, account: Account, credential: str | None) -> Grant:

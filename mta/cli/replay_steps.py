@@ -25,8 +25,7 @@ from mta.store.queue.messages import ContentMissing
 from mta.store.store import Store
 from mta.submission.content_scan.scanners import Scanners
 from mta.submission.control_headers import SubmissionOptions
-from mta.submission.facts import SubmittingClient, gather
-from mta.submission.lint import judge
+from mta.submission.prepare import MessageRejected, Submitter, gather, merged_findings, screen_copies
 from policy.accounts.account import Account
 from policy.base import Finding
 from policy.profile import Profiles, StreamRules, UnknownProfile
@@ -148,9 +147,12 @@ async def _again(
     except (ContentMissing, HeaderError):
         return None
     message = _message(judgement, account, content)
-    wishes = SubmissionOptions(stream=stream, mailing=judgement.mailing, topic=judgement.topic)
-    facts = await gather(store, scanners, SubmittingClient(account), message, wishes, stream, new.chain, {})
-    return judge(new.chain, message, facts).findings
+    options = SubmissionOptions(stream=stream, mailing=judgement.mailing, topic=judgement.topic)
+    facts = await gather(store, scanners, Submitter(account), message, options, stream, new.chain, {})
+    try:
+        return merged_findings(screen_copies(new.chain, message, facts))
+    except MessageRejected as rejected:
+        return rejected.findings
 
 
 def _as_submitted(content: bytes) -> bytes:

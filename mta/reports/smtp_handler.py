@@ -1,11 +1,11 @@
-"""The door for what comes back: takes mail for our own addresses at the returns domain, and for nobody else.
+"""Receive reports: mail for the return path domain's own addresses, and for no others.
 
-Whoever may come, without AUTH: bounces come from everywhere, mostly from the null sender. What is taken is in the
-database before it is acknowledged; what follows from it is the business of ``mta.reports``.
+Any client may come, without AUTH: bounces come from everywhere, mostly from the null sender. A report is in the
+database before it is acknowledged; what follows from it is decided by ``mta.reports.process``.
 
-It must never relay, never take mail that nobody will work off, and never say 250 before the commit.
+Invariants: nothing is relayed. 250 means committed.
 
-*Limits.* A return path is looked at when it is named: what is forged or too old is refused there, and counted.
+Limitations: a return path is checked at RCPT: a forged or expired one is rejected there, and counted.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from bounce.verp import InvalidReturnPath, Verp
 from mta.mail.address import Address
 from mta.mail.message import Envelope, Recipient
 from mta.mail.reply import Reply
-from mta.observe.events import EventLog
 from mta.observe.labels import InboundReportKind
 from mta.observe.metrics import Metrics
-from mta.smtp_server.client import Client
+from mta.smtp_server.handler import Client
 from mta.store.results.report_queue import ReportQueue
 
-NO_RELAY = Reply(550, "5.7.1", "no relaying: only what comes back to us is taken here")
-UNKNOWN = Reply(550, "5.1.1", "no such mailbox here")
-FORGED = Reply(550, "5.1.1", "no such mailbox here: this return path is not ours")
-EXPIRED = Reply(550, "5.1.1", "no such mailbox here: this return path has ended")
-FULL = Reply(452, "4.3.1", "too many reports are waiting; try again later")
+NO_RELAY = Reply(550, "5.7.1", "Relay access denied: only reports are accepted here")
+UNKNOWN = Reply(550, "5.1.1", "User unknown")
+FORGED = Reply(550, "5.1.1", "User unknown: invalid return path")
+EXPIRED = Reply(550, "5.1.1", "User unknown: return path expired")
+FULL = Reply(452, "4.3.1", "Insufficient system storage: too many reports queued, try again later")
 
 
 class ReportHandler:
-    """``waiting``: how many reports there are to be worked off, as far as is known."""
+    """The handler of the report listeners. ``waiting`` returns how many reports are to be processed, as far as is
+    known; ``taken`` is called for each new one."""
 
     def __init__(
         self,
@@ -43,49 +43,41 @@ class ReportHandler:
         backlog: int,
         waiting: Callable[[], int],
         taken: Callable[[], None],
-        events: EventLog,
         metrics: Metrics,
     ) -> None:
         self._incoming = incoming
         self._waiting, self._taken = waiting, taken
-        self._events, self._metrics = events, metrics
+        self._metrics = metrics
         self.configure(domain, verp, backlog)
 
     def configure(self, domain: str | None, verp: Verp | None, backlog: int) -> None:
-        """Take over (re)loaded settings. Without ``domain`` nothing is taken."""
+        """Take over (re)loaded settings. Without ``domain`` nothing is accepted."""
         self._domain, self._verp, self._backlog = domain, verp, backlog
 
-    async def sender(self, client: Client, envelope: Envelope, size: int | None) -> Reply | None:
-        """Anybody, the null sender above all."""
-        if self._waiting() >= self._backlog:
-            return self._refuse(client, envelope, FULL, verb="MAIL")
-        return None
+    async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> ReportTransaction | Reply:
+        """Accept any sender, unless too many reports are waiting."""
+        return FULL if self._waiting() >= self._backlog else ReportTransaction(self, client)
 
-    async def recipient(self, client: Client, envelope: Envelope, recipient: Recipient) -> Reply | None:
-        """None for our own addresses."""
-        if reply := self._refusal(recipient.address):
-            return self._refuse(client, envelope, reply, verb="RCPT", recipient=recipient.address)
-        return None
-
-    async def accept(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
-        """Keep it. Raises StoreUnavailable."""
+    async def put(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
+        """Commit a report. Raises StoreUnavailable."""
         recipients = list(dict.fromkeys(recipient.address for recipient in envelope.recipients))
         number = await self._incoming.put(envelope.sender, recipients, client.address, client.hello, content)
         self._taken()
-        return Reply(250, "2.0.0", f"taken as R-{number}")
+        return Reply(250, "2.0.0", f"OK: queued as R-{number}")
 
-    def _refusal(self, address: Address) -> Reply | None:
+    def refusal(self, address: Address) -> Reply | None:
+        """Return why ``address`` is rejected, None if it is one of the domain's own."""
         if self._domain is None or address.domain != self._domain:
             return NO_RELAY
         match mailbox_of(address, self._domain):
             case None:
                 return UNKNOWN
             case ReportMailbox.BOUNCE:
-                return self._worthless(address)
+                return self._return_path_refusal(address)
             case _:
                 return None
 
-    def _worthless(self, address: Address) -> Reply | None:
+    def _return_path_refusal(self, address: Address) -> Reply | None:
         match self._verp.read(address, datetime.now(UTC)) if self._verp else None:
             case InvalidReturnPath.FORGED | None:
                 self._metrics.inbound_reports[InboundReportKind.FORGED].inc()
@@ -96,16 +88,17 @@ class ReportHandler:
             case _:
                 return None
 
-    def _refuse(
-        self, client: Client, envelope: Envelope, reply: Reply, *, verb: str, recipient: Address | None = None
-    ) -> Reply:
-        self._events.rejected(
-            reply,
-            session=client.session,
-            client=client.address,
-            verb=verb,
-            sender=envelope.sender,
-            recipient=recipient,
-        )
-        self._metrics.rejected(reply)
-        return reply
+
+class ReportTransaction:
+    """One report on its way in."""
+
+    __slots__ = ("_client", "_handler")
+
+    def __init__(self, handler: ReportHandler, client: Client) -> None:
+        self._handler, self._client = handler, client
+
+    async def on_recipient(self, recipient: Recipient) -> Reply | None:
+        return self._handler.refusal(recipient.address)
+
+    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
+        return await self._handler.put(self._client, envelope, content)

@@ -121,7 +121,7 @@ class Worker:
             [(listener, sockets[place]) for listener, place in start.listeners],
             hostname=settings.server.hostname,
             tls=_tls(settings),
-            reception=self.intake,
+            handler=self.intake,
             authenticator=Authenticator(
                 store.accounts, Limits.of(settings.submission.limits), salt_key=secrets.derive("scram salts")
             ),
@@ -139,7 +139,6 @@ class Worker:
             backlog=settings.reports.backlog,
             waiting=self.clerk.waiting,
             taken=self.clerk.wake,
-            events=self.events,
             metrics=metrics,
         )
         self.return_listeners = Listeners(
@@ -147,12 +146,12 @@ class Worker:
             [(listener, sockets[place]) for listener, place in start.returns],
             hostname=settings.server.hostname,
             tls=_tls(settings),
-            reception=self.returns,
+            handler=self.returns,
             authenticator=None,
             trace=self.trace,
             events=self.events,
             metrics=metrics,
-            home=settings.return_path.domain,
+            postmaster_domain=settings.return_path.domain,
         )
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,12 +1,12 @@
-"""A message's octets, taken from the wire: up to the lone dot of DATA, or chunk by chunk with BDAT.
+"""Read a message's octets: up to the final dot of DATA, or chunk by chunk with BDAT.
 
-``Dots`` and ``Chunk`` know where what they read ends; both put it into a ``Collected``, which keeps no more than the
-limit. No IO here: whoever reads calls ``take`` each time the buffer has grown.
+``DataReader`` and ``ChunkReader`` know where what they read ends; both put it into a ``Collected``, which keeps no more
+than the limit. No IO here: the connection calls ``take`` each time the buffer has grown.
 
-It must never end a message at anything but CRLF.CRLF, never leave octets of a message behind to be read as commands,
-and never keep what is over a limit: of one message, of one line, or of all messages together.
+Invariants: only CRLF.CRLF ends a message. No octet of a message is left behind to be read as a command. Nothing is kept
+over a limit: of one message, of one line, or of all messages together.
 
-*Limits.* The limit counts the dots that a client doubled (RFC 5321 4.5.2), so a message full of them may be refused
+Limitations: the limit counts the dots that a client doubled (RFC 5321 4.5.2), so a message full of them may be rejected
 a little early.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from mta.mail.reply import Reply
 from mta.smtp_server.limits import MemoryBudget
-from mta.smtp_server.replies import ENDLESS_LINE, NO_ROOM, TOO_LARGE
+from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, TOO_LARGE
 
 SPILL = 128 * 1024  # octets moved out of the buffer at a time while the end is not in sight; more than any line has
 
@@ -22,30 +22,30 @@ END = b"\r\n.\r\n"
 
 
 class Collected:
-    """The octets of one message so far, and why they cannot become one, once that is clear: then they are dropped.
+    """The octets of one message so far, and why they are rejected, once that is clear: then they are dropped.
 
-    Whoever makes one must ``drop`` it, so that its place in ``room`` is given back.
+    It must be dropped in the end, so that what it reserved of ``budget`` is released.
     """
 
-    __slots__ = ("_held", "_limit", "_pieces", "_room", "octets", "refusal")
+    __slots__ = ("_budget", "_held", "_limit", "_pieces", "octets", "refusal")
 
-    def __init__(self, limit: int, room: MemoryBudget) -> None:
+    def __init__(self, limit: int, budget: MemoryBudget) -> None:
         self._limit = limit
-        self._room = room
+        self._budget = budget
         self._pieces: list[bytes] = []
         self._held = 0
         self.octets = 0
         self.refusal: Reply | None = None
 
     def take(self, buffer: bytearray, size: int) -> None:
-        """Move the first ``size`` octets here."""
+        """Move the first ``size`` octets of ``buffer`` here."""
         self.octets += size
         if self.octets > self._limit:
             self._refuse(TOO_LARGE)
         elif size >= SPILL - 4 and buffer.find(b"\n", 0, size) < 0:
             self._refuse(ENDLESS_LINE)
-        elif self.refusal is None and not self._room.take(size):
-            self._refuse(NO_ROOM)
+        elif self.refusal is None and not self._budget.reserve(size):
+            self._refuse(NO_MEMORY)
         if self.refusal is None:
             self._held += size
             with memoryview(buffer) as view:
@@ -57,18 +57,18 @@ class Collected:
         self.drop()
 
     def whole(self) -> bytes:
-        """The message, if there is no ``refusal``. Call it once: the pieces are given away."""
+        """Return the message, if there is no ``refusal``. Call it once: the pieces are given away."""
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def drop(self) -> None:
-        """The octets are not needed any more."""
+        """Release the octets."""
         self._pieces.clear()
-        self._room.give_back(self._held)
+        self._budget.release(self._held)
         self._held = 0
 
 
-class Dots:
+class DataReader:
     """Reads the message that follows DATA, up to CRLF.CRLF, and takes away doubled dots (RFC 5321 4.5.2)."""
 
     __slots__ = ("_at_start", "_collected", "_searched", "_stuffed")
@@ -80,7 +80,7 @@ class Dots:
         self._stuffed = False
 
     def take(self, buffer: bytearray) -> bool:
-        """Move what belongs to the message out of ``buffer``. True when its end was found; the rest stays."""
+        """Move what belongs to the message out of ``buffer``. Return True when its end was found; the rest stays."""
         if self._at_start:
             if len(buffer) < 3:
                 return False
@@ -100,7 +100,7 @@ class Dots:
         return False
 
     def _find_end(self, buffer: bytearray) -> int:
-        """Where CRLF.CRLF begins, or -1. Most messages have no line with a dot: its first find is the end."""
+        """Return where CRLF.CRLF begins, or -1. Most messages have no line with a dot: its first find is the end."""
         if self._stuffed:
             return buffer.find(END, self._searched)
         dot = buffer.find(b"\r\n.", self._searched)
@@ -112,12 +112,12 @@ class Dots:
         return buffer.find(END, dot)
 
     def whole(self) -> bytes:
-        """The message as its author wrote it, if it was not refused."""
+        """Return the message as its author wrote it, if it was not rejected."""
         content = self._collected.whole()
         return content.removeprefix(b".").replace(b"\r\n.", b"\r\n") if self._stuffed else content
 
 
-class Chunk:
+class ChunkReader:
     """Reads the ``size`` octets that follow one BDAT (RFC 3030 2). Without ``collected`` they are dropped."""
 
     __slots__ = ("_collected", "_missing")
@@ -127,7 +127,7 @@ class Chunk:
         self._collected = collected
 
     def take(self, buffer: bytearray) -> bool:
-        """Move what belongs to the chunk out of ``buffer``. True when it is complete; the rest stays."""
+        """Move what belongs to the chunk out of ``buffer``. Return True when it is complete; the rest stays."""
         size = min(len(buffer), self._missing)
         self._missing -= size
         if self._collected is None:
@@ -138,5 +138,5 @@ class Chunk:
 
 
 def end_last_line(content: bytes) -> bytes:
-    """After BDAT the last line may lack its CRLF; receivers want it."""
+    """Return ``content`` with a CRLF after its last line, which may lack it after BDAT; receivers want it."""
     return content if content.endswith(b"\r\n") or not content else content + b"\r\n"

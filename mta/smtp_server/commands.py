@@ -1,12 +1,12 @@
-"""What the client's command lines say: verbs, paths and ESMTP parameters, read into the types of ``mta.mail``.
+"""Parse command lines: verbs, paths and ESMTP parameters, into the types of ``mta.mail``.
 
 Pure: a line in, a typed command out, or a ``Rejected`` with the reply that says what is wrong.
 
-It must never repair or guess: no path without angle brackets, no source route, no parameter twice, no xtext that
-hides a control character. What it lets through is safe to be repeated to a receiver and in a notice.
+Invariants: nothing is repaired or guessed: no path without angle brackets, no source route, no parameter twice, no
+xtext that hides a control character. What is accepted is safe to repeat to a receiver and in a DSN.
 
-*Limits.* A space after ``FROM:`` and ``TO:`` is tolerated (against RFC 5321 3.3), because many applications send it.
-``RCPT TO:<postmaster>`` without a domain is refused where nobody receives mail.
+Limitations: a space after ``FROM:`` and ``TO:`` is tolerated (against RFC 5321 3.3), because many applications send it.
+``RCPT TO:<postmaster>`` without a domain is rejected where no mail is received.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TypeVar
 from mta.mail.address import Address, AddressError
 from mta.mail.message import Body, Envelope, Notify, Recipient, Return
 from mta.mail.reply import Reply
-from mta.smtp_server.replies import TOO_LARGE, Rejected
+from mta.smtp_server.replies import LINE_TOO_LONG, TOO_LARGE, Rejected
 
 MAX_LINE = 512  # octets with CRLF, RFC 5321 4.5.3.1.4
 MAX_LINES = {
@@ -34,8 +34,9 @@ MAX_HELLO = 255
 VERBS = frozenset(
     {"EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "HELP", "VRFY", "QUIT"}
 )
+WITHOUT_ARGUMENT = frozenset({"STARTTLS", "DATA", "RSET", "QUIT"})
 NOT_IMPLEMENTED = frozenset({"ETRN", "TURN", "ATRN", "EXPN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD", "BURL"})
-OF_THE_WEB = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"})
+HTTP_METHODS = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"})
 
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 _VALUE = re.compile(r"[\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]+\Z")  # RFC 5321 4.1.2 esmtp-value, RFC 6531 3.3
@@ -44,38 +45,41 @@ _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 _QUOTED_PATH = re.compile(r'<((?:[^<>"\\]|"(?:[^"\\]|\\.)*")*)>')
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
 _CHUNK = re.compile(r"(\d{1,19})(?: +(LAST))?\Z", re.IGNORECASE | re.ASCII)
-_HELLO = re.compile(r"[^\x00-\x20\x7f-\U0010ffff()<>,;\\\"@]+\Z")  # nothing that means something in a Received field
+_HELLO = re.compile(r"[^\x00-\x20\x7f-\U0010ffff()<>,;\\\"@]+\Z")  # no character with a meaning in a Received field
 
 Choice = TypeVar("Choice", bound=Enum)
 
 
-def split(line: bytes) -> tuple[str, str]:
-    """A command line without its CRLF as (verb in upper case, argument without outer blanks). Raises Refusal."""
+def parse_line(line: bytes) -> tuple[str, str]:
+    """Return a command line without its CRLF as (verb in upper case, argument without outer blanks).
+
+    Raises Rejected, as everything here does.
+    """
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        raise Rejected(Reply(500, "5.5.2", "a command must be ASCII or UTF-8")) from None
+        raise Rejected(Reply(500, "5.5.2", "Syntax error: command is neither ASCII nor UTF-8")) from None
     verb, _, argument = text.partition(" ")
     verb = verb.upper()
     if len(line) + 2 > MAX_LINES.get(verb, MAX_LINE):
-        raise Rejected(Reply(500, "5.5.6" if verb == "AUTH" else "5.5.2", "command line too long"))
+        raise Rejected(Reply(500, "5.5.6", LINE_TOO_LONG.text) if verb == "AUTH" else LINE_TOO_LONG)
     return verb, argument.strip(" \t")
 
 
 def shown(verb: str) -> str:
-    """``verb`` for a log: an unknown one may be anything, even a secret whose AUTH was refused."""
-    return verb if verb in VERBS or verb in NOT_IMPLEMENTED or verb in OF_THE_WEB else "?"
+    """Return ``verb`` for a log: an unknown one may be anything, even a secret whose AUTH was rejected."""
+    return verb if verb in VERBS or verb in NOT_IMPLEMENTED or verb in HTTP_METHODS else "?"
 
 
 def read_hello(argument: str) -> str:
-    """The name a client gives itself with EHLO or HELO. Raises Refusal."""
+    """Return the name a client gives itself with EHLO or HELO."""
     if not argument or len(argument) > MAX_HELLO or not _HELLO.match(argument):
-        raise Rejected(Reply(501, "5.5.4", "give your host name, for example: EHLO app.example.com"))
+        raise Rejected(Reply(501, "5.5.4", "Syntax: EHLO hostname"))
     return argument
 
 
 def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope, int | None]:
-    """``FROM:<path> parameters`` as an envelope without recipients, and the announced size. Raises Refusal."""
+    """Return ``FROM:<path> parameters`` as an envelope without recipients, and the announced size."""
     path, parameters = _path_and_parameters(argument, "FROM:", "MAIL", extended=extended)
     size, body, utf8, ret, envid = None, Body.SEVEN_BIT, False, None, None
     for keyword, value in parameters.items():
@@ -92,19 +96,16 @@ def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope
                 ret = _read_enum(Return, keyword, value)
             case "ENVID":
                 envid = _read_xtext(keyword, value, MAX_ENVID)
-            case "AUTH":  # who first submitted it (RFC 4954 5): nobody here relies on it
+            case "AUTH":  # who first submitted it (RFC 4954 5): not used
                 _read_xtext(keyword, value, MAX_ORCPT)
             case _:
-                raise Rejected(Reply(555, "5.5.4", f"MAIL parameter {_shown(keyword)} is not known here"))
-    sender = _address(path, "5.1.7", utf8=utf8) if path else None
+                raise Rejected(Reply(555, "5.5.4", f"Unsupported option: {_shown(keyword)}"))
+    sender = _address(path, "sender", "5.1.7", utf8=utf8) if path else None
     return Envelope(sender, (), body, utf8, ret, envid), size
 
 
-def read_recipient(argument: str, *, extended: bool, utf8: bool, home: str | None = None) -> Recipient:
-    """``TO:<path> parameters``; ``utf8``: MAIL had SMTPUTF8; ``home``: the domain of a bare ``postmaster``.
-
-    Raises Refusal.
-    """
+def read_recipient(argument: str, *, extended: bool, utf8: bool, postmaster_domain: str | None = None) -> Recipient:
+    """Return ``TO:<path> parameters``; ``utf8``: MAIL had SMTPUTF8."""
     path, parameters = _path_and_parameters(argument, "TO:", "RCPT", extended=extended)
     notify, orcpt = None, None
     for keyword, value in parameters.items():
@@ -114,25 +115,25 @@ def read_recipient(argument: str, *, extended: bool, utf8: bool, home: str | Non
             case "ORCPT":
                 orcpt = _read_orcpt(value, utf8=utf8)
             case _:
-                raise Rejected(Reply(555, "5.5.4", f"RCPT parameter {_shown(keyword)} is not known here"))
+                raise Rejected(Reply(555, "5.5.4", f"Unsupported option: {_shown(keyword)}"))
     if path.casefold() == "postmaster":
-        if home:
-            return Recipient(Address("postmaster", home), notify, orcpt)
-        raise Rejected(Reply(550, "5.1.1", "no mailboxes here; give the postmaster's whole address"))
-    return Recipient(_address(path, "5.1.3", utf8=utf8), notify, orcpt)
+        if postmaster_domain:
+            return Recipient(Address("postmaster", postmaster_domain), notify, orcpt)
+        raise Rejected(Reply(550, "5.1.1", "User unknown: no local mailboxes, give the postmaster's full address"))
+    return Recipient(_address(path, "recipient", "5.1.3", utf8=utf8), notify, orcpt)
 
 
 def read_chunk(argument: str) -> tuple[int, bool]:
-    """``BDAT size [LAST]`` as (octets, whether it is the last chunk), RFC 3030 2. Raises Refusal."""
+    """Return ``BDAT size [LAST]`` as (octets, whether it is the last chunk), RFC 3030 2."""
     match = _CHUNK.match(argument)
     if not match:
-        raise Rejected(Reply(501, "5.5.4", "the form is BDAT size [LAST]"))
+        raise Rejected(Reply(501, "5.5.4", "Syntax: BDAT size [LAST]"))
     return int(match[1]), match[2] is not None
 
 
 def _path_and_parameters(argument: str, prefix: str, verb: str, *, extended: bool) -> tuple[str, dict[str, str | None]]:
-    """What is between the angle brackets, and the parameters by keyword in upper case (None: without a value)."""
-    form = Reply(501, "5.5.4", f"the form is {verb} {prefix}<address> [parameters]")
+    """Return what is between the angle brackets, and the parameters by keyword in upper case (None: no value)."""
+    form = Reply(501, "5.5.4", f"Syntax: {verb} {prefix}<address> [parameters]")
     if argument[: len(prefix)].upper() != prefix:
         raise Rejected(form)
     rest = argument[len(prefix) :].lstrip(" ")
@@ -150,7 +151,7 @@ def _path_and_parameters(argument: str, prefix: str, verb: str, *, extended: boo
     if tail[0] != " ":
         raise Rejected(form)
     if not extended:
-        raise Rejected(Reply(555, "5.5.4", "parameters need EHLO, not HELO"))
+        raise Rejected(Reply(555, "5.5.4", "Unsupported option: parameters need EHLO, not HELO"))
     return path, _parameters(tail)
 
 
@@ -159,7 +160,7 @@ def _parameters(text: str) -> dict[str, str | None]:
     for word in filter(None, text.split(" ")):
         keyword, equals, value = word.partition("=")
         if not _KEYWORD.match(keyword) or (equals and not _VALUE.match(value)):
-            raise Rejected(Reply(501, "5.5.4", f"{_shown(word)} is not of the form KEYWORD or KEYWORD=value"))
+            raise _bad(_shown(word), "is not of the form KEYWORD or KEYWORD=value")
         keyword = keyword.upper()
         if keyword in found:
             raise _bad(keyword, "is given twice")
@@ -167,13 +168,13 @@ def _parameters(text: str) -> dict[str, str | None]:
     return found
 
 
-def _address(path: str, status: str, *, utf8: bool) -> Address:
+def _address(path: str, whose: str, status: str, *, utf8: bool) -> Address:
     if not utf8 and not path.isascii():
-        raise Rejected(Reply(553, "5.6.7", "an address outside ASCII needs SMTPUTF8 with MAIL"))
+        raise Rejected(Reply(553, "5.6.7", "Must declare SMTPUTF8 to use a non-ASCII address"))
     try:
         return _parse(path)
     except AddressError as error:
-        raise Rejected(Reply(501, status, f"bad address: {error}")) from None
+        raise Rejected(Reply(501, status, f"Bad {whose} address syntax: {error}")) from None
 
 
 _parse = lru_cache(8192)(Address.parse)  # senders repeat from message to message
@@ -212,7 +213,7 @@ _NOTIFY = {"SUCCESS": Notify.SUCCESS, "FAILURE": Notify.FAILURE, "DELAY": Notify
 
 
 def _read_orcpt(value: str | None, *, utf8: bool) -> str:
-    """``addr-type;xtext`` as it came (RFC 3461 4.2; ``utf-8;`` may hold bare UTF-8, RFC 6533 3)."""
+    """Return ``addr-type;xtext`` as it came (RFC 3461 4.2; ``utf-8;`` may hold bare UTF-8, RFC 6533 3)."""
     kind, semicolon, address = (value or "").partition(";")
     if not semicolon or not _ADDRESS_TYPE.match(kind):
         raise _bad("ORCPT", "is of the form rfc822;address")
@@ -225,16 +226,16 @@ def _read_orcpt(value: str | None, *, utf8: bool) -> str:
 
 
 def _read_xtext(keyword: str, value: str | None, limit: int) -> str:
-    """``value`` as it came: xtext that decodes to printable ASCII (RFC 3461 4)."""
+    """Return ``value`` as it came: xtext that decodes to printable ASCII (RFC 3461 4)."""
     if value is None or len(value) > limit or not _XTEXT.match(value):
         raise _bad(keyword, f"needs xtext of at most {limit} characters")
     if any(not 0x20 <= int(octet, 16) <= 0x7E for octet in _HEXCHAR.findall(value)):
-        raise _bad(keyword, "hides a character that cannot be printed")
+        raise _bad(keyword, "has a character that cannot be printed")
     return value
 
 
 def _bad(keyword: str, what: str) -> Rejected:
-    return Rejected(Reply(501, "5.5.4", f"{keyword} {what}"))
+    return Rejected(Reply(501, "5.5.4", f"Syntax error in parameter {keyword}: {what}"))
 
 
 def _shown(word: str) -> str:

@@ -1,11 +1,11 @@
-"""Who may connect, send and try to authenticate: counters in memory, per worker process.
+"""Count connections, memory and failed logins: in memory, per worker process.
 
 IPv6 clients are counted by their /64, which is what one subscriber has.
 
-It must never grow without bound: connections are bounded by their own limit, failures by MAX_REMEMBERED.
+Invariants: nothing grows without bound: connections are bounded by their own limit, failures by MAX_REMEMBERED.
 
-*Limits.* Each worker counts for itself, so the limits of the whole service are the workers' times as large. A guesser
-who changes addresses faster than MAX_REMEMBERED in one window is not remembered; secrets of 192 bits do not mind.
+Limitations: each worker counts for itself, so the limits of the whole service are the workers' times as large. A client
+that guesses from more than MAX_REMEMBERED addresses in one window is not counted; secrets of 192 bits withstand that.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from hashlib import blake2b
 from config.schema import Limits
 from mta.mail.message import IPAddress
 from mta.mail.reply import Reply
+from mta.smtp_server.replies import TOO_MANY_CONNECTIONS, TOO_MANY_FROM_ADDRESS
 
 MAX_REMEMBERED = 100_000
 ADDRESS_FACTOR = 10  # failures of one address over all user names, as a multiple of those with one name
-
-TOO_MANY = Reply(421, "4.7.0", "too many connections; try again later")
-TOO_MANY_OF_YOURS = Reply(421, "4.7.0", "too many connections from your address; try again later")
 
 
 class Connections:
@@ -33,15 +31,15 @@ class Connections:
         self._of: dict[int, int] = {}
 
     def enter(self, address: IPAddress, limits: Limits) -> Reply | None:
-        """Count a connection, or say why it cannot be had. Only a counted one must ``leave``."""
+        """Count a connection, or return why it is rejected. Only a counted one must ``leave``."""
         key = _network(address)
-        mine = self._of.get(key, 0)
+        open_here = self._of.get(key, 0)
         if self.total >= limits.connections:
-            return TOO_MANY
-        if mine >= limits.connections_per_address:
-            return TOO_MANY_OF_YOURS
+            return TOO_MANY_CONNECTIONS
+        if open_here >= limits.connections_per_address:
+            return TOO_MANY_FROM_ADDRESS
         self.total += 1
-        self._of[key] = mine + 1
+        self._of[key] = open_here + 1
         return None
 
     def leave(self, address: IPAddress) -> None:
@@ -64,14 +62,14 @@ class MemoryBudget:
     def left(self) -> int:
         return self.most - self.used
 
-    def take(self, octets: int) -> bool:
-        """Whether there was room; what was taken must be given back."""
+    def reserve(self, octets: int) -> bool:
+        """Reserve ``octets`` if they fit; what was reserved must be released."""
         if self.used + octets > self.most:
             return False
         self.used += octets
         return True
 
-    def give_back(self, octets: int) -> None:
+    def release(self, octets: int) -> None:
         self.used -= octets
 
 
@@ -100,7 +98,7 @@ class Failures:
             del self._windows[next(iter(self._windows))]
 
     def forgive(self, address: IPAddress, username: str) -> None:
-        """The last failure was none."""
+        """Take back the last failure."""
         for key in (_key(address, username), _key(address, None)):
             began, count = self._windows.get(key, (0.0, 0))
             if count > 1:
@@ -114,11 +112,11 @@ class Failures:
 
 
 def _key(address: IPAddress, username: str | None) -> bytes:
-    """Short whatever the name is."""
+    """Return a short key, however long the name is."""
     name = b"" if username is None else b"\0" + username.encode("utf-8", "surrogatepass")
     return blake2b(_network(address).to_bytes(9, "big") + name, digest_size=16).digest()
 
 
 def _network(address: IPAddress) -> int:
-    """An IPv4 address, or the /64 of an IPv6 one, as numbers that do not meet."""
+    """Return an IPv4 address, or the /64 of an IPv6 one, as numbers that do not overlap."""
     return int(address) if address.version == 4 else (int(address) >> 64) + (1 << 64)

@@ -1,14 +1,14 @@
-"""The doors: listening sockets, the PROXY header in front of some of them, and the orderly end of it all.
+"""Listening sockets, the PROXY header in front of some of them, and the orderly shutdown of sessions.
 
 ``bind`` makes a socket (in the supervisor, which may use low ports), ``Listeners`` serves on them (in each worker).
 
-A listener with ``proxy_from`` requires a PROXY header from the peers in that list, and believes it. Everybody else is
-taken for who they are: a PROXY header from them is an unknown command.
+A listener with ``proxy_from`` requires a PROXY header from the peers in that list, and believes it. Any other peer is
+the client itself: a PROXY header from it is an unknown command.
 
-It must never stop for want of file descriptors, never read past a PROXY header (what follows may be TLS), and never
-cut a commit short.
+Invariants: accepting goes on when file descriptors run out. Nothing is read past a PROXY header (what follows may be
+TLS). A commit is not interrupted.
 
-*Limits.* Where several processes listen on one address the kernel deals out connections by hash, not by load.
+Limitations: where several processes listen on one address the kernel distributes connections by hash, not by load.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
 from mta.smtp_server import proxy
 from mta.smtp_server.auth.authenticator import Authenticator
-from mta.smtp_server.client import MessageHandler, client_address
 from mta.smtp_server.connection import HANDSHAKE, Connection
-from mta.smtp_server.context import ServerContext
+from mta.smtp_server.handler import MessageHandler, ServerContext, client_address
 from mta.smtp_server.limits import MemoryBudget
 from mta.smtp_server.proxy import MAX_HEADER, ProxyError
 from mta.smtp_server.replies import encode
@@ -41,10 +40,10 @@ log = get_logger()
 BACKLOG = 4096
 HEADER_TIMEOUT = 10.0  # seconds for a PROXY header
 ACCEPT_PAUSE = 0.5  # seconds when there are no file descriptors
-COMMIT_TIMEOUT = 30.0  # seconds for what the next stage has begun, after everything else was cut
+COMMIT_TIMEOUT = 30.0  # seconds for what the handler has begun, after everything else was cut
 
 _HINTS = {
-    errno.EADDRINUSE: "`ss -ltnp 'sport = :{port}'` shows who does; end it, or change the listeners",
+    errno.EADDRINUSE: "`ss -ltnp 'sport = :{port}'` shows which process does; stop it, or change the listeners",
     errno.EACCES: "ports below 1024 are for root (with server.user) or need CAP_NET_BIND_SERVICE",
     errno.EADDRNOTAVAIL: "this machine does not have that address; change the listeners",
 }
@@ -55,9 +54,9 @@ class ListenError(OSError):
 
 
 def require_free(listener: Listener) -> None:
-    """Raise ListenError if somebody listens at the address already, be it another service of the same user.
+    """Raise ListenError if another process listens at the address, even one of the same user.
 
-    ``bind`` alone would share the port with that one, and chance would decide where a connection goes.
+    ``bind`` alone would share the port with it, and connections would go to either at random.
     """
     with socket.socket(_family(listener), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,7 +64,10 @@ def require_free(listener: Listener) -> None:
 
 
 def bind(listener: Listener) -> socket.socket:
-    """A socket for ``listener``, not yet listening; several processes may bind the same address. Raises OSError."""
+    """Return a socket for ``listener``, not yet listening; several processes may bind the same address.
+
+    Raises OSError.
+    """
     bound = socket.socket(_family(listener), socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -96,18 +98,17 @@ def _bind(unbound: socket.socket, listener: Listener) -> None:
 
 
 @dataclass(slots=True)
-class _Door:
-    """``open`` is what accepts: a server of the loop, or a task of ours where something comes before the session."""
+class _Endpoint:
+    """``accepting``: a server of the loop, or a task of ours where something comes before the session."""
 
     listener: Listener
     socket: socket.socket
-    open: asyncio.Server | asyncio.Task[None] | None = None
+    accepting: asyncio.Server | asyncio.Task[None] | None = None
 
 
 class Listeners:
-    """Doors of one process that lead to the same ``reception``, and the sessions behind them.
-
-    Without ``authenticator`` there is no AUTH, and nobody needs it. ``home``: as in ``ServerContext``.
+    """The listeners of one process that share a ``handler``, and their sessions. ``authenticator`` and
+    ``postmaster_domain``: as in ``ServerContext``.
     """
 
     def __init__(
@@ -117,121 +118,125 @@ class Listeners:
         *,
         hostname: str,
         tls: ssl.SSLContext,
-        reception: MessageHandler,
+        handler: MessageHandler,
         authenticator: Authenticator | None,
         trace: Trace,
         events: EventLog,
         metrics: Metrics,
-        home: str | None = None,
+        postmaster_domain: str | None = None,
     ) -> None:
-        self._service = ServerContext(
+        self._context = ServerContext(
             hostname=hostname,
             limits=limits,
             tls=tls,
-            reception=reception,
+            handler=handler,
             authenticator=authenticator,
-            room=MemoryBudget(limits.message_memory),
+            message_budget=MemoryBudget(limits.message_memory),
             trace=trace,
             events=events,
             metrics=metrics,
-            home=home,
+            postmaster_domain=postmaster_domain,
         )
-        self._doors = [_Door(listener, bound) for listener, bound in sockets]
-        self._arrivals: set[asyncio.Task[None]] = set()
+        self._endpoints = [_Endpoint(listener, bound) for listener, bound in sockets]
+        self._introductions: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Accept connections. Raises OSError."""
         logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's; it would show messages and AUTH
-        for door in self._doors:
-            await self._open(door)
+        for endpoint in self._endpoints:
+            await self._open(endpoint)
 
     async def reload(
-        self, listeners: Sequence[Listener], limits: Limits, tls: ssl.SSLContext, home: str | None = None
+        self,
+        listeners: Sequence[Listener],
+        limits: Limits,
+        tls: ssl.SSLContext,
+        postmaster_domain: str | None = None,
     ) -> None:
         """Take over new settings. Addresses, ports and their number stay; sessions go on. Raises OSError."""
-        self._service.limits = limits
-        if self._service.authenticator:
-            self._service.authenticator.limits = limits
-        self._service.room.most = limits.message_memory
-        self._service.tls, self._service.home = tls, home
+        self._context.limits = limits
+        if self._context.authenticator:
+            self._context.authenticator.limits = limits
+        self._context.message_budget.most = limits.message_memory
+        self._context.tls, self._context.postmaster_domain = tls, postmaster_domain
         named = {(listener.address, listener.port): listener for listener in listeners}
-        for door in self._doors:
-            before = door.listener
-            door.listener = named.get((before.address, before.port), before)
-            if _has_prelude(before) != _has_prelude(door.listener):
-                self._close(door)
-                await self._open(door)
+        for endpoint in self._endpoints:
+            before = endpoint.listener
+            endpoint.listener = named.get((before.address, before.port), before)
+            if _has_prelude(before) != _has_prelude(endpoint.listener):
+                self._close(endpoint)
+                await self._open(endpoint)
 
     async def stop(self, grace: float) -> None:
-        """Accept no more; idle sessions end now, transactions within ``grace`` seconds, commits when they are done."""
-        self._service.closing = True
-        for door in self._doors:
-            self._close(door)
-            door.socket.close()
-        for arrival in self._arrivals:
-            arrival.cancel()
-        for session in list(self._service.sessions):
+        """Stop accepting; idle sessions end now, transactions within ``grace`` seconds, commits when they are done."""
+        self._context.closing = True
+        for endpoint in self._endpoints:
+            self._close(endpoint)
+            endpoint.socket.close()
+        for introduction in self._introductions:
+            introduction.cancel()
+        for session in list(self._context.sessions):
             session.finish()
         if not await self._all_ended(grace):
-            for session in list(self._service.sessions):
+            for session in list(self._context.sessions):
                 session.cut()
             await self._all_ended(COMMIT_TIMEOUT)
-        if self._service.authenticator:
-            self._service.authenticator.close()
+        if self._context.authenticator:
+            self._context.authenticator.close()
 
     async def _all_ended(self, seconds: float) -> bool:
-        """Wait for the sessions to end; False if some are left after ``seconds``."""
-        tasks = [session.task for session in self._service.sessions]
+        """Wait for the sessions to end; return False if some are left after ``seconds``."""
+        tasks = [session.task for session in self._context.sessions]
         return not tasks or not (await asyncio.wait(tasks, timeout=seconds))[1]
 
-    async def _open(self, door: _Door) -> None:
+    async def _open(self, endpoint: _Endpoint) -> None:
         loop = asyncio.get_running_loop()
-        if _has_prelude(door.listener):
-            door.socket.listen(BACKLOG)
-            door.open = loop.create_task(self._accept(door))
+        if _has_prelude(endpoint.listener):
+            endpoint.socket.listen(BACKLOG)
+            endpoint.accepting = loop.create_task(self._accept(endpoint))
         else:
-            door.open = await loop.create_server(
-                lambda: Connection(self._service, door.listener), sock=door.socket.dup(), backlog=BACKLOG
+            endpoint.accepting = await loop.create_server(
+                lambda: Connection(self._context, endpoint.listener), sock=endpoint.socket.dup(), backlog=BACKLOG
             )
 
-    def _close(self, door: _Door) -> None:
-        match door.open:
+    def _close(self, endpoint: _Endpoint) -> None:
+        match endpoint.accepting:
             case asyncio.Task() as task:
                 task.cancel()
             case None:
                 pass
             case server:
                 server.close()
-        door.open = None
+        endpoint.accepting = None
 
-    async def _accept(self, door: _Door) -> None:
-        """Take connections that begin with a PROXY header or a TLS handshake."""
+    async def _accept(self, endpoint: _Endpoint) -> None:
+        """Accept connections that begin with a PROXY header or a TLS handshake."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, peer = await loop.sock_accept(door.socket)
+                connection, peer = await loop.sock_accept(endpoint.socket)
             except OSError as error:  # no file descriptors, or the client has gone
-                log.warning("a connection could not be accepted", reason=str(error))
+                log.warning("accept failed", reason=str(error))
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
-            if len(self._arrivals) >= self._service.limits.connections:
+            if len(self._introductions) >= self._context.limits.connections:
                 connection.close()
                 continue
-            arrival = loop.create_task(self._introduce(door.listener, connection, client_address(peer[0])))
-            self._arrivals.add(arrival)
-            arrival.add_done_callback(self._arrivals.discard)
+            introduction = loop.create_task(self._introduce(endpoint.listener, connection, client_address(peer[0])))
+            self._introductions.add(introduction)
+            introduction.add_done_callback(self._introductions.discard)
 
     async def _introduce(self, listener: Listener, connection: socket.socket, peer: IPAddress) -> None:
         """Find out who the client is, count it, and begin its session, encrypted where the port is."""
         try:
             client = await _identify(listener, connection, peer)
-            if refusal := self._service.connections.enter(client, self._service.limits):
+            if rejection := self._context.connections.enter(client, self._context.limits):
                 if listener.tls is not ListenerTls.IMPLICIT:  # to tell it there would take a handshake
-                    connection.send(encode(refusal))
-                raise _Unwelcome(refusal.text)
-            await self._begin(Connection(self._service, listener, client), listener, connection, client)
-        except (OSError, ProxyError, _Unwelcome) as error:
-            log.info("a connection ended before its session", peer=str(peer), reason=str(error) or "timeout")
+                    connection.send(encode(rejection))
+                raise _NotAdmitted(rejection.text)
+            await self._begin(Connection(self._context, listener, client), listener, connection, client)
+        except (OSError, ProxyError, _NotAdmitted) as error:
+            log.info("connection closed before its session", peer=str(peer), reason=str(error) or "timeout")
             connection.close()
         except asyncio.CancelledError:
             connection.close()
@@ -245,15 +250,15 @@ class Listeners:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: session,
                 connection,
-                ssl=self._service.tls if implicit else None,
+                ssl=self._context.tls if implicit else None,
                 ssl_handshake_timeout=HANDSHAKE if implicit else None,
             )
         finally:
             if not session.has_begun:
-                self._service.connections.leave(client)
+                self._context.connections.leave(client)
 
 
-class _Unwelcome(Exception):
+class _NotAdmitted(Exception):
     """There are too many connections."""
 
 
@@ -262,16 +267,16 @@ def _has_prelude(listener: Listener) -> bool:
 
 
 async def _identify(listener: Listener, connection: socket.socket, peer: IPAddress) -> IPAddress:
-    """The client's address: what a listed balancer says, or the peer's own. Raises ProxyError, OSError."""
+    """Return the client's address: what a listed balancer says, or the peer's own. Raises ProxyError, OSError."""
     if not any(peer in network for network in listener.proxy_from):
         return peer
     async with asyncio.timeout(HEADER_TIMEOUT):
-        said = await _read_header(connection)
-    return client_address(str(said)) if said else peer
+        address = await _read_header(connection)
+    return client_address(str(address)) if address else peer
 
 
 async def _read_header(connection: socket.socket) -> IPAddress | None:
-    """The address in the PROXY header; what follows it stays in the socket. Raises ProxyError, OSError."""
+    """Return the address in the PROXY header; what follows it stays in the socket. Raises ProxyError, OSError."""
     header = b""
     while True:
         await _readable(connection)

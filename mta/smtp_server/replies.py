@@ -1,29 +1,36 @@
-"""What a session says: the fixed replies, and how any reply is written on the wire.
+"""The fixed replies of a session, the exceptions that carry replies, and how a reply is written on the wire.
 
 Every reply carries its enhanced code but those that must not: the greeting, EHLO and HELO, 334 and 354 (RFC 2034 4).
 
-It must never put a control character, an overlong line or anything but ASCII on the wire, whoever wrote the text.
+Invariants: no control character, no overlong line and nothing but ASCII is written, whatever the text.
 
-*Limits.* A character outside ASCII is shown as its escape.
+Limitations: a character outside ASCII is shown as its escape.
 """
 
 from __future__ import annotations
 
+from mta.mail.address import Address
 from mta.mail.reply import Reply, sanitise
 
 MAX_LINE = 512  # octets with CRLF, RFC 5321 4.5.3.1.5
 
 
 class Rejected(Exception):
-    """The command is answered with ``reply``, and the session goes on."""
+    """The command is answered with ``reply``, and the session goes on.
 
-    def __init__(self, reply: Reply) -> None:
+    For the event log: ``verb``, if it is not the command's, and the sender and recipient that were rejected.
+    """
+
+    def __init__(
+        self, reply: Reply, *, verb: str | None = None, sender: Address | None = None, recipient: Address | None = None
+    ) -> None:
         super().__init__(str(reply))
         self.reply = reply
+        self.verb, self.sender, self.recipient = verb, sender, recipient
 
 
 class CloseSession(Exception):
-    """The session ends with ``reply`` as its last words. ``ending`` is one word for the event log."""
+    """The session ends after ``reply``. ``ending`` is one word for the event log."""
 
     def __init__(self, reply: Reply, ending: str) -> None:
         super().__init__(str(reply))
@@ -32,62 +39,70 @@ class CloseSession(Exception):
 
 
 class ConnectionLost(Exception):
-    """The client has gone, or cannot be spoken to any more."""
+    """The client has gone, or cannot be reached any more."""
 
 
-SENDER_OK = Reply(250, "2.1.0", "sender ok")
-RECIPIENT_OK = Reply(250, "2.1.5", "recipient ok")
-FORGOTTEN = Reply(250, "2.0.0", "forgotten")
-OK = Reply(250, "2.0.0", "ok")
-BYE = Reply(221, "2.0.0", "bye")
-HELP = Reply(214, "2.0.0", "EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA or BDAT, QUIT; see RFC 6409")
-NOT_VERIFIED = Reply(252, "2.1.5", "not verified here; send a message and see")
-START_TLS = Reply(220, "2.0.0", "go ahead with TLS")
-AUTHENTICATED = Reply(235, "2.7.0", "welcome")
+END_DATA = "354 End data with <CR><LF>.<CR><LF>"
 
-GREET_FIRST = Reply(503, "5.5.1", "send EHLO first")
-NO_ARGUMENT = Reply(501, "5.5.4", "this command takes no argument")
-NESTED_MAIL = Reply(503, "5.5.1", "a transaction has begun already; RSET ends it")
-NO_MAIL = Reply(503, "5.5.1", "send MAIL first")
-NO_RECIPIENT = Reply(503, "5.5.1", "send RCPT first")
-ALL_REFUSED = Reply(554, "5.5.1", "no valid recipients")
-TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients; send this one with another message")
-MIXED = Reply(503, "5.5.1", "a message in BDAT chunks has begun; it ends with BDAT LAST or RSET")
-TOO_LARGE = Reply(552, "5.3.4", "message is larger than SIZE allows")
-ENDLESS_LINE = Reply(554, "5.6.0", "a line of the message is far too long")
-NO_ROOM = Reply(452, "4.3.1", "too many large messages at once; try again later")
-NOT_IMPLEMENTED = Reply(502, "5.5.1", "not implemented")
-UNKNOWN = Reply(500, "5.5.2", "unknown command")
-INTERNAL = Reply(451, "4.3.0", "internal error, try again later")
+OK = Reply(250, "2.0.0", "OK")
+SENDER_OK = Reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
+BYE = Reply(221, "2.0.0", "Bye")
+HELP = Reply(214, "2.0.0", "Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP QUIT; see RFC 6409")
+CANNOT_VERIFY = Reply(252, "2.1.5", "Cannot VRFY user, but will accept message and attempt delivery")
+START_TLS = Reply(220, "2.0.0", "Ready to start TLS")
+AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
 
-NO_TLS = Reply(454, "4.7.0", "TLS is not available here")
-TLS_ALREADY = Reply(503, "5.5.1", "TLS is on already")
-EARLY_TLS = Reply(501, "5.5.4", "something came between STARTTLS and TLS; good-bye")
+EHLO_FIRST = Reply(503, "5.5.1", "Bad sequence of commands: send EHLO first")
+MAIL_FIRST = Reply(503, "5.5.1", "Bad sequence of commands: send MAIL first")
+RCPT_FIRST = Reply(503, "5.5.1", "Bad sequence of commands: send RCPT first")
+NESTED_MAIL = Reply(503, "5.5.1", "Bad sequence of commands: nested MAIL command, send RSET first")
+DURING_BDAT = Reply(503, "5.5.1", "Bad sequence of commands: BDAT in progress, send BDAT LAST or RSET")
+NO_VALID_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
+NO_ARGUMENT = Reply(501, "5.5.4", "Syntax error: command takes no argument")
+NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
+UNKNOWN = Reply(500, "5.5.2", "Command not recognized")
+BARE_LF = Reply(500, "5.5.2", "Protocol error: bare <LF> in command")
+BARE_CR = Reply(500, "5.5.2", "Protocol error: bare <CR> or NUL in command")
+LINE_TOO_LONG = Reply(500, "5.5.2", "Command line too long")
 
-AUTH_REQUIRED = Reply(530, "5.7.0", "authentication required")
-AUTH_NEEDS_TLS = Reply(538, "5.7.11", "encryption required; use STARTTLS first")
-AUTH_ALREADY = Reply(503, "5.5.1", "authenticated already")
-AUTH_IN_TRANSACTION = Reply(503, "5.5.1", "not in a transaction; send RSET first")
-AUTH_UNKNOWN = Reply(504, "5.5.4", "mechanism not supported")
-AUTH_CANCELLED = Reply(501, "5.7.0", "cancelled")
-AUTH_MALFORMED = Reply(501, "5.5.2", "not base64, or not what the mechanism expects")
-AUTH_TOO_LONG = Reply(500, "5.5.6", "line too long for AUTH")
-AUTH_FAILED = Reply(535, "5.7.8", "authentication failed")
-AUTH_LIMITED = Reply(454, "4.7.0", "too many failures; try again later")
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the others in another message")
+TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed limit")
+ENDLESS_LINE = Reply(554, "5.6.0", "Line too long in message")
+NO_MEMORY = Reply(452, "4.3.1", "Insufficient system storage, try again later")
+INTERNAL = Reply(451, "4.3.0", "Temporary internal error, try again later")
 
-EARLY_TALKER = Reply(554, "5.5.1", "you spoke before the greeting; good-bye")
-WEB_CLIENT = Reply(421, "4.7.0", "this is not a web server")
-TIMED_OUT = Reply(421, "4.4.2", "timeout; good-bye")
-TOO_SLOW = Reply(421, "4.4.2", "the message arrives too slowly; good-bye")
-TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors; good-bye")
-TOO_MANY_COMMANDS = Reply(421, "4.7.0", "too many commands in one session; connect again")
-SESSION_OVER = Reply(421, "4.7.0", "this session has lasted long enough; connect again")
-REVOKED = Reply(421, "4.7.0", "your credential has changed; connect and authenticate again")
-SHUTTING_DOWN = Reply(421, "4.3.2", "service is shutting down; try again soon")
+NO_TLS = Reply(454, "4.7.0", "TLS not available")
+TLS_ACTIVE = Reply(503, "5.5.1", "TLS already active")
+DATA_BEFORE_TLS = Reply(501, "5.5.4", "Protocol error: data sent between STARTTLS and the TLS handshake")
+
+AUTH_REQUIRED = Reply(530, "5.7.0", "Authentication required")
+AUTH_NEEDS_TLS = Reply(538, "5.7.11", "Encryption required for requested authentication mechanism")
+AUTH_ALREADY = Reply(503, "5.5.1", "Already authenticated")
+AUTH_IN_TRANSACTION = Reply(503, "5.5.1", "Bad sequence of commands: AUTH not permitted during a mail transaction")
+AUTH_UNKNOWN = Reply(504, "5.5.4", "Unrecognized authentication type")
+AUTH_CANCELLED = Reply(501, "5.7.0", "Authentication aborted")
+AUTH_MALFORMED = Reply(501, "5.5.2", "Cannot decode authentication response")
+AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")
+AUTH_FAILED = Reply(535, "5.7.8", "Authentication credentials invalid")
+AUTH_LIMITED = Reply(454, "4.7.0", "Temporary authentication failure: too many failed attempts, try again later")
+AUTH_BUSY = Reply(454, "4.7.0", "Temporary authentication failure: too many logins at once, try again later")
+
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, try again later")
+TOO_MANY_FROM_ADDRESS = Reply(421, "4.7.0", "Too many connections from your address, try again later")
+EARLY_TALKER = Reply(554, "5.5.1", "Protocol error: command before greeting")
+WEB_CLIENT = Reply(421, "4.7.0", "Protocol error: HTTP request on an SMTP port, closing connection")
+TIMED_OUT = Reply(421, "4.4.2", "Timeout exceeded, closing connection")
+TOO_SLOW = Reply(421, "4.4.2", "Timeout exceeded: data rate too low, closing connection")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing connection")
+TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands in one session, closing connection")
+SESSION_TOO_LONG = Reply(421, "4.7.0", "Session time limit exceeded, closing connection")
+CREDENTIAL_CHANGED = Reply(421, "4.7.0", "Credential changed or revoked, closing connection")
+SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down, closing connection")
 
 
 def encode(reply: Reply) -> bytes:
-    """``reply`` on the wire, CRLF included; as several lines where its text is, or where one would be too long."""
+    """Return ``reply`` as sent, CRLF included; as several lines where its text is, or where one would be too long."""
     text = reply.text
     if len(text) <= MAX_LINE - 32 and text.isascii() and text.isprintable():
         return f"{reply.code} {reply.status} {text}\r\n".encode()

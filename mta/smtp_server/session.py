@@ -1,120 +1,252 @@
-"""What each SMTP verb does in a session that brings mail (RFC 5321, 6409, 3030, 4954, 3207).
+"""One SMTP session: its loop, and what each command does (RFC 5321, 6409, 3030, 4954, 3207).
 
-``Session.obey`` answers one command. It knows the client, the transaction and the next stage, and nothing of sockets:
-reading a message and switching to TLS are asked of the ``ConnectionControl``.
+Which command may come when is in ``states``. The session knows no sockets: reading and TLS are the connection's, behind
+``ConnectionControl``; what becomes of mail is the handler's.
 
-It must never take mail from a client that nobody answers for, where somebody has to, and never let the next stage's
-failure become anything but 451 4.3.0.
+Invariants: mail is accepted only from a client with an account, where an authenticator is set. An internal error, here
+or in the handler, is answered 451 4.3.0 without its text, never with 5xx, and the session goes on.
 
-*Limits.* VRFY and EXPN tell nothing, by intention. NOOP and HELP ignore what comes after them.
+Limitations: VRFY and EXPN tell nothing, on purpose. NOOP and HELP ignore what follows them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import ParamSpec, Protocol, TypeVar
 
 from config.schema import Listener, ListenerTls
+from mta.mail.address import Address
+from mta.mail.message import Body, Envelope, Recipient
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import Auth
 from mta.observe.log import get_logger
 from mta.smtp_server import replies
 from mta.smtp_server.auth.authenticator import CredentialRecord
-from mta.smtp_server.auth.login import LoginFailed, log_in
-from mta.smtp_server.auth.sasl import MECHANISMS
-from mta.smtp_server.body import Chunk, Collected, Dots, end_last_line
-from mta.smtp_server.client import Client
+from mta.smtp_server.auth.sasl import MECHANISMS, LoginFailed, log_in
+from mta.smtp_server.body import ChunkReader, Collected, DataReader, end_last_line
 from mta.smtp_server.commands import (
+    HTTP_METHODS,
     NOT_IMPLEMENTED,
-    OF_THE_WEB,
+    WITHOUT_ARGUMENT,
+    parse_line,
     read_chunk,
     read_hello,
     read_mail,
     read_recipient,
+    shown,
 )
-from mta.smtp_server.context import ServerContext
-from mta.smtp_server.message_syntax import content_refusal
-from mta.smtp_server.replies import CloseSession, Rejected
-from mta.smtp_server.reply_writer import ReplyWriter
-from mta.smtp_server.transaction import Transaction
+from mta.smtp_server.handler import Client, MailTransaction, ServerContext
+from mta.smtp_server.line_io import HIDDEN, ReplyWriter
+from mta.smtp_server.message_syntax import message_fault
+from mta.smtp_server.replies import CloseSession, ConnectionLost, Rejected
+from mta.smtp_server.states import AFTER_REJECTION, TRANSITIONS, State
 from mta.store.postgres.errors import StoreUnavailable
 from policy.accounts.account import Grant
 
 log = get_logger()
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GROUPED = frozenset({"MAIL", "RCPT", "RSET", "BDAT"})  # their replies may wait for the next ones, RFC 2920 3.2
+END_OF_MESSAGE = "."  # instead of a verb, where a whole message is rejected
+
 
 class ConnectionControl(Protocol):
-    """What a verb may need beside words."""
+    """What a session needs of its connection beside the ``ReplyWriter``."""
 
-    async def receive(self, take: Callable[[bytearray], bool]) -> None: ...
-    async def encrypt(self) -> None: ...
-    def is_quiet(self) -> bool: ...
+    def admit(self) -> None: ...
+    async def read_line(self) -> bytes: ...
+    async def read_message(self, take: Callable[[bytearray], bool]) -> None: ...
+    async def flush_before_waiting(self) -> None: ...
+    async def start_tls(self) -> None: ...
+    def has_input(self) -> bool: ...
+    def age(self) -> float: ...
+
+
+@dataclass(slots=True)
+class _Mail:
+    """The transaction in progress. ``content``: what DATA or BDAT have brought, None before the first octet."""
+
+    envelope: Envelope
+    transaction: MailTransaction
+    recipients: list[Recipient] = field(default_factory=list)
+    content: Collected | None = None
+
+    def complete(self, content: bytes) -> Envelope:
+        """Return the envelope with its recipients. Eight-bit content is labelled so, whatever MAIL said: receivers
+        must be told."""
+        mail = self.envelope
+        body = mail.body if content.isascii() else Body.EIGHT_BIT
+        return Envelope(mail.sender, tuple(self.recipients), body, mail.smtputf8, mail.ret, mail.envid)
 
 
 class Session:
-    """``asking``: the next stage is at work. ``transaction`` is the one under way, or the one to come."""
+    """One client's session. ``waiting_for_handler``: the stage behind is at work, and the client waits for us."""
 
     __slots__ = (
         "_client",
+        "_commands",
         "_connection",
+        "_context",
         "_credential",
-        "_dialogue",
+        "_errors",
         "_failed_logins",
         "_listener",
-        "_service",
-        "asking",
+        "_mail",
+        "_writer",
         "messages",
-        "transaction",
+        "rejections",
+        "state",
+        "waiting_for_handler",
     )
 
     def __init__(
         self,
-        service: ServerContext,
+        context: ServerContext,
         listener: Listener,
         client: Client,
-        dialogue: ReplyWriter,
+        writer: ReplyWriter,
         connection: ConnectionControl,
     ) -> None:
-        self._service = service
+        self._context = context
         self._listener = listener
         self._client = client
-        self._dialogue = dialogue
+        self._writer = writer
         self._connection = connection
         self._credential: CredentialRecord | None = None
-        self._failed_logins = 0
-        self.transaction = Transaction()
-        self.asking = False
-        self.messages = 0
+        self._mail: _Mail | None = None
+        self._commands = self._errors = self._failed_logins = 0
+        self.state = State.CONNECTED
+        self.waiting_for_handler = False
+        self.messages = self.rejections = 0
 
-    async def obey(self, verb: str, argument: str) -> None:
-        """Do what the client says, and answer. Raises Refusal, Farewell, Hangup."""
-        method = _METHODS.get(verb)
-        if method is not None:
-            await method(self, argument)
-        elif verb in OF_THE_WEB:
-            raise CloseSession(replies.WEB_CLIENT, "web")
-        else:
+    @property
+    def in_transaction(self) -> bool:
+        return self._mail is not None
+
+    # --- the loop
+
+    async def run(self) -> str:
+        """Greet the client and run its commands until the session ends; return how it ended, in one word.
+
+        This is the error boundary: the one place where an exception becomes a reply.
+        """
+        context, writer = self._context, self._writer
+        try:
+            self._connection.admit()
+            writer.send_line(f"220 {context.hostname} ESMTP")
+            while True:
+                self._check_limits()
+                verb = ""
+                try:
+                    verb, argument = parse_line(await self._connection.read_line())
+                    if context.trace.active:
+                        writer.trace_command(verb, argument)
+                    await self._run_command(verb, argument)
+                except Rejected as rejected:
+                    self._reject(rejected, verb)
+                except (CloseSession, ConnectionLost):
+                    raise
+                except StoreUnavailable:  # logged where the store is kept
+                    self._reject(Rejected(replies.INTERNAL), verb)
+                except Exception:
+                    log.exception("command failed", session=self._client.session, verb=shown(verb))
+                    self._reject(Rejected(replies.INTERNAL), verb)
+                if verb not in GROUPED:
+                    await writer.flush()
+        except CloseSession as close:
+            writer.send(close.reply)
+            if close.reply.kind is not ReplyKind.POSITIVE:
+                self._record(close.reply, "CONNECT")
+            return close.ending
+        except ConnectionLost:
+            return "lost"
+
+    async def _run_command(self, verb: str, argument: str) -> None:
+        """Run one command if it is in order, and go on to the next state."""
+        state = self.state
+        row = TRANSITIONS[state]
+        then = row.get(verb)
+        if then is None:
+            if verb in HTTP_METHODS:
+                raise CloseSession(replies.WEB_CLIENT, "web")
             raise Rejected(replies.NOT_IMPLEMENTED if verb in NOT_IMPLEMENTED else replies.UNKNOWN)
+        if argument and verb in WITHOUT_ARGUMENT:
+            raise Rejected(replies.NO_ARGUMENT)
+        if verb == "AUTH" and self._context.authenticator is None:
+            raise Rejected(replies.NOT_IMPLEMENTED)
+        if isinstance(then, Reply):
+            if verb == "BDAT":
+                await self._skip_chunk(argument)
+            raise Rejected(then)
+        self.state = AFTER_REJECTION.get((state, verb), state)  # what it stays if the command raises
+        event = await _COMMANDS[verb](self, argument)
+        reached = row[event] if event else then
+        assert isinstance(reached, State)
+        self.state = reached
+
+    def _check_limits(self) -> None:
+        """Raise CloseSession if the session must end before its next command."""
+        limits, age = self._context.limits, self._connection.age()
+        if self._context.closing and not self.in_transaction:
+            raise CloseSession(replies.SHUTTING_DOWN, "shutdown")
+        if age > limits.session_time and (not self.in_transaction or age > 2 * limits.session_time):
+            raise CloseSession(replies.SESSION_TOO_LONG, "time")
+        self._commands += 1
+        if self._commands > limits.commands:
+            raise CloseSession(replies.TOO_MANY_COMMANDS, "commands")
+
+    def _reject(self, rejected: Rejected, verb: str) -> None:
+        """Answer with a rejection, record and count it. Raises CloseSession when there were too many."""
+        reply, verb = rejected.reply, shown(verb)
+        sender = rejected.sender or (self._mail.envelope.sender if self._mail else None)
+        self._writer.send(reply)
+        self._record(reply, rejected.verb or verb, sender, rejected.recipient)
+        self._count_error(verb)
+
+    def _record(self, reply: Reply, verb: str, sender: Address | None = None, recipient: Address | None = None) -> None:
+        client = self._client
+        self._context.metrics.rejected(reply)
+        self._context.events.rejected(
+            reply,
+            session=client.session,
+            client=client.address,
+            verb=verb,
+            account=client.account.name if client.account else None,
+            sender=sender,
+            recipient=recipient,
+        )
+
+    def _count_error(self, verb: str) -> None:
+        """Rejected recipients of an account do not count: cut off in its list, it would only send the list again."""
+        self.rejections += 1
+        if verb == "RCPT" and self._client.account is not None:
+            return
+        self._errors += 1
+        if self._errors >= self._context.limits.errors:
+            raise CloseSession(replies.TOO_MANY_ERRORS, "errors")
 
     # --- greeting, TLS, AUTH
 
-    async def ehlo(self, argument: str) -> None:
+    async def _ehlo(self, argument: str) -> None:
         self._begin(read_hello(argument), extended=True)
-        lines = [self._service.hostname, "PIPELINING", f"SIZE {self._service.limits.message_size}", "8BITMIME"]
+        lines = [self._context.hostname, "PIPELINING", f"SIZE {self._context.limits.message_size}", "8BITMIME"]
         lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
         if self._listener.tls is ListenerTls.STARTTLS and not self._client.tls:
             lines.append("STARTTLS")
-        if self._service.authenticator and self._may_log_in:
+        if self._context.authenticator and self._may_log_in:
             lines.append(f"AUTH {' '.join(MECHANISMS)}")
         *first, last = lines
-        self._dialogue.say_line("\r\n".join((*(f"250-{line}" for line in first), f"250 {last}")))
+        self._writer.send_line("\r\n".join((*(f"250-{line}" for line in first), f"250 {last}")))
 
-    async def helo(self, argument: str) -> None:
+    async def _helo(self, argument: str) -> None:
         self._begin(read_hello(argument), extended=False)
-        self._dialogue.say_line(f"250 {self._service.hostname}")
+        self._writer.send_line(f"250 {self._context.hostname}")
 
     def _begin(self, name: str, *, extended: bool) -> None:
-        self.forget()
+        self.reset()
         self._client.hello, self._client.extended = name, extended
 
     @property
@@ -123,63 +255,67 @@ class Session:
             return True
         return self._listener.auth_without_tls == "loopback" and self._client.address.is_loopback
 
-    async def starttls(self, argument: str) -> None:
-        _take_no(argument)
+    async def _starttls(self, argument: str) -> None:
         if self._client.tls:
-            raise Rejected(replies.TLS_ALREADY)
+            raise Rejected(replies.TLS_ACTIVE)
         if self._listener.tls is not ListenerTls.STARTTLS:
             raise Rejected(replies.NO_TLS)
-        if not self._connection.is_quiet():  # anybody may have put it there (RFC 3207 4.2, CVE-2011-0411)
-            raise CloseSession(replies.EARLY_TLS, "protocol")
-        self._dialogue.say(replies.START_TLS)
-        await self._dialogue.flush()
-        await self._connection.encrypt()
+        if self._connection.has_input():  # anyone may have put it there (RFC 3207 4.2, CVE-2011-0411)
+            raise CloseSession(replies.DATA_BEFORE_TLS, "protocol")
+        self._writer.send(replies.START_TLS)
+        await self._writer.flush()
+        await self._connection.start_tls()
         self._begin("", extended=False)
         self._client.account = self._client.credential = self._credential = None
 
-    async def auth(self, argument: str) -> None:
-        service, client = self._service, self._client
-        if service.authenticator is None:
-            raise Rejected(replies.NOT_IMPLEMENTED)
+    async def _auth(self, argument: str) -> None:
+        context, client = self._context, self._client
+        assert context.authenticator is not None
         if not client.extended:
-            raise Rejected(replies.GREET_FIRST)
+            raise Rejected(replies.EHLO_FIRST)
         if self._credential is not None:
             raise Rejected(replies.AUTH_ALREADY)
-        if self.transaction.envelope is not None:
-            raise Rejected(replies.AUTH_IN_TRANSACTION)
         if not self._may_log_in:
             raise Rejected(replies.AUTH_NEEDS_TLS)
         try:
-            credential = await log_in(argument, self._dialogue, service.authenticator, client)
+            credential = await log_in(argument, self._challenge, context.authenticator, client.address)
         except LoginFailed as failed:
-            self._tell_of(failed)
+            self._login_failed(failed)
             return
         self._credential, client.credential = credential, credential.username
         client.account, client.grant = credential.account, credential.grant
-        service.metrics.authentications[Auth.OK].inc()
-        self._dialogue.say(replies.AUTHENTICATED)
+        context.metrics.authentications[Auth.OK].inc()
+        self._writer.send(replies.AUTHENTICATED)
 
-    def _tell_of(self, failed: LoginFailed) -> None:
-        """Say that a login failed. Raises Farewell when it was once too often."""
-        service, client, reply = self._service, self._client, failed.reply
-        service.metrics.authentications[Auth.FAILED if reply is replies.AUTH_FAILED else Auth.LIMITED].inc()
-        service.metrics.rejected(reply)
-        service.events.auth_failed(
+    async def _challenge(self, text: bytes) -> bytes:
+        """Return the client's answer to a challenge, still in base64."""
+        self._writer.send_challenge(text)
+        answer = await self._connection.read_line()
+        if self._context.trace.active:
+            self._writer.trace(HIDDEN, sent=False)
+        return answer
+
+    def _login_failed(self, failed: LoginFailed) -> None:
+        """Answer a failed login, which has an event of its own. Raises CloseSession when there were too many."""
+        context, client, reply = self._context, self._client, failed.reply
+        context.metrics.authentications[Auth.FAILED if reply is replies.AUTH_FAILED else Auth.LIMITED].inc()
+        context.metrics.rejected(reply)
+        context.events.auth_failed(
             session=client.session,
             client=client.address,
             username=failed.username,
             mechanism=failed.mechanism,
             reply=reply,
         )
-        self._dialogue.say(reply)
-        self._dialogue.count_error("AUTH")
+        self._writer.send(reply)
+        self._count_error("AUTH")
         self._failed_logins += 1
-        if self._failed_logins >= service.limits.auth_failures:
+        if self._failed_logins >= context.limits.auth_failures:
             raise CloseSession(replies.TOO_MANY_ERRORS, "logins")
 
-    def _check_account(self) -> None:
-        """Somebody must answer for the client, still, where that is asked for. Raises Refusal, Farewell."""
-        client, authenticator = self._client, self._service.authenticator
+    def _require_account(self) -> None:
+        """Raise Rejected if the client must have an account and has none, CloseSession if it has lost it."""
+        client, authenticator = self._client, self._context.authenticator
         if authenticator is None:
             return
         if self._credential is None:
@@ -187,151 +323,148 @@ class Session:
         elif current := authenticator.current(self._credential):
             self._credential, client.account, client.grant = current, current.account, current.grant
         else:
-            raise CloseSession(replies.REVOKED, "revoked")
+            raise CloseSession(replies.CREDENTIAL_CHANGED, "revoked")
         if client.account is None:
             raise Rejected(replies.AUTH_REQUIRED)
 
     # --- transactions
 
-    async def mail(self, argument: str) -> None:
-        client = self._client
-        if not client.hello:
-            raise Rejected(replies.GREET_FIRST)
-        self._check_account()
-        self.transaction.before_mail()
-        limit = self._service.limits.message_size
+    async def _mail_from(self, argument: str) -> None:
+        self._require_account()
+        client, context = self._client, self._context
+        limit = context.limits.message_size
         envelope, size = read_mail(argument, extended=client.extended, max_size=limit)
-        if size is not None and size > self._service.room.left:
-            raise Rejected(replies.NO_ROOM)
-        if await self._ask("MAIL", self._service.reception.sender(client, envelope, size), replies.SENDER_OK):
-            self.transaction.envelope = envelope
+        if size is not None and size > context.message_budget.left:
+            raise Rejected(replies.NO_MEMORY)
+        answer = await self._ask(context.handler.on_sender, client, envelope, size)
+        if isinstance(answer, Reply):
+            raise Rejected(answer, sender=envelope.sender)
+        self._mail = _Mail(envelope, answer)
+        self._writer.send(replies.SENDER_OK)
 
-    async def rcpt(self, argument: str) -> None:
-        transaction = self.transaction
-        envelope = transaction.before_recipient(self._service.limits.recipients)
-        transaction.refused += 1  # until it is accepted
-        extended, home = self._client.extended, self._service.home
-        recipient = read_recipient(argument, extended=extended, utf8=envelope.smtputf8, home=home)
-        asked = self._service.reception.recipient(self._client, envelope, recipient)
-        if await self._ask("RCPT", asked, replies.RECIPIENT_OK):
-            transaction.refused -= 1
-            transaction.recipients.append(recipient)
+    async def _rcpt_to(self, argument: str) -> None:
+        mail, context = self._mail, self._context
+        assert mail is not None
+        if len(mail.recipients) >= context.limits.recipients:
+            raise Rejected(replies.TOO_MANY_RECIPIENTS)
+        recipient = read_recipient(
+            argument,
+            extended=self._client.extended,
+            utf8=mail.envelope.smtputf8,
+            postmaster_domain=context.postmaster_domain,
+        )
+        rejection = await self._ask(mail.transaction.on_recipient, recipient)
+        if rejection is not None:
+            raise Rejected(rejection, recipient=recipient.address)
+        mail.recipients.append(recipient)
+        self._writer.send(replies.RECIPIENT_OK)
 
-    async def data(self, argument: str) -> None:
-        _take_no(argument)
-        self.transaction.before_data()
-        self._dialogue.say_line("354 end with <CRLF>.<CRLF>")
-        await self._dialogue.flush()
-        content = self.transaction.content = self._nothing_yet()
-        dots = Dots(content)
-        await self._connection.receive(dots.take)
-        await self._hand_over("DATA", dots.whole)
+    async def _data(self, argument: str) -> None:
+        assert self._mail is not None
+        self._writer.send_line(replies.END_DATA)
+        await self._writer.flush()
+        content = self._mail.content = self._new_content()
+        reader = DataReader(content)
+        await self._connection.read_message(reader.take)
+        await self._end_of_message(reader.whole)
 
-    async def bdat(self, argument: str) -> None:
-        """The chunk is read whatever is wrong with it, or it would be taken for commands (RFC 3030 2)."""
-        try:
-            size, is_last = read_chunk(argument)
-        except Rejected as refusal:  # nobody knows where the next command begins
-            raise CloseSession(refusal.reply, "protocol") from None
-        transaction = self.transaction
-        if refused := transaction.content_refusal():
-            await self._connection.receive(Chunk(size, None).take)
-            raise Rejected(refused)
-        content = transaction.content = transaction.content or self._nothing_yet()
-        await self._connection.receive(Chunk(size, content).take)
+    async def _bdat(self, argument: str) -> str | None:
+        mail = self._mail
+        assert mail is not None
+        size, is_last = _chunk(argument)
+        content = mail.content = mail.content or self._new_content()
+        await self._connection.read_message(ChunkReader(size, content).take)
         if is_last or content.refusal:
-            await self._hand_over("BDAT", content.whole)
-        else:
-            self._dialogue.say(Reply(250, "2.0.0", f"{size} octets received"))
+            await self._end_of_message(content.whole)
+            await self._writer.flush()
+            return "BDAT LAST"
+        self._writer.send(Reply(250, "2.0.0", f"{size} octets received"))
+        return None
 
-    def _nothing_yet(self) -> Collected:
-        return Collected(self._service.limits.message_size, self._service.room)
+    async def _skip_chunk(self, argument: str) -> None:
+        """Read a chunk that is out of order, or it would be taken for commands (RFC 3030 2)."""
+        size, _ = _chunk(argument)
+        await self._connection.read_message(ChunkReader(size, None).take)
 
-    async def _hand_over(self, verb: str, whole: Callable[[], bytes]) -> None:
-        """The end of a transaction: commit or refuse. Raises Refusal, Farewell, Hangup."""
-        transaction, self.transaction = self.transaction, Transaction()
+    def _new_content(self) -> Collected:
+        return Collected(self._context.limits.message_size, self._context.message_budget)
+
+    async def _end_of_message(self, whole: Callable[[], bytes]) -> None:
+        """Hand the message to the handler, which commits or rejects it. The transaction is over in any case."""
+        mail, self._mail = self._mail, None
+        assert mail is not None
+        assert mail.content is not None
         try:
-            assert transaction.content is not None
-            if transaction.content.refusal:
-                raise Rejected(transaction.content.refusal)
-            content = end_last_line(whole())
-            if refusal := content_refusal(content, self._service.limits):
-                raise Rejected(refusal)
-            if self._service.trace.active:
-                self._dialogue.show(f"({len(content)} octets of message)", sent=False)
-            asked = self._service.reception.accept(self._client, transaction.seal(content), content)
-            if await self._ask(verb, asked, replies.INTERNAL):
-                self.messages += 1
-                self._dialogue.errors = 0
+            answer = mail.content.refusal
+            if answer is None:
+                content = end_last_line(whole())
+                answer = message_fault(content, self._context.limits)
+            if answer is None:
+                if self._context.trace.active:
+                    self._writer.trace(f"({len(content)} octets of message)", sent=False)
+                answer = await self._ask(mail.transaction.on_message, mail.complete(content), content)
         finally:
-            transaction.drop()
-        await self._dialogue.flush()
+            mail.content.drop()
+        if answer.kind is not ReplyKind.POSITIVE:
+            raise Rejected(answer, verb=END_OF_MESSAGE, sender=mail.envelope.sender)
+        self.messages += 1
+        self._errors = 0
+        self._writer.send(answer)
 
-    async def _ask(self, verb: str, asked: Awaitable[Reply | None], usual: Reply) -> bool:
-        """Answer with what the next stage says, None being ``usual``. True if that was yes. Raises Farewell, Hangup."""
-        dialogue = self._dialogue
-        await dialogue.flush_before_waiting()
-        self.asking = True
+    async def _ask(self, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the handler's answer. What is queued leaves first: it may take long."""
+        await self._connection.flush_before_waiting()
+        self.waiting_for_handler = True
         try:
-            reply = await asked or usual
-        except StoreUnavailable:  # whoever keeps the store has told the operators
-            reply = replies.INTERNAL
-            dialogue.record(verb, reply)
-        except Exception:
-            log.exception("the next stage failed", session=self._client.session, verb=verb)
-            reply = replies.INTERNAL
-            dialogue.record(verb, reply)
+            return await ask(*args, **kwargs)
         finally:
-            self.asking = False
-        dialogue.say(reply)
-        if reply.kind is ReplyKind.POSITIVE:
-            return True
-        dialogue.count_error(verb)
-        return False
+            self.waiting_for_handler = False
 
-    async def rset(self, argument: str) -> None:
-        _take_no(argument)
-        self.forget()
-        self._dialogue.say(replies.FORGOTTEN)
+    async def _rset(self, argument: str) -> None:
+        self.reset()
+        self._writer.send(replies.OK)
 
-    def forget(self) -> None:
-        """The transaction under way never was."""
-        self.transaction.drop()
-        self.transaction = Transaction()
+    def reset(self) -> None:
+        """Drop the transaction in progress."""
+        if self._mail is not None and self._mail.content is not None:
+            self._mail.content.drop()
+        self._mail = None
 
-    # --- the rest
+    # --- the others
 
-    async def noop(self, argument: str) -> None:
-        self._dialogue.say(replies.OK)
+    async def _noop(self, argument: str) -> None:
+        self._writer.send(replies.OK)
 
-    async def help(self, argument: str) -> None:
-        self._dialogue.say(replies.HELP)
+    async def _help(self, argument: str) -> None:
+        self._writer.send(replies.HELP)
 
-    async def vrfy(self, argument: str) -> None:
-        self._dialogue.say(replies.NOT_VERIFIED)
+    async def _vrfy(self, argument: str) -> None:
+        self._writer.send(replies.CANNOT_VERIFY)
 
-    async def quit(self, argument: str) -> None:
-        _take_no(argument)
+    async def _quit(self, argument: str) -> None:
         raise CloseSession(replies.BYE, "quit")
 
 
-_METHODS: dict[str, Callable[[Session, str], Awaitable[None]]] = {
-    "EHLO": Session.ehlo,
-    "HELO": Session.helo,
-    "STARTTLS": Session.starttls,
-    "AUTH": Session.auth,
-    "MAIL": Session.mail,
-    "RCPT": Session.rcpt,
-    "DATA": Session.data,
-    "BDAT": Session.bdat,
-    "RSET": Session.rset,
-    "NOOP": Session.noop,
-    "HELP": Session.help,
-    "VRFY": Session.vrfy,
-    "QUIT": Session.quit,
+_COMMANDS: dict[str, Callable[[Session, str], Awaitable[str | None]]] = {
+    "EHLO": Session._ehlo,
+    "HELO": Session._helo,
+    "STARTTLS": Session._starttls,
+    "AUTH": Session._auth,
+    "MAIL": Session._mail_from,
+    "RCPT": Session._rcpt_to,
+    "DATA": Session._data,
+    "BDAT": Session._bdat,
+    "RSET": Session._rset,
+    "NOOP": Session._noop,
+    "HELP": Session._help,
+    "VRFY": Session._vrfy,
+    "QUIT": Session._quit,
 }
 
 
-def _take_no(argument: str) -> None:
-    if argument:
-        raise Rejected(replies.NO_ARGUMENT)
+def _chunk(argument: str) -> tuple[int, bool]:
+    """Return size and LAST of a BDAT. Without them it is not known where the next command begins: the session ends."""
+    try:
+        return read_chunk(argument)
+    except Rejected as rejected:
+        raise CloseSession(rejected.reply, "protocol") from None

@@ -44,7 +44,7 @@ async def test_each_reader_gets_a_copy_of_his_own(world: World) -> None:
     async with shop(world) as desk:
         await desk.agree(OTHER)
         submitted = await desk.send(READER, OTHER)
-        assert "(2 copies, one for each recipient)" in submitted.reply.text
+        assert "(2 copies, one per recipient)" in submitted.reply.text
         receipts = await world.received(2)
     links = {receipt.content.partition(b"https://mta.sender.example/u/")[2].partition(b">")[0] for receipt in receipts}
     assert len(links) == 2

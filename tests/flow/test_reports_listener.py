@@ -73,7 +73,7 @@ async def test_expired_return_paths_are_refused(world: World) -> None:
         (receipt,) = await world.received(1)
         reply = await desk.bring(bounce(path_of(receipt), READER), path_of(receipt))
         assert str(reply).startswith("550 5.1.1")
-        assert "ended" in reply.text
+        assert "expired" in reply.text
         assert await desk.counted("expired") == 1
 
 

@@ -65,7 +65,7 @@ async def test_a_secret_opens_the_encrypted_ports_until_it_is_revoked(world: Wor
 
     for client in clients:
         answer = await asyncio.to_thread(refused, client)
-        assert answer.startswith(b"421 4.7.0 your credential has changed")
+        assert answer.startswith(b"421 4.7.0 Credential changed or revoked")
 
 
 async def test_nobody_relays_without_an_account(world: World) -> None:

@@ -31,7 +31,7 @@ async def converse(stream: bytes, sizes: list[int]) -> tuple[bytes, list[bytes]]
     """What is answered to ``stream`` in packets of ``sizes``, and the messages taken."""
     async with submission(listeners=[{"tls": "none", "auth_without_tls": "loopback"}], limits={"errors": 8}) as rig:
         listener = Listener(port=0, tls="none", auth_without_tls="loopback")
-        session, transport = Connection(rig.listeners._service, listener), FakeTransport()
+        session, transport = Connection(rig.listeners._context, listener), FakeTransport()
         session.connection_made(transport)
         await asyncio.sleep(0)
         at = n = 0
@@ -44,7 +44,7 @@ async def converse(stream: bytes, sizes: list[int]) -> tuple[bytes, list[bytes]]
         await transport.closed.wait()
         session.connection_lost(None)
         await session.task
-        assert rig.listeners._service.room.used == 0
+        assert rig.listeners._context.message_budget.used == 0
         return transport.written, [taken.content for taken in rig.taken]
 
 

@@ -1,14 +1,14 @@
-"""Is this secret the right one? Credentials are checked here, and made here.
+"""Check and make credentials.
 
 A secret is stored twice: as an argon2id hash for PLAIN and LOGIN, and as a SCRAM-SHA-256 verifier. Hashing happens in
-threads of its own; what was verified once is remembered for a while, as a hash keyed with a random key of this
-process, and forgotten as soon as the stored hash changes.
+threads of its own; what was verified is remembered for a while, as a hash keyed with a random key of this process, and
+forgotten as soon as the stored hash changes.
 
-It must never tell an unknown user from a wrong secret (same reply, same work), never let a client guess faster than
-its limit, and never keep, log or raise a secret.
+Invariants: an unknown user cannot be told from a wrong secret (same reply, same work). No client guesses faster than
+its limit. No secret is kept, logged or raised.
 
-*Limits.* Nobody's account is locked by failures from elsewhere: they count per client address. The work is the same
-only as long as all stored hashes have the parameters below.
+Limitations: failures do not lock an account: they count per client address. The work is the same only as long as all
+stored hashes have the parameters below.
 """
 
 from __future__ import annotations
@@ -34,19 +34,17 @@ from config.schema import Limits
 from mta.mail.message import IPAddress
 from mta.mail.reply import Reply
 from mta.smtp_server.limits import Failures
-from mta.smtp_server.replies import AUTH_FAILED, AUTH_LIMITED
+from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, AUTH_LIMITED
 from policy.accounts.account import Account, Grant
 
 REMEMBERED = 10_000  # verified credentials
 REMEMBERED_FOR = 600.0  # seconds
-MAX_WAITING = 200  # verifications under way; more would wait for seconds
+MAX_WAITING = 200  # verifications in progress; more would wait for seconds
 THREADS = 2
 ITERATIONS = 4096  # of SCRAM, RFC 7677 4; the secret is random, so more would only cost the client
 
-BUSY = Reply(454, "4.7.0", "too many logins at once; try again later")
-
 _MEMORY, _TIME = 19 * 1024, 2  # KiB and passes: OWASP's least for argon2id, about 20 ms; the secret has 192 bits
-_DECOY = f"$argon2id$v=19$m={_MEMORY},t={_TIME},p=1${'A' * 22}${'A' * 43}"  # nobody's
+_DECOY = f"$argon2id$v=19$m={_MEMORY},t={_TIME},p=1${'A' * 22}${'A' * 43}"  # of no user
 
 
 class CredentialRecord(Protocol):
@@ -73,7 +71,7 @@ class Accounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScramVerifier:
-    """What a server must know for SCRAM-SHA-256 (RFC 5802 3), and cannot log in with."""
+    """What a server must know for SCRAM-SHA-256 (RFC 5802 3); it does not suffice to log in."""
 
     salt: bytes
     stored_key: bytes
@@ -93,12 +91,12 @@ class ScramVerifier:
 
 
 def new_secret() -> str:
-    """A secret of 192 random bits: 32 characters that need no escaping anywhere."""
+    """Return a secret of 192 random bits: 32 characters that need no escaping anywhere."""
     return secrets.token_urlsafe(24)
 
 
 def make_verifiers(secret: str) -> tuple[str, str]:
-    """What is stored of ``secret``: its argon2id hash, and its SCRAM-SHA-256 verifier."""
+    """Return what is stored of ``secret``: its argon2id hash, and its SCRAM-SHA-256 verifier."""
     argon2 = PasswordHasher(time_cost=_TIME, memory_cost=_MEMORY, parallelism=1).hash(secret)
     salt, stored_key, server_key, iterations = ScramMechanism("SCRAM-SHA-256").make_auth_info(
         secret, iteration_count=ITERATIONS, salt=os.urandom(16)
@@ -133,16 +131,16 @@ class Authenticator:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def by_network(self, address: IPAddress) -> Account | None:
-        """The account that answers for a client because of where it is."""
+        """Return the account whose networks ``address`` is in."""
         return self._accounts.by_network(address)
 
     def current(self, credential: CredentialRecord) -> CredentialRecord | None:
-        """``credential`` as it is stored now; None if it was revoked or has another secret."""
+        """Return ``credential`` as it is stored now, None if it was revoked or has another secret."""
         now = self._accounts.by_credential(credential.username)
         return now if now is credential or (now and now.argon2 == credential.argon2) else None
 
     async def plain(self, username: str, secret: str, address: IPAddress) -> CredentialRecord | Reply:
-        """The credential if ``secret`` is the right one, else the reply that says no more than it must."""
+        """Return the credential if ``secret`` is the right one, else the reply, which does not say more."""
         credential = self._accounts.by_credential(username)
         proof = self._proof(username, secret)
         if credential and self._is_remembered(credential, proof):
@@ -152,7 +150,7 @@ class Authenticator:
         running = self._running.get(proof)
         if running is None:
             if len(self._running) >= MAX_WAITING:
-                return BUSY
+                return AUTH_BUSY
             self.presume_failure(username, address)
             running = self._start(proof, credential.argon2 if credential else _DECOY, secret)
         matches = await asyncio.shield(running)
@@ -163,13 +161,13 @@ class Authenticator:
         return current
 
     def scram(self, username: str) -> tuple[CredentialRecord | None, ScramVerifier]:
-        """The user's verifier, or one that looks like it and that no secret fits."""
+        """Return the user's verifier, or one that looks like it and that no secret fits."""
         invented = self._invent(username)
         credential = self._accounts.by_credential(username)
         return (credential, ScramVerifier.parse(credential.scram)) if credential else (None, invented)
 
     def limited(self, username: str, address: IPAddress) -> bool:
-        """Whether this client has failed too often to try this name now."""
+        """Return whether this client has failed too often to try this name now."""
         most, window = self.limits.auth_failures_per_address, self.limits.auth_window
         return self._failures.exceeded(address, username, most=most, window=window)
 
@@ -186,7 +184,7 @@ class Authenticator:
         return ScramVerifier(digest[:16], os.urandom(32), digest[32:], ITERATIONS)
 
     def _proof(self, username: str, secret: str) -> bytes:
-        """What is kept in memory instead of a secret."""
+        """Return what is kept in memory instead of a secret."""
         text = f"{username}\0{secret}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
 

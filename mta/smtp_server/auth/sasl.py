@@ -1,16 +1,20 @@
-"""The conversations of AUTH: PLAIN (RFC 4616), LOGIN and SCRAM-SHA-256 (RFC 7677), from the server's side.
+"""AUTH: the exchange with the client, and the mechanisms PLAIN (RFC 4616), LOGIN and SCRAM-SHA-256 (RFC 7677).
 
-An exchange is given the client's responses one by one, already decoded, and answers each with a challenge, with the
-credential, or with the reply that ends it. How they travel is the session's business.
+A mechanism is given the client's responses one by one, decoded, and answers each with a challenge, with the credential,
+or with the reply that ends it. ``log_in`` carries them (RFC 4954).
 
-It must never let one user act for another (an authorisation identity is refused), and never show what it was given.
+Invariants: no user acts for another (an authorisation identity is rejected). What the client sent is neither shown nor
+logged. The client is not left without an answer.
 
-*Limits.* Channel binding is not offered. LOGIN is a habit without a standard; its prompts are the usual ones.
+Limitations: channel binding is not offered. LOGIN has no standard; its prompts are the usual ones. A cancelled or
+malformed exchange counts as an error, not as a failed login.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import binascii
+from base64 import b64decode
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +23,16 @@ from scramp import ScramException, ScramMechanism
 from mta.mail.message import IPAddress
 from mta.mail.reply import Reply
 from mta.smtp_server.auth.authenticator import Authenticator, CredentialRecord, ScramVerifier
-from mta.smtp_server.replies import AUTH_FAILED, AUTH_LIMITED, AUTH_MALFORMED
+from mta.smtp_server.replies import (
+    AUTH_CANCELLED,
+    AUTH_FAILED,
+    AUTH_LIMITED,
+    AUTH_MALFORMED,
+    AUTH_TOO_LONG,
+    AUTH_UNKNOWN,
+    LINE_TOO_LONG,
+    Rejected,
+)
 
 MAX_NAME = 255  # characters of a user name
 MAX_SECRET = 1024  # characters; argon2 would take gigabytes
@@ -27,7 +40,7 @@ MAX_SECRET = 1024  # characters; argon2 would take gigabytes
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What the client is asked next."""
+    """The next challenge."""
 
     text: bytes
 
@@ -82,7 +95,7 @@ class LoginMechanism:
 
 
 class Scram:
-    """Three responses: the client's first and final message, and an empty one that acknowledges ours."""
+    """Three responses: the client's first and final message, and an empty one that acknowledges the server's."""
 
     opening = b""
 
@@ -144,7 +157,7 @@ def _as_scramp(verifier: ScramVerifier) -> tuple[bytes, bytes, bytes, int]:
 
 
 def _read(octets: bytes, limit: int) -> str | None:
-    """Text, or None if it is too long, not UTF-8, or has a NUL."""
+    """Return the text, or None if it is too long, not UTF-8, or has a NUL."""
     try:
         text = octets.decode()
     except UnicodeDecodeError:
@@ -157,3 +170,66 @@ MECHANISMS: dict[str, Callable[[Authenticator, IPAddress], SaslExchange]] = {
     "LOGIN": LoginMechanism,
     "SCRAM-SHA-256": Scram,
 }
+
+
+class LoginFailed(Rejected):
+    """The exchange came to its end, and the login is rejected."""
+
+    def __init__(self, reply: Reply, mechanism: str, username: str) -> None:
+        super().__init__(reply)
+        self.mechanism = mechanism
+        self.username = username
+
+
+async def log_in(
+    argument: str,
+    challenge: Callable[[bytes], Awaitable[bytes]],
+    authenticator: Authenticator,
+    address: IPAddress,
+) -> CredentialRecord:
+    """Carry out ``AUTH argument`` and return the credential that the client has proven. ``challenge``: sends one and
+    returns the client's line.
+
+    Raises LoginFailed, Rejected, and what ``challenge`` raises.
+    """
+    name, blank, initial = argument.partition(" ")
+    name = name.upper()
+    mechanism = MECHANISMS.get(name)
+    if mechanism is None:
+        raise Rejected(AUTH_UNKNOWN)
+    exchange = mechanism(authenticator, address)
+    response = _initial(initial.strip(" ")) if blank else await _response(challenge, exchange.opening)
+    while True:
+        outcome = await exchange.step(response)
+        match outcome:
+            case Challenge(text):
+                response = await _response(challenge, text)
+            case Reply() if outcome is AUTH_MALFORMED:
+                raise Rejected(outcome)
+            case Reply():
+                raise LoginFailed(outcome, name, exchange.username)
+            case credential:
+                return credential
+
+
+def _initial(text: str) -> bytes:
+    return b"" if text == "=" else _decode(text.encode())  # RFC 4954 4: an initial response of no octets
+
+
+async def _response(challenge: Callable[[bytes], Awaitable[bytes]], text: bytes) -> bytes:
+    try:
+        line = await challenge(text)
+    except Rejected as rejected:
+        if rejected.reply is LINE_TOO_LONG:
+            raise Rejected(AUTH_TOO_LONG) from None
+        raise
+    if line == b"*":
+        raise Rejected(AUTH_CANCELLED)
+    return _decode(line)
+
+
+def _decode(octets: bytes) -> bytes:
+    try:
+        return b64decode(octets, validate=True)
+    except binascii.Error:
+        raise Rejected(AUTH_MALFORMED) from None

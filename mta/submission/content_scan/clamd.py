@@ -16,7 +16,7 @@ import contextlib
 import struct
 
 from mta.mail.message import Message
-from mta.submission.content_scan.scanner import ScannerError, printable
+from mta.submission.content_scan import ScannerError, printable
 from policy.base import Scan
 
 CHUNK = 256 * 1024

@@ -23,7 +23,7 @@ import msgspec
 from mta.http_client import HttpClient, HttpError
 from mta.mail.identity import format_id
 from mta.mail.message import Message
-from mta.submission.content_scan.scanner import ScannerError, printable
+from mta.submission.content_scan import ScannerError, printable
 from policy.base import Scan
 
 RECIPIENTS = 100  # named in the question

@@ -18,9 +18,9 @@ from typing import Protocol
 from config.schema import ContentScanSettings, ScannerSettings
 from mta.mail.message import Message
 from mta.observe.log import get_logger
+from mta.submission.content_scan import ScannerError
 from mta.submission.content_scan.clamd import Clamd
 from mta.submission.content_scan.rspamd import Rspamd
-from mta.submission.content_scan.scanner import ScannerError
 from policy.base import Scan
 
 AT_ONCE = 8  # questions to one scanner; clamd's own default is 10 threads and up

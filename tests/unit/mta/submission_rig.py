@@ -1,4 +1,4 @@
-"""Real listeners on the loopback, a next stage that remembers, and a client that sees every octet."""
+"""Real listeners on the loopback, a handler that remembers, and a client that sees every octet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mta.observe.metrics import Metrics
 from mta.observe.sink import Sink
 from mta.observe.trace import Trace
 from mta.smtp_server.auth.authenticator import Authenticator, make_verifiers
-from mta.smtp_server.client import Client
+from mta.smtp_server.handler import Client
 from mta.smtp_server.listener import Listeners, bind
 from policy.accounts.account import Account, Grant
 
@@ -66,27 +66,33 @@ class Taken:
     content: bytes
 
 
-class Reception:
-    """Says yes and remembers. Each ``on_`` may be replaced by what shall happen instead."""
+class RecordingHandler:
+    """Accepts everything and remembers it. What it answers may be replaced: ``sender``, ``recipient``, ``message``."""
 
     def __init__(self) -> None:
         self.taken: list[Taken] = []
         self.sizes: list[int | None] = []
-        self.on_sender: Callable[[Envelope], Awaitable[Reply | None]] = _yes
-        self.on_recipient: Callable[[Recipient], Awaitable[Reply | None]] = _yes
-        self.on_accept: Callable[[Taken], Awaitable[Reply | None]] = _yes
+        self.sender: Callable[[Envelope], Awaitable[Reply | None]] = _yes
+        self.recipient: Callable[[Recipient], Awaitable[Reply | None]] = _yes
+        self.message: Callable[[Taken], Awaitable[Reply | None]] = _yes
 
-    async def sender(self, client: Client, envelope: Envelope, size: int | None) -> Reply | None:
+    async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> RecordingTransaction | Reply:
         self.sizes.append(size)
-        return await self.on_sender(envelope)
+        return await self.sender(envelope) or RecordingTransaction(self, client)
 
-    async def recipient(self, client: Client, envelope: Envelope, recipient: Recipient) -> Reply | None:
-        return await self.on_recipient(recipient)
 
-    async def accept(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
-        taken = Taken(client, envelope, content)
-        reply = await self.on_accept(taken) or Reply(250, "2.0.0", "queued")
-        self.taken.append(taken)
+@dataclass
+class RecordingTransaction:
+    handler: RecordingHandler
+    client: Client
+
+    async def on_recipient(self, recipient: Recipient) -> Reply | None:
+        return await self.handler.recipient(recipient)
+
+    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
+        taken = Taken(self.client, envelope, content)
+        reply = await self.handler.message(taken) or Reply(250, "2.0.0", "OK: queued")
+        self.handler.taken.append(taken)
         return reply
 
 
@@ -169,7 +175,7 @@ class Rig:
     def __init__(self, listeners: Listeners, ports: list[int], parts: dict[str, Any]) -> None:
         self.listeners = listeners
         self.ports = ports
-        self.reception: Reception = parts["reception"]
+        self.handler: RecordingHandler = parts["handler"]
         self.accounts: Accounts = parts["accounts"]
         self.authenticator: Authenticator = parts["authenticator"]
         self.events: ListSink = parts["events"]
@@ -179,7 +185,7 @@ class Rig:
 
     @property
     def taken(self) -> list[Taken]:
-        return self.reception.taken
+        return self.handler.taken
 
     async def connect(self, *, n: int = 0, tls: ssl.SSLContext | None = None, first: bytes = b"") -> Talker:
         """A connection to the ``n``-th listener; ``first`` is sent before anything is read."""
@@ -214,7 +220,7 @@ class Rig:
 
     async def all_left(self) -> None:
         """Wait until no session is open."""
-        tasks = [session.task for session in self.listeners._service.sessions]
+        tasks = [session.task for session in self.listeners._context.sessions]
         if tasks:
             await asyncio.wait(tasks)
 
@@ -269,7 +275,7 @@ async def submission(
     extra = {"clock": clock} if clock else {}
     events, metrics = ListSink(), Metrics()
     parts: dict[str, Any] = {
-        "reception": Reception(),
+        "handler": RecordingHandler(),
         "authenticator": Authenticator(accounts, fixed, salt_key=b"salt", **extra),
         "trace": trace or Trace(Path("unused"), metrics),
         "metrics": metrics,

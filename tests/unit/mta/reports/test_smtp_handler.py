@@ -13,13 +13,12 @@ from bounce.verp import Verp
 from mta.mail.address import Address
 from mta.mail.identity import first_id_at, new_message_id
 from mta.mail.message import Envelope, Recipient
-from mta.observe.events import EventLog
+from mta.mail.reply import Reply
 from mta.observe.labels import InboundReportKind
 from mta.observe.metrics import Metrics
-from mta.reports.smtp_handler import ReportHandler
-from mta.smtp_server.client import Client
+from mta.reports.smtp_handler import ReportHandler, ReportTransaction
+from mta.smtp_server.handler import Client
 from mta.store.postgres.errors import StoreUnavailable
-from tests.unit.mta.submission_rig import ListSink
 
 DOMAIN = "returns.example.com"
 VERP = Verp(DOMAIN, {1: secrets.token_bytes(32)}, timedelta(days=30))
@@ -42,14 +41,13 @@ class Incoming:
 class Rig:
     def __init__(self, domain: str | None = DOMAIN, waiting: int = 0) -> None:
         self.incoming, self.metrics, self.woken = Incoming(), Metrics(), 0
-        self.reception = ReportHandler(
+        self.handler = ReportHandler(
             self.incoming,  # type: ignore[arg-type]
             domain=domain,
             verp=VERP if domain else None,
             backlog=10,
             waiting=lambda: waiting,
             taken=self._wake,
-            events=EventLog(ListSink()),
             metrics=self.metrics,
         )
 
@@ -57,7 +55,12 @@ class Rig:
         self.woken += 1
 
     async def ask(self, address: Address) -> str:
-        return str(await self.reception.recipient(CLIENT, NULL, Recipient(address)) or "250")
+        return str(await (await self.begun()).on_recipient(Recipient(address)) or "250")
+
+    async def begun(self) -> ReportTransaction:
+        transaction = await self.handler.on_sender(CLIENT, NULL, None)
+        assert isinstance(transaction, ReportTransaction)
+        return transaction
 
 
 @pytest.mark.parametrize(
@@ -82,16 +85,18 @@ async def test_return_paths_are_looked_at_when_they_are_named() -> None:
     good = VERP.make(new_message_id(), 0)
     old = VERP.make(first_id_at(datetime.now(UTC) - timedelta(days=40)), 0)
     assert await rig.ask(good) == "250"
-    assert "has ended" in await rig.ask(old)
-    assert "is not ours" in await rig.ask(Address(good.local[:-1] + ("0" if good.local[-1] != "0" else "1"), DOMAIN))
+    assert "return path expired" in await rig.ask(old)
+    assert "invalid return path" in await rig.ask(
+        Address(good.local[:-1] + ("0" if good.local[-1] != "0" else "1"), DOMAIN)
+    )
     assert rig.metrics.inbound_reports[InboundReportKind.EXPIRED].value == 1
     assert rig.metrics.inbound_reports[InboundReportKind.FORGED].value == 1
 
 
 async def test_when_too_much_waits_it_may_come_later() -> None:
-    assert await Rig(waiting=9).reception.sender(CLIENT, NULL, None) is None
-    reply = await Rig(waiting=10).reception.sender(CLIENT, NULL, None)
-    assert reply
+    assert await Rig(waiting=9).begun()
+    reply = await Rig(waiting=10).handler.on_sender(CLIENT, NULL, None)
+    assert isinstance(reply, Reply)
     assert (reply.code, reply.status) == (452, "4.3.1")
 
 
@@ -99,11 +104,11 @@ async def test_what_is_taken_is_kept_before_it_is_said() -> None:
     rig = Rig()
     fbl = Address("fbl", DOMAIN)
     envelope = Envelope(None, (Recipient(fbl), Recipient(fbl)))
-    reply = await rig.reception.accept(CLIENT, envelope, b"x")
-    assert str(reply) == "250 2.0.0 taken as R-1"
+    reply = await (await rig.begun()).on_message(envelope, b"x")
+    assert str(reply) == "250 2.0.0 OK: queued as R-1"
     assert rig.incoming.kept == [(None, [fbl], CLIENT.address, "mx.example.net", b"x")]
     assert rig.woken == 1
     rig.incoming.away = True
     with pytest.raises(StoreUnavailable):
-        await rig.reception.accept(CLIENT, envelope, b"x")
+        await (await rig.begun()).on_message(envelope, b"x")
     assert rig.woken == 1

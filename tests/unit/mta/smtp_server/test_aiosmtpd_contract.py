@@ -13,7 +13,7 @@ from aiosmtpd.smtp import SMTP
 from config.schema import Listener
 from mta.smtp_server import commands
 from mta.smtp_server.connection import Connection
-from mta.smtp_server.session import _METHODS
+from mta.smtp_server.session import _COMMANDS
 from tests.unit.mta.submission_rig import HELLO, FakeTransport, Rig, submission
 
 REPLACED = {
@@ -24,8 +24,8 @@ REPLACED = {
     "connection_lost": "cancels the handler, and a commit with it",
     "eof_received": "cancels the handler, and a commit with it",
     "data_received": "feeds a stream that pauses every 2 kB",
-    "pause_writing": "calls the original; tells the dialogue",
-    "resume_writing": "calls the original; tells the dialogue",
+    "pause_writing": "calls the original; tells the reply writer",
+    "resume_writing": "calls the original; tells the reply writer",
     "_reset_timeout": "makes a timer for each command",
     "_timeout_cb": "closes without a word, during DATA and commits too",
     "_handle_client": "takes bare LF and NUL, answers without enhanced codes, shows exceptions",
@@ -47,14 +47,14 @@ def test_every_replacement_replaces_something() -> None:
 
 def test_no_verb_of_aiosmtpd_is_left_to_it() -> None:
     theirs = {name.removeprefix("smtp_") for name in dir(SMTP) if name.startswith("smtp_")}
-    assert theirs - {"EXPN"} <= commands.VERBS == set(_METHODS)
+    assert theirs - {"EXPN"} <= commands.VERBS == set(_COMMANDS)
     assert "EXPN" in commands.NOT_IMPLEMENTED
 
 
 def test_the_constructor_finds_no_hooks_and_makes_all_that_is_relied_on() -> None:
     async def look() -> Connection:
         async with submission() as rig:
-            return Connection(rig.listeners._service, Listener(port=0))
+            return Connection(rig.listeners._context, Listener(port=0))
 
     made = asyncio.run(look())
     assert made._smtp_methods == {}
@@ -82,7 +82,7 @@ def test_the_original_makes_the_stream_and_the_task() -> None:
 
 
 def begun(rig: Rig) -> tuple[Connection, FakeTransport]:
-    session, transport = Connection(rig.listeners._service, Listener(port=0, tls="none")), FakeTransport()
+    session, transport = Connection(rig.listeners._context, Listener(port=0, tls="none")), FakeTransport()
     session.connection_made(transport)
     return session, transport
 
@@ -92,7 +92,7 @@ async def test_who_speaks_before_the_greeting_is_sent_away() -> None:
         session, transport = begun(rig)
         session.data_received(HELLO)
         await transport.closed.wait()
-        assert transport.written == b"554 5.5.1 you spoke before the greeting; good-bye\r\n"
+        assert transport.written == b"554 5.5.1 Protocol error: command before greeting\r\n"
         session.connection_lost(None)
         await session.task
 
@@ -105,8 +105,8 @@ async def test_a_lost_connection_ends_the_task_and_leaves_no_timer() -> None:
         await session.task
         handle = session._timeout_handle
         assert handle is None or handle.cancelled()
-        assert rig.listeners._service.connections.total == 0
-        assert not rig.listeners._service.sessions
+        assert rig.listeners._context.connections.total == 0
+        assert not rig.listeners._context.sessions
 
 
 @pytest.mark.usefixtures("internal_errors_expected")
@@ -116,6 +116,6 @@ async def test_an_internal_error_of_a_verb_is_451_and_the_session_goes_on(monkey
 
     async with submission() as rig:
         client = await rig.said_hello()
-        monkeypatch.setitem(_METHODS, "NOOP", fail)
-        assert await client.ask("NOOP") == "451 4.3.0 internal error, try again later"
+        monkeypatch.setitem(_COMMANDS, "NOOP", fail)
+        assert await client.ask("NOOP") == "451 4.3.0 Temporary internal error, try again later"
         assert (await client.ask("RSET"))[:3] == "250"

@@ -14,7 +14,7 @@ from config.schema import Limits
 from mta.smtp_server.auth import authenticator as authentication
 from mta.smtp_server.auth.authenticator import Authenticator, ScramVerifier, make_verifiers, new_secret
 from mta.smtp_server.limits import MAX_REMEMBERED, Connections, Failures
-from mta.smtp_server.replies import AUTH_FAILED, AUTH_LIMITED
+from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, AUTH_LIMITED
 from tests.unit.mta.submission_rig import Accounts
 
 HERE = ip_address("192.0.2.1")
@@ -162,7 +162,7 @@ async def test_too_many_verifications_at_once_are_put_off(
 ) -> None:
     monkeypatch.setattr(authentication, "MAX_WAITING", 2)
     results = await asyncio.gather(*(authenticator.plain(f"user {n}", "x", HERE) for n in range(3)))
-    assert results == [AUTH_FAILED, AUTH_FAILED, authentication.BUSY]
+    assert results == [AUTH_FAILED, AUTH_FAILED, AUTH_BUSY]
 
 
 async def test_a_success_is_no_failure_but_excuses_none(authenticator: Authenticator, accounts: Accounts) -> None:
@@ -247,7 +247,7 @@ def test_connections_by_network() -> None:
     assert connections.enter(ip_address("2001:db8:0:2::1"), limits) is None
     refusal = connections.enter(HERE, limits)
     assert refusal is not None
-    assert str(refusal) == "421 4.7.0 too many connections; try again later"
+    assert str(refusal) == "421 4.7.0 Too many connections, try again later"
     for address in (mine[0], mine[0], ip_address("2001:db8:0:2::9")):
         connections.leave(address)
     assert (connections.total, connections._of) == (0, {})

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from config.schema import Limits
 from mta.smtp_server import body
-from mta.smtp_server.body import Chunk, Collected, Dots, end_last_line
+from mta.smtp_server.body import ChunkReader, Collected, DataReader, end_last_line
 from mta.smtp_server.limits import MemoryBudget
-from mta.smtp_server.message_syntax import BARE, content_refusal
-from mta.smtp_server.replies import ENDLESS_LINE, NO_ROOM, TOO_LARGE
+from mta.smtp_server.message_syntax import BARE, message_fault
+from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, TOO_LARGE
 
 # octets that matter, in the mixtures that matter
 streams = st.lists(st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"x", b"\r\n.\r\n", b"\0"]), max_size=30).map(b"".join)
@@ -29,7 +29,7 @@ def plainly(stream: bytes) -> tuple[bytes, bytes] | None:
 
 @given(streams, st.lists(st.integers(1, 7), min_size=1))
 def test_the_end_is_found_in_any_split(stream: bytes, sizes: list[int]) -> None:
-    dots, buffer, fed, n = Dots(Collected(10_000, MemoryBudget(10_000))), bytearray(), 0, 0
+    dots, buffer, fed, n = DataReader(Collected(10_000, MemoryBudget(10_000))), bytearray(), 0, 0
     while fed < len(stream):
         buffer += stream[fed : fed + sizes[n % len(sizes)]]
         fed += sizes[n % len(sizes)]
@@ -44,7 +44,7 @@ def test_long_messages_are_moved_out_of_the_buffer_as_they_come(monkeypatch: pyt
     monkeypatch.setattr(body, "SPILL", 8)  # though lines are as long here
     content = b"".join(b"%d%s\r\n" % (n % 10, b"." * (n % 3)) for n in range(200))
     stuffed = re.sub(rb"(?m)^\.", b"..", content)
-    stream, dots, buffer = stuffed + b".\r\nQUIT\r\n", Dots(Collected(10_000, MemoryBudget(10_000))), bytearray()
+    stream, dots, buffer = stuffed + b".\r\nQUIT\r\n", DataReader(Collected(10_000, MemoryBudget(10_000))), bytearray()
     for n, octet in enumerate(stream):
         buffer.append(octet)
         if dots.take(buffer):
@@ -74,7 +74,7 @@ def test_messages_share_the_room() -> None:
     first, second = Collected(100, room), Collected(100, room)
     first.take(bytearray(b"x" * 6), 6)
     second.take(bytearray(b"y" * 6), 6)
-    assert (first.refusal, second.refusal) == (None, NO_ROOM)
+    assert (first.refusal, second.refusal) == (None, NO_MEMORY)
     first.drop()
     first.drop()
     assert room.used == 0
@@ -83,7 +83,7 @@ def test_messages_share_the_room() -> None:
 def test_an_endless_line_is_dropped_long_before_the_limit() -> None:
     room = MemoryBudget(1 << 40)
     collected = Collected(1 << 40, room)
-    dots, buffer = Dots(collected), bytearray()
+    dots, buffer = DataReader(collected), bytearray()
     for _ in range(20):
         buffer += b"x" * 65536
         assert not dots.take(buffer)
@@ -95,7 +95,7 @@ def test_an_endless_line_is_dropped_long_before_the_limit() -> None:
 @given(st.binary(max_size=50), st.integers(0, 60), st.integers(1, 9))
 def test_a_chunk_takes_what_is_its_own(stream: bytes, size: int, step: int) -> None:
     collected, buffer = Collected(1000, MemoryBudget(1000)), bytearray()
-    chunk = Chunk(size, collected)
+    chunk = ChunkReader(size, collected)
     done = chunk.take(buffer)
     assert done == (size == 0)
     for at in range(0, len(stream), step):
@@ -116,6 +116,6 @@ def test_what_is_let_through_has_only_lines_of_the_right_kind(octets: bytes) -> 
     lines = content.split(b"\r\n")
     bare = any(octet in line for line in lines for octet in (b"\r", b"\n", b"\0"))
     long = any(len(line) > 998 for line in lines)
-    refusal = content_refusal(content, LIMITS)
+    refusal = message_fault(content, LIMITS)
     assert (refusal == BARE) == bare
     assert (refusal is not None) == (bare or long)

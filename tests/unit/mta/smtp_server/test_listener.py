@@ -84,7 +84,7 @@ async def test_a_header_that_does_not_come_is_not_waited_for(monkeypatch: pytest
 async def test_others_on_such_a_port_are_who_they_are() -> None:
     async with submission(listeners=[{"tls": "none", "proxy_from": ["10.9.9.9/32"]}]) as rig:
         client = await rig.greeted()
-        assert await client.ask(TEXT) == "500 5.5.2 unknown command"
+        assert await client.ask(TEXT) == "500 5.5.2 Command not recognized"
         await client.ask(HELLO)
         assert (await client.ask(MAIL))[:3] == "250"
 
@@ -95,7 +95,7 @@ async def test_connections_are_counted_before_tls() -> None:
         first, second = await rig.greeted(tls=trust), await rig.connect()  # the second one never begins TLS
         third = await rig.connect()
         assert await third.rest() == ""
-        assert rig.listeners._service.connections.total == 2
+        assert rig.listeners._context.connections.total == 2
         second.close()
         await first.ask("QUIT")
         await first.rest()
@@ -107,7 +107,7 @@ async def test_connections_through_a_balancer_are_counted_by_client() -> None:
         first = await rig.connect(first=TEXT)
         assert (await first.reply())[:3] == "220"
         second = await rig.connect(first=TEXT)
-        assert await second.rest() == "421 4.7.0 too many connections from your address; try again later\r\n"
+        assert await second.rest() == "421 4.7.0 Too many connections from your address, try again later\r\n"
         other = await rig.connect(first=TEXT.replace(b"10.1.2.3", b"10.1.2.4"))
         assert (await other.reply())[:3] == "220"
 
@@ -116,9 +116,9 @@ async def test_a_failed_handshake_is_counted_no_longer() -> None:
     async with submission(listeners=[{"tls": "implicit"}]) as rig:
         client = await rig.connect(first=b"EHLO plain.test\r\n" * 20)
         await client.rest()
-        while rig.listeners._arrivals:
-            await asyncio.wait(rig.listeners._arrivals)
-        assert rig.listeners._service.connections.total == 0
+        while rig.listeners._introductions:
+            await asyncio.wait(rig.listeners._introductions)
+        assert rig.listeners._context.connections.total == 0
 
 
 async def test_reloaded_settings_hold_for_open_sessions_and_new_ones() -> None:

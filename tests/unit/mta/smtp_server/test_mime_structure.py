@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from config.schema import Limits
-from mta.smtp_server.message_syntax import content_refusal
-from mta.smtp_server.mime_structure import MAX_HYPHEN_LINES
+from mta.smtp_server.message_syntax import MAX_HYPHEN_LINES, message_fault
 
+HYPHENS = f"Too many possible MIME boundaries: more than {MAX_HYPHEN_LINES} lines begin with two hyphens"
 LIMITS = Limits(mime_depth=5, mime_parts=10)
 
 
 def fault(content: bytes, limits: Limits = LIMITS) -> str | None:
-    refusal = content_refusal(content, limits)
+    refusal = message_fault(content, limits)
     return refusal.text if refusal else None
 
 
@@ -42,7 +42,7 @@ def test_an_ordinary_message_is_not_looked_into() -> None:
 
 def test_depth() -> None:
     assert fault(nested(5)) is None
-    assert fault(nested(6)) == "the MIME parts are nested more than 5 deep"
+    assert fault(nested(6)) == "MIME parts nested too deep: more than 5 levels"
 
 
 def test_messages_within_messages() -> None:
@@ -50,20 +50,20 @@ def test_messages_within_messages() -> None:
     for _ in range(5):
         content = b"Content-Type: message/rfc822\r\n\r\n" + content
     assert fault(content) is None
-    assert fault(b"Content-Type: message/rfc822\r\n\r\n" + content) == "the MIME parts are nested more than 5 deep"
+    assert fault(b"Content-Type: message/rfc822\r\n\r\n" + content) == "MIME parts nested too deep: more than 5 levels"
 
 
 def test_messages_and_multiparts_within_each_other() -> None:
     content = nested(2)
     for level in range(2):
         content = multipart(f"o{level}", b"Content-Type: message/rfc822\r\nX: y\r\n\r\n" + content)
-    assert fault(content) == "the MIME parts are nested more than 5 deep"
+    assert fault(content) == "MIME parts nested too deep: more than 5 levels"
     assert fault(content, Limits(mime_depth=6)) is None
 
 
 def test_parts() -> None:
     assert fault(multipart("b", *[TEXT] * 10)) is None
-    assert fault(multipart("b", *[TEXT] * 11)) == "there are more than 10 MIME parts"
+    assert fault(multipart("b", *[TEXT] * 11)) == "Too many MIME parts: more than 10"
 
 
 def test_parts_side_by_side_are_not_nested() -> None:
@@ -77,7 +77,7 @@ def test_parts_side_by_side_are_not_nested() -> None:
 def test_boundaries_as_they_are_written() -> None:
     for written in ("boundary=b1", 'boundary="b1"', 'charset=x;\r\n\tBOUNDARY = "b1"', "boundary=b1; x=y"):
         content = f"content-TYPE : Multipart/Mixed; {written}\r\n\r\n".encode() + b"--b1 \t\r\n\r\n\r\n" * 11
-        assert fault(content) == "there are more than 10 MIME parts"
+        assert fault(content) == "Too many MIME parts: more than 10"
 
 
 def test_lines_with_hyphens_that_are_no_boundary() -> None:
@@ -90,8 +90,8 @@ def test_a_boundary_that_is_not_there() -> None:
     assert fault(b"Content-Type: multipart/mixed; boundary*0=b\r\n\r\n" + b"--b\r\n" * 50) is None
 
 
-DEEP = "the MIME parts are nested more than 200 deep"
-MANY = "there are more than 100000 MIME parts"
+DEEP = "MIME parts nested too deep: more than 200 levels"
+MANY = "Too many MIME parts: more than 100000"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,10 @@ MANY = "there are more than 100000 MIME parts"
     [
         (nested(3000), DEEP),
         (multipart("b", *[TEXT] * 100_001), MANY),
-        (b"--\r\n" * (MAX_HYPHEN_LINES + 1), f"more than {MAX_HYPHEN_LINES} lines begin with two hyphens"),
+        (
+            b"--\r\n" * (MAX_HYPHEN_LINES + 1),
+            HYPHENS,
+        ),
         (b"--b\r\nContent-Type: message/rfc822\r\n\r\n" * 50_000, None),
         (b"Content-Type: message/rfc822\r\n\r\n" * 30_000, DEEP),
         (b"X-Parameters: x" + b";\r\n boundary" * 50_000, None),

@@ -15,19 +15,19 @@ from tests.unit.mta.submission_rig import HELLO, MAIL, MESSAGE, RCPT, Rig, Talke
 @pytest.mark.parametrize(
     ("line", "reply"),
     [
-        (b"NOOP " + b"x" * 505 + b"\r\n", "250 2.0.0 ok"),
-        (b"NOOP " + b"x" * 506 + b"\r\n", "500 5.5.2 command line too long"),
-        (b"MAIL FROM:<" + b"x" * 64 + b"@shop.example>" + b" " * 1080 + b"\r\n", "250 2.1.0 sender ok"),
-        (b"MAIL FROM:<a@shop.example>" + b" " * 1200 + b"\r\n", "500 5.5.2 command line too long"),
-        (b"RCPT TO:<a@shop.example>" + b" " * 1100 + b"\r\n", "500 5.5.2 command line too long"),
-        (b"x" * 13_000 + b"\r\n", "500 5.5.2 command line too long"),
-        (b"x" * 1_000_000 + b"\r\n", "500 5.5.2 command line too long"),
-        (b"NOOP\n", "500 5.5.2 a line must end with CRLF"),
-        (b"MAIL FROM:<a@shop.example>\nRCPT TO:<b@shop.example>\r\n", "500 5.5.2 a line must end with CRLF"),
-        (b"NO\rOP\r\n", "500 5.5.2 a command must not contain CR or NUL"),
-        (b"NOOP\r\r\n", "500 5.5.2 a command must not contain CR or NUL"),
-        (b"MAIL FROM:<a@shop\0.example>\r\n", "500 5.5.2 a command must not contain CR or NUL"),
-        (b"MAIL FROM:<\xff\xfe@shop.example>\r\n", "500 5.5.2 a command must be ASCII or UTF-8"),
+        (b"NOOP " + b"x" * 505 + b"\r\n", "250 2.0.0 OK"),
+        (b"NOOP " + b"x" * 506 + b"\r\n", "500 5.5.2 Command line too long"),
+        (b"MAIL FROM:<" + b"x" * 64 + b"@shop.example>" + b" " * 1080 + b"\r\n", "250 2.1.0 Sender OK"),
+        (b"MAIL FROM:<a@shop.example>" + b" " * 1200 + b"\r\n", "500 5.5.2 Command line too long"),
+        (b"RCPT TO:<a@shop.example>" + b" " * 1100 + b"\r\n", "500 5.5.2 Command line too long"),
+        (b"x" * 13_000 + b"\r\n", "500 5.5.2 Command line too long"),
+        (b"x" * 1_000_000 + b"\r\n", "500 5.5.2 Command line too long"),
+        (b"NOOP\n", "500 5.5.2 Protocol error: bare <LF> in command"),
+        (b"MAIL FROM:<a@shop.example>\nRCPT TO:<b@shop.example>\r\n", "500 5.5.2 Protocol error: bare <LF> in command"),
+        (b"NO\rOP\r\n", "500 5.5.2 Protocol error: bare <CR> or NUL in command"),
+        (b"NOOP\r\r\n", "500 5.5.2 Protocol error: bare <CR> or NUL in command"),
+        (b"MAIL FROM:<a@shop\0.example>\r\n", "500 5.5.2 Protocol error: bare <CR> or NUL in command"),
+        (b"MAIL FROM:<\xff\xfe@shop.example>\r\n", "500 5.5.2 Syntax error: command is neither ASCII nor UTF-8"),
     ],
 )
 async def test_command_lines(line: bytes, reply: str) -> None:
@@ -52,7 +52,7 @@ async def test_recipients_over_the_limit_are_put_off_and_the_others_kept() -> No
         client = await rig.said_hello()
         await client.ask(MAIL)
         assert await client.codes(RCPT * 101, 101) == ["250"] * 100 + ["452"]
-        assert await client.ask(RCPT) == "452 4.5.3 too many recipients; send this one with another message"
+        assert await client.ask(RCPT) == "452 4.5.3 Too many recipients; send the others in another message"
         await client.ask("DATA")
         await client.ask(MESSAGE + b".\r\n")
         assert len(rig.taken[0].envelope.recipients) == 100
@@ -63,8 +63,8 @@ async def test_too_many_errors_end_the_session() -> None:
         client = await rig.said_hello()
         client.send(b"FOO\r\nBAR\r\nBAZ\r\nNOOP\r\n")
         assert (await client.rest()).splitlines() == [
-            *["500 5.5.2 unknown command"] * 3,
-            "421 4.7.0 too many errors; good-bye",
+            *["500 5.5.2 Command not recognized"] * 3,
+            "421 4.7.0 Too many errors, closing connection",
         ]
 
 
@@ -86,7 +86,7 @@ async def test_refused_recipients_of_an_account_are_no_errors() -> None:
         return Reply(550, "5.1.1", "suppressed")
 
     async with submission(limits={"errors": 3}) as rig:
-        rig.reception.on_recipient = refuse
+        rig.handler.recipient = refuse
         client = await rig.said_hello()
         await client.ask(MAIL)
         assert await client.codes(RCPT * 9, 9) == ["550"] * 9
@@ -98,30 +98,28 @@ async def test_too_many_commands_end_the_session() -> None:
         client = await rig.said_hello()
         client.send(b"NOOP\r\n" * 20)
         lines = (await client.rest()).splitlines()
-        assert lines == ["250 2.0.0 ok"] * 9 + ["421 4.7.0 too many commands in one session; connect again"]
+        assert lines == ["250 2.0.0 OK"] * 9 + ["421 4.7.0 Too many commands in one session, closing connection"]
 
 
 async def test_a_session_ends_between_transactions() -> None:
     async with submission() as rig:
         client = await rig.in_transaction()
-        [running] = rig.listeners._service.sessions
+        [running] = rig.listeners._context.sessions
         running._started -= 3601  # type: ignore[attr-defined]
         assert (await client.ask("DATA"))[:3] == "354"
         client.send(MESSAGE + b".\r\n" + MAIL)
         assert await client.rest() == (
-            "250 2.0.0 queued\r\n421 4.7.0 this session has lasted long enough; connect again\r\n"
+            "250 2.0.0 OK: queued\r\n421 4.7.0 Session time limit exceeded, closing connection\r\n"
         )
 
 
 async def test_a_transaction_does_not_last_for_ever() -> None:
     async with submission() as rig:
         client = await rig.in_transaction()
-        [running] = rig.listeners._service.sessions
+        [running] = rig.listeners._context.sessions
         running._started -= 7201  # type: ignore[attr-defined]
         client.send(b"NOOP\r\n")
-        assert await client.rest() == (
-            "250 2.0.0 ok\r\n421 4.7.0 this session has lasted long enough; connect again\r\n"
-        )
+        assert await client.rest() == ("250 2.0.0 OK\r\n421 4.7.0 Session time limit exceeded, closing connection\r\n")
 
 
 async def test_too_many_connections() -> None:
@@ -129,7 +127,7 @@ async def test_too_many_connections() -> None:
         first = await rig.greeted()
         await rig.greeted()
         third = await rig.connect()
-        assert await third.rest() == "421 4.7.0 too many connections; try again later\r\n"
+        assert await third.rest() == "421 4.7.0 Too many connections, try again later\r\n"
         await first.ask("QUIT")
         await first.rest()
         await rig.greeted()
@@ -139,7 +137,7 @@ async def test_too_many_connections_from_one_address() -> None:
     async with submission(limits={"connections_per_address": 1}) as rig:
         await rig.greeted()
         second = await rig.connect()
-        assert await second.rest() == "421 4.7.0 too many connections from your address; try again later\r\n"
+        assert await second.rest() == "421 4.7.0 Too many connections from your address, try again later\r\n"
         assert b'"verb":"CONNECT"' in b"".join(rig.events.lines)
 
 
@@ -149,7 +147,7 @@ async def test_too_many_connections_from_one_address() -> None:
 async def test_a_silent_client_is_told_before_it_is_cut() -> None:
     async with submission(limits={"command_timeout": "50ms"}) as rig:
         client = await rig.greeted()
-        assert await client.rest() == "421 4.4.2 timeout; good-bye\r\n"
+        assert await client.rest() == "421 4.4.2 Timeout exceeded, closing connection\r\n"
         await rig.all_left()
         assert b'"ending":"timeout"' in rig.events.lines[-1]
 
@@ -186,7 +184,7 @@ async def test_a_message_that_stops_is_cut() -> None:
         client = await rig.in_transaction()
         await client.ask("DATA")
         client.send(b"A: b\r\n")
-        assert await client.rest() == "421 4.4.2 timeout; good-bye\r\n"
+        assert await client.rest() == "421 4.4.2 Timeout exceeded, closing connection\r\n"
         assert not rig.taken
 
 
@@ -196,7 +194,7 @@ async def test_a_message_must_keep_a_least_rate(monkeypatch: pytest.MonkeyPatch)
         client = await rig.in_transaction()
         await client.ask("DATA")
         await drip_until_the_end(rig, client, b"A: b\r\n")
-        assert b"the message arrives too slowly" in b"".join(rig.events.lines)
+        assert b"data rate too low" in b"".join(rig.events.lines)
 
 
 async def test_who_does_not_take_our_replies_is_cut() -> None:

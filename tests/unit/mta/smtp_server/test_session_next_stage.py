@@ -14,7 +14,7 @@ from mta.store.postgres.errors import StoreUnavailable
 from policy.accounts.account import Account
 from tests.unit.mta.submission_rig import BEGIN, MAIL, MESSAGE, RCPT, Rig, Taken, submission
 
-INTERNAL = "451 4.3.0 internal error, try again later"
+INTERNAL = "451 4.3.0 Temporary internal error, try again later"
 
 
 async def test_while_accounts_cannot_be_read_mail_is_put_off() -> None:
@@ -41,15 +41,15 @@ async def test_failures_of_the_next_stage_are_451_without_their_text(error: Exce
 
     async with submission() as rig:
         client = await rig.said_hello()
-        rig.reception.on_sender = fail
+        rig.handler.sender = fail
         assert await client.ask(MAIL) == INTERNAL
-        rig.reception.on_sender = rig.reception.on_recipient
+        rig.handler.sender = rig.handler.recipient
         assert (await client.ask(MAIL))[:3] == "250"
-        rig.reception.on_recipient = fail
+        rig.handler.recipient = fail
         assert await client.ask(RCPT) == INTERNAL
-        rig.reception.on_recipient = rig.reception.on_sender
+        rig.handler.recipient = rig.handler.sender
         assert await client.codes(RCPT + b"DATA\r\n", 2) == ["250", "354"]
-        rig.reception.on_accept = fail
+        rig.handler.message = fail
         assert await client.ask(MESSAGE + b".\r\n") == INTERNAL
         assert await client.codes(MAIL + RCPT + b"BDAT 6 LAST\r\nA: b\r\n", 3) == ["250", "250", "451"]
         assert b"hunter2" not in b"".join(rig.events.lines)
@@ -61,14 +61,14 @@ async def test_the_next_stage_may_refuse_in_its_own_words() -> None:
 
     async with submission() as rig:
         client = await rig.said_hello()
-        rig.reception.on_sender = refuse
+        rig.handler.sender = refuse
         reply = await client.ask(MAIL)
         assert all(line.startswith(("550-5.7.1 ", "550 5.7.1 ")) for line in reply.split("\n"))
         assert len(reply.split("\n")) == 3
         assert reply.isascii()
         assert "\x1b" not in reply
         assert max(map(len, reply.split("\n"))) <= 510
-        assert await client.ask(RCPT) == "503 5.5.1 send MAIL first"
+        assert await client.ask(RCPT) == "503 5.5.1 Bad sequence of commands: send MAIL first"
 
 
 class Commit:
@@ -77,7 +77,7 @@ class Commit:
     def __init__(self, rig: Rig) -> None:
         self.begun, self.may_end = asyncio.Event(), asyncio.Event()
         self.cancelled = False
-        rig.reception.on_accept = self.accept
+        rig.handler.message = self.accept
 
     async def accept(self, _: Taken) -> None:
         self.begun.set()
@@ -98,7 +98,7 @@ async def test_a_commit_outlives_its_client() -> None:
         reset = struct.pack("ii", 1, 0)
         client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         client.writer.transport.abort()
-        [session] = rig.listeners._service.sessions
+        [session] = rig.listeners._context.sessions
         await asyncio.wait([session._closed])  # type: ignore[attr-defined]  # the loss is known
         commit.may_end.set()
         await rig.all_left()
@@ -114,7 +114,7 @@ async def test_a_client_that_only_stops_talking_still_gets_its_answer() -> None:
         client.writer.write_eof()
         await commit.begun.wait()
         commit.may_end.set()
-        assert (await client.rest()).splitlines()[-1] == "250 2.0.0 queued"
+        assert (await client.rest()).splitlines()[-1] == "250 2.0.0 OK: queued"
 
 
 async def test_no_timer_runs_during_a_commit() -> None:
@@ -125,8 +125,10 @@ async def test_no_timer_runs_during_a_commit() -> None:
         client.send(b"BDAT 6 LAST\r\nA: b\r\n")
         await commit.begun.wait()
         asyncio.get_running_loop().call_later(0.1, commit.may_end.set)
-        assert await client.reply() == "250 2.0.0 queued"
-        assert await client.rest() == "421 4.4.2 timeout; good-bye\r\n"  # and afterwards they run again
+        assert await client.reply() == "250 2.0.0 OK: queued"
+        assert (
+            await client.rest() == "421 4.4.2 Timeout exceeded, closing connection\r\n"
+        )  # and afterwards they run again
 
 
 async def test_replies_that_wait_are_sent_before_a_commit() -> None:
@@ -138,7 +140,7 @@ async def test_replies_that_wait_are_sent_before_a_commit() -> None:
         await commit.begun.wait()
         assert [reply[:3] for reply in await client.replies(2)] == ["250", "250"]
         commit.may_end.set()
-        assert await client.reply() == "250 2.0.0 queued"
+        assert await client.reply() == "250 2.0.0 OK: queued"
 
 
 # --- the end of the service
@@ -149,7 +151,7 @@ async def test_idle_sessions_are_told_and_closed() -> None:
         idle = [await rig.greeted(), await rig.said_hello()]
         await rig.listeners.stop(grace=60)
         for client in idle:
-            assert await client.rest() == "421 4.3.2 service is shutting down; try again soon\r\n"
+            assert await client.rest() == "421 4.3.2 Service shutting down, closing connection\r\n"
         with pytest.raises(ConnectionError):
             await rig.connect()
         assert b'"ending":"shutdown"' in rig.events.lines[-1]
@@ -161,7 +163,9 @@ async def test_a_transaction_may_be_finished() -> None:
         stopping = asyncio.create_task(rig.listeners.stop(grace=60))
         assert (await client.ask("DATA"))[:3] == "354"
         client.send(MESSAGE + b".\r\n")
-        assert await client.rest() == ("250 2.0.0 queued\r\n421 4.3.2 service is shutting down; try again soon\r\n")
+        assert await client.rest() == (
+            "250 2.0.0 OK: queued\r\n421 4.3.2 Service shutting down, closing connection\r\n"
+        )
         await stopping
         assert len(rig.taken) == 1
 
@@ -173,11 +177,11 @@ async def test_after_the_grace_transactions_are_cut_but_commits_are_not() -> Non
         committing.send(b"BDAT 6 LAST\r\nA: b\r\n")
         await commit.begun.wait()
         stopping = asyncio.create_task(rig.listeners.stop(grace=0.02))
-        assert await dawdling.rest() == "421 4.3.2 service is shutting down; try again soon\r\n"
+        assert await dawdling.rest() == "421 4.3.2 Service shutting down, closing connection\r\n"
         assert not stopping.done()
         commit.may_end.set()
         await stopping
-        assert (await committing.rest()).startswith("250 2.0.0 queued\r\n421 4.3.2")
+        assert (await committing.rest()).startswith("250 2.0.0 OK: queued\r\n421 4.3.2")
         assert not commit.cancelled
 
 
@@ -188,4 +192,4 @@ async def test_stopping_waits_for_nobody_who_does_not_read() -> None:
         client.send(b"HELP\r\n" * 90_000)
         await client.writer.drain()
         await rig.listeners.stop(grace=0.02)
-        assert not rig.listeners._service.sessions
+        assert not rig.listeners._context.sessions

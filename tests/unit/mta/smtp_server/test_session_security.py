@@ -24,7 +24,9 @@ STARTTLS = [{"tls": "starttls"}]
 IMPLICIT = [{"tls": "implicit"}]
 LOOPBACK = [{"tls": "none", "auth_without_tls": "loopback"}]
 SECRET = "correct horse battery"
-MALFORMED = "501 5.5.2 not base64, or not what the mechanism expects"
+IN_TRANSACTION = "503 5.5.1 Bad sequence of commands: AUTH not permitted during a mail transaction"
+LIMITED = "454 4.7.0 Temporary authentication failure: too many failed attempts, try again later"
+MALFORMED = "501 5.5.2 Cannot decode authentication response"
 
 
 def b64(text: str | bytes) -> str:
@@ -39,7 +41,7 @@ NOBODY = f"AUTH PLAIN {b64(f'{chr(0)}nobody{chr(0)}{SECRET}')}"
 async def logged_in(rig: Rig) -> Talker:
     rig.accounts.add("app", SECRET)
     client = await rig.said_hello()
-    assert await client.ask(PLAIN) == "235 2.7.0 welcome"
+    assert await client.ask(PLAIN) == "235 2.7.0 Authentication successful"
     return client
 
 
@@ -54,15 +56,15 @@ async def test_starttls_begins_anew() -> None:
         hello = (await client.ask(HELLO)).split("\n")
         assert hello[-1] == "250 STARTTLS"
         assert not any("AUTH" in line for line in hello)
-        assert await client.ask("STARTTLS now") == "501 5.5.4 this command takes no argument"
-        assert await client.ask("STARTTLS") == "220 2.0.0 go ahead with TLS"
+        assert await client.ask("STARTTLS now") == "501 5.5.4 Syntax error: command takes no argument"
+        assert await client.ask("STARTTLS") == "220 2.0.0 Ready to start TLS"
         await client.start_tls(trust)
-        assert await client.ask("MAIL FROM:<a@shop.example>") == "503 5.5.1 send EHLO first"
+        assert await client.ask("MAIL FROM:<a@shop.example>") == "503 5.5.1 Bad sequence of commands: send EHLO first"
         hello = (await client.ask(HELLO)).split("\n")
         assert "250-STARTTLS" not in hello
         assert hello[-1] == "250 AUTH PLAIN LOGIN SCRAM-SHA-256"
-        assert await client.ask("STARTTLS") == "503 5.5.1 TLS is on already"
-        assert await client.ask(PLAIN) == "235 2.7.0 welcome"
+        assert await client.ask("STARTTLS") == "503 5.5.1 TLS already active"
+        assert await client.ask(PLAIN) == "235 2.7.0 Authentication successful"
         assert await client.codes(MAIL + RCPT + b"DATA\r\n", 3) == ["250", "250", "354"]
         assert (await client.ask(MESSAGE + b".\r\n"))[:3] == "250"
         known = rig.taken[0].client
@@ -77,8 +79,8 @@ async def test_what_came_before_tls_is_not_obeyed_after_it() -> None:
     async with submission(listeners=STARTTLS) as rig:
         client = await rig.said_hello()
         client.send(b"STARTTLS\r\nMAIL FROM:<evil@shop.example>\r\n")
-        assert await client.rest() == "501 5.5.4 something came between STARTTLS and TLS; good-bye\r\n"
-        assert rig.reception.sizes == []
+        assert await client.rest() == "501 5.5.4 Protocol error: data sent between STARTTLS and the TLS handshake\r\n"
+        assert rig.handler.sizes == []
 
 
 async def test_plain_text_after_starttls_ends_the_connection() -> None:
@@ -87,7 +89,7 @@ async def test_plain_text_after_starttls_ends_the_connection() -> None:
         assert (await client.ask("STARTTLS"))[:3] == "220"
         client.send(b"MAIL FROM:<evil@shop.example>\r\n")
         assert "250" not in await client.rest()
-        assert rig.reception.sizes == []
+        assert rig.handler.sizes == []
 
 
 async def test_a_transaction_does_not_survive_starttls() -> None:
@@ -97,7 +99,7 @@ async def test_a_transaction_does_not_survive_starttls() -> None:
         await client.ask("STARTTLS")
         await client.start_tls(trust)
         await client.ask(HELLO)
-        assert await client.ask("DATA") == "503 5.5.1 send MAIL first"
+        assert await client.ask("DATA") == "503 5.5.1 Bad sequence of commands: send MAIL first"
 
 
 async def test_implicit_tls() -> None:
@@ -108,12 +110,12 @@ async def test_implicit_tls() -> None:
         hello = (await client.ask(HELLO)).split("\n")
         assert hello[-1] == "250 AUTH PLAIN LOGIN SCRAM-SHA-256"
         assert "250-STARTTLS" not in hello
-        assert await client.ask(PLAIN) == "235 2.7.0 welcome"
+        assert await client.ask(PLAIN) == "235 2.7.0 Authentication successful"
         big = b"A: b\r\n\r\n" + b"x" * 70 + b"\r\n" + (b"y" * 98 + b"\r\n") * 20_000
         assert await client.codes(MAIL + RCPT + b"DATA\r\n", 3) == ["250", "250", "354"]
         assert (await client.ask(big + b".\r\n"))[:3] == "250"
         assert rig.taken[0].content == big
-        assert await client.ask("QUIT") == "221 2.0.0 bye"
+        assert await client.ask("QUIT") == "221 2.0.0 Bye"
         assert await client.rest() == ""
 
 
@@ -140,7 +142,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
         client.send(b"\x16\x03\x01")  # the beginning of a handshake
         assert await client.rest() == ""
         await rig.all_left()
-        assert rig.listeners._service.connections.total == 0
+        assert rig.listeners._context.connections.total == 0
 
 
 # --- AUTH
@@ -149,8 +151,8 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
 async def test_nobody_submits_without_an_account() -> None:
     async with submission(networks=()) as rig:
         client = await rig.said_hello()
-        assert await client.ask(MAIL) == "530 5.7.0 authentication required"
-        assert await client.ask(RCPT) == "503 5.5.1 send MAIL first"
+        assert await client.ask(MAIL) == "530 5.7.0 Authentication required"
+        assert await client.ask(RCPT) == "503 5.5.1 Bad sequence of commands: send MAIL first"
         assert await client.codes(b"MAIL FROM:<@a.example:x%y@shop.example>\r\nDATA\r\n", 2) == ["530", "503"]
 
 
@@ -173,8 +175,8 @@ async def test_plain(initial: bool) -> None:
         else:
             assert await client.ask("AUTH PLAIN") == "334 "
             reply = await client.ask(PLAIN.removeprefix("AUTH PLAIN "))
-        assert reply == "235 2.7.0 welcome"
-        assert await client.ask(PLAIN) == "503 5.5.1 authenticated already"
+        assert reply == "235 2.7.0 Authentication successful"
+        assert await client.ask(PLAIN) == "503 5.5.1 Already authenticated"
         assert (await client.ask(MAIL))[:3] == "250"
 
 
@@ -189,7 +191,7 @@ async def test_login(initial: bool) -> None:
             assert b64decode((await client.ask("AUTH LOGIN")).removeprefix("334 ")) == b"Username:"
             challenge = await client.ask(b64("app"))
         assert b64decode(challenge.removeprefix("334 ")) == b"Password:"
-        assert await client.ask(b64(SECRET)) == "235 2.7.0 welcome"
+        assert await client.ask(b64(SECRET)) == "235 2.7.0 Authentication successful"
 
 
 async def scram(client: Talker, username: str, secret: str, *, initial: bool = True) -> str:
@@ -213,12 +215,12 @@ async def test_scram(initial: bool) -> None:
     async with submission(listeners=LOOPBACK, networks=()) as rig:
         rig.accounts.add("app", SECRET)
         client = await rig.said_hello()
-        assert await scram(client, "app", SECRET, initial=initial) == "235 2.7.0 welcome"
+        assert await scram(client, "app", SECRET, initial=initial) == "235 2.7.0 Authentication successful"
         assert (await client.ask(MAIL))[:3] == "250"
 
 
 async def test_an_unknown_user_cannot_be_told_from_a_wrong_secret() -> None:
-    refused = "535 5.7.8 authentication failed"
+    refused = "535 5.7.8 Authentication credentials invalid"
     async with submission(listeners=LOOPBACK, networks=(), limits={"auth_failures": 100}) as rig:
         rig.accounts.add("app", SECRET)
         client = await rig.said_hello()
@@ -231,7 +233,7 @@ async def test_an_unknown_user_cannot_be_told_from_a_wrong_secret() -> None:
             first = ScramClient(["SCRAM-SHA-256"], username, "x").get_client_first()
             reply = await client.ask(f"AUTH SCRAM-SHA-256 {b64(first)}")
             salts.append(b64decode(reply[4:]).decode().split(",", 1)[1])
-            assert await client.ask("*") == "501 5.7.0 cancelled"
+            assert await client.ask("*") == "501 5.7.0 Authentication aborted"
         assert salts[0] == salts[1] != salts[2] == salts[3]
         assert [len(salt) for salt in salts] == [len(salts[0])] * 4
 
@@ -239,20 +241,20 @@ async def test_an_unknown_user_cannot_be_told_from_a_wrong_secret() -> None:
 @pytest.mark.parametrize(
     ("lines", "reply"),
     [
-        (["AUTH"], "504 5.5.4 mechanism not supported"),
-        (["AUTH CRAM-MD5"], "504 5.5.4 mechanism not supported"),
+        (["AUTH"], "504 5.5.4 Unrecognized authentication type"),
+        (["AUTH CRAM-MD5"], "504 5.5.4 Unrecognized authentication type"),
         (["AUTH PLAIN !!!"], MALFORMED),
         (["AUTH PLAIN ="], MALFORMED),
         (["AUTH PLAIN AGFwcA=="], MALFORMED),
         (["AUTH PLAIN " + b64(b"\0a\xff\0b")], MALFORMED),
-        (["AUTH PLAIN " + b64(f"root\0app\0{SECRET}")], "535 5.7.8 authentication failed"),
-        (["AUTH PLAIN", "*"], "501 5.7.0 cancelled"),
-        (["AUTH LOGIN", "*"], "501 5.7.0 cancelled"),
-        (["AUTH LOGIN", "YXBw", "*"], "501 5.7.0 cancelled"),
+        (["AUTH PLAIN " + b64(f"root\0app\0{SECRET}")], "535 5.7.8 Authentication credentials invalid"),
+        (["AUTH PLAIN", "*"], "501 5.7.0 Authentication aborted"),
+        (["AUTH LOGIN", "*"], "501 5.7.0 Authentication aborted"),
+        (["AUTH LOGIN", "YXBw", "*"], "501 5.7.0 Authentication aborted"),
         (["AUTH LOGIN", ""], MALFORMED),
-        (["AUTH PLAIN", "A" * 12_288], "500 5.5.6 line too long for AUTH"),
-        (["AUTH PLAIN", "A" * 400_000], "500 5.5.6 line too long for AUTH"),
-        (["AUTH PLAIN " + "A" * 12_288], "500 5.5.2 command line too long"),
+        (["AUTH PLAIN", "A" * 12_288], "500 5.5.6 Authentication exchange line is too long"),
+        (["AUTH PLAIN", "A" * 400_000], "500 5.5.6 Authentication exchange line is too long"),
+        (["AUTH PLAIN " + "A" * 12_288], "500 5.5.2 Command line too long"),
         (["AUTH SCRAM-SHA-256 " + b64("nonsense")], MALFORMED),
         (["AUTH SCRAM-SHA-256 " + b64("n,a=root,n=app,r=abc")], MALFORMED),
         (["AUTH SCRAM-SHA-256 " + b64("p=tls-unique,,n=app,r=abc")], MALFORMED),
@@ -265,14 +267,14 @@ async def test_malformed_logins(lines: list[str], reply: str) -> None:
         for line in lines[:-1]:
             assert (await client.ask(line)).startswith("334 ")
         assert await client.ask(lines[-1]) == reply
-        assert await client.ask("NOOP") == "250 2.0.0 ok"
+        assert await client.ask("NOOP") == "250 2.0.0 OK"
         assert (await client.ask(MAIL))[:3] == "530"
 
 
 async def test_no_login_within_a_transaction() -> None:
     async with submission(listeners=LOOPBACK) as rig:
         client = await rig.in_transaction()
-        assert await client.ask(PLAIN) == "503 5.5.1 not in a transaction; send RSET first"
+        assert await client.ask(PLAIN) == IN_TRANSACTION
 
 
 async def test_a_session_has_three_guesses() -> None:
@@ -281,7 +283,10 @@ async def test_a_session_has_three_guesses() -> None:
         client = await rig.said_hello()
         assert await client.codes(f"{WRONG}\r\n".encode() * 2, 2) == ["535", "535"]
         client.send(f"{WRONG}\r\n".encode())
-        assert await client.rest() == "535 5.7.8 authentication failed\r\n421 4.7.0 too many errors; good-bye\r\n"
+        assert (
+            await client.rest()
+            == "535 5.7.8 Authentication credentials invalid\r\n421 4.7.0 Too many errors, closing connection\r\n"
+        )
 
 
 async def test_an_address_has_ten_guesses_at_a_name_over_all_sessions() -> None:
@@ -293,21 +298,21 @@ async def test_an_address_has_ten_guesses_at_a_name_over_all_sessions() -> None:
             client = await rig.said_hello()
             assert await client.codes(f"{WRONG}\r\n".encode() * 2, 2) == ["535", "535"]
         client = await rig.said_hello()
-        assert await client.ask(PLAIN) == "454 4.7.0 too many failures; try again later"  # even with the right one
-        assert await scram(await rig.said_hello(), "other", SECRET) == "235 2.7.0 welcome"
+        assert await client.ask(PLAIN) == LIMITED  # even with the right one
+        assert await scram(await rig.said_hello(), "other", SECRET) == "235 2.7.0 Authentication successful"
         now[0] += 601
-        assert await client.ask(PLAIN) == "235 2.7.0 welcome"
+        assert await client.ask(PLAIN) == "235 2.7.0 Authentication successful"
 
 
 async def test_scram_guesses_are_counted_too() -> None:
     async with submission(listeners=LOOPBACK, networks=(), limits={"auth_failures_per_address": 3}) as rig:
         rig.accounts.add("app", SECRET)
         client = await rig.said_hello()
-        assert await scram(client, "app", "wrong") == "535 5.7.8 authentication failed"
-        assert await scram(client, "app", SECRET) == "235 2.7.0 welcome"  # which counts for nothing
+        assert await scram(client, "app", "wrong") == "535 5.7.8 Authentication credentials invalid"
+        assert await scram(client, "app", SECRET) == "235 2.7.0 Authentication successful"  # which counts for nothing
         client = await rig.said_hello()
-        assert await scram(client, "app", "wrong") == "535 5.7.8 authentication failed"
-        assert await scram(client, "app", "wrong") == "535 5.7.8 authentication failed"
+        assert await scram(client, "app", "wrong") == "535 5.7.8 Authentication credentials invalid"
+        assert await scram(client, "app", "wrong") == "535 5.7.8 Authentication credentials invalid"
         first = ScramClient(["SCRAM-SHA-256"], "app", "x").get_client_first()
         client = await rig.said_hello()
         assert (await client.ask(f"AUTH SCRAM-SHA-256 {b64(first)}"))[:9] == "454 4.7.0"
@@ -321,7 +326,7 @@ async def test_a_revoked_credential_ends_the_session_at_the_next_mail() -> None:
         assert await client.codes(RCPT + b"DATA\r\n", 2) == ["250", "354"]
         client.send(MESSAGE + b".\r\n" + MAIL)
         assert await client.rest() == (
-            "250 2.0.0 queued\r\n421 4.7.0 your credential has changed; connect and authenticate again\r\n"
+            "250 2.0.0 OK: queued\r\n421 4.7.0 Credential changed or revoked, closing connection\r\n"
         )
 
 

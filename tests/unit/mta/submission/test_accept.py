@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.schema import QueueSettings, ServerSettings, Settings, SigningSettings
+from config.schema import PolicySettings, QueueSettings, ServerSettings, Settings, SigningSettings
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
 from mta.mail.message import Envelope, Recipient
@@ -20,12 +22,14 @@ from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.service.composition import open_profiles
-from mta.smtp_server.client import Client
+from mta.smtp_server.handler import Client
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.submission.accept import Submission
-from policy.accounts.account import Account
+from mta.submission.accept import Submission, SubmissionTransaction
+from mta.submission.prepare import Submitter
+from policy.accounts.account import Account, AccountStatus
+from policy.base import RecipientFacts
 from tests.unit.mta.store.make import count, until
 
 ACCOUNT = Account(1, "acme", frozenset({"acme.example"}))
@@ -48,7 +52,7 @@ class Rig:
         self.store, self.window = store, window
         self.dispatched: list[Job] = []
         self.client = Client("s1", ip_address("192.0.2.1"), "app.acme.example", extended=True, account=ACCOUNT)
-        self.intake = Submission(
+        self.submission = Submission(
             settings=settings,
             store=store,
             signer=signer,
@@ -60,7 +64,19 @@ class Rig:
         )
 
     async def accept(self, *to: str, content: bytes = CONTENT, sender: str | None = "shop@acme.example") -> Reply:
-        return await self.intake.accept(self.client, envelope(*to, sender=sender), content)
+        return await self.transaction(sender).on_message(envelope(*to, sender=sender), content)
+
+    def transaction(self, sender: str | None = "shop@acme.example") -> SubmissionTransaction:
+        """A transaction as MAIL begins it, whatever MAIL would say."""
+        assert self.client.account
+        submitter = Submitter(self.client.account, self.client.grant)
+        return SubmissionTransaction(self.submission, self.client, submitter, envelope(sender=sender))
+
+    async def mail(self, sender: str | None = "shop@acme.example") -> SubmissionTransaction | Reply:
+        return await self.submission.on_sender(self.client, envelope(sender=sender), None)
+
+    async def recipient(self, to: str) -> Reply | None:
+        return await self.transaction().on_recipient(Recipient(Address.parse(to)))
 
     async def stored(self) -> bytes:
         """The content of the only message."""
@@ -84,8 +100,9 @@ def make(store: Store, *, window: ActiveQueue | None = None, signer: Any = None,
 
 async def test_250_means_committed_and_in_memory(store: Store) -> None:
     rig = make(store)
-    rig.client.checked_at = 12.5
-    reply = await rig.accept("ann@example.net", "ben@example.org", "cat@example.net")
+    transaction = rig.transaction()
+    transaction.checked_at = 12.5
+    reply = await transaction.on_message(envelope("ann@example.net", "ben@example.org", "cat@example.net"), CONTENT)
     assert (reply.code, reply.status) == (250, "2.0.0")
     assert await count(store, "queue where lease is not null") == 3
     assert [each.delivery.destination for each in rig.dispatched] == ["example.net", "example.org"]
@@ -182,21 +199,17 @@ async def test_what_the_chain_refuses_leaves_nothing(store: Store, content: byte
 async def test_nobody_relays_without_an_account(store: Store) -> None:
     rig = make(store)
     rig.client.account = None
-    recipient = Recipient(Address.parse("ann@example.net"))
-    answers = [
-        await rig.intake.sender(rig.client, envelope(), None),
-        await rig.intake.recipient(rig.client, envelope(), recipient),
-        await rig.accept(),
-    ]
-    assert [answer and (answer.code, answer.status) for answer in answers] == [(530, "5.7.0")] * 3
+    answer = await rig.mail()
+    assert isinstance(answer, Reply)
+    assert (answer.code, answer.status) == (530, "5.7.0")
 
 
 async def test_the_envelope_sender_is_the_accounts_or_null(store: Store) -> None:
     rig = make(store)
-    refused = await rig.intake.sender(rig.client, envelope(sender="eve@evil.example"), None)
-    assert refused
+    refused = await rig.mail("eve@evil.example")
+    assert isinstance(refused, Reply)
     assert refused.status == "5.7.1"
-    assert await rig.intake.sender(rig.client, envelope(sender=None), None) is None
+    assert isinstance(await rig.mail(None), SubmissionTransaction)
     assert (await rig.accept(sender=None)).code == 250
     assert rig.dispatched[0].delivery.sender is None
 
@@ -204,11 +217,11 @@ async def test_the_envelope_sender_is_the_accounts_or_null(store: Store) -> None
 async def test_who_is_suppressed_is_refused_by_name(store: Store) -> None:
     rig = make(store)
     await store.suppressions.add(1, Address.parse("ann@example.net"), detail="asked")
-    answer = await rig.intake.recipient(rig.client, envelope(), Recipient(Address.parse("Ann@Example.NET")))
+    answer = await rig.recipient("Ann@Example.NET")
     assert answer
     assert (answer.code, answer.status) == (550, "5.7.1")
     assert "asked" in answer.text
-    assert await rig.intake.recipient(rig.client, envelope(), Recipient(Address.parse("ben@example.net"))) is None
+    assert await rig.recipient("ben@example.net") is None
 
 
 async def test_without_the_store_no_recipient_is_taken(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +230,7 @@ async def test_without_the_store_no_recipient_is_taken(store: Store, monkeypatch
 
     monkeypatch.setattr(store.recipients, "find", away)
     with pytest.raises(StoreUnavailable):
-        await make(store).intake.recipient(make(store).client, envelope(), Recipient(Address.parse("ann@example.net")))
+        await make(store).recipient("ann@example.net")
 
 
 async def test_a_required_signature_that_cannot_be_made_is_our_trouble(store: Store) -> None:
@@ -279,5 +292,42 @@ async def test_the_findings_are_kept(store: Store) -> None:
 async def test_a_reload_changes_the_rules(store: Store) -> None:
     rig = make(store)
     settings = Settings.model_validate({"submission": {"limits": {"message_size": "100B"}}})
-    rig.intake.configure(settings, Signer(), open_profiles(settings, Secrets(bytes(32))))  # type: ignore[arg-type]
+    rig.submission.configure(settings, Signer(), open_profiles(settings, Secrets(bytes(32))))  # type: ignore[arg-type]
     assert (await rig.accept(content=CONTENT + b"x" * 100)).status == "5.3.4"
+
+
+async def test_a_suspended_account_is_told_at_mail_and_under_every_profile(store: Store, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.toml"
+    bare.write_text('[transactional]\nchain = ["size"]\n')
+    rig = make(store, policy=PolicySettings(profiles=[bare]))
+    suspended = replace(ACCOUNT, standing=AccountStatus.SUSPENDED, reason="complaints")
+    for profile in ("transactional", "bare", "gone"):
+        rig.client.account = replace(suspended, profile=profile)
+        answer = await rig.mail()
+        assert isinstance(answer, Reply)
+        assert answer.text.startswith('account_state: account "acme" is suspended (complaints)')
+
+
+async def test_a_from_field_that_no_rule_reads_is_the_clients_error(store: Store, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.toml"
+    bare.write_text('[transactional]\nchain = ["size"]\n')
+    rig = make(store, policy=PolicySettings(profiles=[bare]))
+    rig.client.account = replace(ACCOUNT, profile="bare")
+    reply = await rig.accept(content=b"From: nobody at all\r\n\r\n")
+    assert (reply.code, reply.status) == (550, "5.6.0")
+    assert await count(store, "message") == 0
+
+
+async def test_what_is_looked_up_at_rcpt_is_not_looked_up_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, asked, find = make(store), [], store.recipients.find
+
+    async def counted(account_id: int, addresses: Sequence[Address]) -> list[RecipientFacts]:
+        asked.extend(addresses)
+        return await find(account_id, addresses)
+
+    monkeypatch.setattr(store.recipients, "find", counted)
+    transaction = rig.transaction()
+    ann, ben = Address.parse("ann@example.net"), Address.parse("ben@example.net")
+    assert await transaction.on_recipient(Recipient(ann)) is None
+    assert (await transaction.on_message(envelope(str(ann), str(ben)), CONTENT)).code == 250
+    assert asked == [ann, ben]

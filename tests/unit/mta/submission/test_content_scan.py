@@ -18,9 +18,8 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
-from mta.submission.content_scan import clamd, rspamd
+from mta.submission.content_scan import ScannerError, clamd, rspamd
 from mta.submission.content_scan import scanners as content_scan
-from mta.submission.content_scan.scanner import ScannerError
 from policy.base import Scan
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from mta.mail.reply import Reply
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
 from policy.accounts.account import Grant, Quotas
 from tests.unit.mta.store.make import count
-from tests.unit.mta.submission.test_accept import ACCOUNT, CONTENT, Rig, envelope, make
+from tests.unit.mta.submission.test_accept import ACCOUNT, CONTENT, Rig, make
 
 
 def with_quota(store: Store, day: int | None, month: int | None = None) -> Rig:
@@ -55,19 +56,19 @@ async def test_nor_does_what_could_not_be_committed(store: Store, monkeypatch: p
 async def test_a_credential_that_is_too_fast_is_told_for_how_long(store: Store) -> None:
     rig = make(store)
     rig.client.credential, rig.client.grant = "acme-1", Grant(rate=0.01, burst=3)
-    answers = [await rig.intake.sender(rig.client, envelope(), None) for _ in range(30)]
-    assert answers[:3] == [None] * 3
+    answers = [await rig.mail() for _ in range(30)]
+    assert not any(isinstance(answer, Reply) for answer in answers[:3])
     refused = answers[-1]
-    assert refused is not None
+    assert isinstance(refused, Reply)
     assert (refused.code, refused.status) == (450, "4.7.0")
     assert refused.text.startswith("rate: acme-1 submits more than 0.01 messages a second (3 at once); try again in ")
 
 
 async def test_credentials_have_a_rate_by_default_networks_have_none(store: Store) -> None:
     rig = make(store, rate_limits={"credential_rate": 0.01, "credential_burst": 2})
-    assert [await rig.intake.sender(rig.client, envelope(), None) for _ in range(10)] == [None] * 10
+    assert not any([isinstance(await rig.mail(), Reply) for _ in range(10)])
     rig.client.credential = "acme-1"
-    answers = [await rig.intake.sender(rig.client, envelope(), None) for _ in range(10)]
-    assert answers[-1] is not None
+    answers = [await rig.mail() for _ in range(10)]
+    assert isinstance(answers[-1], Reply)
     rig.client.credential = "acme-2"
-    assert await rig.intake.sender(rig.client, envelope(), None) is None
+    assert not isinstance(await rig.mail(), Reply)

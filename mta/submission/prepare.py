@@ -1,0 +1,285 @@
+"""Prepare a submitted message for the queue: options, facts, policy chain, copies, signature. All but the commit.
+
+``Preparer.prepare`` is what every message goes through, whether a client submits it or ``mta lint`` asks what would
+become of it.
+
+Invariants: nothing is written, counted or taken. No ``X-MTA-*`` field is in what it returns. A fact that cannot be
+looked up is never left out: StoreUnavailable is raised.
+
+Limitations: the scanners are asked, and may count what they see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import lru_cache
+
+from config.schema import Settings
+from mta.dkim import Signer
+from mta.mail.address import Address, AddressError
+from mta.mail.identity import format_id, new_message_id
+from mta.mail.mailbox import parse_mailbox
+from mta.mail.message import Message, Origin, Stream
+from mta.mail.reply import Reply
+from mta.store.queue.enqueue import NewMessage
+from mta.store.store import Store
+from mta.submission.content_scan.scanners import Scanners
+from mta.submission.control_headers import SubmissionOptions, read_options, stream_of
+from policy.accounts.account import Account, Grant
+from policy.accounts.mailing import Mailing
+from policy.base import Facts, Finding, RecipientFacts
+from policy.chain import Chain, Screened, personalise, screen
+from policy.profile import Profiles, UnknownProfile
+from policy.text.message_text import MessageText
+
+COPIES_OCTETS = 64 * 1024 * 1024  # of one message's personal copies together
+YIELD_EVERY = 8  # copies that are signed before other tasks run
+
+UNSIGNED = Reply(451, "4.7.5", "No active DKIM key for the sender's domain; create one with `mta dkim new`")
+
+
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """Who submits: the account, and what its credential may do."""
+
+    account: Account
+    grant: Grant = field(default_factory=Grant)
+
+
+class MessageRejected(Exception):
+    """The message is rejected as a whole with ``reply``. ``errors``: rules that raised."""
+
+    def __init__(
+        self,
+        reply: Reply,
+        message: Message,
+        facts: Facts | None = None,
+        findings: tuple[Finding, ...] = (),
+        errors: tuple[tuple[str, Exception], ...] = (),
+    ) -> None:
+        super().__init__(str(reply))
+        self.reply, self.message, self.facts = reply, message, facts
+        self.findings, self.errors = findings, errors
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be queued: the message, or a copy for each recipient. ``dropped``: recipients that it is not sent to,
+    and why. ``facts``: those that it was judged by."""
+
+    messages: list[NewMessage]
+    dropped: tuple[tuple[Address, Reply], ...]
+    facts: Facts
+
+
+class Preparer:
+    """Made from the settings in force; a reload makes a new one."""
+
+    def __init__(self, settings: Settings, store: Store, signer: Signer, profiles: Profiles) -> None:
+        self._store, self._signer, self._profiles = store, signer, profiles
+        self._scanners = Scanners(settings.content_scan)
+        self._hostname = settings.server.hostname
+        self._expire_after = timedelta(seconds=settings.queue.expire_after)
+        self._require_signature = settings.signing.require
+
+    async def prepare(
+        self,
+        submitter: Submitter,
+        message: Message,
+        *,
+        known: Mapping[Address, RecipientFacts],
+        quota_left: int | None,
+    ) -> Prepared:
+        """Judge, complete and sign ``message``. ``known``: recipients that were looked up already; ``quota_left``: how
+        many the account's quotas still allow, None without quotas.
+
+        Raises OptionError, MessageRejected, StoreUnavailable.
+        """
+        options, message = read_options(message)
+        stream = stream_of(options, submitter.grant, message.headers)
+        chain = self._chain(submitter, stream, options, message)
+        facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
+        facts = replace(facts, quota_left=quota_left)
+        copies = screen_copies(chain, message, facts)
+        messages = []
+        for n, copy in enumerate(copies, 1):
+            messages.append(self._new_message(copy, facts, options))
+            if n % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        return Prepared(messages, copies[0].dropped, facts)
+
+    def digest(self, profile: str) -> str:
+        """Return what changes when the rules of ``profile`` do. Raises UnknownProfile."""
+        return self._profiles.digest(profile)
+
+    def _chain(self, submitter: Submitter, stream: Stream, options: SubmissionOptions, message: Message) -> Chain:
+        profile = submitter.account.profile
+        try:
+            chain = self._profiles.chain(profile, stream)
+        except UnknownProfile as error:
+            raise MessageRejected(unknown_profile(error), message) from None
+        if chain is None:
+            facts = replace(early_facts(submitter, stream), mailing_name=options.mailing, topic=options.topic)
+            text = f"profile {profile} sends no {stream.value} mail; ask for another profile"
+            finding = Finding("stream", "refuse", text)
+            raise MessageRejected(Reply(550, "5.7.1", f"stream: {text}"), message, facts, (finding,))
+        return chain
+
+    def _new_message(self, copy: Screened, facts: Facts, options: SubmissionOptions) -> NewMessage:
+        message, account = copy.message, facts.account
+        outgoing, finding = self._sign(copy, facts)
+        return NewMessage(
+            outgoing,
+            account.id,
+            expires_at=message.origin.received_at + min(options.expire or self._expire_after, self._expire_after),
+            findings=(*copy.findings, finding),
+            mailing=facts.mailing.id if facts.mailing else options.mailing,
+            hold=copy.hold,
+            stream=facts.stream,
+            topic=facts.topic if facts.stream is Stream.MARKETING else None,
+            profile=f"{account.profile} {self.digest(account.profile)}",
+        )
+
+    def _sign(self, copy: Screened, facts: Facts) -> tuple[Message, Finding]:
+        """Return the message as it leaves, with our Received field and signatures on top."""
+        message = copy.message
+        try:
+            author = parse_mailbox(message.headers.value(b"from") or "").domain
+        except AddressError as error:  # no rule of this profile looks at it
+            finding = Finding("dkim", "refuse", f"the From field {error}")
+            reply = Reply(550, "5.6.0", f"headers: the From field {error}")
+            raise MessageRejected(reply, message, facts, (*copy.findings, finding)) from None
+        signature = self._signer.sign(message.content, message.headers, author, *copy.signers)
+        if self._require_signature and not signature:
+            finding = Finding("dkim", "refuse", f"no active key for {author}")
+            raise MessageRejected(UNSIGNED, message, facts, (*copy.findings, finding))
+        keys = ", ".join(record for domain in (author, *copy.signers) for record in self._signer.records(domain))
+        evidence = f"signed with {keys}" if signature else f"not signed: no active key for {author}"
+        outgoing = replace(message, content=b"".join((signature, self._received(message), message.content)))
+        return outgoing, Finding("dkim", "pass", evidence)
+
+    def _received(self, message: Message) -> bytes:
+        """RFC 5321 4.4; `for` only with a single recipient, so that no other recipient is disclosed."""
+        origin, recipients = message.origin, message.envelope.recipients
+        only = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
+        tls = f"\r\n\t({origin.tls})" if origin.tls else ""
+        return (
+            f"Received: from {origin.hello or 'unknown'} ([{_literal(origin)}])\r\n"
+            f"\tby {self._hostname} with {origin.protocol} id {format_id(message.id)}{tls}{only};\r\n"
+            f"\t{_date(int(origin.received_at.timestamp()))}\r\n"
+        ).encode()
+
+
+# --- facts
+
+
+def early_facts(submitter: Submitter, stream: Stream) -> Facts:
+    """Return what is known at MAIL and RCPT, before the message has come."""
+    return Facts(submitter.account, stream=stream, grant=submitter.grant)
+
+
+async def gather(
+    store: Store,
+    scanners: Scanners,
+    submitter: Submitter,
+    message: Message,
+    options: SubmissionOptions,
+    stream: Stream,
+    chain: Chain,
+    known: Mapping[Address, RecipientFacts],
+) -> Facts:
+    """Return all that the rules of ``chain`` may know. Raises StoreUnavailable."""
+    mailing = await _mailing(store, submitter.account, options)
+    return Facts(
+        submitter.account,
+        stream=stream,
+        grant=submitter.grant,
+        mailing_name=options.mailing,
+        mailing=mailing,
+        topic=options.topic or (mailing.topic if mailing else None),
+        recipients=await _recipients(store, submitter.account, message, known),
+        reading=MessageText(message.content),
+        scans=await scanners.scan(message) if chain.needs_scans else (),
+    )
+
+
+async def _mailing(store: Store, account: Account, options: SubmissionOptions) -> Mailing | None:
+    """Return the mailing from memory; one that is unknown there, or would stop the message, is looked up again."""
+    if options.mailing is None:
+        return None
+    mailing = store.mailings.by_name(account.id, options.mailing)
+    if mailing is None or mailing.confirmation is None or not mailing.approved:
+        mailing = await store.mailings.find(account.id, options.mailing)
+    return mailing
+
+
+async def _recipients(
+    store: Store, account: Account, message: Message, known: Mapping[Address, RecipientFacts]
+) -> tuple[RecipientFacts, ...]:
+    addresses = dict.fromkeys(recipient.address for recipient in message.envelope.recipients)
+    found = dict(known)
+    if missing := [address for address in addresses if address not in found]:
+        found.update((facts.address, facts) for facts in await store.recipients.find(account.id, missing))
+    return tuple(found[address] for address in addresses)
+
+
+# --- screening
+
+
+def screen_copies(chain: Chain, message: Message, facts: Facts) -> list[Screened]:
+    """Judge ``message`` by the shared rules, then by the personal ones a copy for each recipient that is left.
+
+    Each copy has all findings that concern it. The first one keeps the message's id, and has the findings about dropped
+    recipients. Raises MessageRejected.
+    """
+    now = message.origin.received_at
+    shared = screen(chain, message, facts, now)
+    _require_accepted(shared, shared.findings, facts)
+    if not chain.personal:
+        return [shared]
+    message, recipients = shared.message, shared.message.envelope.recipients
+    if len(message.content) * len(recipients) > COPIES_OCTETS:
+        most = max(1, COPIES_OCTETS // len(message.content))
+        reply = Reply(452, "4.5.3", f"Too many recipients: each one gets a copy; send this to at most {most} at once")
+        raise MessageRejected(reply, message, facts, shared.findings)
+    known = {each.address: each for each in facts.recipients}
+    dropped = frozenset(str(address) for address, _ in shared.dropped)
+    copies = []
+    for n, recipient in enumerate(recipients):
+        envelope = replace(message.envelope, recipients=(recipient,))
+        own = replace(message, id=message.id if n == 0 else new_message_id(), envelope=envelope)
+        made = personalise(chain, own, replace(facts, recipients=(known[recipient.address],)), now)
+        concerned = {None, str(recipient.address)} | (dropped if n == 0 else frozenset())
+        findings = (*(each for each in shared.findings if each.recipient in concerned), *made.findings)
+        _require_accepted(made, findings, facts)
+        hold = "\n".join(filter(None, (shared.hold, made.hold))) or None
+        signers = (*shared.signers, *made.signers)
+        copies.append(replace(made, findings=findings, hold=hold, signers=signers, dropped=shared.dropped))
+    return copies
+
+
+def _require_accepted(screened: Screened, findings: tuple[Finding, ...], facts: Facts) -> None:
+    if screened.refusal:
+        raise MessageRejected(screened.refusal, screened.message, facts, findings, screened.errors)
+
+
+def merged_findings(messages: Sequence[Screened] | Sequence[NewMessage]) -> tuple[Finding, ...]:
+    """Return the findings of all copies of a message, each of them once."""
+    return tuple(dict.fromkeys(finding for message in messages for finding in message.findings))
+
+
+def unknown_profile(error: UnknownProfile) -> Reply:
+    return Reply(451, "4.3.5", f"{error}; the postmaster must fix the account or the configuration")
+
+
+@lru_cache(16)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+def _literal(origin: Origin) -> str:
+    return f"IPv6:{origin.client}" if origin.client.version == 6 else str(origin.client)
