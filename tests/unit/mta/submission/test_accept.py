@@ -300,7 +300,7 @@ async def test_a_suspended_account_is_told_at_mail_and_under_every_profile(store
     bare = tmp_path / "bare.toml"
     bare.write_text('[transactional]\nchain = ["size"]\n')
     rig = make(store, policy=PolicySettings(profiles=[bare]))
-    suspended = replace(ACCOUNT, standing=AccountStatus.SUSPENDED, reason="complaints")
+    suspended = replace(ACCOUNT, status=AccountStatus.SUSPENDED, reason="complaints")
     for profile in ("transactional", "bare", "gone"):
         rig.client.account = replace(suspended, profile=profile)
         answer = await rig.mail()
