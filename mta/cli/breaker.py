@@ -22,7 +22,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Breakers: mailings, and accounts at a provider, that wait because of complaints, bounces or refusals.",
+        help="Breakers: mailings, and accounts at a provider, that wait because of complaints, bounces or rejections.",
         no_args_is_help=True,
     )
     for name, command in (("list", list_), ("show", show), ("cancel", cancel), ("trap", trap)):

@@ -3,7 +3,7 @@
     counts of a mailing, or of an account's stream at a provider ▶ rate against a ceiling ▶ nothing, a warning, a trip
 
 A tripped breaker holds what is left of its scope until somebody cancels it. It is called by a name, such as
-``complaints:mailing:01j...`` or ``refusals:account:7:gmail:marketing``. The thresholds are those of the account's
+``complaints:mailing:01j...`` or ``rejections:account:7:gmail:marketing``. The thresholds are those of the account's
 profile (``[breakers]``).
 
 A rate means little where there are few: below a ceiling's floor the volume counts as if it were the floor, so that
@@ -43,7 +43,7 @@ class BreakerKind(Enum):
     HARD_BOUNCES = "hard_bounces"
     UNKNOWN_USERS = "unknown_users"  # of a list that nothing was sent to before
     TRAPS = "traps"
-    REFUSALS = "refusals"  # for reputation, policy or authentication
+    REJECTIONS = "rejections"  # for reputation, policy or authentication
 
 
 class Level(Enum):
@@ -79,11 +79,11 @@ class Thresholds(Section):
     """Fewer recipients count as this many."""
     unknown_users_first: int = Field(2000, ge=1)
     """Recipients of such a list that are its first."""
-    refusals_warn: float = Field(0.05, gt=0, le=1)
+    rejections_warn: float = Field(0.05, gt=0, le=1)
     """Answers that refuse us for reputation, policy or authentication, by all answers."""
-    refusals_stop: float = Field(0.2, gt=0, le=1)
+    rejections_stop: float = Field(0.2, gt=0, le=1)
     """The same, to hold the rest."""
-    refusals_floor: int = Field(250, ge=1)
+    rejections_floor: int = Field(250, ge=1)
     """Fewer answers count as this many."""
     traps_warn: int = Field(1, ge=1)
     """Spam traps hit before the operator is told."""
@@ -269,8 +269,8 @@ def _measured(kind: BreakerKind, counts: DeliveryCounts, its: Thresholds) -> tup
         case BreakerKind.UNKNOWN_USERS:
             ceiling = Ceiling(its.unknown_users_warn, its.unknown_users_stop, its.unknown_users_floor)
             return counts.unknown, counts.tried, ceiling
-        case BreakerKind.REFUSALS:
-            ceiling = Ceiling(its.refusals_warn, its.refusals_stop, its.refusals_floor)
+        case BreakerKind.REJECTIONS:
+            ceiling = Ceiling(its.rejections_warn, its.rejections_stop, its.rejections_floor)
             return counts.refused, counts.answered, ceiling
         case BreakerKind.TRAPS:
             raise ValueError("traps are counted, not measured")

@@ -1,5 +1,5 @@
-"""A breaker trips and holds: complaints stop a mailing, refusals what an account sends to one provider; both go on when
-somebody says so."""
+"""A breaker trips and holds mail: complaints stop a mailing, rejections stop an account's mail to one provider; both
+continue when an operator cancels the breaker."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PROFILE = """extends = "cleverreach"
 complaints_floor = 5
 complaints_warn = 0.2
 complaints_stop = 0.4
-refusals_floor = 4
-refusals_stop = 0.5
+rejections_floor = 4
+rejections_stop = 0.5
 """
 BLOCKED = ScriptRule(ReceiverStage.RCPT, "reader*", (say("550 5.7.1 your address is listed on a blocklist"),))
 LATER = ScriptRule(ReceiverStage.RCPT, "later*", (say("451 4.3.2 come back later"), FRIENDLY))
@@ -83,7 +83,7 @@ async def test_complaints_stop_a_mailing_until_somebody_cancels_the_breaker(worl
         assert await desk.store.breakers.list() == []
 
 
-async def test_refusals_hold_what_the_account_sends_there_and_suppress_nobody(world: World) -> None:
+async def test_rejections_hold_what_the_account_sends_there_and_suppress_nobody(world: World) -> None:
     world.receiver.script = Script(rules=(BLOCKED,))
     await world.add_receiver("127.0.0.4")
     world.domain("example.net", "127.0.0.4")
@@ -93,7 +93,7 @@ async def test_refusals_hold_what_the_account_sends_there_and_suppress_nobody(wo
             await world.until_event(await world.accept(f"reader{n}@example.com"), "failed")
         async with desk.store._database.session() as connection:  # without waiting for the minute to pass
             await connection.execute("select pg_notify($1, '')", delivery_stats.CHANNEL)
-        name = f"refusals:account:{desk.id}:bigmail:transactional"
+        name = f"rejections:account:{desk.id}:bigmail:transactional"
 
         async def tripped() -> bool:
             return [each.name for each in await desk.store.breakers.list()] == [name]
@@ -102,7 +102,7 @@ async def test_refusals_hold_what_the_account_sends_there_and_suppress_nobody(wo
         commands = len(world.receiver.ledger.commands)
         stopped = await world.accept("more@example.com")
         await world.until_event(stopped, "held")
-        assert [reason.startswith(f"{HELD}{name}: 4 refusals") for reason in await held(world)] == [True]
+        assert [reason.startswith(f"{HELD}{name}: 4 rejections") for reason in await held(world)] == [True]
         assert len(world.receiver.ledger.commands) == commands
         elsewhere = await world.accept("reader@example.net")
         assert kinds(await world.until_ended(elsewhere)) == ["delivered"]

@@ -164,7 +164,7 @@ def test_too_many_series_are_refused_when_declared() -> None:
         (Reply(421, "", ""), Severity.TRANSIENT, RejectionSubject.OTHER),
     ],
 )
-def test_refusals_are_counted_by_their_code(reply: Reply, severity: Severity, subject: RejectionSubject) -> None:
+def test_rejections_are_counted_by_their_code(reply: Reply, severity: Severity, subject: RejectionSubject) -> None:
     metrics = Metrics()
     metrics.rejected(reply)
     assert metrics.rejections[severity, subject].value == 1

@@ -63,7 +63,7 @@ def test_complaints_warn_at_one_in_a_thousand_and_stop_before_three(complaints: 
             DeliveryCounts(delivered=50, complaints=10),
         ),
         (BreakerKind.HARD_BOUNCES, DeliveryCounts(delivered=1, hard=9), DeliveryCounts(delivered=100, hard=60)),
-        (BreakerKind.REFUSALS, DeliveryCounts(refused=10), DeliveryCounts(refused=60)),
+        (BreakerKind.REJECTIONS, DeliveryCounts(refused=10), DeliveryCounts(refused=60)),
         (BreakerKind.TRAPS, DeliveryCounts(delivered=10, traps=0), DeliveryCounts(delivered=10, traps=3)),
     ],
 )
@@ -89,11 +89,11 @@ def test_one_trap_is_told_and_three_stop() -> None:
 
 
 def test_a_finding_says_its_name_and_figures() -> None:
-    finding = judge(LANE, BreakerKind.REFUSALS, DeliveryCounts(delivered=700, refused=300), ITS)
+    finding = judge(LANE, BreakerKind.REJECTIONS, DeliveryCounts(delivered=700, refused=300), ITS)
     assert finding is not None
-    assert finding.name == "refusals:account:7:gmail:marketing"
-    assert finding.words == "300 refusals of 1000 recipients (30.00%, limit 20.00%)"
-    assert hold_reason(finding.name, finding.words).startswith(f"{breaker.HELD}{finding.name}: 300 refusals")
+    assert finding.name == "rejections:account:7:gmail:marketing"
+    assert finding.words == "300 rejections of 1000 recipients (30.00%, limit 20.00%)"
+    assert hold_reason(finding.name, finding.words).startswith(f"{breaker.HELD}{finding.name}: 300 rejections")
 
 
 some = st.integers(0, 10_000)
@@ -111,7 +111,7 @@ def test_no_rate_stops_with_fewer_cases_than_the_floor_asks_for(counts: Delivery
         BreakerKind.COMPLAINTS: (counts.complaints, ITS.complaints_stop * ITS.complaints_floor),
         BreakerKind.HARD_BOUNCES: (counts.hard, ITS.hard_bounces_stop * ITS.hard_bounces_floor),
         BreakerKind.UNKNOWN_USERS: (counts.unknown, ITS.unknown_users_stop * ITS.unknown_users_floor),
-        BreakerKind.REFUSALS: (counts.refused, ITS.refusals_stop * ITS.refusals_floor),
+        BreakerKind.REJECTIONS: (counts.refused, ITS.rejections_stop * ITS.rejections_floor),
         BreakerKind.TRAPS: (counts.traps, ITS.traps_stop),
     }
     for scope in SCOPES:
@@ -123,7 +123,7 @@ def test_no_rate_stops_with_fewer_cases_than_the_floor_asks_for(counts: Delivery
 @given(all_counts, st.integers(1, 1000))
 def test_more_deliveries_never_make_it_worse(counts: DeliveryCounts, more: int) -> None:
     better = replace(counts, delivered=counts.delivered + more)
-    for kind in (BreakerKind.COMPLAINTS, BreakerKind.HARD_BOUNCES, BreakerKind.REFUSALS):
+    for kind in (BreakerKind.COMPLAINTS, BreakerKind.HARD_BOUNCES, BreakerKind.REJECTIONS):
         before, after = (judge(LANE, kind, each, ITS) for each in (counts, better))
         assert after is None or (before is not None and after.rate <= before.rate)
 

@@ -15,7 +15,7 @@ from policy.accounts.account import AccountStatus
 from policy.reputation.breaker import HELD, BreakerKind, Level, MailingScope, MailOrigin, ProviderScope, Thresholds
 from tests.unit.mta.store import make
 
-SMALL = Thresholds(refusals_floor=10, refusals_stop=0.2, complaints_floor=10, complaints_stop=0.3, traps_stop=2)
+SMALL = Thresholds(rejections_floor=10, rejections_stop=0.2, complaints_floor=10, complaints_stop=0.3, traps_stop=2)
 BLOCKED = Reply(550, "5.7.1", "blocked, see blocklist")
 
 
@@ -98,13 +98,13 @@ async def test_complaints_and_traps_are_counted_where_they_are_taken_in(store: S
     }
 
 
-async def test_refusals_by_a_provider_trip_once_and_hold_that_provider_only(store: Store, shop: int) -> None:
+async def test_rejections_by_a_provider_trip_once_and_hold_that_provider_only(store: Store, shop: int) -> None:
     await settle(store, shop, 5, 5)
-    name = f"refusals:account:{shop}:gmail:transactional"
+    name = f"rejections:account:{shop}:gmail:transactional"
     assert await look(store) == [(name, Level.STOP)]
     assert await look(store) == []
     (tripped,) = await store.breakers.list()
-    assert (tripped.name, tripped.kind, tripped.cases, tripped.volume) == (name, BreakerKind.REFUSALS, 5, 10)
+    assert (tripped.name, tripped.kind, tripped.cases, tripped.volume) == (name, BreakerKind.REJECTIONS, 5, 10)
     assert tripped.scope == ProviderScope(shop, "gmail", Stream.TRANSACTIONAL)
     assert await make.count(store, "complaint_case where source = 'breaker'") == 1
     assert await make.count(store, "event where kind = 'breaker_tripped'") == 1
@@ -113,7 +113,7 @@ async def test_refusals_by_a_provider_trip_once_and_hold_that_provider_only(stor
     stopped = await put(store, shop)
     reason = store.breakers.holding(stopped, "gmail")
     assert reason is not None
-    assert reason.startswith(f"{HELD}{name}: 5 refusals of 10")
+    assert reason.startswith(f"{HELD}{name}: 5 rejections of 10")
     assert store.breakers.holding(await put(store, shop), "yahoo") is None
     other = await put(store, shop, stream=Stream.MARKETING, topic="offers")
     assert store.breakers.holding(other, "gmail") is None
@@ -189,7 +189,7 @@ async def test_what_an_operator_has_stopped_stays_stopped(store: Store, shop: in
     await settle(store, shop, 10, 5, mailing=spring, provider="")
     await store.mailings.halt(spring, by="bob", why="a wrong price", bounce=False)
     assert [level for _, level in await look(store)] == [Level.STOP]
-    await store.breakers.cancel(f"refusals:mailing:{spring}", by="ann", reason="looked at")
+    await store.breakers.cancel(f"rejections:mailing:{spring}", by="ann", reason="looked at")
     found = await store.mailings.find(shop, spring)
     assert found is not None
     assert found.stopped == "a wrong price"
@@ -202,7 +202,7 @@ async def test_whoever_releases_the_mailing_cancels_its_breaker(store: Store, sh
     await store.mailings.release(spring, by="bob")
     await look(store)
     assert await store.breakers.list() == []
-    (past,) = await store.breakers.history(f"refusals:mailing:{spring}")
+    (past,) = await store.breakers.history(f"rejections:mailing:{spring}")
     assert (past.cancelled_by, past.reset_reason) == ("bob", "the mailing was released")
 
 
