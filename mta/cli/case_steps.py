@@ -22,7 +22,7 @@ from mta.cli import mailing_steps
 from mta.cli.output import fail
 from mta.mail.address import Address, AddressError
 from mta.mail.identity import MessageId, parse_id
-from mta.service.jobs.complaints import Casework
+from mta.service.jobs.complaints import ComplaintNotifier
 from mta.store.journal.account_changes import AccountError
 from mta.store.postgres.secrets import Secrets
 from mta.store.reputation.cases import CaseChanged, CaseError, CaseStory, Closed
@@ -168,10 +168,10 @@ def read_file(path: Path) -> bytes:
         fail(f"{path}: {error.strerror}", status=2)
 
 
-async def _known(settings: Settings, store: Store, which: str) -> tuple[Case, Casework]:
+async def _known(settings: Settings, store: Store, which: str) -> tuple[Case, ComplaintNotifier]:
     told = await show(store, which)
     try:
-        return told.case, await Casework.open(settings, store)
+        return told.case, await ComplaintNotifier.open(settings, store)
     except ConfigError as error:
         fail("\n".join(error.lines))
 

@@ -1,63 +1,178 @@
-"""What we wrote into a message and find again in what comes back about it: our tokens, return paths and ids.
+"""Parse an inbound report and find out which message, account and recipient it is about.
 
-Tokens and return paths are sealed: wherever they stand, nobody but us can have made them. An id in a Received field is
-only a hint, to be checked against what the sealed traces say.
+Tokens and return paths are signed: wherever they are found, only this installation can have made them. An id in a
+Received field is only a hint, to be checked against what a token says.
 
-It must never take for ours what is not sealed by us.
+Invariants: Nothing is attributed without a valid token or return path.
 
-*Limits.* Whoever has got a message of ours has its token, and can hand it to others.
+Limitations: Anyone who received a message has its token and can pass it on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from bounce.parsers.report_kinds import Original
-from bounce.verp import PREFIX, ReturnPath, Verp
+from bounce.abuse_mail import AbuseMail, AbuseMailKind, AbuseMailReader
+from bounce.classify import Classifier
+from bounce.mailboxes import ReportMailbox, detail_of, mailbox_of
+from bounce.parsers.report_kinds import Original, Report, ReportKind
+from bounce.report import read
+from bounce.suppression import SoftBounceThresholds
+from bounce.verp import PREFIX, InvalidReturnPath, ReturnPath, Verp
 from mta.mail.address import Address
 from mta.mail.identity import MessageId, parse_id
+from mta.store.results.report_actions import FactsQuery, InboundReport, ReportFacts
+from policy.accounts.account import Account
 from policy.permission.tokens import Claim, Tokens
+from policy.reputation.complaint import Source
 
-LOOKED_AT = 1 << 20  # octets
-MOST = 20  # candidates of each kind that are tried
+MAX_OCTETS = 1 << 20  # of a report that are searched for return paths
+MAX_CANDIDATES = 20  # of each kind that are tried
+MAX_IDS = 3  # message ids that are looked up
 
 _PATH = re.compile(rb"(?i)" + re.escape(PREFIX.encode()) + rb"([0-9a-z]{47})@([a-z0-9.-]{1,253})")
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{40,1000}")
-_OUR_ID = re.compile(r"\bid ([0-9a-hjkmnp-tv-z]{26})\b")
+_MESSAGE_ID = re.compile(r"\bid ([0-9a-hjkmnp-tv-z]{26})\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
-    """``claim``: what a token of ours says; ``path``: what a return path of ours says; ``ids``: what messages of ours
-    it may be about, as Received fields claim."""
+class ReportContext:
+    """What processing depends on besides the report. ``postmaster``: where mail for people is forwarded;
+    ``trusted_reporters``: domains believed without a signature; ``address_key``: the keyed hash of an address."""
+
+    domain: str
+    tokens: Tokens
+    verp: Verp
+    classifier: Classifier
+    thresholds: SoftBounceThresholds
+    trusted_reporters: tuple[str, ...]
+    postmaster: Address | None
+    abuse_mail: AbuseMailReader
+    authorities: Mapping[str, Source]
+    address_key: Callable[[Address], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What a report is about, as far as it says. ``message_ids``: hints from Received fields."""
 
     claim: Claim | None = None
     path: ReturnPath | None = None
-    ids: tuple[MessageId, ...] = ()
+    message_ids: tuple[MessageId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRecipient:
+    """One recipient of the inbound mail. ``path``: for BOUNCE; ``claim``: of the token, for UNSUBSCRIBE."""
+
+    mailbox: ReportMailbox
+    path: ReturnPath | InvalidReturnPath | None = None
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttributedReport:
+    """An inbound report, parsed and attributed; with the facts about it once they were read.
+
+    ``abuse_mail``: if it is mail of a person to one of our mailboxes. ``accounts``: those it may be about.
+    ``signer``: the domain that is proved to have sent it, if that matters.
+    """
+
+    inbound: InboundReport
+    now: datetime
+    report: Report
+    recipients: tuple[InboundRecipient, ...]
+    attribution: Attribution = Attribution()
+    abuse_mail: AbuseMail | None = None
+    facts: ReportFacts = field(default_factory=ReportFacts)
+    accounts: Mapping[int, Account] = field(default_factory=dict)
+    signer: str | None = None
 
     @property
-    def ours(self) -> bool:
-        return self.claim is not None or self.path is not None
+    def query(self) -> FactsQuery:
+        """The facts that processing needs."""
+        paths = [each.path for each in self.recipients if isinstance(each.path, ReturnPath)]
+        if self.attribution.path:
+            paths.append(self.attribution.path)
+        messages = dict.fromkeys(self.attribution.message_ids)
+        for path in paths:
+            index = path.recipient_index
+            messages[path.message_id] = index if messages.get(path.message_id, index) == index else None
+        mail = self.abuse_mail
+        return FactsQuery(
+            tuple(messages.items()),
+            mail.mailings if mail and mail.kind is AbuseMailKind.COMPLAINT else (),
+            mail.case if mail and mail.kind is AbuseMailKind.CASE_REPLY else None,
+        )
+
+    @property
+    def account_ids(self) -> set[int]:
+        """The accounts it may be about, by its tokens and facts."""
+        claims = [self.attribution.claim, *(each.claim for each in self.recipients)]
+        found = {claim.account_id for claim in claims if claim}
+        found |= {message.account_id for message in self.facts.messages.values()}
+        if self.facts.mailing:
+            found.add(self.facts.mailing[1])
+        if self.facts.case_account is not None:
+            found.add(self.facts.case_account)
+        return found
 
 
-def in_report(content: bytes, original: Original, tokens: Tokens, verp: Verp | None, now: datetime) -> Traces:
-    """The traces in the returned header; the return path also elsewhere in the report (Original-Mail-From)."""
-    return Traces(
-        _claim(_in_fields(original), tokens),
-        _path(content[:LOOKED_AT], verp, now),
-        tuple(_ids(original)),
+def attribute(inbound: InboundReport, context: ReportContext, now: datetime) -> AttributedReport:
+    """Parse ``inbound`` and attribute it."""
+    report = read(inbound.content, context.classifier)
+    found = (_recipient(to, report, context, now) for to in inbound.recipients)
+    recipients = tuple(each for each in found if each)
+    if report.kind is ReportKind.COMPLAINT:
+        about = in_report(inbound.content, report.original, context.tokens, context.verp, now)
+        return AttributedReport(inbound, now, report, recipients, about)
+    if is_from_person(report) and any(each.mailbox in FOR_PEOPLE for each in recipients):
+        mail = context.abuse_mail.read(inbound.content, inbound.at)
+        claim = _first_claim(iter(mail.tokens), context.tokens, len(mail.tokens))
+        return AttributedReport(inbound, now, report, recipients, Attribution(claim), mail)
+    return AttributedReport(inbound, now, report, recipients)
+
+
+FOR_PEOPLE = (ReportMailbox.FEEDBACK, ReportMailbox.ABUSE, ReportMailbox.POSTMASTER)
+
+
+def is_from_person(report: Report) -> bool:
+    """Return whether it is ordinary mail, not a bounce, an auto-reply or feedback."""
+    return report.kind is ReportKind.OTHER and report.feedback is None
+
+
+def in_report(content: bytes, original: Original, tokens: Tokens, verp: Verp, now: datetime) -> Attribution:
+    """Attribute a complaint by the returned header, and by return paths anywhere in it (Original-Mail-From)."""
+    return Attribution(
+        _first_claim(_words_of_fields(original), tokens),
+        _first_path(content[:MAX_OCTETS], verp, now),
+        tuple(_message_ids(original))[:MAX_IDS],
     )
 
 
 def token_in(text: str, tokens: Tokens) -> Claim | None:
-    """What the first token of ours in ``text`` says. White space does not count: long subjects are folded."""
-    return _claim(_words("".join(text.split()).encode()), tokens)
+    """Return the claim of the first valid token in ``text``. White space is ignored: long subjects are folded."""
+    return _first_claim(_words("".join(text.split()).encode()), tokens)
 
 
-def _in_fields(original: Original) -> Iterator[str]:
+def _recipient(to: Address, report: Report, context: ReportContext, now: datetime) -> InboundRecipient | None:
+    mailbox = mailbox_of(to, context.domain)
+    match mailbox:
+        case None:
+            return None  # the return path domain has changed since it was accepted
+        case ReportMailbox.BOUNCE:
+            return InboundRecipient(mailbox, path=context.verp.read(to, now))
+        case ReportMailbox.UNSUBSCRIBE:
+            claim = token_in(report.subject or "", context.tokens) or token_in(detail_of(to), context.tokens)
+            return InboundRecipient(mailbox, claim=claim)
+        case _:
+            return InboundRecipient(mailbox)
+
+
+def _words_of_fields(original: Original) -> Iterator[str]:
     for value in (original.cfbl_feedback_id, original.list_unsubscribe):
         yield from _words((value or "").encode())
 
@@ -67,26 +182,24 @@ def _words(text: bytes) -> Iterator[str]:
         yield match[0].decode()
 
 
-def _claim(words: Iterator[str], tokens: Tokens) -> Claim | None:
-    for _, word in zip(range(MOST), words, strict=False):
+def _first_claim(words: Iterator[str], tokens: Tokens, limit: int = MAX_CANDIDATES) -> Claim | None:
+    for _, word in zip(range(limit), words, strict=False):
         if claim := tokens.read(word):
             return claim
     return None
 
 
-def _path(content: bytes, verp: Verp | None, now: datetime) -> ReturnPath | None:
-    if verp is None:
-        return None
-    for _, match in zip(range(MOST), _PATH.finditer(content), strict=False):
-        read = verp.read(Address(PREFIX + match[1].decode(), match[2].decode().lower()), now)
-        if isinstance(read, ReturnPath):
-            return read
+def _first_path(content: bytes, verp: Verp, now: datetime) -> ReturnPath | None:
+    for _, match in zip(range(MAX_CANDIDATES), _PATH.finditer(content), strict=False):
+        path = verp.read(Address(PREFIX + match[1].decode(), match[2].decode().lower()), now)
+        if isinstance(path, ReturnPath):
+            return path
     return None
 
 
-def _ids(original: Original) -> Iterator[MessageId]:
-    for value in original.fields.each("received")[:MOST]:
-        if match := _OUR_ID.search(value):
+def _message_ids(original: Original) -> Iterator[MessageId]:
+    for value in original.fields.each("received")[:MAX_CANDIDATES]:
+        if match := _MESSAGE_ID.search(value):
             try:
                 yield parse_id(match[1])
             except ValueError:

@@ -1,17 +1,19 @@
-"""From what came back to a return path, to what follows: an event, and for dead mailboxes a suppression.
+"""Decide what follows from an asynchronous bounce: mail that came to a return path of ours.
 
-The return path says which message it was, and mostly which recipient; the report may only say what became of him.
+The return path identifies the message and, in most cases, the recipient; the report only says what happened to it.
 
-It must never suppress an address that the message was not sent to, nor anybody for a fault of the sender's, for a
-delay, for an answer, or for an address to which his mail was passed on: that counts as a soft bounce.
+Invariants: Only a recipient of the message is suppressed, and only for the recipient's own fault. A delay, an
+auto-reply or a failure of an address that the mail was forwarded to suppresses nobody; the last counts as a soft
+bounce.
 
-*Limits.* Where a transaction had several recipients the report must name them, and each of them could name another.
+Limitations: If the transaction had several recipients, the report must name them, and each of them could name another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
@@ -20,52 +22,73 @@ from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault
 from mta.mail.reply import sanitise
 from mta.observe.labels import InboundReportKind
-from mta.reports.dedup_key import mark
-from mta.store.results.apply_report import ReportAction, Sent
+from mta.store.results.report_actions import (
+    CountReport,
+    CountStats,
+    RecordEvent,
+    RecordSoftBounce,
+    ReportAction,
+    SentMessage,
+    Suppress,
+    dedup_key,
+)
 from policy.permission.suppression import Reason, SuppressionRequest
+from policy.reputation.breaker import ONE_HARD, ONE_UNKNOWN
 
-WORDS = 500  # characters kept of what a receiver said
+MAX_TEXT = 500  # characters kept of what a receiver said
 UNKNOWN_USER = "bad_mailbox"  # category of the bounce rules
 
-KeyOf = Callable[[Address], bytes]
+AddressKey = Callable[[Address], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A recipient of the message, and the report's part about him. ``forwarded``: it speaks of another address."""
+class _Match:
+    """A recipient of the message, and the part of the report about it."""
 
-    recipient_index: int
+    index: int
     address: Address
     part: ReportedRecipient
 
     @property
-    def forwarded(self) -> bool:
+    def is_forwarded(self) -> bool:
+        """Whether the report is about another address, behind this one."""
         return self.part.address is not None and not _names(self.part, self.address)
 
 
-def follow(report: Report, sent: Sent, n: int | None, key_of: KeyOf) -> list[ReportAction]:
-    """What follows from a ``report`` that came back to the return path of ``sent``, for its recipient ``n`` or for
-    several (None)."""
+def actions_of_bounce(
+    report: Report,
+    sent: SentMessage,
+    index: int | None,
+    address_key: AddressKey,
+    *,
+    hard_expires_at: datetime | None = None,
+) -> list[ReportAction]:
+    """Return the actions for a report about ``sent``: about its recipient ``index``, or about those that the report
+    names (None). Empty if it names none. ``hard_expires_at``: when a suppression for a hard bounce ends."""
     if report.kind is not ReportKind.BOUNCE:
-        return [_answer(report, sent, n)]
-    return [_outcome(report, sent, place, key_of) for place in _places(report, sent, n)]
+        return _auto_reply(report, sent, index)
+    return [
+        action
+        for match in _matches(report, sent, index)
+        for action in _outcome(report, sent, match, address_key, hard_expires_at)
+    ]
 
 
-def _places(report: Report, sent: Sent, n: int | None) -> Iterator[Place]:
-    """Whom the report is about. The return path's word goes before the report's."""
+def _matches(report: Report, sent: SentMessage, index: int | None) -> Iterator[_Match]:
+    """Match the report's recipients with those of the message. The return path has precedence over the report."""
     parts = [part for part in report.recipients if part.action in (ReportedAction.FAILED, ReportedAction.DELAYED)]
-    if n is not None:
-        address = sent.recipients[n] if n < len(sent.recipients) else None
-        if address and (part := _about(parts, address)):
-            yield Place(n, address, part)
+    if index is not None:
+        address = sent.recipient(index)
+        if address and (part := _part_about(parts, address)):
+            yield _Match(index, address, part)
         return
     for place, address in enumerate(sent.recipients):
         if address and (named := [part for part in parts if _names(part, address)]):
-            yield Place(place, address, named[0])
+            yield _Match(place, address, named[0])
 
 
-def _about(parts: list[ReportedRecipient], address: Address) -> ReportedRecipient | None:
-    """The part that names him; else the worst one: the report hides his name, or he passes his mail on."""
+def _part_about(parts: list[ReportedRecipient], address: Address) -> ReportedRecipient | None:
+    """Return the part that names the address; else the worst one, as the report hides the address or it forwards."""
     named = [part for part in parts if _names(part, address)]
     return min(named or parts, key=lambda part: (part.action is not ReportedAction.FAILED, not part.hard), default=None)
 
@@ -74,82 +97,84 @@ def _names(part: ReportedRecipient, address: Address) -> bool:
     return any(known is not None and known.key == address.key for known in (part.address, part.final))
 
 
-def _outcome(report: Report, sent: Sent, place: Place, key_of: KeyOf) -> ReportAction:
-    part, address = place.part, place.address
+def _outcome(
+    report: Report, sent: SentMessage, match: _Match, address_key: AddressKey, hard_expires_at: datetime | None
+) -> Iterator[ReportAction]:
+    part, found = match.part, match.part.classification
     failed = part.action is ReportedAction.FAILED
-    meaning = part.classification
-    suppresses = failed and not place.forwarded and meaning is not None and meaning.action is Action.SUPPRESS
-    return ReportAction(
-        mark=mark(part.action.value, sent.id, place.recipient_index),
-        sort=InboundReportKind.BOUNCE if failed else InboundReportKind.DELAY,
-        kind="bounced_async" if failed else "delay_reported",
-        data=_told(report, part, address),
-        account_id=sent.account_id,
-        message_id=sent.id,
-        recipient_index=place.recipient_index,
-        act=_act(report, sent, place, meaning, key_of) if suppresses and meaning else None,
-        unknown=meaning is not None and meaning.category == UNKNOWN_USER,
-        soft=_soft(report, sent, place, meaning, key_of) if failed and meaning and not suppresses else None,
-    )
-
-
-def _act(report: Report, sent: Sent, place: Place, meaning: Classification, key_of: KeyOf) -> SuppressionRequest:
-    return SuppressionRequest(
-        key_of(place.address),
+    key = dedup_key(part.action.value, sent.id, match.index)
+    yield CountReport(InboundReportKind.BOUNCE if failed else InboundReportKind.DELAY, key, sent.account_id)
+    yield RecordEvent(
+        key,
+        "bounced_async" if failed else "delay_reported",
+        _event_data(report, part, match.address),
         sent.account_id,
-        Reason.HARD_BOUNCE,
-        meaning.rule,
-        address=place.address,
-        detail=meaning.category,
-        evidence=_evidence(report, place.part),
-        message_id=sent.id,
+        sent.id,
+        match.index,
     )
+    if not failed or found is None:
+        return
+    evidence = _evidence(report, part)
+    if found.action is Action.SUPPRESS and not match.is_forwarded:
+        yield Suppress(
+            key,
+            SuppressionRequest(
+                address_key(match.address),
+                sent.account_id,
+                Reason.HARD_BOUNCE,
+                found.rule,
+                address=match.address,
+                detail=found.category,
+                evidence=evidence,
+                message_id=sent.id,
+                expires_at=hard_expires_at,
+            ),
+        )
+        counts = ONE_UNKNOWN if found.category == UNKNOWN_USER else ONE_HARD
+        yield CountStats(key, sent.origin(match.index), counts)
+    elif found.fault is Fault.RECIPIENT:
+        yield RecordSoftBounce(key, _soft_bounce(sent, match, found, evidence, address_key))
 
 
-def _soft(report: Report, sent: Sent, place: Place, meaning: Classification, key_of: KeyOf) -> SoftBounce | None:
-    if meaning.fault is not Fault.RECIPIENT:
-        return None
+def _soft_bounce(
+    sent: SentMessage, match: _Match, found: Classification, evidence: str, address_key: AddressKey
+) -> SoftBounce:
     return SoftBounce(
-        key_of(place.address),
+        address_key(match.address),
         sent.account_id,
-        meaning.category,
+        found.category,
         sent.mailing or "",
-        meaning.rule,
-        _evidence(report, place.part),
-        place.address,
+        found.rule,
+        evidence,
+        match.address,
         sent.id,
     )
 
 
 def _evidence(report: Report, part: ReportedRecipient) -> str:
     said = f"{part.host or report.reporter or 'a report'} said {part.reply}"
-    return sanitise(" ".join(said.split()), WORDS)
+    return sanitise(" ".join(said.split()), MAX_TEXT)
 
 
-def _told(report: Report, part: ReportedRecipient, address: Address) -> dict[str, Any]:
-    """The event: what was said, by whom, and what it was taken for."""
-    told: dict[str, Any] = {
+def _event_data(report: Report, part: ReportedRecipient, address: Address) -> dict[str, Any]:
+    data: dict[str, Any] = {
         "recipient": str(address),
         "status": part.status,
-        "text": sanitise(part.reply.text if part.reply else part.diagnostic, WORDS),
+        "text": sanitise(part.reply.text if part.reply else part.diagnostic, MAX_TEXT),
         "host": part.host,
         "form": report.form,
     }
-    if part.classification:
-        found = part.classification
-        told |= {"category": found.category, "fault": found.fault.value, "rule": found.rule}
-    return {name: value for name, value in told.items() if value}
+    if found := part.classification:
+        data |= {"category": found.category, "fault": found.fault.value, "rule": found.rule}
+    return {name: value for name, value in data.items() if value}
 
 
-def _answer(report: Report, sent: Sent, n: int | None) -> ReportAction:
-    """A program's answer changes nothing; it is written down once."""
-    known = report.kind is not ReportKind.OTHER
-    return ReportAction(
-        mark=mark("auto_reply", report.kind.value, sent.id, n),
-        sort=InboundReportKind.AUTO_REPLY if known else InboundReportKind.OTHER,
-        kind="auto_reply",
-        data={"by": report.kind.value},
-        account_id=sent.account_id,
-        message_id=sent.id,
-        recipient_index=n,
-    )
+def _auto_reply(report: Report, sent: SentMessage, index: int | None) -> list[ReportAction]:
+    """An auto-reply changes nothing; it is recorded once."""
+    key = dedup_key("auto_reply", report.kind.value, sent.id, index)
+    kind = InboundReportKind.OTHER if report.kind is ReportKind.OTHER else InboundReportKind.AUTO_REPLY
+    data = {"by": report.kind.value}
+    return [
+        CountReport(kind, key, sent.account_id),
+        RecordEvent(key, "auto_reply", data, sent.account_id, sent.id, index),
+    ]

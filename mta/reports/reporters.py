@@ -1,8 +1,8 @@
-"""Who reports a complaint, proved: a DKIM signature of the domain in the From field, or the operator's word for it.
+"""Verify who sent a report: a DKIM signature aligned with its From domain, or a domain that the operator trusts.
 
-It must never believe a report because of the address it came from, or a name that anybody may write.
+Invariants: A report is never believed because of a client address or a name in its header.
 
-*Limits.* A domain that cannot be looked up now is asked for again with the next try of the report.
+Limitations: If the DNS does not answer, the report is retried later.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mta.mail.mailbox import parse_mailbox
 from policy.organisation import organisation
 
 
-async def proved(content: bytes, resolver: Resolver, trusted: Collection[str]) -> str | None:
-    """The domain that the report in ``content`` comes from; None if it is not proved. Raises DnsError.
+async def verified_author(content: bytes, resolver: Resolver, trusted: Collection[str]) -> str | None:
+    """Return the From domain of ``content`` if it is verified, else None. Raises DnsError.
 
-    ``trusted``: domains (and all below) that are believed without a signature.
+    ``trusted``: domains that are believed without a signature, with all their subdomains.
     """
     try:
         headers = Headers.split(content)
@@ -42,5 +42,5 @@ async def proved(content: bytes, resolver: Resolver, trusted: Collection[str]) -
 
 
 def _aligned(signer: str, author: str) -> bool:
-    """Of one organisation (RFC 7489 3.1.1, relaxed)."""
+    """Return whether both belong to one organisation (RFC 7489 3.1.1, relaxed)."""
     return signer == author or (organisation(author) is not None and organisation(signer) == organisation(author))

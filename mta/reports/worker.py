@@ -1,84 +1,187 @@
-"""Works off what came back, for as long as the worker lives: some at a time, again when it did not go.
+"""Process the report queue for as long as the worker process runs: several reports at a time, with retries.
 
-It must never let one report keep the others waiting for longer than it may take itself, nor end because of one.
+Invariants: One report does not delay the others for longer than its own timeouts, nor does it end the loop. A report
+either has all its effects, in one transaction, or none; metrics are counted after the commit.
 
-*Limits.* A report that came in on this worker is begun at once; one that another worker left, within ``POLL``.
+Limitations: A report that arrived on this worker starts at once; one that another worker left, within POLL seconds.
+Counts are lost if the process ends, or the connection breaks, between the commit and its acknowledgement.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from ipaddress import ip_address
 
-from mta.delivery.mx import DnsError
+from bounce.parsers.report_kinds import ReportKind
+from mta.delivery.mx import DnsError, Resolver
+from mta.mail.headers import HeaderError
+from mta.mail.identity import format_id, new_message_id
+from mta.mail.message import IPAddress
+from mta.observe.labels import InboundReportKind
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.reports.process import ReportProcessor
+from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind, Relay
+from mta.reports.attribution import AttributedReport, ReportContext, attribute
+from mta.reports.process import process, signature_matters
+from mta.reports.reporters import verified_author
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.results.report_queue import Arrived, Backlog, Overtaken, ReportQueue
+from mta.store.queue.enqueue import NewMessage
+from mta.store.results.report_actions import CountReport, CountUnsubscribe, Forward, InboundReport, ReportAction
+from mta.store.results.report_queue import Backlog, ReportQueue, ReportReclaimed
+from mta.store.store import Store
 
 log = get_logger()
 
 AT_ONCE = 8
 POLL = 1.0  # seconds
 COUNT_EVERY = 5.0
-FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)  # before another try
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)  # before a retry
 
 
 class ReportWorker:
-    def __init__(self, incoming: ReportQueue, ingest: ReportProcessor, metrics: Metrics) -> None:
-        self._incoming, self._ingest, self._metrics = incoming, ingest, metrics
-        self._news = asyncio.Event()
+    """Claims reports and has ``handle`` process them, which raises as ``ReportProcessor.handle`` does."""
+
+    def __init__(
+        self, queue: ReportQueue, handle: Callable[[InboundReport], Awaitable[None]], metrics: Metrics
+    ) -> None:
+        self._queue, self._handle, self._metrics = queue, handle, metrics
+        self._arrived = asyncio.Event()
         self._backlog = Backlog(0, 0)
 
     def waiting(self) -> int:
-        """How many reports there were at the last count."""
+        """Return the number of reports in the queue at the last count."""
         return self._backlog.waiting
 
     def wake(self) -> None:
-        """There is something new."""
-        self._news.set()
+        """Look for reports now: one has arrived."""
+        self._arrived.set()
 
     async def run(self) -> None:
-        """Take reports and work them off. Raises StoreUnavailable."""
+        """Process reports until cancelled. Raises StoreUnavailable."""
         while True:
-            self._news.clear()
-            batch = await self._incoming.take(AT_ONCE)
-            await asyncio.gather(*(self._work(arrived) for arrived in batch))
+            self._arrived.clear()
+            batch = await self._queue.claim(AT_ONCE)
+            await asyncio.gather(*(self._work(report) for report in batch))
             if not batch:
                 await self._pause()
 
     async def count(self) -> None:
-        """Keep knowing how many wait. Raises StoreUnavailable."""
+        """Keep the size of the backlog up to date. Raises StoreUnavailable."""
         while True:
-            self._backlog = await self._incoming.backlog()
+            self._backlog = await self._queue.backlog()
             self._metrics.inbound_report_backlog.set(self._backlog.waiting)
-            self._metrics.inbound_reports_failed.set(self._backlog.stuck)
+            self._metrics.inbound_reports_failed.set(self._backlog.failed)
             await asyncio.sleep(COUNT_EVERY)
 
     async def _pause(self) -> None:
         try:
             async with asyncio.timeout(POLL):
-                await self._news.wait()
+                await self._arrived.wait()
         except TimeoutError:
             pass
 
-    async def _work(self, arrived: Arrived) -> None:
+    async def _work(self, report: InboundReport) -> None:
         try:
-            await self._ingest.take(arrived)
-        except Overtaken:
-            log.info("a report was overtaken", report=arrived.id)
+            await self._handle(report)
+        except ReportReclaimed:
+            log.info("report reclaimed by another worker", report=report.id)
         except StoreUnavailable:
-            pass  # its time runs out, and somebody takes it again
+            pass  # its lease expires, and it is claimed again
         except DnsError as error:
-            await self._again(arrived, str(error))
+            await self._retry(report, str(error))
         except Exception as error:
-            log.exception("a report could not be worked off", report=arrived.id, tries=arrived.taking)
-            await self._again(arrived, f"{type(error).__name__}: {error}")
+            log.exception("report failed", report=report.id, tries=report.tries)
+            await self._retry(report, f"{type(error).__name__}: {error}")
 
-    async def _again(self, arrived: Arrived, error: str) -> None:
-        wait = min(FIRST_WAIT * 2 ** (arrived.taking - 1), LONGEST_WAIT)
+    async def _retry(self, report: InboundReport, error: str) -> None:
+        wait = min(FIRST_WAIT * 2 ** (report.tries - 1), LONGEST_WAIT)
         try:
-            await self._incoming.put_off(arrived, error, wait)
+            await self._queue.postpone(report, error, wait)
         except StoreUnavailable:
             pass
+
+
+class ReportProcessor:
+    """Handles one report: reads, decides, applies, counts. ``context`` None: there is no return path domain."""
+
+    def __init__(
+        self,
+        store: Store,
+        resolver: Resolver,
+        metrics: Metrics,
+        builder: InternalMailBuilder,
+        context: ReportContext | None,
+    ) -> None:
+        self._store, self._resolver, self._metrics = store, resolver, metrics
+        self.configure(builder, context)
+
+    def configure(self, builder: InternalMailBuilder, context: ReportContext | None) -> None:
+        """Apply new settings, from the next report on."""
+        self._builder, self._context = builder, context
+
+    async def handle(self, inbound: InboundReport) -> None:
+        """Process one report. Raises StoreUnavailable, DnsError, ReportReclaimed; then nothing was changed."""
+        context, builder = self._context, self._builder
+        if context is None:
+            return await self._store.report_queue.drop(inbound)
+        report = await self._read(inbound, context)
+        actions = process(report, context)
+        applied = await self._store.reports.apply(inbound, actions, lambda each: forwarded(builder, inbound, each))
+        return self._count(inbound, actions, applied)
+
+    async def _read(self, inbound: InboundReport, context: ReportContext) -> AttributedReport:
+        """Parse and attribute ``inbound``; read the facts about it, and verify its signature if that matters."""
+        report = attribute(inbound, context, datetime.now(UTC))
+        report = replace(report, facts=await self._store.reports.facts(report.query))
+        accounts = [self._store.accounts.by_id(each) for each in report.account_ids]
+        report = replace(report, accounts={each.id: each for each in accounts if each})
+        if signature_matters(report, context):
+            is_complaint = report.report.kind is ReportKind.COMPLAINT
+            trusted = context.trusted_reporters if is_complaint else ()
+            report = replace(report, signer=await verified_author(inbound.content, self._resolver, trusted))
+        return report
+
+    def _count(self, inbound: InboundReport, actions: Sequence[ReportAction], applied: Sequence[ReportAction]) -> None:
+        """Count what was applied; what was not is a duplicate."""
+        done = {id(action) for action in applied}
+        for action in actions:
+            if isinstance(action, CountUnsubscribe):
+                self._metrics.unsubscribes[action.way].inc()
+            elif isinstance(action, CountReport):
+                kind = action.kind if id(action) in done else InboundReportKind.DUPLICATE
+                self._metrics.inbound_reports[kind].inc()
+                log.info("report processed", report=inbound.id, kind=kind.value, account=action.account_id)
+
+
+def forwarded(builder: InternalMailBuilder, inbound: InboundReport, forward: Forward) -> NewMessage | None:
+    """Return ``inbound`` as a message for ``forward.to``: unchanged below a Received field of ours, from the null
+    sender. None if its header is invalid."""
+    now, message_id, client = datetime.now(UTC), new_message_id(), ip_address(inbound.client)
+    received = _received(client, inbound.hello, builder.hostname, format_id(message_id), now)
+    header = inbound.content.partition(b"\r\n\r\n")[0]
+    try:
+        return builder.build(
+            InternalMailKind.FORWARD,
+            message_id,
+            forward.to,
+            received + inbound.content,
+            now,
+            account_id=forward.account_id,
+            smtputf8=not header.isascii() or not received.isascii() or not forward.to.is_ascii,
+            relay=Relay(client, inbound.hello),
+        )
+    except HeaderError:
+        return None
+
+
+def _received(client: IPAddress, hello: str, hostname: str, number: str, now: datetime) -> bytes:
+    literal = f"IPv6:{client}" if client.version == 6 else str(client)
+    return (
+        f"Received: from {hello or 'unknown'} ([{literal}])\r\n"
+        f"\tby {hostname} with ESMTP id {number};\r\n"
+        f"\t{format_datetime(now)}\r\n"
+    ).encode()

@@ -44,7 +44,7 @@ from mta.service.control_channel import Reopen, Sockets, Start
 from mta.service.fork_server import ForkServer
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
-from mta.service.jobs.complaints import Casework, work_cases
+from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.service.jobs.domain_verification import look_again
 from mta.smtp_server.listener import ListenError, bind, require_free
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
@@ -106,7 +106,7 @@ class Supervisor:
         self._embedded = embedded
         self._reap_every = settings.database.lease / REAPS
         self._sweep_at = 0.0
-        self._casework: Casework | None = None
+        self._complaints: ComplaintNotifier | None = None
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
 
@@ -227,7 +227,7 @@ class Supervisor:
             self._verify,
             self._watch_breakers,
             self._watch_blocklists,
-            self._work_cases,
+            self._run_deadlines,
             self._tell_state,
         )
         self._breakers, self._blocklists = BreakerWatch(self._metrics), BlocklistWatch(self._metrics)
@@ -290,7 +290,7 @@ class Supervisor:
             await store.data_subjects.forget(self._settings.retention)
             await store.breakers.forget()
             await store.report_queue.sweep()
-            await store.returning.sweep()
+            await store.reports.sweep()
             self._sweep_at = time.monotonic() + SWEEP_EVERY
         # A queue of millions takes a while to count: never more than a twentieth of the time.
         await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))
@@ -300,11 +300,11 @@ class Supervisor:
         await look_again(self._settings, store, Resolver(self._settings))
         await asyncio.sleep(LOOK_EVERY)
 
-    async def _work_cases(self, store: Store) -> None:
+    async def _run_deadlines(self, store: Store) -> None:
         """Tell accounts of complaints, and act where their time is over."""
-        if self._casework is None or self._casework.settings is not self._settings:
-            self._casework = await Casework.open(self._settings, store)
-        await work_cases(self._casework, store)
+        if self._complaints is None or self._complaints.settings is not self._settings:
+            self._complaints = await ComplaintNotifier.open(self._settings, store)
+        await run_deadlines(self._complaints, store)
         await asyncio.sleep(CASES_EVERY)
 
     async def _watch_breakers(self, store: Store) -> None:

@@ -16,7 +16,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import assert_never
 
 import uvloop
@@ -38,10 +37,10 @@ from mta.observe.sink import open_sink
 from mta.observe.trace import Trace
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.dsn import DsnComposer
-from mta.reports.forward import Forwarder
-from mta.reports.process import ReportContext, ReportProcessor
+from mta.queue.internal_mail import InternalMailBuilder
+from mta.reports.attribution import ReportContext
 from mta.reports.smtp_handler import ReportHandler
-from mta.reports.worker import ReportWorker
+from mta.reports.worker import ReportProcessor, ReportWorker
 from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens, open_verp
 from mta.service.config_validation import validate
@@ -130,15 +129,21 @@ class Worker:
             metrics=metrics,
         )
 
-        self.ingest = ReportProcessor(store, self.resolver, self._means(settings), metrics)
-        self.clerk = ReportWorker(store.report_queue, self.ingest, metrics)
+        self.report_processor = ReportProcessor(
+            store,
+            self.resolver,
+            metrics,
+            InternalMailBuilder(settings, self.signer),
+            self._report_context(settings),
+        )
+        self.report_worker = ReportWorker(store.report_queue, self.report_processor.handle, metrics)
         self.returns = ReportHandler(
             store.report_queue,
             domain=settings.return_path.domain,
             verp=verp,
             backlog=settings.reports.backlog,
-            waiting=self.clerk.waiting,
-            taken=self.clerk.wake,
+            waiting=self.report_worker.waiting,
+            taken=self.report_worker.wake,
             metrics=metrics,
         )
         self.return_listeners = Listeners(
@@ -167,8 +172,8 @@ class Worker:
                 ("lease", self._keep_lease),
                 ("keys", self._keep_keys),
                 ("queue", self.dispatcher.run),
-                ("returns", self.clerk.run),
-                ("returns count", self.clerk.count),
+                ("reports", self.report_worker.run),
+                ("report backlog", self.report_worker.count),
                 ("sources", self._rest_sources),
                 ("pulse", lambda: sample_process(self.metrics)),
             )
@@ -220,7 +225,7 @@ class Worker:
         self.store.configure(patience)
         self.dispatcher.configure(settings.queue, classifier, self._notices(settings), profiles)
         self.intake.configure(settings, self.signer, profiles)
-        self.ingest.means = self._means(settings)
+        self.report_processor.configure(InternalMailBuilder(settings, self.signer), self._report_context(settings))
         domain = settings.return_path.domain
         self.returns.configure(domain, verp, settings.reports.backlog)
         await self.listeners.reload(settings.submission.listeners, Limits.of(settings.submission.limits), tls)
@@ -229,21 +234,23 @@ class Worker:
     def _notices(self, settings: Settings) -> DsnComposer:
         return DsnComposer(settings, self.store.accounts, self.signer)
 
-    def _means(self, settings: Settings) -> ReportContext | None:
-        """What comes back is read with these; None without a domain for it."""
-        verp, reports = open_verp(settings, self.secrets), settings.reports
-        if settings.return_path.domain is None or verp is None:
+    def _report_context(self, settings: Settings) -> ReportContext | None:
+        """Return what inbound reports are processed with; None without a return path domain."""
+        verp, domain = open_verp(settings, self.secrets), settings.return_path.domain
+        if domain is None or verp is None:
             return None
+        forward = settings.reports.postmaster_forward
         return ReportContext(
-            domain=settings.return_path.domain,
+            domain=domain,
             tokens=open_tokens(settings, self.secrets),
             verp=verp,
             classifier=_classifier(settings),
-            trusted=reports.trusted_reporters,
-            operator=Address.parse(reports.postmaster_forward) if reports.postmaster_forward else None,
-            passing_on=Forwarder(settings.server.hostname, timedelta(seconds=settings.queue.expire_after)),
-            reader=AbuseMailReader(),
+            thresholds=_patience(settings),
+            trusted_reporters=tuple(settings.reports.trusted_reporters),
+            postmaster=Address.parse(forward) if forward else None,
+            abuse_mail=AbuseMailReader(),
             authorities=load_authorities(),
+            address_key=self.secrets.address_key,
         )
 
     async def _rest_sources(self) -> None:

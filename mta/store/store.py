@@ -43,7 +43,7 @@ from mta.store.reputation import breakers
 from mta.store.reputation.blocklist_listings import BlocklistListings
 from mta.store.reputation.breakers import Breakers
 from mta.store.reputation.cases import Cases
-from mta.store.results.apply_report import Returning
+from mta.store.results.apply_report import Reports
 from mta.store.results.delivery_results import DeliveryResults
 from mta.store.results.report_queue import ReportQueue
 
@@ -73,7 +73,7 @@ class Store:
         self.consents = Consents(database, secrets)
         self.unsubscribes = Unsubscribes(database)
         self.report_queue = ReportQueue(database)
-        self.returning = Returning(database, secrets)
+        self.reports = Reports(database, secrets)
         self.data_subjects = DataSubjects(database, secrets, self.consents, self.suppressions)
         self.quotas = Quotas(database)
         self.rejections = Rejections(database)
@@ -103,7 +103,7 @@ class Store:
 
     def configure(self, patience: SoftBounceThresholds) -> None:
         """What bounces do to addresses from now on; that of the settings' defaults if never called."""
-        self.results.thresholds = self.suppressions.patience = self.returning.patience = patience
+        self.results.thresholds = self.suppressions.patience = self.reports.thresholds = patience
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+UNSUBSCRIBE, COMPLAINT = "u", "c"  # purposes
 LONGEST = 1000  # characters that are looked at
 
 _VERSION = 1  # of the layout
@@ -34,7 +35,7 @@ _WORD = re.compile(r"[A-Za-z0-9_-]+\Z")
 class Claim:
     """What a token says. ``address_key``: the keyed hash of the recipient's address, 16 octets."""
 
-    purpose: str  # one letter: "u" unsubscribe, "c" complaint
+    purpose: str  # UNSUBSCRIBE or COMPLAINT
     account_id: int
     address_key: bytes
     mailing: str

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from mta.store.reputation import delivery_stats
 from mta.store.store import Store
-from policy.reputation.breaker import HELD
+from policy.reputation.breaker import HELD, ONE_COMPLAINT
 from tests.flow.harness import World, kinds
 from tests.flow.permission import READER, shop
 from tests.receiver_script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
@@ -37,7 +37,7 @@ async def complain(store: Store, message_id: UUID | None) -> None:
     async with store._database.session() as connection, connection.transaction():
         of = await delivery_stats.origin(connection, message_id)
         assert of is not None
-        await delivery_stats.complaint(connection, of)
+        await delivery_stats.add(connection, of, ONE_COMPLAINT)
 
 
 async def held(world: World) -> list[str]:

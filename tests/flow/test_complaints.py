@@ -6,7 +6,8 @@ import re
 
 from tests.flow.harness import World, message
 from tests.flow.permission import READER
-from tests.flow.returned import DOMAIN, REPORTER, Desk, Signs, complaint, header_of, path_of, redacted, returns
+from tests.flow.returned import DOMAIN, REPORTER, Desk, Signs, header_of, path_of, returns
+from tests.inbound_mail import complaint, redacted
 from tests.receiver_script import Receipt
 
 FBL = f"fbl@{DOMAIN}"

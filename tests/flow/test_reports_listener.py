@@ -8,7 +8,8 @@ import re
 from mta.mail.identity import new_message_id
 from tests.flow.harness import World, message
 from tests.flow.permission import READER
-from tests.flow.returned import DOMAIN, Desk, Signs, bounce, header_of, letter, path_of, returns, vacation
+from tests.flow.returned import DOMAIN, Desk, Signs, header_of, path_of, returns
+from tests.inbound_mail import bounce, letter, vacation
 from tests.receiver_script import Receipt
 
 OPERATOR = "desk@example.com"

@@ -20,6 +20,11 @@ PURE = (
     "mta/queue/throttle.py",
     "mta/queue/schedule.py",
     "mta/queue/outcome.py",
+    "mta/reports/process.py",
+    "mta/reports/attribution.py",
+    "mta/reports/bounces.py",
+    "mta/reports/complaints.py",
+    "mta/store/results/report_actions.py",
 )
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "sleep"}
 CLOCK_OWNERS = {"datetime", "date", "time"}

@@ -1,22 +1,20 @@
-"""Complaint cases while the service runs: accounts are told, and what is overdue has its consequences.
+"""Complaint cases while the service runs: notify accounts, and act on deadlines.
 
-The clocks are the profiles' and the deadlines the store's; what is made here are the letters, signed like the
-service's other notices and queued as its own mail, so that they leave although the account is suspended.
+The deadlines are the store's and their lengths the profiles'; the mail is composed here, and queued as mail of the
+service, so that it leaves although the account is suspended.
 
-It must never let one account's trouble keep the others waiting, nor a profile that is gone stop a clock.
+Invariants: One account's error does not delay the others. A missing profile does not stop a deadline.
 
-*Limits.* An account without an address to write to is told by its webhooks only; its clock runs all the same, and the
-log says so.
+Limitations: An account without a contact address is notified by its webhooks only, and logged; its deadline still runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email import policy as mail_policy
 from email.message import EmailMessage
 from email.utils import format_datetime
-from ipaddress import ip_address
 from typing import Protocol
 
 import orjson
@@ -24,109 +22,95 @@ import orjson
 from config.schema import Settings
 from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
-from mta.mail.message import Body, Envelope, Message, Origin, Recipient
 from mta.observe.log import get_logger
+from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
 from mta.service.config_validation import validate_profiles
 from mta.service.jobs.domain_verification import open_ring
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from policy.accounts.account import HOUSE, Account
-from policy.base import Finding
 from policy.profile import Profiles, UnknownProfile
 from policy.reputation.complaint import Case, Clocks, Occasion
 from policy.reputation.complaint_mail import CaseMailWriter, Letter, contacts_of
 
 log = get_logger()
 
-FINDING = Finding("letter", "pass", "a letter of our own about complaints; the policy chain does not apply")
-
 
 class Accounts(Protocol):
     def by_id(self, account_id: int) -> Account | None: ...
 
 
-class Casework:
-    """What the store must know of the configuration to run the clocks: it is a ``Desk``. ``open`` makes one."""
+class ComplaintNotifier:
+    """What the store needs of the configuration to run the deadlines: it is a ``Desk``. ``open`` makes one."""
 
     def __init__(self, settings: Settings, profiles: Profiles, accounts: Accounts, ring: KeyRing) -> None:
         self.settings = settings
-        self._profiles, self._accounts = profiles, accounts
-        self._ring, self._signer = ring, Signer(settings.signing, ring)
-        self._scribe = CaseMailWriter()
-        self._lifetime = timedelta(seconds=settings.queue.expire_after)
-        hostname, returns = settings.server.hostname, settings.return_path.domain
-        self._hostname = hostname
-        self._desk = f"abuse@{returns}" if returns else f"postmaster@{hostname}"
+        self._profiles, self._accounts, self._ring = profiles, accounts, ring
+        self._builder = InternalMailBuilder(settings, Signer(settings.signing, ring))
+        self._writer = CaseMailWriter()
+        domain = settings.return_path.domain
+        self._sender = f"abuse@{domain}" if domain else f"postmaster@{settings.server.hostname}"
 
     @classmethod
-    async def open(cls, settings: Settings, store: Store) -> Casework:
-        """With the keys that sign now. Raises ConfigError, StoreUnavailable."""
+    async def open(cls, settings: Settings, store: Store) -> ComplaintNotifier:
+        """Build one with the current signing keys. Raises ConfigError, StoreUnavailable."""
         return cls(settings, validate_profiles(settings), store.accounts, await open_ring(settings, store))
 
     async def refresh(self, store: Store) -> None:
-        """Sign with the keys that the store has now. Raises StoreUnavailable."""
+        """Read the store's signing keys again. Raises StoreUnavailable."""
         self._ring.replace_stored(await store.dkim_keys.list())
 
     def clocks(self, profile: str) -> Clocks:
-        """Those of ``profile``; the usual ones if it is gone."""
+        """Return the deadlines of ``profile``; the defaults if it does not exist any more."""
         try:
             return self._profiles.get(profile).complaints
         except UnknownProfile as error:
-            log.warning("the usual clocks run for complaints", reason=str(error))
+            log.warning("default complaint deadlines used", reason=str(error))
             return Clocks()
 
     def letter(self, occasion: Occasion, cases: Sequence[Case], now: datetime, remark: str = "") -> NewMessage | None:
-        """To the account of ``cases``, with a remark of ours; None if there is no address to write to."""
+        """Return the mail to the account of ``cases``, with our remark; None if it has no contact address."""
         account = self._accounts.by_id(cases[0].account_id)
         if account is None or not (contacts := contacts_of(account)):
             return None
-        to = contacts[0]
-        letter = self._scribe.write(occasion, cases, self._scribe.language(account), remark)
-        message_id, smtputf8 = new_message_id(), not str(to).isascii()
-        content = _compose(letter, self._desk, to, f"<{format_id(message_id)}@{self._hostname}>")
-        domain = self._desk.partition("@")[2]
-        octets = self._signer.sign(content, Headers.split(content), domain) + content
-        body = Body.EIGHT_BIT if smtputf8 else Body.SEVEN_BIT
-        envelope = Envelope(None, (Recipient(to),), body, smtputf8)
-        received_at = datetime.now(UTC)
-        origin = Origin(
+        to, message_id, sent_at = contacts[0], new_message_id(), datetime.now(UTC)
+        letter = self._writer.write(occasion, cases, self._writer.language(account), remark)
+        number = f"<{format_id(message_id)}@{self._builder.hostname}>"
+        return self._builder.build(
+            InternalMailKind.COMPLAINT,
+            message_id,
+            to,
+            _compose(letter, self._sender, to, number, sent_at),
+            sent_at,
             account_id=HOUSE,
-            account="",
-            credential=None,
-            client=ip_address("127.0.0.1"),
-            hello=self._hostname,
-            session="case",
-            protocol="local",
-            received_at=received_at,
+            smtputf8=not to.is_ascii,
+            signing_domain=self._sender.partition("@")[2],
         )
-        message = Message(message_id, envelope, origin, Headers.split(octets), octets)
-        return NewMessage(message, HOUSE, expires_at=received_at + self._lifetime, findings=(FINDING,))
 
 
-async def work_cases(casework: Casework, store: Store, now: datetime | None = None) -> None:
-    """One round of all clocks. Raises StoreUnavailable."""
-    await casework.refresh(store)
-    rung = await store.cases.clocks.ring(casework, now)
+async def run_deadlines(notifier: ComplaintNotifier, store: Store, now: datetime | None = None) -> None:
+    """Notify accounts of open cases and act on expired deadlines, once. Raises StoreUnavailable."""
+    await notifier.refresh(store)
+    rung = await store.cases.clocks.ring(notifier, now)
     if rung.told or rung.over:
-        log.info("complaint cases", told=rung.told, overdue=rung.over)
+        log.info("complaint deadlines processed", notified=rung.told, overdue=rung.over)
     if rung.unheard:
-        log.warning("an account has no contact to write to about complaints", cases=list(rung.unheard))
+        log.warning("complaint mail not sent: account has no contact", cases=list(rung.unheard))
 
 
-def _compose(letter: Letter, sender: str, to: Address, message_id: str) -> bytes:
-    """The letter as a mail, with what the ledger says of each case beside it."""
-    mail = EmailMessage(mail_policy.SMTP if str(to).isascii() else mail_policy.SMTPUTF8)
+def _compose(letter: Letter, sender: str, to: Address, message_id: str, now: datetime) -> bytes:
+    """Compose the mail, with the dossier of each case attached."""
+    mail = EmailMessage(mail_policy.SMTP if to.is_ascii else mail_policy.SMTPUTF8)
     mail["From"] = sender
     mail["To"] = str(to)
     mail["Subject"] = letter.subject
-    mail["Date"] = format_datetime(datetime.now(UTC))
+    mail["Date"] = format_datetime(now)
     mail["Message-ID"] = message_id
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(letter.text, cte="quoted-printable")
     for number, dossier in letter.dossiers.items():
         content = orjson.dumps(dossier, option=orjson.OPT_INDENT_2)
         mail.add_attachment(content, maintype="application", subtype="json", filename=f"{number}.json")
-    mail["Content-Language"] = letter.language  # at last: content fields move into the first part
+    mail["Content-Language"] = letter.language  # last: content fields move into the first part
     return mail.as_bytes()

@@ -27,9 +27,8 @@ from mta.store.permission.consent_entries import read
 from mta.store.postgres.database import Connection, Database
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason, SuppressionRequest
-from policy.permission.tokens import Claim
+from policy.permission.tokens import UNSUBSCRIBE, Claim
 
-PURPOSE = "u"  # of the tokens in unsubscribe links
 AGENT = 120  # characters kept of what a program calls itself
 SECONDS = 10.0  # rather late than not at all: a mail program may not come again
 
@@ -77,7 +76,9 @@ class Unsubscribes:
         None, after as much work, if the claim is None, was made for something else, or names no account of ours.
         ``agent``: what the program calls itself. Raises StoreUnavailable; then nothing was changed.
         """
-        act = _act(claim, way, agent, datetime.now(UTC))
+        if claim is None or claim.purpose != UNSUBSCRIBE:
+            claim = Claim(UNSUBSCRIBE, _unused(), os.urandom(16), "", "")
+        act = suppression_of(claim, way, datetime.now(UTC), agent)
 
         async def work(connection: Connection) -> Unsubscribed | None:
             try:
@@ -93,9 +94,8 @@ class Unsubscribes:
         return await self._database.retried(work, seconds=SECONDS)
 
 
-def _act(claim: Claim | None, way: UnsubscribeVia, agent: str, now: datetime) -> SuppressionRequest:
-    if claim is None or claim.purpose != PURPOSE:
-        claim = Claim(PURPOSE, _unused(), os.urandom(16), "", "")
+def suppression_of(claim: Claim, way: UnsubscribeVia, now: datetime, agent: str = "") -> SuppressionRequest:
+    """Return the suppression that an unsubscription with ``claim`` means."""
     evidence = f"{way.value} at {now:%Y-%m-%dT%H:%M:%SZ}"
     if claim.mailing:
         evidence += f", mailing {claim.mailing}"
@@ -118,9 +118,14 @@ def _unused() -> int:
     return -1 - int.from_bytes(os.urandom(7))
 
 
+async def with_address(connection: Connection, request: SuppressionRequest) -> SuppressionRequest:
+    """Return ``request`` with the address behind its hash, as far as the account's ledger has it."""
+    address = _address(await connection.fetchval(_EVIDENCE, request.account_id, request.address_key))
+    return replace(request, address=address)
+
+
 async def _apply(connection: Connection, act: SuppressionRequest) -> Unsubscribed:
-    address = _address(await connection.fetchval(_EVIDENCE, act.account_id, act.address_key))
-    applied = await suppression_writer.apply(connection, [replace(act, address=address)])
+    applied = await suppression_writer.apply(connection, [await with_address(connection, act)])
     return Unsubscribed(bool(applied.fresh), applied.pulled)
 
 

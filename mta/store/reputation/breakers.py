@@ -29,6 +29,7 @@ from mta.store.queue.queue import SECONDS
 from mta.store.reputation import breaker_moves, delivery_stats
 from mta.store.reputation.breaker_moves import CHANNEL, COLUMNS, BreakerError, Cancelled, Tripped, tripped_of
 from policy.reputation.breaker import (
+    ONE_TRAP,
     BreakerFinding,
     DeliveryCounts,
     Level,
@@ -171,7 +172,7 @@ class Breakers:
         async def work(connection: Connection) -> bool:
             of = await delivery_stats.origin(connection, message_id)
             if of is not None:
-                await delivery_stats.trap(connection, of)
+                await delivery_stats.add(connection, of, ONE_TRAP)
             return of is not None
 
         return await self._database.retried(work)

@@ -123,17 +123,12 @@ class Cases:
     async def answer(
         self, case_id: int, *, text: str, by: str, evidence: bytes = b"", now: datetime | None = None
     ) -> CaseChanged:
-        """The account's answer. Raises CaseError, StoreUnavailable."""
-        said = {"text": sanitise(text, TEXT)}
+        """Record the account's answer. Raises CaseError, StoreUnavailable."""
 
-        async def work(connection: Connection, case: Case, at: datetime) -> CaseChanged:
-            step = answer(case, at)
-            await say(connection, case.id, by, CaseEventKind.ANSWERED, said, evidence[:EVIDENCE] or None)
-            await case_rows.write(connection, step.case)
-            await case_steps.tell_webhooks(connection, step.case, CaseEventKind.ANSWERED)
-            return CaseChanged(step.case)
+        async def work(connection: Connection) -> CaseChanged:
+            return await answer_case(connection, case_id, text=text, by=by, evidence=evidence, now=now)
 
-        return await self._act(case_id, work, now)
+        return await self._changes.change(work, seconds=SECONDS)
 
     async def reject(
         self, case_id: int, desk: Desk, *, reason: str, by: str, now: datetime | None = None
@@ -224,20 +219,44 @@ class Cases:
     async def _act(
         self, case_id: int, work: Callable[[Connection, Case, datetime], Awaitable[T]], now: datetime | None
     ) -> T:
-        """Do ``work`` with the case, its account locked first. Raises CaseError, StoreUnavailable."""
+        """Do ``work`` with the case in a transaction of its own. Raises CaseError, StoreUnavailable."""
+        return await self._changes.change(
+            lambda connection: _with_case(connection, case_id, work, now), seconds=SECONDS
+        )
 
-        async def locked(connection: Connection) -> T:
-            account_id = await connection.fetchval("select account_id from complaint_case where id = $1", case_id)
-            if account_id is None:
-                raise _unknown(case_id)
-            await account_changes.lock(connection, account_id)
-            case = _only(await case_rows.find(connection, "where c.id = $1 for update of c", case_id), case_id)
-            try:
-                return await work(connection, case, now or await moment(connection))
-            except StepRefused as error:
-                raise CaseError(f"{case.number}: {error}") from None
 
-        return await self._changes.change(locked, seconds=SECONDS)
+async def answer_case(
+    connection: Connection, case_id: int, *, text: str, by: str, evidence: bytes = b"", now: datetime | None = None
+) -> CaseChanged:
+    """Record the account's answer, within the caller's transaction. Raises CaseError before anything was written."""
+
+    async def work(connection: Connection, case: Case, at: datetime) -> CaseChanged:
+        step = answer(case, at)
+        said = {"text": sanitise(text, TEXT)}
+        await say(connection, case.id, by, CaseEventKind.ANSWERED, said, evidence[:EVIDENCE] or None)
+        await case_rows.write(connection, step.case)
+        await case_steps.tell_webhooks(connection, step.case, CaseEventKind.ANSWERED)
+        return CaseChanged(step.case)
+
+    return await _with_case(connection, case_id, work, now)
+
+
+async def _with_case(
+    connection: Connection,
+    case_id: int,
+    work: Callable[[Connection, Case, datetime], Awaitable[T]],
+    now: datetime | None,
+) -> T:
+    """Do ``work`` with the case, its account locked first. Raises CaseError."""
+    account_id = await connection.fetchval("select account_id from complaint_case where id = $1", case_id)
+    if account_id is None:
+        raise _unknown(case_id)
+    await account_changes.lock(connection, account_id)
+    case = _only(await case_rows.find(connection, "where c.id = $1 for update of c", case_id), case_id)
+    try:
+        return await work(connection, case, now or await moment(connection))
+    except StepRefused as error:
+        raise CaseError(f"{case.number}: {error}") from None
 
 
 def _only(found: Sequence[Case], case_id: int) -> Case:

@@ -22,10 +22,6 @@ from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.store.postgres.database import Connection
 from policy.reputation.breaker import (
-    ONE_COMPLAINT,
-    ONE_HARD,
-    ONE_TRAP,
-    ONE_UNKNOWN,
     DeliveryCounts,
     MailOrigin,
     counted,
@@ -92,27 +88,13 @@ async def origin(
     return MailOrigin(row["account_id"], Stream(row["stream"] or "transactional"), row["mailing"], row["provider"])
 
 
-async def complaint(connection: Connection, of: MailOrigin) -> None:
-    """Somebody has complained. The breakers look at it as soon as it is committed."""
-    await _report(connection, of, ONE_COMPLAINT)
-
-
-async def trap(connection: Connection, of: MailOrigin) -> None:
-    """A spam trap was mailed. The breakers look at it as soon as it is committed."""
-    await _report(connection, of, ONE_TRAP)
-
-
-async def bounce(connection: Connection, of: MailOrigin, *, unknown: bool) -> None:
-    """What had been taken came back for good; ``unknown``: because there is no such user."""
-    await _report(connection, of, ONE_UNKNOWN if unknown else ONE_HARD, now=False)
-
-
-async def _report(connection: Connection, of: MailOrigin, counts: DeliveryCounts, *, now: bool = True) -> None:
+async def add(connection: Connection, of: MailOrigin, counts: DeliveryCounts) -> None:
+    """Add what was reported later. Complaints and spam traps make the breakers look as soon as they are committed."""
     found: dict[Key, list[int]] = {}
     for key in _scopes(of.account_id, of.mailing, of.provider, of.stream):
         _plus(found, key, counts)
     await _add(connection, _columns(found))
-    if now:
+    if counts.complaints or counts.traps:
         await connection.execute("select pg_notify($1, '')", CHANNEL)
 
 

@@ -1,8 +1,8 @@
-"""Soft bounces: refusals that may pass, kept until they amount to a suppression or a message gets through.
+"""Soft bounces: temporary failures, kept until they amount to a suppression or a message gets through.
 
-It must never count a refusal twice: of one address, category, mailing and day there is one row.
+Invariants: A failure counts once: there is one row for each address, category, mailing and day.
 
-*Limits.* Days are those of UTC. Of several refusals of one address in one batch each is weighed as if it were alone.
+Limitations: Days are UTC. Several failures of one address in one batch are each weighed as if they were alone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bounce.suppression import SoftBounce, SoftBounceThresholds
-from mta.store.permission import suppression_writer
-from mta.store.permission.suppression_writer import Applied
 from mta.store.postgres.database import Connection
 from policy.permission.suppression import Reason, SuppressionRequest
 
-KEPT = 400  # days; longer than any threshold looks back
+KEPT = 400  # days; longer than the window of any threshold
 
 _TODAY = "(now() at time zone 'utc')::date"
 
@@ -35,7 +33,7 @@ cross join lateral (
 ) heap
 order by one.place"""  # noqa: S608 - our own text
 
-_NOTE = f"""
+_RECORD = f"""
 insert into soft_bounce (address_key, account_id, category, mailing, day)
 select distinct address_key, account_id, category, mailing, {_TODAY}
 from unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[]) as one (address_key, account_id, category, mailing)
@@ -50,7 +48,7 @@ using gone join unnest($1::uuid[], $2::int[], $5::text[]) as one (message_id, re
     using (message_id, recipient_index)
 where kind = 'delivered' and s.address_key = gone.address_key and s.account_id = gone.account_id"""
 
-_FORGET = """
+_RESTART = """
 delete from soft_bounce s using unnest($1::bytea[], $2::bigint[]) as one (address_key, account_id)
 where s.address_key = one.address_key and s.account_id = one.account_id"""
 
@@ -59,44 +57,38 @@ delete from soft_bounce where ctid = any(array(select ctid from soft_bounce wher
 
 
 async def weigh(
-    connection: Connection, bounces: Sequence[SoftBounce], patience: SoftBounceThresholds
+    connection: Connection, bounces: Sequence[SoftBounce], thresholds: SoftBounceThresholds
 ) -> list[SuppressionRequest | None]:
-    """For each, whether it is one too many: the suppression that follows. Nothing is written."""
-    known = [each for each in bounces if each.category in patience.soft]
+    """Return for each bounce the suppression that follows if it is one too many. Writes nothing."""
+    known = [each for each in bounces if each.category in thresholds.soft]
     if not known:
         return [None] * len(bounces)
     heaps = await connection.fetch(
         _WEIGH,
         *_columns(known),
-        [patience.soft[each.category].within for each in known],
+        [thresholds.soft[each.category].within for each in known],
     )
     found: dict[SoftBounce, SuppressionRequest] = {}
     for each, heap in zip(known, heaps, strict=True):
-        threshold = patience.soft[each.category]
+        threshold = thresholds.soft[each.category]
         if heap["count"] >= threshold.count and heap["mailings"] >= threshold.mailings:
-            found[each] = _act(each, heap["count"], patience)
+            found[each] = _request(each, heap["count"], thresholds)
     return [found.get(each) for each in bounces]
 
 
-async def note(connection: Connection, bounces: Sequence[SoftBounce]) -> None:
-    """Keep them for the next time."""
-    if bounces:
-        await connection.execute(_NOTE, *_columns(bounces))
-
-
-async def forget(connection: Connection, places: Sequence[tuple[bytes, int]]) -> None:
-    """Begin to count anew for these addresses and accounts: a message got through, or they are suppressed."""
-    if places:
-        await connection.execute(_FORGET, *zip(*sorted(set(places)), strict=True))
-
-
-async def count(connection: Connection, bounces: Sequence[SoftBounce], patience: SoftBounceThresholds) -> Applied:
-    """All of it, for bounces that come by mail. The transaction must not hold locks on messages yet."""
-    acts = [act for act in await weigh(connection, bounces, patience) if act]
-    applied = await suppression_writer.apply(connection, acts)
-    await note(connection, [each for each in bounces if each.category in patience.soft])
-    await forget(connection, [(act.address_key, act.account_id) for act in acts])
-    return applied
+async def record(
+    connection: Connection,
+    bounces: Sequence[SoftBounce],
+    thresholds: SoftBounceThresholds,
+    ended: Sequence[tuple[bytes, int]],
+) -> None:
+    """Record ``bounces``, then restart the count of ``ended``: address keys and accounts that were delivered to or are
+    suppressed. Bounces without a threshold are not recorded."""
+    known = [each for each in bounces if each.category in thresholds.soft]
+    if known:
+        await connection.execute(_RECORD, *_columns(known))
+    if ended:
+        await connection.execute(_RESTART, *zip(*sorted(set(ended)), strict=True))
 
 
 def _columns(bounces: Sequence[SoftBounce]) -> tuple[tuple[object, ...], ...]:
@@ -104,8 +96,8 @@ def _columns(bounces: Sequence[SoftBounce]) -> tuple[tuple[object, ...], ...]:
     return tuple(zip(*rows, strict=True))
 
 
-def _act(bounce: SoftBounce, count: int, patience: SoftBounceThresholds) -> SuppressionRequest:
-    lasts = patience.soft_lasts
+def _request(bounce: SoftBounce, count: int, thresholds: SoftBounceThresholds) -> SuppressionRequest:
+    lasts = thresholds.soft_lasts
     return SuppressionRequest(
         bounce.address_key,
         bounce.account_id,
@@ -113,7 +105,7 @@ def _act(bounce: SoftBounce, count: int, patience: SoftBounceThresholds) -> Supp
         bounce.rule,
         address=bounce.address,
         detail=bounce.category,
-        evidence=f"{count} messages failed so; of the last one {bounce.evidence}",
+        evidence=f"{count} soft bounces; the last one: {bounce.evidence}",
         message_id=bounce.message_id,
         expires_at=None if lasts is None else datetime.now(UTC) + lasts,
     )

@@ -1,210 +1,247 @@
-"""What follows from a mail that came back, in one transaction: events, suppressions, cases, counts, and what is told.
+"""Read the facts about an inbound report, and apply the actions that follow from it.
 
-A report is remembered by a mark: one that says the same of the same recipient again changes nothing, however often it
-comes. That it is done with is part of the same transaction, so that a crash leaves either nothing or everything.
-
-It must never apply a report twice, nor a part of one.
-
-*Limits.* Marks are kept for KEPT; return paths and tokens that are older should not be good any more.
+Invariants: All actions of a report, their dedup keys and its removal from the queue are one transaction: a crash leaves
+everything or nothing. An action is not applied again while its key is kept (KEPT), longer than return paths and tokens
+are valid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
+from uuid import UUID
 
 import orjson
 
-from bounce.suppression import SoftBounce, soft_bounce_thresholds
+from bounce.suppression import soft_bounce_thresholds
 from config.schema import SuppressionSettings
 from mta.mail.address import Address
-from mta.mail.identity import MessageId
 from mta.mail.message import Stream
-from mta.observe.labels import InboundReportKind
+from mta.observe.log import get_logger
 from mta.store.journal import outbox
 from mta.store.permission import suppression_writer
+from mta.store.permission.unsubscribes import UnsubscribeVia, suppression_of, with_address
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue
 from mta.store.queue.enqueue import NewMessage
-from mta.store.reputation import delivery_stats, soft_bounces
-from mta.store.reputation.case_opening import open_case
+from mta.store.reputation import cases, delivery_stats, soft_bounces
+from mta.store.reputation.case_opening import CaseError, open_case
 from mta.store.results import report_queue
-from mta.store.results.report_queue import Arrived
-from policy.permission.suppression import Reason, SuppressionRequest
-from policy.reputation.breaker import MailOrigin
-from policy.reputation.complaint import Complaint
+from mta.store.results.report_actions import (
+    AnswerCase,
+    CountReport,
+    CountStats,
+    CountUnsubscribe,
+    FactsQuery,
+    Forward,
+    InboundReport,
+    OpenCase,
+    RecordEvent,
+    RecordSoftBounce,
+    ReportAction,
+    ReportFacts,
+    SentMessage,
+    Suppress,
+    Unsubscribe,
+)
+
+log = get_logger()
 
 KEPT = timedelta(days=400)
 
-_SENT = """
-select account_id, sender, record -> 'recipients' as recipients, record ->> 'stream' as stream,
-    record ->> 'mailing' as mailing, record ->> 'topic' as topic
-from message where id = $1"""
+# One row, whatever is asked for.
+_FACTS = """
+select
+    (
+        select jsonb_agg(jsonb_build_object(
+            'id', m.id, 'account_id', m.account_id, 'sender', m.sender, 'recipients', m.record -> 'recipients',
+            'stream', m.record -> 'stream', 'mailing', m.record -> 'mailing',
+            'providers', (
+                select jsonb_object_agg(latest.recipient_index, latest.provider) from (
+                    select distinct on (e.recipient_index) e.recipient_index, e.data ->> 'provider' as provider
+                    from event e
+                    where e.message_id = m.id and e.recipient_index is not null and e.data ? 'provider'
+                        and (asked.recipient_index is null or e.recipient_index = asked.recipient_index)
+                    order by e.recipient_index, e.at desc
+                ) latest
+            )
+        ))
+        from unnest($1::uuid[], $2::int[]) as asked (id, recipient_index) join message m on m.id = asked.id
+    ) as messages,
+    (
+        select jsonb_build_array(id, account_id) from mailing where id = any($3::text[])
+        order by array_position($3::text[], id) limit 1
+    ) as mailing,
+    (select account_id from complaint_case where id = $4) as case_account"""
 
-_MAILING = """
-select id, account_id from mailing where id = any($1::text[]) order by array_position($1::text[], id) limit 1"""
-
-_MARK = """
+_NEW_KEYS = """
 insert into processed_report (digest) select digest from unnest($1::bytea[]) as digest order by digest
 on conflict do nothing returning digest"""
 
-_SAY = "insert into event (message_id, recipient_index, kind, data) values ($1, $2, $3, $4)"
+_EVENT = "insert into event (message_id, recipient_index, kind, data) values ($1, $2, $3, $4)"
 
 _OLD = "delete from processed_report where at < now() - $1::interval"
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message of ours that something came back for. ``recipients``: as in its envelope; an erased one is None."""
+@dataclass(slots=True)
+class _Batch:
+    """The actions to write, by type."""
 
-    id: MessageId
-    account_id: int
-    sender: Address | None
-    recipients: tuple[Address | None, ...]
-    stream: Stream
-    mailing: str | None
-    topic: str | None
+    answers: list[AnswerCase] = field(default_factory=list)
+    unsubscribes: list[Unsubscribe] = field(default_factory=list)
+    suppressions: list[Suppress] = field(default_factory=list)
+    soft_bounces: list[RecordSoftBounce] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
+    cases: list[OpenCase] = field(default_factory=list)
+    events: list[RecordEvent] = field(default_factory=list)
+    stats: list[CountStats] = field(default_factory=list)
+
+    def add(self, action: ReportAction) -> None:
+        match action:
+            case AnswerCase():
+                self.answers.append(action)
+            case Unsubscribe():
+                self.unsubscribes.append(action)
+            case Suppress():
+                self.suppressions.append(action)
+            case RecordSoftBounce():
+                self.soft_bounces.append(action)
+            case Forward():
+                self.forwards.append(action)
+            case OpenCase():
+                self.cases.append(action)
+            case RecordEvent():
+                self.events.append(action)
+            case CountStats():
+                self.stats.append(action)
+            case CountReport() | CountUnsubscribe():
+                pass  # metrics: the caller counts after the commit
+            case _:
+                assert_never(action)
 
 
-@dataclass(frozen=True, slots=True)
-class ReportAction:
-    """What follows from one recipient's part of a report, unless its ``mark`` is known.
-
-    ``kind`` and ``data``: the event, also of the account's webhooks. ``act``: who is suppressed. ``unknown``: because
-    there is no such user. ``soft``: what counts towards a suppression. ``case``: a complaint that somebody must answer.
-    ``mail``: what is told by mail.
-    """
-
-    mark: bytes
-    sort: InboundReportKind
-    kind: str
-    data: Mapping[str, Any]
-    account_id: int | None = None
-    message_id: MessageId | None = None
-    recipient_index: int | None = None
-    act: SuppressionRequest | None = None
-    unknown: bool = False
-    soft: SoftBounce | None = None
-    case: Complaint | None = None
-    mail: NewMessage | None = field(default=None, repr=False)
-
-
-class Returning:
+class Reports:
     """Made by ``Store``."""
 
     def __init__(self, database: Database, secrets: Secrets) -> None:
         self._database, self._secrets = database, secrets
-        self.patience = soft_bounce_thresholds(SuppressionSettings())
+        self.thresholds = soft_bounce_thresholds(SuppressionSettings())
 
-    async def sent(self, message_id: MessageId) -> Sent | None:
-        """A message of ours; None if there is no record of it (any more). Raises StoreUnavailable."""
+    async def facts(self, query: FactsQuery) -> ReportFacts:
+        """Read everything that ``query`` asks for, in one round trip. Raises StoreUnavailable."""
+        if query == FactsQuery():
+            return ReportFacts()
+        ids, indexes = zip(*query.messages, strict=True) if query.messages else ((), ())
         async with self._database.session() as connection:
-            row = await connection.fetchrow(_SENT, message_id)
-        if row is None:
-            return None
-        return Sent(
-            message_id,
-            row["account_id"],
-            _address(row["sender"]),
-            tuple(_address(text) for text in orjson.loads(row["recipients"])),
-            Stream(row["stream"] or Stream.TRANSACTIONAL.value),
-            row["mailing"],
-            row["topic"],
-        )
+            row = await connection.fetchrow(_FACTS, ids, indexes, query.mailings, query.case_id)
+        assert row is not None
+        messages = [_sent_message(each) for each in orjson.loads(row["messages"] or "[]")]
+        mailing = orjson.loads(row["mailing"]) if row["mailing"] else None
+        return ReportFacts({each.id: each for each in messages}, mailing and tuple(mailing), row["case_account"])
 
-    async def mailing(self, ids: Sequence[str]) -> tuple[str, int] | None:
-        """The first of ``ids`` that is a mailing of ours, and its account. Raises StoreUnavailable."""
-        if not ids:
-            return None
-        async with self._database.session() as connection:
-            row = await connection.fetchrow(_MAILING, ids)
-        return None if row is None else (row["id"], row["account_id"])
+    async def apply(
+        self,
+        report: InboundReport,
+        actions: Sequence[ReportAction],
+        compose: Callable[[Forward], NewMessage | None],
+    ) -> list[ReportAction]:
+        """Apply ``actions`` and remove ``report`` from the queue; return those that were applied.
 
-    def key(self, address: Address) -> bytes:
-        """The keyed hash by which an address is known in tokens."""
-        return self._secrets.address_key(address)
-
-    async def apply(self, arrived: Arrived, consequences: Sequence[ReportAction]) -> list[ReportAction]:
-        """Do what follows, and be done with ``arrived``; those that were new.
-
-        Raises Overtaken (somebody else does it), StoreUnavailable; then nothing was changed.
+        ``compose`` builds the mail to forward, None if it cannot be forwarded. Raises ReportReclaimed,
+        StoreUnavailable; then nothing was changed.
         """
 
         async def work(connection: Connection) -> list[ReportAction]:
-            await report_queue.finish(connection, arrived)
-            marked = await connection.fetch(_MARK, [each.mark for each in consequences])
-            left = {row["digest"] for row in marked}
-            fresh: list[ReportAction] = []
-            for each in consequences:
-                if each.mark in left:
-                    left.remove(each.mark)
-                    fresh.append(each)
-            if fresh:
-                await self._write(connection, fresh)
-            return fresh
+            await report_queue.finish(connection, report)
+            keys = {action.dedup_key for action in actions if action.dedup_key is not None}
+            new = {row["digest"] for row in await connection.fetch(_NEW_KEYS, list(keys))} if keys else set()
+            applied = [action for action in actions if action.dedup_key is None or action.dedup_key in new]
+            await self._write(connection, applied, compose)
+            return applied
 
         return await self._database.retried(work)
 
     async def sweep(self) -> None:
-        """Forget old marks. Raises StoreUnavailable."""
+        """Delete old dedup keys. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             await connection.execute(_OLD, KEPT)
 
-    async def _write(self, connection: Connection, fresh: Sequence[ReportAction]) -> None:
-        """Locks are taken in everybody's order: ledgers and messages first, counts last."""
-        soft = [each.soft for each in fresh if each.soft]
-        heavy = await soft_bounces.weigh(connection, soft, self.patience)
-        acts = [act for act in (*(each.act for each in fresh), *heavy) if act]
-        await suppression_writer.apply(connection, [self._lasting(act) for act in acts])
-        await soft_bounces.note(connection, [each for each in soft if each.category in self.patience.soft])
-        await soft_bounces.forget(connection, [(act.address_key, act.account_id) for act in acts])
-        mails = [(each.mail, None) for each in fresh if each.mail]
+    async def _write(
+        self,
+        connection: Connection,
+        actions: Sequence[ReportAction],
+        compose: Callable[[Forward], NewMessage | None],
+    ) -> None:
+        """Write ``actions`` in the common order of locks: accounts, ledgers and messages, statistics last."""
+        batch = _Batch()
+        for action in actions:
+            batch.add(action)
+        for answer in batch.answers:
+            await _answer(connection, answer)
+        await self._suppress(connection, batch)
+        mails = [(mail, None) for each in batch.forwards if (mail := compose(each))]
         if mails:
             await enqueue.insert(connection, mails, self._secrets)
-        for each in fresh:
-            await _say(connection, each)
-        for each in fresh:
-            await _count(connection, each)
+        opened = {each.dedup_key: await open_case(connection, each.complaint) for each in batch.cases}
+        for event in batch.events:
+            await _record(connection, event, opened.get(event.dedup_key))
+        for stats in batch.stats:
+            await delivery_stats.add(connection, stats.origin, stats.counts)
 
-    def _lasting(self, act: SuppressionRequest) -> SuppressionRequest:
-        """A hard bounce, for as long as it holds."""
-        if act.reason is not Reason.HARD_BOUNCE or self.patience.hard_lasts is None:
-            return act
-        return replace(act, expires_at=datetime.now(UTC) + self.patience.hard_lasts)
+    async def _suppress(self, connection: Connection, batch: _Batch) -> None:
+        """Suppress what the reports, the unsubscriptions and too many soft bounces ask for."""
+        now = datetime.now(UTC)
+        bounces = [each.bounce for each in batch.soft_bounces]
+        requests = [
+            *(each.request for each in batch.suppressions),
+            *[
+                await with_address(connection, suppression_of(each.claim, UnsubscribeVia.MAIL, now))
+                for each in batch.unsubscribes
+            ],
+            *(each for each in await soft_bounces.weigh(connection, bounces, self.thresholds) if each),
+        ]
+        await suppression_writer.apply(connection, requests)
+        ended = [(each.address_key, each.account_id) for each in requests]
+        await soft_bounces.record(connection, bounces, self.thresholds, ended)
 
 
-async def _say(connection: Connection, each: ReportAction) -> None:
-    data = dict(each.data)
-    if each.case:
-        data["case"] = f"C-{await open_case(connection, each.case)}"
-    await connection.execute(_SAY, each.message_id, each.recipient_index, each.kind, orjson.dumps(data).decode())
-    if each.account_id is not None:
+async def _answer(connection: Connection, answer: AnswerCase) -> None:
+    try:
+        await cases.answer_case(connection, answer.case_id, text=answer.text, by=answer.by, evidence=answer.evidence)
+    except CaseError as error:
+        log.info("case reply ignored", case=f"C-{answer.case_id}", reason=str(error))
+
+
+async def _record(connection: Connection, event: RecordEvent, case_id: int | None) -> None:
+    data: Mapping[str, Any] = event.data if case_id is None else {**event.data, "case": f"C-{case_id}"}
+    await connection.execute(_EVENT, event.message_id, event.recipient_index, event.kind, orjson.dumps(data).decode())
+    if event.account_id is not None:
         await outbox.note(
             connection,
-            each.account_id,
-            each.kind,
+            event.account_id,
+            event.kind,
             data,
-            message_id=each.message_id,
-            recipient_index=each.recipient_index,
+            message_id=event.message_id,
+            recipient_index=event.recipient_index,
         )
 
 
-async def _count(connection: Connection, each: ReportAction) -> None:
-    """For the breakers."""
-    if each.account_id is None or each.sort not in (InboundReportKind.BOUNCE, InboundReportKind.COMPLAINT):
-        return
-    origin = await delivery_stats.origin(connection, each.message_id, each.recipient_index) if each.message_id else None
-    origin = origin or MailOrigin(each.account_id, Stream.MARKETING, each.case.mailing if each.case else None)
-    if each.sort is InboundReportKind.COMPLAINT:
-        await delivery_stats.complaint(connection, origin)
-    elif each.act and each.act.reason is Reason.HARD_BOUNCE:
-        await delivery_stats.bounce(connection, origin, unknown=each.unknown)
+def _sent_message(row: Mapping[str, Any]) -> SentMessage:
+    return SentMessage(
+        UUID(row["id"]),
+        row["account_id"],
+        _address(row["sender"]),
+        tuple(_address(text) for text in row["recipients"]),
+        Stream(row["stream"] or Stream.TRANSACTIONAL.value),
+        row["mailing"],
+        {int(index): provider for index, provider in (row["providers"] or {}).items()},
+    )
 
 
 def _address(text: str | None) -> Address | None:
-    """As it was stored; None for the null sender and for one that was taken out of the record."""
+    """Return an address as stored; None for the null sender and for one that was redacted."""
     local, at, domain = (text or "").rpartition("@")
     return Address(local, domain) if at else None

@@ -264,10 +264,8 @@ async def _write_others(
         await connection.execute(_INSERT_EVENTS, *zip(*events, strict=True))
     made = [request for row, request in requests.items() if row in counted]
     await suppression_writer.write(connection, made, locked)
-    await soft_bounces.note(connection, [each for row, each in soft.items() if row in counted])
-    # Soft bounces no longer count against an address that was delivered to, or is suppressed.
     settled = [_mailbox(*pair, secrets) for pair in delivered] + [(each.address_key, each.account_id) for each in made]
-    await soft_bounces.forget(connection, settled)
+    await soft_bounces.record(connection, [each for row, each in soft.items() if row in counted], thresholds, settled)
     if dsns:
         await enqueue.insert(connection, [(dsn, None) for _, dsn in dsns], secrets)
     await rows.clear_content(connection, ending)

@@ -9,7 +9,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.reputation import delivery_stats
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
-from policy.reputation.breaker import MailOrigin
+from policy.reputation.breaker import ONE_TRAP, MailOrigin
 from tests.unit.mta.cli.shell import Operator
 
 
@@ -21,7 +21,7 @@ async def test_an_operator_sees_what_has_tripped_and_lets_go_of_it(
     account = await store.accounts.add("shop", status=AccountStatus.ACTIVE, by="test")
     for _ in range(3):
         async with store._database.session() as connection, connection.transaction():
-            await delivery_stats.trap(connection, MailOrigin(account.id, Stream.MARKETING, provider="gmail"))
+            await delivery_stats.add(connection, MailOrigin(account.id, Stream.MARKETING, provider="gmail"), ONE_TRAP)
     await store.breakers.look({})
     name = f"traps:account:{account.id}:gmail:marketing"
 

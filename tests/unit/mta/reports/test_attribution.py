@@ -11,7 +11,7 @@ from bounce.parsers.mime import Fields
 from bounce.parsers.report_kinds import Original
 from bounce.verp import ReturnPath, Verp
 from mta.mail.identity import format_id, new_message_id
-from mta.reports.attribution import in_report, token_in
+from mta.reports.attribution import Attribution, in_report, token_in
 from policy.permission.tokens import Claim, Tokens
 
 TOKENS, FOREIGN = Tokens(bytes(32)), Tokens(bytes(range(32)))
@@ -30,7 +30,7 @@ def test_tokens_are_found_in_the_fields_that_carry_them() -> None:
     for found in (original(cfbl_feedback_id=token), original(list_unsubscribe=link)):
         assert in_report(b"", found, TOKENS, VERP, NOW).claim == CLAIM
     for other in (original(cfbl_feedback_id=FOREIGN.make(CLAIM)), original(subject=token)):
-        assert not in_report(b"", other, TOKENS, VERP, NOW).ours
+        assert in_report(b"", other, TOKENS, VERP, NOW) == Attribution()
 
 
 def test_a_return_path_counts_wherever_it_stands() -> None:
@@ -39,15 +39,14 @@ def test_a_return_path_counts_wherever_it_stands() -> None:
     assert found.path == ReturnPath(message_id, 3)
     later = NOW + timedelta(days=31)
     assert in_report(str(path).encode(), Original(), TOKENS, VERP, later).path is None
-    assert in_report(str(path).encode(), Original(), TOKENS, None, NOW).path is None
 
 
 def test_ids_are_hints_only() -> None:
     message_id = new_message_id()
     received = f"from a by mta.example.com with ESMTP id {format_id(message_id)}; Mon"
     found = in_report(b"", original(received=received), TOKENS, VERP, NOW)
-    assert found.ids == (message_id,)
-    assert not found.ours
+    assert found.message_ids == (message_id,)
+    assert (found.claim, found.path) == (None, None)
 
 
 def test_a_folded_subject_is_one_token() -> None:
@@ -60,4 +59,4 @@ def test_a_folded_subject_is_one_token() -> None:
 @given(st.binary(max_size=400), st.text(max_size=300))
 def test_anything_may_come(content: bytes, value: str) -> None:
     found = in_report(content, original(received=value, list_unsubscribe=value), TOKENS, VERP, NOW)
-    assert not found.ours
+    assert (found.claim, found.path) == (None, None)

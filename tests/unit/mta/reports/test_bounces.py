@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
+from bounce.suppression import SoftBounce
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault
-from mta.mail.identity import new_message_id
+from mta.mail.identity import MessageId, new_message_id
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.observe.labels import InboundReportKind
-from mta.reports import bounces
-from mta.store.results.apply_report import ReportAction, Sent
-from policy.permission.suppression import Reason
+from mta.reports.bounces import actions_of_bounce
+from mta.store.results.report_actions import (
+    CountReport,
+    CountStats,
+    RecordEvent,
+    RecordSoftBounce,
+    ReportAction,
+    SentMessage,
+    Suppress,
+)
+from policy.permission.suppression import Reason, SuppressionRequest
+from policy.reputation.breaker import ONE_UNKNOWN, MailOrigin
 
 ANN, BEN, EVE = (Address.parse(f"{name}@example.com") for name in ("ann", "ben", "eve"))
 NO_USER = Reply(550, "5.1.1", "no such user")
@@ -22,8 +34,8 @@ FULL = Classification("mailbox_full", Fault.RECIPIENT, Action.FAIL, "full")
 POLICY = Classification("policy", Fault.SENDER, Action.FAIL, "dmarc")
 
 
-def sent(*recipients: Address | None) -> Sent:
-    return Sent(new_message_id(), 7, None, recipients or (ANN,), Stream.MARKETING, "spring", "offers")
+def sent(*recipients: Address | None) -> SentMessage:
+    return SentMessage(new_message_id(), 7, None, recipients or (ANN,), Stream.MARKETING, "spring", {0: "gmail"})
 
 
 def part(
@@ -34,74 +46,119 @@ def part(
     )
 
 
+@dataclass(frozen=True)
+class Found:
+    """The actions about one recipient, by type."""
+
+    key: bytes | None
+    kind: InboundReportKind
+    event: RecordEvent
+    suppression: SuppressionRequest | None = None
+    soft: SoftBounce | None = None
+    stats: CountStats | None = None
+
+    @property
+    def place(self) -> tuple[MessageId | None, int | None, int | None]:
+        return self.event.message_id, self.event.recipient_index, self.event.account_id
+
+
 def follow(
-    about: Sent, n: int | None, *parts: ReportedRecipient, kind: ReportKind = ReportKind.BOUNCE
-) -> list[ReportAction]:
-    return bounces.follow(Report(kind, "rfc3464", parts), about, n, lambda address: address.key.encode())
+    about: SentMessage, n: int | None, *parts: ReportedRecipient, kind: ReportKind = ReportKind.BOUNCE
+) -> list[Found]:
+    report = Report(kind, "rfc3464", parts)
+    actions = actions_of_bounce(report, about, n, lambda address: address.key.encode())
+    keys = dict.fromkeys(action.dedup_key for action in actions)
+    return [found_in([action for action in actions if action.dedup_key == key]) for key in keys]
 
 
-def test_a_dead_mailbox_is_suppressed_for_the_account() -> None:
+def found_in(actions: list[ReportAction]) -> Found:
+    of = {type(action): action for action in actions}
+    assert len(of) == len(actions)
+    count, event = of.pop(CountReport), of.pop(RecordEvent)
+    suppress, soft, stats = of.pop(Suppress, None), of.pop(RecordSoftBounce, None), of.pop(CountStats, None)
+    assert not of
+    assert isinstance(count, CountReport)
+    assert isinstance(event, RecordEvent)
+    return Found(
+        count.dedup_key,
+        count.kind,
+        event,
+        suppress.request if isinstance(suppress, Suppress) else None,
+        soft.bounce if isinstance(soft, RecordSoftBounce) else None,
+        stats if isinstance(stats, CountStats) else None,
+    )
+
+
+def test_an_unknown_user_is_suppressed_for_the_account() -> None:
     about = sent()
     (found,) = follow(about, 0, part(ANN))
-    assert (found.sort, found.kind, found.message_id, found.recipient_index, found.account_id) == (
-        InboundReportKind.BOUNCE, "bounced_async", about.id, 0, 7
-    )  # fmt: skip
-    assert found.act
-    assert (found.act.address, found.act.account_id, found.act.topic, found.act.reason) == (
-        ANN, 7, "", Reason.HARD_BOUNCE
-    )  # fmt: skip
-    assert found.act.evidence == "mx.example.com said 550 5.1.1 no such user"
-    assert found.unknown
+    assert (found.kind, found.event.kind, found.place) == (InboundReportKind.BOUNCE, "bounced_async", (about.id, 0, 7))
+    assert found.suppression
+    assert (
+        found.suppression.address,
+        found.suppression.account_id,
+        found.suppression.topic,
+        found.suppression.reason,
+    ) == (ANN, 7, "", Reason.HARD_BOUNCE)
+    assert found.suppression.evidence == "mx.example.com said 550 5.1.1 no such user"
+    assert found.stats
+    assert (found.stats.origin, found.stats.counts) == (
+        MailOrigin(7, Stream.MARKETING, "spring", "gmail"),
+        ONE_UNKNOWN,
+    )
     assert found.soft is None
 
 
-def test_the_return_path_names_him_where_the_report_does_not() -> None:
+def test_the_return_path_names_the_recipient_where_the_report_does_not() -> None:
     (found,) = follow(sent(BEN, ANN), 1, part(None))
-    assert found.recipient_index == 1
-    assert found.act
-    assert found.act.address == ANN
+    assert found.event.recipient_index == 1
+    assert found.suppression
+    assert found.suppression.address == ANN
 
 
-@pytest.mark.parametrize("meaning", [FULL, POLICY])
-def test_softer_answers_suppress_nobody(meaning: Classification) -> None:
-    (found,) = follow(sent(), 0, part(ANN, meaning))
-    assert found.act is None
-    assert bool(found.soft) is (meaning is FULL)
+@pytest.mark.parametrize("classification", [FULL, POLICY])
+def test_softer_replies_suppress_nobody(classification: Classification) -> None:
+    (found,) = follow(sent(), 0, part(ANN, classification))
+    assert (found.suppression, found.stats) == (None, None)
+    assert bool(found.soft) is (classification is FULL)
 
 
-def test_another_mailbox_behind_his_own_counts_softly() -> None:
+def test_a_failure_behind_the_address_is_a_soft_bounce() -> None:
     (found,) = follow(sent(), 0, part(EVE))
-    assert found.act is None
+    assert found.suppression is None
     assert found.soft
     assert found.soft.address == ANN
 
 
 def test_a_delay_stays_a_delay() -> None:
     (found,) = follow(sent(), 0, part(ANN, action=ReportedAction.DELAYED))
-    assert (found.sort, found.kind, found.act, found.soft) == (InboundReportKind.DELAY, "delay_reported", None, None)
+    assert (found.kind, found.event.kind) == (InboundReportKind.DELAY, "delay_reported")
+    assert (found.suppression, found.soft, found.stats) == (None, None, None)
 
 
 def test_a_failure_goes_before_a_delay_of_the_same_recipient() -> None:
     (found,) = follow(sent(), 0, part(ANN, action=ReportedAction.DELAYED), part(ANN))
-    assert found.kind == "bounced_async"
+    assert found.event.kind == "bounced_async"
 
 
 def test_of_several_only_those_of_the_envelope_count() -> None:
-    found = follow(sent(ANN, BEN), None, part(BEN), part(EVE), part(None))
-    assert [(each.recipient_index, each.act and each.act.address) for each in found] == [(1, BEN)]
+    (found,) = follow(sent(ANN, BEN), None, part(BEN), part(EVE), part(None))
+    assert found.event.recipient_index == 1
+    assert found.suppression
+    assert found.suppression.address == BEN
 
 
-def test_somebody_who_was_erased_is_nobody() -> None:
+def test_nothing_follows_for_an_erased_recipient() -> None:
     assert follow(sent(None), 0, part(ANN)) == []
     assert follow(sent(ANN), 5, part(ANN)) == []
 
 
 @pytest.mark.parametrize("kind", [ReportKind.AUTO_REPLY, ReportKind.CHALLENGE, ReportKind.RECEIPT, ReportKind.OTHER])
-def test_answers_are_written_down_once(kind: ReportKind) -> None:
+def test_auto_replies_are_recorded_once(kind: ReportKind) -> None:
     about = sent()
     (first,), (second,) = follow(about, 0, part(ANN), kind=kind), follow(about, 0, kind=kind)
-    assert (first.kind, first.act, first.soft) == ("auto_reply", None, None)
-    assert first.mark == second.mark
+    assert (first.event.kind, first.suppression, first.soft) == ("auto_reply", None, None)
+    assert first.key == second.key
 
 
 def test_dedup_keys_tell_recipients_messages_and_actions_apart() -> None:
@@ -112,4 +169,4 @@ def test_dedup_keys_tell_recipients_messages_and_actions_apart() -> None:
         *follow(about, 0, part(ANN, action=ReportedAction.DELAYED)),
         *follow(sent(), 0, part(ANN)),
     ]
-    assert len({each.mark for each in found}) == 4
+    assert len({each.key for each in found}) == 4

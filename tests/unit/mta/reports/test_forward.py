@@ -1,28 +1,33 @@
-"""What is passed on is what came, from the null sender."""
+"""What is forwarded is what came, from the null sender."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
+from config.schema import Settings
+from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
 from mta.mail.message import Body
-from mta.reports.forward import Forwarder
+from mta.queue.internal_mail import InternalMailBuilder
+from mta.reports.worker import forwarded
 from mta.store.queue.enqueue import NewMessage
-from mta.store.results.report_queue import Arrived
+from mta.store.results.report_actions import Forward, InboundReport
 
 TO = Address.parse("desk@example.com")
 
 
-def pass_on(content: bytes, client: str = "192.0.2.1", hello: str = "mx.example.com") -> NewMessage | None:
-    arrived = Arrived(7, datetime.now(UTC), None, (), client, hello, content, 1)
-    return Forwarder("mta.example.net", timedelta(days=1)).compose(arrived, TO, 3)
+def forward(content: bytes, client: str = "192.0.2.1", hello: str = "mx.example.com") -> NewMessage | None:
+    settings = Settings.model_validate({"server": {"hostname": "mta.example.net"}})
+    builder = InternalMailBuilder(settings, Signer(settings.signing, KeyRing([])))
+    inbound = InboundReport(7, datetime.now(UTC), None, (), client, hello, content, 1)
+    return forwarded(builder, inbound, Forward(b"key", TO, 3))
 
 
 def test_nothing_is_changed_but_the_trace() -> None:
     content = b"Subject: x\r\n\r\nbody\r\n"
-    made = pass_on(content, "2001:db8::1")
+    made = forward(content, "2001:db8::1")
     assert made
     message = made.message
     assert message.content.endswith(content)
@@ -44,10 +49,10 @@ def test_nothing_is_changed_but_the_trace() -> None:
     ],
 )
 def test_receivers_are_told_what_they_must_be_able_to_take(content: bytes, body: Body, utf8: bool) -> None:
-    made = pass_on(content)
+    made = forward(content)
     assert made
     assert (made.message.envelope.body, made.message.envelope.smtputf8) == (body, utf8)
 
 
-def test_what_has_no_header_is_not_passed_on() -> None:
-    assert pass_on(b"this is no header\r\n\r\n") is None
+def test_mail_without_a_header_is_not_forwarded() -> None:
+    assert forward(b"this is no header\r\n\r\n") is None

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from mta.delivery.mx import DnsError
-from mta.reports.reporters import proved
+from mta.reports.reporters import verified_author
 
 REPORT = b"From: Loop <fbl@mail.example.com>\r\nTo: fbl@returns.example.net\r\nSubject: complaint\r\n\r\nspam\r\n"
 
@@ -46,7 +46,7 @@ def signed(content: bytes = REPORT, domain: bytes = b"example.com", **more: obje
 
 
 async def ask(content: bytes, names: Names | None = None, trusted: tuple[str, ...] = ()) -> str | None:
-    return await proved(content, names or Names(), trusted)  # type: ignore[arg-type]
+    return await verified_author(content, names or Names(), trusted)  # type: ignore[arg-type]
 
 
 async def test_a_signature_of_the_same_organisation() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from config.schema import Settings
-from mta.service.jobs.complaints import Casework, work_cases
+from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.store.store import Store
 from policy.accounts.account import HOUSE, Account, AccountStatus, Identity
 from policy.reputation.complaint import Clocks, Complaint, Source
@@ -52,7 +52,7 @@ async def test_the_contact_is_told_in_its_language_with_the_dossier(store: Store
     await store.cases.open(
         Complaint(account_id, Source.RECIPIENT, "nooit aangemeld", address="rita@example.net", address_key=bytes(16))
     )
-    await work_cases(await Casework.open(SETTINGS, store), store)
+    await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
     (mail,) = await letters(store)
     assert (mail["To"], mail["From"], mail["Auto-Submitted"], mail["Content-Language"]) == (
         "ann@shop.example", "abuse@returns.example", "auto-generated", "nl",
@@ -70,7 +70,7 @@ async def test_the_contact_is_told_in_its_language_with_the_dossier(store: Store
 async def test_it_is_written_to_even_while_it_is_suspended(store: Store) -> None:
     account_id = await an_account(store)
     await store.cases.open(Complaint(account_id, Source.PROVIDER, "spam", urgent=True))
-    await work_cases(await Casework.open(SETTINGS, store), store)
+    await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
     assert (await store.accounts.find("shop")).account.status is AccountStatus.SUSPENDED
     assert await make.count(store, f"queue where account_id = {HOUSE} and held is null") == 1
 
@@ -80,7 +80,7 @@ async def test_nobody_to_write_to(store: Store) -> None:
     await make.execute(store, "delete from account_identity")
     await store.accounts.list()
     await store.cases.open(Complaint(account_id, Source.PROVIDER, "spam"))
-    await work_cases(await Casework.open(SETTINGS, store), store)
+    await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
     assert await letters(store) == []
     assert await make.count(store, "complaint_case where state = 'sent' and due_at is not null") == 1
 
@@ -101,6 +101,6 @@ def test_whom_to_write_to(contact: str, expected: str) -> None:
 
 
 async def test_a_profile_that_is_gone_stops_no_clock(store: Store) -> None:
-    desk = await Casework.open(SETTINGS, store)
+    desk = await ComplaintNotifier.open(SETTINGS, store)
     assert desk.clocks("gone") == Clocks()
     assert desk.clocks("spotler").answer_within == 24 * 3600

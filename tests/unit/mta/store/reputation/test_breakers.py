@@ -12,7 +12,18 @@ from mta.store.reputation import delivery_stats
 from mta.store.reputation.breakers import BreakerError
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
-from policy.reputation.breaker import HELD, BreakerKind, Level, MailingScope, MailOrigin, ProviderScope, Thresholds
+from policy.reputation.breaker import (
+    HELD,
+    ONE_COMPLAINT,
+    ONE_TRAP,
+    ONE_UNKNOWN,
+    BreakerKind,
+    Level,
+    MailingScope,
+    MailOrigin,
+    ProviderScope,
+    Thresholds,
+)
 from tests.unit.mta.store import make
 
 SMALL = Thresholds(rejections_floor=10, rejections_stop=0.2, complaints_floor=10, complaints_stop=0.3, traps_stop=2)
@@ -88,9 +99,9 @@ async def test_complaints_and_traps_are_counted_where_they_are_taken_in(store: S
     async with store._database.session() as connection, connection.transaction():
         of = await delivery_stats.origin(connection, delivery.message_id, 0)
         assert of == MailOrigin(shop, Stream.TRANSACTIONAL, "m1", "gmail")
-        await delivery_stats.complaint(connection, of)
-        await delivery_stats.trap(connection, of)
-        await delivery_stats.bounce(connection, of, unknown=True)
+        await delivery_stats.add(connection, of, ONE_COMPLAINT)
+        await delivery_stats.add(connection, of, ONE_TRAP)
+        await delivery_stats.add(connection, of, ONE_UNKNOWN)
     counts = (1, 1, 0, 1, 1, 0)
     assert await tallies(store) == {
         ("m1", "", "marketing"): counts,
@@ -166,7 +177,7 @@ async def test_a_mailing_is_stopped_and_goes_on_as_it_was(store: Store, shop: in
     waiting = await put(store, shop, mailing=spring)
     for _ in range(3):
         async with store._database.session() as connection, connection.transaction():
-            await delivery_stats.complaint(connection, MailOrigin(shop, Stream.MARKETING, spring))
+            await delivery_stats.add(connection, MailOrigin(shop, Stream.MARKETING, spring), ONE_COMPLAINT)
     name = f"complaints:mailing:{spring}"
     assert await look(store) == [(name, Level.STOP)]
     found = await store.mailings.find(shop, spring)
@@ -232,7 +243,7 @@ async def test_a_cancellation_needs_an_open_breaker_a_name_and_a_reason(store: S
 async def test_a_warning_is_an_event_and_nothing_else(store: Store, shop: int) -> None:
     spring = await mailing(store, shop)
     async with store._database.session() as connection, connection.transaction():
-        await delivery_stats.trap(connection, MailOrigin(shop, Stream.MARKETING, spring))
+        await delivery_stats.add(connection, MailOrigin(shop, Stream.MARKETING, spring), ONE_TRAP)
     (finding,) = await store.breakers.look({})
     assert (finding.level, finding.scope) == (Level.WARN, MailingScope(shop, spring))
     await store.breakers.warn(finding)

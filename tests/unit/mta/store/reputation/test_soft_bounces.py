@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 
@@ -12,7 +13,7 @@ from config.schema import RetentionSettings
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Delivery, Failed, Fault
 from mta.store.privacy.erasure import forget
-from mta.store.reputation import soft_bounces
+from mta.store.results.report_actions import RecordSoftBounce
 from mta.store.store import Store
 from policy.base import Suppression
 from policy.permission.suppression import Reason
@@ -65,7 +66,7 @@ async def test_enough_of_them_over_enough_mailings_suppress_for_a_time(patient: 
     assert found.until is not None
     assert timedelta(days=179) < found.until - datetime.now(UTC) <= timedelta(days=180)
     (recorded,) = await patient.suppressions.of(ANN)
-    assert recorded.evidence.startswith("3 messages failed so; of the last one mx1.example.net said 550")
+    assert recorded.evidence.startswith("3 soft bounces; the last one: mx1.example.net said 550")
     assert recorded.message_id is not None
     assert [event.kind for event in await patient.events.of_message(waiting.message.id)] == ["dropped"]
     assert await make.count(patient, "soft_bounce") == 0
@@ -137,15 +138,15 @@ async def test_a_hard_bounce_may_end_too(store: Store) -> None:
     assert found.until - found.since > timedelta(days=364)
 
 
-async def test_those_that_come_by_mail_are_counted_likewise(store: Store) -> None:
-    key = store.suppressions._secrets.address_key(ANN)
-    reported = [SoftBounce(key, 1, "mailbox_full", mailing, "rule", "552 full") for mailing in ("a", "b", "c")]
-    found = []
-    for each in reported:
-        async with store._database.session() as connection, connection.transaction():
-            found.append((await soft_bounces.count(connection, [each], PATIENCE)).fresh)
-    assert found == [0, 0, 1]
-    assert [each.until is None for each in await suppressed(store)] == [False]
+async def test_those_that_come_by_mail_are_counted_likewise(patient: Store) -> None:
+    for mailing in ("a", "b", "c"):
+        assert await suppressed(patient) == []
+        bounce = SoftBounce(patient.suppressions.key(ANN), 1, "mailbox_full", mailing, "rule", "552 full", ANN)
+        await patient.report_queue.put(None, [ANN], ip_address("192.0.2.1"), "mx", b"x")
+        (inbound,) = await patient.report_queue.claim(1)
+        await patient.reports.apply(inbound, [RecordSoftBounce(mailing.encode(), bounce)], lambda _: None)
+    assert [each.until is None for each in await suppressed(patient)] == [False]
+    assert await make.count(patient, "soft_bounce") == 0
 
 
 async def test_time_ends_both_the_count_and_the_suppression(patient: Store) -> None:

@@ -1,0 +1,84 @@
+"""Build the messages that the service itself sends: DSNs, forwarded reports, mail about complaint cases.
+
+Invariants: They come from the null sender, so that nothing bounces back. The policy chain does not apply to them, which
+their finding says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from ipaddress import ip_address
+
+from config.schema import Settings
+from mta.dkim import Signer
+from mta.mail.address import Address
+from mta.mail.headers import Headers
+from mta.mail.identity import MessageId
+from mta.mail.message import Body, Envelope, IPAddress, Message, Origin, Recipient
+from mta.store.queue.enqueue import NewMessage
+from policy.base import Finding
+
+LOOPBACK = ip_address("127.0.0.1")
+
+
+class InternalMailKind(Enum):
+    """What the service sends a message for; the value names it in the message's origin and finding."""
+
+    DSN = "dsn"
+    FORWARD = "forward"  # an inbound report, to the sender of the message or to the postmaster
+    COMPLAINT = "complaint"  # about complaint cases, to their account
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The client that a forwarded message was received from."""
+
+    client: IPAddress
+    hello: str
+
+
+class InternalMailBuilder:
+    """Built from the settings; ``signer`` signs with the keys that it has then."""
+
+    def __init__(self, settings: Settings, signer: Signer) -> None:
+        self.hostname = settings.server.hostname
+        self._lifetime = timedelta(seconds=settings.queue.expire_after)
+        self._signer = signer
+
+    def build(
+        self,
+        kind: InternalMailKind,
+        message_id: MessageId,
+        to: Address,
+        content: bytes,
+        now: datetime,
+        *,
+        account_id: int,
+        smtputf8: bool,
+        signing_domain: str | None = None,
+        relay: Relay | None = None,
+    ) -> NewMessage:
+        """Return ``content`` as a message for ``to``, to be queued as mail of the account.
+
+        ``signing_domain``: of the DKIM signature, if it has a key. Raises HeaderError if the header is invalid.
+        """
+        headers = Headers.split(content)
+        if signing_domain and (signature := self._signer.sign(content, headers, signing_domain)):
+            content = signature + content
+            headers = Headers.split(content)
+        body = Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT
+        origin = Origin(
+            account_id=account_id,
+            account="",
+            credential=None,
+            client=relay.client if relay else LOOPBACK,
+            hello=relay.hello if relay else self.hostname,
+            session=kind.value,
+            protocol="ESMTP" if relay else "local",
+            received_at=now,
+        )
+        message = Message(message_id, Envelope(None, (Recipient(to),), body, smtputf8), origin, headers, content)
+        finding = Finding(kind.value, "pass", "sent by the service itself; the policy chain does not apply")
+        return NewMessage(message, account_id, expires_at=now + self._lifetime, findings=(finding,))
