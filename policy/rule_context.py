@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from config.schema import Settings
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import TokenMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class RuleContext:
     one before is still good enough."""
 
     hostname: str
-    tokens: Tokens
+    tokens: TokenMaker
     message_size: int = 50 * 1024 * 1024
     received_count: int = 100
     web_url: str | None = None
@@ -33,7 +33,7 @@ class RuleContext:
     terms_grace: timedelta = timedelta(days=14)
 
     @classmethod
-    def of(cls, settings: Settings, tokens: Tokens) -> RuleContext:
+    def of(cls, settings: Settings, tokens: TokenMaker) -> RuleContext:
         """Return the context that ``settings`` describe."""
         limits, policy = settings.submission.limits, settings.policy
         url = settings.web.public.url

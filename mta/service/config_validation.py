@@ -19,7 +19,7 @@ from mta.delivery.route import StaticRoutes
 from mta.dkim.keys import read_key_files
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import SampleTokens
 from policy.profile import Profiles, UnknownProfile, load_profiles
 from policy.rule_context import RuleContext
 
@@ -63,8 +63,8 @@ def validate(settings: Settings) -> RuleBook:
 
 
 def validate_profiles(settings: Settings) -> Profiles:
-    """The profiles that ``settings`` name, made with a key that is nobody's. Raises ConfigError."""
-    profiles = load_profiles(settings.policy.profiles, RuleContext.of(settings, Tokens(bytes(32))))
+    """The profiles that ``settings`` name, checked; their tokens are placeholders. Raises ConfigError."""
+    profiles = load_profiles(settings.policy.profiles, RuleContext.of(settings, SampleTokens()))
     try:
         profiles.get(settings.policy.default_profile)
     except UnknownProfile as error:

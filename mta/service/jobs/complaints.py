@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from email import policy as mail_policy
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Protocol
 
 import orjson
 
@@ -24,12 +23,13 @@ from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
 from mta.mail.identity import format_id, new_message_id
 from mta.observe.log import get_logger
+from mta.queue.dsn import AccountLookup
 from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
 from mta.service.config_validation import validate_profiles
 from mta.service.jobs.domain_verification import open_ring
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
-from policy.accounts.account import HOUSE, Account
+from policy.accounts.account import HOUSE
 from policy.profile import Profiles, UnknownProfile
 from policy.reputation.complaint import Case, Clocks, Occasion
 from policy.reputation.complaint_mail import CaseMailWriter, Letter, contacts_of
@@ -37,14 +37,10 @@ from policy.reputation.complaint_mail import CaseMailWriter, Letter, contacts_of
 log = get_logger()
 
 
-class Accounts(Protocol):
-    def by_id(self, account_id: int) -> Account | None: ...
-
-
 class ComplaintNotifier:
     """What the store needs of the configuration to run the deadlines: it is a ``Desk``. ``open`` makes one."""
 
-    def __init__(self, settings: Settings, profiles: Profiles, accounts: Accounts, ring: KeyRing) -> None:
+    def __init__(self, settings: Settings, profiles: Profiles, accounts: AccountLookup, ring: KeyRing) -> None:
         self.settings = settings
         self._profiles, self._accounts, self._ring = profiles, accounts, ring
         self._builder = InternalMailBuilder(settings, Signer(settings.signing, ring))

@@ -14,12 +14,12 @@ from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from policy.accounts.account import Account, Stream
 from policy.base import Amend, ContentRule, Facts, Hold, Pass, RecipientFacts, Refuse, SenderRule, Verdict
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
 from policy.text.message_text import MessageText
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
-CONTEXT = RuleContext("mx.example", Tokens(bytes(32)), message_size=10_000, received_count=3)
+CONTEXT = RuleContext("mx.example", SampleTokens(), message_size=10_000, received_count=3)
 ACCOUNT = Account(1, "shop", frozenset({"shop.example", "xn--bcher-kva.example"}))
 BOB = Address.parse("bob@example.net")
 HEAD = b"From: Ann <ann@shop.example>\r\nTo: bob@example.net\r\nSubject: s\r\n"

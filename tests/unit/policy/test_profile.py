@@ -17,12 +17,12 @@ from policy import plugins
 from policy.accounts.account import Stream
 from policy.base import Facts, Pass, Verdict
 from policy.chain import Failing
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import SampleTokens
 from policy.plugins import Installed, installed
 from policy.profile import Profiles, UnknownProfile, load_profiles
 from policy.rule_context import RuleContext
 
-CONTEXT = RuleContext("mx.example", Tokens(bytes(32)))
+CONTEXT = RuleContext("mx.example", SampleTokens())
 
 
 class Plain:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.permission.tokens import Claim, Tokens
+from policy.permission.tokens import Claim, SampleTokens, Tokens
 
 OLD, NEW = bytes(32), bytes(range(32))
 CLAIM = Claim("u", 7, bytes(range(16)), "01j0000000000000000000000a", "offers")
@@ -80,3 +80,11 @@ def test_odd_texts_are_not_tokens(text: str) -> None:
 def test_tokens_need_a_key() -> None:
     with pytest.raises(ValueError, match="need a key"):
         Tokens()
+
+
+def test_a_sample_has_the_length_of_a_token_and_is_none() -> None:
+    for topic in ("", "o", "of", "offers"):
+        claim = Claim("u", 7, bytes(16), "01j0000000000000000000000a", topic)
+        sample = SampleTokens().make(claim)
+        assert len(sample) == len(Tokens(NEW).make(claim))
+        assert Tokens(NEW).read(sample) is None

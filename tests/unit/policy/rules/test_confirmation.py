@@ -12,14 +12,14 @@ from mta.mail.message import Stream
 from policy.accounts.account import Account
 from policy.accounts.mailing import NO_ORIGIN, SAMPLED, UNAPPROVED, UNCONFIRMED, Confirmation, Mailing, Sample
 from policy.base import Facts, Hold, Pass, Refuse, Verdict
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
 from policy.rules.mailing.confirmation import Confirmed
 from policy.rules.mailing.sampling import Sampling
 from tests.unit.policy.rules.test_stamps import message
 
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
-CONTEXT = RuleContext("mx.example.com", Tokens(bytes(32)), terms="2", terms_since=date(2026, 5, 1))
+CONTEXT = RuleContext("mx.example.com", SampleTokens(), terms="2", terms_since=date(2026, 5, 1))
 WORD = Confirmation(NOW - timedelta(hours=1), "bob", "2")
 JUNE = Mailing(
     "01j0000000000000000000000a", 7, "june", "offers", "customers", WORD, origin="shop orders", approved=True

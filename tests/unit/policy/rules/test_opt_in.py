@@ -11,14 +11,14 @@ from mta.mail.address import Address
 from policy.accounts.account import Account, Identity, Stream
 from policy.base import Facts, Pass, RecipientFacts, Refuse
 from policy.permission.consent import Basis, Consent
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
 from policy.rules.recipient.opt_in import OptIn
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 GIVEN = datetime(2026, 1, 10, tzinfo=UTC)
 ANN = Address.parse("ann@example.net")
-CONTEXT = RuleContext("mta.example", Tokens(bytes(32)))
+CONTEXT = RuleContext("mta.example", SampleTokens())
 ACCOUNT = Account(1, "shop", frozenset({"shop.example"}), identities=(Identity("nl", ("Shop B.V.",)),))
 GOOD = Consent(Basis.DOUBLE_OPT_IN, frozenset({"offers"}), GIVEN, GIVEN, 12)
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from mta.mail.message import Stream
 from policy.accounts.account import Account
 from policy.base import Facts, Pass, Refuse, Verdict
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
 from policy.rules.content.unsubscribe import UnsubscribeLink
 from policy.text.message_text import MessageText
 from tests.unit.policy.rules.test_stamps import NOW, message
 
-CONTEXT = RuleContext("mx.example.com", Tokens(bytes(32)), web_url="https://mail.example.com")
+CONTEXT = RuleContext("mx.example.com", SampleTokens(), web_url="https://mail.example.com")
 
 
 def check(body: str, kind: str = "text/html", **settings: Any) -> Verdict:
