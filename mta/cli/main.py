@@ -14,14 +14,14 @@ from typer.core import TyperGroup
 
 from mta.cli.output import errors_reported
 
-# command -> (module with `register(app)`, what `mta --help` says of it)
+# command -> (module with `register(app)`, or module:function; what `mta --help` says of it)
 COMMANDS = {
-    "serve": ("mta.cli.serve", "Run the service in the foreground."),
-    "check": ("mta.cli.check", "Check a configuration file and every file it references."),
-    "reload": ("mta.cli.reload", "Make the running service read its configuration again."),
-    "config": ("mta.cli.config", "Configuration schema, its documentation, settings in effect."),
+    "serve": ("mta.cli.service.serve", "Run the service in the foreground."),
+    "check": ("mta.cli.service.config:register_check", "Check a configuration file and every file it references."),
+    "reload": ("mta.cli.service.serve:register_reload", "Make the running service read its configuration again."),
+    "config": ("mta.cli.service.config", "Configuration schema, its documentation, settings in effect."),
     "account": ("mta.cli.account.accounts", "Accounts: who may submit mail, with which logins and domains."),
-    "dkim": ("mta.cli.dkim", "DKIM keys: create, publish, check, activate, retire."),
+    "dkim": ("mta.cli.service.dkim", "DKIM keys: create, publish, check, activate, retire."),
     "queue": ("mta.cli.queue", "Queued mail: what waits, where and why; retry, hold, release, bounce."),
     "explain": ("mta.cli.explain", "Everything known about one message."),
     "lint": ("mta.cli.lint", "Judge a message, or a changed profile, without sending anything."),
@@ -29,16 +29,16 @@ COMMANDS = {
     "case": ("mta.cli.case", "Complaint cases and their deadlines."),
     "breaker": ("mta.cli.breaker", "Circuit breakers: what they hold, and how to cancel one."),
     "blocklist": ("mta.cli.blocklist", "What blocklists say about our addresses and domains."),
-    "profile": ("mta.cli.profile", "Profiles: the rules an account's mail must pass."),
+    "profile": ("mta.cli.service.profile", "Profiles: the rules an account's mail must pass."),
     "consent": ("mta.cli.consent.ledger", "Consents: who agreed to what, and the evidence."),
     "privacy": ("mta.cli.consent.privacy", "Export or erase one person's data (GDPR)."),
     "suppression": ("mta.cli.suppression.entries", "Suppressions: addresses that must not be mailed."),
-    "webhook": ("mta.cli.webhook", "Webhooks: where an account's events are sent."),
-    "events": ("mta.cli.events", "An account's events: list them, or send them again."),
+    "webhook": ("mta.cli.service.webhook", "Webhooks: where an account's events are sent."),
+    "events": ("mta.cli.service.events", "An account's events: list them, or send them again."),
     "classify": ("mta.cli.classify", "Say what a reply or a bounce message means."),
-    "trace": ("mta.cli.trace", "Show live SMTP sessions."),
-    "top": ("mta.cli.top", "Live rates, queue, destinations, processes and recent errors."),
-    "demo": ("mta.cli.demo", "Self-contained demo on this machine."),
+    "trace": ("mta.cli.service.trace", "Show live SMTP sessions."),
+    "top": ("mta.cli.service.top", "Live rates, queue, destinations, processes and recent errors."),
+    "demo": ("mta.cli.service.demo", "Self-contained demo on this machine."),
 }
 
 
@@ -53,8 +53,9 @@ class Commands(TyperGroup):
 def build(name: str | None = None) -> typer.Typer:
     """Return the application with the command called ``name``, or with all of them."""
     app = _empty()
-    for module, _ in [COMMANDS[name]] if name in COMMANDS else COMMANDS.values():
-        importlib.import_module(module).register(app)
+    for place, _ in [COMMANDS[name]] if name in COMMANDS else COMMANDS.values():
+        module, _, function = place.partition(":")
+        getattr(importlib.import_module(module), function or "register")(app)
     return app
 
 

@@ -207,16 +207,15 @@ class WebhookStore:
         change = "cursor = least(cursor, $2), failures = 0, due_at = now(), lease = null, lease_until = null"
         await self._change(number, change, (max(0, after),), by, "replayed", after=after)
 
-    async def remove(self, number: int, *, by: str) -> None:
+    async def remove(self, number: int, *, by: str, reason: str = "") -> None:
         """Raises WebhookError, StoreUnavailable."""
 
         async def work(connection: Connection) -> None:
             row = await connection.fetchrow("delete from webhook where id = $1 returning account_id, url", number)
             if row is None:
                 raise WebhookError(f"there is no webhook {number}")
-            await note(
-                connection, row["account_id"], by, AccountChangeKind.WEBHOOK, {"removed": number, "url": row["url"]}
-            )
+            told = {"removed": number, "url": row["url"], "reason": reason}
+            await note(connection, row["account_id"], by, AccountChangeKind.WEBHOOK, told)
 
         await self._database.retried(work)
 

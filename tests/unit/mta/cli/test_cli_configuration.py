@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from config.document import document
 from mta.cli.main import build
-from mta.cli.reload import running
+from mta.cli.service.serve import running
 
 
 def mta(*arguments: str) -> Result:
@@ -119,7 +119,7 @@ def reload_answered(answer: dict[str, object]) -> Result:
 
 def test_reload() -> None:
     result = reload_answered({"at": "now", "ok": True, "lines": []})
-    assert (result.exit_code, result.stdout) == (0, "ok: the service uses the new settings\n")
+    assert (result.exit_code, result.stdout) == (0, "Configuration reloaded.\n")
 
 
 def test_reload_refused_by_the_service() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from mta.cli.main import build
-from mta.cli.top_screen import Counts, Frame, Stored, draw
+from mta.cli.service.top import CounterReadings, StoreReading, TopFrame, draw
 from mta.mail.identity import new_message_id
 from mta.observe.exposition import prepare, totals
 from mta.observe.labels import Encryption
@@ -24,14 +24,14 @@ from mta.store.store import Store
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def shown(frame: Frame) -> str:
+def shown(frame: TopFrame) -> str:
     console = Console(width=180)
     with console.capture() as capture:
         console.print(draw(frame))
     return capture.get()
 
 
-def counts(run_dir: Path) -> Counts:
+def counts(run_dir: Path) -> CounterReadings:
     """Ten messages accepted in two seconds, eight delivered, half of them encrypted."""
     prepare(run_dir)
     metrics = Metrics.open(run_dir)
@@ -42,12 +42,12 @@ def counts(run_dir: Path) -> Counts:
     metrics.sessions_open.set(3)
     metrics.ready_queues_in_backoff.set(2)
     metrics.accept_seconds.observe(0.02)
-    return Counts(totals(run_dir), before, before, 2.0)
+    return CounterReadings(totals(run_dir), before, before, 2.0)
 
 
 def test_a_frame_shows_rates_queue_processes_and_troubles(tmp_path: Path) -> None:
     failed = Event(AT, new_message_id(), 0, "failed", {"code": 550, "status": "5.1.1", "text": "no [user]\nreally"})
-    stored = Stored(
+    stored = StoreReading(
         [Group("ready", 7, 1, 0, 0, 2, AT, AT), Group("held", 2, 0, 0, 2, 0, AT, None)],
         [Group("club.example", 9, 1, 0, 2, 2, AT - timedelta(hours=3), AT + timedelta(minutes=5))],
         10800.0,
@@ -55,7 +55,7 @@ def test_a_frame_shows_rates_queue_processes_and_troubles(tmp_path: Path) -> Non
     )
     child = {"name": "worker-0", "pid": 77, "seen_at": AT.timestamp() - 1, "restarts": 3}
     state = {"at": AT.timestamp(), "children": [child, {"name": "web", "pid": 78, "seen_at": 0}]}
-    text = shown(Frame("mta.example", AT, counts(tmp_path), stored, state))
+    text = shown(TopFrame("mta.example", AT, counts(tmp_path), stored, state))
     for part in (
         "mta.example  2026-01-02 03:04:05 UTC  running",
         "messages accepted     5.0/s  10",
@@ -77,10 +77,10 @@ def test_a_frame_shows_rates_queue_processes_and_troubles(tmp_path: Path) -> Non
 
 
 def test_what_is_not_running_is_said(tmp_path: Path) -> None:
-    text = shown(Frame("mta.example", AT, counts(tmp_path), Stored(problem="the database does not answer")))
-    assert "nothing runs here, the database does not answer" in text
+    text = shown(TopFrame("mta.example", AT, counts(tmp_path), StoreReading(problem="the database does not answer")))
+    assert "not running, the database does not answer" in text
     silent = {"at": AT.timestamp() - 60, "children": []}
-    assert "silent for 60 s" in shown(Frame("mta.example", AT, counts(tmp_path), Stored(), silent))
+    assert "silent for 60 s" in shown(TopFrame("mta.example", AT, counts(tmp_path), StoreReading(), silent))
 
 
 async def test_one_picture_of_a_real_installation(

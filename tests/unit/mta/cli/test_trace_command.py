@@ -54,5 +54,5 @@ async def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "mta.toml").write_text("")
     process = await look(tmp_path / "mta.toml")
     assert process.stderr
-    assert b"nothing is running here" in await asyncio.wait_for(process.stderr.read(), 20)
+    assert b"no service runs here" in await asyncio.wait_for(process.stderr.read(), 20)
     assert await process.wait() == 1

@@ -1,6 +1,6 @@
-"""``mta trace``: the SMTP dialogue as it is spoken, with clients and with receivers.
+"""``mta trace``: live SMTP sessions, with clients and with receivers.
 
-It must never print a control character that a peer sent, nor a credential: ``mta.observe.trace`` sees to both.
+Invariants: no control character that a peer sent is printed, and no credential: ``mta.observe.trace`` removes both.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 
 from mta.cli.context import load_settings
-from mta.cli.options import ConfigOption
-from mta.cli.output import fail
+from mta.cli.options import ConfigOption, JsonLinesOption
+from mta.cli.output import fail, print_json_line
 
 
-class Side(Enum):
-    """Whose dialogue: our clients', or the receivers'."""
+class TraceSide(Enum):
+    """Whose sessions: those of clients, or those with receivers."""
 
     IN = "in"
     OUT = "out"
@@ -29,18 +29,18 @@ def register(app: typer.Typer) -> None:
 
 
 def trace(
-    side: Annotated[Side | None, typer.Option(help="`in`: with clients; `out`: with receivers.")] = None,
+    side: Annotated[TraceSide | None, typer.Option(help="`in`: with clients; `out`: with receivers.")] = None,
     peer: Annotated[str | None, typer.Option(help="Part of the peer's name or address.")] = None,
     session: Annotated[str | None, typer.Option(help="One session, by its id.")] = None,
     contains: Annotated[
-        str | None, typer.Option(help="Sessions from the first line on that contains this, e.g. an address.")
+        str | None, typer.Option(help="Sessions from the first line that contains this, e.g. an address.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: JsonLinesOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show the live SMTP dialogue of this machine's workers until Ctrl-C.
+    """Show live SMTP sessions of this machine's workers until Ctrl-C.
 
-    `→` is what we said, `←` what the peer said. Passwords and messages are left out.
+    `→` is sent by this service, `←` by the peer. Passwords and message content are left out.
     """
     import asyncio
     import contextlib
@@ -52,16 +52,16 @@ def trace(
 
     run_dir = load_settings(config).server.data_dir / "run"
     if not run_dir.is_dir():
-        fail(f"mta trace: nothing is running here: there is no {run_dir}")
+        fail(f"no service runs here: there is no {run_dir}")
     if not os.access(run_dir, os.R_OK | os.X_OK):
-        fail(f"mta trace: {run_dir}: permission denied; run this as the service's user or root")
+        fail(f"{run_dir}: permission denied; run this as the service's user or root")
     wanted = TraceFilter(side=side.value if side else None, peer=peer, session=session, contains=contains)
     console = Console(highlight=False, soft_wrap=True)
 
-    async def show() -> None:
+    async def follow() -> None:
         async for line in watch(run_dir, wanted):
             if as_json:
-                print(msgspec.json.encode(line).decode(), flush=True)
+                print_json_line(msgspec.to_builtins(line), flush=True)
                 continue
             if line.dropped:
                 console.print(f"... {line.dropped} lines were missed here", style="yellow")
@@ -72,9 +72,9 @@ def trace(
 
     try:
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-            asyncio.run(show())
+            asyncio.run(follow())
     except PermissionError as error:
-        fail(f"mta trace: {error}; run it as the user of the service, or as root")
+        fail(f"{error}; run this as the service's user or root")
 
 
 def _style(text: str, *, reply: bool) -> str:

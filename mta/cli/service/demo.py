@@ -29,7 +29,6 @@ def demo(
 
     from mta.demo.run import run
     from mta.demo.service import DemoError
-    from mta.store.postgres.embedded import EmbeddedError
 
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
     try:
@@ -37,8 +36,8 @@ def demo(
     except (asyncio.CancelledError, KeyboardInterrupt):
         console.print("Stopped; temporary files removed.")
         good = not once
-    except (DemoError, EmbeddedError, OSError) as error:
-        fail(f"mta demo: {error}")
+    except (DemoError, OSError) as error:
+        fail(str(error))
     if once:
         console.print("All results as expected." if good else "[red]Some results are not as expected, see above.[/]")
     raise typer.Exit(0 if good else 1)

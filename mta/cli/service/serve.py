@@ -1,0 +1,134 @@
+"""``mta serve`` and ``mta reload``: run the service, and make the running one read its configuration again.
+
+A file is checked before the running service is told; the service checks it again and answers through
+``run/reload.json``.
+
+Limitations: settings that need a restart stay as they are; the documentation marks them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mta.cli.context import load_settings
+from mta.cli.options import ConfigOption, find_config
+from mta.cli.output import fail
+from mta.cli.service.config import load_checked
+
+if TYPE_CHECKING:
+    from mta.store.postgres.embedded import EmbeddedPostgres
+
+POLL = 0.05  # seconds between looks for the answer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("serve")(serve)
+
+
+def register_reload(app: typer.Typer) -> None:
+    app.command("reload")(reload)
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Run the service in the foreground: submission, queue, delivery, and its own database if none is configured.
+
+    Signals: TERM and INT stop it in order, HUP reloads the configuration, USR1 reopens the event log.
+    """
+    from mta.store.postgres.embedded import EmbeddedPostgres
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # until the supervisor handles them
+    settings = load_settings(config)
+    if settings.database.url:
+        _run(config, None)
+        return
+    embedded = EmbeddedPostgres(settings.server.data_dir / "postgres", user=settings.server.user)
+    try:
+        embedded.begin()  # the database starts while the service is imported
+        _run(config, embedded)
+    finally:
+        embedded.stop()
+
+
+def _run(config: Path | None, embedded: EmbeddedPostgres | None) -> None:
+    import asyncio
+
+    from mta.observe.log import configure
+    from mta.service.fork_server import ForkServer
+    from mta.service.supervisor import AlreadyRunning, Supervisor
+
+    fork_server = ForkServer()
+    fork_server.fork()  # before there are keys, files, threads or an event loop for children to inherit
+    settings, _ = load_checked(config)
+    configure(settings.observe.log_level, process="supervisor")
+    try:
+        asyncio.run(Supervisor(find_config(config), settings, fork_server, embedded).run())
+    except (AlreadyRunning, OSError) as error:
+        fail(str(error))
+
+
+def reload(
+    config: ConfigOption = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the service's answer.")] = 15.0,
+) -> None:
+    """Make the running service read its configuration again. Exit status 2 if the file is wrong, 1 if none runs."""
+    settings, _ = load_checked(config)
+    run_dir = settings.server.data_dir / "run"
+    pid = running(run_dir / "supervisor.pid")
+    if pid is None:
+        fail(f"no service runs on {settings.server.data_dir}; start it with `mta serve`")
+    before = _answer(run_dir / "reload.json")
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except PermissionError:
+        fail(f"process {pid} belongs to another user; run this as that user or as root")
+    answer = _await(run_dir / "reload.json", before, wait)
+    if answer is None:
+        fail(f"process {pid} did not answer within {wait:g} seconds; see its log")
+    if not answer["ok"]:
+        fail("\n".join(["the service rejected the file and keeps its settings:", *answer["lines"]]), status=2)
+    print("Configuration reloaded.")
+
+
+def running(pid_file: Path) -> int | None:
+    """Return the supervisor's process id, None if it does not hold the lock on the file: a number left behind."""
+    try:
+        with pid_file.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read(20))
+            return None
+    except PermissionError:
+        fail(f"{pid_file}: permission denied; run this as the service's user or root")
+    except (OSError, ValueError):
+        return None
+
+
+def _answer(path: Path) -> dict[str, Any] | None:
+    import orjson
+
+    with contextlib.suppress(OSError, ValueError):
+        answer = orjson.loads(path.read_bytes())
+        if isinstance(answer, dict) and {"at", "ok", "lines"} <= answer.keys():
+            return answer
+    return None
+
+
+def _await(path: Path, before: dict[str, Any] | None, seconds: float) -> dict[str, Any] | None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        answer = _answer(path)
+        if answer is not None and (before is None or answer["at"] != before["at"]):
+            return answer
+        time.sleep(POLL)
+    return None

@@ -1,0 +1,220 @@
+"""``mta webhook``: where an account's events are sent.
+
+Invariants: a secret is shown once, when it is made; a URL that the sender would refuse is never stored.
+
+Limitations: a change reaches the sender within a second; a request under way at that moment ends as it began. An event
+kind that never happens is accepted.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from mta.cli.context import account_id, load_settings, require_account_id, with_store
+from mta.cli.options import (
+    AccountArgument,
+    AccountOption,
+    ByOption,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ReasonOption,
+    YesOption,
+    confirm,
+    group,
+    operator,
+)
+from mta.cli.output import Column, fail, moment, plain, print_details, print_json, print_table, relative
+from mta.observe.account_events import AccountEvent
+from mta.store.journal.webhooks import WebhookDetails
+from mta.store.store import Store
+
+NumberArgument = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Number of the webhook, see `list`.")]
+
+_KIND = re.compile(r"[a-z][a-z_]{0,39}")
+_COUNTED = 10_000  # the store counts no further
+
+
+def register(app: typer.Typer) -> None:
+    commands = group(
+        "Webhooks: URLs that are told what becomes of an account's mail, in signed batches.",
+        ("add", add),
+        ("list", list_),
+        ("show", show),
+        ("test", send_test),
+        ("pause", pause),
+        ("resume", resume),
+        ("rotate", rotate),
+        ("remove", remove),
+    )
+    app.add_typer(commands, name="webhook")
+
+
+def add(
+    account: AccountArgument,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Receiver, such as https://example.com/events.")],
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Only events of this kind; repeatable. Default: all.")
+    ] = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Keep events, but send nothing before `resume`.")] = False,
+    by: ByOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Create a webhook for events from now on. Its secret is shown only once."""
+    from mta.http_client import check_url
+
+    settings = load_settings(config)
+    try:
+        check_url(url, allow_private=settings.testing.private_webhooks)
+    except ValueError as error:
+        fail(str(error), status=2)
+    kinds = tuple(kind or ())
+    if wrong := [each for each in kinds if not _KIND.fullmatch(each)]:
+        fail(f"{wrong[0]!r} is not an event kind; see docs/webhooks.md", status=2)
+
+    async def work(store: Store) -> tuple[int, str]:
+        owner = await require_account_id(store, account)
+        return await store.webhooks.add(owner, url, kinds, by=by or operator(), paused=paused)
+
+    number, secret = with_store(settings, work)
+    _print_secret(number, secret, "created", as_json=as_json)
+
+
+def list_(account: AccountOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List webhooks, with what waits for each."""
+
+    async def work(store: Store) -> list[WebhookDetails]:
+        return list(await store.webhooks.list(await account_id(store, account)))
+
+    found = with_store(load_settings(config), work)
+    if as_json:
+        print_json([_fields(each) for each in found])
+        return
+    columns = (
+        Column("webhook", numeric=True),
+        Column("account", whole=True),
+        "URL",
+        Column("kinds", optional=True),
+        "waiting",
+        "state",
+    )
+    rows = [
+        (each.id, each.account, each.url, ", ".join(each.kinds) or "all", _waiting(each), _state(each))
+        for each in found
+    ]
+    print_table(columns, rows, empty="No webhooks.")
+
+
+def show(number: NumberArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show how far a webhook has come, and its last error."""
+    found = with_store(load_settings(config), lambda store: store.webhooks.find(number))
+    if as_json:
+        print_json(_fields(found))
+        return
+    failing = bool(found.failures) and found.paused_at is None
+    print_details(
+        f"Webhook {found.id}",
+        (
+            ("account", found.account),
+            ("URL", found.url),
+            ("kinds", ", ".join(found.kinds) or "all"),
+            ("state", _state(found)),
+            ("accepted", f"up to event {found.cursor}"),
+            ("last success", f"{moment(found.last_success_at)} UTC" if found.last_success_at else "never"),
+            ("waiting", _waiting(found)),
+            ("last error", found.last_error if failing else None),
+            ("next attempt", relative(found.due_at, datetime.now(UTC)) if failing else None),
+        ),
+    )
+
+
+def send_test(number: NumberArgument, config: ConfigOption = None) -> None:
+    """Send one signed event of kind `test` now. Exit status 1 if it is not accepted."""
+    from mta.web.webhooks import WebhookClient, batch
+
+    settings = load_settings(config)
+    event = AccountEvent(0, datetime.fromtimestamp(int(time.time()), UTC), "test")
+
+    async def work(store: Store) -> str | None:
+        turn = await store.webhooks.turn(number)
+        client = WebhookClient(settings.web.webhooks.timeout, allow_private=settings.testing.private_webhooks)
+        try:
+            return await client.send(turn, batch(turn.account, [event]).body)
+        finally:
+            await client.close()
+
+    if problem := with_store(settings, work):
+        fail(f"webhook {number} did not accept it: {problem}")
+    print(f"Webhook {number} accepted the event.")
+
+
+def pause(number: NumberArgument, by: ByOption = None, config: ConfigOption = None) -> None:
+    """Send nothing until `resume`. Events are kept for it."""
+    with_store(load_settings(config), lambda store: store.webhooks.pause(number, by=by or operator()))
+    print(f"Webhook {number} paused; its events are kept.")
+
+
+def resume(number: NumberArgument, by: ByOption = None, config: ConfigOption = None) -> None:
+    """Continue where it stopped, at once; also skips the wait for the next attempt."""
+    with_store(load_settings(config), lambda store: store.webhooks.resume(number, by=by or operator()))
+    print(f"Webhook {number} resumed.")
+
+
+def rotate(
+    number: NumberArgument, by: ByOption = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Create a new secret, shown only once. For a day requests are signed with both."""
+    secret = with_store(load_settings(config), lambda store: store.webhooks.rotate(number, by=by or operator()))
+    _print_secret(number, secret, "has a new secret", as_json=as_json)
+
+
+def remove(
+    number: NumberArgument,
+    reason: ReasonOption = "",
+    by: ByOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove a webhook. Events that it has not accepted are lost to it."""
+    settings = load_settings(config)
+    if dry_run:
+        found = with_store(settings, lambda store: store.webhooks.find(number))
+        print(f"Webhook {number} ({found.url}) would be removed; events lost to it: {_waiting(found)}.")
+        return
+    confirm(f"Remove webhook {number}?", yes=yes)
+    with_store(settings, lambda store: store.webhooks.remove(number, by=by or operator(), reason=reason))
+    print(f"Webhook {number} removed.")
+
+
+def _print_secret(number: int, secret: str, what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"webhook": number, "secret": secret})
+        return
+    print(f"Webhook {number} {what}. Its secret is shown only once:\n\n    {secret}\n")
+    print("The receiver uses it to check the signature of each request (docs/webhooks.md).")
+
+
+def _state(webhook: WebhookDetails) -> str:
+    if webhook.paused_at is not None:
+        return "paused"
+    if webhook.failures:
+        return f"failed {webhook.failures} times in a row" if webhook.failures > 1 else "failed once"
+    return "active"
+
+
+def _waiting(webhook: WebhookDetails) -> str:
+    if not webhook.waiting:
+        return "none"
+    count = f"more than {_COUNTED}" if webhook.waiting > _COUNTED else str(webhook.waiting)
+    return f"{count}, since {moment(webhook.oldest)}" if webhook.oldest else count
+
+
+def _fields(webhook: WebhookDetails) -> dict[str, Any]:
+    return {**plain(webhook), "state": _state(webhook)}
