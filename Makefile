@@ -32,12 +32,12 @@ check: setup ## style, types, import contracts
 nightly: setup ## the long scenarios, the crash tests with 50 seeds each, the peers with 10,000 messages
 	CRASH_SEEDS=50 PEER_MESSAGES=10000 $(BIN)/python -m pytest -m "nightly or crash or peer" --timeout 3600 $(ARGS)
 
-bench: setup ## throughput and CPU per message, beside Postfix + OpenDKIM where they are installed; the policy chain; look-ups
+bench: setup ## throughput and CPU per message, compared with Postfix + OpenDKIM if installed; the policy chain; lookups
 	$(BIN)/python -m bench.run $(ARGS)
 	$(BIN)/python -m bench.micro_policy
 	$(BIN)/python -m bench.micro_lookups
 
-bench-bounces: setup ## how mails that came back are understood (SISIMAI_CORPUS=folder), with every miss
+bench-bounces: setup ## how well returned mail is understood (SISIMAI_CORPUS=folder), with every miss
 	$(BIN)/python -m bench.bounces $(ARGS)
 
 fuzz: setup ## the fuzz tests, for longer

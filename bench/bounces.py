@@ -1,16 +1,16 @@
-"""How well mails that came back are understood, on a corpus with labels (that of Sisimai, BSD-2-Clause).
+"""How well returned mail is understood, on a labelled corpus (that of Sisimai, BSD-2-Clause).
 
     SISIMAI_CORPUS=folder python -m bench.bounces [--quiet]
 
-The folder holds ``labels.tsv`` (file, index, dsn, replycode, reason, hardbounce) and ``mails/``. Printed are, for all
-mails and for two parts of them (a third was held out by the hash of its name while rules were first written):
+The folder holds ``labels.tsv`` (file, index, dsn, replycode, reason, hardbounce) and ``mails/``. Printed for all mails,
+and for two parts of them (a third was held out, by hash of the file name, while the rules were first written):
 
-* *found*: how many labelled recipients got an address, and a status of the labelled class;
-* *status*: how often the status is the labelled one, of those that are real (5.0.9xx are Sisimai's own);
+* *found*: share of labelled recipients with an address and a status of the labelled class;
+* *status*: share with the labelled status, where that is a real one (5.0.9xx are Sisimai's own);
 * *hard*: precision and recall of "hard", as labelled;
-* the time of a mail; then the confusion of their reasons with our categories, and every miss.
+* the time per mail; then the confusion of their reasons with our categories, and every miss.
 
-*Limits.* A label names no address, so any address counts as found. Labels are what another program says.
+Limitations: A label has no address, so any address counts as found. Labels are the output of another program.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Label:
 
     @property
     def has_own_status(self) -> bool:
-        """Not one that Sisimai made up, nor one that says nothing."""
+        """Whether the status is real: not invented by Sisimai, not unspecific."""
         return bool(self.status) and not self.status.startswith(("5.0.9", "4.0.9")) and not self.status.endswith(".0.0")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A labelled recipient, what was found of it, and the milliseconds that its mail took."""
+    """A labelled recipient, the result for it, and the milliseconds that its mail took."""
 
     label: Label
     part: ReportedRecipient | None
@@ -74,7 +74,7 @@ class Found:
 
 
 def measure(corpus: Path) -> list[Found]:
-    """Everything that is labelled, in order."""
+    """Return the results for all labelled recipients, in order."""
     classifier = Classifier(load_rules())
     labels: dict[str, list[Label]] = defaultdict(list)
     with (corpus / "labels.tsv").open(encoding="utf-8") as file:
@@ -95,7 +95,7 @@ def measure(corpus: Path) -> list[Found]:
 
 
 def scores(title: str, found: Sequence[Found]) -> str:
-    """One line of figures."""
+    """Return one line of scores."""
     known = sum(one.is_found for one in found)
     own = [one for one in found if one.label.has_own_status]
     exact = sum(one.part is not None and one.part.status == one.label.status for one in own)
@@ -110,7 +110,7 @@ def scores(title: str, found: Sequence[Found]) -> str:
 
 
 def confusion(found: Iterable[Found]) -> list[str]:
-    """A line for each labelled reason: our categories, the most frequent first."""
+    """Return a line for each labelled reason with our categories, the most frequent first."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for one in found:
         table[one.label.reason][one.category] += 1
@@ -121,7 +121,7 @@ def confusion(found: Iterable[Found]) -> list[str]:
 
 
 def misses(found: Iterable[Found]) -> list[str]:
-    """A line for everything that is not as labelled."""
+    """Return a line for each result that differs from its label."""
     lines = []
     for one in found:
         label, part = one.label, one.part
@@ -139,7 +139,7 @@ def misses(found: Iterable[Found]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quiet", action="store_true", help="figures only")
+    parser.add_argument("--quiet", action="store_true", help="scores only")
     options = parser.parse_args()
     corpus = Path(os.environ.get("SISIMAI_CORPUS", ""))
     if not (corpus / "labels.tsv").is_file():

@@ -1,11 +1,10 @@
-"""The MTAs that are measured, each as a private instance started for one run and tuned for throughput.
+"""The MTAs under test, each a private instance started for one run and tuned for throughput.
 
-All take mail on 127.0.0.1, look up MX records at the benchmark's resolver, and deliver to the benchmark's sink.
-Queues are durable, as each ships; TLS is off; RSA-2048, relaxed/relaxed, where signed.
+All accept mail on 127.0.0.1, look up MX records at the benchmark's resolver, and deliver to the benchmark's sink.
+Queues are durable, as each MTA ships; TLS is off; signatures are RSA-2048, relaxed/relaxed.
 
-It must never favour one: what was tuned in the others is in their settings below, with the reason in RESULTS.md.
-
-*Limits.* The others need root and Debian's packages (``make peers``).
+Invariants: No MTA is favoured: what was tuned in the others is in their settings below, with the reason in RESULTS.md.
+Limitations: The others need root and Debian's packages (``make peers``).
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _POSTFIX = {
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where everything is in one run: the work directory, the key, the resolver's address and port, the sink's port."""
+    """The environment of one run: work directory, key, address and port of the resolver, port of the sink."""
 
     directory: Path
     key: Key
@@ -56,7 +55,7 @@ class Site:
 
 
 class Contender(Protocol):
-    """An MTA under test. ``roots``: the processes whose trees are its whole cost."""
+    """An MTA under test. ``roots``: the processes whose trees are measured."""
 
     port: int
 
@@ -125,7 +124,7 @@ class PlainPostfix:
 
 
 class SigningPostfix(PlainPostfix):
-    """Postfix with OpenDKIM as its milter: the usual pairing."""
+    """Postfix with OpenDKIM as its milter, the usual combination."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
@@ -146,7 +145,7 @@ class SigningPostfix(PlainPostfix):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A contender by name. ``missing`` says why it cannot run here, or None."""
+    """A contender by name. ``missing``: why it cannot run here, or None."""
 
     name: str
     title: str
@@ -155,7 +154,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All contenders, in the order of the tables."""
+    """Return all contenders, in the order of the tables."""
     return [
         Entry("ours", "Imprimatur, DKIM", Ours, None),
         Entry("postfix", "Postfix, no DKIM", PlainPostfix, programs.missing("master", "smtpd")),
@@ -164,7 +163,7 @@ def entries() -> list[Entry]:
 
 
 def make_key(directory: Path, domain: str = DOMAIN) -> Key:
-    """A fresh RSA-2048 key in ``directory``."""
+    """Create an RSA-2048 key in ``directory``."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     path = directory / "dkim.pem"
     path.touch(mode=0o600)

@@ -1,12 +1,11 @@
-"""What a long queue adds to each process's memory.
+"""How much memory a long queue adds to each process.
 
-A hundred thousand messages are taken in for domains whose hosts refuse every connection, then for such as take
-connections and never say a word. The workers keep a bounded window of them in memory whatever the queue's length: this
-shows by how much each process grew.
+A hundred thousand messages are submitted for domains whose hosts refuse connections, then for domains whose hosts
+accept connections and never answer. Workers keep a bounded part of the queue in memory, however long it is: this shows
+by how much each process grew.
 
-It must never count shared pages twice: what is compared is the memory that a process has to itself.
-
-*Limits.* Memory the allocator has not given back counts as in use.
+Invariants: Shared pages are not counted twice: only the private memory of each process is compared.
+Limitations: Memory that the allocator has not returned counts as in use.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from bench.source import Load, Source
 _SIZE = 10_240
 _WARM_UP = 1000
 _BATCH = 10_000
-_REST = 5.0  # seconds, for what is under way to come to its end
+_REST = 5.0  # seconds for running attempts to end
 _ALLOWED = 50.0  # MiB
 
 
@@ -58,7 +57,7 @@ def _grow(ours: Ours, count: int) -> float:
     grown = max(highest[pid] - before[pid] for pid in ours.service.workers())
     verdict = "within" if grown <= _ALLOWED else "MORE THAN"
     print(
-        f"{count} queued messages added {grown:.1f} MiB to a worker at most: {verdict} the {_ALLOWED:.0f} MiB allowed"
+        f"{count} queued messages added at most {grown:.1f} MiB to a worker: {verdict} the {_ALLOWED:.0f} MiB allowed"
     )
     return grown
 
@@ -70,7 +69,7 @@ def _submit(ours: Ours, count: int, first: int) -> None:
 
 
 def _each(ours: Ours) -> dict[int, float]:
-    """MiB that each process has to itself."""
+    """Return the private memory of each process, in MiB."""
     return {pid: processes.private(pid) for pid in processes.tree(ours.roots())}
 
 

@@ -1,12 +1,12 @@
-"""What handing a message to a receiver costs our side, in microseconds of CPU, beside aiosmtplib as it is.
+"""CPU cost of delivering a message on our side, in microseconds, compared with plain aiosmtplib.
 
     python -m bench.micro_deliver [--messages 4000]
 
-"courier": the whole outbound stage, connections kept. "one each": a new connection for each message. "aiosmtplib":
-``SMTP.sendmail`` on kept connections, one command after the other. The sink is a process of its own and is not counted.
+"courier": the whole delivery stage on reused connections. "one each": a new connection for each message. "aiosmtplib":
+``SMTP.sendmail`` on reused connections, without pipelining. The sink is a separate process and is not counted.
 
-*Limits.* Over loopback, where the kernel's work on both ends is partly done in the sender's time; the best of several
-rounds is shown, so other load on the machine matters little.
+Limitations: On loopback a part of the kernel's work for both ends runs in the sender's time. The best of several rounds
+is shown, so other load on the machine matters little.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def delivery(content: bytes) -> Delivery:
 
 
 async def cost(send: Send, content: bytes, messages: int) -> float:
-    """Microseconds of CPU a message."""
+    """Return the CPU microseconds per message."""
     work = repeat(None, messages)
 
     async def sender() -> None:
@@ -101,13 +101,13 @@ async def by_library(content: bytes, messages: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=4000, help="for each round")
+    parser.add_argument("--messages", type=int, default=4000, help="messages per round")
     messages = parser.parse_args().messages
     control, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=sink.serve, args=(["127.0.0.1"], PORT, theirs), daemon=True)
     process.start()
     control.recv()
-    print(f"{'us a message':14}{'courier':>10}{'one each':>10}{'aiosmtplib':>12}")
+    print(f"{'us per message':14}{'courier':>10}{'one each':>10}{'aiosmtplib':>12}")
     for size in SIZES:
         content = message(size)
         ways: list[Callable[[], Awaitable[float]]] = [

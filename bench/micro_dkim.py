@@ -1,11 +1,11 @@
-"""What a DKIM signature costs, in microseconds of CPU a message, beside ``dkim.sign``.
+"""CPU cost of a DKIM signature, in microseconds per message, compared with ``dkim.sign``.
 
     python -m bench.micro_dkim [--seconds 1]
 
-"preparing" is everything but the private operation. Bodies are made up: prose (single spaces), HTML (indented, the
-dearest for the relaxed form) and base64.
+"preparing" is everything but the private key operation. Bodies are synthetic: prose (single spaces), HTML (indented,
+the most expensive for relaxed canonicalization) and base64.
 
-*Limits.* One process, hot caches; the best of several rounds is shown, so other load on the machine matters little.
+Limitations: One process, hot caches. The best of several rounds is shown, so other load matters little.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ X-Mailer: Example 1.0\r
 
 
 class _NoOperation:
-    """Stands for a private key whose operation costs nothing."""
+    """A private key whose operation costs nothing."""
 
     def sign(self, *_: object) -> bytes:
         return bytes(256)
@@ -77,7 +77,7 @@ def bodies(size: int) -> dict[str, bytes]:
 
 
 def cost(work: Callable[[], object], seconds: float) -> float:
-    """Microseconds of CPU a call, the best of five rounds."""
+    """Return the CPU microseconds per call, best of five rounds."""
     best = float("inf")
     for _ in range(5):
         calls, started, ends = 0, time.process_time(), time.perf_counter() + seconds / 5
@@ -90,7 +90,7 @@ def cost(work: Callable[[], object], seconds: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each figure")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds per measurement")
     seconds = parser.parse_args().seconds
 
     pem, seed = new_pem(Algorithm.RSA), bytes(range(32))
@@ -105,7 +105,7 @@ def main() -> None:
         "both": Signer(settings, KeyRing([rsa, ed25519])),
     }
     columns = [*signers, "dkim.sign rsa", "dkim.sign ed25519"]
-    print(f"{'us a message':16}" + "".join(f"{column:>19}" for column in columns))
+    print(f"{'us per message':16}" + "".join(f"{column:>19}" for column in columns))
     for size in SIZES:
         for kind, body in bodies(size).items():
             message = HEADER + body

@@ -1,20 +1,20 @@
-"""Whether a look at a recipient costs more when very many are known: ``store.recipients.find`` on two databases.
+"""Whether the lookup of a recipient gets slower with many known recipients: ``store.recipients.find`` on two databases.
 
     python -m bench.micro_lookups [--consents 10000000] [--suppressions 1000000]
 
-Both have the same schema and stand in one server with the shipped settings: the small one knows 10,000 addresses, the
-large one as many as the options say; each consented address has a row of contacts too. Every question is for an
-address that has both, every tenth is suppressed. In the large database no question is asked twice.
+Both have the same schema on one server with the shipped settings. The small one has 10,000 addresses, the large one as
+many as the options say; each address with a consent also has a row of activity. Each query is for an address that has
+both; every tenth is suppressed. In the large database no address is queried twice.
 
-* *alone*: one caller, the median wait.
-* *16 callers*: waiting questions travel together, as they do in the service; the time each takes of the whole.
-* *CPU*: of this process and of PostgreSQL, 16 callers.
+* *alone*: one caller, median wait.
+* *16 callers*: concurrent queries are batched, as in the service; time per query.
+* *CPU*: of this process and of PostgreSQL, with 16 callers.
 
-The rounds of the two alternate, so that other load on the machine touches both; medians are shown, and the ratio of
-the large one's to the small one's, which is to be at most 1.33.
+Rounds of the two databases alternate, so that other load affects both. Medians are shown, and the ratio of large to
+small, which should be at most 1.33.
 
-*Limits.* The machine's memory holds both databases, as it should in service. Making ten million rows takes minutes
-and about 5 GB in the temporary directory.
+Limitations: Both databases fit into memory, as they should in production. Creating ten million rows takes minutes and
+about 5 GB in the temporary directory.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CALLERS = 16
 QUESTIONS = 8000  # of a round with 16 callers
 ALONE = 2000  # of a round with one
 SMALL = 10_000
-ASKED = 2 * (ROUNDS + 1) * (QUESTIONS + ALONE)  # addresses of the large database that may be asked for
+ASKED = 2 * (ROUNDS + 1) * (QUESTIONS + ALONE)  # addresses of the large database that may be queried
 GIVEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 _MANY = {
@@ -67,7 +67,7 @@ _MANY = {
 
 @dataclass
 class Side:
-    """One of the two databases, and what was measured in it: milliseconds a question, round by round."""
+    """One of the two databases and its results: milliseconds per query, by round."""
 
     name: str
     store: Store
@@ -79,7 +79,7 @@ class Side:
 
 
 async def fill(dsn: str, secrets: Secrets, consents: int, suppressions: int, asked: Sequence[Address]) -> None:
-    """Rows for ``asked``, the others made by the database. Indexes are built at the end, which is much faster."""
+    """Add rows for ``asked`` and generate the others. Indexes are built at the end, which is much faster."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("insert into account (id, name) overriding system value values (1, 'acme')")
@@ -103,7 +103,7 @@ async def fill(dsn: str, secrets: Secrets, consents: int, suppressions: int, ask
 
 
 async def _known(connection: asyncpg.Connection, table: str, keys: Sequence[bytes]) -> None:
-    """The rows of the addresses that will be asked for."""
+    """Add the rows of the addresses that will be queried."""
     if table == "consent":
         columns = ["address_key", "account_id", "topic", "basis", "given_at", "confirmed_at", "entry"]
         records = [(key, 1, "offers", "double_opt_in", GIVEN, GIVEN, n) for n, key in enumerate(keys)]
@@ -136,7 +136,7 @@ async def one_round(side: Side, meter: Meter, *, kept: bool) -> None:
 
 
 def report(small: Side, large: Side) -> None:
-    print(f"\n{'milliseconds a question':26}{'small':>9}{'large':>9}{'ratio':>8}")
+    print(f"\n{'milliseconds per query':26}{'small':>9}{'large':>9}{'ratio':>8}")
     for name, column in (
         ("alone", "alone"), (f"{CALLERS} callers", "together"), ("CPU, ours", "ours"), ("CPU, PostgreSQL", "theirs"),
     ):  # fmt: skip
@@ -173,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--consents", type=int, default=10_000_000)
     parser.add_argument("--suppressions", type=int, default=1_000_000)
-    parser.add_argument("--programs", type=Path, help="folder of PostgreSQL's programs")
+    parser.add_argument("--programs", type=Path, help="directory of PostgreSQL's programs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="imprimatur-bench-") as folder:
         Path(folder).chmod(0o755)

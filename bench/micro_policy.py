@@ -1,18 +1,18 @@
-"""What the marketing chain costs, in microseconds a message, whole and rule by rule.
+"""CPU cost of the marketing chain, in microseconds per message, in total and by rule.
 
     python -m bench.micro_policy [--profiles cleverreach csa] [--seconds 1]
 
-The message is ``bench.newsletter``'s, with one recipient and every fact there; it must pass. *whole*: all rules of the
-profile, reading included, as the intake runs them (shared rules, then the personal ones). *reading*: what of that is
-spent on decoding the message, once for all rules; each rule's own figure is measured with that done.
+The message is that of ``bench.newsletter``, with one recipient and all facts known; it must pass. *total*: all rules of
+the profile including reading, as submission runs them (shared rules, then those per recipient). *reading*: decoding the
+message, once for all rules; the time of each rule is measured without it.
 
-Allowed are 250 us for 10 kB and 500 us for 60 kB on the reference machine, a core of which signs 2,300 to 3,700
-RSA-2048 a second; what this one signs is measured beside, and the whole is shown as it would be there.
+Limits are 250 us for 10 kB and 500 us for 60 kB on the reference machine, whose cores make 2,300 to 3,700 RSA-2048
+signatures per second. The rate of this machine is measured too, and the total is converted.
 
-Each figure is that of the quickest of many calls, the signature's too: what it costs when nothing disturbs it.
+Each result is that of the fastest of many calls, for the signatures too.
 
-*Limits.* One process, hot caches, no garbage collected. Signatures tell a processor's arithmetic, not its memory: the
-figures for the reference machine are estimates.
+Limitations: One process, hot caches, no garbage collection. Signatures measure a processor's arithmetic, not its
+memory: the results for the reference machine are estimates.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from policy.plugins import installed
 from policy.profile import Profiles
 from policy.text.message_text import MessageText
 
-ALLOWED = {10_000: 250, 60_000: 500}  # octets: microseconds on the reference machine
-REFERENCE = (2300, 3700)  # its signatures a second and core
-EVERY = "every"  # not a profile: all rules there are, as they come
+ALLOWED = {10_000: 250, 60_000: 500}  # bytes: microseconds on the reference machine
+REFERENCE = (2300, 3700)  # its signatures per second and core
+EVERY = "every"  # not a profile: all rules, with default settings
 
 
 def cost(work: Callable[[], object], seconds: float) -> float:
-    """Microseconds of the quickest call."""
+    """Return the microseconds of the fastest call."""
     best, ends = float("inf"), time.perf_counter() + seconds
     while (started := time.perf_counter()) < ends:
         work()
@@ -48,7 +48,7 @@ def cost(work: Callable[[], object], seconds: float) -> float:
 
 
 def chain_of(profile: str) -> Chain:
-    """The marketing chain of a shipped profile, or of all rules."""
+    """Return the marketing chain of a shipped profile, or of all rules."""
     if profile == EVERY:
         return Chain([rule(rule.Settings(), CONTEXT) for _, rule in sorted(installed().classes.items())])
     chain = Profiles.shipped(CONTEXT).chain(profile, Stream.MARKETING)
@@ -57,7 +57,7 @@ def chain_of(profile: str) -> Chain:
 
 
 def whole(chain: Chain, message: Message, known: Facts) -> tuple[Screened, Screened]:
-    """What the intake does with a message for one recipient."""
+    """Run the chain as submission does for a message with one recipient."""
     shared = screen(chain, message, known, NOW)
     return shared, personalise(chain, shared.message, known, NOW)
 
@@ -69,13 +69,13 @@ def must_pass(chain: Chain, message: Message, known: Facts) -> None:
 
 
 def signatures(seconds: float) -> float:
-    """RSA-2048 signatures a second here."""
+    """Return the RSA-2048 signatures per second on this machine."""
     key = rsa.generate_private_key(65537, 2048)
     return 1e6 / cost(lambda: key.sign(b"x" * 32, padding.PKCS1v15(), SHA256()), seconds)
 
 
 def measure(chain: Chain, size: int, seconds: float) -> tuple[float, dict[str, float]]:
-    """Microseconds: of the whole, and of each rule once the message has been read."""
+    """Return the microseconds in total, and for each rule without reading the message."""
     message = newsletter(size)
     known = facts(message)
     must_pass(chain, message, known)  # which reads it for ``known``
@@ -92,23 +92,24 @@ def measure(chain: Chain, size: int, seconds: float) -> tuple[float, dict[str, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profiles", nargs="+", default=["cleverreach", "csa"], help=f"their names, or {EVERY}")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each figure")
+    parser.add_argument("--profiles", nargs="+", default=["cleverreach", "csa"], help=f"names, or {EVERY}")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds per measurement")
     options = parser.parse_args()
     here = signatures(options.seconds)
-    print(f"one core signs {here:,.0f} RSA-2048 a second here, {REFERENCE[0]:,} to {REFERENCE[1]:,} on the reference")
+    print(
+        f"RSA-2048 signatures per second and core: {here:,.0f} here, "
+        f"{REFERENCE[0]:,} to {REFERENCE[1]:,} on the reference"
+    )
     for profile in options.profiles:
         chain = chain_of(profile)
         figures = {size: measure(chain, size, options.seconds) for size in ALLOWED}
-        print(f"\n{f'{profile}, us a message':24}" + "".join(f"{size // 1000:>7} kB" for size in figures))
+        print(f"\n{f'{profile}, us per message':24}" + "".join(f"{size // 1000:>7} kB" for size in figures))
         for name in next(iter(figures.values()))[1]:
             print(f"  {name:22}" + "".join(f"{rules[name]:10.1f}" for _, rules in figures.values()))
-        print(f"{'whole, here':24}" + "".join(f"{us:10.0f}" for us, _ in figures.values()))
+        print(f"{'total, here':24}" + "".join(f"{us:10.0f}" for us, _ in figures.values()))
         for rate in REFERENCE:
-            print(
-                f"{f'at {rate:,} signatures':24}" + "".join(f"{us * here / rate:10.0f}" for us, _ in figures.values())
-            )
-        print(f"{'allowed':24}" + "".join(f"{us:10}" for us in ALLOWED.values()), flush=True)
+            print(f"{f'total, at {rate:,}':24}" + "".join(f"{us * here / rate:10.0f}" for us, _ in figures.values()))
+        print(f"{'limit':24}" + "".join(f"{us:10}" for us in ALLOWED.values()), flush=True)
 
 
 if __name__ == "__main__":

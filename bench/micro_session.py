@@ -1,13 +1,13 @@
-"""What taking a message from a client costs our side, in microseconds of CPU, beside aiosmtpd as it is.
+"""CPU cost of accepting a message on our side, in microseconds, compared with plain aiosmtpd.
 
     python -m bench.micro_session [--messages 4000]
 
-"session": receiving and checking, on kept connections, with a handler that says yes at once. "one each": a new
-connection for each message. "TLS": one connection after STARTTLS. "aiosmtpd": its own class and a handler that says
-yes, on kept connections. The server is a process of its own, and only its time counts; nothing is pipelined.
+"session": receiving and checking on reused connections, with a next stage that accepts at once. "one each": a new
+connection for each message. "TLS": one connection after STARTTLS. "aiosmtpd": its own class with a handler that accepts
+at once, on reused connections. The server is a separate process, and only its time counts; nothing is pipelined.
 
-*Limits.* Over loopback, where the kernel's work on both ends is partly done in the sender's time; the best of several
-rounds is shown, so other load on the machine matters little.
+Limitations: On loopback a part of the kernel's work for both ends runs in the sender's time. The best of several rounds
+is shown, so other load on the machine matters little.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ ACCOUNT = Account(1, "bench", frozenset({"sender.example"}))
 QUEUED = Reply(250, "2.0.0", "OK: queued as 01j0000000000000000000000")
 
 
-class Everybody:
-    """Accounts that know every network, and no credential."""
+class AnyNetwork:
+    """Accounts that accept every network and no credential."""
 
     def by_credential(self, username: str) -> None:
         return None
@@ -59,10 +59,10 @@ class Everybody:
         return ACCOUNT
 
 
-class Yes:
+class AcceptAll:
     """A handler that costs nothing."""
 
-    async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> Yes:
+    async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> AcceptAll:
         return self
 
     async def on_recipient(self, recipient: Recipient) -> Reply | None:
@@ -76,7 +76,7 @@ class Yes:
 
 
 def serve(control: Connection) -> None:
-    """Say which ports; then answer each message on ``control`` with the CPU seconds used so far, until told to stop."""
+    """Send the ports; then answer each message on ``control`` with the CPU seconds used so far, until told to stop."""
     uvloop.run(_serve(control))
 
 
@@ -91,14 +91,14 @@ async def _serve(control: Connection) -> None:
         [(listener, bound)],
         hostname="mx.bench.example",
         tls=tls,
-        handler=Yes(),
-        authenticator=Authenticator(Everybody(), limits, salt_key=b"bench"),
+        handler=AcceptAll(),
+        authenticator=Authenticator(AnyNetwork(), limits, salt_key=b"bench"),
         trace=Trace(Path("unused"), metrics),
         events=EventLog(NoSink()),
         metrics=metrics,
     )
     await listeners.start()
-    theirs = await loop.create_server(lambda: SMTP(Yes(), hostname="mx.bench.example"), "127.0.0.1", 0)
+    theirs = await loop.create_server(lambda: SMTP(AcceptAll(), hostname="mx.bench.example"), "127.0.0.1", 0)
     control.send((bound.getsockname()[1], theirs.sockets[0].getsockname()[1]))
     while await loop.run_in_executor(None, control.recv):
         control.send(time.process_time())
@@ -110,11 +110,11 @@ def send(port: int, size: int, messages: int, per_connection: int) -> None:
     load = Load(port=port, count=messages, size=size, sessions=SESSIONS, per_connection=per_connection)
     sent = Source(load).run()
     if len(sent.accepted) != messages:
-        raise SystemExit(f"{messages - len(sent.accepted)} of {messages} messages were not taken: {sent.replies}")
+        raise SystemExit(f"{messages - len(sent.accepted)} of {messages} messages were not accepted: {sent.replies}")
 
 
 def send_encrypted(port: int, size: int, messages: int) -> None:
-    """One connection through STARTTLS; a handshake is not what is measured."""
+    """Send over one connection with STARTTLS; the handshake is not measured."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with smtplib.SMTP("127.0.0.1", port, local_hostname="client.bench.example") as client:
@@ -126,7 +126,7 @@ def send_encrypted(port: int, size: int, messages: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=4000, help="for each round")
+    parser.add_argument("--messages", type=int, default=4000, help="messages per round")
     messages = parser.parse_args().messages
     control, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
@@ -141,7 +141,7 @@ def main() -> None:
         return float(control.recv() - before) / count * 1e6
 
     few = messages // 4
-    print(f"{'us a message':14}{'session':>10}{'one each':>10}{'TLS':>10}{'aiosmtpd':>10}")
+    print(f"{'us per message':14}{'session':>10}{'one each':>10}{'TLS':>10}{'aiosmtpd':>10}")
     for size in SIZES:
         ways = [
             (partial(send, ours, size, messages, KEPT), messages),

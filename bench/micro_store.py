@@ -1,12 +1,12 @@
-"""What the store costs: CPU per message to enqueue, write outcomes, look up suppressions, claim from a long queue.
+"""Cost of the store: CPU per message to enqueue, write outcomes, look up suppressions, claim from a long queue.
 
     python -m bench.micro_store [--long]
 
-CPU is that of this process and of all of PostgreSQL's, in milliseconds per message; rates are those of one process
-that does nothing else. Batches are as large as the number of callers. ``--long`` adds a queue of a million rows and a
+CPU is that of this process and of all of PostgreSQL, in milliseconds per message; rates are those of one process that
+does nothing else. Batches are as large as the number of callers. ``--long`` adds a queue of a million rows and a
 million suppressions.
 
-*Limits.* PostgreSQL's CPU is read in ticks of 10 ms; on a busy machine figures vary by a tenth or two.
+Limitations: PostgreSQL's CPU time is read in ticks of 10 ms; on a busy machine results vary by 10 to 20 %.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from policy.base import Finding
 
 SIZES = (10_240, 61_440)
 CALLERS = (1, 16, 64)
-ROUNDS = 3  # the first one grows the files, as only the first minutes of a service do: it is not shown
+ROUNDS = 3  # the first one is not shown: it grows the files, as only the first minutes of a service do
 OK = Reply(250, "2.0.0", "Ok: queued as 4F2C11A0B3")
 RECEIVER = Host("mx1.example.net", "192.0.2.10", "TLSv1.3")
 FINDINGS = tuple(
@@ -68,7 +68,7 @@ from numbered cross join lateral (
 
 
 class Meter:
-    """CPU seconds of this process, and of the processes of a PostgreSQL server."""
+    """Reads the CPU seconds of this process and of a PostgreSQL server."""
 
     def __init__(self, postmaster: int) -> None:
         self._postmaster = postmaster
@@ -113,7 +113,7 @@ def delivered(delivery: Delivery) -> DeliveryResult:
 
 
 async def by(callers: int, work: Callable[[int], Awaitable[None]], number: int) -> None:
-    """``work(0)`` ... ``work(number - 1)``, ``callers`` at a time."""
+    """Run ``work(0)`` ... ``work(number - 1)``, ``callers`` at a time."""
     numbers = iter(range(number))
 
     async def caller() -> None:
@@ -124,7 +124,7 @@ async def by(callers: int, work: Callable[[int], Awaitable[None]], number: int) 
 
 
 async def measure(meter: Meter, callers: int, work: Callable[[int], Awaitable[None]], number: int) -> Sequence[float]:
-    """Messages a second, and CPU milliseconds per message: ours, PostgreSQL's."""
+    """Return messages per second, and CPU milliseconds per message: ours, PostgreSQL's."""
     began, (ours, theirs) = time.perf_counter(), meter.read()
     await by(callers, work, number)
     seconds, (ours_now, theirs_now) = time.perf_counter() - began, meter.read()

@@ -1,8 +1,7 @@
-"""A newsletter as applications send them, and all that is known of it: what the marketing chain works on.
+"""A newsletter as applications send them, with all facts about it: the input of the marketing chain.
 
-``newsletter(size)`` is multipart/alternative: text, and HTML of nested tables with styles in each cell, a picture and
-a link for each offer, an imprint and a link to unsubscribe; both parts quoted-printable. It passes every shipped
-profile.
+``newsletter(size)`` is multipart/alternative, quoted-printable: text, and HTML of nested tables with styles in each
+cell, a picture and a link for each offer, an imprint and an unsubscribe link. It passes every shipped profile.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ _FOOT = """\
 
 
 def newsletter(size: int) -> Message:
-    """Of ``size`` octets or a little less, handed in by the account of ``facts``."""
+    """Return a newsletter of at most ``size`` bytes, submitted by the account of ``facts``."""
     offers = 0
     while len(_content(offers + 1)) <= size:
         offers += 1
@@ -89,7 +88,7 @@ def newsletter(size: int) -> Message:
 
 
 def facts(message: Message) -> Facts:
-    """All that is known of ``message``, not yet read."""
+    """Return all facts about ``message``, which is not yet read."""
     consent = Consent(
         basis=Basis.DOUBLE_OPT_IN,
         topics=frozenset({"aanbiedingen"}),

@@ -1,8 +1,7 @@
-"""A private OpenDKIM on a unix socket, a milter of a private Postfix: it signs what is sent, or verifies what arrives.
+"""A private OpenDKIM on a Unix socket, the milter of a private Postfix: it signs outgoing or verifies incoming mail.
 
-It must never read /etc/opendkim.conf or ask a name server off this machine.
-
-*Limits.* One key.
+Invariants: /etc/opendkim.conf is not read and no name server outside this machine is queried.
+Limitations: One key.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from bench.postfix import stop
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A signing key: ``record`` is its TXT record at ``selector._domainkey.domain``."""
+    """A signing key. ``record``: its TXT record at ``selector._domainkey.domain``."""
 
     domain: str
     selector: str
@@ -29,7 +28,7 @@ class Key:
 
 @dataclass
 class OpenDkim:
-    """``sign`` makes it sign with ``key``; without, it verifies and adds Authentication-Results."""
+    """``sign``: sign with ``key``, else verify and add Authentication-Results."""
 
     directory: Path
     key: Key
@@ -42,11 +41,11 @@ class OpenDkim:
 
     @property
     def milter(self) -> dict[str, str]:
-        """What Postfix's main.cf needs."""
+        """The settings for Postfix's main.cf."""
         return {"smtpd_milters": f"unix:{self.socket}", "milter_default_action": "tempfail", "milter_protocol": "6"}
 
     def start(self) -> None:
-        """Run it until ``stop``. Raises RuntimeError if it does not come up within 20 s."""
+        """Run it until ``stop``. Raises RuntimeError if it does not start within 20 s."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         daemon = programs.find("opendkim")

@@ -1,9 +1,8 @@
-"""A private Postfix: own configuration, queue, port and log, run by its own ``master`` process as our child.
+"""A private Postfix with its own configuration, queue, port and log, run by its own ``master`` as our child process.
 
-It must never read /etc/postfix or touch the system's queue.
-
-*Limits.* Uses Debian's ``news`` and ``uucp`` accounts where ``postfix`` and ``postdrop`` do not exist, since no
-account is made.
+Invariants: /etc/postfix is not read and the system's queue is not touched.
+Limitations: Uses Debian's ``news`` and ``uucp`` users if ``postfix`` and ``postdrop`` do not exist, as no user is
+added.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ _SETTINGS = {
 
 @dataclass
 class Postfix:
-    """``settings`` go on top of those that make it private. ``files``: what it sees in place of the system's files."""
+    """``settings`` are added to those that make it private. ``files``: replacements that it sees for system files."""
 
     directory: Path
     port: int
@@ -84,7 +83,7 @@ class Postfix:
         return self.directory / "log" / "postfix.log"
 
     def start(self) -> None:
-        """Run it until ``stop``. Raises RuntimeError with the end of its log if it does not come up within 20 s."""
+        """Run it until ``stop``. Raises RuntimeError with the end of its log if it does not start within 20 s."""
         self._lay_out()
         master = programs.find("master")
         assert master, "Postfix is not installed"
@@ -106,7 +105,7 @@ class Postfix:
         self.process = None
 
     def output(self) -> str:
-        """The end of what it has logged."""
+        """Return the end of its log."""
         texts = (path.read_text(errors="replace") for path in (self.directory / "output", self.log) if path.is_file())
         return "\n".join(texts)[-4000:]
 
@@ -152,7 +151,7 @@ def _owner(names: tuple[str, ...]) -> str:
 
 
 def wait_for_port(process: subprocess.Popen[bytes], address: str, port: int, output: object = None) -> None:
-    """Return when something listens there. Raises RuntimeError if ``process`` ends first, or after 20 s."""
+    """Wait until something listens there. Raises RuntimeError if ``process`` ends first, or after 20 s."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -165,7 +164,7 @@ def wait_for_port(process: subprocess.Popen[bytes], address: str, port: int, out
 
 
 def stop(process: subprocess.Popen[bytes] | None, patience: float = 15) -> None:
-    """End a child: SIGTERM, and SIGKILL if it has not gone within ``patience`` seconds."""
+    """Stop a child: SIGTERM, then SIGKILL if it has not ended within ``patience`` seconds."""
     if process is None or process.poll() is not None:
         return
     process.send_signal(signal.SIGTERM)

@@ -1,11 +1,8 @@
-"""What a tree of processes has used: processor time and memory, read from /proc.
+"""What a tree of processes uses: CPU time and memory, read from /proc.
 
-It must never miss a child that has come and gone: a process's own counters include those of the children it has
-waited for.
-
-*Limits.* Linux only. A child that ends without being waited for by its parent is not counted. ``PSS`` shares
-out what several processes map, and is the fair sum; it is read every two seconds, so that a short peak can be
-missed.
+Invariants: Children that have ended are counted: a process's own counters include the children it has waited for.
+Limitations: Linux only. A child that its parent never waits for is not counted. PSS divides shared pages among the
+processes that map them, and so is a fair sum; it is read every two seconds, so a short peak can be missed.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """MiB over all processes of a tree, and how many there are. ``largest``: what one has to itself, at most."""
+    """MiB of all processes of a tree, and their number. ``largest``: the most private memory of one process."""
 
     rss: float = 0.0
     pss: float = 0.0
@@ -31,7 +28,7 @@ class Memory:
 
 
 def tree(roots: Iterable[int]) -> set[int]:
-    """``roots`` and all their descendants that are alive."""
+    """Return ``roots`` and all their living descendants."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (stat := _stat(int(entry))):
@@ -47,7 +44,7 @@ def tree(roots: Iterable[int]) -> set[int]:
 
 
 def cpu_seconds(pids: Iterable[int], *, children: bool = True) -> float:
-    """User and system time of ``pids`` and, with ``children``, of those of their children that have ended."""
+    """Return the user and system time of ``pids`` and, with ``children``, of their ended children."""
     ticks = 0
     for pid in pids:
         if stat := _stat(pid):
@@ -56,7 +53,7 @@ def cpu_seconds(pids: Iterable[int], *, children: bool = True) -> float:
 
 
 def memory(pids: Iterable[int]) -> Memory:
-    """What ``pids`` hold now."""
+    """Return the memory that ``pids`` use now."""
     rss = pss = largest = 0.0
     count = 0
     for pid in pids:
@@ -69,7 +66,7 @@ def memory(pids: Iterable[int]) -> Memory:
 
 
 def private(pid: int) -> float:
-    """MiB that only ``pid`` has."""
+    """Return the private memory of ``pid``, in MiB."""
     return _own(_rollup(pid))
 
 
@@ -78,12 +75,12 @@ def _own(rollup: dict[str, float]) -> float:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether ``pid`` still runs; one that only waits for its parent to notice its end does not."""
+    """Whether ``pid`` is running; a zombie is not."""
     return _stat(pid)[:1] not in ([], ["Z"], ["X"])
 
 
 def command(pid: int) -> str:
-    """The command line of ``pid``, or nothing if it has ended."""
+    """Return the command line of ``pid``; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -91,7 +88,7 @@ def command(pid: int) -> str:
 
 
 def name(pid: int) -> str:
-    """What ``pid`` calls itself, at most 15 characters, or nothing if it has ended."""
+    """Return the name of ``pid``, at most 15 characters; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
@@ -99,7 +96,7 @@ def name(pid: int) -> str:
 
 
 class PeakMemory:
-    """Watches a tree from a thread, and keeps the highest figures."""
+    """Watches a tree from a thread and keeps the highest values."""
 
     def __init__(self, roots: Callable[[], Iterable[int]], interval: float = 2.0) -> None:
         self._roots = roots
@@ -132,7 +129,7 @@ class PeakMemory:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/pid/stat after the command's name: state, parent, ...; empty if it has ended."""
+    """Return the fields of /proc/pid/stat after the name: state, parent, ...; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -140,7 +137,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _rollup(pid: int) -> dict[str, float]:
-    """MiB by kind; empty if the process has ended."""
+    """Return MiB by kind; empty if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:

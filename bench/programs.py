@@ -1,12 +1,10 @@
-"""Where other MTAs' programs are, and how to start one without touching the system.
+"""Where the programs of other MTAs are, and how to start one without touching the system.
 
-``make peers`` unpacks Debian packages under ``.peers/root``; those are taken first, then what the system has
-installed.
+``make peers`` unpacks Debian packages under ``.peers/root``; those are used first, then installed ones.
 
-It must never start, stop or configure a system service: each instance has its own directories, ports and, where
-it needs one, its own view of a file under /etc (a private mount, gone with the process).
-
-*Limits.* Debian's layout. Private files need root.
+Invariants: No system service is started, stopped or configured: each instance has its own directories, ports and, if
+needed, its own view of a file under /etc (a private mount that ends with the process).
+Limitations: Debian's layout. Private files need root.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _LIBRARIES = ("usr/lib", "usr/lib/postfix", "usr/lib/rspamd", _MACHINE, f"{_MACH
 
 
 def find(name: str) -> Path | None:
-    """The program called ``name``, unpacked or installed; None if there is none."""
+    """Return the program ``name``, unpacked or installed; None if there is none."""
     for root in (UNPACKED, Path("/")):
         for folder in _FOLDERS:
             if os.access(path := root / folder / name, os.X_OK):
@@ -33,7 +31,7 @@ def find(name: str) -> Path | None:
 
 
 def missing(*names: str) -> str | None:
-    """Why a private instance of these programs cannot run here, in words; None if it can."""
+    """Return why a private instance of these programs cannot run here; None if it can."""
     if reason := absent(*names):
         return reason
     if os.geteuid() != 0:
@@ -42,21 +40,21 @@ def missing(*names: str) -> str | None:
 
 
 def absent(*names: str) -> str | None:
-    """Which of these programs are not here, in words; None if all are."""
+    """Return which of these programs are missing, as text; None if none is."""
     if unknown := [name for name in names if find(name) is None]:
         return f"{', '.join(unknown)}: not installed (make peers unpacks them)"
     return None
 
 
 def environment() -> dict[str, str]:
-    """The environment in which unpacked programs find their libraries."""
+    """Return the environment in which unpacked programs find their libraries."""
     folders = [str(UNPACKED / folder) for folder in _LIBRARIES if (UNPACKED / folder).is_dir()]
     inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     return {**inherited, "LD_LIBRARY_PATH": ":".join(folders)}
 
 
 def with_files(files: Mapping[str, Path], command: Sequence[str]) -> list[str]:
-    """``command``, started so that it (alone) sees each file of ``files`` in place of the system's. Needs root."""
+    """Wrap ``command`` so that it alone sees ``files`` in place of system files. Needs root."""
     if not files:
         return list(command)
     unshare = shutil.which("unshare") or "unshare"

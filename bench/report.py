@@ -1,8 +1,7 @@
-"""The benchmark's figures as people read them: one line a run, then Markdown tables of medians for RESULTS.md.
+"""The results as text: one line per run, then Markdown tables of medians for RESULTS.md.
 
-It must never round a loss away: lost, doubled and refused messages are always printed.
-
-*Limits.* Medians of few rounds: differences under a tenth mean nothing.
+Invariants: Lost, duplicated and rejected messages are always printed.
+Limitations: Medians of few rounds: differences below 10 % mean nothing.
 """
 
 from __future__ import annotations
@@ -17,32 +16,33 @@ from bench.rig import Result
 
 
 def describe(machine: dict[str, str | int | float]) -> str:
-    """The machine in one line."""
+    """Describe the machine in one line."""
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
-        f"Python {machine['python']}; one core signs {machine['rsa2048_signatures_per_core']} RSA-2048 a second, "
+        f"Python {machine['python']}; "
+        f"{machine['rsa2048_signatures_per_core']} RSA-2048 signatures per second and core, "
         f"a million additions in Python take {machine['python_loop_ms']} ms"
     )
 
 
 def line(number: int, result: Result) -> str:
-    """One run."""
+    """Describe one run."""
     return (
         f"round {number}  {result.contender:9} {load(result):40} "
         f"{result.drain_rate:6.0f}/s ({result.accept_rate:.0f} accepted)  {result.cpu_ms:5.2f} ms CPU  "
-        f"{result.pss_mib:4.0f} MiB  lost {result.lost} twice {result.duplicates} refused {result.refused}"
+        f"{result.pss_mib:4.0f} MiB  lost {result.lost} duplicated {result.duplicates} rejected {result.refused}"
     )
 
 
 def load(result: Result) -> str:
-    """What was sent, in words."""
+    """Describe what was sent."""
     domains = "1 domain" if result.domains == 1 else f"{result.domains} domains"
-    one = ", 1 message a connection" if result.per_connection == 1 else ""
+    one = ", 1 message per connection" if result.per_connection == 1 else ""
     return f"{result.size // 1024} kB, {domains}{one}"
 
 
 def medians(results: Iterable[Result]) -> list[Result]:
-    """One result for each contender and load: the median of every figure, the sum of what went wrong."""
+    """Return a result for each contender and load: the medians of all values, the sums of all errors."""
     merged: list[Result] = []
     for _, group in itertools.groupby(sorted(results, key=_key), key=_key):
         runs = list(group)
@@ -57,24 +57,24 @@ def medians(results: Iterable[Result]) -> list[Result]:
 
 
 def tables(results: list[Result]) -> str:
-    """Markdown: a table for each load, its contenders beside each other; "x" is the multiple of Postfix + OpenDKIM."""
+    """Return a Markdown table for each load with all contenders; "x" is the multiple of Postfix + OpenDKIM."""
     tools = statistics.median(result.tools_ms for result in results)
     wrong = sum(result.lost + result.duplicates + result.refused for result in results)
     groups = itertools.groupby(sorted(results, key=_load_key), key=_load_key)
     parts = [table(list(group)) for _, group in groups]
-    parts.append(f"Lost, doubled or refused messages over all runs: {wrong}.")
-    parts.append(f"Source, sink and resolver took {tools:.2f} ms of processor time a message beside these figures.")
+    parts.append(f"Lost, duplicated or rejected messages over all runs: {wrong}.")
+    parts.append(f"Source, sink and resolver used another {tools:.2f} ms of CPU time per message.")
     return "\n" + "\n".join(parts)
 
 
 def table(results: list[Result]) -> str:
-    """The contenders over one load."""
+    """Return the table of one load."""
     titles = {entry.name: entry.title for entry in entries()}
     rows = sorted(results, key=lambda result: list(titles).index(result.contender))
     pair = next((row.drain_rate for row in rows if row.contender == "opendkim"), None)
     lines = [
         f"**{load(rows[0])}**\n",
-        "| | messages/s end to end | x | accepted/s | CPU ms a message | peak PSS / RSS MiB | processes |",
+        "| | messages/s end to end | x | accepted/s | CPU ms per message | peak PSS / RSS MiB | processes |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:

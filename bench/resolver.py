@@ -1,10 +1,9 @@
-"""The name server of the benchmark: fixed answers, made beforehand, looked up by the octets of the question.
+"""The benchmark's name server: prepared answers, found by the bytes of the question.
 
-Domain ``dNN.example`` has the MX ``mxNN.example``, which has one IPv4 address. Everything else does not exist.
+Domain ``dNN.example`` has the MX ``mxNN.example``, which has one IPv4 address. Nothing else exists.
 
-It must never cost what a real look-up does not: the MTAs under test share the machine with it.
-
-*Limits.* UDP only, no EDNS in the answers, no IPv6 addresses (an empty answer).
+Invariants: It is cheap, because the MTAs under test share the machine with it.
+Limitations: UDP only, no EDNS in the answers, no IPv6 addresses (an empty answer).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _TTL = 3600
 
 
 def bind(address: str, port: int) -> socket.socket:
-    """A socket to serve on (port 0: a free one). Raises OSError if another benchmark runs there."""
+    """Return a socket to serve on (port 0: a free one). Raises OSError if another benchmark is running."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
     server.bind((address, port))
@@ -29,9 +28,9 @@ def bind(address: str, port: int) -> socket.socket:
 
 
 def serve(zone: dict[str, tuple[str, str]], server: socket.socket, control: Connection) -> None:
-    """Answer for ``zone`` (domain -> MX host, its IPv4 address) for as long as the process lives.
+    """Answer for ``zone`` (domain -> MX host, its IPv4 address) until the process ends.
 
-    ``control``: sends the port once it answers.
+    ``control``: gets the port once it answers.
     """
     answers = _answers(zone)
     names = {_name(name.encode()) for pair in zone.items() for name in (pair[0], pair[1][0])}

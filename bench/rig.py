@@ -1,9 +1,8 @@
-"""One measurement: a contender between the source and the sink, and what it took.
+"""One measurement: a contender between source and sink, and what it used.
 
-It must never report a rate for messages that did not arrive: every accepted id must come out of the sink once,
-and what is missing or came twice stands in the result.
-
-*Limits.* Source, sink and resolver share the machine with the contender; their cost is reported beside its own.
+Invariants: No rate is reported for messages that did not arrive: every accepted id must arrive at the sink exactly
+once; lost and duplicated ones are part of the result.
+Limitations: Source, sink and resolver share the machine with the contender; their cost is reported too.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ from bench.sink import Arrivals
 from bench.source import Load, Sent, Source, domain
 
 DOMAINS = 50
-RESOLVER = "127.0.0.54"  # port 53: the others' resolver library knows no other
+RESOLVER = "127.0.0.54"  # port 53: the resolver library of the others supports no other
 _SINKS = [f"127.0.1.{n}" for n in range(1, DOMAINS + 1)]
-_NOBODY = "127.0.2.1"
-_PATIENCE = 60.0  # seconds without one more message at the sink
-_SETTLE = 0.5  # seconds that still count after the last message: recording what became of it
+_NO_SINK = "127.0.2.1"
+_PATIENCE = 60.0  # seconds without another message at the sink
+_SETTLE = 0.5  # seconds after the last message that still count: its outcome is recorded
 _CONTEXT = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run. Rates are messages a second from the first submission; ``cpu_ms`` and the tools' are per message."""
+    """One run. Rates: messages per second since the first submission; ``cpu_ms``, ``tools_ms``: per message."""
 
     contender: str
     size: int
@@ -73,7 +72,7 @@ class Rig:
         self._helpers = helpers
 
     def arrived(self) -> int:
-        """How many messages the sink has since the last ``take``."""
+        """Return the number of messages at the sink since the last ``take``."""
         self._control.send("count")
         return int(self._control.recv())
 
@@ -88,7 +87,7 @@ class Rig:
 
 
 class Hosts(Enum):
-    """What the domains' hosts do: take mail (the sink), refuse connections, or take them and say nothing."""
+    """What the domains' hosts do: accept mail (the sink), refuse connections, or accept them and never answer."""
 
     SINK = "sink"
     REFUSING = "refusing"
@@ -97,10 +96,10 @@ class Hosts(Enum):
 
 @contextmanager
 def rig(hosts: Hosts = Hosts.SINK) -> Iterator[Rig]:
-    """Sink and resolver for DOMAINS domains."""
+    """Run sink and resolver for DOMAINS domains."""
     port = free_port()
-    zone = {domain(n): (f"mx{n:02d}.example", _SINKS[n] if hosts is Hosts.SINK else _NOBODY) for n in range(DOMAINS)}
-    silent = socket.create_server((_NOBODY, port), backlog=4096) if hosts is Hosts.SILENT else None
+    zone = {domain(n): (f"mx{n:02d}.example", _SINKS[n] if hosts is Hosts.SINK else _NO_SINK) for n in range(DOMAINS)}
+    silent = socket.create_server((_NO_SINK, port), backlog=4096) if hosts is Hosts.SILENT else None
     control, far = _CONTEXT.Pipe()
     helpers: list[BaseProcess] = [
         _CONTEXT.Process(target=sink.serve, args=(_SINKS, port, far), daemon=True),
@@ -154,10 +153,10 @@ def measure(name: str, contender: Contender, load: Load, stage: Rig) -> Result:
 
 
 def _through(load: Load, stage: Rig) -> tuple[Sent, Arrivals]:
-    """Send, and wait until as many messages as were accepted have arrived."""
+    """Send, and wait until all accepted messages have arrived."""
     sent = Source(load).run()
     if not sent.accepted:
-        raise RuntimeError(f"nothing was accepted: {sent.replies}")
+        raise RuntimeError(f"no message was accepted: {sent.replies}")
     seen, since = -1, time.monotonic()
     while (now := stage.arrived()) < len(sent.accepted):
         if now != seen:
@@ -175,7 +174,7 @@ def _cpu(contender: Contender) -> float:
 
 
 def machine() -> dict[str, str | int | float]:
-    """What the figures were measured on. The two speeds say more than the model's name: a guest may be slowed down."""
+    """Describe the machine. The two speeds say more than the model's name, since a virtual machine may be throttled."""
     info = Path("/proc/cpuinfo").read_text()
     model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?")
     kib = int(Path("/proc/meminfo").read_text().split()[1])
@@ -200,7 +199,7 @@ def _signatures() -> float:
 
 
 def _loop() -> float:
-    """Seconds for a million additions in this interpreter."""
+    """Return the seconds for a million additions in this interpreter."""
     total, started = 0, time.process_time()
     for n in range(1_000_000):
         total += n

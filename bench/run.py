@@ -1,10 +1,9 @@
-"""``python -m bench.run``: every contender over every load, in interleaved rounds; prints tables, writes results.json.
+"""``python -m bench.run``: all contenders with all loads, in interleaved rounds; prints tables, writes results.json.
 
-``python -m bench.run memory`` measures instead what a long queue adds to each process.
+``python -m bench.run memory`` measures instead how much memory a long queue adds to each process.
 
-It must never leave a process behind, or touch a system service.
-
-*Limits.* The other MTAs need root and ``make peers``; without them only ours is measured, and a line says so.
+Invariants: No process is left behind, no system service is touched.
+Limitations: The other MTAs need root and ``make peers``; without them only the service is measured, and a line says so.
 """
 
 from __future__ import annotations
@@ -34,15 +33,17 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.run", description=__doc__.split("\n\n")[0])
     parser.add_argument("what", nargs="?", choices=["throughput", "memory"], default="throughput")
     parser.add_argument("--quick", action="store_true", help="one short round, 10 kB only")
-    parser.add_argument("--count", type=int, help="messages of one run (5000; 2000 with --quick; 100000 for memory)")
-    parser.add_argument("--rounds", type=int, help="rounds, of which the median is taken (3; 1 with --quick)")
+    parser.add_argument("--count", type=int, help="messages per run (5000; 2000 with --quick; 100000 for memory)")
+    parser.add_argument("--rounds", type=int, help="rounds; the median is reported (3; 1 with --quick)")
     parser.add_argument("--only", nargs="+", choices=[entry.name for entry in entries()], help="contenders")
-    parser.add_argument("--sizes", nargs="+", type=int, help="octets of a message (10240 61440)")
+    parser.add_argument("--sizes", nargs="+", type=int, help="message sizes in bytes (10240 61440)")
     parser.add_argument("--domains", nargs="+", type=int, default=[1, 50], help="destination domains (1 50)")
     parser.add_argument("--sessions", type=int, default=20, help="submitting sessions (20)")
     parser.add_argument("--single", action="store_true", help="also with one message per connection (10 kB, 1 domain)")
-    parser.add_argument("--workers", type=int, help="worker processes of ours (one per core)")
-    parser.add_argument("--profile", type=Path, help="py-spy's record of ours: .svg, or .txt for stacks")
+    parser.add_argument("--workers", type=int, help="worker processes of the service (default: one per core)")
+    parser.add_argument(
+        "--profile", type=Path, help="file for a py-spy profile of the service: .svg, or .txt for stacks"
+    )
     chosen = parser.parse_args()
     chosen.sizes = chosen.sizes or ([10_240] if chosen.quick else [10_240, 61_440])
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def throughput(directory: Path, chosen: argparse.Namespace) -> None:
-    """Measure, print, and write the results down."""
+    """Measure, print and save the results."""
     contenders = list(available(chosen.only))
     about = machine()
     print(report.describe(about))
@@ -88,7 +89,7 @@ def throughput(directory: Path, chosen: argparse.Namespace) -> None:
 
 
 def available(only: list[str] | None) -> Iterator[Entry]:
-    """The contenders that can run here; a line for each that cannot."""
+    """Return the contenders that can run here; print a line for each that cannot."""
     for entry in entries():
         if only and entry.name not in only:
             continue
@@ -99,7 +100,7 @@ def available(only: list[str] | None) -> Iterator[Entry]:
 
 
 def loads(chosen: argparse.Namespace) -> Iterator[Load]:
-    """What is sent, but for the port."""
+    """Yield the loads, without the port."""
     for size, domains in itertools.product(chosen.sizes, chosen.domains):
         yield Load(port=0, count=chosen.count, size=size, domains=domains, sessions=chosen.sessions)
     if chosen.single:
@@ -122,7 +123,7 @@ def once(entry: Entry, site: Site, load: Load, stage: Rig, profile: Path | None)
 
 @contextmanager
 def profiled(contender: Contender, target: Path | None) -> Iterator[None]:
-    """Record a flame graph of the contender's Python processes, if asked to and py-spy is installed."""
+    """Record a flame graph of the contender's Python processes, if requested and py-spy is installed."""
     tool = shutil.which("py-spy")
     if target is None or tool is None:
         if target:

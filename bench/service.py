@@ -1,9 +1,7 @@
-"""The service itself as a child process: ``mta serve`` with a configuration, data directory and ports of its own.
+"""The service as a child process: ``mta serve`` with its own configuration, data directory and ports.
 
-It must never be anything but what an operator runs: the same command, the same configuration file, the same
-signals.
-
-*Limits.* Linux only (it reads /proc to find the processes).
+Invariants: It runs exactly as for an operator: same command, same configuration file, same signals.
+Limitations: Linux only (processes are found in /proc).
 """
 
 from __future__ import annotations
@@ -33,9 +31,9 @@ _START_PATIENCE = 60.0  # seconds, on a busy machine, the making of the database
 
 @dataclass
 class Service:
-    """``settings``: sections of the configuration file, laid over those that make it private. Ports are chosen here.
+    """``settings``: sections of the configuration file, merged over those that make it private. Ports are chosen here.
 
-    ``environment``: variables for the service beside our own.
+    ``environment``: additional variables for the service.
     """
 
     directory: Path
@@ -58,7 +56,7 @@ class Service:
         return self.directory / "events.jsonl"
 
     def configure(self, **sections: Any) -> None:
-        """Write the configuration file; ``sections`` are laid over ``settings``."""
+        """Write the configuration file; ``sections`` are merged over ``settings``."""
         self.directory.mkdir(parents=True, exist_ok=True)
         private: dict[str, Any] = {
             "server": {"hostname": "mta.bench.example", "data_dir": str(self.data)},
@@ -69,7 +67,7 @@ class Service:
         self.config.write_text(to_toml(merged(merged(private, self.settings), sections)))
 
     def start(self, *, ready: bool = True) -> None:
-        """Run it, and wait until it is ready. Raises RuntimeError with what it said if it ends or takes too long."""
+        """Start it and wait until it is ready. Raises RuntimeError with its output if it ends or takes too long."""
         if not self.config.exists():
             self.configure()
         with (self.directory / "output").open("ab") as output:
@@ -96,7 +94,7 @@ class Service:
             time.sleep(0.05)
 
     def is_ready(self) -> bool:
-        """Whether /readyz says so."""
+        """Whether /readyz answers 200."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -104,18 +102,18 @@ class Service:
             return False
 
     def stop(self, patience: float = 60) -> int | None:
-        """SIGTERM, and wait. Returns the exit status; None if it was not running."""
+        """Send SIGTERM and wait; return the exit status, None if it was not running."""
         if self.process is None:
             return None
         stop(self.process, patience)
         return self.process.returncode
 
     def freeze(self) -> set[int]:
-        """SIGSTOP to every process, PostgreSQL included; their ids. From here on none sees another die."""
+        """Send SIGSTOP to all processes, PostgreSQL included; return their ids. From now on none sees another die."""
         return _signal_all(processes.tree(self.roots()), signal.SIGSTOP)
 
     def kill(self, pids: set[int]) -> None:
-        """SIGKILL to processes that are frozen, as near as signals come to a power cut; returns when they are gone."""
+        """Send SIGKILL to frozen processes, which is as close to a power cut as signals get; wait for their end."""
         _signal_all(pids, signal.SIGKILL)
         if self.process:
             self.process.wait()
@@ -123,17 +121,17 @@ class Service:
             time.sleep(0.01)
 
     def kill_everything(self) -> None:
-        """End every process at once, PostgreSQL included."""
+        """Kill all processes at once, PostgreSQL included."""
         self.kill(self.freeze())
 
     def kill_database(self) -> None:
-        """End every process of PostgreSQL at once."""
+        """Kill all processes of PostgreSQL at once."""
         postmaster = self.postmaster()
         assert postmaster, "the database is not running"
         _signal_all(_signal_all(processes.tree([postmaster]), signal.SIGSTOP), signal.SIGKILL)
 
     def cli(self, *arguments: str, check: bool = True) -> str:
-        """Run ``mta ARGUMENTS --config ...``; its standard output. Raises RuntimeError with its errors if it fails."""
+        """Run ``mta ARGUMENTS --config ...``; return its output. Raises RuntimeError with its errors if it fails."""
         command = [*MTA, *arguments, "--config", str(self.config)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if check and done.returncode:
@@ -141,12 +139,12 @@ class Service:
         return done.stdout
 
     def roots(self) -> list[int]:
-        """The supervisor and PostgreSQL's postmaster, which is nobody's child."""
+        """Return the supervisor and PostgreSQL's postmaster, which has no parent of ours."""
         pids = [self.process.pid] if self.process and self.process.poll() is None else []
         return [*pids, *filter(None, [self.postmaster()])]
 
     def postmaster(self) -> int | None:
-        """The process id of the embedded PostgreSQL, if it runs."""
+        """Return the process id of the embedded PostgreSQL, if it is running."""
         try:
             pid = int((self.data / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
         except (OSError, ValueError):
@@ -154,24 +152,24 @@ class Service:
         return pid if "postgres" in processes.command(pid) else None
 
     def workers(self) -> list[int]:
-        """The process ids of the workers."""
+        """Return the process ids of the workers."""
         if self.process is None:
             return []
         return sorted(pid for pid in processes.tree([self.process.pid]) if processes.name(pid).startswith("mta worker"))
 
     def state(self) -> dict[str, int | None]:
-        """The process ids of the children by name, as the supervisor last wrote them down."""
+        """Return the process ids of the children by name, from the supervisor's state file."""
         state = json.loads((self.data / "run" / "state.json").read_bytes())
         return {child["name"]: child["pid"] for child in state["children"]}
 
     def output(self) -> str:
-        """The end of what it printed."""
+        """Return the end of its output."""
         path = self.directory / "output"
         return path.read_text(errors="replace")[-8000:] if path.is_file() else ""
 
 
 def _signal_all(pids: set[int], number: signal.Signals) -> set[int]:
-    """Send a signal to those of ``pids`` that still live; which they are."""
+    """Send a signal to those of ``pids`` that are alive; return them."""
     reached = set()
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -181,7 +179,7 @@ def _signal_all(pids: set[int], number: signal.Signals) -> set[int]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, table by table; lists are replaced."""
+    """Return ``base`` with ``over`` merged in, table by table; lists are replaced."""
     result = dict(base)
     for name, value in over.items():
         below = result.get(name)
@@ -190,7 +188,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_toml(sections: Mapping[str, Any]) -> str:
-    """A TOML document of nested tables, lists, strings, numbers and booleans."""
+    """Return a TOML document of nested tables, lists, strings, numbers and booleans."""
     return "".join(f"{name} = {_inline(value)}\n" for name, value in sections.items())
 
 
@@ -203,7 +201,7 @@ def _inline(value: Any) -> str:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nobody uses just now, and that the system will not give to an outgoing connection."""
+    """Return a free TCP port outside the range that the system uses for outgoing connections."""
     while True:
         port = random.randrange(10_000, 32_000)
         try:

@@ -1,12 +1,10 @@
-"""The receiving end of the benchmark: takes every message at once, and notes its id and the time.
+"""The receiving end of the benchmark: accepts every message at once and records its id and time.
 
-One process, one epoll loop, many addresses. It parses only what it must: a line at a time outside DATA, a
-search for the final dot inside, and the identifying field of each message.
+One process, one epoll loop, many addresses. It parses only what it must: lines outside DATA, a search for the final dot
+inside, and the id field of each message.
 
-It must never be the bottleneck, nor answer before the final dot: its cost is printed beside every result.
-
-*Limits.* No TLS, no replies but good ones, no check of the order of commands. ``tests.receiver`` is the
-scripted one.
+Invariants: It is never the bottleneck and does not answer before the final dot; its cost is printed with every result.
+Limitations: No TLS, only positive replies, no check of the order of commands. ``tests.receiver`` follows a script.
 """
 
 from __future__ import annotations
@@ -38,12 +36,12 @@ _REPLIES = {
     b"QUIT": b"221 2.0.0 bye\r\n",
 }
 _UNKNOWN = b"500 5.5.2 what?\r\n"
-_TAKEN = b"250 2.0.0 taken\r\n"
+_ACCEPTED = b"250 2.0.0 accepted\r\n"
 
 
 @dataclass(slots=True)
 class Arrivals:
-    """What came in: ``ids[i]`` arrived at ``times[i]`` (``time.monotonic``). ``cpu``: this process's seconds."""
+    """Received messages: ``ids[i]`` arrived at ``times[i]`` (``time.monotonic``). ``cpu``: seconds of this process."""
 
     ids: array[int] = field(default_factory=lambda: array("q"))
     times: array[float] = field(default_factory=lambda: array("d"))
@@ -112,7 +110,7 @@ def _accept(listener: socket.socket, poll: select.epoll, sessions: dict[int, _Se
 
 
 def _read(session: _Session, arrivals: Arrivals) -> bool:
-    """Take in what the client sent and answer it. False: the session is over."""
+    """Read and answer what the client sent. Return False when the session has ended."""
     try:
         chunk = session.sock.recv(_CHUNK)
     except BlockingIOError:
@@ -139,7 +137,7 @@ def _answer(session: _Session, buffer: bytes, replies: list[bytes], arrivals: Ar
             if end < 0:
                 break
             _note(buffer, start, end, arrivals)
-            replies.append(_TAKEN)
+            replies.append(_ACCEPTED)
             session.in_data = False
             start = end + len(_END)
         end = buffer.find(b"\n", start)

@@ -1,11 +1,10 @@
-"""The sending end of the benchmark: many sessions, one message after the other on each, as fast as they are answered.
+"""The sending end of the benchmark: many sessions, each sends one message after another as fast as it is answered.
 
-One process, one epoll loop. Commands are not pipelined (as smtp-source does it, and most applications'
-libraries); messages are rendered once, and only the identifying field differs.
+One process, one epoll loop. Commands are not pipelined (like smtp-source, and the libraries of most applications);
+messages are rendered once and differ only in their id field.
 
-It must never hide a refusal: every reply that is not positive is counted and the first ones are kept word for word.
-
-*Limits.* No TLS. A refused message is not sent again.
+Invariants: Rejections are not hidden: every negative reply is counted, and the first ones are kept verbatim.
+Limitations: No TLS. A rejected message is not sent again.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from enum import Enum, auto
 from bench.sink import ID_FIELD
 
 _CHUNK = 4096
-_PATIENCE = 60.0  # seconds without any progress, then the server is given up
+_PATIENCE = 60.0  # seconds without progress after which the server is considered dead
 _LINE = b"The quick brown fox jumps over the lazy dog; pack my box with five dozen jugs.\r\n"
 _KEPT_REPLIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send. ``size`` is octets of content; ``per_connection`` messages, then a new connection."""
+    """What to send. ``size``: bytes of content; ``per_connection``: messages before a new connection is made."""
 
     port: int
     count: int
@@ -44,7 +43,7 @@ class Load:
 
 @dataclass(slots=True)
 class Sent:
-    """What came of it. ``accepted`` holds the ids that got their 250; ``seconds`` the time each took, MAIL to 250."""
+    """The result. ``accepted``: ids that got a 250; ``seconds``: time of each from MAIL to 250."""
 
     started: float = 0.0
     ended: float = 0.0
@@ -80,12 +79,12 @@ class _Session:
 
 
 def domain(n: int) -> str:
-    """The n-th destination domain, from 0."""
+    """Return the n-th destination domain, from 0."""
     return f"d{n:02d}.example"
 
 
 def render(size: int) -> tuple[bytes, bytes]:
-    """A message of about ``size`` octets, cut where its id goes."""
+    """Return a message of about ``size`` bytes in two parts; its id goes between them."""
     head = (
         b"From: Bench <sender@bench.example>\r\nTo: Recipient <user@d00.example>\r\n"
         b"Subject: Your order has been shipped\r\n"
@@ -98,7 +97,7 @@ def render(size: int) -> tuple[bytes, bytes]:
 
 
 class Source:
-    """Sends one Load and says what came of it."""
+    """Sends one load."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -110,7 +109,7 @@ class Source:
         self._sent = Sent()
 
     def run(self) -> Sent:
-        """Send it all. Raises TimeoutError if the server stops answering."""
+        """Send all messages. Raises TimeoutError if the server stops answering."""
         before = time.thread_time()
         self._sent.started = time.monotonic()
         for _ in range(min(self._load.sessions, self._load.count)):
@@ -128,7 +127,7 @@ class Source:
         return self._sent
 
     def _connect(self) -> None:
-        """Open a session for the next share of the messages, if any are left."""
+        """Open a session for the next messages, if any are left."""
         share = min(self._load.per_connection, self._unclaimed)
         if not share:
             return
@@ -191,7 +190,7 @@ class Source:
                 self._close(session)
 
     def _begin(self, session: _Session) -> None:
-        """The next message of this session, or its end."""
+        """Start the next message of this session, or end the session."""
         if not session.left:
             session.step = _Step.QUIT
             self._send(session, b"QUIT\r\n")
@@ -212,7 +211,7 @@ class Source:
         self._send(session, b"RSET\r\n")
 
     def _lost(self, session: _Session) -> None:
-        """The connection has ended by itself: what it was sending counts as broken, the rest goes to another one."""
+        """Handle a lost connection: its current message counts as broken, the others go to another session."""
         if session.step is not _Step.QUIT:
             self._keep(f"connection lost after {session.step.name}")
             self._sent.broken += session.step in (_Step.MAIL, _Step.RCPT, _Step.DATA, _Step.DOT)
