@@ -4,8 +4,8 @@
     fbl          feedback loops (CFBL-Address)         postmaster   mail to the operator of this host
     unsubscribe  List-Unsubscribe
 
-Invariants: Any other address is rejected. ``unsubscribe+TOKEN`` and ``fbl+ANYTHING`` are accepted too, because some
-programs and feedback loops use them.
+Invariants: Any other address is rejected. A detail part (``fbl+ANYTHING``, RFC 5233) is accepted and ignored, because
+some programs and feedback loops add one. A token does not fit into an address.
 """
 
 from __future__ import annotations
@@ -35,8 +35,3 @@ def mailbox_of(address: Address, domain: str) -> ReportMailbox | None:
     except ValueError:
         return None
     return found if bool(plus) or found is not ReportMailbox.BOUNCE else None
-
-
-def detail_of(address: Address) -> str:
-    """Return the detail part of a subaddress (RFC 5233), or an empty string."""
-    return address.local.partition("+")[2]

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from bounce.abuse_mail import AbuseMail, AbuseMailKind, AbuseMailReader
 from bounce.classify import Classifier
-from bounce.mailboxes import ReportMailbox, detail_of, mailbox_of
+from bounce.mailboxes import ReportMailbox, mailbox_of
 from bounce.parsers.report_kinds import Original, Report, ReportKind
 from bounce.report import read
 from bounce.suppression import SoftBounceThresholds
@@ -166,8 +166,7 @@ def _recipient(to: Address, report: Report, context: ReportContext, now: datetim
         case ReportMailbox.BOUNCE:
             return InboundRecipient(mailbox, path=context.verp.read(to, now))
         case ReportMailbox.UNSUBSCRIBE:
-            claim = token_in(report.subject or "", context.tokens) or token_in(detail_of(to), context.tokens)
-            return InboundRecipient(mailbox, claim=claim)
+            return InboundRecipient(mailbox, claim=token_in(report.subject or "", context.tokens))
         case _:
             return InboundRecipient(mailbox)
 

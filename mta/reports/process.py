@@ -120,7 +120,7 @@ def _sent_from(recipient: InboundRecipient, report: AttributedReport) -> SentMes
 
 
 def _unsubscribed(recipient: InboundRecipient, report: AttributedReport) -> list[ReportAction]:
-    """Unsubscribe by the token in the subject or the address. Auto-replies and bounces unsubscribe no one."""
+    """Unsubscribe by the token in the subject. Auto-replies and bounces unsubscribe no one."""
     if not is_from_person(report.report):
         return [CountReport(InboundReportKind.OTHER)]
     claim = recipient.claim

@@ -32,26 +32,25 @@ FULL = Reply(452, "4.3.1", "Insufficient system storage: too many reports queued
 
 class ReportHandler:
     """The handler of the report listeners. ``waiting`` returns how many reports are to be processed, as far as is
-    known; ``taken`` is called for each new one."""
+    known; ``arrived`` is called for each new one."""
 
     def __init__(
         self,
-        incoming: ReportQueue,
+        queue: ReportQueue,
         *,
         domain: str | None,
         verp: Verp | None,
         backlog: int,
         waiting: Callable[[], int],
-        taken: Callable[[], None],
+        arrived: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        self._incoming = incoming
-        self._waiting, self._taken = waiting, taken
+        self._queue, self._waiting, self._arrived = queue, waiting, arrived
         self._metrics = metrics
         self.configure(domain, verp, backlog)
 
     def configure(self, domain: str | None, verp: Verp | None, backlog: int) -> None:
-        """Take over (re)loaded settings. Without ``domain`` nothing is accepted."""
+        """Apply new settings. Without ``domain`` nothing is accepted."""
         self._domain, self._verp, self._backlog = domain, verp, backlog
 
     async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> ReportTransaction | Reply:
@@ -61,8 +60,8 @@ class ReportHandler:
     async def put(self, client: Client, envelope: Envelope, content: bytes) -> Reply:
         """Commit a report. Raises StoreUnavailable."""
         recipients = list(dict.fromkeys(recipient.address for recipient in envelope.recipients))
-        number = await self._incoming.put(envelope.sender, recipients, client.address, client.hello, content)
-        self._taken()
+        number = await self._queue.put(envelope.sender, recipients, client.address, client.hello, content)
+        self._arrived()
         return Reply(250, "2.0.0", f"OK: queued as R-{number}")
 
     def refusal(self, address: Address) -> Reply | None:

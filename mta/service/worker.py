@@ -143,7 +143,7 @@ class Worker:
             verp=verp,
             backlog=settings.reports.backlog,
             waiting=self.report_worker.waiting,
-            taken=self.report_worker.wake,
+            arrived=self.report_worker.wake,
             metrics=metrics,
         )
         self.return_listeners = Listeners(

@@ -1,10 +1,10 @@
-"""What an account is told about complaints: which mailing, whose complaint, what must be answered, and until when.
+"""Write mail to accounts about complaints: which mailing, whose complaint, what must be answered, and by when.
 
-The words are in ``config/defaults/complaint_mail.toml``, in five languages; the account's own identity says which.
+The text is in ``config/defaults/complaint_mail.toml``, in five languages; the account's identity decides which.
 
-It must never let the words of a complaint become a header field.
+Invariants: The text of a complaint never becomes a header field.
 
-*Limits.* Times are UTC. Of very many cases in one letter the first ``DOSSIERS`` have their dossier attached.
+Limitations: Times are UTC. In a mail about very many cases only the first ``DOSSIERS`` have their dossier attached.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from policy.accounts.account import Account
 from policy.permission.dossier import load_languages as load_dossiers
 from policy.reputation.complaint import Case, Occasion
 
-WORDS = DEFAULTS / "complaint_mail.toml"
-DOSSIERS = 20  # attached to one letter
+FILE = DEFAULTS / "complaint_mail.toml"
+DOSSIERS = 20  # attached to one mail
 LABEL = 28  # columns
 WIDTH = 78
 SUBJECT = 200  # characters
 _FALLBACK = "en"
-_BETWEEN = re.compile(r"[\s<>(),;]+")  # the words of a contact, such as "Ann Lee, ann@shop.example"
+_BETWEEN = re.compile(r"[\s<>(),;]+")  # between the parts of a contact such as "Ann Lee, ann@shop.example"
 
 
 class Wording(Section):
-    """A language. ``subjects`` and ``openings`` by occasion, ``sources`` by where a complaint comes from."""
+    """The text in one language. ``subjects`` and ``openings``: by occasion; ``sources``: by the source of a
+    complaint."""
 
     ask: str
     questions: list[str]
@@ -58,8 +59,8 @@ class Wordings(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """``dossiers``: by the number of the case, what the ledger says of its recipient."""
+class ComplaintMail:
+    """A mail about cases of one account. ``dossiers``: what the ledger says of the recipient, by case number."""
 
     language: str
     subject: str
@@ -67,21 +68,21 @@ class Letter:
     dossiers: Mapping[str, Mapping[str, Any]]
 
 
-class CaseMailWriter:
-    """Writes letters. Made once: it reads the words. Raises ConfigError."""
+class ComplaintMailWriter:
+    """Writes complaint mail. Built once: loads the text. Raises ConfigError."""
 
     def __init__(self) -> None:
-        shipped = read(read_text(WORDS), WORDS.name, Wordings, lambda _: ())
+        shipped = read(read_text(FILE), FILE.name, Wordings, lambda _: ())
         self._wordings: dict[str, Wording] = {name: getattr(shipped, name) for name in Wordings.model_fields}
         self._bases = {name: words.bases for name, words in load_dossiers().items()}
 
     def language(self, account: Account) -> str:
-        """That of the account's first identity which we can write."""
+        """Return the language of the account's first identity that is supported, or the default."""
         spoken = (identity.language for identity in account.identities)
         return next((language for language in spoken if language in self._wordings), _FALLBACK)
 
-    def write(self, occasion: Occasion, cases: Sequence[Case], language: str, remark: str = "") -> Letter:
-        """The letter about ``cases``, at least one, of one account."""
+    def write(self, occasion: Occasion, cases: Sequence[Case], language: str, remark: str = "") -> ComplaintMail:
+        """Write the mail about ``cases``, at least one, of one account."""
         words = self._wordings[language]
         dues = [case.due_at for case in cases if case.due_at]
         filled = {"cases": _numbers(cases), "due": _moment(min(dues)) if dues else "", "remark": remark}
@@ -99,7 +100,7 @@ class CaseMailWriter:
         lines += ["", *wrap(words.reply, WIDTH)]
         if known:
             lines += wrap(words.ledger, WIDTH)
-        return Letter(language, sanitise(" ".join(subject.split()), SUBJECT), "\n".join(lines) + "\n", known)
+        return ComplaintMail(language, sanitise(" ".join(subject.split()), SUBJECT), "\n".join(lines) + "\n", known)
 
     def _facts(self, case: Case, words: Wording, bases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "case", case.number
@@ -119,7 +120,7 @@ class CaseMailWriter:
 
 
 def contacts_of(account: Account) -> tuple[Address, ...]:
-    """Where to write about complaints: the account's contact, then the addresses of its identities."""
+    """Return the addresses for complaint mail: the account's contact, then those of its identities."""
     found: list[Address] = []
     for text in (account.contact, *(identity.email for identity in account.identities)):
         for word in _BETWEEN.split(text):

@@ -32,7 +32,7 @@ from mta.store.store import Store
 from policy.accounts.account import HOUSE
 from policy.profile import Profiles, UnknownProfile
 from policy.reputation.complaint import Case, Clocks, Occasion
-from policy.reputation.complaint_mail import CaseMailWriter, Letter, contacts_of
+from policy.reputation.complaint_mail import ComplaintMail, ComplaintMailWriter, contacts_of
 
 log = get_logger()
 
@@ -44,7 +44,7 @@ class ComplaintNotifier:
         self.settings = settings
         self._profiles, self._accounts, self._ring = profiles, accounts, ring
         self._builder = InternalMailBuilder(settings, Signer(settings.signing, ring))
-        self._writer = CaseMailWriter()
+        self._writer = ComplaintMailWriter()
         domain = settings.return_path.domain
         self._sender = f"abuse@{domain}" if domain else f"postmaster@{settings.server.hostname}"
 
@@ -71,13 +71,13 @@ class ComplaintNotifier:
         if account is None or not (contacts := contacts_of(account)):
             return None
         to, message_id, sent_at = contacts[0], new_message_id(), datetime.now(UTC)
-        letter = self._writer.write(occasion, cases, self._writer.language(account), remark)
+        mail = self._writer.write(occasion, cases, self._writer.language(account), remark)
         number = f"<{format_id(message_id)}@{self._builder.hostname}>"
         return self._builder.build(
             InternalMailKind.COMPLAINT,
             message_id,
             to,
-            _compose(letter, self._sender, to, number, sent_at),
+            _compose(mail, self._sender, to, number, sent_at),
             sent_at,
             account_id=HOUSE,
             smtputf8=not to.is_ascii,
@@ -95,18 +95,18 @@ async def run_deadlines(notifier: ComplaintNotifier, store: Store, now: datetime
         log.warning("complaint mail not sent: account has no contact", cases=list(rung.unheard))
 
 
-def _compose(letter: Letter, sender: str, to: Address, message_id: str, now: datetime) -> bytes:
+def _compose(text: ComplaintMail, sender: str, to: Address, message_id: str, now: datetime) -> bytes:
     """Compose the mail, with the dossier of each case attached."""
     mail = EmailMessage(mail_policy.SMTP if to.is_ascii else mail_policy.SMTPUTF8)
     mail["From"] = sender
     mail["To"] = str(to)
-    mail["Subject"] = letter.subject
+    mail["Subject"] = text.subject
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = message_id
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(letter.text, cte="quoted-printable")
-    for number, dossier in letter.dossiers.items():
+    mail.set_content(text.text, cte="quoted-printable")
+    for number, dossier in text.dossiers.items():
         content = orjson.dumps(dossier, option=orjson.OPT_INDENT_2)
         mail.add_attachment(content, maintype="application", subtype="json", filename=f"{number}.json")
-    mail["Content-Language"] = letter.language  # last: content fields move into the first part
+    mail["Content-Language"] = text.language  # last: content fields move into the first part
     return mail.as_bytes()

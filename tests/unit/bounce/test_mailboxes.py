@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounce.mailboxes import ReportMailbox, detail_of, mailbox_of
+from bounce.mailboxes import ReportMailbox, mailbox_of
 from mta.mail.address import Address
 
 DOMAIN = "returns.example.com"
@@ -40,8 +40,3 @@ def test_no_other_name_is_known(local: str) -> None:
     name = local.lower().partition("+")[0]
     known = mailbox_of(Address(local, DOMAIN), DOMAIN)
     assert known is None or known.value == name
-
-
-def test_the_detail_keeps_its_case() -> None:
-    assert detail_of(Address("unsubscribe+AbC", DOMAIN)) == "AbC"
-    assert detail_of(Address("unsubscribe", DOMAIN)) == ""

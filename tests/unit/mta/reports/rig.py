@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -54,7 +54,7 @@ class Names:
         return signer.sign(content, Headers.split(content), domain) + content
 
 
-def context(store: Store, trusted: Iterable[str] = ()) -> ReportContext:
+def context(address_key: Callable[[Address], bytes], trusted: Iterable[str] = ()) -> ReportContext:
     return ReportContext(
         domain=DOMAIN,
         tokens=TOKENS,
@@ -65,14 +65,14 @@ def context(store: Store, trusted: Iterable[str] = ()) -> ReportContext:
         postmaster=POSTMASTER,
         abuse_mail=READER,
         authorities=load_authorities(),
-        address_key=store.suppressions.key,
+        address_key=address_key,
     )
 
 
 def processor(store: Store, names: Names, metrics: Metrics | None = None) -> ReportProcessor:
     resolver: Any = names
     builder = InternalMailBuilder(SETTINGS, Signer(SETTINGS.signing, KeyRing([])))
-    return ReportProcessor(store, resolver, metrics or Metrics(), builder, context(store))
+    return ReportProcessor(store, resolver, metrics or Metrics(), builder, context(store.suppressions.key))
 
 
 async def arrive(store: Store, content: bytes, *to: str, sender: str | None = None) -> InboundReport:

@@ -47,7 +47,7 @@ class Rig:
             verp=VERP if domain else None,
             backlog=10,
             waiting=lambda: waiting,
-            taken=self._wake,
+            arrived=self._wake,
             metrics=self.metrics,
         )
 

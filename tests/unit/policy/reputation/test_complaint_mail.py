@@ -11,12 +11,12 @@ import pytest
 
 from policy.accounts.account import Account, Identity
 from policy.reputation.complaint import Case, CaseState, Occasion, Source
-from policy.reputation.complaint_mail import LABEL, WIDTH, CaseMailWriter
+from policy.reputation.complaint_mail import LABEL, WIDTH, ComplaintMailWriter
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DUE = datetime(2026, 6, 2, 12, 30, tzinfo=UTC)
 LANGUAGES = ("nl", "de", "fr", "es", "en")
-SCRIBE = CaseMailWriter()
+SCRIBE = ComplaintMailWriter()
 DOSSIER = {
     "consents": [
         {"basis": "double_opt_in", "given_at": "2026-01-02T10:00:00+00:00", "topics": ["offers"], "state": "holds"}

@@ -1,0 +1,291 @@
+"""What follows from a report, by the mailbox that it came to and the facts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bounce.suppression import SoftBounceThresholds
+from mta.mail.address import Address
+from mta.mail.identity import MessageId, first_id_at, format_id, new_message_id
+from mta.mail.message import Stream
+from mta.observe.labels import InboundReportKind as Kind
+from mta.observe.labels import UnsubscribeMethod
+from mta.reports.attribution import AttributedReport, attribute
+from mta.reports.process import process, signature_matters
+from mta.store.results.report_actions import (
+    AnswerCase,
+    CountReport,
+    CountStats,
+    CountUnsubscribe,
+    Forward,
+    InboundReport,
+    OpenCase,
+    RecordEvent,
+    ReportAction,
+    ReportFacts,
+    SentMessage,
+    Suppress,
+    Unsubscribe,
+)
+from policy.accounts.account import HOUSE, Account
+from policy.permission.suppression import Reason
+from policy.permission.tokens import COMPLAINT, UNSUBSCRIBE, Claim
+from policy.reputation.breaker import MailOrigin
+from policy.reputation.complaint import Source
+from tests.inbound_mail import bounce, complaint, letter, vacation
+from tests.unit.mta.reports import rig
+
+NOW = datetime.now(UTC)
+ANN, SHOP = Address.parse("ann@example.net"), Address.parse("news@shop.example")
+MESSAGE, MAILING = new_message_id(), format_id(new_message_id())
+ABUSE, FBL, UNSUB = (f"{name}@{rig.DOMAIN}" for name in ("abuse", "fbl", "unsubscribe"))
+ACCOUNT = Account(7, "shop", frozenset({"shop.example"}), contact="Bob, bob@shop.example")
+
+
+def address_key(address: Address) -> bytes:
+    return address.key.encode().ljust(16, b".")[:16]
+
+
+CONTEXT = rig.context(address_key)
+SENT = SentMessage(MESSAGE, 7, SHOP, (ANN,), Stream.MARKETING, MAILING, {0: "example.net"})
+
+
+def token(purpose: str, account_id: int = 7) -> str:
+    return rig.TOKENS.make(Claim(purpose, account_id, address_key(ANN), MAILING, "offers"))
+
+
+def path_of(message_id: MessageId, index: int | None = 0) -> str:
+    return str(rig.VERP.make(message_id, index))
+
+
+def attributed(content: bytes, *to: str, sent: Iterable[SentMessage] = (SENT,), **more: Any) -> AttributedReport:
+    """A mail with the facts about it. ``more``: further facts, and the ``signer``."""
+    signer, account = more.pop("signer", None), more.pop("account", ACCOUNT)
+    inbound = InboundReport(1, NOW, None, tuple(map(Address.parse, to)), "192.0.2.1", "mx", content, 1)
+    report = attribute(inbound, CONTEXT, NOW)
+    facts = ReportFacts({each.id: each for each in sent}, **more)
+    return replace(report, facts=facts, accounts={account.id: account}, signer=signer)
+
+
+def follow(content: bytes, *to: str, **more: Any) -> list[ReportAction]:
+    return process(attributed(content, *to, **more), CONTEXT)
+
+
+def of(kind: type[Any], actions: list[ReportAction]) -> Any:
+    """The only action of this type, None if there is none."""
+    found = [action for action in actions if isinstance(action, kind)]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def counted(actions: list[ReportAction]) -> list[Kind]:
+    return [action.kind for action in actions if isinstance(action, CountReport)]
+
+
+class TestReturnPath:
+    def test_a_hard_bounce_suppresses_and_is_forwarded_to_the_sender(self) -> None:
+        path = path_of(MESSAGE)
+        actions = follow(bounce(path, str(ANN)), path)
+        assert counted(actions) == [Kind.BOUNCE]
+        request = of(Suppress, actions).request
+        assert (request.address, request.reason, request.expires_at) == (ANN, Reason.HARD_BOUNCE, None)
+        forward = of(Forward, actions)
+        assert (forward.to, forward.account_id) == (SHOP, 7)
+        assert len({action.dedup_key for action in actions}) == 1
+
+    @pytest.mark.parametrize(
+        ("sent", "account"),
+        [(SENT, replace(ACCOUNT, bounce_notifications="event")), (replace(SENT, sender=None), ACCOUNT)],
+    )
+    def test_but_only_to_one_that_wants_it(self, sent: SentMessage, account: Account) -> None:
+        path = path_of(MESSAGE)
+        actions = follow(bounce(path, str(ANN)), path, sent=[sent], account=account)
+        assert counted(actions) == [Kind.BOUNCE]
+        assert of(Forward, actions) is None
+
+    def test_a_suppression_may_end(self) -> None:
+        path = path_of(MESSAGE)
+        lasts = SoftBounceThresholds(hard_lasts=timedelta(days=90))
+        actions = process(attributed(bounce(path, str(ANN)), path), replace(CONTEXT, thresholds=lasts))
+        assert of(Suppress, actions).request.expires_at == NOW + timedelta(days=90)
+
+    def test_what_is_not_ours_is_counted_only(self) -> None:
+        forged, old = path_of(MESSAGE)[:40] + "0" + path_of(MESSAGE)[41:], path_of(first_id_at(NOW - timedelta(40)))
+        unknown = path_of(new_message_id())
+        for path, kind in ((forged, Kind.FORGED), (old, Kind.EXPIRED), (unknown, Kind.UNMATCHED)):
+            assert follow(bounce(path, str(ANN)), path) == [CountReport(kind)]
+        several = path_of(MESSAGE, None)
+        assert follow(bounce(several, "eve@example.net"), several) == [CountReport(Kind.UNMATCHED)]
+
+    def test_an_auto_reply_is_recorded(self) -> None:
+        path = path_of(MESSAGE)
+        actions = follow(vacation(path), path)
+        assert counted(actions) == [Kind.AUTO_REPLY]
+        assert of(RecordEvent, actions).kind == "auto_reply"
+
+    def test_a_second_recipient_of_the_same_mail_is_a_duplicate(self) -> None:
+        path = path_of(MESSAGE)
+        once, twice = follow(bounce(path, str(ANN)), path), follow(bounce(path, str(ANN)), path, path.upper())
+        assert twice == [*once, CountReport(Kind.DUPLICATE)]
+
+
+class TestComplaint:
+    def returned(self, **fields: str) -> bytes:
+        fields = {"Received": f"by mta.example with ESMTP id {format_id(MESSAGE)}; x"} | fields
+        return "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items()).encode()
+
+    def test_a_token_names_account_recipient_and_mailing(self) -> None:
+        content = complaint(self.returned(CFBL_Feedback_ID=token(COMPLAINT)))
+        actions = follow(content, FBL, signer="feedback.example")
+        assert counted(actions) == [Kind.COMPLAINT]
+        request, case = of(Suppress, actions).request, of(OpenCase, actions).complaint
+        assert (request.address_key, request.account_id, request.topic) == (address_key(ANN), 7, "*")
+        assert (case.source, case.mailing, case.account_id) == (Source.FEEDBACK_LOOP, MAILING, 7)
+
+    def test_and_an_id_of_ours_the_message(self) -> None:
+        """redacted reports have no Received field; this loop keeps it."""
+        content = complaint(b"").replace(b"\r\n--b--", self.returned(CFBL_Feedback_ID=token(COMPLAINT)) + b"\r\n--b--")
+        actions = follow(content, FBL, signer="feedback.example")
+        event, stats = of(RecordEvent, actions), of(CountStats, actions)
+        assert (event.message_id, event.recipient_index) == (MESSAGE, 0)
+        assert stats.origin == MailOrigin(7, Stream.MARKETING, MAILING, "example.net")
+        assert of(Suppress, actions).request.address == ANN
+
+    def test_a_return_path_in_the_report_is_enough(self) -> None:
+        content = complaint(b"Subject: x\r\n").replace(
+            b"Feedback-Type", f"Original-Mail-From: <{path_of(MESSAGE)}>\r\nFeedback-Type".encode()
+        )
+        assert of(Suppress, follow(content, FBL, signer="feedback.example")).request.address == ANN
+
+    @pytest.mark.parametrize(
+        ("more", "kind"),
+        [
+            ({"signer": None}, Kind.UNVERIFIED),
+            ({"account": replace(ACCOUNT, id=8)}, Kind.UNMATCHED),
+        ],
+    )
+    def test_nothing_follows_otherwise(self, more: dict[str, Any], kind: Kind) -> None:
+        content = complaint(self.returned(CFBL_Feedback_ID=token(COMPLAINT)))
+        assert follow(content, FBL, **{"signer": "feedback.example", **more}) == [CountReport(kind)]
+
+    def test_nor_without_a_token(self) -> None:
+        actions = follow(complaint(b"Subject: x\r\n"), FBL, signer="feedback.example")
+        assert actions == [CountReport(Kind.UNMATCHED)]
+
+
+class TestUnsubscribe:
+    def test_by_the_token_in_the_subject(self) -> None:
+        report = attributed(letter(UNSUB, token(UNSUBSCRIBE)), UNSUB)
+        (claim,) = [each.claim for each in report.recipients if each.claim]
+        assert process(report, CONTEXT) == [
+            CountUnsubscribe(UnsubscribeMethod.MAIL),
+            CountReport(Kind.UNSUBSCRIBE, account_id=7),
+            Unsubscribe(claim),
+        ]
+
+    @pytest.mark.parametrize("subject", ["unsubscribe", token(COMPLAINT), token(UNSUBSCRIBE, 9)])
+    def test_only_by_a_token_for_it(self, subject: str) -> None:
+        assert follow(letter(UNSUB, subject), UNSUB) == [
+            CountUnsubscribe(UnsubscribeMethod.UNKNOWN),
+            CountReport(Kind.FORGED),
+        ]
+
+    def test_not_by_a_program(self) -> None:
+        content = vacation(UNSUB).replace(b"Away until Monday", token(UNSUBSCRIBE).encode())
+        assert follow(content, UNSUB) == [CountReport(Kind.OTHER)]
+
+
+class TestAbuseMail:
+    def test_it_is_recorded_and_forwarded(self) -> None:
+        actions = follow(letter(ABUSE, "Hello", "What are your hours?"), ABUSE)
+        assert counted(actions) == [Kind.ABUSE_MAIL]
+        event, forward = of(RecordEvent, actions), of(Forward, actions)
+        assert (event.kind, event.data["about"], event.account_id) == ("abuse_mail", "other", None)
+        assert (forward.to, forward.account_id) == (rig.POSTMASTER, HOUSE)
+
+    def test_a_token_of_ours_suppresses(self) -> None:
+        content = letter(ABUSE, "spam", f"I never subscribed: https://x.example/u/{token(UNSUBSCRIBE)}")
+        actions = follow(content, ABUSE)
+        assert counted(actions) == [Kind.COMPLAINT, Kind.ABUSE_MAIL]
+        assert of(Suppress, actions).request.address_key == address_key(ANN)
+        assert of(OpenCase, actions).complaint.source is Source.RECIPIENT
+
+    def test_or_unsubscribes_who_asks_for_that(self) -> None:
+        actions = follow(letter(ABUSE, "Please", f"unsubscribe me {token(COMPLAINT)}"), ABUSE)
+        assert counted(actions) == [Kind.UNSUBSCRIBE, Kind.ABUSE_MAIL]
+        assert of(Unsubscribe, actions).claim.account_id == 7
+        assert of(Suppress, actions) is None
+
+    @pytest.mark.parametrize(("signer", "source"), [(None, Source.RECIPIENT), ("acm.nl", Source.REGULATOR)])
+    def test_a_mailing_of_ours_is_enough_for_a_case(self, signer: str | None, source: Source) -> None:
+        content = letter(ABUSE, "spam", f"I never subscribed. Mailing-ID: {MAILING}")
+        actions = follow(content, ABUSE, mailing=(MAILING, 7), signer=signer)
+        assert counted(actions) == [Kind.COMPLAINT, Kind.ABUSE_MAIL]
+        assert of(Suppress, actions) is None
+        assert of(OpenCase, actions).complaint.source is source
+        assert of(CountStats, actions).origin == MailOrigin(7, Stream.MARKETING, MAILING)
+
+    @pytest.mark.parametrize(
+        ("author", "signer", "answers"),
+        [
+            ("bob@shop.example", "shop.example", True),
+            ("bob@shop.example", None, False),
+            ("bob@evil.example", "evil.example", False),
+        ],
+    )
+    def test_an_account_replies_about_its_case(self, author: str, signer: str | None, answers: bool) -> None:
+        content = letter(ABUSE, "Re: [C-3] Complaint", "The form was wrong.", author=author)
+        actions = follow(content, ABUSE, f"postmaster@{rig.DOMAIN}", case_account=7, signer=signer)
+        assert counted(actions) == [Kind.ABUSE_MAIL, Kind.ABUSE_MAIL]
+        answer = of(AnswerCase, actions)
+        assert bool(answer) is answers
+        assert not answers or (answer.case_id, answer.text, answer.by) == (3, "The form was wrong.", author)
+
+    def test_what_programs_send_is_counted_only(self) -> None:
+        assert follow(vacation(ABUSE), ABUSE) == [CountReport(Kind.AUTO_REPLY)]
+
+
+class TestSignature:
+    """The DNS is asked only where it matters."""
+
+    def test_of_complaints_that_came_to_a_mailbox_of_ours(self) -> None:
+        content = complaint(b"Subject: x\r\n")
+        assert signature_matters(attributed(content, FBL), CONTEXT)
+        assert signature_matters(attributed(content, path_of(MESSAGE)), CONTEXT)
+        assert not signature_matters(attributed(content, path_of(new_message_id())), CONTEXT)
+        assert not signature_matters(attributed(content, UNSUB), CONTEXT)
+
+    def test_of_mail_about_a_mailing_without_a_token(self) -> None:
+        text = f"I never subscribed. Mailing-ID: {MAILING}"
+        assert signature_matters(attributed(letter(ABUSE, "spam", text), ABUSE, mailing=(MAILING, 7)), CONTEXT)
+        assert not signature_matters(attributed(letter(ABUSE, "spam", text), ABUSE), CONTEXT)
+        with_token = letter(ABUSE, "spam", f"{text} {token(UNSUBSCRIBE)}")
+        assert not signature_matters(attributed(with_token, ABUSE, mailing=(MAILING, 7)), CONTEXT)
+
+    def test_of_replies_from_the_account(self) -> None:
+        for author, matters in (("bob@shop.example", True), ("bob@evil.example", False)):
+            content = letter(ABUSE, "Re: [C-3] Complaint", author=author)
+            assert signature_matters(attributed(content, ABUSE, case_account=7), CONTEXT) is matters
+
+    def test_of_nothing_else(self) -> None:
+        path = path_of(MESSAGE)
+        for content, to in ((bounce(path, str(ANN)), path), (vacation(ABUSE), ABUSE), (letter(ABUSE, "Hi"), ABUSE)):
+            assert not signature_matters(attributed(content, to), CONTEXT)
+
+
+def test_what_is_to_be_read() -> None:
+    """One query for all recipients of the mail; of a message named twice, all recipients."""
+    path = path_of(MESSAGE, 3)
+    query = attributed(bounce(path, str(ANN)), path).query
+    assert (query.messages, query.mailings, query.case_id) == (((MESSAGE, 3),), (), None)
+    query = attributed(bounce(path, str(ANN)), path, path_of(MESSAGE, 4)).query
+    assert query.messages == ((MESSAGE, None),)
+    query = attributed(letter(ABUSE, "spam", f"I never subscribed. Mailing-ID: {MAILING}"), ABUSE).query
+    assert (query.messages, query.mailings) == ((), (MAILING,))
+    query = attributed(letter(ABUSE, "Re: [C-3] Complaint"), ABUSE).query
+    assert query.case_id == 3
