@@ -56,11 +56,11 @@ class DemoReceiver:
         self.name, self.tls = name, tls
         self.accepted: list[ReceivedMessage] = []
         self._greylisted: set[str] = set()
-        self._servers: list[_Server] = []
+        self._servers: list[_ReceiverServer] = []
 
     def start(self, address: str, port: int = 0) -> int:
         """Listen on ``address``; return the port, a free one for 0. Raises OSError."""
-        server = _Server((address, port), self)
+        server = _ReceiverServer((address, port), self)
         self._servers.append(server)
         threading.Thread(target=server.serve_forever, name=f"demo-smtp-{address}", daemon=True).start()
         return int(server.server_address[1])
@@ -88,7 +88,7 @@ class DemoReceiver:
         return "250 2.0.0 accepted"
 
 
-class _Server(socketserver.ThreadingTCPServer):
+class _ReceiverServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
@@ -101,7 +101,7 @@ class _Server(socketserver.ThreadingTCPServer):
 class _Session(socketserver.StreamRequestHandler):
     """One connection."""
 
-    server: _Server
+    server: _ReceiverServer
     timeout = TIMEOUT
     disable_nagle_algorithm = True
 

@@ -67,7 +67,7 @@ class Trace:
         self.active = False
         self._path = path
         self._metrics = metrics
-        self.readers: list[_Reader] = []
+        self.readers: list[_TraceReader] = []
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -97,11 +97,11 @@ class Trace:
                     reader.write(line, self._metrics)
 
     async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reader: _Reader | None = None
+        reader: _TraceReader | None = None
         try:
             wanted = msgspec.json.decode(await stream.readline(), type=TraceFilter)
             if len(self.readers) < MAX_READERS:
-                reader = _Reader(wanted, writer)
+                reader = _TraceReader(wanted, writer)
                 self.readers.append(reader)
                 self.active = True
                 while await stream.read(4096):  # until the reader disconnects
@@ -115,7 +115,7 @@ class Trace:
             writer.close()
 
 
-class _Reader:
+class _TraceReader:
     """A connected reader and its filter."""
 
     __slots__ = ("_contains", "_dropped", "_found", "_peer", "_session", "_side", "writer")

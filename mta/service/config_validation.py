@@ -47,7 +47,7 @@ def validate(settings: Settings) -> RuleBook:
         lines.append(str(error))
     try:
         public.server_context(settings.web.public)
-    except public.CertificateError as error:
+    except CertificateError as error:
         lines.append(str(error))
     try:
         StaticRoutes(settings.routes, settings.egress)

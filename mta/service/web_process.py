@@ -23,10 +23,11 @@ from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
 from mta.service.composition import open_tokens
 from mta.service.control_channel import Reload, Start
+from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
 from mta.web.monitoring import make_app, serve
-from mta.web.public import CLIENT_LIMIT, CertificateError, PublicServer, make_public
+from mta.web.public import CLIENT_LIMIT, PublicServer, make_public
 from mta.web.unsubscribe import UNSUBSCRIBE
 from mta.web.webhooks import WebhookSender
 

@@ -24,6 +24,7 @@ from config.schema import PublicPagesSettings
 from mta.mail.message import IPAddress
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
+from mta.smtp_server.tls import CertificateError
 from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.errors import StoreUnavailable
 from mta.web.pages import Page, Pages
@@ -46,10 +47,6 @@ UNKNOWN = ip_address("0.0.0.0")  # noqa: S104 - a socket without addresses
 
 Networks = Sequence[IPv4Network | IPv6Network]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class CertificateError(Exception):
-    """Why the certificate cannot be used."""
 
 
 class PublicServer:

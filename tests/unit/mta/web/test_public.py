@@ -17,8 +17,9 @@ from aiohttp import ClientSession, TCPConnector, web
 
 from bench.service import free_port
 from config.schema import PublicPagesSettings
+from mta.smtp_server.tls import CertificateError
 from mta.web import public
-from mta.web.public import CertificateError, PublicServer, RequestRates, client_of, server_context
+from mta.web.public import PublicServer, RequestRates, client_of, server_context
 
 SECRET = "/u/c2VjcmV0dG9rZW4"
 
