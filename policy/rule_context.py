@@ -1,8 +1,8 @@
 """What rules may know of the service: its names and addresses, the terms in force, and how to make tokens.
 
-One ``RuleContext`` is made from the settings and handed to every rule when it is built.
+One ``RuleContext`` is made from the settings (``mta.service.composition``) and passed to every rule.
 
-It must never hold anything that changes while mail flows: that comes as facts.
+Invariants: nothing here changes while mail flows; what does comes as facts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from config.schema import Settings
 from policy.permission.tokens import TokenMaker
 
 
@@ -24,27 +23,10 @@ class RuleContext:
     hostname: str
     tokens: TokenMaker
     message_size: int = 50 * 1024 * 1024
-    received_count: int = 100
+    received_count: int = 100  # RFC 5321 6.3: at least this many
     web_url: str | None = None
     returns: str | None = None
     sender_id: str = "imprimatur"
     terms: str = "1"
     terms_since: date = date(2026, 1, 1)
     terms_grace: timedelta = timedelta(days=14)
-
-    @classmethod
-    def of(cls, settings: Settings, tokens: TokenMaker) -> RuleContext:
-        """Return the context that ``settings`` describe."""
-        limits, policy = settings.submission.limits, settings.policy
-        url = settings.web.public.url
-        return cls(
-            hostname=settings.server.hostname,
-            tokens=tokens,
-            message_size=limits.message_size,
-            web_url=url.rstrip("/") if url else None,
-            returns=settings.return_path.domain,
-            sender_id=policy.sender_id,
-            terms=policy.terms.version,
-            terms_since=policy.terms.since,
-            terms_grace=timedelta(seconds=policy.terms.grace),
-        )

@@ -36,15 +36,15 @@ def load_settings(config: Path | None) -> Settings:
 def load_profiles(config: Path | None, files: Sequence[Path] = ()) -> Profiles:
     """Return the configured profiles and those of ``files``, which replace configured ones of the same name; or end the
     command with every mistake and exit status 2."""
+    from mta.service.composition import rule_context
     from policy import profile
     from policy.permission.tokens import SampleTokens
-    from policy.rule_context import RuleContext
 
     settings = load_settings(config)
     given = {path.stem for path in files}
     configured = [path for path in settings.policy.profiles if path.stem not in given]
     with errors_reported():
-        return profile.load_profiles([*configured, *files], RuleContext.of(settings, SampleTokens()))
+        return profile.load_profiles([*configured, *files], rule_context(settings, SampleTokens()))
 
 
 @asynccontextmanager

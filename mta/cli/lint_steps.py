@@ -21,6 +21,7 @@ from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import new_message_id
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Body, Envelope, Message, Origin, Recipient
+from mta.service.composition import rule_context
 from mta.store.accounts.accounts import AccountError
 from mta.store.store import Store
 from mta.submission.lint import Linted
@@ -30,7 +31,6 @@ from mta.submission.rate_limit import RateLimit
 from policy.accounts.account import Account, Grant
 from policy.permission.tokens import SampleTokens
 from policy.profile import Profiles, UnknownProfile, load_profiles
-from policy.rule_context import RuleContext
 
 MOST = 200 * 1024 * 1024  # octets of a file
 
@@ -61,7 +61,7 @@ class Chosen:
 
 def profiles_with(settings: Settings, asked: str | None) -> Chosen:
     """The configured profiles, with the file ``asked`` instead of the one of its name. Raises CannotLint."""
-    context = RuleContext.of(settings, SampleTokens())
+    context = rule_context(settings, SampleTokens())
     files = settings.policy.profiles
     try:
         before = load_profiles(files, context)

@@ -1,5 +1,4 @@
-"""The settings as the rules of the chain see them, the tokens and the return paths: what the parts of the service make
-of them alike."""
+"""Make tokens, return paths and profiles from the settings: the same for workers, jobs, web process and commands."""
 
 from __future__ import annotations
 
@@ -8,18 +7,18 @@ from datetime import timedelta
 from bounce.verp import Verp
 from config.schema import Settings
 from mta.store.postgres.secrets import Secrets
-from policy.permission.tokens import Tokens
+from policy.permission.tokens import TokenMaker, Tokens
 from policy.profile import Profiles, load_profiles
 from policy.rule_context import RuleContext
 
 
 def open_tokens(settings: Settings, secrets: Secrets) -> Tokens:
-    """What makes and reads this installation's tokens."""
+    """Return what makes and reads this installation's tokens."""
     return Tokens.derived(secrets.derive, settings.tokens.key, settings.tokens.keys_kept)
 
 
 def open_verp(settings: Settings, secrets: Secrets) -> Verp | None:
-    """What makes and reads return paths; None if there is no domain for them."""
+    """Return what makes and reads return paths; None without a domain for them."""
     return_path, tokens = settings.return_path, settings.tokens
     if return_path.domain is None:
         return None
@@ -27,11 +26,22 @@ def open_verp(settings: Settings, secrets: Secrets) -> Verp | None:
     return Verp.derived(return_path.domain, secrets.derive, tokens.key, tokens.keys_kept, keep)
 
 
-def open_rule_context(settings: Settings, secrets: Secrets) -> RuleContext:
-    """What rules may know of this installation."""
-    return RuleContext.of(settings, open_tokens(settings, secrets))
+def rule_context(settings: Settings, tokens: TokenMaker) -> RuleContext:
+    """Return what rules may know of this installation."""
+    terms, url = settings.policy.terms, settings.web.public.url
+    return RuleContext(
+        hostname=settings.server.hostname,
+        tokens=tokens,
+        message_size=settings.submission.limits.message_size,
+        web_url=url.rstrip("/") if url else None,
+        returns=settings.return_path.domain,
+        sender_id=settings.policy.sender_id,
+        terms=terms.version,
+        terms_since=terms.since,
+        terms_grace=timedelta(seconds=terms.grace),
+    )
 
 
 def open_profiles(settings: Settings, secrets: Secrets) -> Profiles:
-    """The profiles of this installation, ready for use. Raises ConfigError with every mistake."""
-    return load_profiles(settings.policy.profiles, open_rule_context(settings, secrets))
+    """Return the profiles of this installation. Raises ConfigError with every error."""
+    return load_profiles(settings.policy.profiles, rule_context(settings, open_tokens(settings, secrets)))

@@ -17,11 +17,11 @@ from config.schema import Settings
 from config.toml import ConfigError
 from mta.delivery.route import StaticRoutes
 from mta.dkim.keys import read_key_files
+from mta.service.composition import rule_context
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
 from policy.permission.tokens import SampleTokens
 from policy.profile import Profiles, UnknownProfile, load_profiles
-from policy.rule_context import RuleContext
 
 
 def validate(settings: Settings) -> RuleBook:
@@ -52,7 +52,7 @@ def validate(settings: Settings) -> RuleBook:
     try:
         StaticRoutes(settings.routes, settings.egress)
     except (OSError, UnicodeError) as error:
-        lines.append(f"routes: a password file cannot be read: {error}")
+        lines.append(f"routes: cannot read password file: {error}")
     try:
         validate_profiles(settings)
     except ConfigError as error:
@@ -64,7 +64,7 @@ def validate(settings: Settings) -> RuleBook:
 
 def validate_profiles(settings: Settings) -> Profiles:
     """The profiles that ``settings`` name, checked; their tokens are placeholders. Raises ConfigError."""
-    profiles = load_profiles(settings.policy.profiles, RuleContext.of(settings, SampleTokens()))
+    profiles = load_profiles(settings.policy.profiles, rule_context(settings, SampleTokens()))
     try:
         profiles.get(settings.policy.default_profile)
     except UnknownProfile as error:

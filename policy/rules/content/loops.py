@@ -23,7 +23,7 @@ class Loops:
         """How many hosts are too many."""
 
         limit: int | None = Field(None, ge=1)
-        """Most Received fields; the listener's own limit holds in any case."""
+        """Most Received fields, at most 100."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         limits = (settings.limit, context.received_count)
