@@ -16,7 +16,7 @@ from dataclasses import replace
 from bounce.classify import Classifier
 from bounce.parsers.arf import only_recipient, read_feedback
 from bounce.parsers.author import (
-    Author,
+    AuthorKind,
     author_of,
     has_bounce_subject,
     is_bulk,
@@ -86,7 +86,7 @@ def _from_fields(mail: Mail, text: FreeTextBounce) -> Report | None:
         return None
     framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
     if not framed and (
-        is_forwarded(mail) or is_bulk(mail) or (author_of(mail) is Author.OTHER and part.type not in DSN_TYPES)
+        is_forwarded(mail) or is_bulk(mail) or (author_of(mail) is AuthorKind.OTHER and part.type not in DSN_TYPES)
     ):
         return None
     per_message, recipients = read_status(part, text)
@@ -111,11 +111,11 @@ def _from_fields(mail: Mail, text: FreeTextBounce) -> Report | None:
 def _from_free_text(mail: Mail, text: FreeTextBounce) -> Report | None:
     """Read the free text of a mail system by the first form that finds a recipient in it."""
     author = author_of(mail)
-    if author is Author.OTHER:
+    if author is AuthorKind.OTHER:
         return None
     original = original_of(mail, text)
     returned = bool(original.fields.all) or has_bounce_subject(mail)
-    sure = author is Author.DAEMON or (returned and not is_marked_auto_reply(mail))
+    sure = author is AuthorKind.DAEMON or (returned and not is_marked_auto_reply(mail))
     for form in FORMS:
         if (sure or not form.loose) and (found := read_form(form, text)):
             return Report(ReportKind.BOUNCE, form.name, found, original)

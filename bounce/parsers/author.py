@@ -48,7 +48,7 @@ _LISTS = (
 )
 
 
-class Author(Enum):
+class AuthorKind(Enum):
     """The author of a mail, according to its header."""
 
     DAEMON = "daemon"  # a program that writes only reports
@@ -56,12 +56,12 @@ class Author(Enum):
     OTHER = "other"  # a person, a list, an application
 
 
-def author_of(mail: Mail) -> Author:
+def author_of(mail: Mail) -> AuthorKind:
     """Return who wrote ``mail``."""
     if mail.fields.has("x-failed-recipients"):
-        return Author.DAEMON
+        return AuthorKind.DAEMON
     if is_bulk(mail):
-        return Author.OTHER
+        return AuthorKind.OTHER
     sender = decode_words(mail.fields.get("from") or "").lower()
     name, angle, address = sender.rpartition("<")
     if not angle:
@@ -69,13 +69,13 @@ def author_of(mail: Mail) -> Author:
     address = address.strip("<> \t")
     local = address.rpartition("@")[0] or address
     if _DAEMON.match(local) or (angle and not address):
-        return Author.DAEMON
+        return AuthorKind.DAEMON
     if _SYSTEM_LOCAL.match(local) or _SYSTEM_NAME.search(name.strip("\"' ")):
-        return Author.SYSTEM
+        return AuthorKind.SYSTEM
     return (
-        Author.SYSTEM
+        AuthorKind.SYSTEM
         if has_null_sender(mail) and not is_reply(mail) and not is_marked_auto_reply(mail)
-        else Author.OTHER
+        else AuthorKind.OTHER
     )
 
 

@@ -90,7 +90,7 @@ class Worker:
             trace=self.trace,
             metrics=metrics,
         )
-        store.configure(_patience(settings))
+        store.configure(_thresholds(settings))
         profiles = open_profiles(settings, secrets)
         self.dispatcher = Dispatcher(
             settings=settings.queue,
@@ -209,7 +209,7 @@ class Worker:
         """Take over reloaded settings, part by part. Sessions and attempts under way keep what they began with."""
         # What may fail comes before anything is changed.
         classifier, tls, profiles = _classifier(settings), _tls(settings), open_profiles(settings, self.secrets)
-        patience = _patience(settings)
+        thresholds = _thresholds(settings)
         self.keys.configure(settings.signing)
         self.resolver.configure(settings)
         if settings.observe.events == self.settings.observe.events:
@@ -222,7 +222,7 @@ class Worker:
         verp = open_verp(settings, self.secrets)
         loopback = settings.testing.loopback_receivers
         self.courier.configure(settings.egress, settings.server.hostname, verp, loopback_receivers=loopback)
-        self.store.configure(patience)
+        self.store.configure(thresholds)
         self.dispatcher.configure(settings.queue, classifier, self._notices(settings), profiles)
         self.intake.configure(settings, self.signer, profiles)
         self.report_processor.configure(InternalMailBuilder(settings, self.signer), self._report_context(settings))
@@ -245,7 +245,7 @@ class Worker:
             tokens=open_tokens(settings, self.secrets),
             verp=verp,
             classifier=_classifier(settings),
-            thresholds=_patience(settings),
+            thresholds=_thresholds(settings),
             trusted_reporters=tuple(settings.reports.trusted_reporters),
             postmaster=Address.parse(forward) if forward else None,
             abuse_mail=AbuseMailReader(),
@@ -328,7 +328,7 @@ def _classifier(settings: Settings) -> Classifier:
     return Classifier(load_rules(settings.bounces.rules))
 
 
-def _patience(settings: Settings) -> SoftBounceThresholds:
+def _thresholds(settings: Settings) -> SoftBounceThresholds:
     return load_soft_bounce_thresholds(settings.suppression, load_rules(settings.bounces.rules))
 
 

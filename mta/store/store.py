@@ -101,9 +101,9 @@ class Store:
         await store.breakers.start()
         return store
 
-    def configure(self, patience: SoftBounceThresholds) -> None:
-        """What bounces do to addresses from now on; that of the settings' defaults if never called."""
-        self.results.thresholds = self.suppressions.patience = self.reports.thresholds = patience
+    def configure(self, thresholds: SoftBounceThresholds) -> None:
+        """Set when bounces suppress an address; the defaults of the settings apply if never called."""
+        self.results.thresholds = self.reports.thresholds = thresholds
 
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""

@@ -16,8 +16,6 @@ from typing import Any
 
 import orjson
 
-from bounce.suppression import soft_bounce_thresholds
-from config.schema import SuppressionSettings
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
@@ -72,7 +70,6 @@ class Suppressions:
 
     def __init__(self, database: Database, secrets: Secrets, metrics: Metrics | None) -> None:
         self._database, self._secrets, self._metrics = database, secrets, metrics
-        self.patience = soft_bounce_thresholds(SuppressionSettings())
         self._look = AddressLookup(
             _FIND, _standing, call=StoreCall.SUPPRESSIONS, database=database, secrets=secrets, metrics=metrics
         )

@@ -99,9 +99,9 @@ def test_what_suppresses_at_once_is_not_counted_too() -> None:
 
 
 def test_the_defaults_are_categories_of_the_recipients_fault() -> None:
-    patience = load_soft_bounce_thresholds(SuppressionSettings(), BOOK)
-    assert patience.soft["mailbox_full"] == Threshold(5, timedelta(days=90), 3)
-    assert (patience.soft_lasts, patience.hard_lasts) == (timedelta(days=180), None)
+    thresholds = load_soft_bounce_thresholds(SuppressionSettings(), BOOK)
+    assert thresholds.soft["mailbox_full"] == Threshold(5, timedelta(days=90), 3)
+    assert (thresholds.soft_lasts, thresholds.hard_lasts) == (timedelta(days=180), None)
 
 
 def test_every_mistake_is_told() -> None:
