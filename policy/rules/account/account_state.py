@@ -23,7 +23,7 @@ class AccountState:
     mandatory = True
 
     class Settings(Section):
-        """Nothing to choose: active accounts send."""
+        """No settings: only active accounts send."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass

@@ -1,10 +1,10 @@
-"""Quota: an account sends to no more recipients a day and a month than was agreed.
+"""Quota: an account sends to no more recipients per day and month than agreed.
 
-A message beyond what is left is put off (450), for tomorrow's or next month's quota may hold it; one with more
-recipients than a whole day's or month's quota is refused for good.
+A message beyond the remaining quota is deferred (450), because tomorrow's or next month's quota may admit it; one with
+more recipients than a whole day's or month's quota is rejected.
 
-*Limits.* How much is left comes as a fact, counted over all machines; between that look and the commit other sessions
-may use it up, and then what is counted is a little more than was allowed, never less than was sent.
+Limitations: the remainder comes as a fact, counted over all machines. Other sessions may use it up between that look-up
+and the commit; the count is then slightly above the limit, never below what was sent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class QuotaRule:
     name = "quota"
 
     class Settings(Section):
-        """Nothing to choose: quotas are the account's."""
+        """No settings: quotas belong to the account."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass

@@ -1,8 +1,8 @@
-"""Stream: a credential sends only what it was made for.
+"""Stream: a credential sends only the streams it was created for.
 
-A password that leaked from a shop's order system must not be good for a newsletter, nor the other way round.
+A password leaked from a shop's order system must not be usable for a newsletter, nor the reverse.
 
-*Limits.* Which stream a message says it is in was read before; whether that is true of its content is not judged.
+Limitations: uses the stream the message was assigned to; whether its content matches is not judged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class StreamAllowed:
     name = "stream"
 
     class Settings(Section):
-        """Nothing to choose: the credential says it."""
+        """No settings: streams belong to the credential."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass

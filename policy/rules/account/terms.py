@@ -1,11 +1,11 @@
-"""Terms: somebody has accepted the terms and anti-spam rules in force, for the account.
+"""Terms: the terms and anti-spam rules in force were accepted for the account.
 
-When a new version comes into force, the one before is good enough for a grace time; then the mail is refused until
-the new one is accepted.
+When a new version comes into force, the previous one is accepted during a grace period; after that mail is rejected
+until the new version is accepted.
 
-It must never take an acceptance for one of a later version.
+Invariants: an acceptance of a later version never counts as one of the version in force.
 
-*Limits.* Versions have no order here: any version accepted before the new one came counts as "the one before".
+Limitations: versions have no order; any version accepted before the new one came into force counts as the previous one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TermsAccepted:
     name = "terms"
 
     class Settings(Section):
-        """Nothing to choose: version and grace are the service's (`policy.terms`)."""
+        """No settings: version and grace period are set in `policy.terms`."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._version = context.terms

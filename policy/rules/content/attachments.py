@@ -1,11 +1,11 @@
-"""Attachments: nothing that runs when it is opened, nothing that hides what it is, and not too much of it.
+"""Attachments: no executable file types, no disguised names, limited number and size.
 
-Told by the end of the name, as the receiver's system reads it, and by the MIME type; the list is
+Judged by the file name's ending, as the receiver's system reads it, and by the MIME type; the list is
 ``config/defaults/attachments.toml``. Attachments of attached messages count.
 
-It must never pass over a part whose name or type it could not read.
+Invariants: a part whose name or type cannot be read is never passed over.
 
-*Limits.* Archives are not opened, and content is not looked at: that is a scanner's work (the rule ``scanned``).
+Limitations: archives are not opened and content is not inspected; that is a scanner's job (rule ``scanned``).
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class Attachments:
     name = "attachments"
 
     class Settings(Section):
-        """What may not be attached."""
+        """Which attachments are rejected."""
 
         kinds: list[Kind] = Field(["programs", "scripts", "shortcuts", "images", "macros", "pages"])
-        """Groups of name endings in `config/defaults/attachments.toml` that are refused."""
+        """Groups of file name endings in `config/defaults/attachments.toml` to reject."""
         also: list[str] = Field([])
-        """More endings that are refused, without the dot."""
+        """Further endings to reject, without the dot."""
         allowed: list[str] = Field([])
-        """Endings that are not refused here."""
+        """Endings to accept all the same."""
         only: list[str] = Field([])
-        """If given, the only endings that are taken; parts without a name are."""
+        """If given, only these endings are accepted; parts without a name are accepted."""
         most: int | None = Field(None, ge=0)
-        """Most attachments of one message, pictures in its text included."""
+        """Maximum number of attachments, inline images included."""
         largest: Octets | None = None
-        """Largest attachment after decoding, e.g. "5MB"."""
+        """Maximum size of one attachment after decoding, e.g. "5MB"."""
         total: Octets | None = None
-        """All attachments together after decoding."""
+        """Maximum size of all attachments together after decoding."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         groups = shipped("attachments")

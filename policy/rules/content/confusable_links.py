@@ -1,11 +1,10 @@
 """Confusable links: no link leads to a domain that looks like another.
 
-Looks at the host of each link that shows: letters of scripts that look alike mixed in one label, and labels all of
-look-alikes (support.google.com/mail/answer/81126; UTS 39).
+Checks the host of each visible link: labels that mix look-alike letters of several scripts, and labels made of
+look-alikes only (support.google.com/mail/answer/81126; UTS 39).
 
-*Limits.* As ``policy.text.scripts`` and ``policy.text.message_text``. Whether the words of a link name another place
-than it leads to
-is not compared: links that count clicks always do.
+Limitations: those of ``policy.text.scripts`` and ``policy.text.message_text``. The link text is not compared with the
+target, because click-tracking links always differ.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class ConfusableLinks:
     name = "confusable_links"
 
     class Settings(Section):
-        """Nothing to choose."""
+        """No settings."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass

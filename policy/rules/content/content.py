@@ -1,11 +1,11 @@
-"""Content: what a scanner has marked is looked at by a person before it goes; adult content goes only if agreed.
+"""Content: flagged mail is reviewed by a person before it is sent; adult content is sent only if agreed.
 
-No machine knows hatred or defamation well enough to refuse a message for it. A classifier marks it (rspamd, by a
-symbol that its operator writes rules for), the message waits, and somebody decides (``mta queue release``).
+No classifier recognises hate or defamation reliably enough to reject mail. rspamd flags it with symbols that its
+operator defines, the message is held, and a person decides (``mta queue release``).
 
-It must never refuse for good what only a machine dislikes, but for adult content, which an account agrees on or not.
+Invariants: nothing is rejected because of a classifier alone, except adult content, which an account agrees to or not.
 
-*Limits.* Without rspamd, or without rules there that set these symbols, nothing is marked.
+Limitations: without rspamd, or without rules there that set these symbols, nothing is flagged.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Content:
     needs_scans = True
 
     class Settings(Section):
-        """Which marks mean what."""
+        """Which rspamd symbols mean what."""
 
         review: list[str] = Field(["REVIEW_CONTENT"])
-        """Symbols of rspamd for content that a person should see first: defamatory, racist, hateful."""
+        """rspamd symbols for content that a person should review first: defamatory, racist, hateful."""
         adult: list[str] = Field(["ADULT_CONTENT"])
-        """Symbols of rspamd for adult content."""
+        """rspamd symbols for adult content."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._review, self._adult = frozenset(settings.review), frozenset(settings.adult)

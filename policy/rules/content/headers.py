@@ -1,12 +1,12 @@
-"""Headers: the fields a message must have, and those it may have only once (RFC 5322 3.6).
+"""Headers: required fields are present, and fields that may appear only once do (RFC 5322 3.6).
 
-A missing Date or Message-ID is added, as a submission service may (RFC 6409 8.2, 8.3). Everything else is refused:
-receivers differ in which of two From fields they show, and so a duplicate is a way to hide; so is white space between a
+A missing Date or Message-ID is added, as a submission service may (RFC 6409 8.2, 8.3). Everything else is rejected:
+receivers differ in which of two From fields they show, so a duplicate can hide something. So can white space between a
 field's name and its colon, which some programs take for the end of the header.
 
-It must never repair what somebody has written, only add what is missing.
+Invariants: existing fields are never repaired, only missing ones added.
 
-*Limits.* The syntax of address fields is checked where they matter (``sender_identity``, ``reply_address``).
+Limitations: the syntax of address fields is checked where it matters (``sender_identity``, ``reply_address``).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class RequiredHeaders:
     name = "headers"
 
     class Settings(Section):
-        """What RFC 5322 leaves open."""
+        """What RFC 5322 leaves open to the service."""
 
         required: list[FieldName] = Field(default_factory=lambda: ["From"])
-        """Fields that must be there. Date and Message-ID are added where they are missing."""
+        """Required fields. Date and Message-ID are added if missing."""
         date_within: Duration | None = None
-        """How far Date may be from the present, either way."""
+        """How far Date may differ from the current time, either way."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._hostname = context.hostname.encode()

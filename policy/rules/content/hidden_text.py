@@ -1,13 +1,14 @@
-"""Hidden text: what a message says, its reader can see.
+"""Hidden text: everything the message says is visible to its reader.
 
-Text in the colour of its background, of no size, or beside the screen is there for filters, not for people
-(support.google.com/mail/answer/81126). A little of it is usual: the line that mail programs show beside the subject. So
-is text that is there twice, for small screens and for large ones: only what shows nowhere counts.
+Text in the colour of its background, of size zero, or off-screen is meant for filters, not for people
+(support.google.com/mail/answer/81126). A little is customary: the preheader shown beside the subject. So is text that
+appears twice, for small and large screens: only text that is visible nowhere counts.
 
-It must never count what every mail program leaves out (comments, styles) as hidden, nor pass what cannot be read.
+Invariants: text that every mail client ignores (comments, styles) does not count as hidden; an unreadable body never
+passes.
 
-*Limits.* As ``policy.text.message_text``: at most so much of a message is read, and style sheets are followed only so
-far.
+Limitations: those of ``policy.text.message_text``: only a bounded part of a message is read, and style sheets are
+followed only in part.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class HiddenText:
     name = "hidden_text"
 
     class Settings(Section):
-        """How much is too much."""
+        """How much hidden text is allowed."""
 
         most: int = Field(400, ge=0)
-        """Most letters and digits that may be hidden; the line beside the subject takes about 100."""
+        """Maximum number of hidden letters and digits; a preheader takes about 100."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._most = settings.most

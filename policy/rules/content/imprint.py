@@ -1,12 +1,12 @@
-"""Imprint: every mail shows who stands behind it, as registered for the account: its legal notice.
+"""Imprint: every message shows the legal notice of the sender, as registered for the account.
 
-The identity registered in one language must be there as a whole, in text that shows. Hidden text and the alternative
-text of pictures prove nothing. The answer names what is missing, what was expected, and what stands there instead.
+The identity registered in one language must appear completely, in visible text. Hidden text and the alternative
+text of images prove nothing. The rejection names what is missing, what was expected, and what was found instead.
 
-It must never pass for a heading ("Impressum") alone, nor for somebody else's notice.
+Invariants: a heading ("Impressum") alone never passes, nor does another company's notice.
 
-*Limits.* The page behind a linked notice is not fetched: where the profile accepts a link, it must lead to a verified
-domain of the account, and the name must show all the same. Text in a picture cannot be read.
+Limitations: the page behind a linked notice is not fetched. If the profile accepts a link, it must lead to a verified
+domain of the account, and the name must be visible all the same. Text in images cannot be read.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class Imprint:
     name = "imprint"
 
     class Settings(Section):
-        """What the legal notice must show."""
+        """What the legal notice must contain."""
 
         fields: list[Named] = Setting(["name", "address"], min_length=1)
-        """Fields that must all show; register, vat and representative only if the account has registered them."""
+        """Required fields; register, vat and representative only if registered for the account."""
         any_of: list[Literal["phone", "email"]] = Setting(["phone", "email"])
-        """One of these must show; empty: none need."""
+        """At least one of these is required; empty: none."""
         linked: Literal["refuse", "accept"] = "refuse"
-        """Whether a link to the notice on the account's own site may stand for all but its name and logo."""
+        """Whether a link to the notice on the account's own site may replace everything except name and logo."""
         plain_text: Literal["ignore", "require"] = "ignore"
-        """Whether plain text beside HTML must carry the notice too."""
+        """Whether the plain text alternative of an HTML message must contain the notice too."""
         po_box: Literal["refuse", "accept"] = "refuse"
-        """Whether a post-office box is a postal address."""
+        """Whether a post-office box counts as a postal address."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings

@@ -1,6 +1,6 @@
-"""Loops: a message that has passed through too many hosts is going round in circles (RFC 5321 6.3).
+"""Loops: a message that passed too many hosts is going round in circles (RFC 5321 6.3).
 
-*Limits.* Counts Received fields only; a loop through a host that strips them is not seen.
+Limitations: counts Received fields only; a loop through a host that strips them is not seen.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Loops:
     name = "loops"
 
     class Settings(Section):
-        """How many hosts are too many."""
+        """How many hops are allowed."""
 
         limit: int | None = Field(None, ge=1)
-        """Most Received fields, at most 100."""
+        """Maximum number of Received fields, at most 100."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         limits = (settings.limit, context.received_count)

@@ -1,12 +1,11 @@
-"""Scanned: what the content scanners said of the message.
+"""Scanned: the verdicts of the content scanners.
 
-The asking is done before (``mta.submission.content_scan.scanners``), beside everything else that takes time; this
-rule heeds the answers.
+The scanners are asked before (``mta.submission.content_scan.scanners``), in parallel with other slow work; this rule
+applies their answers.
 
-It must never take a scanner's silence for its consent: a scanner that the profile needs and that has not spoken puts
-the message off.
+Invariants: silence is never consent: without the verdict of a required scanner the message is deferred.
 
-*Limits.* Whether a scanner's failure may be overlooked is the scanner's own setting (``on_failure``).
+Limitations: whether a scanner's failure may be ignored is set for the scanner (``on_failure``).
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ class Scanned:
     needs_scans = True
 
     class Settings(Section):
-        """Whose word is needed."""
+        """Which scanners are required."""
 
         required: list[Literal["rspamd", "clamav"]] = Field(default_factory=list)
-        """Scanners without whose word nothing passes; the others are heeded if they are configured."""
+        """Scanners whose verdict is required; others apply if configured."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._required = tuple(settings.required)

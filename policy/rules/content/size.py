@@ -1,6 +1,6 @@
 """Size: a message may not be larger than the limit. The template for rules: copy this file.
 
-*Limits.* Counts octets as received, before signing.
+Limitations: counts octets as received, before signing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Size:
     name = "size"
 
     class Settings(Section):
-        """How large is too large."""
+        """How large a message may be."""
 
         limit: Octets | None = None
-        """Largest message, e.g. "10MB"; the listener's own limit holds in any case."""
+        """Maximum message size, e.g. "10MB"; the listener's own limit applies as well."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         limits = (settings.limit, context.message_size)

@@ -1,12 +1,12 @@
-"""Subject prefix: a first mail does not pretend to be an answer or to be passed on.
+"""Subject prefix: a first message does not pretend to be a reply or a forward.
 
-``Re:`` and ``Fwd:`` (in all their languages) before the subject make readers think that they have written before.
-Gmail names it among what misleads (support.google.com/mail/answer/81126), CAN-SPAM forbids subjects that mislead.
+``Re:`` and ``Fwd:`` (in all their languages) in the subject suggest an earlier conversation. Gmail lists them as
+misleading (support.google.com/mail/answer/81126); CAN-SPAM forbids misleading subjects.
 
-A transactional message may be a true answer: there the prefix is allowed if the message names what it answers
-(In-Reply-To or References). Marketing answers nobody.
+A transactional message may be a genuine reply: the prefix is allowed if In-Reply-To or References names the original.
+Marketing mail replies to nothing.
 
-*Limits.* Whether the message it names was ever there is not known. One-letter prefixes (``R:``, ``I:``) are left alone.
+Limitations: whether the named original ever existed is unknown. One-letter prefixes (``R:``, ``I:``) are ignored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SubjectPrefix:
     name = "subject_prefix"
 
     class Settings(Section):
-        """Nothing to choose."""
+        """No settings."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass

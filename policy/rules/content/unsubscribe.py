@@ -1,10 +1,10 @@
-"""Unsubscribe: the text of a marketing message shows its reader the way out, without a login or a survey before it.
+"""Unsubscribe: the text of a marketing message shows an unsubscribe link, without a login or survey before it.
 
-What mail programs show of their own accord, the fields of the header, is the rule ``list_unsubscribe``.
+What mail clients display from the header is checked by the rule ``list_unsubscribe``.
 
-It must never count a link that does not show.
+Invariants: a link that is not visible never counts.
 
-*Limits.* No link is followed: its words, the sentence around it and its address are all that is judged.
+Limitations: no link is followed; its text, the surrounding sentence and its address are all that is judged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class UnsubscribeLink:
     name = "unsubscribe"
 
     class Settings(Section):
-        """What the text must show."""
+        """What the text must contain."""
 
         link: Literal["required", "optional"] = "required"
-        """Whether the text must show a link for unsubscribing."""
+        """Whether the text must contain an unsubscribe link."""
         obstacles: Literal["refuse", "allow"] = "refuse"
-        """A link that speaks of a login or a survey: `refuse` the message, or `allow` it."""
+        """What to do with a link that mentions a login or survey: `refuse` the message, or `allow` it."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings

@@ -1,12 +1,15 @@
-"""CFBL: ``CFBL-Address`` tells mailbox providers where complaints go, ``CFBL-Feedback-ID`` whose they are (RFC 9477).
+"""CFBL: ``CFBL-Address`` tells mailbox providers where to send complaints, ``CFBL-Feedback-ID`` which mail they are
+about
+(RFC 9477).
 
-The id is a token of ours, so that a complaint from which all addresses were struck out still finds recipient, account
-and mailing. Where complaints go to another domain than that of the From field, that domain must sign too (RFC 9477
-3.1.3): it does if it has a key (``mta dkim new``).
+The id is a token of ours, so that even a redacted complaint identifies recipient, account and mailing. If complaints
+go to
+a domain other than the From domain, that domain must sign too (RFC 9477 3.1.3): it does if it has a key
+(``mta dkim new``).
 
-It must never show a recipient's address.
+Invariants: the fields never contain a recipient's address.
 
-*Limits.* Without such a key providers may ignore the address.
+Limitations: without such a key providers may ignore the address.
 """
 
 from __future__ import annotations
@@ -29,13 +32,12 @@ class Cfbl:
     personal = True
 
     class Settings(Section):
-        """The form of reports, and what becomes of fields of the application's."""
+        """Report format, and what to do with fields set by the application."""
 
         report: Literal["arf", "xarf"] = "arf"
-        """The form in which reports are asked for."""
+        """The report format to request."""
         own: Own = "replace"
-        """`CFBL-Address` and `CFBL-Feedback-ID` that the application wrote itself: `replace` them or `refuse` the
-        message."""
+        """`CFBL-Address` and `CFBL-Feedback-ID` set by the application: `replace` them or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._own, self._context, self._report = settings.own, context, settings.report

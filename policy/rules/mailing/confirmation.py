@@ -1,11 +1,11 @@
-"""Confirmation: marketing mail belongs to a mailing that somebody has answered for, to a list whose origin is known.
+"""Confirmation: marketing mail belongs to a confirmed mailing, to a list whose origin is known.
 
-The account's own word is asked before every dispatch: who says that this mailing keeps to the rules, when, and under
-which version of the terms. What nobody has answered for yet is refused, or waits, as the profile says.
+The account confirms every send: who declares that this mailing follows the rules, when, and under which version of the
+terms. Unconfirmed mail is rejected or held, as the profile says.
 
-It must never count a confirmation for anything but its own mailing, nor for ever.
+Invariants: a confirmation counts for its own mailing only, and not for ever.
 
-*Limits.* That the same words are sent under one mailing is not checked.
+Limitations: whether all messages of one mailing have the same content is not checked.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Confirmed:
     name = "confirmation"
 
     class Settings(Section):
-        """What becomes of mail that nobody has answered for."""
+        """What to do with unconfirmed mail."""
 
         unconfirmed: Literal["refuse", "hold"] = "refuse"
-        """Mail of a mailing that is not confirmed yet: `refuse` it, or `hold` it until somebody confirms."""
+        """Mail of an unconfirmed mailing: `refuse` it, or `hold` it until confirmed."""
         list_origin: Literal["approved", "known", "any"] = "approved"
-        """What must be known of where the mailing's list comes from: that a reviewer has `approved` of it, that
-        it is `known`, or nothing (`any`)."""
+        """What must be recorded about the origin of the mailing's list: a reviewer `approved` it, it is `known`, or
+        nothing (`any`)."""
         unapproved: Literal["refuse", "hold"] = "refuse"
-        """Mail to a list that `list_origin` does not let pass: `refuse` it, or `hold` it until a reviewer approves."""
+        """Mail to a list that fails `list_origin`: `refuse` it, or `hold` it until a reviewer approves."""
         lasts: Duration = default("30d")
-        """For so long a confirmation is good: whoever dispatches later makes a new mailing."""
+        """How long a confirmation is valid; a later send needs a new mailing."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings

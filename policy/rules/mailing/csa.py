@@ -1,6 +1,6 @@
-"""CSA: members of the Certified Senders Alliance show in ``X-CSA-Complaints`` where to complain about their mail.
+"""CSA: members of the Certified Senders Alliance state in ``X-CSA-Complaints`` where to complain about their mail.
 
-*Limits.* Whether the sending addresses are certified is not known here.
+Limitations: whether the sending addresses are certified is not known here.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class CsaComplaints:
     name = "csa"
 
     class Settings(Section):
-        """Where complaints go, and what becomes of a field of the application's."""
+        """Where complaints go, and what to do with a field set by the application."""
 
         address: str = Field("csa-complaints@eco.de", pattern=r"^[!-~]+@[A-Za-z0-9.-]+$", max_length=254)
         """The address in `X-CSA-Complaints`."""
         own: Own = "replace"
-        """An `X-CSA-Complaints` that the application wrote itself: `replace` it or `refuse` the message."""
+        """`X-CSA-Complaints` set by the application: `replace` it or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._own, self._field = settings.own, fold(FIELD, [settings.address])

@@ -1,9 +1,9 @@
-"""Feedback id: ``Feedback-ID`` lets Gmail count complaints by mailing and account, for the sender's Postmaster Tools.
+"""Feedback id: ``Feedback-ID`` lets Gmail report complaints by mailing and account in Postmaster Tools.
 
-The form is ``mailing:account:kind:sender`` (support.google.com/mail/answer/6254652): the sender is the same for all of
-our mail, 5 to 15 characters; none of the others may be of one message only.
+The form is ``mailing:account:kind:sender`` (support.google.com/mail/answer/6254652): the sender is the same for all our
+mail, 5 to 15 characters; none of the other values may be unique to one message.
 
-*Limits.* Gmail shows only those values that occur often enough.
+Limitations: Gmail shows only values that occur often enough.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class FeedbackId:
     name = "feedback_id"
 
     class Settings(Section):
-        """What becomes of a field of the application's."""
+        """What to do with a field set by the application."""
 
         own: Own = "replace"
-        """A `Feedback-ID` that the application wrote itself: `replace` it or `refuse` the message."""
+        """`Feedback-ID` set by the application: `replace` it or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._own, self._sender = settings.own, context.sender_id

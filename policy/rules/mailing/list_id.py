@@ -1,12 +1,11 @@
 """List id: ``List-Id`` (RFC 2919) names the list, so that recipients can sort and block by it.
 
 The id is ``LIST.ACCOUNT.HOST``: the list's name in letters, digits and hyphens, the account's number, our host name. It
-stays the same for as long as the list has its name.
+stays the same as long as the list keeps its name.
 
-It must never give two lists one id.
+Invariants: two lists never have the same id.
 
-*Limits.* A list name with other characters than letters, digits and hyphens is told apart from its like by a few
-characters of its digest.
+Limitations: list names with other characters are distinguished by a few characters of their digest.
 """
 
 from __future__ import annotations
@@ -32,11 +31,10 @@ class ListId:
     name = "list_id"
 
     class Settings(Section):
-        """What becomes of a field of the application's."""
+        """What to do with a field set by the application."""
 
         own: Literal["keep", "replace", "refuse"] = "keep"
-        """A `List-Id` that the application wrote itself: `keep` it if it is well-formed, `replace` it, or `refuse` the
-        message."""
+        """`List-Id` set by the application: `keep` it if it is well-formed, `replace` it, or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._own, self._host = settings.own, context.hostname

@@ -1,11 +1,13 @@
-"""List-Unsubscribe: mail programs can unsubscribe with one click (RFC 8058), by a link of ours that knows who clicks.
+"""List-Unsubscribe: mail clients can unsubscribe with one click (RFC 8058), by a link of ours that identifies the
+recipient.
 
-An application's own header is kept if it does all of that; what is less is completed with our link, or refused.
+An application's own header is kept if it does all of that; a lesser one is completed with our link, or rejected.
 
-It must never leave two https links in the header, nor promise one click for a link that is not ours or was not said to
-work so, nor show an address.
+Invariants: the header never has two https links, never promises one click for a link that is not ours or not declared
+to
+support it, and never shows an address.
 
-*Limits.* Whether an application's link works is not tried here.
+Limitations: whether an application's link works is not tested.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ class ListUnsubscribe:
     personal = True
 
     class Settings(Section):
-        """What becomes of an application's own fields."""
+        """What to do with fields set by the application."""
 
         own: Literal["keep", "replace", "refuse"] = "keep"
-        """A `List-Unsubscribe` of the application that can do one click by RFC 8058: `keep` it, `replace` it by ours,
+        """`List-Unsubscribe` set by the application that supports one click (RFC 8058): `keep` it, `replace` it by
+        ours,
         or `refuse` the message."""
         incomplete: Literal["complete", "refuse"] = "complete"
-        """One that cannot: `complete` it with our link (its mail address stays), or `refuse` the message."""
+        """One that does not: `complete` it with our link (its mail address stays), or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings, self._context = settings, context

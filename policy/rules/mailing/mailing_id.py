@@ -1,8 +1,8 @@
-"""Mailing id: every marketing message shows which mailing it belongs to, in ``X-Mailing-ID``.
+"""Mailing id: every marketing message names its mailing in ``X-Mailing-ID``.
 
 With it an abuse desk finds account, list, consent and events in one step (``mta mailing show ID``).
 
-*Limits.* Whoever forwards a message may strip it; the ids in List-Unsubscribe and Feedback-ID are still there then.
+Limitations: a forwarded message may lose it; the ids in List-Unsubscribe and Feedback-ID remain.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class MailingId:
     name = "mailing_id"
 
     class Settings(Section):
-        """What becomes of a field of the application's."""
+        """What to do with a field set by the application."""
 
         own: Own = "replace"
-        """An `X-Mailing-ID` that the application wrote itself: `replace` it or `refuse` the message."""
+        """`X-Mailing-ID` set by the application: `replace` it or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._own = settings.own

@@ -1,11 +1,12 @@
-"""Sampling: of the first mailing to a new list only some messages go out; the rest waits until somebody has looked.
+"""Sampling: of the first mailing to a new list only some messages are sent; the rest is held until reviewed.
 
-How many belong to the sample is fixed when the mailing is made, from this rule's ``size`` if nobody says otherwise.
+The size of the sample is fixed when the mailing is created, by this rule's ``size`` unless given there.
 
-It must never hold a mailing whose list is known, nor one that was looked at.
+Invariants: a mailing to a known list, or one already reviewed, is never held.
 
-*Limits.* The places are counted by the store, exactly; this rule sees how many were taken a moment ago, so the caller
-asks for a place before it lets a message go (``Mailings.take_sample``).
+Limitations: the store counts the places exactly; this rule sees how many were taken a moment ago, so the caller
+reserves
+a place before a message goes (``Mailings.take_sample``).
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ class Sampling:
     name = "sampling"
 
     class Settings(Section):
-        """How large the sample is."""
+        """Size of the sample."""
 
         size: int = Field(100, ge=1)
-        """Messages of the first mailing to a new list that go out before somebody has looked (`mta mailing add`
-        takes it from here)."""
+        """Messages of the first mailing to a new list that are sent before a review (default of `mta mailing add`)."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self.size = settings.size

@@ -1,12 +1,13 @@
-"""Frequency: nobody is mailed more often than a person can bear.
+"""Frequency: no recipient gets more marketing mail than the profile allows.
 
-Counts the marketing messages accepted for a recipient lately, of this account, and, if the profile asks, of all
-accounts together. Beyond the cap the message is put off (450): it may go when the time has passed.
+Counts the marketing messages recently accepted for a recipient from this account and, if the profile says so, from all
+accounts together. Beyond the limit the message is deferred (450).
 
-It must never count, nor delay, what is not marketing.
+Invariants: only marketing mail is counted or deferred.
 
-*Limits.* At most the last thirty messages are known. Messages for one recipient that arrive at the same moment do not
-see one another.
+Limitations: at most the last thirty messages are known. Messages for one recipient that arrive at the same moment do
+not
+see each other.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ class Frequency:
     name = "frequency"
 
     class Settings(Section):
-        """How many marketing messages a recipient may get. A day is the last 24 hours, a month the last 30 days."""
+        """Limits per recipient. A day is the last 24 hours, a month the last 30 days."""
 
         day: int | None = Field(3, ge=1, le=KNOWN)
-        """Most in a day, from this account."""
+        """Maximum per day from this account."""
         week: int | None = Field(10, ge=1, le=KNOWN)
-        """Most in a week, from this account."""
+        """Maximum per week from this account."""
         month: int | None = Field(None, ge=1, le=KNOWN)
-        """Most in a month, from this account."""
+        """Maximum per month from this account."""
         everywhere_day: int | None = Field(None, ge=1, le=KNOWN)
-        """Most in a day, from all accounts together."""
+        """Maximum per day from all accounts together."""
         everywhere_week: int | None = Field(None, ge=1, le=KNOWN)
-        """Most in a week, from all accounts together."""
+        """Maximum per week from all accounts together."""
         everywhere_month: int | None = Field(None, ge=1, le=KNOWN)
-        """Most in a month, from all accounts together."""
+        """Maximum per month from all accounts together."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         own = (("day", settings.day), ("week", settings.week), ("month", settings.month))

@@ -1,7 +1,7 @@
-"""Opt-in: marketing goes only to somebody who has agreed to it, and can be shown to have agreed.
+"""Opt-in: marketing mail goes only to recipients who agreed to it, with proof.
 
-*Limits.* Before the message is there its topic is not known: at RCPT any consent that holds will do, and the message
-is judged again with its topic.
+Limitations: at RCPT the topic is unknown, so any valid consent is accepted; the complete message is judged again with
+its topic.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ class OptIn:
         bases: list[BasisName] = Field(
             ["double_opt_in", "purchase", "business_card", "offline_form", "co_registration"]
         )
-        """Bases that are good enough. Bought, rented, copied, spoken and unconfirmed ones never are."""
+        """Accepted bases. Bought, rented, copied, verbal and unconfirmed ones are never accepted."""
         third_party: Literal["deny", "allow_with_proof"] = "deny"
-        """Consent given to somebody else: never, or if its collector is named and its document kept."""
+        """Consent given to a third party: never, or if its collector is named and its document kept."""
         lapse_months: Annotated[int, Field(ge=0, le=600)] = 18
-        """Calendar months without contact after which a consent ends; 0: it does not grow old."""
+        """Calendar months without contact after which a consent lapses; 0: never."""
         renewed_by: list[SignName] = Field(["delivered", "click", "purchase"])
-        """What counts as contact: a message delivered, a click, a purchase."""
+        """What counts as contact: a delivered message, a click, a purchase."""
         waived: list[EvidenceName] = Field([])
-        """Evidence that is not insisted on, e.g. ["ip"]."""
+        """Evidence that is not required, e.g. ["ip"]."""
         own_site: bool = False
-        """Whether the page of a double opt-in must be on a verified domain of the account, or below one."""
+        """Whether the form of a double opt-in must be on a verified domain of the account, or a subdomain."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         bases = {Basis(name) for name in settings.bases}

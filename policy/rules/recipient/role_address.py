@@ -1,16 +1,16 @@
-"""Role address: marketing goes to people, not to offices.
+"""Role address: marketing mail goes to people, not to role accounts.
 
-``sales@`` and ``abuse@`` are read by whoever is on duty; nobody there has agreed to anything, and spam traps often
-bear such names. The list is ``config/defaults/role_addresses.toml``, by language; every policy asks for this rule.
+``sales@`` and ``abuse@`` are read by changing staff who agreed to nothing, and spam traps often have such names. The
+list is ``config/defaults/role_addresses.toml``, by language; every published policy asks for this rule.
 
-An account can be given exceptions, whole addresses: they hold for transactional mail alone (an office that ordered
-something wants its invoice).
+An account can be given exceptions, as complete addresses; they apply to transactional mail only (a department that
+ordered something expects its invoice).
 
-It must never let a role through for its spelling: case, accents, quotes, sub-addresses (``info+news``) and characters
-that nobody sees make no difference.
+Invariants: no spelling lets a role through: case, accents, quotes, sub-addresses (``info+news``) and invisible
+characters make no difference.
 
-*Limits.* Names must be alike as a whole: ``info-nl`` and ``sales2`` are not found. Dots count: ``s.ales`` may be a
-person. Other languages than the five are not known; ``also`` takes more names.
+Limitations: names must match as a whole: ``info-nl`` and ``sales2`` are not found. Dots count: ``s.ales`` may be a
+person. Only five languages are known; ``also`` adds names.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class RoleAddress:
     name = "role_address"
 
     class Settings(Section):
-        """Which names are roles."""
+        """Which local parts are roles."""
 
         languages: list[Language] = Field(default_factory=lambda: list(LANGUAGES))
-        """Languages whose names count; those of the standards (RFC 2142) always do."""
+        """Languages whose names count; those of RFC 2142 always do."""
         also: list[str] = Field(default_factory=list)
-        """More names, as in `config/defaults/role_addresses.toml`."""
+        """Further names, as in `config/defaults/role_addresses.toml`."""
         allowed: list[str] = Field(default_factory=list)
-        """Names that are no roles here."""
+        """Names that are not roles."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         groups = shipped("role_addresses")

@@ -28,7 +28,7 @@ class Suppressed:
     mandatory = True
 
     class Settings(Section):
-        """Nothing to choose: suppressed means never."""
+        """No settings: suppressed means never."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass

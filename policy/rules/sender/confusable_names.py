@@ -1,11 +1,12 @@
-"""Confusable names: no letters that look like others in what names the sender.
+"""Confusable names: no look-alike letters in the names of the sender.
 
-Looks at the names and domains in From, Sender and Reply-To: letters of scripts that look alike mixed in one word
-(Cyrillic ``а`` in ``pаypal``), domains all of look-alikes, styled letters, and marks that hide or turn text around.
+Checks names and domains in From, Sender and Reply-To: words that mix look-alike letters of several scripts
+(Cyrillic ``а`` in ``pаypal``), domains made of look-alikes only, styled letters, and characters that hide or reverse
+text.
 
-It must never refuse a name for being in another script than Latin.
+Invariants: a name is never rejected for being in another script than Latin.
 
-*Limits.* As ``policy.text.scripts``. The links of a message are for ``confusable_links``.
+Limitations: those of ``policy.text.scripts``. The links of a message are checked by ``confusable_links``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ConfusableNames:
     name = "confusable_names"
 
     class Settings(Section):
-        """Nothing to choose."""
+        """No settings."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass

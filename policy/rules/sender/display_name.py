@@ -1,14 +1,14 @@
 """Display name: the name beside the author's address is the author's, and nothing else.
 
-Mail programs show the name and hide the address. So the name may not hold somebody else's address or domain, nor the
-recipient's own name, a badge that looks like the mail program's mark of trust, or a number that looks like its count of
-messages (support.google.com/mail/answer/81126, "display names").
+Mail clients show the name and hide the address. So the name must not contain another sender's address or domain, the
+recipient's own name, a badge that looks like the client's mark of trust, or a number that looks like its message count
+(support.google.com/mail/answer/81126, "display names").
 
-It must never let another's domain through for its spelling: case, full-width letters, and characters that nobody sees
-make no difference.
+Invariants: no spelling lets another's domain through: case, full-width letters and invisible characters make no
+difference.
 
-*Limits.* A name such as "Dr.No" is a domain's name too, and is refused unless it is the account's. Names of companies
-without a domain ending are not known. Letters that look alike are for ``confusable_names``.
+Limitations: a name such as "Dr.No" is also a domain name, and is rejected unless it is the account's. Company names
+without a domain ending are not known. Look-alike letters are checked by ``confusable_names``.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class DisplayName:
     name = "display_name"
 
     class Settings(Section):
-        """What a display name may be."""
+        """What a display name may contain."""
 
         allowed: list[Trick] = Field(default_factory=list)
-        """What is allowed all the same: another's domain or address, the recipient's name, a badge, a count."""
+        """Exceptions: another's domain or address, the recipient's name, a badge, a count."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._allowed = frozenset(settings.allowed)

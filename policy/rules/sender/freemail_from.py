@@ -1,9 +1,9 @@
-"""Freemail: mail from a provider's domain comes from the provider's servers, or is taken for forged.
+"""Freemail: mail from a freemail provider's domain comes from the provider's servers, or is treated as forged.
 
-Gmail, Yahoo, AOL and others tell receivers by DMARC to refuse or quarantine mail in their names from anywhere else
+Gmail, Yahoo, AOL and others ask receivers by DMARC to reject or quarantine mail in their names from elsewhere
 (support.google.com/mail/answer/81126). The list is ``config/defaults/freemail.toml``.
 
-*Limits.* Such a domain cannot be verified for an account either; this rule says why that would not help.
+Limitations: such a domain cannot be verified for an account either; this rule explains why that would not help.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class FreemailFrom:
         """Which domains are freemail."""
 
         also: list[str] = Field(default_factory=list)
-        """More domains, as in `config/defaults/freemail.toml`."""
+        """Further domains, as in `config/defaults/freemail.toml`."""
         allowed: list[str] = Field(default_factory=list)
-        """Domains that may be used all the same: for the provider itself."""
+        """Domains that may be used all the same, for the provider itself."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         listed = {domain for group in shipped("freemail").values() for domain in group}

@@ -1,12 +1,12 @@
-"""Reply address: whoever gets the mail can answer it, and somebody reads the answer.
+"""Reply address: recipients can reply, and the reply is read.
 
 Replies go to the Reply-To field, else to the From field. Either must be one address in a domain of the account that
-takes mail; and a mailbox that says it is not read (``config/defaults/no_reply.toml``) is no reply address.
+accepts mail; a mailbox whose name says that it is not read (``config/defaults/no_reply.toml``) is not a reply address.
 
-It must never count on a domain that is known to take no mail.
+Invariants: a domain known to accept no mail never passes.
 
-*Limits.* Whether the mailbox exists, and whether anybody reads it, is not known. Of domains that are not the account's
-nothing is known: a profile may allow them all the same.
+Limitations: whether the mailbox exists, and whether anyone reads it, is unknown. Nothing is known about domains outside
+the account: a profile may allow them all the same.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class ReplyAddress:
     name = "reply_address"
 
     class Settings(Section):
-        """What is good enough for replies."""
+        """Which reply addresses are accepted."""
 
         no_reply: Literal["refuse", "allow"] = "refuse"
-        """Addresses that say they are not read, such as noreply@."""
+        """Addresses whose name says that they are not read, such as noreply@."""
         foreign: Literal["refuse", "allow"] = "refuse"
-        """A Reply-To in a domain that is not one of the account's."""
+        """A Reply-To in a domain that does not belong to the account."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         names = [name for group in shipped("no_reply").values() for name in group]

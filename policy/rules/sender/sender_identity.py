@@ -1,14 +1,13 @@
 """Sender identity: an account sends in its own name only.
 
-The envelope sender and the fields From, Sender, Resent-From and Resent-Sender must each hold one address whose domain
-the account has proved to be its own, and which the credential may use. One strict parser reads them all
-(``mta.mail.mailbox``); what it cannot read is refused, because somebody else's mail program might read another name
-there.
+The envelope sender and the fields From, Sender, Resent-From and Resent-Sender must each contain one address in a domain
+that is verified for the account and allowed for the credential. One strict parser reads them all
+(``mta.mail.mailbox``); a field it cannot read is rejected, because a mail client might read another name there.
 
-It must never take a domain for the account's because it looks like one of them, or lies below one.
+Invariants: a domain never counts as the account's because it looks like one of its domains, or is a subdomain of one.
 
-*Limits.* A null envelope sender is allowed: the From field still names the account. Subdomains must be registered
-themselves. Names that only look like another's are for ``confusable_names`` and ``display_name``.
+Limitations: a null envelope sender is allowed: the From field still names the account. Subdomains must be registered
+separately. Names that only look like another's are checked by ``confusable_names`` and ``display_name``.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class SenderIdentity:
     mandatory = True
 
     class Settings(Section):
-        """Nothing to choose: the account's domains are its own, all others are not."""
+        """No settings: only the account's own domains may be used."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         pass
