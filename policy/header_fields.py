@@ -1,11 +1,11 @@
-"""Stamps: header fields that the service puts on a message in its own name, each of them once.
+"""Header fields that the service adds to a message in its own name, each exactly once.
 
-What the application wrote under one of these names is replaced, or refused, as the profile says: two fields of one name
-would let receivers choose which to believe.
+A field of the same name set by the application is replaced, or the message rejected, as the profile says: with two
+fields of one name receivers would choose which one to believe.
 
-It must never touch another field, nor make a line longer than RFC 5322 allows (998 octets without its CRLF).
+Invariants: no other field is touched; no line is longer than RFC 5322 allows (998 octets without its CRLF).
 
-*Limits.* A single word longer than that cannot be folded and is an error of ours.
+Limitations: a single word longer than that cannot be folded and is an internal error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which organisation a domain belongs to: the part that was registered, by the public suffix list (RFC 7489 3.2).
+"""The organisational domain of a domain, by the public suffix list (RFC 7489 3.2).
 
-It must never take a public suffix itself for an organisation, nor a name under no known suffix.
+Invariants: a public suffix is never an organisation, nor is a name under an unknown suffix.
 
-*Limits.* The list is the one that comes with the package ``publicsuffixlist``: as new as that.
+Limitations: the list is that of the package ``publicsuffixlist``, and as old as the package.
 """
 
 from __future__ import annotations

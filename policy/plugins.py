@@ -1,13 +1,13 @@
-"""Which rules there are: those that ship with the service and those of other packages, found in the same way.
+"""Find the installed rules: ours and those of other packages, in the same way.
 
-A rule is a class announced as an entry point of the group ``imprimatur.rules``. It has a ``name`` (the entry point's),
+A rule is a class registered as an entry point of the group ``imprimatur.rules``. It has a ``name`` (the entry point's),
 a ``Settings`` section whose every key has a default, and at least one stage: ``on_sender``, ``on_recipient``,
 ``on_content`` or ``before_delivery``; see ``policy/base.py``.
 
-It must never let one package's broken rule keep the others from being found: a rule that cannot be had is a mistake
-only of the profile that names it.
+Invariants: a broken rule of one package does not keep the others from being found; it is a mistake only of the profile
+that names it.
 
-*Limits.* What is installed while the service runs is found at its next start.
+Limitations: packages installed while the service runs are found at its next start.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class NotARule(Exception):
 
 @lru_cache(1)
 def installed() -> Installed:
-    """All rules of this installation; looked for once."""
+    """Return all rules of this installation; looked up once."""
     return find(entry_points(group=GROUP))
 
 
 def find(points: Any) -> Installed:
-    """The rules that ``points`` (entry points) lead to."""
+    """Load the rules that ``points`` (entry points) name."""
     classes: dict[str, RuleClass] = {}
     broken: dict[str, str] = {}
     for point in points:
@@ -69,10 +69,10 @@ def find(points: Any) -> Installed:
 
 
 def load(point: EntryPoint) -> RuleClass:
-    """The class behind ``point``. Raises NotARule."""
+    """Load the class behind ``point``. Raises NotARule."""
     try:
         rule = point.load()
-    except Exception as error:  # code of other people, run at import
+    except Exception as error:  # third-party code, run at import
         raise NotARule(f"cannot be loaded: {error.__class__.__name__}: {error}") from error
     if getattr(rule, "name", None) != point.name:
         raise NotARule(f'its attribute "name" must be "{point.name}", as the entry point calls it')

@@ -1,13 +1,15 @@
 """Profiles: which rules mail must pass, for which stream, with which settings.
 
-A profile is a TOML file; an account names its profile. Profiles stand on one another: what one does not say it
-inherits. Those that ship are in ``config/profiles``; an operator's file with the name of a shipped one replaces it,
-and may stand on it (``extends`` with its own name).
+A profile is a TOML file; an account names its profile. A profile inherits everything it does not set from the profile
+it
+extends. The shipped ones are in ``config/profiles``; an operator's file with the name of a shipped one replaces it,
+and may extend it (``extends`` with its own name).
 
-It must never let a mistake pass as "no rule": a name, key or value that is not understood refuses the whole set, with
-its file and line, and the profiles in use stay.
+Invariants: a mistake never means "no rule": an unknown name, key or value rejects the whole set, with its file and
+line,
+and the profiles in use stay.
 
-*Limits.* A setting that is a table of its own is inherited or replaced as a whole.
+Limitations: a setting that is itself a table is inherited or replaced as a whole.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from policy.rule_context import RuleContext
 
 
 class UnknownProfile(LookupError):
-    """An account names a profile that is not configured (any more)."""
+    """An account names a profile that is not configured."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(f'there is no profile "{name}"; {meant(name, known)}')
@@ -79,7 +81,7 @@ class Profiles:
 
     @classmethod
     def shipped(cls, context: RuleContext) -> Profiles:
-        """Those that come with the service alone."""
+        """Return the shipped profiles only."""
         return load_profiles((), context)
 
     @property
@@ -110,7 +112,7 @@ class Profiles:
 
 
 def load_profiles(files: Sequence[Path], context: RuleContext, rules: Installed | None = None) -> Profiles:
-    """The shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
+    """Load the shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
     reader = ProfileReader(rules) if rules else _reader()
     builder = _Builder(reader.rules, context)
     lines: list[str] = []
@@ -183,7 +185,7 @@ def _ancestry(own: Written, written: Mapping[str, list[Written]], *, broken: boo
 
 
 class _Builder:
-    """Makes rules; one for all profiles that give it the same settings."""
+    """Builds rules; profiles with equal settings share one."""
 
     def __init__(self, rules: Installed, context: RuleContext) -> None:
         self._rules, self._context = rules, context

@@ -1,11 +1,11 @@
-"""A profile's file: what may stand in it, and what is wrong with what does.
+"""A profile's file: its schema, and the mistakes in it.
 
-Its schema is made of the rules that are installed, so that each setting of each rule is checked, with its line, by
+The schema is built from the installed rules, so that each setting of each rule is checked, with its line, by
 the same code as the main configuration.
 
-It must never know a rule by name, nor look at a second file: what profiles inherit is ``policy.profile``.
+Invariants: no rule is known by name, and no second file is read: inheritance is the job of ``policy.profile``.
 
-*Limits.* A setting that is a table of its own is inherited or replaced as a whole.
+Limitations: a setting that is itself a table is inherited or replaced as a whole.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ class StreamTable(Section):
     chain: list[Name] | None = None
     """The rules, in order; the inherited ones if not given."""
     also: list[Name] = Field(default_factory=list)
-    """Rules added behind the inherited ones."""
+    """Rules added after the inherited ones."""
     without: list[Name] = Field(default_factory=list)
-    """Inherited rules left out."""
+    """Inherited rules to leave out."""
     observe: list[Name] | None = None
-    """Rules of the chain that are only written down; the inherited ones if not given."""
+    """Rules of the chain that are only recorded; the inherited ones if not given."""
     failing: Annotated[Failing | None, Field(strict=False)] = None
-    """What becomes of a message some of whose recipients are refused: `refuse_all` (the default) or `drop`."""
+    """What to do if some recipients are rejected: `refuse_all` (the default) or `drop`."""
 
 
 class ProfileFile(Section):
     """What is common to all profile files."""
 
     extends: Name | None = None
-    """The profile that this one stands on."""
+    """The profile that this one extends."""
     about: str = ""
-    """What it is for, in a sentence."""
+    """Its purpose, in one sentence."""
     complaints: Clocks = Field(default_factory=Clocks)
-    """How complaints are dealt with."""
+    """Deadlines of complaint cases."""
     breakers: Thresholds = Field(default_factory=Thresholds)
-    """When mail is held because of what comes back."""
+    """Limits at which bounces and complaints hold mail."""
     suppressions: Lifting = Field(default_factory=Lifting)
     """What may end a suppression."""
 

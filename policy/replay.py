@@ -1,13 +1,14 @@
-"""What would a changed profile have made of a message that was judged before?
+"""What a changed profile would have decided about a message that was screened before.
 
-Each rule of the new chain is taken at the word it gave then, as long as it is the same rule with the same settings;
-what it would have done is heeded or only noted as the new profile says. Where a rule is new or its settings have
-changed, its word is taken from ``fresh``, the message judged again, if there is still a message to judge.
+Each rule of the new chain keeps the finding it gave then, if it is the same rule with the same settings; whether the
+finding counts or is only recorded depends on the new profile. For a new or changed rule the finding comes from
+``fresh``,
+the message screened again, if its content still exists.
 
-It must never guess: where a word is missing and could change the end, the end is unknown.
+Invariants: nothing is guessed: if a missing finding could change the result, the result is unknown.
 
-*Limits.* Facts change (a consent, a suppression): what was found then counts, not what would be found now. At RCPT
-only the first refusal was written down.
+Limitations: facts change (a consent, a suppression): the finding of that time counts, not what would be found now. At
+RCPT only the first rejection was recorded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lists of names that rules compare with: shipped as TOML under ``config/defaults``, in groups, read once.
 
-It must never start with half a list: a file that cannot be read is an error of the installation.
+Invariants: the service never starts with half a list: an unreadable file is an installation error.
 
-*Limits.* The lists are the same for all profiles; what a profile adds or takes is in the settings of its rules.
+Limitations: the lists are the same for all profiles; additions and exceptions of a profile are settings of its rules.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""How much may still be sent: quotas of a day or a month, and rates; and how much of that to lend at once.
+"""How much may still be sent: quotas per day or month, and rates; and how much of that to lease at once.
 
-What was given out is kept in one place for all machines. A worker borrows from there in blocks, so that it need not
-ask for each message. ``lend`` says what a worker gets; it is the only one to decide, under the lock of whoever keeps
-the state.
+The state is kept in one place for all machines. A worker leases blocks from it, so that it need not
+ask for each message. ``lend`` alone decides what a worker gets, under the lock of the state's owner.
 
-It must never lend more than the limit: what is borrowed counts as used until it is brought back.
+Invariants: no more than the limit is leased: a block counts as used until it is returned.
 
-*Limits.* What others have borrowed and not used is missing until they bring it back. So blocks shrink as the end of a
-quota comes near.
+Limitations: blocks leased by others and not used are missing until returned. So blocks shrink towards the end of a
+quota.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What an account's review needs: who it is, whom to reach, what it agreed to, and where its lists come from.
+"""What an account's review needs: identity, contact, accepted terms, and the origin of its lists.
 
-It must never find an account complete of which the terms, the identity or a domain is missing, or a number cannot be
-right.
+Invariants: an account without terms, identity or domain, or with an impossible number, is never complete.
 
-*Limits.* It sees that something is there, not that it is true: that is what a reviewer is for.
+Limitations: checks that data is present, not that it is true: that is the reviewer's task.
 """
 
 from __future__ import annotations

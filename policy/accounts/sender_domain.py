@@ -1,12 +1,12 @@
-"""Sender domains: does one belong to who says so, and is it fit to send from?
+"""Sender domains: does a domain belong to the account, and is it fit to send from?
 
-A domain is proved by a TXT record with a token of ours. Beside that it needs SPF, DKIM and DMARC, as receivers have
-demanded of bulk senders since 2024, and should be able to receive mail, because people answer.
+A domain is proved by a TXT record with a token of ours. It also needs SPF, DKIM and DMARC, which receivers have
+required of bulk senders since 2024, and should accept mail, because people reply.
 
-It must never take trouble with the DNS for an answer, in neither direction.
+Invariants: a DNS failure never counts as an answer, in either direction.
 
-*Limits.* SPF is read, not evaluated: whether it lets our addresses pass depends on records of others, which are not
-followed. A mail exchanger counts as able to receive when it has an address; nobody connects to it.
+Limitations: SPF is parsed, not evaluated: whether it passes our addresses depends on included records, which are not
+followed. A mail exchanger counts as accepting mail if it has an address; no connection is made.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Which looks may put text on a background of its own colour, told from the looks alone.
+"""Which styles may put text on a background of its own colour, decided from the styles alone.
 
-What text is painted with, and on, comes from the elements around it; but the looks of a page are few, and most pages
-have none that could meet another to make text unreadable. Only where two could is the tree asked.
+Text colour and background are inherited from surrounding elements; but the styles of a page are few, and most pages
+have none that could combine into unreadable text. Only where two could is the tree searched.
 
-It must never clear a look that could be unreadable anywhere on its page.
+Invariants: a style that could be unreadable anywhere on its page is never cleared.
 
-*Limits.* Colours are compared by channel (``style.alike``), not as eyes do it.
+Limitations: colours are compared by channel (``css.alike``), not as eyes do.
 """
 
 from __future__ import annotations

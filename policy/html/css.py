@@ -1,12 +1,13 @@
-"""What a style makes of an element: not shown at all, invisible, too small to read, or which colours it has.
+"""What a style does to an element: not displayed, invisible, too small to read, or which colours it has.
 
-The cascade of CSS is not redone here. One ``style`` attribute, or the body of one rule of a style sheet, is read into a
-``ElementStyle``; who applies looks to elements decides what wins.
+The CSS cascade is not implemented here. One ``style`` attribute, or the body of one style sheet rule, is read into an
+``ElementStyle``; the caller decides which style wins.
 
-It must never raise for what is in a style, nor take more than linear time.
+Invariants: never raises for the content of a style, and takes linear time.
 
-*Limits.* Custom properties, ``calc()``, animations and rules for one kind of screen (``@media``) are not followed; a
-colour in another notation than hexadecimal, ``rgb()`` or one of the sixteen names of HTML 4 is not known.
+Limitations: custom properties, ``calc()``, animations and media-specific rules (``@media``) are not followed; colours
+in
+notations other than hexadecimal, ``rgb()`` or the sixteen names of HTML 4 are not known.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""An HTML body as its reader sees it: the text, links and pictures that show, and the text that does not.
+"""An HTML body as its reader sees it: visible text, links and images, and the text that is not visible.
 
-Lexbor builds the tree as browsers do. Everything that cannot be seen is then taken out of it and written down with the
-way it was hidden; what is left is what the page says.
+Lexbor builds the tree as browsers do. Everything invisible is then removed from it and recorded with the
+way it was hidden; the rest is what the page says.
 
-It must never count as said what is not shown, nor raise, nor spend more than a bounded time on one page: the tree
+Invariants: invisible text never counts as said. Never raises, and spends a bounded time on one page: the tree
 builder is quadratic for deep nesting and crowded tags, so pages with too many of either are not read (``fault``).
 
-*Limits.* One pass of the cascade only (see ``style``): a later rule of a style sheet wins over an earlier one, the
+Limitations: one pass of the cascade only (see ``css``): a later style sheet rule wins over an earlier one, the
 element's own style over both. Combinators and pseudo-classes of selectors are read as descendants or not at all.
-Text behind another element, or painted as a picture, cannot be told.
+Text behind another element, or drawn as an image, is not detected.
 """
 
 from __future__ import annotations

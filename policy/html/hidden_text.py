@@ -1,14 +1,14 @@
-"""Take out of a tree what its styles hide, and say how each piece was hidden.
+"""Remove from a tree what its styles hide, and tell how each piece was hidden.
 
-Two kinds: what takes all it holds with it (``display:none``, a box without size), and what passes on to what is inside
-until that says otherwise (the size of the font, visibility, colours).
+Two kinds: properties that hide everything inside (``display:none``, a box without size), and properties inherited until
+overridden (font size, visibility, colours).
 
-It must never leave text in the tree that cannot be read on the screen, and never hold on to an element whose ancestor
-was taken out: the tree is Lexbor's memory.
+Invariants: no text that is unreadable on the screen stays in the tree; no element whose ancestor was removed is kept:
+the tree is Lexbor's memory.
 
-*Limits.* Which of two rules is more specific is not weighed: the later wins, and an element's own style over both.
+Limitations: specificity is not weighed: the later rule wins, and an element's own style over both.
 Selectors with ``+``, ``~`` or a pseudo-class are not applied; ``>`` counts as any depth. An unknown background is
-white, as mail programs have it in their light mode; over a picture every colour counts as readable.
+white, as in the light mode of mail clients; over an image every colour counts as readable.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What a legal notice lacks, as the answer tells it: what was expected, and what the message has in its place.
+"""Explain what a legal notice lacks: what was expected, and what the message contains instead.
 
-Whoever sends a mail and has it refused looks at it and sees the notice: so the answer says if it is hidden, if it is
-the alternative text of a picture, or if another number stands there.
+A sender whose mail is rejected looks at it and sees the notice, so the rejection says if it is hidden, if it is the
+alternative text of an image, or if another number is in its place.
 
-It must never quote what was not registered for the account, but numbers of registers, which are public.
+Invariants: only what is registered for the account is quoted, and register numbers, which are public.
 
-*Limits.* Another company's name or address is not recognised as such.
+Limitations: another company's name or address is not recognised as such.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""The legal notice: whether a text shows who stands behind a message, as it is registered for the account.
+"""The legal notice: whether a text shows the sender's identity, as registered for the account.
 
-What a notice must show is told from an ``Identity``, field by field, as patterns that allow for the ways in which the
-same thing is written: parted numbers, ``B.V.`` and ``BV``, ``Str.`` and ``Straße``, ``+31 (0)20`` and ``020``.
+The required content is derived from an ``Identity``, field by field, as patterns that allow for the customary ways of
+writing: grouped numbers, ``B.V.`` and ``BV``, ``Str.`` and ``Straße``, ``+31 (0)20`` and ``020``.
 
-It must never take one number for another that contains it, nor be content with a notice that is nearly right.
+Invariants: a number never matches inside a longer one; a notice that is nearly right does not pass.
 
-*Limits.* Transliterations (``Muenchen``) count only if they are registered as another name."""
+Limitations: transliterations (``Muenchen``) count only if registered as another name.
+"""
 
 from __future__ import annotations
 

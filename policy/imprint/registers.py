@@ -1,13 +1,13 @@
-"""Numbers of company registers and of VAT: how they are spelt, whether they can be right, and where a text shows them.
+"""Company register and VAT numbers: how they are written, whether they can be valid, and where a text shows them.
 
-Checksums come from python-stdnum. It knows neither the Dutch Chamber of Commerce (KvK) nor Companies House: those two
-are here.
+Checksums come from python-stdnum. The Dutch Chamber of Commerce (KvK) and Companies House are missing there and
+implemented here.
 
-It must never call a number right that its register could not have given out, nor take part of a longer number for it.
+Invariants: a number that its register could not have issued is never accepted, nor is part of a longer number.
 
-*Limits.* A KvK number and a British company number have no check digit, and neither has a German HRB: there only the
-shape is told (and the court). Nobody is asked whether the company exists. Registers not known here are compared by
-their digits alone.
+Limitations: KvK, British company and German HRB numbers have no check digit: only their form is checked (and the
+court).
+Whether the company exists is not checked. Other registers are compared by digits alone.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Consent: whether a person has agreed to be mailed about something, on what basis, and whether that still holds.
+"""Consent: whether a person agreed to be mailed about a topic, on what basis, and whether that is still valid.
 
-``judge`` answers for one topic. A consent ends when it is revoked, when it was never complete, when its basis is not
-one that the profile accepts, and when nothing has passed between the two for too long.
+``judge`` answers for one topic. A consent does not count if it was revoked, if its evidence is incomplete, if the
+profile
+does not accept its basis, or if there was no contact for too long.
 
-It must never take silence for consent, nor count a consent for a controller or a topic it was not given for, nor let an
-older consent outlive a newer revocation.
+Invariants: silence is never consent; a consent counts only for the controller and topics it was given for; an older
+consent never overrides a newer revocation.
 
-*Limits.* Whether the evidence is true is for people to judge; what counts here is that it is there.
+Limitations: whether the evidence is true is for people to judge; here it only has to be present.
 """
 
 from __future__ import annotations

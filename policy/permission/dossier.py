@@ -1,11 +1,11 @@
-"""The dossier: what proves that a person agreed to be mailed, as an abuse desk sends it on request.
+"""The dossier: the proof that a person agreed to be mailed, as an abuse desk sends it on request.
 
-One order of facts, three forms: text, JSON, and one HTML page that needs nothing from elsewhere. The words are in
-``config/defaults/dossier.toml``; what was recorded is shown as it was recorded, in its own language.
+One order of facts, three forms: text, JSON, and one self-contained HTML page. The wording is in
+``config/defaults/dossier.toml``; recorded data is shown as recorded, in its own language.
 
-It must never leave out what is missing, what was revoked or what was erased.
+Invariants: missing, revoked and erased items are always shown.
 
-*Limits.* Whether the consent holds is judged by the usual terms (18 months), not by those of the account's profile.
+Limitations: validity is judged by the usual terms (18 months), not by those of the account's profile.
 """
 
 from __future__ import annotations

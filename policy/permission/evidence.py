@@ -1,12 +1,13 @@
-"""Evidence: what proves a consent, and what each basis asks of it.
+"""Evidence: what proves a consent, and what each basis requires.
 
-What is asked for is named by ``Requirement``: a profile may waive one, the refusal names those that are not met, and
+Requirements are named by ``Requirement``: a profile may waive one, a rejection names the unmet ones, and
 the dossier shows them as gaps.
 
-It must never fill a gap: what was not recorded is missing, and "not known" is not "no".
+Invariants: gaps are never filled: unrecorded data is missing, and "not known" is not "no".
 
-*Limits.* A statement that names nobody ("selected partners") is known by its words, in five languages
-(``config/defaults/consent_phrases.toml``); somebody who wants to write around them can.
+Limitations: statements that do not name the sender ("selected partners") are recognised by their words, in five
+languages
+(``config/defaults/consent_phrases.toml``); determined wording can evade this.
 """
 
 from __future__ import annotations

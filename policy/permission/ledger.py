@@ -1,14 +1,15 @@
-"""The ledger's chain of hashes: each entry seals itself and, by the hash before it, all that came earlier.
+"""The ledger's hash chain: each entry seals itself and, through the previous hash, everything before it.
 
-``hash = SHA-256(hash before, number, moment, kind, address key, digest of the evidence)``, every field of a fixed
-length or with its length before it, so that no two entries read the same. The chain of an account begins with its own
-id: entries cannot be moved to another account. The evidence itself is outside, by its SHA-256: it can be erased, and
-the chain still holds.
+``hash = SHA-256(previous hash, number, time, kind, address key, digest of the evidence)``, every field of a fixed
+length or with its length before it, so that no two entries have the same input. An account's chain starts from its own
+id: entries cannot be moved to another account. The evidence itself is outside, represented by its SHA-256: it can be
+erased and the chain still holds.
 
-It must never accept an entry because it is the last one: where the chain ends is kept beside it (``Head``).
+Invariants: an entry is not accepted merely for being the last one: the end of the chain is stored separately
+(``Head``).
 
-*Limits.* Who can write every row can also compute a new chain from the start. A head that was noted elsewhere
-(``mta consent verify`` prints it, and takes it) shows that too.
+Limitations: anyone who can write every row can compute a new chain from the start. A head noted elsewhere
+(``mta consent verify`` prints and accepts one) reveals that too.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Why an address is not mailed, and what that means for how it may end.
+"""Why an address is not mailed, and how that may end.
 
-What a person has said outlives everything: it has no expiry, and no delivery lifts it. What we only concluded, from
-what receivers answered, may expire.
+What a person said is permanent: it does not expire, and a delivery does not remove it. What was only concluded from
+replies may expire.
 
-It must never let a weaker reason take the place of a stronger one.
+Invariants: a weaker reason never replaces a stronger one.
 
-*Limits.* An address has one reason in each scope, the strongest; the others are in the events.
+Limitations: an address has one reason per scope, the strongest; the others are in the events.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Tokens: what a message carries so that we know our own again (an unsubscribe link, a complaint's address).
+"""Tokens: sealed data in our messages that we recognise when it comes back (unsubscribe links, complaint ids).
 
-A token says whose address, which account, which topic and which mailing, and nobody but us can read or make one. Keys
-can be changed: the first one makes, all of them read, so that mail which is already out keeps its meaning for as long
-as its key is kept.
+A token holds an address key, account, topic and mailing; only this installation can read or make one. Keys
+can be rotated: the first one makes tokens, all of them read, so that delivered mail keeps working as long as its key is
+kept.
 
-It must never show an address, nor accept a token that was altered, cut short or made with another secret.
+Invariants: a token never reveals an address; an altered, truncated or foreign token is never accepted.
 
-*Limits.* A token does not expire by itself: it ends with its key.
+Limitations: a token does not expire by itself; it ends with its key.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How a message lets its reader leave the list: what its ``List-Unsubscribe`` fields offer, and the links in its text.
+"""How a message lets its reader unsubscribe: its ``List-Unsubscribe`` fields, and the links in its text.
 
-It must never take a link for a way out that asks for a login or a survey first, nor take half a header for a whole one.
+Invariants: a link that asks for a login or a survey first does not count, nor does half a header.
 
-*Limits.* No link is followed: where it leads is judged by its words and its address. Five languages are known. Words
-like "here" are looked for in the text as such, so that a link is sometimes taken for another one of the same words.
+Limitations: no link is followed; its text and address are all that is judged. Five languages are known. Words
+like "here" are searched in the text as such, so a link is sometimes mistaken for another with the same words.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Whose complaint it is, by the domain that signed it: a regulator's goes before everything else.
+"""Whose complaint it is, by the domain that signed it: a regulator's comes first.
 
 The domains are in ``config/defaults/authorities.toml``.
 
-It must never be asked about a domain that is merely claimed: who asks has verified the signature.
+Invariants: callers have verified the signature; a merely claimed domain is never looked up.
 
-*Limits.* Authorities beyond the five languages are recipients here, until somebody opens their case by hand.
+Limitations: authorities outside the five languages count as recipients until an operator opens their case.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Blocklists: how they are asked (RFC 5782), what their answers mean, and whether they can be believed.
+"""Blocklists: how they are queried (RFC 5782), what their answers mean, and whether they can be trusted.
 
-A list proves itself: it must list its test entry (127.0.0.2, or the domain ``test``) and must not list what nobody may
-list (127.0.0.1, ``invalid``). One that has died and answers for everything fails the second, one whose zone was given
-up or that refuses our name servers fails the first; neither is believed.
+A list proves itself: it must contain its test entry (127.0.0.2, or the domain ``test``) and must not contain the names
+reserved as unlisted (127.0.0.1, ``invalid``). A dead list that answers for everything fails the second test; a closed
+zone, or a list that rejects our resolver, fails the first. Such a list is ignored.
 
-It must never take trouble for an answer, nor one look for a listing.
+Invariants: a failed query is never an answer, and one answer is never a confirmed listing.
 
-*Limits.* Why something is listed is the list's own text; it is shown, not judged.
+Limitations: the reason for a listing is the list's own text; it is shown, not judged.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""Breakers: from counts of what came back, to whether the rest must wait.
+"""Breakers: from counts of bounces and complaints to whether the remaining mail is held.
 
     counts of a mailing, or of an account's stream at a provider ▶ rate against a ceiling ▶ nothing, a warning, a trip
 
-A tripped breaker holds what is left of its scope until somebody cancels it. It is called by a name, such as
+A tripped breaker holds the remaining mail of its scope until it is cancelled. It has a name, such as
 ``complaints:mailing:01j...`` or ``rejections:account:7:gmail:marketing``. The thresholds are those of the account's
 profile (``[breakers]``).
 
 A rate means little where there are few: below a ceiling's floor the volume counts as if it were the floor, so that
 one complaint about ten messages stops nothing, and twenty about fifty do.
 
-It must never suppress anybody, nor fail anything: it says that something waits. A refusal that is the sender's fault
-counts here and nowhere against the recipient.
+Invariants: a breaker suppresses no recipient and fails no message; it only holds mail. A rejection that is the sender's
+fault counts here and never against the recipient.
 
-*Limits.* Complaints come hours after the mail that they are about; they count when they come.
+Limitations: complaints arrive hours after the mail they are about; they count when they arrive.
 """
 
 from __future__ import annotations

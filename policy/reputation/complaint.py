@@ -1,16 +1,16 @@
-"""Complaint cases: a complaint that somebody must answer, with a clock.
+"""Complaint cases: a complaint that the account must answer, with a deadline.
 
     open ▶ sent ▶ answered ▶ agreed ▶ closed
-           ▼ the clock runs out
+           ▼ the deadline passes
            overdue ▶ suspended ▶ agreed ▶ closed
 
-The clocks are those of the account's profile (``[complaints]``). An urgent case, where an account is being used for
-spam, suspends it at once; when its own, shorter clock runs out, what is queued fails. What is decided here is done by
+The deadlines come from the account's profile (``[complaints]``). An urgent case, where an account is being used for
+spam, suspends it at once; when its shorter deadline passes, its queue fails. Decisions made here are carried out by
 ``mta.store.reputation.cases``, with the account in the same transaction.
 
-It must never let a deadline pass in silence, nor uphold a case that nobody has answered.
+Invariants: no deadline passes silently; an unanswered case is never upheld.
 
-*Limits.* Whether an answer is good enough is for people to judge: they agree to it, or reject it.
+Limitations: whether an answer is good enough is for people to judge: they accept or reject it.
 """
 
 from __future__ import annotations

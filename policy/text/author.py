@@ -1,10 +1,10 @@
-"""Who a message says it is from: one strict reading of From, Sender and Reply-To, for every rule that asks.
+"""Who a message says it is from: one strict parser of From, Sender and Reply-To for every rule.
 
-The same field value comes with each copy of a mailing, so what was read is remembered.
+The same field value comes with each copy of a mailing, so results are cached.
 
-It must never let two rules read two different authors in one field.
+Invariants: two rules never read two different authors in one field.
 
-*Limits.* As ``mta.mail.mailbox``: one address, no groups, no lists.
+Limitations: those of ``mta.mail.mailbox``: one address, no groups, no lists.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Words of a header as readers see them: RFC 2047 encoded words decoded, quotes taken off.
+"""Header text as readers see it: RFC 2047 encoded words decoded, quotes removed.
 
-Rules that judge what a name or subject shows need its text, not its octets.
+Rules that judge a name or subject need its text, not its octets.
 
-It must never raise, and never take more than linear time: only the first 2,000 characters are looked at.
+Invariants: never raises, and takes linear time: only the first 2,000 characters are read.
 
-*Limits.* Encoded words are decoded inside quotes too (RFC 2047 5 forbids it, mail programs do it). An octet sequence
-that was cut between two encoded words is not joined.
+Limitations: encoded words are decoded inside quotes too (RFC 2047 5 forbids it, mail clients do it). An octet sequence
+split between two encoded words is not joined.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""What a message says: its text, links, pictures and attachments, decoded once for all rules that ask.
+"""What a message says: its text, links, images and attachments, decoded once for all rules.
 
-``MessageText`` walks the MIME tree on the first question, decodes the bodies that a reader sees on the first question
-about
-text, and builds the page of an HTML body only if there is one. Of alternatives the reader sees the last that can be
-shown (RFC 2046 5.1.4); parts side by side are all seen.
+``MessageText`` walks the MIME tree on the first question, decodes the visible bodies on the first question about text,
+and builds the page of an HTML body only if there is one. Of alternatives the reader sees the last that can be
+displayed (RFC 2046 5.1.4); parts side by side are all seen.
 
-It must never raise for what is in a message, nor count hidden text as said: alternative text of pictures, comments,
-styles and whatever is not shown on the screen. What could not be read is told in ``fault``.
+Invariants: never raises for the content of a message, and never counts hidden text as said: alternative text of images,
+comments, styles and everything not displayed. Unreadable parts are reported in ``fault``.
 
-*Limits.* At most ``LIMIT`` characters of each text are read, and ``MAX_BODIES`` bodies. Messages inside messages count
-as attachments; their text is not this message's. Pictures of text are not read.
+Limitations: at most ``LIMIT`` characters of each text are read, and ``MAX_BODIES`` bodies. Messages inside messages
+count
+as attachments; their text is not this message's. Text in images is not read.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Letters that look like others: scripts mixed in one word, whole words of look-alikes, letters nobody sees.
+"""Look-alike letters: scripts mixed in one word, words made of look-alikes only, invisible letters.
 
-After UTS 39: Latin, Greek, Cyrillic and the few other scripts whose letters look like theirs are not mixed in one word
-by anybody who writes a language; Han, kana and Latin are.
+After UTS 39: Latin, Greek, Cyrillic and the few other scripts with similar letters are never mixed in one word of a
+real
+language; Han, kana and Latin are.
 
-It must never call a word of one script a fake in a text for people (``Москва`` is none), only in a domain that ends in
-another script.
+Invariants: a word of one script is never called a fake in a text for people (``Москва`` is genuine), only in a domain
+that ends in another script.
 
-*Limits.* Which script a letter is of is told from its name in Unicode, as old as Python's tables. Look-alikes within
+Limitations: the script of a letter is derived from its Unicode name, as old as Python's tables. Look-alikes within
 one script (``rn`` and ``m``, ``l`` and ``I``) are not known.
 """
 

@@ -1,11 +1,11 @@
 """Find names, streets and numbers in a text, however they are written there.
 
-A ``Sought`` is made so that a page is passed over fast: a pattern is tried only around a word that must stand there,
-or, for a number, begins with its first digit and is asked what stands before it afterwards.
+A ``Sought`` is built so that a page is searched fast: a pattern is tried only around a literal word,
+or, for a number, starts with its first digit and checks the preceding text afterwards.
 
-It must never find part of a longer word or number.
+Invariants: never matches part of a longer word or number.
 
-*Limits.* A word that is broken by a hyphen at the end of a line is not found.
+Limitations: a word hyphenated at the end of a line is not found.
 """
 
 from __future__ import annotations
