@@ -35,7 +35,7 @@ from policy.text.message_text import MessageText
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """An address that must not be mailed, and why. ``account_id`` None: nobody may mail it.
+    """An address that must not be mailed, and why. ``account_id`` None: for all accounts.
 
     ``topic``: "" for every message, ``*`` for all marketing, else for marketing about that topic only. ``detail``: the
     reason in words. ``until``: when it ends by itself, None: never.
@@ -132,14 +132,14 @@ class Amend:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The message is taken, and waits until somebody releases it. ``reason`` begins with the rule's name."""
+    """The message is accepted and held until it is released. ``reason`` begins with the rule's name."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """``reply`` goes to the client: which rule, which fact, how to mend it."""
+    """``reply`` goes to the client: the rule, the fact, the remedy."""
 
     reply: Reply
 

@@ -309,7 +309,7 @@ def _place(own: Written, stream: Stream, rule: str) -> tuple[str, ...]:
 
 
 def _useless(own: Written, streams: Mapping[Stream, StreamRules]) -> Iterator[Mistake]:
-    """Settings for rules that are not in the chain: whoever wrote them believes that they are."""
+    """Settings for rules that are not in the chain: their author probably expects them to apply."""
     used = {name for stream in streams.values() for name in stream.settings}
     for name in own.settings:
         if name not in used:

@@ -23,11 +23,11 @@ _WIDE = 60  # characters of a summary in the list
 
 _NEXT = {
     CaseState.OPEN: "The account is told within moments, if the service runs.",
-    CaseState.SENT: "The account must answer: mta case answer {case} --text ...",
+    CaseState.SENT: "The account must answer: mta complaint answer {case} --text ...",
     CaseState.ANSWERED: "Is the answer good? mta case agree {case} --terms ..., or mta case reject {case} --reason ...",
     CaseState.AGREED: "When it is done: mta case close {case} --upheld, or --unfounded.",
     CaseState.OVERDUE: "Nobody has answered in time: mta account suspend, or mta case close {case} --unfounded.",
-    CaseState.SUSPENDED: "The account goes on after an answer (mta case answer {case}) and mta case agree {case}.",
+    CaseState.SUSPENDED: "The account goes on after an answer (mta complaint answer {case}) and mta case agree {case}.",
 }
 
 

@@ -40,7 +40,7 @@ class StatusChange(Enum):
 
 
 class StatusChangeRefused(ValueError):
-    """Why an account cannot be moved; the text says how to mend it."""
+    """Why an account cannot be moved; the text says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Quotas:
 class Account:
     """What is known of an account. ``domains``: verified sender domains, lower-case A-labels; subdomains count only if
     listed themselves. ``unverified``: registered, but not to be used yet. ``deaf``: verified domains that cannot
-    receive mail (no MX, null MX), so that nobody could answer.
+    receive mail (no MX, null MX), so replies would bounce.
     """
 
     id: int

@@ -30,11 +30,11 @@ class Matter(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """``text`` says what is missing, ``mend`` which command mends it."""
+    """``text`` says what is missing, ``remedy`` which command fixes it."""
 
     matter: Matter
     text: str
-    mend: str
+    remedy: str
 
 
 def lacks(
@@ -47,8 +47,8 @@ def lacks(
     """
     found = [_contact(account), *_domains(account), _credential(account, may_submit)]
     if marketing is None:
-        mend = f"mta account set {quote(account.name)} --profile NAME"
-        found.insert(0, Lack(Matter.PROFILE, f"there is no profile {account.profile!r}", mend))
+        remedy = f"mta account set {quote(account.name)} --profile NAME"
+        found.insert(0, Lack(Matter.PROFILE, f"there is no profile {account.profile!r}", remedy))
     if marketing:
         found += [_terms(account, terms), *_identities(account), *_lists(account, sources)]
     return tuple(each for each in found if each is not None)
@@ -57,9 +57,7 @@ def lacks(
 def _contact(account: Account) -> Lack | None:
     if account.contact:
         return None
-    return Lack(
-        Matter.CONTACT, "nobody is named who can be reached", f"mta account set {quote(account.name)} --contact ADDRESS"
-    )
+    return Lack(Matter.CONTACT, "no contact is named", f"mta account set {quote(account.name)} --contact ADDRESS")
 
 
 def _domains(account: Account) -> list[Lack]:
@@ -89,17 +87,19 @@ def _terms(account: Account, terms: str) -> Lack | None:
 
 
 def _identities(account: Account) -> list[Lack]:
-    mend = f"mta account identity set {quote(account.name)}"
+    remedy = f"mta account identity set {quote(account.name)}"
     if not account.identities:
-        return [Lack(Matter.IDENTITY, "its legal identity is not registered", f"{mend} LANGUAGE --name ...")]
+        return [Lack(Matter.IDENTITY, "its legal identity is not registered", f"{remedy} LANGUAGE --name ...")]
     return [
         Lack(
-            Matter.IDENTITY, f"its identity in {each.language} lacks {', '.join(parts)}", f"{mend} {each.language} ..."
+            Matter.IDENTITY,
+            f"its identity in {each.language} lacks {', '.join(parts)}",
+            f"{remedy} {each.language} ...",
         )
         for each in account.identities
         if (parts := _missing_parts(each))
     ] + [
-        Lack(Matter.IDENTITY, f"its identity in {each.language} {fault}", f"{mend} {each.language} ...")
+        Lack(Matter.IDENTITY, f"its identity in {each.language} {fault}", f"{remedy} {each.language} ...")
         for each in account.identities
         for fault in wrong_numbers(each)
     ]

@@ -36,7 +36,7 @@ class DomainCheck(Enum):
 
 
 class CheckMark(Enum):
-    """``WEAK``: it may be used, but should be mended. ``UNKNOWN``: the DNS could not be asked."""
+    """``WEAK``: usable, but should be fixed. ``UNKNOWN``: the DNS could not be asked."""
 
     GOOD = "good"
     WEAK = "weak"
@@ -46,7 +46,7 @@ class CheckMark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """``text``: what was found and, unless that is good, how to mend it."""
+    """``text``: what was found and, unless good, how to fix it."""
 
     subject: DomainCheck
     mark: CheckMark
@@ -65,7 +65,7 @@ Texts = Sequence[str] | DomainProblem  # the TXT records of a name
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A key of ours that signs for the domain. ``differences``: what keeps signatures from verifying."""
+    """One of our keys that signs for the domain. ``differences``: what keeps signatures from verifying."""
 
     name: str
     differences: tuple[str, ...]
@@ -74,7 +74,7 @@ class Selector:
 @dataclass(frozen=True, slots=True)
 class DomainRecords:
     """What the DNS says. ``dmarc``: the place and records of the nearest policy (RFC 7489 6.6.3). ``selectors``: our
-    keys. ``deaf``: why nobody takes its mail, None if somebody does."""
+    keys. ``deaf``: why it accepts no mail, None if it does."""
 
     owner: Texts
     spf: Texts
@@ -112,7 +112,7 @@ def is_fit(judged: Sequence[CheckResult], *, proved: bool = False) -> bool:
 
 
 def receives(judged: Sequence[CheckResult]) -> bool | None:
-    """Whether somebody takes its mail; None if that is not known now."""
+    """Return whether the domain accepts mail; None if unknown."""
     marks = [each.mark for each in judged if each.subject is DomainCheck.MX]
     return None if CheckMark.UNKNOWN in marks else CheckMark.BAD not in marks
 
@@ -160,7 +160,7 @@ def _dkim(domain: str, found: tuple[Selector, ...] | DomainProblem) -> CheckResu
     if isinstance(found, DomainProblem):
         return CheckResult(DomainCheck.DKIM, CheckMark.UNKNOWN, found.why)
     if not found:
-        return _bad(DomainCheck.DKIM, f"no key of ours signs for {domain}; make one with `mta dkim new {domain}`")
+        return _bad(DomainCheck.DKIM, f"none of our keys signs for {domain}; make one with `mta dkim new {domain}`")
     broken = [f"{each.name}: {'; '.join(each.differences)}" for each in found if each.differences]
     if broken:
         return _bad(DomainCheck.DKIM, " / ".join(broken))
@@ -190,7 +190,7 @@ def _mx(domain: str, deaf: str | DomainProblem | None) -> CheckResult:
         case DomainProblem(why):
             return CheckResult(DomainCheck.MX, CheckMark.UNKNOWN, why)
         case _:
-            return _bad(DomainCheck.MX, f"nobody could answer: {deaf}; publish an MX record whose host takes mail")
+            return _bad(DomainCheck.MX, f"replies would bounce: {deaf}; publish an MX record whose host accepts mail")
 
 
 def _bad(subject: DomainCheck, text: str) -> CheckResult:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-FAR = 500  # pixels to the left or above: nobody scrolls there
+FAR = 500  # pixels to the left or above: out of reach
 READABLE = 3  # pixels: smaller text is not meant to be read
 LIKE = 16  # two colours whose channels differ by no more look the same
 LONG = 1000  # characters of one style; longer ones are read each time, so that what is kept stays small
@@ -289,7 +289,7 @@ def rules_of(sheet: str) -> tuple[StyleRule, ...]:
 
 
 def _is_static(selector: str) -> bool:
-    """Whether it speaks of elements as they are when nobody touches them."""
+    """Whether the selector applies without user interaction."""
     return 0 < len(selector) <= 200 and not any(mark in selector for mark in ":+~") and selector[-1] != ">"
 
 

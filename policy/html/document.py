@@ -36,8 +36,8 @@ _WITH_WORDS = frozenset({"noscript", "svg", "canvas", "object", "noembed", "nofr
 
 
 class Link:
-    """A link and the words it is under (empty in plain text). ``words`` may be an element: it is read when somebody
-    asks, for most rules look at a few of a page's links."""
+    """A link and the words it is under (empty in plain text). ``words`` may be an element, read on demand, for most
+    rules look at a few of a page's links."""
 
     __slots__ = ("_words", "url")
 

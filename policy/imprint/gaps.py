@@ -37,7 +37,7 @@ class Gaps:
 
 
 def explain(gaps: Gaps, account: str, reading: MessageText) -> str:
-    """Which fields do not show, what was expected, what stands there instead, and how to mend it."""
+    """Which fields do not show, what was expected, what is there instead, and the remedy."""
     elsewhere = list(_elsewhere(reading))
     lacking = together(
         f"the {want.title} ({want.expected}{_instead(want, gaps.identity, reading, elsewhere)})"

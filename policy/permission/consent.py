@@ -49,11 +49,11 @@ ACCEPTABLE = (Basis.DOUBLE_OPT_IN, Basis.PURCHASE, Basis.BUSINESS_CARD, Basis.OF
 UNACCEPTABLE = {
     Basis.BOUGHT: "the address was bought, and a purchase passes no permission on",
     Basis.RENTED: "the address was rented, and its owner agreed to nothing here",
-    Basis.COPIED: "the address was copied from the web or a register, where nobody asked for mail",
+    Basis.COPIED: "the address was copied from the web or a register, not given by its owner",
     Basis.SINGLE_OPT_IN: "the address was entered but never confirmed (single opt-in), by whomever",
     Basis.VERBAL: "consent was only spoken, and cannot be shown; it must be written or digital",
     Basis.B2B: "a business must agree too: that it may be interested is no permission",
-    Basis.THIRD_PARTY: "somebody else was given the permission, and it holds for them alone",
+    Basis.THIRD_PARTY: "the consent was given to a third party and does not extend to others",
     Basis.MEMBERSHIP: "being a member of a club or union is no consent to advertising",
     Basis.SOCIAL_NETWORK: "a contact on a social network is no consent to mail",
     Basis.OBJECTION: "the person objected, and has agreed to nothing",

@@ -95,7 +95,8 @@ class Lifting(Section):
     """What may end a suppression: the table `[suppressions]` of a profile."""
 
     after_unsubscribe: Annotated[Reactivation, Field(strict=False)] = Reactivation.CONSENT
-    """What brings somebody back who unsubscribed, complained, objected or revoked: a newer `consent` (or an operator,
+    """What allows mail again to a person who unsubscribed, complained, objected or revoked: a newer `consent` (or an
+    operator,
     for a reason), or nothing: `never`. Apple: do not reactivate addresses that unsubscribed."""
 
     def forbids(self, reason: Reason) -> bool:

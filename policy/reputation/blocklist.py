@@ -131,7 +131,7 @@ def trust(must: Said, must_not: Said, blocklist: Blocklist) -> Trust:
     """Whether the list is to be believed, by what it says of its ``proofs``."""
     yes, no = proofs(blocklist)
     if isinstance(must_not, ListedAnswer):
-        return Ignored(f"it lists {no}, which nobody may list: it answers for everything")
+        return Ignored(f"it lists {no}, which is reserved as unlisted: it answers for everything")
     for said in (must, must_not):
         if isinstance(said, Unanswered):
             return said

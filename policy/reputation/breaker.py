@@ -138,7 +138,7 @@ class DeliveryCounts:
 
 
 def less(counts: DeliveryCounts, taken: DeliveryCounts) -> DeliveryCounts:
-    """``counts`` without what is ``taken`` out of them; never below nought."""
+    """``counts`` without what is ``taken`` out of them; never below zero."""
     return DeliveryCounts(
         *(max(0, getattr(counts, each.name) - getattr(taken, each.name)) for each in fields(DeliveryCounts))
     )

@@ -27,7 +27,7 @@ from config.types import Duration, Section, default
 from mta.mail.identity import MessageId
 
 EVIDENCE = 65_536  # octets of a complaint that are kept
-BY_US = "service"  # who does what nobody was asked for
+BY_US = "service"  # who acts when no person does
 
 
 class Source(Enum):
@@ -192,7 +192,7 @@ class Step:
 
 
 class StepRefused(ValueError):
-    """Why a case cannot go there; the text says how to mend it."""
+    """Why a case cannot go there; the text says how to fix it."""
 
 
 def tell(case: Case, clocks: Clocks, now: datetime, csa_notices: int = 0) -> Step:
@@ -270,7 +270,7 @@ def agree(case: Case) -> Step:
         case CaseState.OPEN | CaseState.SENT | CaseState.OVERDUE | CaseState.ANSWERED | CaseState.SUSPENDED:
             if case.answered_at is None:
                 raise StepRefused(
-                    f"nobody has answered it; write the answer down (mta case answer {case.number} --text ...), or "
+                    f"it has not been answered; record the answer (mta complaint answer {case.number} --text ...), or "
                     f"close it as unfounded (mta case close {case.number} --unfounded)"
                 )
         case _:
@@ -285,7 +285,7 @@ def close(case: Case, *, upheld: bool, now: datetime, terminated: bool = False) 
         raise StepRefused("it is closed already")
     if upheld and case.answered_at is None and not terminated:
         raise StepRefused(
-            f"nobody has answered it, so it cannot be upheld; write the answer down (mta case answer {case.number} "
+            f"it has not been answered, so it cannot be upheld; record the answer (mta complaint answer {case.number} "
             "--text ...), or close it as unfounded"
         )
     closed = replace(case, state=CaseState.CLOSED, due_at=None, remaining=None, closed_at=now, upheld=upheld)

@@ -42,7 +42,7 @@ def unquoted(phrase: str) -> str:
 
 def plain(text: str) -> str:
     """``text`` for comparing: compatibility forms made plain (full-width, styled letters), case folded, and without
-    characters that nobody sees."""
+    invisible characters."""
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKC", text).casefold()
@@ -68,5 +68,5 @@ def _word(match: re.Match[str]) -> str:
         else:
             octets = binascii.a2b_qp(octets, header=True)
         return octets.decode(charset, "replace")
-    except (LookupError, ValueError):  # a charset that nobody knows, broken base64
+    except (LookupError, ValueError):  # an unknown charset, broken base64
         return match[0]

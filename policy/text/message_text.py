@@ -67,7 +67,7 @@ class _Bodies:
 
 
 class MessageText:
-    """``content``: the whole message. Nothing is decoded before somebody asks, and nothing twice."""
+    """``content``: the whole message. Decoded on demand, and only once."""
 
     __slots__ = ("_bodies", "_content", "_links", "_pages", "_texts", "_visible")
 

@@ -51,7 +51,7 @@ def mixed(text: str) -> tuple[str, str] | None:
 
 
 def unseen(text: str) -> str | None:
-    """The name of the first letter in ``text`` that nobody sees."""
+    """Return the name of the first invisible character in ``text``."""
     if text.isascii():
         return None
     return next((unicodedata.name(letter, hex(ord(letter))) for letter in text if letter in UNSEEN), None)

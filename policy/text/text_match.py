@@ -50,7 +50,7 @@ class Sought:
 
 
 def fold(text: str) -> str:
-    """``text`` for comparing: composed (NFC), case folded, without characters that nobody sees."""
+    """``text`` for comparing: composed (NFC), case folded, without invisible characters."""
     if text.isascii():
         return text.lower()
     if any(chr(unseen) in text for unseen in _UNSEEN):

@@ -59,7 +59,7 @@ def review(
     async def work(store: Store) -> None:
         state = await readiness.recall(settings, store, name, marketing)
         if state.lacks and not force:
-            missing = "\n".join(f"  {lack.text}: {lack.mend}" for lack in state.lacks)
+            missing = "\n".join(f"  {lack.text}: {lack.remedy}" for lack in state.lacks)
             fail(f"{name} is not ready for review:\n{missing}\n--force submits it all the same.")
         await _change(store, name, StatusChange.REVIEW)
 

@@ -103,7 +103,7 @@ def _print(ready: Readiness) -> None:
     reason = f" ({account.reason})" if account.reason else ""
     print(f"Account {account.name}: {account.status.value}{reason}, profile {account.profile}")
     for lack in ready.lacks:
-        print(f"\n  missing  {lack.text}\n           {lack.mend}")
+        print(f"\n  missing  {lack.text}\n           {lack.remedy}")
     for each in ready.details.domains:
         print(f"\n{each.domain}: {'verified' if each.verified_at else 'not verified'}")
         for result in ready.domains.get(each.domain, ()):
@@ -117,7 +117,7 @@ def _fields(ready: Readiness) -> dict[str, object]:
         "account": ready.details.account.name,
         "status": ready.details.account.status,
         "complete": ready.is_complete,
-        "missing": [{"matter": each.matter, "text": each.text, "fix": each.mend} for each in ready.lacks],
+        "missing": [{"matter": each.matter, "text": each.text, "fix": each.remedy} for each in ready.lacks],
         "domains": {
             each.domain: {
                 "verified": each.verified_at is not None,

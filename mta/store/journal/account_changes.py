@@ -24,7 +24,7 @@ CHANNEL = "accounts"
 
 
 class AccountError(ValueError):
-    """Why a change to an account is refused; the text says how to mend it."""
+    """Why a change to an account is refused; the text says how to fix it."""
 
 
 class Changes(Protocol):

@@ -90,7 +90,7 @@ where paused_at is null"""
 
 
 class WebhookError(ValueError):
-    """Why a change to a webhook is refused; the text says how to mend it."""
+    """Why a change to a webhook is refused; the text says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)

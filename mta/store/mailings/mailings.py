@@ -88,7 +88,7 @@ _GOES = "select sample is null or released_at is not null from mailing where id 
 
 
 class MailingError(ValueError):
-    """Why a change to a mailing is refused; the text says how to mend it."""
+    """Why a change to a mailing is refused; the text says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ _SAY = "insert into event (kind, data) values ($1, $2)"
 
 
 class BreakerError(ValueError):
-    """Why nothing can be done to a breaker; the text says how to mend it."""
+    """Why nothing can be done to a breaker; the text says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ _SAY = "insert into case_event (case_id, by, kind, data, evidence) values ($1, $
 
 
 class CaseError(ValueError):
-    """Why something cannot be done to a case; the text says how to mend it."""
+    """Why something cannot be done to a case; the text says how to fix it."""
 
 
 async def open_case(connection: Connection, complaint: Complaint) -> int:

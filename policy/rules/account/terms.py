@@ -33,7 +33,7 @@ class TermsAccepted:
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         accepted, name = facts.account.terms, facts.account.name
         if accepted is None:
-            return self._refuse(f'nobody has accepted the terms for account "{name}"')
+            return self._refuse(f'the terms have not been accepted for account "{name}"')
         word = f"version {accepted.version} accepted {accepted.at:%Y-%m-%d} by {accepted.by}"
         if accepted.version == self._version:
             return Pass(), word

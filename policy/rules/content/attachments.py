@@ -60,7 +60,7 @@ class Attachments:
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         if fault := facts.reading.structure_fault:
-            return _refuse(f"{fault}, so nobody can tell what is attached; send well-formed MIME")
+            return _refuse(f"{fault}, so its attachments cannot be checked; send well-formed MIME")
         attached = facts.reading.attachments
         for one in attached:
             if reason := next(self._reasons(one), None):

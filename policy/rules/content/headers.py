@@ -79,7 +79,7 @@ class RequiredHeaders:
         identity = message.headers.value(b"message-id")
         if identity is not None and not _MESSAGE_ID.match(identity):
             return (
-                f'the Message-ID "{shown(identity)}" is not of the form <unique@your.domain>; mend it, or leave it out '
+                f'the Message-ID "{shown(identity)}" is not of the form <unique@your.domain>; fix it, or leave it out '
                 "and one is added"
             )
         return self._date_fault(message.headers.value(b"date"), now)

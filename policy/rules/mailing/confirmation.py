@@ -71,13 +71,13 @@ class Confirmed:
         else:
             text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of its origin (mta account source)'
             if mailing.origin is None:
-                text += ", which nobody has said yet"
+                text += ", which has not been recorded yet"
         if self._settings.unapproved == "hold":
             return Hold(text), ""
         return Refuse(Reply(550, "5.7.1", text)), ""
 
     def _word(self, mailing: Mailing, now: datetime) -> tuple[Verdict, str]:
-        """Whether somebody's word for this dispatch counts."""
+        """Return whether the confirmation of this send counts."""
         given = mailing.confirmation
         if given is None:
             text = f'{UNCONFIRMED}"{mailing.name}" is not confirmed; confirm it (mta mailing confirm {mailing.id})'

@@ -102,7 +102,7 @@ class OptIn:
 
 
 def _fault(judgement: Judgement, terms: Terms) -> str:
-    """What to tell: the fact, and how to mend it."""
+    """Return the fact and the remedy."""
     match judgement:
         case Absent():
             return "is not recorded; record it with its evidence, or remove the address"

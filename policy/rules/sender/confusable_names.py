@@ -50,14 +50,14 @@ class ConfusableNames:
 def _fault(value: bytes) -> str | None:
     """What is confusable in a raw field value; what cannot be read at all is for other rules."""
     if hidden := unseen(unfold(value)):
-        return f"holds a letter that nobody sees ({hidden})"
+        return f"contains an invisible character ({hidden})"
     try:
         author = read_author(value)
     except AddressError:
         return None
     name, domain = author.name, author.address.domain
     if hidden := unseen(name):
-        return f"holds a letter that nobody sees ({hidden})"
+        return f"contains an invisible character ({hidden})"
     if found := mixed(name) or mixed(author.address.local):
         return f'mixes {found[1]} in "{shown(found[0])}"'
     if letter := styled(name):

@@ -52,8 +52,8 @@ class ReplyAddress:
                     return _refuse(f"the {where} field {error}")
                 if address.domain in facts.account.deaf:
                     return _refuse(
-                        f"nobody can answer: {address.domain} ({where} field) takes no mail; publish an MX record for "
-                        "it, or use another domain"
+                        f"replies would bounce: {address.domain} ({where} field) takes no mail; publish an MX "
+                        "record for it, or use another domain"
                     )
                 if self._foreign and name == b"reply-to" and address.domain not in facts.account.domains:
                     return _refuse(
@@ -65,7 +65,7 @@ class ReplyAddress:
         if replies_to is None:
             return _refuse("there is no address for replies; give the message a From or Reply-To field")
         if self._unread and self._unread.search(bare(replies_to.local)):
-            return _refuse(f"{replies_to} says that nobody reads the answers; use an address that somebody reads")
+            return _refuse(f"{replies_to} says that replies are not read; use an address that is read")
         return Pass(), f"replies go to {replies_to}"
 
 

@@ -82,13 +82,13 @@ class SenderIdentity:
                 return Refuse(reply), ""
             author = address if name == b"from" else author
         if author is None:
-            text = "sender_identity: nobody is named as the author; give the message a From field"
+            text = "sender_identity: the message has no author; add a From field"
             return Refuse(Reply(550, "5.7.1", text)), ""
         return Pass(), f"{author} belongs to {account.name}"
 
 
 def _proof(account: Account, domain: str) -> str:
-    """How to mend an unverified domain."""
+    """Return how to verify a domain."""
     if token := account.tokens.get(domain):
         return f'publish {owner_name(domain)}. IN TXT "{owner_text(token)}" and run `mta account check {account.name}`'
     return f"publish the TXT record that `mta account check {account.name}` shows for it"

@@ -61,7 +61,7 @@ async def test_an_end_for_good_is_asked_for_twice(operator: Operator, store: Sto
 async def test_a_review_may_send_the_account_back(operator: Operator) -> None:
     await operator.says("account", "add", "other", "--domain", "example.net")
     said = await operator.fails("account", "review", "other")
-    assert "  nobody is named who can be reached: mta account set other --contact ADDRESS\n" in said
+    assert "  no contact is named: mta account set other --contact ADDRESS\n" in said
     await operator.says("account", "review", "other", "--force")
     assert "Account other pending again: no papers" in await operator.says(
         "account", "request-changes", "other", "--reason", "no papers"

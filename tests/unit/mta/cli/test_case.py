@@ -55,7 +55,7 @@ async def test_from_the_complaint_to_the_end(shop: Operator, store: Store) -> No
     told = await shop.says("case", "show", case)
     assert "state       sent" in told
     assert "(in 24.0 h)" in told
-    assert "mta case answer C-1 --text" in told
+    assert "mta complaint answer C-1 --text" in told
     assert "nobody has answered" in await shop.fails("case", "agree", case, "--terms", "x")
     await shop.says("case", "answer", "1", "--text", "The form was wrong", "--by", "ann")
     assert "stands still with 24.0 h left" in await shop.says("case", "show", case)

@@ -1,4 +1,4 @@
-"""What is missing of an account, and which command mends it."""
+"""What is missing of an account, and which command fixes it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_each_lack_says_what_is_missing_and_what_mends_it(
     (lack,) = missing(account, **changes)
     assert lack.matter is matter
     assert words in lack.text
-    assert lack.mend.startswith(mend)
+    assert lack.remedy.startswith(mend)
 
 
 def test_transactional_mail_needs_no_terms_identity_or_lists() -> None:
@@ -78,4 +78,4 @@ def test_transactional_mail_needs_no_terms_identity_or_lists() -> None:
 
 def test_names_with_spaces_are_quoted_for_the_shell() -> None:
     (lack,) = missing(replace(WHOLE, name="Shop & Co", contact=""))
-    assert "mta account set 'Shop & Co' --contact" in lack.mend
+    assert "mta account set 'Shop & Co' --contact" in lack.remedy

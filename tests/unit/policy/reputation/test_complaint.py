@@ -115,7 +115,7 @@ def test_nothing_is_agreed_or_upheld_that_nobody_has_answered() -> None:
     for unanswered in (case(), told(), told(urgent=True), run_out(told(), DAY).case):
         with pytest.raises(StepRefused, match="nobody has answered"):
             agree(unanswered)
-        with pytest.raises(StepRefused, match="mta case answer C-1"):
+        with pytest.raises(StepRefused, match="mta complaint answer C-1"):
             close(unanswered, upheld=True, now=NOW)
         assert close(unanswered, upheld=False, now=NOW).case.state is CaseState.CLOSED
     assert close(told(), upheld=True, now=NOW, terminated=True).case.upheld is True

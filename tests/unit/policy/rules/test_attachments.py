@@ -78,4 +78,4 @@ def test_settings() -> None:
 def test_what_cannot_be_taken_apart_is_refused() -> None:
     deep = b"".join(b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (i, i + 1) for i in range(500))
     answer = judge(message("Content-Type: multipart/mixed; boundary=b0\r\n", deep))
-    assert "the MIME structure cannot be read (MimeStructureError), so nobody can tell what is attached" in answer
+    assert "the MIME structure cannot be read (MimeStructureError), so its attachments cannot be checked" in answer

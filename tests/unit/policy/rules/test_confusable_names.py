@@ -26,10 +26,10 @@ def test_names_as_people_write_them(name: str) -> None:
         ("Αpple Store", "mixes Greek and Latin"),
         ("Shop ехprеss", "mixes Cyrillic and Latin"),
         ("𝐏𝐚𝐲𝐏𝐚𝐥", "a letter for formulas"),
-        ("Shop\u202e gro.lapyap", "a letter that nobody sees (RIGHT-TO-LEFT OVERRIDE)"),
-        ("Pay\u200bPal", "a letter that nobody sees (ZERO WIDTH SPACE)"),
+        ("Shop\u202e gro.lapyap", "an invisible character (RIGHT-TO-LEFT OVERRIDE)"),
+        ("Pay\u200bPal", "an invisible character (ZERO WIDTH SPACE)"),
         ("=?utf-8?b?0YBheXBhbA==?=", "mixes Cyrillic and Latin"),
-        ("=?utf-8?q?Pay=E2=80=8BPal?=", "a letter that nobody sees"),
+        ("=?utf-8?q?Pay=E2=80=8BPal?=", "an invisible character"),
     ],
 )
 @pytest.mark.parametrize("field", ["From", "Sender", "Reply-To"])

@@ -55,7 +55,7 @@ def test_white_space_before_a_colon(head: str) -> None:
 )
 def test_a_message_id_that_is_none(value: str) -> None:
     subject = message(f"{FROM}Message-ID: {value}\r\n")
-    assert "is not of the form <unique@your.domain>; mend it, or leave it out" in ask(RULE, subject)
+    assert "is not of the form <unique@your.domain>; fix it, or leave it out" in ask(RULE, subject)
 
 
 @pytest.mark.parametrize("value", ["<x@y>", " <a.b+c=d$e@[127.0.0.1]>", "\r\n <x@y>"])

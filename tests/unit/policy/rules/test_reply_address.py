@@ -31,7 +31,7 @@ def test_nobody_reads_it(local: str) -> None:
     subject = message(f"From: {local}@shop.example\r\n")
     answer = ask(RULE, subject)
     assert answer.startswith("refuse: 550 5.7.1 reply_address:")
-    assert answer.endswith("says that nobody reads the answers; use an address that somebody reads")
+    assert answer.endswith("says that replies are not read; use an address that is read")
     assert ask(LENIENT, subject).startswith("pass")
 
 

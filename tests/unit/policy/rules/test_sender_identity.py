@@ -59,7 +59,7 @@ def test_a_domain_taken_from_the_account_is_no_longer_the_credentials() -> None:
 
 
 def test_without_an_author_nothing_goes() -> None:
-    assert ask(RULE, message("Subject: x\r\n")).endswith("nobody is named as the author; give the message a From field")
+    assert ask(RULE, message("Subject: x\r\n")).endswith("the message has no author; add a From field")
 
 
 EVIL = "eve@evil.example"

@@ -43,5 +43,6 @@ def test_an_old_version_accepted_after_the_new_one_came_is_no_acceptance(moment:
 def test_who_has_accepted_nothing_sends_nothing() -> None:
     rule = TermsAccepted(TermsAccepted.Settings(), replace(CONTEXT, terms_since=date(2026, 11, 21)))
     assert ask(rule) == (
-        'refuse: 550 5.7.1 terms: nobody has accepted the terms for account "shop"; accept version 1 to go on sending'
+        'refuse: 550 5.7.1 terms: the terms have not been accepted for account "shop"; '
+        "accept version 1 to go on sending"
     )
