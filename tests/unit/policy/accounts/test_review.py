@@ -36,7 +36,7 @@ def test_nothing_is_missing_of_a_whole_account() -> None:
     ("account", "changes", "matter", "words", "mend"),
     [
         (WHOLE, {"marketing": None}, Matter.PROFILE, "no profile 'transactional'", "mta account set shop --profile"),
-        (replace(WHOLE, contact=""), {}, Matter.CONTACT, "nobody", "mta account set shop --contact"),
+        (replace(WHOLE, contact=""), {}, Matter.CONTACT, "no contact", "mta account set shop --contact"),
         (replace(WHOLE, domains=frozenset()), {}, Matter.DOMAIN, "no sender domain", "mta account domain add shop"),
         (
             replace(WHOLE, unverified=frozenset({"new.example"})), {}, Matter.DOMAIN, "new.example is not verified",

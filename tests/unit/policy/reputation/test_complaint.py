@@ -113,7 +113,7 @@ def test_the_third_notice_of_the_csa_suspends() -> None:
 
 def test_nothing_is_agreed_or_upheld_that_nobody_has_answered() -> None:
     for unanswered in (case(), told(), told(urgent=True), run_out(told(), DAY).case):
-        with pytest.raises(StepRefused, match="nobody has answered"):
+        with pytest.raises(StepRefused, match="has not been answered"):
             agree(unanswered)
         with pytest.raises(StepRefused, match="mta complaint answer C-1"):
             close(unanswered, upheld=True, now=NOW)
