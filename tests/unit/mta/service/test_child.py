@@ -107,9 +107,11 @@ async def test_killed_it_is_replaced(server: ForkServer) -> None:
     lives: list[int | None] = []
     async with living(server, ready=lambda: lives.append(child.pid)) as child:
         await until(lambda: len(lives) == 1)
-        os.kill(lives[0] or 0, signal.SIGKILL)
+        assert lives[0]
+        os.kill(lives[0], signal.SIGKILL)
         await until(lambda: len(lives) == 2)
-        os.kill(lives[1] or 0, signal.SIGKILL)
+        assert lives[1]
+        os.kill(lives[1], signal.SIGKILL)
         await until(lambda: len(lives) == 3)
         assert child.restarts == 2
         assert len({*lives, None}) == 4
