@@ -75,7 +75,7 @@ async def test_a_domain_becomes_usable_by_itself_once_its_records_are_there(worl
     assert domain.verified_at is None
     assert domain.report["owner"].startswith("bad: _imprimatur.news.shop.example has no TXT record")
     assert domain.report["dmarc"].startswith("bad: news.shop.example has no DMARC record")
-    assert domain.report["mx"].startswith("bad: nobody could answer")
+    assert domain.report["mx"].startswith("bad: replies would bounce")
     await world.publish(account.tokens[DOMAIN])
     await look(world, store)
     (domain,) = (await store.accounts.find("shop")).domains
