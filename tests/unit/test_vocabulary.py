@@ -143,13 +143,16 @@ def _kinds_documented() -> set[str]:
 
 
 def _kinds_in_code() -> set[str]:
-    """Return the kinds that the product writes: ``kind="..."`` in Python, literals inserted into ``event`` in SQL."""
+    """Return the kinds that the product writes: ``kind="..."`` and ``RecordEvent(key, "...")`` in Python, literals
+    inserted into ``event`` in SQL."""
     kinds: set[str] = set()
     for folder in ("mta/reports", "mta/store", "mta/queue"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             kinds |= set(re.findall(r"insert into event \(kind, data\)\s+(?:values \(|select )'(\w+)'", text))
             for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "RecordEvent":
+                    kinds |= {each.value for each in node.args[1:2] if _is_text(each)}  # type: ignore[attr-defined]
                 if isinstance(node, ast.keyword) and node.arg == "kind":
                     kinds |= {each.value for each in ast.walk(node.value) if _is_text(each)}  # type: ignore[attr-defined]
     return kinds
