@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from config.schema import Listener, ListenerTls
 from mta.mail.address import Address
@@ -46,8 +46,8 @@ from policy.accounts.account import Grant
 
 log = get_logger()
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 GROUPED = frozenset({"MAIL", "RCPT", "RSET", "BDAT"})  # their replies may wait for the next ones, RFC 2920 3.2
 END_OF_MESSAGE = "."  # instead of a verb, where a whole message is rejected
@@ -181,8 +181,11 @@ class Session:
             if verb == "BDAT":
                 await self._skip_chunk(argument)
             raise Rejected(then)
-        self.state = AFTER_REJECTION.get((state, verb), state)  # what it stays if the command raises
-        event = await _COMMANDS[verb](self, argument)
+        try:
+            event = await _COMMANDS[verb](self, argument)
+        except Exception:
+            self.state = AFTER_REJECTION.get((state, verb), state)
+            raise
         reached = row[event] if event else then
         assert isinstance(reached, State)
         self.state = reached
@@ -411,12 +414,12 @@ class Session:
         self._errors = 0
         self._writer.send(answer)
 
-    async def _ask(self, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _ask(self, ask: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return the handler's answer. What is queued leaves first: it may take long."""
         await self._connection.flush_before_waiting()
         self.waiting_for_handler = True
         try:
-            return await ask(*args, **kwargs)
+            return await ask(*args)
         finally:
             self.waiting_for_handler = False
 
