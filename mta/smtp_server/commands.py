@@ -160,10 +160,10 @@ def _parameters(text: str) -> dict[str, str | None]:
     for word in filter(None, text.split(" ")):
         keyword, equals, value = word.partition("=")
         if not _KEYWORD.match(keyword) or (equals and not _VALUE.match(value)):
-            raise _bad(_shown(word), "is not of the form KEYWORD or KEYWORD=value")
+            raise _bad(_shown(word), "use KEYWORD or KEYWORD=value")
         keyword = keyword.upper()
         if keyword in found:
-            raise _bad(keyword, "is given twice")
+            raise _bad(keyword, "given twice")
         found[keyword] = value if equals else None
     return found
 
@@ -182,7 +182,7 @@ _parse = lru_cache(8192)(Address.parse)  # senders repeat from message to messag
 
 def _read_size(value: str | None, max_size: int) -> int:
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 20:
-        raise _bad("SIZE", "needs a number of octets")
+        raise _bad("SIZE", "must be a number of octets")
     size = int(value)
     if size > max_size:
         raise Rejected(TOO_LARGE)
@@ -193,7 +193,7 @@ def _read_enum(kind: type[Choice], keyword: str, value: str | None) -> Choice:
     try:
         return kind((value or "").upper())
     except ValueError:
-        raise _bad(keyword, f"is one of {', '.join(choice.value for choice in kind)}") from None
+        raise _bad(keyword, f"must be one of {', '.join(choice.value for choice in kind)}") from None
 
 
 def _read_notify(value: str | None) -> Notify:
@@ -204,7 +204,7 @@ def _read_notify(value: str | None) -> Notify:
     for word in words:
         choice = _NOTIFY.get(word)
         if choice is None or choice in notify:
-            raise _bad("NOTIFY", "is NEVER, or some of SUCCESS,FAILURE,DELAY")
+            raise _bad("NOTIFY", "must be NEVER or a list of SUCCESS,FAILURE,DELAY")
         notify |= choice
     return notify
 
@@ -216,10 +216,10 @@ def _read_orcpt(value: str | None, *, utf8: bool) -> str:
     """Return ``addr-type;xtext`` as it came (RFC 3461 4.2; ``utf-8;`` may hold bare UTF-8, RFC 6533 3)."""
     kind, semicolon, address = (value or "").partition(";")
     if not semicolon or not _ADDRESS_TYPE.match(kind):
-        raise _bad("ORCPT", "is of the form rfc822;address")
+        raise _bad("ORCPT", "must be of the form rfc822;address")
     if utf8 and kind.lower() == "utf-8" and not address.isascii():
         if len(address) > MAX_ORCPT or not address.isprintable():
-            raise _bad("ORCPT", f"needs at most {MAX_ORCPT} printable characters")
+            raise _bad("ORCPT", f"must be at most {MAX_ORCPT} printable characters")
     else:
         _read_xtext("ORCPT", address, MAX_ORCPT)
     return f"{kind};{address}"
@@ -228,9 +228,9 @@ def _read_orcpt(value: str | None, *, utf8: bool) -> str:
 def _read_xtext(keyword: str, value: str | None, limit: int) -> str:
     """Return ``value`` as it came: xtext that decodes to printable ASCII (RFC 3461 4)."""
     if value is None or len(value) > limit or not _XTEXT.match(value):
-        raise _bad(keyword, f"needs xtext of at most {limit} characters")
+        raise _bad(keyword, f"must be xtext of at most {limit} characters")
     if any(not 0x20 <= int(octet, 16) <= 0x7E for octet in _HEXCHAR.findall(value)):
-        raise _bad(keyword, "has a character that cannot be printed")
+        raise _bad(keyword, "contains an unprintable character")
     return value
 
 

@@ -1,12 +1,12 @@
-"""The PROXY header a load balancer puts before a connection: who the client really is.
+"""Parse the PROXY header that a load balancer puts before a connection: who the client really is.
 
 Versions 1 (text) and 2 (binary) of haproxy's proxy-protocol.txt. Pure: octets in, an address out. The header is
-measured before it is read, so that not one octet of what follows it (a TLS handshake) is taken along.
+measured before it is read, so that nothing of what follows it (a TLS handshake) is read along.
 
-It must never believe what it cannot read whole, and never wait for more than MAX_HEADER octets.
+Invariants: a header that cannot be read whole is not believed. At most MAX_HEADER octets are waited for.
 
-*Limits.* TLVs of version 2 are skipped. Only TCP over IPv4 and IPv6 is known; for others (UNIX sockets, UDP) the
-balancer's own address stands.
+Limitations: TLVs of version 2 are skipped. Only TCP over IPv4 and IPv6 is known; for others (UNIX sockets, UDP) the
+balancer's own address is used.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _TCP6 = re.compile(rb"PROXY TCP6 ([0-9A-Fa-f:.]{2,39}) [0-9A-Fa-f:.]{2,39} \d{1,
 
 
 class ProxyError(ValueError):
-    """What came is no PROXY header."""
+    """The connection does not begin with a valid PROXY header."""
 
 
 def measure(start: bytes) -> int | None:
-    """The length of the header that ``start`` begins with; None if more of it is needed to say. Raises ProxyError."""
+    """Return the length of the header that ``start`` begins with, None if more of it is needed. Raises ProxyError."""
     if start.startswith(SIGNATURE):
         if len(start) < 16:
             return None
@@ -49,7 +49,7 @@ def measure(start: bytes) -> int | None:
 
 
 def read(header: bytes) -> IPAddress | None:
-    """The client's address; None if the balancer speaks for itself (LOCAL, UNKNOWN). Raises ProxyError."""
+    """Return the client's address, None if the balancer itself is the client (LOCAL, UNKNOWN). Raises ProxyError."""
     return _read_binary(header) if header.startswith(SIGNATURE) else _read_text(header)
 
 

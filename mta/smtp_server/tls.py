@@ -1,10 +1,10 @@
-"""The TLS that listeners speak: the configured certificate, or a self-signed one made for trying out.
+"""TLS for listeners: the configured certificate, or a self-signed one for trials.
 
-It must never fall back to another certificate than the configured one, and never use a private key that others on the
-machine can read.
+Invariants: another certificate than the configured one is never used, nor a private key that other users of the machine
+can read.
 
-*Limits.* A self-signed certificate proves nothing; it only encrypts. It is made anew when it has expired or the host
-name has changed.
+Limitations: a self-signed certificate proves nothing; it only encrypts. It is made again when it has expired or the
+host name has changed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class CertificateError(Exception):
-    """Why the certificate cannot be used, and how to mend it."""
+    """Why the certificate cannot be used, and how to fix it."""
 
 
 def server_context(certificate: Certificate, *, hostname: str, data_dir: Path) -> ssl.SSLContext:
-    """What listeners need for TLS. Raises CertificateError."""
+    """Return what listeners need for TLS. Raises CertificateError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[certificate.minimum_version]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -41,7 +41,7 @@ def server_context(certificate: Certificate, *, hostname: str, data_dir: Path) -
     else:
         chain = key = self_signed(hostname, data_dir)
     try:
-        context.load_cert_chain(chain, key, password="")  # an encrypted key is an error, not a question on the terminal
+        context.load_cert_chain(chain, key, password="")  # an encrypted key is an error, not a prompt
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(
             f"submission.tls: {chain} and {key} cannot be used: {error}; give a PEM chain and its private key"
@@ -50,7 +50,10 @@ def server_context(certificate: Certificate, *, hostname: str, data_dir: Path) -
 
 
 def self_signed(hostname: str, data_dir: Path) -> Path:
-    """A PEM file with a key and a certificate for ``hostname``, made if there is none. Raises CertificateError."""
+    """Return a PEM file with a key and a certificate for ``hostname``, made if there is none.
+
+    Raises CertificateError.
+    """
     path = data_dir / "tls" / "self-signed.pem"
     try:
         if not _is_good(path, hostname):
@@ -61,7 +64,7 @@ def self_signed(hostname: str, data_dir: Path) -> Path:
                 file.write(_make(hostname))
             draft.replace(path)  # one whole file: workers that start together may all do this
     except OSError as error:
-        raise CertificateError(f"no self-signed certificate could be kept in {path.parent}: {error}") from None
+        raise CertificateError(f"cannot keep a self-signed certificate in {path.parent}: {error}") from None
     return path
 
 
@@ -71,7 +74,7 @@ def _check_mode(key: Path) -> None:
     except OSError as error:
         raise CertificateError(f"submission.tls.key: {key}: {error.strerror}") from None
     if mode & 0o007:
-        raise CertificateError(f"submission.tls.key: {key} can be read by everybody; run `chmod 0600 {key}`")
+        raise CertificateError(f"submission.tls.key: {key} is readable by all users; run `chmod 0600 {key}`")
 
 
 def _is_good(path: Path, hostname: str) -> bool:

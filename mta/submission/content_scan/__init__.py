@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WORD = 200  # characters of a scanner's own text that are kept
+LONGEST = 200  # characters of a scanner's own text that are kept
 
 
 class ScannerError(Exception):
@@ -11,4 +11,4 @@ class ScannerError(Exception):
 
 def printable(text: str) -> str:
     """Return a scanner's own text fit for a reply and the record: one line of printable ASCII, not long."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:WORD]
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)[:LONGEST]

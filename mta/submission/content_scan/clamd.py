@@ -1,12 +1,12 @@
-"""ClamAV's daemon, asked over its socket: one connection and one INSTREAM a message.
+"""Ask ClamAV's daemon over its socket: one connection and one INSTREAM a message.
 
 The protocol is clamd(8), section COMMANDS: ``zINSTREAM``, chunks with their length before them, an empty chunk; the
 answer ends with a NUL: ``stream: OK``, ``stream: NAME FOUND`` or ``... ERROR``.
 
-It must never take anything for clean that is not exactly ``OK``.
+Invariants: only an answer that is exactly ``OK`` means clean.
 
-*Limits.* clamd reads at most its StreamMaxLength and ends the connection at more, sometimes before its answer can be
-read: a failure in any case. There is no TLS, because clamd has none.
+Limitations: clamd reads at most its StreamMaxLength and closes the connection at more, sometimes before its answer can
+be read: a failure in any case. There is no TLS, because clamd has none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Clamd:
         self._address = address
 
     async def scan(self, message: Message) -> Scan:
-        """Its word on the message. Raises ScannerError or OSError if there is none."""
+        """Return its verdict on the message. Raises ScannerError, OSError."""
         reader, writer = await self._connect()
         try:
             answer = await _ask(reader, writer, message.content)
@@ -50,16 +50,16 @@ class Clamd:
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes) -> bytes:
-    """The answer, without its NUL. It may come, and the connection go, before all is sent."""
+    """Return the answer without its NUL. It may come, and the connection be closed, before all is sent."""
     answer = asyncio.ensure_future(reader.readuntil(b"\0"))
     try:
-        with contextlib.suppress(ConnectionError):  # it has stopped listening: its answer tells why
+        with contextlib.suppress(ConnectionError):  # it has stopped reading: its answer says why
             await _send(writer, content, answer)
         return (await answer)[:-1]
     except (asyncio.IncompleteReadError, ConnectionError):
-        raise ScannerError("the connection was closed before an answer") from None
+        raise ScannerError("connection closed before an answer") from None
     except asyncio.LimitOverrunError:
-        raise ScannerError(f"an answer of more than {ANSWER} octets") from None
+        raise ScannerError(f"answer of more than {ANSWER} octets") from None
     finally:
         answer.cancel()
 
@@ -72,7 +72,7 @@ async def _send(writer: asyncio.StreamWriter, content: bytes, answer: asyncio.Fu
         writer.write(struct.pack(">I", len(chunk)))
         writer.write(chunk)
         await writer.drain()
-        await asyncio.sleep(0)  # so that an early answer is read before the next write finds nobody there
+        await asyncio.sleep(0)  # so that an early answer is read before the next write fails
         if answer.done():
             return
     writer.write(struct.pack(">I", 0))
@@ -80,12 +80,12 @@ async def _send(writer: asyncio.StreamWriter, content: bytes, answer: asyncio.Fu
 
 
 def judge(answer: bytes) -> Scan:
-    """What an answer means. Raises ScannerError for anything that is no verdict."""
+    """Return what an answer means. Raises ScannerError for anything that is not a verdict."""
     text = printable(answer.decode("ascii", "replace"))
-    said = text.removeprefix("stream: ")
-    if said == "OK":
+    verdict = text.removeprefix("stream: ")
+    if verdict == "OK":
         return Scan(Clamd.name, evidence="OK")
-    if said.endswith(" FOUND"):
-        found = said.removesuffix(" FOUND")
+    if verdict.endswith(" FOUND"):
+        found = verdict.removesuffix(" FOUND")
         return Scan(Clamd.name, refused=found, evidence=found)
-    raise ScannerError(f"it answered: {text or 'nothing'}")
+    raise ScannerError(f"unexpected answer: {text or 'empty'}")

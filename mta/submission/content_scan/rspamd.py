@@ -1,17 +1,17 @@
-"""rspamd, asked over HTTP: the message to ``/checkv2``, the envelope in headers, an action back.
+"""Ask rspamd over HTTP: the message to ``/checkv2``, the envelope in headers, an action back.
 
-What its actions mean here; the scores at which it takes them are its own to set:
+What its actions mean here (the scores at which it takes them are set in rspamd):
 
-* ``reject``, ``discard``, ``quarantine``: refused. Nothing is taken and then thrown away.
+* ``reject``, ``discard``, ``quarantine``: refused. No message is accepted and then discarded.
 * ``soft reject``: to be tried again later (its rate limits, its own greylisting).
 * ``greylist``, ``add header``, ``rewrite subject``, ``no action``: passes, with the action and the score in the record.
   The client of an outbound service has logged in: making it come back proves nothing, and marks for a spam folder are
-  not for the sender's side to set.
+  not set on the sender's side.
 
-It must never take an answer it does not understand for a good one.
+Invariants: an answer that is not understood is a failure.
 
-*Limits.* The first 100 recipients are named, more would not fit into rspamd's header buffer. Neither its password nor
-its encryption (HTTPCrypt) is supported: it should listen on loopback or a private network.
+Limitations: the first 100 recipients are named, more would not fit into rspamd's header buffer. Neither its password
+nor its encryption (HTTPCrypt) is supported: it should listen on loopback or a private network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mta.mail.message import Message
 from mta.submission.content_scan import ScannerError, printable
 from policy.base import Scan
 
-RECIPIENTS = 100  # named in the question
+RECIPIENTS = 100  # named in the request
 SYMBOLS = 10  # named in the evidence
 ANSWER = 1024 * 1024  # octets
 
@@ -63,7 +63,7 @@ class Rspamd:
         """Return its verdict on the message. Raises ScannerError."""
         client = HttpClient(timeout=None, allow_private=True, keep_alive=False)  # rspamd closes each connection itself
         try:
-            answer = await client.post(self._url, message.content, question(message), answer_limit=ANSWER)
+            answer = await client.post(self._url, message.content, envelope_headers(message), answer_limit=ANSWER)
         except HttpError as error:
             raise ScannerError(printable(str(error))) from None
         finally:
@@ -71,8 +71,8 @@ class Rspamd:
         return judge(answer.status, answer.body)
 
 
-def question(message: Message) -> list[tuple[str, str]]:
-    """The headers that tell rspamd the envelope."""
+def envelope_headers(message: Message) -> list[tuple[str, str]]:
+    """Return the headers that tell rspamd the envelope."""
     envelope, origin = message.envelope, message.origin
     headers = [("From", str(envelope.sender or "<>"))]
     headers += [("Rcpt", str(recipient.address)) for recipient in envelope.recipients[:RECIPIENTS]]
@@ -82,29 +82,29 @@ def question(message: Message) -> list[tuple[str, str]]:
 
 
 def judge(status: int, body: bytes) -> Scan:
-    """What an answer means. Raises ScannerError for anything that is no verdict."""
+    """Return what an answer means. Raises ScannerError for anything that is not a verdict."""
     if status != 200:
-        raise ScannerError(f"it answered HTTP {status}: {printable(body.decode('utf-8', 'replace'))}")
+        raise ScannerError(f"HTTP {status}: {printable(body.decode('utf-8', 'replace'))}")
     try:
         answer = msgspec.json.decode(body, type=RspamdAnswer)
     except msgspec.DecodeError as error:
-        raise ScannerError(f"its answer is not understood: {error}") from None
+        raise ScannerError(f"answer not understood: {error}") from None
     if answer.action not in _REFUSING | _LATER | _PASSING:
-        raise ScannerError(f"it answered with an unknown action: {printable(answer.action)}")
+        raise ScannerError(f"unknown action: {printable(answer.action)}")
     evidence = _evidence(answer)
-    said = printable(str(answer.messages.get("smtp_message", "")))
-    because = f": {said}" if said else ""
+    text = printable(str(answer.messages.get("smtp_message", "")))
+    because = f": {text}" if text else ""
     labels = frozenset(answer.symbols)
     if answer.action in _REFUSING:
         refused = f"reason to {answer.action} it{because} ({evidence})"
         return Scan(Rspamd.name, refused=refused, evidence=evidence, labels=labels)
     if answer.action in _LATER:
-        return Scan(Rspamd.name, later=said or "it gives no reason", evidence=evidence, labels=labels)
+        return Scan(Rspamd.name, later=text or "no reason given", evidence=evidence, labels=labels)
     return Scan(Rspamd.name, evidence=evidence, labels=labels)
 
 
 def _evidence(answer: RspamdAnswer) -> str:
-    """``reject, 17.2 of 15: BAD_WORD 9, ...``: the heaviest symbols first."""
+    """Return e.g. ``reject, 17.2 of 15: BAD_WORD 9, ...``, the heaviest symbols first."""
     scores = {printable(name): symbol.score or 0.0 for name, symbol in answer.symbols.items()}
     heaviest = sorted(scores, key=lambda name: (-abs(scores[name]), name))[:SYMBOLS]
     named = ", ".join(f"{name} {scores[name]:g}" for name in heaviest)

@@ -1,13 +1,13 @@
-"""Asks the scanners about a message: rspamd and ClamAV, each if it is given an address, both at once.
+"""Scan messages with rspamd and ClamAV, each if its address is configured, both at once.
 
-``Scanners.scan`` puts bounds around a question to a scanner: how large a message may be, how long the wait, how many
-questions at a time. What cannot be answered ends by the scanner's ``on_failure``: the message is put off (``closed``)
-or passes with a note (``open``). The verdict is the rule ``scanned``'s, to which the scans come as facts.
+``Scanners.scan`` bounds each request: how large a message may be, how long to wait, how many requests at a time. What
+becomes of a message that was not scanned is up to the scanner's ``on_failure``: it is put off (``closed``) or passes
+with a note (``open``). The decision is the rule ``scanned``'s, which has the scans as facts.
 
-It must never raise for what a scanner does or fails to do, never pass an unscanned message unless told so, and never
-wait longer than ``timeout``.
+Invariants: no failure of a scanner is raised. An unscanned message passes only if the settings say so. No scan takes
+longer than ``timeout``.
 
-*Limits.* The bound on questions is per process. A scanner that hangs costs every message its whole ``timeout``.
+Limitations: requests are bounded per process. A scanner that hangs costs every message its whole ``timeout``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mta.submission.content_scan.clamd import Clamd
 from mta.submission.content_scan.rspamd import Rspamd
 from policy.base import Scan
 
-AT_ONCE = 8  # questions to one scanner; clamd's own default is 10 threads and up
+CONCURRENT = 8  # requests to one scanner; clamd's own default is 10 threads and up
 
 log = get_logger()
 
 
-class Asked(Protocol):
-    """Something that can be asked about a message: raises ScannerError or OSError if it cannot say."""
+class ScannerClient(Protocol):
+    """Scans a message. Raises ScannerError or OSError if there is no verdict."""
 
     name: str
 
@@ -37,43 +37,43 @@ class Asked(Protocol):
 
 
 class Scanners:
-    """The scanners of the settings. It keeps nothing open between messages: drop it for a new one on reload."""
+    """The scanners of the settings. Nothing stays open between messages: a reload makes a new one."""
 
     def __init__(self, settings: ContentScanSettings) -> None:
-        self._gates = tuple(
-            _Gate(kind(section.address), section)
+        self._scanners = tuple(
+            _BoundedScanner(kind(section.address), section)
             for kind, section in ((Rspamd, settings.rspamd), (Clamd, settings.clamav))
             if section.address
         )
 
     async def scan(self, message: Message) -> tuple[Scan, ...]:
-        """One scan per scanner that is on, rspamd's first."""
-        return tuple(await asyncio.gather(*(gate.scan(message) for gate in self._gates)))
+        """Return one scan per configured scanner, rspamd's first."""
+        return tuple(await asyncio.gather(*(scanner.scan(message) for scanner in self._scanners)))
 
 
-class _Gate:
+class _BoundedScanner:
     """One scanner within its bounds."""
 
-    def __init__(self, scanner: Asked, settings: ScannerSettings) -> None:
+    def __init__(self, scanner: ScannerClient, settings: ScannerSettings) -> None:
         self._scanner = scanner
         self._settings = settings
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENT)
 
     async def scan(self, message: Message) -> Scan:
         size, limit = len(message.content), self._settings.max_size
         if size > limit:
-            return self._unscanned(f"{size} octets are more than its max_size, {limit}")
+            return self._unscanned(f"{size} octets are more than max_size, {limit}")
         try:
-            async with asyncio.timeout(self._settings.timeout), self._room:
+            async with asyncio.timeout(self._settings.timeout), self._slots:
                 return await self._scanner.scan(message)
         except TimeoutError:
             why = f"no answer within {self._settings.timeout:g} s"
         except (ScannerError, OSError) as error:
             why = str(error) or error.__class__.__name__
         except Exception as error:
-            log.exception("a scanner's client failed", scanner=self._scanner.name)
+            log.exception("scan failed", scanner=self._scanner.name)
             why = error.__class__.__name__
-        log.warning("not scanned", scanner=self._scanner.name, why=why)
+        log.warning("message not scanned", scanner=self._scanner.name, why=why)
         return self._unscanned(why)
 
     def _unscanned(self, why: str) -> Scan:

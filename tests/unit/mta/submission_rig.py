@@ -115,7 +115,7 @@ class ListSink(Sink):
 
 
 class ListTrace(Trace):
-    """A trace that somebody is looking at."""
+    """A trace that is being read."""
 
     def __init__(self) -> None:
         super().__init__(Path("unused"), Metrics())

@@ -101,7 +101,7 @@ async def test_a_key_is_needed_where_signing_is(tmp_path: Path, database_url: st
 
 async def test_what_it_asks_of_us_is_read_as_from_a_client(operator: Operator) -> None:
     reasons = await refused(operator, write(operator, "X-MTA-Stream: spam\n" + GOOD))
-    assert reasons == {"headers": "X-MTA-Stream is `marketing` or `transactional`"}
+    assert reasons == {"headers": "X-MTA-Stream must be `marketing` or `transactional`"}
 
 
 async def test_a_quota_is_looked_at_and_not_used(operator: Operator, store: Store) -> None:

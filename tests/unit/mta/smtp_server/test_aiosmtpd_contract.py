@@ -87,7 +87,7 @@ def begun(rig: Rig) -> tuple[Connection, FakeTransport]:
     return session, transport
 
 
-async def test_who_speaks_before_the_greeting_is_sent_away() -> None:
+async def test_a_command_before_the_greeting_closes_the_session() -> None:
     async with submission() as rig:
         session, transport = begun(rig)
         session.data_received(HELLO)

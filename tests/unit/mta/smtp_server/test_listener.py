@@ -1,4 +1,4 @@
-"""Doors: PROXY headers before plain, STARTTLS and TLS sessions, limits before a session, reloading."""
+"""Listeners: PROXY headers before plain, STARTTLS and TLS sessions, limits before a session, reloading."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_header_that_does_not_come_is_not_waited_for(monkeypatch: pytest
         assert await client.rest() == ""
 
 
-async def test_others_on_such_a_port_are_who_they_are() -> None:
+async def test_other_peers_of_a_proxy_port_are_the_clients_themselves() -> None:
     async with submission(listeners=[{"tls": "none", "proxy_from": ["10.9.9.9/32"]}]) as rig:
         client = await rig.greeted()
         assert await client.ask(TEXT) == "500 5.5.2 Command not recognized"
@@ -155,7 +155,7 @@ def test_a_port_in_use_is_an_error() -> None:
 def test_a_port_is_not_shared_with_another_service_of_the_same_user() -> None:
     with bind(Listener(port=0)) as theirs:
         ours = Listener(port=theirs.getsockname()[1])
-        require_free(ours)  # bound only: nobody can connect yet
+        require_free(ours)  # bound only: no client can connect yet
         theirs.listen()
         with pytest.raises(ListenError, match="already in use"):
             require_free(ours)

@@ -30,7 +30,7 @@ SEQUENCES = [
 
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=[repr(sequence) for sequence in SEQUENCES])
 async def test_nothing_is_smuggled_past_a_false_end(sequence: bytes) -> None:
-    """However the octets are split into packets: one message, refused, and no command out of it obeyed."""
+    """However the octets are split into packets: one message, rejected, and no command out of it is run."""
     content = b"A: b\r\n\r\nx" + sequence + EVIL + b"B: c\r\n\r\ny\r\n.\r\n"
     async with submission() as rig:
         client = await rig.said_hello()
@@ -195,7 +195,7 @@ async def test_bare_line_ends_in_chunks_are_refused() -> None:
 
 
 async def test_a_chunk_of_unknown_size_ends_the_session() -> None:
-    """Nobody knows where it ends, and so what is a command."""
+    """It is not known where it ends and the next command begins."""
     async with submission() as rig:
         client = await rig.in_transaction()
         client.send(b"BDAT -5 LAST\r\nMAIL FROM:<evil@shop.example>\r\n")

@@ -36,7 +36,7 @@ async def test_command_lines(line: bytes, reply: str) -> None:
         assert await client.ask(line) == reply
 
 
-async def test_limits_of_lines_are_nobody_elses() -> None:
+async def test_line_limits_are_not_shared_between_sessions() -> None:
     """aiosmtpd keeps them in its class: EHLO of one client widens them for all, a new connection resets them."""
     async with submission() as rig:
         client = await rig.greeted()
@@ -113,7 +113,7 @@ async def test_a_session_ends_between_transactions() -> None:
         )
 
 
-async def test_a_transaction_does_not_last_for_ever() -> None:
+async def test_a_transaction_has_a_time_limit() -> None:
     async with submission() as rig:
         client = await rig.in_transaction()
         [running] = rig.listeners._context.sessions
@@ -197,7 +197,7 @@ async def test_a_message_must_keep_a_least_rate(monkeypatch: pytest.MonkeyPatch)
         assert b"data rate too low" in b"".join(rig.events.lines)
 
 
-async def test_who_does_not_take_our_replies_is_cut() -> None:
+async def test_a_client_that_does_not_read_replies_is_cut() -> None:
     async with submission(limits={"command_timeout": "100ms"}) as rig:
         client = await rig.greeted()
         client.reader._transport.pause_reading()  # type: ignore[attr-defined]

@@ -74,8 +74,8 @@ async def test_starttls_begins_anew() -> None:
         assert known.credential == "app"
 
 
-async def test_what_came_before_tls_is_not_obeyed_after_it() -> None:
-    """CVE-2011-0411 and kin: commands in the packet of STARTTLS could have been put there by anybody."""
+async def test_commands_sent_before_tls_are_not_run_after_it() -> None:
+    """CVE-2011-0411 and kin: commands in the packet of STARTTLS could have been put there by anyone."""
     async with submission(listeners=STARTTLS) as rig:
         client = await rig.said_hello()
         client.send(b"STARTTLS\r\nMAIL FROM:<evil@shop.example>\r\n")
@@ -119,7 +119,7 @@ async def test_implicit_tls() -> None:
         assert await client.rest() == ""
 
 
-async def test_whoever_talks_plainly_to_a_tls_port_hears_nothing() -> None:
+async def test_plain_text_on_an_implicit_tls_port_is_not_answered() -> None:
     async with submission(listeners=IMPLICIT) as rig:
         client = await rig.connect()
         client.send(HELLO)
@@ -148,7 +148,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
 # --- AUTH
 
 
-async def test_nobody_submits_without_an_account() -> None:
+async def test_no_submission_without_an_account() -> None:
     async with submission(networks=()) as rig:
         client = await rig.said_hello()
         assert await client.ask(MAIL) == "530 5.7.0 Authentication required"

@@ -73,7 +73,7 @@ def test_older_tls_is_refused(files: tuple[Path, Path], tmp_path: Path, minimum:
 def test_a_key_that_everybody_can_read_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
     chain, key = files
     key.chmod(0o644)
-    with pytest.raises(CertificateError, match=f"{key} can be read by everybody; run `chmod 0600 {key}`"):
+    with pytest.raises(CertificateError, match=f"{key} is readable by all users; run `chmod 0600 {key}`"):
         server_context(Certificate(certificate=chain, key=key), hostname="mx.test", data_dir=tmp_path)
 
 

@@ -196,7 +196,7 @@ async def test_what_the_chain_refuses_leaves_nothing(store: Store, content: byte
     assert rig.window.deliveries == 0
 
 
-async def test_nobody_relays_without_an_account(store: Store) -> None:
+async def test_no_relaying_without_an_account(store: Store) -> None:
     rig = make(store)
     rig.client.account = None
     answer = await rig.mail()
@@ -214,7 +214,7 @@ async def test_the_envelope_sender_is_the_accounts_or_null(store: Store) -> None
     assert rig.dispatched[0].delivery.sender is None
 
 
-async def test_who_is_suppressed_is_refused_by_name(store: Store) -> None:
+async def test_a_suppressed_recipient_is_rejected_at_rcpt(store: Store) -> None:
     rig = make(store)
     await store.suppressions.add(1, Address.parse("ann@example.net"), detail="asked")
     answer = await rig.recipient("Ann@Example.NET")
@@ -233,7 +233,7 @@ async def test_without_the_store_no_recipient_is_taken(store: Store, monkeypatch
         await make(store).recipient("ann@example.net")
 
 
-async def test_a_required_signature_that_cannot_be_made_is_our_trouble(store: Store) -> None:
+async def test_a_required_signature_that_cannot_be_made_is_temporary(store: Store) -> None:
     class NoKeys(Signer):
         def sign(self, *_: object) -> bytes:
             return b""
@@ -243,7 +243,7 @@ async def test_a_required_signature_that_cannot_be_made_is_our_trouble(store: St
     assert (await make(store, signer=NoKeys()).accept()).code == 250
 
 
-async def test_fields_for_us_are_heeded_and_removed(store: Store) -> None:
+async def test_option_fields_are_read_and_removed(store: Store) -> None:
     rig = make(store)
     fields = b"X-MTA-Mailing: spring\r\n sale\r\nX-Other: stays\r\nX-mta-EXPIRE: 6h\r\nX-MTA-Stream: Transactional\r\n"
     await rig.accept(content=fields + CONTENT)
@@ -269,7 +269,7 @@ async def test_expiry_may_be_sooner_than_the_rule_but_not_later(store: Store, wa
 async def test_an_expiry_that_says_nothing_is_refused(store: Store, wanted: bytes) -> None:
     rig = make(store)
     reply = await rig.accept(content=b"X-MTA-Expire: " + wanted + b"\r\n" + CONTENT)
-    assert str(reply) == "550 5.6.0 X-MTA-Expire is a whole number with a unit: 30m, 6h or 2d"
+    assert str(reply) == "550 5.6.0 X-MTA-Expire must be a whole number with a unit: 30m, 6h or 2d"
 
 
 async def test_missing_fields_are_added_before_signing(store: Store) -> None:

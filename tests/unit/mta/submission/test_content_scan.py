@@ -77,7 +77,7 @@ async def request(reader: asyncio.StreamReader) -> tuple[list[str], bytes]:
     return head, await reader.readexactly(length)
 
 
-async def test_nobody_is_asked_by_default() -> None:
+async def test_no_scanner_is_asked_by_default() -> None:
     assert await content_scan.Scanners(ContentScanSettings()).scan(message()) == ()
 
 
@@ -121,7 +121,7 @@ async def test_rspamd_gets_message_and_envelope() -> None:
 
 
 def test_rspamd_is_told_a_null_sender_and_a_hundred_recipients() -> None:
-    headers = rspamd.question(message(sender=None, recipients=150))
+    headers = rspamd.envelope_headers(message(sender=None, recipients=150))
     assert ("From", "<>") in headers
     assert [name for name, _ in headers].count("Rcpt") == 100
 
@@ -171,14 +171,14 @@ def test_actions_of_rspamd(action: str, refused: str | None, later: str | None) 
 @pytest.mark.parametrize(
     ("status", "body", "why"),
     [
-        (200, b"", "its answer is not understood"),
-        (200, b"[]", "its answer is not understood"),
-        (200, b"{}", "its answer is not understood"),
-        (200, b'{"action":7}', "its answer is not understood"),
-        (200, b'{"action":"no action"', "its answer is not understood"),
-        (200, b'{"action":"no action","score":"high"}', "its answer is not understood"),
-        (200, b'{"action":"NO ACTION"}', "an unknown action: NO ACTION"),
-        (200, b'{"action":"a\\r\\nb"}', "an unknown action: a??b"),
+        (200, b"", "answer not understood"),
+        (200, b"[]", "answer not understood"),
+        (200, b"{}", "answer not understood"),
+        (200, b'{"action":7}', "answer not understood"),
+        (200, b'{"action":"no action"', "answer not understood"),
+        (200, b'{"action":"no action","score":"high"}', "answer not understood"),
+        (200, b'{"action":"NO ACTION"}', "unknown action: NO ACTION"),
+        (200, b'{"action":"a\\r\\nb"}', "unknown action: a??b"),
         (500, b"oh\r\n", "HTTP 500: oh??"),
         (404, CLEAN, "HTTP 404"),
     ],
@@ -197,7 +197,7 @@ def test_scores_may_be_missing() -> None:
     [b"", b"OK FOR NOW", b"stream: ok", b"stream: OK ERROR", b"INSTREAM size limit exceeded. ERROR", b"\xff\r\n"],
 )
 def test_no_verdict_of_clamd(answer: bytes) -> None:
-    with pytest.raises(ScannerError, match="it answered: "):
+    with pytest.raises(ScannerError, match="unexpected answer: "):
         clamd.judge(answer)
 
 
@@ -238,7 +238,7 @@ async def test_failures_put_off_or_pass_as_set(talk: Talk, make: Callable[..., c
 
 
 @pytest.mark.parametrize("make", [clamav, over_http])
-async def test_nobody_listens(make: Callable[..., content_scan.Scanners]) -> None:
+async def test_a_scanner_that_does_not_listen(make: Callable[..., content_scan.Scanners]) -> None:
     async with server(gone) as address:
         pass
     (found,) = await make(address).scan(message())
@@ -250,7 +250,7 @@ async def test_no_socket(tmp_path: Path) -> None:
     assert "No such file" in (found.failed or "")
 
 
-async def test_a_fault_of_ours_is_a_failure(monkeypatch: pytest.MonkeyPatch, internal_errors_expected: None) -> None:
+async def test_an_internal_error_is_a_failure(monkeypatch: pytest.MonkeyPatch, internal_errors_expected: None) -> None:
     def broken(answer: bytes) -> Scan:
         raise KeyError("secret")
 
@@ -272,17 +272,17 @@ async def test_the_answer_of_a_scanner_that_stopped_reading_counts() -> None:
 
     async with server(talk) as address:
         (found,) = await clamav(address).scan(message())
-    assert found.failed == "it answered: INSTREAM size limit exceeded. ERROR"
+    assert found.failed == "unexpected answer: INSTREAM size limit exceeded. ERROR"
 
 
 async def test_a_large_message_is_not_sent() -> None:
     (closed,) = await clamav("127.0.0.1:9", max_size="1kB").scan(message())
     (opened,) = await clamav("127.0.0.1:9", max_size="1kB", on_failure="open").scan(message())
-    assert closed.failed == f"{len(CONTENT)} octets are more than its max_size, 1000"
+    assert closed.failed == f"{len(CONTENT)} octets are more than max_size, 1000"
     assert opened.failed is None
 
 
-async def test_questions_at_a_time_are_bounded() -> None:
+async def test_concurrent_scans_are_bounded() -> None:
     open_now = most = 0
     full, go = asyncio.Event(), asyncio.Event()
 
@@ -290,7 +290,7 @@ async def test_questions_at_a_time_are_bounded() -> None:
         nonlocal open_now, most
         open_now += 1
         most = max(most, open_now)
-        if open_now == content_scan.AT_ONCE:
+        if open_now == content_scan.CONCURRENT:
             full.set()
         await streamed(reader)
         await go.wait()
@@ -300,9 +300,9 @@ async def test_questions_at_a_time_are_bounded() -> None:
     async with server(talk) as address:
         scanners = clamav(address)
         asked = asyncio.gather(
-            *(scanners.scan(message(b"Subject: s\r\n\r\n")) for _ in range(3 * content_scan.AT_ONCE))
+            *(scanners.scan(message(b"Subject: s\r\n\r\n")) for _ in range(3 * content_scan.CONCURRENT))
         )
         await full.wait()
         go.set()
         assert {found.evidence for (found,) in await asked} == {"OK"}
-    assert most == content_scan.AT_ONCE
+    assert most == content_scan.CONCURRENT

@@ -1,4 +1,4 @@
-"""The fields that applications write for us: read, removed, and never guessed."""
+"""Option fields in the header: read, removed, and never guessed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_all_are_read_and_none_is_left() -> None:
     fields = (
         b"X-MTA-Stream: Marketing\r\nx-mta-mailing: Spring\r\n sale\r\nX-MTA-TOPIC: Offers\r\nX-MTA-Expire: 90m\r\n"
     )
-    wishes, left = read_options(message(fields))
-    assert wishes == SubmissionOptions(Stream.MARKETING, "Spring sale", "offers", timedelta(minutes=90))
+    options, left = read_options(message(fields))
+    assert options == SubmissionOptions(Stream.MARKETING, "Spring sale", "offers", timedelta(minutes=90))
     assert left.content == REST
     assert left.headers.count(b"x-mtalike") == 1
 
 
-def test_a_message_without_wishes_is_not_touched() -> None:
+def test_a_message_without_options_is_not_touched() -> None:
     subject = message(b"")
     assert read_options(subject) == (SubmissionOptions(), subject)
 
@@ -43,13 +43,13 @@ def test_a_message_without_wishes_is_not_touched() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        (b"X-MTA-Maling: x\r\n", "X-MTA-Maling is not known; there are X-MTA-Stream, X-MTA-Mailing"),
+        (b"X-MTA-Maling: x\r\n", "X-MTA-Maling is unknown; known fields: X-MTA-Stream, X-MTA-Mailing"),
         (b"X-MTA-Topic: a\r\nX-MTA-Topic: b\r\n", "X-MTA-Topic may appear only once"),
         (b"X-MTA-Mailing:\r\n", "X-MTA-Mailing must hold 1 to 100 printable characters"),
         (b"X-MTA-Mailing: " + b"x" * 101 + b"\r\n", "X-MTA-Mailing must hold 1 to 100 printable characters"),
         (b"X-MTA-Topic: a\xff\x00\r\n", "X-MTA-Topic must hold 1 to 100 printable characters"),
-        (b"X-MTA-Stream: promo\r\n", "X-MTA-Stream is `marketing` or `transactional`"),
-        (b"X-MTA-Expire: 1.5h\r\n", "X-MTA-Expire is a whole number with a unit"),
+        (b"X-MTA-Stream: promo\r\n", "X-MTA-Stream must be `marketing` or `transactional`"),
+        (b"X-MTA-Expire: 1.5h\r\n", "X-MTA-Expire must be a whole number with a unit"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(fields: bytes, told: str) -> None:

@@ -1,4 +1,4 @@
-"""Between a session and the next stage: failures, commits, a client that goes away, the end of the service."""
+"""Between a session and its handler: failures, rejections, commits, a client that goes away, shutdown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import Any
 
+import orjson
 import pytest
 
 from mta.mail.reply import Reply
@@ -33,7 +34,7 @@ async def test_while_accounts_cannot_be_read_mail_is_put_off() -> None:
     "error",
     [RuntimeError("password=hunter2 at db01"), StoreUnavailable("db01"), ConnectionResetError("db01"), TimeoutError()],
 )
-async def test_failures_of_the_next_stage_are_451_without_their_text(error: Exception) -> None:
+async def test_failures_of_the_handler_are_451_without_their_text(error: Exception) -> None:
     """aiosmtpd answers 500 with the exception's text: mail lost, and a secret told."""
 
     async def fail(_: Any) -> Reply:
@@ -55,7 +56,7 @@ async def test_failures_of_the_next_stage_are_451_without_their_text(error: Exce
         assert b"hunter2" not in b"".join(rig.events.lines)
 
 
-async def test_the_next_stage_may_refuse_in_its_own_words() -> None:
+async def test_the_handler_may_reject_in_its_own_words() -> None:
     async def refuse(_: Any) -> Reply:
         return Reply(550, "5.7.1", "no: ünpassend\nsee \x1b[31mthe rules" + "!" * 600)
 
@@ -69,6 +70,31 @@ async def test_the_next_stage_may_refuse_in_its_own_words() -> None:
         assert "\x1b" not in reply
         assert max(map(len, reply.split("\n"))) <= 510
         assert await client.ask(RCPT) == "503 5.5.1 Bad sequence of commands: send MAIL first"
+
+
+async def test_each_rejection_is_one_event_and_names_whom_it_concerns() -> None:
+    async def reject(_: Any) -> Reply:
+        return Reply(550, "5.7.1", "no")
+
+    async with submission() as rig:
+        client = await rig.said_hello()
+        accept, rig.handler.sender = rig.handler.sender, reject
+        await client.ask(MAIL)
+        rig.handler.sender, rig.handler.recipient = accept, reject
+        await client.codes(MAIL + RCPT, 2)
+        rig.handler.recipient, rig.handler.message = accept, reject
+        await client.codes(RCPT + b"BDAT 6 LAST\r\nA: b\r\n", 2)
+        await client.codes(MAIL + RCPT + b"BDAT 6 LAST\r\nA: b\n\n", 3)
+        events = [event for event in map(orjson.loads, rig.events.lines) if event["event"] == "rejected"]
+    sender, recipient = "news@shop.example", "ann@customer.example"
+    assert [(event["verb"], event.get("sender"), event.get("recipient")) for event in events] == [
+        ("MAIL", sender, None),
+        ("RCPT", sender, recipient),
+        (".", sender, None),
+        (".", sender, None),
+    ]
+    assert {event["account"] for event in events} == {"shop"}
+    assert [event["code"] for event in events] == [550, 550, 550, 554]
 
 
 class Commit:
@@ -185,7 +211,7 @@ async def test_after_the_grace_transactions_are_cut_but_commits_are_not() -> Non
         assert not commit.cancelled
 
 
-async def test_stopping_waits_for_nobody_who_does_not_read() -> None:
+async def test_stopping_does_not_wait_for_a_client_that_does_not_read() -> None:
     async with submission() as rig:
         client = await rig.greeted()
         client.reader._transport.pause_reading()  # type: ignore[attr-defined]

@@ -183,7 +183,7 @@ async def test_eight_bit_content_is_marked_whatever_mail_said() -> None:
         assert rig.taken[0].envelope.body is Body.EIGHT_BIT
 
 
-async def test_all_that_a_transaction_may_say_reaches_the_next_stage() -> None:
+async def test_all_that_a_transaction_may_say_reaches_the_handler() -> None:
     async with submission() as rig:
         client = await rig.said_hello()
         await client.ask("MAIL FROM:<> BODY=8BITMIME SMTPUTF8 RET=hdrs ENVID=Ab+2BcD AUTH=<> SIZE=0")
