@@ -30,7 +30,10 @@ def load_settings(config: Path | None) -> Settings:
     from config.load import load_file
 
     with errors_reported():
-        return load_file(find_config(config))
+        try:
+            return load_file(find_config(config))
+        except FileNotFoundError as error:  # a path relative to a directory that was removed
+            fail(f"the current directory cannot be read: {error.strerror}", status=2)
 
 
 def load_profiles(config: Path | None, files: Sequence[Path] = ()) -> Profiles:

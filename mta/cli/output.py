@@ -17,14 +17,13 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO
 from uuid import UUID
 
 import typer
 
-PIPE_WIDTH = 10_000  # columns where no one is looking
-MIN_WIDTH = 12  # columns that a folded text needs to be readable
-GAP = 2  # columns between two cells
+FOLDED = 12  # characters that a folded text needs on a line to be readable
+GAP = 2  # characters between two cells
 
 
 def fail(text: str, *, status: int = 1) -> NoReturn:
@@ -47,6 +46,8 @@ def errors_reported(status: int | None = None) -> Iterator[None]:
 
 def _status(error: Exception) -> int | None:
     """Return the exit status for an error that commands expect, None for any other."""
+    if type(error).__module__.partition(".")[0] not in ("config", "mta", "policy"):
+        return None
     from config.toml import ConfigError
     from mta.mail.address import AddressError
     from policy.accounts.account import StatusChangeRefused
@@ -57,8 +58,6 @@ def _status(error: Exception) -> int | None:
         return 2
     if isinstance(error, StatusChangeRefused | UnknownProfile):
         return 1
-    if not any(base.__module__.startswith("mta.") for base in type(error).__mro__):
-        return None
     from mta.store.accounts.dkim_keys import KeyExists
     from mta.store.journal.account_changes import AccountError
     from mta.store.journal.webhooks import WebhookError
@@ -128,6 +127,11 @@ def plain(value: Any) -> Any:
 # Tables and details
 
 
+def on_terminal() -> bool:
+    """Return whether standard output is a terminal, read by people, and not a pipe or a file."""
+    return sys.stdout.isatty()
+
+
 @dataclass(frozen=True, slots=True)
 class Styled:
     """A text with a style of rich, which only terminals show."""
@@ -138,7 +142,7 @@ class Styled:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``whole``: never folded, for ids and addresses. ``optional``: left out first where a terminal is too narrow."""
+    """``whole``: folded last, for ids and addresses. ``optional``: left out first where a terminal is too narrow."""
 
     name: str
     whole: bool = False
@@ -160,7 +164,7 @@ def print_table(
     cells = [[_styled(cell) for cell in row] for row in rows]
     if not cells:
         print(empty, file=sys.stderr)
-    elif sys.stdout.isatty():
+    elif on_terminal():
         _print_grid(named, cells)
     else:
         print("\t".join(column.name for column in named))
@@ -193,34 +197,33 @@ def _print_grid(columns: Sequence[Column], rows: Sequence[Sequence[Styled]]) -> 
     from rich.text import Text
 
     console = Console(highlight=False)
-    shown = _that_fit(columns, rows, console.width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for n in shown:
-        column = columns[n]
-        width = _width(column, [row[n] for row in rows]) if column.whole else None
-        table.add_column(
-            Text(column.name),
-            justify="right" if column.numeric else "left",
-            overflow="fold",
-            no_wrap=column.whole,
-            min_width=min(width, console.width) if width else None,
-        )
+    widths = [_width(column, [row[n] for row in rows]) for n, column in enumerate(columns)]
+    least = _least_widths(columns, widths, console.width)
+    for n, width in least.items():
+        justify: Literal["left", "right"] = "right" if columns[n].numeric else "left"
+        table.add_column(Text(columns[n].name), justify=justify, overflow="fold", min_width=width)
     for row in rows:
-        table.add_row(*(Text(row[n].text, style=row[n].style) for n in shown))
+        table.add_row(*(Text(row[n].text, style=row[n].style) for n in least))
     console.print(table)
 
 
-def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Styled]], width: int) -> list[int]:
-    """Return the numbers of the columns to show: optional ones go, the last first, until the others fit."""
-    needed = [_width(column, [row[n] for row in rows]) for n, column in enumerate(columns)]
-    needed = [each if columns[n].whole else min(each, MIN_WIDTH) for n, each in enumerate(needed)]
-    shown = list(range(len(columns)))
+def _least_widths(columns: Sequence[Column], widths: Sequence[int], available: int) -> dict[int, int]:
+    """Return the columns to show, by number, and the width below which none is folded.
+
+    Where a terminal is too narrow, optional columns go, the last first, then the widest whole ones may be folded.
+    """
+    least = {n: width if columns[n].whole else min(width, FOLDED) for n, width in enumerate(widths)}
+
+    def too_wide() -> bool:
+        return sum(width + GAP for width in least.values()) - GAP > available
+
     for n in reversed(range(len(columns))):
-        if sum(needed[each] + GAP for each in shown) <= width:
-            break
-        if columns[n].optional:
-            shown.remove(n)
-    return shown
+        if columns[n].optional and too_wide():
+            del least[n]
+    while too_wide() and max(least.values()) > FOLDED:
+        least[max(least, key=lambda n: least[n])] = FOLDED
+    return least
 
 
 def _width(column: Column, cells: Iterable[Styled]) -> int:
@@ -236,7 +239,7 @@ def print_details(title: str, details: Iterable[tuple[str, Cell]]) -> None:
 
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:
     """Print lines, each with a style of rich, which only terminals show. Long lines are left to the terminal."""
-    if not sys.stdout.isatty():
+    if not on_terminal():
         for text, _ in lines:
             print(text)
         return

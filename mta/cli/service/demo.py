@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from mta.cli.output import fail
+from mta.cli.output import fail, on_terminal
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +29,7 @@ def demo(
     from mta.demo.run import run
     from mta.demo.service import DemoError
 
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+    console = Console(highlight=False) if on_terminal() else Console(highlight=False, width=160)
     try:
         good = asyncio.run(run(once=once, console=console))
     except (asyncio.CancelledError, KeyboardInterrupt):

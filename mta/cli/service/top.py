@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from rich.table import Table
 from config.schema import Settings
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption
-from mta.cli.output import fail, relative, size, span
+from mta.cli.output import fail, on_terminal, relative, size, span
 from mta.mail.identity import format_id
 from mta.observe.exposition import Totals, totals
 from mta.observe.labels import QueueState
@@ -93,7 +92,7 @@ def top(
 ) -> None:
     """Show live rates, queue, destinations, processes and recent errors until Ctrl-C."""
     settings = load_settings(config)
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+    console = Console(highlight=False) if on_terminal() else Console(highlight=False, width=160)
 
     async def watch(store: Store) -> None:
         screen = TopReader(settings, store, since_start=once)
