@@ -5,22 +5,20 @@ It must never guess which mailing is meant: of several with one name it asks for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from config.schema import Settings
 from config.toml import ConfigError
+from mta.cli.mailing.lookup import find_mailing
 from mta.cli.output import fail
 from mta.mail.message import Stream
-from mta.service.composition import open_tokens
 from mta.service.config_validation import validate_profiles
 from mta.store.accounts.accounts import AccountError
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.mailing_story import MailingStory
 from mta.store.mailings.mailings import MailingError, MailingRecord
-from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.accounts.account import Account
 from policy.accounts.mailing import Mailing
@@ -28,11 +26,6 @@ from policy.profile import UnknownProfile
 from policy.rules.mailing.sampling import Sampling
 
 T = TypeVar("T")
-
-LONGEST = 10_000  # characters of a pasted header line
-
-_ID = re.compile(r"(?<![0-9A-Za-z])[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{26}(?![0-9A-Za-z])")
-_WORD = re.compile(r"[A-Za-z0-9_-]{60,1000}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ async def find_all(store: Store, account: str | None, limit: int) -> Listed:
 
 
 async def story(settings: Settings, store: Store, which: str, account: str | None, events: int) -> MailingStory:
-    found = await find(settings, store, which, account)
+    found = await find_mailing(settings, store, which, account)
     told = await store.mailings.story(found.id, events=events)
     if told is None:
         fail(f"there is no mailing {found.id}")
@@ -107,14 +100,14 @@ async def story(settings: Settings, store: Store, which: str, account: str | Non
 
 
 async def confirm(settings: Settings, store: Store, which: str, account: str | None, by: str) -> str:
-    mailing = await find(settings, store, which, account)
+    mailing = await find_mailing(settings, store, which, account)
     terms = settings.policy.terms.version
     moved = await _refusable(store.mailings.confirm(mailing.id, by=by, terms=terms))
     return f'Mailing "{mailing.name}" is confirmed by {by} under version {terms} of the terms. {_moved(moved)}'
 
 
 async def release(settings: Settings, store: Store, which: str, account: str | None, by: str) -> str:
-    mailing = await find(settings, store, which, account)
+    mailing = await find_mailing(settings, store, which, account)
     moved = await _refusable(store.mailings.release(mailing.id, by=by))
     if mailing.confirmation is None:
         return f'Mailing "{mailing.name}" goes in full once it is confirmed: mta mailing confirm {mailing.id}'
@@ -122,41 +115,9 @@ async def release(settings: Settings, store: Store, which: str, account: str | N
 
 
 async def stop(settings: Settings, store: Store, which: str, account: str | None, wanted: Stop) -> str:
-    mailing = await find(settings, store, which, account)
+    mailing = await find_mailing(settings, store, which, account)
     moved = await _refusable(store.mailings.halt(mailing.id, by=wanted.by, why=wanted.reason, bounce=wanted.bounce))
     return f'Mailing "{mailing.name}" is stopped by {wanted.by}: {wanted.reason}. {_moved(moved)}'
-
-
-async def find(settings: Settings, store: Store, which: str, account: str | None) -> Mailing:
-    """The one mailing that ``which`` names; else exit status 1."""
-    which = which.strip()[:LONGEST]
-    for mailing_id in ids_in(which) or ids_in_tokens(settings, which):
-        if record := await store.mailings.show(mailing_id):
-            return record.mailing
-    named = [record.mailing for record in await store.mailings.named(which)]
-    if account is not None:
-        owner = (await _refusable(store.accounts.find(account))).account.id
-        named = [mailing for mailing in named if mailing.account_id == owner]
-    if not named:
-        fail(f"there is no mailing {which[:100]!r}")
-    if len(named) > 1:
-        fail(f"several accounts have a mailing {which[:100]!r}: say which with --account")
-    return named[0]
-
-
-def ids_in(text: str) -> list[str]:
-    """What looks like a mailing's id, in the form in which they are kept."""
-    return [match.lower() for match in _ID.findall(text)]
-
-
-def ids_in_tokens(settings: Settings, text: str) -> list[str]:
-    """The mailings that tokens of ours in ``text`` speak of."""
-    words = _WORD.findall(text)
-    if not words:
-        return []
-    secrets = Secrets.load_or_create(settings.server.secret_file or settings.server.data_dir / "secret")
-    tokens = open_tokens(settings, secrets)
-    return [claim.mailing for word in words if (claim := tokens.read(word)) and claim.mailing]
 
 
 def _moved(moved: QueueMoved) -> str:

@@ -214,7 +214,7 @@ def name_of(kind: BreakerKind, scope: Scope) -> str:
 
 def hold_reason(name: str, words: str) -> str:
     """Why a tripped breaker's mail is held."""
-    return f"{HELD}{name}: {words}; look at it, then: mta breaker cancel {name} --because '...'"
+    return f"{HELD}{name}: {words}; check it, then: mta breaker cancel {name} --reason TEXT"
 
 
 def counted(outcome: Outcome, *, reached: bool) -> DeliveryCounts | None:

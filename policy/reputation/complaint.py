@@ -243,7 +243,7 @@ def answer(case: Case, now: datetime) -> Step:
                 answered = replace(answered, due_at=None, remaining=remaining)
             return Step(answered, (CaseEventKind.ANSWERED,))
         case CaseState.OPEN:
-            raise StepRefused("the account has not been told of it yet: the service does so within moments")
+            raise StepRefused("the account has not been told of it yet; the service does so within moments")
         case CaseState.AGREED | CaseState.CLOSED:
             raise StepRefused(f"it is {case.state.value}; there is nothing left to answer")
         case _:
@@ -271,7 +271,7 @@ def agree(case: Case) -> Step:
             if case.answered_at is None:
                 raise StepRefused(
                     f"it has not been answered; record the answer (mta complaint answer {case.number} --text ...), or "
-                    f"close it as unfounded (mta case close {case.number} --unfounded)"
+                    f"close it as unfounded (mta complaint close {case.number} --unfounded)"
                 )
         case _:
             assert_never(case.state)

@@ -99,7 +99,7 @@ async def change_status(
         raise AccountError(f"{move.value}: {error}") from None
     if reached is AccountStatus.ACTIVE and (open_case := await connection.fetchval(_IN_THE_WAY, account_id)):
         raise AccountError(
-            f"{move.value}: case C-{open_case} stands in the way; it ends with mta case agree or mta case close"
+            f"{move.value}: case C-{open_case} is open; first mta complaint accept or mta complaint close"
         )
     name: str = await connection.fetchval(
         "update account set status = $2::text::account_status, reason = $3, complaint_case = $4 where id = $1"

@@ -266,4 +266,4 @@ def _only(found: Sequence[Case], case_id: int) -> Case:
 
 
 def _unknown(case_id: int) -> CaseError:
-    return CaseError(f"there is no case C-{case_id} (mta case list --all)")
+    return CaseError(f"there is no case C-{case_id} (mta complaint list --all)")

@@ -17,7 +17,7 @@ async def test_an_operator_sees_what_has_tripped_and_lets_go_of_it(
     tmp_path: Path, database_url: str, secrets: Secrets, store: Store
 ) -> None:
     operator = Operator(tmp_path, database_url, secrets)
-    assert await operator.says("breaker", "list") == "No breaker is open.\n"
+    assert (await operator.run("breaker", "list")).stderr == "No breaker is open.\n"
     account = await store.accounts.add("shop", status=AccountStatus.ACTIVE, by="test")
     for _ in range(3):
         async with store._database.session() as connection, connection.transaction():
@@ -28,10 +28,13 @@ async def test_an_operator_sees_what_has_tripped_and_lets_go_of_it(
     (listed,) = await operator.json("breaker", "list")
     assert (listed["name"], listed["account"], listed["provider"]) == (name, "shop", "gmail")
     assert "3 spam traps hit" in await operator.says("breaker", "show", name)
-    assert "needs a reason" in await operator.fails("breaker", "cancel", name, "--because", " ", status=2)
-    told = await operator.says("breaker", "cancel", name, "--because", "old addresses were removed", "--by", "ann")
-    assert told == f"The breaker {name} is cancelled by ann. Recipients let go: 0.\n"
-    assert "is open" in await operator.fails("breaker", "cancel", name, "--because", "again")
+    assert "--reason must not be empty" in await operator.fails("breaker", "cancel", name, "--reason", " ", status=2)
+    told = await operator.says("breaker", "cancel", name, "--reason", "x", "--dry-run")
+    assert told == f"Breaker {name} would be cancelled; it holds 0 recipients.\n"
+    told = await operator.says("breaker", "cancel", name, "--reason", "old addresses were removed", "--by", "ann")
+    assert told == f"Breaker {name} cancelled by ann; 0 recipients released.\n"
+    assert "is open" in await operator.fails("breaker", "cancel", name, "--reason", "again")
+    assert "is not open" in await operator.fails("breaker", "cancel", name, "--reason", "again", "--dry-run")
     (past,) = await operator.json("breaker", "list", "--all")
     assert past["reset_reason"] == "old addresses were removed"
-    assert "nothing is known" in await operator.fails("breaker", "trap", "0" * 26)
+    assert "there is no record" in await operator.fails("breaker", "record-trap-hit", "0" * 26)

@@ -92,7 +92,7 @@ async def test_a_stop_needs_a_reason_and_release_ends_it(operator: Operator, sto
 
 async def test_one_name_of_two_accounts_is_not_guessed(operator: Operator) -> None:
     shop, club = await add(operator, "shop", "june"), await add(operator, "club", "june")
-    assert "say which with --account" in await operator.fails("mailing", "show", "june")
+    assert "name the account with --account" in await operator.fails("mailing", "show", "june")
     assert club in await operator.says("mailing", "show", "june", "--account", "club")
     assert shop in await operator.says("mailing", "show", shop)
     assert "there is no mailing" in await operator.fails("mailing", "show", "july")

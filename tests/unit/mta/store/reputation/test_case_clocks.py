@@ -69,7 +69,7 @@ async def test_48_hours_then_blocked_until_agreed(store: Store) -> None:
     assert await rig.status() == ("active", "")
     await rig.ring(0.2)
     assert await rig.status() == ("suspended", f"C-{case}")
-    with pytest.raises(AccountError, match=f"case C-{case} stands in the way"):
+    with pytest.raises(AccountError, match=f"case C-{case} is open"):
         await store.account_status.move(rig.account_id, StatusChange.RESUME, by="operator")
     done = await store.cases.agree(case, terms="form replaced", by="desk", now=rig.now)
     assert done.recipients == 2
@@ -131,7 +131,7 @@ async def test_an_account_that_is_not_active_yet_is_not_approved_meanwhile(store
     case = await rig.opened(urgent=True)
     await rig.ring()
     assert await rig.status() == ("review", "")
-    with pytest.raises(AccountError, match="stands in the way"):
+    with pytest.raises(AccountError, match="is open"):
         await store.account_status.move(rig.account_id, StatusChange.APPROVE, by="operator")
     await rig.close(case, upheld=False)
     await store.account_status.move(rig.account_id, StatusChange.APPROVE, by="operator")

@@ -1,4 +1,4 @@
-"""``mta case`` against a real database: opened, answered, judged, and exported with what it cost."""
+"""``mta complaint`` against a real database: opened, answered, judged, and exported with what it cost."""
 
 from __future__ import annotations
 
@@ -44,30 +44,36 @@ async def ring(operator: Operator, store: Store, hours: float = 0) -> None:
 
 
 async def opened(operator: Operator, *words: str) -> str:
-    number: str = (await operator.json("case", "open", "--account", "shop", "--summary", "never asked", *words))["case"]
+    number: str = (await operator.json("complaint", "open", "--account", "shop", "--summary", "never asked", *words))[
+        "case"
+    ]
     return number
 
 
 async def test_from_the_complaint_to_the_end(shop: Operator, store: Store) -> None:
     case = await opened(shop, "--recipient", "rita@example.net")
-    assert "has not been told" in await shop.fails("case", "answer", case, "--text", "sorry")
+    assert "has not been told" in await shop.fails("complaint", "answer", case, "--text", "sorry")
     await ring(shop, store)
-    told = await shop.says("case", "show", case)
-    assert "state       sent" in told
+    told = await shop.says("complaint", "show", case)
+    assert "state      sent" in told
     assert "(in 24.0 h)" in told
     assert "mta complaint answer C-1 --text" in told
-    assert "nobody has answered" in await shop.fails("case", "agree", case, "--terms", "x")
-    await shop.says("case", "answer", "1", "--text", "The form was wrong", "--by", "ann")
-    assert "stands still with 24.0 h left" in await shop.says("case", "show", case)
-    assert "goes on; it is sent now. Due" in await shop.says("case", "reject", case, "--reason", "which form?")
-    await shop.says("case", "answer", case, "--text", "The one in the shop")
-    await shop.says("case", "agree", case, "--terms", "double opt-in from now on")
-    await shop.says("case", "note", case, "Rita was called")
-    assert "Upheld cases of shop in the profile's window: 1" in await shop.says("case", "close", case, "--upheld")
-    assert await shop.says("case", "list") == "There are no such cases.\n"
-    (closed,) = await shop.json("case", "list", "--all")
+    assert "has not been answered" in await shop.fails("complaint", "accept", case, "--terms", "x")
+    await shop.says("complaint", "answer", "1", "--text", "The form was wrong", "--by", "ann")
+    assert "stopped with 24.0 h left" in await shop.says("complaint", "show", case)
+    assert "C-1 answer rejected; state: sent. Due" in await shop.says(
+        "complaint", "reject", case, "--reason", "which form?"
+    )
+    await shop.says("complaint", "answer", case, "--text", "The one in the shop")
+    await shop.says("complaint", "accept", case, "--terms", "double opt-in from now on")
+    await shop.says("complaint", "note", case, "Rita was called")
+    assert "Upheld cases of shop within the profile's period: 1" in await shop.says(
+        "complaint", "close", case, "--upheld"
+    )
+    assert (await shop.run("complaint", "list")).stderr == "No such cases.\n"
+    (closed,) = await shop.json("complaint", "list", "--all")
     assert (closed["state"], closed["upheld"]) == ("closed", True)
-    history = (await shop.json("case", "show", case))["history"]
+    history = (await shop.json("complaint", "show", case))["history"]
     assert [each["kind"] for each in history] == [
         "opened", "sent", "answered", "rejected", "answered", "agreed", "note", "closed",
     ]  # fmt: skip
@@ -80,11 +86,11 @@ async def test_an_overdue_case_suspends_and_its_agreement_resumes(shop: Operator
     await make.put(store, account_id=(await store.accounts.find("shop")).account.id)
     await store.lease.release()
     await ring(shop, store, hours=25)
-    (listed,) = await shop.json("case", "list", "--state", "suspended")
+    (listed,) = await shop.json("complaint", "list", "--state", "suspended")
     assert listed["case"] == case
-    assert "C-1 stands in the way" in await shop.fails("account", "resume", "shop")
-    await shop.says("case", "answer", case, "--text", "sorry")
-    assert "1 held recipients are released" in await shop.says("case", "agree", case, "--terms", "done")
+    assert "C-1 is open" in await shop.fails("account", "resume", "shop")
+    await shop.says("complaint", "answer", case, "--text", "sorry")
+    assert "1 held recipients released" in await shop.says("complaint", "accept", case, "--terms", "done")
 
 
 async def test_a_file_tells_whose_mailing_and_which_recipient(shop: Operator, store: Store, tmp_path: Path) -> None:
@@ -97,43 +103,45 @@ async def test_a_file_tells_whose_mailing_and_which_recipient(shop: Operator, st
         "--b\n\nIch habe mich nie angemeldet.\n--b\nContent-Type: message/rfc822\n\n"
         f"Delivered-To: rita@example.net\nX-Mailing-ID: {made['id']}\nSubject: Offers\n\nBuy!\n--b--\n"
     )
-    told = await shop.json("case", "open", "--file", str(complaint))
+    told = await shop.json("complaint", "open", "--file", str(complaint))
     assert (told["account"], told["mailing_name"], told["address"]) == ("shop", "june", "rita@example.net")
     assert told["summary"] == "Ich habe mich nie angemeldet."
     assert told["dossier"]["consents"][0]["basis"] == "double_opt_in"
-    await shop.says("case", "show", "1", "--evidence", str(tmp_path / "kept"))
+    await shop.says("complaint", "show", "1", "--evidence", str(tmp_path / "kept"))
     assert (tmp_path / "kept/C-1.1.opened").read_bytes() == complaint.read_bytes()
-    again = await shop.json("case", "open", "--file", str(complaint))
+    again = await shop.json("complaint", "open", "--file", str(complaint))
     assert (again["case"], again["complaints"]) == ("C-1", 2)
 
 
 async def test_what_is_missing_or_wrong_is_said(shop: Operator, tmp_path: Path) -> None:
     for words, said in (
-        (("open", "--summary", "x"), "whose case is it?"),
+        (("open", "--summary", "x"), "which account is it about?"),
         (("open", "--account", "shop"), "what is the complaint?"),
         (("open", "--account", "shop", "--summary", "x", "--recipient", "nobody"), "nobody"),
         (("open", "--account", "shop", "--file", str(tmp_path / "none.eml")), "No such file"),
-        (("show", "first"), "'first' is not a case"),
-        (("close", "1"), "Say --upheld or --unfounded"),
-        (("answer", "1", "--text", " "), "something must be said"),
+        (("show", "first"), "'first' is not a case number"),
+        (("close", "1"), "--upheld or --unfounded"),
+        (("answer", "1", "--text", " "), "--text must not be empty"),
         (("cost", "1", "fine", "many"), "'many' is not an amount"),
-        (("cost", "1", "fine", "nan"), "that anybody pays"),
+        (("cost", "1", "fine", "nan"), "not a plausible amount"),
         (("cost", "1", "fine", "5", "--currency", "euro"), "three capital letters"),
     ):
-        assert said in await shop.fails("case", *words, status=2)
-    assert "there is no case C-7" in await shop.fails("case", "show", "C-7")
-    assert "there is no account 'none'" in await shop.fails("case", "open", "--account", "none", "--summary", "x")
+        assert said in await shop.fails("complaint", *words, status=2)
+    assert "there is no case C-7" in await shop.fails("complaint", "show", "C-7")
+    assert "there is no account 'none'" in await shop.fails("complaint", "open", "--account", "none", "--summary", "x")
 
 
 async def test_an_end_of_the_account_is_not_a_slip(shop: Operator, store: Store) -> None:
     for n in range(5):
         case = await opened(shop, "--recipient", f"r{n}@example.net")
         await ring(shop, store)
-        await shop.says("case", "answer", case, "--text", "sorry")
+        await shop.says("complaint", "answer", case, "--text", "sorry")
         if n < 4:
-            await shop.says("case", "close", case, "--upheld")
-    assert "upheld complaint number 5" in await shop.fails("case", "close", case, "--upheld")
-    assert "shop is terminated" in await shop.says("case", "close", case, "--upheld", "--yes")
+            await shop.says("complaint", "close", case, "--upheld")
+    told = await shop.says("complaint", "close", case, "--upheld", "--dry-run")
+    assert told.startswith("C-5 would be closed, and account shop terminated for good: it is upheld complaint number 5")
+    assert "upheld complaint number 5" in await shop.fails("complaint", "close", case, "--upheld")
+    assert "Account shop terminated" in await shop.says("complaint", "close", case, "--upheld", "--yes")
     assert (await store.accounts.find("shop")).account.status.value == "terminated"
 
 
@@ -141,17 +149,17 @@ async def test_costs_and_impact_are_exported(shop: Operator, store: Store, tmp_p
     case = await opened(shop, "--urgent", "--recipient", "=cmd@example.net")
     await store.messages.enqueue(make.accepted(account_id=(await store.accounts.find("shop")).account.id), leased=False)
     await ring(shop, store)
-    await shop.says("case", "cost", case, "delisting", "250")
-    await shop.says("case", "cost", case, "an hour", "99.95")
-    await shop.says("case", "cost", case, "fine", "1000", "--currency", "CHF")
+    await shop.says("complaint", "cost", case, "delisting", "250")
+    await shop.says("complaint", "cost", case, "an hour", "99.95")
+    await shop.says("complaint", "cost", case, "fine", "1000", "--currency", "CHF")
     await ring(shop, store, hours=3)
-    assert "cost        1000 CHF, 349.95 EUR" in await shop.says("case", "show", case)
-    await shop.says("case", "export", "-o", str(tmp_path / "cases.csv"))
+    assert "cost       1000 CHF, 349.95 EUR" in await shop.says("complaint", "show", case)
+    await shop.says("complaint", "export", "-o", str(tmp_path / "cases.csv"))
     (row,) = csv.DictReader((tmp_path / "cases.csv").read_text().splitlines())
     assert (row["case"], row["costs"], row["recipients_held"], row["recipients_bounced"]) == (
         "C-1", "1000 CHF, 349.95 EUR", "1", "1",
     )  # fmt: skip
     assert row["recipient"] == "'=cmd@example.net"
-    lines = (await shop.says("case", "export", "--json", "--account", "shop")).splitlines()
+    lines = (await shop.says("complaint", "export", "--json", "--account", "shop")).splitlines()
     assert json.loads(lines[0])["impact"]["costs"] == {"EUR": "349.95", "CHF": "1000"}
-    assert await shop.says("case", "export", "--json", "--since", "2100-01-01") == ""
+    assert await shop.says("complaint", "export", "--json", "--since", "2100-01-01") == ""

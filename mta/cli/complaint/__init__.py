@@ -1,0 +1,1 @@
+"""``mta complaint``: complaint cases."""

@@ -1,0 +1,1 @@
+"""``mta mailing``: mailings and their confirmation."""

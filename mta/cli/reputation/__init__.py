@@ -1,0 +1,1 @@
+"""``mta breaker`` and ``mta blocklist``: what our mail does to our reputation."""
