@@ -1,8 +1,8 @@
-"""The store: everything that is kept, behind one door.
+"""The store: the one interface to everything that is kept.
 
-It must never be reached around: nothing outside ``mta.store`` knows SQL.
+Invariants: nothing outside ``mta.store`` knows SQL.
 
-*Limits.* One database; growing beyond it is PostgreSQL's business.
+Limitations: one database; scaling beyond it is up to PostgreSQL.
 """
 
 from __future__ import annotations

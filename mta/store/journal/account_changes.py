@@ -1,8 +1,8 @@
 """The history of an account: who changed what, when and why. Append-only.
 
-It must never hold a secret, or what verifies one.
+Invariants: never contains a secret, or data that verifies one.
 
-*Limits.* ``by`` is the name that whoever made the change goes by; the command line takes the user's.
+Limitations: ``by`` is the name given by the caller; the command line uses the user's.
 """
 
 from __future__ import annotations

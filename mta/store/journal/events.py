@@ -1,8 +1,8 @@
-"""The story of a message, event by event, as the database keeps it.
+"""Events of messages, in order, as the database keeps them.
 
-It must never change or delete an event: that is ``retention``'s, by age.
+Invariants: an event is never changed or deleted here; ``retention`` deletes by age.
 
-*Limits.* Events of one message are ordered by time, which is that of the machine where they happened.
+Limitations: events of one message are ordered by time, which is the clock of the machine where they happened.
 """
 
 from __future__ import annotations

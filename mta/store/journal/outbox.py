@@ -1,14 +1,15 @@
-"""Events for accounts: written by the transactions in which things happen, read in order by those who send them out.
+"""Events for accounts: written by the transactions in which they happen, read in order by the senders of webhooks.
 
-What becomes of messages and addresses is written by the triggers of ``postgres/schema/0005_journal.sql``, from
-what the
-transaction itself records; for what is recorded elsewhere there is ``note``.
+Events of messages and addresses are written by the triggers of ``postgres/schema/0005_journal.sql`` from what
+the transaction records; ``note`` writes the others.
 
-It must never hold events that nobody will fetch: only those of accounts with a webhook are written. It must never skip
-one: nothing is read beyond the horizon, and nothing deleted that a webhook has yet to take, until it is very old.
+Invariants: only events of accounts with a webhook are written. None is skipped: nothing is read beyond the watermark,
+and
+nothing is deleted that a webhook has not taken, until it is very old.
 
-*Limits.* An account that gets its first webhook sees what happens from then on. Of a message whose commit was in doubt,
-and which is taken back, ``accepted`` may be told although the client was not.
+Limitations: an account that adds its first webhook gets events from then on. For a message whose commit was in doubt
+and
+that is removed later, ``accepted`` may be sent although the client got no 250.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Signs of life between an account and an address: marketing mail that was accepted for it lately, and delivered to it.
+"""Activity between an account and an address: marketing mail accepted for it recently, and delivered to it.
 
-The frequency rule counts the former; the latter renews a consent. Both are parts of the statements that queue messages
-and settle deliveries, so that they are true whenever those are, and cost no round trip of their own.
+The frequency rule counts acceptances; a delivery renews a consent. Both are written by the statements that enqueue
+messages and record outcomes, so they are consistent with those and cost no round trip of their own.
 
-It must never make two such statements wait for each other: rows are written in order of their keys.
+Invariants: two such statements never deadlock: rows are written in the order of their keys.
 
-*Limits.* Of acceptances the newest KEPT are kept. A message that is taken back after a lost connection stays counted.
-The moment of a delivery is kept to the day: one that is less than a day old is not written again.
+Limitations: only the newest KEPT acceptances are kept. A message removed after a lost connection stays counted.
+Deliveries are recorded by the day: one less than a day old is not written again.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Takes an address out of what is kept about messages: records, refusals, events, suppressions.
+"""Remove an address from records about messages: messages, rejections, events, suppressions.
 
-What stands there instead is its keyed hash: the same in every place, and nobody without the secret can tell whose.
+It is replaced by its keyed hash: the same everywhere, and meaningless without the secret.
 
-It must never touch another address that merely contains this one.
+Invariants: another address that merely contains this one is never touched.
 
-*Limits.* Looks through whole tables, so it takes as long as reading them does. Content of messages that are still
-queued is left: it goes when they do. Subjects and display names are not searched for a person's name.
+Limitations: scans whole tables, so it takes as long as reading them. The content of queued messages is not changed.
+Subjects and display names are not searched for a person's name.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Messages that were refused, with what every rule found: so that "why was it refused?" has an answer later, and a
-changed profile can be tried on them.
+"""Rejected messages with the findings of every rule: to explain a rejection later, and to try a changed profile on
+them.
 
-Nobody waits for it: a refusal is noted in memory and written soon.
+No caller waits: a rejection is kept in memory and written soon.
 
-It must never hold up a client, nor keep the content of a message that was refused.
+Invariants: a client is never delayed, and the content of a rejected message is never kept.
 
-*Limits.* What is noted while the database is away is kept up to MOST; beyond, and at a crash, it is lost. The event
-log has it still.
+Limitations: while the database is unavailable up to MOST rejections are kept; more, or a crash, loses them. The event
+log
+still has them.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Rejections:
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, message_id: MessageId, account_id: int, at: datetime, reply: Reply, record: dict[str, Any]) -> None:
-        """Keep a refusal. Returns at once."""
+        """Keep a rejection. Returns at once."""
         self._noted.append((message_id, account_id, at, orjson.dumps(record | {"reply": str(reply)}).decode()))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write(), name="refusals")

@@ -1,7 +1,7 @@
-"""What was judged lately, accepted and refused: for trying a changed profile on it before it is loaded.
+"""Recently screened messages, accepted and rejected: for trying a changed profile before it is loaded.
 
-*Limits.* Reaches back as far as ``retention.messages`` and ``retention.rejections``. The content of a message is
-there only while something of it is queued, that of a refused one never was.
+Limitations: reaches back as far as ``retention.messages`` and ``retention.rejections``. The content of an accepted
+message exists only while part of it is queued; that of a rejected one is never kept.
 """
 
 from __future__ import annotations

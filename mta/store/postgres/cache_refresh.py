@@ -1,11 +1,11 @@
-"""A copy in memory of something small that many ask for: read at the start, whenever it changes, and now and then.
+"""Keep an in-memory copy of a small table fresh: read at start, on every change, and every half minute.
 
-The owner holds the copy and reads it; here is when. It is read when the database says that something has changed, and
-every half minute in case that was missed.
+The owner holds the copy and reads it; this module decides when. The periodic read covers missed notifications.
 
-It must never raise because the database is away (it tries again), nor let an older reading replace a newer one.
+Invariants: never raises because the database is unavailable (it retries), and an older reading never replaces a newer
+one.
 
-*Limits.* Between a change and the reading of it lies a moment in which the old copy answers.
+Limitations: for a moment after a change the old copy still answers.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Up to which id a table may be read in order, when several transactions fill it at once.
+"""Up to which id a table can be read in order while several transactions insert into it.
 
-Ids are drawn before their transactions commit: a row may appear behind rows that were seen already. So an id is only
-read up to where every transaction that may have drawn one has ended. Whoever draws ids has its transaction's number by
-then; the reader looks at the last id, then takes such a number itself, the fence: once no transaction up to the fence
-is running, nothing can appear up to that id.
+Ids are drawn before their transactions commit, so a row may appear behind rows already read. An id is safe once every
+transaction that may have drawn a lower one has ended. Writers have a transaction number when they draw an id; the
+reader
+takes the last id, then a transaction number of its own, the fence: once no transaction up to the fence is running,
+nothing can appear up to that id.
 
-It must never let anybody read past a row that is still to come.
+Invariants: no reader passes a row that is still to come.
 
-*Limits.* A transaction that lasts keeps the horizon where it is, whatever it does.
+Limitations: a long transaction keeps the watermark where it is, whatever it does.
 """
 
 from __future__ import annotations

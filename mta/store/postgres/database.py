@@ -1,13 +1,13 @@
-"""Connections to PostgreSQL: few, reused, each call with a deadline, healing by themselves.
+"""Connections to PostgreSQL: a small pool, a deadline for each call, automatic recovery.
 
 A call borrows a connection by ``session()``. When its deadline passes the connection is cut: the call fails at once,
-whatever the server is doing, and the server drops the work when it notices. Whatever goes wrong between us and the
-server becomes StoreUnavailable; mistakes of our own SQL and refused data stay what they are.
+whatever the server is doing, and the server drops the work when it notices. Any failure between us and the
+server becomes StoreUnavailable; errors in our own SQL and rejected data keep their type.
 
-It must never let a caller wait longer than its deadline, keep a connection that has seen trouble, or log a traceback
+Invariants: no caller waits longer than its deadline; a connection that failed is never reused; no traceback is logged
 because the server is away.
 
-*Limits.* Prepared statements and session settings: a pooler between us and PostgreSQL must work by session.
+Limitations: uses prepared statements and session settings, so a pooler in between must pool by session.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""Runs a real PostgreSQL for the service: one data directory, one unix socket, started and stopped by us.
+"""Run a PostgreSQL server for the service: one data directory, one unix socket, started and stopped by us.
 
-The server is a daemon of its own, not our child: it outlives a killed service and is found again at the next start.
-Every process that uses it by ``start`` holds a shared lock; ``stop`` ends the server only when nobody else does.
+The server is a separate daemon, not our child: it outlives a killed service and is found again at the next start.
+Every process that uses it by ``start`` holds a shared lock; ``stop`` ends the server only when no other process holds
+it.
 
 As root the server runs as an unprivileged account: the one that was asked for, else the owner of the data directory,
 else ``postgres``, else ``nobody``. If that account cannot reach the data directory (below a home of mode 0700, say),
 the data goes to ``/var/lib/imprimatur/<hash>`` and the directory becomes a symbolic link to it; programs of the binary
 wheel that it cannot reach are copied there too.
 
-It must never create accounts, change the mode of a folder it did not make, or listen on the network.
+Invariants: never creates accounts, changes the mode of a folder it did not make, or listens on the network.
 
-*Limits.* All calls block: use a thread. Whoever may act as the server's account may read the data. The file system of
+Limitations: all calls block: use a thread. The server's account can read the data. The file system of
 the data directory must support unix sockets and locks (no NFS).
 """
 

@@ -1,14 +1,13 @@
-"""What can go wrong with the store, as its callers see it.
+"""Errors of the store, as its callers see them.
 
-*Limits.* A fault of our own SQL is not here: it stays the exception that it is, and is answered 451 like any other
-internal error.
+Limitations: an error in our own SQL is not among them; it keeps its type and is answered 451 like any internal error.
 """
 
 from __future__ import annotations
 
 
 class StoreUnavailable(Exception):
-    """The database is gone, or slower than ``database.timeout``. Try again later; it heals by itself."""
+    """The database is unavailable, or slower than ``database.timeout``. Try again later."""
 
 
 class OutcomeUnknown(StoreUnavailable):
@@ -26,7 +25,7 @@ class OutcomeUnknown(StoreUnavailable):
 
 
 class LeaseLost(Exception):
-    """This worker was taken for dead: what it held now belongs to others, and it must register anew."""
+    """This worker was considered dead: its deliveries were reassigned, and it must register again."""
 
 
 class SchemaError(Exception):

@@ -1,12 +1,13 @@
-"""Brings the database's schema to the version this program knows, by the numbered files in ``schema/``.
+"""Bring the database's schema to this program's version, by the numbered files in ``schema/``.
 
-Each file is applied once, in one transaction, and recorded with its hash. Several programs may start at once: one
-applies, the others wait.
+Each file is applied once, in one transaction, and recorded with its hash. If several programs start at once, one
+applies and the others wait.
 
-It must never wait inside PostgreSQL for its turn (a waiting transaction blocks ``create index concurrently`` of the
-one that works), never run on a schema that is newer than it knows, and never apply a file twice.
+Invariants: never waits for its turn inside PostgreSQL (a waiting transaction blocks ``create index concurrently``),
+never
+runs on a schema newer than it knows, and never applies a file twice.
 
-*Limits.* There is no way back: a rollback of the program needs a backup from before.
+Limitations: there is no downgrade: going back needs a backup.
 """
 
 from __future__ import annotations

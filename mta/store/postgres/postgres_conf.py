@@ -1,6 +1,6 @@
-"""The settings of our own PostgreSQL, written anew at each start: ``embedded.conf``, and what depends on the machine.
+"""The settings of the embedded PostgreSQL, written at each start: ``embedded.conf`` plus machine-dependent values.
 
-*Limits.* Meant for one mail service on one machine; a database of your own is yours to tune.
+Limitations: meant for one mail service on one machine; tune your own database yourself.
 """
 
 from __future__ import annotations

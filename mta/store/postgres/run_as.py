@@ -1,9 +1,9 @@
-"""Runs programs as an account without privileges, which PostgreSQL insists on when we are root.
+"""Run programs under an unprivileged account, as PostgreSQL requires when we are root.
 
-It must never create an account, or change the mode of a folder it did not make.
+Invariants: never creates an account, or changes the mode of a folder it did not make.
 
-*Limits.* Whether an account can reach a folder is found out by trying, once: a later change of modes is noticed only
-by PostgreSQL's own error.
+Limitations: whether an account can reach a folder is tested once; later mode changes surface only as PostgreSQL's own
+error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", **_ME
 
 
 class EmbeddedError(RuntimeError):
-    """Why our own PostgreSQL does not run, and what to do about it; meant for the operator's eyes."""
+    """Why the embedded PostgreSQL does not run, and how to fix it; the text is for the operator."""
 
 
 def account_for(data: Path, asked: str | None) -> Account | None:

@@ -1,11 +1,11 @@
-"""The installation's secret, and the keys that are derived from it.
+"""The installation's secret, and the keys derived from it.
 
-One file holds 32 random octets. Everything secret that the service keeps or compares comes from them: the key under
-which addresses are hashed for suppression, and the key that seals DKIM keys in the database.
+One file holds 32 random octets. All secret values come from it: the key under which addresses are hashed for
+suppression, and the key that seals DKIM keys in the database.
 
-It must never show a secret: not in ``repr``, not in an exception, not in a log.
+Invariants: a secret never appears in ``repr``, an exception or a log.
 
-*Limits.* Whoever loses the file loses the sealed keys, and suppressions no longer match. There is no rotation.
+Limitations: if the file is lost, sealed keys are lost and suppressions no longer match. There is no rotation.
 """
 
 from __future__ import annotations
