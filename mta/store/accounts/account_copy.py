@@ -1,6 +1,6 @@
-"""All accounts as they were at one moment, arranged so that each question is a look or two into a dictionary.
+"""All accounts at one moment, indexed so that each question is one or two dictionary look-ups.
 
-*Limits.* Never changed: a fresh copy takes its place.
+Invariants: never changed; a fresh copy replaces it.
 """
 
 from __future__ import annotations

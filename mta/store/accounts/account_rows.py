@@ -1,8 +1,8 @@
-"""From the rows about accounts to one copy of them all.
+"""Read all accounts from their tables into one copy.
 
-It must never mix two moments: everything is read in one snapshot.
+Invariants: everything is read in one snapshot.
 
-*Limits.* It reads every account; see ``mta.store.accounts.accounts``.
+Limitations: reads every account; see ``mta.store.accounts.accounts``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Who may submit mail: accounts, their credentials, sender domains and client networks.
 
-Every process keeps them all in memory, so that a login, a MAIL command or a new connection asks nobody. The copy is
-read again when the database says that something changed, and every half minute in case that was missed.
+Every process keeps them all in memory, so that a login, a MAIL command or a new connection needs no query. The copy is
+reloaded when the database announces a change, and every half minute in case that was missed.
 
-It must never answer from a copy that was never read: until then every question raises StoreUnavailable.
+Invariants: never answers from a copy that was never read: until then every question raises StoreUnavailable.
 
-*Limits.* Thousands of accounts, not millions: a change reads them all again. While the database is away the last copy
-counts, so a credential revoked in that time still works until the database is back.
+Limitations: thousands of accounts, not millions: a change reloads them all. While the database is unavailable the last
+copy counts, so a credential revoked in that time works until the database is back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Credentials: made with a scope, replaced without a gap, ended at once or at a moment to come.
+"""Credentials: created with a scope, replaced without a gap, revoked at once or at a given time.
 
-It must never hold a secret, only what verifies one; and never give a user name twice, so that a record of years ago
-still says who it was.
+Invariants: only data that verifies a secret is stored, never the secret; user names are never reused, so old records
+stay
+unambiguous.
 
-*Limits.* A credential whose end is set works until then by the clock of each machine.
+Limitations: a credential with a given end works until then by the clock of each machine.
 """
 
 from __future__ import annotations

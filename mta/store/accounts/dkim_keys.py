@@ -1,10 +1,10 @@
 """DKIM keys in the database: the private part sealed with the installation's secret.
 
-A key is pending (made, its record not yet published), then active (it signs), then retired (it signs no more).
+A key is pending (its record is not yet published), then active (it signs), then retired (it no longer signs).
 
-It must never give a private key to anything but the signer, nor store one in the clear.
+Invariants: a private key is given to the signer only, and never stored in the clear.
 
-*Limits.* Whoever has both the database and the secret file has the keys.
+Limitations: the database together with the secret file reveals the keys.
 """
 
 from __future__ import annotations

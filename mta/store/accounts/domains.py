@@ -1,9 +1,9 @@
-"""Sender domains: whose they are, whether that is proved, and what the last look into the DNS found.
+"""Sender domains: their account, whether they are verified, and what the last DNS check found.
 
-It must never give one domain to two accounts.
+Invariants: one domain never belongs to two accounts.
 
-*Limits.* A domain that was verified stays so whatever later looks find; they are kept, and a change is written into
-the account's history. Removing it is an operator's decision.
+Limitations: a verified domain stays verified whatever later checks find; the results are kept, and changes are written
+to the account's history. Removing a domain is an operator's decision.
 """
 
 from __future__ import annotations

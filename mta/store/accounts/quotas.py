@@ -1,14 +1,14 @@
-"""Quotas and rates, exact over all workers and machines, and still no question to the database for each message.
+"""Quotas and rates, exact over all workers and machines, without a query for each message.
 
-A worker borrows a block and gives out of it. What it has not used for a while it brings back; at its orderly end too.
-Which block is lent is decided in ``policy.accounts.quotas``, under a lock on the row that counts.
+A worker leases a block and spends it. Unused parts are returned after a while, and at an orderly stop.
+The size of a block is decided in ``policy.accounts.quotas``, under a lock on the row that counts.
 
-It must never give out more of a quota than its limit. What may or may not have been committed counts as lent, and is
-not brought back twice.
+Invariants: no more than the limit is given out. Units that may have been committed count as used and are not returned
+twice.
 
-*Limits.* A worker that dies takes its blocks with it: a sixteenth of what was left, at most. Near its end a quota may
-seem used up for as long as others hold on to what they do not need (seconds). Of a rate a worker may give CREDIT before
-its first block is there, or when one runs out before the next has come; the next block is smaller by as much.
+Limitations: a worker that dies loses its blocks: at most a sixteenth of the remainder. Near its end a quota may
+look exhausted for some seconds while other workers hold unused units. Of a rate a worker may give CREDIT before
+its first block arrives, or between two blocks; the next block is smaller by as much.
 """
 
 from __future__ import annotations

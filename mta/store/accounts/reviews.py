@@ -1,8 +1,8 @@
-"""What a reviewer goes by: legal identities, accepted terms, origins of lists; and the settings of an account.
+"""What a reviewer checks: legal identities, accepted terms, list origins; and the settings of an account.
 
-It must never forget an acceptance, nor an approval's author.
+Invariants: an acceptance, or the author of an approval, is never lost.
 
-*Limits.* An identity that is replaced is found in the account's history only.
+Limitations: a replaced identity is found in the account's history only.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class Reviews:
         await self._changes.change(work)
 
     async def add_source(self, account_id: int, name: str, origin: str, *, by: str = "") -> None:
-        """Tell where a list comes from; told anew it is to be approved anew. Raises AccountError, StoreUnavailable."""
+        """Record where a list comes from. Changing it requires a new approval. Raises AccountError,
+        StoreUnavailable."""
         name, origin = _text("a list's name", name), _text("a list's origin", origin)
 
         async def work(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""A row of the table ``mailing``, with what is known of its list, as the rest of the service sees it."""
+"""A row of the table ``mailing``, with what is recorded about its list."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""Mailings: made, confirmed, stopped in the database; answered from memory.
+"""Mailings: created, confirmed and stopped in the database; looked up in memory.
 
-Every process keeps those that were made or changed of late, so that a message asks nobody for its mailing. What has
-changed is read when the database says so, and every half minute in case that was missed.
+Every process keeps those created or changed recently, so that a message needs no query for its mailing. Changes are
+read when the database announces them, and every half minute in case that was missed.
 
-It must never answer from a copy that was never read: until then every question raises StoreUnavailable. It must never
-let a mailing go without writing down who said so.
+Invariants: never answers from a copy that was never read: until then every question raises StoreUnavailable. A
+mailing is
+never released without recording who did it.
 
-*Limits.* A mailing that nobody has touched for ``LATELY`` is not in memory: ``find`` asks the database. Its list's
-origin is read with each refresh: thousands of lists, not millions. A place in a sample that was taken for a message
-which was then not queued stays taken.
+Limitations: a mailing unchanged for ``LATELY`` is not in memory: ``find`` asks the database. The origin of its list is
+read with each refresh: thousands of lists, not millions. A sample place reserved for a message that was then not queued
+stays taken.
 """
 
 from __future__ import annotations
