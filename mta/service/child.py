@@ -1,11 +1,11 @@
-"""A child process of the supervisor: started, told what to do, watched, and started again when it ends by itself.
+"""Run a child process: start it, send it control messages, read its status, and restart it when it ends by itself.
 
-It is told over a socket pair that only the two hold; the end of that stream tells it to stop, and stops it also when
-the supervisor dies without a word. When the child ends, its end of the stream closes.
+Both sides hold one end of a socket pair, and no other process does. The end of the stream means stop, also when the
+supervisor was killed. When the child ends, so does its side of the stream.
 
-It must never be started again once it was told to stop, and never let a failure to start one end the service.
+Invariants: a child is not started again after ``stop``. A child that cannot be started does not end the service.
 
-*Limits.* A child that lives but does nothing is not noticed here: ``seen_at`` says when it last reported.
+Limitations: a child that hangs is not noticed here; ``seen_at`` says when it last reported.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ HEALTHY_AFTER = 60.0  # seconds after which a child's earlier failures are forgo
 
 
 class Child:
-    """``module``: what it runs, as ``user`` if we are root. ``ready()`` is called at its first report after each start,
-    ``ended(pid)`` at each of its ends.
+    """One child process and its successors.
 
-    ``seen_at``: when it last reported (seconds since 1970), and ``report`` what. ``sockets`` are left to it at a stop.
+    It runs ``main`` of ``module``, as ``user`` if we are root. ``ready()`` is called at the first status report after
+    each start, ``ended(pid)`` at each end. ``report`` is the last status, of the time ``seen_at`` (seconds since 1970).
+    ``stop`` closes our copies of ``sockets``.
     """
 
     def __init__(
@@ -65,40 +66,40 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, if it lives."""
+        """Its process id, None if it is not running."""
         return self._process.pid if self._process else None
 
-    async def keep(self) -> None:
-        """Keep it running until it is told to stop, and has stopped."""
+    async def run(self) -> None:
+        """Run it, and restart it when it ends, until ``stop`` is called and it has ended."""
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                status = await self._live()
-            except OSError as error:  # no processes or descriptors to be had
-                log.error("a child cannot be started", child=self.name, reason=str(error))
+                status = await self._run_once()
+            except OSError as error:  # out of processes or file descriptors
+                log.error("child not started", child=self.name, reason=str(error))
                 status = None
             if self._stopping.is_set():
                 return
             failures = 1 if time.monotonic() - began > HEALTHY_AFTER else failures + 1
             self.restarts += 1
-            wait = pause(failures)
-            log.error("a child ended by itself", child=self.name, status=status, restart_in=wait)
+            wait = restart_delay(failures)
+            log.error("child ended", child=self.name, status=status, restart_in=wait)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
-    def tell(self, order: ControlMessage) -> None:
-        """Pass an order on, if it lives."""
+    def send(self, message: ControlMessage) -> None:
+        """Send it a control message, if it is running."""
         if self._writer and not self._writer.is_closing():
-            control_channel.send(self._writer, order)
+            control_channel.send(self._writer, message)
 
     def reload(self, settings: Settings) -> None:
-        """New settings, for it and for its successors."""
+        """Pass new settings to it and to its successors."""
         self.start = self.start.reloaded(settings)
-        self.tell(Reload(settings))
+        self.send(Reload(settings))
 
     def stop(self) -> None:
-        """Tell it to stop, and start it no more."""
+        """Tell it to stop, and do not restart it."""
         self._stopping.set()
         for sock in self._sockets:
             sock.close()  # or connections would queue up on our copy
@@ -106,12 +107,12 @@ class Child:
             self._writer.write_eof()
 
     def kill(self) -> None:
-        """End it at once, if it lives."""
+        """Kill it, if it is running."""
         if self._process:
             self._process.kill()
 
-    async def _live(self) -> int | None:
-        """Start it and wait for its end. Returns its exit status, None if unknown. Raises OSError."""
+    async def _run_once(self) -> int | None:
+        """Start it and wait for its end. Return its exit status, None if unknown. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -124,8 +125,8 @@ class Child:
         try:
             reader, self._writer = await asyncio.open_connection(sock=ours)
             control_channel.send(self._writer, self.start)
-            log.info("started", child=self.name, pid=process.pid)
-            if self._stopping.is_set():  # told while it was being started
+            log.info("child started", child=self.name, pid=process.pid)
+            if self._stopping.is_set():  # stopped while it was being started
                 self._writer.write_eof()
             reported = False
             while (status := await control_channel.status(reader)) is not None:
@@ -141,6 +142,6 @@ class Child:
             self._ended(process.pid)
 
 
-def pause(failures: int) -> float:
-    """Seconds before the next start after ``failures`` (1 or more) in a row."""
+def restart_delay(failures: int) -> float:
+    """Return the seconds to wait before the next start after ``failures`` (1 or more) in a row."""
     return min(RESTART_AT_MOST, RESTART_AFTER * 2.0 ** min(failures - 1, 16))

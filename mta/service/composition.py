@@ -1,4 +1,4 @@
-"""Make tokens, return paths and profiles from the settings: the same for workers, jobs, web process and commands."""
+"""Build tokens, return paths and profiles from the settings, alike in workers, jobs, the web process and commands."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from policy.rule_context import RuleContext
 
 
 def open_tokens(settings: Settings, secrets: Secrets) -> Tokens:
-    """Return what makes and reads this installation's tokens."""
+    """Return the maker and reader of this installation's tokens."""
     return Tokens.derived(secrets.derive, settings.tokens.key, settings.tokens.keys_kept)
 
 
 def open_verp(settings: Settings, secrets: Secrets) -> Verp | None:
-    """Return what makes and reads return paths; None without a domain for them."""
+    """Return the maker and reader of return paths; None without a return path domain."""
     return_path, tokens = settings.return_path, settings.tokens
     if return_path.domain is None:
         return None
@@ -27,7 +27,7 @@ def open_verp(settings: Settings, secrets: Secrets) -> Verp | None:
 
 
 def rule_context(settings: Settings, tokens: TokenMaker) -> RuleContext:
-    """Return what rules may know of this installation."""
+    """Return the context that rules run in."""
     terms, url = settings.policy.terms, settings.web.public.url
     return RuleContext(
         hostname=settings.server.hostname,

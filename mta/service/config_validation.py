@@ -1,11 +1,11 @@
-"""Everything that the service makes of its settings, made once and thrown away, to see that it can be made.
+"""Validate settings with every file that they name: certificates, keys, passwords, bounce rules and profiles.
 
-``mta check``, ``mta serve`` and a reload all ask here, so that what one of them accepts the others accept too, and a
-worker never meets a certificate, key, password or rule file for the first time.
+``mta check``, ``mta serve`` and a reload share this, so that what one of them accepts the others accept too, and no
+worker is the first to read a file.
 
-It must never bind, connect or change anything.
+Invariants: nothing is bound, connected or changed.
 
-*Limits.* A file that changes afterwards is not noticed until it is read.
+Limitations: a file that changes afterwards is not noticed until it is read again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from policy.profile import Profiles, UnknownProfile, load_profiles
 
 
 def validate(settings: Settings) -> RuleBook:
-    """The bounce rules that ``settings`` name. Raises ConfigError with every mistake in the files that they name."""
+    """Return the bounce rules of ``settings``. Raises ConfigError with every mistake in the files that they name."""
     lines: list[str] = []
     book = RuleBook((), {})
     try:
@@ -63,7 +63,7 @@ def validate(settings: Settings) -> RuleBook:
 
 
 def validate_profiles(settings: Settings) -> Profiles:
-    """The profiles that ``settings`` name, checked; their tokens are placeholders. Raises ConfigError."""
+    """Return the profiles of ``settings``, with placeholders for tokens. Raises ConfigError."""
     profiles = load_profiles(settings.policy.profiles, rule_context(settings, SampleTokens()))
     try:
         profiles.get(settings.policy.default_profile)

@@ -1,7 +1,7 @@
-"""What the supervisor tells its children, and what they answer: frames on a socket pair.
+"""Exchange control messages and status reports between the supervisor and a child: frames on a socket pair.
 
-Orders go down pickled (parent to child only, over a socket no one else has); status comes up as JSON. The end of the
-stream is an order too: stop.
+Control messages are pickled (parent to child only, on a socket that no other process holds), status reports are JSON.
+The end of the stream tells the child to stop. A frame is a length (4 octets, big-endian) and that many octets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import orjson
 
 from config.schema import Listener, Settings
 
-Sockets = tuple[tuple[Listener, int], ...]  # settings, and which of the sockets that the child was forked with
+Sockets = tuple[tuple[Listener, int], ...]  # settings, and the number among the sockets that the child was forked with
 
 _LENGTH = struct.Struct("!I")
 MAX_FRAME = 64 * 1024 * 1024
@@ -26,7 +26,7 @@ MAX_FRAME = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Start:
-    """What a child needs to begin. ``listeners``: those of `submission`; ``returns``: those of `returns`."""
+    """What a child needs to begin. ``listeners`` are those of [submission], ``report_listeners`` those of [reports]."""
 
     index: int
     workers: int
@@ -35,15 +35,15 @@ class Start:
     secret: bytes
     run_dir: Path
     listeners: Sockets = ()
-    returns: Sockets = ()
+    report_listeners: Sockets = ()
 
     def reloaded(self, settings: Settings) -> Start:
-        """What a successor needs after a reload: sockets stay, how they are to be used may have changed."""
+        """Return what a successor needs after a reload: the same sockets, and the new settings for them."""
         return replace(
             self,
             settings=settings,
             listeners=_renewed(self.listeners, settings.submission.listeners),
-            returns=_renewed(self.returns, settings.reports.listeners),
+            report_listeners=_renewed(self.report_listeners, settings.reports.listeners),
         )
 
 
@@ -54,42 +54,42 @@ def _renewed(sockets: Sockets, listeners: Sequence[Listener]) -> Sockets:
 
 @dataclass(frozen=True)
 class Reload:
-    """Settings that were checked; what needs a restart has not changed in effect."""
+    """Apply these settings, which are valid. What needs a restart keeps its old value."""
 
     settings: Settings
 
 
 @dataclass(frozen=True)
 class Reopen:
-    """The event log's file was moved away: open it anew."""
+    """Reopen the event log, whose file was moved away."""
 
 
 ControlMessage = Start | Reload | Reopen
 
 
-def send(writer: asyncio.StreamWriter, order: ControlMessage) -> None:
-    """Queue ``order`` for the child."""
-    body = pickle.dumps(order)
+def send(writer: asyncio.StreamWriter, message: ControlMessage) -> None:
+    """Queue a message for the child."""
+    body = pickle.dumps(message)
     writer.write(_LENGTH.pack(len(body)) + body)
 
 
 async def receive(reader: asyncio.StreamReader) -> ControlMessage | None:
-    """The next order, None when the supervisor is gone or wants us to stop."""
+    """Return the next message, None when the supervisor has ended or tells us to stop."""
     body = await _frame(reader)
     if body is None:
         return None
-    order: ControlMessage = pickle.loads(body)  # noqa: S301  from our parent, over a socket that only it holds
-    return order
+    message: ControlMessage = pickle.loads(body)  # noqa: S301  from our parent, over a socket that only it holds
+    return message
 
 
 def report(writer: asyncio.StreamWriter, status: dict[str, Any]) -> None:
-    """Tell the supervisor how things are."""
+    """Report our status to the supervisor."""
     body = orjson.dumps(status)
     writer.write(_LENGTH.pack(len(body)) + body)
 
 
 async def status(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """A child's next report, None when it has ended."""
+    """Return the next status report of a child, None when it has ended."""
     body = await _frame(reader)
     return None if body is None else orjson.loads(body)
 

@@ -1,15 +1,16 @@
-"""The parent: starts the database and the workers, watches them, reloads, and ends them in order.
+"""Start the database and the child processes, watch them, run the periodic jobs, reload, and stop everything in order.
 
-    lock and pid file ▶ database ▶ migrations ▶ sockets ▶ workers, web ▶ watch ▶ stop in reverse
+    lock and pid file ▶ sockets ▶ database ▶ migrations ▶ workers, web ▶ watch ▶ stop in reverse
 
-Listening sockets are bound here, one for each worker and listener (SO_REUSEPORT), and handed over: a worker that dies
-leaves its socket with the connections waiting on it to its successor, and only the supervisor needs the right to bind
-low ports.
+Listening sockets are bound here, one for each worker and listener (SO_REUSEPORT), and passed to the workers: the
+successor of a worker that died gets its sockets with the connections that wait on them, and only the supervisor needs
+the right to bind low ports.
 
-It must never touch mail. It must never let a bad configuration file disturb a running service: such a file is
-refused with its lines, and the old settings stay.
+Invariants:
+    The supervisor handles no mail.
+    A bad configuration file changes nothing in a running service: it is reported, and the old settings stay.
 
-*Limits.* The number of workers, listeners and the database's address are read at the start only.
+Limitations: the number of workers, the listeners and the database URL are read at the start only.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from mta.service.fork_server import ForkServer
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
-from mta.service.jobs.domain_verification import look_again
+from mta.service.jobs.domain_verification import verify_due
 from mta.smtp_server.listener import ListenError, bind, require_free
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
@@ -56,30 +57,31 @@ from mta.store.store import Store, StoreUnavailable
 log = get_logger()
 
 T = TypeVar("T")
-Doors = list[tuple[Listener, socket.socket]]
+BoundListeners = list[tuple[Listener, socket.socket]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """The doors of one worker: for what is submitted, and for what comes back."""
+class WorkerSockets:
+    """The listening sockets of one worker."""
 
-    listeners: Doors
-    returns: Doors
+    submission: BoundListeners
+    reports: BoundListeners
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
-        return tuple(sock for _, sock in (*self.listeners, *self.returns))
+        return tuple(sock for _, sock in (*self.submission, *self.reports))
 
 
-FREE_WITHIN = 3.0  # seconds for workers whose supervisor was killed to let go of its ports
-SWEEP_EVERY = 600.0
-MEASURE_EVERY = 5.0
-CHORE_EVERY = 1.0
-SETTLE_EVERY = 10.0  # what was queued while its mailing was being confirmed
-CASES_EVERY = 2.0  # whether an account is to be told of a complaint, or its time is over
-LOOK_EVERY = 60.0  # for sender domains whose turn it is
-ASK_EVERY = 2.0  # whether a blocklist is to be asked
-REAPS = 6  # times that dead workers are looked for within the length of a lease
+PORTS_FREE_WITHIN = 3.0  # seconds for the workers of a killed supervisor to release its ports
+RETRY_AFTER = 1.0  # seconds from the failure of a job to its next run
+STATE_INTERVAL = 1.0
+BLOCKLIST_INTERVAL = 2.0
+COMPLAINT_INTERVAL = 2.0
+MEASURE_INTERVAL = 5.0
+MAILING_INTERVAL = 10.0
+VERIFICATION_INTERVAL = 60.0
+SWEEP_INTERVAL = 600.0
+REAPS_PER_LEASE = 6  # how often dead workers are looked for within the length of a lease
 
 
 class AlreadyRunning(Exception):
@@ -87,9 +89,10 @@ class AlreadyRunning(Exception):
 
 
 class Supervisor:
-    """``path``: the configuration file (None: the shipped defaults), read again at each reload.
+    """The parent of the worker and web processes.
 
-    ``run`` closes ``fork_server``. ``embedded``: the service's own PostgreSQL, if it has been started already.
+    ``path``: the configuration file (None: the shipped defaults), read again at each reload. ``run`` closes
+    ``fork_server``. ``embedded``: our own PostgreSQL, if it has been started already.
     """
 
     def __init__(
@@ -104,8 +107,6 @@ class Supervisor:
         self._fork_server = fork_server
         self._run_dir = settings.server.data_dir / "run"
         self._embedded = embedded
-        self._reap_every = settings.database.lease / REAPS
-        self._sweep_at = 0.0
         self._complaints: ComplaintNotifier | None = None
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
@@ -114,10 +115,10 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT. Raises AlreadyRunning, OSError (a port is taken), StoreUnavailable."""
         self._handle_signals()
         for folder in (self._run_dir, self._settings.server.data_dir / "tls"):
-            _give(folder, self._settings.server.user)
+            _make_folder(folder, self._settings.server.user)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._fork_server.close)
-            stack.enter_context(_only_one(self._run_dir))
+            stack.enter_context(_locked(self._run_dir))
             exposition.prepare(self._run_dir)
             self._metrics = Metrics.open(self._run_dir)
             self._metrics.workers_wanted.set(self._workers)
@@ -129,7 +130,7 @@ class Supervisor:
             store = await self._unless_stopped(self._open(dsn, secrets))
             if store is not None:
                 stack.push_async_callback(store.close)
-                self._children = self._plan(dsn, secrets.root, sockets)
+                self._children = self._make_children(dsn, secrets.root, sockets)
                 await self._watch(store)
 
     # --- starting
@@ -139,7 +140,7 @@ class Supervisor:
         return await Store.open(dsn, self._settings.database, secrets, self._metrics)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of ``work``; None if we are told to stop meanwhile. Raises what it raises."""
+        """Return the result of ``work``, None if the service is stopped meanwhile. Raises what ``work`` raises."""
         working, stopped = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
         await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
         for task in (working, stopped):
@@ -151,13 +152,13 @@ class Supervisor:
             raise outcome
         return outcome
 
-    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[Bound]:
-        """One socket for each listener and worker. Raises OSError."""
-        listeners, returns = self._settings.submission.listeners, self._settings.reports.listeners
-        end = time.monotonic() + FREE_WITHIN
+    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[WorkerSockets]:
+        """Bind one socket for each listener and worker. Raises OSError."""
+        submission, reports = self._settings.submission.listeners, self._settings.reports.listeners
+        end = time.monotonic() + PORTS_FREE_WITHIN
         while True:
             try:
-                for listener in (*listeners, *returns):
+                for listener in (*submission, *reports):
                     require_free(listener)
                 break
             except ListenError:
@@ -165,10 +166,10 @@ class Supervisor:
                     raise
                 await asyncio.sleep(0.1)
 
-        def doors(wanted: list[Listener]) -> Doors:
-            return [(listener, stack.enter_context(contextlib.closing(bind(listener)))) for listener in wanted]
+        def bound(listeners: list[Listener]) -> BoundListeners:
+            return [(listener, stack.enter_context(contextlib.closing(bind(listener)))) for listener in listeners]
 
-        return [Bound(doors(listeners), doors(returns)) for _ in range(self._workers)]
+        return [WorkerSockets(bound(submission), bound(reports)) for _ in range(self._workers)]
 
     @property
     def _workers(self) -> int:
@@ -183,35 +184,32 @@ class Supervisor:
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 
-    def _plan(self, dsn: str, secret: bytes, bound: list[Bound]) -> list[Child]:
-        start = Start(0, len(bound), self._settings, dsn, secret, self._run_dir)
+    def _make_children(self, dsn: str, secret: bytes, sockets: list[WorkerSockets]) -> list[Child]:
+        start = Start(0, len(sockets), self._settings, dsn, secret, self._run_dir)
         workers = [
-            self._child(
+            self._make_child(
                 f"worker-{index}",
                 "mta.service.worker",
                 replace(
                     start,
                     index=index,
-                    listeners=_placed(own.listeners),
-                    returns=_placed(own.returns, after=len(own.listeners)),
+                    listeners=_numbered(own.submission),
+                    report_listeners=_numbered(own.reports, after=len(own.submission)),
                 ),
                 own.sockets,
             )
-            for index, own in enumerate(bound)
+            for index, own in enumerate(sockets)
         ]
-        return [*workers, self._child("web", "mta.service.web_process", replace(start, index=len(bound)))]
+        return [*workers, self._make_child("web", "mta.service.web_process", replace(start, index=len(sockets)))]
 
-    def _child(self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...] = ()) -> Child:
-        # Settings may have been reloaded since the sockets were bound.
-        start = start.reloaded(self._settings)
-        user = self._settings.server.user
+    def _make_child(self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...] = ()) -> Child:
         return Child(
             self._fork_server,
             name,
             module,
-            start,
+            start.reloaded(self._settings),  # there may have been a reload since the sockets were bound
             sockets,
-            user=user,
+            user=self._settings.server.user,
             ready=self._write_state,
             ended=self._child_ended,
         )
@@ -219,44 +217,48 @@ class Supervisor:
     # --- watching
 
     async def _watch(self, store: Store) -> None:
-        work = (
-            self._keep_database,
-            self._reap,
-            self._keep_house,
-            self._settle_mailings,
-            self._verify,
-            self._watch_breakers,
-            self._watch_blocklists,
-            self._run_deadlines,
-            self._tell_state,
-        )
+        """Run the children and the periodic jobs until the service is stopped."""
         self._breakers, self._blocklists = BreakerWatch(self._metrics), BlocklistWatch(self._metrics)
         await store.listen(delivery_stats.CHANNEL, self._breakers.complained)
+        jobs = (
+            ("state", STATE_INTERVAL, self._report_state),
+            ("database", RETRY_AFTER, self._restart_database),
+            ("leases", self._settings.database.lease / REAPS_PER_LEASE, self._release_dead_leases),
+            ("queue size", MEASURE_INTERVAL, self._measure),
+            ("retention", SWEEP_INTERVAL, self._sweep),
+            ("mailings", MAILING_INTERVAL, self._sweep_mailings),
+            ("sender domains", VERIFICATION_INTERVAL, self._verify_domains),
+            ("breakers", STATE_INTERVAL, self._check_breakers),
+            ("blocklists", BLOCKLIST_INTERVAL, self._check_blocklists),
+            ("complaint deadlines", COMPLAINT_INTERVAL, self._run_deadlines),
+        )
         async with asyncio.TaskGroup() as group:
-            keepers = [group.create_task(child.keep()) for child in self._children]
-            chores = [group.create_task(self._chore(each, store)) for each in work]
+            children = [group.create_task(child.run()) for child in self._children]
+            periodic = [group.create_task(self._repeat(name, every, run, store)) for name, every, run in jobs]
             await self._stopping.wait()
             log.info("stopping", grace=self._settings.server.shutdown_grace)
             for child in self._children:
                 child.stop()
-            await asyncio.wait(keepers, timeout=2 * self._settings.server.shutdown_grace + 5)
+            await asyncio.wait(children, timeout=2 * self._settings.server.shutdown_grace + 5)
             for child in self._children:
                 if child.pid is not None:
-                    log.error("killing a child that does not stop", child=child.name)
+                    log.error("child killed: did not stop in time", child=child.name)
                     child.kill()
-            for chore in chores:
-                chore.cancel()
+            for task in periodic:
+                task.cancel()
 
-    async def _chore(self, work: Callable[[Store], Awaitable[None]], store: Store) -> None:
-        """Do ``work`` again and again, whatever happens inside: no chore is worth the service."""
+    async def _repeat(self, name: str, interval: float, run: Callable[[Store], Awaitable[None]], store: Store) -> None:
+        """Run a job every ``interval`` seconds. Its errors are logged, and never end the service."""
         while True:
             try:
-                await work(store)
+                await run(store)
+                await asyncio.sleep(interval)
+                continue
             except StoreUnavailable:
                 self._metrics.database_up.set(0)
             except Exception:
-                log.exception("a chore of the supervisor failed")
-            await asyncio.sleep(CHORE_EVERY)
+                log.exception("job failed", job=name)
+            await asyncio.sleep(RETRY_AFTER)
 
     def _child_ended(self, pid: int) -> None:
         exposition.mark_dead(self._run_dir, pid)
@@ -264,7 +266,7 @@ class Supervisor:
             self._metrics.worker_restarts.inc()
         self._write_state()
 
-    async def _keep_database(self, store: Store) -> None:
+    async def _restart_database(self, store: Store) -> None:
         """Start our own PostgreSQL again if it has ended by itself."""
         if self._embedded is None:
             return
@@ -274,68 +276,60 @@ class Supervisor:
             try:
                 await asyncio.to_thread(self._embedded.start)
             except EmbeddedError as error:
-                log.error("the database does not start", reason=str(error))
+                log.error("database not started", reason=str(error))
 
-    async def _reap(self, store: Store) -> None:
-        """Free what dead workers held: often, to be sure that it was they who were silent, not the database."""
+    async def _release_dead_leases(self, store: Store) -> None:
+        """Release what dead workers held. Frequent, so that a silent worker is told from an unavailable database."""
         await store.lease.reap()
-        await asyncio.sleep(self._reap_every)
-
-    async def _keep_house(self, store: Store) -> None:
-        """Measure the queue, forget what is old."""
-        began = time.monotonic()
-        await self._measure(store)
-        if began > self._sweep_at:
-            await store.messages.sweep(self._settings.retention.messages)
-            await store.data_subjects.forget(self._settings.retention)
-            await store.breakers.forget()
-            await store.report_queue.sweep()
-            await store.reports.sweep()
-            self._sweep_at = time.monotonic() + SWEEP_EVERY
-        # A queue of millions takes a while to count: never more than a twentieth of the time.
-        await asyncio.sleep(max(MEASURE_EVERY, 20 * (time.monotonic() - began)))
-
-    async def _verify(self, store: Store) -> None:
-        """Look sender domains up in the DNS, with a fresh cache each time."""
-        await look_again(self._settings, store, Resolver(self._settings))
-        await asyncio.sleep(LOOK_EVERY)
-
-    async def _run_deadlines(self, store: Store) -> None:
-        """Tell accounts of complaints, and act where their time is over."""
-        if self._complaints is None or self._complaints.settings is not self._settings:
-            self._complaints = await ComplaintNotifier.open(self._settings, store)
-        await run_deadlines(self._complaints, store)
-        await asyncio.sleep(CASES_EVERY)
-
-    async def _watch_breakers(self, store: Store) -> None:
-        """Look at what came back, and at once after a complaint."""
-        await self._breakers.look(self._settings, store)
-        await self._breakers.pause()
-
-    async def _watch_blocklists(self, store: Store) -> None:
-        """Ask what is due; nobody, as long as no list is configured."""
-        await self._blocklists.look(self._settings, store)
-        await asyncio.sleep(ASK_EVERY)
-
-    async def _settle_mailings(self, store: Store) -> None:
-        """Let go, or keep back, what was queued while its mailing was confirmed, released or stopped."""
-        await store.mailings.sweep()
-        await asyncio.sleep(SETTLE_EVERY)
 
     async def _measure(self, store: Store) -> None:
-        """Gauges that only the database knows."""
+        """Set the gauges that only the database knows."""
+        began = time.monotonic()
         counts = await store.queue.count_states()
         for state in QueueState:
             self._metrics.queue[state].set(counts.get(state.value, 0))
         self._metrics.queue_oldest.set(await store.queue.oldest_unexpired_age())
         self._metrics.queue_measured.set(time.time())
         self._metrics.database_up.set(1)
+        # Counting a queue of millions takes a while: it may take a twentieth of the time at most.
+        await asyncio.sleep(20 * (time.monotonic() - began))
 
-    async def _tell_state(self, _: Store) -> None:
+    async def _sweep(self, store: Store) -> None:
+        """Delete what is older than its retention."""
+        await store.messages.sweep(self._settings.retention.messages)
+        await store.data_subjects.forget(self._settings.retention)
+        await store.breakers.forget()
+        await store.report_queue.sweep()
+        await store.reports.sweep()
+
+    async def _sweep_mailings(self, store: Store) -> None:
+        """Release or hold what was queued while its mailing was being confirmed, released or stopped."""
+        await store.mailings.sweep()
+
+    async def _verify_domains(self, store: Store) -> None:
+        """Verify the sender domains that are due, with an empty DNS cache each time."""
+        await verify_due(self._settings, store, Resolver(self._settings))
+
+    async def _check_breakers(self, store: Store) -> None:
+        """Check the breakers: every minute, and at once after a complaint."""
+        await self._breakers.look(self._settings, store)
+        await self._breakers.pause()
+
+    async def _check_blocklists(self, store: Store) -> None:
+        """Query the blocklists that are due."""
+        await self._blocklists.look(self._settings, store)
+
+    async def _run_deadlines(self, store: Store) -> None:
+        """Notify accounts of complaints, and act on expired deadlines."""
+        if self._complaints is None or self._complaints.settings is not self._settings:
+            self._complaints = await ComplaintNotifier.open(self._settings, store)
+        await run_deadlines(self._complaints, store)
+
+    async def _report_state(self, _: Store) -> None:
         self._write_state()
 
     def _write_state(self) -> None:
-        """Write down who lives, for /readyz and `mta top`."""
+        """Write the state of the children, for /readyz and `mta top`."""
         state = {
             "at": time.time(),
             "pid": os.getpid(),
@@ -357,36 +351,36 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGUSR1, self._reopen)
 
     def _reload(self) -> None:
-        """Read the file again; tell the children, or tell what is wrong and change nothing."""
+        """Read the configuration file again and pass it to the children. With any mistake in it, change nothing."""
         try:
             settings = load_file(self._path)
             validate(settings)
         except ConfigError as error:
             lines = error.lines
-            log.error("the configuration was not reloaded", mistakes=lines)
+            log.error("configuration not reloaded", mistakes=lines)
         else:
             lines = []
             self._settings = settings
             for child in self._children:
                 child.reload(settings)
             self._metrics.config_loaded.set(time.time())
-            log.info("the configuration was reloaded")
+            log.info("configuration reloaded")
         self._metrics.reloads[Success.NO if lines else Success.YES].inc()
         answer = {"at": datetime.now(UTC).isoformat(), "ok": not lines, "lines": lines}
         _write(self._run_dir / "reload.json", orjson.dumps(answer))
 
     def _reopen(self) -> None:
         for child in self._children:
-            child.tell(Reopen())
+            child.send(Reopen())
 
 
-def _placed(doors: Doors, after: int = 0) -> Sockets:
-    """Number the sockets in the order in which they are passed to a child, ``after`` that many others."""
-    return tuple((listener, place) for place, (listener, _) in enumerate(doors, after))
+def _numbered(listeners: BoundListeners, after: int = 0) -> Sockets:
+    """Number the sockets in the order in which a child gets them, ``after`` that many others."""
+    return tuple((listener, place) for place, (listener, _) in enumerate(listeners, after))
 
 
-def _give(folder: Path, user: str | None) -> None:
-    """Make a folder in which the children, who may run as ``user``, keep files. Raises OSError."""
+def _make_folder(folder: Path, user: str | None) -> None:
+    """Make a folder in which the children, which may run as ``user``, can write. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if user and os.geteuid() == 0:
         account = pwd.getpwnam(user)
@@ -394,8 +388,11 @@ def _give(folder: Path, user: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(run_dir: Path) -> Iterator[None]:
-    """Hold ``run_dir`` for this process. The pid in the file is for people and for `mta reload`."""
+def _locked(run_dir: Path) -> Iterator[None]:
+    """Lock ``run_dir`` for this process. The pid in the lock file is for people and for `mta reload`.
+
+    Raises AlreadyRunning, OSError.
+    """
     fd = os.open(run_dir / "supervisor.pid", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -413,7 +410,7 @@ def _only_one(run_dir: Path) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a small file for readers who may look at any moment. The folder may be another user's."""
+    """Replace a small file that may be read at any moment. Its folder may belong to another user."""
     draft = path.with_suffix(".new")
     try:
         draft.unlink(missing_ok=True)
@@ -421,4 +418,4 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content)
         draft.replace(path)
     except OSError as error:
-        log.warning("cannot write", path=str(path), reason=error.strerror)
+        log.warning("file not written", path=str(path), reason=error.strerror)

@@ -1,9 +1,9 @@
-"""The web side's own process: started by the supervisor like a worker, and serves HTTP until told to stop.
+"""Run the web process: serve HTTP and send webhooks, started by the supervisor like a worker.
 
-It is apart from the workers so that a scrape never makes mail wait, and mail never a scrape. What machines that watch
-ask for and the pages for recipients are two applications on two ports.
+It is a process of its own so that HTTP requests do not delay mail, nor mail HTTP requests. Monitoring and the pages for
+recipients are two applications on two ports.
 
-It must never outlive its supervisor.
+Invariants: the web process ends with its supervisor.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from mta.web.webhooks import WebhookSender
 
 log = get_logger()
 
-REPORT_EVERY = 1.0  # seconds
+STATUS_EVERY = 1.0  # seconds
 
 
 class PublicSide:
-    """The pages for recipients, if they have a port."""
+    """The server of the pages for recipients, if a port is configured."""
 
     def __init__(self, settings: Settings, store: Store, secrets: Secrets, metrics: Metrics) -> None:
         self._secrets = secrets
@@ -45,14 +45,14 @@ class PublicSide:
         self._server = PublicServer(self._app)
 
     async def open(self, settings: Settings) -> None:
-        """Start answering. Raises OSError if the port is taken, CertificateError."""
+        """Start to listen. Raises OSError if the port is taken, CertificateError."""
         if settings.web.public.port is not None:
             await self._server.open(settings.web.public)
         elif settings.web.public.url:
-            log.warning("no pages here: unsubscribe links lead to web.public.url; is web.public.port elsewhere?")
+            log.warning("unsubscribe pages not served here: web.public.url is set, web.public.port is not")
 
     def configure(self, settings: Settings) -> None:
-        """Take over reloaded settings. Raises CertificateError; then the old certificate stays."""
+        """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
         self._app[UNSUBSCRIBE].configure(open_tokens(settings, self._secrets))
         self._app[CLIENT_LIMIT].configure(settings.web.public)
         self._server.configure(settings.web.public)
@@ -63,7 +63,7 @@ class PublicSide:
 
 async def _main(control: socket.socket) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        # A signal to the whole process group is the supervisor's to act on.
+        # Signals to the process group are for the supervisor.
         asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
     reader, writer = await asyncio.open_connection(sock=control)
     start = await control_channel.receive(reader)
@@ -73,18 +73,18 @@ async def _main(control: socket.socket) -> None:
     metrics = Metrics.open(start.run_dir)
     async with AsyncExitStack() as stack:
         public, sender = await _open(stack, start, metrics)
-        chores = [asyncio.create_task(work) for work in (sample_process(metrics), _report(writer))]
-        while (order := await control_channel.receive(reader)) is not None:
-            if isinstance(order, Reload):
-                _configure(public, order.settings)
-                sender.configure(order.settings.web.webhooks, allow_private=order.settings.testing.private_webhooks)
-        for chore in chores:
-            chore.cancel()
+        tasks = [asyncio.create_task(work) for work in (sample_process(metrics), _report_status(writer))]
+        while (message := await control_channel.receive(reader)) is not None:
+            if isinstance(message, Reload):
+                _configure(public, message.settings)
+                sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
+        for task in tasks:
+            task.cancel()
     writer.close()
 
 
 async def _open(stack: AsyncExitStack, start: Start, metrics: Metrics) -> tuple[PublicSide, WebhookSender]:
-    """Serve on both ports, and send events out, until ``stack`` ends. Raises SystemExit, with the reason in the log."""
+    """Serve both ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     settings, secrets = start.settings, Secrets(start.secret)
     try:
         store = await Store.open(start.dsn, settings.database, secrets)
@@ -95,7 +95,7 @@ async def _open(stack: AsyncExitStack, start: Start, metrics: Metrics) -> tuple[
         stack.push_async_callback(public.close)
         await public.open(settings)
     except (StoreUnavailable, OSError, CertificateError) as error:
-        log.error("cannot serve HTTP", reason=str(error))
+        log.error("web process not started", reason=str(error))
         raise SystemExit(1) from None
     sender = WebhookSender(store, settings.web.webhooks, metrics, allow_private=settings.testing.private_webhooks)
     stack.push_async_callback(sender.stop)
@@ -106,14 +106,14 @@ def _configure(public: PublicSide, settings: Settings) -> None:
     logging.configure(settings.observe.log_level, process="web")
     try:
         public.configure(settings)
-    except CertificateError as error:  # a file has changed since the supervisor looked at it
-        log.error("the reloaded settings could not be taken over in full", reason=str(error))
+    except CertificateError as error:  # a file has changed since the supervisor read it
+        log.error("reloaded settings not fully applied", reason=str(error))
 
 
-async def _report(writer: asyncio.StreamWriter) -> None:
+async def _report_status(writer: asyncio.StreamWriter) -> None:
     while True:
         control_channel.report(writer, {})
-        await asyncio.sleep(REPORT_EVERY)
+        await asyncio.sleep(STATUS_EVERY)
 
 
 def main(control: socket.socket, _: Sequence[socket.socket]) -> None:

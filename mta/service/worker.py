@@ -1,9 +1,9 @@
-"""One worker: a whole MTA in one process, its parts plugged together here and nowhere else.
+"""Run one worker: a whole MTA in one process, whose parts are put together here and nowhere else.
 
-The fork server calls ``main`` with a socket to the supervisor and the listening sockets. Over the former come the
-settings, the address of the database and, later, reloaded settings; its end means stop.
+The fork server calls ``main`` with a socket to the supervisor and the listening sockets. The supervisor sends the
+settings and the database URL and, later, reloaded settings. The end of its stream means stop.
 
-It must never outlive its supervisor, and never drop what it is doing when told to stop.
+Invariants: a worker ends with its supervisor. Told to stop, it finishes the sessions and attempts that are under way.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ from policy.reputation.authorities import load_authorities
 log = get_logger()
 
 STATUS_EVERY = 1.0  # seconds
-SOURCES_EVERY = 60.0  # in case that a change was missed, or the settings are others
-RENEWALS = 4  # times that a lease is renewed within its length
+SOURCES_EVERY = 60.0  # in case a notification was missed, or the settings have changed
+RENEWALS = 4  # within the length of a lease
 
 
 class Worker:
@@ -70,7 +70,7 @@ class Worker:
         settings = start.settings
         self.settings = settings
         self.name = f"worker-{start.index}"
-        self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we have
+        self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we hold
         self.store = store
         self.secrets = secrets
         self.metrics = metrics
@@ -98,14 +98,14 @@ class Worker:
             accounts=store.accounts,
             resolver=self.resolver,
             courier=self.courier,
-            dsn=self._notices(settings),
+            dsn=self._dsn_composer(settings),
             profiles=profiles,
             classifier=_classifier(settings),
             events=self.events,
             metrics=metrics,
             workers=start.workers,
         )
-        self.intake = Submission(
+        self.submission = Submission(
             settings=settings,
             store=store,
             signer=self.signer,
@@ -120,7 +120,7 @@ class Worker:
             [(listener, sockets[place]) for listener, place in start.listeners],
             hostname=settings.server.hostname,
             tls=_tls(settings),
-            handler=self.intake,
+            handler=self.submission,
             authenticator=Authenticator(
                 store.accounts, Limits.of(settings.submission.limits), salt_key=secrets.derive("scram salts")
             ),
@@ -128,7 +128,6 @@ class Worker:
             events=self.events,
             metrics=metrics,
         )
-
         self.report_processor = ReportProcessor(
             store,
             self.resolver,
@@ -137,7 +136,7 @@ class Worker:
             self._report_context(settings),
         )
         self.report_worker = ReportWorker(store.report_queue, self.report_processor.handle, metrics)
-        self.returns = ReportHandler(
+        self.report_handler = ReportHandler(
             store.report_queue,
             domain=settings.return_path.domain,
             verp=verp,
@@ -146,12 +145,12 @@ class Worker:
             arrived=self.report_worker.wake,
             metrics=metrics,
         )
-        self.return_listeners = Listeners(
+        self.report_listeners = Listeners(
             _report_limits(settings),
-            [(listener, sockets[place]) for listener, place in start.returns],
+            [(listener, sockets[place]) for listener, place in start.report_listeners],
             hostname=settings.server.hostname,
             tls=_tls(settings),
-            handler=self.returns,
+            handler=self.report_handler,
             authenticator=None,
             trace=self.trace,
             events=self.events,
@@ -160,54 +159,54 @@ class Worker:
         )
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve until the stream of orders ends."""
+        """Serve until the supervisor's stream ends."""
         await self._read_keys()
         await self.store.listen("keys", lambda _: self._keys_changed.set())
         await self.store.listen("listings", lambda _: self._listings_changed.set())
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
-        keepers = [
-            asyncio.create_task(self._keep(work, name))
+        tasks = [
+            asyncio.create_task(self._repeat(name, work))
             for name, work in (
-                ("lease", self._keep_lease),
-                ("keys", self._keep_keys),
+                ("lease", self._renew_lease),
+                ("keys", self._follow_keys),
                 ("queue", self.dispatcher.run),
                 ("reports", self.report_worker.run),
                 ("report backlog", self.report_worker.count),
-                ("sources", self._rest_sources),
-                ("pulse", lambda: sample_process(self.metrics)),
+                ("sources", self._avoid_listed_sources),
+                ("process metrics", lambda: sample_process(self.metrics)),
             )
         ]
         try:
             await self.trace.start()
             await self.listeners.start()
-            await self.return_listeners.start()
+            await self.report_listeners.start()
             self.metrics.workers.set(1)
-            keepers.append(asyncio.create_task(self._keep(lambda: self._report(writer), "status")))
-            log.info("ready", lease=self.store.lease.id)
-            await self._obey(reader)
+            tasks.append(asyncio.create_task(self._repeat("status", lambda: self._report_status(writer))))
+            log.info("worker started", lease=self.store.lease.id)
+            await self._handle_messages(reader)
         finally:
-            await self._end(keepers)
+            await self._stop(tasks)
 
-    async def _obey(self, reader: asyncio.StreamReader) -> None:
-        """Do as the supervisor says, until it says no more."""
-        while (order := await control_channel.receive(reader)) is not None:
-            match order:
+    async def _handle_messages(self, reader: asyncio.StreamReader) -> None:
+        """Handle control messages until the stream ends."""
+        while (message := await control_channel.receive(reader)) is not None:
+            match message:
                 case Reload(settings):
                     try:
                         await self.configure(settings)
-                    except Exception:  # a file has changed since the supervisor looked at it
-                        log.exception("the reloaded settings could not be taken over in full")
+                    except Exception:  # a file has changed since the supervisor read it
+                        log.exception("reloaded settings not fully applied")
                 case Reopen():
                     self.events.reopen()
                 case Start():
-                    log.error("a second start was ordered")
+                    log.error("second start message ignored")
                 case _:
-                    assert_never(order)
+                    assert_never(message)
 
     async def configure(self, settings: Settings) -> None:
-        """Take over reloaded settings, part by part. Sessions and attempts under way keep what they began with."""
-        # What may fail comes before anything is changed.
+        """Apply reloaded settings. Sessions and attempts under way keep those that they began with."""
+        # First what may fail, before anything is changed.
         classifier, tls, profiles = _classifier(settings), _tls(settings), open_profiles(settings, self.secrets)
         thresholds = _thresholds(settings)
         self.keys.configure(settings.signing)
@@ -223,19 +222,19 @@ class Worker:
         loopback = settings.testing.loopback_receivers
         self.courier.configure(settings.egress, settings.server.hostname, verp, loopback_receivers=loopback)
         self.store.configure(thresholds)
-        self.dispatcher.configure(settings.queue, classifier, self._notices(settings), profiles)
-        self.intake.configure(settings, self.signer, profiles)
+        self.dispatcher.configure(settings.queue, classifier, self._dsn_composer(settings), profiles)
+        self.submission.configure(settings, self.signer, profiles)
         self.report_processor.configure(InternalMailBuilder(settings, self.signer), self._report_context(settings))
         domain = settings.return_path.domain
-        self.returns.configure(domain, verp, settings.reports.backlog)
+        self.report_handler.configure(domain, verp, settings.reports.backlog)
         await self.listeners.reload(settings.submission.listeners, Limits.of(settings.submission.limits), tls)
-        await self.return_listeners.reload(settings.reports.listeners, _report_limits(settings), tls, domain)
+        await self.report_listeners.reload(settings.reports.listeners, _report_limits(settings), tls, domain)
 
-    def _notices(self, settings: Settings) -> DsnComposer:
+    def _dsn_composer(self, settings: Settings) -> DsnComposer:
         return DsnComposer(settings, self.store.accounts, self.signer)
 
     def _report_context(self, settings: Settings) -> ReportContext | None:
-        """Return what inbound reports are processed with; None without a return path domain."""
+        """Return the context that inbound reports are processed in; None without a return path domain."""
         verp, domain = open_verp(settings, self.secrets), settings.return_path.domain
         if domain is None or verp is None:
             return None
@@ -253,16 +252,28 @@ class Worker:
             address_key=self.secrets.address_key,
         )
 
-    async def _rest_sources(self) -> None:
-        """Sources that are on a blocklist rest, until they are on none."""
+    async def _repeat(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` until it returns. Its errors are logged, and it is started again."""
         while True:
-            self._listings_changed.clear()
-            self.courier.avoid(await self.store.blocklist_listings.resting(self.settings.blocklists.backoff_lists))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SOURCES_EVERY):
-                    await self._listings_changed.wait()
+            try:
+                return await work()
+            except StoreUnavailable:
+                pass
+            except Exception:
+                log.exception("task failed", task=name)
+            await asyncio.sleep(STATUS_EVERY)
 
-    async def _keep_keys(self) -> None:
+    async def _renew_lease(self) -> None:
+        while True:
+            try:
+                await self.store.lease.renew()
+            except LeaseLost:
+                log.warning("lease lost: other workers have taken over its recipients", lease=self.store.lease.id)
+                self.dispatcher.forget()
+                await self.store.lease.register()
+            await asyncio.sleep(self._renew_every)
+
+    async def _follow_keys(self) -> None:
         while True:
             await self._keys_changed.wait()
             self._keys_changed.clear()
@@ -273,50 +284,37 @@ class Worker:
                 raise
 
     async def _read_keys(self) -> None:
-        """The store's DKIM keys, at the start and whenever they change."""
+        """Read the DKIM keys that are in the store."""
         self.keys.replace_stored(await self.store.dkim_keys.list())
 
-    async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
-        """Stop taking mail, finish what runs, give back what waits, and only then let go of the lease."""
+    async def _avoid_listed_sources(self) -> None:
+        """Send nothing from sources that are on a blocklist."""
+        while True:
+            self._listings_changed.clear()
+            self.courier.avoid(await self.store.blocklist_listings.resting(self.settings.blocklists.backoff_lists))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SOURCES_EVERY):
+                    await self._listings_changed.wait()
+
+    async def _report_status(self, writer: asyncio.StreamWriter) -> None:
+        while True:
+            self.dispatcher.measure()
+            deliveries = self.dispatcher.active_queue.deliveries
+            control_channel.report(writer, {"lease": self.store.lease.id, "active_deliveries": deliveries})
+            await asyncio.sleep(STATUS_EVERY)
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Stop accepting mail, finish what is under way, return the rest to the queue, then release the lease."""
         grace = self.settings.server.shutdown_grace
-        await asyncio.gather(self.listeners.stop(grace), self.return_listeners.stop(grace), self.dispatcher.stop(grace))
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        await asyncio.gather(self.listeners.stop(grace), self.report_listeners.stop(grace), self.dispatcher.stop(grace))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.courier.close()
         await self.trace.stop()
         with contextlib.suppress(StoreUnavailable):
             await self.store.lease.release()
         self.events.close()
-
-    async def _keep(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Run ``work`` for as long as the worker lives, whatever happens inside."""
-        while True:
-            try:
-                return await work()
-            except StoreUnavailable:
-                pass
-            except Exception:
-                log.exception("a part of the worker is started again", part=name)
-            await asyncio.sleep(STATUS_EVERY)
-
-    async def _keep_lease(self) -> None:
-        while True:
-            try:
-                await self.store.lease.renew()
-            except LeaseLost:
-                log.warning("the lease was lost: others have taken over what this worker held")
-                self.dispatcher.forget()
-                await self.store.lease.register()
-            await asyncio.sleep(self._renew_every)
-
-    async def _report(self, writer: asyncio.StreamWriter) -> None:
-        while True:
-            self.dispatcher.measure()
-            control_channel.report(
-                writer, {"lease": self.store.lease.id, "window": self.dispatcher.active_queue.deliveries}
-            )
-            await asyncio.sleep(STATUS_EVERY)
 
 
 def _report_limits(settings: Settings) -> Limits:
@@ -348,7 +346,7 @@ async def _store(start: Start, secrets: Secrets, metrics: Metrics) -> AsyncItera
 
 async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        # A signal to the whole process group is the supervisor's to act on.
+        # Signals to the process group are for the supervisor.
         asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
     reader, writer = await asyncio.open_connection(sock=control)
     start = await control_channel.receive(reader)
@@ -358,7 +356,7 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
     secrets, metrics = Secrets(start.secret), Metrics.open(start.run_dir)
     async with _store(start, secrets, metrics) as store:
         worker = Worker(start, sockets, store, secrets, metrics)
-        # What exists by now stays; looking through it again and again for garbage costs a tenth of the throughput.
+        # What exists by now stays. Collections that look through it cost a tenth of the throughput.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -372,6 +370,6 @@ def warm_up() -> None:
 
 
 def main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
-    """Run a worker until ``control`` ends; ``sockets``: to listen on, numbered by ``Start``."""
+    """Run a worker until ``control`` ends. ``Start`` refers to the listening ``sockets`` by number."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(control, sockets))

@@ -163,7 +163,7 @@ def database_begun(service: Service) -> bool:
 
 
 def child_started(service: Service) -> bool:
-    return '"event":"started"' in service.output()
+    return '"event":"child started"' in service.output()
 
 
 @pytest.mark.parametrize("moment", [pid_file_written, database_begun, child_started])
@@ -179,7 +179,7 @@ async def test_a_stop_during_the_start_leaves_nothing_running(moment: Callable[[
         assert process.returncode == 0, service.output()
         assert service.postmaster() is None
         await until(lambda: not any(map(processes.is_alive, known)), service.output)
-        assert "killing" not in service.output()
+        assert "child killed" not in service.output()
         assert "Traceback" not in service.output()
 
 

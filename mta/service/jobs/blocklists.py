@@ -1,13 +1,13 @@
-"""Watching blocklists: our addresses and sender domains, asked politely, believed twice.
+"""Watch blocklists: query them for our addresses and sender domains, and act on a listing that is seen twice.
 
-    test entries of the list ▶ each subject whose turn it is ▶ seen ▶ (a while) ▶ confirmed ▶ ended
+    test entries of the list ▶ each subject that is due ▶ seen ▶ (a while) ▶ confirmed ▶ ended
 
-A list that fails its own test entries is reported once and not believed until it passes them. What was listed and is
-clear ends at once; trouble with the DNS changes nothing.
+A list that fails its own test entries is reported once and ignored until it passes them. A listing ends with the first
+answer that says so; DNS errors change nothing.
 
-It must never ask a list that is not configured, nor ask about the same before its answer has run out.
+Invariants: only configured lists are queried, and none again before its last answer has expired.
 
-*Limits.* One question after the other: with ten thousand domains and the shipped pause a round takes half an hour.
+Limitations: one query at a time. With ten thousand domains and the default pause, a round takes half an hour.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ Key = tuple[str, str]  # list, subject
 
 @dataclass(frozen=True, slots=True)
 class BlocklistAnswer:
-    """``ttl``: seconds for which it is good."""
+    """The answer of a list, valid for ``ttl`` seconds."""
 
     said: Said
     ttl: float
 
 
 async def ask(resolver: Resolver, blocklist: Blocklist, subject: str) -> BlocklistAnswer:
-    """What ``blocklist`` says of ``subject``. Never raises for the DNS's sake."""
+    """Query ``blocklist`` for ``subject``. A DNS error is an answer, not an exception."""
     try:
         addresses, ttl = await resolver.addresses(question(subject, blocklist))
     except DnsError as error:
@@ -66,7 +66,7 @@ async def ask(resolver: Resolver, blocklist: Blocklist, subject: str) -> Blockli
 
 
 async def reason(resolver: Resolver, blocklist: Blocklist, subject: str) -> str:
-    """The list's own words (RFC 5782 2.1); empty if it has none."""
+    """Return the reason that the list gives (RFC 5782 2.1); empty without one."""
     try:
         return " ".join(await resolver.txt(question(subject, blocklist)))
     except DnsError:
@@ -74,28 +74,28 @@ async def reason(resolver: Resolver, blocklist: Blocklist, subject: str) -> str:
 
 
 async def examine(resolver: Resolver, blocklist: Blocklist) -> tuple[Trust, float]:
-    """Whether the list is to be believed, and for how many seconds that is good."""
+    """Query the test entries of a list. Return whether it is to be trusted, and for how many seconds."""
     must, must_not = [await ask(resolver, blocklist, subject) for subject in proofs(blocklist)]
     return trust(must.said, must_not.said, blocklist), min(must.ttl, must_not.ttl)
 
 
 def subjects(settings: Settings, blocklist: Blocklist, domains: Sequence[str]) -> list[str]:
-    """What the list is asked about."""
+    """Return the addresses and domains that the list is queried for."""
     ours = (*settings.egress.sources, *domains, *settings.blocklists.also)
     return [subject for subject in dict.fromkeys(ours) if fits(subject, blocklist)]
 
 
 class BlocklistWatch:
-    """One for a service; ``look`` is called again and again."""
+    """The state of all lists between two calls of ``look``; one object a service."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._settings: Settings | None = None
-        self._due: dict[Key, float] = {}  # monotonic time before which it is not asked again
+        self._due: dict[Key, float] = {}  # monotonic time of the next query
         self._trust: dict[str, Trust] = {}
 
     async def look(self, settings: Settings, store: Store) -> None:
-        """Ask whatever is due. Raises StoreUnavailable."""
+        """Send the queries that are due. Raises StoreUnavailable."""
         if self._settings is not settings:
             self._settings, self._resolver = settings, Resolver(settings)
             self._due, self._trust = {}, {}
@@ -115,7 +115,7 @@ class BlocklistWatch:
         self._measure(settings, await store.blocklist_listings.find())
 
     async def _is_believed(self, blocklist: Blocklist, store: Store) -> bool:
-        """By its test entries, which are asked for as often as everything else."""
+        """Return whether the list is trusted. Its test entries are queried as often as everything else."""
         key = blocklist.name, ""
         if self._is_due(key):
             found, ttl = await examine(self._resolver, blocklist)
@@ -141,10 +141,10 @@ class BlocklistWatch:
             case ListingChange.CONFIRM:
                 words = await self._words(blocklist, subject, answer.said)
                 if await store.blocklist_listings.confirm(*key, words):
-                    log.error("on a blocklist", subject=subject, blocklist=blocklist.name, answer=words)
+                    log.error("blocklist listing confirmed", subject=subject, blocklist=blocklist.name, answer=words)
             case ListingChange.END:
                 if await store.blocklist_listings.end(*key):
-                    log.info("off a blocklist", subject=subject, blocklist=blocklist.name)
+                    log.info("blocklist listing ended", subject=subject, blocklist=blocklist.name)
             case ListingChange.NOTHING:
                 pass
             case _:
@@ -162,7 +162,7 @@ class BlocklistWatch:
         return time.monotonic() >= self._due.get(key, 0.0)
 
     def _put_off(self, key: Key, ttl: float, *, unsure: bool = False) -> None:
-        """``unsure``: what was seen is to be looked at again soon."""
+        """Schedule the next query; soon if the last answer is ``unsure``."""
         assert self._settings is not None
         its = self._settings.blocklists
         self._due[key] = time.monotonic() + max(ttl, its.confirm_after if unsure else its.every)

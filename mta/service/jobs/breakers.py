@@ -1,10 +1,10 @@
-"""Breakers while the service runs: looked at every minute, and at once after a complaint.
+"""Check the breakers of the running service: every minute, and at once after a complaint.
 
-What trips is logged, counted and told; what has only come near is told once, when it does.
+A breaker that trips is logged, counted and reported to the account; so is one that comes near its limit, once.
 
-It must never let a profile that is gone leave an account unwatched: the usual thresholds count for it.
+Invariants: an account whose profile no longer exists is checked with the default thresholds.
 
-*Limits.* After a restart warnings are told again.
+Limitations: warnings are repeated after a restart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVERY = 60.0  # seconds
 
 
 class BreakerWatch:
-    """One for a service."""
+    """The breakers of all accounts; one object a service."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -34,11 +34,11 @@ class BreakerWatch:
         self._complained = asyncio.Event()
 
     def complained(self, _: str | None = None) -> None:
-        """Something was counted that cannot wait."""
+        """End the current pause: a complaint was counted."""
         self._complained.set()
 
     async def pause(self) -> None:
-        """Until the next look."""
+        """Wait until the next check is due."""
         try:
             async with asyncio.timeout(EVERY):
                 await self._complained.wait()
@@ -46,7 +46,7 @@ class BreakerWatch:
             pass
 
     async def look(self, settings: Settings, store: Store) -> None:
-        """One look at everything that has got worse. Raises ConfigError, StoreUnavailable."""
+        """Check all breakers whose counts have risen. Raises ConfigError, StoreUnavailable."""
         self._complained.clear()
         if self._read_from is not settings:
             profiles = validate_profiles(settings)
@@ -55,7 +55,7 @@ class BreakerWatch:
         found = await store.breakers.look(self._thresholds)
         for finding in found:
             if finding.level is Level.STOP:
-                log.error("a breaker has tripped", breaker=finding.name, found=finding.words)
+                log.error("breaker tripped", breaker=finding.name, found=finding.words)
                 self._metrics.breaker_trips[finding.kind].inc()
         await self._warn([finding for finding in found if finding.level is Level.WARN], store)
         self._metrics.breakers_open.set(len(await store.breakers.list()))
@@ -63,7 +63,7 @@ class BreakerWatch:
     async def _warn(self, findings: list[BreakerFinding], store: Store) -> None:
         for finding in findings:
             if finding.name not in self._warned:
-                log.warning("a breaker is near", breaker=finding.name, found=finding.words)
+                log.warning("breaker limit approached", breaker=finding.name, found=finding.words)
                 await store.breakers.warn(finding)
                 self._metrics.breaker_warnings[finding.kind].inc()
         self._warned = {finding.name for finding in findings}

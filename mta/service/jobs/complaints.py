@@ -38,7 +38,7 @@ log = get_logger()
 
 
 class ComplaintNotifier:
-    """What the store needs of the configuration to run the deadlines: it is a ``Desk``. ``open`` makes one."""
+    """Everything the store needs of the configuration to run the deadlines: a ``Desk``. ``open`` makes one."""
 
     def __init__(self, settings: Settings, profiles: Profiles, accounts: AccountLookup, ring: KeyRing) -> None:
         self.settings = settings

@@ -1,12 +1,11 @@
-"""Looking sender domains up in the DNS, when somebody asks and again every day.
+"""Verify sender domains in the DNS: on request, and again every day.
 
-What is found is judged by ``policy.accounts.sender_domain`` and kept by ``mta.store.accounts.domains``: a domain that
-is proved and fit becomes
+``policy.accounts.sender_domain`` judges what is found, ``mta.store.accounts.domains`` stores it. A domain becomes
 usable by itself, minutes after its records were published.
 
-It must never ask for one domain on two machines at a time, and never let one domain's trouble keep the others waiting.
+Invariants: a domain is verified on one machine at a time. DNS errors of one domain do not delay the others.
 
-*Limits.* At most BATCH domains in one round, so that thousands of them do not all ask at once.
+Limitations: at most BATCH domains a round, so that thousands of them are not queried at once.
 """
 
 from __future__ import annotations
@@ -37,44 +36,44 @@ from policy.organisation import organisation as organisation_of
 log = get_logger()
 
 BATCH = 20
-LOOP = "5.4.6"  # the status of a plan that leads to ourselves
+LOOP = "5.4.6"  # status of a route that leads back to this machine
 
 
 async def open_ring(settings: Settings, store: Store) -> KeyRing:
-    """The keys that sign now, in files and in the store. Raises ConfigError, StoreUnavailable."""
+    """Return the current signing keys, of files and of the store. Raises ConfigError, StoreUnavailable."""
     ring = KeyRing(read_key_files(settings.signing, settings.server.user))
     ring.replace_stored(await store.dkim_keys.list())
     return ring
 
 
 async def look(resolver: Resolver, ring: KeyRing, domain: str, token: str) -> tuple[CheckResult, ...]:
-    """What the DNS says of a domain (lower-case A-labels), judged. Never raises for the DNS's sake."""
-    owner, spf, selectors, dmarc, deaf = await asyncio.gather(
+    """Look up and judge one domain (lower-case A-labels). A DNS error is a result, not an exception."""
+    owner, spf, selectors, dmarc, unreachable = await asyncio.gather(
         _texts(resolver, owner_name(domain)),
         _texts(resolver, domain),
         _selectors(resolver, ring.of(domain)),
         _dmarc(resolver, domain),
-        _deaf(resolver, domain),
+        _unreachable(resolver, domain),
     )
-    return judge(domain, token, DomainRecords(owner, spf, selectors, dmarc, deaf))
+    return judge(domain, token, DomainRecords(owner, spf, selectors, dmarc, unreachable))
 
 
-async def look_again(settings: Settings, store: Store, resolver: Resolver) -> None:
-    """Look for the domains whose turn it is. Raises StoreUnavailable."""
+async def verify_due(settings: Settings, store: Store, resolver: Resolver) -> None:
+    """Verify the domains that are due. Raises StoreUnavailable."""
     claimed = await store.domains.claim(BATCH)
     if not claimed:
         return
     try:
         ring = await open_ring(settings, store)
     except ConfigError as error:
-        log.error("sender domains are not looked up: the DKIM keys cannot be read", mistakes=error.lines)
+        log.error("sender domains not verified: unreadable DKIM keys", mistakes=error.lines)
         return
     judged = await asyncio.gather(*(look(resolver, ring, each.domain, each.token) for each in claimed))
     for each, found in zip(claimed, judged, strict=True):
         try:
             await store.domains.record(each.account_id, each.domain, found, by="dns")
         except AccountError:
-            pass  # it was removed meanwhile
+            pass  # removed meanwhile
 
 
 async def _texts(resolver: Resolver, name: str) -> Texts:
@@ -96,18 +95,18 @@ async def _selectors(resolver: Resolver, keys: tuple[SigningKey, ...]) -> tuple[
 
 
 async def _dmarc(resolver: Resolver, domain: str) -> tuple[str, Texts]:
-    """The domain's own record, else that of its organisation (RFC 7489 6.6.3)."""
+    """Return the name and texts of the domain's record, else of its organisation's (RFC 7489 6.6.3)."""
     place = f"_dmarc.{domain}"
     texts = await _texts(resolver, place)
-    organisation = organisation_of(domain) or ".".join(domain.split(".")[-2:])  # under a suffix that nobody knows
+    organisation = organisation_of(domain) or ".".join(domain.split(".")[-2:])  # its public suffix is unknown
     if isinstance(texts, DomainProblem) or texts or organisation == domain:
         return place, texts
     place = f"_dmarc.{organisation}"
     return place, await _texts(resolver, place)
 
 
-async def _deaf(resolver: Resolver, domain: str) -> str | DomainProblem | None:
-    """Why nobody takes its mail. Mail hosts on this very machine are taken to listen: who but they could say?"""
+async def _unreachable(resolver: Resolver, domain: str) -> str | DomainProblem | None:
+    """Return why the domain cannot receive mail; None if it can. Mail hosts on this machine are taken to accept it."""
     route = await resolver.route(domain)
     if not isinstance(route, Reply) or route.status == LOOP:
         return None

@@ -1,4 +1,4 @@
-"""A child for the tests of ``mta.service.child``: reports each order it gets, and ends itself when a reload asks for
+"""A child for the tests of ``mta.service.child``: reports each message it gets, and ends itself when a reload asks for
 it."""
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from mta.service.control_channel import Reload, Start
 
 
 def main(control: socket.socket, _: object) -> None:
-    asyncio.run(_obey(control))
+    asyncio.run(_answer(control))
 
 
-async def _obey(control: socket.socket) -> None:
+async def _answer(control: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=control)
-    while (order := await control_channel.receive(reader)) is not None:
-        level = order.settings.observe.log_level if isinstance(order, Start | Reload) else None
-        control_channel.report(writer, {"order": type(order).__name__, "level": level})
+    while (message := await control_channel.receive(reader)) is not None:
+        level = message.settings.observe.log_level if isinstance(message, Start | Reload) else None
+        control_channel.report(writer, {"message": type(message).__name__, "level": level})
         await writer.drain()
-        if isinstance(order, Reload) and level == "error":
+        if isinstance(message, Reload) and level == "error":
             os._exit(7)
     writer.close()

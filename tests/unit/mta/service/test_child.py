@@ -1,4 +1,4 @@
-"""A child of the supervisor: its lives, its orders and its end. The children here are real processes."""
+"""A child of the supervisor: its lives, its messages and its end. The children here are real processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from config.schema import Listener, ListenerTls, ObserveSettings, Settings, SubmissionSettings
 from mta.service import child as children
 from mta.service import fork_server as forking
-from mta.service.child import RESTART_AT_MOST, Child, pause
+from mta.service.child import RESTART_AT_MOST, Child, restart_delay
 from mta.service.control_channel import Reopen, Start
 from mta.service.fork_server import ForkServer
 from tests.unit.mta.store.make import until
@@ -42,7 +42,7 @@ def start() -> Start:
 async def living(server: ForkServer, **more: Any) -> AsyncIterator[Child]:
     """A child that is kept; at the end it is told to stop, and must."""
     child = Child(server, "test", OBEDIENT, start(), **more)
-    keeping = asyncio.create_task(child.keep())
+    keeping = asyncio.create_task(child.run())
     try:
         yield child
     finally:
@@ -63,34 +63,34 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_is_started_and_told(server: ForkServer) -> None:
     async with living(server) as child:
-        await until(said(child, order="Start", level="info"))
+        await until(said(child, message="Start", level="info"))
         assert child.seen_at > 0
         child.reload(settings("debug"))
-        await until(said(child, order="Reload", level="debug"))
-        child.tell(Reopen())
-        await until(said(child, order="Reopen", level=None))
+        await until(said(child, message="Reload", level="debug"))
+        child.send(Reopen())
+        await until(said(child, message="Reopen", level=None))
         assert child.restarts == 0
 
 
 async def test_a_successor_begins_with_the_reloaded_settings(server: ForkServer) -> None:
     ended: list[int] = []
     async with living(server, ended=ended.append) as child:
-        await until(said(child, order="Start", level="info"))
+        await until(said(child, message="Start", level="info"))
         first = child.pid
         child.reload(settings("error"))  # ends it
-        await until(said(child, order="Start", level="error"))
+        await until(said(child, message="Start", level="error"))
         assert child.pid != first
         assert (child.restarts, ended) == (1, [first])
 
 
-async def test_orders_between_two_lives_are_no_trouble(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_between_two_lives_are_dropped(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "RESTART_AFTER", 3600.0)
     async with living(server) as child:
-        await until(said(child, order="Start", level="info"))
+        await until(said(child, message="Start", level="info"))
         child.kill()
         await until(lambda: child.pid is None)
         child.reload(settings("debug"))
-        child.tell(Reopen())
+        child.send(Reopen())
         assert child.start.settings.observe.log_level == "debug"
 
 
@@ -100,7 +100,7 @@ async def test_one_that_cannot_be_started_is_tried_again(server: ForkServer, mon
         await until(lambda: child.restarts >= 3)
         monkeypatch.undo()
         monkeypatch.setattr(children, "RESTART_AFTER", 0.01)
-        await until(said(child, order="Start", level="info"))
+        await until(said(child, message="Start", level="info"))
 
 
 async def test_killed_it_is_replaced(server: ForkServer) -> None:
@@ -120,15 +120,15 @@ async def test_killed_it_is_replaced(server: ForkServer) -> None:
 async def test_it_outlives_the_fork_server(server: ForkServer) -> None:
     """It goes on and can be told, is replaced by way of another server, and stops in order."""
     async with living(server) as child:
-        await until(said(child, order="Start", level="info"))
+        await until(said(child, message="Start", level="info"))
         first, forker = child.pid, server.pid
         os.kill(forker, signal.SIGKILL)
         await until(lambda: server.pid is None)
         child.reload(settings("debug"))
-        await until(said(child, order="Reload", level="debug"))
+        await until(said(child, message="Reload", level="debug"))
         assert (child.pid, child.restarts) == (first, 0)
         os.kill(first, signal.SIGKILL)
-        await until(lambda: child.restarts == 1 and child.report["order"] == "Start")
+        await until(lambda: child.restarts == 1 and child.report["message"] == "Start")
         assert server.pid not in (None, forker)
         os.kill(server.pid, signal.SIGKILL)
         await until(lambda: server.pid is None)
@@ -136,7 +136,7 @@ async def test_it_outlives_the_fork_server(server: ForkServer) -> None:
 
 async def test_told_to_stop_while_it_is_being_started(server: ForkServer) -> None:
     child = Child(server, "test", OBEDIENT, start())
-    keeping = asyncio.create_task(child.keep())
+    keeping = asyncio.create_task(child.run())
     await until(lambda: child._process is not None)
     child.stop()
     async with asyncio.timeout(20):
@@ -148,13 +148,13 @@ async def test_told_to_stop_before_it_was_started(server: ForkServer) -> None:
     child = Child(server, "test", OBEDIENT, start())
     child.stop()
     async with asyncio.timeout(20):
-        await child.keep()
+        await child.run()
     assert child.seen_at == 0
 
 
 def test_waits_double_up_to_a_limit_for_ever() -> None:
-    assert [pause(failures) for failures in (1, 2, 3)] == [0.01, 0.02, 0.04]
-    assert pause(100_000) <= RESTART_AT_MOST
+    assert [restart_delay(failures) for failures in (1, 2, 3)] == [0.01, 0.02, 0.04]
+    assert restart_delay(100_000) <= RESTART_AT_MOST
 
 
 def test_a_reload_changes_how_sockets_are_used_but_not_which() -> None:

@@ -11,7 +11,7 @@ import pytest
 from config.schema import ServerSettings, Settings
 from mta.observe.metrics import Metrics
 from mta.service.fork_server import ForkServer
-from mta.service.supervisor import AlreadyRunning, Supervisor, _only_one, _write
+from mta.service.supervisor import AlreadyRunning, Supervisor, _locked, _write
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
 from tests.unit.mta.store.make import until
@@ -26,17 +26,15 @@ def supervisor(tmp_path: Path) -> Supervisor:
 
 
 def test_one_supervisor_for_a_data_directory(tmp_path: Path) -> None:
-    with _only_one(tmp_path), pytest.raises(AlreadyRunning, match=r"process \d+ already serves"), _only_one(tmp_path):
+    with _locked(tmp_path), pytest.raises(AlreadyRunning, match=r"process \d+ already serves"), _locked(tmp_path):
         pass
-    with _only_one(tmp_path):
+    with _locked(tmp_path):
         assert (tmp_path / "supervisor.pid").read_text().strip().isdigit()
     assert (tmp_path / "supervisor.pid").read_text() == ""
 
 
-async def test_a_chore_that_fails_is_done_again(
-    supervisor: Supervisor, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mta.service.supervisor.CHORE_EVERY", 0.0)
+async def test_a_failed_job_runs_again(supervisor: Supervisor, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mta.service.supervisor.RETRY_AFTER", 0.0)
     failures = [ValueError("a bug"), StoreUnavailable("away"), OSError("no space")]
     done = asyncio.Event()
 
@@ -45,10 +43,10 @@ async def test_a_chore_that_fails_is_done_again(
             raise failures.pop()
         done.set()
 
-    chore = asyncio.create_task(supervisor._chore(work, store))
+    job = asyncio.create_task(supervisor._repeat("test", 0.0, work, store))
     async with asyncio.timeout(10):
         await done.wait()
-    chore.cancel()
+    job.cancel()
 
 
 async def test_work_of_the_start_ends_when_told_to_stop(supervisor: Supervisor) -> None:
@@ -81,7 +79,7 @@ async def test_work_of_the_start_has_its_result_or_its_error(supervisor: Supervi
         await supervisor._unless_stopped(away())
 
 
-async def test_a_reload_that_is_refused_says_why_and_changes_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
+async def test_a_rejected_reload_says_why_and_changes_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
     (tmp_path / "mta.toml").write_text('[server]\nhostnam = "mta.example.com"\n')
     before = supervisor._settings
     supervisor._reload()
@@ -97,9 +95,9 @@ async def test_a_reload_that_is_refused_says_why_and_changes_nothing(supervisor:
 
 
 async def test_the_state_of_the_queue_is_measured(supervisor: Supervisor, store: Store) -> None:
-    house = asyncio.create_task(supervisor._keep_house(store))
+    measuring = asyncio.create_task(supervisor._measure(store))
     await until(lambda: supervisor._metrics.database_up.value == 1)
-    house.cancel()
+    measuring.cancel()
 
 
 def test_a_full_disk_does_not_end_the_service(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from config.load import load_file
 from config.schema import Settings
 from mta.delivery.mx import Resolver
-from mta.service.jobs.domain_verification import look_again
+from mta.service.jobs.domain_verification import verify_due
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.accounts.account import Account
@@ -65,7 +65,7 @@ async def shop(store: Store) -> Account:
 async def look(world: World, store: Store) -> None:
     """One round of the service's own, as if a while had passed since the last."""
     await make.execute(store, "update sender_domain set checked_at = null")
-    await look_again(world.settings, store, Resolver(world.settings))
+    await verify_due(world.settings, store, Resolver(world.settings))
 
 
 async def test_a_domain_becomes_usable_by_itself_once_its_records_are_there(world: World, store: Store) -> None:
