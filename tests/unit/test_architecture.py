@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ PURE = (
 )
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "sleep"}
 CLOCK_OWNERS = {"datetime", "date", "time"}
+MAX_FILES_IN_FOLDER = 25
+LARGE_FOLDERS = {"mta/cli"}
+SHARED_CLASS_NAMES = {"Accounts", "Quotas", "Listed", "Wanted"}
+SHARED_MODULE_NAMES = {("policy", "hidden_text")}
 EXCEPTIONS = {("mta/mail/identity.py", "time_ns")}  # message ids are UUIDs of version 7
 
 
@@ -58,3 +63,44 @@ def test_decisions_read_no_clock(place: str) -> None:
 def test_the_clock_is_seen_where_it_is_read() -> None:
     """The check above is not blind."""
     assert any(_clock_calls(ROOT / "mta/queue/dispatcher.py"))
+
+
+def _modules() -> dict[str, list[Path]]:
+    """Return the product's modules by room: a package of ``mta``, or another top-level package."""
+    rooms: dict[str, list[Path]] = defaultdict(list)
+    for package in PRODUCT:
+        for path in _files(package):
+            parts = path.relative_to(ROOT).parts
+            rooms["/".join(parts[:2]) if package == "mta" and len(parts) > 2 else package].append(path)
+    return rooms
+
+
+def _repeated(names: Iterable[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    names = (
+        node.name
+        for paths in _modules().values()
+        for path in paths
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert _repeated(names) - LARGE_FOLDERS = {"mta/cli"}
+SHARED_CLASS_NAMES == set()
+
+
+def test_a_module_name_stands_once_in_a_room() -> None:
+    repeated = {
+        (room, name)
+        for room, paths in _modules().items()
+        for name in _repeated(path.stem for path in paths if path.stem != "__init__")
+    }
+    assert repeated - SHARED_MODULE_NAMES == set()
+
+
+def test_folders_stay_small() -> None:
+    sizes = Counter(path.parent.relative_to(ROOT) for paths in _modules().values() for path in paths)
+    large = {str(folder) for folder, size in sizes.items() if size > MAX_FILES_IN_FOLDER}
+    assert large - LARGE_FOLDERS == set()
