@@ -1,8 +1,9 @@
 """Parse mail to the abuse mailbox: a complaint, an opt-out request or a reply about a case, and the mailing it is
 about.
 
-The best evidence is the message itself, attached or pasted with its header; then an id or link of ours anywhere in the
-text. Quoted text is searched for ids only. The phrases of five languages are in ``config/defaults/abuse_mail.toml``.
+The best evidence is the message itself, attached or pasted with its header; then one of our ids or links anywhere in
+the text. Quoted text is searched for ids only. The phrases of five languages are in
+``config/defaults/abuse_mail.toml``.
 
 Invariants: Never raises. Quoted text is never taken for the author's own. Ids and tokens are candidates only: the
 caller looks them up or verifies them with the installation's keys.

@@ -274,7 +274,7 @@ class Dialer:
         return True
 
     async def _log_in(self, protocol: SmtpClientProtocol, login: SmartHostLogin, extensions: Extensions) -> None:
-        """AUTH by the first common mechanism (RFC 4954). A rejection is a mistake of ours: mail waits for the fix."""
+        """AUTH by the first common mechanism (RFC 4954). A rejection is our mistake: mail waits for the fix."""
         if protocol.tls_version is None:
             raise DeliveryError(Stage.HELLO, Reply(454, "4.7.0", "smart host login needs TLS"))
         username, password = login.username.encode(), login.password.encode()

@@ -8,7 +8,7 @@ A domain without keys of its own is signed for by the nearest parent domain that
 aligned (relaxed alignment, RFC 7489 3.1.1); no public suffix is reached unless a key was made for it.
 
 Invariants: no good key is lost to a bad one: a bad row is logged and left out; of the key files, which are
-configuration, either all are taken over or, if one is bad, none.
+configuration, either all are applied or, if one is bad, none.
 Limitations: a key in a file replaces one in the store with the same domain and selector. Strict alignment (``adkim=s``)
 needs keys for the subdomain itself.
 """

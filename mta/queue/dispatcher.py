@@ -177,7 +177,10 @@ class Dispatcher:
         await asyncio.gather(self._recorder.drain(left + grace), self._requeue.drain(left))
 
     def forget(self) -> None:
-        """Drop what waits: the lease was lost, and others own it now. The outcomes of what runs will be refused."""
+        """Drop the deliveries that wait: the lease was lost, and other workers hold them now.
+
+        The store will reject the outcomes of those that are under way.
+        """
         for job in self._take_waiting():
             job.release()
 

@@ -5,8 +5,8 @@ that form by themselves.
 
 Invariants: no outcome is lost to an internal error: a DSN that cannot be composed is left out, replies that cannot be
 classified are tried again, and a message that was delivered is never sent again for it.
-Limitations: if the store refuses an outcome for good, what was delivered keeps its lease, and is sent again only after
-this worker has ended.
+Limitations: if the store rejects an outcome permanently, what was delivered keeps its lease, and is sent again only
+after this worker has ended.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class OutcomeRecorder:
         """Write a result; return when it is committed, however long the store is away.
 
         A cancelled caller changes nothing about that. Results for rows that are no longer ours do not count. Raises
-        what the store says if it refuses the result for good.
+        the store's error if it rejects the result permanently.
         """
         began = time.perf_counter()
         await self._batch.do(result)
@@ -151,7 +151,7 @@ class OutcomeRecorder:
     async def _compose_dsn(
         self, decision: Decision, content: bytes | None
     ) -> tuple[Sequence[DsnRecipient], NewMessage | None]:
-        """Return what the sender is to be told, and the message that says so."""
+        """Return the recipients that a DSN is due for, and the DSN."""
         attempt, message_id = decision.attempt, decision.attempt.delivery.message_id
         try:
             recipients = self._dsn.wanted(attempt, decision.outcomes)

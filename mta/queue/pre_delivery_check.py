@@ -104,11 +104,11 @@ class PreDeliveryCheck:
     async def _drop_suppressed(self, job: Job) -> bool:
         """Fail the recipients that were suppressed while they waited; return whether any is left."""
         began, delivery = time.monotonic(), job.delivery
-        refused = await self._refused(delivery)
-        if refused:
-            self._metrics.recipients_suppressed.inc(len(refused))
-            left = tuple(recipient for recipient in delivery.recipients if recipient not in refused)
-            decision = outcome.suppressed(job, refused, datetime.now(UTC))
+        suppressed = await self._suppressed(delivery)
+        if suppressed:
+            self._metrics.recipients_suppressed.inc(len(suppressed))
+            left = tuple(recipient for recipient in delivery.recipients if recipient not in suppressed)
+            decision = outcome.suppressed(job, suppressed, datetime.now(UTC))
             if not left:
                 self._recorder.record(job, decision)
                 return False
@@ -117,17 +117,17 @@ class PreDeliveryCheck:
         job.checked_at = began
         return True
 
-    async def _refused(self, delivery: Delivery) -> dict[QueuedRecipient, Reply]:
-        """Return the recipients that the rules refuse by now, and why."""
+    async def _suppressed(self, delivery: Delivery) -> dict[QueuedRecipient, Reply]:
+        """Return the recipients that the rules reject by now, and why."""
         account = self._accounts.by_id(delivery.account_id) or _SERVICE
         found: dict[str, list[Suppression]] = {}
         for each in await self._suppressions.find(delivery.account_id, [r.address for r in delivery.recipients]):
             found.setdefault(each.address.key, []).append(each)
         chain, now = self._profiles.enforced(account.profile, delivery.stream), datetime.now(UTC)
         facts = Facts(account, stream=delivery.stream, topic=delivery.topic)
-        refused = {}
+        suppressed = {}
         for recipient in delivery.recipients:
             known = RecipientFacts(recipient.address, tuple(found.get(recipient.address.key, ())))
             if reply := screen_delivery(chain, known, facts, now):
-                refused[recipient] = reply
-        return refused
+                suppressed[recipient] = reply
+        return suppressed

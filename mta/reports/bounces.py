@@ -1,10 +1,10 @@
-"""Decide what follows from an asynchronous bounce: mail that came to a return path of ours.
+"""Decide what follows from an asynchronous bounce: mail that came to one of our return paths.
 
 The return path identifies the message and, in most cases, the recipient; the report only says what happened to it.
 
-Invariants: Only a recipient of the message is suppressed, and only for the recipient's own fault. A delay, an
-auto-reply or a failure of an address that the mail was forwarded to suppresses nobody; the last counts as a soft
-bounce.
+Invariants: Only a recipient of the message is suppressed, and only for the recipient's own fault. No
+recipient is suppressed for a delay, an auto-reply or the failure of an address that the mail was forwarded to; the last
+counts as a soft bounce.
 
 Limitations: If the transaction had several recipients, the report must name them, and each of them could name another.
 """

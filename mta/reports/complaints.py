@@ -1,11 +1,11 @@
 """Decide what follows from complaints: of feedback loops, of people, and what accounts reply about their cases.
 
 Who complains about which account and mailing is taken only from our own tokens and return paths in the returned
-message: they survive the redaction of feedback loops, and nobody else can make them.
+message: they survive the redaction of feedback loops, and only this installation can make them.
 
-Invariants: A complaint about a message that is not ours changes nothing, nor does a second copy of one. Nobody is
-suppressed or unsubscribed by the sender of a mail, which anyone can forge, but only by a token. A mailing's id, which
-many know, is enough for a case.
+Invariants: A complaint about a message that is not ours changes nothing, nor does a second copy of one. No
+recipient is suppressed or unsubscribed by the sender of a mail, which anyone can forge, but only by a token. The id of
+a mailing, which many know, is enough for a case.
 
 Limitations: Several complaints of one person about one mailing are one. Without a mailbox to forward to, mail of people
 is recorded as an event, and its text is lost.

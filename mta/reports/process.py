@@ -7,8 +7,8 @@
 
 Invariants: Pure. What is forged, unrelated or unverified is counted and changes nothing.
 
-Limitations: Text and dates of a report are believed if it is attributed to a message: whoever received that could have
-bounced it in any case.
+Limitations: Text and dates of a report are believed if it is attributed to a message: anyone who received that could
+have bounced it in any case.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ FULL = Reply(452, "4.3.1", "Insufficient system storage: too many reports queued
 
 
 class ReportHandler:
-    """The handler of the report listeners. ``waiting`` returns how many reports are to be processed, as far as is
+    """The handler of the report listeners. ``waiting`` returns the number of reports to be processed, as far as
     known; ``arrived`` is called for each new one."""
 
     def __init__(
@@ -64,7 +64,7 @@ class ReportHandler:
         self._arrived()
         return Reply(250, "2.0.0", f"OK: queued as R-{number}")
 
-    def refusal(self, address: Address) -> Reply | None:
+    def rejection(self, address: Address) -> Reply | None:
         """Return why ``address`` is rejected, None if it is one of the domain's own."""
         if self._domain is None or address.domain != self._domain:
             return NO_RELAY
@@ -72,11 +72,11 @@ class ReportHandler:
             case None:
                 return UNKNOWN
             case ReportMailbox.BOUNCE:
-                return self._return_path_refusal(address)
+                return self._return_path_rejection(address)
             case _:
                 return None
 
-    def _return_path_refusal(self, address: Address) -> Reply | None:
+    def _return_path_rejection(self, address: Address) -> Reply | None:
         match self._verp.read(address, datetime.now(UTC)) if self._verp else None:
             case InvalidReturnPath.FORGED | None:
                 self._metrics.inbound_reports[InboundReportKind.FORGED].inc()
@@ -97,7 +97,7 @@ class ReportTransaction:
         self._handler, self._client = handler, client
 
     async def on_recipient(self, recipient: Recipient) -> Reply | None:
-        return self._handler.refusal(recipient.address)
+        return self._handler.rejection(recipient.address)
 
     async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
         return await self._handler.put(self._client, envelope, content)
