@@ -1,4 +1,4 @@
-"""What the demo shows: a live table with the outcome of each recipient, and the event log in readable lines.
+"""Show the demo: a live table with the outcome of each recipient, and the event log in readable lines.
 
 Limitations: One row per recipient. Other results (signatures, DSN, suppression) are ``BoardCheck`` lines below.
 """

@@ -48,7 +48,7 @@ _DIGEST = utils.Prehashed(hashes.SHA256())
 
 
 class KeyUnusable(ValueError):
-    """Why a key cannot sign; the text names the file or row and says how to fix it."""
+    """A key that cannot sign; the text names the file or row and says how to fix it."""
 
 
 class Algorithm(Enum):

@@ -1,1 +1,1 @@
-"""What operators see: event log, metrics, live traces, the service's log."""
+"""Show operators what happens: event log, metrics, live traces, the service's log."""

@@ -362,7 +362,7 @@ class Dispatcher:
 
         Raises StoreUnavailable, ContentMissing.
         """
-        if job.delivery.lease != self._store.lease.id:  # the lease was lost meanwhile, and others own it now
+        if job.delivery.lease != self._store.lease.id:  # the lease was lost meanwhile, and another worker may hold it
             job.release()
             return
         if self._record_unattempted(job):

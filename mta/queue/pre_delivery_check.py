@@ -24,14 +24,14 @@ from mta.queue.dsn import AccountLookup
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.store.permission.suppressions import Suppressions
-from policy.accounts.account import HELD, HOUSE, Account, AccountStatus, hold_reason
+from policy.accounts.account import HELD, SERVICE_ACCOUNT, Account, AccountStatus, hold_reason
 from policy.base import Facts, RecipientFacts, Suppression
 from policy.chain import screen_delivery
 from policy.profile import Profiles
 
 CHECK_LASTS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
 
-_SERVICE = Account(HOUSE, "", frozenset(), profile="")  # the service's own mail has no profile
+_SERVICE = Account(SERVICE_ACCOUNT, "", frozenset(), profile="")  # the service's own mail has no profile
 
 
 class BreakerLookup(Protocol):
@@ -82,7 +82,7 @@ class PreDeliveryCheck:
     def _account_allows(self, job: Job) -> bool:
         """By the state of its account; the service's own messages always go."""
         account_id = job.delivery.account_id
-        if account_id == HOUSE:
+        if account_id == SERVICE_ACCOUNT:
             return True
         account = self._accounts.by_id(account_id)
         if account is None:  # not known here yet

@@ -38,7 +38,7 @@ from mta.store.results.report_actions import (
     Unsubscribe,
     dedup_key,
 )
-from policy.accounts.account import HOUSE, Account
+from policy.accounts.account import SERVICE_ACCOUNT, Account
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason, SuppressionRequest
 from policy.permission.tokens import COMPLAINT, UNSUBSCRIBE, Claim
@@ -181,7 +181,7 @@ def actions_of_abuse_mail(
     actions = _actions_asked_for(report, mail, context)
     actions += [CountReport(InboundReportKind.ABUSE_MAIL, key), RecordEvent(key, "abuse_mail", data)]
     if context.postmaster:
-        actions.append(Forward(key, context.postmaster, HOUSE))
+        actions.append(Forward(key, context.postmaster, SERVICE_ACCOUNT))
     return actions
 
 

@@ -279,7 +279,7 @@ class Supervisor:
                 log.error("database not started", reason=str(error))
 
     async def _release_dead_leases(self, store: Store) -> None:
-        """Release what dead workers held. Frequent, so that a silent worker is told from an unavailable database."""
+        """Release what dead workers held. Frequent, to distinguish a silent worker from an unavailable database."""
         await store.lease.reap()
 
     async def _measure(self, store: Store) -> None:

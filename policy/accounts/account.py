@@ -120,7 +120,7 @@ class Grant:
     burst: int | None = None
 
 
-HOUSE = 0  # account_id of the service's own mail, for which there is no account
+SERVICE_ACCOUNT = 0  # account_id of the service's own mail, for which there is no account
 HELD = "account_state: "  # how the reason of each hold begins that stands for a suspension, and ends with it
 
 _MOVES = {

@@ -29,7 +29,7 @@ from mta.service.config_validation import validate_profiles
 from mta.service.jobs.domain_verification import open_ring
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
-from policy.accounts.account import HOUSE
+from policy.accounts.account import SERVICE_ACCOUNT
 from policy.profile import Profiles, UnknownProfile
 from policy.reputation.complaint import Case, Clocks, Occasion
 from policy.reputation.complaint_mail import ComplaintMail, ComplaintMailWriter, contacts_of
@@ -79,7 +79,7 @@ class ComplaintNotifier:
             to,
             _compose(mail, self._sender, to, number, sent_at),
             sent_at,
-            account_id=HOUSE,
+            account_id=SERVICE_ACCOUNT,
             smtputf8=not to.is_ascii,
             signing_domain=self._sender.partition("@")[2],
         )

@@ -32,7 +32,7 @@ from mta.store.results.report_actions import (
     Suppress,
     Unsubscribe,
 )
-from policy.accounts.account import HOUSE, Account
+from policy.accounts.account import SERVICE_ACCOUNT, Account
 from policy.permission.suppression import Reason
 from policy.permission.tokens import COMPLAINT, UNSUBSCRIBE, Claim
 from policy.reputation.breaker import MailOrigin
@@ -206,7 +206,7 @@ class TestAbuseMail:
         assert counted(actions) == [Kind.ABUSE_MAIL]
         event, forward = of(RecordEvent, actions), of(Forward, actions)
         assert (event.kind, event.data["about"], event.account_id) == ("abuse_mail", "other", None)
-        assert (forward.to, forward.account_id) == (rig.POSTMASTER, HOUSE)
+        assert (forward.to, forward.account_id) == (rig.POSTMASTER, SERVICE_ACCOUNT)
 
     def test_a_token_of_ours_suppresses(self) -> None:
         content = letter(ABUSE, "spam", f"I never subscribed: https://x.example/u/{token(UNSUBSCRIBE)}")

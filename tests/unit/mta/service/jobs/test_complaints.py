@@ -12,7 +12,7 @@ import pytest
 from config.schema import Settings
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.store.store import Store
-from policy.accounts.account import HOUSE, Account, AccountStatus, Identity
+from policy.accounts.account import SERVICE_ACCOUNT, Account, AccountStatus, Identity
 from policy.reputation.complaint import Clocks, Complaint, Source
 from policy.reputation.complaint_mail import contacts_of
 from tests.unit.mta.store import make
@@ -40,7 +40,7 @@ async def letters(store: Store) -> list[EmailMessage]:
     async with store._database.session() as connection:
         rows = await connection.fetch(
             "select m.id from message m join queue q on q.message_id = m.id where m.account_id = $1 order by m.id",
-            HOUSE,
+            SERVICE_ACCOUNT,
         )
     return [
         email.message_from_bytes(await store.messages.content(row["id"]), policy=mail_policy.default) for row in rows
@@ -72,7 +72,7 @@ async def test_it_is_written_to_even_while_it_is_suspended(store: Store) -> None
     await store.cases.open(Complaint(account_id, Source.PROVIDER, "spam", urgent=True))
     await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
     assert (await store.accounts.find("shop")).account.status is AccountStatus.SUSPENDED
-    assert await make.count(store, f"queue where account_id = {HOUSE} and held is null") == 1
+    assert await make.count(store, f"queue where account_id = {SERVICE_ACCOUNT} and held is null") == 1
 
 
 async def test_nobody_to_write_to(store: Store) -> None:

@@ -11,7 +11,7 @@ from mta.store.queue.enqueue import NewMessage
 from mta.store.reputation.case_clocks import Rung
 from mta.store.reputation.cases import Desk
 from mta.store.store import Store
-from policy.accounts.account import HOUSE, AccountStatus
+from policy.accounts.account import SERVICE_ACCOUNT, AccountStatus
 from policy.reputation.complaint import Case, Clocks, Complaint, Occasion, Source
 from tests.unit.mta.store import make
 
@@ -34,7 +34,7 @@ class Desktop(Desk):
         if self.deaf:
             return None
         self.written.append((occasion, [case.number for case in cases], remark))
-        return make.accepted("ann@shop.example", account_id=HOUSE, sender=None)
+        return make.accepted("ann@shop.example", account_id=SERVICE_ACCOUNT, sender=None)
 
 
 @dataclass
