@@ -30,7 +30,7 @@ from bounce.classify import Classifier
 from bounce.parsers.report_kinds import ReportedRecipient
 from bounce.report import read
 from bounce.rules import load_rules
-from mta.cli.classify_mail import mails_in
+from mta.cli.message.classify import mails_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ COMMANDS = {
     "suppression": ("mta.cli.suppression.entries", "Suppressions: addresses that must not be mailed."),
     "webhook": ("mta.cli.service.webhook", "Webhooks: where an account's events are sent."),
     "events": ("mta.cli.service.events", "An account's events: list them, or send them again."),
-    "classify": ("mta.cli.classify", "Say what a reply or a bounce message means."),
+    "classify": ("mta.cli.message.classify", "Say what a reply or a bounce message means."),
     "trace": ("mta.cli.service.trace", "Show live SMTP sessions."),
     "top": ("mta.cli.service.top", "Live rates, queue, destinations, processes and recent errors."),
     "demo": ("mta.cli.service.demo", "Self-contained demo on this machine."),

@@ -24,13 +24,14 @@ DESTRUCTIVE = (
     "account domain remove",
     "account identity remove",
     "account terminate",
+    "complaint close",
     "consent revoke",
     "privacy erase",
     "suppression remove",
     "webhook remove",
 )
 
-UNCONVERTED = ("case", "breaker", "blocklist", "queue", "mailing", "explain", "lint", "classify")
+UNCONVERTED = ("queue", "mailing", "explain", "lint")
 
 
 def commands() -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Commands about one message or reply: ``mta explain``, ``mta lint``, ``mta classify``."""
