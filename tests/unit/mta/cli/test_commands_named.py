@@ -18,7 +18,6 @@ SUFFIXES = {".py", ".toml", ".md", ".html", ".sql", ".yml", ".json", ".service"}
 OTHERS = {"worker", "web", "fork", "command", "commands"}  # `mta worker-0` is what a process is called
 OLD_NAMES = ROOT / "docs" / "glossary.md"  # its left column
 
-PENDING = re.compile(r"mta (complaint|breaker)")  # renamed soon
 _COMMAND = re.compile(r"(?<![\w./@-])mta (?=[a-z-])([^`\n|]*)")
 _WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _OPTION = re.compile(r"--[a-z][a-z-]*")
@@ -68,7 +67,7 @@ def test_commands_that_are_named_exist() -> None:
     root = typer.main.get_command(main.build())
     found = named()
     assert len(found) > 100
-    wrong = [f"{where}: {why}" for where, text in found if (why := problem(text, root)) and not PENDING.search(why)]
+    wrong = [f"{where}: {why}" for where, text in found if (why := problem(text, root))]
     assert not wrong, "\n".join(wrong)
 
 
