@@ -109,7 +109,7 @@ async def test_spam_stops_at_once_and_two_hours_later_what_is_queued_fails(shop:
         "bounced",
         "failed",
     ]
-    assert "its time to answer is over" in next(event.data["text"] for event in events if event.kind == "failed")
+    assert "its time to answer has expired" in next(event.data["text"] for event in events if event.kind == "failed")
     assert shop.taken == []
 
 

@@ -1,10 +1,12 @@
-"""Looks for what is known of addresses: questions that wait at the same moment are one query.
+"""Look up what is stored about addresses, batching concurrent questions into one query.
 
-An address is found by its keyed hash. Each look has its own statement, and its own way to make an answer of the rows.
+Addresses are found by their keyed hash. Each lookup has its own statement and its own function that turns rows into
+answers.
 
-It must never answer "nothing is known" when the database could not be asked.
+Invariants: StoreUnavailable is raised if the database cannot be queried; an empty answer always means that nothing is
+stored.
 
-*Limits.* With another secret file nothing is found.
+Limitations: with a different secret file nothing is found.
 """
 
 from __future__ import annotations
@@ -24,14 +26,17 @@ from mta.store.postgres.secrets import Secrets
 
 Found = TypeVar("Found")
 
-CALLS, KEYS = 200, 2000  # of one batch
+CALLS, KEYS = 200, 2000  # limits of one batch
 
 _Question = tuple[int, Sequence[Address], Sequence[bytes]]  # account, addresses and their keys
 
 
 class AddressLookup(Generic[Found]):
-    """``statement``: from the keys ($1) to rows with an ``address_key``. ``make(address, key, account_id, rows)``: the
-    answer about one address, from all its rows, of every account. ``call``: by what name the waits are counted."""
+    """A batched query by address.
+
+    ``statement`` selects rows with an ``address_key`` from the keys ($1). ``make(address, key, account_id, rows)``
+    builds the answer about one address from all its rows, of every account. ``call`` labels the metrics.
+    """
 
     def __init__(
         self,
@@ -50,7 +55,7 @@ class AddressLookup(Generic[Found]):
         )
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Found]:
-        """The answer about each address, in their order. Raises StoreUnavailable."""
+        """Return the answer about each address, in the order given. Raises StoreUnavailable."""
         if not addresses:
             return []
         began = time.perf_counter()

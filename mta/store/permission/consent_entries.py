@@ -1,13 +1,12 @@
-"""What is written into the ledger, and read again: one JSON object an entry, with a random salt in it.
+"""Encode and decode ledger entries: one JSON object per entry, with a random salt.
 
-The salt keeps the digest, which stays when the evidence is erased,
-from telling what the evidence was. The fingerprint is a
-keyed hash without salt, by which the same record is known again when a list is imported twice; it goes with the
-evidence.
+The digest of an entry stays when its evidence is erased; the salt prevents the evidence from being guessed from it.
+The fingerprint is a keyed hash without salt. It identifies a record that is imported a second time, and is erased with
+the evidence.
 
-It must never write what was not given: fields that are empty are left out.
+Invariants: empty fields are left out.
 
-*Limits.* An address is kept as it was spelled; the fingerprint is the same for all spellings.
+Limitations: an address is stored as it was spelled; the fingerprint is the same for all spellings.
 """
 
 from __future__ import annotations
@@ -33,9 +32,8 @@ _SALT, _FINGERPRINT = 16, 12  # octets
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A consent to be recorded. ``topics``: as ``policy.permission.consent.parse_topic`` makes them, at least one.
-    Times have a
-    zone. ``revoked_at``: it is known to have been revoked since."""
+    """A consent to be recorded. ``topics``: as returned by ``policy.permission.consent.parse_topic``, at least one.
+    Times have a time zone. ``revoked_at``: when it was revoked, if it was."""
 
     address: Address
     topics: tuple[str, ...]
@@ -51,7 +49,7 @@ class Given:
 
 
 class EntryWriter:
-    """Writes entries. One for the installation's secret."""
+    """Write entries with the secret of the installation."""
 
     __slots__ = ("_key", "_secrets")
 
@@ -59,7 +57,7 @@ class EntryWriter:
         self._secrets, self._key = secrets, secrets.derive("consent fingerprint")
 
     def given(self, given: Given, by: str) -> Draft:
-        """``by``: who recorded it, and from where."""
+        """Return the entry for a consent. ``by``: who recorded it, and from where."""
         evidence = given.evidence
         said: dict[str, Any] = {
             "topics": given.topics,
@@ -77,17 +75,17 @@ class EntryWriter:
         return Draft(EntryKind.GIVEN, key, _salted(given.address, by, text), known_by)
 
     def other(self, kind: EntryKind, address: Address, by: str, **said: object) -> Draft:
-        """An entry that gives nothing: a revocation, a renewal, an erasure."""
+        """Return an entry that gives no consent: a revocation, a renewal or an erasure."""
         return entry(kind, self._secrets.address_key(address), address, by, **said)
 
 
 def entry(kind: EntryKind, address_key: bytes, address: Address | None, by: str, **said: object) -> Draft:
-    """As ``EntryWriter.other``, for an address of which only the hash may be known."""
+    """Do the same as ``EntryWriter.other`` for an address of which possibly only the hash is known."""
     return Draft(kind, address_key, _salted(address, by, orjson.dumps(said)))
 
 
 def erased(address_key: bytes, by: str, reason: str) -> Draft:
-    """The entry that says why the evidence before it is gone; it does not write the address down again."""
+    """Return the entry that says why the earlier evidence is gone. It does not contain the address."""
     salt = os.urandom(_SALT).hex()
     return Draft(EntryKind.ERASED, address_key, orjson.dumps({"salt": salt, "by": by, "reason": reason}))
 
@@ -100,14 +98,14 @@ def _salted(address: Address | None, by: str, said: bytes) -> bytes:
 
 
 def read(evidence: bytes) -> dict[str, Any]:
-    """What an entry says, without its salt. Times are texts, as in ISO 8601."""
+    """Return the contents of an entry, without its salt. Times are ISO 8601 texts."""
     said: dict[str, Any] = orjson.loads(evidence)
     said.pop("salt", None)
     return said
 
 
 def given_of(said: dict[str, Any]) -> Given:
-    """The consent that an entry of kind ``GIVEN`` recorded."""
+    """Return the consent that an entry of kind ``GIVEN`` recorded."""
     local, _, domain = said["address"].rpartition("@")
     confirmed_at = said.get("confirmed_at")
     return Given(

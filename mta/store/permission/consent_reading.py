@@ -1,8 +1,8 @@
-"""What the ledgers say, read again: of one address for its dossier, of one account for its export.
+"""Read ledgers: one address for its dossier, one account for its export.
 
-It must never show the address of one account's ledger as another account's.
+Invariants: entries of one account are never shown as those of another.
 
-*Limits.* An entry whose evidence was erased is shown with its number, kind and moment only.
+Limitations: an entry whose evidence was erased has only its number, kind and time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ select topic, revoked_at, entry from consent where account_id = $1 and address_k
 
 @dataclass(frozen=True, slots=True)
 class LedgerExtract:
-    """What one account's ledger says of an address, and what that amounts to."""
+    """The entries about an address in the ledger of one account, and the consents that result from them."""
 
     account_id: int
     proofs: tuple[LedgerProof, ...]
@@ -47,13 +47,13 @@ class LedgerExtract:
 
 
 async def of(database: Database, secrets: Secrets, address: Address) -> list[LedgerExtract]:
-    """Account by account. Raises StoreUnavailable."""
+    """Return the extracts of all accounts about an address. Raises StoreUnavailable."""
     async with database.session() as connection:
         return await known(connection, secrets.address_key(address))
 
 
 async def known(connection: Connection, key: bytes) -> list[LedgerExtract]:
-    """The same, of an address of which only the keyed hash is known, within the caller's transaction."""
+    """Return the same for an address known only by its keyed hash, within the caller's transaction."""
     entries = await connection.fetch(_ENTRIES, key)
     consents = await connection.fetch(_CONSENTS, key)
     accounts = sorted({row["account_id"] for row in (*entries, *consents)})
@@ -89,7 +89,7 @@ def _consent(row: Any) -> Consent:
 
 
 async def export(database: Database, account_id: int) -> AsyncIterator[list[Given]]:
-    """Page by page the consents that count, each with the topics for which it does. Raises StoreUnavailable."""
+    """Yield pages of the consents in force or revoked, each with the topics it applies to. Raises StoreUnavailable."""
     head = await ledger.read_head(database, account_id)
     async for page in ledger.pages(database, account_id, head):
         given = [entry for entry in page if entry.kind == EntryKind.GIVEN.value and entry.evidence is not None]
@@ -102,7 +102,7 @@ async def export(database: Database, account_id: int) -> AsyncIterator[list[Give
 
 
 def _still(entry: LedgerEntry, topics: Mapping[datetime | None, Sequence[str]]) -> list[Given]:
-    """What is left of a consent: one for those of its topics that hold, one for those revoked together."""
+    """Return what remains of a consent: one for the topics in force, one for each group of topics revoked together."""
     if not topics:
         return []
     assert entry.evidence is not None

@@ -1,11 +1,11 @@
-"""What the ledger amounts to now: one row for an address, an account and a topic, which rules are given.
+"""The current state of consents: one row per address, account and topic, from which the rules read.
 
-Of several consents for the same topic the row holds the better one: proved before unproved, then newer before older.
-A consent that took effect after a revocation ends the revocation; an older one never does.
+Of several consents for the same topic the row has the best: proved before unproved, then the newest. A consent that
+took effect after a revocation ends the revocation; an older one never does.
 
-It must never be written but together with the entry that it follows from.
+Invariants: a row is written only together with the ledger entry that it results from.
 
-*Limits.* Older consents of the same topic are in the ledger only.
+Limitations: older consents for the same topic are in the ledger only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ where c.address_key = one.address_key and c.account_id = $1
     and (c.topic = one.topic or one.topic = '{EVERY_TOPIC}')
     and c.revoked_at is null and coalesce(c.confirmed_at, c.given_at) <= one.at"""  # noqa: S608 - our own text
 
-# A revocation is kept even where there was no such consent, so that an older one that turns up later finds it.
+# A revocation is kept even if there was no such consent: an older consent may be imported later.
 _OBJECT = f"""
 insert into consent (address_key, account_id, topic, basis, given_at, revoked_at, entry)
 select one.address_key, $1, one.topic, '{Basis.OBJECTION.value}', one.at, one.at, one.entry
@@ -56,7 +56,7 @@ on conflict (address_key, account_id, topic) do update set
     revoked_at = greatest(consent.revoked_at, excluded.revoked_at)
 where coalesce(consent.confirmed_at, consent.given_at) <= excluded.revoked_at"""  # noqa: S608 - our own text
 
-# Those whose revocation was overtaken: by a newer consent to the topic, or to anything within it.
+# Revocations that are older than a consent for the topic, or for anything within it.
 _OVERTAKEN = f"""
 select distinct one.address_key, one.topic
 from unnest($2::bytea[], $3::text[], $4::timestamptz[]) as one (address_key, topic, at)
@@ -64,7 +64,7 @@ join consent c on c.address_key = one.address_key and c.account_id = $1
     and (c.topic in (one.topic, '{EVERY_TOPIC}') or one.topic = '{EVERY_TOPIC}')
     and c.revoked_at is null and coalesce(c.confirmed_at, c.given_at) > one.at"""  # noqa: S608 - our own text
 
-# Of the columns of a contact only these; the others belong to deliveries.
+# Updates only these columns; the others are written by deliveries.
 _RENEW = """
 insert into recipient_activity (address_key, account_id, {column}) values ($1, $2, $3)
 on conflict (address_key, account_id) do update set {column} = greatest(recipient_activity.{column},
@@ -86,13 +86,13 @@ class ConsentRow:
 
     @property
     def rank(self) -> tuple[bool, datetime, int]:
-        """Which of two for the same topic is kept: the same order as in ``_PUT``."""
+        """Return the sort key that decides which consent for a topic is kept; the same order as in ``_PUT``."""
         return not self.missing and self.basis in ACCEPTABLE, self.confirmed_at or self.given_at, self.entry
 
 
 @dataclass(frozen=True, slots=True)
 class RevokedTopic:
-    """A topic, or ``*``, taken back."""
+    """The revocation of a topic, or of all (``*``)."""
 
     address_key: bytes
     topic: str
@@ -101,13 +101,13 @@ class RevokedTopic:
 
 
 async def put(connection: Connection, account_id: int, rows: Iterable[ConsentRow]) -> None:
-    """Make these the consents in force, where nothing better is."""
+    """Store these consents, except where a better one is stored already."""
     best: dict[tuple[bytes, str], ConsentRow] = {}
     for row in rows:
         place = (row.address_key, row.topic)
         if place not in best or row.rank >= best[place].rank:
             best[place] = row
-    kept = [best[place] for place in sorted(best)]  # in one order for all: no deadlocks
+    kept = [best[place] for place in sorted(best)]  # sorted, to avoid deadlocks
     if not kept:
         return
     await connection.execute(
@@ -126,7 +126,7 @@ async def put(connection: Connection, account_id: int, rows: Iterable[ConsentRow
 
 
 async def revoke(connection: Connection, account_id: int, revoked: Sequence[RevokedTopic]) -> set[tuple[bytes, str]]:
-    """End what was in force; those (address, topic) that a newer consent has overtaken, which still hold."""
+    """Revoke consents; return each (address, topic) where a newer consent is still in force."""
     newest: dict[tuple[bytes, str], RevokedTopic] = {}
     for each in revoked:
         place = (each.address_key, each.topic)
@@ -145,5 +145,5 @@ async def revoke(connection: Connection, account_id: int, revoked: Sequence[Revo
 
 
 async def renew(connection: Connection, account_id: int, address_key: bytes, column: str, at: datetime) -> None:
-    """A sign of the relation. ``column``: one of ours, never from outside."""
+    """Record a contact that restarts the expiry of consents. ``column`` is inserted into the SQL: constants only."""
     await connection.execute(_RENEW.format(column=column), address_key, account_id, at)

@@ -1,10 +1,10 @@
-"""What a person takes back, as entries of the accounts' ledgers and as the end of consents.
+"""Withdraw consents: append the entries to the ledgers and end the consents.
 
-A withdrawal for everybody is entered in the ledger of each account that holds a consent of that address.
+A withdrawal that applies to all accounts is entered in the ledger of each account that has a consent for the address.
 
-It must never append to a ledger whose head its transaction does not hold.
+Invariants: entries are appended only to ledgers that the transaction has locked.
 
-*Limits.* One chain an account: an unsubscription waits for an import of the same account that is being written.
+Limitations: there is one chain per account, so an unsubscription waits for a running import of the same account.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Place = tuple[bytes, int, str]  # address_key, account_id, topic of the consent
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """``account_id``: whose ledger. ``address`` None: only its hash is known. ``topic``: ``*`` for every one."""
+    """A withdrawal in the ledger of one account. ``address``: None if only its hash is known. ``topic``: ``*`` for
+    all."""
 
     address_key: bytes
     account_id: int
@@ -51,8 +52,8 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """``entries``: number in the ledger, by place. ``overtaken``: places where a newer consent still holds.
-    ``heads``: where the ledgers end now."""
+    """The result of withdrawals. ``entries``: ledger numbers, by place. ``overtaken``: places where a newer consent
+    is still in force. ``heads``: the new heads of the ledgers."""
 
     entries: Mapping[Place, int]
     overtaken: frozenset[Place]
@@ -60,7 +61,7 @@ class Withdrawn:
 
 
 async def holders(connection: Connection, keys: Sequence[bytes]) -> list[tuple[bytes, int]]:
-    """Which accounts hold a consent of each address."""
+    """Return each (address key, account) with a consent in force."""
     if not keys:
         return []
     rows = await connection.fetch(_HOLDERS, keys)
@@ -68,7 +69,7 @@ async def holders(connection: Connection, keys: Sequence[bytes]) -> list[tuple[b
 
 
 async def in_force(connection: Connection, places: Sequence[Place]) -> dict[Place, bool]:
-    """Whether a consent is in force at each place, in whole or in part; without those of which nothing is recorded."""
+    """Return whether a consent is in force, at least in part, at each place; places without any record are left out."""
     if not places:
         return {}
     rows = await connection.fetch(_IN_FORCE, *zip(*places, strict=True))
@@ -78,7 +79,7 @@ async def in_force(connection: Connection, places: Sequence[Place]) -> dict[Plac
 async def withdraw(
     connection: Connection, heads: Mapping[int, Head], withdrawals: Sequence[Withdrawal], now: datetime
 ) -> Withdrawn:
-    """Append the entries and end the consents. ``heads``: of all ledgers concerned, locked by the caller."""
+    """Append the entries and end the consents. ``heads``: those of all ledgers concerned, locked by the caller."""
     entries: dict[Place, int] = {}
     overtaken: set[Place] = set()
     after = dict(heads)

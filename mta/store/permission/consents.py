@@ -1,12 +1,13 @@
-"""Consents: recorded, revoked and renewed in the ledger, and what follows from that in the same transaction.
+"""Record, revoke and renew consents, with everything that follows in the same transaction.
 
-A revocation appends its entry, ends the consents, suppresses the address for the topic and pulls the copies that are
-queued: all of it or nothing.
+A revocation appends its ledger entry, ends the consents, suppresses the address for the topic and cancels queued
+copies, all in one transaction.
 
-It must never record the same consent twice, nor lift a suppression unless it was asked to and the consent is newer.
+Invariants: the same consent is never recorded twice. A suppression is lifted only on request, and only by a newer
+consent.
 
-*Limits.* What lifts is a consent of the suppression's own topic, or to every topic: one for a single topic leaves a
-suppression of all marketing in place, because it does not say that the rest is wanted again.
+Limitations: a suppression is lifted by a consent for its own topic or for every topic. A consent for a single topic
+does not lift a suppression of all marketing.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from policy.permission.evidence import Assessor, facts_of, load_assessor
 from policy.permission.ledger import EntryKind, Head
 from policy.permission.suppression import LIFTED_BY_CONSENT, Reason, SuppressionRequest
 
-SECONDS = 60.0  # for one transaction: thousands of entries
+SECONDS = 60.0  # per transaction of several thousand entries
 
-# One probe of the index for each address: the planner must not think of reading the account's whole ledger.
+# One index probe per address (offset 0 keeps the planner from reading the whole ledger of the account).
 _FINGERPRINTS = """
 select found.fingerprint from unnest($1::bytea[]) as one (address_key) cross join lateral (
     select fingerprint from consent_entry e
@@ -56,8 +57,9 @@ _COLUMN = {Sign.DELIVERED: "contacted_at", Sign.CLICK: "clicked_at", Sign.PURCHA
 
 @dataclass(frozen=True, slots=True)
 class ConsentsRecorded:
-    """``fresh``: consents written; ``known``: recorded before; ``lifted``: suppressions; ``pulled``: queued copies.
-    ``lacking``: how many of the fresh ones no mail can go by, by what they lack or by their basis."""
+    """The result of recording. ``fresh``: consents written; ``known``: recorded before; ``lifted``: suppressions
+    lifted; ``pulled``: queued copies cancelled. ``lacking``: how many new consents cannot be used yet, by missing
+    evidence or by basis."""
 
     fresh: int
     known: int
@@ -68,7 +70,7 @@ class ConsentsRecorded:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """``entry``: its number in the ledger; ``pulled``: queued copies that were taken out."""
+    """A revocation. ``entry``: its number in the ledger; ``pulled``: queued copies cancelled."""
 
     entry: int
     pulled: int
@@ -105,11 +107,11 @@ class Consents:
         lift: bool = False,
         mark: ImportProgress | None = None,
     ) -> ConsentsRecorded:
-        """Write consents down, some thousands in one transaction; those recorded before are left as they are.
+        """Record consents, up to a few thousand in one transaction; those recorded before are skipped.
 
-        ``by``: who records them, and from where. ``lift``: a complete consent that took effect after the address was
-        suppressed for a revocation or an unsubscription ends that suppression. ``mark``: how far the file is read now.
-        Raises StoreUnavailable; then nothing was written.
+        ``by``: who records them, and from where. ``lift``: a complete consent also lifts a suppression for a revocation
+        or unsubscription if it took effect later. ``mark``: the progress of the import. Raises StoreUnavailable; then
+        nothing was written.
         """
         drafts = [self._scribe.given(each, by) for each in given]
 
@@ -147,10 +149,10 @@ class Consents:
         by: str,
         at: datetime | None = None,
     ) -> Revocation:
-        """The person takes consent back for ``topic``, or for all; queued copies about it are pulled.
+        """Revoke consent for ``topic``, or for all, and cancel the queued copies concerned.
 
-        Also where none was recorded: the objection counts all the same. ``at``: when, now if not given.
-        Raises StoreUnavailable; then nothing was changed.
+        The objection is recorded even if there was no consent. ``at``: default now. Raises StoreUnavailable; then
+        nothing was changed.
         """
 
         act = self._revoked(account_id, address, topic, sanitise(reason, 200), by, at)
@@ -163,7 +165,8 @@ class Consents:
         return await self._database.retried(work, seconds=SECONDS)
 
     async def renew(self, account_id: int, address: Address, sign: Sign, *, by: str, at: datetime | None = None) -> int:
-        """Note a sign of the relation, such as a purchase; the number of the entry. Raises StoreUnavailable."""
+        """Record a contact, such as a purchase, that restarts the expiry of consents; return the number of the
+        entry. Raises StoreUnavailable."""
 
         async def work(connection: Connection) -> int:
             head = await ledger.lock(connection, account_id)
@@ -178,28 +181,28 @@ class Consents:
         return await self._database.retried(work)
 
     async def begin_import(self, account_id: int, file: bytes) -> ImportProgress:
-        """How far this file was imported before; from the start if never. Raises StoreUnavailable."""
+        """Return the progress of this file's import, creating it if it is new. Raises StoreUnavailable."""
         return await import_progress.begin(self._database, account_id, file)
 
-    # questions
+    # queries
 
     def export(self, account_id: int) -> AsyncIterator[list[Given]]:
-        """The consents in force or revoked, in the order of the ledger. Raises StoreUnavailable."""
+        """Yield the consents in force or revoked, in the order of the ledger. Raises StoreUnavailable."""
         return consent_reading.export(self._database, account_id)
 
     async def of(self, address: Address) -> list[LedgerExtract]:
-        """All that the ledgers say of an address, account by account. Raises StoreUnavailable."""
+        """Return the ledger extracts of all accounts about an address. Raises StoreUnavailable."""
         return await consent_reading.of(self._database, self._secrets, address)
 
     def verify(self, account_id: int, noted: Head | None = None) -> AsyncIterator[int | Verified]:
-        """Follow the account's chain from its beginning: numbers of entries checked, at last the result.
+        """Verify the chain of an account from its beginning: yield the number of entries checked, finally the result.
 
-        ``noted``: an earlier head that was kept elsewhere. Raises StoreUnavailable.
+        ``noted``: an earlier head that was stored elsewhere. Raises StoreUnavailable.
         """
         return ledger.verify(self._database, account_id, noted)
 
     async def head(self, account_id: int) -> Head:
-        """Where the account's chain ends. Raises StoreUnavailable."""
+        """Return the head of the account's chain. Raises StoreUnavailable."""
         return await ledger.read_head(self._database, account_id)
 
     def _revoked(
@@ -210,12 +213,12 @@ class Consents:
             key, account_id, Reason.REVOKED, "consent", topic, address, evidence=reason, by=by, at=at
         )
 
-    # steps, each within a transaction that holds the head
+    # steps, each within a transaction that has locked the head
 
     async def _fresh(
         self, connection: Connection, account_id: int, head: Head, given: Sequence[Given], drafts: Sequence[Draft]
     ) -> list[_Written]:
-        """Those that are not in the ledger yet, each once, with the numbers they will have."""
+        """Return the consents that are not in the ledger yet, without duplicates, with the numbers they will have."""
         found = await connection.fetch(_FINGERPRINTS, [draft.address_key for draft in drafts], account_id)
         known = {row["fingerprint"] for row in found}
         written: list[_Written] = []
@@ -226,7 +229,7 @@ class Consents:
         return written
 
     def _rows(self, written: Sequence[_Written], lacking: Counter[str]) -> list[consent_rows.ConsentRow]:
-        """One for each topic; ``lacking`` counts what is wanting."""
+        """Return one row per topic; ``lacking`` counts the missing evidence."""
         found: list[consent_rows.ConsentRow] = []
         for each in written:
             given = each.given
@@ -249,7 +252,7 @@ class Consents:
         return found
 
     async def _lift(self, connection: Connection, account_id: int, written: Sequence[_Written]) -> int:
-        """Delete the suppressions that these consents answer, and say so; how many."""
+        """Lift the suppressions that these consents answer, and record events; return how many."""
         good = [
             (each.draft.address_key, topic, each.given.effective_at, each.entry)
             for each in written
@@ -267,7 +270,7 @@ class Consents:
             {
                 "account_id": account_id,
                 "address": row["address"],
-                "because": f"consent given anew: ledger entry {row['entry']}",
+                "because": f"new consent: ledger entry {row['entry']}",
                 "was": {name: row[name] for name in ("topic", "reason", "rule", "created_at")},
             }
             for row in lifted

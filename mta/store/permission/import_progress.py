@@ -1,8 +1,8 @@
-"""How far each file was imported, so that an import that was cut off goes on where it stopped.
+"""The progress of imports, so that an interrupted import continues where it stopped.
 
-It must never move a mark but in the transaction that writes what it speaks of.
+Invariants: progress is written in the same transaction as the records that it counts.
 
-*Limits.* A file is known by its content: one that was changed is another file.
+Limitations: a file is identified by its content; a changed file is another file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ where account_id = $1 and file = $2"""
 
 @dataclass(frozen=True, slots=True)
 class ImportProgress:
-    """How far an import has come. ``file``: SHA-256 of its content; ``records``: read so far, good or bad."""
+    """The progress of an import. ``file``: SHA-256 of its content; ``records``: records read so far, valid or not."""
 
     file: bytes
     records: int
@@ -31,8 +31,8 @@ class ImportProgress:
 
 
 async def begin(database: Database, account_id: int, file: bytes) -> ImportProgress:
-    """How far this file was imported before; from the start if never. ``account_id`` 0: a file of no one account.
-    Raises StoreUnavailable."""
+    """Return the progress of this file's import, creating it if it is new. ``account_id`` 0: a file for all
+    accounts. Raises StoreUnavailable."""
     async with database.session() as connection:
         row = await connection.fetchrow(_BEGIN, account_id, file)
     assert row is not None

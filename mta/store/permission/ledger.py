@@ -1,8 +1,9 @@
-"""The ledger of consents as rows: entries appended under the lock of their chain, read again, checked, emptied.
+"""The ledger of consents in the database: append, read, verify and erase entries.
 
-It must never change an entry, but for taking its evidence out when that is erased, which another entry says.
+Invariants: an entry is never changed, except that its evidence is removed when it is erased; another entry records
+that. Entries are appended under the lock of their chain.
 
-*Limits.* One chain an account: two who append for the same account wait for each other.
+Limitations: there is one chain per account; two writers for the same account wait for each other.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from policy.permission.ledger import (
     seal,
 )
 
-PAGE = 5000  # entries read at once
-SECONDS = 60.0  # for one page
+PAGE = 5000  # entries per query
+SECONDS = 60.0  # per page
 
 _OPEN = "insert into consent_head (account_id, entry, hash) values ($1, $2, $3) on conflict do nothing"
 _LOCK = "select entry, hash from consent_head where account_id = $1 for update"
@@ -46,7 +47,7 @@ _COLUMNS = ("account_id", "entry", "at", "kind", "address_key", "digest", "hash"
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An entry to be written. ``fingerprint``: the keyed hash by which the same record is known again."""
+    """An entry to be written. ``fingerprint``: the keyed hash that identifies a record imported twice."""
 
     kind: EntryKind
     address_key: bytes
@@ -56,14 +57,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """``head``: where the chain ends; note it elsewhere, and hand it in next time."""
+    """The result of a verification. ``head``: the end of the chain; store it elsewhere and pass it to the next one."""
 
     head: Head
     faults: tuple[LedgerFault, ...]
 
 
 async def lock(connection: Connection, account_id: int) -> Head:
-    """Wait until nobody else appends for this account; where its chain ends."""
+    """Lock the account's ledger and return its head."""
     start = beginning(account_id)
     await connection.execute(_OPEN, account_id, start.number, start.hash)
     row = await connection.fetchrow(_LOCK, account_id)
@@ -72,7 +73,7 @@ async def lock(connection: Connection, account_id: int) -> Head:
 
 
 async def append(connection: Connection, account_id: int, head: Head, drafts: Sequence[Draft], now: datetime) -> Head:
-    """Write entries behind ``head``, which the caller has locked; the new head. Their numbers follow the old one's."""
+    """Append entries after ``head``, which the caller has locked; return the new head. Numbers are consecutive."""
     records: list[tuple[Any, ...]] = []
     number, before = head.number, head.hash
     for draft in drafts:
@@ -97,20 +98,21 @@ async def append(connection: Connection, account_id: int, head: Head, drafts: Se
 
 
 async def empty(connection: Connection, account_id: int, address_key: bytes) -> list[int]:
-    """Take out all evidence about an address: the numbers of the entries. The caller appends an ``ERASED`` entry."""
+    """Erase all evidence about an address; return the numbers of the entries. The caller appends an ``ERASED``
+    entry."""
     return [row["entry"] for row in await connection.fetch(_EMPTY, account_id, address_key)]
 
 
 async def read_head(database: Database, account_id: int) -> Head:
-    """Raises StoreUnavailable."""
+    """Return the head of the account's ledger. Raises StoreUnavailable."""
     async with database.session() as connection:
         row = await connection.fetchrow(_HEAD, account_id)
     return Head(row["entry"], row["hash"]) if row else beginning(account_id)
 
 
 async def pages(database: Database, account_id: int, head: Head) -> AsyncIterator[list[LedgerEntry]]:
-    """All entries of an account up to ``head``, in order. Raises StoreUnavailable."""
-    last = -1 << 62  # an entry with a number that cannot be must be seen too
+    """Yield all entries of an account up to ``head``, in order. Raises StoreUnavailable."""
+    last = -1 << 62  # entries with impossible numbers must be found too
     while True:
         async with database.session(SECONDS) as connection:
             rows = await connection.fetch(_READ, account_id, last, head.number, PAGE)
@@ -121,7 +123,7 @@ async def pages(database: Database, account_id: int, head: Head) -> AsyncIterato
 
 
 async def verify(database: Database, account_id: int, noted: Head | None = None) -> AsyncIterator[int | Verified]:
-    """Follow the chain from its beginning: the number of entries checked, page by page, and at last the result.
+    """Verify the chain from its beginning: yield the number of entries checked after each page, finally the result.
 
     Raises StoreUnavailable.
     """
@@ -134,5 +136,5 @@ async def verify(database: Database, account_id: int, noted: Head | None = None)
     faults += checker.finish(head)
     async with database.session(SECONDS) as connection:
         if beyond := await connection.fetchval(_BEYOND, account_id):
-            faults.append(LedgerFault(beyond, "it stands behind the end of the ledger, where nothing was appended"))
+            faults.append(LedgerFault(beyond, "it is after the end of the ledger"))
     yield Verified(head, tuple(faults))

@@ -1,11 +1,12 @@
-"""All that is known of recipients, in one look: suppressions, consents, and when they were last mailed.
+"""Look up everything known about recipients at once: suppressions, consents and recent activity.
 
-Every session asks here for each recipient that is named. Questions that wait at the same moment are one query, which
-finds its rows by the keyed hash of the address, however many others there are.
+Sessions look up every recipient here. Concurrent lookups share one query, which finds rows by the keyed hash of the
+address, so its cost does not depend on the size of the tables.
 
-It must never answer "nothing is known" when the database could not be asked.
+Invariants: StoreUnavailable is raised if the database cannot be queried; an empty answer always means that nothing is
+stored.
 
-*Limits.* An address is found by its keyed hash: with another secret file nothing is found.
+Limitations: with a different secret file nothing is found.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from policy.base import RecipientFacts, Suppression
 from policy.permission.consent import Basis, Consent
 from policy.permission.suppression import Reason
 
-# Three indexes are probed in one statement. What the tables do not share is null.
+# One statement probes three indexes. Columns that a table does not have are null.
 _FIND = """
 select 's' as kind, address_key, account_id, topic, reason, rule, created_at as at, expires_at as confirmed_at,
     null::timestamptz as revoked_at, null::text[] as missing, null::jsonb as facts, null::bigint as entry,
@@ -51,13 +52,13 @@ class Recipients:
         )
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[RecipientFacts]:
-        """What this account should know of each address, in their order. Raises StoreUnavailable: then nobody may be
-        mailed."""
+        """Return the facts about each address for this account, in the order given. Raises StoreUnavailable; then no
+        recipient may be mailed."""
         return await self._look.find(account_id, addresses)
 
 
 def _facts(address: Address, key: bytes, account_id: int, rows: Sequence[Any]) -> RecipientFacts:
-    """The rows of one address, as far as they concern this account."""
+    """Return the facts about one address, from the rows that concern this account."""
     if not rows:
         return RecipientFacts(address, key=key)
     suppressions = [row for row in rows if row["kind"] == "s" and row["account_id"] in (GLOBAL, account_id)]
@@ -80,7 +81,7 @@ def _global_first(row: Any) -> tuple[int, str]:
 
 
 def _suppression(address: Address, row: Any) -> Suppression:
-    until = row["confirmed_at"]  # its rows use that column for it
+    until = row["confirmed_at"]  # rows of suppressions use this column for it
     account_id, reason = row["account_id"] or None, Reason(row["reason"])
     return Suppression(address, account_id, reason, row["rule"], row["at"], row["topic"], row["detail"], until)
 
@@ -96,6 +97,6 @@ def _consent(row: Any, contact: Any) -> Consent:
         contacted_at=contact["at"] if contact else None,
         revoked_at=row["revoked_at"],
         facts=orjson.loads(row["facts"]),
-        clicked_at=contact["confirmed_at"] if contact else None,  # a contact's rows use those columns for it
+        clicked_at=contact["confirmed_at"] if contact else None,  # rows of activity use these columns for them
         bought_at=contact["revoked_at"] if contact else None,
     )

@@ -1,16 +1,16 @@
-"""Suppressing addresses, with all that follows from it, in one transaction of the caller's.
+"""Suppress addresses, with everything that follows from it, within the caller's transaction.
 
-What a person has said, and what receivers have answered, becomes a suppression; queued copies within its scope are
-taken out; where the person has taken something back, the account's ledger says so and their consents end; the events
-are written, and all workers are told. Whoever suppresses, by whatever way, does it here.
+A suppression comes from a request of the recipient or from a reply of a receiver. Queued copies in its scope are
+cancelled. If the recipient withdrew consent, the withdrawal is entered in the account's ledger and the consents end.
+Events are written and all workers are notified. All suppressions are written here.
 
-An act that changes nothing (the link that is pressed a second time, a report that comes again) writes nothing. A
-stronger reason takes the place of a weaker one, never the other way round, and never one that ends sooner.
+A request that changes nothing (a link used twice, a repeated report) writes nothing. A stronger reason replaces a
+weaker one, never the reverse, and never with an earlier expiry.
 
-It must never leave half of this done, nor lift anything.
+Invariants: all of it is written or nothing. Nothing is lifted here. Locks are taken in one order: ledgers, messages,
+rows.
 
-*Limits.* Locks are taken in one order: ledgers, messages, rows. A caller that locks messages of its own hands them to
-``lock`` instead.
+Limitations: a caller that locks further messages passes them to ``lock`` instead of locking them itself.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ _NOTE = "insert into event (kind, data) select 'suppressed', unnest($1::jsonb[])
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """``fresh``: acts by which an address became suppressed in their scope; ``pulled``: queued copies taken out;
-    ``changed``: scopes that are new or have a stronger reason now; ``entries``: numbers in the ledger, by account."""
+    """The result. ``fresh``: requests that suppressed an address newly in their scope; ``pulled``: queued copies
+    cancelled; ``changed``: scopes that are new or have a stronger reason; ``entries``: (account, number in the
+    ledger)."""
 
     fresh: int = 0
     pulled: int = 0
@@ -80,8 +81,8 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """What a transaction holds: the heads of ledgers, the messages with copies that may be taken out, and which
-    accounts have consents of addresses that are suppressed for everybody."""
+    """The locks of a transaction: heads of ledgers, messages with copies to cancel, and accounts with consents for
+    addresses that are suppressed for all accounts."""
 
     heads: Mapping[int, Head]
     messages: frozenset[MessageId]
@@ -89,7 +90,7 @@ class Locked:
 
 
 async def apply(connection: Connection, acts: Sequence[SuppressionRequest]) -> Applied:
-    """Do all of it. The transaction must not hold locks on messages or rows of the queue yet."""
+    """Lock and write. The transaction must not have locked messages or rows of the queue before."""
     if not acts:
         return Applied()
     return await write(connection, acts, await lock(connection, acts))
@@ -102,8 +103,8 @@ async def lock(
     also: Iterable[MessageId] = (),
     heads: Mapping[int, Head] | None = None,
 ) -> Locked:
-    """Wait for everybody else who changes what these acts will. ``also``: further messages; ``heads``: of ledgers that
-    the transaction holds already."""
+    """Lock everything that these requests will change. ``also``: further messages; ``heads``: those of ledgers that
+    the transaction has locked already."""
     withdrawals = [act for act in acts if act.reason.withdraws]
     holders = await consent_withdrawal.holders(
         connection, [act.address_key for act in withdrawals if act.account_id == GLOBAL]
@@ -118,7 +119,7 @@ async def lock(
 
 
 async def write(connection: Connection, acts: Sequence[SuppressionRequest], locked: Locked) -> Applied:
-    """The acts, or those of them that hold after all, under the locks that were taken for them."""
+    """Write the requests that change something, under the locks taken for them."""
     acts = await _needed(connection, acts, locked)
     if not acts:
         return Applied()
@@ -141,8 +142,8 @@ async def write(connection: Connection, acts: Sequence[SuppressionRequest], lock
 async def _needed(
     connection: Connection, acts: Sequence[SuppressionRequest], locked: Locked
 ) -> list[SuppressionRequest]:
-    """Without the withdrawals that change nothing: suppressed as firmly before, and no consent is left in force. What
-    an account itself reports as revoked is entered each time."""
+    """Drop withdrawals that change nothing: already suppressed at least as strongly, with no consent left in force.
+    A revocation reported by the account is always entered."""
     unsure = [act for act in acts if act.reason.withdraws and act.reason is not Reason.REVOKED]
     if not unsure:
         return list(acts)
@@ -157,7 +158,7 @@ async def _needed(
         if not (
             act.address_key in holders
             if act.account_id == GLOBAL
-            # Where nothing is recorded, the withdrawal is, unless the suppression itself is one.
+            # Without a record of consent the withdrawal is needed, unless the suppression is permanent itself.
             else consents.get(_place(act), not known[act.scope].permanent)
         )
     }
@@ -165,12 +166,12 @@ async def _needed(
 
 
 def _place(act: SuppressionRequest) -> Place:
-    """Of the consents that it ends."""
+    """Return the place of the consents that it ends."""
     return act.address_key, act.account_id, act.topic or EVERY_TOPIC
 
 
 def _withdrawals(act: SuppressionRequest, locked: Locked, now: datetime) -> tuple[Withdrawal, ...]:
-    """In whose ledgers it is entered."""
+    """Return the withdrawals to enter, one per ledger."""
     if not act.reason.withdraws:
         return ()
     accounts = (
@@ -188,12 +189,12 @@ def _withdrawals(act: SuppressionRequest, locked: Locked, now: datetime) -> tupl
 
 
 def _holds(act: SuppressionRequest, withdrawals: Sequence[Withdrawal], withdrawn: Withdrawn) -> bool:
-    """Unless a consent that is newer than it has overtaken it."""
+    """Return whether no newer consent has overtaken the request."""
     return act.account_id == GLOBAL or not any(each.place in withdrawn.overtaken for each in withdrawals)
 
 
 def _with_entry(act: SuppressionRequest, withdrawals: Sequence[Withdrawal], withdrawn: Withdrawn) -> SuppressionRequest:
-    """Its evidence names the entry of the account's ledger."""
+    """Return the request with the number of its ledger entry in the evidence."""
     if act.account_id == GLOBAL or not withdrawals:
         return act
     entry = withdrawn.entries[withdrawals[0].place]
@@ -201,7 +202,7 @@ def _with_entry(act: SuppressionRequest, withdrawals: Sequence[Withdrawal], with
 
 
 def _strongest(acts: Sequence[SuppressionRequest]) -> list[SuppressionRequest]:
-    """One of each scope."""
+    """Return the strongest request of each scope."""
     best: dict[Scope, SuppressionRequest] = {}
     for act in acts:
         if act.scope not in best or _strength(act) >= _strength(best[act.scope]):
@@ -214,7 +215,7 @@ def _strength(act: SuppressionRequest) -> tuple[bool, float, int]:
 
 
 async def _put(connection: Connection, acts: Sequence[SuppressionRequest]) -> tuple[set[Scope], int]:
-    """The scopes that are new or changed, and how many are new."""
+    """Store suppressions; return the scopes that are new or changed, and how many are new."""
     if not acts:
         return set(), 0
     keys, accounts, topics = zip(*(act.scope for act in acts), strict=True)

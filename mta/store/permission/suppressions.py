@@ -1,10 +1,11 @@
-"""Who must not be mailed: looked up for every recipient, added by hand or by a failure, removed by hand only.
+"""Suppressions: looked up for every recipient, added manually or after a failure, removed manually only.
 
-Look-ups of all sessions and deliveries that wait at the same moment are one query.
+Concurrent lookups of sessions and deliveries share one query.
 
-It must never answer "not suppressed" when the database could not be asked.
+Invariants: StoreUnavailable is raised if the database cannot be queried; an empty answer always means that nothing is
+stored.
 
-*Limits.* An address is found by its keyed hash: with another secret file nothing is found.
+Limitations: with a different secret file nothing is found.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from mta.store.queue.cancel_queued import GLOBAL
 from policy.base import Suppression
 from policy.permission.suppression import Reason, SuppressionRequest
 
-EVERYBODYS = 0  # files of suppressions belong to no one account
-SECONDS = 30.0  # for one transaction of hundreds
+EVERYBODYS = 0  # files of suppressions belong to no single account
+SECONDS = 30.0  # per transaction of several hundred
 
 _FIND = """
 select address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
@@ -58,7 +59,7 @@ _NOTE = "insert into event (kind, data) values ($1, $2)"
 
 @dataclass(frozen=True, slots=True)
 class SuppressionRecord:
-    """A suppression with what proves it. ``message_id``: the message whose failure it comes from."""
+    """A suppression with its evidence. ``message_id``: the message whose failure caused it."""
 
     suppression: Suppression
     evidence: str
@@ -75,12 +76,12 @@ class Suppressions:
         )
 
     async def find(self, account_id: int, addresses: Sequence[Address]) -> list[Suppression]:
-        """What stands against mailing ``addresses`` from this account, the widest of each address first; which message
-        it covers is for the suppression to say. Raises StoreUnavailable: then nobody may be mailed."""
+        """Return the suppressions of each address for this account, the widest scope first; ``Suppression`` says
+        which messages it covers. Raises StoreUnavailable; then no recipient may be mailed."""
         return [each for standing in await self._look.find(account_id, addresses) for each in standing]
 
     def key(self, address: Address) -> bytes:
-        """The keyed hash by which an address is known."""
+        """Return the keyed hash of an address."""
         return self._secrets.address_key(address)
 
     def act(
@@ -96,7 +97,7 @@ class Suppressions:
         by: str = "",
         expires_at: datetime | None = None,
     ) -> SuppressionRequest:
-        """What ``apply`` takes, for an address that is known. ``account_id`` None: for everybody."""
+        """Return a request for ``apply``, for a known address. ``account_id`` None: for all accounts."""
         return SuppressionRequest(
             self.key(address),
             account_id or GLOBAL,
@@ -111,9 +112,8 @@ class Suppressions:
         )
 
     async def apply(self, acts: Sequence[SuppressionRequest], mark: ImportProgress | None = None) -> Applied:
-        """``suppression_writer.apply`` in a transaction of its own, for some hundreds at a time. ``mark``: how far
-        the file
-        is read from which they come. Raises StoreUnavailable; then nothing was done."""
+        """Run ``suppression_writer.apply`` in its own transaction, for several hundred requests at a time. ``mark``:
+        the progress of the import that they come from. Raises StoreUnavailable; then nothing was written."""
 
         async def work(connection: Connection) -> Applied:
             applied = await suppression_writer.apply(connection, acts)
@@ -124,7 +124,7 @@ class Suppressions:
         return await self._database.retried(work, seconds=SECONDS) if acts or mark else Applied()
 
     async def begin_import(self, file: bytes) -> ImportProgress:
-        """How far this file was imported before; from the start if never, or to its end. Raises StoreUnavailable."""
+        """Return the progress of this file's import, creating it if it is new. Raises StoreUnavailable."""
         mark = await import_progress.begin(self._database, EVERYBODYS, file)
         return ImportProgress(file, 0) if mark.finished else mark
 
@@ -137,7 +137,7 @@ class Suppressions:
         detail: str = "",
         topic: str = "",
     ) -> int:
-        """Suppress ``address`` for an account, or for everybody (None), and pull its queued copies: how many.
+        """Suppress ``address`` for an account, or for all (None), and cancel its queued copies; return how many.
 
         Raises StoreUnavailable.
         """
@@ -146,11 +146,10 @@ class Suppressions:
     async def remove(
         self, account_id: int | None, address: Address, *, reason: str, topic: str = "", by: str = ""
     ) -> Reason | None:
-        """Mail ``address`` again: the reason why it was suppressed, None if it was not in just this scope.
+        """Remove a suppression; return its reason, or None if there was none in exactly this scope.
 
-        Whether it may be lifted is the account's profile's to say (``policy.permission.suppression.Lifting``), and
-        the caller's to
-        ask. Raises StoreUnavailable.
+        The caller checks first whether the account's profile allows it (``policy.permission.suppression.Lifting``).
+        Raises StoreUnavailable.
         """
         key = self._secrets.address_key(address)
 
@@ -172,7 +171,7 @@ class Suppressions:
         return await self._database.retried(work)
 
     async def of(self, address: Address) -> Sequence[SuppressionRecord]:
-        """Every suppression of ``address``, in all scopes, that for everybody first. Raises StoreUnavailable."""
+        """Return every suppression of ``address``, in all scopes, the global one first. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             found = await connection.fetch(_OF, self._secrets.address_key(address))
         return [SuppressionRecord(_suppression(address, row), row["evidence"], row["message_id"]) for row in found]
@@ -180,7 +179,7 @@ class Suppressions:
     async def list(
         self, account_id: int | None = None, *, limit: int | None = None, reason: Reason | None = None
     ) -> list[Suppression]:
-        """All, or the newest (of one account; 0 for those that hold for everybody), the oldest first.
+        """Return all suppressions or the newest, oldest first. ``account_id`` 0: only the global ones.
 
         Raises StoreUnavailable.
         """
@@ -191,7 +190,7 @@ class Suppressions:
 
 
 def _standing(address: Address, _: bytes, account_id: int, rows: Sequence[Any]) -> list[Suppression]:
-    """What holds for this account, of all that stands against the address."""
+    """Return the suppressions that apply to this account."""
     return [_suppression(address, row) for row in rows if row["account_id"] in (GLOBAL, account_id)]
 
 
@@ -209,6 +208,6 @@ def _suppression(address: Address, row: Any) -> Suppression:
 
 
 def _address(row: Any) -> Address:
-    """A stand-in where only the hash is known."""
+    """Return the address, or a stand-in if only its hash is known."""
     local, _, domain = (row["address"] or stand_in(row["address_key"])).rpartition("@")
     return Address(local, domain)

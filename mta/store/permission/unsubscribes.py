@@ -1,16 +1,15 @@
-"""Unsubscribing by what a token of ours says: by one click, by the page behind the link, by mail.
+"""Unsubscribe by a signed token: one-click, web page or mail.
 
-The suppression, the end of the consents in the account's ledger, the removal of queued copies and the events are one
-transaction (``suppression_writer.apply``). A token that is not ours makes the same statements about an account and an
-address
-that nobody has, undone before the commit: neither the answer nor the time it takes tells the two apart.
+The suppression, the end of the consents in the account's ledger, the cancellation of queued copies and the events are
+one transaction (``suppression_writer.apply``). An invalid token runs the same statements for an unused account and
+address, and they are rolled back: neither the answer nor its timing tells whether a token is valid.
 
-What is kept as evidence: the moment, the way, the mailing, and the beginning of what the program calls itself. The
-network address is not kept: with one click it is the mail provider's, and the signed token proves more.
+The evidence contains the time, the method, the mailing and the start of the User-Agent. The network address is not
+stored: with one-click it is that of the mail provider, and the signed token proves more.
 
-It must never change anything for a token that is not ours, and never write a token or an address key into a log.
+Invariants: an invalid token changes nothing. Tokens and address keys are never logged.
 
-*Limits.* A second click finds nothing left to change, and is therefore a little faster than the first.
+Limitations: a second request with the same token has nothing left to change, and is a little faster than the first.
 """
 
 from __future__ import annotations
@@ -29,39 +28,39 @@ from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason, SuppressionRequest
 from policy.permission.tokens import UNSUBSCRIBE, Claim
 
-AGENT = 120  # characters kept of what a program calls itself
-SECONDS = 10.0  # rather late than not at all: a mail program may not come again
+AGENT = 120  # characters of the User-Agent kept
+SECONDS = 10.0  # long, because a mail program may not retry
 
-# An account that nobody has, for a token that names none of ours: made for the length of the transaction.
+# Unused account, for an invalid token: created only within the transaction that is rolled back.
 _NOBODY = """
 insert into account (id, name) overriding system value
 select $2::bigint, 'nobody ' || $2::bigint where not exists (select from account where id = $1)
 returning id"""
 
-# The token holds a hash; the address is what the account itself has written down.
+# The token has only a hash; the address itself is in the account's ledger.
 _EVIDENCE = """
 select evidence from consent_entry where account_id = $1 and address_key = $2 and evidence is not null
 order by entry desc limit 1"""
 
 
 class UnsubscribeVia(Enum):
-    """How somebody unsubscribed."""
+    """How a recipient unsubscribed."""
 
-    ONE_CLICK = "one_click"  # the mail program, by RFC 8058
-    PAGE = "page"  # the person, on our page
+    ONE_CLICK = "one_click"  # one-click by the mail program, RFC 8058
+    PAGE = "page"  # the web page
     MAIL = "mail"  # the address in List-Unsubscribe
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribed:
-    """``fresh``: not unsubscribed before; ``pulled``: queued copies that were taken out."""
+    """The result. ``fresh``: not unsubscribed before; ``pulled``: queued copies cancelled."""
 
     fresh: bool
     pulled: int
 
 
 class _Nobody(Exception):
-    """What was done is undone."""
+    """Rolls back the transaction of an invalid token."""
 
 
 class Unsubscribes:
@@ -71,10 +70,10 @@ class Unsubscribes:
         self._database = database
 
     async def take(self, claim: Claim | None, way: UnsubscribeVia, agent: str = "") -> Unsubscribed | None:
-        """Unsubscribe whom ``claim`` names from its topic, from all marketing if it has none.
+        """Unsubscribe the recipient that ``claim`` names from its topic, or from all marketing if it has none.
 
-        None, after as much work, if the claim is None, was made for something else, or names no account of ours.
-        ``agent``: what the program calls itself. Raises StoreUnavailable; then nothing was changed.
+        Return None, after the same work, if the claim is None, was made for another purpose, or names an unknown
+        account. ``agent``: the User-Agent. Raises StoreUnavailable; then nothing was changed.
         """
         if claim is None or claim.purpose != UNSUBSCRIBE:
             claim = Claim(UNSUBSCRIBE, _unused(), os.urandom(16), "", "")
@@ -114,12 +113,12 @@ def suppression_of(claim: Claim, way: UnsubscribeVia, now: datetime, agent: str 
 
 
 def _unused() -> int:
-    """An account id that none of ours has; another one each time, so that nobody waits for anybody's locks."""
+    """Return an unused account id, different each time, to avoid waiting for locks."""
     return -1 - int.from_bytes(os.urandom(7))
 
 
 async def with_address(connection: Connection, request: SuppressionRequest) -> SuppressionRequest:
-    """Return ``request`` with the address behind its hash, as far as the account's ledger has it."""
+    """Return ``request`` with the address of its hash, if it is in the account's ledger."""
     address = _address(await connection.fetchval(_EVIDENCE, request.account_id, request.address_key))
     return replace(request, address=address)
 

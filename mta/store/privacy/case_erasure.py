@@ -1,10 +1,10 @@
-"""Personal data in complaint cases: found for the person, and taken out of closed cases on request or in time.
+"""Personal data in complaint cases: find it for a person, and erase it from closed cases.
 
-What a case was about, how it ended and what it cost stays, without anybody's name.
+The subject of a case, its result and its costs stay, without names.
 
-It must never empty a case that is not closed: it is needed for the very claim that it is about.
+Invariants: a case that is not closed is not erased; its data is needed to settle the claim.
 
-*Limits.* What operators wrote into a closed case goes as a whole, whomever it names.
+Limitations: remarks of operators in a closed case are erased as a whole.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ with gone as (
 
 
 async def erase(connection: Connection, address_key: bytes, account_id: int | None) -> None:
-    """Empty the closed cases of a person, with one account or with all (None)."""
+    """Erase the personal data in a person's closed cases, with one account or with all (None)."""
     await connection.execute(_ERASE, address_key, account_id)

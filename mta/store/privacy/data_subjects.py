@@ -1,12 +1,12 @@
-"""A person's rights: to be told all that is kept of them (GDPR 15), and to have it erased (GDPR 17).
+"""Export and erase the data of one person (GDPR 15 and 17).
 
-Erasing revokes every consent, blocks the address for good by its keyed hash, takes what is queued out, and takes the
-address out of all records. What proves that mail was sent with consent is kept until claims are time-barred
-(GDPR 17(3)(e)) unless told otherwise; ``mta.store.privacy.erasure`` deletes it then.
+An erasure revokes every consent, suppresses the address permanently by its keyed hash, cancels queued mail, and
+removes the address from all records. Evidence of consent is kept until claims are time-barred (GDPR 17(3)(e)) unless
+requested otherwise; ``mta.store.privacy.erasure`` deletes it then.
 
-It must never unblock an address, nor erase proof without an entry in the ledger that says so.
+Invariants: an address stays suppressed. Evidence is erased only together with a ledger entry that says so.
 
-*Limits.* One address; a person with several has to name them. Backups of the database are their keeper's business.
+Limitations: one address at a time; a person with several must name each. Backups of the database are not covered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mta.store.privacy.erasure import Forgotten
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason
 
-ERASED = "erased"  # what the ledger and the suppression say of it
+ERASED = "erased"  # the reason recorded in ledger and suppression
 SECONDS = 600.0
 
 _MESSAGES = """
@@ -58,9 +58,9 @@ _NOTE = "insert into event (kind, data) values ('subject_erased', $1)"
 
 @dataclass(frozen=True, slots=True)
 class DataSubject:
-    """All that is known of an address. Rows as they are kept, with ids and times as text.
+    """All data about an address: rows as stored, with ids and times as text.
 
-    ``contacts``: when accounts mailed it; ``contact_of``: ids of the accounts that it is the contact of.
+    ``contacts``: when accounts mailed it; ``contact_of``: ids of the accounts whose contact it is.
     """
 
     address: Address
@@ -77,7 +77,7 @@ class DataSubject:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Proof that stays: entries of an account's ledger, until when."""
+    """Evidence that is kept: entries of an account's ledger, and until when."""
 
     account_id: int
     entries: tuple[int, ...]
@@ -86,7 +86,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """``pulled``: queued copies taken out; ``emptied``: entries of ledgers whose evidence is gone."""
+    """The result of an erasure. ``pulled``: queued copies cancelled; ``emptied``: ledger entries whose evidence was
+    erased."""
 
     pulled: int
     emptied: int
@@ -101,7 +102,7 @@ class DataSubjects:
         self._database, self._secrets, self._consents, self._suppressions = database, secrets, consents, suppressions
 
     async def find(self, address: Address) -> DataSubject:
-        """Everything that is kept of ``address``. Looks through whole tables. Raises StoreUnavailable."""
+        """Return all data about ``address``. Scans whole tables. Raises StoreUnavailable."""
         key, search = self._secrets.address_key(address), redaction.pattern(address)
         consents, suppressions = await self._consents.of(address), await self._suppressions.of(address)
         async with self._database.session(SECONDS) as connection:
@@ -121,10 +122,10 @@ class DataSubjects:
     async def erase(
         self, address: Address, *, by: str, account_id: int | None = None, keep_proof: float | None
     ) -> Erased:
-        """Forget ``address``, for one account or altogether (None).
+        """Erase the data about ``address``, for one account or for all (None).
 
-        ``keep_proof``: seconds for which the evidence of its consents is still kept; None: it goes now. May be done
-        again after a failure. Raises StoreUnavailable.
+        ``keep_proof``: seconds for which the evidence of its consents is kept; None: it is erased now. Can be repeated
+        after a failure. Raises StoreUnavailable.
         """
         key = self._secrets.address_key(address)
         known = [
@@ -151,20 +152,21 @@ class DataSubjects:
         return Erased(pulled, emptied, tuple(kept), redacted)
 
     async def _empty(self, account_id: int, address_key: bytes, by: str) -> int:
-        """Take the evidence out of an account's ledger, and say so there; of how many entries."""
+        """Erase the evidence in an account's ledger and append the entry that says so; return the number of entries
+        erased."""
 
         async def work(connection: Connection) -> int:
             head = await ledger.lock(connection, account_id)
             emptied = await ledger.empty(connection, account_id, address_key)
             if emptied:
-                draft = consent_entries.erased(address_key, by, "on request of the person")
+                draft = consent_entries.erased(address_key, by, "requested by the data subject")
                 await ledger.append(connection, account_id, head, [draft], datetime.now(UTC))
             return len(emptied)
 
         return await self._database.retried(work)
 
     async def forget(self, keep: RetentionSettings) -> Forgotten:
-        """Delete personal data whose time is over. Meant for once in a while. Raises StoreUnavailable."""
+        """Delete expired personal data; run periodically. Raises StoreUnavailable."""
         return await erasure.forget(self._database, datetime.now(UTC), keep)
 
 

@@ -1,12 +1,11 @@
-"""Deletes personal data whose time is over, class by class (``retention`` in the settings), in small transactions.
+"""Delete expired personal data, class by class (``retention`` in the settings), in small transactions.
 
-Evidence of consents goes once all consents between an account and an address have ended, by revocation or for want of
-contact, and the time for claims after that is over. What was blocked stays blocked, but for suppressions that have an
-end: those go when it has come.
+Evidence of consents is erased once all consents between an account and an address have ended, by revocation or for
+lack of contact, and the time for claims is over. Suppressions stay, except those with an expiry that has passed.
 
-It must never delete evidence of a consent by which mail may still be sent, nor without an entry that says so.
+Invariants: evidence of a consent in force is not erased, and none without a ledger entry that says so.
 
-*Limits.* A consent counts as lapsed after LAPSE without contact, whatever the account's profile says.
+Limitations: a consent counts as lapsed after LAPSE without contact, whatever the account's profile says.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from mta.store.privacy import case_erasure
 from mta.store.queue.retention import first_id_of
 from mta.store.reputation import soft_bounces
 
-CHUNK = 2000  # rows in one transaction
-PAGE = 10_000  # rows looked at in one statement
+CHUNK = 2000  # rows per transaction
+PAGE = 10_000  # rows read per statement
 SECONDS = 60.0
 LAPSE = "18 months"
 
@@ -37,7 +36,7 @@ delete from rejection where id = any(array(select id from rejection where id < $
 _HISTORY = """
 delete from account_change where id = any(array(select id from account_change where at < $1 limit $2))"""
 
-# Pages by key, so that tables of millions are read piece by piece.
+# Pages by key, so that large tables are read in parts.
 _CONTACTS = """
 with page as (
     select address_key, account_id, contacted_at, clicked_at, bought_at, accepted from recipient_activity
@@ -85,9 +84,9 @@ _AT_FIRST: tuple[bytes, int] = (b"", 0)
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How much was deleted. ``subjects``: addresses whose evidence went, account by account;
-    ``events_out``: events for webhooks; ``expired``: suppressions; ``soft``: soft bounces that count no more;
-    ``cases``: closed complaint cases that name nobody any more, as long after as evidence of consents is kept."""
+    """Numbers of deleted rows. ``subjects``: addresses whose evidence was erased, per account; ``events_out``:
+    events for webhooks; ``expired``: suppressions; ``soft``: soft bounces that no longer count; ``cases``: closed
+    complaint cases whose personal data was erased, after the same time as evidence of consents."""
 
     refusals: int = 0
     changes: int = 0
@@ -100,7 +99,7 @@ class Forgotten:
 
 
 async def forget(database: Database, now: datetime, keep: RetentionSettings) -> Forgotten:
-    """Delete what is older than ``keep`` says. Raises StoreUnavailable; what was deleted by then stays so."""
+    """Delete everything older than ``keep`` allows. Raises StoreUnavailable; what was deleted before stays deleted."""
     return Forgotten(
         await _all(database, _REFUSALS, first_id_of(now - timedelta(seconds=keep.rejections))),
         await _all(database, _HISTORY, now - timedelta(seconds=keep.account_history)),
@@ -157,9 +156,10 @@ def _account(row: Any) -> int:
 
 
 async def _forget(connection: Connection, account_id: int, keys: Sequence[bytes], before: datetime) -> int:
-    """Empty the evidence about those of these addresses that nothing new was recorded of; how many.
+    """Erase the evidence about those addresses without new records; return how many.
 
-    Under the lock of the account's ledger."""
+    Runs under the lock of the account's ledger.
+    """
     head = await ledger.lock(connection, account_id)
     still = [row["address_key"] for row in await connection.fetch(_STILL, before, account_id, keys) if row["ended"]]
     drafts = [

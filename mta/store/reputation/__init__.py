@@ -1,1 +1,1 @@
-"""What receivers and recipients think: delivery statistics, breakers, complaint cases, blocklists."""
+"""Reputation: delivery statistics, breakers, complaint cases, blocklists."""

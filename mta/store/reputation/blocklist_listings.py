@@ -1,8 +1,9 @@
-"""What blocklists say of our addresses and domains: seen, confirmed, ended.
+"""Listings of our addresses and domains on blocklists: seen, confirmed, ended.
 
-It must never count a listing that was not confirmed, nor blame an account for an address that all accounts send from.
+Invariants: a listing counts only when it is confirmed. A listing of an address that all accounts send from is not
+charged to an account.
 
-*Limits.* What is listed while nobody looks is seen with the next look.
+Limitations: a listing between two checks is not seen.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from policy.reputation.blocklist import KnownListing
 from policy.reputation.complaint import Complaint, Source
 
 CHANNEL = "listings"
-LONGEST = 500  # characters kept of an answer
+LONGEST = 500  # characters of an answer kept
 
 _COLUMNS = "list, subject, seen_at, confirmed_at, ended_at, answer, case_id"
 _LIST = f"select {_COLUMNS} from blocklist_listing where ($1::bool or ended_at is null) order by seen_at desc limit $2"  # noqa: S608
@@ -47,7 +48,7 @@ _SAY = "insert into event (kind, data) values ($1, $2)"
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """``subject``: an address or domain of ours. ``answer``: what the list said, and why."""
+    """A listing. ``subject``: our address or domain. ``answer``: the answer of the blocklist, with its reason."""
 
     list: str
     subject: str
@@ -69,27 +70,27 @@ class BlocklistListings:
         self._database = database
 
     async def find(self, *, ended: bool = False, limit: int = 1000) -> Sequence[Listing]:
-        """Those that have not ended, or all, the newest first. Raises StoreUnavailable."""
+        """Return the listings that have not ended, or all, newest first. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             return [_listing(row) for row in await connection.fetch(_LIST, ended, limit)]
 
     async def resting(self, lists: Collection[str]) -> frozenset[str]:
-        """What one of these lists has listed for sure. Raises StoreUnavailable."""
+        """Return the subjects with a confirmed listing on one of these lists. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             return frozenset(row["subject"] for row in await connection.fetch(_RESTING, list(lists)))
 
     async def domains(self) -> Sequence[str]:
-        """Verified sender domains of accounts that may still send. Raises StoreUnavailable."""
+        """Return the verified sender domains of accounts that may still send. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             return [row["domain"] for row in await connection.fetch(_DOMAINS)]
 
     async def seen(self, name: str, subject: str, answer: str) -> None:
-        """For the first time. Raises StoreUnavailable."""
+        """Record a new listing, not confirmed yet. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             await connection.execute(_SEEN, name, subject, sanitise(answer, LONGEST))
 
     async def confirm(self, name: str, subject: str, answer: str) -> bool:
-        """For the second time: now it counts. Whether it did not before. Raises StoreUnavailable."""
+        """Confirm a listing; return whether it was not confirmed before. Raises StoreUnavailable."""
         answer = sanitise(answer, LONGEST)
 
         async def work(connection: Connection) -> bool:
@@ -112,8 +113,8 @@ class BlocklistListings:
 
         return await self._database.retried(work)
 
-    async def end(self, name: str, subject: str, why: str = "not listed any more") -> bool:
-        """It is not listed any more. Whether it had counted. Raises StoreUnavailable."""
+    async def end(self, name: str, subject: str, why: str = "no longer listed") -> bool:
+        """End a listing; return whether it was confirmed. Raises StoreUnavailable."""
 
         async def work(connection: Connection) -> bool:
             if await connection.fetchval(_END, name, subject) is None:
@@ -128,7 +129,7 @@ class BlocklistListings:
         return await self._database.retried(work)
 
     async def ignored(self, name: str, why: str) -> None:
-        """Write down that a list is not believed. Raises StoreUnavailable."""
+        """Record that a blocklist is ignored. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             await connection.execute(_SAY, "blocklist_ignored", orjson.dumps({"list": name, "why": why}).decode())
 

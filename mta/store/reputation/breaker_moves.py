@@ -1,11 +1,11 @@
-"""Tripping and cancelling breakers, each with all that it means for what is queued.
+"""Trip and cancel breakers, each with its effect on queued mail, in one transaction.
 
-A trip writes the breaker down, stops its mailing, opens a case and tells the account; a cancellation lets go of what
-was held for it, and of nothing else, and forgives what was counted until then. One transaction each.
+A trip records the breaker, stops its mailing, opens a case and notifies the account. A cancellation releases exactly
+what the breaker held, and discounts what was counted until then.
 
-It must never trip a breaker that is open, cancel one without who and why, or make a recipient disappear.
+Invariants: an open breaker is not tripped again. A cancellation has a name and a reason. No recipient is lost.
 
-*Limits.* What is being transmitted at this moment is not stopped. Cancelling over a million rows is one transaction.
+Limitations: a transmission in progress is not stopped. Cancelling a breaker over a million rows is one transaction.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ _SAY = "insert into event (kind, data) values ($1, $2)"
 
 
 class BreakerError(ValueError):
-    """Why nothing can be done to a breaker; the text says how to fix it."""
+    """The breaker cannot be changed; the text says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tripped:
-    """A breaker that has tripped, whether it is still open or not."""
+    """A breaker that has tripped, open or cancelled."""
 
     id: int
     name: str
@@ -97,14 +97,14 @@ class Tripped:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """``released``: recipients that had been held for it. ``mailing``: the mailing that may go on."""
+    """A cancelled breaker. ``released``: recipients that it had held. ``mailing``: the mailing that may continue."""
 
     released: int
     mailing: str | None
 
 
 async def trip(connection: Connection, finding: BreakerFinding) -> bool:
-    """Whether the breaker was closed until now. Within the caller's transaction."""
+    """Trip a breaker within the caller's transaction; return whether it was closed before."""
     scope, mailing = finding.scope, finding.scope.mailing if isinstance(finding.scope, MailingScope) else None
     lane = scope if isinstance(scope, ProviderScope) else None
     breaker_id = await connection.fetchval(
@@ -137,13 +137,14 @@ async def trip(connection: Connection, finding: BreakerFinding) -> bool:
 
 
 async def cancel(connection: Connection, name: str, *, by: str, reason: str) -> Cancelled:
-    """Within the caller's transaction; then the mailing's rows are to be settled. Raises BreakerError."""
+    """Cancel a breaker within the caller's transaction; the mailing's rows are to be settled afterwards. Raises
+    BreakerError."""
     by, reason = (sanitise(" ".join(text.split()), LONGEST) for text in (by, reason))
     if not by or not reason:
-        raise BreakerError("a cancellation names who cancels, and why")
+        raise BreakerError("a cancellation needs a name and a reason")
     row = await connection.fetchrow(_CANCEL, name, by, reason)
     if row is None:
-        raise BreakerError(f"no breaker called {name[:200]!r} is open; mta breaker list shows those that are")
+        raise BreakerError(f"no open breaker {name[:200]!r} (mta breaker list)")
     forgiven = await connection.fetchval(_FORGIVEN, row["id"])
     await connection.execute("update breaker set forgiven = $2 where id = $1", row["id"], forgiven)
     await connection.execute("set local plan_cache_mode = force_custom_plan")
@@ -163,13 +164,13 @@ async def cancel(connection: Connection, name: str, *, by: str, reason: str) -> 
 
 
 async def warn(connection: Connection, finding: BreakerFinding) -> None:
-    """Write a warning down."""
+    """Record a warning."""
     await connection.execute(_SAY, "breaker_warning", orjson.dumps(told(finding)).decode())
     await outbox.note(connection, finding.scope.account_id, "breaker_warning", told(finding))
 
 
 def told(finding: BreakerFinding) -> dict[str, Any]:
-    """A finding as events tell it."""
+    """Return the fields of a finding for events."""
     return {
         "breaker": finding.name,
         "account_id": finding.scope.account_id,
@@ -183,7 +184,7 @@ def told(finding: BreakerFinding) -> dict[str, Any]:
 
 
 def tripped_of(row: Any) -> Tripped:
-    """A row with ``COLUMNS``."""
+    """Return the breaker of a row with ``COLUMNS``."""
     scope: Scope = (
         MailingScope(row["account_id"], row["mailing"])
         if row["mailing"] is not None

@@ -1,12 +1,12 @@
-"""Breakers: looked at in the database, tripped and cancelled there; whether one is open is answered from memory.
+"""Breakers: evaluated, tripped and cancelled in the database, and queried from memory.
 
-Every process keeps those that are open, so that an attempt asks nobody. What has changed is read when the database
-says so, and every half minute in case that was missed.
+Every process keeps a copy of the open breakers, so that a delivery attempt needs no query. The copy is refreshed on
+notification by the database, and every half minute in case one was missed.
 
-It must never answer from a copy that was never read: until then every question raises StoreUnavailable.
+Invariants: while the copy has never been read, every query raises StoreUnavailable.
 
-*Limits.* Only what has got worse within the last two hours is looked at: nothing else can have crossed a ceiling.
-After a cancellation, what was counted before counts no more, but what comes back for mail that was sent before does.
+Limitations: only scopes that got worse within the last two hours are evaluated; no other scope can have crossed a
+threshold. Counts before a cancellation are discounted, but later complaints and bounces about older mail do count.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _FORGET = "delete from delivery_stats where hour < now() - make_interval(days =>
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A row of what may have got out of hand."""
+    """A scope to be evaluated."""
 
     scope: Scope
     key: tuple[int, str, str, str]
@@ -99,10 +99,11 @@ class Breakers:
         self._fresh = Freshness("breakers", self._read)
         self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
-    # questions
+    # queries
 
     def holding(self, delivery: Delivery, provider: str) -> str | None:
-        """Why ``delivery`` must wait; None: no breaker holds it. Raises StoreUnavailable if they were never read."""
+        """Return why ``delivery`` must wait, None if no breaker holds it. Raises StoreUnavailable if the copy was
+        never read."""
         if self._open is None:
             raise StoreUnavailable("the breakers could not be read yet")
         if not self._open:
@@ -114,17 +115,17 @@ class Breakers:
         return hold_reason(tripped.name, tripped.words) if tripped else None
 
     async def list(self, *, cancelled: bool = False, limit: int = 100) -> Sequence[Tripped]:
-        """Those that are open, or all, the newest first. Raises StoreUnavailable."""
+        """Return the open breakers, or all, newest first. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             return [tripped_of(row) for row in await connection.fetch(_ALL, cancelled, limit)]
 
     async def history(self, name: str, *, limit: int = 20) -> Sequence[Tripped]:
-        """Each time that a breaker of this name has tripped, the last one first. Raises StoreUnavailable."""
+        """Return each trip of the breaker of this name, newest first. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             return [tripped_of(row) for row in await connection.fetch(_NAMED, name, limit)]
 
     async def held(self, tripped: Tripped) -> int:
-        """Recipients that wait for it now. Raises StoreUnavailable."""
+        """Return the number of recipients it holds now. Raises StoreUnavailable."""
         statement = """
             select count(*) from queue
             where account_id = $1 and (starts_with(held, 'breaker: ') and starts_with(held, $2)
@@ -139,8 +140,11 @@ class Breakers:
     # changes
 
     async def look(self, thresholds: Mapping[str, Thresholds]) -> Sequence[BreakerFinding]:
-        """Judge what has got worse, and trip what must be. ``thresholds`` by profile; an account whose profile is not
-        among them is judged by the defaults. The trips that are new, and all warnings. Raises StoreUnavailable."""
+        """Evaluate the scopes that got worse and trip breakers; return the new trips and all warnings.
+
+        ``thresholds``: by profile; an account whose profile is missing is judged by the defaults. Raises
+        StoreUnavailable.
+        """
         found: list[BreakerFinding] = []
         async with self._database.session(SECONDS) as connection:
             forgiven = {row["name"]: row for row in await connection.fetch(_FORGIVEN, KEPT)}
@@ -152,11 +156,11 @@ class Breakers:
         return [*tripped, *(finding for finding in found if finding.level is Level.WARN)]
 
     async def warn(self, finding: BreakerFinding) -> None:
-        """Write a warning down. Raises StoreUnavailable."""
+        """Record a warning. Raises StoreUnavailable."""
         await self._database.retried(lambda connection: breaker_moves.warn(connection, finding))
 
     async def cancel(self, name: str, *, by: str, reason: str) -> Cancelled:
-        """Let go of what the open breaker ``name`` holds. Raises BreakerError, StoreUnavailable."""
+        """Cancel the open breaker ``name`` and release what it holds. Raises BreakerError, StoreUnavailable."""
         cancelled = await self._database.retried(
             lambda connection: breaker_moves.cancel(connection, name, by=by, reason=reason), seconds=SECONDS
         )
@@ -167,7 +171,7 @@ class Breakers:
         return Cancelled(cancelled.released + moved.released, cancelled.mailing)
 
     async def trap(self, message_id: MessageId) -> bool:
-        """Somebody says that this message has hit a spam trap; whether we know the message. Raises StoreUnavailable."""
+        """Record that a message has hit a spam trap; return whether the message is known. Raises StoreUnavailable."""
 
         async def work(connection: Connection) -> bool:
             of = await delivery_stats.origin(connection, message_id)
@@ -178,7 +182,7 @@ class Breakers:
         return await self._database.retried(work)
 
     async def forget(self) -> None:
-        """Delete counts that nobody looks at any more. Raises StoreUnavailable."""
+        """Delete expired counts. Raises StoreUnavailable."""
         async with self._database.session(SECONDS) as connection:
             await connection.execute(_FORGET, KEPT)
 
@@ -193,16 +197,16 @@ class Breakers:
         return tripped
 
     async def _follow_releases(self) -> None:
-        """Whoever releases a mailing cancels the breaker that had stopped it."""
+        """Cancel the breakers of mailings that were released."""
         async with self._database.session() as connection:
             released = await connection.fetch(_RELEASED)
         for row in released:
             try:
                 await self.cancel(row["name"], by=row["by"], reason="the mailing was released")
             except BreakerError:
-                pass  # somebody was faster
+                pass  # cancelled meanwhile
 
-    # keeping the copy
+    # refreshing the copy
 
     async def _read(self) -> None:
         async with self._database.session() as connection:
@@ -213,7 +217,7 @@ class Breakers:
 async def _judged(
     connection: Connection, looked: _Looked, its: Thresholds, forgiven: Mapping[str, Any]
 ) -> Sequence[BreakerFinding]:
-    """What is wrong in one scope; what was forgiven does not count again."""
+    """Return the findings of one scope, without what a cancellation has discounted."""
     window = its.mailing_window if isinstance(looked.scope, MailingScope) else its.window
     found: list[BreakerFinding] = []
     for finding in judge_all(looked.scope, await _counts(connection, looked, window), its):

@@ -1,13 +1,13 @@
-"""The clocks of complaint cases: who is to be told, and whose time is over.
+"""The deadlines of complaint cases: notify accounts, and act when time has run out.
 
-Deadlines are moments in the database, compared with the database's clock: they survive restarts, and no machine's
-own clock matters. Each account's cases are dealt with in one transaction, with its letters: an account was told if
-and only if the letter is queued. Several machines may do this at once.
+Deadlines are compared with the clock of the database, so they survive restarts and do not depend on the clocks of
+machines. The cases of an account are processed in one transaction with its letters: an account counts as notified if
+and only if the letter is queued. Several machines may do this at the same time.
 
-It must never write to an account again and again within minutes because readers press a button: complaints from
-feedback loops wait for ``QUIET`` and then go in one letter.
+Invariants: complaints from feedback loops wait for ``QUIET`` and are then sent in one letter, so that an account does
+not get a letter for every complaint.
 
-*Limits.* ``now`` moves the clock, for tests; the service leaves it to the database.
+Limitations: the argument ``now`` is for tests; the service uses the clock of the database.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from policy.reputation.complaint import (
 )
 
 QUIET = timedelta(minutes=15)  # between two letters about feedback loops
-AT_ONCE = 200  # cases of one account in one transaction, and in one letter
+AT_ONCE = 200  # cases of an account in one transaction and one letter
 
 _WAITING = """
 select account_id from complaint_case c where state = 'open'
@@ -64,19 +64,18 @@ where account_id = $1 and source = 'csa' and opened_at > $2 and upheld is distin
 
 
 class Desk(Protocol):
-    """What only the configuration knows."""
+    """The inputs from the configuration."""
 
     def clocks(self, profile: str) -> Clocks: ...
 
     def letter(self, occasion: Occasion, cases: Sequence[Case], now: datetime, remark: str = "") -> NewMessage | None:
-        """To the account of ``cases``, with a remark of ours; None if there is no address to write to."""
+        """Return the letter to the account of ``cases``, with our remark; None if there is no address to send it to."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """What a round came to: cases of which the account was told, whose time was over, and those of which no account
-    could be told, for want of a contact."""
+    """The result of a round: cases notified, cases whose time ran out, and cases whose account has no contact."""
 
     told: int = 0
     over: int = 0
@@ -93,7 +92,7 @@ class CaseClocks:
         self._database, self._changes, self._secrets = database, changes, secrets
 
     async def ring(self, desk: Desk, now: datetime | None = None) -> Rung:
-        """Tell accounts of what has been opened, and act where time is over. Raises StoreUnavailable."""
+        """Notify accounts of new cases, and act on deadlines that have passed. Raises StoreUnavailable."""
         rung = Rung()
         for account_id in await self._accounts(_WAITING, now, QUIET):
             rung += await self._changes.change(partial(self._tell, desk, account_id, now), seconds=SECONDS)
@@ -126,7 +125,7 @@ class CaseClocks:
         return Rung(over=len(steps), unheard=await self._take(connection, desk, steps, now))
 
     async def _take(self, connection: Connection, desk: Desk, steps: Sequence[Step], now: datetime) -> tuple[str, ...]:
-        """Take the steps and write the letters; the cases that could be told to nobody."""
+        """Take the steps and queue the letters; return the cases whose account has no contact."""
         unheard: list[str] = []
         for step in steps:
             await case_steps.take(connection, step, by=BY_US)
@@ -145,18 +144,19 @@ async def post(
     now: datetime,
     remark: str = "",
 ) -> list[str]:
-    """Queue the letter about ``cases`` within the caller's transaction; the cases for which there is none."""
+    """Queue the letter about ``cases`` within the caller's transaction; return the cases whose account has no
+    contact."""
     letter = desk.letter(occasion, cases, now, remark)
     if letter is not None:
         await enqueue.insert(connection, [(letter, None)], secrets)
         return []
     for case in cases:
-        said = {"text": "the account has no contact to write to (mta account set --contact)"}
+        said = {"text": "the account has no contact address (mta account set --contact)"}
         await say(connection, case.id, BY_US, CaseEventKind.NOTE, said)
     return [case.number for case in cases]
 
 
 async def moment(connection: Connection) -> datetime:
-    """The database's clock."""
+    """Return the time of the database."""
     now: datetime = await connection.fetchval("select now()")
     return now

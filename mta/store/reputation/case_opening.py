@@ -1,12 +1,12 @@
-"""Opening complaint cases, within the transaction of whoever found the complaint.
+"""Open complaint cases, within the transaction that found the complaint.
 
-A complaint about the same (account, source, mailing, recipient) as an open case is added to it, so that a hundred
-reports of one annoyed reader are one case; but each letter of an authority is one of its own. What the ledger says of
-the recipient at that moment is kept with the case.
+A complaint with the same account, source, mailing and recipient as an open case is added to it, so that repeated
+reports of one recipient are one case. Each letter of an authority is a case of its own. The ledger extract about the
+recipient at that time is stored with the case.
 
-It must never fail the transaction that it is part of because of what a complaint contains.
+Invariants: the contents of a complaint never make the surrounding transaction fail.
 
-*Limits.* Of one case the first ``KEPT`` complaints are kept as they came; the others are counted.
+Limitations: the first ``KEPT`` complaints of a case are stored as received; later ones are only counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGEST = 500  # characters of a summary
 
 _ACCOUNT = "select name, profile from account where id = $1"
 
-# What is urgent begins anew, unless the account is stopped for that very reason already.
+# An urgent complaint restarts the case, unless the account is already suspended for it.
 _OPEN = """
 insert into complaint_case as c
     (account_id, source, profile, mailing, message_id, address, address_key, summary, urgent)
@@ -51,14 +51,14 @@ _SAY = "insert into case_event (case_id, by, kind, data, evidence) values ($1, $
 
 
 class CaseError(ValueError):
-    """Why something cannot be done to a case; the text says how to fix it."""
+    """The case cannot be changed; the text says how to fix it."""
 
 
 async def open_case(connection: Connection, complaint: Complaint) -> int:
-    """The id of the case that ``complaint`` opens, or is added to. Within the caller's transaction.
+    """Open a case for ``complaint``, or add it to an open one, within the caller's transaction; return the id.
 
-    The account is told by the service a moment later, and from then on its clock runs. Raises CaseError if there is
-    no such account.
+    The service notifies the account shortly after, which starts the deadline. Raises CaseError if there is no such
+    account.
     """
     account = await connection.fetchrow(_ACCOUNT, complaint.account_id)
     if account is None:
@@ -102,12 +102,12 @@ async def say(
     data: dict[str, Any] | None = None,
     evidence: bytes | None = None,
 ) -> None:
-    """Write into the history of a case."""
+    """Add an entry to the history of a case."""
     await connection.execute(_SAY, case_id, by, kind.value, orjson.dumps(data or {}).decode(), evidence)
 
 
 async def _dossier(connection: Connection, complaint: Complaint, name: str) -> dict[str, Any]:
-    """What the account's ledger says of whoever complains."""
+    """Return what the account's ledger has about the complainant."""
     assert complaint.address_key is not None
     account = Account(complaint.account_id, name, frozenset())
     for each in await consent_reading.known(connection, complaint.address_key):

@@ -1,6 +1,6 @@
-"""Complaint cases as rows: read, locked, written back after a step.
+"""Complaint cases in the database: read, locked, and updated after a step.
 
-It must never be written but by whoever holds the row.
+Invariants: a row is updated only by the transaction that has locked it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ where id = $1"""
 
 @dataclass(frozen=True, slots=True)
 class CaseEntry:
-    """A line of a case's history. ``evidence``: the complaint or the answer as it came."""
+    """An entry in the history of a case. ``evidence``: the complaint or the answer as received."""
 
     at: datetime
     by: str
@@ -38,12 +38,13 @@ class CaseEntry:
 
 
 async def find(connection: Connection, where: str, *values: object) -> list[Case]:
-    """The cases for which ``where`` (our own text, with ``c`` for the case) holds."""
+    """Return the cases for which ``where`` holds. It is inserted into the SQL (alias ``c`` for the case): constants
+    only."""
     return [_case(row) for row in await connection.fetch(_SELECT + where, *values)]
 
 
 async def write(connection: Connection, case: Case) -> None:
-    """Keep what a step has changed."""
+    """Store the changes of a step."""
     await connection.execute(
         _WRITE,
         case.id,
@@ -59,7 +60,7 @@ async def write(connection: Connection, case: Case) -> None:
 
 
 async def history(connection: Connection, case_id: int) -> Sequence[CaseEntry]:
-    """What happened to a case, the oldest first."""
+    """Return the history of a case, oldest first."""
     rows = await connection.fetch(
         "select at, by, kind, data, evidence from case_event where case_id = $1 order by id", case_id
     )

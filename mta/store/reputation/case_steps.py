@@ -1,11 +1,11 @@
-"""A step of a complaint case, taken: the row, its history, the account's events and what it means for the account.
+"""Apply a step of a complaint case: the row, its history, the events, and the effect on the account.
 
-All of that is the caller's one transaction, which has locked the account first and then the case.
+All of it is part of the caller's transaction, which has locked first the account and then the case.
 
-It must never resume an account for which another case still stands in the way, nor one that an operator has
-suspended for a reason of their own.
+Invariants: an account is not resumed while another case stands against it, nor if an operator suspended it for another
+reason.
 
-*Limits.* An account that is not active yet cannot be suspended; the case then stands in the way of its approval.
+Limitations: an account that is not active yet cannot be suspended; the case then blocks its approval.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ select min(id) from complaint_case where account_id = $1 and state = 'suspended'
 
 
 async def take(connection: Connection, step: Step, *, by: str, said: dict[str, Any] | None = None) -> int:
-    """Write ``step`` down and do what follows from it; how many queued recipients that concerned.
+    """Store ``step`` and apply its effects; return the number of queued recipients concerned.
 
-    ``said``: what its history shall say besides.
+    ``said``: further fields for the history.
     """
     case = step.case
     await case_rows.write(connection, case)
@@ -47,7 +47,7 @@ async def take(connection: Connection, step: Step, *, by: str, said: dict[str, A
 
 
 async def tell_webhooks(connection: Connection, case: Case, happening: CaseEventKind) -> None:
-    """The account's own view of it, without our remarks."""
+    """Queue the event for the account's webhooks, without our remarks."""
     data = {
         "case": case.number,
         "source": case.source.value,
@@ -63,7 +63,7 @@ async def tell_webhooks(connection: Connection, case: Case, happening: CaseEvent
 
 
 async def terminate(connection: Connection, case: Case, reason: str, *, by: str) -> None:
-    """The end of the account, whatever its status."""
+    """Terminate the account, whatever its status."""
     status = await lock(connection, case.account_id)
     if status is AccountStatus.TERMINATED:
         return
@@ -81,7 +81,7 @@ async def _follow(connection: Connection, case: Case, consequence: CaseEffect, b
         case CaseEffect.SUSPEND:
             return await _suspend(connection, case, by)
         case CaseEffect.BOUNCE:
-            why = f"account_state: the account is suspended (case {case.number}) and its time to answer is over"
+            why = f"account_state: the account is suspended (case {case.number}) and its time to answer has expired"
             return await fail_queue(connection, case.account_id, why)
         case CaseEffect.RESUME:
             return await _resume(connection, case, by)
@@ -100,7 +100,8 @@ async def _suspend(connection: Connection, case: Case, by: str) -> int:
 
 
 async def _resume(connection: Connection, case: Case, by: str) -> int:
-    """Only what was suspended for this case, and only if no other one stands in the way: that one is named then."""
+    """Resume the account if it was suspended for this case. If another case stands against it, that one is named
+    instead."""
     status = await lock(connection, case.account_id)
     named = await connection.fetchval("select complaint_case from account where id = $1", case.account_id)
     if status is not AccountStatus.SUSPENDED or named != case.number:

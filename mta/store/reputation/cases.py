@@ -1,11 +1,11 @@
-"""Complaint cases: opened, answered, judged, closed, and what they cost.
+"""Complaint cases: open, answer, judge, close, and record their costs.
 
-Each act is one transaction: the case, its history, the account's status and its queue, the events for its webhooks.
-``clocks`` does what time asks for.
+Each operation is one transaction: the case, its history, the account's status and queue, the events for its webhooks.
+``clocks`` handles the deadlines.
 
-It must never let an act through that ``policy.reputation.complaint`` refuses.
+Invariants: nothing that ``policy.reputation.complaint`` rejects is written.
 
-*Limits.* Acts lock the account first: two on one account wait for each other.
+Limitations: operations lock the account first, so two on one account wait for each other.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CaseStory:
 
 @dataclass(frozen=True, slots=True)
 class CaseChanged:
-    """A case after an act; ``recipients``: queued ones that were released."""
+    """A case after an operation. ``recipients``: queued recipients that were released."""
 
     case: Case
     recipients: int = 0
@@ -78,7 +78,8 @@ class CaseChanged:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """``upheld``: how many cases of the account are, within the profile's window. ``terminated``: it was, for that."""
+    """A closed case. ``upheld``: upheld cases of the account within the profile's window. ``terminated``: the
+    account was terminated for that."""
 
     case: Case
     recipients: int
@@ -94,10 +95,10 @@ class Cases:
         self.clocks = CaseClocks(database, changes, secrets)
 
     async def open(self, complaint: Complaint) -> int:
-        """A case by itself, see ``open_case``. Raises CaseError, StoreUnavailable."""
+        """Open a case, as ``open_case`` does. Raises CaseError, StoreUnavailable."""
         return await self._database.retried(lambda connection: open_case(connection, complaint))
 
-    # questions
+    # queries
 
     async def list(
         self,
@@ -107,18 +108,18 @@ class Cases:
         since: datetime | None = None,
         limit: int = 100,
     ) -> Sequence[Case]:
-        """The most pressing first. Raises StoreUnavailable."""
+        """Return cases, most urgent first. Raises StoreUnavailable."""
         wanted = None if states is None else [state.value for state in states]
         async with self._database.session() as connection:
             return await case_rows.find(connection, _LIST, account_id, wanted, since, limit)
 
     async def show(self, case_id: int) -> CaseStory:
-        """Raises CaseError, StoreUnavailable."""
+        """Return a case with its history. Raises CaseError, StoreUnavailable."""
         async with self._database.session() as connection:
             case = _only(await case_rows.find(connection, "where c.id = $1", case_id), case_id)
             return CaseStory(case, await case_rows.history(connection, case_id))
 
-    # acts
+    # operations
 
     async def answer(
         self, case_id: int, *, text: str, by: str, evidence: bytes = b"", now: datetime | None = None
@@ -133,7 +134,7 @@ class Cases:
     async def reject(
         self, case_id: int, desk: Desk, *, reason: str, by: str, now: datetime | None = None
     ) -> CaseChanged:
-        """The answer will not do; the account is told why. Raises CaseError, StoreUnavailable."""
+        """Reject the answer and send the account the reason. Raises CaseError, StoreUnavailable."""
         remark = sanitise(" ".join(reason.split()), TEXT)
 
         async def work(connection: Connection, case: Case, at: datetime) -> CaseChanged:
@@ -145,7 +146,7 @@ class Cases:
         return await self._act(case_id, work, now)
 
     async def agree(self, case_id: int, *, terms: str, by: str, now: datetime | None = None) -> CaseChanged:
-        """What was agreed upon; an account that is suspended for it goes on. Raises CaseError, StoreUnavailable."""
+        """Record what was agreed; an account suspended for the case is resumed. Raises CaseError, StoreUnavailable."""
 
         async def work(connection: Connection, case: Case, _: datetime) -> CaseChanged:
             return await self._taken(connection, agree(case), by, {"terms": sanitise(terms, TEXT)})
@@ -163,9 +164,9 @@ class Cases:
         may_terminate: bool = False,
         now: datetime | None = None,
     ) -> Closed:
-        """The end of a case, justified or not. One upheld case too many ends the account, if ``may_terminate``.
+        """Close a case as upheld or not. One upheld case too many terminates the account, if ``may_terminate``.
 
-        Raises CaseError (also if it would end the account and may not), StoreUnavailable.
+        Raises CaseError (also if the account would be terminated without ``may_terminate``), StoreUnavailable.
         """
 
         async def work(connection: Connection, case: Case, at: datetime) -> Closed:
@@ -180,8 +181,8 @@ class Cases:
             why = f"persistent spam: {count} complaints upheld within {clocks.upheld_within / 86400:g} days"
             if not may_terminate:
                 raise CaseError(
-                    f"{case.number} would be the account's upheld complaint number {count}, and end it for good "
-                    f"({why}); say --yes if that is meant"
+                    f"{case.number} would be upheld complaint {count} and terminate the account "
+                    f"({why}); confirm with --yes"
                 )
             await case_steps.terminate(connection, done.case, why, by=by)
             return Closed(done.case, 0, count, terminated=True)
@@ -189,7 +190,7 @@ class Cases:
         return await self._act(case_id, work, now)
 
     async def cost(self, case_id: int, cost: Mapping[str, Any], *, by: str) -> Case:
-        """Add what a case has cost: ``what``, ``amount`` (decimal text), ``currency``. Raises CaseError,
+        """Add a cost to a case: ``what``, ``amount`` (decimal text), ``currency``. Raises CaseError,
         StoreUnavailable."""
 
         async def work(connection: Connection, case: Case, at: datetime) -> Case:
@@ -206,7 +207,7 @@ class Cases:
         return await self._act(case_id, work, None)
 
     async def note(self, case_id: int, text: str, *, by: str) -> None:
-        """A remark for the history. Raises CaseError, StoreUnavailable."""
+        """Add a remark to the history. Raises CaseError, StoreUnavailable."""
 
         async def work(connection: Connection, case: Case, _: datetime) -> None:
             await say(connection, case.id, by, CaseEventKind.NOTE, {"text": sanitise(text, TEXT)})
@@ -219,7 +220,7 @@ class Cases:
     async def _act(
         self, case_id: int, work: Callable[[Connection, Case, datetime], Awaitable[T]], now: datetime | None
     ) -> T:
-        """Do ``work`` with the case in a transaction of its own. Raises CaseError, StoreUnavailable."""
+        """Run ``work`` with the case in its own transaction. Raises CaseError, StoreUnavailable."""
         return await self._changes.change(
             lambda connection: _with_case(connection, case_id, work, now), seconds=SECONDS
         )
@@ -228,7 +229,7 @@ class Cases:
 async def answer_case(
     connection: Connection, case_id: int, *, text: str, by: str, evidence: bytes = b"", now: datetime | None = None
 ) -> CaseChanged:
-    """Record the account's answer, within the caller's transaction. Raises CaseError before anything was written."""
+    """Record the account's answer, within the caller's transaction. Raises CaseError before anything is written."""
 
     async def work(connection: Connection, case: Case, at: datetime) -> CaseChanged:
         step = answer(case, at)
@@ -247,7 +248,7 @@ async def _with_case(
     work: Callable[[Connection, Case, datetime], Awaitable[T]],
     now: datetime | None,
 ) -> T:
-    """Do ``work`` with the case, its account locked first. Raises CaseError."""
+    """Lock the account, then the case, and run ``work`` with it. Raises CaseError."""
     account_id = await connection.fetchval("select account_id from complaint_case where id = $1", case_id)
     if account_id is None:
         raise _unknown(case_id)

@@ -1,14 +1,14 @@
-"""Counting what comes of mail, by the hour, for the breakers.
+"""Count the results of deliveries by the hour, for the breakers.
 
-What attempts come to is counted by the statement that settles them; complaints, spam traps and bounces that come by
-mail by the transaction that takes them in. Each counts for its mailing, whatever the stream, and for what its account
-sends to that provider in that stream.
+Results of attempts are counted by the statement that writes them. Complaints, spam traps and bounces reported by mail
+are counted by the transaction that applies the report. Each counts for its mailing, in any stream, and for what its
+account sends to that provider in that stream.
 
-It must never count what was not written down for good, nor make two transactions wait for each other in a circle:
-rows are written in order of their keys, after everything else.
+Invariants: only results that are committed count. Rows are written last and in the order of their keys, to avoid
+deadlocks.
 
-*Limits.* Hours are the database's. Deliveries of one account to one provider meet at one row: batches that settle
-them follow one another, each for the length of a commit.
+Limitations: hours are those of the database. Deliveries of one account to one provider share a row, so batches that
+write them wait for each other until commit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from policy.reputation.breaker import (
     counted,
 )
 
-CHANNEL = "delivery_stats"  # something was counted that must be looked at now
+CHANNEL = "delivery_stats"  # counts changed that the breakers must check now
 PROVIDER = "provider"  # the key in the events of attempts
 
 _FIELDS = ("delivered", "hard", "unknown", "soft", "complaints", "traps", "refused")
@@ -37,7 +37,8 @@ SUMS = ", ".join(f"sum({field})::bigint as {field}" for field in _FIELDS)
 
 
 def upsert(first: int, condition: str = "") -> str:
-    """The part of a statement that counts; its eleven parameters (``columns``) begin with number ``first``."""
+    """Return the part of a statement that counts; ``first`` is the number of the first of its eleven parameters
+    (``columns``)."""
     kinds = ("bigint", "text", "text", "text", *("bigint" for _ in _FIELDS))
     parameters = ", ".join(f"${first + n}::{kind}[]" for n, kind in enumerate(kinds))
     return f"""
@@ -63,7 +64,7 @@ Columns = tuple[tuple[Any, ...], ...]
 
 
 def columns(attempts: Iterable[tuple[Attempt, Outcome]]) -> Columns:
-    """What these outcomes add to the counts, as the parameters of ``upsert``."""
+    """Return what these outcomes add to the counts, as the parameters of ``upsert``."""
     found: dict[Key, list[int]] = {}
     for attempt, outcome in attempts:
         counts = counted(outcome, reached=attempt.host is not None)
@@ -74,14 +75,15 @@ def columns(attempts: Iterable[tuple[Attempt, Outcome]]) -> Columns:
 
 
 async def settled(connection: Connection, attempts: Iterable[tuple[Attempt, Outcome]]) -> None:
-    """Count outcomes that were written down in this transaction."""
+    """Count outcomes that were written in this transaction."""
     await _add(connection, columns(attempts))
 
 
 async def origin(
     connection: Connection, message_id: MessageId, recipient_index: int | None = None
 ) -> MailOrigin | None:
-    """Whose mail a message of ours was; ``n``: the recipient's place. None: it is not known (any more)."""
+    """Return the origin of a message, with the provider of one recipient or the latest; None if it is not known any
+    more."""
     row = await connection.fetchrow(_ORIGIN, message_id, recipient_index)
     if row is None:
         return None
@@ -89,7 +91,7 @@ async def origin(
 
 
 async def add(connection: Connection, of: MailOrigin, counts: DeliveryCounts) -> None:
-    """Add what was reported later. Complaints and spam traps make the breakers look as soon as they are committed."""
+    """Add reported results. Complaints and spam traps trigger the breakers on commit."""
     found: dict[Key, list[int]] = {}
     for key in _scopes(of.account_id, of.mailing, of.provider, of.stream):
         _plus(found, key, counts)
@@ -120,11 +122,11 @@ def _plus(found: dict[Key, list[int]], key: Key, counts: DeliveryCounts) -> None
 
 
 def _columns(found: Mapping[Key, list[int]]) -> Columns:
-    """Sorted, so that whoever counts the same waits in one order."""
+    """Return the columns sorted by key, so that concurrent writers wait in one order."""
     rows = sorted((*key, *sums) for key, sums in found.items())
     return tuple(zip(*rows, strict=True)) if rows else ((),) * (4 + len(_FIELDS))
 
 
 def counts_of(row: Any) -> DeliveryCounts:
-    """The counts in a row with the columns ``COUNTS``, or ``SUMS``, of which there may be none."""
+    """Return the counts in a row with the columns ``COUNTS``, or ``SUMS``; zero where a column is null."""
     return DeliveryCounts(*(row[field] or 0 for field in _FIELDS))

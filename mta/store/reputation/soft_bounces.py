@@ -40,7 +40,7 @@ from unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[]) as one (address_k
 order by address_key, account_id, category, mailing
 on conflict do nothing"""  # noqa: S608 - our own text
 
-# To be put behind a part ``gone (message_id, recipient_index, account_id, address_key, ...)`` of the same statement;
+# Appended to a part ``gone (message_id, recipient_index, account_id, address_key, ...)`` of the same statement;
 # ``$1``, ``$2`` and ``$5`` are the rows and the kinds of their outcomes.
 DELIVERED = """
 delete from soft_bounce s
@@ -59,7 +59,7 @@ delete from soft_bounce where ctid = any(array(select ctid from soft_bounce wher
 async def weigh(
     connection: Connection, bounces: Sequence[SoftBounce], thresholds: SoftBounceThresholds
 ) -> list[SuppressionRequest | None]:
-    """Return for each bounce the suppression that follows if it is one too many. Writes nothing."""
+    """Return the suppression that each bounce causes, if it is one too many. Writes nothing."""
     known = [each for each in bounces if each.category in thresholds.soft]
     if not known:
         return [None] * len(bounces)
@@ -105,7 +105,7 @@ def _request(bounce: SoftBounce, count: int, thresholds: SoftBounceThresholds) -
         bounce.rule,
         address=bounce.address,
         detail=bounce.category,
-        evidence=f"{count} soft bounces; the last one: {bounce.evidence}",
+        evidence=f"{count} soft bounces; last: {bounce.evidence}",
         message_id=bounce.message_id,
         expires_at=None if lasts is None else datetime.now(UTC) + lasts,
     )

@@ -52,7 +52,7 @@ log = get_logger()
 
 KEPT = timedelta(days=400)
 
-# One row, whatever is asked for.
+# Always returns one row.
 _FACTS = """
 select
     (

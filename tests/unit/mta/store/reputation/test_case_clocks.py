@@ -86,7 +86,7 @@ async def test_spam_stops_injection_at_once_and_two_hours_later_the_queue_fails(
     await rig.ring(1.9)
     assert await rig.queued("bounce is not null") == 0
     await rig.ring(0.2)
-    assert await rig.queued("bounce like '%its time to answer is over%' and held is null and due_at <= now()") == 5
+    assert await rig.queued("bounce like '%its time to answer has expired%' and held is null and due_at <= now()") == 5
     assert await rig.status() == ("suspended", f"C-{case}")
     assert [entry.kind.value for entry in (await rig.store.cases.show(case)).history] == [
         "opened", "sent", "suspended", "bounced",
@@ -160,7 +160,7 @@ async def test_persistent_spam_ends_the_account(store: Store) -> None:
         await rig.answer(case)
         if n == 0:
             assert (await rig.close(case, upheld=True)).upheld == 1
-    with pytest.raises(Exception, match="upheld complaint number 2, and end it for good"):
+    with pytest.raises(Exception, match="upheld complaint 2 and terminate the account"):
         await rig.close(case, upheld=True)
     assert await rig.state(case) == "answered", "nothing was changed"
     closed = await rig.close(case, upheld=True, may_terminate=True)
