@@ -22,7 +22,7 @@ from mta.mail.address import Address
 from mta.mail.delivery import Delivery
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import format_id, new_message_id
-from mta.mail.message import Envelope, Message, Origin, Recipient
+from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger
@@ -133,7 +133,7 @@ class SubmissionTransaction:
         """Return why the sender is refused, None if any stream that the client may use accepts it."""
         reply, now = None, datetime.now(UTC)
         profile = self._submitter.account.profile
-        for stream in self._streams:
+        for stream in self._streams or tuple(Stream):
             chain = self._submission.profiles.enforced(profile, stream)
             reply = screen_sender(chain, self._envelope.sender, early_facts(self._submitter, stream), now)
             if reply is None:
