@@ -23,7 +23,7 @@ from mta.store.accounts.accounts import AccountError
 from mta.store.journal.screening_history import Judgement
 from mta.store.queue.messages import ContentMissing
 from mta.store.store import Store
-from mta.submission.content_scan.scanners import Scanners
+from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions
 from mta.submission.prepare import MessageRejected, Submitter, gather, merged_findings, screen_copies
 from policy.accounts.account import Account

@@ -27,7 +27,7 @@ from mta.mail.message import Message, Origin, Stream
 from mta.mail.reply import Reply
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
-from mta.submission.content_scan.scanners import Scanners
+from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions, read_options, stream_of
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing

@@ -19,7 +19,7 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
-from mta.submission.content_scan.scanners import Scanners
+from mta.submission.content_scan import Scanners
 from policy.base import Scan
 from tests.flow.harness import SENDER, World
 from tests.peers.scanners import Clamd, Rspamd

@@ -1,6 +1,6 @@
 """Scanned: the verdicts of the content scanners.
 
-The scanners are asked before (``mta.submission.content_scan.scanners``), in parallel with other slow work; this rule
+The scanners are asked before (``mta.submission.content_scan``), in parallel with other slow work; this rule
 applies their answers.
 
 Invariants: silence is never consent: without the verdict of a required scanner the message is deferred.

@@ -18,8 +18,7 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
-from mta.submission.content_scan import ScannerError, clamd, rspamd
-from mta.submission.content_scan import scanners as content_scan
+from mta.submission import content_scan
 from policy.base import Scan
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -121,7 +120,7 @@ async def test_rspamd_gets_message_and_envelope() -> None:
 
 
 def test_rspamd_is_told_a_null_sender_and_a_hundred_recipients() -> None:
-    headers = rspamd.envelope_headers(message(sender=None, recipients=150))
+    headers = content_scan.envelope_headers(message(sender=None, recipients=150))
     assert ("From", "<>") in headers
     assert [name for name, _ in headers].count("Rcpt") == 100
 
@@ -165,7 +164,9 @@ def test_actions_of_rspamd(action: str, refused: str | None, later: str | None) 
     answer = {"action": action, "score": 20, "required_score": 15, "symbols": symbols}
     body = msgspec.json.encode({**answer, "messages": {"smtp_message": "Spam"}})
     evidence = f"{action}, 20 of 15: B -9, A 5"
-    assert rspamd.judge(200, body) == Scan("rspamd", refused, later, None, evidence, frozenset({"A", "B"}))
+    assert content_scan.read_rspamd_answer(200, body) == Scan(
+        "rspamd", refused, later, None, evidence, frozenset({"A", "B"})
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,12 +185,15 @@ def test_actions_of_rspamd(action: str, refused: str | None, later: str | None) 
     ],
 )
 def test_no_verdict_of_rspamd(status: int, body: bytes, why: str) -> None:
-    with pytest.raises(ScannerError, match=why.replace("?", r"\?")):
-        rspamd.judge(status, body)
+    with pytest.raises(content_scan.ScannerError, match=why.replace("?", r"\?")):
+        content_scan.read_rspamd_answer(status, body)
 
 
 def test_scores_may_be_missing() -> None:
-    assert rspamd.judge(200, b'{"action":"no action","required_score":null}').evidence == "no action, 0 of 0"
+    assert (
+        content_scan.read_rspamd_answer(200, b'{"action":"no action","required_score":null}').evidence
+        == "no action, 0 of 0"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,12 +201,12 @@ def test_scores_may_be_missing() -> None:
     [b"", b"OK FOR NOW", b"stream: ok", b"stream: OK ERROR", b"INSTREAM size limit exceeded. ERROR", b"\xff\r\n"],
 )
 def test_no_verdict_of_clamd(answer: bytes) -> None:
-    with pytest.raises(ScannerError, match="unexpected answer: "):
-        clamd.judge(answer)
+    with pytest.raises(content_scan.ScannerError, match="unexpected answer: "):
+        content_scan.read_clamd_answer(answer)
 
 
 def test_a_finding_of_clamd() -> None:
-    assert clamd.judge(b"stream: Win.Test.EICAR_HDB-1 FOUND").refused == "Win.Test.EICAR_HDB-1"
+    assert content_scan.read_clamd_answer(b"stream: Win.Test.EICAR_HDB-1 FOUND").refused == "Win.Test.EICAR_HDB-1"
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -258,7 +262,7 @@ async def test_an_internal_error_is_a_failure(monkeypatch: pytest.MonkeyPatch, i
         await streamed(reader)
         writer.write(b"stream: OK\0")
 
-    monkeypatch.setattr(clamd, "judge", broken)
+    monkeypatch.setattr(content_scan, "read_clamd_answer", broken)
     async with server(talk) as address:
         assert await clamav(address).scan(message()) == (Scan("clamav", failed="KeyError"),)
 
