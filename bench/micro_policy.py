@@ -64,7 +64,7 @@ def whole(chain: Chain, message: Message, known: Facts) -> tuple[Screened, Scree
 
 def must_pass(chain: Chain, message: Message, known: Facts) -> None:
     for screened in whole(chain, message, known):
-        wrong = [screened.refusal, screened.hold, *screened.errors]
+        wrong = [screened.refusal, *screened.holds, *screened.errors]
         assert not any(wrong), f"the newsletter does not pass: {wrong}"
 
 

@@ -35,7 +35,7 @@ from mta.store.postgres.batch import Batch
 from mta.store.postgres.embedded import EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue.enqueue import NewMessage
+from mta.store.queue.enqueue import Leased, NewMessage
 from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 from policy.base import Finding
@@ -148,7 +148,9 @@ async def put_and_write(store: Store, meter: Meter, vacuum: Callable[[], Awaitab
                 messages, deliveries = make(number, size), [None] * number
 
                 async def put(n: int, messages=messages, deliveries=deliveries) -> None:  # type: ignore[no-untyped-def]
-                    (deliveries[n],) = await store.messages.enqueue(messages[n], leased=True)
+                    queued = await store.messages.enqueue(messages[n], leased=True)
+                    assert isinstance(queued, Leased)
+                    (deliveries[n],) = queued.deliveries
 
                 async def write(n: int, deliveries=deliveries, results=results) -> None:  # type: ignore[no-untyped-def]
                     await results.do(delivered(deliveries[n]))

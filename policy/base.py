@@ -24,6 +24,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from mta.mail.address import Address
+from mta.mail.hold import Hold as Hold  # a noun of mail that rules may answer with
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.accounts.account import Account, Grant, Stream
@@ -131,20 +132,13 @@ class Amend:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """The message is accepted and held until it is released. ``reason`` begins with the rule's name."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Refuse:
     """``reply`` goes to the client: the rule, the fact, the remedy."""
 
     reply: Reply
 
 
-Verdict = Pass | Amend | Hold | Refuse
+Verdict = Pass | Amend | Hold | Refuse  # a held message is accepted, and waits
 
 
 class Finding(NamedTuple):  # thirty are made for each message, and a tuple is made in half the time

@@ -125,14 +125,14 @@ class Screened:
     """The message as amended, what every rule found, and what is to be done.
 
     ``refusal``: the answer if the message is refused as a whole. ``dropped``: recipients that it is not sent to, and
-    why; the message no longer has them. ``hold``: why it must wait, a line for each reason. ``signers``: domains that
-    must sign it beside the author's. ``errors``: rules that raised.
+    why; the message no longer has them. ``holds``: why it must wait. ``signers``: domains that must sign it beside the
+    author's. ``errors``: rules that raised.
     """
 
     message: Message
     findings: tuple[Finding, ...]
     refusal: Reply | None = None
-    hold: str | None = None
+    holds: tuple[Hold, ...] = ()
     dropped: tuple[tuple[Address, Reply], ...] = ()
     signers: tuple[str, ...] = ()
     errors: tuple[tuple[str, Exception], ...] = ()
@@ -147,7 +147,7 @@ class _Run:
     fields: list[bytes] = field(default_factory=list)
     signers: list[str] = field(default_factory=list)
     refusal: Reply | None = None
-    holds: list[str] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
     failing: dict[Address, Reply] = field(default_factory=dict)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
 
@@ -167,8 +167,8 @@ class _Run:
                 names = set(map(name_of, fields))
                 self.fields = [*fields, *(raw for raw in self.fields if name_of(raw) not in names)]
                 self.signers += signers
-            case Hold(reason):
-                self.holds.append(reason)
+            case Hold():
+                self.holds.append(verdict)
             case Refuse(reply) if recipient is None:
                 self.refusal = _graver(self.refusal, reply)
             case Refuse(reply):
@@ -257,15 +257,15 @@ def _conclude(chain: Chain, run: _Run) -> Screened:
         return Screened(run.message, findings, reply, errors=errors)
     if run.refusal:
         return Screened(run.message, findings, run.refusal)
-    hold, signers = "\n".join(run.holds) or None, tuple(run.signers)
+    holds, signers = tuple(run.holds), tuple(run.signers)
     if not run.failing:
-        return Screened(run.message, findings, hold=hold, signers=signers)
+        return Screened(run.message, findings, holds=holds, signers=signers)
     envelope = run.message.envelope
     kept = tuple(recipient for recipient in envelope.recipients if recipient.address not in run.failing)
     if not kept or chain.failing is Failing.REFUSE_ALL:
         return Screened(run.message, findings, _together(list(run.failing.values())))
     message = replace(run.message, envelope=replace(envelope, recipients=kept))
-    return Screened(message, findings, hold=hold, dropped=tuple(run.failing.items()), signers=signers)
+    return Screened(message, findings, holds=holds, dropped=tuple(run.failing.items()), signers=signers)
 
 
 def _graver(first: Reply | None, second: Reply) -> Reply:
@@ -291,8 +291,8 @@ def _note(verdict: Verdict, evidence: str) -> str:
             return evidence
         case Amend(_, note, _):
             return note
-        case Hold(reason):
-            return reason
+        case Hold(_, _, text):
+            return text
         case Refuse(reply):
             return reply.text
         case _:

@@ -5,6 +5,8 @@ It must never leave a finding out.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -67,8 +69,8 @@ def _verdict(linted: Linted) -> tuple[str, str]:
     if linted.refusal:
         later = "put off" if linted.refusal.code < 500 else "refused"
         return f"would be {later}: {linted.refusal}", "red"
-    if linted.hold:
-        return f"would be accepted and held: {linted.hold}", "yellow"
+    if linted.holds:
+        return f"would be accepted and held by {'; '.join(map(str, linted.holds))}", "yellow"
     return "would be accepted", "green"
 
 
@@ -77,9 +79,9 @@ def as_data(linted: Linted, subject: Subject) -> dict[str, object]:
     reply = linted.refusal
     return {
         "file": subject.name,
-        "verdict": "refused" if reply else "held" if linted.hold else "accepted",
+        "verdict": "refused" if reply else "held" if linted.holds else "accepted",
         "reply": {"code": reply.code, "status": reply.status, "text": reply.text} if reply else None,
-        "hold": linted.hold,
+        "holds": [asdict(hold) | {"source": hold.source.value} for hold in linted.holds],
         "profile": linted.profile,
         "digest": linted.digest,
         "stream": linted.stream.value if linted.stream else None,

@@ -95,8 +95,10 @@ def lines_of(story: MailingStory) -> Iterator[str]:
     yield f"  accepted    {story.messages} messages for {story.recipients} recipients{_span(story)}"
     for rule, count, example in story.refused:
         yield f"  refused     {count} messages by {rule.split()[-1]}, such as: {example[:200]}"
-    for state, reason, count in story.waiting:
-        yield f"  {state:10}  {count} recipients" + (f": {reason}" if reason else "")
+    for state, count in story.waiting:
+        yield f"  {state:10}  {count} recipients"
+    for hold, count in story.holds:
+        yield f"  held by     {hold} ({count} recipients)"
     for kind, category, count in story.outcomes:
         yield f"  {kind:10}  {count}" + (f" ({category})" if category else "")
     if story.latest:
@@ -128,7 +130,8 @@ def _span(story: MailingStory) -> str:
 
 
 def _happening(each: MailingEvent) -> str:
-    said = each.data.get("text") or each.data.get("reason") or ""
+    hold = each.data.get("hold", {})
+    said = each.data.get("text") or each.data.get("reason") or hold.get("text") or ""
     about = f"{each.kind} {each.recipient or ''}".rstrip()
     return f"  {moment(each.at)}  {format_id(each.message_id)}  {about}" + (f": {said[:200]}" if said else "")
 
@@ -144,7 +147,11 @@ def as_data(story: MailingStory) -> dict[str, Any]:
         "first": story.first,
         "last": story.last,
         "refused": [{"rule": rule, "messages": count, "example": text} for rule, count, text in story.refused],
-        "queued": [{"state": state, "reason": why, "recipients": count} for state, why, count in story.waiting],
+        "queued": [{"state": state, "recipients": count} for state, count in story.waiting],
+        "holds": [
+            {"source": hold.source.value, "ref": hold.ref, "text": hold.text, "recipients": count}
+            for hold, count in story.holds
+        ],
         "outcomes": [{"kind": kind, "category": what, "count": count} for kind, what, count in story.outcomes],
         "events": [
             {

@@ -123,7 +123,8 @@ async def stop(settings: Settings, store: Store, which: str, account: str | None
 def _moved(moved: QueueMoved) -> str:
     counts = ((moved.released, "released"), (moved.held, "held"), (moved.bounced, "to fail"))
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
-    return f"Recipients in the queue: {told or 'none concerned'}."
+    more = f"; {moved.still_held} of the released ones have other holds" if moved.still_held else ""
+    return f"Recipients in the queue: {told or 'none concerned'}{more}."
 
 
 async def _refusable(work: Awaitable[T]) -> T:

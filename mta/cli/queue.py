@@ -7,7 +7,7 @@ says how many recipients it concerns before it is made.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -20,11 +20,13 @@ from mta.cli.output import fail
 from mta.cli.queue_choice import Choice, UnclearError
 from mta.cli.queue_print import print_json, print_list, print_message, print_summary
 from mta.mail.address import AddressError
+from mta.mail.hold import HoldSource
 from mta.mail.identity import parse_id
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
 from mta.store.accounts.accounts import AccountError
-from mta.store.queue.queue import By, Changed, Group, Queue, Queued, QueueFilter
+from mta.store.queue.holds import QueueChange
+from mta.store.queue.queue import By, Group, Queue, QueueEntry, QueueFilter
 from mta.store.store import Store
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ Recipient = Annotated[str | None, typer.Option(help="The recipient's address.")]
 State = Annotated[QueueState | None, typer.Option(help="`leased` ones are in a worker's hands.")]
 OlderThan = Annotated[str | None, typer.Option(help="Accepted so long ago or longer: 90s, 15m, 2h, 5d.")]
 Reply = Annotated[str | None, typer.Option(help="Part of the last reply.")]
+HeldBy = Annotated[HoldSource | None, typer.Option(help="What holds it, perhaps among others.")]
 Everything = Annotated[bool, typer.Option("--all", help="The whole queue.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many lines.")]
@@ -52,7 +55,7 @@ class Change:
     name: str
     help: str
     result: str
-    make: Callable[[Queue, QueueFilter, str, bool], Awaitable[Changed]]
+    make: Callable[[Queue, QueueFilter, str, bool], Awaitable[QueueChange]]
 
 
 CHANGES = (
@@ -70,7 +73,7 @@ CHANGES = (
     ),
     Change(
         "release",
-        "End a hold; what is released is due now.",
+        "End holds by operators and for review, or those by --held-by; what has no other hold is due now.",
         "released",
         lambda queue, which, reason, dry_run: queue.release(which, reason, dry_run=dry_run),
     ),
@@ -127,6 +130,7 @@ def list_(
     state: State = None,
     older_than: OlderThan = None,
     reply: Reply = None,
+    held_by: HeldBy = None,
     limit: Limit = 100,
     as_json: Json = False,
     config: ConfigOption = None,
@@ -134,10 +138,11 @@ def list_(
     """Queued recipients, the oldest message first."""
     choice = Choice(
         ids=tuple(ids or ()), destination=destination, account=account, stream=stream, topic=topic, mailing=mailing,
-        sender=sender, recipient=recipient, state=state, older_than=older_than, reply=reply, everything=True,
+        sender=sender, recipient=recipient, state=state, older_than=older_than, reply=reply, held_by=held_by,
+        everything=True,
     )  # fmt: skip
 
-    async def ask(store: Store) -> list[Queued]:
+    async def ask(store: Store) -> list[QueueEntry]:
         filters = await choice.filters(store.accounts, datetime.now(UTC))
         rows = [row for which in filters for row in await store.queue.list(which, limit=limit)]
         return rows[:limit]
@@ -156,7 +161,7 @@ def show(
 ) -> None:
     """Everything about the recipients of one message that are still queued. Its past: `mta explain`."""
 
-    async def ask(store: Store) -> Sequence[Queued]:
+    async def ask(store: Store) -> Sequence[QueueEntry]:
         try:
             wanted = parse_id(message)
         except ValueError as error:
@@ -187,6 +192,7 @@ def _command(change: Change) -> Callable[..., None]:
         state: State = None,
         older_than: OlderThan = None,
         reply: Reply = None,
+        held_by: HeldBy = None,
         everything: Everything = False,
         reason: Annotated[str, typer.Option(help="Why; kept with each message.")] = "",
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
@@ -209,10 +215,10 @@ def _change(
 ) -> None:
     """Count, ask, and make the change."""
 
-    async def make(store: Store, *, only_count: bool) -> Changed:
+    async def make(store: Store, *, only_count: bool) -> QueueChange:
         filters = await choice.filters(store.accounts, datetime.now(UTC))
         parts = [await change.make(store.queue, which, why, only_count) for which in filters]
-        return Changed(sum(part.recipients for part in parts), sum(part.leased for part in parts))
+        return QueueChange(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
 
     if dry_run or ask:
         meant = _with_store(config, lambda store: make(store, only_count=True))
@@ -223,16 +229,18 @@ def _change(
     return _tell(change, changed, made=True, as_json=as_json)
 
 
-def _tell(change: Change, changed: Changed, *, made: bool, as_json: bool) -> None:
+def _tell(change: Change, changed: QueueChange, *, made: bool, as_json: bool) -> None:
     if as_json:
         return print_json({"change": change.name, "made": made, "changed": changed})
     print(f"{_count(changed)} {'' if made else 'would be '}{change.result}")
+    if changed.still_held:
+        print(f"{changed.still_held} of them have other holds and are not sent before these end")
     if changed.leased:
         print(f"{changed.leased} of them are in a worker's hands: for those it counts once the worker lets go")
     return None
 
 
-def _count(changed: Changed) -> str:
+def _count(changed: QueueChange) -> str:
     return "1 recipient" if changed.recipients == 1 else f"{changed.recipients} recipients"
 
 

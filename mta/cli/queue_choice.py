@@ -10,6 +10,7 @@ from datetime import datetime
 
 from mta.cli.options import parse_span
 from mta.mail.address import Address, AddressError, parse_domain
+from mta.mail.hold import HoldSource
 from mta.mail.identity import parse_id
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
@@ -36,6 +37,7 @@ class Choice:
     state: QueueState | None = None
     older_than: str | None = None
     reply: str | None = None
+    held_by: HoldSource | None = None
     everything: bool = False
 
     async def filters(self, accounts: Accounts, now: datetime) -> list[QueueFilter]:
@@ -61,6 +63,7 @@ class Choice:
             reply=self.reply,
             sender=self.sender,
             before=before,
+            held_by=self.held_by,
         )
         if common.is_everything and not ids and not self.everything:
             raise UnclearError("say which recipients: by ID, --destination, --account, ... (see --help), or --all")

@@ -17,10 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from mta.cli.output import moment, relative, span
+from mta.mail.hold import HoldSource
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
-from mta.store.queue.queue import By, Group, Queued
+from mta.store.queue.queue import By, Group, QueueEntry
 
 UNCUT = 10_000  # columns where nobody looks
 WIDE = 120  # columns that the list needs; in fewer, the reply goes below the recipient
@@ -55,7 +56,7 @@ def print_summary(by: By, groups: Sequence[Group], states: Sequence[Group], olde
     out.print(table)
 
 
-def print_list(rows: Sequence[Queued], limit: int) -> None:
+def print_list(rows: Sequence[QueueEntry], limit: int) -> None:
     out = console()
     if not rows:
         out.print("nothing is queued that fits")
@@ -65,7 +66,7 @@ def print_list(rows: Sequence[Queued], limit: int) -> None:
         out.print(f"the first {limit}; --limit shows more", style="dim")
 
 
-def _wide(rows: Sequence[Queued], now: datetime) -> Table:
+def _wide(rows: Sequence[QueueEntry], now: datetime) -> Table:
     table = _table("id", "recipient", "state", "tries", "next", "accepted", "account", "stream", "last reply")
     for row in rows:
         table.add_row(
@@ -82,7 +83,7 @@ def _wide(rows: Sequence[Queued], now: datetime) -> Table:
     return table
 
 
-def _narrow(rows: Sequence[Queued], now: datetime) -> Table:
+def _narrow(rows: Sequence[QueueEntry], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("id", "recipient and last reply", "state", "next"):
         table.add_column(name, overflow="fold", no_wrap=name == "id", min_width=26 if name == "id" else None)
@@ -92,19 +93,19 @@ def _narrow(rows: Sequence[Queued], now: datetime) -> Table:
     return table
 
 
-def _state(row: Queued) -> str:
+def _state(row: QueueEntry) -> str:
     return "bouncing" if row.bounce else row.state.value
 
 
-def _next(row: Queued, now: datetime) -> str:
+def _next(row: QueueEntry, now: datetime) -> str:
     return relative(row.due_at, now) if row.state is QueueState.READY else ""
 
 
-def _reason(row: Queued) -> str:
-    return (row.bounce or row.held or row.last_reply or "").replace("\n", " / ")
+def _reason(row: QueueEntry) -> str:
+    return (row.bounce or " / ".join(map(str, row.holds)) or row.last_reply or "").replace("\n", " / ")
 
 
-def print_message(rows: Sequence[Queued]) -> None:
+def print_message(rows: Sequence[QueueEntry]) -> None:
     """Everything about each queued recipient of one message."""
     out = console()
     for row in rows:
@@ -112,7 +113,7 @@ def print_message(rows: Sequence[Queued]) -> None:
         worker = f"{row.worker[0]}, process {row.worker[1]}" if row.worker else ""
         for name, value in (
             ("state", row.state.value),
-            ("held because", row.held),
+            ("held by", "; ".join(map(str, row.holds))),
             ("to be failed", row.bounce),
             ("with worker", worker),
             ("sender", row.sender or "<>"),
@@ -156,7 +157,7 @@ def _plain(data: Any) -> Any:
             return [_plain(value) for value in data]
         case MessageId():
             return format_id(data)
-        case QueueState() | By() | Stream():
+        case QueueState() | By() | Stream() | HoldSource():
             return data.value
         case _:
             return data

@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import Any
 
 from mta.cli.output import moment, relative, size
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
 from mta.store.journal.events import Event
 from mta.store.queue.explain import Story
-from mta.store.queue.queue import Queued
+from mta.store.queue.queue import QueueEntry
 from policy.base import Suppression
 
 Line = tuple[str, str]  # text, style of rich ("" for plain)
@@ -33,8 +34,6 @@ _VERDICTS = {"refuse": "red", "error": "red", "hold": "yellow", "observe": "yell
 _ATTEMPTS = frozenset({"delivered", "deferred", "failed", "expired"})
 _WORDS = {
     "dsn": "a delivery status notification was sent to the sender",
-    "held": "held back by an operator",
-    "released": "released by an operator",
     "bounced": "to be failed, an operator asked for it",
     "dropped": "removed from the queue: the address was suppressed meanwhile",
     "bounced_async": "bounced after it had been accepted by the receiver",
@@ -100,6 +99,9 @@ def _recipient(story: Story, n: int | None) -> str:
 def _event(event: Event, recipient: str, tries: int) -> Iterator[Line]:
     data, style = event.data, _STYLES.get(event.kind, "")
     head = f"  {moment(event.at)}  {recipient}: "
+    if event.kind in ("held", "released"):
+        yield head + _held(event.kind, data), style
+        return
     if event.kind not in _ATTEMPTS:
         words = _WORDS.get(event.kind, event.kind)
         details = ", ".join(f"{name} {value}" for name, value in data.items() if value not in (None, "", True))
@@ -120,6 +122,16 @@ def _event(event: Event, recipient: str, tries: int) -> Iterator[Line]:
         yield "      the end was lost after the final dot: it may have been taken, and may arrive twice", "yellow"
     if data.get("pulled"):
         yield "      it had been taken out of the queue by then; this is for the record", "dim"
+
+
+def _held(kind: str, data: Mapping[str, Any]) -> str:
+    hold = data["hold"]
+    if kind == "held":
+        return f"held by {Hold(HoldSource(hold['source']), hold['ref'], hold['text'])}"
+    ref = f" ({hold['ref']})" if hold["ref"] else ""
+    reason = f": {data['reason']}" if data["reason"] else ""
+    left = f", {data['other_holds']} other hold(s) left" if data["other_holds"] else ""
+    return f"released from the hold by {hold['source']}{ref}{reason}{left}"
 
 
 def _where(data: Mapping[str, Any]) -> str:
@@ -153,7 +165,7 @@ def _now(story: Story, suppressions: Sequence[Suppression], now: datetime) -> It
         yield f"  {suppression.address} is suppressed {scope} since {since}: {suppression.why}", "magenta"
 
 
-def _waits(queued: Queued, now: datetime) -> str:
+def _waits(queued: QueueEntry, now: datetime) -> str:
     expires = f"expires {relative(queued.expires_at, now)}"
     if queued.bounce:
         return f"will be failed at once, as an operator asked: {queued.bounce}"
@@ -162,7 +174,7 @@ def _waits(queued: Queued, now: datetime) -> str:
             worker = f"{queued.worker[0]} (process {queued.worker[1]})" if queued.worker else "a worker that has ended"
             return f"in the hands of {worker}, attempt {queued.attempts + 1}, {expires}"
         case QueueState.HELD:
-            return f"held: {queued.held}; {expires}"
+            return f"held by {'; by '.join(map(str, queued.holds))}; {expires}"
         case QueueState.READY:
             due = f"{relative(queued.due_at, now)} ({moment(queued.due_at)} UTC)"
             return f"attempt {queued.attempts + 1} {due}, {expires}"
@@ -179,7 +191,9 @@ def as_data(story: Story, suppressions: Sequence[Suppression]) -> dict[str, Any]
             for event in story.events
         ],
         "queued": [
-            asdict(queued) | {"message_id": format_id(queued.message_id), "state": queued.state.value}
+            asdict(queued)
+            | {"message_id": format_id(queued.message_id), "state": queued.state.value}
+            | {"holds": [asdict(hold) | {"source": hold.source.value} for hold in queued.holds]}
             for queued in story.queued
         ],
         "suppressed": [

@@ -181,8 +181,9 @@ async def look(store: Store, message: MessageId) -> dict[str, Seen]:
             attempts = seen.get(recipient, Seen()).attempts + 1
             seen[recipient] = Seen(_OUTCOMES[event.kind], str(event.data["status"]), _reason(event), attempts)
     for queued in story.queued:
-        if queued.held:
-            seen[story.recipients[queued.recipient_index]] = Seen(DemoOutcome.HELD, reason=queued.held)
+        if queued.holds:
+            reason = "; ".join(map(str, queued.holds))
+            seen[story.recipients[queued.recipient_index]] = Seen(DemoOutcome.HELD, reason=reason)
     return seen
 
 

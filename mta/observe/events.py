@@ -21,6 +21,7 @@ import msgspec
 from mta.mail import delivery
 from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Classification, Result
+from mta.mail.hold import Hold
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import IPAddress, Message
 from mta.mail.reply import Reply
@@ -68,7 +69,7 @@ class AcceptedEvent(_Event, tag="accepted"):
     protocol: str
     seconds: float
     mailing: str | None = None
-    hold: str | None = None
+    holds: tuple[Hold, ...] = ()
 
 
 class RejectedEvent(_Event, tag="rejected"):
@@ -225,7 +226,7 @@ class EventLog:
         *,
         seconds: float,
         mailing: str | None = None,
-        hold: str | None = None,
+        holds: tuple[Hold, ...] = (),
     ) -> None:
         """Log a message that was answered with 250. ``seconds``: since the end of its data."""
         origin, envelope = message.origin, message.envelope
@@ -242,7 +243,7 @@ class EventLog:
                 origin.protocol,
                 round(seconds, 4),
                 mailing,
-                hold,
+                holds,
             )
         )
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
 from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.hold import Hold
 from mta.mail.reply import Reply
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
@@ -24,7 +25,7 @@ from mta.queue.dsn import AccountLookup
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.store.permission.suppressions import Suppressions
-from policy.accounts.account import HELD, SERVICE_ACCOUNT, Account, AccountStatus, hold_reason
+from policy.accounts.account import SERVICE_ACCOUNT, Account, AccountStatus, activation_hold, suspension_hold
 from policy.base import Facts, RecipientFacts, Suppression
 from policy.chain import screen_delivery
 from policy.profile import Profiles
@@ -35,7 +36,7 @@ _SERVICE = Account(SERVICE_ACCOUNT, "", frozenset(), profile="")  # the service'
 
 
 class BreakerLookup(Protocol):
-    def holding(self, delivery: Delivery, provider: str) -> str | None: ...
+    def holding(self, delivery: Delivery, provider: str) -> Hold | None: ...
 
 
 class PreDeliveryCheck:
@@ -72,8 +73,8 @@ class PreDeliveryCheck:
         """
         if not self._account_allows(job):
             return False
-        if reason := self._breakers.holding(job.delivery, job.provider):
-            self._requeue.hold(job, reason)
+        if hold := self._breakers.holding(job.delivery, job.provider):
+            self._requeue.hold(job, hold)
             return False
         if job.checked_at <= max(self._suppressions_changed, time.monotonic() - CHECK_LASTS):
             return await self._drop_suppressed(job)
@@ -92,9 +93,9 @@ class PreDeliveryCheck:
             case AccountStatus.ACTIVE:
                 return True
             case AccountStatus.SUSPENDED:
-                self._requeue.hold(job, hold_reason(account.name, account.reason, account.case))
+                self._requeue.hold(job, suspension_hold(account.name, account.reason, account.case))
             case AccountStatus.PENDING | AccountStatus.REVIEW:
-                self._requeue.hold(job, f"{HELD}account {account.name!r} is not active yet")
+                self._requeue.hold(job, activation_hold(account.name))
             case AccountStatus.TERMINATED:
                 self._recorder.record(job, outcome.terminated(job, account, datetime.now(UTC)))
             case _:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from mta.mail.hold import Hold
 from mta.observe.log import get_logger
 from mta.queue.active_queue import Job
 from mta.store.postgres.errors import StoreUnavailable
@@ -24,7 +25,7 @@ NO_ROOM = timedelta(seconds=15)  # wait of what does not fit into its ready queu
 NOT_RECORDED = timedelta(minutes=1)  # wait after an outcome that could not be recorded
 RETRY_PAUSE = 1.0  # seconds between tries while the store is away
 
-_Kind = tuple[datetime | None, str | None]  # when it is due, why it is held
+_Kind = tuple[datetime | None, Hold | None]  # when it is due, why it is held
 
 
 class Requeue:
@@ -42,9 +43,9 @@ class Requeue:
         due_at = None if wait is None else (datetime.now(UTC) + wait).replace(microsecond=0) + timedelta(seconds=1)
         self._collect((due_at, None), jobs)
 
-    def hold(self, job: Job, reason: str) -> None:
+    def hold(self, job: Job, hold: Hold) -> None:
         """Requeue ``job``, to be held until it is released."""
-        self._collect((None, reason), [job])
+        self._collect((None, hold), [job])
 
     def _collect(self, kind: _Kind, jobs: Sequence[Job]) -> None:
         self._waiting.setdefault(kind, []).extend(jobs)
@@ -77,9 +78,9 @@ class Requeue:
             self._running = None
 
     async def _write(self, kind: _Kind, jobs: Sequence[Job]) -> None:
-        due_at, reason = kind
+        due_at, hold = kind
         deliveries = [job.delivery for job in jobs]
-        if reason is None:
+        if hold is None:
             await self._messages.requeue(deliveries, due_at)
         else:
-            await self._messages.hold(deliveries, reason)
+            await self._messages.hold(deliveries, hold)

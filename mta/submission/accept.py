@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from config.schema import Settings
 from mta.dkim import Signer
 from mta.mail.address import Address
-from mta.mail.delivery import Delivery
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
@@ -30,12 +29,12 @@ from mta.observe.metrics import Metrics
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.smtp_server.handler import Client
 from mta.smtp_server.replies import AUTH_REQUIRED
-from mta.store.queue.enqueue import NewMessage, record
+from mta.store.queue.enqueue import Enqueued, Leased, NewMessage, record
 from mta.store.store import Store
 from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, early_facts, unknown_profile
 from mta.submission.rate_limit import RateLimit
-from policy.accounts.mailing import held_by_sampling
+from policy.accounts.mailing import sampling_hold
 from policy.base import Facts, RecipientFacts
 from policy.chain import Chain, screen_recipient, screen_sender
 from policy.profile import Profiles, UnknownProfile
@@ -93,27 +92,27 @@ class Submission:
             for _ in {each.address.domain for each in copy.message.envelope.recipients}
         ]
         reservations = self._active_queue.reserve_all(sizes, messages[0].stream) or ()
-        deliveries: Sequence[Delivery] = ()
+        queued: Enqueued | None = None
         try:
-            deliveries = await self.store.messages.enqueue_all(messages, leased=bool(reservations))
+            queued = await self.store.messages.enqueue_all(messages, leased=bool(reservations))
         finally:
-            if not deliveries:  # not queued, or for any worker to claim
+            if not isinstance(queued, Leased):
                 for reservation in reservations:
                     reservation.release()
-        if deliveries:
-            leased = zip(deliveries, reservations, strict=True)
+        if isinstance(queued, Leased):
+            leased = zip(queued.deliveries, reservations, strict=True)
             self._dispatch([Job(delivery, reservation, checked_at) for delivery, reservation in leased])
 
     async def hold_for_sample(self, prepared: Prepared) -> list[NewMessage]:
         """Return the messages, held if the sample of their mailing is complete with others."""
         mailing, messages = prepared.facts.mailing, prepared.messages
-        if mailing is None or mailing.sample is None or mailing.sample.released_at or messages[0].hold:
+        if mailing is None or mailing.sample is None or mailing.sample.released_at or messages[0].holds:
             return messages
         recipients = sum(len(copy.message.envelope.recipients) for copy in messages)
         if await self.store.mailings.take_sample(mailing.id, recipients):
             return messages
-        hold = held_by_sampling(mailing.id, mailing.name, mailing.list, mailing.sample.size)
-        return [replace(copy, hold=hold) for copy in messages]
+        hold = sampling_hold(mailing.id, mailing.name, mailing.list, mailing.sample.size)
+        return [replace(copy, holds=(hold,)) for copy in messages]
 
 
 class SubmissionTransaction:
@@ -215,7 +214,7 @@ class SubmissionTransaction:
     ) -> None:
         events, metrics, client = self._submission.events, self._submission.metrics, self._client
         for copy in messages:
-            events.accepted(copy.message, seconds=seconds, mailing=copy.mailing, hold=copy.hold)
+            events.accepted(copy.message, seconds=seconds, mailing=copy.mailing, holds=copy.holds)
             metrics.accepted(copy.message, seconds)
         for recipient, reply in dropped:
             events.rejected(

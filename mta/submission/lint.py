@@ -12,25 +12,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mta.mail.address import Address
+from mta.mail.hold import Hold, distinct
 from mta.mail.message import Message, Stream
 from mta.mail.reply import Reply
 from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, merged_findings
 from mta.submission.rate_limit import RateLimit
-from policy.accounts.mailing import held_by_sampling
+from policy.accounts.mailing import sampling_hold
 from policy.base import Finding
 
 
 @dataclass(frozen=True, slots=True)
 class Linted:
-    """``refusal`` None: it would be accepted; ``hold``: then why it would wait. ``stream`` None: it was not known yet
+    """``refusal`` None: it would be accepted; ``holds``: then why it would wait. ``stream`` None: it was not known yet
     when the message was refused."""
 
     profile: str
     digest: str
     findings: tuple[Finding, ...]
     refusal: Reply | None = None
-    hold: str | None = None
+    holds: tuple[Hold, ...] = ()
     dropped: tuple[tuple[Address, Reply], ...] = ()
     stream: Stream | None = None
     mailing: str | None = None
@@ -50,9 +51,9 @@ async def lint(preparer: Preparer, rate_limit: RateLimit, submitter: Submitter, 
     except MessageRejected as rejected:
         linted, facts = Linted(profile, digest, rejected.findings, rejected.reply), rejected.facts
     else:
-        hold = next((each.hold for each in prepared.messages if each.hold), None) or _sampled(prepared)
+        holds = distinct(hold for each in prepared.messages for hold in each.holds) or _sampled(prepared)
         findings, facts = merged_findings(prepared.messages), prepared.facts
-        linted = Linted(profile, digest, findings, hold=hold, dropped=prepared.dropped)
+        linted = Linted(profile, digest, findings, holds=holds, dropped=prepared.dropped)
     finally:
         reservation.release()
     if facts is None:
@@ -60,9 +61,9 @@ async def lint(preparer: Preparer, rate_limit: RateLimit, submitter: Submitter, 
     return replace(linted, stream=facts.stream, mailing=facts.mailing_name, topic=facts.topic)
 
 
-def _sampled(prepared: Prepared) -> str | None:
+def _sampled(prepared: Prepared) -> tuple[Hold, ...]:
     """Return why the message would wait, if the sample of its mailing is complete."""
     mailing = prepared.facts.mailing
     if mailing is None or mailing.sample is None or not mailing.sample.exhausted:
-        return None
-    return held_by_sampling(mailing.id, mailing.name, mailing.list, mailing.sample.size)
+        return ()
+    return (sampling_hold(mailing.id, mailing.name, mailing.list, mailing.sample.size),)

@@ -138,7 +138,7 @@ class Preparer:
             expires_at=message.origin.received_at + min(options.expire or self._expire_after, self._expire_after),
             findings=(*copy.findings, finding),
             mailing=facts.mailing.id if facts.mailing else options.mailing,
-            hold=copy.hold,
+            holds=copy.holds,
             stream=facts.stream,
             topic=facts.topic if facts.stream is Stream.MARKETING else None,
             profile=f"{account.profile} {self.digest(account.profile)}",
@@ -256,9 +256,9 @@ def screen_copies(chain: Chain, message: Message, facts: Facts) -> list[Screened
         concerned = {None, str(recipient.address)} | (dropped if n == 0 else frozenset())
         findings = (*(each for each in shared.findings if each.recipient in concerned), *made.findings)
         _require_accepted(made, findings, facts)
-        hold = "\n".join(filter(None, (shared.hold, made.hold))) or None
+        holds = (*shared.holds, *made.holds)
         signers = (*shared.signers, *made.signers)
-        copies.append(replace(made, findings=findings, hold=hold, signers=signers, dropped=shared.dropped))
+        copies.append(replace(made, findings=findings, holds=holds, signers=signers, dropped=shared.dropped))
     return copies
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.message import Stream as Stream  # a noun of mail that accounts are granted
 
 
@@ -121,7 +122,6 @@ class Grant:
 
 
 SERVICE_ACCOUNT = 0  # account_id of the service's own mail, for which there is no account
-HELD = "account_state: "  # how the reason of each hold begins that stands for a suspension, and ends with it
 
 _MOVES = {
     (AccountStatus.PENDING, StatusChange.REVIEW): AccountStatus.REVIEW,
@@ -148,7 +148,12 @@ def after(status: AccountStatus, move: StatusChange) -> AccountStatus:
     raise StatusChangeRefused(f"it is {status.value}; what can be done is: {', '.join(possible)}")
 
 
-def hold_reason(name: str, reason: str, case: str = "") -> str:
-    """Why a suspended account's mail is held."""
+def suspension_hold(name: str, reason: str, case: str = "") -> Hold:
+    """Return why the mail of a suspended account is held."""
     because = f", case {case}" if case else ""
-    return f"{HELD}account {name!r} is suspended ({reason}{because})"
+    return Hold(HoldSource.ACCOUNT_STATUS, case, f"account {name!r} is suspended ({reason}{because})")
+
+
+def activation_hold(name: str) -> Hold:
+    """Return why the mail of an account that was not activated yet is held."""
+    return Hold(HoldSource.ACCOUNT_STATUS, "", f"account {name!r} is not active yet")

@@ -1,23 +1,25 @@
-"""The mailing: one dispatch to one list about one topic, confirmed by a person before it may leave.
+"""The mailing: one dispatch to one list about one topic, confirmed by a person before it is sent.
 
-What its messages wait for is told by the reason of their hold, which begins with a rule's name: ``confirmation`` for
-somebody's word (or the approval of the list), ``sampling`` for a look at the first ones, ``stopped`` for nothing.
-
-It must never count an old confirmation for a new dispatch: each mailing is confirmed itself.
+Invariants: an old confirmation never counts for a new dispatch; each mailing is confirmed itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
-# How the reasons of holds begin. The second and third wait for a confirmation besides: for that, and for somebody to
-# say where the list comes from, or for a reviewer to approve of that.
-UNCONFIRMED = "confirmation: mailing "
-NO_ORIGIN = "confirmation: the origin of list "
-UNAPPROVED = "confirmation: list "
-SAMPLED = "sampling: "
-STOPPED = "stopped: "
+from mta.mail.hold import Hold, HoldSource
+
+
+class MailingObstacle(Enum):
+    """What keeps the messages of a mailing; the ``ref`` of its holds. The first three end with the confirmation, those
+    about the list also need what they name."""
+
+    UNCONFIRMED = "unconfirmed"
+    UNKNOWN_LIST = "unknown_list"  # it is not known where the list comes from
+    UNAPPROVED_LIST = "unapproved_list"  # no reviewer has approved of that
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,20 @@ class Mailing:
     stopped: str | None = None
 
 
-def held_by_sampling(mailing_id: str, name: str, list_name: str, size: int) -> str:
-    """Why a message beyond the sample of ``size`` waits."""
-    return (
-        f'{SAMPLED}the first {size} messages of mailing "{name}" to the new list "{list_name}" go out; '
-        f"the rest waits for a look at them (mta mailing release {mailing_id})"
+def mailing_hold(obstacle: MailingObstacle, text: str) -> Hold:
+    """Return the hold for an obstacle."""
+    return Hold(HoldSource.MAILING, obstacle.value, text)
+
+
+def stop_hold(reason: str) -> Hold:
+    """Return why the mail of a stopped mailing is held."""
+    return mailing_hold(MailingObstacle.STOPPED, f"the mailing was stopped: {reason}")
+
+
+def sampling_hold(mailing_id: str, name: str, list_name: str, size: int) -> Hold:
+    """Return why a message beyond the sample of ``size`` is held."""
+    text = (
+        f'only the first {size} messages of mailing "{name}" to the new list "{list_name}" are sent; '
+        f"look at them, then: mta mailing release {mailing_id}"
     )
+    return Hold(HoldSource.SAMPLING, "", text)

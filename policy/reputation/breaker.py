@@ -26,9 +26,8 @@ from pydantic import Field
 
 from config.types import Duration, Section, default
 from mta.mail.delivery import Action, Deferred, Delivered, Failed, Fault, Outcome
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.message import Stream
-
-HELD = "breaker: "  # how the reason of each hold begins that stands for a tripped breaker; its name comes next
 
 # Categories of config/defaults/bounces.toml. What suppresses for a recipient's fault is hard, whatever it is called.
 _UNKNOWN = frozenset({"bad_mailbox"})
@@ -212,9 +211,10 @@ def name_of(kind: BreakerKind, scope: Scope) -> str:
     return f"{kind.value}:{scope.label}"
 
 
-def hold_reason(name: str, words: str) -> str:
-    """Why a tripped breaker's mail is held."""
-    return f"{HELD}{name}: {words}; check it, then: mta breaker cancel {name} --reason TEXT"
+def breaker_hold(name: str, words: str) -> Hold:
+    """Return why the mail in the scope of an open breaker is held."""
+    text = f"{words}; check it, then: mta breaker cancel {name} --reason TEXT"
+    return Hold(HoldSource.BREAKER, name, text)
 
 
 def counted(outcome: Outcome, *, reached: bool) -> DeliveryCounts | None:

@@ -205,7 +205,7 @@ class World:
             queue = [
                 dict(row)
                 for row in await self.db.fetch(
-                    "select recipient_index, address, held, lease, attempts, due_at from queue"
+                    "select recipient_index, address, holds, lease, attempts, due_at from queue"
                 )
             ]
             events = [

@@ -55,7 +55,8 @@ async def test_what_is_queued_waits_for_the_resumption(world: World) -> None:
     async def held() -> bool:
         return bool(
             await world.db.fetchval(
-                "select count(*) from queue where starts_with(held, 'account_state: ') and lease is null"
+                "select count(*) from queue join hold using (message_id, recipient_index)"
+                " where source = 'account_status' and lease is null"
             )
         )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from mta.store.reputation import delivery_stats
 from mta.store.store import Store
-from policy.reputation.breaker import HELD, ONE_COMPLAINT
+from policy.reputation.breaker import ONE_COMPLAINT
 from tests.flow.harness import World, kinds
 from tests.flow.permission import READER, shop
 from tests.receiver_script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
@@ -41,7 +41,9 @@ async def complain(store: Store, message_id: UUID | None) -> None:
 
 
 async def held(world: World) -> list[str]:
-    return [row["held"] for row in await world.db.fetch("select held from queue where held is not null")]
+    return [
+        row["hold"] for row in await world.db.fetch("select source || ' ' || ref || ': ' || text as hold from hold")
+    ]
 
 
 async def test_complaints_stop_a_mailing_until_somebody_cancels_the_breaker(world: World) -> None:
@@ -102,7 +104,7 @@ async def test_rejections_hold_what_the_account_sends_there_and_suppress_nobody(
         commands = len(world.receiver.ledger.commands)
         stopped = await world.accept("more@example.com")
         await world.until_event(stopped, "held")
-        assert [reason.startswith(f"{HELD}{name}: 4 rejections") for reason in await held(world)] == [True]
+        assert [reason.startswith(f"breaker {name}: 4 rejections") for reason in await held(world)] == [True]
         assert len(world.receiver.ledger.commands) == commands
         elsewhere = await world.accept("reader@example.net")
         assert kinds(await world.until_ended(elsewhere)) == ["delivered"]

@@ -72,7 +72,7 @@ async def test_no_answer_in_24_hours_stops_the_account_until_there_is_an_agreeme
     await shop.db.execute("update complaint_case set due_at = due_at - interval '2 minutes'")
     await until_state(shop, "suspended, account suspended")
     assert (await letter(shop, 2))["Subject"] == "[C-1] The time for your answer is over"
-    await until_queue(shop, "held like 'account_state: %case C-1%'")
+    await until_queue(shop, "holds = 1 and exists (select from hold where source = 'account_status' and ref = 'C-1')")
 
     await mta(shop, "answer", "C-1", "--text", "our form was wrong")
     assert await state(shop) == "suspended, account suspended", "an answer alone is no agreement"
@@ -101,7 +101,7 @@ async def test_spam_stops_at_once_and_two_hours_later_what_is_queued_fails(shop:
     assert (await letter(shop, 1))["Subject"].startswith(
         "[C-1] Your account is stopped because of spam; your time ends"
     )
-    await until_queue(shop, "held like 'account_state: %'")
+    await until_queue(shop, "holds = 1 and exists (select from hold where source = 'account_status')")
     await shop.db.execute("update complaint_case set due_at = due_at - interval '2 hours'")
     events = await shop.until_ended(message_id)
     assert [event.kind for event in events if event.kind in ("held", "bounced", "failed")] == [

@@ -25,7 +25,7 @@ async def test_hold_reaches_the_window(world: World) -> None:
     await world.until_ended(first)
 
     async def given_back() -> bool:
-        held = await world.db.fetchval("select count(*) from queue where held is not null and lease is null")
+        held = await world.db.fetchval("select count(*) from queue where holds > 0 and lease is null")
         return bool(held == 5)
 
     await world.until(given_back)

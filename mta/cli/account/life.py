@@ -92,7 +92,8 @@ def suspend(name: AccountArgument, reason: ReasonOption, case: CaseOption = "", 
 def resume(name: AccountArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a suspended account send again, and release what the suspension held."""
     done = with_store(load_settings(config), lambda store: _change(store, name, StatusChange.RESUME, reason))
-    print(f"Account {name} resumed; {done.recipients} held recipients released.")
+    more = f" {done.still_held} of them have other holds." if done.still_held else ""
+    print(f"Account {name} resumed; {done.recipients} held recipients released.{more}")
 
 
 def terminate(

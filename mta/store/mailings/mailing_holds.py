@@ -1,13 +1,12 @@
-"""What waits in the queue for its mailing: let go, kept back or made to fail, as the mailing now stands.
+"""Bring what is queued of a mailing in line with the mailing: released, held or made to fail.
 
-A message can be judged by what its mailing was a moment ago. So everything here starts from what the mailing is now and
-brings its rows in line with it: after each change of a mailing, and now and then for all that wait (``sweep``).
+A message may be judged by what its mailing was a moment ago. So everything here starts from the mailing as it is now,
+after each change of a mailing and regularly for all of which something is held (``sweep``).
 
-It must never let go what waits for something else (an account's suspension, an operator), nor a mailing that nobody has
-confirmed.
+Invariants: holds of other sources stay. Nothing that waits for a confirmation is released without one.
 
-*Limits.* Works in pieces of ``CHUNK`` rows, each a transaction: between two of them a part has gone. What is being
-transmitted at this moment is not stopped.
+Limitations: works in chunks of ``CHUNK`` recipients, each a transaction: between two of them a part has been done. A
+delivery on the wire is not stopped.
 """
 
 from __future__ import annotations
@@ -16,11 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mta.mail.hold import HoldSource
 from mta.store.postgres.database import Connection, Database
-from mta.store.queue import queue
-from policy.accounts.mailing import NO_ORIGIN, SAMPLED, STOPPED, UNAPPROVED, UNCONFIRMED, held_by_sampling
+from mta.store.queue import holds
+from mta.store.queue.holds import of_mailing, of_waiting
+from policy.accounts.mailing import MailingObstacle, sampling_hold, stop_hold
 
-CHUNK = 5000  # rows in one transaction
+CHUNK = 5000  # recipients in one transaction
 SECONDS = 60.0  # for one of them
 
 _MAILING = """
@@ -28,66 +29,43 @@ select m.*, s.origin is not null as known, s.approved_at is not null as approved
 from mailing m left join list_source s on s.account_id = m.account_id and s.name = m.list
 where m.id = $1 for update of m"""
 
+_SAMPLED = "update mailing set sampled = sampled + $2, changed_at = now() where id = $1"
 
-def _moving(which: str, change: str) -> str:
-    """A statement that moves at most $5 rows and says so. $3, $4: kind and reason of the event; $6: how the holds
-    that are meant begin."""
-    return f"""
-with one as (
-    select message_id, recipient_index from queue
-    where mailing = $1 and account_id = $2 and {which} order by message_id, recipient_index limit $5 for update
-),
-changed as (
-    update queue q set {change} from one where q.message_id = one.message_id and q.recipient_index = one.recipient_index
-    returning q.message_id, q.recipient_index, q.lease
-),
-said as (
-    insert into event (message_id, recipient_index, kind, data)
-    select message_id, recipient_index, $3, jsonb_build_object('reason', $4::text) from changed
-)
-select count(*) as rows, count(lease) as leased from changed"""  # noqa: S608 - our own text, values as parameters
-
-
-_WAITS = """held is not null and held like any($6::text[])
-        and split_part(held, ':', 1) = any(array(select split_part(begin, ':', 1) from unnest($6::text[]) begin))"""
-# A message may wait for something else besides: each reason is a line, the mailing's comes first.
-_OTHERS = r"nullif(regexp_replace(q.held, '^[^\n]*\n?', ''), '')"
-_LET_GO = _moving(_WAITS, f"held = {_OTHERS}, due_at = least(now(), q.expires_at)")
-_HOLD_ANEW = _moving(_WAITS, rf"held = $4 || coalesce(E'\n' || {_OTHERS}, '')")
-_HOLD = _moving("held is null and bounce is null and $6::text[] is not null", "held = $4")
-_BOUNCE = _moving(
-    "bounce is null and $6::text[] is not null", "bounce = $4, held = null, due_at = least(now(), q.expires_at)"
-)
-
-# Steps from one mailing to the next through the index, so that a million rows that wait cost no more than one.
+# Steps from one mailing to the next through the index, so that a million holds cost no more than one.
 _WAITING = """
 with recursive waiting as (
-    (select mailing from queue where mailing is not null and held is not null order by mailing limit 1)
+    (select mailing from hold where mailing is not null order by mailing limit 1)
     union all
-    select (
-        select mailing from queue where mailing > waiting.mailing and held is not null order by mailing limit 1
-    ) from waiting where waiting.mailing is not null
+    select (select mailing from hold where mailing > waiting.mailing order by mailing limit 1)
+    from waiting where waiting.mailing is not null
 )
 select m.id from waiting join mailing m on m.id = waiting.mailing
-where m.confirmed_at is not null
+where m.confirmed_at is not null or m.stopped is null
 union
 select id from mailing where stopped is not null and changed_at > now() - interval '2 minutes'"""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueMoved:
-    """Recipients in the queue: let go, kept back, or made to fail."""
+    """Recipients in the queue that were released, held or made to fail; ``still_held``: how many of the released ones
+    have other holds."""
 
     released: int = 0
     held: int = 0
     bounced: int = 0
+    still_held: int = 0
 
     def __add__(self, other: QueueMoved) -> QueueMoved:
-        return QueueMoved(self.released + other.released, self.held + other.held, self.bounced + other.bounced)
+        return QueueMoved(
+            self.released + other.released,
+            self.held + other.held,
+            self.bounced + other.bounced,
+            self.still_held + other.still_held,
+        )
 
 
 async def settle(database: Database, mailing_id: str) -> QueueMoved:
-    """Bring what is queued of a mailing in line with what the mailing is now. Raises StoreUnavailable."""
+    """Bring what is queued of a mailing in line with it. Raises StoreUnavailable."""
     moved = QueueMoved()
     while step := await database.retried(lambda connection: _step(connection, mailing_id), seconds=SECONDS):
         moved += step
@@ -95,7 +73,7 @@ async def settle(database: Database, mailing_id: str) -> QueueMoved:
 
 
 async def sweep(database: Database) -> QueueMoved:
-    """The same for all mailings of which something waits, and for those that were stopped of late."""
+    """Do so for all mailings of which something is held, and for those that were stopped recently."""
     async with database.session(SECONDS) as connection:
         ids = [row["id"] for row in await connection.fetch(_WAITING)]
     moved = QueueMoved()
@@ -105,66 +83,67 @@ async def sweep(database: Database) -> QueueMoved:
 
 
 async def _step(connection: Connection, mailing_id: str) -> QueueMoved | None:
-    """Move at most CHUNK rows; None when there is nothing left to do."""
+    """Change at most CHUNK recipients; return None when nothing is left to do."""
     mailing = await connection.fetchrow(_MAILING, mailing_id)
     if mailing is None:
         return None
+    work = _Work(connection, mailing)
     if mailing["stopped"] is not None:
-        reason = f"{STOPPED}{mailing['stopped']}"
-        if mailing["stop_bounces"]:
-            bounced = await _move(connection, _BOUNCE, mailing, "bounced", reason)
-            return QueueMoved(bounced=bounced) if bounced else None
-        held = await _move(connection, _HOLD, mailing, "held", reason)
-        return QueueMoved(held=held) if held else None
+        return await work.stop()
+    if moved := await work.release(HoldSource.MAILING, [MailingObstacle.STOPPED]):
+        return moved
     if mailing["confirmed_at"] is None:
         return None
-    waited = [UNCONFIRMED, STOPPED]
+    obstacles = [MailingObstacle.UNCONFIRMED]
     if mailing["known"]:
-        waited.append(NO_ORIGIN)
+        obstacles.append(MailingObstacle.UNKNOWN_LIST)
     if mailing["approved"]:
-        waited.append(UNAPPROVED)
-    if mailing["sample"] is None or mailing["released_at"] is not None:
-        released = await _move(connection, _LET_GO, mailing, "released", _thanks_to(mailing), begins=(*waited, SAMPLED))
-        return QueueMoved(released=released) if released else None
-    return await _sample(connection, mailing, waited)
+        obstacles.append(MailingObstacle.UNAPPROVED_LIST)
+    if mailing["sample"] is not None and mailing["released_at"] is None:
+        return await work.sample(obstacles)
+    return await work.release(HoldSource.MAILING, obstacles) or await work.release(HoldSource.SAMPLING)
 
 
-def _thanks_to(mailing: Any) -> str:
-    """Whose word lets it go."""
-    if mailing["released_at"] is not None:
-        return f"mailing released by {mailing['released_by']}"
-    return f"mailing confirmed by {mailing['confirmed_by']}"
+class _Work:
+    """One step with one mailing, whose row is locked."""
 
+    def __init__(self, connection: Connection, mailing: Any) -> None:
+        self._connection, self._mailing = connection, mailing
+        self._scope = of_mailing(mailing["account_id"], mailing["id"])
 
-async def _sample(connection: Connection, mailing: Any, waited: Sequence[str]) -> QueueMoved | None:
-    """Let go as many as belong to the sample; the others wait for somebody to look at it."""
-    room = min(CHUNK, mailing["sample"] - mailing["sampled"])
-    why = _thanks_to(mailing)
-    released = await _move(connection, _LET_GO, mailing, "released", why, begins=waited, most=room) if room else 0
-    if released:
-        await connection.execute(
-            "update mailing set sampled = sampled + $2, changed_at = now() where id = $1", mailing["id"], released
-        )
-        return QueueMoved(released=released)
-    reason = held_by_sampling(mailing["id"], mailing["name"], mailing["list"], mailing["sample"])
-    held = await _move(connection, _HOLD_ANEW, mailing, "held", reason, begins=waited)
-    return QueueMoved(held=held) if held else None
+    async def stop(self) -> QueueMoved | None:
+        hold = stop_hold(self._mailing["stopped"])
+        if self._mailing["stop_bounces"]:
+            bounced = (await holds.bounce(self._connection, self._scope, hold.text, limit=CHUNK)).recipients
+            return QueueMoved(bounced=bounced) if bounced else None
+        held = (await holds.hold(self._connection, self._scope, hold, limit=CHUNK)).recipients
+        return QueueMoved(held=held) if held else None
 
+    async def release(
+        self, source: HoldSource, obstacles: Sequence[MailingObstacle] | None = None, limit: int = CHUNK, **which: Any
+    ) -> QueueMoved | None:
+        """End holds of this source, for these obstacles. ``which``: as ``holds.release`` has it."""
+        mailing = self._mailing
+        if mailing["released_at"] is not None:
+            reason = f"mailing released by {mailing['released_by']}"
+        elif obstacles == [MailingObstacle.STOPPED]:
+            reason = "the mailing goes on"
+        else:
+            reason = f"mailing confirmed by {mailing['confirmed_by']}"
+        refs = None if obstacles is None else [obstacle.value for obstacle in obstacles]
+        done = await holds.release(self._connection, self._scope, [source], reason, refs=refs, limit=limit, **which)
+        return QueueMoved(released=done.recipients, still_held=done.still_held) if done.recipients else None
 
-async def _move(
-    connection: Connection,
-    statement: str,
-    mailing: Any,
-    kind: str,
-    reason: str,
-    *,
-    begins: Sequence[str] = (),
-    most: int = CHUNK,
-) -> int:
-    """How many rows were moved. Workers that hold some of them in memory are told to give them back."""
-    patterns = [f"{begin}%" for begin in begins]
-    row = await connection.fetchrow(statement, mailing["id"], mailing["account_id"], kind, reason, most, patterns)
-    assert row is not None
-    if row["leased"]:
-        await connection.execute("select pg_notify($1, '')", queue.CHANNEL)
-    return int(row["rows"])
+    async def sample(self, obstacles: Sequence[MailingObstacle]) -> QueueMoved | None:
+        """Release as many as belong to the sample; the others wait until the sample was looked at."""
+        mailing, source = self._mailing, HoldSource.MAILING
+        room = min(CHUNK, mailing["sample"] - mailing["sampled"])
+        if room > 0 and (drawn := await self.release(source, obstacles, room, without=HoldSource.SAMPLING)):
+            await self._connection.execute(_SAMPLED, mailing["id"], drawn.released)
+            return drawn
+        hold = sampling_hold(mailing["id"], mailing["name"], mailing["list"], mailing["sample"])
+        refs = [obstacle.value for obstacle in obstacles]
+        waiting = of_waiting(mailing["account_id"], mailing["id"], source, refs)
+        held = (await holds.hold(self._connection, waiting, hold, limit=CHUNK)).recipients
+        freed = await self.release(source, obstacles, beside=HoldSource.SAMPLING)  # all of them are still held
+        return QueueMoved(held=held) if held or freed else None

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId
 from mta.store.mailings.mailing_rows import MailingRecord
 from mta.store.postgres.database import Connection, Database
@@ -42,9 +43,12 @@ from message m join event e on e.message_id = m.id
 where m.record ->> 'mailing' = $2 and m.account_id = $1 order by e.at desc, e.id desc limit $3"""
 
 _WAITING = """
-select case when lease is not null then 'leased' when held is not null then 'held' else 'ready' end as state,
-    coalesce(held, '') as reason, count(*) as recipients
-from queue where mailing = $2 and account_id = $1 group by 1, 2 order by 3 desc limit 50"""
+select case when lease is not null then 'leased' when holds > 0 then 'held' else 'ready' end as state, count(*)
+from queue where mailing = $2 and account_id = $1 group by 1 order by 2 desc"""
+
+_HELD = """
+select source::text, ref, min(text) as text, count(*) as recipients
+from hold where mailing = $2 and account_id = $1 group by 1, 2 order by 4 desc, 1, 2"""
 
 _CONSENTS = """
 select basis, count(*) as given, count(revoked_at) as revoked,
@@ -88,8 +92,8 @@ class ConsentSummary:
 
 @dataclass(frozen=True, slots=True)
 class MailingStory:
-    """``outcomes``: events by kind and category. ``waiting``: recipients by state and reason of the hold. ``refused``:
-    messages by the rule that the answer names, with one answer."""
+    """``outcomes``: events by kind and category. ``waiting``: queued recipients by state. ``holds``: how
+    many each hold keeps. ``refused``: messages by the rule that the answer names, with one answer."""
 
     record: MailingRecord
     account: str
@@ -98,7 +102,8 @@ class MailingStory:
     first: datetime | None
     last: datetime | None
     outcomes: Sequence[tuple[str, str, int]]
-    waiting: Sequence[tuple[str, str, int]]
+    waiting: Sequence[tuple[str, int]]
+    holds: Sequence[tuple[Hold, int]]
     refused: Sequence[tuple[str, int, str]]
     consents: Sequence[ConsentSummary]
     history: Sequence[MailingAct]
@@ -127,6 +132,10 @@ async def _tell(connection: Connection, record: MailingRecord, events: int) -> M
         last=counted["last"],
         outcomes=[tuple(row) for row in await connection.fetch(_OUTCOMES, account_id, mailing_id)],
         waiting=[tuple(row) for row in await connection.fetch(_WAITING, account_id, mailing_id)],
+        holds=[
+            (Hold(HoldSource(row["source"]), row["ref"], row["text"]), row["recipients"])
+            for row in await connection.fetch(_HELD, account_id, mailing_id)
+        ],
         refused=[tuple(row) for row in await connection.fetch(_REFUSED, account_id, mailing_id, mailing.name)],
         consents=[ConsentSummary(*row) for row in await connection.fetch(_CONSENTS, account_id, mailing.topic)],
         history=[

@@ -31,6 +31,7 @@ from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.privacy import case_erasure, erasure
 from mta.store.privacy.erasure import Forgotten
+from mta.store.queue import holds
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason
 
@@ -45,7 +46,8 @@ select id, account_id, received_at, record ->> 'reply' as reply from rejection w
 order by id"""
 _EVENTS = "select at, message_id, kind, data from event where data::text ~* $1 order by id"
 _QUEUED = (
-    "select message_id, account_id, due_at, expires_at, held from queue where address_key = $1 order by message_id"
+    f"select message_id, account_id, due_at, expires_at, {holds.AS_JSON} as holds from queue q"  # noqa: S608
+    " where address_key = $1 order by message_id"
 )
 _CONTACTS = """
 select account_id, contacted_at, clicked_at, bought_at, accepted from recipient_activity where address_key = $1
@@ -182,7 +184,7 @@ def _plain(name: str, value: Any) -> Any:
             return value.isoformat()
         case list():
             return [_plain(name, each) for each in value]
-        case str() if name in ("data", "summary"):
+        case str() if name in ("data", "summary", "holds"):
             return orjson.loads(value)
         case _ if name in ("id", "message_id") and value is not None:
             return format_id(value)

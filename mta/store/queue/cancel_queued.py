@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from mta.mail.identity import MessageId
 from mta.store.postgres.database import Connection
+from mta.store.queue import holds
 
 CHANNEL = "suppressed"
 GLOBAL = 0  # account_id of a suppression that holds for everybody
@@ -41,14 +42,15 @@ with
         from {_FOUND.format(more=", $4::text[], $5::text[]", names=", reason, rule")}
         where message_id = any($6::uuid[])
     ),
-    pulled as (
+    gone as (
         delete from queue q using found f where q.message_id = f.message_id and q.recipient_index = f.recipient_index
             and q.message_id = any($6::uuid[])
-        returning q.message_id, q.recipient_index, f.reason, f.rule
-    )
+        returning q.message_id, q.recipient_index, q.holds, f.reason, f.rule
+    ),
+    freed as ({holds.OF_DELETED})
 insert into event (message_id, recipient_index, kind, data)
 select message_id, recipient_index, 'dropped', jsonb_build_object('reason', reason, 'rule', rule, 'pulled', true)
-from pulled
+from gone
 returning id"""  # noqa: S608 - our own text
 
 

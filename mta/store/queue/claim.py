@@ -27,7 +27,7 @@ LOOK = 2  # rows looked at for each delivery wanted
 ROUND = 200  # destinations visited in one round
 EACH = 5  # rows of each, at least
 
-_READY = "stream = ($1::text)::stream and lease is null and held is null and due_at <= now()"
+_READY = "stream = ($1::text)::stream and lease is null and holds = 0 and due_at <= now()"
 
 # The oldest due rows, and what was held until it expired. ``ending``: no attempt will be made.
 _OLDEST = f"""
@@ -35,21 +35,21 @@ _OLDEST = f"""
  from queue where {_READY} order by due_at limit $2)
 union all
 (select message_id, destination, account_id, expires_at, true from queue
- where stream = ($1::text)::stream and lease is null and held is not null and expires_at <= now()
+ where stream = ($1::text)::stream and lease is null and holds > 0 and expires_at <= now()
  order by expires_at limit $2)"""  # noqa: S608
 
 # One probe of the index for each (account, destination) behind the last one visited, then its oldest due rows.
 _ROUND = f"""
 with recursive turn (account_id, destination, step) as (
     (select account_id, destination, 1 from queue
-     where stream = ($1::text)::stream and (account_id, destination) > ($2, $3) and lease is null and held is null
+     where stream = ($1::text)::stream and (account_id, destination) > ($2, $3) and lease is null and holds = 0
      order by account_id, destination limit 1)
     union all
     select next.account_id, next.destination, turn.step + 1
     from turn cross join lateral (
         select account_id, destination from queue
         where stream = ($1::text)::stream and (account_id, destination) > (turn.account_id, turn.destination)
-            and lease is null and held is null
+            and lease is null and holds = 0
         order by account_id, destination limit 1
     ) next
     where turn.step < {ROUND}
@@ -71,7 +71,7 @@ with
         from wanted cross join lateral (
             select message_id, recipient_index from queue
             where message_id = wanted.message_id and destination = wanted.destination and lease is null
-                and (held is null and due_at <= now() or expires_at <= now())
+                and (holds = 0 and due_at <= now() or expires_at <= now())
             order by recipient_index for update skip locked
         ) q
     ),
@@ -83,9 +83,8 @@ with
     )
 select
     t.message_id, t.recipient_index, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination,
-    t.address, t.notify,
-    t.orcpt, t.attempts, t.expires_at, t.delay_dsn_sent, t.held, t.bounce, t.last_reply, m.sender, m.size, m.recipients,
-    m.received_at, m.record -> 'envelope' as envelope
+    t.address, t.notify, t.orcpt, t.attempts, t.expires_at, t.delay_dsn_sent, t.holds, t.bounce, t.last_reply,
+    m.sender, m.size, m.recipients, m.received_at, m.record -> 'envelope' as envelope
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.recipient_index"""
 
@@ -189,7 +188,7 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         whole=len(rows) == first["recipients"],
         delay_dsn_sent=any(row["delay_dsn_sent"] for row in rows),
         lease=lease,
-        held=any(row["held"] is not None for row in rows),
+        held=any(row["holds"] for row in rows),
         bounce=next((row["bounce"] for row in rows if row["bounce"] is not None), None),
     )
 

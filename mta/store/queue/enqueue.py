@@ -19,12 +19,14 @@ import orjson
 
 from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.headers import Headers, unfold
+from mta.mail.hold import Hold, distinct
 from mta.mail.message import Envelope, Message, Notify, Stream
 from mta.mail.reply import sanitise
 from mta.store.journal import recipient_activity
 from mta.store.journal.recipient_activity import Contacted
 from mta.store.postgres.database import Connection
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue.holds import HoldRow, placed, rows_of
 from policy.base import Finding
 
 PIECE = 8112  # octets of content that fill one heap page: 8160 for the tuple, 24 its header, 24 id, part and length
@@ -48,21 +50,18 @@ with
 
 _QUEUE = """
 insert into queue (
-    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held,
-    lease,
-    expires_at, stream, due_at
+    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
+    lease, expires_at, stream, due_at
 )
 select
-    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held,
-    lease,
-    expires_at, stream::stream, least(now(), expires_at)
+    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
+    lease, expires_at, stream::stream, least(now(), expires_at)
 from unnest(
     $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[],
-    $18::smallint[], $19::text[], $20::text[], $21::bigint[], $22::timestamptz[], $23::text[]
+    $18::smallint[], $19::text[], $20::smallint[], $21::bigint[], $22::timestamptz[], $23::text[]
 ) as one (
-    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, held,
-    lease,
-    expires_at, stream
+    message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
+    lease, expires_at, stream
 )"""
 
 _CONTACT = f""",
@@ -71,13 +70,21 @@ _CONTACT = f""",
     ),
     contacts as ({recipient_activity.ACCEPTED})"""  # noqa: S608 - our own text
 
-_PUT = _STORE + _QUEUE
-_PUT_MARKETING = _STORE + _CONTACT + _QUEUE
+_HELD, _HELD_MARKETING = (f""",
+    held as ({placed(first)})""" for first in (24, 27))  # fmt: skip
+
+# By whether there is marketing mail in the batch, and whether anything of it is held.
+_PUT = {
+    (False, False): _STORE + _QUEUE,
+    (False, True): _STORE + _HELD + _QUEUE,
+    (True, False): _STORE + _CONTACT + _QUEUE,
+    (True, True): _STORE + _CONTACT + _HELD_MARKETING + _QUEUE,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to be queued; ``message.content`` is already signed. ``hold``: why it is not to be sent yet.
+    """A message to be queued; ``message.content`` is already signed. ``holds``: why it is not to be sent yet.
     ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest."""
 
     message: Message
@@ -85,10 +92,32 @@ class NewMessage:
     expires_at: datetime
     findings: tuple[Finding, ...] = ()
     mailing: str | None = None
-    hold: str | None = None
+    holds: tuple[Hold, ...] = ()
     stream: Stream = Stream.TRANSACTIONAL
     topic: str | None = None
     profile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """Queued, and this worker's to deliver; the deliveries have their content."""
+
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Queued, and due for any worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Queued, and sent once these holds have ended."""
+
+    holds: tuple[Hold, ...]
+
+
+Enqueued = Leased | Queued | Held
 
 
 async def insert(connection: Connection, batch: Sequence[tuple[NewMessage, int | None]], secrets: Secrets) -> None:
@@ -100,11 +129,13 @@ async def insert(connection: Connection, batch: Sequence[tuple[NewMessage, int |
         starts.append(start)
         start += len(accepted.message.content)
     content = b"".join([accepted.message.content for accepted, _ in batch])
-    values = *zip(*messages, strict=True), content, starts, *zip(*rows, strict=True)
-    if contacted := [each for accepted, _ in batch for each in _contacted(accepted, secrets)]:
-        await connection.fetch(_PUT_MARKETING, *values, *zip(*contacted, strict=True))
-    else:
-        await connection.fetch(_PUT, *values)
+    contacted = [each for accepted, _ in batch for each in _contacted(accepted, secrets)]
+    held = [row for accepted, _ in batch if accepted.holds for row in _hold_rows(accepted)]
+    await connection.fetch(
+        _PUT[bool(contacted), bool(held)],
+        *zip(*messages, strict=True), content, starts, *zip(*rows, strict=True),
+        *zip(*contacted, strict=True), *zip(*held, strict=True),
+    )  # fmt: skip
 
 
 def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
@@ -154,6 +185,7 @@ def _message_row(accepted: NewMessage) -> tuple[Any, ...]:
 
 
 def _queue_rows(accepted: NewMessage, lease: int | None, secrets: Secrets) -> list[tuple[Any, ...]]:
+    holds = len(distinct(accepted.holds)) if accepted.holds else 0
     return [
         (
             accepted.message.id,
@@ -166,13 +198,18 @@ def _queue_rows(accepted: NewMessage, lease: int | None, secrets: Secrets) -> li
             secrets.address_key(recipient.address),
             None if recipient.notify is None else recipient.notify.value,
             recipient.orcpt,
-            accepted.hold,
+            holds,
             lease,
             accepted.expires_at,
             accepted.stream.value,
         )
         for n, recipient in enumerate(accepted.message.envelope.recipients)
     ]
+
+
+def _hold_rows(accepted: NewMessage) -> Iterator[HoldRow]:
+    recipients = len(accepted.message.envelope.recipients)
+    return rows_of(distinct(accepted.holds), accepted.message.id, recipients, accepted.account_id, accepted.mailing)
 
 
 def _contacted(accepted: NewMessage, secrets: Secrets) -> Iterator[Contacted]:

@@ -15,7 +15,7 @@ import orjson
 from mta.mail.identity import MessageId
 from mta.store.journal.events import Event, Events
 from mta.store.postgres.database import Database
-from mta.store.queue.queue import Queue, Queued
+from mta.store.queue.queue import Queue, QueueEntry
 from policy.base import Finding
 
 _RECORD = """
@@ -54,7 +54,7 @@ class Story:
     summary: Mapping[str, str]
     findings: Sequence[Finding]
     events: Sequence[Event]
-    queued: Sequence[Queued]
+    queued: Sequence[QueueEntry]
 
 
 class Explain:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mta.mail.delivery import Delivery
+from mta.mail.hold import Hold, distinct
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.observe.labels import StoreCall
@@ -27,7 +28,7 @@ from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue, holds, retention
 from mta.store.queue.claim import ClaimTurn
-from mta.store.queue.enqueue import NewMessage
+from mta.store.queue.enqueue import Enqueued, Held, Leased, NewMessage, Queued
 from mta.store.queue.lease import Lease
 
 log = get_logger()
@@ -41,14 +42,18 @@ select pg_terminate_backend(pid, 3000) from pg_stat_activity
 where pid = any($1::int[]) and application_name = 'imprimatur' and usename = current_user"""
 
 # A message that another worker holds rows of by now, or has attempted, is on its way: it stays queued.
-_WITHDRAW_ROWS = """
-delete from queue q using unnest($1::uuid[], $2::bigint[]) as one (message_id, lease)
-where q.message_id = any($1) and q.message_id = one.message_id
-    and not exists (
-        select from queue o where o.message_id = one.message_id and o.lease is not null
-            and o.lease is distinct from one.lease
-    )
-    and not exists (select from event e where e.message_id = one.message_id)"""
+_WITHDRAW_ROWS = f"""
+with gone as (
+    delete from queue q using unnest($1::uuid[], $2::bigint[]) as one (message_id, lease)
+    where q.message_id = any($1) and q.message_id = one.message_id
+        and not exists (
+            select from queue o where o.message_id = one.message_id and o.lease is not null
+                and o.lease is distinct from one.lease
+        )
+        and not exists (select from event e where e.message_id = one.message_id)
+    returning q.message_id, q.recipient_index, q.holds
+)
+{holds.OF_DELETED}"""  # noqa: S608 - our own text
 
 _WITHDRAW_MESSAGES = """
 with gone as (
@@ -98,18 +103,17 @@ class Messages:
 
     # --- enqueue
 
-    async def enqueue(self, new: NewMessage, *, leased: bool) -> list[Delivery]:
+    async def enqueue(self, new: NewMessage, *, leased: bool) -> Enqueued:
         """Queue a message; on return it is committed. Raises StoreUnavailable.
 
-        ``leased``: its deliveries are returned, with their content, as this worker's. Otherwise (or if the message is
-        held, or this worker has no valid lease) the list is empty and any worker may claim the rows.
+        ``leased``: as this worker's to deliver, unless it is held or this worker has no valid lease.
         """
         return await self.enqueue_all([new], leased=leased)
 
-    async def enqueue_all(self, copies: Sequence[NewMessage], *, leased: bool) -> list[Delivery]:
-        """As ``enqueue``, for messages that are queued together or not at all; all of them are held, or none is."""
+    async def enqueue_all(self, copies: Sequence[NewMessage], *, leased: bool) -> Enqueued:
+        """As ``enqueue``, for messages that are queued together or not at all; if any is held, none is leased."""
         began = time.perf_counter()
-        held = any(new.hold is not None for new in copies)
+        held = distinct(hold for new in copies for hold in new.holds)
         lease = self._lease.id if leased and not held and self._lease.valid else None
         try:
             await self._enqueues.do((copies, lease))
@@ -118,9 +122,11 @@ class Messages:
                 self._metrics.store_unavailable.inc()
             raise
         self._observe(StoreCall.ENQUEUE, began)
+        if held:
+            return Held(held)
         if lease is None:
-            return []
-        return [delivery for new in copies for delivery in enqueue.deliveries(new, lease)]
+            return Queued()
+        return Leased(tuple(delivery for new in copies for delivery in enqueue.deliveries(new, lease)))
 
     async def _flush(self, batch: list[_Enqueue], since: float) -> Sequence[Exception | None]:
         left = self._database.timeout - (asyncio.get_running_loop().time() - since)
@@ -241,12 +247,12 @@ class Messages:
             columns = _keys(deliveries)
             await self._database.retried(lambda connection: connection.execute(_REQUEUE, *columns, due_at))
 
-    async def hold(self, deliveries: Sequence[Delivery], reason: str) -> None:
-        """Release rows that are still ours, and hold them while their account may not send, or the breaker that
-        ``reason`` names is open. Raises StoreUnavailable.
+    async def hold(self, deliveries: Sequence[Delivery], hold: Hold) -> None:
+        """Release rows that are still ours, and hold them unless their account may send again, or the breaker was
+        reset. Raises StoreUnavailable.
         """
         if deliveries:
-            await self._database.retried(lambda connection: holds.hold(connection, deliveries, reason))
+            await self._database.retried(lambda connection: holds.hold_leased(connection, deliveries, hold))
 
     # --- maintenance
 

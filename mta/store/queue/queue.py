@@ -10,33 +10,42 @@ It must never make a recipient disappear: bouncing is asking a worker to fail it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
+import orjson
+
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId, first_id_at
 from mta.mail.message import Stream
-from mta.mail.reply import sanitise
 from mta.observe.labels import QueueState
 from mta.store.postgres.database import Connection, Database
+from mta.store.queue import holds
+from mta.store.queue.holds import HoldScope, QueueChange
 
-CHANNEL = "queue"
 COUNTED = 50_000  # rows counted one by one for the gauges
 SECONDS = 300.0  # for one question or change over the whole queue
+RELEASABLE = (HoldSource.OPERATOR, HoldSource.REVIEW)  # the others end with what they stand for
 
-_STATE = "case when q.lease is not null then 'leased' when q.held is not null then 'held' else 'ready' end"
+_STATE = "case when q.lease is not null then 'leased' when q.holds > 0 then 'held' else 'ready' end"
 
 _MAILING = "(coalesce(q.mailing, '') = ${0} or q.mailing in (select id from mailing where name = ${0}))"
 
 _SENDER = "lower(${}) = (select lower(coalesce(sender, '<>')) from message where id = q.message_id)"
 
+_HELD_BY = """
+q.holds > 0 and exists (
+    select from hold one where one.message_id = q.message_id and one.recipient_index = q.recipient_index
+        and one.source = (${}::text)::hold_source
+)"""
+
 _COLUMNS = f"""
 q.message_id, q.recipient_index, q.account_id, a.name as account, q.stream::text as stream, q.topic, q.mailing,
-m.sender, q.address,
-q.destination, {_STATE} as state, q.held, q.bounce, q.attempts, m.received_at, q.due_at, q.expires_at, q.last_reply,
-w.host, w.pid"""
+m.sender, q.address, q.destination, {_STATE} as state, {holds.AS_JSON} as holds, q.bounce, q.attempts,
+m.received_at, q.due_at, q.expires_at, q.last_reply, w.host, w.pid"""
 
 _FROM = """
 from queue q
@@ -53,8 +62,8 @@ where q.expires_at > now() order by q.message_id limit 1"""
 
 _COUNT = """
 select
-    (select count(*) from (select from queue where lease is null and held is null limit $1) one) as ready,
-    (select count(*) from (select from queue where lease is null and held is not null limit $1) one) as held,
+    (select count(*) from (select from queue where lease is null and holds = 0 limit $1) one) as ready,
+    (select count(*) from (select from queue where lease is null and holds > 0 limit $1) one) as held,
     (select count(*) from (select from queue where lease is not null limit $1) one) as leased,
     (select reltuples::bigint from pg_class where oid = 'queue'::regclass) as rows"""
 
@@ -83,7 +92,8 @@ class QueueFilter:
     """Which recipients are meant: those that fit everything given. ``mailing``: its id or its account's name for it;
     "" for none. ``reply``: part of the last reply.
 
-    ``sender`` is ``<>`` for messages without one; ``before``: those accepted before that moment.
+    ``sender`` is ``<>`` for messages without one; ``before``: those accepted before that moment. ``held_by``: those
+    with a hold of this source, perhaps among others.
     """
 
     message_id: MessageId | None = None
@@ -97,6 +107,7 @@ class QueueFilter:
     reply: str | None = None
     sender: str | None = None
     before: datetime | None = None
+    held_by: HoldSource | None = None
 
     @property
     def is_everything(self) -> bool:
@@ -116,10 +127,16 @@ class QueueFilter:
             ("position(lower(${}) in lower(q.last_reply)) > 0", self.reply),
             (_SENDER, self.sender),
             ("q.message_id < ${}", first_id_at(self.before) if self.before else None),
+            (_HELD_BY, self.held_by.value if self.held_by else None),
         ]
         used = [(condition, value) for condition, value in given if value is not None]
         conditions = [condition.format(first + place) for place, (condition, _) in enumerate(used)]
         return " and ".join(conditions) or "true", [value for _, value in used]
+
+    @property
+    def scope(self) -> HoldScope:
+        condition, values = self.where()
+        return HoldScope(condition, condition, tuple(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +154,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueueEntry:
     """One queued recipient. ``worker``: host and process id of the one that holds it."""
 
     message_id: MessageId
@@ -151,7 +168,7 @@ class Queued:
     address: str
     destination: str
     state: QueueState
-    held: str | None
+    holds: tuple[Hold, ...]
     bounce: str | None
     attempts: int
     queued_at: datetime
@@ -159,14 +176,6 @@ class Queued:
     expires_at: datetime
     last_reply: str | None
     worker: tuple[str, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """How many recipients a change concerns, and how many of them workers hold at this moment."""
-
-    recipients: int
-    leased: int
 
 
 class Queue:
@@ -202,12 +211,12 @@ class Queue:
                 select
                     {_GROUPS[by]} as key,
                     count(*) as recipients,
-                    count(*) filter (where lease is null and held is null and due_at <= now()) as due,
+                    count(*) filter (where lease is null and holds = 0 and due_at <= now()) as due,
                     count(lease) as leased,
-                    count(*) filter (where lease is null and held is not null) as held,
+                    count(*) filter (where lease is null and holds > 0) as held,
                     count(*) filter (where attempts > 0) as attempted,
                     min(message_id::text)::uuid as first,
-                    min(due_at) filter (where lease is null and held is null) as next_due
+                    min(due_at) filter (where lease is null and holds = 0) as next_due
                 from queue q where {condition} group by 1
             )
             select c.*, m.received_at from counted c join message m on m.id = c.first
@@ -223,7 +232,7 @@ class Queue:
             for row in rows
         ]  # fmt: skip
 
-    async def list(self, which: QueueFilter, *, limit: int | None = None) -> Sequence[Queued]:
+    async def list(self, which: QueueFilter, *, limit: int | None = None) -> Sequence[QueueEntry]:
         """Queued recipients, the oldest message first. Raises StoreUnavailable."""
         condition, values = which.where()
         rows = await self._ask(
@@ -234,72 +243,65 @@ class Queue:
         )
         return [_queued(row) for row in rows]
 
-    async def show(self, message_id: MessageId) -> Sequence[Queued]:
+    async def show(self, message_id: MessageId) -> Sequence[QueueEntry]:
         """What is still queued of a message. Raises StoreUnavailable."""
         return await self.list(QueueFilter(message_id=message_id))
 
     async def _ask(self, question: str, *values: Any) -> Sequence[Any]:
         """A question over many rows: planned for its values, unlike our short statements."""
         async with self._database.session(SECONDS) as connection, connection.transaction(readonly=True):
-            await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
+            await holds.plan_for_many(connection)
             return await connection.fetch(question, *values)
 
-    # changes; each says how many it concerns, and with ``dry_run`` only says so
+    # changes; with ``dry_run`` they only count
 
-    async def retry(self, which: QueueFilter, *, dry_run: bool = False) -> Changed:
+    async def retry(self, which: QueueFilter, *, dry_run: bool = False) -> QueueChange:
         """Make what waits for its next attempt due now. Raises StoreUnavailable."""
+        condition, values = which.where()
+        waiting = f"q.lease is null and q.holds = 0 and {condition}"
+        statement = f"update queue q set due_at = least(now(), q.expires_at) where {waiting}"  # noqa: S608
+        if dry_run:
+            statement = f"select count(*) from queue q where {waiting}"  # noqa: S608
+
+        async def work(connection: Connection) -> QueueChange:
+            await holds.plan_for_many(connection)
+            if dry_run:
+                return QueueChange(await connection.fetchval(statement, *values))
+            status: str = await connection.execute(statement, *values)
+            return QueueChange(int(status.rpartition(" ")[2]))
+
+        return await self._database.retried(work, seconds=SECONDS)
+
+    async def hold(self, which: QueueFilter, reason: str, *, dry_run: bool = False) -> QueueChange:
+        """Hold recipients until an operator releases them, or they expire. Raises StoreUnavailable."""
+        hold = Hold(HoldSource.OPERATOR, "", reason)
+        return await self._change(lambda connection: holds.hold(connection, which.scope, hold, dry_run=dry_run))
+
+    async def release(self, which: QueueFilter, reason: str = "", *, dry_run: bool = False) -> QueueChange:
+        """End the holds that are an operator's to end, or those of ``which.held_by``. Raises StoreUnavailable."""
+        sources = (which.held_by,) if which.held_by else RELEASABLE
         return await self._change(
-            which, "q.lease is null and q.held is null", "due_at = least(now(), q.expires_at)", "", None, dry_run
+            lambda connection: holds.release(connection, which.scope, sources, reason, dry_run=dry_run)
         )
 
-    async def hold(self, which: QueueFilter, reason: str, *, dry_run: bool = False) -> Changed:
-        """Keep back until released, or expired. Raises StoreUnavailable."""
-        return await self._change(which, "q.held is null", "held = $1", "held", reason, dry_run)
+    async def bounce(self, which: QueueFilter, reason: str, *, dry_run: bool = False) -> QueueChange:
+        """Have workers fail recipients now, with DSNs to the senders. Raises StoreUnavailable."""
+        return await self._change(lambda connection: holds.bounce(connection, which.scope, reason, dry_run=dry_run))
 
-    async def release(self, which: QueueFilter, reason: str = "", *, dry_run: bool = False) -> Changed:
-        """End a hold; what is released is due now. Raises StoreUnavailable."""
-        change = "held = null, due_at = least(now(), q.expires_at)"
-        return await self._change(which, "q.held is not null", change, "released", reason, dry_run)
-
-    async def bounce(self, which: QueueFilter, reason: str, *, dry_run: bool = False) -> Changed:
-        """Have workers fail it now, with notices to the senders. Raises StoreUnavailable."""
-        change = "bounce = $1, held = null, due_at = least(now(), q.expires_at)"
-        return await self._change(which, "q.bounce is null", change, "bounced", reason, dry_run)
-
-    async def _change(
-        self, which: QueueFilter, only: str, change: str, kind: str, reason: str | None, dry_run: bool
-    ) -> Changed:
-        condition, values = which.where(first=3)
-        condition = f"{only} and {condition}"
-        if dry_run:
-            counting = f"select count(*), count(q.lease) from queue q where $1::text is null and $2::text is null and {condition}"  # noqa: S608, E501
-            (row,) = await self._ask(counting, None, None, *values)
-            return Changed(row[0], row[1])
-        statement = f"""
-            with changed as (
-                update queue q set {change} where {condition} and $1::text is not distinct from $1
-                returning message_id, recipient_index, lease
-            ),
-            said as (
-                insert into event (message_id, recipient_index, kind, data)
-                select message_id, recipient_index, $2, jsonb_build_object('reason', $1::text)
-                    from changed where $2::text <> ''
-            )
-            select count(*), count(lease) from changed"""  # noqa: S608 - our own text, values as parameters
-
-        async def work(connection: Connection) -> Changed:
-            await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
-            row = await connection.fetchrow(statement, sanitise(reason or "", 500), kind, *values)
-            assert row is not None
-            if row[1]:
-                await connection.execute("select pg_notify($1, '')", CHANNEL)
-            return Changed(row[0], row[1])
+    async def _change(self, change: Callable[[Connection], Awaitable[QueueChange]]) -> QueueChange:
+        async def work(connection: Connection) -> QueueChange:
+            await holds.plan_for_many(connection)
+            return await change(connection)
 
         return await self._database.retried(work, seconds=SECONDS)
 
 
-def _queued(row: Any) -> Queued:
-    return Queued(
+def _holds(found: str | None) -> tuple[Hold, ...]:
+    return tuple(Hold(HoldSource(one["source"]), one["ref"], one["text"]) for one in orjson.loads(found or "[]"))
+
+
+def _queued(row: Any) -> QueueEntry:
+    return QueueEntry(
         message_id=row["message_id"],
         recipient_index=row["recipient_index"],
         account_id=row["account_id"],
@@ -311,7 +313,7 @@ def _queued(row: Any) -> Queued:
         address=row["address"],
         destination=row["destination"],
         state=QueueState(row["state"]),
-        held=row["held"],
+        holds=_holds(row["holds"]),
         bounce=row["bounce"],
         attempts=row["attempts"],
         queued_at=row["received_at"],

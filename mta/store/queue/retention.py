@@ -48,6 +48,17 @@ select (select max(message_id::text)::uuid from looked) as last,
        (select count(distinct message_id) from cleared) as orphans"""
 
 
+# A hold that was placed while its recipient was deleted from the queue.
+_LEFT_BEHIND = """
+delete from hold where ctid = any(array(
+    select h.ctid from hold h
+    where h.held_at < now() - interval '1 hour' and not exists (
+        select from queue q where q.message_id = h.message_id and q.recipient_index = h.recipient_index
+    )
+    limit $1
+))"""
+
+
 @dataclass(frozen=True, slots=True)
 class Swept:
     """How much was deleted. ``orphans``: messages whose content was left behind; there should be none."""
@@ -70,6 +81,8 @@ async def sweep(database: Database, now: datetime, keep: float) -> Swept:
             row = await connection.fetchrow(_ORPHANS, last, CHUNK)
         assert row is not None
         last, orphans = row["last"], orphans + row["orphans"]
+    async with database.session(SECONDS) as connection:
+        await connection.execute(_LEFT_BEHIND, CHUNK)
     return Swept(messages, orphans)
 
 

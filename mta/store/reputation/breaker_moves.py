@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from mta.mail.reply import sanitise
 from mta.store.journal import outbox
@@ -23,10 +24,11 @@ from mta.store.journal.account_changes import AccountChangeKind as Change
 from mta.store.journal.account_changes import note
 from mta.store.mailings import mailings
 from mta.store.postgres.database import Connection
-from mta.store.queue import queue
+from mta.store.queue import holds
+from mta.store.queue.holds import of_account
 from mta.store.reputation import delivery_stats
 from mta.store.reputation.case_opening import open_case
-from policy.reputation.breaker import HELD, BreakerFinding, BreakerKind, MailingScope, ProviderScope, Scope
+from policy.reputation.breaker import BreakerFinding, BreakerKind, MailingScope, ProviderScope, Scope
 from policy.reputation.complaint import BY_US, Complaint, Source
 
 CHANNEL = "breakers"
@@ -55,18 +57,6 @@ _CANCEL = """
 update breaker set cancelled_at = now(), cancelled_by = $2, reset_reason = $3
 where name = $1 and cancelled_at is null
 returning id, account_id, mailing"""
-
-_RELEASE = """
-with changed as (
-    update queue set held = null, due_at = least(now(), expires_at)
-    where account_id = $1 and starts_with(held, 'breaker: ') and starts_with(held, $3)
-    returning message_id, recipient_index, lease
-),
-said as (
-    insert into event (message_id, recipient_index, kind, data)
-    select message_id, recipient_index, 'released', jsonb_build_object('reason', $2::text) from changed
-)
-select count(*), count(lease) from changed"""
 
 _SAY = "insert into event (kind, data) values ($1, $2)"
 
@@ -147,20 +137,16 @@ async def cancel(connection: Connection, name: str, *, by: str, reason: str) -> 
         raise BreakerError(f"no open breaker {name[:200]!r} (mta breaker list)")
     forgiven = await connection.fetchval(_FORGIVEN, row["id"])
     await connection.execute("update breaker set forgiven = $2 where id = $1", row["id"], forgiven)
-    await connection.execute("set local plan_cache_mode = force_custom_plan")
-    why = f"breaker {name} cancelled by {by}: {reason}"
-    moved = await connection.fetchrow(_RELEASE, row["account_id"], why, f"{HELD}{name}: ")
-    assert moved is not None
+    scope, why = of_account(row["account_id"]), f"breaker {name} cancelled by {by}: {reason}"
+    freed = await holds.release(connection, scope, [HoldSource.BREAKER], why, refs=[name])
     if row["mailing"] is not None:
         await mailings.resume(connection, row["mailing"], stopped_by=name, by=by)
-    data = {"breaker": name, "by": by, "reason": reason, "recipients": moved[0]}
+    data = {"breaker": name, "by": by, "reason": reason, "recipients": freed.recipients}
     await connection.execute(_SAY, "breaker_cancelled", orjson.dumps(data).decode())
     await note(connection, row["account_id"], by, Change.BREAKER, data | {"act": "cancelled"})
     await outbox.note(connection, row["account_id"], "breaker_cancelled", data)
     await connection.execute("select pg_notify($1, '')", CHANNEL)
-    if moved[1]:
-        await connection.execute("select pg_notify($1, '')", queue.CHANNEL)
-    return Cancelled(moved[0], row["mailing"])
+    return Cancelled(freed.recipients, row["mailing"])
 
 
 async def warn(connection: Connection, finding: BreakerFinding) -> None:

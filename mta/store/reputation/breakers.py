@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from mta.mail.delivery import Delivery
+from mta.mail.hold import Hold
 from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.store.mailings import mailing_holds
@@ -37,7 +38,7 @@ from policy.reputation.breaker import (
     ProviderScope,
     Scope,
     Thresholds,
-    hold_reason,
+    breaker_hold,
     judge,
     judge_all,
     less,
@@ -78,6 +79,12 @@ select b.name, coalesce(m.released_by, 'somebody') as by
 from breaker b join mailing m on m.id = b.mailing
 where b.cancelled_at is null and m.stopped is null"""
 
+# By the breaker itself, or because it has stopped the mailing.
+_HELD = """
+select count(distinct (message_id, recipient_index)) from hold
+where account_id = $1
+    and (source = 'breaker' and ref = $2 or mailing = $3 and source = 'mailing' and ref = 'stopped')"""
+
 _FORGET = "delete from delivery_stats where hour < now() - make_interval(days => $1)"
 
 
@@ -101,7 +108,7 @@ class Breakers:
 
     # queries
 
-    def holding(self, delivery: Delivery, provider: str) -> str | None:
+    def holding(self, delivery: Delivery, provider: str) -> Hold | None:
         """Return why ``delivery`` must wait, None if no breaker holds it. Raises StoreUnavailable if the copy was
         never read."""
         if self._open is None:
@@ -112,7 +119,7 @@ class Breakers:
         tripped = self._open.get(lane)
         if tripped is None and delivery.mailing is not None:
             tripped = self._open.get(MailingScope(delivery.account_id, delivery.mailing))
-        return hold_reason(tripped.name, tripped.words) if tripped else None
+        return breaker_hold(tripped.name, tripped.words) if tripped else None
 
     async def list(self, *, cancelled: bool = False, limit: int = 100) -> Sequence[Tripped]:
         """Return the open breakers, or all, newest first. Raises StoreUnavailable."""
@@ -126,15 +133,9 @@ class Breakers:
 
     async def held(self, tripped: Tripped) -> int:
         """Return the number of recipients it holds now. Raises StoreUnavailable."""
-        statement = """
-            select count(*) from queue
-            where account_id = $1 and (starts_with(held, 'breaker: ') and starts_with(held, $2)
-                or mailing = $3 and split_part(held, ':', 1) = 'stopped')"""
         mailing = tripped.scope.mailing if isinstance(tripped.scope, MailingScope) else None
         async with self._database.session(SECONDS) as connection:
-            count: int = await connection.fetchval(
-                statement, tripped.scope.account_id, f"breaker: {tripped.name}: ", mailing
-            )
+            count: int = await connection.fetchval(_HELD, tripped.scope.account_id, tripped.name, mailing)
         return count
 
     # changes

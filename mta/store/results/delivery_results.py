@@ -37,7 +37,7 @@ from mta.store.permission import suppression_writer
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue import enqueue, rows
+from mta.store.queue import enqueue, holds, rows
 from mta.store.queue.enqueue import NewMessage
 from mta.store.queue.rows import Row
 from mta.store.reputation import delivery_stats, soft_bounces
@@ -92,8 +92,9 @@ with
         delete from queue
         where message_id = any($1::uuid[]) and lease is not distinct from $3::bigint
             and (message_id, recipient_index) in (select * from unnest($1::uuid[], $2::int[]))
-        returning message_id, recipient_index, account_id, address_key, stream
+        returning message_id, recipient_index, account_id, address_key, stream, holds
     ),
+    freed as ({holds.OF_DELETED}),
     said as (
         insert into event (at, message_id, recipient_index, kind, data)
         select at, message_id, recipient_index, kind, data
@@ -125,11 +126,17 @@ select message_id, recipient_index from gone"""
 _END_MESSAGES = _GONE + _STATS + _COUNTED
 _END_MARKETING = _GONE + _STATS + _REACHED + _COUNTED
 
-_END = """
-delete from queue q using unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease)
-where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
-    and q.lease = one.lease
-returning q.message_id, q.recipient_index"""
+_END = f"""
+with
+    gone as (
+        delete from queue q
+        using unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease)
+        where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
+            and q.lease = one.lease
+        returning q.message_id, q.recipient_index, q.holds
+    ),
+    freed as ({holds.OF_DELETED})
+select message_id, recipient_index from gone"""  # noqa: S608 - our own text
 
 _DEFER = """
 update queue q

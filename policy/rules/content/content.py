@@ -15,9 +15,10 @@ from datetime import datetime
 from pydantic import Field
 
 from config.types import Section
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.base import Facts, Hold, Pass, Refuse, Verdict
+from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 
 
@@ -45,7 +46,7 @@ class Content:
             )
             return Refuse(Reply(550, "5.7.1", text)), ""
         if review := self._review & labels:
-            return Hold(f"content: it is marked ({_named(review)}) and waits for a person to look at it"), ""
+            return Hold(HoldSource.REVIEW, self.name, f"it is marked ({_named(review)}) and waits for a review"), ""
         return Pass(), f"adult content as agreed ({_named(adult)})" if adult else "nothing is marked"
 
 

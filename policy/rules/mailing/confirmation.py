@@ -16,8 +16,8 @@ from typing import Literal
 from config.types import Duration, Section, default
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.accounts.mailing import NO_ORIGIN, UNAPPROVED, UNCONFIRMED, Confirmation, Mailing
-from policy.base import Facts, Hold, Pass, Refuse, Verdict
+from policy.accounts.mailing import Confirmation, Mailing, MailingObstacle, mailing_hold
+from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 
 
@@ -65,25 +65,26 @@ class Confirmed:
         if asked == "any" or mailing.approved or (asked == "known" and mailing.origin is not None):
             return None
         if asked == "known":
-            text = (
-                f'{NO_ORIGIN}"{mailing.list}" is not known; say where its addresses come from (mta account source add)'
+            obstacle = MailingObstacle.UNKNOWN_LIST
+            fact = (
+                f'the origin of list "{mailing.list}" is not known; '
+                "say where its addresses come from (mta account source add)"
             )
         else:
-            text = f'{UNAPPROVED}"{mailing.list}" waits for a reviewer to approve of its origin (mta account source)'
+            obstacle = MailingObstacle.UNAPPROVED_LIST
+            fact = f'list "{mailing.list}" waits for a reviewer to approve of its origin (mta account source)'
             if mailing.origin is None:
-                text += ", which has not been recorded yet"
-        if self._settings.unapproved == "hold":
-            return Hold(text), ""
-        return Refuse(Reply(550, "5.7.1", text)), ""
+                fact += ", which has not been recorded yet"
+        return (mailing_hold(obstacle, fact), "") if self._settings.unapproved == "hold" else _refuse(fact)
 
     def _word(self, mailing: Mailing, now: datetime) -> tuple[Verdict, str]:
         """Return whether the confirmation of this send counts."""
         given = mailing.confirmation
         if given is None:
-            text = f'{UNCONFIRMED}"{mailing.name}" is not confirmed; confirm it (mta mailing confirm {mailing.id})'
+            fact = f'mailing "{mailing.name}" is not confirmed; confirm it (mta mailing confirm {mailing.id})'
             if self._settings.unconfirmed == "hold":
-                return Hold(text), ""
-            return Refuse(Reply(550, "5.7.1", text)), ""
+                return mailing_hold(MailingObstacle.UNCONFIRMED, fact), ""
+            return _refuse(fact)
         word = f"by {given.by} at {given.at:%Y-%m-%d %H:%M} under version {given.terms} of the terms"
         if now - given.at > self._lasts:
             return _refuse(

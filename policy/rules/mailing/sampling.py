@@ -17,8 +17,8 @@ from pydantic import Field
 
 from config.types import Section
 from mta.mail.message import Message
-from policy.accounts.mailing import held_by_sampling
-from policy.base import Facts, Hold, Pass, Verdict
+from policy.accounts.mailing import sampling_hold
+from policy.base import Facts, Pass, Verdict
 from policy.rule_context import RuleContext
 
 
@@ -42,5 +42,5 @@ class Sampling:
         if sample.released_at is not None:
             return Pass(), f"the sample of {sample.size} was looked at, released {sample.released_at:%Y-%m-%d %H:%M}"
         if sample.exhausted:
-            return Hold(held_by_sampling(mailing.id, mailing.name, mailing.list, sample.size)), ""
+            return sampling_hold(mailing.id, mailing.name, mailing.list, sample.size), ""
         return Pass(), f"within the sample of {sample.size}"

@@ -71,7 +71,7 @@ def _line(verdict: Verdict, evidence: str) -> str:
             return f"pass: {evidence}"
         case Amend(_, note, _):
             return f"amend: {note}"
-        case Hold(reason):
-            return f"hold: {reason}"
+        case Hold():
+            return f"hold: {verdict}"
         case Refuse(reply):
             return f"refuse: {reply}"

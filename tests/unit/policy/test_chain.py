@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pytest
 
 from mta.mail.address import Address
 from mta.mail.headers import Headers
+from mta.mail.hold import HoldSource
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Amend, Facts, Hold, Pass, RecipientFacts, Refuse, Rule, Verdict
@@ -35,6 +36,7 @@ ADDRESSES = tuple(f"{name}@example.net" for name in ("bob", "eve", "joe"))
 MESSAGE = message(to=ADDRESSES)
 FACTS = facts(recipients=tuple(RecipientFacts(Address.parse(address)) for address in ADDRESSES))
 GONE = Refuse(Reply(550, "5.7.1", "says: no; do otherwise"))
+WAIT = Hold(HoldSource.REVIEW, "says", "unconfirmed; confirm it")
 LATER = Refuse(Reply(450, "4.7.1", "waits: not now; try again later"))
 
 
@@ -92,7 +94,7 @@ def kinds(screened: Screened) -> list[tuple[str, str]]:
 
 def test_what_passes_every_rule_goes_on_as_it_is() -> None:
     screened = run(Says(Pass()), SaysOf(()))
-    assert screened.refusal is screened.hold is None
+    assert (screened.refusal, screened.holds) == (None, ())
     assert screened.message is MESSAGE
     assert kinds(screened) == [("says", "pass")] + [("says_of", "pass")] * 3
     assert [finding.recipient for finding in screened.findings] == [None, *ADDRESSES]
@@ -112,9 +114,10 @@ def test_a_refusal_for_good_is_the_answer_whatever_the_order() -> None:
 
 
 def test_a_hold_waits_unless_something_is_refused() -> None:
-    held = Says(Hold("says: unconfirmed; confirm it"))
-    assert run(held).hold == "says: unconfirmed; confirm it"
-    assert run(held, Says(GONE)).hold is None
+    assert run(Says(WAIT)).holds == (WAIT,)
+    other = replace(WAIT, ref="other")
+    assert run(Says(WAIT), Says(other)).holds == (WAIT, other)
+    assert run(Says(WAIT), Says(GONE)).holds == ()
 
 
 def test_what_rules_write_is_written_at_once_and_once_and_personal_rules_run_apart() -> None:
@@ -132,10 +135,10 @@ def test_a_rule_that_writes_no_field_is_at_fault() -> None:
     assert [name for name, _ in run(Says(wrong)).errors] == ["says"]
 
 
-@pytest.mark.parametrize("verdict", [GONE, LATER, Hold("says: wait; later"), Amend((b"X-Mark: 1",), "changed")])
+@pytest.mark.parametrize("verdict", [GONE, LATER, WAIT, Amend((b"X-Mark: 1",), "changed")])
 def test_an_observed_rule_is_written_down_and_changes_nothing(verdict: Verdict) -> None:
     screened = run(Says(verdict), SaysOf(("bob",)), observed=frozenset({"says", "says_of"}))
-    assert (screened.refusal, screened.hold, screened.dropped) == (None, None, ())
+    assert (screened.refusal, screened.holds, screened.dropped) == (None, (), ())
     assert kinds(screened)[0] == ("says", "observe")
     assert screened.findings[0].evidence.startswith(f"would {type(verdict).__name__.lower()}: ")
     assert run(Says(Pass()), observed=frozenset({"says"})).findings[0].verdict == "pass"
@@ -183,7 +186,7 @@ def test_a_recipient_is_refused_when_it_is_named() -> None:
     assert found is not None
     finding, reply = found
     assert (finding.policy, finding.recipient, reply) == ("says_of", "bob@example.net", GONE.reply)
-    assert screen_recipient(Chain([SaysOf(("bob",), Hold("x")), Raises()]), recipient, FACTS, NOW) is None
+    assert screen_recipient(Chain([SaysOf(("bob",), WAIT), Raises()]), recipient, FACTS, NOW) is None
     assert screen_recipient(Chain([SaysOf(("bob",))], observed=frozenset({"says_of"})), recipient, FACTS, NOW) is None
 
 

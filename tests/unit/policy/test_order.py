@@ -100,7 +100,7 @@ def outcome(screened: Screened) -> tuple[object, ...]:
     refusal = screened.refusal
     return (
         None if refusal is None else refusal.kind,
-        screened.hold is not None,
+        bool(screened.holds),
         frozenset((address, reply.kind) for address, reply in screened.dropped),
         frozenset(recipient.address for recipient in screened.message.envelope.recipients) if not refusal else None,
         stopped,

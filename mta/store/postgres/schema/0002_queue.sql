@@ -51,7 +51,7 @@ create table queue (                        -- one row for each recipient still 
     address_key bytea not null,
     notify      smallint,                   -- bits: 1 success, 2 failure, 4 delay; 0 never; null: not given
     orcpt       text,
-    held        text,                       -- why it is held; null: not held
+    holds       smallint not null default 0,    -- number of its rows in `hold`; it may be sent when there are none
     bounce      text,                       -- why it is to fail at the next attempt; null: it is not
     lease       bigint,                     -- worker.id; null: free
     attempts    int not null default 0,
@@ -61,18 +61,34 @@ create table queue (                        -- one row for each recipient still 
     last_reply  text,
     primary key (message_id, recipient_index),
     -- Whatever has expired is due, so expiry needs no index and no job of its own.
-    constraint due_before_expiry check (due_at <= expires_at)
+    constraint due_before_expiry check (due_at <= expires_at),
+    check (holds >= 0)
 );
 -- Each stream is claimed separately: a million rows of one do not delay the other.
-create index queue_due on queue (stream, due_at) where lease is null and held is null;
-create index queue_turn on queue (stream, account_id, destination, due_at) where lease is null and held is null;
-create index queue_held on queue (stream, expires_at) where lease is null and held is not null;
+create index queue_due on queue (stream, due_at) where lease is null and holds = 0;
+create index queue_turn on queue (stream, account_id, destination, due_at) where lease is null and holds = 0;
+create index queue_held on queue (stream, expires_at) where lease is null and holds > 0;
 create index queue_leased on queue (lease) where lease is not null;
 create index queue_address on queue (address_key);
 create index queue_mailing on queue (mailing) where mailing is not null;
--- Held recipients of a mailing, by the name of the rule that holds them (with which a reason begins).
-create index queue_waiting on queue (mailing, split_part(held, ':', 1)) where mailing is not null and held is not null;
-create index queue_tripped on queue (account_id) where starts_with(held, 'breaker: ');
+
+create type hold_source as enum ('account_status', 'breaker', 'mailing', 'sampling', 'operator', 'review');
+
+-- Why recipients are held: mta.mail.hold. Only mta.store.queue.holds writes this table and the count in `queue`.
+-- Account and mailing are those of the recipient, so that a release finds its holds without reading the queue.
+create table hold (
+    message_id  uuid not null,
+    recipient_index int not null,
+    source      hold_source not null,
+    ref         text collate "C" not null,
+    account_id  bigint not null,
+    mailing     text,
+    text        text not null,
+    held_at     timestamptz not null default now(),
+    primary key (message_id, recipient_index, source, ref)
+);
+create index hold_mailing on hold (mailing, source, ref) where mailing is not null;
+create index hold_account on hold (account_id, source, ref);
 
 -- Rows of these two tables are short-lived. Their space must be reused soon, and the files must not shrink and grow
 -- again: a page that is written anew costs a system call, a reused one does not.

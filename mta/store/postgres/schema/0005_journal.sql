@@ -47,8 +47,9 @@ begin
         insert into outbox (at, account_id, message_id, recipient_index, kind, data)
         select m.received_at, m.account_id, m.id, one.recipient_index, 'accepted', jsonb_strip_nulls(jsonb_build_object(
             'size', m.size,
-            'held', (
-                select held from queue q where q.message_id = m.id and q.recipient_index = one.recipient_index
+            'holds', (
+                select jsonb_agg(jsonb_build_object('source', source, 'ref', ref, 'text', text)) from hold h
+                where h.message_id = m.id and h.recipient_index = one.recipient_index
             )
         ))
         from written m cross join generate_series(0, m.recipients - 1) as one (recipient_index)

@@ -41,7 +41,7 @@ async def test_a_message_that_would_be_accepted(operator: Operator) -> None:
     assert result.stdout.endswith("would be accepted\n")
     assert "profile transactional (" in result.stdout
     found = await operator.json("lint", write(operator), "--account", "shop")
-    assert (found["verdict"], found["reply"], found["hold"]) == ("accepted", None, None)
+    assert (found["verdict"], found["reply"], found["holds"]) == ("accepted", None, [])
     assert (found["sender"], found["recipients"], found["stream"]) == (
         "ann@example.com",
         ["bob@example.net"],

@@ -8,14 +8,16 @@ import pytest
 
 from config.schema import Settings
 from mta.cli import options
+from mta.mail.hold import Hold
 from mta.service.composition import open_tokens
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from policy.accounts.mailing import UNCONFIRMED
+from policy.accounts.mailing import MailingObstacle, mailing_hold
 from policy.permission.tokens import Claim
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 
+WAITS = mailing_hold(MailingObstacle.UNCONFIRMED, 'mailing "june" is not confirmed')
 SAMPLED = (
     'extends = "transactional"\n[marketing]\nchain = ["size", "confirmation", "sampling"]\n[rules.sampling]\nsize = 5\n'
 )
@@ -37,7 +39,7 @@ async def add(operator: Operator, account: str, name: str, *more: str) -> str:
     return mailing_id
 
 
-async def put(store: Store, account: str, mailing: str, hold: str | None, to: str = "ann@example.net") -> str:
+async def put(store: Store, account: str, mailing: str, hold: Hold | None, to: str = "ann@example.net") -> str:
     account_id = (await store.accounts.find(account)).account.id
     accepted = make.accepted(to, account_id=account_id, mailing=mailing, hold=hold)
     await store.messages.enqueue(accepted, leased=False)
@@ -72,11 +74,11 @@ async def test_a_first_mailing_to_a_new_list_is_sampled_as_the_profile_says(oper
 
 async def test_confirming_names_who_and_which_terms_and_releases_what_waits(operator: Operator, store: Store) -> None:
     mailing = await add(operator, "shop", "june")
-    await put(store, "shop", mailing, f'{UNCONFIRMED}"june" is not confirmed')
+    await put(store, "shop", mailing, WAITS)
     told = await operator.says("mailing", "confirm", "june", "--by", "Ann Lee")
     assert "confirmed by Ann Lee under version 3 of the terms. Recipients in the queue: 1 released." in told
     assert "confirmed before" in await operator.fails("mailing", "confirm", "june")
-    assert await make.count(store, "queue where held is null") == 1
+    assert await make.count(store, "queue where holds = 0") == 1
 
 
 async def test_a_stop_needs_a_reason_and_release_ends_it(operator: Operator, store: Store) -> None:
@@ -85,7 +87,9 @@ async def test_a_stop_needs_a_reason_and_release_ends_it(operator: Operator, sto
     await put(store, "shop", mailing, None)
     await operator.fails("mailing", "stop", "june", status=2)
     assert "1 held" in await operator.says("mailing", "stop", "june", "--reason", "wrong price")
-    assert "stopped: wrong price" in await operator.says("mailing", "show", "june")
+    shown = await operator.says("mailing", "show", "june")
+    assert "stopped: wrong price" in shown
+    assert "held by     mailing (stopped): the mailing was stopped: wrong price (1 recipients)" in shown
     assert "1 released" in await operator.says("mailing", "release", "june")
     assert "1 to fail" in await operator.says("mailing", "stop", "june", "--reason", "wrong price", "--bounce")
 
@@ -125,7 +129,7 @@ async def test_show_finds_account_list_consents_and_all_events_in_one_step(opera
         " ('c', $1, 'other', 'purchase', now(), 3, null)",
         account_id,
     )
-    await put(store, "shop", mailing, f'{UNCONFIRMED}"june"', "ann@example.net")
+    await put(store, "shop", mailing, WAITS, "ann@example.net")
     delivery = await make.put(store, "bob@example.org", account_id=account_id, mailing=mailing)
     await make.write(store, make.result(delivery))
     await operator.says("mailing", "confirm", "june", "--by", "Ann Lee")

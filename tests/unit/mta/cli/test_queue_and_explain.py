@@ -21,7 +21,7 @@ from mta.mail.identity import MessageId, format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue.enqueue import NewMessage
+from mta.store.queue.enqueue import Leased, NewMessage
 from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
@@ -64,9 +64,10 @@ async def put(store: Store, account_id: int, *to: str, leased: bool = False, mai
     message = Message(new_message_id(), envelope, origin, Headers.split(CONTENT), CONTENT)
     finding = Finding("size", "pass", "66 of 52428800 octets")
     accepted = NewMessage(message, account_id, now + timedelta(days=5), (finding,), mailing)
-    deliveries = await store.messages.enqueue(accepted, leased=leased)
-    for delivery in deliveries:
-        await settle(store, delivery)
+    match await store.messages.enqueue(accepted, leased=leased):
+        case Leased(deliveries):
+            for delivery in deliveries:
+                await settle(store, delivery)
     return message.id
 
 
@@ -160,10 +161,18 @@ async def test_hold_and_release_say_how_many_and_ask(store: Store, account: int,
     agreed = await shell.run("queue", "hold", "--destination", "one.example", "--reason", "asked to", answer="y\n")
     assert "1 recipient held" in agreed.stdout
     held = await shell.json("queue", "show", format_id(message))
-    assert [(row["state"], (row["held"] or "")[:8]) for row in held] == [("held", "asked to"), ("ready", "")]
+    assert [(row["state"], [hold["source"] for hold in row["holds"]]) for row in held] == [
+        ("held", ["operator"]),
+        ("ready", []),
+    ]
+    assert held[0]["holds"][0]["text"].startswith("asked to")
+    assert [row["address"] for row in await shell.json("queue", "list", "--held-by", "operator")] == [
+        held[0]["address"]
+    ]
+    assert await shell.json("queue", "list", "--held-by", "breaker") == []
     released = await shell.json("queue", "release", "--state", "held", "--yes")
-    assert released == {"change": "release", "made": True, "changed": {"recipients": 1, "leased": 0}}
-    assert "held back by an operator" in (await shell.run("explain", format_id(message))).stdout
+    assert released == {"change": "release", "made": True, "changed": {"recipients": 1, "leased": 0, "still_held": 0}}
+    assert "held by operator: asked to" in (await shell.run("explain", format_id(message))).stdout
 
 
 async def test_retry_makes_due_what_waits(store: Store, account: int, shell: Shell) -> None:
@@ -263,6 +272,6 @@ async def test_the_queue_is_shown_and_chosen_by_stream_and_topic(shell: Shell, s
     assert "stream        marketing" in shown
     assert "topic         offers" in shown
     held = await shell.json("queue", "hold", "--stream", "marketing", "--yes")
-    assert held["changed"] == {"recipients": 1, "leased": 0}
+    assert held["changed"] == {"recipients": 1, "leased": 0, "still_held": 0}
     (waiting,) = await shell.json("queue", "list", "--state", "ready")
     assert waiting["stream"] == "transactional"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mta.mail.headers import Headers
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.reply import Reply
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.enqueue import NewMessage, record
@@ -46,7 +47,12 @@ async def accepted(store: Store, *findings: Finding, queued: bool) -> None:
     made = replace(made, content=content, headers=Headers.split(content))
     await store.messages.enqueue(
         NewMessage(
-            made, account.id, datetime.now(UTC) + timedelta(days=1), findings, hold="a test", profile="transactional 0"
+            made,
+            account.id,
+            datetime.now(UTC) + timedelta(days=1),
+            findings,
+            holds=(Hold(HoldSource.OPERATOR, "", "a test"),),
+            profile="transactional 0",
         ),
         leased=False,
     )
@@ -134,6 +140,6 @@ async def test_asking_changes_nothing(operator: Operator, store: Store) -> None:
     small = changed(operator, 'extends = "transactional"\n[rules.size]\nlimit = 10\n')
     await operator.run("lint", "--replay", "--profile", small)
     async with store._database.session() as connection:
-        assert await connection.fetchval("select count(*) from queue where held = 'a test'") == 1
+        assert await connection.fetchval("select count(*) from hold where text = 'a test'") == 1
         assert await connection.fetchval("select count(*) from event") == 0
         assert await connection.fetchval("select count(*) from rejection") == 0

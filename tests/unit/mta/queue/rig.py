@@ -23,10 +23,11 @@ from mta.queue.active_queue import Job
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.dsn import DsnComposer
 from mta.queue.outcome_recorder import OutcomeRecorder
+from mta.store.queue.enqueue import Queued
 from mta.store.store import Store
 from policy.accounts.account import Account
 from policy.profile import Profiles
-from tests.unit.mta.store.make import HOST, OK, accepted, count, now, until
+from tests.unit.mta.store.make import HOST, OK, accepted, count, leased, now, until
 from tests.unit.policy.make import CONTEXT
 
 REFUSED = Reply(421, "4.4.1", "connection refused")
@@ -145,7 +146,7 @@ class Rig:
     async def submit(self, *to: str, checked_at: float | None = None, **more: Any) -> MessageId:
         """A fresh message, as the intake would hand it over, its recipients checked just now."""
         message = accepted(*to, **more)
-        deliveries = await self.store.messages.enqueue(message, leased=True)
+        deliveries = leased(await self.store.messages.enqueue(message, leased=True))
         reservations = self.active_queue.reserve_all([delivery.size for delivery in deliveries], message.stream)
         assert reservations
         checked_at = time.monotonic() if checked_at is None else checked_at
@@ -158,7 +159,7 @@ class Rig:
     async def queue(self, *to: str, **more: Any) -> MessageId:
         """A message that waits in the store."""
         message = accepted(*to, **more)
-        assert await self.store.messages.enqueue(message, leased=False) == []
+        assert await self.store.messages.enqueue(message, leased=False) == Queued()
         return message.message.id
 
     async def settled(self) -> None:

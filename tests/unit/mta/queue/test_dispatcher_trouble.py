@@ -17,7 +17,7 @@ from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.store import Store
 from policy.base import Suppression
 from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, dispatching, route
-from tests.unit.mta.store.make import NO_USER, OK, accepted, execute, until
+from tests.unit.mta.store.make import NO_USER, OK, accepted, execute, leased, until
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,7 @@ async def test_what_is_put_off_under_a_lease_that_has_run_out_goes_back(store: S
         rig.resolver.routes["example.net"] = route(backoff="10m", backoff_after=1)
         await rig.submit("ann@example.net")
         await rig.settled()
-        (delivery,) = await store.messages.enqueue(accepted("ben@example.net"), leased=True)
+        (delivery,) = leased(await store.messages.enqueue(accepted("ben@example.net"), leased=True))
         job = Job(delivery, rig.active_queue.reserve(delivery.size, delivery.stream))
         store.lease._until = 0.0
         rig.dispatcher.submit([job])

@@ -1,4 +1,4 @@
-"""The last look before an attempt: standing, and suppressions within their scope."""
+"""The check before an attempt: account status, and suppressions within their scope."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from mta.mail.address import Address
 from mta.mail.message import Stream
 from mta.queue import dispatcher
+from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
-from policy.accounts.account import HELD, AccountStatus
+from policy.accounts.account import AccountStatus, suspension_hold
 from tests.unit.mta.queue.rig import Rig, dispatching
-from tests.unit.mta.store.make import accepted, execute, until
+from tests.unit.mta.store.make import accepted, execute, hold_texts, holds, leased, until
 
 ANN = Address.parse("ann@example.net")
 
@@ -30,20 +31,14 @@ async def stand(rig: Rig, status: AccountStatus, reason: str = "") -> None:
     rig.accounts.account = replace(rig.accounts.account, status=status, reason=reason)
 
 
-async def held(store: Store) -> list[str | None]:
-    async with store._database.session() as connection:
-        rows = await connection.fetch("select held from queue where lease is null order by recipient_index")
-    return [row["held"] for row in rows]
-
-
 async def test_a_suspended_accounts_mail_is_held_not_sent(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         await stand(rig, AccountStatus.SUSPENDED, "complaints")
         message = await rig.submit("ann@example.net", "ben@example.net")
         await rig.settled()
         assert rig.courier.attempts == []
-        reasons = await held(store)
-        assert reasons == [f"{HELD}account 'acme' is suspended (complaints)"] * 2
+        assert await hold_texts(store) == ["account 'acme' is suspended (complaints)"] * 2
+        assert await rig.queued("lease is null and holds = 1") == 2
         assert [kind for kind, _ in await rig.events(message)] == ["held", "held"]
 
 
@@ -54,7 +49,7 @@ async def test_so_is_that_of_an_account_that_is_not_active_yet(store: Store, sta
         await rig.submit("ann@example.net")
         await rig.settled()
         assert rig.courier.attempts == []
-        assert await held(store) == [f"{HELD}account 'acme' is not active yet"]
+        assert await hold_texts(store) == ["account 'acme' is not active yet"]
 
 
 async def test_an_account_that_was_resumed_meanwhile_is_not_left_waiting(store: Store) -> None:
@@ -64,19 +59,19 @@ async def test_an_account_that_was_resumed_meanwhile_is_not_left_waiting(store: 
         rig.accounts.account = replace(rig.accounts.account, status=AccountStatus.SUSPENDED)
         await rig.submit("ann@example.net")
         await until(lambda: rig.active_queue.deliveries == 0)
-        assert await held(store) in ([None], [])
+        assert await holds(store) == []
         rig.accounts.account = replace(rig.accounts.account, status=AccountStatus.ACTIVE)
         await until(lambda: rig.courier.attempts)
         await rig.settled()
 
 
-async def test_an_operators_hold_stays_his(store: Store) -> None:
+async def test_an_operators_hold_stays(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         await stand(rig, AccountStatus.SUSPENDED)
-        deliveries = await rig.store.messages.enqueue(accepted("ann@example.net"), leased=True)
-        await execute(store, "update queue set held = 'the operator wants to look'")
-        await store.messages.hold(deliveries, f"{HELD}suspended")
-        assert await held(store) == ["the operator wants to look"]
+        deliveries = leased(await rig.store.messages.enqueue(accepted("ann@example.net"), leased=True))
+        await store.queue.hold(QueueFilter(), "the operator wants to look")
+        await store.messages.hold(deliveries, suspension_hold("acme", "complaints"))
+        assert await holds(store) == [("ann@example.net", "account_status", ""), ("ann@example.net", "operator", "")]
 
 
 async def test_a_terminated_accounts_mail_fails(store: Store) -> None:
@@ -98,7 +93,7 @@ async def test_an_account_that_is_not_known_here_is_put_off(store: Store, monkey
         await rig.submit("ann@example.net")
         await rig.settled()
         assert rig.courier.attempts == []
-        assert await rig.queued("lease is null and held is null and due_at > now() and attempts = 0") == 1
+        assert await rig.queued("lease is null and holds = 0 and due_at > now() and attempts = 0") == 1
 
 
 @pytest.mark.parametrize(

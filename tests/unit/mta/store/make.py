@@ -25,10 +25,11 @@ from mta.mail.delivery import (
     Stage,
 )
 from mta.mail.headers import Headers
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
-from mta.store.queue.enqueue import NewMessage
+from mta.store.queue.enqueue import Enqueued, Leased, NewMessage
 from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 from policy.base import Finding
@@ -54,7 +55,7 @@ def message(
     )
 
 
-def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: str | None = None, **more: Any) -> NewMessage:
+def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: Hold | None = None, **more: Any) -> NewMessage:
     mailing, topic = more.pop("mailing", None), more.pop("topic", None)
     stream = more.pop("stream", Stream.TRANSACTIONAL)
     return NewMessage(
@@ -63,10 +64,20 @@ def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: str | None 
         now() + timedelta(hours=hours),
         (Finding("size", "pass", "small enough"),),
         mailing,
-        hold,
+        (hold,) if hold else (),
         stream,
         topic,
     )
+
+
+def hold(text: str, source: HoldSource = HoldSource.OPERATOR, ref: str = "") -> Hold:
+    return Hold(source, ref, text)
+
+
+def leased(queued: Enqueued) -> list[Delivery]:
+    """The deliveries of a message that was queued as ours."""
+    assert isinstance(queued, Leased), queued
+    return list(queued.deliveries)
 
 
 def now() -> datetime:
@@ -121,7 +132,7 @@ async def execute(store: Store, statement: str, *values: object) -> None:
 
 async def put(store: Store, *to: str, **more: Any) -> Delivery:
     """Queue a message for one destination; its delivery is leased to us."""
-    (delivery,) = await store.messages.enqueue(accepted(*to, **more), leased=True)
+    (delivery,) = leased(await store.messages.enqueue(accepted(*to, **more), leased=True))
     return delivery
 
 
@@ -136,3 +147,23 @@ async def write(store: Store, *results: DeliveryResult) -> None:
     for error in await store.results.write(results):
         if error:
             raise error
+
+
+async def holds(store: Store) -> list[tuple[str, str, str]]:
+    """Address, source and ref of all holds; they agree with the numbers in the queue."""
+    async with store._database.session() as connection:
+        wrong = await connection.fetchval("""
+            select count(*) from queue q where holds <> (
+                select count(*) from hold h where h.message_id = q.message_id and h.recipient_index = q.recipient_index
+            )""")
+        rows = await connection.fetch("""
+            select q.address, h.source::text, h.ref from hold h left join queue q using (message_id, recipient_index)
+            order by 1, 2, 3""")
+    assert wrong == 0
+    return [tuple(row) for row in rows]
+
+
+async def hold_texts(store: Store) -> list[str]:
+    async with store._database.session() as connection:
+        rows = await connection.fetch("select text from hold order by recipient_index, held_at")
+    return [row["text"] for row in rows]

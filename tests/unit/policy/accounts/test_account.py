@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from policy.accounts.account import HELD, AccountStatus, StatusChange, StatusChangeRefused, after, hold_reason
+from mta.mail.hold import Hold, HoldSource
+from policy.accounts.account import AccountStatus, StatusChange, StatusChangeRefused, after, suspension_hold
 
 ALLOWED = {
     ("pending", "review", "review"),
@@ -39,5 +40,7 @@ def test_only_one_way_leads_to_sending_and_none_back_from_the_end() -> None:
 
 
 def test_a_hold_says_why_and_begins_as_its_release_expects() -> None:
-    assert hold_reason("shop", "complaints") == HELD + "account 'shop' is suspended (complaints)"
-    assert hold_reason("shop", "complaints", "C-1").endswith("(complaints, case C-1)")
+    hold = suspension_hold("shop", "complaints")
+    assert hold == Hold(HoldSource.ACCOUNT_STATUS, "", "account 'shop' is suspended (complaints)")
+    hold = suspension_hold("shop", "complaints", "C-1")
+    assert hold == Hold(HoldSource.ACCOUNT_STATUS, "C-1", "account 'shop' is suspended (complaints, case C-1)")

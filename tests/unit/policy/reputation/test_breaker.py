@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from bounce.rules import load_rules
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Deferred, Delivered, Failed, Fault, QueuedRecipient, Result, Stage
+from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
-from policy.reputation import breaker
 from policy.reputation.breaker import (
     BreakerKind,
     DeliveryCounts,
@@ -24,8 +24,8 @@ from policy.reputation.breaker import (
     ProviderScope,
     Scope,
     Thresholds,
+    breaker_hold,
     counted,
-    hold_reason,
     judge,
     judge_all,
     less,
@@ -93,7 +93,9 @@ def test_a_finding_says_its_name_and_figures() -> None:
     assert finding is not None
     assert finding.name == "rejections:account:7:gmail:marketing"
     assert finding.words == "300 rejections of 1000 recipients (30.00%, limit 20.00%)"
-    assert hold_reason(finding.name, finding.words).startswith(f"{breaker.HELD}{finding.name}: 300 rejections")
+    hold = breaker_hold(finding.name, finding.words)
+    assert (hold.source, hold.ref) == (HoldSource.BREAKER, finding.name)
+    assert hold.text.startswith("300 rejections")
 
 
 some = st.integers(0, 10_000)

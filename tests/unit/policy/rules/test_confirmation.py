@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from policy.accounts.account import Account
-from policy.accounts.mailing import NO_ORIGIN, SAMPLED, UNAPPROVED, UNCONFIRMED, Confirmation, Mailing, Sample
+from policy.accounts.mailing import Confirmation, Mailing, Sample
 from policy.base import Facts, Hold, Pass, Refuse, Verdict
 from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
@@ -55,7 +56,7 @@ def test_what_is_not_confirmed_is_refused_or_held() -> None:
     assert f"mta mailing confirm {JUNE.id}" in refused(check(waiting))
     verdict = check(waiting, unconfirmed="hold")
     assert isinstance(verdict, Hold)
-    assert verdict.reason.startswith(UNCONFIRMED)
+    assert (verdict.source, verdict.ref) == (HoldSource.MAILING, "unconfirmed")
 
 
 @pytest.mark.parametrize(
@@ -75,14 +76,14 @@ def test_the_origin_of_the_list_must_be_known_as_the_profile_asks(mailing: Maili
         assert '"customers"' in refused(verdict)
         held = check(mailing, list_origin=asked, unapproved="hold")
         assert isinstance(held, Hold)
-        assert held.reason.startswith(NO_ORIGIN if asked == "known" else UNAPPROVED)
+        assert held.ref == ("unknown_list" if asked == "known" else "unapproved_list")
 
 
 def test_what_waits_for_list_and_word_says_the_list_so_that_the_word_alone_does_not_release_it() -> None:
     mailing = replace(JUNE, approved=False, confirmation=None)
     verdict = check(mailing, unconfirmed="hold", unapproved="hold")
     assert isinstance(verdict, Hold)
-    assert verdict.reason.startswith(UNAPPROVED)
+    assert verdict.ref == "unapproved_list"
 
 
 def test_a_stopped_mailing_is_refused_whatever_the_settings() -> None:
@@ -135,8 +136,8 @@ def test_what_is_beyond_the_sample_waits_for_a_look(sample: Sample | None, waits
     verdict, _ = Sampling(Sampling.Settings(), CONTEXT).on_content(message(), facts, NOW)
     assert isinstance(verdict, Hold) == waits
     if isinstance(verdict, Hold):
-        assert verdict.reason.startswith(SAMPLED)
-        assert f"mta mailing release {JUNE.id}" in verdict.reason
+        assert verdict.source is HoldSource.SAMPLING
+        assert f"mta mailing release {JUNE.id}" in verdict.text
 
 
 def test_mail_without_a_mailing_is_not_sampled() -> None:

@@ -21,7 +21,7 @@ def test_what_is_not_marked_goes() -> None:
 
 def test_what_is_marked_for_review_waits() -> None:
     assert ask(RULE, known=marked("MIME_GOOD", "REVIEW_CONTENT")) == (
-        "hold: content: it is marked (REVIEW_CONTENT) and waits for a person to look at it"
+        "hold: review (content): it is marked (REVIEW_CONTENT) and waits for a review"
     )
 
 
@@ -40,6 +40,6 @@ def test_an_agreement_does_not_spare_the_look_at_what_is_marked() -> None:
 def test_the_marks_are_settings() -> None:
     rule = Content(Content.Settings(review=["HATE", "LIBEL"], adult=[]), CONTEXT)
     assert ask(rule, known=marked("LIBEL", "HATE", "ADULT_CONTENT")).startswith(
-        "hold: content: it is marked (HATE, LIBEL)"
+        "hold: review (content): it is marked (HATE, LIBEL)"
     )
     assert ask(rule, known=marked("ADULT_CONTENT")) == "pass: nothing is marked"

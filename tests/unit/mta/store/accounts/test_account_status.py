@@ -20,11 +20,11 @@ async def active(store: Store, name: str = "acme") -> int:
     return account.id
 
 
-async def queue(store: Store, account_id: int) -> dict[str, tuple[str | None, str | None]]:
-    """Address to (held, bounce)."""
-    return {
-        each.address: (each.held, each.bounce) for each in await store.queue.list(QueueFilter(account_id=account_id))
-    }
+async def queue(store: Store, account_id: int) -> dict[str, tuple[list[str], str | None]]:
+    """Address to texts of the holds, and why it is to fail."""
+    await make.holds(store)
+    entries = await store.queue.list(QueueFilter(account_id=account_id))
+    return {each.address: ([hold.text for hold in each.holds], each.bounce) for each in entries}
 
 
 async def test_a_new_account_is_reviewed_and_approved_and_all_of_it_is_kept(store: Store) -> None:
@@ -46,22 +46,23 @@ async def test_a_new_account_is_reviewed_and_approved_and_all_of_it_is_kept(stor
 async def test_a_suspension_holds_what_is_queued_and_a_resumption_releases_just_that(store: Store) -> None:
     acme, other = await active(store), await active(store, "other")
     await store.messages.enqueue(make.accepted("a@one.example", account_id=acme), leased=False)
-    await store.messages.enqueue(make.accepted("b@one.example", account_id=acme, hold="to be confirmed"), leased=False)
+    await store.messages.enqueue(make.accepted("b@one.example", account_id=acme, hold=make.hold("look")), leased=False)
     await store.messages.enqueue(make.accepted("c@one.example", account_id=other), leased=False)
     moved = await store.account_status.move(acme, StatusChange.SUSPEND, by="rev", reason="complaints", case="C-17")
-    assert (moved.status, moved.recipients) == (AccountStatus.SUSPENDED, 1)
+    assert (moved.status, moved.recipients) == (AccountStatus.SUSPENDED, 2)
+    suspended = "account 'acme' is suspended (complaints, case C-17)"
     assert await queue(store, acme) == {
-        "a@one.example": ("account_state: account 'acme' is suspended (complaints, case C-17)", None),
-        "b@one.example": ("to be confirmed", None),
+        "a@one.example": ([suspended], None),
+        "b@one.example": (["look", suspended], None),
     }
-    assert await queue(store, other) == {"c@one.example": (None, None)}
+    assert await queue(store, other) == {"c@one.example": ([], None)}
     known = store.accounts.by_id(acme)
     assert known
     assert (known.reason, known.case) == ("complaints", "C-17")
 
     moved = await store.account_status.move(acme, StatusChange.RESUME, by="rev", reason="settled")
-    assert moved.recipients == 1
-    assert await queue(store, acme) == {"a@one.example": (None, None), "b@one.example": ("to be confirmed", None)}
+    assert (moved.recipients, moved.still_held) == (2, 1)
+    assert await queue(store, acme) == {"a@one.example": ([], None), "b@one.example": (["look"], None)}
     (message,) = {
         each.message_id for each in await store.queue.list(QueueFilter(account_id=acme, address="a@one.example"))
     }
@@ -89,7 +90,7 @@ async def test_a_termination_has_the_queue_fail_and_ends_the_credentials(store: 
     await store.account_status.move(acme, StatusChange.SUSPEND, by="rev", reason="spam")
     moved = await store.account_status.move(acme, StatusChange.TERMINATE, by="rev", reason="spam")
     assert moved.recipients == 1
-    assert await queue(store, acme) == {"a@one.example": (None, "the account is terminated: spam")}
+    assert await queue(store, acme) == {"a@one.example": ([], "the account is terminated: spam")}
     assert store.accounts.by_credential("acme-1") is None
     for move in StatusChange:
         with pytest.raises(AccountError, match="terminated, for good"):

@@ -10,6 +10,7 @@ import pytest
 
 from mta.mail.address import Address
 from mta.mail.delivery import Action
+from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from mta.observe.account_events import AccountEvent, fields
 from mta.store.journal import outbox
@@ -58,13 +59,14 @@ async def test_the_life_of_a_message_is_told_in_order(store: Store, shop: int) -
 
 
 async def test_each_recipient_is_accepted_and_a_hold_is_said(store: Store, shop: int) -> None:
-    await store.messages.enqueue(
-        make.accepted("ann@example.net", "bob@example.org", account_id=shop, hold="why"), leased=False
-    )
+    hold = make.hold("why", HoldSource.REVIEW, "content")
+    both = make.accepted("ann@example.net", "bob@example.org", account_id=shop, hold=hold)
+    await store.messages.enqueue(both, leased=False)
     events = await read(store, shop)
-    assert [(each.kind, each.recipient, each.data["held"]) for each in events] == [
-        ("accepted", "ann@example.net", "why"),
-        ("accepted", "bob@example.org", "why"),
+    told = [{"source": "review", "ref": "content", "text": "why"}]
+    assert [(each.kind, each.recipient, each.data["holds"]) for each in events] == [
+        ("accepted", "ann@example.net", told),
+        ("accepted", "bob@example.org", told),
     ]
 
 

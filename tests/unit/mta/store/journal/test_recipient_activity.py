@@ -86,7 +86,7 @@ async def test_many_at_once_to_the_same_people_in_any_order(store: Store) -> Non
 
     async def mail(n: int) -> None:
         order = people[n % 20 :] + people[: n % 20]
-        deliveries = await store.messages.enqueue(make.accepted(*order, **MARKETING), leased=True)
+        deliveries = make.leased(await store.messages.enqueue(make.accepted(*order, **MARKETING), leased=True))
         for delivery in deliveries:
             await make.write(store, make.result(delivery))
 

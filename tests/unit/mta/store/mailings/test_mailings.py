@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from config.schema import DatabaseSettings as DatabaseSettings
+from mta.mail.hold import Hold, HoldSource
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.mailings import MailingError, Mailings
 from mta.store.postgres.database import Database
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
-from policy.accounts.mailing import NO_ORIGIN, SAMPLED, UNAPPROVED, UNCONFIRMED, Mailing
+from policy.accounts.mailing import Mailing, MailingObstacle, mailing_hold
 from tests.unit.mta.store import make
 
-WAITS = f'{UNCONFIRMED}"june" is not confirmed'
-WAITS_FOR_LIST = f'{UNAPPROVED}"customers" is not approved'
+WAITS = mailing_hold(MailingObstacle.UNCONFIRMED, 'mailing "june" is not confirmed')
+WAITS_FOR_LIST = mailing_hold(MailingObstacle.UNAPPROVED_LIST, 'list "customers" is not approved')
+WAITS_FOR_ORIGIN = mailing_hold(MailingObstacle.UNKNOWN_LIST, 'the origin of list "customers" is not known')
+SUSPENDED = make.hold("suspended", HoldSource.ACCOUNT_STATUS)
+OPERATORS = make.hold("looking into it")
+REVIEW = make.hold("it is marked", HoldSource.REVIEW, "content")
 
 
 @pytest.fixture
@@ -30,16 +37,18 @@ async def june(store: Store, account_id: int) -> Mailing:
     return await store.mailings.add(account_id, "june", topic="Offers", list="customers", by="ann")
 
 
-async def queue(store: Store, mailing: Mailing, *holds: str | None) -> None:
+async def queue(store: Store, mailing: Mailing, *holds: Hold | tuple[Hold, ...] | None) -> None:
     for n, hold in enumerate(holds):
-        accepted = make.accepted(f"r{n}@example.net", account_id=mailing.account_id, mailing=mailing.id, hold=hold)
-        await store.messages.enqueue(accepted, leased=False)
+        accepted = make.accepted(f"r{n}@example.net", account_id=mailing.account_id, mailing=mailing.id)
+        several = hold if isinstance(hold, tuple) else (hold,) if hold else ()
+        await store.messages.enqueue(replace(accepted, holds=several), leased=False)
 
 
-async def waiting(store: Store) -> list[str | None]:
-    """Why each recipient waits, in the order in which they were queued."""
-    async with store._database.session() as connection:
-        return [row["held"] for row in await connection.fetch("select held from queue order by expires_at")]
+async def waiting(store: Store) -> list[str]:
+    """The holds of each recipient by source and ref, in the order in which they were queued."""
+    await make.holds(store)
+    entries = sorted(await store.queue.list(QueueFilter()), key=lambda entry: entry.expires_at)
+    return [" ".join(f"{hold.source.value}:{hold.ref}" for hold in entry.holds) for entry in entries]
 
 
 async def approve(store: Store, account_id: int) -> None:
@@ -94,9 +103,9 @@ async def test_a_dispatch_is_made_and_confirmed_once(store: Store, account_id: i
 
 
 async def test_confirmation_releases_what_waited_for_it_and_nothing_else(store: Store, june: Mailing) -> None:
-    await queue(store, june, WAITS, "account: suspended", WAITS, "looking into it", None)
+    await queue(store, june, WAITS, SUSPENDED, WAITS, OPERATORS, None)
     assert await store.mailings.confirm(june.id, by="bob", terms="1") == QueueMoved(released=2)
-    assert await waiting(store) == [None, "account: suspended", None, "looking into it", None]
+    assert await waiting(store) == ["", "account_status:", "", "operator:", ""]
     assert (
         await make.count(store, "event where kind = 'released' and data ->> 'reason' = 'mailing confirmed by bob'") == 2
     )
@@ -117,13 +126,13 @@ async def test_what_waits_for_a_list_waits_for_its_approval_too(store: Store, ju
 async def test_what_waits_for_an_origin_goes_when_somebody_says_it(
     store: Store, june: Mailing, account_id: int
 ) -> None:
-    await queue(store, june, f'{NO_ORIGIN}"customers" is not known', WAITS_FOR_LIST)
+    await queue(store, june, WAITS_FOR_ORIGIN, WAITS_FOR_LIST)
     assert await store.mailings.confirm(june.id, by="bob", terms="1") == QueueMoved()
     await make.execute(
         store, "insert into list_source (account_id, name, origin) values ($1, 'customers', 'our shop')", account_id
     )
     assert await store.mailings.sweep() == QueueMoved(released=1)
-    assert await waiting(store) == [None, WAITS_FOR_LIST]
+    assert await waiting(store) == ["", "mailing:unapproved_list"]
 
 
 async def test_the_sweep_finds_what_raced_with_a_confirmation(store: Store, june: Mailing) -> None:
@@ -140,15 +149,14 @@ async def test_the_sweep_leaves_unconfirmed_mailings_and_foreign_names_alone(sto
     await store.messages.enqueue(stranger, leased=False)
     assert await store.mailings.sweep() == QueueMoved()
     assert await store.mailings.confirm(june.id, by="bob", terms="1") == QueueMoved(released=1)
-    assert await make.count(store, f"queue where held is not null and account_id = {other.id}") == 1
+    assert await make.count(store, f"queue where holds > 0 and account_id = {other.id}") == 1
 
 
 async def test_a_sample_lets_the_first_ones_go_and_holds_the_rest(store: Store, account_id: int) -> None:
     mailing = await store.mailings.add(account_id, "first", topic="offers", list="new", by="ann", sample=3)
     await queue(store, mailing, WAITS, WAITS, WAITS, WAITS, WAITS)
     assert await store.mailings.confirm(mailing.id, by="bob", terms="1") == QueueMoved(released=3, held=2)
-    held = await waiting(store)
-    assert sorted(reason.split(":")[0] + ": " if reason else "" for reason in held) == ["", "", "", SAMPLED, SAMPLED]
+    assert sorted(await waiting(store)) == ["", "", "", "sampling:", "sampling:"]
     assert not await store.mailings.take_sample(mailing.id, 1)
     await store.mailings._read()
     known = store.mailings.by_name(account_id, "first")
@@ -176,19 +184,20 @@ async def test_a_list_is_new_until_a_mailing_to_it_went_out_in_full(store: Store
 
 async def test_a_stop_holds_what_is_queued_and_release_ends_it(store: Store, june: Mailing) -> None:
     await store.mailings.confirm(june.id, by="bob", terms="1")
-    await queue(store, june, None, None, "account: suspended")
-    assert await store.mailings.halt(june.id, by="eve", why="wrong price", bounce=False) == QueueMoved(held=2)
-    assert await waiting(store) == ["stopped: wrong price", "stopped: wrong price", "account: suspended"]
+    await queue(store, june, None, None, SUSPENDED)
+    assert await store.mailings.halt(june.id, by="eve", why="wrong price", bounce=False) == QueueMoved(held=3)
+    assert await waiting(store) == ["mailing:stopped", "mailing:stopped", "account_status: mailing:stopped"]
     await queue(store, june, None)  # it was on its way
     assert await store.mailings.sweep() == QueueMoved(held=1)
-    assert await store.mailings.release(june.id, by="bob") == QueueMoved(released=3)
-    assert await waiting(store) == [None, None, "account: suspended", None]
+    assert await store.mailings.release(june.id, by="bob") == QueueMoved(released=4, still_held=1)
+    assert await waiting(store) == ["", "", "account_status:", ""]
 
 
 async def test_a_stop_can_make_what_is_queued_fail(store: Store, june: Mailing) -> None:
     await queue(store, june, None, WAITS)
     assert await store.mailings.halt(june.id, by="eve", why="wrong price", bounce=True) == QueueMoved(bounced=2)
-    assert await make.count(store, "queue where bounce = 'stopped: wrong price' and held is null") == 2
+    assert await make.count(store, "queue where bounce = 'the mailing was stopped: wrong price'") == 2
+    assert await make.holds(store) == []
     record = await store.mailings.show(june.id)
     assert record
     assert (record.mailing.stopped, record.stopped_by, record.stop_bounces) == ("wrong price", "eve", True)
@@ -236,7 +245,25 @@ async def test_what_waits_for_a_person_besides_stays_when_the_mailing_goes(
     store: Store, account_id: int, june: Mailing
 ) -> None:
     await approve(store, account_id)
-    look = "content: it is marked and waits for a person to look at it"
-    await queue(store, june, WAITS, f"{WAITS}\n{look}", look)
-    await store.mailings.confirm(june.id, by="ann", terms="1")
-    assert await waiting(store) == [None, look, look]
+    await queue(store, june, WAITS, (WAITS, REVIEW), REVIEW)
+    moved = await store.mailings.confirm(june.id, by="ann", terms="1")
+    assert moved == QueueMoved(released=2, still_held=1)
+    assert await waiting(store) == ["", "review:content", "review:content"]
+
+
+async def test_a_sample_does_not_count_what_is_held_by_it_anyway(store: Store, account_id: int) -> None:
+    """It was accepted when the sample was complete, before the mailing was confirmed."""
+    mailing = await store.mailings.add(account_id, "first", topic="offers", list="new", by="ann", sample=2)
+    beyond = make.hold("beyond the sample", HoldSource.SAMPLING)
+    await queue(store, mailing, (WAITS, beyond), WAITS, WAITS, WAITS)
+    assert await store.mailings.confirm(mailing.id, by="bob", terms="1") == QueueMoved(released=2, held=1)
+    assert sorted(await waiting(store)) == ["", "", "sampling:", "sampling:"]
+    assert await store.mailings.release(mailing.id, by="bob") == QueueMoved(released=2)
+    assert await make.holds(store) == []
+
+
+async def test_a_mailing_that_needs_no_confirmation_goes_on_after_a_stop(store: Store, june: Mailing) -> None:
+    await queue(store, june, None, WAITS)
+    assert await store.mailings.halt(june.id, by="eve", why="wrong price", bounce=False) == QueueMoved(held=2)
+    assert await store.mailings.release(june.id, by="bob") == QueueMoved(released=2, still_held=1)
+    assert await waiting(store) == ["", "mailing:unconfirmed"]

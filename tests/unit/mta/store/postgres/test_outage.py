@@ -161,7 +161,7 @@ async def test_a_killed_server_loses_nothing_that_was_promised(
         while not stop.is_set():
             accepted = make.accepted(size=9000)
             try:
-                (delivery,) = await shaky.messages.enqueue(accepted, leased=True)
+                (delivery,) = make.leased(await shaky.messages.enqueue(accepted, leased=True))
             except StoreUnavailable:
                 refused.add(accepted.message.id)
                 await asyncio.sleep(0.01)

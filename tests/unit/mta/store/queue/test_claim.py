@@ -10,6 +10,7 @@ import pytest
 from mta.mail.message import Stream
 from mta.store.queue import claim
 from mta.store.queue.claim import Candidate, ClaimTurn, in_turns
+from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
 from tests.unit.mta.store import make
 
@@ -46,7 +47,7 @@ async def test_only_what_is_due_free_and_not_held_is_taken(store: Store) -> None
     await fill(store, 3, "due.example")
     await fill(store, 3, "later.example", due=60)
     await fill(store, 3, "held.example")
-    await make.execute(store, "update queue set held = 'why' where destination = 'held.example'")
+    await store.queue.hold(QueueFilter(destination="held.example"), "why")
     await make.put(store, "ann@leased.example")
     taken = await store.messages.claim(deliveries=100, octets=MUCH)
     assert [each.destination for each in taken] == ["due.example"] * 3
@@ -54,18 +55,15 @@ async def test_only_what_is_due_free_and_not_held_is_taken(store: Store) -> None
     assert await store.messages.claim(deliveries=100, octets=MUCH) == []
 
 
-@pytest.mark.parametrize("held", [None, "why"])
+@pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("due", ["now() - interval '2h'", "now() - interval '1h'"])
 @pytest.mark.parametrize("bounce", [None, "why"])
-async def test_what_has_expired_is_taken_in_every_state(
-    store: Store, held: str | None, due: str, bounce: str | None
-) -> None:
+async def test_what_has_expired_is_taken_in_every_state(store: Store, held: bool, due: str, bounce: str | None) -> None:
     await fill(store, 1, "expired.example")
+    if held:
+        await store.queue.hold(QueueFilter(), "why")
     await make.execute(
-        store,
-        f"update queue set expires_at = now() - interval '1h', held = $1, bounce = $2, due_at = {due}",
-        held,
-        bounce,
+        store, f"update queue set expires_at = now() - interval '1h', bounce = $1, due_at = {due}", bounce
     )
     (delivery,) = await store.messages.claim(deliveries=10, octets=MUCH)
     assert delivery.expires_at < make.now()

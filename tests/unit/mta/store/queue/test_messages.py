@@ -11,6 +11,7 @@ import pytest
 from mta.mail.address import Address
 from mta.mail.message import Body, Notify, Recipient, Return
 from mta.store.queue import enqueue
+from mta.store.queue.enqueue import Held, Queued
 from mta.store.queue.messages import ContentMissing
 from mta.store.store import Store
 from tests.unit.mta.store import make
@@ -18,7 +19,7 @@ from tests.unit.mta.store import make
 
 async def test_a_fresh_message_is_ours_at_once_and_gone_once_delivered(store: Store) -> None:
     accepted = make.accepted("ann@example.net")
-    (delivery,) = await store.messages.enqueue(accepted, leased=True)
+    (delivery,) = make.leased(await store.messages.enqueue(accepted, leased=True))
     assert delivery.content == accepted.message.content
     assert delivery.whole
     assert await store.messages.claim(deliveries=10, octets=10**6) == []
@@ -28,7 +29,7 @@ async def test_a_fresh_message_is_ours_at_once_and_gone_once_delivered(store: St
 
 async def test_one_delivery_for_each_destination_and_one_content_for_all(store: Store) -> None:
     accepted = make.accepted("ann@example.net", "bob@example.org", "cyd@example.net", size=20_000)
-    deliveries = await store.messages.enqueue(accepted, leased=True)
+    deliveries = make.leased(await store.messages.enqueue(accepted, leased=True))
     assert {each.destination: [r.index for r in each.recipients] for each in deliveries} == {
         "example.net": [0, 2],
         "example.org": [1],
@@ -46,7 +47,7 @@ async def test_everything_that_was_asked_for_comes_back_when_it_is_leased(store:
     recipient = Recipient(Address.parse('"odd local"@example.net'), Notify.SUCCESS | Notify.DELAY, "rfc822;odd")
     message, envelope = accepted.message, accepted.message.envelope
     object.__setattr__(envelope, "recipients", (recipient,))
-    assert await store.messages.enqueue(accepted, leased=False) == []
+    assert await store.messages.enqueue(accepted, leased=False) == Queued()
     (delivery,) = await store.messages.claim(deliveries=10, octets=10**6)
     assert delivery.content is None
     assert await store.messages.content(delivery.message_id) == message.content
@@ -88,15 +89,17 @@ async def test_many_at_once_are_few_commits(store: Store) -> None:
         messages = [make.accepted(f"user{n}@example.net") for n in range(50)]
         found = await asyncio.gather(*(store.messages.enqueue(each, leased=True) for each in messages))
         after = await connection.fetchval("select pg_current_xact_id()::text::bigint")
-    assert [each[0].message_id for each in found] == [each.message.id for each in messages]
+    assert [make.leased(each)[0].message_id for each in found] == [each.message.id for each in messages]
     assert after - before <= 3
     assert await make.count(store, "queue") == 50
 
 
 async def test_a_held_message_waits_for_its_release(store: Store) -> None:
-    assert await store.messages.enqueue(make.accepted(hold="new account"), leased=True) == []
+    hold = make.hold("new account")
+    assert await store.messages.enqueue(make.accepted(hold=hold), leased=True) == Held((hold,))
     assert await store.messages.claim(deliveries=10, octets=10**6) == []
-    assert await make.count(store, "queue where held = 'new account' and lease is null") == 1
+    assert await make.count(store, "queue where lease is null") == 1
+    assert await make.holds(store) == [("ann@example.net", "operator", "")]
 
 
 async def test_a_message_that_has_expired_already_is_queued_to_be_failed(store: Store) -> None:
@@ -106,7 +109,7 @@ async def test_a_message_that_has_expired_already_is_queued_to_be_failed(store: 
 
 async def test_without_a_valid_lease_rows_are_anybodys(store: Store) -> None:
     await store.lease.release()
-    assert await store.messages.enqueue(make.accepted(), leased=True) == []
+    assert await store.messages.enqueue(make.accepted(), leased=True) == Queued()
     assert await make.count(store, "queue where lease is null") == 1
 
 
@@ -140,7 +143,7 @@ async def test_a_client_that_goes_away_during_the_commit_leaves_nothing_behind(s
     staying = asyncio.create_task(store.messages.enqueue(make.accepted(), leased=True))
     await blocker.execute("commit")
     await blocker.close()
-    (delivery,) = await staying
+    (delivery,) = make.leased(await staying)
     await make.until(lambda: not store.messages._doubtful)
     assert await make.count(store, "queue") == 1
     assert await make.count(store, "content") == 1

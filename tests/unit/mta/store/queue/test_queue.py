@@ -8,12 +8,16 @@ from datetime import timedelta
 import pytest
 
 from mta.mail.address import Address
+from mta.mail.hold import HoldSource
 from mta.observe.labels import QueueState
 from mta.store.queue import queue
-from mta.store.queue.queue import By, Changed, QueueFilter
+from mta.store.queue.holds import QueueChange
+from mta.store.queue.queue import By, QueueFilter
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
 from tests.unit.mta.store import make
+
+REVIEW = make.hold("look", HoldSource.REVIEW, "content")
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ async def filled(store: Store) -> Store:
     await store.accounts.add("other", status=AccountStatus.ACTIVE)
     await store.messages.enqueue(make.accepted("a@one.example", "b@two.example", mailing="news"), leased=False)
     await store.messages.enqueue(make.accepted("c@one.example", account_id=2), leased=False)
-    await store.messages.enqueue(make.accepted("d@one.example", hold="new account"), leased=False)
+    await store.messages.enqueue(make.accepted("d@one.example", hold=REVIEW), leased=False)
     delivery = await make.put(store, "e@three.example")
     await make.write(store, make.result(delivery, [make.deferred(delivery.recipients[0])]))
     await make.put(store, "f@one.example")
@@ -78,35 +82,35 @@ async def test_one_recipient_in_full(filled: Store) -> None:
     assert (leased.account, leased.sender, leased.recipient_index) == ("acme", "shop@acme.example", 0)
     assert leased.worker
     (held,) = await filled.queue.list(QueueFilter(state=QueueState.HELD))
-    assert (held.held, held.worker) == ("new account", None)
+    assert (held.holds, held.worker) == ((REVIEW,), None)
 
 
 async def test_a_dry_run_counts_and_changes_nothing(filled: Store) -> None:
     queue, one = filled.queue, QueueFilter(destination="one.example")
-    assert await queue.retry(QueueFilter(), dry_run=True) == Changed(4, 0)
-    assert await queue.hold(one, "why", dry_run=True) == Changed(3, 1)
-    assert await queue.release(QueueFilter(), dry_run=True) == Changed(1, 0)
-    assert await queue.bounce(one, "why", dry_run=True) == Changed(4, 1)
+    assert await queue.retry(QueueFilter(), dry_run=True) == QueueChange(4, 0)
+    assert await queue.hold(one, "why", dry_run=True) == QueueChange(4, 1)
+    assert await queue.release(QueueFilter(), dry_run=True) == QueueChange(1, 0)
+    assert await queue.bounce(one, "why", dry_run=True) == QueueChange(4, 1)
     assert await queue.count_states() == {"ready": 4, "held": 1, "leased": 1}
 
 
 async def test_retry_makes_due_now(filled: Store) -> None:
-    assert await filled.queue.retry(QueueFilter(destination="three.example")) == Changed(1, 0)
+    assert await filled.queue.retry(QueueFilter(destination="three.example")) == QueueChange(1, 0)
     (queued,) = await filled.queue.list(QueueFilter(destination="three.example"))
     assert queued.due_at <= make.now()
 
 
 async def test_hold_and_release(filled: Store) -> None:
-    assert await filled.queue.hold(QueueFilter(mailing="news"), "complaints") == Changed(2, 0)
+    assert await filled.queue.hold(QueueFilter(mailing="news"), "complaints") == QueueChange(2, 0)
     taken = await filled.messages.claim(deliveries=10, octets=10**6)
     assert [str(each.recipients[0].address) for each in taken] == ["c@one.example"]
-    assert await filled.queue.release(QueueFilter(mailing="news"), "all well") == Changed(2, 0)
+    assert await filled.queue.release(QueueFilter(mailing="news"), "all well") == QueueChange(2, 0)
     (first, _) = await filled.queue.list(QueueFilter(mailing="news"))
     story = await filled.explain.message(first.message_id)
     assert story
-    assert [(event.kind, event.data["reason"]) for event in story.events if event.recipient_index == 0] == [
-        ("held", "complaints"),
-        ("released", "all well"),
+    assert [(event.kind, event.data) for event in story.events if event.recipient_index == 0] == [
+        ("held", {"hold": {"source": "operator", "ref": "", "text": "complaints"}}),
+        ("released", {"hold": {"source": "operator", "ref": ""}, "reason": "all well", "other_holds": 0}),
     ]
     assert len(await filled.messages.claim(deliveries=10, octets=10**6)) == 2
 
@@ -116,7 +120,7 @@ async def test_what_a_worker_holds_is_marked_and_it_is_told(filled: Store) -> No
     await filled.listen("queue", heard.put_nowait)
     while not heard.empty():
         heard.get_nowait()
-    assert await filled.queue.hold(QueueFilter(address="f@one.example"), "why") == Changed(1, 1)
+    assert await filled.queue.hold(QueueFilter(address="f@one.example"), "why") == QueueChange(1, 1)
     async with asyncio.timeout(5):
         assert await heard.get() == ""
     assert [each.address[0] for each in await filled.queue.list(QueueFilter(state=QueueState.LEASED))] == ["f"]
@@ -131,7 +135,7 @@ async def test_what_was_held_while_it_was_delivered_stays_held_if_it_comes_back(
 
 
 async def test_a_bounce_is_left_to_a_worker_whatever_the_state(filled: Store) -> None:
-    assert await filled.queue.bounce(QueueFilter(), "account closed") == Changed(6, 1)
+    assert await filled.queue.bounce(QueueFilter(), "account closed") == QueueChange(6, 1)
     taken = await filled.messages.claim(deliveries=10, octets=10**6)
     assert [each.bounce for each in taken] == ["account closed"] * 5
     assert await filled.queue.count_states() == {"ready": 0, "held": 0, "leased": 6}
@@ -166,7 +170,7 @@ async def test_filters_are_values_not_sql(filled: Store, text: str) -> None:
         QueueFilter(reply=text),
     ):
         assert await filled.queue.list(which) == []
-        assert await filled.queue.bounce(which, text) == Changed(0, 0)
+        assert await filled.queue.bounce(which, text) == QueueChange(0, 0)
     assert await make.count(filled, "queue") == 6
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mta.mail.message import Stream
-from mta.store.queue.queue import By, Changed, QueueFilter
+from mta.store.queue.holds import QueueChange
+from mta.store.queue.queue import By, QueueFilter
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
 from tests.unit.mta.store import make
@@ -56,11 +57,11 @@ async def test_and_found_by_them(filled: Store) -> None:
 
 
 async def test_a_change_can_be_for_one_stream(filled: Store) -> None:
-    assert await filled.queue.hold(QueueFilter(stream=Stream.MARKETING), "quiet hours") == Changed(4, 0)
-    assert {each.held for each in await filled.queue.list(QueueFilter(stream=Stream.TRANSACTIONAL))} == {None}
+    assert await filled.queue.hold(QueueFilter(stream=Stream.MARKETING), "quiet hours") == QueueChange(4, 0)
+    assert {each.holds for each in await filled.queue.list(QueueFilter(stream=Stream.TRANSACTIONAL))} == {()}
     assert [each.stream for each in await filled.messages.claim(deliveries=9, octets=10**9)] == [Stream.TRANSACTIONAL]
     assert await filled.messages.claim(deliveries=9, octets=10**9, stream=Stream.MARKETING) == []
-    assert await filled.queue.release(QueueFilter(mailing="spring"), "") == Changed(3, 0)
+    assert await filled.queue.release(QueueFilter(mailing="spring"), "") == QueueChange(3, 0)
     taken = await filled.messages.claim(deliveries=9, octets=10**9, stream=Stream.MARKETING)
     assert {(each.stream, each.topic, each.mailing) for each in taken} == {(Stream.MARKETING, "offers", SPRING)}
 

@@ -6,14 +6,15 @@ import orjson
 import pytest
 
 from mta.mail.delivery import Action, Classification, Delivery, Failed, Fault, QueuedRecipient, Result, Stage
+from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
+from mta.store.queue.queue import QueueFilter
 from mta.store.reputation import delivery_stats
 from mta.store.reputation.breakers import BreakerError
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
 from policy.reputation.breaker import (
-    HELD,
     ONE_COMPLAINT,
     ONE_TRAP,
     ONE_UNKNOWN,
@@ -122,9 +123,10 @@ async def test_rejections_by_a_provider_trip_once_and_hold_that_provider_only(st
     assert await make.count(store, "suppression") == 0
 
     stopped = await put(store, shop)
-    reason = store.breakers.holding(stopped, "gmail")
-    assert reason is not None
-    assert reason.startswith(f"{HELD}{name}: 5 rejections of 10")
+    hold = store.breakers.holding(stopped, "gmail")
+    assert hold is not None
+    assert (hold.source, hold.ref) == (HoldSource.BREAKER, name)
+    assert hold.text.startswith("5 rejections of 10")
     assert store.breakers.holding(await put(store, shop), "yahoo") is None
     other = await put(store, shop, stream=Stream.MARKETING, topic="offers")
     assert store.breakers.holding(other, "gmail") is None
@@ -135,17 +137,16 @@ async def test_what_is_held_is_let_go_by_name_and_the_same_counts_do_not_trip_ag
     await look(store)
     (tripped,) = await store.breakers.list()
     waiting, other = await put(store, shop), await put(store, shop, "ben@example.net")
-    reason = store.breakers.holding(waiting, "gmail")
-    assert reason is not None
-    await store.messages.hold([waiting], reason)
-    await make.execute(
-        store, "update queue set held = 'an operator', lease = null where message_id = $1", other.message_id
-    )
+    hold = store.breakers.holding(waiting, "gmail")
+    assert hold is not None
+    await store.messages.hold([waiting], hold)
+    await store.queue.hold(QueueFilter(message_id=other.message_id), "an operator")
+    await store.messages.requeue([other])
     assert await store.breakers.held(tripped) == 1
 
     cancelled = await store.breakers.cancel(tripped.name, by="ann", reason="they have delisted us")
     assert cancelled.released == 1
-    assert await make.count(store, "queue where held is null") == 1
+    assert await make.count(store, "queue where holds = 0") == 1
     assert store.breakers.holding(waiting, "gmail") is None
     assert await store.breakers.list() == []
     (past,) = await store.breakers.history(tripped.name)
@@ -163,12 +164,12 @@ async def test_a_worker_that_has_not_heard_of_a_cancellation_holds_nothing(store
     await settle(store, shop, 5, 5)
     await look(store)
     delivery = await put(store, shop)
-    reason = store.breakers.holding(delivery, "gmail")
-    assert reason is not None
+    hold = store.breakers.holding(delivery, "gmail")
+    assert hold is not None
     (tripped,) = await store.breakers.list()
     await store.breakers.cancel(tripped.name, by="ann", reason="looked at")
-    await store.messages.hold([delivery], reason)
-    assert await make.count(store, "queue where held is null and lease is null") == 1
+    await store.messages.hold([delivery], hold)
+    assert await make.count(store, "queue where holds = 0 and lease is null") == 1
 
 
 async def test_a_mailing_is_stopped_and_goes_on_as_it_was(store: Store, shop: int) -> None:
@@ -183,16 +184,16 @@ async def test_a_mailing_is_stopped_and_goes_on_as_it_was(store: Store, shop: in
     found = await store.mailings.find(shop, spring)
     assert found is not None
     assert found.stopped == "3 complaints of 10 recipients (30.00%, limit 30.00%)"
-    assert await make.count(store, "queue where held like 'stopped: %'") == 1
-    reason = store.breakers.holding(waiting, "gmail")
-    assert reason is not None
-    assert reason.startswith(f"{HELD}{name}: ")
+    assert await make.count(store, "hold where source = 'mailing' and ref = 'stopped'") == 1
+    hold = store.breakers.holding(waiting, "gmail")
+    assert hold is not None
+    assert (hold.source, hold.ref) == (HoldSource.BREAKER, name)
 
     assert (await store.breakers.cancel(name, by="ann", reason="one angry family")).released == 1
     found = await store.mailings.find(shop, spring)
     assert found is not None
     assert found.stopped is None
-    assert await make.count(store, "queue where held is not null") == 0
+    assert await make.count(store, "queue where holds > 0") == 0
 
 
 async def test_what_an_operator_has_stopped_stays_stopped(store: Store, shop: int) -> None:

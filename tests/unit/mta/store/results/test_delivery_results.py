@@ -57,7 +57,8 @@ async def test_the_event_holds_all_that_explains_the_outcome(store: Store) -> No
 
 
 async def test_content_goes_with_the_last_recipient(store: Store) -> None:
-    deliveries = await store.messages.enqueue(make.accepted("ann@example.net", "bob@example.org"), leased=True)
+    both = make.accepted("ann@example.net", "bob@example.org")
+    deliveries = make.leased(await store.messages.enqueue(both, leased=True))
     await make.write(store, make.result(deliveries[0]))
     assert await make.count(store, "content") == 1
     await make.write(store, make.result(deliveries[1]))
@@ -212,9 +213,8 @@ class TestPoison:
 async def test_a_batch_of_every_kind(store: Store) -> None:
     deliveries = []
     for n in range(20):
-        deliveries += await store.messages.enqueue(
-            make.accepted(f"user{n}@example.net", f"user{n}@example.org", "x@example.net"), leased=True
-        )
+        accepted = make.accepted(f"user{n}@example.net", f"user{n}@example.org", "x@example.net")
+        deliveries += make.leased(await store.messages.enqueue(accepted, leased=True))
     outcomes = [make.delivered, make.deferred, make.failed]
     await make.write(
         store,
