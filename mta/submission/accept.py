@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from config.schema import Settings
 from mta.dkim import Signer
@@ -36,7 +37,7 @@ from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitte
 from mta.submission.rate_limit import RateLimit
 from policy.accounts.mailing import sampling_hold
 from policy.base import Facts, RecipientFacts
-from policy.chain import Chain, screen_recipient, screen_sender
+from policy.chain import screen_recipient, screen_sender
 from policy.profile import Profiles, UnknownProfile
 
 log = get_logger()
@@ -119,12 +120,12 @@ class SubmissionTransaction:
     """One message on its way in. ``known``: what was looked up of each recipient; ``checked_at``: since when, on the
     monotonic clock."""
 
-    __slots__ = ("_chains", "_client", "_envelope", "_streams", "_submission", "_submitter", "checked_at", "known")
+    __slots__ = ("_client", "_envelope", "_facts", "_streams", "_submission", "_submitter", "checked_at", "known")
 
     def __init__(self, submission: Submission, client: Client, submitter: Submitter, envelope: Envelope) -> None:
         self._submission, self._client, self._submitter, self._envelope = submission, client, submitter, envelope
-        self._streams = sorted(submitter.grant.streams, key=lambda stream: stream.value)
-        self._chains: list[tuple[Chain, Facts]] | None = None
+        self._streams = _in_order(submitter.grant.streams)
+        self._facts: dict[Stream, Facts] = {}
         self.checked_at = time.monotonic()
         self.known: dict[Address, RecipientFacts] = {}
 
@@ -134,24 +135,24 @@ class SubmissionTransaction:
         profile = self._submitter.account.profile
         for stream in self._streams or tuple(Stream):
             chain = self._submission.profiles.enforced(profile, stream)
-            reply = screen_sender(chain, self._envelope.sender, early_facts(self._submitter, stream), now)
+            reply = screen_sender(chain, self._envelope.sender, self._early_facts(stream), now)
             if reply is None:
                 return None
         return reply
 
     async def on_recipient(self, recipient: Recipient) -> Reply | None:
         """Return why the recipient is refused, None if any stream that the client may use accepts it."""
-        address, account = recipient.address, self._submitter.account
-        try:
-            chains = self._chains_and_facts()
-        except UnknownProfile as error:
-            return unknown_profile(error)
+        address, account, profiles = recipient.address, self._submitter.account, self._submission.profiles
         (known,) = await self._submission.store.recipients.find(account.id, [address])
         refused, now = None, datetime.now(UTC)
-        for chain, facts in chains:
-            refused = screen_recipient(chain, known, facts, now)
-            if refused is None:
-                break
+        try:
+            for stream in self._streams:
+                if chain := profiles.chain(account.profile, stream):
+                    refused = screen_recipient(chain, known, self._early_facts(stream), now)
+                    if refused is None:
+                        break
+        except UnknownProfile as error:
+            return unknown_profile(error)
         if refused is None:  # without any chain, the message itself is told so
             self.known[address] = known
             return None
@@ -184,14 +185,11 @@ class SubmissionTransaction:
         more = f" ({len(messages)} copies, one per recipient)" if len(messages) > 1 else ""
         return Reply(250, "2.0.0", f"OK: queued as {format_id(messages[0].message.id)}{more}")
 
-    def _chains_and_facts(self) -> list[tuple[Chain, Facts]]:
-        """Return the chain of each stream that the client may use, with what is known at RCPT. Raises
-        UnknownProfile."""
-        if self._chains is None:
-            profiles, profile = self._submission.profiles, self._submitter.account.profile
-            streams = [(profiles.chain(profile, stream), stream) for stream in self._streams]
-            self._chains = [(chain, early_facts(self._submitter, stream)) for chain, stream in streams if chain]
-        return self._chains
+    def _early_facts(self, stream: Stream) -> Facts:
+        facts = self._facts.get(stream)
+        if facts is None:
+            facts = self._facts[stream] = early_facts(self._submitter, stream)
+        return facts
 
     def _message(self, envelope: Envelope, content: bytes) -> Message:
         """Return the message as it was received. Raises HeaderError."""
@@ -247,3 +245,8 @@ class SubmissionTransaction:
         origin = message.origin
         self._submission.store.rejections.note(message.id, origin.account_id, origin.received_at, reply, details)
         return reply
+
+
+@lru_cache(8)
+def _in_order(streams: frozenset[Stream]) -> tuple[Stream, ...]:
+    return tuple(sorted(streams, key=lambda stream: stream.value))
