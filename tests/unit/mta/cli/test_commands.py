@@ -31,7 +31,7 @@ DESTRUCTIVE = (
     "webhook remove",
 )
 
-UNCONVERTED = ("queue", "mailing", "explain", "lint")
+UNCONVERTED = ("queue", "mailing")
 
 
 def commands() -> dict[str, Any]:

@@ -53,14 +53,14 @@ async def test_a_message_that_would_be_accepted(operator: Operator) -> None:
     assert {"size", "headers", "sender_identity", "suppressed"} <= set(rules)
 
 
-async def test_every_rule_that_refuses_is_shown_with_its_mend(operator: Operator) -> None:
+async def test_every_rule_that_refuses_is_shown_with_its_fix(operator: Operator) -> None:
     await operator.says("suppression", "add", "bob@example.net", "--reason", "asked")
     file = write(operator, GOOD.replace("ann@example.com", "ann@example.org"))
     reasons = await refused(operator, file)
     assert set(reasons) == {"sender_identity", "suppressed"}
     found = await operator.json("lint", file, "--account", "shop", status=1)
-    mends = {each["policy"]: each["mend"] for each in found["findings"] if each["verdict"] == "refuse"}
-    assert mends["suppressed"] == "remove the address from your list"
+    fixes = {each["policy"]: each["fix"] for each in found["findings"] if each["verdict"] == "refuse"}
+    assert fixes["suppressed"] == "remove the address from your list"
     assert found["reply"]["code"] == 550
     result = await operator.run("lint", file, "--account", "shop")
     assert result.exit_code == 1
@@ -96,7 +96,7 @@ async def test_a_key_is_needed_where_signing_is(tmp_path: Path, database_url: st
     )
     assert await refused(operator, write(operator)) == {"dkim": "no active key for example.com"}
     result = await operator.run("lint", write(operator), "--account", "shop")
-    assert "would be put off: 451 4.7.5 " in result.stdout
+    assert "would be deferred: 451 4.7.5 " in result.stdout
 
 
 async def test_what_it_asks_of_us_is_read_as_from_a_client(operator: Operator) -> None:
@@ -131,8 +131,8 @@ async def test_nothing_is_changed(operator: Operator, store: Store) -> None:
         (b"no header at all", "is not of the form `Name: value`"),
         (b"\nonly a body\n", "it has no header"),
         (b"\x00\x01\xff\xfe" * 20, "not a message"),
-        (b"From: ann@example.com\nTo: a@example.net, b@example.net\n\nx\n", "name who would get it with --recipient"),
-        (b"From: ann@example.com\n\nx\n", "its To field is empty; name who would get it with --recipient"),
+        (b"From: ann@example.com\nTo: a@example.net, b@example.net\n\nx\n", "name the recipient with --recipient"),
+        (b"From: ann@example.com\n\nx\n", "its To field is empty; name the recipient with --recipient"),
     ],
 )
 async def test_a_file_that_cannot_be_read(operator: Operator, content: bytes, said: str) -> None:

@@ -187,7 +187,7 @@ async def test_bounce_asks_the_workers_to_fail_it(store: Store, account: int, sh
     await shell.run("queue", "bounce", format_id(message), "--reason", "wrong price", "--yes")
     (row,) = await shell.json("queue", "show", format_id(message))
     assert row["bounce"].startswith("wrong price (")
-    assert "as an operator asked: wrong price" in (await shell.run("explain", format_id(message))).stdout
+    assert "about to be bounced by an operator: wrong price" in (await shell.run("explain", format_id(message))).stdout
 
 
 async def test_explain_tells_the_whole_story_in_order(store: Store, account: int, shell: Shell) -> None:
@@ -205,7 +205,7 @@ async def test_explain_tells_the_whole_story_in_order(store: Store, account: int
         "ann@one.example: attempt 1 delivered at stage final_dot\n      mx.club.example [192.0.2.25], TLSv1.3",
         "full@club.example: attempt 1 deferred at stage recipient",
         "452 4.2.2 mailbox [full]",
-        "by rule mailbox-full: mailbox_full, at fault: recipient, to be tried again",
+        "rule mailbox-full: mailbox_full, at fault: recipient, next attempt",
         "ann@one.example: delivered",
         "full@club.example: attempt 2 in 60 min",
         "ann@one.example is suppressed for this account",

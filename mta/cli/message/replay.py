@@ -1,25 +1,29 @@
-"""What ``mta lint --replay`` does: takes what was judged lately, and judges it by a changed profile.
+"""``mta lint --replay``: judge recorded messages by a changed profile, and show what would change.
 
-It must never change or send anything, nor read the content of a message that the change does not touch.
+Invariants: nothing is changed or sent. The content of a message is read only if the change concerns it. Every message
+with another result is shown, and every one whose result is unknown.
 
-*Limits.* A message that is still queued is judged as it will leave: with what the chain has added to it. Facts are
-looked up anew for it, as they are now.
+Limitations: a message that is still queued is judged with what the chain has added to it. Facts about it are looked up
+as they are now.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Any
 
 from config.schema import Settings
-from mta.cli.lint_steps import Chosen
-from mta.cli.output import fail
+from mta.cli.context import account_id
+from mta.cli.message.message_file import ProfileChoice
+from mta.cli.output import moment, plain, print_json, print_lines
 from mta.mail.address import Address
 from mta.mail.headers import HeaderError, Headers
-from mta.mail.identity import MessageId
+from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
-from mta.store.accounts.accounts import AccountError
 from mta.store.journal.screening_history import Judgement
 from mta.store.queue.messages import ContentMissing
 from mta.store.store import Store
@@ -31,11 +35,19 @@ from policy.base import Finding
 from policy.profile import Profiles, StreamRules, UnknownProfile
 from policy.replay import ReplayEnd, ReplayVerdict, ScreenedMessage, after, before
 
+STYLES = {
+    ReplayVerdict.ACCEPTED: "green",
+    ReplayVerdict.HELD: "yellow",
+    ReplayVerdict.REFUSED: "red",
+    ReplayVerdict.PUT_OFF: "yellow",
+    ReplayVerdict.UNKNOWN: "magenta",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
     """One message under the profile it was judged by, and under the changed one. ``again``: judged again, from its
-    content. ``earlier``: it was judged by an earlier version of the profile than is loaded now."""
+    content. ``earlier``: judged by an earlier version of the profile than is loaded now."""
 
     message_id: MessageId
     received_at: datetime
@@ -53,22 +65,22 @@ class Replayed:
         return (self.before.fate, self.before.dropped) != (self.after.fate, self.after.dropped)
 
 
-async def replay(store: Store, settings: Settings, chosen: Chosen, account: str | None, last: int) -> list[Replayed]:
-    """The newest ``last`` judgements, oldest first. Ends the command if there is no such account."""
-    try:
-        account_id = (await store.accounts.find(account)).account.id if account else None
-    except AccountError as error:
-        fail(f"mta lint: {error}", status=2)
+async def replay(
+    store: Store, settings: Settings, chosen: ProfileChoice, account: str | None, last: int
+) -> list[Replayed]:
+    """Return the newest ``last`` messages, oldest first, under both profiles."""
     scanners = Scanners(settings.content_scan)
     replayed = []
-    for judgement in reversed(await store.screening_history.last(last, account_id)):
+    for judgement in reversed(await store.screening_history.last(last, await account_id(store, account))):
         who = store.accounts.by_id(judgement.account_id)
         if who is not None:
             replayed.append(await _replay(store, scanners, chosen, judgement, who))
     return replayed
 
 
-async def _replay(store: Store, scanners: Scanners, chosen: Chosen, judgement: Judgement, account: Account) -> Replayed:
+async def _replay(
+    store: Store, scanners: Scanners, chosen: ProfileChoice, judgement: Judgement, account: Account
+) -> Replayed:
     profile = judgement.profile or account.profile
     stream = _stream(judgement, chosen.before, profile)
     # A file called like a profile in use is that profile, changed; any other would be the account's new profile.
@@ -107,7 +119,7 @@ def _fate(judgement: Judgement) -> ReplayVerdict:
 
 
 def _stream(judgement: Judgement, profiles: Profiles, profile: str) -> Stream:
-    """As recorded; a recipient that was refused at RCPT was refused for every stream, so any will do."""
+    """Return the recorded stream; a recipient refused at RCPT was refused for every stream, so any will do."""
     if judgement.stream:
         return Stream(judgement.stream)
     return next((stream for stream in Stream if _rules(profiles, profile, stream)), Stream.TRANSACTIONAL)
@@ -128,7 +140,7 @@ def _digest(profiles: Profiles, profile: str) -> str | None:
 
 
 def _same(old: StreamRules | None, new: StreamRules | None) -> bool:
-    """Whether the two judge alike, so that there is nothing to replay."""
+    """Return whether both judge alike, so that there is nothing to replay."""
     if old is None or new is None:
         return old is new
     return (
@@ -141,7 +153,7 @@ def _same(old: StreamRules | None, new: StreamRules | None) -> bool:
 async def _again(
     store: Store, scanners: Scanners, judgement: Judgement, account: Account, stream: Stream, new: StreamRules
 ) -> tuple[Finding, ...] | None:
-    """What the new chain finds in the message that is still queued; None if it has gone meanwhile."""
+    """Return what the new chain finds in a message that is still queued; None if it has left the queue meanwhile."""
     try:
         content = _as_submitted(await store.messages.content(judgement.message_id))
     except (ContentMissing, HeaderError):
@@ -156,7 +168,7 @@ async def _again(
 
 
 def _as_submitted(content: bytes) -> bytes:
-    """Without our own signatures and Received field, which stand on top. Raises HeaderError."""
+    """Return the message without our own signatures and Received field, which come first. Raises HeaderError."""
     size = 0
     for name, raw in Headers.split(content).fields:
         if name not in (b"dkim-signature", b"received"):
@@ -181,3 +193,50 @@ def _message(judgement: Judgement, account: Account, content: bytes) -> Message:
         received_at=judgement.received_at,
     )
     return Message(judgement.message_id, envelope, origin, Headers.split(content), content)
+
+
+# Output
+
+
+def print_replayed(replayed: Sequence[Replayed], *, as_json: bool) -> None:
+    """Print the messages with another result, and how many there are of each kind."""
+    changed = [each for each in replayed if each.changed]
+    if as_json:
+        print_json({"changes": [_fields(each) for each in changed], "summary": dict(_summary(replayed))})
+        return
+    lines = [line for each in changed for line in _change(each)]
+    print_lines([*lines, *((f"{count:>7} {name}", "" if count else "dim") for name, count in _summary(replayed))])
+
+
+def _change(each: Replayed) -> Iterator[tuple[str, str]]:
+    more = f" and {len(each.recipients) - 3} more" if len(each.recipients) > 3 else ""
+    to = ", ".join(each.recipients[:3]) + more
+    yield f"{format_id(each.message_id)}  {moment(each.received_at)}  {each.account} to {to}", ""
+    for when, end in (("before", each.before), ("after", each.after)):
+        yield f"  {when:<7} {_told(end)}", STYLES[end.fate]
+    if each.again:
+        yield "          judged again: it is still queued", "dim"
+
+
+def _told(end: ReplayEnd) -> str:
+    rule = f" by {end.rule}" if end.rule and end.fate is not ReplayVerdict.UNKNOWN else ""
+    why = end.why.removeprefix(f"{end.rule}: ").replace("\n", " / ")
+    dropped = f", without {', '.join(end.dropped)}" if end.dropped else ""
+    return f"{end.fate.value}{rule}{dropped}" + (f": {why}" if why else "")
+
+
+def _summary(replayed: Sequence[Replayed]) -> Iterator[tuple[str, int]]:
+    """Yield how many messages there are of each kind of change."""
+    yield "messages judged", len(replayed)
+    ways = Counter((each.before.fate, each.after.fate) for each in replayed if each.changed)
+    for (was, is_), count in sorted(ways.items(), key=lambda pair: -pair[1]):
+        yield (f"{was.value}, would be {is_.value}" if was is not is_ else f"{was.value}, for other recipients"), count
+    yield "unchanged", sum(not each.changed for each in replayed)
+    if earlier := sum(each.earlier for each in replayed):
+        yield "of them judged by an earlier version of their profile", earlier
+
+
+def _fields(each: Replayed) -> dict[str, Any]:
+    fields: dict[str, Any] = plain(each)
+    again, message_id = fields.pop("again"), fields.pop("message_id")
+    return {"message": message_id} | fields | {"judged_again": again}
