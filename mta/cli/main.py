@@ -22,7 +22,7 @@ COMMANDS = {
     "config": ("mta.cli.service.config", "Configuration schema, its documentation, settings in effect."),
     "account": ("mta.cli.account.accounts", "Accounts: who may submit mail, with which logins and domains."),
     "dkim": ("mta.cli.service.dkim", "DKIM keys: create, publish, check, activate, retire."),
-    "queue": ("mta.cli.queue", "Queued mail: what waits, where and why; retry, hold, release, bounce."),
+    "queue": ("mta.cli.queue.queued", "Queued mail: what waits, where and why; retry, hold, release, bounce."),
     "explain": ("mta.cli.message.explain", "Everything known about one message."),
     "lint": ("mta.cli.message.lint", "Judge a message, or a changed profile, without sending anything."),
     "mailing": ("mta.cli.mailing_commands", "Mailings: create, confirm, release, stop."),

@@ -111,7 +111,9 @@ def plain(value: Any) -> Any:
         case set() | frozenset():
             return sorted(plain(each) for each in value)
         case _ if is_dataclass(value) and not isinstance(value, type):
-            if type(value).__str__ is not object.__str__:  # an address: its text says all
+            from mta.mail.address import Address
+
+            if isinstance(value, Address):
                 return str(value)
             return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
         case tuple() if hasattr(value, "_asdict"):
@@ -200,9 +202,12 @@ def _print_grid(columns: Sequence[Column], rows: Sequence[Sequence[Styled]]) -> 
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     widths = [_width(column, [row[n] for row in rows]) for n, column in enumerate(columns)]
     least = _least_widths(columns, widths, console.width)
+    spare = console.width - sum(width + GAP for width in least.values()) + GAP
     for n, width in least.items():
+        more = max(0, min(widths[n] - width, spare))
+        spare -= more
         justify: Literal["left", "right"] = "right" if columns[n].numeric else "left"
-        table.add_column(Text(columns[n].name), justify=justify, overflow="fold", min_width=width)
+        table.add_column(Text(columns[n].name), justify=justify, overflow="fold", width=width + more)
     for row in rows:
         table.add_row(*(Text(row[n].text, style=row[n].style) for n in least))
     console.print(table)

@@ -27,11 +27,12 @@ DESTRUCTIVE = (
     "complaint close",
     "consent revoke",
     "privacy erase",
+    "queue bounce",
     "suppression remove",
     "webhook remove",
 )
 
-UNCONVERTED = ("queue", "mailing")
+UNCONVERTED = ("mailing",)
 
 
 def commands() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mta.cli import options, output
 from mta.cli.context import load_settings
 from mta.cli.output import Column, Styled, print_table
 from mta.mail.address import Address, AddressError
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id, new_message_id
 from mta.store.journal.account_changes import AccountError
 from mta.store.postgres.errors import StoreUnavailable
@@ -97,6 +98,7 @@ def test_json_knows_our_types(capsys: pytest.CaptureFixture[str]) -> None:
         {
             "inner": Inner(message, datetime(2026, 1, 2, tzinfo=UTC)),
             "address": Address("ann", "example.net"),
+            "hold": Hold(HoldSource.OPERATOR, "", "a test"),
             Colour.RED: {Colour.RED},
             "network": (ip_network("10.0.0.0/8"), Decimal("1.50"), b"\x01\xff"),
         }
@@ -104,6 +106,7 @@ def test_json_knows_our_types(capsys: pytest.CaptureFixture[str]) -> None:
     assert orjson.loads(capsys.readouterr().out) == {
         "inner": {"message": format_id(message), "at": "2026-01-02T00:00:00+00:00"},
         "address": "ann@example.net",
+        "hold": {"source": "operator", "ref": "", "text": "a test"},
         "red": ["red"],
         "network": ["10.0.0.0/8", "1.50", "01ff"],
     }

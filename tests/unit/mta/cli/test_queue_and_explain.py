@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from mta.cli import output
 from mta.cli.main import build
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Attempt, Classification, Deferred, Delivered, Fault, Host, Stage
@@ -109,7 +110,7 @@ async def test_the_summary_counts_by_whatever_is_asked(store: Store, account: in
 
 async def test_an_empty_queue_is_said(shell: Shell, store: Store) -> None:
     assert "0 recipients" in (await shell.run("queue")).stdout
-    assert "nothing is queued that fits" in (await shell.run("queue", "list")).stdout
+    assert "No matching recipients." in (await shell.run("queue", "list")).stderr
 
 
 async def test_lists_can_be_narrowed(store: Store, account: int, shell: Shell) -> None:
@@ -154,7 +155,7 @@ async def test_conditions_that_mean_nothing_are_refused_with_the_reason(
 async def test_hold_and_release_say_how_many_and_ask(store: Store, account: int, shell: Shell) -> None:
     message = await put(store, account, "a@one.example", "b@two.example")
     dry = await shell.run("queue", "hold", "--all", "--dry-run")
-    assert dry.stdout == "2 recipients would be held\n"
+    assert dry.stdout == "2 recipients would be held.\n"
     refused = await shell.run("queue", "hold", "--all", answer="n\n")
     assert refused.exit_code == 1
     assert [row["state"] for row in await shell.json("queue", "list")] == ["ready", "ready"]
@@ -252,11 +253,13 @@ async def test_a_narrow_terminal_shows_ids_whole(
     store: Store, account: int, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await put(store, account, "full@club.example", leased=True)
-    monkeypatch.setattr("mta.cli.queue_print.UNCUT", 80)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
     text = (await shell.run("queue", "list")).stdout
     assert max(map(len, text.splitlines())) <= 80
-    for part in (format_id(message), "full@club.example", "452 4.2.2 mailbox [full]", "ready", "in 60 min"):
+    for part in (format_id(message), "full@club.example", "ready", "in 60 min"):
         assert part in text
+    assert "452 4.2.2 mailbox [full]" in " ".join(text.split())
 
 
 async def test_the_queue_is_shown_and_chosen_by_stream_and_topic(shell: Shell, store: Store) -> None:

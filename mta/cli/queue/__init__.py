@@ -1,0 +1,1 @@
+"""``mta queue``: what is queued, and what operators do with it."""

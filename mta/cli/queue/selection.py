@@ -1,0 +1,78 @@
+"""Which recipients a command of ``mta queue`` means: its options, and the filter that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from mta.cli.context import account_id
+from mta.cli.options import parse_address, parse_domain, parse_message_id, parse_span
+from mta.cli.output import fail
+from mta.mail.hold import HoldSource
+from mta.mail.message import Stream
+from mta.observe.labels import QueueState
+from mta.store.queue.queue import QueueFilter
+from mta.store.store import Store
+
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Only these messages.")]
+DestinationOption = Annotated[str | None, typer.Option(metavar="DOMAIN", help="Only recipients in this domain.")]
+StreamOption = Annotated[Stream | None, typer.Option("--stream", help="Only this stream.")]
+TopicOption = Annotated[str | None, typer.Option(help="Only marketing mail about this topic.")]
+MailingOption = Annotated[str | None, typer.Option(help="Only this mailing: its id or name.")]
+SenderOption = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only this envelope sender; `<>` for DSNs.")]
+RecipientOption = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only this recipient.")]
+StateOption = Annotated[QueueState | None, typer.Option(help="Only in this state; `leased`: a worker has it.")]
+OlderThanOption = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Only mail accepted at least so long ago: 90s, 15m, 2h, 5d.")
+]
+ReplyOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this text in the last reply.")]
+HeldByOption = Annotated[HoldSource | None, typer.Option(help="Only with a hold of this source.")]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSelection:
+    """The values of the options above, as typed."""
+
+    ids: Sequence[str]
+    destination: str | None
+    account: str | None
+    stream: Stream | None
+    topic: str | None
+    mailing: str | None
+    sender: str | None
+    recipient: str | None
+    state: QueueState | None
+    older_than: str | None
+    reply: str | None
+    held_by: HoldSource | None
+
+    async def filters(self, store: Store) -> list[QueueFilter]:
+        """Return a filter for each message named, else one; exit status 2 for a value that cannot be read."""
+        ids = [parse_message_id(text) for text in self.ids]
+        common = QueueFilter(
+            account_id=await account_id(store, self.account),
+            destination=parse_domain(self.destination) if self.destination else None,
+            stream=self.stream,
+            topic=self.topic,
+            mailing=self.mailing,
+            address=str(parse_address(self.recipient)) if self.recipient else None,
+            state=self.state,
+            reply=self.reply,
+            sender=self.sender,
+            before=_before(self.older_than),
+            held_by=self.held_by,
+        )
+        return [replace(common, message_id=each) for each in ids] or [common]
+
+
+def _before(older_than: str | None) -> datetime | None:
+    if not older_than:
+        return None
+    try:
+        return datetime.now(UTC) - parse_span(older_than)
+    except ValueError as error:
+        fail(f"--older-than: {error}", status=2)
