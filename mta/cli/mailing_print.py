@@ -13,8 +13,7 @@ from rich.table import Table
 from mta.cli.mailing_steps import Listed, Made
 from mta.cli.output import moment
 from mta.mail.identity import format_id
-from mta.store.mailings.mailing_rows import MailingRecord
-from mta.store.mailings.mailing_story import MailingEvent, MailingStory
+from mta.store.mailings.mailing_records import MailingEvent, MailingRecord, MailingStory
 from policy.accounts.mailing import Mailing
 
 

@@ -17,7 +17,7 @@ from mta.mail.message import Stream
 from mta.service.config_validation import validate_profiles
 from mta.store.accounts.accounts import AccountError
 from mta.store.mailings.mailing_holds import QueueMoved
-from mta.store.mailings.mailing_story import MailingStory
+from mta.store.mailings.mailing_records import MailingStory
 from mta.store.mailings.mailings import MailingError, MailingRecord
 from mta.store.store import Store
 from policy.accounts.account import Account

@@ -13,7 +13,7 @@ from mta.demo.environment import DOMAIN
 from mta.mail.address import Address
 from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
 from mta.store.accounts.reviews import Setting
-from mta.store.permission.consent_entries import Given
+from mta.store.permission.ledger import Given
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus, Identity
 from policy.permission.consent import Basis

@@ -20,7 +20,7 @@ from mta.cli.account.credentials import UsernameOption
 from mta.cli.context import load_profiles, load_settings, with_store
 from mta.cli.options import AccountArgument, ConfigOption, JsonOption, group, operator, parse_domain
 from mta.cli.output import Cell, Column, fail, minute, print_details, print_json, print_table
-from mta.store.accounts.account_copy import AccountDetails
+from mta.store.accounts.account_cache import AccountDetails
 from mta.store.accounts.reviews import Setting
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus

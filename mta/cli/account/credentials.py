@@ -32,7 +32,7 @@ from mta.cli.options import (
     parse_span,
 )
 from mta.cli.output import Column, fail, minute, print_json, print_table
-from mta.store.accounts.account_copy import AccountDetails, CredentialDetails
+from mta.store.accounts.account_cache import AccountDetails, CredentialDetails
 from mta.store.store import Store
 from policy.accounts.account import Grant, Stream
 

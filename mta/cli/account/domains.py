@@ -31,7 +31,7 @@ from mta.cli.output import Column, fail, print_json, print_table
 from mta.delivery.mx import Resolver
 from mta.dkim import KeyRing
 from mta.service.jobs import domain_verification
-from mta.store.accounts.account_copy import DomainDetails
+from mta.store.accounts.account_cache import DomainDetails
 from mta.store.store import Store
 from policy.accounts.sender_domain import CheckResult, is_fit, owner_name, owner_text
 

@@ -30,7 +30,7 @@ from mta.cli.options import (
 )
 from mta.cli.output import Column, fail, print_details, print_json, print_table
 from mta.mail.address import Address
-from mta.store.accounts.account_copy import AccountDetails
+from mta.store.accounts.account_cache import AccountDetails
 from mta.store.store import Store
 from policy.accounts.account import Identity
 

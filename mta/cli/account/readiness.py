@@ -20,7 +20,7 @@ from mta.cli.context import load_profiles, load_settings, with_store
 from mta.cli.options import AccountArgument, ConfigOption, JsonOption
 from mta.cli.output import print_json
 from mta.delivery.mx import Resolver
-from mta.store.accounts.account_copy import AccountDetails
+from mta.store.accounts.account_cache import AccountDetails
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus, Stream
 from policy.accounts.review import Lack, lacks

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from mta.mail.address import Address, AddressError
-from mta.store.permission.consent_entries import Given
+from mta.store.permission.ledger import Given
 from policy.permission.consent import Basis, TopicError, parse_topic
 from policy.permission.evidence import Evidence
 

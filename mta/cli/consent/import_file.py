@@ -27,9 +27,9 @@ from mta.cli.context import load_settings, require_account_id, with_store
 from mta.cli.options import ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, progress
 from mta.cli.suppression.entries import require_liftable
-from mta.store.permission.consent_entries import Given
 from mta.store.permission.consents import ConsentsRecorded
 from mta.store.permission.import_progress import ImportProgress
+from mta.store.permission.ledger import Given
 from mta.store.store import Store, StoreUnavailable
 from policy.permission.suppression import Reason
 

@@ -24,7 +24,7 @@ import orjson
 
 from mta.cli.consent import fields
 from mta.cli.consent.fields import COLUMNS, REQUIRED, FieldError, ImportDefaults
-from mta.store.permission.consent_entries import Given
+from mta.store.permission.ledger import Given
 from policy.permission.evidence import Evidence
 
 LONGEST = 1 << 20  # octets of a line

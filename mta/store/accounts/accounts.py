@@ -20,8 +20,8 @@ import asyncpg
 
 from mta.mail.address import parse_domain
 from mta.mail.message import IPAddress
-from mta.store.accounts import account_rows
-from mta.store.accounts.account_copy import AccountDetails, Copy, Credential, IPNetwork
+from mta.store.accounts import account_cache
+from mta.store.accounts.account_cache import AccountCache, AccountDetails, Credential, IPNetwork
 from mta.store.accounts.domains import insert as insert_domains
 from mta.store.journal import account_changes
 from mta.store.journal.account_changes import (
@@ -52,7 +52,7 @@ class Accounts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._copy: Copy | None = None
+        self._copy: AccountCache | None = None
         self._fresh = Freshness("accounts", self._read)
         self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
@@ -79,7 +79,7 @@ class Accounts:
         return self._known.by_id.get(account_id)
 
     @property
-    def _known(self) -> Copy:
+    def _known(self) -> AccountCache:
         if self._copy is None:
             raise StoreUnavailable("the accounts could not be read yet")
         return self._copy
@@ -176,7 +176,7 @@ class Accounts:
 
     async def _read(self) -> None:
         async with self._database.session() as connection:
-            self._copy = await account_rows.read(connection)
+            self._copy = await account_cache.read_accounts(connection)
 
 
 def _has_ended(credential: Credential) -> bool:

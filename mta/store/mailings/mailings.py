@@ -24,10 +24,9 @@ import asyncpg
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.reply import sanitise
 from mta.store.journal.account_changes import AccountChangeKind, note
-from mta.store.mailings import mailing_holds, mailing_story
+from mta.store.mailings import mailing_holds, mailing_records
 from mta.store.mailings.mailing_holds import QueueMoved
-from mta.store.mailings.mailing_rows import COLUMNS, FROM, MailingRecord, mailing_of, record_of
-from mta.store.mailings.mailing_story import MailingStory
+from mta.store.mailings.mailing_records import COLUMNS, FROM, MailingRecord, MailingStory, mailing_of, record_of
 from mta.store.postgres.cache_refresh import Freshness
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.errors import StoreUnavailable
@@ -144,7 +143,7 @@ class Mailings:
     async def story(self, mailing_id: str, *, events: int = 20) -> MailingStory | None:
         """All that is known of a mailing, with its newest ``events``. Raises StoreUnavailable."""
         record = await self.show(mailing_id)
-        return None if record is None else await mailing_story.tell(self._database, record, events)
+        return None if record is None else await mailing_records.tell_story(self._database, record, events)
 
     async def list(self, account_id: int | None = None, *, limit: int = 100) -> list[MailingRecord]:
         """The newest, of one account or of all. Raises StoreUnavailable."""

@@ -1,38 +1,125 @@
-"""Record, revoke and renew consents, with everything that follows in the same transaction.
+"""Record, revoke and renew consents, with everything that follows in the same transaction; and read them again.
 
 A revocation appends its ledger entry, ends the consents, suppresses the address for the topic and cancels queued
-copies, all in one transaction.
+copies, all in one transaction. What is read is one address for its dossier, or one account for its export.
 
 Invariants: the same consent is never recorded twice. A suppression is lifted only on request, and only by a newer
-consent.
+consent. Entries of one account are never shown as those of another.
 
 Limitations: a suppression is lifted by a consent for its own topic or for every topic. A consent for a single topic
-does not lift a suppression of all marketing.
+does not lift a suppression of all marketing. An entry whose evidence was erased has only its number, kind and time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 import orjson
 
 from mta.mail.address import Address
 from mta.mail.reply import sanitise
-from mta.store.permission import consent_reading, consent_rows, import_progress, ledger, suppression_writer
-from mta.store.permission.consent_entries import EntryWriter, Given
-from mta.store.permission.consent_reading import LedgerExtract
+from mta.store.permission import consents_in_force, import_progress, ledger, suppression_writer
 from mta.store.permission.import_progress import ImportProgress
-from mta.store.permission.ledger import Draft, Verified
+from mta.store.permission.ledger import Draft, EntryWriter, Given, Verified, given_of
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
-from policy.permission.consent import ACCEPTABLE, EVERY_TOPIC, Sign
+from policy.permission.consent import ACCEPTABLE, EVERY_TOPIC, Basis, Consent, Sign
+from policy.permission.dossier import LedgerProof
 from policy.permission.evidence import Assessor, facts_of, load_assessor
-from policy.permission.ledger import EntryKind, Head
+from policy.permission.ledger import EntryKind, Head, LedgerEntry
 from policy.permission.suppression import LIFTED_BY_CONSENT, Reason, SuppressionRequest
+
+_ENTRIES_OF = """
+select account_id, entry, at, kind, hash, evidence from consent_entry where address_key = $1
+order by account_id, entry"""
+
+_CONSENTS_OF = """
+select c.account_id, topic, basis, given_at, confirmed_at, revoked_at, missing, facts, entry, contacted_at, clicked_at,
+    bought_at
+from consent c left join recipient_activity t using (address_key, account_id)
+where address_key = $1 order by account_id, topic"""
+
+_IN_FORCE = """
+select topic, revoked_at, entry from consent where account_id = $1 and address_key = any($2::bytea[])"""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerExtract:
+    """The entries about an address in the ledger of one account, and the consents that result from them."""
+
+    account_id: int
+    proofs: tuple[LedgerProof, ...]
+    consents: tuple[Consent, ...]
+
+
+async def extracts_of(database: Database, secrets: Secrets, address: Address) -> list[LedgerExtract]:
+    """Return the extracts of all accounts about an address. Raises StoreUnavailable."""
+    async with database.session() as connection:
+        return await extracts_of_key(connection, secrets.address_key(address))
+
+
+async def extracts_of_key(connection: Connection, key: bytes) -> list[LedgerExtract]:
+    """Return the same for an address known only by its keyed hash, within the caller's transaction."""
+    entries = await connection.fetch(_ENTRIES_OF, key)
+    consents = await connection.fetch(_CONSENTS_OF, key)
+    accounts = sorted({row["account_id"] for row in (*entries, *consents)})
+    return [
+        LedgerExtract(
+            account_id,
+            tuple(_proof_of(row) for row in entries if row["account_id"] == account_id),
+            tuple(_consent_of(row) for row in consents if row["account_id"] == account_id),
+        )
+        for account_id in accounts
+    ]
+
+
+def _proof_of(row: Any) -> LedgerProof:
+    said = ledger.read_evidence(row["evidence"]) if row["evidence"] is not None else None
+    return LedgerProof(row["entry"], row["at"], EntryKind(row["kind"]), row["hash"], said)
+
+
+def _consent_of(row: Any) -> Consent:
+    return Consent(
+        Basis(row["basis"]),
+        frozenset({row["topic"]}),
+        row["given_at"],
+        row["confirmed_at"],
+        row["entry"],
+        tuple(row["missing"]),
+        row["contacted_at"],
+        row["revoked_at"],
+        orjson.loads(row["facts"]),
+        row["clicked_at"],
+        row["bought_at"],
+    )
+
+
+async def consents_of_account(database: Database, account_id: int) -> AsyncIterator[list[Given]]:
+    """Yield pages of the consents in force or revoked, each with the topics it applies to. Raises StoreUnavailable."""
+    head = await ledger.read_head(database, account_id)
+    async for page in ledger.pages(database, account_id, head):
+        given = [entry for entry in page if entry.kind == EntryKind.GIVEN.value and entry.evidence is not None]
+        async with database.session(ledger.SECONDS) as connection:
+            rows = await connection.fetch(_IN_FORCE, account_id, [entry.address_key for entry in given])
+        topics: dict[int, dict[datetime | None, list[str]]] = {}
+        for row in rows:
+            topics.setdefault(row["entry"], {}).setdefault(row["revoked_at"], []).append(row["topic"])
+        yield [each for entry in given for each in _still(entry, topics.get(entry.number, {}))]
+
+
+def _still(entry: LedgerEntry, topics: Mapping[datetime | None, Sequence[str]]) -> list[Given]:
+    """Return what remains of a consent: one for the topics in force, one for each group of topics revoked together."""
+    if not topics:
+        return []
+    assert entry.evidence is not None
+    given = given_of(ledger.read_evidence(entry.evidence))
+    return [replace(given, topics=tuple(sorted(names)), revoked_at=at) for at, names in topics.items()]
+
 
 SECONDS = 60.0  # per transaction of several thousand entries
 
@@ -123,7 +210,7 @@ class Consents:
             lacking: Counter[str] = Counter()
             if written:
                 head = await ledger.append(connection, account_id, head, [each.draft for each in written], now)
-                await consent_rows.put(connection, account_id, self._rows(written, lacking))
+                await consents_in_force.put(connection, account_id, self._rows(written, lacking))
                 lifted = await self._lift(connection, account_id, written) if lift else 0
             if gone := [
                 self._revoked(account_id, each.given.address, topic, "as recorded", by, each.given.revoked_at)
@@ -175,7 +262,7 @@ class Consents:
                 EntryKind.RENEWED, address, by, sign=sign.value, seen_at=(at or now).astimezone(UTC)
             )
             head = await ledger.append(connection, account_id, head, [draft], now)
-            await consent_rows.renew(connection, account_id, draft.address_key, _COLUMN[sign], at or now)
+            await consents_in_force.renew(connection, account_id, draft.address_key, _COLUMN[sign], at or now)
             return head.number
 
         return await self._database.retried(work)
@@ -188,11 +275,11 @@ class Consents:
 
     def export(self, account_id: int) -> AsyncIterator[list[Given]]:
         """Yield the consents in force or revoked, in the order of the ledger. Raises StoreUnavailable."""
-        return consent_reading.export(self._database, account_id)
+        return consents_of_account(self._database, account_id)
 
     async def of(self, address: Address) -> list[LedgerExtract]:
         """Return the ledger extracts of all accounts about an address. Raises StoreUnavailable."""
-        return await consent_reading.of(self._database, self._secrets, address)
+        return await extracts_of(self._database, self._secrets, address)
 
     def verify(self, account_id: int, noted: Head | None = None) -> AsyncIterator[int | Verified]:
         """Verify the chain of an account from its beginning: yield the number of entries checked, finally the result.
@@ -228,16 +315,16 @@ class Consents:
                 written.append(_Written(each, draft, head.number + len(written) + 1))
         return written
 
-    def _rows(self, written: Sequence[_Written], lacking: Counter[str]) -> list[consent_rows.ConsentRow]:
+    def _rows(self, written: Sequence[_Written], lacking: Counter[str]) -> list[consents_in_force.ConsentRow]:
         """Return one row per topic; ``lacking`` counts the missing evidence."""
-        found: list[consent_rows.ConsentRow] = []
+        found: list[consents_in_force.ConsentRow] = []
         for each in written:
             given = each.given
             missing = self._assessor.missing(given.basis, given.evidence, given.confirmed_at)
             lacking.update(missing if given.basis in ACCEPTABLE else (f"basis {given.basis.value}",))
             facts = facts_of(given.evidence)
             found += [
-                consent_rows.ConsentRow(
+                consents_in_force.ConsentRow(
                     each.draft.address_key,
                     topic,
                     given.basis,

@@ -1,29 +1,34 @@
-"""The ledger of consents in the database: append, read, verify and erase entries.
+"""The ledger of consents: entries encoded, appended, read, verified and erased.
+
+An entry is one JSON object with a random salt. Its digest stays when its evidence is erased; the salt prevents the
+evidence from being guessed
+from it. The fingerprint is a keyed hash without salt. It identifies a record that is imported
+a second time, and is erased with the evidence.
 
 Invariants: an entry is never changed, except that its evidence is removed when it is erased; another entry records
-that. Entries are appended under the lock of their chain.
+that. Entries are appended under the lock of their chain. Empty fields are left out.
 
-Limitations: there is one chain per account; two writers for the same account wait for each other.
+Limitations: there is one chain per account; two writers for the same account wait for each other. An address is stored
+as it was spelled; the fingerprint is the same for all spellings.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
+from mta.mail.address import Address
 from mta.store.postgres.database import Connection, Database
-from policy.permission.ledger import (
-    Checker,
-    EntryKind,
-    Head,
-    LedgerEntry,
-    LedgerFault,
-    beginning,
-    digest_of,
-    seal,
-)
+from mta.store.postgres.secrets import Secrets
+from policy.permission.consent import Basis
+from policy.permission.evidence import Evidence, evidence_of
+from policy.permission.ledger import Checker, EntryKind, Head, LedgerEntry, LedgerFault, beginning, digest_of, seal
 
 PAGE = 5000  # entries per query
 SECONDS = 60.0  # per page
@@ -97,7 +102,7 @@ async def append(connection: Connection, account_id: int, head: Head, drafts: Se
     return Head(number, before)
 
 
-async def empty(connection: Connection, account_id: int, address_key: bytes) -> list[int]:
+async def erase_evidence(connection: Connection, account_id: int, address_key: bytes) -> list[int]:
     """Erase all evidence about an address; return the numbers of the entries. The caller appends an ``ERASED``
     entry."""
     return [row["entry"] for row in await connection.fetch(_EMPTY, account_id, address_key)]
@@ -138,3 +143,95 @@ async def verify(database: Database, account_id: int, noted: Head | None = None)
         if beyond := await connection.fetchval(_BEYOND, account_id):
             faults.append(LedgerFault(beyond, "it is after the end of the ledger"))
     yield Verified(head, tuple(faults))
+
+
+_EVIDENCE = tuple(field.name for field in fields(Evidence))
+_SALT, _FINGERPRINT = 16, 12  # octets
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A consent to be recorded. ``topics``: as returned by ``policy.permission.consent.parse_topic``, at least one.
+    Times have a time zone. ``revoked_at``: when it was revoked, if it was."""
+
+    address: Address
+    topics: tuple[str, ...]
+    basis: Basis
+    given_at: datetime
+    confirmed_at: datetime | None
+    evidence: Evidence
+    revoked_at: datetime | None = None
+
+    @property
+    def effective_at(self) -> datetime:
+        return self.confirmed_at or self.given_at
+
+
+class EntryWriter:
+    """Write entries with the secret of the installation."""
+
+    __slots__ = ("_key", "_secrets")
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets, self._key = secrets, secrets.derive("consent fingerprint")
+
+    def given(self, given: Given, by: str) -> Draft:
+        """Return the entry for a consent. ``by``: who recorded it, and from where."""
+        evidence = given.evidence
+        said: dict[str, Any] = {
+            "topics": given.topics,
+            "basis": given.basis.value,
+            "given_at": given.given_at.astimezone(UTC),
+        }
+        if given.confirmed_at:
+            said["confirmed_at"] = given.confirmed_at.astimezone(UTC)
+        for name in _EVIDENCE:
+            if (value := getattr(evidence, name)) not in ("", None, ()):
+                said[name] = value
+        text = orjson.dumps(said)
+        key = self._secrets.address_key(given.address)
+        known_by = hashlib.blake2b(key + text, digest_size=_FINGERPRINT, key=self._key).digest()
+        return Draft(EntryKind.GIVEN, key, _salted(given.address, by, text), known_by)
+
+    def other(self, kind: EntryKind, address: Address, by: str, **said: object) -> Draft:
+        """Return an entry that gives no consent: a revocation, a renewal or an erasure."""
+        return new_entry(kind, self._secrets.address_key(address), address, by, **said)
+
+
+def new_entry(kind: EntryKind, address_key: bytes, address: Address | None, by: str, **said: object) -> Draft:
+    """Do the same as ``EntryWriter.other`` for an address of which possibly only the hash is known."""
+    return Draft(kind, address_key, _salted(address, by, orjson.dumps(said)))
+
+
+def erasure_entry(address_key: bytes, by: str, reason: str) -> Draft:
+    """Return the entry that says why the earlier evidence is gone. It does not contain the address."""
+    salt = os.urandom(_SALT).hex()
+    return Draft(EntryKind.ERASED, address_key, orjson.dumps({"salt": salt, "by": by, "reason": reason}))
+
+
+def _salted(address: Address | None, by: str, said: bytes) -> bytes:
+    head = {"salt": os.urandom(_SALT).hex(), "by": by}
+    if address:
+        head["address"] = str(address)
+    return orjson.dumps(head)[:-1] + b"," + said[1:]
+
+
+def read_evidence(evidence: bytes) -> dict[str, Any]:
+    """Return the contents of an entry, without its salt. Times are ISO 8601 texts."""
+    said: dict[str, Any] = orjson.loads(evidence)
+    said.pop("salt", None)
+    return said
+
+
+def given_of(said: dict[str, Any]) -> Given:
+    """Return the consent that an entry of kind ``GIVEN`` recorded."""
+    local, _, domain = said["address"].rpartition("@")
+    confirmed_at = said.get("confirmed_at")
+    return Given(
+        Address(local, domain),
+        tuple(said["topics"]),
+        Basis(said["basis"]),
+        datetime.fromisoformat(said["given_at"]),
+        datetime.fromisoformat(confirmed_at) if confirmed_at else None,
+        evidence_of(said),
+    )

@@ -24,8 +24,8 @@ import orjson
 
 from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
-from mta.store.permission import consent_withdrawal, ledger
-from mta.store.permission.consent_withdrawal import Place, Withdrawal, Withdrawn
+from mta.store.permission import consents_in_force, ledger
+from mta.store.permission.consents_in_force import Place, Withdrawal, Withdrawn
 from mta.store.postgres.database import Connection
 from mta.store.queue import cancel_queued, rows
 from mta.store.queue.cancel_queued import GLOBAL, Scope
@@ -106,7 +106,7 @@ async def lock(
     """Lock everything that these requests will change. ``also``: further messages; ``heads``: those of ledgers that
     the transaction has locked already."""
     withdrawals = [act for act in acts if act.reason.withdraws]
-    holders = await consent_withdrawal.holders(
+    holders = await consents_in_force.holders(
         connection, [act.address_key for act in withdrawals if act.account_id == GLOBAL]
     )
     held = dict(heads or {})
@@ -126,7 +126,7 @@ async def write(connection: Connection, acts: Sequence[SuppressionRequest], lock
     now = datetime.now(UTC)
     pairs = [(act, _withdrawals(act, locked, now)) for act in acts]
     withdrawals = [each for _, group in pairs for each in group]
-    withdrawn = await consent_withdrawal.withdraw(connection, locked.heads, withdrawals, now)
+    withdrawn = await consents_in_force.withdraw(connection, locked.heads, withdrawals, now)
     kept = _strongest([_with_entry(act, group, withdrawn) for act, group in pairs if _holds(act, group, withdrawn)])
     changed, fresh = await _put(connection, kept)
     await _note(connection, [act for act in kept if act.scope in changed])
@@ -150,7 +150,7 @@ async def _needed(
     found = await connection.fetch(_KNOWN, *zip(*(act.scope for act in unsure), strict=True))
     known = {(row["address_key"], row["account_id"], row["topic"]): Reason(row["reason"]) for row in found}
     firm = [act for act in unsure if act.scope in known and known[act.scope].rank >= act.reason.rank]
-    consents = await consent_withdrawal.in_force(connection, [_place(act) for act in firm if act.account_id != GLOBAL])
+    consents = await consents_in_force.in_force(connection, [_place(act) for act in firm if act.account_id != GLOBAL])
     holders = {key for key, _ in locked.holders}
     idle = {
         act.scope

@@ -24,8 +24,8 @@ from mta.observe.labels import StoreCall
 from mta.observe.metrics import Metrics
 from mta.store.journal.redaction import stand_in
 from mta.store.permission import import_progress, suppression_writer
-from mta.store.permission.address_lookup import AddressLookup
 from mta.store.permission.import_progress import ImportProgress
+from mta.store.permission.recipients import AddressLookup
 from mta.store.permission.suppression_writer import Applied
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets

@@ -22,7 +22,7 @@ from enum import Enum
 from mta.mail.address import Address
 from mta.mail.reply import sanitise
 from mta.store.permission import suppression_writer
-from mta.store.permission.consent_entries import read
+from mta.store.permission.ledger import read_evidence
 from mta.store.postgres.database import Connection, Database
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason, SuppressionRequest
@@ -129,5 +129,5 @@ async def _apply(connection: Connection, act: SuppressionRequest) -> Unsubscribe
 
 
 def _address(evidence: bytes | None) -> Address | None:
-    local, _, domain = str(read(evidence).get("address", "") if evidence else "").rpartition("@")
+    local, _, domain = str(read_evidence(evidence).get("address", "") if evidence else "").rpartition("@")
     return Address(local, domain) if local else None

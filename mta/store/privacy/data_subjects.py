@@ -23,9 +23,8 @@ from mta.mail.address import Address
 from mta.mail.identity import format_id
 from mta.store.journal import redaction
 from mta.store.journal.redaction import Redacted
-from mta.store.permission import consent_entries, ledger
-from mta.store.permission.consent_reading import LedgerExtract
-from mta.store.permission.consents import Consents
+from mta.store.permission import ledger
+from mta.store.permission.consents import Consents, LedgerExtract
 from mta.store.permission.suppressions import SuppressionRecord, Suppressions
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
@@ -159,9 +158,9 @@ class DataSubjects:
 
         async def work(connection: Connection) -> int:
             head = await ledger.lock(connection, account_id)
-            emptied = await ledger.empty(connection, account_id, address_key)
+            emptied = await ledger.erase_evidence(connection, account_id, address_key)
             if emptied:
-                draft = consent_entries.erased(address_key, by, "requested by the data subject")
+                draft = ledger.erasure_entry(address_key, by, "requested by the data subject")
                 await ledger.append(connection, account_id, head, [draft], datetime.now(UTC))
             return len(emptied)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from config.schema import RetentionSettings
 from mta.store.journal import outbox
-from mta.store.permission import consent_entries, ledger
+from mta.store.permission import ledger
 from mta.store.postgres.database import Connection, Database
 from mta.store.privacy import case_erasure
 from mta.store.queue.retention import first_id_of
@@ -163,9 +163,9 @@ async def _forget(connection: Connection, account_id: int, keys: Sequence[bytes]
     head = await ledger.lock(connection, account_id)
     still = [row["address_key"] for row in await connection.fetch(_STILL, before, account_id, keys) if row["ended"]]
     drafts = [
-        consent_entries.erased(key, "retention", f"ended before {before:%Y-%m-%d}")
+        ledger.erasure_entry(key, "retention", f"ended before {before:%Y-%m-%d}")
         for key in still
-        if await ledger.empty(connection, account_id, key)
+        if await ledger.erase_evidence(connection, account_id, key)
     ]
     await ledger.append(connection, account_id, head, drafts, datetime.now(UTC))
     await connection.execute(_FORGET, account_id, still)

@@ -19,7 +19,7 @@ import orjson
 from mta.mail.identity import format_id
 from mta.mail.reply import sanitise
 from mta.store.journal import outbox
-from mta.store.permission import consent_reading
+from mta.store.permission.consents import extracts_of_key
 from mta.store.postgres.database import Connection
 from policy.accounts.account import Account
 from policy.permission.dossier import Dossier, as_json
@@ -110,7 +110,7 @@ async def _dossier(connection: Connection, complaint: Complaint, name: str) -> d
     """Return what the account's ledger has about the complainant."""
     assert complaint.address_key is not None
     account = Account(complaint.account_id, name, frozenset())
-    for each in await consent_reading.known(connection, complaint.address_key):
+    for each in await extracts_of_key(connection, complaint.address_key):
         if each.account_id == complaint.account_id:
             proofs, consents = each.proofs, each.consents
             break

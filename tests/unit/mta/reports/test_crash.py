@@ -20,7 +20,7 @@ from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Stream
 from mta.observe.labels import InboundReportKind, UnsubscribeMethod
 from mta.observe.metrics import Metrics
-from mta.store.permission.consent_entries import Given
+from mta.store.permission.ledger import Given
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus

@@ -10,9 +10,8 @@ import pytest
 
 from mta.mail.address import Address
 from mta.mail.message import Stream
-from mta.store.permission.consent_entries import Given
 from mta.store.permission.import_progress import ImportProgress
-from mta.store.permission.ledger import Verified
+from mta.store.permission.ledger import Given, Verified
 from mta.store.store import Store
 from policy.permission.consent import Basis, Consent, Holds, Revoked, Sign, Terms, judge
 from policy.permission.evidence import Evidence

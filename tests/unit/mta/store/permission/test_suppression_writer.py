@@ -12,7 +12,7 @@ import pytest
 from mta.mail.address import Address
 from mta.mail.message import Stream
 from mta.store.permission import suppression_writer
-from mta.store.permission.consent_entries import Given
+from mta.store.permission.ledger import Given
 from mta.store.permission.suppression_writer import Applied
 from mta.store.queue.cancel_queued import GLOBAL
 from mta.store.store import Store

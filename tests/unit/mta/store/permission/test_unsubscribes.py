@@ -13,7 +13,7 @@ import pytest
 
 from mta.mail.address import Address
 from mta.mail.message import Stream
-from mta.store.permission.consent_entries import Given
+from mta.store.permission.ledger import Given
 from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store

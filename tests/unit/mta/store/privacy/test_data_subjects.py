@@ -11,8 +11,7 @@ from config.schema import RetentionSettings
 from mta.mail.address import Address
 from mta.mail.message import Stream
 from mta.store.journal.redaction import stand_in
-from mta.store.permission.consent_entries import Given
-from mta.store.permission.ledger import Verified
+from mta.store.permission.ledger import Given, Verified
 from mta.store.privacy import erasure
 from mta.store.privacy.erasure import Forgotten, forget
 from mta.store.store import Store

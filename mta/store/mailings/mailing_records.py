@@ -1,10 +1,8 @@
-"""Everything that is known of one mailing: who answered for it, what became of its messages, what permission there is.
+"""A mailing as it is recorded: its row, and its whole story: who confirmed it, its messages, the permission behind it.
 
-It must never change anything.
-
-*Limits.* Counts go over all of the mailing's messages whose record is still kept (``retention.messages``): seconds
-for a million of them. Consents are those of the account for the mailing's topic as they are now; those that each
-message was sent under are in its findings (``mta explain``).
+Limitations: counts cover the mailing's messages whose record is still kept (``retention.messages``) and take seconds
+for a million of them. Consents are the account's for the mailing's topic as they are now; those that each message was
+sent under are in its findings (``mta explain``).
 """
 
 from __future__ import annotations
@@ -18,8 +16,56 @@ import orjson
 
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId
-from mta.store.mailings.mailing_rows import MailingRecord
 from mta.store.postgres.database import Connection, Database
+from policy.accounts.mailing import Confirmation, Mailing, Sample
+
+COLUMNS = """
+m.id, m.account_id, m.name, m.topic, m.list, m.created_at, m.created_by, m.confirmed_at, m.confirmed_by,
+m.confirmed_terms, m.sample, m.sampled, m.released_at, m.released_by, m.stopped_at, m.stopped_by, m.stopped,
+m.stop_bounces, m.changed_at, s.origin, s.approved_at"""
+FROM = "from mailing m left join list_source s on s.account_id = m.account_id and s.name = m.list"
+
+
+@dataclass(frozen=True, slots=True)
+class MailingRecord:
+    """A mailing as operators see it: who did what with it, and when."""
+
+    mailing: Mailing
+    created_at: datetime
+    created_by: str
+    released_by: str | None
+    stopped_at: datetime | None
+    stopped_by: str | None
+    stop_bounces: bool
+
+
+def mailing_of(row: Any) -> Mailing:
+    confirmed = row["confirmed_at"]
+    return Mailing(
+        id=row["id"],
+        account_id=row["account_id"],
+        name=row["name"],
+        topic=row["topic"],
+        list=row["list"],
+        confirmation=Confirmation(confirmed, row["confirmed_by"], row["confirmed_terms"]) if confirmed else None,
+        sample=Sample(row["sample"], row["sampled"], row["released_at"]) if row["sample"] is not None else None,
+        origin=row["origin"],
+        approved=row["approved_at"] is not None,
+        stopped=row["stopped"],
+    )
+
+
+def record_of(row: Any) -> MailingRecord:
+    return MailingRecord(
+        mailing=mailing_of(row),
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+        released_by=row["released_by"],
+        stopped_at=row["stopped_at"],
+        stopped_by=row["stopped_by"],
+        stop_bounces=row["stop_bounces"],
+    )
+
 
 SECONDS = 300.0  # for all questions together
 
@@ -110,7 +156,7 @@ class MailingStory:
     latest: Sequence[MailingEvent]
 
 
-async def tell(database: Database, record: MailingRecord, events: int) -> MailingStory:
+async def tell_story(database: Database, record: MailingRecord, events: int) -> MailingStory:
     """The story of a mailing with its newest ``events``. Raises StoreUnavailable."""
     async with database.session(SECONDS) as connection, connection.transaction(readonly=True):
         await connection.execute("set local enable_seqscan = on; set local plan_cache_mode = force_custom_plan")
