@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,10 +20,11 @@ from mta.cli.account.credentials import UsernameOption
 from mta.cli.context import load_profiles, load_settings, with_store
 from mta.cli.options import AccountArgument, ConfigOption, JsonOption, group, operator, parse_domain
 from mta.cli.output import Cell, Column, fail, minute, print_details, print_json, print_table
-from mta.store.accounts.account_cache import AccountDetails
-from mta.store.accounts.reviews import Setting
-from mta.store.store import Store
 from policy.accounts.account import AccountStatus
+
+if TYPE_CHECKING:
+    from mta.store.accounts.account_cache import AccountDetails
+    from mta.store.store import Store
 
 HELP = """Accounts: who may submit mail, how they log in, for which domains they may send.
 
@@ -174,6 +175,8 @@ def set_(
     config: ConfigOption = None,
 ) -> None:
     """Change settings of an account; those that are not given stay."""
+    from mta.store.accounts.reviews import Setting
+
     if profile is not None:
         _require_profile(profile, load_profiles(config).names)
     given = {

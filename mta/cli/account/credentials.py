@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,9 +32,11 @@ from mta.cli.options import (
     parse_span,
 )
 from mta.cli.output import Column, fail, minute, print_json, print_table
-from mta.store.accounts.account_cache import AccountDetails, CredentialDetails
-from mta.store.store import Store
 from policy.accounts.account import Grant, Stream
+
+if TYPE_CHECKING:
+    from mta.store.accounts.account_cache import AccountDetails, CredentialDetails
+    from mta.store.store import Store
 
 
 class StreamName(Enum):

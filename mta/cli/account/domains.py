@@ -8,12 +8,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.schema import Settings
-from config.toml import ConfigError
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import (
     AccountArgument,
@@ -28,12 +26,15 @@ from mta.cli.options import (
     parse_domain,
 )
 from mta.cli.output import Column, fail, print_json, print_table
-from mta.delivery.mx import Resolver
-from mta.dkim import KeyRing
-from mta.service.jobs import domain_verification
-from mta.store.accounts.account_cache import DomainDetails
-from mta.store.store import Store
-from policy.accounts.sender_domain import CheckResult, is_fit, owner_name, owner_text
+from policy.accounts.sender_domain import is_fit, owner_name, owner_text
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.delivery.mx import Resolver
+    from mta.dkim import KeyRing
+    from mta.store.accounts.account_cache import DomainDetails
+    from mta.store.store import Store
+    from policy.accounts.sender_domain import CheckResult
 
 DomainArgument = Annotated[str, typer.Argument(metavar="DOMAIN", help="Sender domain; subdomains are not included.")]
 SkipOption = Annotated[
@@ -107,6 +108,8 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Check a domain's proof, SPF, DKIM, DMARC and MX in the DNS. Exit status 1 if it cannot be used yet."""
+    from mta.delivery.mx import Resolver
+
     settings, wanted, why = load_settings(config), parse_domain(domain), _authority(skip, reason)
 
     async def work(store: Store) -> tuple[tuple[CheckResult, ...], bool]:
@@ -140,6 +143,8 @@ def list_(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
 
 async def open_ring(settings: Settings, store: Store) -> KeyRing:
     """Return the keys that sign. Raises ConfigError."""
+    from mta.service.jobs import domain_verification
+
     return await domain_verification.open_ring(settings, store)
 
 
@@ -147,6 +152,8 @@ async def look_at(
     store: Store, resolver: Resolver, ring: KeyRing, account_id: int, domain: DomainDetails
 ) -> tuple[CheckResult, ...]:
     """Check one domain in the DNS, and record what was found."""
+    from mta.service.jobs import domain_verification
+
     found = await domain_verification.look(resolver, ring, domain.domain, domain.token)
     await store.domains.record(account_id, domain.domain, found, by="dns")
     return found
@@ -154,6 +161,8 @@ async def look_at(
 
 async def without_key(settings: Settings, store: Store, domains: Iterable[str]) -> list[str]:
     """Return those of ``domains`` that no DKIM key signs for, none if the keys cannot be read."""
+    from config.toml import ConfigError
+
     try:
         ring = await open_ring(settings, store)
     except ConfigError:

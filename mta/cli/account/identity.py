@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,9 +30,11 @@ from mta.cli.options import (
 )
 from mta.cli.output import Column, fail, print_details, print_json, print_table
 from mta.mail.address import Address
-from mta.store.accounts.account_cache import AccountDetails
-from mta.store.store import Store
 from policy.accounts.account import Identity
+
+if TYPE_CHECKING:
+    from mta.store.accounts.account_cache import AccountDetails
+    from mta.store.store import Store
 
 LanguageArgument = Annotated[str, typer.Argument(metavar="LANGUAGE", help="nl, de, fr, es or en.")]
 ListArgument = Annotated[str, typer.Argument(metavar="LIST", help="Name of the list.")]

@@ -6,7 +6,7 @@ Invariants: no account changes its status without a record of who did it and why
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,12 +24,13 @@ from mta.cli.options import (
     operator,
 )
 from mta.cli.output import fail, minute, print_json, print_table
-from mta.store.accounts.account_status import StatusChanged
-from mta.store.journal.account_changes import AccountChange, AccountChangeKind
-from mta.store.queue.queue import QueueFilter
-from mta.store.store import Store
 from policy.accounts.account import StatusChange, after
 from policy.accounts.sender_domain import DomainCheck
+
+if TYPE_CHECKING:
+    from mta.store.accounts.account_status import StatusChanged
+    from mta.store.journal.account_changes import AccountChange
+    from mta.store.store import Store
 
 CaseOption = Annotated[str, typer.Option("--case", metavar="CASE", help="The complaint case behind it: C-17.")]
 
@@ -104,6 +105,8 @@ def terminate(
     config: ConfigOption = None,
 ) -> None:
     """End a suspended account for good: its queue is bounced, its credentials end; suppressions and evidence stay."""
+    from mta.store.queue.queue import QueueFilter
+
     settings = load_settings(config)
 
     async def count(store: Store) -> int:
@@ -146,6 +149,8 @@ async def _change(store: Store, name: str, change: StatusChange, reason: str = "
 
 def _told(change: AccountChange) -> str:
     """Return a change in one line."""
+    from mta.store.journal.account_changes import AccountChangeKind
+
     data = change.data
     if change.kind is AccountChangeKind.STATUS:
         case = f" (case {data['case']})" if data.get("case") else ""

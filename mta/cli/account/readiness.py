@@ -11,21 +11,23 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from config.schema import Settings
 from mta.cli.account import domains
 from mta.cli.context import load_profiles, load_settings, with_store
 from mta.cli.options import AccountArgument, ConfigOption, JsonOption
 from mta.cli.output import print_json
-from mta.delivery.mx import Resolver
-from mta.store.accounts.account_cache import AccountDetails
-from mta.store.store import Store
 from policy.accounts.account import AccountStatus, Stream
-from policy.accounts.review import Lack, lacks
-from policy.accounts.sender_domain import CheckResult, is_fit
-from policy.profile import UnknownProfile
+from policy.accounts.sender_domain import is_fit
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.accounts.account_cache import AccountDetails
+    from mta.store.store import Store
+    from policy.accounts.review import Lack
+    from policy.accounts.sender_domain import CheckResult
 
 HasMarketing = Callable[[str], bool | None]  # by profile; None: there is no such profile
 
@@ -62,6 +64,8 @@ def check(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
 
 def has_marketing(config: Path | None) -> HasMarketing:
     """Return a function that says whether a profile allows marketing mail; None for a profile that does not exist."""
+    from policy.profile import UnknownProfile
+
     profiles = load_profiles(config)
 
     def has(profile: str) -> bool | None:
@@ -75,6 +79,8 @@ def has_marketing(config: Path | None) -> HasMarketing:
 
 async def recall(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> Readiness:
     """Return what the store knows of an account's readiness, without asking the DNS. Raises AccountError."""
+    from policy.accounts.review import lacks
+
     details = await store.accounts.find(name)
     found = lacks(
         details.account,
@@ -88,6 +94,8 @@ async def recall(settings: Settings, store: Store, name: str, marketing: HasMark
 
 async def _look(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> Readiness:
     """Return the same after a look into the DNS, which may have verified domains."""
+    from mta.delivery.mx import Resolver
+
     details = await store.accounts.find(name)
     ring, resolver = await domains.open_ring(settings, store), Resolver(settings)
     found = await asyncio.gather(

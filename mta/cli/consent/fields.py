@@ -15,11 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from mta.mail.address import Address, AddressError
-from mta.store.permission.ledger import Given
 from policy.permission.consent import Basis, TopicError, parse_topic
 from policy.permission.evidence import Evidence
+
+if TYPE_CHECKING:
+    from mta.store.permission.ledger import Given
 
 MAX_TEXT = 10_000  # characters of one field
 MAX_LIST = 100  # topics or sponsors of one consent
@@ -77,6 +80,8 @@ class ImportDefaults:
 
 def read(fields: Mapping[str, str], defaults: ImportDefaults) -> Given:
     """Return a consent from texts by the names in ``COLUMNS``. Raises FieldError."""
+    from mta.store.permission.ledger import Given
+
     said = {name: text.strip() for name, text in fields.items()}
     together = "\n".join(said.values())
     if len(together) > MAX_TEXT or not together.isascii() or _CONTROL.search(together):  # seldom, so worth a look

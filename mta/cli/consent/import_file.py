@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
@@ -27,11 +27,14 @@ from mta.cli.context import load_settings, require_account_id, with_store
 from mta.cli.options import ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, progress
 from mta.cli.suppression.entries import require_liftable
-from mta.store.permission.consents import ConsentsRecorded
-from mta.store.permission.import_progress import ImportProgress
-from mta.store.permission.ledger import Given
-from mta.store.store import Store, StoreUnavailable
+from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason
+
+if TYPE_CHECKING:
+    from mta.store.permission.consents import ConsentsRecorded
+    from mta.store.permission.import_progress import ImportProgress
+    from mta.store.permission.ledger import Given
+    from mta.store.store import Store
 
 CHUNK = 5000  # records in one transaction
 
@@ -118,6 +121,8 @@ async def _begin(
     store: Store, account_id: int, file: ConsentFile, defaults: ImportDefaults, *, force: bool
 ) -> ImportProgress:
     """Return how far the file was imported before; end the command if that was all of it."""
+    from mta.store.permission.import_progress import ImportProgress
+
     mark = await store.consents.begin_import(account_id, file.digest(defaults))
     if force:
         return ImportProgress(mark.file, 0)
@@ -138,6 +143,8 @@ async def _import(
     lift: bool,
 ) -> ImportTally:
     """Record a file's consents behind ``mark``; nothing if None. Bad records are reported on standard error."""
+    from mta.store.permission.import_progress import ImportProgress
+
     tally = ImportTally(read=mark.records if mark else 0)
     by = f"{operator()}, {Path(file.name).name}"
     with progress("importing", file.size) as show:

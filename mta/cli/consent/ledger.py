@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,17 +33,16 @@ from mta.cli.options import (
 )
 from mta.cli.output import fail, output_file, print_json, progress
 from mta.cli.suppression.entries import require_liftable
-from mta.mail.address import Address
-from mta.store.permission.consents import ConsentsRecorded
-from mta.store.permission.ledger import Verified
-from mta.store.queue.queue import QueueFilter
-from mta.store.store import Store
 from policy.permission.consent import EVERY_TOPIC, Sign, parse_topic
-from policy.permission.dossier import Dossier, Writer, load_languages
-from policy.permission.dossier import as_json as as_record
-from policy.permission.evidence import load_assessor
 from policy.permission.ledger import Head
 from policy.permission.suppression import Reason
+
+if TYPE_CHECKING:
+    from mta.mail.address import Address
+    from mta.store.permission.consents import ConsentsRecorded
+    from mta.store.permission.ledger import Verified
+    from mta.store.store import Store
+    from policy.permission.dossier import Dossier
 
 _FIELDS = "  \n".join(f"`{name}`: {text}" for name, text in COLUMNS.items())
 
@@ -141,11 +140,14 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Print the dossier of an address, as an abuse desk sends it. Exit status 1 if nothing is recorded."""
+    from policy.permission import dossier
+    from policy.permission.evidence import load_assessor
+
     parsed = parse_address(address)
     found = with_store(load_settings(config), lambda store: dossiers(store, parsed, account))
-    writer = Writer(language.value, load_languages()[language.value], load_assessor())
+    writer = dossier.Writer(language.value, dossier.load_languages()[language.value], load_assessor())
     if as_json:
-        print_json([as_record(each) for each in found])
+        print_json([dossier.as_json(each) for each in found])
     elif html is not None:
         with output_file(html) as opened:
             opened.write(writer.html(found))
@@ -165,6 +167,8 @@ def revoke(
     config: ConfigOption = None,
 ) -> None:
     """Record that consent was withdrawn: mail about it stops at once, and what is queued is cancelled."""
+    from mta.store.queue.queue import QueueFilter
+
     parsed, about = parse_address(address), parse_topic(topic or EVERY_TOPIC)
     named = "all topics" if about == EVERY_TOPIC else f'topic "{about}"'
     settings = load_settings(config)
@@ -237,6 +241,8 @@ def verify(
 
 async def dossiers(store: Store, address: Address, account: str | None) -> list[Dossier]:
     """Return what each account's ledger has about an address; of one account also if that is nothing."""
+    from policy.permission.dossier import Dossier
+
     only, now = await account_id(store, account), datetime.now(UTC)
     known = {each.account_id: each for each in await store.consents.of(address)}
     suppressions = [each.suppression for each in await store.suppressions.of(address)]
@@ -260,6 +266,8 @@ async def dossiers(store: Store, address: Address, account: str | None) -> list[
 
 async def _verify(store: Store, account: str | None, noted: Head | None) -> dict[str, Verified]:
     """Return what each account's chain comes to, by the account's name."""
+    from mta.store.permission.ledger import Verified
+
     only = await account_id(store, account)
     results: dict[str, Verified] = {}
     for each in await store.accounts.list():

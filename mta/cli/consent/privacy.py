@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,10 +28,12 @@ from mta.cli.options import (
     require_text,
 )
 from mta.cli.output import output_file, print_details, to_json
-from mta.mail.address import Address
-from mta.store.privacy.data_subjects import Erased
-from mta.store.store import Store
 from policy.permission.dossier import as_json
+
+if TYPE_CHECKING:
+    from mta.mail.address import Address
+    from mta.store.privacy.data_subjects import Erased
+    from mta.store.store import Store
 
 _TABLES = ("contacts", "queued", "messages", "refusals", "events", "cases")
 

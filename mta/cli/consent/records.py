@@ -18,14 +18,16 @@ from datetime import datetime
 from difflib import get_close_matches
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import orjson
 
 from mta.cli.consent import fields
 from mta.cli.consent.fields import COLUMNS, REQUIRED, FieldError, ImportDefaults
-from mta.store.permission.ledger import Given
 from policy.permission.evidence import Evidence
+
+if TYPE_CHECKING:
+    from mta.store.permission.ledger import Given
 
 LONGEST = 1 << 20  # octets of a line
 _DELIMITERS = ",;\t"

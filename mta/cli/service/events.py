@@ -12,15 +12,18 @@ import asyncio
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ByOption, ConfigOption, JsonLinesOption, group, operator, parse_span
 from mta.cli.output import fail, to_json
-from mta.observe.account_events import AccountEvent, fields, line
-from mta.store.store import Store
+from mta.observe.account_events import fields, line
+
+if TYPE_CHECKING:
+    from mta.observe.account_events import AccountEvent
+    from mta.store.store import Store
 
 PAGE = 500
 POLL = 0.5  # seconds

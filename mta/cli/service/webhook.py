@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,8 +31,10 @@ from mta.cli.options import (
 )
 from mta.cli.output import Column, fail, moment, plain, print_details, print_json, print_table, relative
 from mta.observe.account_events import AccountEvent
-from mta.store.journal.webhooks import WebhookDetails
-from mta.store.store import Store
+
+if TYPE_CHECKING:
+    from mta.store.journal.webhooks import WebhookDetails
+    from mta.store.store import Store
 
 NumberArgument = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Number of the webhook, see `list`.")]
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.schema import Settings
 from mta.cli.context import account_id, account_names, load_settings, with_store
 from mta.cli.options import (
     AccountOption,
@@ -34,11 +33,14 @@ from mta.cli.options import (
 from mta.cli.output import Column, fail, minute, moment, print_details, print_json, print_table
 from mta.cli.suppression import lists
 from mta.mail.identity import format_id
-from mta.store.permission.suppressions import SuppressionRecord
-from mta.store.store import Store
 from policy.accounts.account import AccountStatus
-from policy.base import Suppression
 from policy.permission.suppression import Reason
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.permission.suppressions import SuppressionRecord
+    from mta.store.store import Store
+    from policy.base import Suppression
 
 ScopeOption = Annotated[
     str | None, typer.Option("--account", "-a", metavar="NAME", help="For this account only; default: all accounts.")

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -27,11 +27,13 @@ from mta.cli.context import account_id, account_names, load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, output_file, progress
 from mta.mail.address import Address, AddressError
-from mta.store.journal.redaction import DOMAIN
-from mta.store.permission.import_progress import ImportProgress
-from mta.store.store import Store, StoreUnavailable
-from policy.base import Suppression
+from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason, SuppressionRequest
+
+if TYPE_CHECKING:
+    from mta.store.permission.import_progress import ImportProgress
+    from mta.store.store import Store
+    from policy.base import Suppression
 
 COLUMNS = ("address", "account", "topic", "reason", "detail", "rule", "since", "until", "key")
 MAX_DETAIL = 200  # characters
@@ -107,6 +109,8 @@ def export(
 
 async def _apply(store: Store, requests: Sequence[SuppressionRequest], begun: ImportProgress) -> None:
     """Suppress in chunks, each of which is one transaction with how far the file is read; print the sums."""
+    from mta.store.permission.import_progress import ImportProgress
+
     if begun.records:
         print(f"Resuming after the first {begun.records} addresses, which were imported before.", file=sys.stderr)
     fresh, cancelled, done = 0, 0, begun.records
@@ -258,6 +262,8 @@ def _requests(
 
 def write(file: TextIO, suppressions: Iterable[Suppression], names: Mapping[int, str]) -> int:
     """Write a header line and one line for each; return how many. ``names``: of accounts, by id."""
+    from mta.store.journal.redaction import DOMAIN
+
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     count = 0

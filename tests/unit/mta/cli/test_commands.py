@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from mta.cli import main
 
 CLI = Path(main.__file__).parent
-HEAVY = ("aiohttp", "asyncpg", "config.schema", "mta.store", "mta.service", "structlog", "uvloop")
+HEAVY = ("aiohttp", "asyncpg", "config.schema", "mta.store.store", "mta.service.supervisor", "structlog", "uvloop")
 # What is lost for good, or goes out to people, when the command has run: it asks first.
 DESTRUCTIVE = (
     "account credential revoke",
@@ -90,15 +90,17 @@ def test_the_version_is_told() -> None:
     assert (result.exit_code, result.stdout.split()[0]) == (0, "imprimatur-mta")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["check", "--help"], ["serve", "--help"]])
-def test_help_imports_nothing_heavy(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "check --help", "serve --help", "account --help", "webhook list --help"]
+)
+def test_help_imports_nothing_heavy(words: str) -> None:
     program = (
         "import sys; from mta.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
 
 
