@@ -25,7 +25,7 @@ COMMANDS = {
     "queue": ("mta.cli.queue.queued", "Queued mail: what waits, where and why; retry, hold, release, bounce."),
     "explain": ("mta.cli.message.explain", "Everything known about one message."),
     "lint": ("mta.cli.message.lint", "Judge a message, or a changed profile, without sending anything."),
-    "mailing": ("mta.cli.mailing_commands", "Mailings: create, confirm, release, stop."),
+    "mailing": ("mta.cli.mailing.mailings", "Mailings: create, confirm, release, stop."),
     "complaint": ("mta.cli.complaint.cases", "Complaint cases: deadlines, answers, decisions, costs."),
     "breaker": ("mta.cli.reputation.breaker", "Circuit breakers: what they hold, and how to cancel one."),
     "blocklist": ("mta.cli.reputation.blocklist", "What blocklists say about our addresses and domains."),

@@ -6,6 +6,9 @@ Invariants: of several mailings with one name none is chosen: the account must b
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+import typer
 
 from config.schema import Settings
 from mta.cli.context import account_id
@@ -14,6 +17,19 @@ from mta.service.composition import open_tokens
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.accounts.mailing import Mailing
+
+MailingArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MAILING",
+        help="Id or name of the mailing, or a pasted header line: X-Mailing-ID, Feedback-ID, List-Unsubscribe, "
+        "CFBL-Feedback-ID.",
+    ),
+]
+MailingAccountOption = Annotated[
+    str | None,
+    typer.Option("--account", "-a", metavar="NAME", help="Whose mailing, if several accounts use the name."),
+]
 
 LONGEST = 10_000  # characters of a pasted header line
 

@@ -48,8 +48,8 @@ async def put(store: Store, account: str, mailing: str, hold: Hold | None, to: s
 
 async def test_a_mailing_is_made_and_says_what_comes_next(operator: Operator) -> None:
     told = await operator.says("mailing", "add", "shop", "june", "--topic", "Offers", "--list", "customers")
-    assert 'Mailing "june" of shop: ' in told
-    assert "nobody has said where it comes from" in told
+    assert 'Mailing "june" of shop created: ' in told
+    assert 'The source of list "customers" is not recorded' in told
     assert "mta mailing confirm" in told
     assert "already" in await operator.fails("mailing", "add", "shop", "june", "--topic", "a", "--list", "b")
     assert "no account 'none'" in await operator.fails("mailing", "add", "none", "x", "--topic", "a", "--list", "b")
@@ -76,7 +76,7 @@ async def test_confirming_names_who_and_which_terms_and_releases_what_waits(oper
     mailing = await add(operator, "shop", "june")
     await put(store, "shop", mailing, WAITS)
     told = await operator.says("mailing", "confirm", "june", "--by", "Ann Lee")
-    assert "confirmed by Ann Lee under version 3 of the terms. Recipients in the queue: 1 released." in told
+    assert "confirmed by Ann Lee under version 3 of the terms. Queued recipients: 1 released." in told
     assert "confirmed before" in await operator.fails("mailing", "confirm", "june")
     assert await make.count(store, "queue where holds = 0") == 1
 
@@ -91,7 +91,11 @@ async def test_a_stop_needs_a_reason_and_release_ends_it(operator: Operator, sto
     assert "stopped: wrong price" in shown
     assert "held by     mailing (stopped): the mailing was stopped: wrong price (1 recipients)" in shown
     assert "1 released" in await operator.says("mailing", "release", "june")
-    assert "1 to fail" in await operator.says("mailing", "stop", "june", "--reason", "wrong price", "--bounce")
+    bounce = ("mailing", "stop", "june", "--reason", "wrong price", "--bounce")
+    told = await operator.says(*bounce, "--dry-run")
+    assert told == 'Mailing "june" would be stopped, 1 queued recipients bounced.\n'
+    assert "cannot be undone" in await operator.fails(*bounce)
+    assert "1 bounced" in await operator.says(*bounce, "--yes")
 
 
 async def test_one_name_of_two_accounts_is_not_guessed(operator: Operator) -> None:

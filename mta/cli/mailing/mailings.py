@@ -1,0 +1,212 @@
+"""``mta mailing add``, ``list``, ``confirm``, ``release`` and ``stop``.
+
+Invariants: no mailing is confirmed or released without the name of who decides.
+
+Limitations: a change reaches the workers within moments; a delivery attempt in progress is not stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from config.schema import Settings
+from mta.cli import options
+from mta.cli.context import account_id, account_names, load_settings, with_store
+from mta.cli.mailing import mailing_details
+from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
+from mta.cli.mailing.mailing_details import mailing_fields, state_of
+from mta.cli.options import (
+    AccountArgument,
+    AccountOption,
+    ByOption,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    LimitOption,
+    ReasonOption,
+    YesOption,
+    group,
+    operator,
+    require_text,
+)
+from mta.cli.output import Column, minute, plain, print_json, print_table
+from mta.mail.message import Stream
+from mta.service.config_validation import validate_profiles
+from mta.store.mailings.mailing_holds import QueueMoved
+from mta.store.mailings.mailings import MailingRecord
+from mta.store.queue.queue import QueueFilter
+from mta.store.store import Store
+from policy.accounts.account import Account
+from policy.accounts.mailing import Mailing
+from policy.rules.mailing.sampling import Sampling
+
+_COLUMNS = (Column("id", whole=True), "account", "name", "state", "created (UTC)", "topic", "list")
+
+
+def register(app: typer.Typer) -> None:
+    commands = group(
+        "Mailings: one dispatch to one list about one topic. It is sent once it has been confirmed.",
+        ("add", add),
+        ("list", list_),
+        ("show", mailing_details.show),
+        ("confirm", confirm),
+        ("release", release),
+        ("stop", stop),
+    )
+    app.add_typer(commands, name="mailing")
+
+
+def add(
+    account: AccountArgument,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The account's name for it; messages carry the name or the id.")
+    ],
+    topic: Annotated[str, typer.Option(help="What it is about; recipients must have consented to it.")],
+    list_name: Annotated[str, typer.Option("--list", help="The list it is sent to.")],
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Send N messages and hold the others until `release`; 0: hold none. Default: see the profile.",
+        ),
+    ] = None,
+    by: ByOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Create a mailing. It is sent once it is confirmed."""
+    settings = load_settings(config)
+
+    async def work(store: Store) -> tuple[Mailing, str]:
+        owner, size = (await store.accounts.find(account)).account, sample
+        if size is None and await store.mailings.is_new_list(owner.id, list_name):
+            size = _sample_size(settings, owner)
+        mailing = await store.mailings.add(
+            owner.id, name, topic=topic, list=list_name, by=by or operator(), sample=size or None
+        )
+        return mailing, owner.name
+
+    mailing, owner = with_store(settings, work)
+    if as_json:
+        fields: dict[str, Any] = plain(mailing)
+        print_json({"id": mailing.id, "account": owner} | fields)
+        return
+    print(f'Mailing "{mailing.name}" of {owner} created: {mailing.id}')
+    if mailing.sample:
+        print(f"{mailing.sample.size} messages are sent as a sample, the others held until `mta mailing release`.")
+    if not mailing.approved:
+        missing = "is not recorded" if mailing.origin is None else "is not approved"
+        print(f'The source of list "{mailing.list}" {missing} (mta account source).')
+    print(f"Name it in X-MTA-Mailing. To have it sent: mta mailing confirm {mailing.id}")
+
+
+def _sample_size(settings: Settings, account: Account) -> int | None:
+    """Return how many messages of a first mailing to a new list are sent unchecked; None: all.
+
+    Raises ConfigError, UnknownProfile.
+    """
+    rules = validate_profiles(settings).get(account.profile).streams.get(Stream.MARKETING)
+    sampling = rules.settings.get(Sampling.name) if rules else None
+    return sampling.size if isinstance(sampling, Sampling.Settings) else None
+
+
+def list_(
+    account: AccountOption = None, limit: LimitOption = 50, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """List the newest mailings."""
+
+    async def work(store: Store) -> tuple[Sequence[MailingRecord], Mapping[int, str]]:
+        return await store.mailings.list(await account_id(store, account), limit=limit), await account_names(store)
+
+    found, names = with_store(load_settings(config), work)
+    if as_json:
+        print_json([mailing_fields(each, names.get(each.mailing.account_id, "")) for each in found])
+        return
+    rows = [
+        (
+            each.mailing.id,
+            names.get(each.mailing.account_id, str(each.mailing.account_id)),
+            each.mailing.name,
+            state_of(each.mailing),
+            minute(each.created_at),
+            each.mailing.topic,
+            each.mailing.list,
+        )
+        for each in found
+    ]
+    print_table(_COLUMNS, rows, empty="No mailings.", limit=limit)
+
+
+def confirm(
+    which: MailingArgument, account: MailingAccountOption = None, by: ByOption = None, config: ConfigOption = None
+) -> None:
+    """Confirm that a mailing keeps to the rules and the current terms. What is held for that is released."""
+    settings, who = load_settings(config), by or operator()
+    terms = settings.policy.terms.version
+
+    async def work(store: Store) -> str:
+        mailing = await find_mailing(settings, store, which, account)
+        moved = await store.mailings.confirm(mailing.id, by=who, terms=terms)
+        return f'Mailing "{mailing.name}" confirmed by {who} under version {terms} of the terms. {_moved(moved)}'
+
+    print(with_store(settings, work))
+
+
+def release(
+    which: MailingArgument, account: MailingAccountOption = None, by: ByOption = None, config: ConfigOption = None
+) -> None:
+    """Send the remaining messages, after a look at the sample or after a stop. What is not confirmed stays held."""
+    settings, who = load_settings(config), by or operator()
+
+    async def work(store: Store) -> str:
+        mailing = await find_mailing(settings, store, which, account)
+        moved = await store.mailings.release(mailing.id, by=who)
+        if mailing.confirmation is None:
+            return f'Mailing "{mailing.name}" released; it still has to be confirmed: mta mailing confirm {mailing.id}'
+        return f'Mailing "{mailing.name}" released by {who}. {_moved(moved)}'
+
+    print(with_store(settings, work))
+
+
+def stop(
+    which: MailingArgument,
+    reason: ReasonOption,
+    bounce: Annotated[
+        bool, typer.Option("--bounce/--hold", help="Bounce what is queued, or hold it until `release`.")
+    ] = False,
+    account: MailingAccountOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    by: ByOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Accept no more messages of a mailing, and hold what is queued. Clients that submit more get the reason."""
+    reason, who, settings = require_text(reason, "--reason"), by or operator(), load_settings(config)
+
+    async def count(store: Store) -> tuple[Mailing, int]:
+        mailing = await find_mailing(settings, store, which, account)
+        queued = QueueFilter(account_id=mailing.account_id, mailing=mailing.id)
+        return mailing, (await store.queue.bounce(queued, reason, dry_run=True)).recipients
+
+    async def work(store: Store) -> QueueMoved:
+        return await store.mailings.halt(mailing.id, by=who, why=reason, bounce=bounce)
+
+    mailing, recipients = with_store(settings, count)
+    queued = f"{recipients} queued recipients {'bounced' if bounce else 'held'}"
+    if dry_run:
+        print(f'Mailing "{mailing.name}" would be stopped, {queued}.')
+        return
+    if bounce:
+        options.confirm(f'Stop mailing "{mailing.name}" with {queued}? This cannot be undone.', yes=yes)
+    print(f'Mailing "{mailing.name}" stopped by {who}: {reason}. {_moved(with_store(settings, work))}')
+
+
+def _moved(moved: QueueMoved) -> str:
+    counts = ((moved.released, "released"), (moved.held, "held"), (moved.bounced, "bounced"))
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    more = f"; {moved.still_held} of the released ones have other holds" if moved.still_held else ""
+    return f"Queued recipients: {told or 'none concerned'}{more}."
