@@ -83,7 +83,13 @@ def _empty() -> typer.Typer:
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=lambda wanted: _version() if wanted else None)
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=lambda wanted: _version() if wanted else None,
+        ),
     ] = False,
 ) -> None:
     pass
