@@ -1,11 +1,11 @@
 """The account: who sends, in what status, under which profile, and what it may do.
 
-An account's life is ``pending -> review -> active -> suspended -> active | terminated``. Who moved it, when and why is
-kept by the store; which moves there are is decided here.
+An account's life is ``pending -> review -> active -> suspended -> active | terminated``. The store records who changed
+the status, when and why; the allowed changes are decided here.
 
-It must never let an account send that is not active.
+Invariants: an account that is not active never sends.
 
-*Limits.* Facts only: whether the evidence behind a review is true is for the reviewer to judge.
+Limitations: facts only; whether the evidence behind a review is true is for the reviewer to judge.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
-class Quotas:
+class QuotaLimits:
     """Most recipients a calendar day and month (UTC); None: as many as it likes."""
 
     day: int | None = None
@@ -101,7 +101,7 @@ class Account:
     contact: str = ""
     identities: tuple[Identity, ...] = ()
     terms: Acceptance | None = None  # the newest
-    quotas: Quotas = Quotas()
+    quotas: QuotaLimits = QuotaLimits()
     unverified: frozenset[str] = frozenset()
     tokens: Mapping[str, str] = field(default_factory=dict, hash=False)  # that prove the unverified ones, by domain
     deaf: frozenset[str] = frozenset()

@@ -30,7 +30,7 @@ PURE = (
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "sleep"}
 CLOCK_OWNERS = {"datetime", "date", "time"}
 MAX_FILES_IN_FOLDER = 25
-SHARED_CLASS_NAMES = {"Accounts", "Quotas"}
+SHARED_CLASS_NAMES: set[str] = set()
 SHARED_MODULE_NAMES = {("policy", "hidden_text")}
 EXCEPTIONS = {("mta/mail/identity.py", "time_ns")}  # message ids are UUIDs of version 7
 

@@ -62,7 +62,7 @@ class CredentialRecord(Protocol):
     def grant(self) -> Grant: ...
 
 
-class Accounts(Protocol):
+class CredentialLookup(Protocol):
     """The store's cached view of accounts: no call waits."""
 
     def by_credential(self, username: str) -> CredentialRecord | None: ...
@@ -115,7 +115,12 @@ class Authenticator:
     """``salt_key`` must be the same in all workers: from it come the salts that unknown users are shown."""
 
     def __init__(
-        self, accounts: Accounts, limits: Limits, *, salt_key: bytes, clock: Callable[[], float] = time.monotonic
+        self,
+        accounts: CredentialLookup,
+        limits: Limits,
+        *,
+        salt_key: bytes,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
         self._accounts = accounts

@@ -18,7 +18,7 @@ import orjson
 
 from mta.mail.message import IPAddress
 from mta.store.postgres.database import Connection
-from policy.accounts.account import Acceptance, Account, AccountStatus, Grant, Identity, Quotas, Stream
+from policy.accounts.account import Acceptance, Account, AccountStatus, Grant, Identity, QuotaLimits, Stream
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -196,7 +196,7 @@ def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[An
         contact=row["contact"],
         identities=tuple(identity_of(each["language"], each["identity"]) for each in identities),
         terms=Acceptance(terms[0]["version"], terms[0]["at"], terms[0]["by"]) if terms else None,
-        quotas=Quotas(row["quota_day"], row["quota_month"]),
+        quotas=QuotaLimits(row["quota_day"], row["quota_month"]),
         unverified=frozenset(each["domain"] for each in domains if each["verified_at"] is None),
         tokens={each["domain"]: each["token"] for each in domains if each["verified_at"] is None},
         deaf=frozenset(each["domain"] for each in verified if not each["receives"]),

@@ -1,11 +1,11 @@
-"""Pulling the queued copies that a suppression covers.
+"""Remove queued copies that a suppression covers.
 
-A suppression has a scope: an account or everybody; and all mail (topic ""), all marketing (``*``), or marketing about
+A suppression has a scope: one account or all; and all mail (topic ""), all marketing (``*``), or marketing about
 one topic.
 
-It must never remove a copy that is not within the scope of the suppression.
+Invariants: a copy outside the scope of the suppression is never removed.
 
-*Limits.* A copy that is being transmitted at this moment is not called back; the outcome of its attempt is recorded.
+Limitations: a copy on the wire is not called back; the outcome of its attempt is recorded.
 """
 
 from __future__ import annotations

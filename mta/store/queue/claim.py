@@ -1,13 +1,14 @@
-"""Which queued recipients a worker takes next: what is due, the oldest first, but a share for everybody who waits.
+"""Claim queued recipients for a worker: due ones, oldest first, with a share for every destination.
 
-A take looks at the oldest due rows. If there are more than it looks at, whoever stands behind a crowd would wait for
-the crowd to pass: so half of the take then goes around all destinations of all accounts, a few rows each, going on
-where the last round ended. Both looks are bounded, whatever the length of the queue. Each stream has looks of its own:
-what waits in one is not in the way of the other.
+A claim reads the oldest due rows. If there are more than it reads, a large backlog would delay everyone behind it: so
+half of the claim then goes round all destinations of all accounts, a few rows each, continuing where the last round
+ended. Both reads are bounded, whatever the length of the queue. Each stream is claimed separately, so neither delays
+the
+other.
 
-It must never give out a row that is held back (but for its expiry) or that a live worker holds.
+Invariants: a held row (unless expired), or one that a live worker holds, is never claimed.
 
-*Limits.* Rounds are per worker and begin anew with it. What has expired comes in its turn, not before.
+Limitations: rounds are per worker and start over with it. Expired rows come in their turn, not first.
 """
 
 from __future__ import annotations

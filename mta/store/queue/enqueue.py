@@ -1,11 +1,11 @@
-"""An accepted message as rows: its record, its content in pieces, one queue row for each recipient.
+"""Write accepted messages: record, content in pieces, one queue row per recipient.
 
 A whole batch of messages is one statement: one round trip, one commit. The contents travel as one value and are cut
-by the server, which spares copying them piece by piece through an array.
+by the server, which avoids copying them piece by piece through an array.
 
-It must never change the content, and never put text into JSON that PostgreSQL refuses.
+Invariants: the content is never changed; text that PostgreSQL rejects never gets into JSON.
 
-*Limits.* A batch is held in memory several times over, here and in the server, while it is sent.
+Limitations: a batch is held in memory several times over, here and in the server, while it is sent.
 """
 
 from __future__ import annotations

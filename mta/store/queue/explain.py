@@ -1,6 +1,6 @@
-"""Everything that is known of one message, for whoever asks why it went as it did.
+"""Everything known about one message, to explain what became of it.
 
-*Limits.* Knows nothing of messages whose record is older than ``retention.messages``.
+Limitations: messages whose record is older than ``retention.messages`` are unknown.
 """
 
 from __future__ import annotations

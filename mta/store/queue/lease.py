@@ -1,14 +1,17 @@
 """A worker's lease: the right to deliver the queue rows that carry its id.
 
-A worker registers and gets an id, which marks every row that it holds. It renews the lease; one that does not is taken
-for dead, and ``reap`` gives its rows back. What it does afterwards is fenced: its outcomes touch only rows that still
-carry its id, and by then none do.
+A worker registers and gets an id, which marks every row it holds. It renews the lease; a worker that does not is
+considered
+dead, and ``reap`` returns its rows to the queue. Later outcomes of that worker are fenced: they apply only to rows that
+still carry its id, and by then none do.
 
-It must never call a worker dead for something that kept every worker from renewing: nobody is reaped by time unless the
-reaper itself has been in touch with the database for as long as a lease lasts, and PostgreSQL has run for as long. Only
-of a process of this machine that is gone the rows come back at once.
+Invariants: no worker is considered dead for an outage that kept every worker from renewing: rows are reaped by time
+only if
+the reaper itself has been in contact with the database for the length of a lease, and PostgreSQL has run that long.
+Only
+rows of a local process that is gone are returned at once.
 
-*Limits.* Times are PostgreSQL's, but for ``valid``, which is by this machine's monotonic clock: a machine that sleeps
+Limitations: times are PostgreSQL's, except ``valid``, which uses this machine's monotonic clock: a suspended machine
 stops that clock too, which only the fencing notices.
 """
 

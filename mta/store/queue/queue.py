@@ -1,11 +1,11 @@
-"""The queue as operators see and change it: counted, listed, retried, held, released, bounced.
+"""The queue for operators: count, list, retry, hold, release, bounce.
 
-A change to a recipient that a worker holds in memory is made in the database at once; all workers are told (channel
-``queue``) to give back what they have not begun, and find the change when it is leased again.
+A change to a recipient that a worker holds in memory is made in the database at once; all workers are notified (channel
+``queue``) to give back deliveries they have not started, and see the change when they claim them again.
 
-It must never make a recipient disappear: bouncing is asking a worker to fail it, with its event and its notice.
+Invariants: no recipient disappears: a bounce asks a worker to fail it, with its event and its DSN.
 
-*Limits.* What is being transmitted at this moment is not stopped. A change of a million rows is one transaction.
+Limitations: a delivery on the wire is not stopped. A change of a million rows is one transaction.
 """
 
 from __future__ import annotations

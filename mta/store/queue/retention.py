@@ -1,8 +1,8 @@
-"""Deletes what nobody needs any more, in small transactions, so that nothing waits for it.
+"""Delete old records in small transactions, so that nothing waits for it.
 
-It must never delete anything of a message that is still queued.
+Invariants: nothing of a message that is still queued is deleted.
 
-*Limits.* Age is read from the message id, that is from the clock of the machine that took the message.
+Limitations: age is read from the message id, that is from the clock of the machine that accepted the message.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""What several changes to the queue share: whose turn it is with a message, and its content when nobody needs it.
+"""Lock messages while their queue rows are removed, and delete content that is no longer needed.
 
-A transaction that takes rows of a message away, and does not know that they are its last, first locks the message:
-of several that do so at once, each sees what the ones before it have done, and the last one finds no row left.
+A transaction that removes rows of a message, and does not know whether they are its last, locks the message first:
+of several such transactions each sees the changes of those before it, and the last one finds no row left.
 
-*Limits.* Locks are taken in order of id; a deadlock with statements that lock rows by other ways is possible, and is
-tried again.
+Limitations: locks are taken in order of id; a deadlock with statements that lock rows in another way is possible, and
+is
+retried.
 """
 
 from __future__ import annotations

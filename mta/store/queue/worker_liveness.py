@@ -1,9 +1,9 @@
-"""Tells whether a process on this machine still lives, so that what it held need not wait for its lease to run out.
+"""Whether a process on this machine is alive, so that its rows need not wait for its lease to expire.
 
-A process is named by the boot and the process namespace it runs in, its id, and the time it started: ids come again,
+A process is identified by boot, process namespace, process id and start time: ids are reused,
 and the same id in another container is another process.
 
-*Limits.* Linux only; elsewhere nobody is ever known to be dead before the lease is over.
+Limitations: Linux only; elsewhere no process is known to be dead before its lease expires.
 """
 
 from __future__ import annotations

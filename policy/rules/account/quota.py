@@ -14,7 +14,7 @@ from datetime import datetime
 from config.types import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.accounts.account import Quotas
+from policy.accounts.account import QuotaLimits
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 
@@ -45,6 +45,6 @@ class QuotaRule:
         return Pass(), f"{left} left of {_agreed(quotas)}"
 
 
-def _agreed(quotas: Quotas) -> str:
+def _agreed(quotas: QuotaLimits) -> str:
     limits = ((quotas.day, "a day"), (quotas.month, "a month"))
     return ", ".join(f"{limit} {span}" for limit, span in limits if limit is not None) or "what was agreed"

@@ -9,14 +9,14 @@ import pytest
 from mta.mail.reply import Reply
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
-from policy.accounts.account import Grant, Quotas
+from policy.accounts.account import Grant, QuotaLimits
 from tests.unit.mta.store.make import count
 from tests.unit.mta.submission.test_accept import ACCOUNT, CONTENT, Rig, make
 
 
 def with_quota(store: Store, day: int | None, month: int | None = None) -> Rig:
     rig = make(store)
-    rig.client.account = replace(ACCOUNT, quotas=Quotas(day, month))
+    rig.client.account = replace(ACCOUNT, quotas=QuotaLimits(day, month))
     return rig
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.accounts.account import Account, Quotas
+from policy.accounts.account import Account, QuotaLimits
 from policy.accounts.quotas import SECOND, Quota, Rate, Span, quotas_of
 
 NOON = datetime(2026, 2, 28, 12, 30, tzinfo=UTC)
@@ -32,9 +32,9 @@ def test_windows_are_days_and_months_of_utc(span: Span, now: datetime, start: da
 
 def test_an_account_without_quotas_has_none() -> None:
     assert quotas_of(Account(7, "acme", frozenset()), NOON) == ()
-    (day,) = quotas_of(Account(7, "acme", frozenset(), quotas=Quotas(day=100)), NOON)
+    (day,) = quotas_of(Account(7, "acme", frozenset(), quotas=QuotaLimits(day=100)), NOON)
     assert day == Quota("account:7:day", datetime(2026, 2, 28, tzinfo=UTC), 100)
-    assert len(quotas_of(Account(7, "acme", frozenset(), quotas=Quotas(0, 100)), NOON)) == 2
+    assert len(quotas_of(Account(7, "acme", frozenset(), quotas=QuotaLimits(0, 100)), NOON)) == 2
 
 
 def test_blocks_shrink_as_the_end_comes_near() -> None:

@@ -10,7 +10,7 @@ from mta.mail.address import Address
 from mta.store.accounts.reviews import Setting
 from mta.store.journal.account_changes import AccountError
 from mta.store.store import Store
-from policy.accounts.account import Account, Grant, Identity, Quotas, Stream
+from policy.accounts.account import Account, Grant, Identity, QuotaLimits, Stream
 
 NL = Identity(
     "nl", ("Shop B.V.", "De Winkel"), "Kade 1", "1011 AA", "Amsterdam", "Nederland", register="KvK", number="1"
@@ -36,10 +36,10 @@ async def test_settings(store: Store, account: Account) -> None:
     await store.reviews.set(account.id, wanted, by="ann")
     now = known(store, account)
     assert (now.profile, now.contact, now.quotas, now.adult_agreed, now.bounce_notifications) == (
-        "cleverreach", "Ann", Quotas(10, 100), True, "event",
+        "cleverreach", "Ann", QuotaLimits(10, 100), True, "event",
     )  # fmt: skip
     await store.reviews.set(account.id, {Setting.QUOTA_DAY: None})
-    assert known(store, account).quotas == Quotas(None, 100)
+    assert known(store, account).quotas == QuotaLimits(None, 100)
 
 
 @pytest.mark.parametrize(
