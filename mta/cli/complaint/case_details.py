@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mta.cli.output import fail, moment, plain, print_details, print_json, print_lines, relative, span
 from mta.mail.identity import format_id
-from mta.store.reputation.cases import CaseChanged, CaseEntry, CaseStory, Closed
-from policy.reputation.complaint import EVIDENCE, Case, CaseEventKind, CaseState
+from policy.reputation.complaint import EVIDENCE, CaseEventKind, CaseState
+
+if TYPE_CHECKING:
+    from mta.store.reputation.cases import CaseChanged, CaseEntry, CaseStory, Closed
+    from policy.reputation.complaint import Case
 
 CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="Number of the case: C-17, or 17.")]
 
@@ -185,6 +188,8 @@ def _said(entry: CaseEntry) -> str:
 
 def print_change(done: CaseChanged | Closed, what: str, *, as_json: bool) -> None:
     """Print what a decision led to."""
+    from mta.store.reputation.cases import Closed
+
     case = done.case
     if as_json:
         fields = case_fields(case) | {"recipients": done.recipients}

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from bounce.abuse_mail import AbuseMail, AbuseMailReader
-from config.schema import Settings
+from bounce.abuse_mail import AbuseMailReader
 from mta.cli.complaint import decisions
 from mta.cli.complaint.case_details import (
     CaseArgument,
@@ -45,10 +44,15 @@ from mta.cli.options import (
 )
 from mta.cli.output import Column, fail, output_file, print_json, print_table, relative, to_json
 from mta.mail.address import Address, AddressError
-from mta.store.reputation.cases import CaseStory
-from mta.store.store import Store
-from policy.accounts.mailing import Mailing
-from policy.reputation.complaint import Case, CaseState, Complaint, Source
+from policy.reputation.complaint import CaseState, Complaint, Source
+
+if TYPE_CHECKING:
+    from bounce.abuse_mail import AbuseMail
+    from config.schema import Settings
+    from mta.store.reputation.cases import CaseStory
+    from mta.store.store import Store
+    from policy.accounts.mailing import Mailing
+    from policy.reputation.complaint import Case
 
 EXPORTED = 1_000_000  # cases in an export
 

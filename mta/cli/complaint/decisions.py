@@ -9,11 +9,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from config.schema import Settings
 from mta.cli.complaint.case_details import (
     CaseArgument,
     case_fields,
@@ -24,12 +23,15 @@ from mta.cli.complaint.case_details import (
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ByOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, operator, require_text
 from mta.cli.output import fail, print_json
-from mta.service.jobs.complaints import ComplaintNotifier
-from mta.store.reputation.cases import CaseChanged, CaseError, Closed
-from mta.store.store import Store
 from policy.accounts.account import AccountStatus
 from policy.reputation import complaint
-from policy.reputation.complaint import Case, CaseState, StepRefused, is_persistent
+from policy.reputation.complaint import CaseState, StepRefused, is_persistent
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.reputation.cases import CaseChanged, Closed
+    from mta.store.store import Store
+    from policy.reputation.complaint import Case
 
 MOST = 10**12  # of any currency
 COUNTED = 1_000_000  # cases of one account
@@ -72,6 +74,8 @@ def reject(
     config: ConfigOption = None,
 ) -> None:
     """Reject the account's answer. The deadline runs again."""
+    from mta.service.jobs.complaints import ComplaintNotifier
+
     reason, case_id, settings = require_text(reason, "--reason"), parse_case(which), load_settings(config)
 
     async def work(store: Store) -> CaseChanged:
@@ -111,6 +115,8 @@ def close(
     config: ConfigOption = None,
 ) -> None:
     """Close a case. Too many upheld ones terminate the account: asked before, unless --yes."""
+    from mta.service.jobs.complaints import ComplaintNotifier
+
     if upheld is None:
         fail("was the complaint justified? --upheld or --unfounded", status=2)
     case_id, settings = parse_case(which), load_settings(config)
@@ -133,6 +139,9 @@ def close(
 
 async def _termination(settings: Settings, store: Store, case_id: int, *, upheld: bool) -> str:
     """Return how closing a case would end its account, "" if it would not. Raises CaseError if it cannot be closed."""
+    from mta.service.jobs.complaints import ComplaintNotifier
+    from mta.store.reputation.cases import CaseError
+
     case = (await store.cases.show(case_id)).case
     account = (await store.accounts.find(case.account)).account
     terminated, now = account.status is AccountStatus.TERMINATED, datetime.now(UTC)

@@ -6,17 +6,17 @@ Invariants: of several mailings with one name none is chosen: the account must b
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from config.schema import Settings
 from mta.cli.context import account_id
 from mta.cli.output import fail
-from mta.service.composition import open_tokens
-from mta.store.postgres.secrets import Secrets
-from mta.store.store import Store
-from policy.accounts.mailing import Mailing
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.store import Store
+    from policy.accounts.mailing import Mailing
 
 MailingArgument = Annotated[
     str,
@@ -55,6 +55,9 @@ async def find_mailing(settings: Settings, store: Store, which: str, account: st
 
 def ids_in_tokens(settings: Settings, text: str) -> list[str]:
     """Return the ids of the mailings that the service's own tokens in ``text`` belong to."""
+    from mta.service.composition import open_tokens
+    from mta.store.postgres.secrets import Secrets
+
     words = _WORD.findall(text)
     if not words:
         return []

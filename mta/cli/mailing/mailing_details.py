@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +12,12 @@ from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_m
 from mta.cli.options import ConfigOption, JsonOption
 from mta.cli.output import fail, moment, plain, print_json, print_lines
 from mta.mail.identity import format_id
-from mta.store.mailings.mailing_records import MailingEvent, MailingStory
-from mta.store.mailings.mailings import MailingRecord
-from mta.store.store import Store
-from policy.accounts.mailing import Mailing
+
+if TYPE_CHECKING:
+    from mta.store.mailings.mailing_records import MailingEvent, MailingStory
+    from mta.store.mailings.mailings import MailingRecord
+    from mta.store.store import Store
+    from policy.accounts.mailing import Mailing
 
 
 def show(

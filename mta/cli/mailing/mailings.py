@@ -8,11 +8,10 @@ Limitations: a change reaches the workers within moments; a delivery attempt in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.schema import Settings
 from mta.cli import options
 from mta.cli.context import account_id, account_names, load_settings, with_store
 from mta.cli.mailing import mailing_details
@@ -34,14 +33,14 @@ from mta.cli.options import (
 )
 from mta.cli.output import Column, minute, plain, print_json, print_table
 from mta.mail.message import Stream
-from mta.service.config_validation import validate_profiles
-from mta.store.mailings.mailing_holds import QueueMoved
-from mta.store.mailings.mailings import MailingRecord
-from mta.store.queue.queue import QueueFilter
-from mta.store.store import Store
-from policy.accounts.account import Account
-from policy.accounts.mailing import Mailing
-from policy.rules.mailing.sampling import Sampling
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.mailings.mailing_holds import QueueMoved
+    from mta.store.mailings.mailings import MailingRecord
+    from mta.store.store import Store
+    from policy.accounts.account import Account
+    from policy.accounts.mailing import Mailing
 
 _COLUMNS = (Column("id", whole=True), "account", "name", "state", "created (UTC)", "topic", "list")
 
@@ -109,6 +108,9 @@ def _sample_size(settings: Settings, account: Account) -> int | None:
 
     Raises ConfigError, UnknownProfile.
     """
+    from mta.service.config_validation import validate_profiles
+    from policy.rules.mailing.sampling import Sampling
+
     rules = validate_profiles(settings).get(account.profile).streams.get(Stream.MARKETING)
     sampling = rules.settings.get(Sampling.name) if rules else None
     return sampling.size if isinstance(sampling, Sampling.Settings) else None
@@ -185,6 +187,8 @@ def stop(
     config: ConfigOption = None,
 ) -> None:
     """Accept no more messages of a mailing, and hold what is queued. Clients that submit more get the reason."""
+    from mta.store.queue.queue import QueueFilter
+
     reason, who, settings = require_text(reason, "--reason"), by or operator(), load_settings(config)
 
     async def count(store: Store) -> tuple[Mailing, int]:

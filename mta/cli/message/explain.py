@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,11 +18,13 @@ from mta.mail.address import Address
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
-from mta.store.journal.events import Event
-from mta.store.queue.explain import Story
-from mta.store.queue.queue import QueueEntry
-from mta.store.store import Store
-from policy.base import Suppression
+
+if TYPE_CHECKING:
+    from mta.store.journal.events import Event
+    from mta.store.queue.explain import Story
+    from mta.store.queue.queue import QueueEntry
+    from mta.store.store import Store
+    from policy.base import Suppression
 
 _Line = tuple[str, str]  # text, style of rich ("" for plain)
 

@@ -10,26 +10,24 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from config.schema import Settings
 from mta.cli.context import load_settings, with_store
-from mta.cli.message import replay as replays
 from mta.cli.message.message_file import MessageFile, ProfileChoice, choose_profiles, read_message
 from mta.cli.options import ConfigOption, JsonOption
 from mta.cli.output import Styled, fail, print_json, print_lines, print_table
-from mta.dkim import KeyRing, Signer
 from mta.mail.identity import new_message_id
 from mta.mail.message import Message, Origin
-from mta.store.store import Store
-from mta.submission import lint as submission
-from mta.submission.lint import Linted
-from mta.submission.prepare import Preparer, Submitter
-from mta.submission.rate_limit import RateLimit
-from policy.accounts.account import Account, Grant
-from policy.base import Finding
+from policy.accounts.account import Grant
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.store import Store
+    from mta.submission.lint import Linted
+    from policy.accounts.account import Account
+    from policy.base import Finding
 
 STYLES = {"pass": "green", "amend": "cyan", "hold": "yellow", "observe": "yellow", "refuse": "red", "error": "red bold"}
 
@@ -79,6 +77,8 @@ def lint(
     settings = load_settings(config)
     chosen = choose_profiles(settings, profile)
     if replay:
+        from mta.cli.message import replay as replays
+
         if file or recipient or sender or credential or not profile:
             fail("mta lint --replay takes --profile FILE, --last and --account, and nothing else", status=2)
         replayed = with_store(settings, lambda store: replays.replay(store, settings, chosen, account, last), status=2)
@@ -99,6 +99,11 @@ async def _lint(
     store: Store, settings: Settings, chosen: ProfileChoice, file: MessageFile, name: str, credential: str | None
 ) -> Linted:
     """Return what would become of the message, signed and scanned as if it were submitted."""
+    from mta.dkim import KeyRing, Signer
+    from mta.submission import lint as submission
+    from mta.submission.prepare import Preparer, Submitter
+    from mta.submission.rate_limit import RateLimit
+
     account = (await store.accounts.find(name)).account
     submitter = Submitter(replace(account, profile=chosen.name or account.profile), _grant(store, account, credential))
     keys = KeyRing.of_files(settings.signing)

@@ -9,17 +9,20 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from config.schema import Settings
 from config.toml import ConfigError
 from mta.cli.output import fail
 from mta.mail.address import Address, AddressError
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Body, Envelope, Recipient
-from mta.service.composition import rule_context
 from policy.permission.tokens import SampleTokens
-from policy.profile import Profiles, UnknownProfile, load_profiles
+from policy.profile import UnknownProfile, load_profiles
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from policy.profile import Profiles
 
 MAX_OCTETS = 200 * 1024 * 1024  # of a file
 
@@ -46,6 +49,8 @@ class ProfileChoice:
 
 def choose_profiles(settings: Settings, asked: str | None) -> ProfileChoice:
     """Return the configured profiles; a file ``asked`` replaces the one of its name. Else exit status 2."""
+    from mta.service.composition import rule_context
+
     context = rule_context(settings, SampleTokens())
     files = settings.policy.profiles
     try:

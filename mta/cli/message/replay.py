@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from config.schema import Settings
 from mta.cli.context import account_id
 from mta.cli.message.message_file import ProfileChoice
 from mta.cli.output import moment, plain, print_json, print_lines
@@ -24,16 +23,21 @@ from mta.mail.address import Address
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
-from mta.store.journal.screening_history import Judgement
 from mta.store.queue.messages import ContentMissing
-from mta.store.store import Store
 from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions
 from mta.submission.prepare import MessageRejected, Submitter, gather, merged_findings, screen_copies
-from policy.accounts.account import Account
-from policy.base import Finding
-from policy.profile import Profiles, StreamRules, UnknownProfile
-from policy.replay import ReplayEnd, ReplayVerdict, ScreenedMessage, after, before
+from policy.profile import UnknownProfile
+from policy.replay import ReplayVerdict, ScreenedMessage, after, before
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.journal.screening_history import Judgement
+    from mta.store.store import Store
+    from policy.accounts.account import Account
+    from policy.base import Finding
+    from policy.profile import Profiles, StreamRules
+    from policy.replay import ReplayEnd
 
 STYLES = {
     ReplayVerdict.ACCEPTED: "green",

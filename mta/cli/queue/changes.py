@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,9 +29,11 @@ from mta.cli.queue.selection import (
     StreamOption,
     TopicOption,
 )
-from mta.store.queue.holds import QueueChange
-from mta.store.queue.queue import Queue, QueueFilter
-from mta.store.store import Store
+
+if TYPE_CHECKING:
+    from mta.store.queue.holds import QueueChange
+    from mta.store.queue.queue import Queue, QueueFilter
+    from mta.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,9 @@ def _command(change: QueueCommand) -> Callable[..., None]:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> None:
+        from mta.store.queue.holds import QueueChange
+        from mta.store.queue.queue import QueueFilter
+
         selection = QueueSelection(
             ids or (), destination, account, stream, topic, mailing, sender, recipient, state, older_than, reply,
             held_by,

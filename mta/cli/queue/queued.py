@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,8 +28,11 @@ from mta.cli.queue.selection import (
 )
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
-from mta.store.queue.queue import By, Group, QueueEntry
-from mta.store.store import Store
+from mta.store.queue.queue import By
+
+if TYPE_CHECKING:
+    from mta.store.queue.queue import Group, QueueEntry
+    from mta.store.store import Store
 
 HELP = "Queued mail: what waits, where and why; retry, hold, release or bounce it. Without a command: counts."
 

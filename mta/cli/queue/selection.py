@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,10 @@ from mta.cli.output import fail
 from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
-from mta.store.queue.queue import QueueFilter
-from mta.store.store import Store
+
+if TYPE_CHECKING:
+    from mta.store.queue.queue import QueueFilter
+    from mta.store.store import Store
 
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Only these messages.")]
 DestinationOption = Annotated[str | None, typer.Option(metavar="DOMAIN", help="Only recipients in this domain.")]
@@ -52,6 +54,8 @@ class QueueSelection:
 
     async def filters(self, store: Store) -> list[QueueFilter]:
         """Return a filter for each message named, else one; exit status 2 for a value that cannot be read."""
+        from mta.store.queue.queue import QueueFilter
+
         ids = [parse_message_id(text) for text in self.ids]
         common = QueueFilter(
             account_id=await account_id(store, self.account),

@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, assert_never
+from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
-from config.schema import Settings
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption, JsonOption, LimitOption, group
 from mta.cli.output import moment, print_json, print_table
-from mta.delivery.mx import Resolver
-from mta.service.jobs.blocklists import PAUSE, ask, examine, reason, subjects
-from mta.store.reputation.blocklist_listings import Listing
-from mta.store.store import Store
-from policy.reputation.blocklist import Believed, Clear, Ignored, ListedAnswer, Unanswered, fits
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.reputation.blocklist_listings import Listing
+    from mta.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,10 @@ def check(
 
 async def _check(settings: Settings, store: Store, wanted: Sequence[str]) -> list[BlocklistCheck]:
     """Ask all lists about ``wanted``, or about everything that is watched."""
+    from mta.delivery.mx import Resolver
+    from mta.service.jobs.blocklists import PAUSE, ask, examine, reason, subjects
+    from policy.reputation.blocklist import Believed, Clear, Ignored, ListedAnswer, Unanswered, fits
+
     resolver = Resolver(settings)
     domains = await store.blocklist_listings.domains()
     found: list[BlocklistCheck] = []

@@ -8,7 +8,7 @@ Limitations: a cancellation reaches the workers within moments.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,9 +26,11 @@ from mta.cli.options import (
     require_text,
 )
 from mta.cli.output import Column, fail, moment, plain, print_details, print_json, print_lines, print_table
-from mta.store.reputation.breakers import Tripped
-from mta.store.store import Store
 from policy.reputation.breaker import MailingScope
+
+if TYPE_CHECKING:
+    from mta.store.reputation.breakers import Tripped
+    from mta.store.store import Store
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the breaker; see `mta breaker list`.")]
 

@@ -90,7 +90,16 @@ def test_the_version_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "--version", "check --help", "serve --help", "account --help", "webhook list --help"]
+    "words",
+    [
+        "--help",
+        "--version",
+        "check --help",
+        "serve --help",
+        "account --help",
+        "webhook list --help",
+        *(f"{name} --help" for name in ("complaint", "mailing", "breaker", "blocklist", "explain", "lint", "classify")),
+    ],
 )
 def test_help_imports_nothing_heavy(words: str) -> None:
     program = (
