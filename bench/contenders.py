@@ -86,7 +86,7 @@ class Ours:
             "127.0.0.0/8",
             "--approve",
             "a benchmark",
-            "--skip-verification",
+            "--verified",
         )
         self.service.start()
 

@@ -116,7 +116,7 @@ def stand(directory: Path) -> Standing:
         "127.0.0.0/8",
         "--approve",
         "a test",
-        "--skip-verification",
+        "--verified",
     )
     service.start()
     return Standing(service, receiver_port, dns_port)

@@ -35,7 +35,7 @@ async def login(world: World) -> tuple[str, str]:
         "shop.example",
         "--approve",
         "a test",
-        "--skip-verification",
+        "--verified",
     )
     user, secret = re.search(r"user name +(\S+)", output), re.search(r"secret +(\S+)", output)
     assert user, output

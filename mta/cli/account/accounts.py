@@ -30,7 +30,7 @@ HELP = """Accounts: who may submit mail, how they log in, for which domains they
 
 For an application of your own one line is enough; it skips the review and the domain checks on your authority:
 
-    mta account add shop --domain shop.example --approve "our own shop" --skip-verification
+    mta account add shop --domain shop.example --approve "our own shop" --verified
 
 A customer's account is created, completed, reviewed and approved:
 
@@ -84,14 +84,16 @@ def add(
     approve: Annotated[
         str | None, typer.Option(metavar="REASON", help="Approve it at once, without a review; the reason is kept.")
     ] = None,
-    skip_verification: domains.SkipOption = False,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Accept its domains without checks, on your authority.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Create an account with its first credential. The secret is shown once and not stored.
 
     It is pending, and sends nothing, until it is approved. For an application of your own:
-    `mta account add shop --domain shop.example --approve "our own shop" --skip-verification`
+    `mta account add shop --domain shop.example --approve "our own shop" --verified`
     """
     if not domain:
         fail("an account needs a domain that it may send for: --domain example.com", status=2)
@@ -111,7 +113,7 @@ def add(
             bounce_notifications=bounce_notifications.value,
             profile=chosen,
             status=AccountStatus.PENDING if approve is None else AccountStatus.ACTIVE,
-            verified=skip_verification,
+            verified=verified,
             by=operator(),
             reason=approve or "",
         )

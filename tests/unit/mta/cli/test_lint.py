@@ -17,7 +17,7 @@ GOOD = "From: Ann <ann@example.com>\nTo: bob@example.net\nSubject: Your order\n\
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
     operator = Operator(tmp_path, database_url, secrets)
     await operator.says(
-        "account", "add", "shop", "--domain", "example.com", "--approve", "known to us", "--skip-verification"
+        "account", "add", "shop", "--domain", "example.com", "--approve", "known to us", "--verified"
     )  # fmt: skip
     return operator
 
@@ -91,9 +91,7 @@ async def test_under_another_profile(operator: Operator) -> None:
 
 async def test_a_key_is_needed_where_signing_is(tmp_path: Path, database_url: str, secrets: Secrets) -> None:
     operator = Operator(tmp_path, database_url, secrets, "[signing]\nrequire = true\n")
-    await operator.says(
-        "account", "add", "shop", "--domain", "example.com", "--approve", "known", "--skip-verification"
-    )
+    await operator.says("account", "add", "shop", "--domain", "example.com", "--approve", "known", "--verified")
     assert await refused(operator, write(operator)) == {"dkim": "no active key for example.com"}
     result = await operator.run("lint", write(operator), "--account", "shop")
     assert "would be deferred: 451 4.7.5 " in result.stdout

@@ -26,9 +26,7 @@ SUPPRESSED = Finding("suppressed", "refuse", "suppressed: bob@example.net asked"
 @pytest.fixture
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
     operator = Operator(tmp_path, database_url, secrets)
-    await operator.says(
-        "account", "add", "shop", "--domain", "shop.example", "--approve", "known to us", "--skip-verification"
-    )
+    await operator.says("account", "add", "shop", "--domain", "shop.example", "--approve", "known to us", "--verified")
     return operator
 
 

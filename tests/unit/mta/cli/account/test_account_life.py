@@ -19,9 +19,7 @@ from tests.unit.mta.store import make
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
     """With an active account ``shop``."""
     operator = Operator(tmp_path, database_url, secrets)
-    await operator.says(
-        "account", "add", "shop", "--domain", "example.com", "--approve", "our own", "--skip-verification"
-    )
+    await operator.says("account", "add", "shop", "--domain", "example.com", "--approve", "our own", "--verified")
     return operator
 
 

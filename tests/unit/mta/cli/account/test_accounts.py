@@ -21,7 +21,7 @@ def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
 async def test_an_account_is_made_whole_and_its_secret_is_shown_once(operator: Operator, store: Store) -> None:
     told = await operator.says(
         "account", "add", "shop", "--domain", "example.com", "--domain", "Example.ORG", "--network", "10.1.2.0/24",
-        "--approve", "our own", "--skip-verification",
+        "--approve", "our own", "--verified",
     )  # fmt: skip
     lines = dict(line.strip().split("  ", 1) for line in told.splitlines() if line.startswith("  "))
     secret = lines["secret"].strip()

@@ -23,9 +23,7 @@ URL = "https://shop.example/events"
 @pytest.fixture
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
     operator = Operator(tmp_path, database_url, secrets, "[testing]\nprivate_webhooks = true\n")
-    await operator.says(
-        "account", "add", "shop", "--domain", "shop.example", "--approve", "ours", "--skip-verification"
-    )
+    await operator.says("account", "add", "shop", "--domain", "shop.example", "--approve", "ours", "--verified")
     return operator
 
 

@@ -140,7 +140,7 @@ async def test_an_account_of_your_own_is_complete_without_a_proof_of_its_domain(
         DOMAIN,
         "--approve",
         "our own",
-        "--skip-verification",
+        "--verified",
         "--profile",
         "transactional",
     )
