@@ -7,7 +7,6 @@ profiles are read without importing the store.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,6 +52,8 @@ def load_profiles(config: Path | None, files: Sequence[Path] = ()) -> Profiles:
 @asynccontextmanager
 async def open_store(settings: Settings, *, new: bool = False) -> AsyncIterator[Store]:
     """Open the store, migrated; the embedded database is started if it does not run, created if ``new``."""
+    import asyncio
+
     from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
     from mta.store.postgres.migrate import migrate
     from mta.store.postgres.secrets import Secrets
@@ -90,11 +91,13 @@ def with_store(
     every such end.
     """
 
+    import asyncio
+
+    from mta.store.postgres.errors import StoreUnavailable
+
     async def run() -> T:
         async with open_store(settings, new=new) as store:
             return await work(store)
-
-    from mta.store.postgres.errors import StoreUnavailable
 
     with errors_reported(status):
         try:
