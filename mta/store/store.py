@@ -16,14 +16,13 @@ from mta.store.accounts import accounts
 from mta.store.accounts.account_status import AccountStatuses
 from mta.store.accounts.accounts import Accounts
 from mta.store.accounts.credentials import Credentials
-from mta.store.accounts.dkim_keys import Keys
+from mta.store.accounts.dkim_keys import DkimKeys
 from mta.store.accounts.domains import Domains
 from mta.store.accounts.quotas import Quotas
 from mta.store.accounts.reviews import Reviews
 from mta.store.journal.events import Events
 from mta.store.journal.outbox import Outbox
-from mta.store.journal.rejections import Rejections
-from mta.store.journal.screening_history import ScreeningHistory
+from mta.store.journal.screening_history import Rejections, ScreeningHistory
 from mta.store.journal.webhooks import WebhookStore
 from mta.store.mailings import mailings
 from mta.store.mailings.mailings import Mailings
@@ -78,7 +77,7 @@ class Store:
         self.quotas = Quotas(database)
         self.rejections = Rejections(database)
         self.cases = Cases(database, self.accounts, secrets)
-        self.dkim_keys = Keys(database, secrets)
+        self.dkim_keys = DkimKeys(database, secrets)
         self.events = Events(database)
         self.outbox = Outbox(database)
         self.webhooks = WebhookStore(database, secrets)

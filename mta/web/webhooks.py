@@ -160,7 +160,7 @@ class WebhookSender:
         free = self._settings.concurrency - len(self._serving)
         if free <= 0:
             return
-        horizon = await self._store.outbox.horizon()
+        horizon = await self._store.outbox.watermark()
         for turn in await self._store.webhooks.lease(horizon, free, self._lease_seconds):
             self._start(self._serve(turn, self._client, self._settings.alert_after))
 
@@ -194,7 +194,7 @@ class WebhookSender:
 
     async def _step(self, turn: WebhookTurn, client: WebhookClient, alert_after: int) -> WebhookTurn | None:
         """Send one batch. Return the next turn, or None if there is nothing more to do."""
-        horizon = await self._store.outbox.horizon()
+        horizon = await self._store.outbox.watermark()
         events = await self._store.outbox.read(turn.account_id, turn.cursor, horizon, turn.kinds, MAX_EVENTS)
         if not events:
             await self._store.webhooks.taken(turn.id, max(turn.cursor, horizon), self._lease_seconds, sent=False)

@@ -138,7 +138,7 @@ def _print_erased(address: Address, erased: Erased, names: Mapping[int, str]) ->
             ("ledger entries emptied", erased.emptied),
             (
                 "records without the address",
-                f"{redacted.messages} messages, {redacted.refusals} rejections, {redacted.events} events, "
+                f"{redacted.messages} messages, {redacted.rejections} rejections, {redacted.events} events, "
                 f"{redacted.suppressions} suppressions",
             ),
         ),

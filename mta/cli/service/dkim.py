@@ -30,7 +30,7 @@ from mta.delivery.mx import Resolver
 from mta.dkim.keyring import ListedKey, list_keys
 from mta.dkim.keys import Algorithm, KeyUnusable, new_pem, parse_selector
 from mta.dkim.records import record_name
-from mta.store.accounts.dkim_keys import Keys, KeyState
+from mta.store.accounts.dkim_keys import DkimKeys, KeyState
 from mta.store.store import Store
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def new(
 def check(domain: DomainArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Compare the keys of DOMAIN with the DNS. Exit status 1 if signatures of one of them would not verify."""
 
-    async def work(settings: Settings, keys: Keys) -> list[dkim_records.CheckedKey]:
+    async def work(settings: Settings, keys: DkimKeys) -> list[dkim_records.CheckedKey]:
         listed = await _find(settings, keys, domain)
         if not listed:
             fail(f"there is no key of {domain}; create one with `mta dkim new {domain}`")
@@ -132,7 +132,7 @@ def activate(
 ) -> None:
     """Let a key sign from now on, beside the others of DOMAIN, if the DNS has its record. Workers follow at once."""
 
-    async def work(settings: Settings, keys: Keys) -> str:
+    async def work(settings: Settings, keys: DkimKeys) -> str:
         listed = await _stored(settings, keys, domain, selector)
         key = listed.key
         if listed.signs:
@@ -157,7 +157,7 @@ def retire(
 ) -> None:
     """Stop signing with a key. Its record must stay until no queued mail carries its signatures."""
 
-    async def work(settings: Settings, keys: Keys) -> str:
+    async def work(settings: Settings, keys: DkimKeys) -> str:
         listed = await _stored(settings, keys, domain, selector)
         key = listed.key
         if listed.state is KeyState.RETIRED:
@@ -223,7 +223,7 @@ def show(
         print(warning)
 
 
-def _run(config: Path | None, work: Callable[[Settings, Keys], Awaitable[T]]) -> T:
+def _run(config: Path | None, work: Callable[[Settings, DkimKeys], Awaitable[T]]) -> T:
     """Return what ``work`` returns; each of these commands may be the first of all: keys are kept in files, too."""
     settings = load_settings(config)
 
@@ -236,14 +236,14 @@ def _run(config: Path | None, work: Callable[[Settings, Keys], Awaitable[T]]) ->
     return with_store(settings, with_keys, new=True)
 
 
-async def _find(settings: Settings, keys: Keys, domain: str | None = None) -> list[ListedKey]:
+async def _find(settings: Settings, keys: DkimKeys, domain: str | None = None) -> list[ListedKey]:
     """Return all keys, or those of one domain. Raises ConfigError, KeyUnusable."""
     wanted = parse_domain(domain) if domain is not None else None
     listed = list_keys(settings, await keys.list())
     return [each for each in listed if wanted in (None, each.key.domain)]
 
 
-async def _find_one(settings: Settings, keys: Keys, domain: str, selector: str) -> ListedKey:
+async def _find_one(settings: Settings, keys: DkimKeys, domain: str, selector: str) -> ListedKey:
     """Return one key; of a file and a row with the same name the file, because that one signs."""
     found = [each for each in await _find(settings, keys, domain) if each.key.selector == selector.lower()]
     if not found:
@@ -251,7 +251,7 @@ async def _find_one(settings: Settings, keys: Keys, domain: str, selector: str) 
     return next((each for each in found if each.in_file), found[0])
 
 
-async def _stored(settings: Settings, keys: Keys, domain: str, selector: str) -> ListedKey:
+async def _stored(settings: Settings, keys: DkimKeys, domain: str, selector: str) -> ListedKey:
     """Return one key whose state can be changed; one in a file ends the command."""
     listed = await _find_one(settings, keys, domain, selector)
     if listed.in_file:
@@ -262,13 +262,13 @@ async def _stored(settings: Settings, keys: Keys, domain: str, selector: str) ->
     return listed
 
 
-async def _others_that_sign(settings: Settings, keys: Keys, listed: ListedKey) -> list[ListedKey]:
+async def _others_that_sign(settings: Settings, keys: DkimKeys, listed: ListedKey) -> list[ListedKey]:
     found = await _find(settings, keys, listed.key.domain)
     return [each for each in found if each.signs and each.key.selector != listed.key.selector]
 
 
 async def _create(
-    settings: Settings, keys: Keys, domain: str, selector: str | None, algorithms: list[Algorithm]
+    settings: Settings, keys: DkimKeys, domain: str, selector: str | None, algorithms: list[Algorithm]
 ) -> list[ListedKey]:
     """Store new keys, pending, one for each algorithm."""
     taken = {each.key.selector for each in await _find(settings, keys, domain)}

@@ -84,7 +84,7 @@ async def show(
     at = 0 if start is None else await _place(store, owner.id, start)
     last = await store.outbox.newest(owner.id)
     while True:
-        upto = await store.outbox.horizon()
+        upto = await store.outbox.watermark()
         events = await store.outbox.read(owner.id, at, upto, kinds, PAGE)
         for event in events:
             print(line(owner.name, event).decode() if as_json else describe(event), flush=follow)

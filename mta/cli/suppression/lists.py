@@ -262,14 +262,14 @@ def _requests(
 
 def write(file: TextIO, suppressions: Iterable[Suppression], names: Mapping[int, str]) -> int:
     """Write a header line and one line for each; return how many. ``names``: of accounts, by id."""
-    from mta.store.journal.redaction import DOMAIN
+    from mta.store.postgres.secrets import PLACEHOLDER_DOMAIN
 
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     count = 0
     for each in suppressions:
         account = "" if each.account_id is None else names.get(each.account_id, str(each.account_id))
-        hashed = each.address.domain == DOMAIN  # a stand-in: the address is not known
+        hashed = each.address.domain == PLACEHOLDER_DOMAIN  # a stand-in: the address is not known
         writer.writerow(
             (
                 "" if hashed else str(each.address),

@@ -1,8 +1,7 @@
 """Credentials: created with a scope, replaced without a gap, revoked at once or at a given time.
 
 Invariants: only data that verifies a secret is stored, never the secret; user names are never reused, so old records
-stay
-unambiguous.
+stay unambiguous.
 
 Limitations: a credential with a given end works until then by the clock of each machine.
 """

@@ -44,7 +44,7 @@ class StoredKey:
     changed_at: datetime
 
 
-class Keys:
+class DkimKeys:
     """Made by ``Store``."""
 
     def __init__(self, database: Database, secrets: Secrets) -> None:

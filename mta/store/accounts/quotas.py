@@ -1,14 +1,14 @@
 """Quotas and rates, exact over all workers and machines, without a query for each message.
 
-A worker leases a block and spends it. Unused parts are returned after a while, and at an orderly stop.
-The size of a block is decided in ``policy.accounts.quotas``, under a lock on the row that counts.
+A worker leases a block and spends it. Unused parts are returned after a while, and at an orderly stop. The size of a
+block is decided in ``policy.accounts.quotas``, under a lock on the row that counts.
 
 Invariants: no more than the limit is given out. Units that may have been committed count as used and are not returned
 twice.
 
-Limitations: a worker that dies loses its blocks: at most a sixteenth of the remainder. Near its end a quota may
-look exhausted for some seconds while other workers hold unused units. Of a rate a worker may give CREDIT before
-its first block arrives, or between two blocks; the next block is smaller by as much.
+Limitations: a worker that dies loses its blocks: at most a sixteenth of the remainder. Near its end a quota may look
+exhausted for some seconds while other workers hold unused units. Of a rate a worker may give CREDIT before its first
+block arrives, or between two blocks; the next block is smaller by as much.
 """
 
 from __future__ import annotations

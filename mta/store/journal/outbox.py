@@ -1,20 +1,23 @@
 """Events for accounts: written by the transactions in which they happen, read in order by the senders of webhooks.
 
-Events of messages and addresses are written by the triggers of ``postgres/schema/0005_journal.sql`` from what
-the transaction records; ``note`` writes the others.
+Events of messages and addresses are written by the triggers of ``postgres/schema/0005_journal.sql`` from what the
+transaction records; ``note`` writes the others. Ids are drawn before their transactions commit, so a row may appear
+behind rows already read. An id is safe once every transaction that may have drawn a lower one has ended. Writers have a
+transaction number when they draw an id; the reader takes the last id, then a transaction number of its own, the fence:
+once no transaction up to the fence is running, nothing can appear up to that id.
 
 Invariants: only events of accounts with a webhook are written. None is skipped: nothing is read beyond the watermark,
-and
-nothing is deleted that a webhook has not taken, until it is very old.
+and nothing is deleted that a webhook has not taken, until it is very old.
 
 Limitations: an account that adds its first webhook gets events from then on. For a message whose commit was in doubt
-and
-that is removed later, ``accepted`` may be sent although the client got no 250.
+and that is removed later, ``accepted`` may be sent although the client got no 250. A long transaction keeps the
+watermark where it is, whatever it does.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -23,8 +26,37 @@ import orjson
 
 from mta.mail.identity import MessageId
 from mta.observe.account_events import AccountEvent
-from mta.store.postgres.commit_watermark import Horizon
 from mta.store.postgres.database import Connection, Database
+
+_MOST = 60  # marks waiting; while there are so many no new one is needed
+
+
+class CommitWatermark:
+    """Pure: it is told what the database says."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, int]] = deque()  # last id, fence
+        self.reached = 0
+
+    @property
+    def newest(self) -> int:
+        """The last id that was marked."""
+        return self._marks[-1][0] if self._marks else self.reached
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._marks) >= _MOST
+
+    def mark(self, last: int, fence: int) -> None:
+        """``last``: the highest id drawn so far; ``fence``: a transaction number taken after that was read."""
+        self._marks.append((last, fence))
+
+    def move(self, oldest: int) -> int:
+        """``oldest``: no transaction with a lower number is running. The id up to which nothing new can appear."""
+        while self._marks and self._marks[0][1] < oldest:
+            self.reached = max(self.reached, self._marks.popleft()[0])
+        return self.reached
+
 
 PAGE = 2000  # rows looked at in one statement of the sweep
 SECONDS = 60.0
@@ -93,18 +125,18 @@ class Outbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._horizon = Horizon()
+        self._watermark = CommitWatermark()
         self._looking = asyncio.Lock()
 
-    async def horizon(self) -> int:
+    async def watermark(self) -> int:
         """The id up to which every event is there that ever will be. Raises StoreUnavailable."""
         async with self._looking, self._database.session() as connection:
             last: int = await connection.fetchval(_LAST)
-            if last != self._horizon.newest and not self._horizon.is_full:
+            if last != self._watermark.newest and not self._watermark.is_full:
                 # A statement of its own: its number must be taken after the id was read.
-                self._horizon.mark(last, await connection.fetchval(_FENCE))
+                self._watermark.mark(last, await connection.fetchval(_FENCE))
             oldest: int = await connection.fetchval(_OLDEST)
-            return self._horizon.move(oldest)
+            return self._watermark.move(oldest)
 
     async def read(
         self, account_id: int, after: int, upto: int, kinds: Sequence[str] = (), limit: int = 500

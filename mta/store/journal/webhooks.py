@@ -1,8 +1,8 @@
 """Webhooks: where an account's events are sent, how far each has come, and which are due.
 
-The cursor is the outbox id up to which everything was accepted with a 2xx, or was not requested. A sender
-holds the row by an expiring lease and moves the cursor only while it holds it: one batch is under way at a time,
-and after a crash another sender continues at the same place.
+The cursor is the outbox id up to which everything was accepted with a 2xx, or was not requested. A sender holds the row
+by an expiring lease and moves the cursor only while it holds it: one batch is under way at a time, and after a crash
+another sender continues at the same place.
 
 Invariants: a secret is shown only once, when it is made; the cursor moves forward only after a 2xx.
 

@@ -3,9 +3,8 @@
 Every process keeps those created or changed recently, so that a message needs no query for its mailing. Changes are
 read when the database announces them, and every half minute in case that was missed.
 
-Invariants: never answers from a copy that was never read: until then every question raises StoreUnavailable. A
-mailing is
-never released without recording who did it.
+Invariants: never answers from a copy that was never read: until then every question raises StoreUnavailable. A mailing
+is never released without recording who did it.
 
 Limitations: a mailing unchanged for ``LATELY`` is not in memory: ``find`` asks the database. The origin of its list is
 read with each refresh: thousands of lists, not millions. A sample place reserved for a message that was then not queued

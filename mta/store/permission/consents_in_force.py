@@ -2,8 +2,7 @@
 
 Of several consents for the same topic the row has the best: proved before unproved, then the newest. A consent that
 took effect after a revocation ends the revocation; an older one never does. A withdrawal that applies to all accounts
-is
-entered in the ledger of each account that has a consent for the address.
+is entered in the ledger of each account that has a consent for the address.
 
 Invariants: a row is written only together with the ledger entry that it results from, and entries are appended only to
 ledgers that the transaction has locked.

@@ -1,9 +1,8 @@
 """The ledger of consents: entries encoded, appended, read, verified and erased.
 
 An entry is one JSON object with a random salt. Its digest stays when its evidence is erased; the salt prevents the
-evidence from being guessed
-from it. The fingerprint is a keyed hash without salt. It identifies a record that is imported
-a second time, and is erased with the evidence.
+evidence from being guessed from it. The fingerprint is a keyed hash without salt. It identifies a record that is
+imported a second time, and is erased with the evidence.
 
 Invariants: an entry is never changed, except that its evidence is removed when it is erased; another entry records
 that. Entries are appended under the lock of their chain. Empty fields are left out.

@@ -26,7 +26,7 @@ from mta.store.postgres.batch import Batch
 from mta.store.postgres.database import Database
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue.cancel_queued import GLOBAL
+from mta.store.queue.removal import GLOBAL
 from policy.base import RecipientFacts, Suppression
 from policy.permission.consent import Basis, Consent
 from policy.permission.suppression import Reason

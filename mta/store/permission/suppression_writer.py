@@ -27,8 +27,8 @@ from mta.mail.reply import sanitise
 from mta.store.permission import consents_in_force, ledger
 from mta.store.permission.consents_in_force import Place, Withdrawal, Withdrawn
 from mta.store.postgres.database import Connection
-from mta.store.queue import cancel_queued, rows
-from mta.store.queue.cancel_queued import GLOBAL, Scope
+from mta.store.queue import removal
+from mta.store.queue.removal import GLOBAL, SuppressionScope
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.ledger import Head
 from policy.permission.suppression import RANKS, Reason, SuppressionRequest
@@ -75,7 +75,7 @@ class Applied:
 
     fresh: int = 0
     pulled: int = 0
-    changed: frozenset[Scope] = frozenset()
+    changed: frozenset[SuppressionScope] = frozenset()
     entries: tuple[tuple[int, int], ...] = ()
 
 
@@ -113,8 +113,8 @@ async def lock(
     wanted = {act.account_id for act in withdrawals} | {account_id for _, account_id in holders}
     for account_id in sorted(wanted - {GLOBAL} - held.keys()):
         held[account_id] = await ledger.lock(connection, account_id)
-    messages = await cancel_queued.copies(connection, [act.scope for act in acts])
-    await rows.lock_messages(connection, messages | set(also))
+    messages = await removal.copies(connection, [act.scope for act in acts])
+    await removal.lock_messages(connection, messages | set(also))
     return Locked(held, frozenset(messages), holders)
 
 
@@ -132,9 +132,9 @@ async def write(connection: Connection, acts: Sequence[SuppressionRequest], lock
     await _note(connection, [act for act in kept if act.scope in changed])
     scopes = [act.scope for act in kept]
     reasons, rules = [act.reason.value for act in kept], [sanitise(act.rule, RULE) for act in kept]
-    pulled = await cancel_queued.pull(connection, scopes, reasons, rules, locked.messages)
-    await rows.clear_content(connection, locked.messages)
-    await cancel_queued.tell(connection, [act.address_key for act in kept])
+    pulled = await removal.remove_copies(connection, scopes, reasons, rules, locked.messages)
+    await removal.clear_content(connection, locked.messages)
+    await removal.notify_workers(connection, [act.address_key for act in kept])
     entries = tuple((place[1], number) for place, number in withdrawn.entries.items())
     return Applied(fresh, pulled, frozenset(changed), entries)
 
@@ -203,7 +203,7 @@ def _with_entry(act: SuppressionRequest, withdrawals: Sequence[Withdrawal], with
 
 def _strongest(acts: Sequence[SuppressionRequest]) -> list[SuppressionRequest]:
     """Return the strongest request of each scope."""
-    best: dict[Scope, SuppressionRequest] = {}
+    best: dict[SuppressionScope, SuppressionRequest] = {}
     for act in acts:
         if act.scope not in best or _strength(act) >= _strength(best[act.scope]):
             best[act.scope] = act
@@ -214,7 +214,7 @@ def _strength(act: SuppressionRequest) -> tuple[bool, float, int]:
     return act.expires_at is None, act.expires_at.timestamp() if act.expires_at else 0.0, act.reason.rank
 
 
-async def _put(connection: Connection, acts: Sequence[SuppressionRequest]) -> tuple[set[Scope], int]:
+async def _put(connection: Connection, acts: Sequence[SuppressionRequest]) -> tuple[set[SuppressionScope], int]:
     """Store suppressions; return the scopes that are new or changed, and how many are new."""
     if not acts:
         return set(), 0

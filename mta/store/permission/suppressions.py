@@ -22,14 +22,13 @@ from mta.mail.identity import MessageId
 from mta.mail.reply import sanitise
 from mta.observe.labels import StoreCall
 from mta.observe.metrics import Metrics
-from mta.store.journal.redaction import stand_in
 from mta.store.permission import import_progress, suppression_writer
 from mta.store.permission.import_progress import ImportProgress
 from mta.store.permission.recipients import AddressLookup
 from mta.store.permission.suppression_writer import Applied
 from mta.store.postgres.database import Connection, Database
-from mta.store.postgres.secrets import Secrets
-from mta.store.queue.cancel_queued import GLOBAL
+from mta.store.postgres.secrets import Secrets, address_placeholder
+from mta.store.queue.removal import GLOBAL
 from policy.base import Suppression
 from policy.permission.suppression import Reason, SuppressionRequest
 
@@ -209,5 +208,5 @@ def _suppression(address: Address, row: Any) -> Suppression:
 
 def _address(row: Any) -> Address:
     """Return the address, or a stand-in if only its hash is known."""
-    local, _, domain = (row["address"] or stand_in(row["address_key"])).rpartition("@")
+    local, _, domain = (row["address"] or address_placeholder(row["address_key"])).rpartition("@")
     return Address(local, domain)

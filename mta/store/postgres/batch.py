@@ -1,7 +1,7 @@
 """Natural batching: items that arrive during a flush are flushed together afterwards.
 
-There is no timer: when no flush is running, an item leaves at once. The busier the service, the larger the batches
-and the cheaper each item.
+There is no timer: when no flush is running, an item leaves at once. The busier the service, the larger the batches and
+the cheaper each item.
 
 Invariants: no item is lost, or held back without a flush running; the cancellation of one waiter does not affect the
 others.

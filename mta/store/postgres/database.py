@@ -1,8 +1,8 @@
 """Connections to PostgreSQL: a small pool, a deadline for each call, automatic recovery.
 
 A call borrows a connection by ``session()``. When its deadline passes the connection is cut: the call fails at once,
-whatever the server is doing, and the server drops the work when it notices. Any failure between us and the
-server becomes StoreUnavailable; errors in our own SQL and rejected data keep their type.
+whatever the server is doing, and the server drops the work when it notices. Any failure between us and the server
+becomes StoreUnavailable; errors in our own SQL and rejected data keep their type.
 
 Invariants: no caller waits longer than its deadline; a connection that failed is never reused; no traceback is logged
 because the server is away.

@@ -1,8 +1,8 @@
 """Run a PostgreSQL server for the service: one data directory, one unix socket, started and stopped by us.
 
-The server is a separate daemon, not our child: it outlives a killed service and is found again at the next start.
-Every process that uses it by ``start`` holds a shared lock; ``stop`` ends the server only when no other process holds
-it.
+The server is a separate daemon, not our child: it outlives a killed service and is found again at the next start. Every
+process that uses it by ``start`` holds a shared lock; ``stop`` ends the server only when no other process holds it. Its
+settings are written at each start: ``embedded.conf`` plus values that depend on the machine.
 
 As root the server runs as an unprivileged account: the one that was asked for, else the owner of the data directory,
 else ``postgres``, else ``nobody``. If that account cannot reach the data directory (below a home of mode 0700, say),
@@ -11,8 +11,9 @@ wheel that it cannot reach are copied there too.
 
 Invariants: never creates accounts, changes the mode of a folder it did not make, or listens on the network.
 
-Limitations: all calls block: use a thread. The server's account can read the data. The file system of
-the data directory must support unix sockets and locks (no NFS).
+Limitations: all calls block: use a thread. The server's account can read the data. The file system of the data
+directory must support unix sockets and locks (no NFS). The settings are meant for one mail service on one machine; tune
+your own database yourself.
 """
 
 from __future__ import annotations
@@ -30,9 +31,36 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mta.store.postgres import binaries, postgres_conf, run_as
-from mta.store.postgres.binaries import Binaries
-from mta.store.postgres.run_as import Account, EmbeddedError
+from mta.store.postgres import server_programs
+from mta.store.postgres.server_programs import Account, Binaries, EmbeddedError
+
+_CONF = Path(__file__).with_name("embedded.conf")
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")
+
+
+def configuration(data: Path, socket_folder: Path, *, durable: bool) -> str:
+    """The text of the configuration file for the server of ``data``; an operator's ``local.conf`` there comes last."""
+    text = (
+        f"{_CONF.read_text()}\nshared_buffers = {_shared_buffers()}MB\nfsync = {'on' if durable else 'off'}\n"
+        f"unix_socket_directories = '{socket_folder}'\nport = 5432\n"
+    )
+    return text + "include = 'local.conf'\n" if (data / "local.conf").exists() else text
+
+
+def _shared_buffers() -> int:
+    """Megabytes: an eighth of the memory, between 64 and 4096. A queue does with 256, but recipients are looked up all
+    over their tables, and each page that is not in these buffers costs a system call."""
+    return max(64, min(4096, _memory() // 8 // 2**20))
+
+
+def _memory() -> int:
+    """Octets that this machine, or the container it is, may use."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(_CONTAINER.read_text()))
+    except (OSError, ValueError):  # not in a container, or in one without a limit ("max")
+        return machine
+
 
 __all__ = ["EmbeddedError", "EmbeddedPostgres"]
 
@@ -204,13 +232,13 @@ class EmbeddedPostgres:
         return None
 
     def _start(self) -> str:
-        account = run_as.account_for(self._directory.resolve(), self._user)
+        account = server_programs.account_for(self._directory.resolve(), self._user)
         data = self._data_directory(account)
         programs = self._choose(data, account)
         if not (data / "PG_VERSION").exists():
             self._create(data, programs, account)
         folder = self._socket_folder(data)
-        run_as.make_private(folder, account)
+        server_programs.make_private(folder, account)
         for lock in (data / "postmaster.pid", folder / f"{_SOCKET_NAME}.lock"):
             if lock.exists() and not _is_alive(lock, data):
                 lock.unlink()
@@ -218,7 +246,7 @@ class EmbeddedPostgres:
         log = data / "start.log"
         command = _pg_ctl(programs, "start", data, "-l", log, "-o", f'-c config_file="{conf}"')
         deadline = time.monotonic() + 10
-        while (done := run_as.run(command, account)).returncode != 0:
+        while (done := server_programs.run(command, account)).returncode != 0:
             # After a kill -9 of the server alone, its last children need a moment to notice and let go of the memory.
             words = _last_words(data)
             if "shared memory block" not in words or time.monotonic() > deadline:
@@ -233,10 +261,10 @@ class EmbeddedPostgres:
         if self.running() is None and not (self._directory / "postmaster.pid").exists():
             return
         data = self._directory.resolve()
-        account = run_as.account_for(data, self._user)
+        account = server_programs.account_for(data, self._user)
         programs = self._choose(data, account)
         for mode in ("fast", "immediate"):  # immediate is safe too: the next start replays the log
-            done = run_as.run(_pg_ctl(programs, "stop", data, "-m", mode), account)
+            done = server_programs.run(_pg_ctl(programs, "stop", data, "-m", mode), account)
             if done.returncode == 0 or self.running() is None:
                 return
         raise EmbeddedError(f"PostgreSQL in {data} does not stop; its log is in {data / 'log'}")
@@ -245,10 +273,10 @@ class EmbeddedPostgres:
         """A new data directory. It is made beside its place, so that a half-made one is never taken for real."""
         half = data.with_name(f"{data.name}.new")
         shutil.rmtree(half, ignore_errors=True)
-        run_as.make_private(half, account)
+        server_programs.make_private(half, account)
         command: list[str | Path] = [programs.folder / "initdb", "-D", half, "-U", ROLE, "-A", "trust", "-E", "UTF8"]
         command += ["--locale=C.UTF-8", "--lc-collate=C", "--no-instructions"]
-        done = run_as.run([*command, "--no-sync"] if not self._durable else command, account)
+        done = server_programs.run([*command, "--no-sync"] if not self._durable else command, account)
         if done.returncode != 0:
             raise EmbeddedError(f"initdb failed for {data}: {done.stderr.strip()}")
         try:
@@ -263,7 +291,7 @@ class EmbeddedPostgres:
         """Write the server's settings. The file replaces the old one and is never written through: the data directory
         belongs to the account, which must not make root write elsewhere by a symbolic link."""
         conf, fresh = data / "imprimatur.conf", data / "imprimatur.conf.new"
-        text = postgres_conf.configuration(data, socket_folder, durable=self._durable)
+        text = configuration(data, socket_folder, durable=self._durable)
         fresh.unlink(missing_ok=True)
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
@@ -277,14 +305,14 @@ class EmbeddedPostgres:
         version = data / "PG_VERSION"
         major = int(version.read_text()) if version.exists() else None
         try:
-            chosen = binaries.choose(major, self._programs)
-        except binaries.NoneFitting as error:
+            chosen = server_programs.choose_programs(major, self._programs)
+        except server_programs.NoneFitting as error:
             raise EmbeddedError(f"PostgreSQL cannot run in {data}: {error}") from None
-        if account and not run_as.can_enter(chosen.folder, account):
+        if account and not server_programs.can_enter(chosen.folder, account):
             if not chosen.wheel:
                 raise EmbeddedError(f"the account {account.pw_name} cannot reach {chosen.folder}")
             REACHABLE.mkdir(mode=0o755, parents=True, exist_ok=True)
-            chosen = binaries.copy(chosen, REACHABLE)
+            chosen = server_programs.copy_programs(chosen, REACHABLE)
         return chosen
 
     # accounts and places
@@ -292,7 +320,7 @@ class EmbeddedPostgres:
     def _data_directory(self, account: Account | None) -> Path:
         """The real place of the data; a symbolic link is left where it could not be."""
         data = self._directory.resolve()
-        if account is None or run_as.can_enter(data.parent, account):
+        if account is None or server_programs.can_enter(data.parent, account):
             return data
         if (data / "PG_VERSION").exists():
             raise EmbeddedError(

@@ -4,8 +4,7 @@ Each file is applied once, in one transaction, and recorded with its hash. If se
 applies and the others wait.
 
 Invariants: never waits for its turn inside PostgreSQL (a waiting transaction blocks ``create index concurrently``),
-never
-runs on a schema newer than it knows, and never applies a file twice.
+never runs on a schema newer than it knows, and never applies a file twice.
 
 Limitations: there is no downgrade: going back needs a backup.
 """

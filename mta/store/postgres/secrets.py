@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mta.mail.address import Address
 
+PLACEHOLDER_DOMAIN = "erased.invalid"
+
 _OCTETS = 32
 _NONCE = 12  # octets, NIST SP 800-38D 5.2.1.1
 
@@ -81,6 +83,12 @@ class Secrets:
             return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
         except (InvalidTag, ValueError):
             raise SecretError("a sealed key does not open: it was sealed under another secret file") from None
+
+
+def address_placeholder(address_key: bytes) -> str:
+    """Return what is shown where an address was erased or is known by its keyed hash only: an address itself, so that
+    code that parses it still works."""
+    return f"{address_key.hex()}@{PLACEHOLDER_DOMAIN}"
 
 
 def _create(path: Path) -> None:

@@ -1,8 +1,8 @@
 """Export and erase the data of one person (GDPR 15 and 17).
 
-An erasure revokes every consent, suppresses the address permanently by its keyed hash, cancels queued mail, and
-removes the address from all records. Evidence of consent is kept until claims are time-barred (GDPR 17(3)(e)) unless
-requested otherwise; ``mta.store.privacy.erasure`` deletes it then.
+An erasure revokes every consent, suppresses the address permanently by its keyed hash, cancels queued mail, and removes
+the address from all records. Evidence of consent is kept until claims are time-barred (GDPR 17(3)(e)) unless requested
+otherwise; ``mta.store.privacy.erasure`` deletes it then.
 
 Invariants: an address stays suppressed. Evidence is erased only together with a ledger entry that says so.
 
@@ -21,15 +21,14 @@ import orjson
 from config.schema import RetentionSettings
 from mta.mail.address import Address
 from mta.mail.identity import format_id
-from mta.store.journal import redaction
-from mta.store.journal.redaction import Redacted
 from mta.store.permission import ledger
 from mta.store.permission.consents import Consents, LedgerExtract
 from mta.store.permission.suppressions import SuppressionRecord, Suppressions
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
-from mta.store.privacy import case_erasure, erasure
+from mta.store.privacy import erasure, redaction
 from mta.store.privacy.erasure import Forgotten
+from mta.store.privacy.redaction import Redacted
 from mta.store.queue import holds
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason
@@ -116,7 +115,7 @@ class DataSubjects:
                 messages=await _rows(connection, _MESSAGES, search),
                 refusals=await _rows(connection, _REJECTIONS, search),
                 events=await _rows(connection, _EVENTS, search),
-                cases=await _rows(connection, case_erasure.OF, key),
+                cases=await _rows(connection, erasure.CASES_OF_SUBJECT, key),
                 contact_of=[row["id"] for row in await connection.fetch(_ACCOUNTS, str(address))],
             )
 
@@ -147,7 +146,7 @@ class DataSubjects:
         async with self._database.session() as connection:
             await connection.execute(_FORGET_CONTACT, key, account_id)
             await connection.execute(_FORGET_BOUNCES, key, account_id)
-            await case_erasure.erase(connection, key, account_id)
+            await erasure.erase_cases(connection, key, account_id)
             note = {"subject": key.hex(), "account_id": account_id, "by": by, "kept": len(kept)}
             await connection.execute(_NOTE, orjson.dumps(note).decode())
         return Erased(pulled, emptied, tuple(kept), redacted)

@@ -1,11 +1,15 @@
-"""Delete expired personal data, class by class (``retention`` in the settings), in small transactions.
+"""Erase personal data: what has expired, class by class (``retention`` in the settings), and complaint cases on
+request.
 
-Evidence of consents is erased once all consents between an account and an address have ended, by revocation or for
-lack of contact, and the time for claims is over. Suppressions stay, except those with an expiry that has passed.
+Expired data is deleted in small transactions. Evidence of consents is erased once all consents between an account and
+an address have ended, by revocation or for lack of contact, and the time for claims is over. Suppressions stay, except
+those with an expiry that has passed. The subject of a complaint case, its result and its costs stay, without names.
 
-Invariants: evidence of a consent in force is not erased, and none without a ledger entry that says so.
+Invariants: evidence of a consent in force is not erased, and none without a ledger entry that says so. A case that is
+not closed is not erased; its data is needed to settle the claim.
 
-Limitations: a consent counts as lapsed after LAPSE without contact, whatever the account's profile says.
+Limitations: a consent counts as lapsed after LAPSE without contact, whatever the account's profile says. Remarks of
+operators in a closed case are erased as a whole.
 """
 
 from __future__ import annotations
@@ -21,9 +25,38 @@ from config.schema import RetentionSettings
 from mta.store.journal import outbox
 from mta.store.permission import ledger
 from mta.store.postgres.database import Connection, Database
-from mta.store.privacy import case_erasure
 from mta.store.queue.retention import first_id_of
 from mta.store.reputation import soft_bounces
+
+CASES_OF_SUBJECT = """
+select account_id, 'C-' || id as "case", source, state::text as state, address, mailing, summary as complaint,
+    complaints, opened_at, closed_at, upheld
+from complaint_case where address_key = $1 order by id"""
+
+_EMPTY_CASES = """
+said as (
+    update case_event set evidence = null, data = data - '{{text,terms,reason,summary}}'::text[]
+    from gone where case_id = gone.id
+)
+update complaint_case c set address = null, address_key = null, dossier = null, summary = '(erased)'
+from gone where c.id = gone.id"""
+
+_CLOSED_CASES = f"""
+with gone as (
+    select id from complaint_case where state = 'closed' and closed_at < $1 and summary <> '(erased)' limit $2
+), {_EMPTY_CASES.format()}"""  # noqa: S608 - our own text
+
+_ERASE_CASES = f"""
+with gone as (
+    select id from complaint_case
+    where state = 'closed' and address_key = $1 and ($2::bigint is null or account_id = $2)
+), {_EMPTY_CASES.format()}"""  # noqa: S608 - our own text
+
+
+async def erase_cases(connection: Connection, address_key: bytes, account_id: int | None) -> None:
+    """Erase the personal data in a person's closed cases, with one account or with all (None)."""
+    await connection.execute(_ERASE_CASES, address_key, account_id)
+
 
 CHUNK = 2000  # rows per transaction
 PAGE = 10_000  # rows read per statement
@@ -110,7 +143,7 @@ async def forget(database: Database, now: datetime, keep: RetentionSettings) -> 
         ),
         await _all(database, _EXPIRED, now),
         await _all(database, soft_bounces.SWEEP, (now - timedelta(days=soft_bounces.KEPT)).date()),
-        await _all(database, case_erasure.SWEEP, now - timedelta(seconds=keep.consent_evidence)),
+        await _all(database, _CLOSED_CASES, now - timedelta(seconds=keep.consent_evidence)),
     )
 
 

@@ -3,8 +3,7 @@
 A claim reads the oldest due rows. If there are more than it reads, a large backlog would delay everyone behind it: so
 half of the claim then goes round all destinations of all accounts, a few rows each, continuing where the last round
 ended. Both reads are bounded, whatever the length of the queue. Each stream is claimed separately, so neither delays
-the
-other.
+the other.
 
 Invariants: a held row (unless expired), or one that a live worker holds, is never claimed.
 

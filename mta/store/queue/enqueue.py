@@ -1,7 +1,7 @@
 """Write accepted messages: record, content in pieces, one queue row per recipient.
 
-A whole batch of messages is one statement: one round trip, one commit. The contents travel as one value and are cut
-by the server, which avoids copying them piece by piece through an array.
+A whole batch of messages is one statement: one round trip, one commit. The contents travel as one value and are cut by
+the server, which avoids copying them piece by piece through an array.
 
 Invariants: the content is never changed; text that PostgreSQL rejects never gets into JSON.
 

@@ -4,9 +4,9 @@ Invariants: ``queue.holds`` is the number of a recipient's rows in ``hold``, and
 only if there are none. What is to fail has no holds and gets none. The row in ``queue`` is locked before its holds are
 changed. Each change of a recipient is an event, and workers that have it in memory are told to give it back.
 
-Limitations: a delivery on the wire is not stopped. Without a limit a change is one transaction, however many
-recipients it concerns. A hold that is placed while its recipient is being delivered may be left behind without one;
-``retention`` deletes it.
+Limitations: a delivery on the wire is not stopped. Without a limit a change is one transaction, however many recipients
+it concerns. A hold that is placed while its recipient is being delivered may be left behind without one; ``retention``
+deletes it.
 """
 
 from __future__ import annotations

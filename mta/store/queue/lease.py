@@ -1,30 +1,70 @@
 """A worker's lease: the right to deliver the queue rows that carry its id.
 
 A worker registers and gets an id, which marks every row it holds. It renews the lease; a worker that does not is
-considered
-dead, and ``reap`` returns its rows to the queue. Later outcomes of that worker are fenced: they apply only to rows that
-still carry its id, and by then none do.
+considered dead, and ``reap`` returns its rows to the queue. Later outcomes of that worker are fenced: they apply only
+to rows that still carry its id, and by then none do. The rows of a process of this machine that has ended are returned
+at once: a process is named by the boot and the process namespace it runs in, its id, and its start, because ids are
+reused and the same id in another container is another process.
 
-Invariants: no worker is considered dead for an outage that kept every worker from renewing: rows are reaped by time
-only if
-the reaper itself has been in contact with the database for the length of a lease, and PostgreSQL has run that long.
-Only
-rows of a local process that is gone are returned at once.
+Invariants: a worker is not considered dead for something that kept every worker from renewing: none is reaped by time
+unless the reaper itself has reached the database for as long as a lease lasts, and PostgreSQL has run for as long.
 
-Limitations: times are PostgreSQL's, except ``valid``, which uses this machine's monotonic clock: a suspended machine
-stops that clock too, which only the fencing notices.
+Limitations: times are PostgreSQL's, except for ``valid``, which uses the monotonic clock of this machine: a machine
+that sleeps stops that clock too, which only the fencing notices. Ended processes are recognised on Linux only.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import platform
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.errors import LeaseLost
-from mta.store.queue import worker_liveness
-from mta.store.queue.worker_liveness import Process
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """``pid_scope``: where ``pid`` is unique; empty if unknown. ``start_ticks``: start, in clock ticks since boot."""
+
+    pid_scope: str
+    pid: int
+    start_ticks: int
+
+
+def this_process() -> Process:
+    pid = os.getpid()
+    return Process(_pid_scope(), pid, _started(pid) or 0)
+
+
+def is_dead(process: Process) -> bool:
+    """True only if it is certain: the same place, and no such process there (or a zombie, or a later one)."""
+    return (
+        bool(process.pid_scope) and process.pid_scope == _pid_scope() and _started(process.pid) != process.start_ticks
+    )
+
+
+def _pid_scope() -> str:
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink(_PROC / 'self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int | None:
+    """None: there is no such process any more."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])  # proc(5): field 22 of the line, starttime
+
 
 SAFETY = 0.8  # share of the lease during which we rely on it; the rest is for clocks and slow answers
 
@@ -79,7 +119,7 @@ class Lease:
 
     async def register(self) -> None:
         """Get a fresh lease; rows held under an earlier one are lost. Raises StoreUnavailable."""
-        began, me = time.monotonic(), worker_liveness.this_process()
+        began, me = time.monotonic(), this_process()
         async with self._database.session() as connection:
             self._id = await connection.fetchval(
                 _REGISTER, platform.node(), me.pid_scope, me.pid, me.start_ticks, self._seconds
@@ -118,12 +158,8 @@ class Lease:
         await connection.execute("delete from worker where id = $1", self._id)
 
     async def _reap(self, connection: Connection, in_touch: bool) -> int:
-        here = await connection.fetch(_HERE, worker_liveness.this_process().pid_scope)
-        dead = [
-            row["id"]
-            for row in here
-            if worker_liveness.is_dead(Process(row["pid_scope"], row["pid"], row["start_ticks"]))
-        ]
+        here = await connection.fetch(_HERE, this_process().pid_scope)
+        dead = [row["id"] for row in here if is_dead(Process(row["pid_scope"], row["pid"], row["start_ticks"]))]
         await connection.execute(_END, dead, in_touch, self._seconds)
         free = [row["lease"] for row in await connection.fetch(_ORPHANS)]
         return _count(await connection.execute(_FREE, free)) if free else 0

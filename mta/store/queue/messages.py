@@ -2,9 +2,9 @@
 
 ``enqueue`` returns only when the message is committed; calls are batched by themselves.
 
-Invariants: a message is never reported as queued that is not.
-Limitations: an enqueue whose connection was lost during the commit may have been made. The sender is told to try again,
-and the message is withdrawn when the database is back, unless another worker has claimed rows of it by then.
+Invariants: a message is never reported as queued that is not. Limitations: an enqueue whose connection was lost during
+the commit may have been made. The sender is told to try again, and the message is withdrawn when the database is back,
+unless another worker has claimed rows of it by then.
 """
 
 from __future__ import annotations

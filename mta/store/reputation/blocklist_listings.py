@@ -18,7 +18,7 @@ import orjson
 from mta.mail.reply import sanitise
 from mta.store.journal import outbox
 from mta.store.postgres.database import Connection, Database
-from mta.store.reputation.case_opening import open_case
+from mta.store.reputation.case_records import open_case
 from policy.reputation.blocklist import KnownListing
 from policy.reputation.complaint import Complaint, Source
 

@@ -28,7 +28,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue
 from mta.store.queue.enqueue import NewMessage
 from mta.store.reputation import cases, delivery_stats, soft_bounces
-from mta.store.reputation.case_opening import CaseError, open_case
+from mta.store.reputation.case_records import CaseError, open_case
 from mta.store.results import report_queue
 from mta.store.results.report_actions import (
     AnswerCase,

@@ -4,8 +4,8 @@ Everything that follows from an attempt is one transaction: outcomes, events, th
 removal of queued copies to suppressed addresses, and of content that is no longer needed.
 
 Invariants: an outcome is never applied to a row that is no longer ours (each carries the lease it was delivered under);
-no message loses its content while a row of it remains, and none keeps content without rows.
-Limitations: an attempt whose row was removed meanwhile (suppressed, cancelled) leaves its event and nothing else.
+no message loses its content while a row of it remains, and none keeps content without rows. Limitations: an attempt
+whose row was removed meanwhile (suppressed, cancelled) leaves its event and nothing else.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from mta.store.permission import suppression_writer
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue import enqueue, holds, rows
+from mta.store.queue import enqueue, holds, removal
 from mta.store.queue.enqueue import NewMessage
-from mta.store.queue.rows import Row
+from mta.store.queue.removal import Row
 from mta.store.reputation import delivery_stats, soft_bounces
 from policy.permission.suppression import Reason, SuppressionRequest
 
@@ -275,7 +275,7 @@ async def _write_others(
     await soft_bounces.record(connection, [each for row, each in soft.items() if row in counted], thresholds, settled)
     if dsns:
         await enqueue.insert(connection, [(dsn, None) for _, dsn in dsns], secrets)
-    await rows.clear_content(connection, ending)
+    await removal.clear_content(connection, ending)
     reached = [pair for pair in delivered if pair[0].attempt.delivery.stream is Stream.MARKETING]
     await recipient_activity.delivered(connection, [(*_mailbox(*pair, secrets), pair[0].ended_at) for pair in reached])
     await delivery_stats.settled(connection, [(each.attempt, outcome) for each, outcome in pairs])

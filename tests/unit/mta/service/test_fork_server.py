@@ -23,7 +23,7 @@ import pytest
 
 from mta.service import fork_server as module
 from mta.service.fork_server import ForkAnswer, ForkedProcess, ForkFailed, ForkRequest, ForkServer, _Server
-from mta.store.queue import worker_liveness
+from mta.store.queue import lease
 from tests.unit.mta.store.make import until
 
 FORKED = "tests.unit.mta.service.forked"
@@ -64,7 +64,7 @@ async def born(server: ForkServer, *sockets: socket.socket, name: str = "test", 
 
 
 def is_alive(pid: int) -> bool:
-    return worker_liveness._started(pid) is not None
+    return lease._started(pid) is not None
 
 
 async def test_a_child_has_what_it_was_given_and_nothing_else(server: ForkServer) -> None:

@@ -189,7 +189,7 @@ def test_what_was_suppressed_or_expired_before_an_attempt_counts_as_nothing() ->
 
 @pytest.mark.parametrize(
     "path",
-    ["policy/reputation/breaker.py", "mta/store/reputation/breakers.py", "mta/store/reputation/breaker_moves.py"],
+    ["policy/reputation/breaker.py", "mta/store/reputation/breakers.py"],
 )
 def test_breakers_have_nothing_to_suppress_with(path: str) -> None:
     """Whatever the scope and whatever has happened: nothing that breakers do can reach the suppressions."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mta.store.accounts.dkim_keys import KeyExists, Keys, KeyState
+from mta.store.accounts.dkim_keys import DkimKeys, KeyExists, KeyState
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 
@@ -35,7 +35,7 @@ async def test_private_keys_are_sealed(store: Store) -> None:
     await store.dkim_keys.add("acme.example", "s1", "rsa-sha256", b"PRIVATE KEY")
     async with store._database.session() as connection:
         assert b"PRIVATE" not in await connection.fetchval("select sealed from dkim_key")
-    [row] = await Keys(store._database, Secrets(bytes(32))).list()
+    [row] = await DkimKeys(store._database, Secrets(bytes(32))).list()
     assert (row.selector, row.pem) == ("s1", None)
 
 

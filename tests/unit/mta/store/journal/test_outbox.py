@@ -16,8 +16,8 @@ from mta.observe.account_events import AccountEvent, fields
 from mta.store.journal import outbox
 from mta.store.permission import suppression_writer
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue.cancel_queued import GLOBAL
 from mta.store.queue.queue import QueueFilter
+from mta.store.queue.removal import GLOBAL
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
 from policy.permission.suppression import Reason, SuppressionRequest
@@ -35,7 +35,7 @@ async def shop(store: Store) -> int:
 
 
 async def read(store: Store, account_id: int, after: int = 0, kinds: tuple[str, ...] = ()) -> list[AccountEvent]:
-    return await store.outbox.read(account_id, after, await store.outbox.horizon(), kinds)
+    return await store.outbox.read(account_id, after, await store.outbox.watermark(), kinds)
 
 
 async def test_the_life_of_a_message_is_told_in_order(store: Store, shop: int) -> None:

@@ -32,7 +32,7 @@ async def say(store: Store, account_id: int, *kinds: str) -> int:
     async with store._database.session() as connection:
         for kind in kinds:
             await outbox.note(connection, account_id, kind, {})
-    return await store.outbox.horizon()
+    return await store.outbox.watermark()
 
 
 async def test_a_secret_is_kept_sealed_and_never_shown(store: Store, shop: int) -> None:

@@ -14,7 +14,7 @@ from mta.mail.message import Stream
 from mta.store.permission import suppression_writer
 from mta.store.permission.ledger import Given
 from mta.store.permission.suppression_writer import Applied
-from mta.store.queue.cancel_queued import GLOBAL
+from mta.store.queue.removal import GLOBAL
 from mta.store.store import Store
 from policy.permission.consent import Basis
 from policy.permission.evidence import Evidence

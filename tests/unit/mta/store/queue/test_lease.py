@@ -11,10 +11,9 @@ import pytest
 from config.schema import DatabaseSettings as DatabaseSettings
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue import lease
 from mta.store.queue import lease as leases
-from mta.store.queue import worker_liveness
-from mta.store.queue.lease import Lease
-from mta.store.queue.worker_liveness import Process
+from mta.store.queue.lease import Lease, Process
 from mta.store.store import Store
 from tests.unit.mta.store import make
 
@@ -146,24 +145,24 @@ async def test_rows_of_a_lease_that_exists_no_more_come_back(store: Store) -> No
 
 class TestProcesses:
     def test_this_process_lives(self) -> None:
-        me = worker_liveness.this_process()
+        me = lease.this_process()
         assert me.start_ticks > 0
-        assert not worker_liveness.is_dead(me)
+        assert not lease.is_dead(me)
 
     def test_an_id_that_was_used_again_is_another_process(self) -> None:
-        me = worker_liveness.this_process()
-        assert worker_liveness.is_dead(Process(me.pid_scope, me.pid, me.start_ticks - 1))
+        me = lease.this_process()
+        assert lease.is_dead(Process(me.pid_scope, me.pid, me.start_ticks - 1))
 
     def test_a_process_that_has_ended_is_dead_even_before_it_is_waited_for(self) -> None:
         child = subprocess.Popen([sys.executable, "-c", "pass"], stdin=subprocess.PIPE)
-        started = worker_liveness._started(child.pid)
+        started = lease._started(child.pid)
         assert started
-        process = Process(worker_liveness.this_process().pid_scope, child.pid, started)
-        while not worker_liveness.is_dead(process):
+        process = Process(lease.this_process().pid_scope, child.pid, started)
+        while not lease.is_dead(process):
             pass
         child.wait()
-        assert worker_liveness.is_dead(process)
+        assert lease.is_dead(process)
 
     def test_of_other_places_nothing_is_known(self) -> None:
-        assert not worker_liveness.is_dead(Process("another boot", 2**22 + 1, 1))
-        assert not worker_liveness.is_dead(Process("", 2**22 + 1, 1))
+        assert not lease.is_dead(Process("another boot", 2**22 + 1, 1))
+        assert not lease.is_dead(Process("", 2**22 + 1, 1))

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mta.store.queue.enqueue import NewMessage
-from mta.store.reputation.case_clocks import Rung
-from mta.store.reputation.cases import Desk
+from mta.store.reputation.cases import Desk, Rung
 from mta.store.store import Store
 from policy.accounts.account import SERVICE_ACCOUNT, AccountStatus
 from policy.reputation.complaint import Case, Clocks, Complaint, Occasion, Source

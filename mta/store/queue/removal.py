@@ -1,11 +1,14 @@
-"""Remove queued copies that a suppression covers.
+"""Remove recipients from the queue: the copies that a suppression covers, and content that is no longer needed.
 
-A suppression has a scope: one account or all; and all mail (topic ""), all marketing (``*``), or marketing about
+A transaction that removes rows of a message, and does not know that they are its last, first locks the message: of
+several that do so at the same time each sees what the ones before it have done, and the last one finds no row left. A
+suppression has a scope: an account or all of them; and all mail (topic ""), all marketing (``*``), or marketing about
 one topic.
 
 Invariants: a copy outside the scope of the suppression is never removed.
 
-Limitations: a copy on the wire is not called back; the outcome of its attempt is recorded.
+Limitations: a delivery on the wire is not stopped; the outcome of its attempt is recorded. Locks are taken in the order
+of ids; a deadlock with statements that lock rows in another order is possible, and is tried again.
 """
 
 from __future__ import annotations
@@ -16,10 +19,31 @@ from mta.mail.identity import MessageId
 from mta.store.postgres.database import Connection
 from mta.store.queue import holds
 
+Row = tuple[MessageId, int]  # message_id, recipient_index: one recipient of one message
+
+_LOCK = "select from message where id = any($1::uuid[]) order by id for no key update"
+
+_CLEAR = """
+delete from content c
+where message_id = any($1::uuid[]) and not exists (select from queue q where q.message_id = c.message_id)"""
+
+
+async def lock_messages(connection: Connection, ids: Iterable[MessageId]) -> None:
+    """Wait for everybody else who takes away rows of these messages."""
+    if wanted := sorted(ids):
+        await connection.execute(_LOCK, wanted)
+
+
+async def clear_content(connection: Connection, ids: Iterable[MessageId]) -> None:
+    """Delete the content of those messages, locked before, that have no row left."""
+    if wanted := sorted(ids):
+        await connection.execute(_CLEAR, wanted)
+
+
 CHANNEL = "suppressed"
 GLOBAL = 0  # account_id of a suppression that holds for everybody
 
-Scope = tuple[bytes, int, str]  # address_key, account_id, topic
+SuppressionScope = tuple[bytes, int, str]  # address_key, account_id, topic
 
 _PAYLOAD = 200  # keys in one notification, which may have 8000 octets
 
@@ -54,7 +78,7 @@ from gone
 returning id"""  # noqa: S608 - our own text
 
 
-async def copies(connection: Connection, scopes: Sequence[Scope]) -> set[MessageId]:
+async def copies(connection: Connection, scopes: Sequence[SuppressionScope]) -> set[MessageId]:
     """The messages that have queued copies within these scopes. The caller locks them before ``pull``."""
     if not scopes:
         return set()
@@ -62,9 +86,9 @@ async def copies(connection: Connection, scopes: Sequence[Scope]) -> set[Message
     return {row["message_id"] for row in rows}
 
 
-async def pull(
+async def remove_copies(
     connection: Connection,
-    scopes: Sequence[Scope],
+    scopes: Sequence[SuppressionScope],
     reasons: Sequence[str],
     rules: Sequence[str],
     locked: Iterable[MessageId],
@@ -77,7 +101,7 @@ async def pull(
     return len(await connection.fetch(_PULL, *zip(*scopes, strict=True), reasons, rules, wanted))
 
 
-async def tell(connection: Connection, keys: Iterable[bytes]) -> None:
+async def notify_workers(connection: Connection, keys: Iterable[bytes]) -> None:
     """Tell all workers, once this is committed, that these addresses were suppressed."""
     told = sorted(set(keys))
     for first in range(0, len(told), _PAYLOAD):

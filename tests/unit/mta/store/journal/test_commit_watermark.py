@@ -1,4 +1,4 @@
-"""The horizon: whatever transactions do, nobody reads past a row that is still to come."""
+"""The watermark: whatever transactions do, no reader passes a row that is still to come."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mta.store.postgres.commit_watermark import Horizon
+from mta.store.journal.outbox import CommitWatermark
 
 
 @dataclass
@@ -48,7 +48,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["begin", "draw", "draw", "end", "loo
 @settings(max_examples=400)
 @given(STEPS)
 def test_nothing_appears_behind_the_horizon(steps: list[tuple[str, int]]) -> None:
-    server, horizon = Server(), Horizon()
+    server, watermark = Server(), CommitWatermark()
     reached = 0
     for step, which in steps:
         match step:
@@ -58,25 +58,25 @@ def test_nothing_appears_behind_the_horizon(steps: list[tuple[str, int]]) -> Non
                 server.draw(which)
             case "end":
                 server.end(which)
-            case "look" if not horizon.is_full:
-                horizon.mark(server.last_id, server.fence())
+            case "look" if not watermark.is_full:
+                watermark.mark(server.last_id, server.fence())
             case _:
                 pass
-        assert horizon.move(server.oldest) >= reached
-        reached = horizon.reached
+        assert watermark.move(server.oldest) >= reached
+        reached = watermark.reached
         drawn = {number for ids in server.running.values() for number in ids}
         assert not {number for number in drawn if number <= reached}
     while server.running:
         server.end(0)
-    if not horizon.is_full:
-        horizon.mark(server.last_id, server.fence())
-    assert horizon.move(server.oldest) == server.last_id or horizon.is_full
+    if not watermark.is_full:
+        watermark.mark(server.last_id, server.fence())
+    assert watermark.move(server.oldest) == server.last_id or watermark.is_full
 
 
 def test_marks_are_bounded_while_a_transaction_lasts() -> None:
-    horizon = Horizon()
+    watermark = CommitWatermark()
     for number in range(1000):
-        if not horizon.is_full:
-            horizon.mark(number, number)
-    assert horizon.newest < 100
-    assert horizon.move(2000) == horizon.newest
+        if not watermark.is_full:
+            watermark.mark(number, number)
+    assert watermark.newest < 100
+    assert watermark.move(2000) == watermark.newest

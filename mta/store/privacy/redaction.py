@@ -17,9 +17,9 @@ import orjson
 
 from mta.mail.address import Address
 from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.secrets import address_placeholder
 
 SECONDS = 3600.0  # for one table
-DOMAIN = "erased.invalid"
 
 _BEFORE, _AFTER = r"(?<![\w.!#$%&'*+/=?^`{|}~-])", r"(?![\w-]|\.[\w])"
 
@@ -29,7 +29,7 @@ update message set
 where ($1::bigint is null or account_id = $1) and (record::text ~* $2 or sender ~* $2)
 returning id"""
 
-_REFUSALS = """
+_REJECTIONS = """
 update rejection set record = regexp_replace(record::text, $2, $3, 'gi')::jsonb
 where ($1::bigint is null or account_id = $1) and record::text ~* $2"""
 
@@ -53,14 +53,9 @@ class Redacted:
     """In how many rows of each kind the address stood."""
 
     messages: int
-    refusals: int
+    rejections: int
     events: int
     suppressions: int
-
-
-def stand_in(address_key: bytes) -> str:
-    """What is written where an address was; an address itself, so that whatever reads it goes on doing so."""
-    return f"{address_key.hex()}@{DOMAIN}"
 
 
 def pattern(address: Address) -> str:
@@ -74,9 +69,9 @@ async def redact(database: Database, account_id: int | None, address: Address, a
 
     Raises StoreUnavailable.
     """
-    search, instead = pattern(address), stand_in(address_key)
+    search, instead = pattern(address), address_placeholder(address_key)
     counts: list[int] = []
-    for statement in (_MESSAGES, _REFUSALS, _EVENTS):
+    for statement in (_MESSAGES, _REJECTIONS, _EVENTS):
         async with database.session(SECONDS) as connection:
             counts.append(_count(await connection.execute(statement, account_id, search, instead)))
     async with database.session(SECONDS) as connection:
