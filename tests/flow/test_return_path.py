@@ -65,11 +65,16 @@ async def test_a_dead_mailbox_is_suppressed_and_its_queued_copies_go(world: Worl
         assert "dropped" in kinds(await world.events(queued))
         assert "dropped" in kinds(await world.events(invoice))
 
-        # The sender is told as if it had come to him; a second copy changes nothing.
+        # The bounce is forwarded to the sender; duplicates change nothing.
         told = await world.received(1, world.home.ledger)
         assert told[0].sender.address == ""
         assert told[0].recipients[0].address == SENDER
         assert b"Undelivered Mail Returned to Sender" in told[0].content
+
+        async def forward_is_recorded() -> bool:
+            return await world.db.fetchval("select count(*) from queue") == 1
+
+        await world.until(forward_is_recorded)
         before = await desk.state()
         for _ in range(20):
             assert (await desk.bring(report, path_of(receipt))).code == 250
