@@ -27,7 +27,7 @@ check: setup ## style, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell mta policy bounce config docs bench *.md Makefile Dockerfile
+	$(BIN)/codespell ./mta ./policy ./bounce ./config ./docs ./bench *.md Makefile Dockerfile
 
 nightly: setup ## the long scenarios, the crash tests with 50 seeds each, the peers with 10,000 messages
 	CRASH_SEEDS=50 PEER_MESSAGES=10000 $(BIN)/python -m pytest -m "nightly or crash or peer" --timeout 3600 $(ARGS)
