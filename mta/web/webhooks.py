@@ -1,6 +1,6 @@
 """Sends accounts' events to their webhooks: signed batches, in order, until each is acknowledged.
 
-    horizon ▶ lease webhooks that are due ▶ read after the cursor ▶ POST ▶ 2xx: move the cursor ▶ next batch
+    watermark ▶ lease webhooks that are due ▶ read after the cursor ▶ POST ▶ 2xx: move the cursor ▶ next batch
                                                                          ▶ else: back off, same cursor
 
 Each webhook has one request at a time, so events arrive in order. A slow or unreachable receiver delays only itself.
@@ -160,8 +160,8 @@ class WebhookSender:
         free = self._settings.concurrency - len(self._serving)
         if free <= 0:
             return
-        horizon = await self._store.outbox.watermark()
-        for turn in await self._store.webhooks.lease(horizon, free, self._lease_seconds):
+        watermark = await self._store.outbox.watermark()
+        for turn in await self._store.webhooks.lease(watermark, free, self._lease_seconds):
             self._start(self._serve(turn, self._client, self._settings.alert_after))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -194,17 +194,17 @@ class WebhookSender:
 
     async def _step(self, turn: WebhookTurn, client: WebhookClient, alert_after: int) -> WebhookTurn | None:
         """Send one batch. Return the next turn, or None if there is nothing more to do."""
-        horizon = await self._store.outbox.watermark()
-        events = await self._store.outbox.read(turn.account_id, turn.cursor, horizon, turn.kinds, MAX_EVENTS)
+        watermark = await self._store.outbox.watermark()
+        events = await self._store.outbox.read(turn.account_id, turn.cursor, watermark, turn.kinds, MAX_EVENTS)
         if not events:
-            await self._store.webhooks.taken(turn.id, max(turn.cursor, horizon), self._lease_seconds, sent=False)
+            await self._store.webhooks.taken(turn.id, max(turn.cursor, watermark), self._lease_seconds, sent=False)
             return None
         sending = batch(turn.account, events)
         if (reason := await client.send(turn, sending.body)) is not None:
             await self._failed(turn, reason, alert_after)
             return None
         complete = sending.count == len(events) < MAX_EVENTS
-        cursor = horizon if complete else sending.last
+        cursor = watermark if complete else sending.last
         following = await self._store.webhooks.taken(turn.id, cursor, self._lease_seconds, sent=True)
         self._metrics.webhook_requests[Success.YES].inc()
         self._metrics.webhook_events.inc(sending.count)
