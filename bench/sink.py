@@ -4,7 +4,7 @@ One process, one epoll loop, many addresses. It parses only what it must: lines 
 inside, and the id field of each message.
 
 Invariants: It is never the bottleneck and does not answer before the final dot; its cost is printed with every result.
-Limitations: No TLS, only positive replies, no check of the order of commands. ``tests.receiver`` follows a script.
+Limitations: No TLS, only positive replies, no check of the order of commands: ``mta.testing`` has those.
 """
 
 from __future__ import annotations

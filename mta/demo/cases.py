@@ -1,7 +1,7 @@
 """What the demo submits, as any application would with ``smtplib``, and the expected outcome of each recipient.
 
-The outcomes depend on the receiver (``mta.demo.receiver``, by local part), on the zone of ``mta.demo.environment``, and
-on the service itself.
+The outcomes depend on the receiver (``mta.testing.script.MANNERS``, by local part), on the zone of
+``mta.demo.environment``, and on the service itself.
 
 Limitations: ``submit`` blocks: call it in a thread. The service's certificate is self-signed and not verified. The
 company in the newsletter is fictitious; its registration numbers have valid check digits.

@@ -14,23 +14,21 @@ import dkim
 from mta.demo.board import BoardCheck
 from mta.demo.cases import READER, SENDER, UNKNOWN
 from mta.demo.environment import KEYS, DemoEnvironment
-from mta.demo.receiver import ReceivedMessage
 from mta.store.store import Store
+from mta.testing.script import Receipt
 
 SIGNED = "ann@inbox.example"
-POLL_EVERY = 0.1  # seconds
 _LIST_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Feedback-ID", "X-Mailing-ID", "CFBL-Address")
 
 
 async def wait_for_dsn(environment: DemoEnvironment) -> None:
     """Wait until the sender has received the DSN about UNKNOWN."""
-    while _dsn(environment.receiver.accepted) is None:  # noqa: ASYNC110  the receiver runs in threads
-        await asyncio.sleep(POLL_EVERY)
+    await environment.receiver.ledger.wait_until(lambda ledger: _dsn(ledger.accepted) is not None)
 
 
 async def check(environment: DemoEnvironment, store: Store) -> list[BoardCheck]:
     """Return the results of all checks. Raises StoreUnavailable."""
-    accepted, txt = environment.receiver.accepted, environment.txt
+    accepted, txt = environment.receiver.ledger.accepted, environment.txt
     return [
         await asyncio.to_thread(_signatures, _first(accepted, SIGNED), txt),
         _encryption(_first(accepted, SIGNED)),
@@ -40,20 +38,20 @@ async def check(environment: DemoEnvironment, store: Store) -> list[BoardCheck]:
     ]
 
 
-def _first(accepted: Sequence[ReceivedMessage], recipient: str) -> ReceivedMessage | None:
+def _first(accepted: Sequence[Receipt], recipient: str) -> Receipt | None:
     """Return the first message for ``recipient``."""
-    return next((message for message in accepted if recipient in message.recipients), None)
+    return next((message for message in accepted if recipient in message.addresses), None)
 
 
-def _dsn(accepted: Sequence[ReceivedMessage]) -> ReceivedMessage | None:
+def _dsn(accepted: Sequence[Receipt]) -> Receipt | None:
     """Return the DSN about UNKNOWN (RFC 3464): from the null sender to the original sender."""
     for message in accepted:
-        if (message.sender, message.recipients) == ("", (SENDER,)) and f"; {UNKNOWN}" in message.text:
+        if (message.sender.address, message.addresses) == ("", (SENDER,)) and f"; {UNKNOWN}" in message.text:
             return message
     return None
 
 
-def _signatures(message: ReceivedMessage | None, txt: dict[str, str]) -> BoardCheck:
+def _signatures(message: Receipt | None, txt: dict[str, str]) -> BoardCheck:
     what = "DKIM signatures are valid"
     if message is None:
         return BoardCheck(what, False, f"no message received for {SIGNED}")
@@ -70,12 +68,12 @@ def _signatures(message: ReceivedMessage | None, txt: dict[str, str]) -> BoardCh
     return BoardCheck(what, valid == found == len(KEYS), f"dkimpy accepts {valid} of {found} in the copy for {SIGNED}")
 
 
-def _encryption(message: ReceivedMessage | None) -> BoardCheck:
+def _encryption(message: Receipt | None) -> BoardCheck:
     version = message.tls if message else None
     return BoardCheck("mail is delivered over TLS", version is not None, version or "plain text")
 
 
-def _sender_informed(message: ReceivedMessage | None) -> BoardCheck:
+def _sender_informed(message: Receipt | None) -> BoardCheck:
     what = "the sender got a DSN"
     if message is None:
         return BoardCheck(what, False, f"no DSN about {UNKNOWN} was sent to {SENDER}")
@@ -89,7 +87,7 @@ async def _suppression(store: Store) -> BoardCheck:
     return BoardCheck("the unknown mailbox is suppressed", UNKNOWN in addresses, evidence)
 
 
-def _list_fields(message: ReceivedMessage | None) -> BoardCheck:
+def _list_fields(message: Receipt | None) -> BoardCheck:
     """Check the header fields that mailbox providers require (RFC 8058, RFC 2919, RFC 9477), all of them signed."""
     what = "the newsletter has one-click unsubscribe"
     if message is None:

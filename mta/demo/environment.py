@@ -13,14 +13,12 @@ import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from config.load import load_file
 from config.schema import Certificate
-from mta.demo.nameserver import DemoNameServer, DemoRecords
-from mta.demo.receiver import DemoReceiver
 from mta.dkim.keys import Algorithm, new_pem, parse_key
 from mta.dkim.records import record_name, record_text
 from mta.smtp_server.tls import server_context
@@ -28,21 +26,24 @@ from mta.store.postgres.embedded import EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
+from mta.testing.nameserver import NameServer, Node
+from mta.testing.receiver import Receiver
+from mta.testing.script import MANNERS, Script
 
 DOMAIN = "demo.example"
 RECEIVER, TARPIT, CLUB, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 KEYS = (("rsa", Algorithm.RSA), ("ed", Algorithm.ED25519))
 
 _ZONE = {
-    "inbox.example": DemoRecords(mx=((10, "mx.inbox.example"),)),
-    "club.example": DemoRecords(mx=((10, "mx.club.example"),)),
-    "tarpit.example": DemoRecords(mx=((10, "mx.tarpit.example"),)),
-    "spare.example": DemoRecords(mx=((10, "dead.spare.example"), (20, "mx.inbox.example"))),
-    DOMAIN: DemoRecords(mx=((10, "mx.inbox.example"),)),
-    "mx.inbox.example": DemoRecords(a=(RECEIVER,)),
-    "mx.club.example": DemoRecords(a=(CLUB,)),
-    "mx.tarpit.example": DemoRecords(a=(TARPIT,)),
-    "dead.spare.example": DemoRecords(a=(DEAD,)),
+    "inbox.example": Node(mx=((10, "mx.inbox.example"),)),
+    "club.example": Node(mx=((10, "mx.club.example"),)),
+    "tarpit.example": Node(mx=((10, "mx.tarpit.example"),)),
+    "spare.example": Node(mx=((10, "dead.spare.example"), (20, "mx.inbox.example"))),
+    DOMAIN: Node(mx=((10, "mx.inbox.example"),)),
+    "mx.inbox.example": Node(a=(RECEIVER,)),
+    "mx.club.example": Node(a=(CLUB,)),
+    "mx.tarpit.example": Node(a=(TARPIT,)),
+    "dead.spare.example": Node(a=(DEAD,)),
 }
 
 _CONFIG = """\
@@ -96,8 +97,9 @@ class DemoEnvironment:
     directory: Path
     smtp_port: int
     web_port: int
-    receiver: DemoReceiver
-    names: DemoNameServer
+    receiver: Receiver
+    names: NameServer
+    names_port: int
     txt: dict[str, str]
 
     @property
@@ -108,10 +110,10 @@ class DemoEnvironment:
     def events(self) -> Path:
         return self.directory / "events.log"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop the receiver and the name server."""
-        self.receiver.stop()
-        self.names.stop()
+        await self.receiver.stop()
+        await self.names.stop()
 
 
 def new_directory() -> Path:
@@ -121,21 +123,22 @@ def new_directory() -> Path:
     return directory
 
 
-def create(directory: Path, *, retry: tuple[str, ...], known_ports: bool = False) -> DemoEnvironment:
+async def create(directory: Path, *, retry: tuple[str, ...], known_ports: bool = False) -> DemoEnvironment:
     """Create the environment. ``retry``: the schedule; ``known_ports``: the usual ones if free. Raises OSError."""
-    with ExitStack() as undo:
+    async with AsyncExitStack() as undo:
         txt = _write_keys(directory)
         tls = server_context(Certificate(), hostname="mx.inbox.example", data_dir=directory / "receiver")
         assert tls
-        receiver = DemoReceiver("mx.inbox.example", tls)
-        undo.callback(receiver.stop)
-        receiver_port = receiver.start(RECEIVER)
+        receiver = Receiver(Script("mx.inbox.example", rules=MANNERS, tls=tls))
+        undo.push_async_callback(receiver.stop)
+        receiver_port = await receiver.start(RECEIVER)
         for address in (TARPIT, CLUB):
-            receiver.start(address, receiver_port)
-        names = DemoNameServer(_ZONE | {name: DemoRecords(txt=(text,)) for name, text in txt.items()})
-        undo.callback(names.stop)
+            await receiver.start(address, receiver_port)
+        names = NameServer(_ZONE | {name: Node(txt=(text,)) for name, text in txt.items()})
+        undo.push_async_callback(names.stop)
+        names_port = await names.start()
         smtp, web = (_free_port(port if known_ports else 0) for port in (2525, 8025))
-        environment = DemoEnvironment(directory, smtp, web, receiver, names, txt)
+        environment = DemoEnvironment(directory, smtp, web, receiver, names, names_port, txt)
         environment.config.write_text(_config(environment, retry=retry, receiver=receiver_port))
         undo.pop_all()
     return environment
@@ -163,7 +166,7 @@ def _config(environment: DemoEnvironment, *, retry: tuple[str, ...], receiver: i
         domain=DOMAIN,
         smtp=environment.smtp_port,
         retry="[" + ", ".join(f'"{wait}"' for wait in retry) + "]",
-        dns=environment.names.port,
+        dns=environment.names_port,
         receiver=receiver,
         events=environment.events,
         web=environment.web_port,

@@ -31,9 +31,9 @@ import asyncpg
 
 from bench.service import Service, free_port
 from mta.store.postgres.embedded import EmbeddedPostgres
-from tests.nameserver import NameServer, Node
-from tests.receiver import Receiver
-from tests.receiver_script import FRIENDLY, Receipt, ReceiverStage, Script, ScriptedReply, ScriptRule
+from mta.testing.nameserver import NameServer, Node
+from mta.testing.receiver import Receiver
+from mta.testing.script import FRIENDLY, Receipt, ReceiverStage, Script, ScriptedReply, ScriptRule
 
 DOMAINS = 5
 CLIENTS = 8

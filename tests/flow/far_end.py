@@ -19,9 +19,9 @@ from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply
-from tests.nameserver import DnsFault, NameServer, Node
-from tests.receiver import Receiver
-from tests.receiver_script import Script
+from mta.testing.nameserver import DnsFault, NameServer, Node
+from mta.testing.receiver import Receiver
+from mta.testing.script import Script
 
 CONTENT = b"From: ann@sender.example\r\nSubject: hello\r\n\r\nAll work and no play.\r\n"
 PATIENT = dict.fromkeys(

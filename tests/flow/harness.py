@@ -25,9 +25,9 @@ import orjson
 from bench.service import Service, merged
 from mta.mail.identity import parse_id
 from mta.mail.reply import Reply
-from tests.nameserver import DnsFault, NameServer, Node
-from tests.receiver import Receiver
-from tests.receiver_script import Ledger, Receipt, Script
+from mta.testing.nameserver import DnsFault, NameServer, Node
+from mta.testing.receiver import Receiver
+from mta.testing.script import Ledger, Receipt, Script
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bench.service import free_port
 from mta.mail.reply import Reply
+from mta.testing.nameserver import Node
+from mta.testing.script import Receipt
 from tests.flow.harness import World
 from tests.flow.permission import Shop, shop
-from tests.nameserver import Node
-from tests.receiver_script import Receipt
 
 DOMAIN = "returns.sender.example"
 REPORTER = "feedback.example"

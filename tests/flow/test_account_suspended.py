@@ -7,8 +7,8 @@ import smtplib
 
 import pytest
 
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import SENDER, World, kinds, message
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 pytestmark = pytest.mark.nightly
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mta.testing.nameserver import Node
 from tests.flow.harness import World
-from tests.nameserver import Node
 
 pytestmark = pytest.mark.nightly
 

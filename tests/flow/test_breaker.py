@@ -8,10 +8,10 @@ from uuid import UUID
 
 from mta.store.reputation import delivery_stats
 from mta.store.store import Store
+from mta.testing.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 from policy.reputation.breaker import ONE_COMPLAINT
 from tests.flow.harness import World, kinds
 from tests.flow.permission import READER, shop
-from tests.receiver_script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 
 PROFILE = """extends = "cleverreach"
 [breakers]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import SENDER, World
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 pytestmark = pytest.mark.nightly
 

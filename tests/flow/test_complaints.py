@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from mta.testing.script import Receipt
 from tests.flow.harness import World, message
 from tests.flow.permission import READER
 from tests.flow.returned import DOMAIN, REPORTER, Desk, Signs, header_of, path_of, returns
 from tests.inbound_mail import complaint, redacted
-from tests.receiver_script import Receipt
 
 FBL = f"fbl@{DOMAIN}"
 

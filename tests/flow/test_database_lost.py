@@ -11,8 +11,8 @@ import pytest
 
 from mta.store.postgres.embedded import EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
+from mta.testing.script import ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.harness import PATIENCE, World, kinds, message, open_world
-from tests.receiver_script import ReceiverStage, Script, ScriptedReply, ScriptRule
 
 ANSWERED_WITHIN = 5.0  # seconds, for each command: what is promised
 

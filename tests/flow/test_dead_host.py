@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mta.testing.nameserver import DnsFault, Node
 from tests.flow.harness import World, kinds
-from tests.nameserver import DnsFault, Node
 
 pytestmark = pytest.mark.nightly
 

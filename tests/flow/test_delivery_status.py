@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 pytestmark = pytest.mark.nightly
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 
 async def test_given_up(world: World) -> None:

@@ -8,8 +8,8 @@ import email.policy
 import aiosmtplib
 import pytest
 
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 UNKNOWN = ScriptRule(ReceiverStage.RCPT, "nobody@*", (say("550 5.1.1 no such user here"),))
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from mta.testing.script import ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.harness import World, message
-from tests.receiver_script import ReceiverStage, Script, ScriptedReply, ScriptRule
 
 pytestmark = pytest.mark.nightly
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mta.testing.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.harness import World, kinds
-from tests.receiver_script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 
 
 async def test_tried_again_later_and_at_no_other_host(world: World) -> None:

@@ -5,8 +5,8 @@ import pytest
 from mta.mail.address import Address
 from mta.mail.delivery import Stage as Reached
 from mta.mail.message import Body
+from mta.testing.script import Script
 from tests.flow.far_end import CONTENT, deliver_to, far_end, replies
-from tests.receiver_script import Script
 
 EIGHT_BIT = "From: ann@sender.example\r\nSubject: x\r\n\r\nGrüße\r\n".encode()
 UTF8_HEADER = "From: ann@sender.example\r\nSubject: Grüße\r\n\r\nx\r\n".encode()

@@ -7,8 +7,8 @@ import pytest
 from mta.delivery.courier import Courier
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
+from mta.testing.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.far_end import CONTENT, FarEnd, deliver_to, far_end, replies
-from tests.receiver_script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule
 
 LARGE = CONTENT + (b"y" * 76 + b"\r\n") * 100_000
 

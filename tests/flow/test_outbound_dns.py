@@ -11,8 +11,8 @@ from config.schema import Settings
 from mta.delivery.mx import DnsError, Resolver
 from mta.delivery.route import Route
 from mta.mail.reply import Reply
+from mta.testing.nameserver import DnsFault, NameServer, Node
 from tests.flow.far_end import far_end, replies
-from tests.nameserver import DnsFault, NameServer, Node
 
 
 def addresses(route: Route) -> list[str]:

@@ -3,8 +3,8 @@
 import pytest
 
 from mta.mail.delivery import Stage as Reached
+from mta.testing.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import CONTENT, far_end, replies
-from tests.receiver_script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 LARGE = CONTENT + b"x" * 76 + b"\r\n" * 1 + (b"y" * 76 + b"\r\n") * 100_000
 

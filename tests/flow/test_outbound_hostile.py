@@ -7,8 +7,8 @@ import pytest
 
 from mta.mail.delivery import Stage as Reached
 from mta.mail.reply import ReplyKind
+from mta.testing.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import far_end, replies
-from tests.receiver_script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 NONSENSE = {
     "garbage": ScriptedReply(reply=b"\x80\x00\xff\x01 garbage\r\n"),

@@ -9,8 +9,8 @@ from mta.delivery.courier import Courier
 from mta.mail.delivery import Stage as Reached
 from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
+from mta.testing.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import FarEnd, deliver_to, far_end, replies
-from tests.receiver_script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 
 def at(stage: ReceiverStage, *acts: ScriptedReply) -> Script:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from mta.testing.script import FRIENDLY, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import far_end, replies
-from tests.receiver_script import FRIENDLY, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 
 async def test_the_envelope_goes_out_at_once() -> None:

@@ -3,8 +3,7 @@
 import pytest
 
 from mta.mail.delivery import Stage as Reached
-from tests.flow.far_end import far_end, replies
-from tests.receiver_script import (
+from mta.testing.script import (
     FRIENDLY,
     MANNERS,
     AfterReply,
@@ -14,6 +13,7 @@ from tests.receiver_script import (
     ScriptRule,
     say,
 )
+from tests.flow.far_end import far_end, replies
 
 MANY = [f"u{n}@example.com" for n in range(25)]
 

@@ -8,9 +8,9 @@ import trustme
 
 from mta.delivery.route import SmartHostLogin, TlsPolicy
 from mta.mail.delivery import Stage as Reached
+from mta.testing.nameserver import DnsFault, Node
+from mta.testing.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import far_end, replies
-from tests.nameserver import DnsFault, Node
-from tests.receiver_script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 
 @pytest.fixture

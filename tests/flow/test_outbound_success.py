@@ -6,9 +6,9 @@ import socket
 from mta.mail.delivery import Host
 from mta.mail.delivery import Stage as Reached
 from mta.mail.message import Body, Notify, Return
+from mta.testing.nameserver import Node
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.far_end import CONTENT, far_end, replies
-from tests.nameserver import Node
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 ALL = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800", "DSN", "ENHANCEDSTATUSCODES")
 

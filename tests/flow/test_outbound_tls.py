@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from mta.mail.delivery import Stage as Reached
+from mta.testing.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import FarEnd, far_end, replies
-from tests.receiver_script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mta.testing.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World
-from tests.receiver_script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 
 UNKNOWN = ScriptRule(ReceiverStage.RCPT, "unknown*@*", (say("550 5.1.1 no such user here"),))
 FULL = ScriptRule(ReceiverStage.RCPT, "full*@*", (say("452 4.2.2 mailbox full"), FRIENDLY))

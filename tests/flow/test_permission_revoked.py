@@ -13,9 +13,9 @@ import pytest
 from mta.demo.account import TOPIC, opt_in
 from mta.mail.address import Address
 from mta.store.accounts.reviews import Setting
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 from tests.flow.permission import HOST, READER, shop
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 OTHER = "otto@example.com"
 LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))

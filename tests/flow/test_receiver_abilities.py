@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mta.testing.script import Script
 from tests.flow.harness import World, kinds, message
-from tests.receiver_script import Script
 
 pytestmark = pytest.mark.nightly
 

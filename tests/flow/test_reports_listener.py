@@ -6,11 +6,11 @@ import asyncio
 import re
 
 from mta.mail.identity import new_message_id
+from mta.testing.script import Receipt
 from tests.flow.harness import World, message
 from tests.flow.permission import READER
 from tests.flow.returned import DOMAIN, Desk, Signs, header_of, path_of, returns
 from tests.inbound_mail import bounce, letter, vacation
-from tests.receiver_script import Receipt
 
 OPERATOR = "desk@example.com"
 ABUSE = f"abuse@{DOMAIN}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mta.testing.script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds, message
-from tests.receiver_script import FRIENDLY, ReceiverStage, Script, ScriptRule, say
 
 
 async def test_deferred_then_delivered(world: World) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mta.mail.identity import format_id
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import SENDER, World, kinds
 from tests.flow.permission import READER
 from tests.flow.returned import DOMAIN, header_of, path_of, returns
 from tests.inbound_mail import bounce, vacation
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 OTHER = "otto@example.com"
 LATER = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.3.0 later"),)),))

@@ -7,10 +7,10 @@ from typing import Any
 
 import trustme
 
+from mta.testing.nameserver import Node
+from mta.testing.receiver import Receiver
+from mta.testing.script import Script
 from tests.flow.harness import World, kinds
-from tests.nameserver import Node
-from tests.receiver import Receiver
-from tests.receiver_script import Script
 
 
 async def smart_host(world: World, password: str) -> tuple[Receiver, dict[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds, message
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 
 async def test_queued_copy_is_pulled(world: World) -> None:

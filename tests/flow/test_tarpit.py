@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mta.testing.script import ReceiverStage, Script, ScriptedReply, ScriptRule
 from tests.flow.harness import World, message
-from tests.receiver_script import ReceiverStage, Script, ScriptedReply, ScriptRule
 
 
 async def test_healthy_domains_go_on(world: World) -> None:

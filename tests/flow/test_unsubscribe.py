@@ -9,9 +9,9 @@ import time
 from aiohttp import ClientSession
 
 from bench.service import free_port
+from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
 from tests.flow.permission import Shop, shop
-from tests.receiver_script import ReceiverStage, Script, ScriptRule, say
 
 READERS = [f"reader-{n}@example.com" for n in range(5)]
 QUEUED = 100_000

@@ -17,8 +17,8 @@ from config.schema import DatabaseSettings
 from mta.mail.identity import format_id
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
+from mta.testing.script import MANNERS, Script
 from tests.flow.harness import World
-from tests.receiver_script import MANNERS, Script
 from tests.unit.mta.web.hook import Hook
 
 SETTINGS: dict[str, Any] = {"web": {"webhooks": {"timeout": "3s"}}, "testing": {"private_webhooks": True}}

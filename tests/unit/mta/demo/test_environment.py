@@ -12,7 +12,7 @@ from mta.demo.environment import CLUB, DEAD, DOMAIN, RECEIVER, TARPIT, create
 
 
 async def test_the_configuration_is_good_and_points_at_the_receivers(tmp_path: Path) -> None:
-    environment = create(tmp_path, retry=("1s", "2s"))
+    environment = await create(tmp_path, retry=("1s", "2s"))
     try:
         settings = load_file(environment.config)
         assert settings.queue.retry_schedule == [1.0, 2.0]
@@ -26,11 +26,11 @@ async def test_the_configuration_is_good_and_points_at_the_receivers(tmp_path: P
             assert (await reader.readline()).startswith(b"220 ")
             writer.close()
     finally:
-        environment.close()
+        await environment.close()
 
 
 async def test_private_keys_are_private_and_public_keys_are_published(tmp_path: Path) -> None:
-    environment = create(tmp_path, retry=("1s",))
+    environment = await create(tmp_path, retry=("1s",))
     try:
         for selector in ("rsa", "ed"):
             assert stat.S_IMODE(os.stat(environment.directory / f"{selector}.pem").st_mode) == 0o600
@@ -38,7 +38,7 @@ async def test_private_keys_are_private_and_public_keys_are_published(tmp_path: 
             assert environment.txt[name].startswith("v=DKIM1; k=")
             assert environment.names.zone[name].txt == (environment.txt[name],)
     finally:
-        environment.close()
+        await environment.close()
 
 
 def test_the_dead_host_is_none_of_the_receivers() -> None:

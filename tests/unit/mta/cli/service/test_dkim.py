@@ -16,7 +16,7 @@ from mta.dkim.records import record_text
 from mta.mail.headers import Headers
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from tests.nameserver import DnsFault, NameServer, Node
+from mta.testing.nameserver import DnsFault, NameServer, Node
 from tests.unit.mta.cli.shell import Operator
 
 DNS = '[dns]\nservers = ["127.0.0.1:{port}"]\ntimeout = "2s"\n'

@@ -15,8 +15,8 @@ from mta.observe.metrics import Metrics
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
+from mta.testing.nameserver import DnsFault, NameServer, Node
 from policy.accounts.account import AccountStatus
-from tests.nameserver import DnsFault, NameServer, Node
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 

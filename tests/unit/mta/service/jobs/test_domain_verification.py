@@ -14,9 +14,9 @@ from mta.delivery.mx import Resolver
 from mta.service.jobs.domain_verification import verify_due
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
+from mta.testing.nameserver import DnsFault, NameServer, Node
 from policy.accounts.account import Account
 from policy.accounts.sender_domain import owner_name, owner_text
-from tests.nameserver import DnsFault, NameServer, Node
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 

@@ -155,6 +155,15 @@ class Receipt:
         return self.raw if self.chunked else re.sub(rb"(?m)^\.", b"", self.raw)
 
     @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The recipients, without their parameters."""
+        return tuple(recipient.address for recipient in self.recipients)
+
+    @property
     def accepted(self) -> bool:
         """Whether we said so, and plainly."""
         return self.answer is not None and re.match(rb"2\d\d[ \r][^\n]*\n", self.answer) is not None
@@ -241,7 +250,7 @@ class Ledger:
             "at": time.time(),
             "connection": receipt.connection,
             "sender": receipt.sender.address,
-            "recipients": [recipient.address for recipient in receipt.recipients],
+            "recipients": receipt.addresses,
             "sha256": hashlib.sha256(receipt.content).hexdigest(),
             "headers": receipt.content.partition(b"\r\n\r\n")[0].decode("utf-8", "backslashreplace"),
         }

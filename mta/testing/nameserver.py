@@ -1,4 +1,4 @@
-"""A small DNS server with a scripted zone: answers, contradictions and silences for the tests.
+"""A small DNS server with a scripted zone: answers, contradictions and silences.
 
     zone = {
         "example.com": Node(mx=((10, "mx1.example.com"), (20, "mx2.example.com"))),

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import trustme
 
-from tests.receiver import Receiver
-from tests.receiver_script import (
+from mta.testing.receiver import Receiver
+from mta.testing.script import (
     FRIENDLY,
     MANNERS,
     AfterReply,

@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from tests.nameserver import DnsFault, NameServer, Node, Query
+from mta.testing.nameserver import DnsFault, NameServer, Node, Query
 
 ZONE = {
     "a.example": Node(

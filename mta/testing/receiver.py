@@ -1,4 +1,4 @@
-"""An SMTP receiver that follows a script: the far end of the flow tests and of the crash harness.
+"""An SMTP receiver that follows a script: the far end of the demo and of the flow tests.
 
 It is friendly and fast (thousands of messages a second) until a rule of its ``Script`` says otherwise: reject, delay,
 drip, garble, hang, close. What it was told and accepted is in its ``Ledger``.
@@ -21,10 +21,10 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
-from tests.receiver_script import (
+from mta.testing.script import (
     FRIENDLY,
     AfterReply,
     EnvelopePath,
@@ -146,7 +146,7 @@ class ReceiverSession(asyncio.Protocol):
         """Answer with ``usual``, or do what the script wants instead; go on with ``then(what was said)``."""
         self._do(self._act(stage, [recipient.address for recipient in self._recipients]), usual, then)
 
-    def _act(self, stage: ReceiverStage, recipients: list[str]) -> ScriptedReply:
+    def _act(self, stage: ReceiverStage, recipients: Sequence[str]) -> ScriptedReply:
         """What the script wants now; counts the hit."""
         if not self._script.rules or not (found := self._script.rule(stage, recipients)):
             return FRIENDLY
@@ -407,7 +407,7 @@ class ReceiverSession(asyncio.Protocol):
             self._sender, tuple(self._recipients), raw, chunked, time.time(),
         )  # fmt: skip
         self._ledger.got(receipt)
-        act = self._act(ReceiverStage.END, [recipient.address for recipient in receipt.recipients])
+        act = self._act(ReceiverStage.END, receipt.addresses)
         self._do(act, b"250 2.0.0 taken\r\n", before=lambda answer: self._ledger.answering(receipt, answer))
         self._reset()
 
