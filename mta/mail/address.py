@@ -4,7 +4,8 @@ Authentication, alignment, routing, suppression and every CLI use this module on
 never disagree about which mailbox is meant. What it cannot parse is rejected.
 
 Invariants: nothing is guessed: no source routes, no comments, no display names, no address literals, no domain without
-a dot (unless asked for), no repair of broken input.
+a dot (unless asked for), no repair of broken input, and no character that cannot be seen. Letters are composed (NFC,
+RFC 6532 3.1), and all spellings of one mailbox have one key.
 Limitations: local parts keep their case (RFC 5321 2.4); ``Address.key`` folds it, because no large receiver tells
 ``Ann@`` from ``ann@`` and a suppression must hold for both.
 """
@@ -18,6 +19,8 @@ from functools import lru_cache
 
 import idna
 
+from mta.mail.characters import hidden, named
+
 MAX_LOCAL = 64  # octets, RFC 5321 4.5.3.1.1
 MAX_DOMAIN = 255  # octets, RFC 5321 4.5.3.1.2
 MAX_ADDRESS = 254  # octets: a path of 256 with its brackets, RFC 5321 4.5.3.1.3
@@ -28,6 +31,7 @@ _DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*\Z")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 _ESCAPE = re.compile(r"\\(.)")
+_SUBSCRIPT = "\u0345"  # folds to a letter, so that marks behind it would move: its composed letters are unambiguous
 
 
 class AddressError(ValueError):
@@ -55,12 +59,13 @@ class Address:
         if self.local.isascii():
             return f"{self.local.lower()}@{self.domain}"
         # Folding decomposes some letters that NFC had composed: compose them again.
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", self.local).casefold())
-        return f"{folded}@{self.domain}"
+        return f"{unicodedata.normalize('NFC', self.local.casefold())}@{self.domain}"
 
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read ``local@domain`` (RFC 5321 4.1.2 Mailbox, RFC 6531 3.3). Raises AddressError."""
+        if unseen := hidden(text):
+            raise AddressError(f"{unseen} is not allowed; take it out")
         at = text.rfind("@")
         if at < 0:
             raise AddressError("an address needs an @ and a domain")
@@ -71,6 +76,8 @@ class Address:
 
 
 def _parse_local(text: str) -> str:
+    if not text.isascii():
+        text = _composed(text)
     if _DOT_ATOM.match(text):
         local = text
     elif quoted := _QUOTED.match(text):
@@ -84,9 +91,19 @@ def _parse_local(text: str) -> str:
     return local
 
 
+def _composed(text: str) -> str:
+    """Return ``text`` in NFC. Raises AddressError where that and upper case would not agree on one mailbox."""
+    composed = unicodedata.normalize("NFC", text)
+    if _SUBSCRIPT in composed or (composed != text and _SUBSCRIPT in unicodedata.normalize("NFD", text)):
+        raise AddressError(f"{named(_SUBSCRIPT)} is not allowed by itself; write its letter composed (Unicode NFC)")
+    return composed
+
+
 @lru_cache(16384)
 def parse_domain(text: str, *, dot_required: bool = True) -> str:
     """Return a host name in lower-case A-labels (IDNA 2008, UTS 46 non-transitional). Raises AddressError."""
+    if unseen := hidden(text):
+        raise AddressError(f"{unseen} is not allowed; take it out")
     if not text.isascii():
         try:
             text = idna.encode(text, uts46=True).decode()
@@ -98,4 +115,28 @@ def parse_domain(text: str, *, dot_required: bool = True) -> str:
         raise AddressError("a domain needs at least two labels")
     if text[text.rfind(".") + 1 :].isdigit():
         raise AddressError("an IP address is not accepted in place of a domain")
-    return text.lower()
+    text = text.lower()
+    if "xn--" in text:
+        for label in text.split("."):
+            _check_a_label(label)
+    return text
+
+
+def _check_a_label(label: str) -> None:
+    """Raise AddressError for an A-label that is another spelling of a name: readers are shown what it decodes to."""
+    if not label.startswith("xn--"):
+        return
+    try:
+        letters = label[4:].encode().decode("punycode")
+        plain = idna.encode(letters).decode() == label
+    except idna.IDNAError:  # a name older than IDNA 2008, with a heart in it
+        plain = not (
+            letters.isascii()
+            or hidden(letters.replace("\ufe0f", ""))
+            or unicodedata.normalize("NFKC", letters).casefold() != letters
+            or letters.encode("punycode").decode() != label[4:]
+        )
+    except (UnicodeError, ValueError):
+        plain = False
+    if not plain:
+        raise AddressError(f"the label {label[:70]} is not the encoding of a name (RFC 5891 4.2)")

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from mta.mail.address import Address, AddressError
+from mta.mail.characters import hidden
 from mta.mail.message import Body, Envelope, Notify, Recipient, Return
 from mta.mail.reply import Reply
 from mta.smtp_server.replies import LINE_TOO_LONG, TOO_LARGE, Rejected
@@ -218,8 +219,10 @@ def _read_orcpt(value: str | None, *, utf8: bool) -> str:
     if not semicolon or not _ADDRESS_TYPE.match(kind):
         raise _bad("ORCPT", "must be of the form rfc822;address")
     if utf8 and kind.lower() == "utf-8" and not address.isascii():
-        if len(address) > MAX_ORCPT or not address.isprintable():
-            raise _bad("ORCPT", f"must be at most {MAX_ORCPT} printable characters")
+        if len(address) > MAX_ORCPT:
+            raise _bad("ORCPT", f"must be at most {MAX_ORCPT} characters")
+        if unseen := hidden(address):
+            raise _bad("ORCPT", f"{unseen} is not allowed")
     else:
         _read_xtext("ORCPT", address, MAX_ORCPT)
     return f"{kind};{address}"

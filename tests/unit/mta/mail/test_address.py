@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,61 @@ def test_one_key_for_all_spellings_of_a_mailbox() -> None:
 
 def test_composed_and_decomposed_letters_have_one_key() -> None:
     assert Address.parse("\u00fcnn@example.com").key == Address.parse("u\u0308nn@example.com").key
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("sam\u200b@good.example", "U+200B ZERO WIDTH SPACE at position 4"),
+        ("q\u00aduinn@good.example", "U+00AD SOFT HYPHEN at position 2"),
+        ("rosa@go\u200bod.example", "U+200B ZERO WIDTH SPACE at position 8"),
+        ("\ufeffnina@good.example", "U+FEFF ZERO WIDTH NO-BREAK SPACE at position 1"),
+        ("\u202eann@good.example", "U+202E RIGHT-TO-LEFT OVERRIDE at position 1"),
+        ("a\u2066nn@good.example", "U+2066 LEFT-TO-RIGHT ISOLATE at position 2"),
+        ("a\u034fnn@good.example", "U+034F COMBINING GRAPHEME JOINER at position 2"),
+        ("a\u3164@good.example", "U+3164 HANGUL FILLER at position 2"),
+        ("a\ufe0f@good.example", "U+FE0F VARIATION SELECTOR-16 at position 2"),
+        ("a\U000e0041@good.example", "U+E0041 TAG LATIN CAPITAL LETTER A at position 2"),
+        ("a\u00a0b@good.example", "U+00A0 NO-BREAK SPACE at position 2"),
+        ("a\u2028b@good.example", "U+2028 LINE SEPARATOR at position 2"),
+        ("a\u0085b@good.example", "U+0085 control character at position 2"),
+        ("a\tb@good.example", "U+0009 control character at position 2"),
+        ("a\ufffe@good.example", "U+FFFE noncharacter at position 2"),
+        ("a\ue000@good.example", "U+E000 private use at position 2"),
+        ("a\u0378@good.example", "U+0378 unassigned at position 2"),
+        ("a\udce9@good.example", "octet 0xE9, which is not UTF-8, at position 2"),
+        ('"a\u200b b"@good.example', "U+200B ZERO WIDTH SPACE at position 3"),
+        ("\u0345\ufe20@good.example", "U+0345 COMBINING GREEK YPOGEGRAMMENI"),
+    ],
+)
+def test_a_character_that_nobody_sees_is_named_with_its_place(text: str, named: str) -> None:
+    with pytest.raises(AddressError, match=re.escape(named)):
+        Address.parse(text)
+
+
+@pytest.mark.parametrize("dot", "\u3002\uff0e\uff61")
+def test_other_full_stops_and_wide_letters_are_read_as_idna_maps_them(dot: str) -> None:
+    assert Address.parse(f"ann@ｓhop{dot}example") == Address("ann", "shop.example")
+
+
+def test_an_encoded_label_has_one_spelling_only() -> None:
+    assert parse_domain("XN--BCHER-KVA.example") == "xn--bcher-kva.example"
+    assert parse_domain("xn--i-7iq.ws") == "xn--i-7iq.ws", "registered before IDNA 2008"
+    for label in ("xn--shop-", "xn--bcher-kva-", "xn--a", "xn--zz-zz-zz", "xn--faihwgjsd"):
+        with pytest.raises(AddressError):
+            parse_domain(f"{label}.example")
+
+
+def test_a_local_part_leaves_composed() -> None:
+    assert Address.parse("u\u0308nn@example.com").local == "\u00fcnn"
+
+
+def test_the_key_of_a_subscript_does_not_depend_on_the_case() -> None:
+    """Upper case makes a letter of the mark U+0345, and the marks behind it would then belong to that letter."""
+    subscript = "\u1fb3\ufe20"
+    assert Address.parse(f"{subscript}@x.example").key == Address.parse(f"{subscript.upper()}@x.example").key
+    with pytest.raises(AddressError, match="composed"):
+        Address.parse("\u1fb3\u0301@x.example")
 
 
 def test_a_host_name_may_lack_a_dot_only_when_asked() -> None:
