@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
@@ -34,7 +33,6 @@ from policy.reputation.breaker import BreakerKind
 
 PREFIX = "imprimatur_"
 SAMPLE_EVERY = 1.0  # seconds
-RECENT_SAMPLES = 15  # the longest lag of these is shown: about one scrape interval
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
@@ -177,6 +175,9 @@ class Metrics:
             "config_loaded_timestamp_seconds", "Time at which the current configuration was loaded", MetricType.MAX
         )
         self.loop_lag = counters.gauge("loop_lag_seconds", "Longest recent delay of the event loop", MetricType.MAX)
+        self.loop_stalls = counters.histogram(
+            "loop_stall_seconds", "Delays of the event loop of 50 ms and more, during which nothing was served"
+        )
         self.cpu_seconds = counters.counter("cpu_seconds", "CPU time of the service's own processes")
         self.resident_bytes = counters.gauge("resident_bytes", "Resident memory of the service's own processes")
         self.events_dropped = counters.counter(
@@ -242,17 +243,13 @@ def full_name(family: Family) -> str:
 
 
 async def sample_process(metrics: Metrics) -> None:
-    """Measure event loop lag, CPU time and memory of this process once a second, until cancelled.
+    """Measure CPU time and memory of this process once a second, until cancelled.
 
     Limitations: Memory is read from ``/proc`` (Linux); elsewhere it stays zero.
     """
-    lags: deque[float] = deque(maxlen=RECENT_SAMPLES)
     counted = 0.0
     while True:
-        due = time.monotonic() + SAMPLE_EVERY
         await asyncio.sleep(SAMPLE_EVERY)
-        lags.append(max(0.0, time.monotonic() - due))
-        metrics.loop_lag.set(max(lags))
         used = time.process_time()
         metrics.cpu_seconds.inc(used - counted)
         counted = used

@@ -19,6 +19,7 @@ import uvloop
 from config.schema import Settings
 from mta.observe import log as logging
 from mta.observe.log import get_logger
+from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
 from mta.service.composition import open_tokens
@@ -73,7 +74,9 @@ async def _main(control: socket.socket) -> None:
     metrics = Metrics.open(start.run_dir)
     async with AsyncExitStack() as stack:
         public, sender = await _open(stack, start, metrics)
-        tasks = [asyncio.create_task(work) for work in (sample_process(metrics), _report_status(writer))]
+        tasks = [
+            asyncio.create_task(work) for work in (sample_process(metrics), watch_loop(metrics), _report_status(writer))
+        ]
         while (message := await control_channel.receive(reader)) is not None:
             if isinstance(message, Reload):
                 _configure(public, message.settings)

@@ -32,6 +32,7 @@ from mta.mail.address import Address
 from mta.observe import log as logging
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger
+from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
 from mta.observe.sink import open_sink
 from mta.observe.trace import Trace
@@ -175,6 +176,7 @@ class Worker:
                 ("report backlog", self.report_worker.count),
                 ("sources", self._avoid_listed_sources),
                 ("process metrics", lambda: sample_process(self.metrics)),
+                ("loop watch", lambda: watch_loop(self.metrics)),
             )
         ]
         try:

@@ -5,7 +5,7 @@ writing (one write for a group of pipelined replies), timers (per read, not per 
 commands, which are in ``mta.smtp_server.session``.
 
 Invariants: a commit is not cancelled because the client has gone. A client that can still read is told why its
-connection is closed.
+connection is closed. However much a client sends in one flight, others get their turn after TURN commands.
 
 Limitations: what is relied on in aiosmtpd 1.4.6 is checked by ``tests/unit/mta/smtp_server/test_aiosmtpd_contract.py``.
 A client whose message is too large is told so at the message's end; at twice the limit the connection is closed.
@@ -36,6 +36,7 @@ log = get_logger()
 HANDSHAKE = 30.0  # seconds for TLS
 LINGER = 5.0  # seconds for a client to take the last reply
 SLOW_START = 60.0  # seconds before the rate of a message counts
+TURN = 32  # commands that came in one flight and are answered before others get their turn: about 1 ms
 
 _UNKNOWN_ADDRESS = IPv4Address(0)
 
@@ -72,6 +73,7 @@ class Connection(SMTP):
         self._deadline = self._alarm = math.inf
         self._counted = False
         self._started = self.loop.time()
+        self._in_a_row = 0  # commands, since others had their turn
 
     def __dir__(self) -> Iterable[str]:
         """aiosmtpd's constructor looks for verbs with dir() and inspect.getmembers(): 0.1 ms for each connection."""
@@ -221,7 +223,12 @@ class Connection(SMTP):
     async def read_line(self) -> bytes:
         """Return the client's next line, without CRLF. Raises Rejected, CloseSession, ConnectionLost."""
         self._reset_timeout(self._context.limits.command_timeout)
+        self._in_a_row += 1
+        if self._in_a_row >= TURN:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         while (line := self._input.line()) is None:
+            self._in_a_row = 0
             await self._output.flush()
             await self._input.more()
         return line

@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -236,15 +235,12 @@ def test_what_root_makes_belongs_to_the_owner_of_the_run_directory(tmp_path: Pat
     assert {path.stat().st_uid for path in made} == {65534}
 
 
-async def test_a_process_measures_its_lag_memory_and_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_measures_its_memory_and_cpu_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_module, "SAMPLE_EVERY", 0.01)
     metrics = Metrics()
     sampling = asyncio.create_task(sample_process(metrics))
-    await asyncio.sleep(0)
-    time.sleep(0.2)  # noqa: ASYNC251  keeps the loop busy, which is to be noticed
     while not metrics.resident_bytes.value:  # noqa: ASYNC110  the task makes it true
         await asyncio.sleep(0.01)
     sampling.cancel()
-    assert metrics.loop_lag.value >= 0.15
     assert metrics.resident_bytes.value > 1_000_000
     assert metrics.cpu_seconds.value > 0

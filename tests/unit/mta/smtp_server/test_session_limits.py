@@ -9,7 +9,7 @@ import pytest
 from mta.mail.message import Recipient
 from mta.mail.reply import Reply
 from mta.smtp_server import connection
-from tests.unit.mta.submission_rig import HELLO, MAIL, MESSAGE, RCPT, Rig, Talker, submission
+from tests.unit.mta.submission_rig import HELLO, MAIL, MESSAGE, RCPT, ListTrace, Rig, Talker, submission
 
 
 @pytest.mark.parametrize(
@@ -204,3 +204,14 @@ async def test_a_client_that_does_not_read_replies_is_cut() -> None:
         client.send(b"HELP\r\n" * 90_000)
         await rig.all_left()
         assert b'"ending":"' in rig.events.lines[-1]
+
+
+async def test_a_client_that_sends_thousands_of_commands_at_once_does_not_keep_others_waiting() -> None:
+    trace = ListTrace()
+    async with submission(trace=trace) as rig:
+        greedy, neighbour = await rig.said_hello(), await rig.said_hello()
+        greedy.send(b"NOOP\r\n" * 5000)
+        assert (await neighbour.ask("VRFY ann"))[:3] == "252"
+        answered = trace.lines[: trace.lines.index("C: VRFY ann")].count("C: NOOP")
+        assert answered <= 2 * connection.TURN
+        assert await greedy.replies(5000) == ["250 2.0.0 OK"] * 5000
