@@ -10,21 +10,23 @@ rejected for that.
 
 Limitations: header fields are only counted: their form is checked by ``mta.mail.headers``, what they say by the policy
 chain. Eight-bit content without BODY=8BITMIME is accepted: the content, not the parameter, decides what the receiver is
-told. A boundary in the form of RFC 2231 (``boundary*0=``) is not seen, so the parts below it are not counted.
+told.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from config.schema import Limits
+from mta.mail.mime_value import MAX_OCTETS, MimeValue, parse_mime_value
 from mta.mail.reply import Reply
 
 BARE = Reply(554, "5.6.0", "Message contains bare <CR>, bare <LF> or NUL")
 MAX_HYPHEN_LINES = 200_000  # lines that could be delimiters: about 0.1 s of looking
 
 _TYPE = re.compile(rb"\r\ncontent-type[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
-_BOUNDARY = re.compile(rb';[ \t\r\n]*boundary[ \t]*=[ \t]*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_AS_WRITTEN = re.compile(rb'boundary[ \t]*=[ \t]*(?:"([^"\r\n]{1,200})"|([^\s;]{1,200}))', re.IGNORECASE)
 _HYPHENS = re.compile(rb"\r\n--([^\r\n]*)")
 
 
@@ -68,26 +70,26 @@ def _field_count(header: bytes) -> int:
     return header.count(b"\r\n") - header.count(b"\r\n ") - header.count(b"\r\n\t")
 
 
-class _TooDeep(Exception):
-    pass
+class _StructureError(Exception):
+    """Why the MIME structure is rejected."""
 
 
 def _structure_fault(content: bytes, header: bytes, max_depth: int, max_parts: int) -> str | None:
     """Return what is wrong with the MIME structure, or None. ``header``: the header block with its last CRLF."""
     folded = header.lower()
-    if b"content-type" not in folded or (b"multipart/" not in folded and b"message/" not in folded):
+    if b"content-type" not in folded or (b"multipart" not in folded and b"message" not in folded):
         return None
     if content.count(b"\r\n--") > MAX_HYPHEN_LINES:
         return f"Too many possible MIME boundaries: more than {MAX_HYPHEN_LINES} lines begin with two hyphens"
     try:
         parts = _count_parts(content, max_depth, max_parts)
-    except _TooDeep:
-        return f"MIME parts nested too deep: more than {max_depth} levels"
+    except _StructureError as error:
+        return str(error)
     return f"Too many MIME parts: more than {max_parts}" if parts > max_parts else None
 
 
 def _count_parts(content: bytes, max_depth: int, max_parts: int) -> int:
-    """Return the number of parts; counting stops above ``max_parts``. Raises _TooDeep."""
+    """Return the number of parts; counting stops above ``max_parts``. Raises _StructureError."""
     open_parts = _OpenParts(max_depth)
     parts, start = 0, 0  # the entity that begins at start ends before the next line with hyphens
     for line in _HYPHENS.finditer(content):
@@ -104,6 +106,13 @@ def _count_parts(content: bytes, max_depth: int, max_parts: int) -> int:
     return parts
 
 
+def _boundaries(kind: MimeValue, field: bytes) -> Iterator[bytes]:
+    """Yield every boundary that some reader may take: of several, of RFC 2231, and with the quotes misread."""
+    for boundary in (*kind.all("boundary"), *(written[1] or written[2] for written in _AS_WRITTEN.finditer(field))):
+        if boundary.strip():
+            yield boundary.rstrip(b" \t")
+
+
 class _OpenParts:
     """The boundaries of the open multiparts, outermost first."""
 
@@ -117,19 +126,21 @@ class _OpenParts:
         while start < end:
             blank = content.find(b"\r\n\r\n", start, end)
             header = content[start : blank + 2] if blank >= 0 else content[start:end]
-            field = _TYPE.search(header if header.startswith(b"\r\n") else b"\r\n" + header)
-            kind = field[1].strip().lower() if field else b""
-            if not kind.startswith((b"multipart/", b"message/rfc822", b"message/global")):
+            fields = _TYPE.findall(header if header.startswith(b"\r\n") else b"\r\n" + header)
+            fields = fields if len(fields) < 4 else [*fields[:2], *fields[-2:]]  # readers take the first or the last
+            if any(len(field) > MAX_OCTETS for field in fields):
+                raise _StructureError(f"Content-Type too long: more than {MAX_OCTETS} octets")
+            kinds = [parse_mime_value(field) for field in fields]
+            if not any(kind.kind.startswith(("multipart/", "message/rfc822", "message/global")) for kind in kinds):
                 return
             self._depth += 1
             if self._depth > self._max_depth:
-                raise _TooDeep
-            if kind.startswith(b"multipart/"):
-                boundary = _BOUNDARY.search(field[1]) if field else None
-                if boundary:
-                    self._boundaries.setdefault(boundary[1] or boundary[2], self._depth)
-                return
-            if blank < 0:
+                raise _StructureError(f"MIME parts nested too deep: more than {self._max_depth} levels")
+            for kind, field in zip(kinds, fields, strict=True):
+                if kind.kind.startswith("multipart/"):
+                    for boundary in _boundaries(kind, field):
+                        self._boundaries.setdefault(boundary, self._depth)
+            if blank < 0 or not any(kind.kind.startswith("message/") for kind in kinds):
                 return
             start = blank + 4
 
