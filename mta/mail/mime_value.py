@@ -4,7 +4,8 @@ RFC 5322 3.2) and the continued and encoded parameters of RFC 2231.
 Invariants: never raises, and takes linear time. A parameter that is given more than once is there more than once, so
 that a contradiction can be seen.
 
-Limitations: at most MAX_OCTETS of a value are read. Values are octets; an encoded parameter's charset and language are passed over.
+Limitations: at most MAX_OCTETS of a value are read. Values are octets; an encoded parameter's charset and language are
+passed over.
 """
 
 from __future__ import annotations

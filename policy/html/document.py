@@ -13,19 +13,25 @@ Text behind another element, or drawn as an image, is not detected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from policy.html.css import Hiding
-from policy.html.hidden_text import Hidden, TooIntricate, hide
+from policy.html.hidden_text import Hidden, hide
+from policy.reading_budget import ReadingBudget, TooIntricate
 
 LIMIT = 256 * 1024  # characters that are read; large mail programs show less than half of that
-MAX_TAGS = 5000
+FEW_TAGS = 500  # in so many, open elements do no harm
+MAX_OPEN = 200  # formatting elements that are not closed: each paragraph opens them anew (HTML 13.2.4.3)
 WINDOW = 4096  # so many characters without a ">" may be one tag with too many attributes
 MAX_GAPS = 64  # between attributes in a window
 _GAPS = " \t\r\n\f/\"'"
+_FORMATTING = re.compile(
+    r"<(?:(/)|)(?:a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])", re.IGNORECASE
+)
 _PROBE = "imprimatur-probe"
 
 _NOT_RENDERED = (
@@ -77,29 +83,31 @@ class HtmlDocument:
 
     __slots__ = ("_html", "_not_rendered", "_root", "concealed", "fault", "text")
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html: str, budget: ReadingBudget | None = None) -> None:
         self._html = html
         self._root: LexborNode | None = None
         self._not_rendered: list[Hidden] = []
         self.concealed: tuple[Hidden, ...] = ()
         self.text = ""
-        self.fault = _fault(html)
-        if self.fault:
-            return
+        self.fault = ""
+        try:
+            self._read(html, budget or ReadingBudget())
+        except TooIntricate as error:
+            self.fault = f"the HTML {error}"
+
+    def _read(self, html: str, budget: ReadingBudget) -> None:
+        """Raises TooIntricate."""
+        _check_tags(html[:LIMIT], budget)
         tree = LexborHTMLParser(html[:LIMIT])
-        self._root = tree.body or tree.root
-        if self._root is None:
+        root = tree.body or tree.root
+        if root is None:
             return
         sheets = [node.text(deep=True) for node in tree.tags("style")]
         for name in _NOT_RENDERED:
             self._take(tree, name)
-        try:
-            self.concealed = tuple(hidden for hidden in hide(tree, sheets) if hidden.text.strip())
-        except TooIntricate as error:
-            self.fault = f"the HTML {error}"
-            self._root = None
-            return
-        self.text = self._root.text(deep=True, separator="\n", skip_empty=True)
+        self.concealed = tuple(hidden for hidden in hide(tree, sheets, budget) if hidden.text.strip())
+        self._root = root
+        self.text = root.text(deep=True, separator="\n", skip_empty=True)
 
     def _take(self, tree: LexborHTMLParser, name: str) -> None:
         """Take out the elements ``name``, which are not shown, and remember what they say if people might read it."""
@@ -143,16 +151,17 @@ class HtmlDocument:
         return tuple(said)
 
 
-def _fault(html: str) -> str:
-    """Why the tree builder might take too long for this page, or ""."""
-    html = html[:LIMIT]
+def _check_tags(html: str, budget: ReadingBudget) -> None:
+    """Raise TooIntricate if the tree builder might take too long for this page."""
     tags = html.count("<")
-    if tags > MAX_TAGS:
-        return f"the HTML has {tags} tags, at most {MAX_TAGS} are read"
+    budget.take_tags(tags)
+    if tags > FEW_TAGS:
+        ends = _FORMATTING.findall(html)
+        if (unclosed := ends.count("") - ends.count("/")) > MAX_OPEN:
+            raise TooIntricate(f"leaves {unclosed} elements such as <b> open, at most {MAX_OPEN} are read")
     for start in range(0, len(html), WINDOW):
         if html.find(">", start, start + WINDOW) < 0 and _is_crowded_tag(html, start):
-            return f"the HTML has a tag with more than {MAX_GAPS} attributes"
-    return ""
+            raise TooIntricate(f"has a tag with more than {MAX_GAPS} attributes")
 
 
 def _is_crowded_tag(html: str, start: int) -> bool:

@@ -23,9 +23,10 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from policy.html.contrast import PAPER, Paint, blank, may_be_blank, painted
 from policy.html.css import PLAIN, ElementStyle, Hiding, StyleRule, attribute_colour, look_of, over, rules_of
+from policy.reading_budget import ReadingBudget, TooIntricate
 
 MAX_RULES = 200  # rules of style sheets that are applied
-MAX_STEPS = 100_000  # from an element to its parent or its children, for one page
+MAX_COLOURS = 200  # told apart on one page: each is compared with each
 MATCH = 5  # steps that matching a selector costs
 
 _OLDER = "[hidden],[bgcolor],[background]"
@@ -46,11 +47,7 @@ class Hidden:
     how: Hiding
 
 
-class TooIntricate(Exception):
-    """Its styles take too long to follow; the text of the exception goes after "the HTML"."""
-
-
-def hide(tree: LexborHTMLParser, sheets: Sequence[str]) -> list[Hidden]:
+def hide(tree: LexborHTMLParser, sheets: Sequence[str], budget: ReadingBudget) -> list[Hidden]:
     """Take out of ``tree`` what does not show under its own styles and those of ``sheets``.
 
     Raises TooIntricate; the tree is then of no use."""
@@ -60,7 +57,7 @@ def hide(tree: LexborHTMLParser, sheets: Sequence[str]) -> list[Hidden]:
     if not suspects.looks:
         return []
     groups = {look: nodes for look, nodes in groups.items() if look in suspects.looks}
-    styled = _Styled(tree, groups, [rule for rule in rules if rule.look in suspects.looks])
+    styled = _Styled(budget, tree, groups, [rule for rule in rules if rule.look in suspects.looks])
     return styled.take_unreadable(suspects.coloured) + styled.take_gone()
 
 
@@ -91,6 +88,8 @@ def _suspects(groups: Groups, rules: Sequence[StyleRule]) -> _Suspects:
     firm = any(rule.firm for rule in rules)  # such a rule may change any element: show it again, change one colour
     gone = frozenset(look for look in groups if look.gone is not None and not firm)  # whatever else they say
     said = frozenset(groups).difference(gone).union(rule.look for rule in rules)
+    if len({colour for look in said for colour in (look.colour, look.background)}) > MAX_COLOURS:
+        raise TooIntricate(f"has more than {MAX_COLOURS} colours")
     painting = frozenset(rule.look for rule in rules if rule.look.paints)
     outer = painting.union(
         look for look in said.difference(painting) if look.paints and (firm or any(map(_holds_others, groups[look])))
@@ -123,10 +122,12 @@ def _in_play(looks: frozenset[ElementStyle], coloured: bool) -> frozenset[Elemen
 class _Styled:
     """The elements that have a look of their own, by their place in memory."""
 
-    __slots__ = ("_gone", "_looks", "_mixed", "_nodes", "_paints", "_steps")
+    __slots__ = ("_gone", "_looks", "_mixed", "_nodes", "_paints", "_step")
 
-    def __init__(self, tree: LexborHTMLParser, groups: Groups, rules: Sequence[StyleRule]) -> None:
-        self._steps = MAX_STEPS
+    def __init__(
+        self, budget: ReadingBudget, tree: LexborHTMLParser, groups: Groups, rules: Sequence[StyleRule]
+    ) -> None:
+        self._step = budget.take_steps
         self._nodes: dict[int, LexborNode] = {}
         self._looks: dict[int, ElementStyle] = {}
         self._paints: dict[int, Paint] = {}
@@ -169,11 +170,6 @@ class _Styled:
                 if not missing:
                     return True
         return False
-
-    def _step(self, size: int = 1) -> None:
-        self._steps -= size
-        if self._steps < 0:
-            raise TooIntricate("has styles that take too long to follow")
 
     def _ancestors(self, node: LexborNode) -> Iterator[LexborNode]:
         parent = node.parent

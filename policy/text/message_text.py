@@ -7,9 +7,9 @@ displayed (RFC 2046 5.1.4); parts side by side are all seen.
 Invariants: never raises for the content of a message, and never counts hidden text as said: alternative text of images,
 comments, styles and everything not displayed. Unreadable parts are reported in ``fault``.
 
-Limitations: at most ``LIMIT`` characters of each text are read, and ``MAX_BODIES`` bodies. Messages inside messages
-count
-as attachments; their text is not this message's. Text in images is not read.
+Limitations: at most ``LIMIT`` characters of each text are read, ``MAX_BODIES`` bodies, and of all together what
+``ReadingBudget`` allows. Messages inside messages count as attachments; their text is not this message's. Text in
+images is not read.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
 
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.hidden_text import Hidden
+from policy.reading_budget import ReadingBudget, TooIntricate
 
 __all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText"]
 
@@ -69,11 +70,13 @@ class _Bodies:
 class MessageText:
     """``content``: the whole message. Decoded on demand, and only once."""
 
-    __slots__ = ("_bodies", "_content", "_links", "_pages", "_texts", "_visible")
+    __slots__ = ("_bodies", "_budget", "_content", "_links", "_overspent", "_pages", "_texts", "_visible")
 
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._bodies: _Bodies | None = None
+        self._budget = ReadingBudget()
+        self._overspent = ""
         self._texts: dict[int, str] = {}
         self._pages: dict[int, HtmlDocument] = {}
         self._visible: str | None = None
@@ -136,7 +139,7 @@ class MessageText:
         """Why part of the message could not be read, or ""."""
         parts = self._parts
         faults = [parts.fault, *(self._page(part).fault for part in parts.html)]
-        return next(filter(None, faults), "")
+        return next(filter(None, [*faults, self._overspent]), "")
 
     @property
     def _parts(self) -> _Bodies:
@@ -147,13 +150,18 @@ class MessageText:
     def _text(self, part: PyLazyMimePart) -> str:
         text = self._texts.get(id(part))
         if text is None:
-            text = self._texts[id(part)] = _decode(part)
+            text = _decode(part)
+            try:
+                self._budget.take_characters(len(text))
+            except TooIntricate as error:
+                text, self._overspent = "", f"the message {error}"
+            self._texts[id(part)] = text
         return text
 
     def _page(self, part: PyLazyMimePart) -> HtmlDocument:
         page = self._pages.get(id(part))
         if page is None:
-            page = self._pages[id(part)] = HtmlDocument(self._text(part))
+            page = self._pages[id(part)] = HtmlDocument(self._text(part), self._budget)
         return page
 
     def _links_of(self, part: PyLazyMimePart) -> Iterator[Link]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from policy.html.css import Hiding, look_of, rules_of
-from policy.html.document import MAX_TAGS, HtmlDocument
+from policy.html.document import MAX_OPEN, HtmlDocument
+from policy.html.hidden_text import MAX_COLOURS
+from policy.reading_budget import ReadingBudget
 
 SECRET = [
     ('<p style="display:none">secret</p>seen', Hiding.NOT_DISPLAYED),
@@ -88,16 +90,30 @@ def test_comments_for_one_program_are_not_hidden_text() -> None:
 @pytest.mark.parametrize(
     "html",
     [
-        "<div>" * (MAX_TAGS + 1),
+        "<div>" * (ReadingBudget().tags + 1),
+        "".join(f"<p style='color:#{i:06x}'>x" for i in range(MAX_COLOURS + 2)),
         "<p " + " ".join(f"a{i}=1" for i in range(20_000)) + ">",
         '<p x=">" ' + " ".join(f"a{i}" for i in range(20_000)) + ">",
-        "<style>" + "".join(f".a{i} .b .c{{color:#fff}}" for i in range(190)) + "</style>" + "<p><i class=c>" * 2000,
+        "<style>" + "".join(f".a{i} .b .c{{color:#fff}}" for i in range(190)) + "</style>" + "<p><i class=c>x</i>" * 1600,
     ],
 )
 def test_pages_that_would_take_too_long_are_not_read(html: str) -> None:
     page = HtmlDocument(html)
     assert page.fault.startswith("the HTML has ")
     assert (page.text, page.links, page.images) == ("", (), ())
+
+
+def test_elements_that_are_left_open_are_not_read() -> None:
+    for tag in ("b", "font color=red", "A href=x", "strong\n"):
+        page = HtmlDocument("".join(f"<{tag} id=i{i}>" for i in range(600)))
+        assert page.fault == f"the HTML leaves 600 elements such as <b> open, at most {MAX_OPEN} are read"
+    assert HtmlDocument("<b>x</b><br><body><base>" * 1000).fault == ""
+
+
+def test_all_pages_of_a_message_share_one_budget() -> None:
+    budget = ReadingBudget(tags=5, steps=100)
+    assert HtmlDocument("<p>a<p>b", budget).fault == ""
+    assert HtmlDocument("<p>a<p>b<p>c<p>d", budget).fault == "the HTML has 4 tags, at most 3 are read"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,20 @@
-"""Whatever a client writes into its fields, no rule raises, and no answer holds what a terminal would obey."""
+"""Whatever a client writes, no rule raises or takes more than a bounded time for each octet, and no answer holds what a
+terminal would obey."""
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mta.mail.message import Message
 from policy.base import Refuse
-from policy.chain import Chain
+from policy.chain import Chain, personalise, screen
 from policy.plugins import installed
 from policy.text.message_text import MessageText
 from tests.unit.policy.make import CONTEXT, NOW, facts, message
@@ -47,3 +54,77 @@ def test_no_rule_raises(name: str, fields: list[tuple[str, str]], body: bytes) -
     else:
         assert "\n" not in evidence
         assert "\x1b" not in evidence
+
+
+HTML_PIECES = st.sampled_from(
+    ["<div style='color:#010203;background:#030201'>", "<p style='color:{n}'>", "<font color=#{n}>", "</div>",
+     "<b id={n}>", "<a href=https://shop.example/{n}>", "Unsubscribe ", "<table><tr><td>", "<!--", "-->", "&amp;", '"',
+     "<style>.c{n}{{color:#{n}}}</style>", "<style>div div div p{{display:none}}</style>", "<p class=c{n}>", "<",
+     "<style>@media screen{{", "}}</style>", "<span style='font-size:0'>", "<i style='visibility:hidden'>", "a\u0301",
+     "<i style='visibility:visible'>", "1234 AB ", "Shop B.V. ", "\u200b", "<img alt=x src=y>"]
+)  # fmt: skip
+CALLS_PER_OCTET = 20
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(HTML_PIECES, st.integers(1, 400)), min_size=1, max_size=12))
+def test_the_work_of_the_chain_grows_with_the_message_only(pieces: list[tuple[str, int]]) -> None:
+    html = "".join(piece.format(n=f"{turn:06x}") for piece, count in pieces for turn in range(count))
+    subject = message("From: a@shop.example\r\nContent-Type: text/html; charset=utf-8\r\n", html.encode()[:250_000])
+    calls = _calls(lambda: _judge(subject))
+    assert calls < 20_000 + CALLS_PER_OCTET * len(subject.content)
+
+
+def _calls(work: Callable[[], object]) -> int:
+    """Return how many functions ``work`` calls, those of C included."""
+    count = 0
+
+    def seen(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(seen)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+EVERY_RULE = Chain([rule(rule.Settings(), CONTEXT) for _, rule in sorted(CLASSES.items())])
+
+
+def _judge(subject: Message) -> None:
+    known = facts(reading=MessageText(subject.content))
+    shared = screen(EVERY_RULE, subject, known, NOW)
+    personalise(EVERY_RULE, shared.message, known, NOW)
+
+
+def _coloured(before: str, count: int = 4900) -> bytes:
+    return "".join(before.format(n=f"{turn * 2621 & 0xFFFFFF:06x}") for turn in range(count)).encode()
+
+
+BOMBS = {
+    "colours": ("text/html", _coloured("<p style='color:#{n};background:#{n}'>a")),
+    "nested colours": ("text/html", _coloured("<div style='color:#{n};background:#{n}'>a")),
+    "fonts": ("text/html", _coloured("<font color=#{n}>a")),
+    "links in bold": ("text/html", b"<a href=https://a.example/x><b>" * 2400 + b"unsubscribe " * 10_000),
+    "links": ("text/html", b"<a href=https://a.example/x>Unsubscribe or log in</a>" * 2400),
+    "plain links": ("text/plain", b"https://shop.example/u/abc " * 40_000),
+    "marks": ("text/plain", ("a" + "\u0301" * 100_000).encode()),
+    "bodies": (
+        "multipart/mixed; boundary=b",
+        b"".join(b"--b\r\nContent-Type: text/html\r\n\r\n" + _coloured("<i id=a{n}>x", 199) for _ in range(20)),
+    ),
+    "types": ("multipart/mixed" + "; boundary*0=b" * 2000, b"--b\r\n" * 10_000),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_message_made_to_be_slow_is_judged_all_the_same(kind: str) -> None:
+    """A tenth of a second where it once took up to ten: the limit only tells the two apart."""
+    content_type, body = BOMBS[kind]
+    subject = message(f"From: a@shop.example\r\nContent-Type: {content_type}\r\n", body)
+    began = time.process_time()
+    _judge(subject)
+    assert time.process_time() - began < 2

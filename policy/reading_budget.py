@@ -1,0 +1,41 @@
+"""What reading one message may cost, shared by all its parts: no message is so intricate that judging it stalls.
+
+The limits are far above what mail for people needs; a message beyond them is one that cannot be read (``fault``), and
+rules that need its text refuse it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TooIntricate(Exception):
+    """The budget does not suffice; the text of the exception goes after "the message" or "the HTML"."""
+
+
+@dataclass(slots=True)
+class ReadingBudget:
+    """What is left. ``characters``: of text in all bodies; ``tags``: of all HTML; ``steps``: from an element to another
+    when styles are followed, for elements inherit from those around them."""
+
+    characters: int = 1_000_000
+    tags: int = 5000
+    steps: int = 100_000
+
+    def take_characters(self, count: int) -> None:
+        """Raises TooIntricate."""
+        self.characters -= count
+        if self.characters < 0:
+            raise TooIntricate("has too much text to be read")
+
+    def take_tags(self, count: int) -> None:
+        """Raises TooIntricate."""
+        if count > self.tags:
+            raise TooIntricate(f"has {count} tags, at most {self.tags} are read")
+        self.tags -= count
+
+    def take_steps(self, count: int = 1) -> None:
+        """Raises TooIntricate."""
+        self.steps -= count
+        if self.steps < 0:
+            raise TooIntricate("has styles that take too long to follow")
