@@ -7,7 +7,8 @@ the session is a value that says why, not an exception.
 Invariants: nothing counts as answered that was not; nothing waits without a limit. Receivers are not trusted: what they
 send may be cut anywhere, endless, or not SMTP at all; no more than MAX_REPLY octets are kept, and nothing is guessed.
 Limitations: one task at a time may use a connection. A message is held whole until it is written. A reply line may end
-with a bare LF (RFC 5321 2.3.8 forbids it; some receivers send it).
+with a bare LF (RFC 5321 2.3.8 forbids it; some receivers send it). Before the greeting and in the reply to EHLO empty
+and indented lines are skipped, as other MTAs do; never between STARTTLS and the handshake.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ BLOCK = 64 * 1024  # octets of a message written at once; more wait until the re
 MAX_REPLY = 64 * 1024  # octets of one reply, all its lines together
 
 _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*)|\r?)\n")
+_ODD = re.compile(rb"[ \t]*+\r?\n|[ \t]++(?:(?=[0-9]{3}[ \r\n-])|[^\n]*+\n)")  # an empty line, an indent, indented text
 _SHOWN = 100  # octets of an invalid reply that are reported
 
 
@@ -67,11 +69,15 @@ _TOO_LONG = NotSmtp(f"more than {MAX_REPLY} octets")
 
 
 class ReplyReader:
-    """Parse replies from pieces of any size."""
+    """Parse replies from pieces of any size.
 
-    __slots__ = ("_code", "_lines", "_octets", "_rest")
+    ``lenient``: skip empty lines, and what is indented and no reply (RFC 1123 1.2.2). ``odd``: octets skipped.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_code", "_lines", "_octets", "_rest", "lenient", "odd")
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        self.lenient, self.odd = lenient, 0
         self._rest = b""  # an incomplete line
         self._lines: list[bytes] = []  # of an incomplete reply
         self._code = b""
@@ -88,13 +94,17 @@ class ReplyReader:
         replies: list[ReceiverReply | NotSmtp] = []
         if b"\n" in data:  # a line that comes octet by octet is not to be parsed again for each of them
             self._take_lines(replies)
-        if len(self._rest) + self._octets > MAX_REPLY:
+        if len(self._rest) + self._octets + self.odd > MAX_REPLY:
             replies.append(_TOO_LONG)
         return replies
 
     def _take_lines(self, replies: list[ReceiverReply | NotSmtp]) -> None:
         buffer, start = self._rest, 0
-        while match := _LINE.match(buffer, start):
+        while True:
+            start = self._skip_odd(buffer, start)
+            match = _LINE.match(buffer, start)
+            if match is None:
+                break
             code, more, text = match.groups()
             start = match.end()
             if self._lines and code != self._code:
@@ -113,6 +123,14 @@ class ReplyReader:
         if b"\n" in self._rest:
             line = self._rest.partition(b"\n")[0][:_SHOWN]
             replies.append(NotSmtp(repr(line.decode("ascii", "backslashreplace"))))
+
+    def _skip_odd(self, buffer: bytes, start: int) -> int:
+        """Return where the next line begins that is not skipped."""
+        end = start
+        while self.lenient and (match := _ODD.match(buffer, end)):
+            end = match.end()
+        self.odd += end - start
+        return end
 
 
 class Cause(Enum):
@@ -165,7 +183,7 @@ class SmtpClientProtocol(SMTPProtocol):
         self.over: Lost | None = None
         self.on_end: Callable[[], None] | None = None
         self._trace, self._name, self._peer = trace, name, peer
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(lenient=True)  # until the greeting is here
         self._closing: Reply | None = None  # a 421: the receiver is about to close the connection
         self._replies: list[ReceiverReply] = []
         self._timeouts: Sequence[float] = ()  # of each reply in the group
@@ -178,6 +196,11 @@ class SmtpClientProtocol(SMTPProtocol):
     def usable(self) -> bool:
         """Whether another transaction may be begun."""
         return self.over is None and self._closing is None and not self.unsolicited_replies and self._reader.is_empty
+
+    @property
+    def speaks_oddly(self) -> bool:
+        """Whether lines of the receiver were skipped, since the connection or its encryption began."""
+        return self._reader.odd > 0
 
     # --- commands
 
@@ -192,12 +215,13 @@ class SmtpClientProtocol(SMTPProtocol):
         return self._collected()[0]
 
     async def ask(
-        self, octets: bytes, timeouts: Sequence[float], shown: str | None = None
+        self, octets: bytes, timeouts: Sequence[float], shown: str | None = None, *, lenient: bool = False
     ) -> list[ReceiverReply | Lost]:
         """Write commands, and collect a reply for each of ``timeouts`` (seconds after the one before).
 
-        ``shown``: what the trace shows instead of ``octets``.
+        ``shown``: what the trace shows instead of ``octets``. ``lenient``: skip empty and indented lines.
         """
+        self._reader.lenient = lenient
         waiter = self._expect(timeouts)
         if self.over is None:
             if self._tracing:

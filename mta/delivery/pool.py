@@ -1,7 +1,7 @@
 """Sessions with receivers: opened up to the point where a transaction may begin, and kept for the next message.
 
 ``Dialer`` opens them (connection, EHLO, TLS, AUTH), ``Pool`` keeps the idle ones, ``Quirks`` remembers what a receiver
-offers but does not master.
+does not master.
 
 Invariants: no password is shown without TLS, and nothing goes on in plain text where TLS is required. The pool never
 hands out a session that is known to be dead, or on which the receiver has sent something unasked.
@@ -30,8 +30,11 @@ from mta.delivery.tls import TlsContexts, TlsPolicy, handshake_error
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.observe.labels import Success
+from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
+
+log = get_logger()
 
 QUIRK_LASTS = 3600.0  # seconds; then the receiver gets another chance
 MAX_QUIRKS = 10_000  # addresses remembered
@@ -132,10 +135,11 @@ class DeliverySession:
 class Quirk(Enum):
     BROKEN_TLS = auto()
     BROKEN_PIPELINING = auto()
+    ODD_LINES = auto()  # in its replies
 
 
 class Quirks:
-    """What receivers offer but do not master, by address."""
+    """What receivers do not master, by address."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, Quirk], float] = {}
@@ -222,6 +226,7 @@ class Dialer:
         if not (self._loops or target.home) and greeting.text.partition(" ")[0].lower() == self._ehlo.lower():
             raise DeliveryError(Stage.HELLO, loops_back(target.name))
         extensions = await self._hello(protocol)
+        self._note_odd_lines(protocol, target)
         if key.tls in (TlsPolicy.OPPORTUNISTIC, TlsPolicy.REQUIRED) and await self._encrypt(
             protocol, target, key.tls, extensions
         ):
@@ -234,11 +239,18 @@ class Dialer:
 
     async def _hello(self, protocol: SmtpClientProtocol) -> Extensions:
         timeouts = (self._timeouts.hello,)
-        answer = (await protocol.ask(f"EHLO {self._ehlo}\r\n".encode(), timeouts))[0]
+        (answer,) = await protocol.ask(f"EHLO {self._ehlo}\r\n".encode(), timeouts, lenient=True)
         if isinstance(answer, ReceiverReply) and answer.code in _NOT_UNDERSTOOD:
             _positive(Stage.HELLO, (await protocol.ask(f"HELO {self._ehlo}\r\n".encode(), timeouts))[0])
             return Extensions()
         return Extensions.parse(_positive(Stage.HELLO, answer).text)
+
+    def _note_odd_lines(self, protocol: SmtpClientProtocol, target: Target) -> None:
+        if protocol.speaks_oddly and not self._quirks.has(target.address, Quirk.ODD_LINES):
+            self._quirks.note(target.address, Quirk.ODD_LINES)
+            log.info(
+                "receiver sends empty or indented lines, which are skipped", host=target.name, address=target.address
+            )
 
     async def _hello_again(self, protocol: SmtpClientProtocol, tls: TlsPolicy) -> Extensions:
         """Return what is offered under TLS. Only now a receiver shows that it rejected our side of the handshake."""

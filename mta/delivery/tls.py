@@ -1,7 +1,8 @@
 """TLS towards receivers: the policies, and two contexts that all connections share.
 
-Opportunistic TLS accepts whatever the receiver has, old versions, weak keys and wrong names included: the alternative
-is plain text (RFC 7435). A smart host with ``required`` or ``implicit`` must show a valid certificate for its name.
+Opportunistic TLS accepts whatever the receiver has, old versions, weak keys and wrong names included, and servers that
+do not know RFC 5746: the alternative is plain text (RFC 7435). A smart host with ``required`` or ``implicit`` must show
+a valid certificate for its name.
 
 Limitations: no DANE and no MTA-STS: a receiver found by MX is never verified.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import ssl
 from enum import Enum
+
+_LEGACY_SERVER_CONNECT = 0x4  # ssl.OP_LEGACY_SERVER_CONNECT, from Python 3.12 on
 
 
 class TlsPolicy(Enum):
@@ -45,6 +48,7 @@ def _opportunistic() -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.options |= _LEGACY_SERVER_CONNECT
     return context
 
 

@@ -9,8 +9,11 @@ host name has changed.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -56,16 +59,28 @@ def self_signed(hostname: str, data_dir: Path) -> Path:
     """
     path = data_dir / "tls" / "self-signed.pem"
     try:
-        if not _is_good(path, hostname):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = path.with_name(f"{path.name}.{os.getpid()}")
-            draft.unlink(missing_ok=True)
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(_make(hostname))
-            draft.replace(path)  # one whole file: workers that start together may all do this
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(path.parent):  # of workers that start together one makes it; OpenSSL reads the file twice
+            if not _is_good(path, hostname):
+                draft = path.with_name(f"{path.name}.new")
+                draft.unlink(missing_ok=True)
+                with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(_make(hostname))
+                draft.replace(path)
     except OSError as error:
         raise CertificateError(f"cannot keep a self-signed certificate in {path.parent}: {error}") from None
     return path
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from doing the same in ``directory``."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _check_mode(key: Path) -> None:

@@ -99,6 +99,8 @@ async def test_not_used_if_switched_off(trusted: ssl.SSLContext) -> None:
 
 BROKEN = {
     "garbage": ScriptedReply(reply=b"\x00\xff\r\n"),
+    "an empty line": ScriptedReply(reply=b"\r\n220 go\r\n"),
+    "an indented line": ScriptedReply(reply=b" 220 go\r\n"),
     "closed": ScriptedReply(reply=b"", end=AfterReply.CLOSE),
     "hung": ScriptedReply(reply=b"", end=AfterReply.HANG),
     "closed in the handshake": say("220 go", end=AfterReply.CLOSE),

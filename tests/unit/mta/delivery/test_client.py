@@ -89,6 +89,36 @@ def test_invalid(octets: bytes) -> None:
     assert invalid.isprintable()
 
 
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\r\n220 hi\r\n", b"\n \t\r\n220 hi\n", b" 220 hi\r\n", b"220-\r\n\r\n220 hi\r\n", b"  welcome\r\n220 hi\r\n",
+        b"220-hi\r\n   of text 220 hi\r\n\t220 hi\r\n", b"\r\n 220\r\n",
+    ],
+)  # fmt: skip
+def test_empty_and_indented_lines_are_skipped_only_if_so_told(octets: bytes) -> None:
+    reader = ReplyReader(lenient=True)
+    answers, invalid = read(reader, [bytes([octet]) for octet in octets])
+    assert (len(answers), answers[0].code, invalid) == (1, 220, None)
+    assert reader.odd
+    assert reader.is_empty
+    assert read(ReplyReader(lenient=True), [octets]) == (answers, None)
+    assert read(ReplyReader(), [octets])[1]
+
+
+@pytest.mark.parametrize(
+    "octets", [b"hello\r\n", b"\r\nhello\r\n", b"220-a\r\n 221 b\r\n", b" " * 9 + b"220-a\r\nb\r\n"]
+)
+def test_what_is_no_reply_stays_invalid(octets: bytes) -> None:
+    assert read(ReplyReader(lenient=True), [octets])[1]
+
+
+@pytest.mark.parametrize("piece", [b"\r\n" * 2048, b" " * 4096, b" x\n" * 1000, b" " * 4095 + b"\n"])
+def test_nor_is_there_an_end_of_what_is_skipped(piece: bytes) -> None:
+    answers, invalid = read(ReplyReader(lenient=True), [piece] * (2 * MAX_REPLY // len(piece)))
+    assert (answers, invalid) == ([], f"more than {MAX_REPLY} octets")
+
+
 @pytest.mark.parametrize("piece", [b"x" * 4096, b"250-" + b"x" * 76 + b"\r\n", b"250-\r\n"])
 def test_what_does_not_end_is_cut_off(piece: bytes) -> None:
     reader = ReplyReader()

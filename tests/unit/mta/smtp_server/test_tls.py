@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import ssl
 import stat
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,28 @@ def test_where_none_can_be_kept_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match=str(tmp_path / "tls")):
         self_signed("mx.test", tmp_path)
     assert os.path.isfile(tmp_path / "tls")
+
+
+def test_workers_that_start_together_make_one_certificate(tmp_path: Path) -> None:
+    """Processes, as they are: OpenSSL reads the file once for the certificate and once for the key."""
+    context = multiprocessing.get_context("fork")
+    for n in range(20):
+        together, failures = context.Barrier(3), context.SimpleQueue()
+        started = [
+            context.Process(target=_load_together, args=(tmp_path / str(n), together, failures)) for _ in range(3)
+        ]
+        for process in started:
+            process.start()
+        assert [failures.get() for _ in started] == [None] * 3
+        for process in started:
+            process.join()
+
+
+def _load_together(data_dir: Path, together: Barrier, failures: SimpleQueue[str | None]) -> None:
+    together.wait()
+    try:
+        server_context(Certificate(), hostname="mx.test", data_dir=data_dir)
+    except CertificateError as error:
+        failures.put(str(error))
+    else:
+        failures.put(None)
