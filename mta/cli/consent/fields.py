@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mta.cli.table_file import text_fault
 from mta.mail.address import Address, AddressError
 from policy.permission.consent import Basis, TopicError, parse_topic
 from policy.permission.evidence import Evidence
@@ -60,8 +61,6 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_NOT_UTF8 = re.compile(r"[\ud800-\udfff]")  # an octet that was no UTF-8, as `surrogateescape` reads it
 
 
 class FieldError(ValueError):
@@ -83,8 +82,8 @@ def read(fields: Mapping[str, str], defaults: ImportDefaults) -> Given:
     from mta.store.permission.ledger import Given
 
     said = {name: text.strip() for name, text in fields.items()}
-    together = "\n".join(said.values())
-    if len(together) > MAX_TEXT or not together.isascii() or _CONTROL.search(together):  # seldom, so worth a look
+    together = " ".join(said.values())
+    if len(together) > MAX_TEXT or not (together.isascii() and together.isprintable()):  # seldom, so worth a look
         for name, text in said.items():
             _check(name, text)
     get = said.get
@@ -130,10 +129,8 @@ def _evidence(said: Mapping[str, str]) -> Evidence:
 def _check(name: str, text: str) -> None:
     if len(text) > MAX_TEXT:
         raise FieldError(f"{name}: has {len(text)} characters; the limit is {MAX_TEXT}")
-    if not text.isascii() and (found := _NOT_UTF8.search(text)):
-        raise FieldError(f"{name}: octet 0x{ord(found[0]) - 0xDC00:02x} is not UTF-8; save the file as UTF-8")
-    if _CONTROL.search(text):
-        raise FieldError(f"{name}: contains a control character")
+    if fault := text_fault(text):
+        raise FieldError(f"{name}: {fault}")
 
 
 def _address(text: str) -> Address:

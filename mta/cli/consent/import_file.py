@@ -22,11 +22,11 @@ import typer
 
 from mta.cli.consent import records
 from mta.cli.consent.fields import ImportDefaults
-from mta.cli.consent.records import BadRecord, ConsentFile, UnusableFile
 from mta.cli.context import load_settings, require_account_id, with_store
 from mta.cli.options import ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, progress
 from mta.cli.suppression.entries import require_liftable
+from mta.cli.table_file import BadRow, TableFile, UnusableFile
 from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason
 
@@ -97,7 +97,7 @@ def import_(
     """
     defaults = ImportDefaults(datetime.now(UTC), _zone(zone), topics, basis)
     try:
-        with ConsentFile.open(path) as file:
+        with TableFile.open(path) as file:
             settings = load_settings(config)
 
             async def work(store: Store) -> ImportTally:
@@ -118,12 +118,12 @@ def import_(
 
 
 async def _begin(
-    store: Store, account_id: int, file: ConsentFile, defaults: ImportDefaults, *, force: bool
+    store: Store, account_id: int, file: TableFile, defaults: ImportDefaults, *, force: bool
 ) -> ImportProgress:
     """Return how far the file was imported before; end the command if that was all of it."""
     from mta.store.permission.import_progress import ImportProgress
 
-    mark = await store.consents.begin_import(account_id, file.digest(defaults))
+    mark = await store.consents.begin_import(account_id, file.digest(defaults.zone, defaults.topics, defaults.basis))
     if force:
         return ImportProgress(mark.file, 0)
     if mark.finished:
@@ -135,7 +135,7 @@ async def _begin(
 
 async def _import(
     store: Store,
-    file: ConsentFile,
+    file: TableFile,
     account_id: int,
     defaults: ImportDefaults,
     mark: ImportProgress | None,
@@ -171,17 +171,17 @@ async def _import(
     return tally
 
 
-def _chunks(found: Iterator[Given | BadRecord]) -> Iterator[list[Given | BadRecord]]:
+def _chunks(found: Iterator[Given | BadRow]) -> Iterator[list[Given | BadRow]]:
     while chunk := list(islice(found, CHUNK)):
         yield chunk
 
 
-def _good(file: str, chunk: Sequence[Given | BadRecord], tally: ImportTally) -> list[Given]:
+def _good(file: str, chunk: Sequence[Given | BadRow], tally: ImportTally) -> list[Given]:
     """Return the records that can be used; report the others."""
     good: list[Given] = []
     for record in chunk:
         tally.read += 1
-        if isinstance(record, BadRecord):
+        if isinstance(record, BadRow):
             tally.bad += 1
             print(f"{file}:{record.line}: {record.text}", file=sys.stderr)
         else:

@@ -3,139 +3,79 @@
 Invariants: a file of any length is read in a bounded amount of memory. A bad record never hides the next one. A file
 with unknown columns is not used, nor is half of a record.
 
-Limitations: a quotation mark that is not closed takes lines with it, up to 128 kB; they are one mistake.
+Limitations: those of ``mta.cli.table_file``.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from io import BufferedReader
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
 from mta.cli.consent import fields
 from mta.cli.consent.fields import COLUMNS, REQUIRED, FieldError, ImportDefaults
+from mta.cli.table_file import BadRow, RowError, TableFile, UnusableFile, column_names, without_empty_end
+from mta.mail.characters import hidden
 from policy.permission.evidence import Evidence
 
 if TYPE_CHECKING:
     from mta.store.permission.ledger import Given
 
-LONGEST = 1 << 20  # octets of a line
-_DELIMITERS = ",;\t"
 _EVIDENCE = tuple(field.name for field in dataclasses.fields(Evidence))
 
 
-class UnusableFile(Exception):
-    """Why a file cannot be used at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadRecord:
-    """A record that cannot be used. ``line``: where it begins, 1 for the first."""
-
-    line: int
-    text: str
-
-
-@dataclass(slots=True)
-class ConsentFile:
-    """An open file of ``size`` octets. ``octets``: read so far, for a progress bar."""
-
-    name: str
-    file: BufferedReader
-    size: int
-    octets: int = 0
-
-    @classmethod
-    @contextmanager
-    def open(cls, path: Path) -> Iterator[Self]:
-        """Raises OSError."""
-        with open(path, "rb") as file:
-            yield cls(str(path), file, path.stat().st_size)
-
-    def digest(self, defaults: ImportDefaults) -> bytes:
-        """Return the hash of the file and of how it is read; rewind it."""
-        found = hashlib.file_digest(self.file, "sha256")
-        found.update(f"{defaults.zone} {defaults.topics} {defaults.basis}".encode())
-        self.file.seek(0)
-        return found.digest()
-
-    def lines(self) -> Iterator[str]:
-        """Yield its lines; octets that are not UTF-8 are kept as surrogates, for the field to report."""
-        while raw := self.file.readline(LONGEST):
-            self.octets += len(raw)
-            yield raw.decode("utf-8", "surrogateescape")
-
-
-def read(source: ConsentFile, defaults: ImportDefaults, *, skip: int = 0) -> Iterator[Given | BadRecord]:
+def read(source: TableFile, defaults: ImportDefaults, *, skip: int = 0) -> Iterator[Given | BadRow]:
     """Yield every record after the first ``skip``, of CSV with a header line or JSON lines. Raises UnusableFile."""
-    start = source.file.read(4)
-    source.file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
-        raise UnusableFile("is UTF-16 or not text; save it as UTF-8")
-    found = _json_lines(source) if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else _csv(source, defaults)
+    found = _json_lines(source) if source.begins_with(b"{") else _csv(source, defaults)
     for n, (line, record) in enumerate(found):
         if n < skip:
             continue
-        if isinstance(record, BadRecord):
+        if isinstance(record, BadRow):
             yield record
             continue
         try:
             yield fields.read(record, defaults)
         except FieldError as error:
-            yield BadRecord(line, str(error))
+            yield BadRow(line, str(error))
 
 
-_Numbered = tuple[int, Mapping[str, str] | BadRecord]
+_Numbered = tuple[int, Mapping[str, str] | BadRow]
 
 
-def _csv(source: ConsentFile, defaults: ImportDefaults) -> Iterator[_Numbered]:
-    lines = source.lines()
-    first = next(lines, "")
-    delimiter = max(_DELIMITERS, key=first.count)
-    names = _names(next(csv.reader([first], delimiter=delimiter), []), defaults)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        line = reader.line_num + 2  # the first line is the names'
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, BadRecord(line, _csv_mistake(str(error), line, reader.line_num + 1))
+def _csv(source: TableFile, defaults: ImportDefaults) -> Iterator[_Numbered]:
+    rows = source.rows()
+    first = next(rows, (1, list[str]()))
+    if isinstance(first, BadRow):
+        raise UnusableFile(f"line {first.line} {first.text}")
+    names = _names(column_names(first[1]), defaults)
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield row.line, row
             continue
-        if not row or row == [""]:
-            continue
-        if len(row) != len(names):
-            cut = "; is the file cut off here?" if len(row) < len(names) else "; quote texts that contain the separator"
-            yield line, BadRecord(line, f"has {len(row)} fields instead of {len(names)}{cut}")
+        line, cells = row
+        cells = without_empty_end(cells, len(names))
+        if len(cells) != len(names):
+            cut = (
+                "; is the file cut off here?" if len(cells) < len(names) else "; quote texts that contain the separator"
+            )
+            yield line, BadRow(line, f"has {len(cells)} fields instead of {len(names)}{cut}")
         else:
-            yield line, dict(zip(names, row, strict=True))
+            yield line, dict(zip(names, cells, strict=True))
 
 
-def _csv_mistake(text: str, first: int, last: int) -> str:
-    through = f" (through line {last})" if last > first else ""
-    if "unexpected end of data" in text:
-        return f"a quotation mark is not closed before the end of the file{through}; is it cut off here?"
-    return f"is not CSV: {text}{through}"
-
-
-def _names(cells: list[str], defaults: ImportDefaults) -> list[str]:
+def _names(names: list[str], defaults: ImportDefaults) -> list[str]:
     """The columns of the first line, checked. Raises UnusableFile."""
-    names = [cell.strip().lower() for cell in cells]
     if not set(names) & set(COLUMNS):
         raise UnusableFile(f"the first line does not name the columns; known: {', '.join(COLUMNS)}")
     for name in names:
         if name not in COLUMNS:
+            if unseen := hidden(name):
+                raise UnusableFile(f"column {name[:40]!r}: {unseen} is not allowed; take it out")
             close = get_close_matches(name, COLUMNS, 1)
             raise UnusableFile(
                 f"column {name[:40]!r} is not known; "
@@ -149,14 +89,18 @@ def _names(cells: list[str], defaults: ImportDefaults) -> list[str]:
     return names
 
 
-def _json_lines(source: ConsentFile) -> Iterator[_Numbered]:
-    for line, text in enumerate(source.lines(), 1):
-        if not text.strip():
-            continue
+def _json_lines(source: TableFile) -> Iterator[_Numbered]:
+    lines, number = source.lines(), 0
+    while True:
+        number += 1
         try:
-            yield line, _json_record(text)
-        except FieldError as error:
-            yield line, BadRecord(line, str(error))
+            text = next(lines)
+            if text.strip():
+                yield number, _json_record(text)
+        except StopIteration:
+            return
+        except (FieldError, RowError) as error:
+            yield number, BadRow(number, str(error))
 
 
 def _json_record(text: str) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """``mta suppression import`` and ``export``: suppression lists as CSV.
 
-With a header line, the columns of ``COLUMNS`` are found by name and others are ignored; without one, the first column
-is the address. A line without an account holds for all accounts, unless the command says otherwise; one without a topic
-for all mail. A reason that is none of ours is kept as the text of a manual one. Where only the hash of an address is
-known, ``key`` holds it: it is of use to the installation that wrote it.
+How a file may be written is said in ``mta.cli.table_file``. With a header line, the columns of ``COLUMNS`` are found by
+name and others are ignored; without one, the first column is the address. A line without an account holds for all
+accounts, unless the command says otherwise; one without a topic for all mail. A reason that is none of ours is kept as
+the text of a manual one. Where only the hash of an address is known, ``key`` holds it: it is of use to the installation
+that wrote it.
 
 Invariants: a file is read whole and checked before its first line is used; a file with mistakes is refused unless
 --skip-bad.
@@ -12,7 +13,6 @@ Invariants: a file is read whole and checked before its first line is used; a fi
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ import typer
 from mta.cli.context import account_id, account_names, load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, output_file, progress
+from mta.cli.table_file import BadRow, TableFile, UnusableFile, column_names, text_fault
 from mta.mail.address import Address, AddressError
 from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason, SuppressionRequest
@@ -65,10 +66,13 @@ def import_(
     already keep the stronger reason, so a file may be imported again; an import that was interrupted resumes.
     """
     try:
-        entries, mistakes = read(file, reason)
-        mark = digest(file, reason, account)
+        with TableFile.open(file) as opened:
+            mark = opened.digest(reason, account)
+            entries, mistakes = read(opened, reason)
     except OSError as error:
         fail(f"{file}: cannot be read: {error.strerror}", status=2)
+    except UnusableFile as error:
+        fail(f"{file}: {error}", status=2)
 
     async def work(store: Store) -> None:
         names = await account_names(store)
@@ -148,54 +152,40 @@ class SuppressionLine:
     key: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    line: int
-    text: str
-
-
 class _Wrong(ValueError):
     """What is wrong with a line."""
 
 
-def read(path: Path, reason: str) -> tuple[list[SuppressionLine], list[BadLine]]:
-    """Return the entries of a UTF-8 file, and its mistakes. ``reason``: for lines without one. Raises OSError."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        lines = list(_lines(file, reason))
+def read(file: TableFile, reason: str) -> tuple[list[SuppressionLine], list[BadRow]]:
+    """Return the entries of a file, and its mistakes. ``reason``: for lines without one. Raises UnusableFile."""
+    lines = list(_lines(file, reason))
     good = [line for line in lines if isinstance(line, SuppressionLine)]
-    return good, [line for line in lines if isinstance(line, BadLine)]
+    return good, [line for line in lines if isinstance(line, BadRow)]
 
 
-def digest(path: Path, *choices: str | None) -> bytes:
-    """Return the hash of a file and the choices it is read with. Raises OSError."""
-    with open(path, "rb") as file:
-        content = hashlib.file_digest(file, "sha256")
-    content.update(repr(choices).encode())
-    return content.digest()
-
-
-def _lines(file: TextIO, reason: str) -> Iterator[SuppressionLine | BadLine]:
+def _lines(file: TableFile, reason: str) -> Iterator[SuppressionLine | BadRow]:
     """Yield every line that is not empty, except the header line."""
-    reader = csv.reader(file)
     columns = ["address"]
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if reader.line_num == 1 and "address" in (names := [cell.lower() for cell in cells]):
-                columns = names
-            elif any(cells):
-                yield _line(reader.line_num, dict(zip(columns, cells, strict=False)), reason)
-    except csv.Error as error:
-        yield BadLine(reader.line_num, f"is not CSV: {error}")
+    for n, row in enumerate(file.rows()):
+        if isinstance(row, BadRow):
+            yield row
+        elif n == 0 and "address" in (names := column_names(row[1])):
+            columns = names
+        else:
+            line, cells = row
+            yield _line(line, dict(zip(columns, cells, strict=False)), reason)
 
 
-def _line(number: int, fields: Mapping[str, str], otherwise: str) -> SuppressionLine | BadLine:
+def _line(number: int, fields: Mapping[str, str], otherwise: str) -> SuppressionLine | BadRow:
     try:
+        for name, text in fields.items():
+            if fault := text_fault(text):
+                raise _Wrong(f"{name}: {fault}")
         address, key = _address(fields)
         reason, detail = _reason(fields.get("reason") or otherwise, fields.get("detail", ""))
         until = _until(fields.get("until", ""), reason)
     except (_Wrong, AddressError) as error:
-        return BadLine(number, str(error))
+        return BadRow(number, str(error))
     account, topic = fields.get("account", ""), fields.get("topic", "")
     return SuppressionLine(number, address, account, reason, detail[:MAX_DETAIL], topic, until, key)
 
@@ -232,15 +222,15 @@ def _until(text: str, reason: Reason) -> datetime | None:
 
 def _requests(
     store: Store, names: Mapping[int, str], file: Path, entries: Sequence[SuppressionLine], account_id: int | None
-) -> tuple[list[SuppressionRequest], list[BadLine]]:
+) -> tuple[list[SuppressionRequest], list[BadRow]]:
     """Return what the store takes for each line, and the lines whose account does not exist."""
     ids = {name: number for number, name in names.items()}
     requests: list[SuppressionRequest] = []
-    unknown: list[BadLine] = []
+    unknown: list[BadRow] = []
     who = operator()
     for entry in entries:
         if entry.account and entry.account not in ids:
-            unknown.append(BadLine(entry.line, f"there is no account {entry.account!r}"))
+            unknown.append(BadRow(entry.line, f"there is no account {entry.account!r}"))
             continue
         scope = ids[entry.account] if entry.account else account_id
         requests.append(

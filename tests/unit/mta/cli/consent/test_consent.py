@@ -115,7 +115,7 @@ async def test_wrong_encodings_are_told_where_they_are(operator: Operator, store
     good = line("ann@example.net").encode()
     latin = line("bob@example.net").replace("Yes", "Ja für Bücher").encode("latin-1")
     _, errors = await bring(operator, HEADER.encode() + good + latin)
-    assert errors == "list.csv:3: statement: octet 0xfc is not UTF-8; save the file as UTF-8\n"
+    assert errors == "list.csv:3: statement: octet 0xFC, which is not UTF-8 at position 5; save the file as UTF-8\n"
     wide = (HEADER + line("carl@example.net")).encode("utf-16")
     result = await operator.fails("consent", "import", write(operator, wide), "--account", "shop", status=2)
     assert "save it as UTF-8" in result

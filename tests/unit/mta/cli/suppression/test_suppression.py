@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mta.cli import options
-from mta.cli.suppression import lists
+from mta.cli.table_file import TableFile
 from mta.mail.address import Address
 from mta.store.accounts.reviews import Setting
 from mta.store.postgres.secrets import Secrets
@@ -306,7 +306,8 @@ async def test_hashes_and_ends_come_out_and_go_in_again(operator: Operator, stor
 async def test_an_import_that_was_cut_off_goes_on_where_it_stopped(operator: Operator, store: Store) -> None:
     path = operator.folder / "in.csv"
     path.write_text("".join(f"u{number}@example.net,\n" for number in range(20)))
-    mark = await store.suppressions.begin_import(lists.digest(path, "imported", None))
+    with TableFile.open(path) as file:
+        mark = await store.suppressions.begin_import(file.digest("imported", None))
     await store.suppressions.apply([], replace(mark, records=15))
     result = await operator.run("suppression", "import", str(path))
     assert "Resuming after the first 15 addresses" in result.stderr
