@@ -17,6 +17,15 @@ def _suffixes() -> PublicSuffixList:
     return PublicSuffixList(accept_unknown=False)
 
 
+# RFC 6761, 6762, 7686, 8375, 9476 and ICANN's for private use; a resolver inside may know them.
+_SPECIAL = frozenset(("alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion", "test"))
+
+
+def is_known_suffix(name: str) -> bool:
+    """Whether ``name`` is a top-level domain, or another public suffix, that exists or is reserved."""
+    return name.lower() in _SPECIAL or _suffixes().publicsuffix(name.lower()) == name.lower()
+
+
 @lru_cache(16384)
 def organisation(domain: str) -> str | None:
     """The registered domain of ``domain`` (lower-case A-labels), ``example.co.uk``; None if there can be none."""

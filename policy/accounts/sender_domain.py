@@ -5,24 +5,18 @@ required of bulk senders since 2024, and should accept mail, because people repl
 
 Invariants: a DNS failure never counts as an answer, in either direction.
 
-Limitations: SPF is parsed, not evaluated: whether it passes our addresses depends on included records, which are not
-followed. A mail exchanger counts as accepting mail if it has an address; no connection is made.
+Limitations: whether SPF passes our addresses is not evaluated; included records are read, and count as look-ups, but
+look-ups without an answer (RFC 7208 4.6.4, "void") are not counted. A mail exchanger counts as accepting mail if it has
+an address; no connection is made.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
-_SPF_TERM = re.compile(
-    r"[+\-~?]?(all|include:\S+|a([:/]\S+)?|mx([:/]\S+)?|ptr(:\S+)?|ip4:\S+|ip6:\S+|exists:\S+)\Z|[a-z][a-z0-9_.-]*=\S*\Z",
-    re.IGNORECASE,
-)
-_SPF_LOOKUP = re.compile(r"[+\-~?]?(include:|a([:/]|\Z)|mx([:/]|\Z)|ptr|exists:)|redirect=", re.IGNORECASE)
-_SPF_LOOKUPS = 10  # RFC 7208 4.6.4
-_DMARC_POLICIES = ("none", "quarantine", "reject")
+from policy.accounts import dmarc, spf
 
 
 class DomainCheck(Enum):
@@ -65,22 +59,36 @@ Texts = Sequence[str] | DomainProblem  # the TXT records of a name
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """One of our keys that signs for the domain. ``differences``: what keeps signatures from verifying."""
+    """One of our keys that signs for the domain. ``name``: of its record. ``differences``: what keeps signatures from
+    verifying."""
 
     name: str
     differences: tuple[str, ...]
+
+    @property
+    def signer(self) -> str:
+        """The domain that signs (``d=``)."""
+        return self.name.partition("._domainkey.")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class DomainRecords:
     """What the DNS says. ``dmarc``: the place and records of the nearest policy (RFC 7489 6.6.3). ``selectors``: our
-    keys. ``deaf``: why it accepts no mail, None if it does."""
+    keys. ``deaf``: why it accepts no mail, None if it does.
+
+    ``included``: the TXT records of what SPF includes, by name, as far as it was looked up. ``consents``: those that
+    allow DMARC reports to domains outside (RFC 7489 7.1), by domain. ``return_path``: the domain of our envelope
+    senders, None if they are the sender's own.
+    """
 
     owner: Texts
     spf: Texts
     selectors: tuple[Selector, ...] | DomainProblem
     dmarc: tuple[str, Texts]
     deaf: str | DomainProblem | None
+    included: Mapping[str, Texts] = field(default_factory=dict)
+    consents: Mapping[str, Texts] = field(default_factory=dict)
+    return_path: str | None = None
 
 
 def owner_name(domain: str) -> str:
@@ -97,9 +105,9 @@ def judge(domain: str, token: str, evidence: DomainRecords) -> tuple[CheckResult
     """One judgement for each subject."""
     return (
         _owner(domain, token, evidence.owner),
-        _spf(domain, evidence.spf),
+        _spf(domain, evidence.spf, evidence.included),
         _dkim(domain, evidence.selectors),
-        _dmarc(domain, *evidence.dmarc),
+        _dmarc(domain, evidence),
         _mx(domain, evidence.deaf),
     )
 
@@ -127,11 +135,13 @@ def _owner(domain: str, token: str, found: Texts) -> CheckResult:
     return CheckResult(DomainCheck.OWNER, CheckMark.BAD, f"{owner_name(domain)} {said}; {publish}")
 
 
-def _spf(domain: str, found: Texts) -> CheckResult:
-    """RFC 7208: one record, terms that are known, at most ten that cost a look-up."""
+def _spf(domain: str, found: Texts, included: Mapping[str, Texts]) -> CheckResult:
+    """RFC 7208: one record that receivers can read, and that says what was meant."""
     if isinstance(found, DomainProblem):
         return CheckResult(DomainCheck.SPF, CheckMark.UNKNOWN, found.why)
-    records = [text for text in found if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
+    records, missed = [text for text in found if spf.is_record(text)], spf.missed(found)
+    if not records and missed:
+        return _bad(DomainCheck.SPF, f"{domain} has no SPF record that receivers see: {missed}; correct it")
     if not records:
         return _bad(
             DomainCheck.SPF, f'{domain} has no SPF record; publish one, such as "v=spf1 mx -all", with our addresses'
@@ -140,20 +150,34 @@ def _spf(domain: str, found: Texts) -> CheckResult:
         return _bad(
             DomainCheck.SPF, f"{domain} has {len(records)} SPF records, so none counts (RFC 7208 4.5); keep one"
         )
-    terms = records[0].split()[1:]
-    if odd := [term for term in terms if not _SPF_TERM.match(term)]:
-        return _bad(DomainCheck.SPF, f"the SPF record of {domain} has the unknown term {odd[0][:60]!r}; correct it")
-    if sum(bool(_SPF_LOOKUP.match(term)) for term in terms) > _SPF_LOOKUPS:
-        return _bad(
-            DomainCheck.SPF, f"the SPF record of {domain} asks for more than {_SPF_LOOKUPS} look-ups; shorten it"
-        )
-    if any(term.lower() in ("all", "+all") for term in terms):
-        return _bad(DomainCheck.SPF, f"the SPF record of {domain} lets everybody pass (+all); end it with -all or ~all")
-    if not any(term.lower() in ("-all", "~all") or term.lower().startswith("redirect=") for term in terms):
-        return CheckResult(
-            DomainCheck.SPF, CheckMark.WEAK, f"{records[0]}: nothing is said of others; end it with -all or ~all"
-        )
+    record = spf.read(records[0], domain)
+    errors = record.errors or list(_included(domain, record, included))
+    if errors:
+        return _bad(DomainCheck.SPF, f"the SPF record of {domain}: {'; '.join(errors)}")
+    doubts = [*record.doubts, *([f"another record is passed over: {missed}"] if missed else [])]
+    if doubts:
+        return CheckResult(DomainCheck.SPF, CheckMark.WEAK, f"{records[0]}: {'; '.join(doubts)}")
     return CheckResult(DomainCheck.SPF, CheckMark.GOOD, records[0])
+
+
+def _included(domain: str, record: spf.Spf, included: Mapping[str, Texts]) -> Iterator[str]:
+    """Yield what is wrong with the records that ``record`` includes: a permerror of the whole (RFC 7208 5.2)."""
+    read: dict[str, spf.Spf] = {}
+    for name, texts in included.items():
+        if isinstance(texts, DomainProblem):
+            continue
+        records = [text for text in texts if spf.is_record(text)]
+        if len(records) != 1:
+            yield f"{name}, which it includes, has {len(records) or 'no'} SPF record{'s' if records else ''}"
+            continue
+        read[name] = spf.read(records[0], name)
+        if read[name].errors:
+            yield f"{name}, which it includes: {read[name].errors[0]}"
+    if (count := spf.count_lookups(record, read)) > spf.MAX_LOOKUPS:
+        yield (
+            f"with what it includes it asks for {count} look-ups, more than {spf.MAX_LOOKUPS}, so that {domain} has "
+            "no SPF (RFC 7208 4.6.4); shorten it"
+        )
 
 
 def _dkim(domain: str, found: tuple[Selector, ...] | DomainProblem) -> CheckResult:
@@ -167,20 +191,44 @@ def _dkim(domain: str, found: tuple[Selector, ...] | DomainProblem) -> CheckResu
     return CheckResult(DomainCheck.DKIM, CheckMark.GOOD, f"signed with {', '.join(each.name for each in found)}")
 
 
-def _dmarc(domain: str, place: str, found: Texts) -> CheckResult:
-    """RFC 7489 6.3: one record with a policy."""
+def _dmarc(domain: str, evidence: DomainRecords) -> CheckResult:
+    """RFC 7489: one record that receivers can read, and with which our mail is aligned."""
+    place, found = evidence.dmarc
     if isinstance(found, DomainProblem):
         return CheckResult(DomainCheck.DMARC, CheckMark.UNKNOWN, found.why)
-    records = [text for text in found if re.match(r"v\s*=\s*DMARC1\s*(;|\Z)", text)]
+    records = [text for text in found if dmarc.is_record(text)]
+    if not records and (missed := dmarc.missed(found)):
+        return _bad(DomainCheck.DMARC, f"{place} has no DMARC record that receivers see: {missed}; correct it")
     if not records:
         example = f'_dmarc.{domain}. IN TXT "v=DMARC1; p=none; rua=mailto:dmarc@{domain}"'
         return _bad(DomainCheck.DMARC, f"{domain} has no DMARC record; publish one, for example: {example}")
     if len(records) > 1:
         return _bad(DomainCheck.DMARC, f"{place} has {len(records)} DMARC records, so none counts; keep one")
-    policy = re.search(r";\s*p\s*=\s*([^;\s]*)", records[0])
-    if policy is None or policy[1].lower() not in _DMARC_POLICIES:
-        return _bad(DomainCheck.DMARC, f"{place} says nothing like p=none, p=quarantine or p=reject; add that")
+    record = dmarc.read(records[0])
+    if record.errors:
+        return _bad(DomainCheck.DMARC, f"{place}: {'; '.join(record.errors)}")
+    signers = () if isinstance(evidence.selectors, DomainProblem) else tuple(each.signer for each in evidence.selectors)
+    if why := dmarc.misaligned(record, domain, signers, evidence.return_path):
+        policy = record.policy if place == f"_dmarc.{domain}" else record.subdomain_policy
+        return _bad(DomainCheck.DMARC, f"{place}: our mail fails DMARC (policy {policy}): {why}")
+    doubts = [*record.doubts, *_unwanted_reports(place, record, evidence.consents)]
+    if doubts:
+        return CheckResult(DomainCheck.DMARC, CheckMark.WEAK, f"{place}: {'; '.join(doubts)}")
     return CheckResult(DomainCheck.DMARC, CheckMark.GOOD, f"{place}: {records[0][:200]}")
+
+
+def _unwanted_reports(place: str, record: dmarc.Dmarc, consents: Mapping[str, Texts]) -> Iterator[str]:
+    """Yield the report addresses whose domains do not say that they take them."""
+    for host in record.reports_to:
+        consent = consents.get(host)
+        if consent is not None and not isinstance(consent, DomainProblem) and not any(map(dmarc.is_record, consent)):
+            name = consent_name(place, host)
+            yield f'{host} does not accept these reports; it has to publish: {name}. IN TXT "v=DMARC1"'
+
+
+def consent_name(place: str, host: str) -> str:
+    """Return where ``host`` says that it takes reports for the record at ``place`` (RFC 7489 7.1)."""
+    return f"{place.removeprefix('_dmarc.')}._report._dmarc.{host}"
 
 
 def _mx(domain: str, deaf: str | DomainProblem | None) -> CheckResult:

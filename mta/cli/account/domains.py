@@ -115,7 +115,7 @@ def verify(
     async def work(store: Store) -> tuple[tuple[CheckResult, ...], bool]:
         account_id = (await store.accounts.find(name)).account.id
         known = await _one(store, name, wanted)
-        found = await look_at(store, Resolver(settings), await open_ring(settings, store), account_id, known)
+        found = await look_at(settings, store, Resolver(settings), await open_ring(settings, store), account_id, known)
         if why:
             await store.domains.vouch(account_id, wanted, by=operator(), reason=why)
         return found, (await _one(store, name, wanted)).verified_at is not None
@@ -149,12 +149,14 @@ async def open_ring(settings: Settings, store: Store) -> KeyRing:
 
 
 async def look_at(
-    store: Store, resolver: Resolver, ring: KeyRing, account_id: int, domain: DomainDetails
+    settings: Settings, store: Store, resolver: Resolver, ring: KeyRing, account_id: int, domain: DomainDetails
 ) -> tuple[CheckResult, ...]:
     """Check one domain in the DNS, and record what was found."""
     from mta.service.jobs import domain_verification
 
-    found = await domain_verification.look(resolver, ring, domain.domain, domain.token)
+    found = await domain_verification.look(
+        resolver, ring, domain.domain, domain.token, return_path=settings.return_path.domain
+    )
     await store.domains.record(account_id, domain.domain, found, by="dns")
     return found
 

@@ -99,7 +99,7 @@ async def _look(settings: Settings, store: Store, name: str, marketing: HasMarke
     details = await store.accounts.find(name)
     ring, resolver = await domains.open_ring(settings, store), Resolver(settings)
     found = await asyncio.gather(
-        *(domains.look_at(store, resolver, ring, details.account.id, each) for each in details.domains)
+        *(domains.look_at(settings, store, resolver, ring, details.account.id, each) for each in details.domains)
     )
     state = await recall(settings, store, name, marketing)
     by_domain = {each.domain: results for each, results in zip(details.domains, found, strict=True)}

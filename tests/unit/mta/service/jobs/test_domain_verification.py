@@ -149,3 +149,40 @@ async def test_an_account_of_your_own_is_complete_without_a_proof_of_its_domain(
     state = await world.operator.json("account", "check", "shop")
     assert state["complete"] is True
     assert state["domains"][DOMAIN]["found"]["owner"]["mark"] == "bad"
+
+
+async def test_what_spf_includes_is_read_too(world: World, store: Store) -> None:
+    account = await shop(store)
+    await world.publish(account.tokens[DOMAIN])
+
+    async def found(record: str) -> str:
+        world.zone[DOMAIN] = Node(txt=(record,), mx=((10, "mx.shop.example"),))
+        await look(world, store)
+        return (await store.accounts.find("shop")).domains[0].report["spf"]
+
+    world.zone["two.example"] = Node(txt=(f"v=spf1 {'a ' * 4}include:three.example -all",))
+    world.zone["three.example"] = Node(txt=(f"v=spf1 {'mx ' * 4}-all",))
+    world.zone["broken.example"] = Node(txt=("v=spf1 ip4:198.51.100.999 -all",))
+    assert await found("v=spf1 include:two.example -all") == "good: v=spf1 include:two.example -all"
+    assert "asks for 11 look-ups, more than 10" in await found("v=spf1 mx include:two.example -all")
+    assert "nowhere.example, which it includes, has no SPF record" in await found("v=spf1 include:nowhere.example -all")
+    assert "broken.example, which it includes: 'ip4:198.51.100.999'" in await found(
+        "v=spf1 include:broken.example ~all"
+    )
+    world.zone["three.example"] = DnsFault.SERVFAIL  # no answer is not an answer
+    assert (await found("v=spf1 mx include:two.example -all")).startswith("good")
+
+
+async def test_dmarc_reports_elsewhere_need_the_consent_of_the_domain_there(world: World, store: Store) -> None:
+    account = await shop(store)
+    await world.publish(account.tokens[DOMAIN])
+    record = "v=DMARC1; p=none; rua=mailto:d@reports.example.net,mailto:own@shop.example"
+    world.zone["_dmarc.shop.example"] = Node(txt=(record,))
+    await look(world, store)
+    report = (await store.accounts.find("shop")).domains[0].report
+    assert report["dmarc"].startswith("weak: _dmarc.shop.example: reports.example.net does not accept these reports")
+    assert 'shop.example._report._dmarc.reports.example.net. IN TXT "v=DMARC1"' in report["dmarc"]
+    world.zone["shop.example._report._dmarc.reports.example.net"] = Node(txt=("v=DMARC1;",))
+    world.zone[f"_dmarc.{DOMAIN}"] = Node(txt=("v=spf1 -all",))  # of a wildcard: the organisation's policy holds
+    await look(world, store)
+    assert (await store.accounts.find("shop")).domains[0].report["dmarc"].startswith("good: _dmarc.shop.example")
