@@ -11,7 +11,7 @@ Of two static routes for the same domain the first one counts, silently.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, zip_longest
@@ -98,8 +98,18 @@ def no_host(domain: str) -> Reply:
     return Reply(550, "5.1.2", f"domain {domain} has neither MX nor address records")
 
 
-def no_address(domain: str) -> Reply:
-    return Reply(550, "5.4.4", f"no mail host of {domain} has an address")
+def no_address(domain: str, hosts: Sequence[str], missing: Collection[str]) -> Reply:
+    """None of the MX records leads to an address. ``missing``: those of its hosts that do not exist."""
+    if all(is_address(host) for host in hosts):
+        return Reply(550, "5.4.4", f"the MX of {domain} is {hosts[0]}, an address instead of a host name")
+    host = next(host for host in hosts if not is_address(host))
+    if host not in missing:
+        why = f"{host} has none"
+    elif "." in host.removesuffix(domain).rstrip(".") and host.endswith("." + domain):
+        why = f"{host} does not exist: a dot missing in the zone?"
+    else:
+        why = f"{host} does not exist"
+    return Reply(550, "5.4.4", f"no mail host of {domain} has an address: {why}")
 
 
 def loops_back(domain: str) -> Reply:
@@ -120,6 +130,15 @@ def mail_exchanges(domain: str, records: Iterable[MxHost]) -> list[MxHost]:
     if not found:
         return [MxHost(0, domain)]
     return [exchange for exchange in found if exchange.host]
+
+
+def is_address(host: str) -> bool:
+    """Return whether this is an address where a host name is wanted (RFC 5321 5.1)."""
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def site_of(domain: str, exchanges: Sequence[MxHost], shaping: ShapingSettings) -> tuple[str, Shaping]:
@@ -198,11 +217,9 @@ def static_host(text: str, default_port: int) -> StaticHost:
         port = port.removeprefix(":")
     else:
         name, _, port = text.partition(":")
-    try:
-        ip_address(name)
-    except ValueError:
-        return StaticHost(name.lower().rstrip("."), int(port or default_port), is_address=False)
-    return StaticHost(name, int(port or default_port), is_address=True)
+    if is_address(name):
+        return StaticHost(name, int(port or default_port), is_address=True)
+    return StaticHost(name.lower().rstrip("."), int(port or default_port), is_address=False)
 
 
 @dataclass(frozen=True, slots=True)

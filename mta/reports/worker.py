@@ -17,7 +17,8 @@ from email.utils import format_datetime
 from ipaddress import ip_address
 
 from bounce.parsers.report_kinds import ReportKind
-from mta.delivery.mx import DnsError, Resolver
+from mta.delivery.mx import Resolver
+from mta.delivery.name_servers import DnsError
 from mta.mail.headers import HeaderError
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import IPAddress

@@ -36,6 +36,7 @@ class RecordType(IntEnum):
     """Record types (RFC 1035 3.2.2 and later)."""
 
     A = 1
+    NS = 2
     CNAME = 5
     SOA = 6
     MX = 15
@@ -47,12 +48,18 @@ class RecordType(IntEnum):
 class DnsFault(Enum):
     """What a query gets instead of an answer."""
 
+    FORMERR = auto()
     SERVFAIL = auto()
-    REFUSED = auto()
     NXDOMAIN = auto()
+    NOTIMP = auto()
+    REFUSED = auto()
+    BADVERS = auto()
+    LAME = auto()  # nothing, from a server that is neither an authority nor a resolver
+    REFERRAL = auto()  # to other servers
     SILENT = auto()  # no answer at all
     TRUNCATED = auto()  # over UDP; TCP is answered
     WRONG_ID = auto()
+    FORGED_FIRST = auto()  # three answers with another id, which lead elsewhere, before the right one
     GARBAGE = auto()
 
 
@@ -63,9 +70,10 @@ class _Code(IntEnum):
     NXDOMAIN = 3
     NOTIMP = 4
     REFUSED = 5
+    BADVERS = 16  # its upper bits are in the OPT record (RFC 6891 6.1.3)
 
 
-_CODES = {DnsFault.SERVFAIL: _Code.SERVFAIL, DnsFault.REFUSED: _Code.REFUSED, DnsFault.NXDOMAIN: _Code.NXDOMAIN}
+_CODES = {fault: _Code[fault.name] for fault in DnsFault if fault.name in _Code.__members__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +100,16 @@ class Query:
     name: str
     kind: str
     tcp: bool
+    edns: bool = True
 
 
 class NameServer:
-    """``queries`` tells what was asked; ``zone`` may be exchanged at any time."""
+    """``queries`` tells what was asked; ``zone`` may be exchanged at any time. ``edns``: what queries with EDNS get
+    instead of an answer."""
 
-    def __init__(self, zone: Zone) -> None:
+    def __init__(self, zone: Zone, edns: DnsFault | None = None) -> None:
         self.zone = zone
+        self.edns = edns
         self.queries: list[Query] = []
         self._transport: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
@@ -139,8 +150,14 @@ class NameServer:
 
     async def _answer_datagram(self, wire: bytes, client: tuple[str, int]) -> None:
         answer = await self._answer(wire, tcp=False)
-        if answer and self._transport:
-            self._transport.sendto(answer, client)
+        if not answer or not self._transport:
+            return
+        question = _Question.read(wire)
+        node = self.zone.get(question.name) if question else None
+        if question and isinstance(node, Node) and node.faults.get(question.kind) is DnsFault.FORGED_FIRST:
+            for forged in question.forged():
+                self._transport.sendto(forged, client)
+        self._transport.sendto(answer, client)
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -158,9 +175,11 @@ class NameServer:
         question = _Question.read(wire)
         if question is None:
             return None
-        self.queries.append(Query(question.name, question.kind, tcp))
+        self.queries.append(Query(question.name, question.kind, tcp, question.extended))
         node = self.zone.get(question.name)
         fault = node if isinstance(node, DnsFault) else node.faults.get(question.kind) if node else None
+        if question.extended and self.edns:
+            fault = self.edns
         if isinstance(node, Node) and node.delay:
             await asyncio.sleep(node.delay)
         if fault is DnsFault.SILENT:
@@ -169,6 +188,8 @@ class NameServer:
             return wire[:2] + b"\xff" * 20
         if fault in _CODES:
             return question.reply(_CODES[fault], ())
+        if fault in (DnsFault.LAME, DnsFault.REFERRAL):
+            return question.lame(refers=fault is DnsFault.REFERRAL)
         if fault is DnsFault.WRONG_ID:
             question.number ^= 0xFFFF
         if fault is DnsFault.TRUNCATED and not tcp:
@@ -219,13 +240,29 @@ class _Question:
             return None
 
     def reply(self, code: _Code, records: Sequence[bytes], *, truncated: bool = False) -> bytes:
-        flags = _RESPONSE | _AUTHORITATIVE | _AVAILABLE | self.recursion | code
+        flags = _RESPONSE | _AUTHORITATIVE | _AVAILABLE | self.recursion | (code & 0xF)
         if truncated:
             flags |= _TRUNCATED
         authority = () if records or truncated else (_start_of_authority(),)
-        additional = (b"\0" + struct.pack("!HHIH", RecordType.OPT, 1232, 0, 0),) if self.extended else ()
+        opt = struct.pack("!HHIH", RecordType.OPT, 1232, code >> 4 << 24, 0)
+        additional = (b"\0" + opt,) if self.extended else ()
         header = _HEADER.pack(self.number, flags, 1, len(records), len(authority), len(additional))
         return b"".join([header, self.section, *records, *authority, *additional])
+
+    def lame(self, *, refers: bool) -> bytes:
+        """An answer that says nothing, or only who might know."""
+        servers = [_record(b"\0", RecordType.NS, 60, _name("ns.elsewhere.example"))] if refers else []
+        header = _HEADER.pack(self.number, _RESPONSE | self.recursion, 1, 0, len(servers), 0)
+        return b"".join([header, self.section, *servers])
+
+    def forged(self) -> Iterator[bytes]:
+        """Answers of somebody who has to guess the id: all mail to 192.0.2.66."""
+        data = list(_data(Node(mx=((0, "mx.forged.example"),), a=("192.0.2.66",)), self.kind))
+        for n in range(1, 4):
+            header = _HEADER.pack(self.number ^ n, _RESPONSE | _AUTHORITATIVE, 1, len(data), 0, 0)
+            yield b"".join(
+                [header, self.section, *(_record(_POINTER, RecordType[self.kind], 60, each) for each in data)]
+            )
 
 
 def _look_up(zone: Zone, name: str, kind: str) -> tuple[_Code, list[bytes]]:

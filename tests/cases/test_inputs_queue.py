@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from mta.testing.nameserver import Node
 from tests.flow.far_end import FarEnd, far_end, replies
 
 INPUTS = Path(__file__).parent / "inputs"
@@ -79,3 +80,27 @@ async def test_30_a_receiver_without_rfc_5746_is_encrypted(tmp_path: Path) -> No
         assert replies(attempt) == {"bob": "250 2.0.0"}
         assert attempt.host is not None
         assert attempt.host.tls == "TLSv1.2"
+
+
+@pytest.mark.parametrize("mode", ["formerr", "drop"])
+async def test_13_a_name_server_that_does_not_know_edns(mode: str) -> None:
+    async with far_end() as far, running("13-nameserver-without-edns.py", port := await free_port(), mode):
+        receiver = await far.receiver(address="127.0.0.1")
+        far.configure(dns={"servers": [f"127.0.0.1:{port}"], "timeout": "6s"})
+        for _ in range(2):
+            assert replies(await far.deliver("a@plain.example")) == {"a": "250 2.0.0"}
+        assert len(receiver.ledger.accepted) == 2
+
+
+async def test_p3_an_mx_that_is_an_address_or_lacks_its_dot() -> None:
+    records = [line.split() for line in (INPUTS / "P3-mx-is-an-address.txt").read_text().splitlines()]
+    async with far_end() as far:
+        await far.receiver()
+        told = []
+        for domain, _, preference, host in records:
+            far.zone[domain.rstrip(".")] = Node(mx=((int(preference), host.rstrip(".")),))
+            told.append((await far.refusal(domain.rstrip("."))).text)
+    assert told == [
+        "the MX of d.example is 192.0.2.9, an address instead of a host name",
+        "no mail host of e.example has an address: mail.e.example.e.example does not exist: a dot missing in the zone?",
+    ]

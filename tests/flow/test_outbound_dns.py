@@ -8,7 +8,8 @@ import dns.resolver
 import pytest
 
 from config.schema import Settings
-from mta.delivery.mx import DnsError, Resolver
+from mta.delivery.mx import Resolver
+from mta.delivery.name_servers import DnsError
 from mta.delivery.route import Route
 from mta.mail.reply import Reply
 from mta.testing.nameserver import DnsFault, NameServer, Node
@@ -28,6 +29,9 @@ def addresses(route: Route) -> list[str]:
         (Node(mx=((10, "nowhere.example"),)), 550, "5.4.4"),
         (DnsFault.SERVFAIL, 451, "4.4.3"),
         (DnsFault.REFUSED, 451, "4.4.3"),
+        (DnsFault.FORMERR, 451, "4.4.3"),
+        (DnsFault.LAME, 451, "4.4.3"),
+        (DnsFault.REFERRAL, 451, "4.4.3"),
         (DnsFault.SILENT, 451, "4.4.3"),
         (DnsFault.GARBAGE, 451, "4.4.3"),
         (DnsFault.WRONG_ID, 451, "4.4.3"),
@@ -61,6 +65,85 @@ async def test_servfail_from_one_and_nothing_from_another_is_temporary(node: Nod
         far.configure(dns={"servers": servers})
         assert (await far.refusal("dest.example")).status == "4.4.3"
         await sick.stop()
+
+
+@pytest.mark.parametrize("fault", [DnsFault.LAME, DnsFault.REFERRAL, DnsFault.REFUSED, DnsFault.NOTIMP])
+async def test_the_next_server_may_know_what_a_lame_one_does_not(fault: DnsFault) -> None:
+    async with far_end() as far:
+        await far.receiver()
+        lame = NameServer(dict.fromkeys(("example.com", "mx1.example.com", "nowhere.example"), fault))
+        far.configure(dns={"servers": [f"127.0.0.1:{await lame.start()}", f"127.0.0.1:{far.dns_port}"]})
+        assert addresses(await far.route()) == ["127.0.0.2"]
+        assert (await far.refusal("nowhere.example")).status == "5.1.2"
+        await lame.stop()
+
+
+@pytest.mark.parametrize("fault", [DnsFault.FORMERR, DnsFault.NOTIMP, DnsFault.BADVERS, DnsFault.SILENT])
+async def test_a_server_that_does_not_know_edns_is_asked_without(fault: DnsFault) -> None:
+    async with far_end(dns={"timeout": "900ms"} if fault is DnsFault.SILENT else {}) as far:
+        await far.receiver()
+        far.nameserver.edns = fault
+        assert addresses(await far.route()) == ["127.0.0.2"]
+        first = len(far.nameserver.queries)
+        far.zone["later.example"] = Node(mx=((10, "mx1.example.com"),))
+        assert addresses(await far.route("later.example")) == ["127.0.0.2"]
+        assert first >= 3
+        assert [query.edns for query in far.nameserver.queries[1:]] == [False] * (len(far.nameserver.queries) - 1)
+
+
+async def test_a_server_is_asked_with_edns_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("mta.delivery.name_servers.time", SimpleNamespace(monotonic=lambda: clock.now))
+    async with far_end() as far:
+        await far.receiver()
+        far.nameserver.edns = DnsFault.FORMERR
+        await far.route()
+        far.nameserver.edns = None
+        clock.now += 3600
+        await far.resolver.txt("example.com")
+        assert far.nameserver.queries[-1].edns
+
+
+@pytest.mark.parametrize("fault", [DnsFault.SERVFAIL, DnsFault.REFUSED, DnsFault.SILENT, DnsFault.LAME])
+@pytest.mark.parametrize("broken", ["A", "AAAA"])
+async def test_one_family_that_fails_beside_a_good_one_costs_nothing(broken: str, fault: DnsFault) -> None:
+    """A silent server would be waited for for 2/3 of 60 s: the test's own time limit would end it."""
+    async with far_end(dns={"timeout": "60s"}, egress={"ipv6": True}) as far:
+        await far.receiver()
+        far.zone["dest.example"] = Node(a=("127.0.0.2",), aaaa=("::1",), faults={broken: fault})
+        async with asyncio.timeout(10):
+            assert addresses(await far.route("dest.example")) == ["127.0.0.2" if broken == "AAAA" else "::1"]
+
+
+async def test_forged_answers_are_ignored() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["example.com"] = Node(mx=((10, "mx1.example.com"),), faults={"MX": DnsFault.FORGED_FIRST})
+        far.zone["mx1.example.com"] = Node(a=("127.0.0.2",), faults={"A": DnsFault.FORGED_FIRST})
+        assert addresses(await far.route()) == ["127.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("192.0.2.9", "the MX of dest.example is 192.0.2.9, an address instead of a host name"),
+        ("2001:db8::9", "the MX of dest.example is 2001:db8::9, an address instead of a host name"),
+        ("mail.dest.example.dest.example", "mail.dest.example.dest.example does not exist: a dot missing in the zone?"),
+        ("mx.other.test.dest.example", "mx.other.test.dest.example does not exist: a dot missing in the zone?"),
+        ("gone.dest.example", "no mail host of dest.example has an address: gone.dest.example does not exist"),
+        ("txt.example", "no mail host of dest.example has an address: txt.example has none"),
+    ],
+)
+async def test_an_mx_that_leads_nowhere_is_named(host: str, told: str) -> None:
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["dest.example"] = Node(mx=((10, host),))
+        far.zone["txt.example"] = Node(txt=("no address",))
+        reply = await far.refusal("dest.example")
+        assert (reply.code, reply.status) == (550, "5.4.4")
+        assert told in reply.text
+        far.zone["both.example"] = Node(mx=((10, host), (20, "mx1.example.com")))
+        assert addresses(await far.route("both.example")) == ["127.0.0.2"]
 
 
 async def test_a_silent_server_is_passed_over() -> None:
@@ -110,12 +193,15 @@ async def test_the_domain_itself_and_aliases() -> None:
         await far.receiver()
         far.zone["plain.example"] = Node(a=("127.0.0.2",))
         far.zone["alias.example"] = Node(cname="example.com")
+        far.zone["far.example"] = Node(cname="a1.example")
+        far.zone.update({f"a{n}.example": Node(cname=f"a{n + 1}.example") for n in range(1, 5)})
+        far.zone["a5.example"] = Node(mx=((10, "mx1.example.com"),))
         far.zone["dest.example"] = Node(mx=((10, "mxalias.example"),))
         far.zone["mxalias.example"] = Node(cname="mx1.example.com")
         assert (await far.route("plain.example")).site == "plain.example"
         assert (await far.route("alias.example")).site == "mx1.example.com"
         assert addresses(await far.route("dest.example")) == ["127.0.0.2"]
-        for domain in ("plain.example", "alias.example", "dest.example"):
+        for domain in ("plain.example", "alias.example", "far.example", "dest.example"):
             assert replies(await far.deliver(f"bob@{domain}")) == {"bob": "250 2.0.0"}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mta.delivery.mx import DnsError, Resolver
+from mta.delivery.mx import Resolver
+from mta.delivery.name_servers import DnsError
 from mta.dkim.keyring import ListedKey
 from mta.dkim.keys import Algorithm
 from mta.dkim.records import Difference, compare, record_name, record_strings, record_text, zone_line

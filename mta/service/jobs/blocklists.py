@@ -20,7 +20,8 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from config.schema import Blocklist, Settings
-from mta.delivery.mx import DnsError, Resolver
+from mta.delivery.mx import Resolver
+from mta.delivery.name_servers import DnsError
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.reputation.blocklist_listings import Listing

@@ -14,7 +14,8 @@ import asyncio
 
 from config.schema import Settings
 from config.toml import ConfigError
-from mta.delivery.mx import DnsError, Resolver
+from mta.delivery.mx import Resolver
+from mta.delivery.name_servers import DnsError
 from mta.dkim import KeyRing
 from mta.dkim.keys import SigningKey, read_key_files
 from mta.dkim.records import compare, record_name

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from mta.delivery.mx import DnsError
+from mta.delivery.name_servers import DnsError
 from mta.reports.reporters import verified_author
 
 REPORT = b"From: Loop <fbl@mail.example.com>\r\nTo: fbl@returns.example.net\r\nSubject: complaint\r\n\r\nspam\r\n"

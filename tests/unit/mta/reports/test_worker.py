@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mta.delivery.mx import DnsError
+from mta.delivery.name_servers import DnsError
 from mta.observe.metrics import Metrics
 from mta.reports.worker import LONGEST_WAIT, ReportWorker
 from mta.store.postgres.errors import StoreUnavailable
