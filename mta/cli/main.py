@@ -38,6 +38,8 @@ COMMANDS = {
     "classify": ("mta.cli.message.classify", "Say what a reply or a bounce message means."),
     "trace": ("mta.cli.service.trace", "Show live SMTP sessions."),
     "top": ("mta.cli.service.top", "Live rates, queue, destinations, processes and recent errors."),
+    "sink": ("mta.cli.testing.sink", "A scripted SMTP receiver, to send mail to."),
+    "inject": ("mta.cli.testing.inject", "Submit mail as many clients would, and measure."),
     "demo": ("mta.cli.service.demo", "Self-contained demo on this machine."),
 }
 

@@ -39,7 +39,7 @@ ByOption = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def group(about: str, *commands: tuple[str, Callable[..., None]]) -> typer.Typer:
@@ -118,8 +118,16 @@ def parse_domain(text: str) -> str:
 
 
 def parse_span(text: str) -> timedelta:
-    """Read ``90s``, ``15m``, ``2h`` or ``5d``. Raises ValueError."""
-    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d+)?)\s*([smhd])\s*", text)
+    """Read ``500ms``, ``90s``, ``15m``, ``2h`` or ``5d``, as in the configuration. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d+)?)\s*(ms|[smhd])\s*", text)
     if not match:
         raise ValueError(f"{text!r} is not a duration: a number with a unit, such as 90s, 15m, 2h or 5d")
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def parse_endpoint(text: str, default_port: int) -> tuple[str, int]:
+    """Read ``127.0.0.1:25``, ``[::1]:25``, ``host:25`` or an address alone; end the command with status 2 otherwise."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:\s]+))(?::(\d{1,5}))?", text)
+    if not match or (match[3] and int(match[3]) > 65535):
+        fail(f"{text!r} is no address with a port, such as 127.0.0.1:2526 or [::1]:2526", status=2)
+    return match[1] or match[2], int(match[3]) if match[3] else default_port

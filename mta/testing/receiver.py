@@ -22,6 +22,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from mta.testing.script import (
@@ -69,6 +70,7 @@ class ReceiverSession(asyncio.Protocol):
         self._sender: EnvelopePath | None = None
         self._recipients: list[EnvelopePath] = []
         self._in_data = False
+        self._searched = 0  # octets of the buffer in which there is no final dot
         self._chunk: tuple[int, bool] | None = None  # octets of BDAT still to come, and whether it is the last
         self._chunks: list[bytes] = []
         self._body_seen = False
@@ -185,7 +187,7 @@ class ReceiverSession(asyncio.Protocol):
         if transport is None:
             return
         await asyncio.sleep(act.wait)
-        if before and reply:
+        if before:
             before(reply)
         if act.pace:
             for octet in reply:
@@ -373,13 +375,15 @@ class ReceiverSession(asyncio.Protocol):
         if self._buffer.startswith(b".\r\n"):
             end, rest = 0, 3
         else:
-            end = self._buffer.find(b"\r\n.\r\n") + 2
+            end = self._buffer.find(b"\r\n.\r\n", self._searched) + 2
             rest = end + 3
             if end < 2:
+                self._searched = max(0, len(self._buffer) - 4)
                 return False
         raw = bytes(self._buffer[:end])
         del self._buffer[:rest]
         self._in_data = False
+        self._searched = 0
         self._finish_message(raw, chunked=False)
         return True
 
@@ -408,6 +412,9 @@ class ReceiverSession(asyncio.Protocol):
         )  # fmt: skip
         self._ledger.got(receipt)
         act = self._act(ReceiverStage.END, receipt.addresses)
+        if pacer := self._script.pacer:
+            now = self._loop.time()
+            act = replace(act, wait=act.wait + pacer.turn(now) - now)
         self._do(act, b"250 2.0.0 taken\r\n", before=lambda answer: self._ledger.answering(receipt, answer))
         self._reset()
 

@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import re
 import ssl
 import time
@@ -75,17 +76,33 @@ def say(text: str, *, wait: float = 0.0, pace: float = 0.0, end: AfterReply = Af
 class ScriptRule:
     """At ``stage``, if a recipient matches ``who`` (``fnmatch``): the n-th hit gets the n-th act, or the last.
 
-    Hits are counted for each recipient. Before RCPT there is no recipient, and only ``*`` matches.
+    Hits are counted for each recipient. Before RCPT there is no recipient, and only ``*`` matches. ``share``: how
+    often the rule applies at all, 1 for always.
     """
 
     stage: ReceiverStage
     who: str
     acts: tuple[ScriptedReply, ...]
+    share: float = 1.0
+
+
+class Pacer:
+    """Turns at an even ``rate`` a second. A turn that was missed is not made up for."""
+
+    def __init__(self, rate: float) -> None:
+        self._step = 1 / rate
+        self._next = 0.0
+
+    def turn(self, now: float) -> float:
+        """Return the time of the next turn, ``now`` or later."""
+        turn = max(now, self._next)
+        self._next = turn + self._step
+        return turn
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """``logins``: user name -> password. ``max_recipients``: more get 452 4.5.3."""
+    """``logins``: user name -> password. ``max_recipients``: more get 452 4.5.3. ``pacer``: of messages taken."""
 
     name: str = "mx.receiver.example"
     extensions: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800", "DSN", "ENHANCEDSTATUSCODES")
@@ -96,11 +113,12 @@ class Script:
     mechanisms: str = "PLAIN LOGIN"
     max_recipients: int | None = None
     forgets_pipelined: bool = False
+    pacer: Pacer | None = None
 
     def rule(self, stage: ReceiverStage, recipients: Iterable[str]) -> tuple[ScriptRule, str] | None:
         """The first rule that applies, and the recipient it applies to ("" if it is for everybody)."""
         for rule in self.rules:
-            if rule.stage is not stage:
+            if rule.stage is not stage or (rule.share < 1 and random.random() >= rule.share):  # noqa: S311
                 continue
             if rule.who == "*":
                 return rule, ""
@@ -172,13 +190,15 @@ class Receipt:
 class Ledger:
     """``receipts``, ``commands`` (connection, line) and ``connections`` (so far, ``open`` now) tell what happened.
 
-    ``path``: a file that gets a JSON line, fsynced, at each final dot ("got") and before each 250 ("accepted").
+    ``on_answer`` runs before each answer goes out. ``path``: a file that gets a JSON line, fsynced, at each final dot
+    ("got") and before each 250 ("accepted").
     """
 
     def __init__(
         self,
         *,
         on_receipt: Callable[[Receipt], None] | None = None,
+        on_answer: Callable[[Receipt], None] | None = None,
         path: Path | None = None,
         record: bool = True,
     ) -> None:
@@ -187,7 +207,7 @@ class Ledger:
         self.connections = 0
         self.open = 0
         self._record = record
-        self._on_receipt = on_receipt
+        self._on_receipt, self._on_answer = on_receipt, on_answer
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if path else None
         self._changed = asyncio.Event()
 
@@ -231,10 +251,12 @@ class Ledger:
         self._changed.set()
 
     def answering(self, receipt: Receipt, answer: bytes) -> None:
-        """``answer`` is about to go out."""
-        receipt.answer = answer
+        """``answer`` is about to go out; b"" if there will be none."""
+        receipt.answer = answer or None
         if receipt.accepted:
             self._note("accepted", receipt)
+        if self._on_answer:
+            self._on_answer(receipt)
         self._changed.set()
 
     def close(self) -> None:

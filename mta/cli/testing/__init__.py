@@ -1,0 +1,1 @@
+"""Commands that stand in for the other side: a receiver and a load generator."""
