@@ -124,14 +124,19 @@ def postgres_server() -> Iterator[str]:
     _tidy(folder)
 
 
-@pytest.fixture
-def database_url(postgres_server: str) -> Iterator[str]:
-    """DSN of an empty database with the schema, for this test alone."""
+def new_database(postgres_server: str) -> Iterator[str]:
+    """DSN of an empty database with the schema; it is dropped in the end."""
     name = f"t{os.getpid()}_{next(_numbers)}"
     # Copying the files costs a quarter of logging every page, which is the server's own choice.
     _block(_command(postgres_server, f"create database {name} template {_TEMPLATE} strategy file_copy"))
     yield database_dsn(postgres_server, name)
     _block(_command(postgres_server, f"drop database {name} with (force)"))
+
+
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """DSN of an empty database with the schema, for this test alone."""
+    yield from new_database(postgres_server)
 
 
 @pytest.fixture

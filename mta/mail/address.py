@@ -30,6 +30,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
 _DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*\Z")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
+_UNSAFE = re.compile(r"[ <>]")  # parsers of SMTP paths differ about them, quoted or not
 _ESCAPE = re.compile(r"\\(.)")
 _SUBSCRIPT = "\u0345"  # folds to a letter, so that marks behind it would move: its composed letters are unambiguous
 
@@ -82,6 +83,8 @@ def _parse_local(text: str) -> str:
         local = text
     elif quoted := _QUOTED.match(text):
         bare = _ESCAPE.sub(r"\1", quoted[1])
+        if _UNSAFE.search(bare):
+            raise AddressError("a blank, < or > in the part before the @ is not accepted, not even in quotes")
         # "ann"@example.com and ann@example.com are one mailbox (RFC 5321 4.1.2): keep one spelling.
         local = bare if _DOT_ATOM.match(bare) else '"' + re.sub(r'(["\\])', r"\\\1", bare) + '"'
     else:
