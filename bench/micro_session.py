@@ -31,6 +31,7 @@ from bench.source import Load, Source
 from config.schema import Certificate, Limits, Listener, ListenerTls
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
+from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
@@ -96,6 +97,7 @@ async def _serve(control: Connection) -> None:
         trace=Trace(Path("unused"), metrics),
         events=EventLog(NoSink()),
         metrics=metrics,
+        tasks=BackgroundTasks(metrics),
     )
     await listeners.start()
     theirs = await loop.create_server(lambda: SMTP(AcceptAll(), hostname="mx.bench.example"), "127.0.0.1", 0)

@@ -116,6 +116,66 @@ class QueueState(Enum):
     HELD = "held"
 
 
+class BackgroundTask(Enum):
+    """Every long-lived task of the service. Without those that ``matter`` mail is not taken, or not sent."""
+
+    # of every process with a store
+    NOTIFICATIONS = "notifications"
+    ACCOUNTS = "accounts"
+    MAILINGS = "mailings"
+    BREAKERS = "breakers"
+    PROCESS_METRICS = "process_metrics"
+    LOOP_WATCH = "loop_watch"
+    STATUS = "status"
+    # of a worker
+    LEASE = "lease"
+    KEYS = "keys"
+    CLAIM = "claim"
+    REQUEUE = "requeue"
+    WITHDRAW = "withdraw"
+    QUOTAS = "quotas"
+    REJECTIONS = "rejections"
+    ACCEPT = "accept"
+    REPORTS = "reports"
+    REPORT_BACKLOG = "report_backlog"
+    SOURCES = "sources"
+    # of the web process
+    WEBHOOKS = "webhooks"
+    WEBHOOK_LAG = "webhook_lag"
+    # of the supervisor
+    CHILD = "child"
+    DATABASE = "database"
+    DEAD_LEASES = "dead_leases"
+    QUEUE_SIZE = "queue_size"
+    RETENTION = "retention"
+    MAILING_HOLDS = "mailing_holds"
+    SENDER_DOMAINS = "sender_domains"
+    BREAKER_WATCH = "breaker_watch"
+    BLOCKLISTS = "blocklists"
+    COMPLAINT_DEADLINES = "complaint_deadlines"
+
+    @property
+    def matters(self) -> bool:
+        return self in _MATTERS
+
+
+_MATTERS = {
+    BackgroundTask.NOTIFICATIONS,
+    BackgroundTask.ACCOUNTS,
+    BackgroundTask.MAILINGS,
+    BackgroundTask.BREAKERS,
+    BackgroundTask.LEASE,
+    BackgroundTask.KEYS,
+    BackgroundTask.CLAIM,
+    BackgroundTask.REQUEUE,
+    BackgroundTask.WITHDRAW,
+    BackgroundTask.ACCEPT,
+    BackgroundTask.CHILD,
+    BackgroundTask.DATABASE,
+    BackgroundTask.DEAD_LEASES,
+}
+
+
 class Success(Enum):
     """Whether something succeeded."""
 

@@ -18,6 +18,7 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import (
     Auth,
+    BackgroundTask,
     Encryption,
     InboundReportKind,
     Lookup,
@@ -79,6 +80,12 @@ class Metrics:
             "ready_queues_in_backoff", "Ready queues in backoff after failed connections"
         )
         self.backoffs = counters.counter("backoffs", "Backoffs of destinations started")
+        self.claim_age = counters.gauge(
+            "claim_age_seconds", "Time since a worker last managed to claim due recipients", MetricType.MAX
+        )
+        self.queue_late = counters.gauge(
+            "queue_late_seconds", "How long the first due recipient has waited to be claimed", MetricType.MAX
+        )
         # delivery
         self.attempts = counters.counter_table(
             "attempts",
@@ -170,6 +177,15 @@ class Metrics:
             "workers_wanted", "Worker processes that should be running", MetricType.MAX
         )
         self.worker_restarts = counters.counter("worker_restarts", "Workers that exited unexpectedly and were replaced")
+        self.background_task_failures = counters.counters(
+            "background_task_failures",
+            "Errors that ended a background task; it was started again",
+            "task",
+            BackgroundTask,
+        )
+        self.background_tasks_failing = counters.gauge(
+            "background_tasks_failing", "Background tasks that do not work now"
+        )
         self.reloads = counters.counters("config_reloads", "Configuration reloads", "success", Success)
         self.config_loaded = counters.gauge(
             "config_loaded_timestamp_seconds", "Time at which the current configuration was loaded", MetricType.MAX

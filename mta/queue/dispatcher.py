@@ -28,6 +28,7 @@ from mta.mail.delivery import Attempt
 from mta.mail.identity import format_id
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
+from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -76,6 +77,7 @@ class Dispatcher:
         classifier: Classifier,
         events: EventLog,
         metrics: Metrics,
+        tasks: BackgroundTasks,
         workers: int = 1,
     ) -> None:
         self._settings = settings
@@ -90,7 +92,7 @@ class Dispatcher:
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
         self.ready_queues: dict[str, ReadyQueue] = {}
         self._awaiting_route = AwaitingRoute()
-        self._requeue = Requeue(store.messages)
+        self._requeue = Requeue(store.messages, tasks)
         self._recorder = OutcomeRecorder(
             store=store,
             requeue=self._requeue,
@@ -111,7 +113,7 @@ class Dispatcher:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[ReadyQueue] = set()
-        self._evicted_at = time.monotonic()
+        self._evicted_at = self._claimed_at = time.monotonic()
         self._stopping = asyncio.Event()
 
     # --- called by the other parts of the worker
@@ -141,20 +143,24 @@ class Dispatcher:
             self._place(job)
 
     async def run(self) -> None:
-        """Claim due deliveries for as long as the worker runs."""
+        """Claim due deliveries for as long as the worker runs. Raises StoreUnavailable."""
         while not self._stopping.is_set():
             self._evict()
-            try:
-                claimed = [await self._claim(stream) for stream in Stream]
-            except StoreUnavailable:
-                claimed = []
+            claimed = [await self._claim(stream) for stream in Stream]
+            self._claimed_at = time.monotonic()
             if CLAIM not in claimed:
                 await self._pause(self._settings.poll)
+
+    @property
+    def claim_age(self) -> float:
+        """Seconds since this worker last managed to claim what was due."""
+        return time.monotonic() - self._claimed_at
 
     def measure(self) -> None:
         """Set the gauges that only this worker knows."""
         now = time.monotonic()
         queues = self.ready_queues.values()
+        self._metrics.claim_age.set(self.claim_age)
         self._metrics.outcomes_pending.set(self._recorder.pending)
         self._metrics.active_recipients.set(self.active_queue.deliveries)
         self._metrics.active_bytes.set(self.active_queue.octets)
@@ -193,7 +199,7 @@ class Dispatcher:
     async def _claim(self, stream: Stream) -> int:
         """Claim what there is room for; one stream's backlog does not keep the other from being claimed."""
         deliveries, octets = self.active_queue.free(stream), self.active_queue.free_octets(stream)
-        if not (deliveries and octets and self._store.lease.valid):
+        if not (deliveries and octets):
             return 0
         claimed = await self._store.messages.claim(
             deliveries=min(deliveries, CLAIM), octets=octets, skip=self._full(stream), stream=stream
@@ -235,13 +241,20 @@ class Dispatcher:
     # --- place in a ready queue
 
     def _place(self, job: Job) -> None:
-        """Put a job into its site's ready queue, once its route is known."""
+        """Put a job into its site's ready queue, once its route is known; no error loses it, or those behind it."""
+        try:
+            self._find_place(job)
+        except Exception:
+            log.exception("delivery could not be placed", message=format_id(job.delivery.message_id))
+            self._record_failure(job, INTERNAL)
+
+    def _find_place(self, job: Job) -> None:
         if self._record_unattempted(job):
             return
         delivery = job.delivery
         route = self._resolver.cached(delivery.destination)
         if route is not None:
-            self._follow(route, job)
+            self._enter(route, job)
         elif (count := self._awaiting_route.count(delivery.stream)) and count >= self.active_queue.free(
             delivery.stream
         ):
@@ -259,6 +272,14 @@ class Dispatcher:
             self._follow(route, job)
 
     def _follow(self, route: Route | Reply, job: Job) -> None:
+        """Put a job into the ready queue of its route; no error loses it, or those behind it."""
+        try:
+            self._enter(route, job)
+        except Exception:
+            log.exception("delivery could not be placed", message=format_id(job.delivery.message_id))
+            self._record_failure(job, INTERNAL)
+
+    def _enter(self, route: Route | Reply, job: Job) -> None:
         if isinstance(route, Reply):
             self._record_failure(job, route)
             return

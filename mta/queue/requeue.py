@@ -14,16 +14,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from mta.mail.hold import Hold
-from mta.observe.log import get_logger
+from mta.observe.background import BackgroundTasks
+from mta.observe.labels import BackgroundTask
 from mta.queue.active_queue import Job
-from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.messages import Messages
-
-log = get_logger()
 
 NO_ROOM = timedelta(seconds=15)  # wait of what does not fit into its ready queue
 NOT_RECORDED = timedelta(minutes=1)  # wait after an outcome that could not be recorded
-RETRY_PAUSE = 1.0  # seconds between tries while the store is away
 
 _Kind = tuple[datetime | None, Hold | None]  # when it is due, why it is held
 
@@ -31,8 +28,8 @@ _Kind = tuple[datetime | None, Hold | None]  # when it is due, why it is held
 class Requeue:
     """Jobs on their way back to the store; their room in the active queue is released when they are there."""
 
-    def __init__(self, messages: Messages) -> None:
-        self._messages = messages
+    def __init__(self, messages: Messages, tasks: BackgroundTasks) -> None:
+        self._messages, self._tasks = messages, tasks
         self._waiting: dict[_Kind, list[Job]] = {}
         self._running: asyncio.Task[None] | None = None
 
@@ -49,33 +46,28 @@ class Requeue:
 
     def _collect(self, kind: _Kind, jobs: Sequence[Job]) -> None:
         self._waiting.setdefault(kind, []).extend(jobs)
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
+        if self._running is None or self._running.done():
+            self._running = self._tasks.start(BackgroundTask.REQUEUE, self._run)
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing is on its way, for at most ``seconds``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._running:
+                while self._running and not self._running.done():
                     await asyncio.wait([self._running])
 
     async def _run(self) -> None:
-        try:
-            while self._waiting:
-                kind, jobs = next(iter(self._waiting.items()))
-                del self._waiting[kind]
-                try:
-                    await self._write(kind, jobs)
-                except Exception as error:
-                    if not isinstance(error, StoreUnavailable):
-                        log.exception("deliveries could not be requeued")
-                    self._waiting.setdefault(kind, []).extend(jobs)
-                    await asyncio.sleep(RETRY_PAUSE)
-                else:
-                    for job in jobs:
-                        job.release()
-        finally:
-            self._running = None
+        """Write until nothing waits. Raises what the store raises, and is started again; the next kind goes first."""
+        while self._waiting:
+            kind, jobs = next(iter(self._waiting.items()))
+            del self._waiting[kind]
+            try:
+                await self._write(kind, jobs)
+            except BaseException:
+                self._waiting.setdefault(kind, []).extend(jobs)
+                raise
+            for job in jobs:
+                job.release()
 
     async def _write(self, kind: _Kind, jobs: Sequence[Job]) -> None:
         due_at, hold = kind

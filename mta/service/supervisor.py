@@ -26,6 +26,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +36,8 @@ from config.load import ConfigError, load_file
 from config.schema import Listener, Settings
 from mta.delivery.mx import Resolver
 from mta.observe import exposition
-from mta.observe.labels import QueueState, Success
+from mta.observe.background import BackgroundTasks
+from mta.observe.labels import BackgroundTask, QueueState, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.shared_counters import create_file
@@ -73,14 +75,15 @@ class WorkerSockets:
 
 
 PORTS_FREE_WITHIN = 3.0  # seconds for the workers of a killed supervisor to release its ports
-RETRY_AFTER = 1.0  # seconds from the failure of a job to its next run
-STATE_INTERVAL = 1.0
+STATE_INTERVAL = 1.0  # seconds, as all that follow
+DATABASE_INTERVAL = 1.0
 BLOCKLIST_INTERVAL = 2.0
 COMPLAINT_INTERVAL = 2.0
 MEASURE_INTERVAL = 5.0
 MAILING_INTERVAL = 10.0
 VERIFICATION_INTERVAL = 60.0
 SWEEP_INTERVAL = 600.0
+KILLED_WITHIN = 10.0
 REAPS_PER_LEASE = 6  # how often dead workers are looked for within the length of a lease
 
 
@@ -121,6 +124,7 @@ class Supervisor:
             stack.enter_context(_locked(self._run_dir))
             exposition.prepare(self._run_dir)
             self._metrics = Metrics.open(self._run_dir)
+            self._tasks = BackgroundTasks(self._metrics)
             self._metrics.workers_wanted.set(self._workers)
             self._metrics.config_loaded.set(time.time())
             sockets = await self._bind(stack)
@@ -137,7 +141,7 @@ class Supervisor:
 
     async def _open(self, dsn: str, secrets: Secrets) -> Store:
         await migrate(dsn)
-        return await Store.open(dsn, self._settings.database, secrets, self._metrics)
+        return await Store.open(dsn, self._settings.database, secrets, self._metrics, self._tasks)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Return the result of ``work``, None if the service is stopped meanwhile. Raises what ``work`` raises."""
@@ -220,45 +224,39 @@ class Supervisor:
         """Run the children and the periodic jobs until the service is stopped."""
         self._breakers, self._blocklists = BreakerWatch(self._metrics), BlocklistWatch(self._metrics)
         await store.listen(delivery_stats.CHANNEL, self._breakers.complained)
-        jobs = (
-            ("state", STATE_INTERVAL, self._report_state),
-            ("database", RETRY_AFTER, self._restart_database),
-            ("leases", self._settings.database.lease / REAPS_PER_LEASE, self._release_dead_leases),
-            ("queue size", MEASURE_INTERVAL, self._measure),
-            ("retention", SWEEP_INTERVAL, self._sweep),
-            ("mailings", MAILING_INTERVAL, self._sweep_mailings),
-            ("sender domains", VERIFICATION_INTERVAL, self._verify_domains),
-            ("breakers", STATE_INTERVAL, self._check_breakers),
-            ("blocklists", BLOCKLIST_INTERVAL, self._check_blocklists),
-            ("complaint deadlines", COMPLAINT_INTERVAL, self._run_deadlines),
+        reap_every = self._settings.database.lease / REAPS_PER_LEASE
+        jobs: tuple[tuple[BackgroundTask, float, Callable[[Store], Awaitable[None]]], ...] = (
+            (BackgroundTask.STATUS, STATE_INTERVAL, self._report_state),
+            (BackgroundTask.DATABASE, DATABASE_INTERVAL, self._restart_database),
+            (BackgroundTask.DEAD_LEASES, reap_every, self._release_dead_leases),
+            (BackgroundTask.QUEUE_SIZE, MEASURE_INTERVAL, self._measure),
+            (BackgroundTask.RETENTION, SWEEP_INTERVAL, self._sweep),
+            (BackgroundTask.MAILING_HOLDS, MAILING_INTERVAL, self._sweep_mailings),
+            (BackgroundTask.SENDER_DOMAINS, VERIFICATION_INTERVAL, self._verify_domains),
+            (BackgroundTask.BREAKER_WATCH, STATE_INTERVAL, self._check_breakers),
+            (BackgroundTask.BLOCKLISTS, BLOCKLIST_INTERVAL, self._check_blocklists),
+            (BackgroundTask.COMPLAINT_DEADLINES, COMPLAINT_INTERVAL, self._run_deadlines),
         )
-        async with asyncio.TaskGroup() as group:
-            children = [group.create_task(child.run()) for child in self._children]
-            periodic = [group.create_task(self._repeat(name, every, run, store)) for name, every, run in jobs]
+        children = [self._tasks.start(BackgroundTask.CHILD, child.run) for child in self._children]
+        periodic = [self._tasks.every(name, interval, partial(run, store)) for name, interval, run in jobs]
+        try:
             await self._stopping.wait()
-            log.info("stopping", grace=self._settings.server.shutdown_grace)
-            for child in self._children:
-                child.stop()
-            await asyncio.wait(children, timeout=2 * self._settings.server.shutdown_grace + 5)
-            for child in self._children:
-                if child.pid is not None:
-                    log.error("child killed: did not stop in time", child=child.name)
-                    child.kill()
-            for task in periodic:
+            await self._stop_children(children)
+        finally:
+            for task in (*periodic, *children):
                 task.cancel()
+            await asyncio.gather(*periodic, *children, return_exceptions=True)
 
-    async def _repeat(self, name: str, interval: float, run: Callable[[Store], Awaitable[None]], store: Store) -> None:
-        """Run a job every ``interval`` seconds. Its errors are logged, and never end the service."""
-        while True:
-            try:
-                await run(store)
-                await asyncio.sleep(interval)
-                continue
-            except StoreUnavailable:
-                self._metrics.database_up.set(0)
-            except Exception:
-                log.exception("job failed", job=name)
-            await asyncio.sleep(RETRY_AFTER)
+    async def _stop_children(self, children: list[asyncio.Task[None]]) -> None:
+        log.info("stopping", grace=self._settings.server.shutdown_grace)
+        for child in self._children:
+            child.stop()
+        await asyncio.wait(children, timeout=2 * self._settings.server.shutdown_grace + 5)
+        for child in self._children:
+            if child.pid is not None:
+                log.error("child killed: did not stop in time", child=child.name)
+                child.kill()
+        await asyncio.wait(children, timeout=KILLED_WITHIN)
 
     def _child_ended(self, pid: int) -> None:
         exposition.mark_dead(self._run_dir, pid)
@@ -268,11 +266,12 @@ class Supervisor:
 
     async def _restart_database(self, store: Store) -> None:
         """Start our own PostgreSQL again if it has ended by itself."""
-        if self._embedded is None:
-            return
         try:
             await store.ping()
         except StoreUnavailable:
+            self._metrics.database_up.set(0)
+            if self._embedded is None:
+                raise
             try:
                 await asyncio.to_thread(self._embedded.start)
             except EmbeddedError as error:
@@ -289,6 +288,7 @@ class Supervisor:
         for state in QueueState:
             self._metrics.queue[state].set(counts.get(state.value, 0))
         self._metrics.queue_oldest.set(await store.queue.oldest_unexpired_age())
+        self._metrics.queue_late.set(await store.queue.late())
         self._metrics.queue_measured.set(time.time())
         self._metrics.database_up.set(1)
         # Counting a queue of millions takes a while: it may take a twentieth of the time at most.
@@ -333,6 +333,7 @@ class Supervisor:
         state = {
             "at": time.time(),
             "pid": os.getpid(),
+            "failing_tasks": self._tasks.failing(),
             "children": [
                 {"name": child.name, "pid": child.pid, "seen_at": child.seen_at, "restarts": child.restarts}
                 | child.report

@@ -18,6 +18,8 @@ import uvloop
 
 from config.schema import Settings
 from mta.observe import log as logging
+from mta.observe.background import BackgroundTasks
+from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
@@ -73,24 +75,29 @@ async def _main(control: socket.socket) -> None:
     logging.configure(start.settings.observe.log_level, process="web")
     metrics = Metrics.open(start.run_dir)
     async with AsyncExitStack() as stack:
-        public, sender = await _open(stack, start, metrics)
-        tasks = [
-            asyncio.create_task(work) for work in (sample_process(metrics), watch_loop(metrics), _report_status(writer))
+        tasks = BackgroundTasks(metrics)
+        public, sender = await _open(stack, start, metrics, tasks)
+        own = [
+            tasks.start(BackgroundTask.PROCESS_METRICS, lambda: sample_process(metrics)),
+            tasks.start(BackgroundTask.LOOP_WATCH, lambda: watch_loop(metrics)),
+            tasks.every(BackgroundTask.STATUS, STATUS_EVERY, lambda: _report_status(writer, tasks)),
         ]
         while (message := await control_channel.receive(reader)) is not None:
             if isinstance(message, Reload):
                 _configure(public, message.settings)
                 sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
-        for task in tasks:
+        for task in own:
             task.cancel()
     writer.close()
 
 
-async def _open(stack: AsyncExitStack, start: Start, metrics: Metrics) -> tuple[PublicSide, WebhookSender]:
+async def _open(
+    stack: AsyncExitStack, start: Start, metrics: Metrics, tasks: BackgroundTasks
+) -> tuple[PublicSide, WebhookSender]:
     """Serve both ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     settings, secrets = start.settings, Secrets(start.secret)
     try:
-        store = await Store.open(start.dsn, settings.database, secrets)
+        store = await Store.open(start.dsn, settings.database, secrets, tasks=tasks)
         stack.push_async_callback(store.close)
         runner = await serve(make_app(store, start.run_dir), settings.web)
         stack.push_async_callback(runner.cleanup)
@@ -100,7 +107,8 @@ async def _open(stack: AsyncExitStack, start: Start, metrics: Metrics) -> tuple[
     except (StoreUnavailable, OSError, CertificateError) as error:
         log.error("web process not started", reason=str(error))
         raise SystemExit(1) from None
-    sender = WebhookSender(store, settings.web.webhooks, metrics, allow_private=settings.testing.private_webhooks)
+    webhooks, private = settings.web.webhooks, settings.testing.private_webhooks
+    sender = WebhookSender(store, webhooks, metrics, tasks, allow_private=private)
     stack.push_async_callback(sender.stop)
     return public, sender
 
@@ -113,10 +121,8 @@ def _configure(public: PublicSide, settings: Settings) -> None:
         log.error("reloaded settings not fully applied", reason=str(error))
 
 
-async def _report_status(writer: asyncio.StreamWriter) -> None:
-    while True:
-        control_channel.report(writer, {})
-        await asyncio.sleep(STATUS_EVERY)
+async def _report_status(writer: asyncio.StreamWriter, tasks: BackgroundTasks) -> None:
+    control_channel.report(writer, {"failing_tasks": tasks.failing()})
 
 
 def main(control: socket.socket, _: Sequence[socket.socket]) -> None:

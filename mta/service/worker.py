@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from typing import assert_never
 
 import uvloop
@@ -30,7 +32,9 @@ from mta.delivery.mx import Resolver
 from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
 from mta.observe import log as logging
+from mta.observe.background import BackgroundTasks, FailingTask
 from mta.observe.events import EventLog
+from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
@@ -62,14 +66,31 @@ SOURCES_EVERY = 60.0  # in case a notification was missed, or the settings have 
 RENEWALS = 4  # within the length of a lease
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What a worker reports every second. ``claim_age``: seconds since it last managed to claim due recipients."""
+
+    lease: int
+    active_deliveries: int
+    claim_age: float
+    failing_tasks: list[FailingTask]
+
+
 class Worker:
     """The parts of one worker, from its start to its orderly end."""
 
     def __init__(
-        self, start: Start, sockets: Sequence[socket.socket], store: Store, secrets: Secrets, metrics: Metrics
+        self,
+        start: Start,
+        sockets: Sequence[socket.socket],
+        store: Store,
+        secrets: Secrets,
+        metrics: Metrics,
+        tasks: BackgroundTasks,
     ) -> None:
         settings = start.settings
         self.settings = settings
+        self.tasks = tasks
         self.name = f"worker-{start.index}"
         self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we hold
         self.store = store
@@ -104,6 +125,7 @@ class Worker:
             classifier=_classifier(settings),
             events=self.events,
             metrics=metrics,
+            tasks=tasks,
             workers=start.workers,
         )
         self.submission = Submission(
@@ -128,6 +150,7 @@ class Worker:
             trace=self.trace,
             events=self.events,
             metrics=metrics,
+            tasks=tasks,
         )
         self.report_processor = ReportProcessor(
             store,
@@ -156,6 +179,7 @@ class Worker:
             trace=self.trace,
             events=self.events,
             metrics=metrics,
+            tasks=tasks,
             postmaster_domain=settings.return_path.domain,
         )
 
@@ -167,16 +191,16 @@ class Worker:
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
         tasks = [
-            asyncio.create_task(self._repeat(name, work))
+            self.tasks.start(name, work)
             for name, work in (
-                ("lease", self._renew_lease),
-                ("keys", self._follow_keys),
-                ("queue", self.dispatcher.run),
-                ("reports", self.report_worker.run),
-                ("report backlog", self.report_worker.count),
-                ("sources", self._avoid_listed_sources),
-                ("process metrics", lambda: sample_process(self.metrics)),
-                ("loop watch", lambda: watch_loop(self.metrics)),
+                (BackgroundTask.LEASE, self._renew_lease),
+                (BackgroundTask.KEYS, self._follow_keys),
+                (BackgroundTask.CLAIM, self.dispatcher.run),
+                (BackgroundTask.REPORTS, self.report_worker.run),
+                (BackgroundTask.REPORT_BACKLOG, self.report_worker.count),
+                (BackgroundTask.SOURCES, self._avoid_listed_sources),
+                (BackgroundTask.PROCESS_METRICS, lambda: sample_process(self.metrics)),
+                (BackgroundTask.LOOP_WATCH, lambda: watch_loop(self.metrics)),
             )
         ]
         try:
@@ -184,7 +208,8 @@ class Worker:
             await self.listeners.start()
             await self.report_listeners.start()
             self.metrics.workers.set(1)
-            tasks.append(asyncio.create_task(self._repeat("status", lambda: self._report_status(writer))))
+            status = functools.partial(self._report_status, writer)
+            tasks.append(self.tasks.every(BackgroundTask.STATUS, STATUS_EVERY, status))
             log.info("worker started", lease=self.store.lease.id)
             await self._handle_messages(reader)
         finally:
@@ -254,17 +279,6 @@ class Worker:
             address_key=self.secrets.address_key,
         )
 
-    async def _repeat(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work`` until it returns. Its errors are logged, and it is started again."""
-        while True:
-            try:
-                return await work()
-            except StoreUnavailable:
-                pass
-            except Exception:
-                log.exception("task failed", task=name)
-            await asyncio.sleep(STATUS_EVERY)
-
     async def _renew_lease(self) -> None:
         while True:
             try:
@@ -299,11 +313,15 @@ class Worker:
                     await self._listings_changed.wait()
 
     async def _report_status(self, writer: asyncio.StreamWriter) -> None:
-        while True:
-            self.dispatcher.measure()
-            deliveries = self.dispatcher.active_queue.deliveries
-            control_channel.report(writer, {"lease": self.store.lease.id, "active_deliveries": deliveries})
-            await asyncio.sleep(STATUS_EVERY)
+        """Report to the supervisor what `mta top` shows and readiness depends on."""
+        self.dispatcher.measure()
+        report = WorkerStatus(
+            lease=self.store.lease.id,
+            active_deliveries=self.dispatcher.active_queue.deliveries,
+            claim_age=self.dispatcher.claim_age,
+            failing_tasks=self.tasks.failing(),
+        )
+        control_channel.report(writer, asdict(report))
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         """Stop accepting mail, finish what is under way, return the rest to the queue, then release the lease."""
@@ -337,8 +355,8 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def _store(start: Start, secrets: Secrets, metrics: Metrics) -> AsyncIterator[Store]:
-    store = await Store.open(start.dsn, start.settings.database, secrets, metrics)
+async def _store(start: Start, secrets: Secrets, metrics: Metrics, tasks: BackgroundTasks) -> AsyncIterator[Store]:
+    store = await Store.open(start.dsn, start.settings.database, secrets, metrics, tasks)
     try:
         await store.lease.register()
         yield store
@@ -356,8 +374,9 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
         return
     logging.configure(start.settings.observe.log_level, process=f"worker-{start.index}")
     secrets, metrics = Secrets(start.secret), Metrics.open(start.run_dir)
-    async with _store(start, secrets, metrics) as store:
-        worker = Worker(start, sockets, store, secrets, metrics)
+    tasks = BackgroundTasks(metrics)
+    async with _store(start, secrets, metrics, tasks) as store:
+        worker = Worker(start, sockets, store, secrets, metrics, tasks)
         # What exists by now stays. Collections that look through it cost a tenth of the throughput.
         gc.collect()
         gc.freeze()

@@ -23,7 +23,9 @@ from dataclasses import dataclass
 
 from config.schema import Limits, Listener, ListenerTls
 from mta.mail.message import IPAddress
+from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
+from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -123,8 +125,10 @@ class Listeners:
         trace: Trace,
         events: EventLog,
         metrics: Metrics,
+        tasks: BackgroundTasks,
         postmaster_domain: str | None = None,
     ) -> None:
+        self._tasks = tasks
         self._context = ServerContext(
             hostname=hostname,
             limits=limits,
@@ -193,7 +197,7 @@ class Listeners:
         loop = asyncio.get_running_loop()
         if _has_prelude(endpoint.listener):
             endpoint.socket.listen(BACKLOG)
-            endpoint.accepting = loop.create_task(self._accept(endpoint))
+            endpoint.accepting = self._tasks.start(BackgroundTask.ACCEPT, lambda: self._accept(endpoint))
         else:
             endpoint.accepting = await loop.create_server(
                 lambda: Connection(self._context, endpoint.listener), sock=endpoint.socket.dup(), backlog=BACKLOG

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from bounce.suppression import SoftBounceThresholds
 from config import schema
+from mta.observe.background import BackgroundTasks
 from mta.observe.metrics import Metrics
 from mta.store.accounts import accounts
 from mta.store.accounts.account_status import AccountStatuses
@@ -87,10 +88,18 @@ class Store:
 
     @classmethod
     async def open(
-        cls, dsn: str, settings: schema.DatabaseSettings, secrets: Secrets, metrics: Metrics | None = None
+        cls,
+        dsn: str,
+        settings: schema.DatabaseSettings,
+        secrets: Secrets,
+        metrics: Metrics | None = None,
+        tasks: BackgroundTasks | None = None,
     ) -> Store:
-        """The store on a migrated database. Raises StoreUnavailable if it cannot be reached now."""
-        store = cls(await Database.connect(dsn, settings), settings, secrets, metrics)
+        """The store on a migrated database. Raises StoreUnavailable if it cannot be reached now.
+
+        ``tasks``: those of the process; the store adds its own.
+        """
+        store = cls(await Database.connect(dsn, settings, tasks), settings, secrets, metrics)
         await store.listen(accounts.CHANNEL, store.accounts.changed)
         await store.accounts.start()
         for channel in (mailings.CHANNEL, accounts.CHANNEL):  # an approved list is news of the account

@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,8 @@ from config.schema import WebhookSettings
 from mta.http_client import HttpClient, HttpError, check_url
 from mta.mail.reply import sanitise
 from mta.observe.account_events import AccountEvent, fields
-from mta.observe.labels import Success
+from mta.observe.background import BackgroundTasks
+from mta.observe.labels import BackgroundTask, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.journal.webhooks import WebhookTurn
@@ -118,15 +119,21 @@ class WebhookSender:
     """Serves all webhooks that are due. Several processes may run one on the same database."""
 
     def __init__(
-        self, store: Store, settings: WebhookSettings, metrics: Metrics, *, allow_private: bool = False
+        self,
+        store: Store,
+        settings: WebhookSettings,
+        metrics: Metrics,
+        tasks: BackgroundTasks,
+        *,
+        allow_private: bool = False,
     ) -> None:
         self._store, self._settings, self._metrics = store, settings, metrics
         self._allow_private = allow_private
         self._client = WebhookClient(settings.timeout, allow_private=allow_private)
         self._serving: set[asyncio.Task[None]] = set()
         self._loops = [
-            asyncio.create_task(self._forever(work, every), name=f"webhooks: {name}")
-            for name, work, every in (("send", self._poll, POLL_EVERY), ("measure", self._measure, MEASURE_EVERY))
+            tasks.every(BackgroundTask.WEBHOOKS, POLL_EVERY, self._poll),
+            tasks.every(BackgroundTask.WEBHOOK_LAG, MEASURE_EVERY, self._measure),
         ]
 
     def configure(self, settings: WebhookSettings, *, allow_private: bool = False) -> None:
@@ -144,16 +151,6 @@ class WebhookSender:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
-
-    async def _forever(self, work: Callable[[], Awaitable[None]], every: float) -> None:
-        while True:
-            try:
-                await work()
-            except StoreUnavailable:
-                pass  # logged elsewhere; events wait
-            except Exception:
-                log.exception("webhook round failed")
-            await asyncio.sleep(every)
 
     async def _poll(self) -> None:
         """Start on webhooks that are due, up to the concurrency limit."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mta.observe.labels import BackgroundTask
+
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("config", "policy", "bounce", "mta")
 PURE = (
@@ -102,3 +104,42 @@ def test_folders_stay_small() -> None:
     sizes = Counter(path.parent.relative_to(ROOT) for paths in _modules().values() for path in paths)
     large = {str(folder) for folder, size in sizes.items() if size > MAX_FILES_IN_FOLDER}
     assert large == set()
+
+
+# Tasks that end by themselves, soon; what runs for as long as its process is started by BackgroundTasks.
+SHORT_TASKS = {
+    "mta/observe/background.py": "starts the long-lived tasks",
+    "mta/delivery/mx.py": "one look-up",
+    "mta/queue/dispatcher.py": "one look-up of a route; a runner, which ends with its ready queue",
+    "mta/queue/outcome_recorder.py": "one outcome",
+    "mta/service/supervisor.py": "the start of the service",
+    "mta/smtp_server/listener.py": "the introduction of one connection",
+    "mta/store/accounts/quotas.py": "one loan",
+    "mta/store/postgres/batch.py": "one row of flushes; tells every waiter",
+    "mta/submission/content_scan.py": "one answer of a scanner",
+    "mta/web/webhooks.py": "one turn of a webhook",
+}
+STARTERS = {"create_task", "ensure_future", "TaskGroup"}
+IN_THE_FOREGROUND = ("mta/cli/", "mta/demo/", "mta/testing/", "mta/observe/trace.py")  # somebody waits and sees the end
+
+
+def test_long_lived_tasks_are_started_in_one_place() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for path in _files("mta")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in STARTERS
+    }
+    assert {place for place in found if not place.startswith(IN_THE_FOREGROUND)} == set(SHORT_TASKS)
+
+
+def test_every_long_lived_task_is_started() -> None:
+    """The metric's labels are the tasks that there are."""
+    named = {
+        node.attr
+        for path in _files("mta")
+        if path.name != "labels.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "BackgroundTask"
+    }
+    assert named == set(BackgroundTask.__members__)

@@ -20,6 +20,7 @@ import asyncpg
 
 from mta.mail.address import parse_domain
 from mta.mail.message import IPAddress
+from mta.observe.labels import BackgroundTask
 from mta.store.accounts import account_cache
 from mta.store.accounts.account_cache import AccountCache, AccountDetails, Credential, IPNetwork
 from mta.store.accounts.domains import insert as insert_domains
@@ -53,7 +54,7 @@ class Accounts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._copy: AccountCache | None = None
-        self._fresh = Freshness("accounts", self._read)
+        self._fresh = Freshness(database.tasks, BackgroundTask.ACCOUNTS, self._read)
         self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
     # questions, answered from memory

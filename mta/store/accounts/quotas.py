@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
 from mta.store.postgres.batch import Batch
 from mta.store.postgres.database import Connection, Database
@@ -275,17 +276,14 @@ class Quotas:
 
     def _keep_house(self) -> None:
         if not self._stopped and (self._keeping is None or self._keeping.done()):
-            self._keeping = asyncio.create_task(self._keep(), name="allowances")
+            self._keeping = self._database.tasks.start(BackgroundTask.QUOTAS, self._keep)
 
     async def _keep(self) -> None:
         """Bring back what is idle, for as long as anything is borrowed."""
         while self._blocks or self._buckets or self._back:
             await asyncio.sleep(IDLE / 2)
             self._collect(IDLE)
-            try:
-                await self._bring_back()
-            except StoreUnavailable:
-                pass
+            await self._bring_back()
 
 
 async def _lend(

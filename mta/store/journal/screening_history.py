@@ -23,13 +23,14 @@ import orjson
 
 from mta.mail.identity import MessageId
 from mta.mail.reply import Reply
+from mta.observe.labels import BackgroundTask
 from mta.store.postgres.database import Database
 from mta.store.postgres.errors import StoreUnavailable
 from policy.base import Finding
 
 MOST = 10_000  # noted and not yet written
 CHUNK = 200  # written in one statement
-AGAIN = 1.0  # seconds between tries while the database is away
+STOPPING = 2.0  # seconds for what is still to be written
 
 _WRITE = """
 insert into rejection (id, account_id, received_at, record)
@@ -66,7 +67,7 @@ class Rejections:
         """Keep a rejection. Returns at once."""
         self._noted.append((message_id, account_id, at, orjson.dumps(record | {"reply": str(reply)}).decode()))
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write(), name="refusals")
+            self._writing = self._database.tasks.start(BackgroundTask.REJECTIONS, self._write)
 
     async def find(self, message_id: MessageId) -> Rejection | None:
         """Raises StoreUnavailable."""
@@ -88,7 +89,7 @@ class Rejections:
     async def stop(self) -> None:
         """Write what can be written within a moment."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * AGAIN):
+            async with asyncio.timeout(STOPPING):
                 await self.drain()
 
     async def _write(self) -> None:
@@ -99,7 +100,7 @@ class Rejections:
                     await connection.execute(_WRITE, *zip(*chunk, strict=True))
             except StoreUnavailable:
                 self._noted.extendleft(reversed(chunk))
-                await asyncio.sleep(AGAIN)
+                raise
 
 
 def _refused(row: Any) -> Rejection:

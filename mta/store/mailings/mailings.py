@@ -22,6 +22,7 @@ import asyncpg
 
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.reply import sanitise
+from mta.observe.labels import BackgroundTask
 from mta.store.journal.account_changes import AccountChangeKind, note
 from mta.store.mailings import mailing_holds, mailing_records
 from mta.store.mailings.mailing_holds import QueueMoved
@@ -105,7 +106,7 @@ class Mailings:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._copy: _Copy | None = None
-        self._fresh = Freshness("mailings", self._read)
+        self._fresh = Freshness(database.tasks, BackgroundTask.MAILINGS, self._read)
         self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
     # questions

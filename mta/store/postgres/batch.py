@@ -3,8 +3,8 @@
 There is no timer: when no flush is running, an item leaves at once. The busier the service, the larger the batches and
 the cheaper each item.
 
-Invariants: no item is lost, or held back without a flush running; the cancellation of one waiter does not affect the
-others.
+Invariants: no item is lost, or held back without a flush running, and every waiter is answered; the cancellation of one
+waiter does not affect the others.
 
 Limitations: a slow flush delays everything that arrived after it, up to the deadline it is given.
 """
@@ -17,10 +17,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from mta.observe.log import get_logger
+
+log = get_logger()
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Waiting = tuple[Item, float, asyncio.Future[Result]]  # with the loop time at which it came
+Waiting = tuple[Item, int, float, asyncio.Future[Result]]  # its weight, the loop time at which it came
 Flush = Callable[[list[Item], float], Awaitable[Sequence[Result | Exception]]]
 
 
@@ -59,7 +63,7 @@ class Batch(Generic[Item, Result]):
         """The result for ``item``, once a flush has taken it. Raises what the flush says."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        self._queue.append((item, loop.time(), answer))
+        self._queue.append((item, self._weigh(item), loop.time(), answer))
         if self._running is None:
             self._running = loop.create_task(self._run())
         return await answer
@@ -74,17 +78,17 @@ class Batch(Generic[Item, Result]):
             while taken := self._take():
                 self._flying = len(taken)
                 try:
-                    results = await self._flush([item for item, _, _ in taken], taken[0][1])
+                    results = await self._flush([item for item, *_ in taken], taken[0][2])
                     assert len(results) == len(taken)
                 except Exception as error:
                     results = [error] * len(taken)
                 except asyncio.CancelledError:  # the service ends: nobody waits in vain
-                    for _, _, answer in (*taken, *self._queue):
+                    for *_, answer in (*taken, *self._queue):
                         answer.cancel()
                     raise
                 finally:
                     self._flying = 0
-                for (item, _, answer), result in zip(taken, results, strict=True):
+                for (item, *_, answer), result in zip(taken, results, strict=True):
                     self._tell(item, answer, result)
         finally:
             self._running = None
@@ -94,11 +98,11 @@ class Batch(Generic[Item, Result]):
         taken: list[Waiting[Item, Result]] = []
         weight = 0
         while self._queue and len(taken) < self._max_items:
-            item, _, answer = self._queue[0]
+            _, heavy, _, answer = self._queue[0]
             if answer.cancelled() and not self._keeps:
                 self._queue.popleft()
                 continue
-            weight += self._weigh(item)
+            weight += heavy
             if taken and weight > self._max_weight > 0:
                 break
             taken.append(self._queue.popleft())
@@ -107,9 +111,19 @@ class Batch(Generic[Item, Result]):
     def _tell(self, item: Item, answer: asyncio.Future[Result], result: Result | Exception) -> None:
         if isinstance(result, Exception):
             if not answer.done():
-                # Each waiter raises a copy: one shared exception would collect the tracebacks of them all.
-                answer.set_exception(copy.copy(result))
-        elif answer.done():
-            self._abandoned(item, result)
-        else:
+                answer.set_exception(_own(result))
+        elif not answer.done():
             answer.set_result(result)
+        else:
+            try:
+                self._abandoned(item, result)
+            except Exception:
+                log.exception("abandoned result could not be handled")
+
+
+def _own(error: Exception) -> Exception:
+    """A copy for one waiter: a shared exception would collect the tracebacks of them all."""
+    try:
+        return copy.copy(error)
+    except Exception:  # its class takes other arguments than it shows
+        return error

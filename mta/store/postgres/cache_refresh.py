@@ -2,8 +2,7 @@
 
 The owner holds the copy and reads it; this module decides when. The periodic read covers missed notifications.
 
-Invariants: never raises because the database is unavailable (it retries), and an older reading never replaces a newer
-one.
+Invariants: a reading that failed is tried again, and an older reading never replaces a newer one.
 
 Limitations: for a moment after a change the old copy still answers.
 """
@@ -13,17 +12,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from mta.observe.background import BackgroundTasks
+from mta.observe.labels import BackgroundTask
 from mta.store.postgres.errors import StoreUnavailable
 
 REFRESH = 30.0  # seconds
-AGAIN = 1.0  # seconds between tries while the database is away
 
 
 class Freshness:
-    """``read``: reads the copy anew; raises StoreUnavailable. ``name``: of its task, for whoever debugs."""
+    """``read``: reads the copy anew; raises StoreUnavailable. ``name``: of the task that keeps it."""
 
-    def __init__(self, name: str, read: Callable[[], Awaitable[None]]) -> None:
-        self._name, self._read = name, read
+    def __init__(self, tasks: BackgroundTasks, name: BackgroundTask, read: Callable[[], Awaitable[None]]) -> None:
+        self._tasks, self._name, self._read = tasks, name, read
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
@@ -34,7 +34,7 @@ class Freshness:
             await self.now()
         except StoreUnavailable:
             self._changed.set()
-        self._keeping = asyncio.create_task(self._keep(), name=self._name)
+        self._keeping = self._tasks.start(self._name, self._keep)
 
     async def stop(self) -> None:
         if self._keeping:
@@ -60,6 +60,6 @@ class Freshness:
             self._changed.clear()
             try:
                 await self.now()
-            except StoreUnavailable:
-                await asyncio.sleep(AGAIN)
-                self._changed.set()
+            except BaseException:
+                self._changed.set()  # this task is started again, and reads at once
+                raise

@@ -4,6 +4,11 @@ A call borrows a connection by ``session()``. When its deadline passes the conne
 whatever the server is doing, and the server drops the work when it notices. Any failure between us and the server
 becomes StoreUnavailable; errors in our own SQL and rejected data keep their type.
 
+The driver does not promise what it raises on a connection that ends while it is in use (AttributeError of its own
+fields, RuntimeError of the event loop, EOFError have been seen), so such errors are not listed: whatever comes out of
+the driver on a closed connection is the connection's trouble (``_lost``). An error of our own code keeps its type even
+then.
+
 Invariants: no caller waits longer than its deadline; a connection that failed is never reused; no traceback is logged
 because the server is away.
 
@@ -21,11 +26,10 @@ from typing import TypeVar
 import asyncpg
 
 from config import schema
-from mta.observe.log import get_logger
+from mta.observe.background import BackgroundTasks
+from mta.observe.labels import BackgroundTask
 from mta.store.postgres import migrate
 from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreUnavailable
-
-log = get_logger()
 
 Connection = asyncpg.Connection
 T = TypeVar("T")
@@ -56,15 +60,17 @@ GONE = (  # the server, or the way to it, is in trouble: not the statement
     asyncpg.InternalClientError,
     asyncpg.TargetServerAttributeNotMatched,
     OSError,
+    EOFError,
     TimeoutError,
     SchemaError,
 )
 
 
 class Database:
-    """A small pool. ``Database.connect`` makes it."""
+    """A small pool. ``Database.connect`` makes it. ``tasks``: those of the process, for all parts of the store."""
 
-    def __init__(self, dsn: str, settings: schema.DatabaseSettings) -> None:
+    def __init__(self, dsn: str, settings: schema.DatabaseSettings, tasks: BackgroundTasks | None = None) -> None:
+        self.tasks = tasks or BackgroundTasks()
         self._dsn = dsn
         self._timeout = settings.timeout
         self._free = asyncio.Semaphore(settings.pool_size)
@@ -76,9 +82,11 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def connect(cls, dsn: str, settings: schema.DatabaseSettings) -> Database:
+    async def connect(
+        cls, dsn: str, settings: schema.DatabaseSettings, tasks: BackgroundTasks | None = None
+    ) -> Database:
         """A pool whose first connection works. Raises StoreUnavailable."""
-        database = cls(dsn, settings)
+        database = cls(dsn, settings, tasks)
         async with database.session():
             return database
 
@@ -111,15 +119,11 @@ class Database:
         try:
             yield connection
             sound = True
-        except GONE as error:
-            raise OutcomeUnknown(_words(error, loop.time() >= deadline, seconds), backend) from None
-        except asyncpg.InterfaceError as error:
-            if not connection.is_closed():  # a value that cannot be sent: the caller's own mistake
-                sound = True
-                raise
-            raise OutcomeUnknown(_words(error, loop.time() >= deadline, seconds), backend) from None
-        except asyncpg.PostgresError:
-            sound = True
+        except Exception as error:
+            if isinstance(error, GONE) or (connection.is_closed() and _from_driver(error)):
+                raise OutcomeUnknown(_words(error, loop.time() >= deadline, seconds), backend) from None
+            # The server's refusal, or a value that cannot be sent, leaves the connection as it was.
+            sound = isinstance(error, (asyncpg.PostgresError, ValueError))
             raise
         finally:
             alarm.cancel()
@@ -157,8 +161,10 @@ class Database:
                     raise
         except TimeoutError:
             raise StoreUnavailable("no connection to the database in time") from None
-        except (*GONE, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-            raise StoreUnavailable(_words(error)) from None
+        except Exception as error:
+            if isinstance(error, GONE) or _from_driver(error):
+                raise StoreUnavailable(_words(error)) from None
+            raise
 
     async def _open(self) -> Connection:
         connection = await asyncpg.connect(
@@ -182,7 +188,7 @@ class Database:
         self._listens.clear()
         self._channels_changed.set()
         if self._listening is None:
-            self._listening = asyncio.create_task(self._keep_listening(), name="database notifications")
+            self._listening = self.tasks.start(BackgroundTask.NOTIFICATIONS, self._keep_listening)
         try:
             async with asyncio.timeout(self._timeout):
                 await self._listens.wait()
@@ -195,10 +201,13 @@ class Database:
             try:
                 await self._listen_once()
                 wait = _RELISTEN[0]
-            except (*GONE, asyncpg.InterfaceError, asyncpg.PostgresError):
+            except Exception as error:
+                if not (isinstance(error, GONE) or _from_driver(error)):
+                    raise
                 wait = min(2 * wait, _RELISTEN[1])
-            self._listens.clear()
-            self._missed()
+            finally:
+                self._listens.clear()
+                self._missed()
             await asyncio.sleep(wait)
 
     async def _listen_once(self) -> None:
@@ -239,8 +248,20 @@ class Database:
 async def _end(connection: Connection) -> None:
     try:
         await connection.close(timeout=1)
-    except (*GONE, asyncpg.InterfaceError, asyncpg.PostgresError):
+    except Exception as error:
         connection.terminate()
+        if not (isinstance(error, GONE) or _from_driver(error)):
+            raise
+
+
+def _from_driver(error: BaseException) -> bool:
+    """Whether an error was raised by the driver, or by what it called: not by code of ours that was called by none."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "asyncpg":
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _words(error: BaseException, late: bool = False, seconds: float = 0.0) -> str:

@@ -5,8 +5,10 @@ Limitations: an error in our own SQL is not among them; it keeps its type and is
 
 from __future__ import annotations
 
+from mta.observe.background import Outage
 
-class StoreUnavailable(Exception):
+
+class StoreUnavailable(Outage):
     """The database is unavailable, or slower than ``database.timeout``. Try again later."""
 
 

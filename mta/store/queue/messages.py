@@ -19,7 +19,7 @@ from mta.mail.delivery import Delivery
 from mta.mail.hold import Hold, distinct
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
-from mta.observe.labels import StoreCall
+from mta.observe.labels import BackgroundTask, StoreCall
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.postgres.batch import Batch
@@ -34,7 +34,6 @@ from mta.store.queue.lease import Lease
 log = get_logger()
 
 BATCH_ITEMS, BATCH_OCTETS = 64, 4_000_000  # of one batch of new messages; a larger message goes alone
-RETRY_PAUSES = (0.05, 2.0)  # seconds between tries while the database is away: first, longest
 
 # A connection that we cut may live on in the server for a moment, and commit: it must have ended first.
 _END_BACKENDS = """
@@ -166,31 +165,23 @@ class Messages:
         self._unknown_claims.extend(claimed)
         if backend:
             self._backends.add(backend)
-        if self._withdrawing is None:
-            self._withdrawing = asyncio.create_task(self._withdraw(), name="withdraw messages")
+        if self._withdrawing is None or self._withdrawing.done():
+            self._withdrawing = self._database.tasks.start(BackgroundTask.WITHDRAW, self._withdraw)
 
     async def _withdraw(self) -> None:
-        pause = RETRY_PAUSES[0]
-        try:
-            while self._doubtful or self._unknown_claims:
-                doubtful, backends, claims = dict(self._doubtful), list(self._backends), list(self._unknown_claims)
-                try:
-                    async with self._database.session() as connection:
-                        await connection.execute(_END_BACKENDS, backends)
-                        await connection.execute(_WITHDRAW_ROWS, list(doubtful), list(doubtful.values()))
-                        await connection.execute(_WITHDRAW_MESSAGES, list(doubtful))
-                        if claims:
-                            await connection.execute(_REQUEUE, *_keys(claims), None)
-                except StoreUnavailable:
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, RETRY_PAUSES[1])
-                else:
-                    for message_id in doubtful:
-                        self._doubtful.pop(message_id, None)
-                    del self._unknown_claims[: len(claims)]
-                    self._backends.difference_update(backends)
-        finally:
-            self._withdrawing = None
+        """Withdraw what is doubtful, until there is nothing more. Raises StoreUnavailable, and is started again."""
+        while self._doubtful or self._unknown_claims:
+            doubtful, backends, claims = dict(self._doubtful), list(self._backends), list(self._unknown_claims)
+            async with self._database.session() as connection:
+                await connection.execute(_END_BACKENDS, backends)
+                await connection.execute(_WITHDRAW_ROWS, list(doubtful), list(doubtful.values()))
+                await connection.execute(_WITHDRAW_MESSAGES, list(doubtful))
+                if claims:
+                    await connection.execute(_REQUEUE, *_keys(claims), None)
+            for message_id in doubtful:
+                self._doubtful.pop(message_id, None)
+            del self._unknown_claims[: len(claims)]
+            self._backends.difference_update(backends)
 
     # --- claim and read
 

@@ -59,6 +59,13 @@ select extract(epoch from now() - m.received_at)::float8
 from queue q join message m on m.id = q.message_id
 where q.expires_at > now() order by q.message_id limit 1"""
 
+# The first row of each stream's index of due rows.
+_LATE = """
+select coalesce(extract(epoch from now() - min(due_at)), 0)::float8 from (
+    (select due_at from queue where stream = 'transactional' and lease is null and holds = 0 order by due_at limit 1)
+    union all
+    (select due_at from queue where stream = 'marketing' and lease is null and holds = 0 order by due_at limit 1)
+) first"""
 
 _COUNT = """
 select
@@ -201,6 +208,12 @@ class Queue:
         """Seconds since the oldest message that is not expired was received; 0 if there is none."""
         async with self._database.session() as connection:
             return await connection.fetchval(_OLDEST) or 0.0
+
+    async def late(self) -> float:
+        """Seconds for which the first due recipient has waited to be claimed; 0 if none is due."""
+        async with self._database.session() as connection:
+            late: float = await connection.fetchval(_LATE)
+        return max(0.0, late)
 
     async def summary(self, by: By, which: QueueFilter | None = None, limit: int | None = None) -> Sequence[Group]:
         """Counts by destination, account, stream, mailing or state, the largest first. Raises StoreUnavailable."""

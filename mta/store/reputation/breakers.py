@@ -27,6 +27,7 @@ from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.mail.reply import sanitise
+from mta.observe.labels import BackgroundTask
 from mta.store.journal import outbox
 from mta.store.journal.account_changes import AccountChangeKind as Change
 from mta.store.journal.account_changes import note
@@ -278,7 +279,7 @@ class Breakers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._open: Mapping[Scope, Tripped] | None = None
-        self._fresh = Freshness("breakers", self._read)
+        self._fresh = Freshness(database.tasks, BackgroundTask.BREAKERS, self._read)
         self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
 
     # queries

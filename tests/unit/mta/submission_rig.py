@@ -17,6 +17,7 @@ import trustme
 from config.schema import Limits, Listener
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
+from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import Sink
@@ -287,6 +288,7 @@ async def submission(
         hostname="mx.test",
         tls=certificates()[0],
         events=EventLog(events),
+        tasks=BackgroundTasks(metrics),
         **parts,
     )
     ports = [bound.getsockname()[1] for _, bound in sockets]

@@ -16,6 +16,7 @@ from mta.delivery.route import Route, Target
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient, Result, Stage
 from mta.mail.identity import MessageId
 from mta.mail.reply import Reply
+from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
@@ -139,6 +140,7 @@ class Rig:
             classifier=self.classifier,
             events=EventLog(NoSink()),
             metrics=self.metrics,
+            tasks=BackgroundTasks(self.metrics),
             workers=workers,
         )
         self.active_queue = self.dispatcher.active_queue

@@ -171,7 +171,7 @@ async def test_what_was_held_under_a_lost_lease_is_dropped(store: Store) -> None
 
 
 async def test_returned_deliveries_wait_for_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mta.queue.requeue.RETRY_PAUSE", 0.01)
+    monkeypatch.setattr("mta.observe.background.FIRST_PAUSE", 0.01)
     async with dispatching(store, takes=False) as rig:
         tries, give_back = asyncio.Semaphore(0), store.messages.requeue
 

@@ -33,22 +33,6 @@ def test_one_supervisor_for_a_data_directory(tmp_path: Path) -> None:
     assert (tmp_path / "supervisor.pid").read_text() == ""
 
 
-async def test_a_failed_job_runs_again(supervisor: Supervisor, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mta.service.supervisor.RETRY_AFTER", 0.0)
-    failures = [ValueError("a bug"), StoreUnavailable("away"), OSError("no space")]
-    done = asyncio.Event()
-
-    async def work(_: Store) -> None:
-        if failures:
-            raise failures.pop()
-        done.set()
-
-    job = asyncio.create_task(supervisor._repeat("test", 0.0, work, store))
-    async with asyncio.timeout(10):
-        await done.wait()
-    job.cancel()
-
-
 async def test_work_of_the_start_ends_when_told_to_stop(supervisor: Supervisor) -> None:
     begun, cancelled = asyncio.Event(), asyncio.Event()
 

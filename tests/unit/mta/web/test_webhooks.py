@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from config.schema import WebhookSettings as Settings
 from mta.observe.account_events import AccountEvent, fields
+from mta.observe.background import BackgroundTasks
 from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
 from mta.store.journal import outbox
@@ -53,7 +54,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def sender(store: Store, metrics: Metrics) -> AsyncIterator[WebhookSender]:
-    sender = WebhookSender(store, LOCAL, metrics, allow_private=True)
+    sender = WebhookSender(store, LOCAL, metrics, BackgroundTasks(metrics), allow_private=True)
     yield sender
     await sender.stop()
 
@@ -149,11 +150,11 @@ async def test_a_sender_that_dies_is_followed_at_the_same_place(
     hook.gate = asyncio.Event()
     await store.webhooks.add(shop, hook.url, by="joe")
     await say(store, shop, 2)
-    first = WebhookSender(store, LOCAL, metrics, allow_private=True)
+    first = WebhookSender(store, LOCAL, metrics, BackgroundTasks(metrics), allow_private=True)
     await hook.until_events(2)  # taken, but nobody was told
     await first.stop()
     hook.gate.set()
-    second = WebhookSender(store, LOCAL, metrics, allow_private=True)
+    second = WebhookSender(store, LOCAL, metrics, BackgroundTasks(metrics), allow_private=True)
     events = await hook.until_events(4)
     assert [event["id"] for event in events[:2]] == [event["id"] for event in events[2:]]
     await second.stop()
@@ -164,7 +165,7 @@ async def test_addresses_that_are_not_public_are_refused_when_it_comes_to_it(
 ) -> None:
     number, _ = await store.webhooks.add(shop, hook.url.replace("http:", "https:"), by="joe")
     await say(store, shop, 1)
-    sender = WebhookSender(store, Settings(), metrics)
+    sender = WebhookSender(store, Settings(), metrics, BackgroundTasks(metrics))
     try:
         await until(lambda: metrics.webhook_requests[Success.NO].value == 1)
         known = await store.webhooks.find(number)
@@ -183,7 +184,7 @@ async def test_a_receiver_that_is_not_there_or_does_not_answer(store: Store, sho
     gone, _ = await store.webhooks.add(shop, Hook().url, by="joe")
     mute, _ = await store.webhooks.add(shop, silent.url, by="joe")
     await say(store, shop, 1)
-    sender = WebhookSender(store, Settings(timeout="200ms"), metrics, allow_private=True)
+    sender = WebhookSender(store, Settings(timeout="200ms"), metrics, BackgroundTasks(metrics), allow_private=True)
     try:
         await until(lambda: metrics.webhook_requests[Success.NO].value >= 2)
         assert "Cannot connect" in ((await store.webhooks.find(gone)).last_error or "")
