@@ -25,7 +25,7 @@ from typing import Any
 from bench import processes
 from bench.postfix import stop
 
-MTA = [sys.executable, "-m", "mta.cli.main"]
+MTA = [sys.executable, "-m", "mta"]
 _START_PATIENCE = 60.0  # seconds, on a busy machine, the making of the database included
 
 

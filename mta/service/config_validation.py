@@ -10,6 +10,8 @@ Limitations: a file that changes afterwards is not noticed until it is read agai
 
 from __future__ import annotations
 
+import os
+
 from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules
 from bounce.suppression import load_soft_bounce_thresholds
@@ -60,6 +62,14 @@ def validate(settings: Settings) -> RuleBook:
     if lines:
         raise ConfigError(lines)
     return book
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what works, but must not stay so: logged at each start and reload, and shown by `mta check`."""
+    found = []
+    if os.geteuid() == 0 and settings.server.user is None:
+        found.append("server.user: the workers, which parse mail from everybody, run as root; name an account for them")
+    return found
 
 
 def validate_profiles(settings: Settings) -> Profiles:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.cli.context import load_settings
+from mta.cli.installation import changed_files, refuse
 from mta.cli.options import ConfigOption, JsonOption, find_config, group
 from mta.cli.output import errors_reported, print_details, print_json
 
@@ -39,10 +40,13 @@ def check(
     ] = None,
 ) -> None:
     """Check a configuration file and every file it references. Exits with status 2 if anything is wrong."""
+    foreign, changed = changed_files()
+    if foreign:
+        refuse(foreign)
     settings, book = load_checked(file)
     name = find_config(file) or "the shipped configuration (config/defaults/mta.toml)"
     print_details(f"ok: {name}", _summary(settings, book))
-    for note in _notes(settings):
+    for note in [*_notes(settings), *(f"changed since it was installed: {path}" for path in changed)]:
         print(f"  note: {note}")
 
 
