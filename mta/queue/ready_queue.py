@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from enum import Enum, auto
 
 from config.schema import Shaping
 from mta.mail.message import Stream
@@ -17,20 +18,31 @@ from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.throttle import Throttle
 
 DESTINATIONS = 1000  # remembered of one ready queue
+OVERDUE = 10.0  # seconds after which an attempt is not what a site that answers would make of it
+
+
+class Standing(Enum):
+    """What a worker knows of a site when connections are scarce."""
+
+    ANSWERS = auto()
+    UNKNOWN = auto()  # no attempt has ended yet
+    SILENT = auto()  # the last attempt failed to get a connection, or most of those under way are overdue
 
 
 class ReadyQueue:
     """``shaping``: where the throttle's limits come from. ``running``: how many runners it has.
-    ``destinations``: domains seen recently.
+    ``destinations``: domains seen recently. ``answers``: whether the last attempt got its dialogue, None before any.
     """
 
-    __slots__ = ("destinations", "flows", "running", "shaping", "site", "throttle")
+    __slots__ = ("_began", "answers", "destinations", "flows", "running", "shaping", "site", "throttle")
 
     def __init__(self, site: str, shaping: Shaping, throttle: Throttle, weights: Weights) -> None:
         self.site, self.shaping, self.throttle = site, shaping, throttle
         self.flows = FairQueue(weights)
         self.running = 0
         self.destinations: set[str] = set()
+        self.answers: bool | None = None
+        self._began: dict[Job, float] = {}  # attempts under way, the oldest first
 
     @property
     def waiting(self) -> int:
@@ -71,6 +83,24 @@ class ReadyQueue:
     def startable(self, now: float) -> int:
         """Return how many more jobs may start now."""
         return min(self.waiting, self.throttle.allowed(now) - self.running)
+
+    def began(self, job: Job, now: float) -> None:
+        """Note that an attempt at ``job`` is under way, until ``ended``."""
+        self._began[job] = now
+
+    def ended(self, job: Job) -> None:
+        self._began.pop(job, None)
+
+    def standing(self, now: float) -> Standing:
+        """Return whether the site answers."""
+        overdue = 0
+        for began in self._began.values():
+            if now - began <= OVERDUE:
+                break
+            overdue += 1
+        if self.answers is False or 2 * overdue > len(self._began):
+            return Standing.SILENT
+        return Standing.UNKNOWN if self.answers is None else Standing.ANSWERS
 
     @property
     def idle(self) -> bool:

@@ -20,6 +20,7 @@ from config.toml import ConfigError
 from mta.delivery.route import StaticRoutes
 from mta.dkim.keys import read_key_files
 from mta.service.composition import rule_context
+from mta.service.descriptors import hard_limit, share_out
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
 from policy.permission.tokens import SampleTokens
@@ -59,6 +60,8 @@ def validate(settings: Settings) -> RuleBook:
         validate_profiles(settings)
     except ConfigError as error:
         lines += error.lines
+    if not (descriptors := share_out(settings, hard_limit())).is_usable:
+        lines.append(f"too few file descriptors: {descriptors.shown()}")
     if lines:
         raise ConfigError(lines)
     return book

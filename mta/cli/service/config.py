@@ -113,6 +113,8 @@ def _reports(settings: Settings) -> str:
 
 def _notes(settings: Settings) -> list[str]:
     """Return what is allowed and works, but will surprise on the open Internet."""
+    from mta.service.descriptors import hard_limit, share_out
+
     notes = []
     if settings.server.hostname in ("localhost", "localhost.localdomain") or "." not in settings.server.hostname:
         notes.append("server.hostname is not this host's name in the DNS; many receivers will reject mail")
@@ -122,4 +124,6 @@ def _notes(settings: Settings) -> list[str]:
         notes.append(
             "return_path.domain: without reports.postmaster_forward no one reads mail to abuse@ and postmaster@"
         )
+    if not (descriptors := share_out(settings, hard_limit())).is_enough:
+        notes.append(f"started from here, {descriptors.shown()}")
     return notes

@@ -44,8 +44,10 @@ def serve(config: ConfigOption = None) -> None:
 
     Signals: TERM and INT stop it in order, HUP reloads the configuration, USR1 reopens the event log.
     """
+    from mta.service.descriptors import raise_limit
     from mta.store.postgres.embedded import EmbeddedPostgres
 
+    raise_limit()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # until the supervisor handles them
     refuse_foreign_files()
