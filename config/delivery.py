@@ -160,9 +160,9 @@ class Shaping(Section):
     message_rate: float | None = Field(None, gt=0)
     """Maximum messages per second."""
     backoff: Duration = default("5m")
-    """Pause for the site after `backoff_after` failed connections in a row; doubles up to one hour."""
+    """Pause for the site after `backoff_after` failures in a row; doubles up to one hour while it goes on."""
     backoff_after: int = Field(3, ge=1)
-    """Number of failed connections in a row that starts a backoff."""
+    """Failed connections, and replies that we send too much, in a row that start a backoff."""
 
 
 class ShapingSettings(Section):

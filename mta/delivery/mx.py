@@ -44,7 +44,7 @@ class CachedAnswer(Generic[V]):
 
 
 class Cache(Generic[V]):
-    """``size``: entries kept. What ``find`` returns is kept, an answer or a failure; what it raises is not."""
+    """``size``: entries kept. ``find`` must not raise; what it returns is kept, an answer or a failure."""
 
     def __init__(self, size: int, find: Callable[[str], Awaitable[CachedAnswer[V]]]) -> None:
         self._size = size
@@ -56,6 +56,11 @@ class Cache(Generic[V]):
         """Return the answer if it is known now."""
         known = self._known.get(key)
         return known[1] if known is not None and time.monotonic() < known[0] else None
+
+    def left(self, key: str) -> float:
+        """Return for how many seconds the answer is still known; 0 if it is not."""
+        known = self._known.get(key)
+        return max(0.0, known[0] - time.monotonic()) if known is not None else 0.0
 
     async def get(self, key: str) -> V:
         """Return the answer, known or found; many callers at once cause one search."""
@@ -97,13 +102,14 @@ class Resolver:
 
     def cached(self, domain: str) -> Route | Reply | None:
         """Return the route if it is known; None if it must be looked up. Never waits."""
-        route = self._routes.peek(domain)
-        if route is not None:
-            self._metrics.dns[Lookup.CACHED].inc()
-        return route
+        return self._routes.peek(domain)
+
+    def known_for(self, domain: str) -> float:
+        """Return for how many seconds the route will still be known; 0 if it must be looked up."""
+        return self._routes.left(domain)
 
     async def route(self, domain: str) -> Route | Reply:
-        """Return the route of ``domain``, or why it has none. Raises NotAsked only."""
+        """Return the route of ``domain``, or why it has none. Never raises."""
         return await self._routes.get(domain)
 
     async def txt(self, name: str) -> list[str]:

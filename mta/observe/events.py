@@ -132,7 +132,7 @@ class DsnEvent(_Event, tag="dsn"):
 
 
 class DestinationBackoffEvent(_Event, tag="destination_backoff"):
-    """The backoff of a destination started after connections to it failed."""
+    """The backoff of a destination started: connections to it failed, or it says that it gets too much."""
 
     site: str
     until: datetime

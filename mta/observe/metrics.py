@@ -24,7 +24,6 @@ from mta.observe.labels import (
     Lookup,
     QueueState,
     RejectionSubject,
-    Resource,
     Severity,
     StoreCall,
     Success,
@@ -77,9 +76,7 @@ class Metrics:
         self.active_recipients = counters.gauge("active_recipients", "Recipients in the workers' active queues")
         self.active_bytes = counters.gauge("active_bytes", "Bytes of messages in the workers' active queues")
         self.ready_queues = counters.gauge("ready_queues", "Ready queues that are not empty")
-        self.ready_queues_in_backoff = counters.gauge(
-            "ready_queues_in_backoff", "Ready queues in backoff after failed connections"
-        )
+        self.ready_queues_in_backoff = counters.gauge("ready_queues_in_backoff", "Ready queues in backoff")
         self.backoffs = counters.counter("backoffs", "Backoffs of destinations started")
         self.claim_age = counters.gauge(
             "claim_age_seconds", "Time since a worker last managed to claim due recipients", MetricType.MAX
@@ -124,10 +121,6 @@ class Metrics:
         self.dsn = counters.counter("dsn", "Delivery status notifications sent to senders")
         self.connections = counters.counters("connections", "Connection attempts to receivers", "success", Success)
         self.connections_open = counters.gauge("connections_open", "Connections to receivers open now")
-        self.connections_most = counters.gauge("connections_most", "Connections to receivers that may be open at once")
-        self.shortages = counters.counters(
-            "shortages", "Attempts put off because this machine was short of a resource", "resource", Resource
-        )
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
         # reports
         self.unsubscribes = counters.counters(

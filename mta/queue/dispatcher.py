@@ -6,6 +6,9 @@ ready queue of their site, from which a few runners take one job after the other
 Invariants: nothing is sent that has not passed the pre-delivery check, or under a lease that has run out; no more is in
 memory than the active queue allows. While the store is away everything waits where it is. A lease that has run out but
 is not lost may become valid again; only deliveries whose lease was given to others are dropped.
+Where mail goes is looked up when it is due: what waits for a site in backoff waits for the end of that, or of the DNS
+answer that has led there, whichever is first.
+
 Limitations: each worker forms its own picture of a site's health. What does not fit into its ready queue goes back to
 the store for a while.
 """
@@ -17,6 +20,7 @@ import contextlib
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 from bounce.classify import Classifier
@@ -24,23 +28,22 @@ from config.schema import QueueSettings, Shaping
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
-from mta.delivery.shortage import Shortage, ShortageLog
-from mta.mail.delivery import Attempt
 from mta.mail.identity import format_id
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
+from mta.observe.labels import Lookup
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
 from mta.queue.active_queue import ActiveQueue, Job
-from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.dsn import AccountLookup, DsnComposer
 from mta.queue.fair_queue import Weights
+from mta.queue.outcome import Decision
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.pre_delivery_check import PreDeliveryCheck
-from mta.queue.ready_queue import AwaitingRoute, ReadyQueue
+from mta.queue.ready_queue import AwaitingRoute, ClaimRoom, ReadyQueue
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
 from mta.queue.throttle import Throttle
@@ -54,10 +57,8 @@ log = get_logger()
 GROW_AFTER = 0.05  # seconds that jobs wait for a busy runner before more runners are started
 CLAIM = 500  # deliveries of one stream claimed at once
 EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues move
-REFILL = 0.5  # share of its room below which a ready queue is filled again from the store
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 MAX_PAUSE = 1.0  # seconds after which a runner that waits for its rate looks for a new one
-SHORTAGE_PAUSE = timedelta(seconds=2)  # wait of what this machine is short of something for
 IDLE_QUEUES = 10_000  # ready queues remembered; beyond that, idle ones are forgotten
 
 UNREADABLE = Reply(451, "4.3.0", "message could not be read from the queue")
@@ -65,9 +66,7 @@ INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
 
 
 class Dispatcher:
-    """``workers``: how many there are; each takes an equal share of every site's limits. ``connections``: most of this
-    worker at once.
-    """
+    """``workers``: how many there are; each takes an equal share of every site's limits."""
 
     def __init__(
         self,
@@ -84,7 +83,6 @@ class Dispatcher:
         metrics: Metrics,
         tasks: BackgroundTasks,
         workers: int = 1,
-        connections: int = 100_000,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -97,8 +95,6 @@ class Dispatcher:
         self._weights = _weights(settings)
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
         self.ready_queues: dict[str, ReadyQueue] = {}
-        self.connections = ConnectionBudget(connections)
-        self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
         self._requeue = Requeue(store.messages, tasks)
         self._recorder = OutcomeRecorder(
@@ -209,8 +205,9 @@ class Dispatcher:
         deliveries, octets = self.active_queue.free(stream), self.active_queue.free_octets(stream)
         if not (deliveries and octets):
             return 0
+        room = ClaimRoom(self.ready_queues, self._known_site, stream, self.active_queue, time.monotonic())
         claimed = await self._store.messages.claim(
-            deliveries=min(deliveries, CLAIM), octets=octets, skip=self._full(stream), stream=stream
+            deliveries=min(deliveries, CLAIM), octets=octets, wanted=room.wanted, stream=stream
         )
         placed = 0
         for delivery in claimed:
@@ -222,15 +219,9 @@ class Dispatcher:
                 self._requeue.add([Job(delivery, None)])
         return placed
 
-    def _full(self, stream: Stream) -> set[str]:
-        """Return the destinations of which nothing more of ``stream`` can be used now."""
-        now = time.monotonic()
-        return {
-            destination
-            for queue in self.ready_queues.values()
-            if queue.throttle.in_backoff(now) or not queue.accepts(stream, self.active_queue, REFILL)
-            for destination in queue.destinations
-        }
+    def _known_site(self, destination: str) -> str | None:
+        route = self._resolver.cached(destination)
+        return route.site if isinstance(route, Route) else None
 
     def _evict(self) -> None:
         """When room is scarce, requeue what ready queues would not begin within the time for which it is put off."""
@@ -241,10 +232,9 @@ class Dispatcher:
         for queue in self.ready_queues.values():
             for stream in Stream:
                 flow = queue.flows[stream]
+                flow.measure(elapsed)
                 if flow.waiting and self.active_queue.is_tight(stream):
-                    soon = int(flow.taken / elapsed * NO_ROOM.total_seconds())
-                    self._requeue.add(flow.cut(max(soon, queue.running, 1)), NO_ROOM)
-                flow.taken = 0
+                    self._requeue.add(flow.cut(queue.soon(stream)), NO_ROOM)
 
     # --- place in a ready queue
 
@@ -262,6 +252,7 @@ class Dispatcher:
         delivery = job.delivery
         route = self._resolver.cached(delivery.destination)
         if route is not None:
+            self._metrics.dns[Lookup.CACHED].inc()
             self._enter(route, job)
         elif (count := self._awaiting_route.count(delivery.stream)) and count >= self.active_queue.free(
             delivery.stream
@@ -273,10 +264,7 @@ class Dispatcher:
     async def _find_route(self, destination: str) -> None:
         try:
             route = await self._resolver.route(destination)
-        except Exception as error:
-            if short := Shortage.of(error):
-                self._put_off(self._awaiting_route.pop(destination), short)
-                return
+        except Exception:
             log.exception("route look-up failed", destination=destination)
             route = INTERNAL
         for job in self._awaiting_route.pop(destination):
@@ -295,7 +283,6 @@ class Dispatcher:
             self._record_failure(job, route)
             return
         queue = self._ready_queue(route)
-        queue.remember(job.delivery.destination)
         if queue.accepts(job.delivery.stream, self.active_queue):
             queue.add(job)
             self._start(queue)
@@ -332,7 +319,7 @@ class Dispatcher:
             return
         now = time.monotonic()
         if queue.throttle.in_backoff(now):
-            self._requeue.add(queue.take_all(), timedelta(seconds=queue.throttle.backoff_until - now))
+            self._sit_out(queue.take_all(), queue.throttle.backoff_until - now)
         elif queue.startable(now) <= 0:
             pass  # a runner that ends looks again
         elif queue.running == 0 or queue.waiting > 2 * queue.running:
@@ -341,6 +328,15 @@ class Dispatcher:
             self._growing.add(queue)
             asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
 
+    def _sit_out(self, jobs: Sequence[Job], backoff: float) -> None:
+        """Requeue jobs of a site in backoff for ``backoff`` seconds, but not beyond what DNS has said of them."""
+        waits: dict[int, list[Job]] = {}
+        for job in jobs:
+            wait = min(backoff, self._resolver.known_for(job.delivery.destination))
+            waits.setdefault(ceil(wait), []).append(job)
+        for seconds, waiting in waits.items():
+            self._requeue.add(waiting, timedelta(seconds=seconds))
+
     def _grow(self, queue: ReadyQueue) -> None:
         self._growing.discard(queue)
         if not self._stopping.is_set():
@@ -348,8 +344,6 @@ class Dispatcher:
 
     def _start_runners(self, queue: ReadyQueue, count: int) -> None:
         for _ in range(count):
-            if not self.connections.take(queue, time.monotonic()):
-                return  # one that ends elsewhere calls it up
             queue.running += 1
             self._spawn(self._serve(queue))
 
@@ -361,16 +355,13 @@ class Dispatcher:
                 self._start(queue)
         finally:
             queue.running -= 1
-            self.connections.release()
             self._start(queue)
-            for waiting in self.connections.admissible(time.monotonic()):
-                self._start(waiting)
 
     async def _may_start(self, queue: ReadyQueue) -> bool:
         """Wait until the next job may start; return False if this runner is no longer needed."""
         while queue.waiting and not self._stopping.is_set():
             now = time.monotonic()
-            if queue.running > queue.throttle.allowed(now) or not self.connections.keeps(queue, now):
+            if queue.running > queue.throttle.allowed(now):
                 return False
             pause = queue.throttle.wait(now)
             if not pause:
@@ -390,10 +381,7 @@ class Dispatcher:
         except ContentMissing as error:
             log.error("message cannot be sent", reason=str(error))
             self._record_failure(job, UNREADABLE)
-        except Exception as error:
-            if short := Shortage.of(error):
-                self._put_off([job], short)
-                return
+        except Exception:
             log.exception("attempt failed", message=format_id(job.delivery.message_id))
             self._record_failure(job, INTERNAL)
 
@@ -418,29 +406,16 @@ class Dispatcher:
             return
         if not self._store.lease.valid:
             raise StoreUnavailable("the lease has run out, and is not lost yet")
-        queue.began(job, time.monotonic())
-        try:
-            attempt = await self._courier.deliver(job.delivery, route, content)
-        finally:
-            queue.ended(job)
-        if attempt.untried:
-            self._requeue.add([job.split(attempt)], SHORTAGE_PAUSE)
-        self._recorder.record_attempt(job, attempt, content)
-        self._adjust_throttle(queue, attempt)
+        attempt = await self._courier.deliver(job.delivery, route, content)
+        self._adjust_throttle(queue, self._recorder.record_attempt(job, attempt, content))
 
-    def _put_off(self, jobs: Sequence[Job], shortage: Shortage) -> None:
-        """Requeue what could not be tried for lack of something here. It is no attempt, and no failure of a site."""
-        self._metrics.shortages[shortage.resource].inc(len(jobs))
-        self._shortages.note(shortage.resource)
-        self._requeue.add(jobs, SHORTAGE_PAUSE)
-
-    def _adjust_throttle(self, queue: ReadyQueue, attempt: Attempt) -> None:
+    def _adjust_throttle(self, queue: ReadyQueue, decision: Decision) -> None:
         """Learn from the attempt about the site's health."""
-        queue.answers = not outcome.connection_failed(attempt.results)
-        if not outcome.connection_failed(attempt.results):
+        reply = outcome.site_failure(decision)
+        if reply is None:
             queue.throttle.succeeded()
         elif queue.throttle.failed(now := time.monotonic()):
-            self._events.destination_backoff(queue.site, queue.throttle.backoff_until - now, attempt.results[0].reply)
+            self._events.destination_backoff(queue.site, queue.throttle.backoff_until - now, reply)
             self._metrics.backoffs.inc()
 
     def _record_unattempted(self, job: Job) -> bool:

@@ -59,7 +59,7 @@ class RoundRobin(Generic[Key]):
 
 @dataclass(slots=True)
 class Flow:
-    """What waits in one stream. ``taken``: how many jobs were taken since that was last reset.
+    """What waits in one stream. ``taken``: how many jobs were so far; ``pace``: how many a second, as last measured.
 
     ``passed``: how far the stream has come; it grows by one over the weight with each job taken.
     """
@@ -67,7 +67,9 @@ class Flow:
     waiting: int = 0
     octets: int = 0
     taken: int = 0
+    pace: float = 0.0
     passed: float = 0.0
+    _measured: int = 0  # of ``taken``
     _order: deque[int] = field(default_factory=deque)
     _accounts: dict[int, RoundRobin[str | None]] = field(default_factory=dict)
 
@@ -112,6 +114,11 @@ class Flow:
             self.add(job)
         self.taken = taken
         return removed
+
+    def measure(self, seconds: float) -> None:
+        """Update the pace; ``seconds``: since the last time. A pause of a moment does not make it zero."""
+        self.pace = max((self.taken - self._measured) / seconds, self.pace / 2)
+        self._measured = self.taken
 
     def __iter__(self) -> Iterator[Job]:
         for mailings in self._accounts.values():

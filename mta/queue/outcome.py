@@ -10,7 +10,7 @@ have taken the message, which cannot be known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -34,6 +34,7 @@ from mta.mail.reply import Reply, ReplyKind, sanitise
 from mta.queue.active_queue import Job
 from mta.queue.schedule import Schedule
 from policy.accounts.account import Account
+from policy.reputation.breaker import is_limit
 
 EXPIRED_REPLY = Reply(451, "4.4.7", "delivery time expired")
 EXPIRED = Classification("expired", Fault.SITE, Action.FAIL, "expired")
@@ -140,6 +141,22 @@ def _expired(recipient: QueuedRecipient) -> Reply:
     return replace(EXPIRED_REPLY, text=sanitise(f"{EXPIRED_REPLY.text}; last reply: {recipient.last_reply}"))
 
 
-def connection_failed(results: Iterable[Result]) -> bool:
-    """Return whether the attempt failed before the message mattered: that counts against the site."""
-    return any(result.stage.is_connection and result.reply.kind is not ReplyKind.POSITIVE for result in results)
+# --- the site
+
+
+def site_failure(decision: Decision) -> Reply | None:
+    """Return the reply which says that the site cannot be reached, closes, or gets too much: more would be refused just
+    so (RFC 5321 4.5.4.1). None: it kept up the dialogue, whatever it said about the message."""
+    for each in decision.outcomes:
+        if not isinstance(each, Delivered) and _concerns_site(each):
+            return each.result.reply
+    return None
+
+
+def _concerns_site(outcome: Deferred | Failed) -> bool:
+    result, meaning = outcome.result, outcome.classification
+    if result.stage.is_connection:
+        return True
+    if result.reply.code == 421 and meaning.fault in (Fault.SITE, Fault.NETWORK):
+        return True
+    return is_limit(meaning, result.reply) and meaning.fault is Fault.SENDER

@@ -76,8 +76,8 @@ class OutcomeRecorder:
         """Take over reloaded settings."""
         self._classifier, self._dsn, self._schedule = classifier, dsn, schedule
 
-    def record_attempt(self, job: Job, attempt: Attempt, content: bytes | None = None) -> None:
-        """Decide what an attempt means, and record it. ``content``: the message, if it is in memory."""
+    def record_attempt(self, job: Job, attempt: Attempt, content: bytes | None = None) -> Decision:
+        """Decide what an attempt means, record it, and return it. ``content``: the message, if it is in memory."""
         now = datetime.now(UTC)
         try:
             decision = outcome.decide(attempt, self._classifier, self._schedule, now)
@@ -85,6 +85,7 @@ class OutcomeRecorder:
             log.exception("classification failed", message=format_id(attempt.delivery.message_id))
             decision = outcome.decide_unclassified(attempt, self._schedule, now)
         self.record(job, decision, content)
+        return decision
 
     def record(self, job: Job, decision: Decision, content: bytes | None = None) -> None:
         """Record what has been decided. The room of ``job`` in the active queue is released when it is committed."""

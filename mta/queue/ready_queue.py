@@ -2,14 +2,14 @@
 
 A ready queue holds the jobs of one site (all domains that share their MX); which of them is next, ``fair_queue`` says.
 As much may wait in one as is still free for its stream (Choudhury and Hahne, "Dynamic queue length thresholds", 1998):
-however many sites stand still, there is room left for those that move.
+however many sites stand still, there is room left for those that move. What waits in the store is claimed only as far
+as the site is going to take it soon.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from enum import Enum, auto
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from config.schema import Shaping
 from mta.mail.message import Stream
@@ -17,32 +17,19 @@ from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.throttle import Throttle
 
-DESTINATIONS = 1000  # remembered of one ready queue
-OVERDUE = 10.0  # seconds after which an attempt is not what a site that answers would make of it
-
-
-class Standing(Enum):
-    """What a worker knows of a site when connections are scarce."""
-
-    ANSWERS = auto()
-    UNKNOWN = auto()  # no attempt has ended yet
-    SILENT = auto()  # the last attempt failed to get a connection, or most of those under way are overdue
+SOON = 15.0  # seconds
+UNKNOWN = 50  # deliveries claimed at once for a destination whose site is not known, or new
 
 
 class ReadyQueue:
-    """``shaping``: where the throttle's limits come from. ``running``: how many runners it has.
-    ``destinations``: domains seen recently. ``answers``: whether the last attempt got its dialogue, None before any.
-    """
+    """``shaping``: where the throttle's limits come from. ``running``: how many runners it has."""
 
-    __slots__ = ("_began", "answers", "destinations", "flows", "running", "shaping", "site", "throttle")
+    __slots__ = ("flows", "running", "shaping", "site", "throttle")
 
     def __init__(self, site: str, shaping: Shaping, throttle: Throttle, weights: Weights) -> None:
         self.site, self.shaping, self.throttle = site, shaping, throttle
         self.flows = FairQueue(weights)
         self.running = 0
-        self.destinations: set[str] = set()
-        self.answers: bool | None = None
-        self._began: dict[Job, float] = {}  # attempts under way, the oldest first
 
     @property
     def waiting(self) -> int:
@@ -50,24 +37,31 @@ class ReadyQueue:
 
     @property
     def taken(self) -> int:
-        """How many jobs were taken since the counters were last reset."""
+        """How many jobs were taken so far."""
         return sum(self.flows[stream].taken for stream in Stream)
 
-    def accepts(self, stream: Stream, active_queue: ActiveQueue, share: float = 1.0) -> bool:
-        """Return whether more of ``stream`` may wait here: less waits than ``share`` of what is still free."""
+    def accepts(self, stream: Stream, active_queue: ActiveQueue) -> bool:
+        """Return whether more of ``stream`` may wait here: less waits than is still free."""
         flow = self.flows[stream]
         return not flow.waiting or (
-            flow.waiting < share * active_queue.free(stream) and flow.octets < share * active_queue.free_octets(stream)
+            flow.waiting < active_queue.free(stream) and flow.octets < active_queue.free_octets(stream)
         )
+
+    def soon(self, stream: Stream) -> int:
+        """Return how many jobs of ``stream`` are likely to start within SOON; never less than are running."""
+        return max(int(self.flows[stream].pace * SOON), self.running, 1)
+
+    def claimable(self, stream: Stream, active_queue: ActiveQueue, now: float) -> int:
+        """Return how many more of ``stream`` there is use for, beside what waits."""
+        if self.throttle.in_backoff(now) or not self.accepts(stream, active_queue):
+            return 0
+        most = self.soon(stream)
+        if not active_queue.is_tight(stream):
+            most = max(most, self.throttle.allowed(now))
+        return most - self.flows[stream].waiting
 
     def add(self, job: Job) -> None:
         self.flows.add(job)
-
-    def remember(self, destination: str) -> None:
-        """Note that ``destination`` is served by this site."""
-        if len(self.destinations) >= DESTINATIONS:
-            self.destinations.clear()
-        self.destinations.add(destination)
 
     def take(self) -> Job | None:
         """Remove and return the next job."""
@@ -84,27 +78,40 @@ class ReadyQueue:
         """Return how many more jobs may start now."""
         return min(self.waiting, self.throttle.allowed(now) - self.running)
 
-    def began(self, job: Job, now: float) -> None:
-        """Note that an attempt at ``job`` is under way, until ``ended``."""
-        self._began[job] = now
-
-    def ended(self, job: Job) -> None:
-        self._began.pop(job, None)
-
-    def standing(self, now: float) -> Standing:
-        """Return whether the site answers."""
-        overdue = 0
-        for began in self._began.values():
-            if now - began <= OVERDUE:
-                break
-            overdue += 1
-        if self.answers is False or 2 * overdue > len(self._began):
-            return Standing.SILENT
-        return Standing.UNKNOWN if self.answers is None else Standing.ANSWERS
-
     @property
     def idle(self) -> bool:
         return not self.waiting and not self.running
+
+
+class ClaimRoom:
+    """How much of what is due there is use for, as ``wanted`` says of one delivery after the other.
+
+    ``site``: returns where a destination's mail goes, None if that must be looked up. It is asked each time: a domain
+    that has moved does not wait for the site that it has left.
+    """
+
+    def __init__(
+        self,
+        queues: Mapping[str, ReadyQueue],
+        site: Callable[[str], str | None],
+        stream: Stream,
+        active_queue: ActiveQueue,
+        now: float,
+    ) -> None:
+        self._queues, self._site = queues, site
+        self._stream, self._active_queue, self._now = stream, active_queue, now
+        self._left: dict[str, int] = {}  # by site; by destination where no site is known
+
+    def wanted(self, destination: str) -> bool:
+        """Return whether there is use for one more delivery to ``destination``, which then counts as claimed."""
+        site = self._site(destination)
+        key = destination if site is None else site
+        left = self._left.get(key)
+        if left is None:
+            queue = None if site is None else self._queues.get(site)
+            left = queue.claimable(self._stream, self._active_queue, self._now) if queue else UNKNOWN
+        self._left[key] = left - 1
+        return left > 0
 
 
 class AwaitingRoute:

@@ -1,9 +1,9 @@
 """How much load one site may be given at this moment.
 
 The number of connections starts small, grows by one with each message that gets through (slow start), and is halved
-when connecting fails. After several failures in a row the whole site is in backoff; each further backoff is twice as
-long. Only failed connections count: a rejected recipient says nothing about the site's health. ``now`` is monotonic
-seconds.
+when the site fails: it cannot be reached, or says that it gets too much. After several failures in a row the whole site
+is in backoff. If the first try after that fails, the next backoff begins, twice as long. A rejected recipient says
+nothing about the site's health. ``now`` is monotonic seconds.
 
 Limitations: each worker counts its own connections; ``ceiling`` is its share of what the site may get in total.
 """
@@ -59,16 +59,22 @@ class Throttle:
             self.limit += 1
 
     def failed(self, now: float) -> bool:
-        """Note that the connection failed; return whether a backoff starts now."""
+        """Note that the site failed; return whether a backoff starts now."""
         self.failures += 1
         self.limit = max(1, self.limit // 2)
-        if self.failures < self.backoff_after or self.in_backoff(now):
+        enough = 1 if self.backoffs else self.backoff_after
+        if self.failures < enough or self.in_backoff(now):
             return False
         self.backoff_until = now + min(MAX_BACKOFF, self.backoff * 2**self.backoffs)
         self.backoffs = min(self.backoffs + 1, 16)
         self.failures = 0
         self.limit = 1
         return True
+
+    def resume(self) -> None:
+        """End the backoff; one connection tries first."""
+        self.backoff_until = 0.0
+        self.failures = self.backoffs = 0
 
     def reshape(self, limits: Throttle) -> None:
         """Take over the limits of another throttle (a reload); what was learned about the site stays."""

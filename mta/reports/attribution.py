@@ -66,13 +66,11 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class InboundRecipient:
-    """One recipient of the inbound mail. ``path``: for BOUNCE; ``claim``: of the token, for UNSUBSCRIBE, and whether
-    the subject holds nothing else."""
+    """One recipient of the inbound mail. ``path``: for BOUNCE; ``claim``: of the token, for UNSUBSCRIBE."""
 
     mailbox: ReportMailbox
     path: ReturnPath | InvalidReturnPath | None = None
     claim: Claim | None = None
-    is_token_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +166,9 @@ def _recipient(to: Address, report: Report, context: ReportContext, now: datetim
         case ReportMailbox.BOUNCE:
             return InboundRecipient(mailbox, path=context.verp.read(to, now))
         case ReportMailbox.UNSUBSCRIBE:
-            subject = report.subject or ""
-            claim = token_in(subject, context.tokens)
-            return InboundRecipient(mailbox, claim=claim, is_token_alone=_is_word(subject))
+            return InboundRecipient(mailbox, claim=token_in(report.subject or "", context.tokens))
         case _:
             return InboundRecipient(mailbox)
-
-
-def _is_word(text: str) -> bool:
-    return _TOKEN.fullmatch("".join(text.split()).encode()) is not None
 
 
 def _words_of_fields(original: Original) -> Iterator[str]:

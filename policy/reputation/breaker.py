@@ -10,7 +10,7 @@ A rate means little where there are few: below a ceiling's floor the volume coun
 one complaint about ten messages stops nothing, and twenty about fifty do.
 
 Invariants: a breaker suppresses no recipient and fails no message; it only holds mail. A rejection that is the sender's
-fault counts here and never against the recipient.
+fault counts here and never against the recipient. A temporary limit trips nothing.
 
 Limitations: complaints arrive hours after the mail they are about; they count when they arrive.
 """
@@ -25,14 +25,16 @@ from typing import assert_never
 from pydantic import Field
 
 from config.types import Duration, Section, default
-from mta.mail.delivery import Action, Deferred, Delivered, Failed, Fault, Outcome
+from mta.mail.delivery import Action, Classification, Deferred, Delivered, Failed, Fault, Outcome
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.message import Stream
+from mta.mail.reply import Reply, ReplyKind
 
 # Categories of config/defaults/bounces.toml. What suppresses for a recipient's fault is hard, whatever it is called.
 _UNKNOWN = frozenset({"bad_mailbox"})
 _HARD = frozenset({"bad_mailbox", "inactive_mailbox", "bad_address", "bad_domain"})
 _AGAINST_US = frozenset({"spam_content"})  # "looks like spam" is said of the sender, whatever it points at
+_LIMITS = frozenset({"rate_limited", "bad_reputation"})
 
 
 class BreakerKind(Enum):
@@ -217,13 +219,20 @@ def breaker_hold(name: str, words: str) -> Hold:
     return Hold(HoldSource.BREAKER, name, text)
 
 
+def is_limit(meaning: Classification, reply: Reply) -> bool:
+    """Return whether the receiver asks for less or later, for now. A site that does is given less, and recovers by
+    itself: that is no case for a breaker, which only a person cancels."""
+    return reply.kind is ReplyKind.TRANSIENT and meaning.category in _LIMITS
+
+
 def counted(outcome: Outcome, *, reached: bool) -> DeliveryCounts | None:
     """What an outcome counts as; None: as nothing. ``reached``: a receiver had said it, not we ourselves."""
     match outcome:
         case Delivered():
             return ONE_DELIVERED
-        case Deferred(classification=meaning):
+        case Deferred(result, meaning):
             ours = meaning.fault is Fault.SENDER or meaning.category in _AGAINST_US
+            ours = ours and not is_limit(meaning, result.reply)
             return (ONE_REFUSED if ours else ONE_SOFT) if reached else None
         case Failed(classification=meaning):
             hard = meaning.hard or meaning.category in _HARD or meaning.action is Action.SUPPRESS

@@ -13,7 +13,9 @@ import pytest
 import trustme
 
 from mta.testing.nameserver import Node
+from mta.testing.script import MANNERS, AfterReply, ReceiverStage, Script, ScriptRule, say
 from tests.flow.far_end import FarEnd, far_end, replies
+from tests.flow.harness import kinds, message, open_world
 
 INPUTS = Path(__file__).parent / "inputs"
 PATIENCE = 30.0  # seconds
@@ -104,3 +106,53 @@ async def test_p3_an_mx_that_is_an_address_or_lacks_its_dot() -> None:
         "the MX of d.example is 192.0.2.9, an address instead of a host name",
         "no mail host of e.example has an address: mail.e.example.e.example does not exist: a dot missing in the zone?",
     ]
+
+
+@pytest.mark.parametrize("retried", ["due mail", "greylisted mail"])
+async def test_32_a_domain_whose_mx_moved_does_not_wait_for_the_dead_host(
+    retried: str, tmp_path: Path, database_url: str
+) -> None:
+    """Nothing listens at 127.0.0.99; its backoff lasts longer than this test may."""
+    async with open_world(tmp_path, database_url) as world:
+        world.receiver.script = Script(rules=MANNERS)
+        world.zone["mx.dead.example"] = Node(a=("127.0.0.99",), ttl=1)
+        dead = Node(mx=((10, "mx.dead.example"),), ttl=1)
+        world.zone.update({"moved.example": dead, "stays.example": dead})
+        await world.start(
+            queue={"retry_schedule": ["2s"]},
+            dns={"min_ttl": "1s"},
+            shaping={"default": {"backoff": "60s"}},
+            observe={"events": str(world.directory / "events.jsonl")},
+        )
+        stuck = [await world.accept(f"ann{n}@{name}.example") for n in range(2) for name in ("stays", "moved")]
+
+        async def in_backoff() -> bool:
+            return "destination_backoff" in (world.directory / "events.jsonl").read_text()
+
+        await world.until(in_backoff)
+        world.zone["moved.example"] = Node(mx=((10, "mx1.example.com"),), ttl=1)
+        if retried == "due mail":
+            await world.received(2)
+            assert {kinds(await world.until_ended(message))[-1] for message in stuck[1::2]} == {"delivered"}
+        else:
+            grey = await world.accept("grey@moved.example")
+            assert kinds(await world.until_ended(grey)) == ["deferred", "delivered"]
+        assert not [receipt for receipt in world.taken if "stays" in str(receipt.recipients)]
+
+
+async def test_33_a_receiver_that_limits_us_is_given_less_and_no_breaker_trips(
+    tmp_path: Path, database_url: str
+) -> None:
+    reply = (INPUTS / "33-rate-limited-by-receiver.txt").read_text().strip()
+    async with open_world(tmp_path, database_url) as world:
+        limited = ScriptRule(ReceiverStage.END, "*", (say(reply, end=AfterReply.CLOSE),))
+        world.receiver.script = Script(rules=(limited,))
+        await world.start(shaping={"default": {"backoff": "2s"}}, queue={"retry_schedule": ["1s"]})
+        async with world.client() as smtp:
+            for n in range(100):
+                await smtp.sendmail("ann@sender.example", f"r{n}@example.com", message())
+        await world.patiently(world.receiver.ledger.wait_until(lambda ledger: len(ledger.receipts) >= 5))
+        assert len(world.receiver.ledger.receipts) < 20
+        world.receiver.script = Script()
+        await world.received(100)
+        assert await world.db.fetchval("select count(*) from breaker") == 0

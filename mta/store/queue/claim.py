@@ -1,18 +1,21 @@
 """Claim queued recipients for a worker: due ones, oldest first, with a share for every destination.
 
 A claim reads the oldest due rows. If there are more than it reads, a large backlog would delay everyone behind it: so
-half of the claim then goes round all destinations of all accounts, a few rows each, continuing where the last round
-ended. Both reads are bounded, whatever the length of the queue. Each stream is claimed separately, so neither delays
-the other.
+it then also goes round all destinations of all accounts, a few rows each, continuing where the last round ended. Both
+reads are bounded, whatever the length of the queue. Each stream is claimed separately, so neither delays the other.
+
+Of what was read, only deliveries that the worker has use for are claimed: a claim that is given back costs two writes.
 
 Invariants: a held row (unless expired), or one that a live worker holds, is never claimed.
 
-Limitations: rounds are per worker and start over with it. Expired rows come in their turn, not first.
+Limitations: rounds are per worker and start over with it. Expired rows come in their turn, not first. A round passes
+destinations that are not wanted one by one: behind many thousands of them the others' turns come late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -54,11 +57,10 @@ with recursive turn (account_id, destination, step) as (
     ) next
     where turn.step < {ROUND}
 )
-select turn.account_id, turn.destination, due.message_id, due.due_at
+select turn.account_id, turn.destination, due.message_id, due.due_at, due.ending
 from turn left join lateral (
-    select message_id, due_at from queue
+    select message_id, due_at, bounce is not null or expires_at <= now() as ending from queue
     where account_id = turn.account_id and destination = turn.destination and {_READY}
-        and not turn.destination = any($5::text[])
     order by due_at limit $4
 ) due on true"""  # noqa: S608
 
@@ -88,7 +90,8 @@ select
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.recipient_index"""
 
-Candidate = tuple[Any, str, int, Any]  # message_id, destination, account_id, due_at
+Candidate = tuple[Any, str, int, Any, bool]  # message_id, destination, account_id, due_at, ending
+Wanted = Callable[[str], bool]  # whether one more delivery to this destination is of use; asked once for each, in turn
 
 
 class ClaimTurn:
@@ -99,26 +102,25 @@ class ClaimTurn:
         self._account, self._destination = 0, ""
 
     async def take(
-        self, connection: Connection, lease: int, deliveries: int, octets: int, skip: Collection[str]
+        self, connection: Connection, lease: int, deliveries: int, octets: int, wanted: Wanted
     ) -> list[Delivery]:
-        """Lease up to ``deliveries`` deliveries of together about ``octets``, none to a destination in ``skip``
-        but for those that only wait for their end."""
+        """Lease up to ``deliveries`` deliveries of together about ``octets``, each ``wanted`` or waiting for its end
+        only."""
         look = LOOK * deliveries
-        found = await connection.fetch(_OLDEST, self._stream, look)
-        chosen = in_turns([_candidate(row) for row in found if row["ending"] or row["destination"] not in skip])
+        found = [_candidate(row) for row in await connection.fetch(_OLDEST, self._stream, look)]
         if len(found) >= look:
-            half = (deliveries + 1) // 2
-            chosen = in_turns([*chosen[:half], *await self._round(connection, half, skip), *chosen[half:]])
-        fitting = await _fit(connection, chosen[:deliveries], octets)
+            found += await self._round(connection, (deliveries + 1) // 2)
+        usable = (each for each in in_turns(found) if each[4] or wanted(each[1]))
+        fitting = await _fit(connection, list(islice(usable, deliveries)), octets)
         if not fitting:
             return []
         rows = await connection.fetch(_TAKE, [each[0] for each in fitting], [each[1] for each in fitting], lease)
         return group(rows, lease)
 
-    async def _round(self, connection: Connection, wanted: int, skip: Collection[str]) -> list[Candidate]:
+    async def _round(self, connection: Connection, wanted: int) -> list[Candidate]:
         """Due deliveries of the next destinations."""
         each = max(EACH, wanted // ROUND)
-        rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each, list(skip))
+        rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each)
         visited = {(row["account_id"], row["destination"]) for row in rows}
         self._account, self._destination = max(visited) if len(visited) == ROUND else (0, "")
         return [_candidate(row) for row in rows if row["message_id"] is not None]
@@ -147,6 +149,8 @@ def _alternate(candidates: Iterable[Candidate], group: Callable[[Candidate], Any
 
 async def _fit(connection: Connection, chosen: Sequence[Candidate], octets: int) -> Sequence[Candidate]:
     """As many of the first as fit into ``octets``; always one."""
+    if not chosen:
+        return ()
     rows = await connection.fetch(
         "select id, size from message where id = any($1::uuid[])", [each[0] for each in chosen]
     )
@@ -211,4 +215,4 @@ def _address(text: str) -> Address:
 
 
 def _candidate(row: Any) -> Candidate:
-    return row["message_id"], row["destination"], row["account_id"], row["due_at"]
+    return row["message_id"], row["destination"], row["account_id"], row["due_at"], row["ending"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from mta.store.postgres.database import GONE, Connection, Database
 from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue, holds, retention
-from mta.store.queue.claim import ClaimTurn
+from mta.store.queue.claim import ClaimTurn, Wanted
 from mta.store.queue.enqueue import Enqueued, Held, Leased, NewMessage, Queued
 from mta.store.queue.lease import Lease
 
@@ -190,13 +190,13 @@ class Messages:
         *,
         deliveries: int,
         octets: int,
-        skip: Collection[str] = (),
+        wanted: Wanted = lambda _: True,
         stream: Stream = Stream.TRANSACTIONAL,
     ) -> list[Delivery]:
         """Claim due deliveries of ``stream`` for this worker, up to these bounds, without content.
 
         The oldest first, but with a share for every waiting account and destination. Includes expired ones, held or
-        not. ``skip``: destinations of which no more is wanted. Raises StoreUnavailable.
+        not. ``wanted``: whether one more delivery to a destination is. Raises StoreUnavailable.
         """
         if not self._lease.valid:
             raise StoreUnavailable("this worker has no valid lease")
@@ -206,7 +206,7 @@ class Messages:
         claimed: list[Delivery] = []
 
         async def take(connection: Connection) -> None:
-            claimed[:] = await self._turns[stream].take(connection, lease, deliveries, octets, skip)
+            claimed[:] = await self._turns[stream].take(connection, lease, deliveries, octets, wanted)
 
         try:
             await self._database.retried(take)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from bounce.classify import Classifier
@@ -50,15 +50,19 @@ def route(domain: str = "example.net", **shaping: Any) -> Route:
 class Resolver:
     """Knows the route of every domain, but for those in ``routes`` whose route, reply or exception is given.
 
-    ``blind``: has nothing cached.
+    ``blind``: has nothing cached. ``ttl``: for how long the others are known.
     """
 
     routes: dict[str, Route | Reply | Exception] = field(default_factory=dict)
     blind: bool = False
+    ttl: float = 3600.0
 
     def cached(self, domain: str) -> Route | Reply | None:
         found = None if self.blind else self.routes.setdefault(domain, route(domain))
         return None if isinstance(found, Exception) else found
+
+    def known_for(self, _: str) -> float:
+        return self.ttl
 
     async def route(self, domain: str) -> Route | Reply:
         await asyncio.sleep(0)
@@ -71,7 +75,7 @@ class Resolver:
 class Courier:
     """Delivers everything, if ``answer`` does not say otherwise. ``attempts``: the addresses of each attempt.
 
-    ``gate``: an attempt waits here before it ends. ``untried``: recipients that the next attempt leaves out.
+    ``gate``: an attempt waits here before it ends.
     """
 
     def __init__(self) -> None:
@@ -80,7 +84,6 @@ class Courier:
         self.most = 0
         self.gate = asyncio.Semaphore(10**6)
         self.answer: Answer = yes
-        self.untried = 0
 
     def hold(self) -> None:
         """From now on attempts wait for ``let``."""
@@ -99,14 +102,9 @@ class Courier:
             await self.gate.acquire()
         finally:
             self.running -= 1
-        tried = len(delivery.recipients) - self.untried
-        untried, self.untried = delivery.recipients[tried:], 0
-        if untried:
-            delivery = replace(delivery, recipients=delivery.recipients[:tried], whole=False)
         results = tuple(Result(recipient, *self.answer(recipient)) for recipient in delivery.recipients)
         met = results[0].stage is not Stage.CONNECT
-        source = "192.0.2.1" if met else None
-        return Attempt(delivery, results, now(), 0.1, HOST if met else None, source, untried=untried)
+        return Attempt(delivery, results, now(), 0.1, HOST if met else None, "192.0.2.1" if met else None)
 
 
 class Accounts:

@@ -9,6 +9,7 @@ import pytest
 from config.schema import QueueSettings
 from mta.mail.delivery import Stage
 from mta.mail.message import Stream
+from mta.mail.reply import Reply
 from mta.store.store import Store
 from tests.unit.mta.queue.rig import REFUSED, Rig, dispatching, route, yes
 from tests.unit.mta.store.make import until
@@ -55,6 +56,45 @@ async def test_a_site_that_cannot_be_reached_is_in_backoff_and_holds_nothing(sto
         await rig.settled()
         assert len(rig.courier.attempts) == 3
         assert await rig.queued("lease is null") == 15
+
+
+async def test_what_waits_for_a_backoff_is_routed_anew_when_the_dns_answer_has_ended(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        rig.resolver.ttl = 30.0
+        rig.resolver.routes["example.net"] = route(connections=1, backoff="10m", backoff_after=1)
+        rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
+        await crowd(rig, 5)
+        await rig.settled()
+        assert await rig.queued("attempts = 0 and due_at between now() and now() + interval '31 seconds'") == 4
+
+
+async def test_a_domain_that_has_moved_does_not_wait_for_the_site_that_it_has_left(store: Store) -> None:
+    """Neither what is due, nor what is deferred by the new site."""
+    async with dispatching(store, retry_schedule=["10ms"]) as rig:
+        dead = route("dead.example", backoff="10m", backoff_after=1)
+        rig.resolver.routes.update(dict.fromkeys(("moved.example", "stays.example"), dead))
+        rig.resolver.ttl = 0.0
+        rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
+        await rig.queue("ann@moved.example")
+        await rig.queue("ann@stays.example")
+        await until(lambda: rig.dispatcher.ready_queues and rig.metrics.backoffs.value)
+        rig.resolver.routes["moved.example"] = route("good.example")
+        rig.courier.answer = yes
+        await until(lambda: rig.courier.attempts.count(("ann@moved.example",)) >= 1)
+        async with asyncio.timeout(20):
+            while await rig.queued("destination = 'moved.example'"):
+                pass
+        assert await rig.queued("destination = 'stays.example'") == 1
+
+
+async def test_a_site_that_limits_us_is_in_backoff(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        rig.resolver.routes["example.net"] = route(connections=4, backoff="10m", backoff_after=3)
+        rig.courier.answer = lambda _: (Stage.FINAL_DOT, Reply(421, "4.7.28", "unusual rate of mail; slow down"))
+        await crowd(rig, 30)
+        await rig.settled()
+        assert len(rig.courier.attempts) <= 6
+        assert await rig.queued("attempts = 0 and lease is null") >= 24
 
 
 async def test_a_ready_queue_starts_again_after_its_backoff(store: Store) -> None:

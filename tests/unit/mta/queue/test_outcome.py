@@ -104,3 +104,35 @@ def test_a_part_of_a_delivery_that_is_suppressed_is_a_delivery_of_its_own() -> N
     assert (part.delivery.recipients, part.delivery.whole, part.provider) == ((ANN,), False, "example")
     everything = outcome.suppressed(whole, {ANN: NO_USER, BEN: NO_USER}, NOW).attempt
     assert everything.delivery is whole.delivery
+
+
+@pytest.mark.parametrize(
+    ("stage", "text", "fails"),
+    [
+        (Stage.CONNECT, "451 4.4.1 connection refused", True),
+        (Stage.HELLO, "554 5.7.1 you are not welcome", True),
+        (Stage.FINAL_DOT, "421 4.7.28 Unusual rate of mail from your network address", True),
+        (Stage.SENDER, "450 4.7.1 Error: too much mail from 192.0.2.1", True),
+        (Stage.RECIPIENT, "452 4.3.2 Connection rate limit exceeded.", True),
+        (
+            Stage.SENDER,
+            "451 4.7.650 [192.0.2.25] has been temporarily rate limited due to IP reputation",
+            True,
+        ),
+        (Stage.SENDER, "421 4.7.0 [TSS04] Messages from 192.0.2.192 temporarily deferred due to user complaints", True),
+        (Stage.RECIPIENT, "421 4.3.2 too busy, closing", True),
+        (Stage.RECIPIENT, "450 4.2.1 The user you are trying to contact is receiving mail too quickly", False),
+        (Stage.RECIPIENT, "451 4.7.1 greylisted, come back later", False),
+        (Stage.RECIPIENT, "550 5.1.1 no such user", False),
+        (Stage.FINAL_DOT, "550-5.7.1 likely suspicious due to the very low reputation of the sending IP", False),
+        (Stage.FINAL_DOT, "421-4.7.26 Your email has been rate limited because it is unauthenticated.", False),
+        (Stage.FINAL_DOT, "250 2.0.0 taken", False),
+    ],
+)
+def test_what_concerns_the_site_and_not_the_message(
+    classifier: Classifier, stage: Stage, text: str, fails: bool
+) -> None:
+    code, _, rest = text.partition(" ") if text[3] == " " else (text[:3], "", text[4:])
+    reply = Reply.parse(int(code), rest)
+    decision = outcome.decide(attempt(job(ANN), Result(ANN, stage, reply)), classifier, SCHEDULE, NOW)
+    assert outcome.site_failure(decision) == (reply if fails else None)

@@ -7,8 +7,8 @@ from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.message import Stream
-from mta.queue.active_queue import Job
-from mta.queue.ready_queue import DESTINATIONS, ReadyQueue
+from mta.queue.active_queue import ActiveQueue, Job
+from mta.queue.ready_queue import SOON, UNKNOWN, ClaimRoom, ReadyQueue
 from mta.queue.throttle import Throttle
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,12 +54,43 @@ def test_take_all_empties() -> None:
     assert (subject.waiting, subject.take(), subject.idle) == (0, None, True)
 
 
-def test_of_very_many_destinations_only_some_are_remembered() -> None:
-    subject = ready_queue()
-    for n in range(3 * DESTINATIONS):
-        subject.remember(f"d{n}.example")
-    assert 0 < len(subject.destinations) <= DESTINATIONS
-    assert f"d{3 * DESTINATIONS - 1}.example" in subject.destinations
+def full_of(subject: ReadyQueue, waiting: int) -> ReadyQueue:
+    for _ in range(waiting):
+        subject.add(job())
+    return subject
+
+
+def test_as_much_is_claimed_as_may_start_at_once_or_will_soon() -> None:
+    subject, roomy = ready_queue(), ActiveQueue(1000, 10**6)
+    assert subject.claimable(OURS, roomy, 0) == 2
+    full_of(subject, 2)
+    assert subject.claimable(OURS, roomy, 0) == 0
+    for _ in range(2):
+        subject.take()
+    subject.flows[OURS].measure(1.0)
+    assert subject.claimable(OURS, roomy, 0) == 2 * SOON
+    subject.flows[OURS].measure(1.0)  # a second without any
+    assert subject.claimable(OURS, roomy, 0) == SOON
+
+
+def test_nothing_is_claimed_for_a_site_in_backoff_or_a_full_queue() -> None:
+    subject, roomy = ready_queue(), ActiveQueue(1000, 10**6)
+    subject.throttle.backoff_until = 10.0
+    assert [subject.claimable(OURS, roomy, now) for now in (9.0, 11.0)] == [0, 2]
+    tight = ActiveQueue(1000, 10**6)
+    assert tight.reserve_all([10] * 870, OURS)
+    assert subject.claimable(OURS, tight, 11.0) == 1  # one connection of two, while room is scarce
+    subject.flows[OURS].pace = 100.0
+    full_of(subject, 5)
+    assert subject.claimable(OURS, tight, 11.0) == 0
+
+
+def test_a_claim_asks_where_mail_goes_now_and_counts_by_site() -> None:
+    sites = {"a": "site", "b": "site", "c": "new"}
+    room = ClaimRoom({"site": ready_queue()}, sites.get, OURS, ActiveQueue(1000, 10**6), 0.0)
+    assert [room.wanted(domain) for domain in "aab"] == [True, True, False]
+    assert [room.wanted("unknown") for _ in range(UNKNOWN + 1)] == [True] * UNKNOWN + [False]
+    assert room.wanted("c")
 
 
 def test_a_cut_keeps_whose_turn_is_next() -> None:
@@ -67,6 +98,7 @@ def test_a_cut_keeps_whose_turn_is_next() -> None:
     for each in sent:
         subject.add(each)
     assert subject.cut(2) == [sent[1], sent[2]]
-    assert (subject.waiting, subject.octets, subject.taken) == (2, 20, 0)
+    subject.measure(1.0)
+    assert (subject.waiting, subject.octets, subject.pace) == (2, 20, 0)
     assert [subject.take(), subject.take()] == [sent[0], sent[3]]
     assert subject.cut(5) == []

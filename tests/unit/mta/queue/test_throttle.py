@@ -50,6 +50,24 @@ def test_each_backoff_is_twice_as_long_up_to_a_limit() -> None:
     assert waits[-1] == MAX_BACKOFF
 
 
+def test_a_site_that_has_not_recovered_is_in_backoff_at_the_first_failure() -> None:
+    subject = throttle()
+    assert [subject.failed(0) for _ in range(3)] == [False, False, True]
+    assert subject.failed(60)
+    assert subject.backoff_until == 60 + 120
+    subject.succeeded()
+    assert [subject.failed(200) for _ in range(3)] == [False, False, True]
+    assert subject.backoff_until == 260
+
+
+def test_an_operator_may_end_a_backoff() -> None:
+    subject = throttle()
+    assert [subject.failed(0) for _ in range(3)] == [False, False, True]
+    subject.resume()
+    assert subject.allowed(1) == 1
+    assert not subject.failed(1)
+
+
 def test_failures_of_others_under_way_do_not_prolong_a_backoff() -> None:
     subject = throttle(backoff_after=1)
     subject.failed(0)

@@ -202,3 +202,15 @@ def test_breakers_have_nothing_to_suppress_with(path: str) -> None:
     }
     assert not {name for name in imported if name and "suppress" in name}
     assert "suppression" not in source.replace("mta.store.suppress", "").split('"""', 2)[2]
+
+
+@pytest.mark.parametrize("category", ["rate_limited", "bad_reputation"])
+def test_a_temporary_limit_trips_nothing(category: str) -> None:
+    """The site is given less, and recovers by itself; a refusal counts."""
+    meaning = Classification(category, Fault.SENDER, Action.FAIL, "rule")
+    later, never = (
+        Result(RESULT.recipient, Stage.FINAL_DOT, Reply(code, status, "limited"))
+        for code, status in ((421, "4.7.28"), (550, "5.7.28"))
+    )
+    assert counted(Deferred(later, meaning, now()), reached=True) == DeliveryCounts(soft=1)
+    assert counted(Failed(never, meaning), reached=True) == DeliveryCounts(refused=1)

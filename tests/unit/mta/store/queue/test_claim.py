@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -105,7 +106,7 @@ async def test_bounds_in_deliveries_and_octets(store: Store) -> None:
 async def test_destinations_to_be_skipped(store: Store) -> None:
     await fill(store, 100, "full.example", due=-600)
     await fill(store, 3, "free.example")
-    taken = await store.messages.claim(deliveries=10, octets=MUCH, skip=["full.example"])
+    taken = await store.messages.claim(deliveries=10, octets=MUCH, wanted="full.example".__ne__)
     assert [each.destination for each in taken] == ["free.example"] * 3
 
 
@@ -129,7 +130,7 @@ async def test_looking_is_bounded_however_long_the_queue(store: Store) -> None:
     async with store._database.session(30) as connection:
         for question, values in (
             (claim._OLDEST, ("transactional", 400)),
-            (claim._ROUND, ("transactional", 0, "", 2, [])),
+            (claim._ROUND, ("transactional", 0, "", 2)),
         ):
             plan = await connection.fetch(f"explain (analyze, buffers, format text) {question}", *values)
             touched = sum(
@@ -150,14 +151,14 @@ async def test_accounts_take_turns(store: Store) -> None:
 async def test_two_workers_never_take_the_same(store: Store) -> None:
     await fill(store, 200, "due.example")
     async with store._database.session() as one, store._database.session() as two, one.transaction(), two.transaction():
-        mine = await ClaimTurn(Stream.TRANSACTIONAL).take(one, 1, 100, MUCH, ())
-        theirs = await ClaimTurn(Stream.TRANSACTIONAL).take(two, 2, 100, MUCH, ())
+        mine = await ClaimTurn(Stream.TRANSACTIONAL).take(one, 1, 100, MUCH, lambda _: True)
+        theirs = await ClaimTurn(Stream.TRANSACTIONAL).take(two, 2, 100, MUCH, lambda _: True)
     assert len(mine) == 100
     assert not {each.message_id for each in mine} & {each.message_id for each in theirs}
 
 
 def candidate(minute: int, account: int = 1, destination: str = "a.example") -> Candidate:
-    return uuid.uuid4(), destination, account, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+    return uuid.uuid4(), destination, account, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute), False
 
 
 def test_turns_are_by_account_then_destination_then_age() -> None:
@@ -169,9 +170,22 @@ def test_turns_are_by_account_then_destination_then_age() -> None:
 
 def test_a_delivery_of_several_rows_is_counted_once_by_its_oldest() -> None:
     early = candidate(1)
-    late = (*early[:3], candidate(5)[3])
+    late = (*early[:3], *candidate(5)[3:])
     other = candidate(3)
     assert in_turns([late, other, early]) == [early, other]
+
+
+async def test_no_more_is_claimed_of_a_destination_than_is_wanted(store: Store) -> None:
+    await fill(store, 50, "slow.example")
+    await fill(store, 3, "fast.example")
+    left = {"slow.example": 2, "fast.example": 50}
+
+    def wanted(destination: str) -> bool:
+        left[destination] -= 1
+        return left[destination] >= 0
+
+    taken = await store.messages.claim(deliveries=20, octets=MUCH, wanted=wanted)
+    assert Counter(each.destination for each in taken) == {"slow.example": 2, "fast.example": 3}
 
 
 async def test_what_only_waits_for_its_end_is_taken_although_its_destination_is_not_wanted(store: Store) -> None:
@@ -186,7 +200,7 @@ async def test_what_only_waits_for_its_end_is_taken_although_its_destination_is_
         "update queue set due_at = now() - interval '2h', expires_at = now() - interval '1h'"
         " where message_id in (select message_id from queue where bounce is null limit 1)",
     )
-    taken = await store.messages.claim(deliveries=100, octets=MUCH, skip=["rests.example"])
+    taken = await store.messages.claim(deliveries=100, octets=MUCH, wanted="rests.example".__ne__)
     assert sorted(each.bounce or "" for each in taken) == ["", "why", "why"]
 
 
