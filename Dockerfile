@@ -34,6 +34,7 @@ COPY --from=build /opt/mta /opt/mta
 ENV PATH=/opt/mta/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PYTHONSAFEPATH=1 \
     MTA_CONFIG=/etc/imprimatur/mta.toml
 COPY config/defaults/container.toml /etc/imprimatur/mta.toml
 USER 10001

@@ -25,7 +25,7 @@ from typing import Any
 from bench import processes
 from bench.postfix import stop
 
-MTA = [sys.executable, "-m", "mta.cli.main"]
+MTA = [sys.executable, "-m", "mta"]
 _START_PATIENCE = 60.0  # seconds, on a busy machine, the making of the database included
 
 
@@ -33,7 +33,7 @@ _START_PATIENCE = 60.0  # seconds, on a busy machine, the making of the database
 class Service:
     """``settings``: sections of the configuration file, merged over those that make it private. Ports are chosen here.
 
-    ``environment``: additional variables for the service.
+    ``environment``: additional variables for the service. ``open_files``: its hard limit, if it is not ours.
     """
 
     directory: Path
@@ -41,6 +41,7 @@ class Service:
     port: int = field(default_factory=lambda: free_port())
     web_port: int = field(default_factory=lambda: free_port())
     environment: dict[str, str] = field(default_factory=dict)
+    open_files: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,8 +72,9 @@ class Service:
         if not self.config.exists():
             self.configure()
         with (self.directory / "output").open("ab") as output:
+            limited = ["sh", "-c", f'ulimit -n {self.open_files}; exec "$@"', "sh"] if self.open_files else []
             self.process = subprocess.Popen(
-                [*MTA, "serve", "--config", str(self.config)],
+                [*limited, *MTA, "serve", "--config", str(self.config)],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

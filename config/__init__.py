@@ -1,1 +1,3 @@
 """Configuration: schema, loading, defaults. Imports no other package of this project."""
+
+__distribution__ = "imprimatur-mta"

@@ -13,3 +13,5 @@
 ``service``      supervisor, workers and periodic jobs; all stages are composed here
 ``cli``          the ``mta`` command
 """
+
+__distribution__ = "imprimatur-mta"

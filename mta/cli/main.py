@@ -5,6 +5,12 @@ Invariants: neither ``mta --help`` nor a command that needs no store imports the
 
 from __future__ import annotations
 
+from mta.isolation import isolate
+
+if __name__ == "__main__":
+    isolate()  # before anything else is looked for
+
+# isort: split
 import importlib
 import sys
 from typing import Annotated, Any
@@ -106,6 +112,12 @@ def _version() -> None:
 
 
 def main() -> None:
+    """Run the command in ``sys.argv``, unless the code is not what was installed."""
+    isolate()
+    from mta.cli.installation import foreign_packages, refuse
+
+    if foreign := foreign_packages():
+        refuse(foreign)
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     app = build(name) if name in COMMANDS else outline()
     app()

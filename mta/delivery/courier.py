@@ -4,8 +4,9 @@ Hosts are tried in the order of the route. If a host cannot be reached, or does 
 next one is tried; recipients that have a reply keep it, and from the moment a final dot is on its way no other host is
 tried. Sessions are kept for the next message to the same host.
 
-Invariants: ``deliver`` does not raise (but for cancellation), and no recipient is left without a result. If it is
-cancelled before the final dot, nothing was sent.
+Invariants: ``deliver`` raises nothing but Shortage (and cancellation), and no recipient is left without a result
+unless this machine ran short of something, which is no attempt. If it is cancelled before the final dot, nothing was
+sent.
 Limitations: if it is cancelled after the final dot, it is not known whether the message was taken.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bounce.verp import Verp
@@ -32,6 +33,7 @@ from mta.delivery.pool import (
     quit_session,
 )
 from mta.delivery.route import Route, Target
+from mta.delivery.shortage import Shortage
 from mta.delivery.transaction import transact
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.identity import format_id
@@ -51,7 +53,7 @@ _STAGES = {stage: n for n, stage in enumerate(Stage)}
 
 class Courier:
     """``hostname``: our name in EHLO, unless the settings give another. ``verp``: makes the return paths; None: bounces
-    go to the sender."""
+    go to the sender. ``connections``: most at once, idle ones included."""
 
     def __init__(
         self,
@@ -62,7 +64,10 @@ class Courier:
         loopback_receivers: bool = False,
         trace: Trace | None = None,
         metrics: Metrics | None = None,
+        connections: int = 100_000,
     ) -> None:
+        self.connections = connections
+        self._under_way = 0
         self._trace = trace
         self._metrics = metrics or Metrics()
         self._quirks = Quirks()
@@ -94,16 +99,25 @@ class Courier:
         )
 
     async def deliver(self, delivery: Delivery, route: Route, content: bytes) -> Attempt:
-        """Attempt a delivery; return a result for every recipient. ``content``: with CRLF line ends."""
+        """Attempt a delivery; return a result for every recipient. ``content``: with CRLF line ends.
+
+        Raises Shortage if nothing could be tried.
+        """
         loop = asyncio.get_running_loop()
         started_at, began = datetime.now(UTC), loop.time()
         limit = began + self._time_limit + len(delivery.recipients) * PER_RECIPIENT + len(content) / SLOWEST
         state = _AttemptState(delivery, route, content, limit, list(delivery.recipients))
+        self._under_way += 1
         try:
             await self._try_hosts(state)
-        except Exception:
-            log.exception("delivery attempt failed", message=format_id(delivery.message_id))
-            state.errors.append(DeliveryError(Stage.CONNECT, _INTERNAL))
+        except Exception as error:
+            if not (short := Shortage.of(error)):
+                log.exception("delivery attempt failed", message=format_id(delivery.message_id))
+                state.errors.append(DeliveryError(Stage.CONNECT, _INTERNAL))
+            elif not (state.results or state.has_answer):
+                raise short from error
+        finally:
+            self._under_way -= 1
         return state.attempt(started_at, loop.time() - began)
 
     async def close(self) -> None:
@@ -155,10 +169,12 @@ class Courier:
                 return False
 
     async def _run_transaction(self, target: Target, state: _AttemptState, *, fresh: bool) -> DeliveryError | None:
-        """Run one transaction, on an idle session or a new one. Raises DeliveryError if there is none."""
+        """Run one transaction, on an idle session or a new one. Raises DeliveryError if there is none, Shortage."""
         route = state.route
         session = None if fresh else self._idle(target, route)
         if session is None:
+            if self._under_way + len(self._pool) > self.connections:
+                self._pool.drop_oldest()
             session = await self._dialer.dial(target, self._next_key(target, route), route.login, state.limit)
         session.protocol.limit = state.limit
         state.enter(session)
@@ -240,6 +256,11 @@ class _AttemptState:
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self.limit
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether some host was reached."""
+        return any(error.stage is not Stage.CONNECT for error in self.errors)
+
     def enter(self, session: DeliverySession) -> None:
         """Note which session is used now, for the record."""
         self.host = Host(session.target.name, session.target.address, session.tls)
@@ -248,12 +269,16 @@ class _AttemptState:
 
     def attempt(self, started_at: datetime, seconds: float) -> Attempt:
         """Return the attempt. Of several hosts' errors the one that got furthest counts; of equals, a transient one."""
-        results = tuple(self.results)
-        if self.left:
+        results, delivery = tuple(self.results), self.delivery
+        untried: tuple[QueuedRecipient, ...] = ()
+        if self.left and not self.errors:
+            untried = tuple(self.left)
+            delivery = replace(delivery, recipients=tuple(result.recipient for result in results), whole=False)
+        elif self.left:
             worst = max(self.errors, key=lambda each: (_STAGES[each.stage], each.reply.kind is not ReplyKind.PERMANENT))
             results += tuple(Result(recipient, worst.stage, worst.reply) for recipient in self.left)
         return Attempt(
-            self.delivery,
+            delivery,
             results,
             started_at,
             seconds,
@@ -262,4 +287,5 @@ class _AttemptState:
             transcript="\n".join(self.unsolicited) or None,
             receiver_sends_dsn=self.receiver_sends_dsn and self.source is not None,
             provider=self.route.provider,
+            untried=untried,
         )

@@ -44,7 +44,7 @@ class CachedAnswer(Generic[V]):
 
 
 class Cache(Generic[V]):
-    """``size``: entries kept. ``find`` must not raise; what it returns is kept, an answer or a failure."""
+    """``size``: entries kept. What ``find`` returns is kept, an answer or a failure; what it raises is not."""
 
     def __init__(self, size: int, find: Callable[[str], Awaitable[CachedAnswer[V]]]) -> None:
         self._size = size
@@ -109,7 +109,7 @@ class Resolver:
         return self._routes.left(domain)
 
     async def route(self, domain: str) -> Route | Reply:
-        """Return the route of ``domain``, or why it has none. Never raises."""
+        """Return the route of ``domain``, or why it has none. Raises NotAsked only."""
         return await self._routes.get(domain)
 
     async def txt(self, name: str) -> list[str]:

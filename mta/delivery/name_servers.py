@@ -32,6 +32,7 @@ from dns.rdtypes.IN.AAAA import AAAA
 
 from config.schema import DnsSettings
 from mta.delivery.route import MxHost
+from mta.delivery.shortage import Shortage, shortage
 
 CONCURRENT = 200  # questions under way at once, each with its own socket
 EDNS_SIZE = 1232  # octets, the size that is never fragmented (DNS Flag Day 2020)
@@ -47,6 +48,10 @@ Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 class DnsError(Exception):
     """There was no answer; the text says why."""
+
+
+class NotAsked(DnsError, Shortage):
+    """This machine lacks what it takes to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class NameServers:
         self._slots = asyncio.Semaphore(CONCURRENT)
 
     async def ask(self, name: str, kind: str) -> DnsAnswer:
-        """Return the records of type ``kind`` ("MX", "A", "AAAA" or "TXT"). Never raises."""
+        """Return the records of type ``kind`` ("MX", "A", "AAAA" or "TXT"). Raises NotAsked only."""
         try:
             question = dns.name.from_text(name), dns.rdatatype.from_text(kind)
         except dns.exception.DNSException:
@@ -160,6 +165,8 @@ class NameServers:
         except dns.exception.Timeout:
             return Unknown("no answer", silent=True)
         except (OSError, EOFError) as error:
+            if resource := shortage(error):
+                raise NotAsked(resource) from error
             return Unknown(str(error) or "connection closed", silent=True)
         except dns.exception.DNSException as error:
             return Unknown(f"invalid answer ({type(error).__name__})")

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from config.schema import Timeouts
 from mta.delivery.client import Lost, ReceiverReply, SmtpClientProtocol, ehlo_keywords
 from mta.delivery.route import SmartHostLogin, Target, loops_back
+from mta.delivery.shortage import Shortage, shortage, shortage_at_connect
 from mta.delivery.tls import TlsContexts, TlsPolicy, handshake_error
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
@@ -171,7 +172,7 @@ class Dialer:
     async def dial(
         self, target: Target, key: SessionKey, login: SmartHostLogin | None, limit: float
     ) -> DeliverySession:
-        """Open a session, before the loop time ``limit``. Raises DeliveryError."""
+        """Open a session, before the loop time ``limit``. Raises DeliveryError, Shortage."""
         try:
             protocol = await self._connect(target, key, limit)
         except DeliveryError:
@@ -208,6 +209,8 @@ class Dialer:
             raise DeliveryError(Stage.CONNECT, _unreachable(target, "no answer")) from None
         except (OSError, ValueError) as error:
             sock.close()
+            if resource := shortage_at_connect(error, target.address):
+                raise Shortage(resource) from error
             if strict and not isinstance(error, ConnectionError):
                 raise DeliveryError(Stage.TLS, _tls_failed(target, handshake_error(error))) from error
             raise DeliveryError(Stage.CONNECT, _unreachable(target, _why(error))) from error
@@ -321,7 +324,12 @@ def _positive(stage: Stage, answer: ReceiverReply | Lost) -> ReceiverReply:
 
 
 def _socket(target: Target, source: str | None) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in target.address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_INET6 if ":" in target.address else socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        if resource := shortage(error):
+            raise Shortage(resource) from error
+        raise DeliveryError(Stage.CONNECT, _unreachable(target, _why(error))) from error
     sock.setblocking(False)
     if source is not None:
         try:
@@ -383,6 +391,17 @@ class Pool:
         self._count += 1
         if self._timer is None:
             self._timer = loop.call_later(self.idle, self._sweep)
+
+    def drop_oldest(self) -> None:
+        """Close the session that has been idle longest: its descriptor is needed."""
+        if not self._sessions:
+            return
+        key, waiting = min(self._sessions.items(), key=lambda entry: entry[1][0][0])
+        _, session = waiting.pop(0)
+        self._count -= 1
+        if not waiting:
+            del self._sessions[key]
+        quit_session(session)
 
     def _sweep(self) -> None:
         """Close what has been idle too long; come back when the next one may have been."""

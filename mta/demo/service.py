@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from config.load import load_file
+from mta.isolation import python_command
 from mta.observe.log import configure
 from mta.service.fork_server import ForkServer
 from mta.service.supervisor import Supervisor
@@ -70,10 +71,7 @@ async def service(directory: Path) -> AsyncIterator[DemoService]:
     """Start the process, which waits for ``start``; at the end stop it and delete ``directory``."""
     with open(directory / "service.log", "w+b") as log:  # noqa: ASYNC230  a new file in our own directory
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "mta.demo.service",
-            str(directory),
+            *python_command("mta.demo.service", str(directory)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=log,

@@ -83,8 +83,8 @@ def _parse_local(text: str) -> str:
         local = text
     elif quoted := _QUOTED.match(text):
         bare = _ESCAPE.sub(r"\1", quoted[1])
-        if _UNSAFE.search(bare):
-            raise AddressError("a blank, < or > in the part before the @ is not accepted, not even in quotes")
+        if not bare or _UNSAFE.search(bare):
+            raise AddressError("nothing, a blank, < or > before the @ is not accepted, not even in quotes")
         # "ann"@example.com and ann@example.com are one mailbox (RFC 5321 4.1.2): keep one spelling.
         local = bare if _DOT_ATOM.match(bare) else '"' + re.sub(r'(["\\])', r"\\\1", bare) + '"'
     else:

@@ -108,7 +108,8 @@ class Attempt:
 
     ``source``: our address, if a connection was made. ``transcript``: replies that belong to no command (421 before a
     close). ``receiver_sends_dsn``: it took over the DSN parameters (RFC 3461).
-    ``provider``: where the route leads, as it is counted; empty if that is not known.
+    ``provider``: where the route leads, as it is counted; empty if that is not known. ``untried``: recipients that are
+    not in ``delivery``, because this machine ran short of something before their turn.
     """
 
     delivery: Delivery
@@ -120,6 +121,7 @@ class Attempt:
     transcript: str | None = None
     receiver_sends_dsn: bool = False
     provider: str = ""
+    untried: tuple[QueuedRecipient, ...] = ()
 
 
 class Fault(Enum):

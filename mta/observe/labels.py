@@ -181,3 +181,11 @@ class Success(Enum):
 
     YES = "yes"
     NO = "no"
+
+
+class Resource(Enum):
+    """What this machine was short of. ``ports``: local ports for connections to receivers."""
+
+    DESCRIPTORS = "descriptors"
+    MEMORY = "memory"
+    PORTS = "ports"

@@ -24,6 +24,7 @@ from mta.observe.labels import (
     Lookup,
     QueueState,
     RejectionSubject,
+    Resource,
     Severity,
     StoreCall,
     Success,
@@ -121,6 +122,10 @@ class Metrics:
         self.dsn = counters.counter("dsn", "Delivery status notifications sent to senders")
         self.connections = counters.counters("connections", "Connection attempts to receivers", "success", Success)
         self.connections_open = counters.gauge("connections_open", "Connections to receivers open now")
+        self.connections_most = counters.gauge("connections_most", "Connections to receivers that may be open at once")
+        self.shortages = counters.counters(
+            "shortages", "Attempts put off because this machine was short of a resource", "resource", Resource
+        )
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
         # reports
         self.unsubscribes = counters.counters(

@@ -10,9 +10,9 @@ the last is not known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mta.mail.delivery import Delivery
+from mta.mail.delivery import Attempt, Delivery
 from mta.mail.message import Stream
 
 TIGHT = 1 / 8  # share of the active queue that is kept free at the cost of slow sites
@@ -48,6 +48,12 @@ class Job:
     reservation: Reservation | None
     checked_at: float = 0.0
     provider: str = ""
+
+    def split(self, attempt: Attempt) -> Job:
+        """Leave to this job what was attempted; return the rest."""
+        rest = replace(self.delivery, recipients=attempt.untried, whole=False)
+        self.delivery = attempt.delivery
+        return Job(rest, None, self.checked_at, self.provider)
 
     def release(self) -> None:
         """Return its room in the active queue."""

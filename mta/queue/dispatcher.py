@@ -28,6 +28,7 @@ from config.schema import QueueSettings, Shaping
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
+from mta.delivery.shortage import Shortage, ShortageLog
 from mta.mail.identity import format_id
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
@@ -38,6 +39,7 @@ from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
 from mta.queue.active_queue import ActiveQueue, Job
+from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.dsn import AccountLookup, DsnComposer
 from mta.queue.fair_queue import Weights
 from mta.queue.outcome import Decision
@@ -59,6 +61,7 @@ CLAIM = 500  # deliveries of one stream claimed at once
 EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues move
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 MAX_PAUSE = 1.0  # seconds after which a runner that waits for its rate looks for a new one
+SHORTAGE_PAUSE = timedelta(seconds=2)  # wait of what this machine is short of something for
 IDLE_QUEUES = 10_000  # ready queues remembered; beyond that, idle ones are forgotten
 
 UNREADABLE = Reply(451, "4.3.0", "message could not be read from the queue")
@@ -66,7 +69,9 @@ INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
 
 
 class Dispatcher:
-    """``workers``: how many there are; each takes an equal share of every site's limits."""
+    """``workers``: how many there are; each takes an equal share of every site's limits. ``connections``: most of this
+    worker at once.
+    """
 
     def __init__(
         self,
@@ -83,6 +88,7 @@ class Dispatcher:
         metrics: Metrics,
         tasks: BackgroundTasks,
         workers: int = 1,
+        connections: int = 100_000,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -95,6 +101,8 @@ class Dispatcher:
         self._weights = _weights(settings)
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
         self.ready_queues: dict[str, ReadyQueue] = {}
+        self.connections = ConnectionBudget(connections)
+        self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
         self._requeue = Requeue(store.messages, tasks)
         self._recorder = OutcomeRecorder(
@@ -264,7 +272,10 @@ class Dispatcher:
     async def _find_route(self, destination: str) -> None:
         try:
             route = await self._resolver.route(destination)
-        except Exception:
+        except Exception as error:
+            if short := Shortage.of(error):
+                self._put_off(self._awaiting_route.pop(destination), short)
+                return
             log.exception("route look-up failed", destination=destination)
             route = INTERNAL
         for job in self._awaiting_route.pop(destination):
@@ -344,6 +355,8 @@ class Dispatcher:
 
     def _start_runners(self, queue: ReadyQueue, count: int) -> None:
         for _ in range(count):
+            if not self.connections.take(queue, time.monotonic()):
+                return  # one that ends elsewhere calls it up
             queue.running += 1
             self._spawn(self._serve(queue))
 
@@ -355,13 +368,16 @@ class Dispatcher:
                 self._start(queue)
         finally:
             queue.running -= 1
+            self.connections.release()
             self._start(queue)
+            for waiting in self.connections.admissible(time.monotonic()):
+                self._start(waiting)
 
     async def _may_start(self, queue: ReadyQueue) -> bool:
         """Wait until the next job may start; return False if this runner is no longer needed."""
         while queue.waiting and not self._stopping.is_set():
             now = time.monotonic()
-            if queue.running > queue.throttle.allowed(now):
+            if queue.running > queue.throttle.allowed(now) or not self.connections.keeps(queue, now):
                 return False
             pause = queue.throttle.wait(now)
             if not pause:
@@ -381,7 +397,10 @@ class Dispatcher:
         except ContentMissing as error:
             log.error("message cannot be sent", reason=str(error))
             self._record_failure(job, UNREADABLE)
-        except Exception:
+        except Exception as error:
+            if short := Shortage.of(error):
+                self._put_off([job], short)
+                return
             log.exception("attempt failed", message=format_id(job.delivery.message_id))
             self._record_failure(job, INTERNAL)
 
@@ -406,8 +425,22 @@ class Dispatcher:
             return
         if not self._store.lease.valid:
             raise StoreUnavailable("the lease has run out, and is not lost yet")
-        attempt = await self._courier.deliver(job.delivery, route, content)
-        self._adjust_throttle(queue, self._recorder.record_attempt(job, attempt, content))
+        queue.began(job, time.monotonic())
+        try:
+            attempt = await self._courier.deliver(job.delivery, route, content)
+        finally:
+            queue.ended(job)
+        if attempt.untried:
+            self._requeue.add([job.split(attempt)], SHORTAGE_PAUSE)
+        decision = self._recorder.record_attempt(job, attempt, content)
+        queue.answers = not any(result.stage.is_connection for result in attempt.results)
+        self._adjust_throttle(queue, decision)
+
+    def _put_off(self, jobs: Sequence[Job], shortage: Shortage) -> None:
+        """Requeue what could not be tried for lack of something here. It is no attempt, and no failure of a site."""
+        self._metrics.shortages[shortage.resource].inc(len(jobs))
+        self._shortages.note(shortage.resource)
+        self._requeue.add(jobs, SHORTAGE_PAUSE)
 
     def _adjust_throttle(self, queue: ReadyQueue, decision: Decision) -> None:
         """Learn from the attempt about the site's health."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum, auto
 
 from config.schema import Shaping
 from mta.mail.message import Stream
@@ -19,17 +20,30 @@ from mta.queue.throttle import Throttle
 
 SOON = 15.0  # seconds
 UNKNOWN = 50  # deliveries claimed at once for a destination whose site is not known, or new
+OVERDUE = 10.0  # seconds after which an attempt is not what a site that answers would make of it
+
+
+class Standing(Enum):
+    """What a worker knows of a site when connections are scarce."""
+
+    ANSWERS = auto()
+    UNKNOWN = auto()  # no attempt has ended yet
+    SILENT = auto()  # the last attempt failed to get a connection, or most of those under way are overdue
 
 
 class ReadyQueue:
-    """``shaping``: where the throttle's limits come from. ``running``: how many runners it has."""
+    """``shaping``: where the throttle's limits come from. ``running``: how many runners it has.
+    ``answers``: whether the last attempt got its dialogue, None before any.
+    """
 
-    __slots__ = ("flows", "running", "shaping", "site", "throttle")
+    __slots__ = ("_began", "answers", "flows", "running", "shaping", "site", "throttle")
 
     def __init__(self, site: str, shaping: Shaping, throttle: Throttle, weights: Weights) -> None:
         self.site, self.shaping, self.throttle = site, shaping, throttle
         self.flows = FairQueue(weights)
         self.running = 0
+        self.answers: bool | None = None
+        self._began: dict[Job, float] = {}  # attempts under way, the oldest first
 
     @property
     def waiting(self) -> int:
@@ -77,6 +91,24 @@ class ReadyQueue:
     def startable(self, now: float) -> int:
         """Return how many more jobs may start now."""
         return min(self.waiting, self.throttle.allowed(now) - self.running)
+
+    def began(self, job: Job, now: float) -> None:
+        """Note that an attempt at ``job`` is under way, until ``ended``."""
+        self._began[job] = now
+
+    def ended(self, job: Job) -> None:
+        self._began.pop(job, None)
+
+    def standing(self, now: float) -> Standing:
+        """Return whether the site answers."""
+        overdue = 0
+        for began in self._began.values():
+            if now - began <= OVERDUE:
+                break
+            overdue += 1
+        if self.answers is False or 2 * overdue > len(self._began):
+            return Standing.SILENT
+        return Standing.UNKNOWN if self.answers is None else Standing.ANSWERS
 
     @property
     def idle(self) -> bool:

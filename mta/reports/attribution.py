@@ -66,11 +66,13 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class InboundRecipient:
-    """One recipient of the inbound mail. ``path``: for BOUNCE; ``claim``: of the token, for UNSUBSCRIBE."""
+    """One recipient of the inbound mail. ``path``: for BOUNCE; ``claim``: of the token, for UNSUBSCRIBE, and whether
+    the subject holds nothing else."""
 
     mailbox: ReportMailbox
     path: ReturnPath | InvalidReturnPath | None = None
     claim: Claim | None = None
+    is_token_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,15 @@ def _recipient(to: Address, report: Report, context: ReportContext, now: datetim
         case ReportMailbox.BOUNCE:
             return InboundRecipient(mailbox, path=context.verp.read(to, now))
         case ReportMailbox.UNSUBSCRIBE:
-            return InboundRecipient(mailbox, claim=token_in(report.subject or "", context.tokens))
+            subject = report.subject or ""
+            claim = token_in(subject, context.tokens)
+            return InboundRecipient(mailbox, claim=claim, is_token_alone=_is_word(subject))
         case _:
             return InboundRecipient(mailbox)
+
+
+def _is_word(text: str) -> bool:
+    return _TOKEN.fullmatch("".join(text.split()).encode()) is not None
 
 
 def _words_of_fields(original: Original) -> Iterator[str]:

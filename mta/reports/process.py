@@ -120,10 +120,12 @@ def _sent_from(recipient: InboundRecipient, report: AttributedReport) -> SentMes
 
 
 def _unsubscribed(recipient: InboundRecipient, report: AttributedReport) -> list[ReportAction]:
-    """Unsubscribe by the token in the subject. Auto-replies and bounces unsubscribe no one."""
-    if not is_from_person(report.report):
-        return [CountReport(InboundReportKind.OTHER)]
+    """Unsubscribe by the token in the subject. Auto-replies and bounces unsubscribe no one; but a subject that is the
+    token and nothing else was written by the link, whatever a mail program says of itself (Apple Mail's claims to be an
+    automatic reply)."""
     claim = recipient.claim
+    if not is_from_person(report.report) and not (claim and recipient.is_token_alone):
+        return [CountReport(InboundReportKind.OTHER)]
     if claim is None or claim.purpose != UNSUBSCRIBE or claim.account_id not in report.accounts:
         return [CountUnsubscribe(UnsubscribeMethod.UNKNOWN), CountReport(InboundReportKind.FORGED)]
     return [

@@ -10,6 +10,8 @@ Limitations: a file that changes afterwards is not noticed until it is read agai
 
 from __future__ import annotations
 
+import os
+
 from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules
 from bounce.suppression import load_soft_bounce_thresholds
@@ -18,6 +20,7 @@ from config.toml import ConfigError
 from mta.delivery.route import StaticRoutes
 from mta.dkim.keys import read_key_files
 from mta.service.composition import rule_context
+from mta.service.descriptors import hard_limit, share_out
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
 from policy.permission.tokens import SampleTokens
@@ -57,9 +60,19 @@ def validate(settings: Settings) -> RuleBook:
         validate_profiles(settings)
     except ConfigError as error:
         lines += error.lines
+    if not (descriptors := share_out(settings, hard_limit())).is_usable:
+        lines.append(f"too few file descriptors: {descriptors.shown()}")
     if lines:
         raise ConfigError(lines)
     return book
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what works, but must not stay so: logged at each start and reload, and shown by `mta check`."""
+    found = []
+    if os.geteuid() == 0 and settings.server.user is None:
+        found.append("server.user: the workers, which parse mail from everybody, run as root; name an account for them")
+    return found
 
 
 def validate_profiles(settings: Settings) -> Profiles:

@@ -38,6 +38,7 @@ from typing import NoReturn, assert_never
 
 import msgspec
 
+from mta.isolation import python_command
 from mta.observe.log import get_logger
 
 log = get_logger()
@@ -173,9 +174,9 @@ class ForkServer:
     def _execute(self) -> socket.socket:
         """Start a server by executing Python anew, in place of one that has died."""
         ours, theirs = _pair()
-        command = [sys.executable, "-m", __name__, str(theirs.fileno()), *self._modules]
         with theirs:
             try:
+                command = python_command(__name__, str(theirs.fileno()), *self._modules)
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
             except BaseException:
                 ours.close()
@@ -364,7 +365,7 @@ def _flush() -> None:
 
 
 def main() -> None:
-    """Run a server that was not forked: python -m mta.service.fork_server DESCRIPTOR MODULE..."""
+    """Run a server that was not forked: arguments DESCRIPTOR MODULE..."""
     control = socket.socket(fileno=int(sys.argv[1]))
     preload(sys.argv[2:])
     _exit_after(lambda: _Server(control).serve())

@@ -31,7 +31,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
 from mta.web.monitoring import make_app, serve
 from mta.web.public import CLIENT_LIMIT, PublicServer, make_public
-from mta.web.unsubscribe import UNSUBSCRIBE
+from mta.web.unsubscribe import HANDLERS
 from mta.web.webhooks import WebhookSender
 
 log = get_logger()
@@ -56,7 +56,7 @@ class PublicSide:
 
     def configure(self, settings: Settings) -> None:
         """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
-        self._app[UNSUBSCRIBE].configure(open_tokens(settings, self._secrets))
+        self._app[HANDLERS].configure(open_tokens(settings, self._secrets))
         self._app[CLIENT_LIMIT].configure(settings.web.public)
         self._server.configure(settings.web.public)
 

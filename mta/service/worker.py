@@ -50,6 +50,7 @@ from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens, open_verp
 from mta.service.config_validation import validate
 from mta.service.control_channel import Reload, Reopen, Start
+from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.listener import Listeners
 from mta.smtp_server.tls import server_context
@@ -74,6 +75,8 @@ class WorkerStatus:
     active_deliveries: int
     claim_age: float
     failing_tasks: list[FailingTask]
+    descriptors: int
+    descriptors_most: int
 
 
 class Worker:
@@ -91,6 +94,7 @@ class Worker:
         settings = start.settings
         self.settings = settings
         self.tasks = tasks
+        self.descriptors = share_out(settings, raise_limit())
         self.name = f"worker-{start.index}"
         self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we hold
         self.store = store
@@ -111,7 +115,9 @@ class Worker:
             loopback_receivers=settings.testing.loopback_receivers,
             trace=self.trace,
             metrics=metrics,
+            connections=self.descriptors.outbound,
         )
+        metrics.connections_most.set(self.descriptors.outbound)
         store.configure(_thresholds(settings))
         profiles = open_profiles(settings, secrets)
         self.dispatcher = Dispatcher(
@@ -127,6 +133,7 @@ class Worker:
             metrics=metrics,
             tasks=tasks,
             workers=start.workers,
+            connections=self.descriptors.outbound,
         )
         self.submission = Submission(
             settings=settings,
@@ -139,13 +146,13 @@ class Worker:
             metrics=metrics,
         )
         self.listeners = Listeners(
-            Limits.of(settings.submission.limits),
+            _limits(settings, self.descriptors),
             [(listener, sockets[place]) for listener, place in start.listeners],
             hostname=settings.server.hostname,
             tls=_tls(settings),
             handler=self.submission,
             authenticator=Authenticator(
-                store.accounts, Limits.of(settings.submission.limits), salt_key=secrets.derive("scram salts")
+                store.accounts, _limits(settings, self.descriptors), salt_key=secrets.derive("scram salts")
             ),
             trace=self.trace,
             events=self.events,
@@ -170,7 +177,7 @@ class Worker:
             metrics=metrics,
         )
         self.report_listeners = Listeners(
-            _report_limits(settings),
+            _report_limits(settings, self.descriptors),
             [(listener, sockets[place]) for listener, place in start.report_listeners],
             hostname=settings.server.hostname,
             tls=_tls(settings),
@@ -254,8 +261,15 @@ class Worker:
         self.report_processor.configure(InternalMailBuilder(settings, self.signer), self._report_context(settings))
         domain = settings.return_path.domain
         self.report_handler.configure(domain, verp, settings.reports.backlog)
-        await self.listeners.reload(settings.submission.listeners, Limits.of(settings.submission.limits), tls)
-        await self.report_listeners.reload(settings.reports.listeners, _report_limits(settings), tls, domain)
+        self._share_out_descriptors(settings)
+        await self.listeners.reload(settings.submission.listeners, _limits(settings, self.descriptors), tls)
+        report_limits = _report_limits(settings, self.descriptors)
+        await self.report_listeners.reload(settings.reports.listeners, report_limits, tls, domain)
+
+    def _share_out_descriptors(self, settings: Settings) -> None:
+        self.descriptors = share_out(settings, self.descriptors.limit)
+        self.courier.connections = self.dispatcher.connections.most = self.descriptors.outbound
+        self.metrics.connections_most.set(self.descriptors.outbound)
 
     def _dsn_composer(self, settings: Settings) -> DsnComposer:
         return DsnComposer(settings, self.store.accounts, self.signer)
@@ -320,6 +334,8 @@ class Worker:
             active_deliveries=self.dispatcher.active_queue.deliveries,
             claim_age=self.dispatcher.claim_age,
             failing_tasks=self.tasks.failing(),
+            descriptors=open_descriptors(),
+            descriptors_most=self.descriptors.limit,
         )
         control_channel.report(writer, asdict(report))
 
@@ -337,9 +353,14 @@ class Worker:
         self.events.close()
 
 
-def _report_limits(settings: Settings) -> Limits:
+def _limits(settings: Settings, descriptors: Descriptors) -> Limits:
+    return Limits.of(settings.submission.limits).model_copy(update={"connections": descriptors.submission})
+
+
+def _report_limits(settings: Settings, descriptors: Descriptors) -> Limits:
     """Return the limits of submission with those that differ for reports. Reports may have lines of any length."""
-    return Limits.of(settings.submission.limits, settings.reports.limits, line_length=100_000)
+    limits = Limits.of(settings.submission.limits, settings.reports.limits, line_length=100_000)
+    return limits.model_copy(update={"connections": descriptors.reports})
 
 
 def _classifier(settings: Settings) -> Classifier:

@@ -58,14 +58,19 @@ def read_options(message: Message) -> tuple[SubmissionOptions, Message]:
 
 def stream_of(options: SubmissionOptions, grant: Grant, headers: Headers) -> Stream:
     """Return the stream that the message is for: the one it names; else the only one that its credential may use; else
-    marketing if it names a mailing or looks like list mail, so that a forgotten field does not evade the rules."""
+    marketing if it shows a sign of a mailing, so that a forgotten field does not evade the rules."""
     if options.stream:
         return options.stream
     if len(grant.streams) == 1:
         return next(iter(grant.streams))
-    if options.mailing or options.topic or any(headers.count(name) for name in _MARKETING_SIGNS):
-        return Stream.MARKETING
-    return Stream.TRANSACTIONAL
+    return Stream.MARKETING if mailing_sign(options, headers) else Stream.TRANSACTIONAL
+
+
+def mailing_sign(options: SubmissionOptions, headers: Headers) -> str | None:
+    """Return the name of the first field that makes the message look like a mailing, or None."""
+    if options.mailing or options.topic:
+        return "X-MTA-Mailing" if options.mailing else "X-MTA-Topic"
+    return next((name.decode().title() for name in _MARKETING_SIGNS if headers.count(name)), None)
 
 
 def _add(values: dict[str, str], name: str, value: str) -> None:

@@ -28,7 +28,7 @@ from mta.mail.reply import Reply
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from mta.submission.content_scan import Scanners
-from mta.submission.control_headers import SubmissionOptions, read_options, stream_of
+from mta.submission.control_headers import SubmissionOptions, mailing_sign, read_options, stream_of
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
 from policy.base import Facts, Finding, RecipientFacts
@@ -124,7 +124,7 @@ class Preparer:
             raise MessageRejected(unknown_profile(error), message) from None
         if chain is None:
             facts = replace(early_facts(submitter, stream), mailing_name=options.mailing, topic=options.topic)
-            text = f"profile {profile} sends no {stream.value} mail; ask for another profile"
+            text = f"profile {profile} sends no {stream.value} mail{_sign_of(stream, options, message)}"
             finding = Finding("stream", "refuse", text)
             raise MessageRejected(Reply(550, "5.7.1", f"stream: {text}"), message, facts, (finding,))
         return chain
@@ -175,6 +175,17 @@ class Preparer:
 
 
 # --- facts
+
+
+def _sign_of(stream: Stream, options: SubmissionOptions, message: Message) -> str:
+    """Return what made the message one of ``stream``, and the way out."""
+    sign = mailing_sign(options, message.headers) if options.stream is None and stream is Stream.MARKETING else None
+    if sign is None:
+        return "; ask for another profile"
+    return (
+        f", and the message carries {sign}, which makes it marketing; "
+        "`X-MTA-Stream: transactional` says that it is not, or ask for another profile"
+    )
 
 
 def early_facts(submitter: Submitter, stream: Stream) -> Facts:

@@ -1,4 +1,4 @@
-"""The pages for recipients: one template, texts in five languages, the response headers, and the forms they post.
+"""The pages for recipients: one template, texts in five languages, and the response headers.
 
 Pages load nothing and run nothing: no script, no image, no cookie. The only style sheet is in the page itself, and the
 content security policy (CSP 3) names it by its hash.
@@ -13,12 +13,10 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from email.message import Message
 from enum import Enum
 from html import escape
 from pathlib import Path
 from string import Template
-from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
@@ -29,17 +27,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = ("en", "nl", "de", "fr", "es")  # the first is the default
 
 CONFIRM = ("confirm", "unsubscribe")  # the field that the button posts
-MAX_FIELDS = 10
-
 MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that are read
 
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _FORM = '<form method="post"><button type="submit" name="{}" value="{}">{}</button></form>\n'
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"  # noqa: S105 - RFC 9110 5.6.2
-_FIELD_NAME = re.compile(rf'form-data\s*;\s*name=(?:"([^"\\]{{1,100}})"|({_TOKEN}))\s*', re.IGNORECASE)
 _RANGE = re.compile(r"(\*|[a-z]{1,8}(?:-[a-z0-9]{1,8})*)(?:\s*;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?")
-
-FormFields = tuple[tuple[str, str], ...]
 
 
 class PageWords(Section):
@@ -53,6 +45,7 @@ class PageWords(Section):
 class _Language(Section):
     confirm: PageWords
     done: PageWords
+    damaged: PageWords
     invalid: PageWords
     not_found: PageWords
     busy: PageWords
@@ -74,6 +67,7 @@ class Page(Enum):
 
     CONFIRM = ("confirm", 200)
     DONE = ("done", 200)
+    DAMAGED = ("damaged", 404)
     INVALID = ("invalid", 400)
     NOT_FOUND = ("not_found", 404)
     BUSY = ("busy", 429)
@@ -168,57 +162,3 @@ def _lookup(wanted: str, available: Sequence[str], refused: set[str]) -> str | N
     while wanted and wanted not in available:
         wanted = wanted.rpartition("-")[0]
     return wanted if wanted and wanted not in refused else None
-
-
-def read_form(content_type: str, body: bytes) -> FormFields | None:
-    """Return the fields of a posted form, in order; None if it is not a well-formed form.
-
-    Reads both types that a mail program may post (RFC 8058): ``application/x-www-form-urlencoded`` and
-    ``multipart/form-data`` (RFC 7578).
-
-    Invariants: Never raises, never reads a malformed form as one with fewer fields.
-    Limitations: A form with files, or with parts in a transfer encoding, counts as malformed.
-    """
-    header = Message()
-    header["Content-Type"] = content_type if content_type.isprintable() else ""
-    try:
-        match header.get_content_type():
-            case "application/x-www-form-urlencoded":
-                return _urlencoded(body)
-            case "multipart/form-data":
-                return _multipart(header.get_boundary(""), body)
-            case _:
-                return None
-    except ValueError:  # not UTF-8, too many fields, malformed
-        return None
-
-
-def _urlencoded(body: bytes) -> FormFields:
-    text = body.decode("ascii")
-    pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FIELDS)
-    return tuple(pairs)
-
-
-def _multipart(boundary: str, body: bytes) -> FormFields:
-    """Split the parts (RFC 2046 5.1.1): each begins with ``--boundary``, ``--boundary--`` ends the last."""
-    if not 1 <= len(boundary) <= 70:
-        raise ValueError("boundary length is not 1 to 70")
-    before, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii"), MAX_FIELDS + 1)
-    if before.strip() or not parts or parts.pop().strip() != b"--":
-        raise ValueError("no closing boundary")
-    return tuple(_part(part) for part in parts)
-
-
-def _part(part: bytes) -> tuple[str, str]:
-    head, found, value = part.partition(b"\r\n\r\n")
-    start, *lines = head.decode("utf-8").split("\r\n")
-    fields = dict(_header(line) for line in lines)
-    named = _FIELD_NAME.fullmatch(fields.get("content-disposition", ""))
-    if start.strip() or not found or named is None or "content-transfer-encoding" in fields:
-        raise ValueError("part is not a plain field")
-    return named[1] or named[2], value.decode("utf-8")
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name.strip().lower(), value.strip()

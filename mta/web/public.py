@@ -28,7 +28,7 @@ from mta.smtp_server.tls import CertificateError
 from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.errors import StoreUnavailable
 from mta.web.pages import Page, Pages
-from mta.web.unsubscribe import UNSUBSCRIBE, UnsubscribeHandlers
+from mta.web.unsubscribe import HANDLERS, UnsubscribeHandlers
 from policy.permission.tokens import Tokens
 
 log = get_logger()
@@ -158,8 +158,8 @@ def make_public(
     """Return the application of the public port. Raises ConfigError."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_guard])
     app[PAGES], app[CLIENT_LIMIT] = Pages.load(), ClientLimit(settings)
-    app[UNSUBSCRIBE] = UnsubscribeHandlers(unsubscribes, tokens, app[PAGES], metrics)
-    app.add_routes(app[UNSUBSCRIBE].routes())
+    app[HANDLERS] = UnsubscribeHandlers(unsubscribes, tokens, app[PAGES], metrics)
+    app.add_routes(app[HANDLERS].routes())
     app.on_response_prepare.append(_add_headers)
     return app
 

@@ -1,11 +1,11 @@
 """``/u/TOKEN``: unsubscribe, by the mail program's one click (RFC 8058) or by the button of a page.
 
-    GET, HEAD   the page with the button; the token is not even read
+    GET, HEAD   the page with the button
     POST        `List-Unsubscribe=One-Click`, or the button's own field: unsubscribed, and the page that says so
                 anything else: 400, nothing is changed
 
-Both can be repeated. The answer and the work of the database are the same whether the token is valid, forged, cut short
-or someone else's.
+Both can be repeated. A link that was damaged on its way names no one: the page says so, and what else to do. For a
+valid one the answer and the work of the database are the same whether or not its recipient is known.
 
 Invariants: GET, HEAD and OPTIONS change nothing: links are followed by malware scanners. The page asks for no identity,
 sets no cookie and does not redirect.
@@ -21,15 +21,15 @@ from aiohttp import hdrs, web
 from mta.observe.labels import UnsubscribeMethod
 from mta.observe.metrics import Metrics
 from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
-from mta.web.pages import CONFIRM, FormFields, Page, Pages, read_form
-from policy.permission.tokens import Tokens
+from mta.web.forms import read_form
+from mta.web.pages import CONFIRM, Page, Pages
+from policy.permission.tokens import UNSUBSCRIBE, Claim, Tokens
 
 BODY_TIMEOUT = 10.0  # seconds for a body to arrive
 MAX_TRANSACTIONS = 4  # at once; more wait, so that a flood leaves connections for /readyz (database.pool_size)
-ONE_CLICK = ("List-Unsubscribe", "One-Click")  # RFC 8058 3.1
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
-_METHODS: dict[FormFields, UnsubscribeVia] = {(ONE_CLICK,): UnsubscribeVia.ONE_CLICK, (CONFIRM,): UnsubscribeVia.PAGE}
+_METHODS = {("list-unsubscribe", "one-click"): UnsubscribeVia.ONE_CLICK, CONFIRM: UnsubscribeVia.PAGE}
 _COUNTED = {UnsubscribeVia.ONE_CLICK: UnsubscribeMethod.ONE_CLICK, UnsubscribeVia.PAGE: UnsubscribeMethod.PAGE}
 
 
@@ -45,12 +45,12 @@ class UnsubscribeHandlers:
         self._tokens = tokens
 
     def routes(self) -> list[web.RouteDef]:
-        path = "/u/{token}"
+        path = "/u/{token:(?s:.+)}"
         return [web.get(path, self.show), web.post(path, self.unsubscribe), web.options(path, self.options)]
 
     async def show(self, request: web.Request) -> web.Response:
-        """Return the page with the button, whatever the token is. Handles HEAD too."""
-        return self._pages.respond(Page.CONFIRM, _language(request))
+        """Return the page with the button, or what to do about a damaged link. Handles HEAD too."""
+        return self._pages.respond(Page.CONFIRM if self._claim(request) else Page.DAMAGED, _language(request))
 
     async def options(self, _: web.Request) -> web.Response:
         """Return the methods; without CORS fields, so that scripts of other sites cannot use them."""
@@ -61,26 +61,34 @@ class UnsubscribeHandlers:
         via = await _posted(request)
         if via is None:
             return self._pages.respond(Page.INVALID, _language(request))
-        claim = self._tokens.read(request.match_info["token"])
+        claim = self._claim(request)
+        if claim is None:
+            self._metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].inc()
+            return self._pages.respond(Page.DAMAGED, _language(request))
         async with self._transactions:
             done = await self._unsubscribes.take(claim, via, request.headers.get(hdrs.USER_AGENT, ""))
         self._metrics.unsubscribes[_COUNTED[via] if done else UnsubscribeMethod.UNKNOWN].inc()
         return self._pages.respond(Page.DONE, _language(request))
 
+    def _claim(self, request: web.Request) -> Claim | None:
+        claim = self._tokens.read_passed_on(request.match_info["token"])
+        return claim if claim and claim.purpose == UNSUBSCRIBE else None
+
 
 async def _posted(request: web.Request) -> UnsubscribeVia | None:
-    """Return what was posted; None for anything but the two known forms."""
+    """Return what was posted: the first of the two known fields; None without one."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             body = await request.read()
     except TimeoutError:
         return None
-    form = read_form(request.headers.get(hdrs.CONTENT_TYPE, ""), body)
-    return _METHODS.get(form) if form is not None else None
+    fields = read_form(request.headers.get(hdrs.CONTENT_TYPE, ""), body)
+    known = ((name.lower(), value.lower()) for name, value in fields)
+    return next((_METHODS[field] for field in known if field in _METHODS), None)
 
 
 def _language(request: web.Request) -> str:
     return request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
 
 
-UNSUBSCRIBE: web.AppKey[UnsubscribeHandlers] = web.AppKey("unsubscribe", UnsubscribeHandlers)
+HANDLERS: web.AppKey[UnsubscribeHandlers] = web.AppKey("unsubscribe", UnsubscribeHandlers)

@@ -30,6 +30,8 @@ _MARK = 2  # octets that tell which key made it
 _NONCE, _TAG = 12, 16
 _HEAD = 1 + _MARK
 _WORD = re.compile(r"[A-Za-z0-9_-]+\Z")
+_WORD_START = re.compile(r"[A-Za-z0-9_-]+")
+_BLANKS = re.compile(r"=?[\s\u00ad\u200b\u2060\ufeff]+")  # "=" before a line break: quoted-printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,12 @@ class Tokens:
         head, nonce = bytes([_VERSION]) + self._making, os.urandom(_NONCE)
         sealed = self._seals[self._making].encrypt(nonce, _text(claim) + claim.address_key, head)
         return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
+
+    def read_passed_on(self, text: str) -> Claim | None:
+        """What the token in ``text`` says, with what mail programs and people add to a link: a bracket or full stop
+        behind it, a line break inside."""
+        word = _WORD_START.match(_BLANKS.sub("", text[: 2 * LONGEST]))
+        return self.read(word[0]) if word else None
 
     def read(self, token: str) -> Claim | None:
         """What the token says; None for anything that we did not make."""

@@ -27,29 +27,65 @@ PLACES = 10  # of one link's words in the text that are looked at
 MAX_URIS = 10
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
+_URI_CHARACTERS = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")  # RFC 3986 2
+_PLACEHOLDER = re.compile(  # of Liquid, Handlebars, Mailchimp, Marketo, Salesforce, Velocity, PHP, ...
+    r"\{\{|\}\}|\{%|\$\{|\*\||\|\*|\[\[|\]\]|%%|<%|%\(|#\{|\{[A-Za-z_][\w. -]{0,60}\}|%[A-Za-z_]{3,60}%"
+    r"|\[[A-Za-z_]{2,60}\]|\$[A-Z_]{3,60}\b|%7B%7B"
+)
 _WEB = re.compile(r"https?://|mailto:", re.IGNORECASE)
-_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+")  # accents that stand by themselves
+_MARKS = re.compile(  # accents that stand by themselves, and what is not seen at all (Unicode 5.18)
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The URIs of List-Unsubscribe by kind, and whether the one click of RFC 8058 works with them."""
+    """The URIs of List-Unsubscribe by kind, and why the one click of RFC 8058 does not work with them ("": it does)."""
 
     https: tuple[str, ...] = ()
     mailto: tuple[str, ...] = ()
-    one_click: bool = False
+    fault: str = ""
 
 
 def offer_of(headers: Headers) -> Offer | None:
     """What the header offers; None if it has no List-Unsubscribe. RFC 2369 3.2, RFC 8058 3.1."""
-    values, posts = headers.all(b"list-unsubscribe"), headers.all(b"list-unsubscribe-post")
+    values = [unfold(value) for value in headers.all(b"list-unsubscribe")]
     if not values:
         return None
-    uris = ["".join(uri.split()) for uri in _URI.findall(unfold(values[0]))[:MAX_URIS]]
-    https = tuple(uri for uri in uris if uri[:8].lower() == "https://" and _names_a_host(uri))
-    mailto = tuple(uri for uri in uris if uri[:7].lower() == "mailto:" and "@" in uri)
-    post = [unfold(value) for value in posts]
-    return Offer(https, mailto, one_click=len(values) == len(https) == 1 and post == [ONE_CLICK])
+    uris = [uri.strip() for uri in _URI.findall(values[0])[:MAX_URIS]]
+    https = tuple(uri for uri in uris if uri[:8].lower() == "https://" and not _uri_fault(uri))
+    mailto = tuple(uri for uri in uris if uri[:7].lower() == "mailto:" and "@" in uri and not _uri_fault(uri))
+    posts = [unfold(value) for value in headers.all(b"list-unsubscribe-post")]
+    return Offer(https, mailto, _offer_fault(values, uris, https, posts))
+
+
+def _offer_fault(values: Sequence[str], uris: Sequence[str], https: Sequence[str], posts: Sequence[str]) -> str:
+    if len(values) > 1:
+        return "there are several List-Unsubscribe fields"
+    if "=?" in values[0] and not uris:
+        return "List-Unsubscribe holds encoded words, which are not allowed there (RFC 2047 5)"
+    if fault := next(filter(None, map(_uri_fault, uris)), ""):
+        return fault
+    if len(https) != 1:
+        return f"List-Unsubscribe holds {len(https)} https links in angle brackets; one click needs exactly one"
+    if posts != [ONE_CLICK]:
+        return f"`List-Unsubscribe-Post: {ONE_CLICK}` is missing"
+    return ""
+
+
+def _uri_fault(uri: str) -> str:
+    """Why ``uri`` cannot be used as it is written, or ""; a scheme that is not known does not matter (RFC 3986 2)."""
+    named = uri[:60]
+    if _PLACEHOLDER.search(uri):
+        return f'"{named}" is a template that was not filled in'
+    if any(map(str.isspace, uri)):
+        return f'there is white space inside "{named}": the link was cut by a line break'
+    if not _URI_CHARACTERS.fullmatch(uri):
+        return f'"{named}" holds characters that no URI may hold'
+    if uri[:8].lower() == "https://" and not _names_a_host(uri):
+        return f'"{named}" names no host'
+    return ""
 
 
 def _names_a_host(uri: str) -> bool:
@@ -57,7 +93,7 @@ def _names_a_host(uri: str) -> bool:
         host = urlsplit(uri).hostname or ""
     except ValueError:
         return False
-    return uri.isascii() and "." in host
+    return "." in host
 
 
 class UnsubscribeOffer(Enum):
@@ -153,7 +189,8 @@ def says(phrases: Iterable[str], text: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Lower case, no accents, single spaces: people write ``désabonner`` and ``DESABONNER``."""
+    """Lower case, no accents, no soft hyphens and their like, single spaces: people write ``désabonner``,
+    ``DESABONNER`` and ``Ab&shy;melden``."""
     text = text.casefold()
     if not text.isascii():
         text = _MARKS.sub("", unicodedata.normalize("NFKD", text))

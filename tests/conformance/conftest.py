@@ -1,29 +1,5 @@
-"""One service for all checks of a file."""
+"""One service for all tests of a file."""
 
-from __future__ import annotations
+from tests.shared_world import directory, module_database_url, world
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import pytest
-import pytest_asyncio
-
-from tests.conftest import new_database
-from tests.flow.harness import World, open_directory, open_world
-
-
-@pytest.fixture(scope="module")
-def module_database_url(postgres_server: str) -> Iterator[str]:
-    yield from new_database(postgres_server)
-
-
-@pytest.fixture(scope="module")
-def directory() -> Iterator[Path]:
-    with open_directory() as directory:
-        yield directory
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(directory: Path, module_database_url: str) -> AsyncIterator[World]:
-    async with open_world(directory, module_database_url) as world:
-        yield world
+__all__ = ["directory", "module_database_url", "world"]

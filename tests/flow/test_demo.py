@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.nightly
 
-DEMO = [sys.executable, "-m", "mta.cli.main", "demo"]
+DEMO = [sys.executable, "-m", "mta", "demo"]
 PATIENCE = 100.0  # seconds
 
 
@@ -77,7 +77,7 @@ def test_it_stays_until_told_to_end_and_can_be_looked_at(environment: dict[str, 
         (["queue", "list"], "full@club.example"),
         (["top", "--once"], "running"),
     ):
-        command = [sys.executable, "-m", "mta.cli.main", *words, "--config", config]
+        command = [sys.executable, "-m", "mta", *words, "--config", config]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         assert part in shown.stdout, shown.stdout + shown.stderr
     process.send_signal(signal.SIGINT)

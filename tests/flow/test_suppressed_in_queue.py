@@ -14,7 +14,7 @@ async def test_queued_copy_is_pulled(world: World) -> None:
     message_id = await world.accept("ann@example.com", "ben@example.com")
     await world.until_event(message_id, "deferred")
     await asyncio.to_thread(
-        world.service.cli, "suppression", "add", "ann@example.com", "--reason", "asked by telephone"
+        world.service.cli, "suppression", "add", "ann@example.com", "--yes", "--reason", "asked by telephone"
     )
     world.receiver.script = Script()
     events = await world.until_ended(message_id)

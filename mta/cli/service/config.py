@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.cli.context import load_settings
+from mta.cli.installation import changed_files, refuse
 from mta.cli.options import ConfigOption, JsonOption, find_config, group
 from mta.cli.output import errors_reported, print_details, print_json
 
@@ -39,10 +40,13 @@ def check(
     ] = None,
 ) -> None:
     """Check a configuration file and every file it references. Exits with status 2 if anything is wrong."""
+    foreign, changed = changed_files()
+    if foreign:
+        refuse(foreign)
     settings, book = load_checked(file)
     name = find_config(file) or "the shipped configuration (config/defaults/mta.toml)"
     print_details(f"ok: {name}", _summary(settings, book))
-    for note in _notes(settings):
+    for note in [*_notes(settings), *(f"changed since it was installed: {path}" for path in changed)]:
         print(f"  note: {note}")
 
 
@@ -109,6 +113,8 @@ def _reports(settings: Settings) -> str:
 
 def _notes(settings: Settings) -> list[str]:
     """Return what is allowed and works, but will surprise on the open Internet."""
+    from mta.service.descriptors import hard_limit, share_out
+
     notes = []
     if settings.server.hostname in ("localhost", "localhost.localdomain") or "." not in settings.server.hostname:
         notes.append("server.hostname is not this host's name in the DNS; many receivers will reject mail")
@@ -118,4 +124,6 @@ def _notes(settings: Settings) -> list[str]:
         notes.append(
             "return_path.domain: without reports.postmaster_forward no one reads mail to abuse@ and postmaster@"
         )
+    if not (descriptors := share_out(settings, hard_limit())).is_enough:
+        notes.append(f"started from here, {descriptors.shown()}")
     return notes

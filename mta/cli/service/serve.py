@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mta.cli.context import load_settings
+from mta.cli.installation import changed_files, refuse
 from mta.cli.options import ConfigOption, find_config
 from mta.cli.output import fail
 from mta.cli.service.config import load_checked
@@ -43,10 +44,13 @@ def serve(config: ConfigOption = None) -> None:
 
     Signals: TERM and INT stop it in order, HUP reloads the configuration, USR1 reopens the event log.
     """
+    from mta.service.descriptors import raise_limit
     from mta.store.postgres.embedded import EmbeddedPostgres
 
+    raise_limit()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))  # until the supervisor handles them
+    refuse_foreign_files()
     settings = load_settings(config)
     if settings.database.url:
         _run(config, None)
@@ -59,10 +63,18 @@ def serve(config: ConfigOption = None) -> None:
         embedded.stop()
 
 
+def refuse_foreign_files() -> None:
+    """End the command with status 2 if another distribution has written over our files."""
+    foreign, _ = changed_files()
+    if foreign:
+        refuse(foreign)
+
+
 def _run(config: Path | None, embedded: EmbeddedPostgres | None) -> None:
     import asyncio
 
-    from mta.observe.log import configure
+    from mta.observe.log import configure, get_logger
+    from mta.service.config_validation import warnings
     from mta.service.fork_server import ForkServer
     from mta.service.supervisor import AlreadyRunning, Supervisor
 
@@ -70,6 +82,8 @@ def _run(config: Path | None, embedded: EmbeddedPostgres | None) -> None:
     fork_server.fork()  # before there are keys, files, threads or an event loop for children to inherit
     settings, _ = load_checked(config)
     configure(settings.observe.log_level, process="supervisor")
+    for text in warnings(settings):
+        get_logger().warning(text)
     try:
         asyncio.run(Supervisor(find_config(config), settings, fork_server, embedded).run())
     except (AlreadyRunning, OSError) as error:

@@ -134,16 +134,19 @@ def add(
     account: ScopeOption = None,
     topic: TopicOption = "",
     days: Annotated[int | None, typer.Option("--days", min=1, help="Days until it expires; default: never.")] = None,
+    yes: YesOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Suppress an address and cancel queued copies to it."""
+    """Suppress an address and cancel queued copies to it. Without --account it holds for every account, so it asks."""
     until = datetime.now(UTC) + timedelta(days=days) if days else None
     if until and reason_code.permanent:
         fail(
             f"a suppression for {reason_code.value} never expires: omit --days or choose another --reason-code",
             status=2,
         )
-    parsed, who = parse_address(address), operator()
+    parsed, who, settings = parse_address(address), operator(), load_settings(config)
+    if account is None:
+        confirm(f"No account may mail {parsed} any more, whoever it is: suppress it {_for(None, topic)}?", yes=yes)
 
     async def work(store: Store) -> str:
         request = store.suppressions.act(
@@ -162,7 +165,7 @@ def add(
         cancelled = f" {applied.pulled} queued copies cancelled." if applied.pulled else ""
         return f"{parsed} suppressed {_for(account, topic)}{f' until {until:%Y-%m-%d}' if until else ''}.{cancelled}"
 
-    print(with_store(load_settings(config), work, new=True))
+    print(with_store(settings, work, new=True))
 
 
 def remove(

@@ -1,13 +1,13 @@
 """Unsubscribe by a signed token: one-click, web page or mail.
 
 The suppression, the end of the consents in the account's ledger, the cancellation of queued copies and the events are
-one transaction (``suppression_writer.apply``). An invalid token runs the same statements for an unused account and
-address, and they are rolled back: neither the answer nor its timing tells whether a token is valid.
+one transaction (``suppression_writer.apply``). A token of an account that is gone runs the same statements for an
+unused one, and they are rolled back: neither the answer nor its timing tells whether the account is known.
 
 The evidence contains the time, the method, the mailing and the start of the User-Agent. The network address is not
 stored: with one-click it is that of the mail provider, and the signed token proves more.
 
-Invariants: an invalid token changes nothing. Tokens and address keys are never logged.
+Invariants: a token of an unknown account changes nothing. Tokens and address keys are never logged.
 
 Limitations: a second request with the same token has nothing left to change, and is a little faster than the first.
 """
@@ -26,12 +26,12 @@ from mta.store.permission.ledger import read_evidence
 from mta.store.postgres.database import Connection, Database
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason, SuppressionRequest
-from policy.permission.tokens import UNSUBSCRIBE, Claim
+from policy.permission.tokens import Claim
 
 AGENT = 120  # characters of the User-Agent kept
 SECONDS = 10.0  # long, because a mail program may not retry
 
-# Unused account, for an invalid token: created only within the transaction that is rolled back.
+# Unused account, in place of one that is gone: created only within the transaction that is rolled back.
 _NOBODY = """
 insert into account (id, name) overriding system value
 select $2::bigint, 'nobody ' || $2::bigint where not exists (select from account where id = $1)
@@ -60,7 +60,7 @@ class Unsubscribed:
 
 
 class _Nobody(Exception):
-    """Rolls back the transaction of an invalid token."""
+    """Rolls back the transaction for an unknown account."""
 
 
 class Unsubscribes:
@@ -69,14 +69,12 @@ class Unsubscribes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, claim: Claim | None, way: UnsubscribeVia, agent: str = "") -> Unsubscribed | None:
+    async def take(self, claim: Claim, way: UnsubscribeVia, agent: str = "") -> Unsubscribed | None:
         """Unsubscribe the recipient that ``claim`` names from its topic, or from all marketing if it has none.
 
-        Return None, after the same work, if the claim is None, was made for another purpose, or names an unknown
-        account. ``agent``: the User-Agent. Raises StoreUnavailable; then nothing was changed.
+        Return None, after the same work, if its account is unknown. ``agent``: the User-Agent. Raises StoreUnavailable;
+        then nothing was changed.
         """
-        if claim is None or claim.purpose != UNSUBSCRIBE:
-            claim = Claim(UNSUBSCRIBE, _unused(), os.urandom(16), "", "")
         act = suppression_of(claim, way, datetime.now(UTC), agent)
 
         async def work(connection: Connection) -> Unsubscribed | None:
@@ -119,8 +117,14 @@ def _unused() -> int:
 
 async def with_address(connection: Connection, request: SuppressionRequest) -> SuppressionRequest:
     """Return ``request`` with the address of its hash, if it is in the account's ledger."""
-    address = _address(await connection.fetchval(_EVIDENCE, request.account_id, request.address_key))
-    return replace(request, address=address)
+    if request.address:
+        return request
+    return replace(request, address=await address_of(connection, request.account_id, request.address_key))
+
+
+async def address_of(connection: Connection, account_id: int, address_key: bytes) -> Address | None:
+    """Return the address that has the keyed hash ``address_key``, None if the account's ledger has none."""
+    return _address(await connection.fetchval(_EVIDENCE, account_id, address_key))
 
 
 async def _apply(connection: Connection, act: SuppressionRequest) -> Unsubscribed:

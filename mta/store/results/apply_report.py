@@ -8,7 +8,7 @@ are valid.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
@@ -22,7 +22,7 @@ from mta.mail.message import Stream
 from mta.observe.log import get_logger
 from mta.store.journal import outbox
 from mta.store.permission import suppression_writer
-from mta.store.permission.unsubscribes import UnsubscribeVia, suppression_of, with_address
+from mta.store.permission.unsubscribes import UnsubscribeVia, address_of, suppression_of, with_address
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue
@@ -47,6 +47,7 @@ from mta.store.results.report_actions import (
     Suppress,
     Unsubscribe,
 )
+from policy.reputation.complaint import Complaint
 
 log = get_logger()
 
@@ -185,7 +186,7 @@ class Reports:
         mails = [(mail, None) for each in batch.forwards if (mail := compose(each))]
         if mails:
             await enqueue.insert(connection, mails, self._secrets)
-        opened = {each.dedup_key: await open_case(connection, each.complaint) for each in batch.cases}
+        opened = {each.dedup_key: await _open_case(connection, each.complaint) for each in batch.cases}
         for event in batch.events:
             await _record(connection, event, opened.get(event.dedup_key))
         for stats in batch.stats:
@@ -196,7 +197,7 @@ class Reports:
         now = datetime.now(UTC)
         bounces = [each.bounce for each in batch.soft_bounces]
         requests = [
-            *(each.request for each in batch.suppressions),
+            *[await with_address(connection, each.request) for each in batch.suppressions],
             *[
                 await with_address(connection, suppression_of(each.claim, UnsubscribeVia.MAIL, now))
                 for each in batch.unsubscribes
@@ -206,6 +207,14 @@ class Reports:
         await suppression_writer.apply(connection, requests)
         ended = [(each.address_key, each.account_id) for each in requests]
         await soft_bounces.record(connection, bounces, self.thresholds, ended)
+
+
+async def _open_case(connection: Connection, complaint: Complaint) -> int:
+    """Open a case that names the complainer, of whom a token tells the hash only."""
+    if complaint.address is None and complaint.address_key is not None:
+        address = await address_of(connection, complaint.account_id, complaint.address_key)
+        complaint = replace(complaint, address=str(address) if address else None)
+    return await open_case(connection, complaint)
 
 
 async def _answer(connection: Connection, answer: AnswerCase) -> None:

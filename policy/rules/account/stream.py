@@ -1,6 +1,8 @@
-"""Stream: a credential sends only the streams it was created for.
+"""Stream: a credential sends only the streams it was created for, and marketing mail has an envelope sender.
 
-A password leaked from a shop's order system must not be usable for a newsletter, nor the reverse.
+A password leaked from a shop's order system must not be usable for a newsletter, nor the reverse. What bounces from
+MAIL FROM:<> reaches no one and cleans no list; such mail should be delivery reports and automatic replies (RFC 5321
+4.5.5).
 
 Limitations: uses the stream the message was assigned to; whether its content matches is not judged.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from config.types import Section
-from mta.mail.message import Message
+from mta.mail.message import Message, Stream
 from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
@@ -27,6 +29,12 @@ class StreamAllowed:
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         stream, allowed = facts.stream, facts.grant.streams
+        if stream is Stream.MARKETING and message.envelope.sender is None:
+            text = (
+                "stream: marketing mail needs an envelope sender, for bounces reach no one without; "
+                "send MAIL FROM:<address> instead of MAIL FROM:<>"
+            )
+            return Refuse(Reply(550, "5.7.1", text)), ""
         if stream in allowed:
             return Pass(), f"{stream.value} allowed"
         credential = message.origin.credential

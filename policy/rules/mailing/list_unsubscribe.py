@@ -46,12 +46,12 @@ class ListUnsubscribe:
         offer, settings = offer_of(message.headers), self._settings
         if offer and settings.own == "refuse":
             return _refuse("List-Unsubscribe is written by this service; leave it out")
-        if offer and offer.one_click and settings.own == "keep":
+        if offer and not offer.fault and settings.own == "keep":
             return Pass(), f"the application's own: {offer.https[0][:200]}"
-        if offer and not offer.one_click and settings.incomplete == "refuse":
+        if offer and offer.fault and settings.incomplete == "refuse":
             return _refuse(
-                "List-Unsubscribe cannot do one click (RFC 8058): it needs exactly one https link, and "
-                f"`List-Unsubscribe-Post: {ONE_CLICK}`; add them, or leave both fields out"
+                f"one click (RFC 8058) cannot work: {offer.fault}; send exactly one https link and "
+                f"`List-Unsubscribe-Post: {ONE_CLICK}`, or leave both fields out"
             )
         if self._context.web_url is None:
             text = "list_unsubscribe: this service has no address for unsubscribe links yet; its operator sets one"
@@ -62,7 +62,8 @@ class ListUnsubscribe:
             fold("List-Unsubscribe-Post", [ONE_CLICK]),
         )
         what = "our own link" if offer is None else "our link in place of the application's"
-        return Amend(fields, f"List-Unsubscribe: {what}, {len(uris)} addresses"), ""
+        why = f"; {offer.fault}" if offer and offer.fault else ""
+        return Amend(fields, f"List-Unsubscribe: {what}, {len(uris)} addresses{why}"), ""
 
     def _uris(self, message: Message, facts: Facts, offer: Offer | None) -> list[str]:
         """Ours first, for receivers use the first that they can (RFC 2369 2); then an application's mail address."""

@@ -54,7 +54,7 @@ async def test_a_message_that_would_be_accepted(operator: Operator) -> None:
 
 
 async def test_every_rule_that_refuses_is_shown_with_its_fix(operator: Operator) -> None:
-    await operator.says("suppression", "add", "bob@example.net", "--reason", "asked")
+    await operator.says("suppression", "add", "bob@example.net", "--yes", "--reason", "asked")
     file = write(operator, GOOD.replace("ann@example.com", "ann@example.org"))
     reasons = await refused(operator, file)
     assert set(reasons) == {"sender_identity", "suppressed"}
@@ -68,7 +68,7 @@ async def test_every_rule_that_refuses_is_shown_with_its_fix(operator: Operator)
 
 
 async def test_several_recipients(operator: Operator) -> None:
-    await operator.says("suppression", "add", "bob@example.net")
+    await operator.says("suppression", "add", "bob@example.net", "--yes")
     found = await operator.json(
         "lint", write(operator), "--account", "shop", "-r", "bob@example.net", "-r", "eve@example.net", status=1
     )

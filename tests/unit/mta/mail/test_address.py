@@ -39,7 +39,7 @@ def test_reads(text: str, local: str, domain: str) -> None:
         "@a.example,@b.example:ann@example.com", "ann(comment)@example.com", "ann@example.com.", '"ann@example.com',
         '"a\r\nb"@example.com', "a" * 65 + "@example.com", "ann@" + "a" * 64 + ".com", "ann@xn--.com",
         "<ann@example.com>", "ann@example.com> SIZE=1", '"ann lee"@example.com', '"a> NOTIFY=NEVER"@example.com',
-        '"a<b"@example.com', 'a"b"@example.com', "ann@" + ".".join(["a" * 60] * 5),
+        '"a<b"@example.com', '""@example.com', 'a"b"@example.com', "ann@" + ".".join(["a" * 60] * 5),
     ],
 )  # fmt: skip
 def test_refuses(text: str) -> None:

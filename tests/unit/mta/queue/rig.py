@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bounce.classify import Classifier
@@ -75,7 +75,7 @@ class Resolver:
 class Courier:
     """Delivers everything, if ``answer`` does not say otherwise. ``attempts``: the addresses of each attempt.
 
-    ``gate``: an attempt waits here before it ends.
+    ``gate``: an attempt waits here before it ends. ``untried``: recipients that the next attempt leaves out.
     """
 
     def __init__(self) -> None:
@@ -84,6 +84,7 @@ class Courier:
         self.most = 0
         self.gate = asyncio.Semaphore(10**6)
         self.answer: Answer = yes
+        self.untried = 0
 
     def hold(self) -> None:
         """From now on attempts wait for ``let``."""
@@ -102,9 +103,14 @@ class Courier:
             await self.gate.acquire()
         finally:
             self.running -= 1
+        tried = len(delivery.recipients) - self.untried
+        untried, self.untried = delivery.recipients[tried:], 0
+        if untried:
+            delivery = replace(delivery, recipients=delivery.recipients[:tried], whole=False)
         results = tuple(Result(recipient, *self.answer(recipient)) for recipient in delivery.recipients)
         met = results[0].stage is not Stage.CONNECT
-        return Attempt(delivery, results, now(), 0.1, HOST if met else None, "192.0.2.1" if met else None)
+        source = "192.0.2.1" if met else None
+        return Attempt(delivery, results, now(), 0.1, HOST if met else None, source, untried=untried)
 
 
 class Accounts:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
+from mta.delivery.name_servers import NotAsked
+from mta.delivery.shortage import Shortage
 from mta.mail.address import Address
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
+from mta.observe.labels import Resource
 from mta.queue import dispatcher, outcome
 from mta.queue.active_queue import Job
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
@@ -303,3 +307,58 @@ async def test_stop_cuts_off_what_takes_too_long(store: Store) -> None:
         assert rig.courier.running == 0
         await store.lease.release()
         assert await rig.queued("lease is null and attempts = 0") == 1
+
+
+# --- short of something
+
+
+async def test_what_this_machine_lacks_is_no_attempt_and_no_failure(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "SHORTAGE_PAUSE", timedelta(0))
+    async with dispatching(store) as rig:
+        short = True
+
+        def answer(_: object) -> tuple[Stage, Reply]:
+            if short:
+                raise Shortage(Resource.DESCRIPTORS)
+            return Stage.FINAL_DOT, OK
+
+        rig.courier.answer = answer
+        message = await rig.submit("ann@example.net")
+        await until(lambda: len(rig.courier.attempts) >= 2)
+        assert await rig.queued("attempts = 0") == 1
+        throttle = rig.dispatcher.ready_queues["example.net"].throttle
+        assert throttle.failures == 0
+        assert rig.metrics.shortages[Resource.DESCRIPTORS].value >= 1
+        short = False
+        assert await rig.until_event(message) == [("delivered", 0)]
+        await rig.settled()
+
+
+async def test_a_route_that_could_not_be_looked_up_for_lack_of_something_is_no_attempt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "SHORTAGE_PAUSE", timedelta(0))
+    async with dispatching(store) as rig:
+        rig.resolver.routes["example.net"] = NotAsked(Resource.DESCRIPTORS)
+        message = await rig.submit("ann@example.net")
+        await until(lambda: rig.metrics.shortages[Resource.DESCRIPTORS].value >= 2)
+        assert await rig.queued("attempts = 0") == 1
+        rig.resolver.routes["example.net"] = route()
+        assert await rig.until_event(message) == [("delivered", 0)]
+        await rig.settled()
+
+
+async def test_recipients_that_were_not_tried_wait_for_another_attempt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "SHORTAGE_PAUSE", timedelta(0))
+    async with dispatching(store) as rig:
+        rig.courier.untried = 1
+        message = await rig.submit("ann@example.net", "ben@example.net")
+        await until(lambda: len(rig.courier.attempts) == 2)
+        await rig.settled()
+        assert await rig.events(message) == [("delivered", 0), ("delivered", 1)]
+        assert rig.courier.attempts[1] == ("ben@example.net",)
+        assert await rig.queued() == 0

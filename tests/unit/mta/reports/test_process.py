@@ -195,9 +195,13 @@ class TestUnsubscribe:
             CountReport(Kind.FORGED),
         ]
 
-    def test_not_by_a_program(self) -> None:
-        content = vacation(UNSUB).replace(b"Away until Monday", token(UNSUBSCRIBE).encode())
-        assert follow(content, UNSUB) == [CountReport(Kind.OTHER)]
+    def test_a_program_unsubscribes_with_a_subject_that_is_the_token_and_nothing_else(self) -> None:
+        subject = token(UNSUBSCRIBE).encode()
+        alone = vacation(UNSUB).replace(b"Away until Monday", subject)
+        assert CountUnsubscribe(UnsubscribeMethod.MAIL) in follow(alone, UNSUB)
+        for around in (b"Automatic reply: %s", b"Re: %s", b"%s was read", b"Undeliverable: %s"):
+            quoting = vacation(UNSUB).replace(b"Away until Monday", around % subject)
+            assert follow(quoting, UNSUB) == [CountReport(Kind.OTHER)]
 
 
 class TestAbuseMail:

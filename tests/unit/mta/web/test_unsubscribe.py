@@ -21,7 +21,7 @@ from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.public import MAX_BODY, make_public
-from mta.web.unsubscribe import UNSUBSCRIBE
+from mta.web.unsubscribe import HANDLERS
 from policy.accounts.account import AccountStatus
 from policy.permission.tokens import Claim, Tokens
 from tests.unit.mta.store.make import count
@@ -81,11 +81,17 @@ def foreign(token: str) -> list[str]:
         token[:-1] + ("A" if token[-1] != "A" else "B"),
         Tokens(bytes(31) + b"\1").make(claim),
         TOKENS.make(other),
-        TOKENS.make(Claim("u", 99, claim.address_key, "", "offers")),
         "%00%ff%0d%0aSet-Cookie:x",
         "<script>",
         "x" * 5000,
     ]
+
+
+def unknown(token: str) -> str:
+    """A token of ours for an account that is gone."""
+    claim = TOKENS.read(token)
+    assert claim
+    return TOKENS.make(Claim("u", 99, claim.address_key, "", "offers"))
 
 
 class TestGet:
@@ -97,10 +103,16 @@ class TestGet:
         assert token not in text
         assert await site.untouched()
 
-    async def test_is_the_same_whatever_the_token_is(self, site: Site, token: str) -> None:
+    async def test_is_the_same_whether_or_not_the_recipient_is_known(self, site: Site, token: str) -> None:
         ours = await seen(await site.get(f"/u/{token}"))
+        assert await seen(await site.get(f"/u/{unknown(token)}")) == ours
+
+    async def test_of_a_damaged_link_says_so(self, site: Site, token: str) -> None:
         for other in foreign(token):
-            assert await seen(await site.get(f"/u/{other}")) == ours
+            answer = await site.get(f"/u/{other}")
+            text = await answer.text()
+            assert (answer.status, "<button" in text) == (404, False)
+            assert "This link is damaged" in text
 
     async def test_speaks_the_readers_language(self, site: Site, token: str) -> None:
         titles = {"nl-BE, en;q=0.5": "Uitschrijven", "de": "Abmelden", "fr": "Se désabonner", "es": "Darse de baja"}
@@ -156,24 +168,54 @@ class TestPost:
         assert await count(site.store, "suppression") == 1
         assert await count(site.store, "consent_entry") == 1
 
-    async def test_what_is_not_ours_looks_the_same_and_changes_nothing(self, site: Site, token: str) -> None:
+    async def test_an_unknown_recipient_looks_the_same_and_changes_nothing(self, site: Site, token: str) -> None:
+        answer = await seen(await site.click(unknown(token)))
+        assert await site.untouched()
+        assert site.metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].value == 1
+        assert answer == await seen(await site.click(token))
+
+    async def test_a_damaged_link_is_never_called_done(self, site: Site, token: str) -> None:
         others = foreign(token)
-        answers = [await seen(await site.click(other)) for other in others]
+        for other in others:
+            answer = await site.click(other)
+            assert answer.status == 404
+            assert "You are unsubscribed" not in await answer.text()
         assert await site.untouched()
         assert site.metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].value == len(others)
-        assert answers == [await seen(await site.click(token))] * len(others)
+
+    @pytest.mark.parametrize("behind", ["%3E", ".", ")", "%22", "/", ",%20thanks", "=", "%0D%0A", "%C2%A0", "*", "%5D"])
+    async def test_what_stands_behind_a_link_is_cut_off(self, site: Site, token: str, behind: str) -> None:
+        assert (await site.get(f"/u/{token}{behind}")).status == 200
+        assert (await site.click(token + behind)).status == 200
+        assert await count(site.store, "suppression") == 1
+
+    @pytest.mark.parametrize("inside", ["%20", "%0A%20", "=%0D%0A", "%E2%80%8B"])
+    async def test_a_line_break_inside_a_link_is_taken_out(self, site: Site, token: str, inside: str) -> None:
+        assert (await site.click(token[:50] + inside + token[50:])).status == 200
+        assert await count(site.store, "suppression") == 1
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"List-Unsubscribe=One-Click&client=app",
+            b"client=app&List-Unsubscribe=One-Click",
+            b"list-unsubscribe=one-click",
+            b"List-Unsubscribe=One-Click&List-Unsubscribe=One-Click",
+            b"List-Unsubscribe=One-Click\r\n",
+        ],
+    )
+    async def test_the_pair_counts_whatever_stands_beside_it(self, site: Site, token: str, body: bytes) -> None:
+        assert (await site.post(f"/u/{token}", data=body, headers=URLENCODED)).status == 200
+        assert await count(site.store, "suppression where rule = 'unsubscribe_one_click'") == 1
 
     @pytest.mark.parametrize(
         ("body", "headers"),
         [
             (b"", URLENCODED),
-            (b"List-Unsubscribe=one-click", URLENCODED),
-            (b"list-unsubscribe=One-Click", URLENCODED),
-            (b"List-Unsubscribe=One-Click&x=1", URLENCODED),
-            (b"List-Unsubscribe=One-Click&List-Unsubscribe=One-Click", URLENCODED),
-            (b"List-Unsubscribe=One-Click&confirm=unsubscribe", URLENCODED),
-            (b"List-Unsubscribe=One-Click\r\n", URLENCODED),
-            (b"List-Unsubscribe=One-Click", {"Content-Type": "text/plain"}),
+            (b"List-Unsubscribe=Two-Clicks", URLENCODED),
+            (b"Unsubscribe=One-Click", URLENCODED),
+            (b"List-Unsubscribe", URLENCODED),
+            (b'{"List-Unsubscribe": "One-Click"}', {"Content-Type": "application/json"}),
             (b"confirm=", URLENCODED),
             (b"a=" + b"x" * (MAX_BODY + 1), URLENCODED),
             (b"\xff\x00", {"Content-Type": "multipart/form-data; boundary=x"}),
@@ -184,8 +226,8 @@ class TestPost:
     ) -> None:
         answer = await site.post(f"/u/{token}", data=body, headers=headers)
         assert answer.status == 400
-        forged = await site.post(f"/u/{foreign(token)[0]}", data=body, headers=headers)
-        assert await seen(forged) == await seen(answer)
+        other = await site.post(f"/u/{unknown(token)}", data=body, headers=headers)
+        assert await seen(other) == await seen(answer)
         assert await site.untouched()
 
     async def test_the_query_is_no_body(self, site: Site, token: str) -> None:
@@ -194,7 +236,7 @@ class TestPost:
         assert await site.untouched()
 
     async def test_a_new_key_reads_the_old_links(self, site: Site, token: str) -> None:
-        site.app[UNSUBSCRIBE].configure(Tokens(bytes(31) + b"\1", bytes(32)))
+        site.app[HANDLERS].configure(Tokens(bytes(31) + b"\1", bytes(32)))
         await site.click(token)
         assert await count(site.store, "suppression") == 1
 

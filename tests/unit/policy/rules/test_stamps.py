@@ -198,6 +198,27 @@ def test_one_that_cannot_is_completed_or_refused(fields: list[str]) -> None:
     assert "RFC 8058" in refused(run(ListUnsubscribe, *fields, incomplete="refuse"))
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["https://shop.example/{{ token }}", "https://shop.example/{token}", "https://shop.example/*|UNSUB|*",
+     "https://shop.example/%%unsub%%", "https://shop.example/[[unsub]]", "https://shop.example/${unsub}",
+     "https://shop.example/<%= unsub %>", "https://shop.example/?t=%UNSUBSCRIBE%", "https://shop.example/[UNSUBSCRIBE]",
+     "https://shop.example/aaa\r\n bbb", "https://shop.example/a b", "https://shop.example/%zz",
+     "https://shop.example/ä", "https://shop.example/a\\b", 'https://shop.example/"x"', "https:///x", "https://shop/x"],
+)  # fmt: skip
+def test_a_uri_that_is_none_is_replaced_and_the_cause_named(uri: str) -> None:
+    verdict = run(ListUnsubscribe, f"List-Unsubscribe: <{uri}>", POST)
+    assert OURS.fullmatch(told(verdict, "List-Unsubscribe"))
+    assert isinstance(verdict, Amend)
+    assert "our link in place of the application's" in verdict.note
+    assert verdict.note.count(";") == 1
+
+
+@pytest.mark.parametrize("uri", ["https://shop.example/u?a=b&c=%7E#x", "https://x.y:8443/$1,2;3*'()!@"])
+def test_every_uri_is_kept(uri: str) -> None:
+    assert run(ListUnsubscribe, f"List-Unsubscribe: <{uri}>", POST) == Pass()
+
+
 def test_completing_keeps_the_applications_mail_address() -> None:
     value = told(run(ListUnsubscribe, "List-Unsubscribe: <mailto:off@shop.example>"), "List-Unsubscribe")
     assert value.endswith(", <mailto:off@shop.example>")

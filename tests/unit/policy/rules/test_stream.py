@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from policy.accounts.account import Grant, Stream
 from policy.rules.account.stream import StreamAllowed
-from tests.unit.policy.make import CONTEXT, ask, facts
+from tests.unit.policy.make import CONTEXT, ask, facts, message
 
 RULE = StreamAllowed(StreamAllowed.Settings(), CONTEXT)
 
@@ -24,3 +26,10 @@ def test_a_stream_that_is_not() -> None:
 def test_a_credential_without_any_stream_sends_nothing() -> None:
     known = facts(stream=Stream.TRANSACTIONAL, grant=Grant(streams=frozenset()))
     assert "may send nothing, this message is transactional" in ask(RULE, known=known)
+
+
+def test_marketing_mail_has_an_envelope_sender() -> None:
+    bounce = replace(message(), envelope=replace(message().envelope, sender=None))
+    refusal = "refuse: 550 5.7.1 stream: marketing mail needs an envelope sender"
+    assert ask(RULE, bounce).startswith(refusal)
+    assert ask(RULE, bounce, known=facts(stream=Stream.TRANSACTIONAL)) == "pass: transactional allowed"

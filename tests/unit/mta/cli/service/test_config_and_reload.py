@@ -163,3 +163,17 @@ def test_reload_without_an_answer(elsewhere: Path) -> None:
         signal.signal(signal.SIGHUP, previous)
     assert result.exit_code == 1
     assert "did not answer" in result.stderr
+
+
+def check_with_open_files(most: int) -> subprocess.CompletedProcess[str]:
+    command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-m", "mta.cli.main", "check"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_check_says_how_many_files_are_needed() -> None:
+    scarce, too_few = check_with_open_files(1024), check_with_open_files(300)
+    assert scarce.returncode == 0
+    assert "a worker may open 1024 files, and needs" in scarce.stdout
+    assert "LimitNOFILE=16384" in scarce.stdout
+    assert too_few.returncode == 2
+    assert too_few.stderr.startswith("too few file descriptors: a worker may open 300 files, and needs")

@@ -14,7 +14,7 @@ from mta.observe.trace import Trace
 
 async def look(config: Path, *words: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mta.cli.main", "trace", "--config", str(config), *words,
+        sys.executable, "-m", "mta", "trace", "--config", str(config), *words,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 

@@ -51,9 +51,9 @@ async def test_an_address_is_suppressed_for_everybody_unless_an_account_is_named
     shop = await account_id(store)
     assert len(await store.suppressions.find(shop, [ANN])) == 1
     assert await store.suppressions.find(shop + 1, [ANN]) == []
-    await operator.says("suppression", "add", "ann@example.net")
+    await operator.says("suppression", "add", "ann@example.net", "--yes")
     assert len(await store.suppressions.find(shop + 1, [ANN])) == 1
-    assert "the first reason is kept" in await operator.says("suppression", "add", "ann@example.net")
+    assert "the first reason is kept" in await operator.says("suppression", "add", "ann@example.net", "--yes")
     assert len(await events(store, "suppressed")) == 2
 
 
@@ -70,7 +70,7 @@ async def test_show_tells_why_for_whom_and_by_whom(operator: Operator) -> None:
 
 
 async def test_lifting_needs_a_reason_and_leaves_a_record(operator: Operator, store: Store) -> None:
-    await operator.says("suppression", "add", "ann@example.net")
+    await operator.says("suppression", "add", "ann@example.net", "--yes")
     await operator.says("suppression", "add", "ann@example.net", "--account", "shop")
     assert "--reason" in await operator.fails("suppression", "remove", "--yes", "ann@example.net", status=2)
     assert "--reason" in await operator.fails(
@@ -85,7 +85,7 @@ async def test_lifting_needs_a_reason_and_leaves_a_record(operator: Operator, st
 
 
 async def test_nothing_is_lifted_by_a_dry_run_or_without_a_yes(operator: Operator, store: Store) -> None:
-    await operator.says("suppression", "add", "ann@example.net")
+    await operator.says("suppression", "add", "ann@example.net", "--yes")
     lift = ("suppression", "remove", "ann@example.net", "--reason", "signed up again")
     assert "would be lifted" in await operator.says(*lift, "--dry-run")
     assert "Lift the suppression" in await operator.fails(*lift)
@@ -156,7 +156,7 @@ async def test_a_list_of_several_thousands_goes_in_and_comes_out_again(operator:
 
 
 async def test_export_writes_what_import_reads(operator: Operator) -> None:
-    await operator.says("suppression", "add", '"a, b"@example.net', "--reason", 'said "no"')
+    await operator.says("suppression", "add", '"a, b"@example.net', "--yes", "--reason", 'said "no"')
     await operator.says("suppression", "add", "ann@example.net", "--account", "shop")
     everything = await operator.says("suppression", "export")
     assert everything.splitlines()[0] == "address,account,topic,reason,detail,rule,since,until,key"
@@ -169,7 +169,7 @@ async def test_export_writes_what_import_reads(operator: Operator) -> None:
 
 async def test_lists_can_be_narrowed(operator: Operator) -> None:
     for number in range(3):
-        await operator.says("suppression", "add", f"u{number}@example.net")
+        await operator.says("suppression", "add", f"u{number}@example.net", "--yes")
     await operator.says("suppression", "add", "ann@example.net", "--account", "shop")
     assert [each["address"] for each in await operator.json("suppression", "list", "--account", "shop")] == [
         "ann@example.net"
@@ -188,7 +188,7 @@ async def test_lists_can_be_narrowed(operator: Operator) -> None:
 async def test_a_suppression_may_be_for_marketing_or_a_topic_of_it(operator: Operator, store: Store) -> None:
     told = await operator.says("suppression", "add", "ann@example.net", "--account", "shop", "--topic", "offers")
     assert told == 'ann@example.net suppressed for shop (marketing about "offers").\n'
-    await operator.says("suppression", "add", "ann@example.net", "--topic", "*")
+    await operator.says("suppression", "add", "ann@example.net", "--yes", "--topic", "*")
     assert "all accounts (all marketing)" in await operator.says("suppression", "show", "ann@example.net")
     listed = await operator.json("suppression", "list")
     assert {(each["account"], each["topic"]) for each in listed} == {("shop", "offers"), (None, "*")}
@@ -224,7 +224,7 @@ async def test_the_reason_says_what_follows(operator: Operator, store: Store) ->
     assert shown["evidence"] == f"ledger entry 1: by {options.operator()}"
     assert (await store.consents.head(await account_id(store))).number == 1
     refused = await operator.fails(
-        "suppression", "add", "ann@example.net", "--reason-code", "complaint", "--days", "30", status=2
+        "suppression", "add", "ann@example.net", "--yes", "--reason-code", "complaint", "--days", "30", status=2
     )
     assert "a suppression for complaint never expires" in refused
     lifted = await operator.says(
@@ -236,10 +236,10 @@ async def test_the_reason_says_what_follows(operator: Operator, store: Store) ->
 
 
 async def test_an_operators_may_end(operator: Operator) -> None:
-    said = await operator.says("suppression", "add", "ann@example.net", "--days", "30")
+    said = await operator.says("suppression", "add", "ann@example.net", "--yes", "--days", "30")
     assert " until 20" in said
     assert "  until     20" in await operator.says("suppression", "show", "ann@example.net")
-    await operator.says("suppression", "add", "bob@example.net", "--reason-code", "hard_bounce")
+    await operator.says("suppression", "add", "bob@example.net", "--yes", "--reason-code", "hard_bounce")
     assert [each["address"] for each in await operator.json("suppression", "list", "--reason-code", "hard_bounce")] == [
         "bob@example.net"
     ]
@@ -314,3 +314,9 @@ async def test_an_import_that_was_cut_off_goes_on_where_it_stopped(operator: Ope
     assert result.stdout == "5 addresses suppressed, 0 already suppressed; 0 queued copies cancelled.\n"
     again = await operator.says("suppression", "import", str(path))
     assert again == "15 addresses suppressed, 5 already suppressed; 0 queued copies cancelled.\n"
+
+
+async def test_a_suppression_for_everybody_is_asked_for(operator: Operator) -> None:
+    asked = await operator.fails("suppression", "add", "ann@example.net", status=1)  # nobody answers
+    assert "No account may mail ann@example.net any more" in asked
+    assert "is not suppressed" in await operator.fails("suppression", "show", "ann@example.net")
