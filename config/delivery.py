@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.header_fields import Signed, signed_names
 from config.types import Access, Duration, File, HostName, Network, Section, Size, default
 
 
@@ -27,18 +28,9 @@ class SigningSettings(Section):
     keys: list[SigningKeySettings] = []
     require: bool = False
     """Defer a message (451) if its From domain has no active key."""
-    headers: list[str] = [
-        "From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
-        "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Help", "List-Unsubscribe",
-        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
-        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
-    ]  # fmt: skip
+    headers: list[str] = signed_names(Signed.PRESENT, Signed.OVER)
     """Header fields to sign if present."""
-    oversign: list[str] = [
-        "From", "To", "Cc", "Subject", "Date", "Reply-To", "Message-ID", "List-Id", "List-Help", "List-Unsubscribe",
-        "List-Unsubscribe-Post", "List-Subscribe", "List-Post", "List-Owner", "List-Archive", "Feedback-ID",
-        "X-Mailing-ID", "CFBL-Address", "CFBL-Feedback-ID", "X-CSA-Complaints",
-    ]  # fmt: skip
+    oversign: list[str] = signed_names(Signed.OVER)
     """Header fields signed once more than present, so that adding one breaks the signature."""
 
 

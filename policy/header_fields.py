@@ -1,7 +1,7 @@
-"""Header fields that the service adds to a message in its own name, each exactly once.
+"""Header fields that the service adds to a message in its own name, each exactly once, and those that it takes out.
 
-A field of the same name set by the application is replaced, or the message rejected, as the profile says: with two
-fields of one name receivers would choose which one to believe.
+A field of the same name set by the application is replaced: with two fields of one name receivers would choose which
+one to believe. What is taken out is said in ``config.header_fields``.
 
 Invariants: no other field is touched; no line is longer than RFC 5322 allows (998 octets without its CRLF).
 
@@ -10,18 +10,23 @@ Limitations: a single word longer than that cannot be folded and is an internal 
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import Literal
 
-from mta.mail.headers import Headers
+from config.header_fields import OPTION_PREFIX, OnSubmission, names_of
+from mta.mail.headers import Headers, unfold, without_comments
 from mta.mail.message import Message
-from mta.mail.reply import Reply
-from policy.base import Refuse
 
 LINE = 78  # octets that a line should not exceed, RFC 5322 2.1.1
 LONGEST = 998  # and must not
 
-Own = Literal["replace", "refuse"]
+
+_OPTION = OPTION_PREFIX.lower().encode()
+_REMOVED = names_of(OnSubmission.REMOVE)
+_OURS = names_of(OnSubmission.OURS)
+_FORGED = names_of(OnSubmission.FORGED)
+_INSTANCE = re.compile(r"i=\d+\s*;")  # RFC 8617 4.1.1
+_ARC = b"arc-"
 
 
 class StampError(ValueError):
@@ -57,17 +62,35 @@ def stamp(message: Message, *fields: bytes) -> Message:
     return replace(message, content=content, headers=Headers(added + kept, size))
 
 
+def outgoing_fields(
+    headers: Headers, host_names: frozenset[str], *, submitted: bool
+) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    """Return the fields that may leave, and the names of those that may not, options not among them.
+
+    ``host_names``: by which this host could be named as a verifier. ``submitted``: by a client, who must not speak for
+    this service; else others' fields of the names that we use stay.
+    """
+    forged = {raw for name, raw in headers.fields if name in _FORGED and _names_host(raw, host_names)}
+    no_arc = any(raw.lower().startswith(_ARC) for raw in forged)  # a set of ARC fields stands or falls together
+    kept: list[tuple[bytes, bytes]] = []
+    removed: list[bytes] = []
+    for name, raw in headers.fields:
+        if name in _REMOVED or (submitted and name in _OURS) or raw in forged or (no_arc and name.startswith(_ARC)):
+            removed.append(name)
+        elif not submitted or not name.startswith(_OPTION):
+            kept.append((name, raw))
+    return kept, removed
+
+
+def _names_host(raw: bytes, host_names: frozenset[str]) -> bool:
+    """Return whether an Authentication-Results field, or ARC's, is by one of these hosts (RFC 8601 2.2)."""
+    value = without_comments(unfold(raw.partition(b":")[2])).strip()
+    if instance := _INSTANCE.match(value):
+        value = value[instance.end() :].strip()
+    host = re.split(r"[\s;]", value, maxsplit=1)[0]
+    return host.strip('"').rstrip(".").lower() in host_names
+
+
 def name_of(raw: bytes) -> bytes:
     """The name of a raw field, in lower case."""
     return raw.partition(b":")[0].rstrip(b" \t").lower()
-
-
-def refusal_of_own(rule: str, message: Message, own: Own, *names: str) -> Refuse | None:
-    """The refusal if the application wrote one of these fields itself and may not."""
-    if own == "replace":
-        return None
-    found = [name for name in names if message.headers.count(name.lower().encode())]
-    if not found:
-        return None
-    text = f"{rule}: {', '.join(found)} is written by this service; leave it out"
-    return Refuse(Reply(550, "5.7.1", text))

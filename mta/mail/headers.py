@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+\Z")  # printable ASCII except the colon, RFC 5322 2.2
+LONGEST_LINE = 998  # octets without CRLF
+_TOO_LONG = re.compile(rb"[^\r\n]{%d,}" % (LONGEST_LINE + 1))
 _NEXT_FIELD = re.compile(rb"\r\n(?![ \t])")
 
 
@@ -67,3 +69,48 @@ class Headers:
 def unfold(value: bytes) -> str:
     """Return a field value on one line, as text (RFC 5322 2.2.3)."""
     return value.replace(b"\r\n", b"").decode("utf-8", "replace").strip()
+
+
+def without_comments(value: str) -> str:
+    """Return a structured field value with blanks in place of its comments (RFC 5322 3.2.2), so that places stay.
+
+    One that is not closed stays as it is.
+    """
+    if "(" not in value:
+        return value
+    letters, begun, quoted, escaped = list(value), list[int](), False, False
+    for at, letter in enumerate(value):
+        if escaped or letter == "\\":
+            escaped = not escaped
+        elif letter == '"' and not begun:
+            quoted = not quoted
+        elif quoted:
+            continue
+        elif letter == "(":
+            begun.append(at)
+        elif letter == ")" and begun:
+            start = begun.pop()
+            if not begun:
+                letters[start : at + 1] = " " * (at + 1 - start)
+    return "".join(letters)
+
+
+def break_long_lines(content: bytes) -> bytes:
+    """Return a message without lines of more than LONGEST_LINE octets (RFC 5322 2.1.1), as it must be to leave.
+
+    A line of the header is folded at a blank; any other goes on behind CRLF and a blank, and no character is split.
+    """
+    return _TOO_LONG.sub(_broken, content)
+
+
+def _broken(match: re.Match[bytes]) -> bytes:
+    line, pieces = match[0], list[bytes]()
+    while len(line) > LONGEST_LINE:
+        at = line.rfind(b" ", 1, LONGEST_LINE)
+        if at < LONGEST_LINE // 2:
+            at = LONGEST_LINE
+            while line[at] & 0xC0 == 0x80 and at > LONGEST_LINE - 4:
+                at -= 1
+        pieces.append(line[:at])
+        line = b" " + line[at:].removeprefix(b" ")
+    return b"\r\n".join([*pieces, line])

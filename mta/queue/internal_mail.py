@@ -1,6 +1,7 @@
 """Build the messages that the service itself sends: DSNs, forwarded reports, mail about complaint cases.
 
-Invariants: They come from the null sender, so that nothing bounces back. The policy chain does not apply to them, which
+Invariants: They come from the null sender, so that nothing bounces back. No Bcc of a forwarded message leaves, no
+verdict in this host's name, and no line longer than RFC 5322 allows. The policy chain does not apply to them, which
 their finding says.
 """
 
@@ -14,11 +15,12 @@ from ipaddress import ip_address
 from config.schema import Settings
 from mta.dkim import Signer
 from mta.mail.address import Address
-from mta.mail.headers import Headers
+from mta.mail.headers import Headers, break_long_lines
 from mta.mail.identity import MessageId
 from mta.mail.message import Body, Envelope, IPAddress, Message, Origin, Recipient
 from mta.store.queue.enqueue import NewMessage
 from policy.base import Finding
+from policy.header_fields import outgoing_fields
 
 LOOPBACK = ip_address("127.0.0.1")
 
@@ -46,6 +48,7 @@ class InternalMailBuilder:
         self.hostname = settings.server.hostname
         self._lifetime = timedelta(seconds=settings.queue.expire_after)
         self._signer = signer
+        self._host_names = frozenset(filter(None, (self.hostname, settings.return_path.domain)))
 
     def build(
         self,
@@ -64,7 +67,7 @@ class InternalMailBuilder:
 
         ``signing_domain``: of the DKIM signature, if it has a key. Raises HeaderError if the header is invalid.
         """
-        headers = Headers.split(content)
+        headers, content = self._fit_to_leave(content)
         if signing_domain and (signature := self._signer.sign(content, headers, signing_domain)):
             content = signature + content
             headers = Headers.split(content)
@@ -82,3 +85,13 @@ class InternalMailBuilder:
         message = Message(message_id, Envelope(None, (Recipient(to),), body, smtputf8), origin, headers, content)
         finding = Finding(kind.value, "pass", "sent by the service itself; the policy chain does not apply")
         return NewMessage(message, account_id, expires_at=now + self._lifetime, findings=(finding,))
+
+    def _fit_to_leave(self, content: bytes) -> tuple[Headers, bytes]:
+        """Return header and content without the fields and the long lines that others may have given us."""
+        headers = Headers.split(content)
+        kept, removed = outgoing_fields(headers, self._host_names, submitted=False)
+        if removed:
+            block = b"".join(raw + b"\r\n" for _, raw in kept) + b"\r\n"
+            headers, content = Headers(tuple(kept), len(block)), block + content[headers.size :]
+        broken = break_long_lines(content)
+        return (headers, content) if broken == content else (Headers.split(broken), broken)

@@ -159,8 +159,8 @@ class ReportProcessor:
 
 
 def forwarded(builder: InternalMailBuilder, inbound: InboundReport, forward: Forward) -> NewMessage | None:
-    """Return ``inbound`` as a message for ``forward.to``: unchanged below our Received field, from the null sender.
-    None if its header is invalid."""
+    """Return ``inbound`` as a message for ``forward.to``, below our Received field, from the null sender; None if its
+    header is invalid."""
     now, message_id, client = datetime.now(UTC), new_message_id(), ip_address(inbound.client)
     received = _received(client, inbound.hello, builder.hostname, format_id(message_id), now)
     header = inbound.content.partition(b"\r\n\r\n")[0]

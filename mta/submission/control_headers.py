@@ -1,23 +1,22 @@
-"""Read the options of a submission from its header: the ``X-MTA-*`` fields, which are removed from the message.
+"""Read the options of a submission from its header: the ``X-MTA-*`` fields, which ``header_cleanup`` removes.
 
     X-MTA-Stream: marketing          X-MTA-Mailing: autumn-2026
     X-MTA-Topic: offers              X-MTA-Expire: 6h
 
-Invariants: nothing is guessed: a field that is unknown, given twice or malformed is an error for the client. No field
-of this name leaves.
+Invariants: nothing is guessed: a field that is unknown, given twice or malformed is an error for the client.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
+from config.header_fields import OPTION_PREFIX
 from mta.mail.headers import Headers, unfold
-from mta.mail.message import Message
 from policy.accounts.account import Grant, Stream
 
-PREFIX = b"x-mta-"
+PREFIX = OPTION_PREFIX.lower().encode()
 KNOWN = ("stream", "mailing", "topic", "expire")
 LONGEST = 100  # characters of a value
 
@@ -40,20 +39,13 @@ class SubmissionOptions:
     expire: timedelta | None = None
 
 
-def read_options(message: Message) -> tuple[SubmissionOptions, Message]:
-    """Return the options, and the message without the fields that hold them. Raises OptionError."""
+def read_options(headers: Headers) -> SubmissionOptions:
+    """Return the options in a header. Raises OptionError."""
     values: dict[str, str] = {}
-    kept: list[bytes] = []
-    for name, raw in message.headers.fields:
+    for name, raw in headers.fields:
         if name.startswith(PREFIX):
             _add(values, name.removeprefix(PREFIX).decode(), unfold(raw.partition(b":")[2]))
-        else:
-            kept.append(raw)
-    if not values:
-        return SubmissionOptions(), message
-    body = message.content[message.headers.size :]
-    content = b"".join(raw + b"\r\n" for raw in kept) + b"\r\n" + body
-    return _read(values), replace(message, content=content, headers=Headers.split(content))
+    return _read(values) if values else SubmissionOptions()
 
 
 def stream_of(options: SubmissionOptions, grant: Grant, headers: Headers) -> Stream:

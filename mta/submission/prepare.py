@@ -3,7 +3,7 @@
 ``Preparer.prepare`` is what every message goes through, whether a client submits it or ``mta lint`` asks what would
 become of it.
 
-Invariants: nothing is written, counted or taken. No ``X-MTA-*`` field is in what it returns. A fact that cannot be
+Invariants: nothing is written, counted or taken. What it returns has the header that leaves. A fact that cannot be
 looked up is never left out: StoreUnavailable is raised.
 
 Limitations: the scanners are asked, and may count what they see.
@@ -29,6 +29,7 @@ from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions, mailing_sign, read_options, stream_of
+from mta.submission.header_cleanup import UnfitFieldError, clean_header
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
 from policy.base import Facts, Finding, RecipientFacts
@@ -83,6 +84,7 @@ class Preparer:
         self._store, self._signer, self._profiles = store, signer, profiles
         self._scanners = Scanners(settings.content_scan)
         self._hostname = settings.server.hostname
+        self._host_names = frozenset(filter(None, (self._hostname, settings.return_path.domain)))
         self._expire_after = timedelta(seconds=settings.queue.expire_after)
         self._require_signature = settings.signing.require
 
@@ -99,7 +101,8 @@ class Preparer:
 
         Raises OptionError, MessageRejected, StoreUnavailable.
         """
-        options, message = read_options(message)
+        options = read_options(message.headers)
+        message, cleaned = self._cleaned(message)
         stream = stream_of(options, submitter.grant, message.headers)
         chain = self._chain(submitter, stream, options, message)
         facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
@@ -107,7 +110,7 @@ class Preparer:
         copies = screen_copies(chain, message, facts)
         messages = []
         for n, copy in enumerate(copies, 1):
-            messages.append(self._new_message(copy, facts, options))
+            messages.append(self._new_message(replace(copy, findings=(*cleaned, *copy.findings)), facts, options))
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return Prepared(messages, copies[0].dropped, facts)
@@ -115,6 +118,15 @@ class Preparer:
     def digest(self, profile: str) -> str:
         """Return what changes when the rules of ``profile`` do. Raises UnknownProfile."""
         return self._profiles.digest(profile)
+
+    def _cleaned(self, message: Message) -> tuple[Message, tuple[Finding, ...]]:
+        """Return ``message`` with a header that may leave, and what was changed. Raises MessageRejected."""
+        try:
+            message, changed = clean_header(message, self._host_names)
+        except UnfitFieldError as error:
+            finding = Finding("header_fields", "refuse", str(error))
+            raise MessageRejected(Reply(550, "5.6.0", f"headers: {error}"), message, findings=(finding,)) from None
+        return message, (Finding("header_fields", "amend", changed),) if changed else ()
 
     def _chain(self, submitter: Submitter, stream: Stream, options: SubmissionOptions, message: Message) -> Chain:
         profile = submitter.account.profile

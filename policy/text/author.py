@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from mta.mail.address import Address, AddressError
 from mta.mail.headers import unfold
-from mta.mail.mailbox import split_mailbox
+from mta.mail.mailbox import read_mailbox
 from mta.mail.message import Message
 from policy.text.header_text import decoded, unquoted
 
@@ -30,8 +30,8 @@ class Author:
 @lru_cache(4096)
 def read_author(value: bytes) -> Author:
     """The author in a raw field value. Raises AddressError with a text for the client."""
-    phrase, address = split_mailbox(unfold(value))
-    return Author(unquoted(decoded(phrase)), address)
+    mailbox = read_mailbox(unfold(value))
+    return Author(unquoted(decoded(mailbox.name)), mailbox.address)
 
 
 def authors(message: Message, *names: bytes) -> list[Author]:

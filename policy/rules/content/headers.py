@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime, parsedate_to_datetime
-from functools import lru_cache
+from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from config.header_fields import BY_NAME
 from config.types import Duration, Section
+from mta.mail.dates import DateError, read_date
+from mta.mail.headers import without_comments
 from mta.mail.identity import format_id
 from mta.mail.message import Message
 from mta.mail.reply import Reply
@@ -28,16 +30,11 @@ from policy.base import Amend, Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
 
-ONCE = (
-    b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"subject", b"date", b"message-id", b"in-reply-to",
-    b"references", b"mime-version", b"content-type", b"content-transfer-encoding", b"list-unsubscribe",
-    b"list-unsubscribe-post", b"list-id", b"list-help", b"feedback-id", b"cfbl-address", b"cfbl-feedback-id",
-)  # fmt: skip
+ONCE = tuple(name for name, field in BY_NAME.items() if field.once)
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=60)]
 
 _MESSAGE_ID = re.compile(r"<[^\x00-\x20\x7f<>@]+@[^\x00-\x20\x7f<>@]+>\Z")  # RFC 5322 3.6.4, and a little more
-_LONGEST_DATE = 100  # characters
 
 
 class RequiredHeaders:
@@ -72,12 +69,12 @@ class RequiredHeaders:
             if raw[len(name)] != 0x3A:
                 return f"there is white space before the colon of {name.decode().title()}; take it out"
         if len(set(names)) < len(names) and (twice := [name for name in ONCE if names.count(name) > 1]):
-            doubled = ", ".join(name.decode().title() for name in twice)
+            doubled = ", ".join(BY_NAME[name].name for name in twice)
             return f"{doubled} may appear only once; send one of each"
         if missing := [name for key, name in self._required if key not in names]:
             return f"{', '.join(missing)} missing; add what is missing"
         identity = message.headers.value(b"message-id")
-        if identity is not None and not _MESSAGE_ID.match(identity):
+        if identity is not None and not _MESSAGE_ID.match(without_comments(identity).strip()):
             return (
                 f'the Message-ID "{shown(identity)}" is not of the form <unique@your.domain>; fix it, or leave it out '
                 "and one is added"
@@ -87,13 +84,14 @@ class RequiredHeaders:
     def _date_fault(self, value: str | None, now: datetime) -> str | None:
         if value is None:
             return None
-        date = _date(value)
-        if date is None:
-            fault = "is none (RFC 5322 3.3)"
-        elif self._within is not None and abs(date - now) > self._within:
-            fault = f"is more than {self._within} from now"
+        try:
+            date = read_date(value)
+        except DateError as error:
+            fault = f"is none (RFC 5322 3.3): {error}"
         else:
-            return None
+            if self._within is None or abs(date - now) <= self._within:
+                return None
+            fault = f"is more than {self._within} from now"
         return f'the Date "{shown(value)}" {fault}; write it as {format_datetime(now)}, or leave it out and it is added'
 
     def _missing(self, message: Message, names: Sequence[bytes], now: datetime) -> list[bytes]:
@@ -103,18 +101,3 @@ class RequiredHeaders:
         if b"message-id" not in names:
             added.append(b"Message-ID: <%s@%s>" % (format_id(message.id).encode(), self._hostname))
         return added
-
-
-@lru_cache(1024)
-def _date(value: str) -> datetime | None:
-    """The moment that a Date field names; without a zone it is taken for UTC (RFC 5322 3.3: -0000)."""
-    if len(value) > _LONGEST_DATE or not value.isascii():
-        return None
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    try:
-        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-    except OverflowError:
-        return None

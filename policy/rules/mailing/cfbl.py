@@ -20,7 +20,7 @@ from typing import Literal
 from config.types import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Pass, Verdict
-from policy.header_fields import Own, fold, refusal_of_own
+from policy.header_fields import fold
 from policy.rule_context import RuleContext
 from policy.rules.mailing.list_unsubscribe import claim
 
@@ -32,19 +32,15 @@ class Cfbl:
     personal = True
 
     class Settings(Section):
-        """Report format, and what to do with fields set by the application."""
+        """Report format."""
 
         report: Literal["arf", "xarf"] = "arf"
         """The report format to request."""
-        own: Own = "replace"
-        """`CFBL-Address` and `CFBL-Feedback-ID` set by the application: `replace` them or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        self._own, self._context, self._report = settings.own, context, settings.report
+        self._context, self._report = context, settings.report
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        if refusal := refusal_of_own(self.name, message, self._own, ADDRESS, ID):
-            return refusal, ""
         if self._context.returns is None:
             return Pass(), "no domain takes complaints (return_path.domain)"
         address = f"fbl@{self._context.returns}"

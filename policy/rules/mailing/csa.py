@@ -12,7 +12,7 @@ from pydantic import Field
 from config.types import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Verdict
-from policy.header_fields import Own, fold, refusal_of_own
+from policy.header_fields import fold
 from policy.rule_context import RuleContext
 
 FIELD = "X-CSA-Complaints"
@@ -22,17 +22,13 @@ class CsaComplaints:
     name = "csa"
 
     class Settings(Section):
-        """Where complaints go, and what to do with a field set by the application."""
+        """Where complaints go."""
 
         address: str = Field("csa-complaints@eco.de", pattern=r"^[!-~]+@[A-Za-z0-9.-]+$", max_length=254)
         """The address in `X-CSA-Complaints`."""
-        own: Own = "replace"
-        """`X-CSA-Complaints` set by the application: `replace` it or `refuse` the message."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        self._own, self._field = settings.own, fold(FIELD, [settings.address])
+        self._field = fold(FIELD, [settings.address])
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        if refusal := refusal_of_own(self.name, message, self._own, FIELD):
-            return refusal, ""
         return Amend((self._field,), self._field.decode()), ""

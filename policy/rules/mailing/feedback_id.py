@@ -13,7 +13,7 @@ from datetime import datetime
 from config.types import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Verdict
-from policy.header_fields import Own, fold, refusal_of_own
+from policy.header_fields import fold
 from policy.rule_context import RuleContext
 
 FIELD = "Feedback-ID"
@@ -23,17 +23,12 @@ class FeedbackId:
     name = "feedback_id"
 
     class Settings(Section):
-        """What to do with a field set by the application."""
-
-        own: Own = "replace"
-        """`Feedback-ID` set by the application: `replace` it or `refuse` the message."""
+        """No settings."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        self._own, self._sender = settings.own, context.sender_id
+        self._sender = context.sender_id
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        if refusal := refusal_of_own(self.name, message, self._own, FIELD):
-            return refusal, ""
         mailing = facts.mailing.id if facts.mailing else ""
         value = f"{mailing}:{facts.account.id}:{facts.stream.value}:{self._sender}"
         return Amend((fold(FIELD, [value]),), f"{FIELD}: {value}"), ""

@@ -17,8 +17,9 @@ from typing import Literal
 
 from config.types import Section
 from mta.mail.message import Message
-from policy.base import Amend, Facts, Pass, Verdict
-from policy.header_fields import fold, refusal_of_own
+from mta.mail.reply import Reply
+from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.header_fields import fold
 from policy.rule_context import RuleContext
 
 FIELD = "List-Id"
@@ -41,8 +42,9 @@ class ListId:
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         own = message.headers.value(b"list-id")
-        if self._own == "refuse" and (refusal := refusal_of_own(self.name, message, "refuse", FIELD)):
-            return refusal, ""
+        if self._own == "refuse" and own is not None:
+            text = f"list_id: {FIELD} is written by this service; leave it out"
+            return Refuse(Reply(550, "5.7.1", text)), ""
         if self._own == "keep" and own and message.headers.count(b"list-id") == 1 and _WELL_FORMED.match(own):
             return Pass(), f"the application's own {FIELD}: {own[:100]}"
         if facts.mailing is None:

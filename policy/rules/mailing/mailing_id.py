@@ -12,7 +12,7 @@ from datetime import datetime
 from config.types import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Pass, Verdict
-from policy.header_fields import Own, fold, refusal_of_own
+from policy.header_fields import fold
 from policy.rule_context import RuleContext
 
 FIELD = "X-Mailing-ID"
@@ -22,17 +22,12 @@ class MailingId:
     name = "mailing_id"
 
     class Settings(Section):
-        """What to do with a field set by the application."""
-
-        own: Own = "replace"
-        """`X-Mailing-ID` set by the application: `replace` it or `refuse` the message."""
+        """No settings."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        self._own = settings.own
+        pass
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        if refusal := refusal_of_own(self.name, message, self._own, FIELD):
-            return refusal, ""
         if facts.mailing is None:
             return Pass(), "no mailing"
         mailing_id = facts.mailing.id

@@ -12,6 +12,7 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.submission.control_headers import OptionError, SubmissionOptions, read_options, stream_of
+from mta.submission.header_cleanup import clean_header
 from policy.accounts.account import Grant
 
 REST = b"From: a@shop.example\r\nX-Mtalike: stays\r\n\r\nX-MTA-Topic: in the body\r\n"
@@ -29,15 +30,17 @@ def test_all_are_read_and_none_is_left() -> None:
     fields = (
         b"X-MTA-Stream: Marketing\r\nx-mta-mailing: Spring\r\n sale\r\nX-MTA-TOPIC: Offers\r\nX-MTA-Expire: 90m\r\n"
     )
-    options, left = read_options(message(fields))
+    options = read_options(message(fields).headers)
     assert options == SubmissionOptions(Stream.MARKETING, "Spring sale", "offers", timedelta(minutes=90))
+    left, _ = clean_header(message(fields), frozenset())
     assert left.content == REST
     assert left.headers.count(b"x-mtalike") == 1
 
 
 def test_a_message_without_options_is_not_touched() -> None:
     subject = message(b"")
-    assert read_options(subject) == (SubmissionOptions(), subject)
+    assert read_options(subject.headers) == SubmissionOptions()
+    assert clean_header(subject, frozenset()) == (subject, "")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_a_message_without_options_is_not_touched() -> None:
 )
 def test_what_cannot_be_understood_is_refused(fields: bytes, told: str) -> None:
     with pytest.raises(OptionError) as caught:
-        read_options(message(fields))
+        read_options(message(fields).headers)
     assert told in str(caught.value)
 
 
