@@ -42,7 +42,7 @@ WORKDIR /var/lib/imprimatur
 VOLUME /var/lib/imprimatur
 EXPOSE 587 465 8025
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8025/healthz', timeout=4)"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8025/readyz', timeout=9)"]
 ENTRYPOINT ["mta"]
 CMD ["serve"]

@@ -193,6 +193,15 @@ class Metrics:
         self.config_loaded = counters.gauge(
             "config_loaded_timestamp_seconds", "Time at which the current configuration was loaded", MetricType.MAX
         )
+        self.disk_free = counters.gauge(
+            "disk_free_bytes", "Free space of the file system nearest to its reserve", MetricType.MAX
+        )
+        self.disk_short = counters.gauge(
+            "disk_short", "1 if a file system has lost its reserve, so that no mail is accepted", MetricType.MAX
+        )
+        self.storage_rejections = counters.counter(
+            "storage_rejections", "Messages rejected with 452 4.3.1 because a disk, ours or the database's, is full"
+        )
         self.loop_lag = counters.gauge("loop_lag_seconds", "Longest recent delay of the event loop", MetricType.MAX)
         self.loop_stalls = counters.histogram(
             "loop_stall_seconds", "Delays of the event loop of 50 ms and more, during which nothing was served"

@@ -37,6 +37,7 @@ from config.schema import Listener, Settings
 from mta.delivery.mx import Resolver
 from mta.observe import exposition
 from mta.observe.background import BackgroundTasks
+from mta.observe.disk import DiskWatch, kept_on
 from mta.observe.labels import BackgroundTask, QueueState, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -109,6 +110,7 @@ class Supervisor:
         self._settings = settings
         self._fork_server = fork_server
         self._run_dir = settings.server.data_dir / "run"
+        self._disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
         self._embedded = embedded
         self._complaints: ComplaintNotifier | None = None
         self._children: list[Child] = []
@@ -326,6 +328,7 @@ class Supervisor:
         await run_deadlines(self._complaints, store)
 
     async def _report_state(self, _: Store) -> None:
+        self._disk.report(self._metrics)
         self._write_state()
 
     def _write_state(self) -> None:

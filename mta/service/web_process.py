@@ -19,6 +19,7 @@ import uvloop
 from config.schema import Settings
 from mta.observe import log as logging
 from mta.observe.background import BackgroundTasks
+from mta.observe.disk import DiskWatch, kept_on
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
@@ -31,6 +32,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
 from mta.web.monitoring import make_app, serve
 from mta.web.public import CLIENT_LIMIT, PublicServer, make_public
+from mta.web.readiness import ServiceReadiness
 from mta.web.unsubscribe import HANDLERS
 from mta.web.webhooks import WebhookSender
 
@@ -99,7 +101,8 @@ async def _open(
     try:
         store = await Store.open(start.dsn, settings.database, secrets, tasks=tasks)
         stack.push_async_callback(store.close)
-        runner = await serve(make_app(store, start.run_dir), settings.web)
+        disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
+        runner = await serve(make_app(ServiceReadiness(store, start.run_dir, disk), start.run_dir), settings.web)
         stack.push_async_callback(runner.cleanup)
         public = PublicSide(settings, store, secrets, metrics)
         stack.push_async_callback(public.close)

@@ -33,6 +33,7 @@ from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
 from mta.observe import log as logging
 from mta.observe.background import BackgroundTasks, FailingTask
+from mta.observe.disk import DiskWatch, kept_on
 from mta.observe.events import EventLog
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
@@ -95,6 +96,7 @@ class Worker:
         self.settings = settings
         self.tasks = tasks
         self.descriptors = share_out(settings, raise_limit())
+        disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
         self.name = f"worker-{start.index}"
         self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we hold
         self.store = store
@@ -144,6 +146,7 @@ class Worker:
             dispatch=self.dispatcher.submit,
             events=self.events,
             metrics=metrics,
+            disk=disk,
         )
         self.listeners = Listeners(
             _limits(settings, self.descriptors),
@@ -188,6 +191,7 @@ class Worker:
             metrics=metrics,
             tasks=tasks,
             postmaster_domain=settings.return_path.domain,
+            disk=disk,
         )
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,6 +19,7 @@ from typing import Protocol
 from config.schema import Limits
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
+from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -92,7 +93,8 @@ class ServerContext:
 
     ``authenticator`` None: no AUTH, and the handler decides what is accepted. ``message_budget``: memory for messages
     that are arriving. ``postmaster_domain``: the domain of a bare ``postmaster`` (RFC 5321 4.5.1), None if no mail is
-    received here. ``closing``: no client is let in any more, and sessions end between transactions.
+    received here. ``disk``: where mail is kept, if it is on this machine. ``closing``: no client is let in any more,
+    and sessions end between transactions.
     """
 
     hostname: str
@@ -105,6 +107,7 @@ class ServerContext:
     events: EventLog
     metrics: Metrics
     postmaster_domain: str | None = None
+    disk: DiskWatch | None = None
     connections: Connections = field(default_factory=Connections)
     sessions: set[OpenSession] = field(default_factory=set)
     closing: bool = False

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from config.schema import Limits, Listener, ListenerTls
 from mta.mail.message import IPAddress
 from mta.observe.background import BackgroundTasks
+from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
@@ -109,8 +110,8 @@ class _Endpoint:
 
 
 class Listeners:
-    """The listeners of one process that share a ``handler``, and their sessions. ``authenticator`` and
-    ``postmaster_domain``: as in ``ServerContext``.
+    """The listeners of one process that share a ``handler``, and their sessions. ``authenticator``,
+    ``postmaster_domain`` and ``disk``: as in ``ServerContext``.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Listeners:
         metrics: Metrics,
         tasks: BackgroundTasks,
         postmaster_domain: str | None = None,
+        disk: DiskWatch | None = None,
     ) -> None:
         self._tasks = tasks
         self._context = ServerContext(
@@ -140,6 +142,7 @@ class Listeners:
             events=events,
             metrics=metrics,
             postmaster_domain=postmaster_domain,
+            disk=disk,
         )
         self._endpoints = [_Endpoint(listener, bound) for listener, bound in sockets]
         self._introductions: set[asyncio.Task[None]] = set()

@@ -70,6 +70,7 @@ TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the others 
 TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed limit")
 ENDLESS_LINE = Reply(554, "5.6.0", "Line too long in message")
 NO_MEMORY = Reply(452, "4.3.1", "Insufficient system storage, try again later")
+NO_STORAGE = Reply(452, "4.3.1", "Insufficient system storage: a disk is nearly full, try again later")
 INTERNAL = Reply(451, "4.3.0", "Temporary internal error, try again later")
 
 NO_TLS = Reply(454, "4.7.0", "TLS not available")

@@ -41,7 +41,7 @@ from mta.smtp_server.line_io import HIDDEN, ReplyWriter
 from mta.smtp_server.message_syntax import message_fault
 from mta.smtp_server.replies import CloseSession, ConnectionLost, Rejected
 from mta.smtp_server.states import AFTER_REJECTION, TRANSITIONS, State
-from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.errors import StoreFull, StoreUnavailable
 from policy.accounts.account import Grant
 
 log = get_logger()
@@ -149,8 +149,9 @@ class Session:
                     self._reject(rejected, verb)
                 except (CloseSession, ConnectionLost):
                     raise
-                except StoreUnavailable:  # logged where the store is kept
-                    self._reject(Rejected(replies.INTERNAL), verb)
+                except StoreUnavailable as error:  # logged where the store is kept
+                    full = isinstance(error, StoreFull) or (context.disk is not None and context.disk.short())
+                    self._reject(Rejected(replies.NO_STORAGE if full else replies.INTERNAL), verb)
                 except Exception:
                     log.exception("command failed", session=self._client.session, verb=shown(verb))
                     self._reject(Rejected(replies.INTERNAL), verb)
@@ -207,11 +208,15 @@ class Session:
         sender = rejected.sender or (self._mail.envelope.sender if self._mail else None)
         self._writer.send(reply)
         self._record(reply, rejected.verb or verb, sender, rejected.recipient)
-        self._count_error(verb)
+        self.rejections += 1
+        if reply.kind is ReplyKind.PERMANENT and not (verb == "RCPT" and self._client.account is not None):
+            self._count_error()
 
     def _record(self, reply: Reply, verb: str, sender: Address | None = None, recipient: Address | None = None) -> None:
         client = self._client
         self._context.metrics.rejected(reply)
+        if reply is replies.NO_STORAGE:
+            self._context.metrics.storage_rejections.inc()
         self._context.events.rejected(
             reply,
             session=client.session,
@@ -222,11 +227,12 @@ class Session:
             recipient=recipient,
         )
 
-    def _count_error(self, verb: str) -> None:
-        """Rejected recipients of an account do not count: cut off in its list, it would only send the list again."""
-        self.rejections += 1
-        if verb == "RCPT" and self._client.account is not None:
-            return
+    def _count_error(self) -> None:
+        """Count an error of the client. Raises CloseSession when there were too many.
+
+        A temporary rejection is our trouble or a limit of ours, not an error. Nor is a rejected recipient of an
+        account: cut off in its list, it would only send the list again.
+        """
         self._errors += 1
         if self._errors >= self._context.limits.errors:
             raise CloseSession(replies.TOO_MANY_ERRORS, "errors")
@@ -311,7 +317,10 @@ class Session:
             reply=reply,
         )
         self._writer.send(reply)
-        self._count_error("AUTH")
+        self.rejections += 1
+        if reply is replies.AUTH_BUSY:
+            return
+        self._count_error()
         self._failed_logins += 1
         if self._failed_logins >= context.limits.auth_failures:
             raise CloseSession(replies.TOO_MANY_ERRORS, "logins")

@@ -32,7 +32,7 @@ from mta.store.permission.recipients import Recipients
 from mta.store.permission.suppressions import Suppressions
 from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.database import Database
-from mta.store.postgres.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreUnavailable
+from mta.store.postgres.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.privacy.data_subjects import DataSubjects
 from mta.store.queue.explain import Explain
@@ -47,7 +47,7 @@ from mta.store.results.apply_report import Reports
 from mta.store.results.delivery_results import DeliveryResults
 from mta.store.results.report_queue import ReportQueue
 
-__all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreUnavailable"]
+__all__ = ["LeaseLost", "OutcomeUnknown", "SchemaError", "Store", "StoreFull", "StoreUnavailable"]
 
 
 class Store:
@@ -126,6 +126,16 @@ class Store:
         """Raises StoreUnavailable if the database does not answer in time."""
         async with self._database.session() as connection:
             await connection.execute("select 1")
+
+    async def check_write(self) -> None:
+        """Commit something that leaves no trace. Raises StoreUnavailable, StoreFull, if nothing can be committed."""
+        async with self._database.session() as connection:
+            await connection.execute("select pg_logical_emit_message(true, 'imprimatur', 'readiness')")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the database said within the last seconds that its disk is full."""
+        return bool(self._database.full)
 
     async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
         """Call ``callback`` for each notification; with None when some may have been missed."""

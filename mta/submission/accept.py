@@ -24,12 +24,13 @@ from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
+from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.smtp_server.handler import Client
-from mta.smtp_server.replies import AUTH_REQUIRED
+from mta.smtp_server.replies import AUTH_REQUIRED, NO_STORAGE
 from mta.store.queue.enqueue import Enqueued, Leased, NewMessage, record
 from mta.store.store import Store
 from mta.submission.control_headers import OptionError
@@ -45,7 +46,7 @@ log = get_logger()
 
 class Submission:
     """The handler of the submission listeners. ``dispatch`` takes the deliveries that stay in memory;
-    ``active_queue`` says whether they may."""
+    ``active_queue`` says whether they may. ``disk``: where mail is kept, if it is on this machine."""
 
     def __init__(
         self,
@@ -58,8 +59,10 @@ class Submission:
         dispatch: Callable[[Sequence[Job]], None],
         events: EventLog,
         metrics: Metrics,
+        disk: DiskWatch | None = None,
     ) -> None:
         self.store = store
+        self._disk = disk
         self.events = events
         self.metrics = metrics
         self._active_queue = active_queue
@@ -73,9 +76,12 @@ class Submission:
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
 
     async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> SubmissionTransaction | Reply:
-        """Begin a transaction, unless every stream that the client may use refuses the sender, or it is too fast."""
+        """Begin a transaction, unless a disk is full, or every stream that the client may use refuses the sender, or it
+        is too fast."""
         if client.account is None:
             return AUTH_REQUIRED
+        if self.store.is_full or (self._disk is not None and self._disk.short()):
+            return NO_STORAGE
         transaction = SubmissionTransaction(self, client, Submitter(client.account, client.grant), envelope)
         if reply := transaction.sender_refusal() or await self.rate_limit.on_sender(client.credential, client.grant):
             return reply

@@ -157,8 +157,14 @@ class Authenticator:
             if len(self._running) >= MAX_WAITING:
                 return AUTH_BUSY
             self.presume_failure(username, address)
-            running = self._start(proof, credential.argon2 if credential else _DECOY, secret)
-        matches = await asyncio.shield(running)
+            try:
+                running = self._start(proof, credential.argon2 if credential else _DECOY, secret)
+                matches = await asyncio.shield(running)
+            except Exception:  # our own trouble, of which the client is innocent
+                self.succeeded(username, address)
+                raise
+        else:
+            matches = await asyncio.shield(running)
         if not matches or credential is None or (current := self.current(credential)) is None:
             return AUTH_FAILED
         self._remember(current, proof)

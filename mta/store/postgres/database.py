@@ -21,6 +21,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import inf
+from time import monotonic
 from typing import TypeVar
 
 import asyncpg
@@ -28,13 +30,19 @@ import asyncpg
 from config import schema
 from mta.observe.background import BackgroundTasks
 from mta.observe.labels import BackgroundTask
+from mta.observe.log import get_logger
 from mta.store.postgres import migrate
-from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreUnavailable
+from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
+
+log = get_logger()
 
 Connection = asyncpg.Connection
 T = TypeVar("T")
 
 _RELISTEN = (0.1, 2.0)  # seconds between tries to listen again: first, longest
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+FULL_LASTS = 5.0  # seconds after which a full database is tried again
+FULL_LOGGED_EVERY = 60.0  # seconds
 _PING = 10.0  # seconds after which a silent listening connection is asked whether it lives
 _SESSION = {
     "application_name": "imprimatur",
@@ -66,6 +74,23 @@ GONE = (  # the server, or the way to it, is in trouble: not the statement
 )
 
 
+class FullDisk:
+    """When the database last said that its disk is full; one log line a minute about it."""
+
+    def __init__(self) -> None:
+        self._said_at = self._logged_at = -inf
+
+    def __bool__(self) -> bool:
+        """Whether it has just said so: then clients need not send what it would not take."""
+        return monotonic() - self._said_at < FULL_LASTS
+
+    def note(self, words: str) -> None:
+        self._said_at = monotonic()
+        if self._said_at - self._logged_at >= FULL_LOGGED_EVERY:
+            self._logged_at = self._said_at
+            log.error("the database's disk is full", reason=words)
+
+
 class Database:
     """A small pool. ``Database.connect`` makes it. ``tasks``: those of the process, for all parts of the store."""
 
@@ -80,6 +105,7 @@ class Database:
         self._channels_changed = asyncio.Event()
         self._listens = asyncio.Event()
         self._closed = False
+        self.full = FullDisk()
 
     @classmethod
     async def connect(
@@ -108,7 +134,7 @@ class Database:
     async def session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
         """A connection for at most ``seconds`` (database.timeout if not given), waiting for it included.
 
-        Raises StoreUnavailable; its subclass OutcomeUnknown once the caller may have sent a statement.
+        Raises StoreUnavailable; its subclass OutcomeUnknown once the caller may have sent a statement, StoreFull.
         """
         loop = asyncio.get_running_loop()
         seconds = self._timeout if seconds is None else seconds
@@ -120,6 +146,10 @@ class Database:
             yield connection
             sound = True
         except Exception as error:
+            if is_full(error):
+                sound = True
+                self.full.note(_words(error))
+                raise StoreFull(_words(error)) from None
             if isinstance(error, GONE) or (connection.is_closed() and _from_driver(error)):
                 raise OutcomeUnknown(_words(error, loop.time() >= deadline, seconds), backend) from None
             # The server's refusal, or a value that cannot be sent, leaves the connection as it was.
@@ -252,6 +282,13 @@ async def _end(connection: Connection) -> None:
         connection.terminate()
         if not (isinstance(error, GONE) or _from_driver(error)):
             raise
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the server says that its disk is full, or its quota used up (for which there is no code)."""
+    return isinstance(error, asyncpg.DiskFullError) or (
+        isinstance(error, asyncpg.PostgresError) and any(words in str(error) for words in _FULL_WORDS)
+    )
 
 
 def _from_driver(error: BaseException) -> bool:

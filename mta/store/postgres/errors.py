@@ -12,6 +12,10 @@ class StoreUnavailable(Outage):
     """The database is unavailable, or slower than ``database.timeout``. Try again later."""
 
 
+class StoreFull(StoreUnavailable):
+    """The database has no room on its disk: the statement has failed, and changed nothing."""
+
+
 class OutcomeUnknown(StoreUnavailable):
     """The connection was lost while a change was on its way: it may have been made, or not.
 

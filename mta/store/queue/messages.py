@@ -23,7 +23,7 @@ from mta.observe.labels import BackgroundTask, StoreCall
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.postgres.batch import Batch
-from mta.store.postgres.database import GONE, Connection, Database
+from mta.store.postgres.database import GONE, Connection, Database, is_full
 from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue, holds, retention
@@ -144,7 +144,7 @@ class Messages:
         except GONE:
             raise
         except Exception as error:
-            if connection.is_closed():
+            if connection.is_closed() or is_full(error):
                 raise
             if len(batch) == 1:
                 first = format_id(batch[0][0][0].message.id)

@@ -18,6 +18,7 @@ from config.schema import Limits, Listener
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
 from mta.observe.background import BackgroundTasks
+from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import Sink
@@ -269,6 +270,7 @@ async def submission(
     networks: Iterable[str] = ("127.0.0.0/8",),
     trace: Trace | None = None,
     clock: Callable[[], float] | None = None,
+    disk: DiskWatch | None = None,
 ) -> AsyncIterator[Rig]:
     """The submission side of a service. Clients in ``networks`` are those of ACCOUNT."""
     fixed = Limits(**(limits or {}))
@@ -289,6 +291,7 @@ async def submission(
         tls=certificates()[0],
         events=EventLog(events),
         tasks=BackgroundTasks(metrics),
+        disk=disk,
         **parts,
     )
     ports = [bound.getsockname()[1] for _, bound in sockets]

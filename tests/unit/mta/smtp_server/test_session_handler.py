@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from mta.mail.reply import Reply
-from mta.store.postgres.errors import StoreUnavailable
+from mta.observe.disk import DiskWatch
+from mta.store.postgres.errors import StoreFull, StoreUnavailable
 from policy.accounts.account import Account
+from tests.unit.mta.observe.test_disk import a_disk
 from tests.unit.mta.submission_rig import BEGIN, MAIL, MESSAGE, RCPT, Rig, Taken, submission
 
+NO_STORAGE = "452 4.3.1 Insufficient system storage: a disk is nearly full, try again later"
 INTERNAL = "451 4.3.0 Temporary internal error, try again later"
 
 
@@ -219,3 +224,74 @@ async def test_stopping_does_not_wait_for_a_client_that_does_not_read() -> None:
         await client.writer.drain()
         await rig.listeners.stop(grace=0.02)
         assert not rig.listeners._context.sessions
+
+
+async def test_a_full_disk_is_452_and_nothing_else() -> None:
+    async def fail(_: Any) -> Reply:
+        raise StoreFull("could not extend file")
+
+    async with submission() as rig:
+        client = await rig.said_hello()
+        rig.handler.sender = fail
+        assert await client.ask(MAIL) == NO_STORAGE
+        rig.handler.sender = rig.handler.recipient
+        assert await client.codes(MAIL + RCPT + b"DATA\r\n", 3) == ["250", "250", "354"]
+        rig.handler.message = fail
+        assert await client.ask(MESSAGE + b".\r\n") == NO_STORAGE
+        assert rig.metrics.storage_rejections.value == 2
+
+
+async def test_a_database_that_went_down_because_the_disk_is_full_is_452() -> None:
+    full = DiskWatch([Path("/")], statvfs=lambda _: a_disk(size=10**10, free=0))
+
+    async def fail(_: Any) -> Reply:
+        raise StoreUnavailable("connection was closed")
+
+    async with submission(disk=full) as rig:
+        client = await rig.said_hello()
+        await client.codes(MAIL + RCPT + b"DATA\r\n", 3)
+        rig.handler.message = fail
+        assert await client.ask(MESSAGE + b".\r\n") == NO_STORAGE
+
+
+@pytest.mark.usefixtures("internal_errors_expected")
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), StoreUnavailable("db01"), StoreFull("full")])
+async def test_our_own_trouble_is_not_an_error_of_the_client(error: Exception) -> None:
+    async def fail(_: Any) -> Reply:
+        raise error
+
+    async def put_off(_: Any) -> Reply:
+        return Reply(451, "4.7.1", "greylisted")
+
+    async with submission(limits={"errors": 3}) as rig:
+        client = await rig.said_hello()
+        rig.handler.sender = fail
+        assert set(await client.codes(MAIL * 9, 9)) <= {"451", "452"}
+        rig.handler.sender = put_off
+        assert set(await client.codes(MAIL * 9, 9)) == {"451"}
+        rig.handler.sender = rig.handler.recipient
+        rig.handler.message = fail
+        for _ in range(9):
+            await client.codes(MAIL + RCPT + b"DATA\r\n", 3)
+            assert (await client.ask(MESSAGE + b".\r\n"))[:3] in ("451", "452")
+        assert await client.codes(b"FOO\r\n" * 2, 2) == ["500"] * 2
+        assert (await client.ask("NOOP"))[:3] == "250"
+
+
+@pytest.mark.usefixtures("internal_errors_expected")
+async def test_our_own_trouble_is_not_a_failed_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the session nor in the count of the client's address."""
+    async with submission(listeners=[{"tls": "none", "auth_without_tls": "loopback"}], limits={"errors": 3}) as rig:
+        monkeypatch.setattr(rig.authenticator, "_start", _no_thread)
+        client = await rig.said_hello()
+        for _ in range(12):
+            assert await client.ask("AUTH PLAIN AGFwcAB4") == INTERNAL
+        assert not rig.authenticator.limited("app", ip_address("127.0.0.1"))
+        monkeypatch.setattr("mta.smtp_server.auth.authenticator.MAX_WAITING", 0)
+        for _ in range(12):
+            assert (await client.ask("AUTH PLAIN AGFwcAB4")).startswith("454 4.7.0 Temporary authentication failure")
+        assert (await client.ask("NOOP"))[:3] == "250"
+
+
+def _no_thread(*_: Any) -> Any:
+    raise RuntimeError("can't start new thread")

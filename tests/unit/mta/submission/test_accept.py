@@ -17,6 +17,7 @@ from mta.mail.address import Address
 from mta.mail.delivery import Delivery
 from mta.mail.message import Envelope, Recipient
 from mta.mail.reply import Reply
+from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.sink import NoSink
@@ -30,6 +31,7 @@ from mta.submission.accept import Submission, SubmissionTransaction
 from mta.submission.prepare import Submitter
 from policy.accounts.account import Account, AccountStatus
 from policy.base import RecipientFacts
+from tests.unit.mta.observe.test_disk import a_disk
 from tests.unit.mta.store.make import count, until
 
 ACCOUNT = Account(1, "acme", frozenset({"acme.example"}))
@@ -48,7 +50,9 @@ class Signer:
 
 
 class Rig:
-    def __init__(self, store: Store, window: ActiveQueue, signer: Any, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, window: ActiveQueue, signer: Any, settings: Settings, disk: DiskWatch | None
+    ) -> None:
         self.store, self.window = store, window
         self.dispatched: list[Job] = []
         self.client = Client("s1", ip_address("192.0.2.1"), "app.acme.example", extended=True, account=ACCOUNT)
@@ -61,6 +65,7 @@ class Rig:
             dispatch=self.dispatched.extend,
             events=EventLog(NoSink()),
             metrics=Metrics(),
+            disk=disk,
         )
 
     async def accept(self, *to: str, content: bytes = CONTENT, sender: str | None = "shop@acme.example") -> Reply:
@@ -93,9 +98,16 @@ def envelope(*to: str, sender: str | None = "shop@acme.example") -> Envelope:
     return Envelope(Address.parse(sender) if sender else None, recipients)
 
 
-def make(store: Store, *, window: ActiveQueue | None = None, signer: Any = None, **sections: Any) -> Rig:
+def make(
+    store: Store,
+    *,
+    window: ActiveQueue | None = None,
+    signer: Any = None,
+    disk: DiskWatch | None = None,
+    **sections: Any,
+) -> Rig:
     settings = Settings(server=ServerSettings(hostname="mta.acme.example"), **sections)
-    return Rig(store, window or ActiveQueue(100, 10**6), signer or Signer(), settings)
+    return Rig(store, window or ActiveQueue(100, 10**6), signer or Signer(), settings, disk)
 
 
 async def test_250_means_committed_and_in_memory(store: Store) -> None:
@@ -331,3 +343,26 @@ async def test_what_is_looked_up_at_rcpt_is_not_looked_up_again(store: Store, mo
     assert await transaction.on_recipient(Recipient(ann)) is None
     assert (await transaction.on_message(envelope(str(ann), str(ben)), CONTENT)).code == 250
     assert asked == [ann, ben]
+
+
+# --- storage
+
+
+async def test_mail_is_put_off_while_a_disk_has_lost_its_reserve(store: Store) -> None:
+    free = 0
+    disk = DiskWatch([Path("/")], statvfs=lambda _: a_disk(size=10**10, free=free), clock=lambda: float(free))
+    rig = make(store, disk=disk)
+    reply = await rig.mail()
+    assert isinstance(reply, Reply)
+    assert str(reply).startswith("452 4.3.1 Insufficient system storage")
+    free = 10**9
+    assert isinstance(await rig.mail(), SubmissionTransaction)
+
+
+@pytest.mark.usefixtures("internal_errors_expected")
+async def test_mail_is_put_off_while_the_database_says_that_it_is_full(store: Store) -> None:
+    rig = make(store)
+    store._database.full.note("could not extend file: No space left on device")
+    reply = await rig.mail()
+    assert isinstance(reply, Reply)
+    assert (reply.code, reply.status) == (452, "4.3.1")

@@ -15,20 +15,24 @@ from config.schema import WebSettings
 from mta.observe.exposition import prepare
 from mta.observe.metrics import Metrics
 from mta.store.postgres.errors import StoreUnavailable
-from mta.web.monitoring import FRESH, check_workers, make_app, serve
+from mta.web.monitoring import make_app, serve
+from mta.web.readiness import ServiceReadiness
 
 NOW = 1_000_000.0
+CHECKS = ["database", "worker-0", "claiming", "descriptors", "tasks"]
 
 
-class Answering:
-    """A store that answers, or not."""
+class Store:
+    """A store that takes writes, or raises ``error``. ``writes``: how many there were."""
 
-    def __init__(self, *, up: bool = True) -> None:
-        self.up = up
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.writes = 0
 
-    async def ping(self) -> None:
-        if not self.up:
-            raise StoreUnavailable("no password for imprimatur@db.example.com")
+    async def check_write(self) -> None:
+        self.writes += 1
+        if self.error:
+            raise self.error
 
 
 @asynccontextmanager
@@ -51,13 +55,13 @@ async def test_healthy_ready_and_counted(tmp_path: Path) -> None:
     prepare(tmp_path)
     Metrics.open(tmp_path).sessions.inc(3)
     state(tmp_path, time.time(), {"name": "worker-0", "pid": 2, "seen_at": time.time()})
-    async with serving(make_app(Answering(), tmp_path)) as url, ClientSession() as client:
+    async with serving(make_app(ServiceReadiness(Store(), tmp_path), tmp_path)) as url, ClientSession() as client:
         async with client.get(f"{url}/healthz") as answer:
             assert (answer.status, (await answer.json())["ok"]) == (200, True)
         async with client.get(f"{url}/readyz") as answer:
             body = await answer.json()
             assert answer.status == 200
-            assert [check["name"] for check in body["checks"]] == ["database", "worker-0"]
+            assert [check["name"] for check in body["checks"]] == CHECKS
         async with client.get(f"{url}/metrics") as answer:
             assert answer.content_type == "text/plain"
             assert "imprimatur_sessions_total 3.0\n" in await answer.text()
@@ -67,7 +71,15 @@ async def test_healthy_ready_and_counted(tmp_path: Path) -> None:
 
 async def test_not_ready_says_why_and_nothing_more(tmp_path: Path) -> None:
     prepare(tmp_path)
-    async with serving(make_app(Answering(up=False), tmp_path)) as url, ClientSession() as client:
+    async with (
+        serving(
+            make_app(
+                ServiceReadiness(Store(StoreUnavailable("no password for imprimatur@db.example.com")), tmp_path),
+                tmp_path,
+            )
+        ) as url,
+        ClientSession() as client,
+    ):
         async with client.get(f"{url}/readyz") as answer:
             text = await answer.text()
             assert answer.status == 503
@@ -80,30 +92,3 @@ async def test_not_ready_says_why_and_nothing_more(tmp_path: Path) -> None:
             assert answer.status == 200
         async with client.get(f"{url}/metrics") as answer:
             assert answer.status == 200
-
-
-def test_every_worker_must_have_reported_of_late(tmp_path: Path) -> None:
-    path = state(
-        tmp_path,
-        NOW,
-        {"name": "worker-0", "pid": 2, "seen_at": NOW - FRESH},
-        {"name": "worker-1", "pid": 3, "seen_at": NOW - FRESH - 1},
-        {"name": "worker-2", "pid": None, "seen_at": 0},
-        {"name": "web", "pid": 4, "seen_at": 0},
-    )
-    assert [(check.name, check.ok) for check in check_workers(path, NOW)] == [
-        ("worker-0", True),
-        ("worker-1", False),
-        ("worker-2", False),
-    ]
-
-
-def test_a_supervisor_that_writes_no_more_is_not_ready(tmp_path: Path) -> None:
-    path = state(tmp_path, NOW - FRESH - 1, {"name": "worker-0", "pid": 2, "seen_at": NOW})
-    assert [(check.name, check.ok) for check in check_workers(path, NOW)] == [("supervisor", False)]
-
-
-def test_a_state_that_cannot_be_read_is_not_ready(tmp_path: Path) -> None:
-    for content in ("", "[]", '{"at": 1}', '{"at": "x", "children": []}'):
-        (tmp_path / "state.json").write_text(content)
-        assert [check.ok for check in check_workers(tmp_path / "state.json", NOW)] == [False]
