@@ -21,6 +21,7 @@ COPY config config
 COPY policy policy
 COPY bounce bounce
 COPY mta mta
+COPY docs/mta.1 docs/mta.1
 RUN pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir wheels . \
  && /opt/mta/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps wheels/*.whl \
  && /opt/mta/bin/pip uninstall --yes --disable-pip-version-check pip \

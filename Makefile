@@ -48,8 +48,12 @@ peers: .peers/ready ## other MTAs, scanners and a browser from Debian packages, 
 .peers/ready: tests/peers/packages.txt tests/peers/install
 	tests/peers/install
 
+docs: setup ## write what is generated: docs/config.md, docs/mta.1
+	$(BIN)/mta config docs > docs/config.md
+	$(BIN)/mta man > docs/mta.1
+
 lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help setup run test check nightly bench bench-bounces fuzz peers lock
+.PHONY: help docs setup run test check nightly bench bench-bounces fuzz peers lock

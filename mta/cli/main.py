@@ -12,12 +12,14 @@ if __name__ == "__main__":
 
 # isort: split
 import importlib
+import os
 import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from mta.cli.options import help_markup
 from mta.cli.output import errors_reported
 
 # command -> (module with `register(app)`, or module:function; what `mta --help` says of it)
@@ -46,6 +48,7 @@ COMMANDS = {
     "top": ("mta.cli.service.top", "Live rates, queue, destinations, processes and recent errors."),
     "sink": ("mta.cli.testing.sink", "A scripted SMTP receiver, to send mail to."),
     "inject": ("mta.cli.testing.inject", "Submit mail as many clients would, and measure."),
+    "man": ("mta.cli.service.man", "The manual page of all commands."),
     "demo": ("mta.cli.service.demo", "Self-contained demo on this machine."),
 }
 
@@ -81,9 +84,8 @@ def _empty() -> typer.Typer:
         cls=Commands,
         help="Imprimatur: an outbound mail transfer agent that sends only what it can vouch for.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode="markdown",
+        rich_markup_mode=help_markup(),
     )
     app.callback()(_options)
     return app
@@ -118,9 +120,17 @@ def main() -> None:
 
     if foreign := foreign_packages():
         refuse(foreign)
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    words = _words()
+    name = words[1] if len(words) > 1 else ""
     app = build(name) if name in COMMANDS else outline()
     app()
+
+
+def _words() -> list[str]:
+    """Return the command line, or that which a shell wants completed."""
+    if "_MTA_COMPLETE" in os.environ:
+        return (os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")).split()
+    return sys.argv
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mta.cli.output import fail
+from mta.cli.output import fail, on_terminal
 
 if TYPE_CHECKING:
     from mta.mail.address import Address
@@ -39,12 +40,23 @@ ByOption = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
+BOXES_FROM = 72  # columns
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def help_markup() -> Literal["markdown"] | None:
+    """Return how help texts are shown: in boxes where a terminal has room, else as plain text, which is never cut."""
+    return "markdown" if on_terminal() and get_terminal_size().columns >= BOXES_FROM else None
+
+
+def help_text(text: str) -> str:
+    """Return a help text whose examples and lists keep their lines, in plain text as well."""
+    return text if help_markup() else re.sub(r"\n\n(?=    |1\. )", "\n\n\b\n", text)
 
 
 def group(about: str, *commands: tuple[str, Callable[..., None]]) -> typer.Typer:
     """Return a group of commands, each with its name."""
-    made = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="markdown")
+    made = typer.Typer(help=help_text(about), no_args_is_help=True, rich_markup_mode=help_markup())
     for name, command in commands:
         made.command(name)(command)
     return made
@@ -123,6 +135,14 @@ def parse_span(text: str) -> timedelta:
     if not match:
         raise ValueError(f"{text!r} is not a duration: a number with a unit, such as 90s, 15m, 2h or 5d")
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def require_span(text: str, option: str) -> timedelta:
+    """Return the duration that ``option`` was given, or end the command with status 2."""
+    try:
+        return parse_span(text)
+    except ValueError as error:
+        fail(f"{option}: {error}", status=2)
 
 
 def parse_endpoint(text: str, default_port: int) -> tuple[str, int]:

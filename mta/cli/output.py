@@ -144,7 +144,7 @@ class Styled:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``whole``: folded last, for ids and addresses. ``optional``: left out first where a terminal is too narrow."""
+    """``whole``: never folded, for ids and addresses. ``optional``: left out first where a terminal is too narrow."""
 
     name: str
     whole: bool = False
@@ -202,6 +202,9 @@ def _print_grid(columns: Sequence[Column], rows: Sequence[Sequence[Styled]]) -> 
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     widths = [_width(column, [row[n] for row in rows]) for n, column in enumerate(columns)]
     least = _least_widths(columns, widths, console.width)
+    if least is None:
+        _print_blocks(columns, rows)
+        return
     spare = console.width - sum(width + GAP for width in least.values()) + GAP
     for n, width in least.items():
         more = max(0, min(widths[n] - width, spare))
@@ -213,10 +216,20 @@ def _print_grid(columns: Sequence[Column], rows: Sequence[Sequence[Styled]]) -> 
     console.print(table)
 
 
-def _least_widths(columns: Sequence[Column], widths: Sequence[int], available: int) -> dict[int, int]:
-    """Return the columns to show, by number, and the width below which none is folded.
+def _print_blocks(columns: Sequence[Column], rows: Sequence[Sequence[Styled]]) -> None:
+    """Print a row as a block, a value a line, for terminals too narrow for a table. The terminal breaks long lines,
+    and a copied value is whole."""
+    width = max(len(column.name) for column in columns)
+    for n, row in enumerate(rows):
+        print_lines([("", "")] if n else [])
+        cells = [(column.name, cell) for column, cell in zip(columns, row, strict=True) if cell.text]
+        print_lines((f"{name:{width}}  {_one_line(cell.text)}", cell.style) for name, cell in cells)
 
-    Where a terminal is too narrow, optional columns go, the last first, then the widest whole ones may be folded.
+
+def _least_widths(columns: Sequence[Column], widths: Sequence[int], available: int) -> dict[int, int] | None:
+    """Return the columns to show, by number, and the width below which none is folded; None if a whole one would be.
+
+    Where a terminal is too narrow, optional columns go, the last first.
     """
     least = {n: width if columns[n].whole else min(width, FOLDED) for n, width in enumerate(widths)}
 
@@ -226,9 +239,7 @@ def _least_widths(columns: Sequence[Column], widths: Sequence[int], available: i
     for n in reversed(range(len(columns))):
         if columns[n].optional and too_wide():
             del least[n]
-    while too_wide() and max(least.values()) > FOLDED:
-        least[max(least, key=lambda n: least[n])] = FOLDED
-    return least
+    return None if too_wide() else least
 
 
 def _width(column: Column, cells: Iterable[Styled]) -> int:

@@ -34,7 +34,7 @@ async def test_a_secret_opens_the_encrypted_ports_until_it_is_revoked(world: Wor
     ports = [(submissions, "implicit"), (starttls, "starttls")]
     listeners = [{"address": "127.0.0.1", "port": port, "tls": tls} for port, tls in ports]
     await world.start(submission={"listeners": listeners}, server={"workers": 1})
-    await asyncio.to_thread(world.service.cli, "account", "network", "remove", "shop", "127.0.0.0/8")
+    await asyncio.to_thread(world.service.cli, "account", "network", "remove", "shop", "127.0.0.0/8", "--yes")
     made = await asyncio.to_thread(world.service.cli, "account", "credential", "add", "shop", "--username", "app")
     found = re.search(r"[A-Za-z0-9_-]{32}", made)
     assert found, made
@@ -70,7 +70,7 @@ async def test_a_secret_opens_the_encrypted_ports_until_it_is_revoked(world: Wor
 
 async def test_nobody_relays_without_an_account(world: World) -> None:
     await world.start()
-    await asyncio.to_thread(world.service.cli, "account", "network", "remove", "shop", "127.0.0.0/8")
+    await asyncio.to_thread(world.service.cli, "account", "network", "remove", "shop", "127.0.0.0/8", "--yes")
 
     def ask() -> int:
         with smtplib.SMTP("127.0.0.1", world.service.port, timeout=30) as smtp:

@@ -18,7 +18,18 @@ import typer
 from mta.cli.account import credentials, domains, identity, life
 from mta.cli.account.credentials import UsernameOption
 from mta.cli.context import load_profiles, load_settings, with_store
-from mta.cli.options import AccountArgument, ConfigOption, JsonOption, group, operator, parse_domain
+from mta.cli.options import (
+    AccountArgument,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ReasonOption,
+    YesOption,
+    confirm,
+    group,
+    operator,
+    parse_domain,
+)
 from mta.cli.output import Cell, Column, fail, minute, print_details, print_json, print_table
 from policy.accounts.account import AccountStatus
 
@@ -217,14 +228,29 @@ def add_network(name: AccountArgument, network: NetworkArgument, config: ConfigO
     print(f"Network {parsed} added; its clients may submit for {name} without logging in.")
 
 
-def remove_network(name: AccountArgument, network: NetworkArgument, config: ConfigOption = None) -> None:
+def remove_network(
+    name: AccountArgument,
+    network: NetworkArgument,
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+) -> None:
     """Require clients in this network to log in again."""
-    parsed = _parse_network(network)
+    parsed, settings = _parse_network(network), load_settings(config)
+    if dry_run:
+        details = with_store(settings, lambda store: store.accounts.find(name))
+        if parsed not in details.networks:
+            fail(f"{parsed} is not a network of {name}")
+        print(f"Network {parsed} of {name} would be removed.")
+        return
+    confirm(f"Remove {parsed} from {name}? Its clients are rejected until they log in.", yes=yes)
 
     async def work(store: Store) -> None:
-        await store.accounts.remove_network((await store.accounts.find(name)).account.id, parsed, by=operator())
+        account_id = (await store.accounts.find(name)).account.id
+        await store.accounts.remove_network(account_id, parsed, by=operator(), reason=reason)
 
-    with_store(load_settings(config), work)
+    with_store(settings, work)
     print(f"Network {parsed} removed; its clients must log in.")
 
 

@@ -29,7 +29,7 @@ from mta.cli.options import (
     group,
     operator,
     parse_domain,
-    parse_span,
+    require_span,
 )
 from mta.cli.output import Column, fail, minute, print_json, print_table
 from policy.accounts.account import Grant, Stream
@@ -113,7 +113,9 @@ def scope(
 
 def rotate(
     username: UsernameArgument,
-    overlap: Annotated[str, typer.Option(help="How long the old credential still works: 30m, 24h, 7d, or 0.")] = "24h",
+    overlap: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long the old credential still works: 30m, 24h, 7d, or 0.")
+    ] = "24h",
     new_name: Annotated[str | None, typer.Option("--username", help="User name of the new one.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -259,9 +261,4 @@ def _state(credential: CredentialDetails) -> str:
 
 
 def _overlap(text: str) -> timedelta:
-    if text.strip() == "0":
-        return timedelta()
-    try:
-        return parse_span(text)
-    except ValueError as error:
-        fail(f"--overlap {error}", status=2)
+    return timedelta() if text.strip() == "0" else require_span(text, "--overlap")

@@ -183,9 +183,23 @@ def add_role(name: AccountArgument, address: AddressArgument, config: ConfigOpti
     print(f"Role address {address} allowed for transactional mail of {name}.")
 
 
-def remove_role(name: AccountArgument, address: AddressArgument, config: ConfigOption = None) -> None:
-    """Remove the exception."""
-    _change_roles(config, name, remove=parse_address(address))
+def remove_role(
+    name: AccountArgument,
+    address: AddressArgument,
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove the exception for one role address."""
+    parsed = parse_address(address)
+    if dry_run:
+        if parsed.key not in _details(config, name).account.role_exceptions:
+            fail(f"{parsed} is not among the role addresses of {name}")
+        print(f"Role address {parsed} of {name} would be removed.")
+        return
+    confirm(f"Remove {parsed} from {name}? Transactional mail to it is rejected.", yes=yes)
+    _change_roles(config, name, remove=parsed, reason=reason)
     print(f"Role address {address} no longer allowed for {name}.")
 
 
@@ -198,7 +212,9 @@ def list_roles(name: AccountArgument, as_json: JsonOption = False, config: Confi
     print_table((Column("address", whole=True),), [(each,) for each in found], empty="No role addresses.")
 
 
-def _change_roles(config: Path | None, name: str, *, add: Address | None = None, remove: Address | None = None) -> None:
+def _change_roles(
+    config: Path | None, name: str, *, add: Address | None = None, remove: Address | None = None, reason: str = ""
+) -> None:
     async def change(store: Store, account_id: int) -> None:
         account = (await store.accounts.find(name)).account
         roles = {Address.parse(each).key: Address.parse(each) for each in account.role_exceptions}
@@ -206,7 +222,7 @@ def _change_roles(config: Path | None, name: str, *, add: Address | None = None,
             fail(f"{remove} is not among the role addresses of {name}")
         if add:
             roles[add.key] = add
-        await store.reviews.set_roles(account_id, roles.values(), by=operator())
+        await store.reviews.set_roles(account_id, roles.values(), by=operator(), reason=reason)
 
     _change(config, name, change)
 

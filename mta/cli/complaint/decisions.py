@@ -87,16 +87,16 @@ def reject(
 
 def accept(
     which: CaseArgument,
-    terms: Annotated[str, typer.Option(metavar="TEXT", help="What was agreed.")],
+    text: Annotated[str, typer.Option(metavar="TEXT", help="What was agreed.")],
     by: ByOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Accept the account's answer and what it will do. An account suspended for this case resumes."""
-    terms, case_id = require_text(terms, "--terms"), parse_case(which)
+    text, case_id = require_text(text, "--text"), parse_case(which)
 
     async def work(store: Store) -> CaseChanged:
-        return await store.cases.agree(case_id, terms=terms, by=by or operator())
+        return await store.cases.agree(case_id, terms=text, by=by or operator())
 
     print_change(with_store(load_settings(config), work), "answer accepted", as_json=as_json)
 

@@ -46,9 +46,7 @@ def lint(
     ] = None,
     recipient: Annotated[
         list[str] | None,
-        typer.Option(
-            "--recipient", "-r", metavar="ADDRESS", help="Default: the one address of the To field; repeatable."
-        ),
+        typer.Option("--recipient", metavar="ADDRESS", help="Default: the one address of the To field; repeatable."),
     ] = None,
     sender: Annotated[
         str | None,

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.cli.context import account_id
-from mta.cli.options import parse_address, parse_domain, parse_message_id, parse_span
-from mta.cli.output import fail
+from mta.cli.options import parse_address, parse_domain, parse_message_id, require_span
 from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
@@ -74,9 +73,4 @@ class QueueSelection:
 
 
 def _before(older_than: str | None) -> datetime | None:
-    if not older_than:
-        return None
-    try:
-        return datetime.now(UTC) - parse_span(older_than)
-    except ValueError as error:
-        fail(f"--older-than: {error}", status=2)
+    return datetime.now(UTC) - require_span(older_than, "--older-than") if older_than else None

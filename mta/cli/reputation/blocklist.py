@@ -14,7 +14,7 @@ import typer
 
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption, JsonOption, LimitOption, group
-from mta.cli.output import moment, print_json, print_table
+from mta.cli.output import Column, moment, print_json, print_table
 
 if TYPE_CHECKING:
     from config.schema import Settings
@@ -50,12 +50,26 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List what the running service has found, the newest first."""
-    found = with_store(load_settings(config), lambda store: store.blocklist_listings.find(ended=every, limit=limit))
+    settings = load_settings(config)
+    found = with_store(settings, lambda store: store.blocklist_listings.find(ended=every, limit=limit))
     if as_json:
         print_json(found)
         return
     rows = [(each.subject, each.list, moment(each.seen_at), _state(each), each.answer) for each in found]
-    print_table(("subject", "list", "seen (UTC)", "state", "answer"), rows, empty="No listings known.", limit=limit)
+    print_table(
+        (Column("subject", whole=True), "list", "seen (UTC)", "state", "answer"),
+        rows,
+        empty=_empty(settings),
+        limit=limit,
+    )
+
+
+def _empty(settings: Settings) -> str:
+    """Return what no listings mean: a list that nobody asks has none either."""
+    if not settings.blocklists.lists:
+        return "No blocklist is asked: none is configured (blocklists.lists)."
+    names = ", ".join(each.name for each in settings.blocklists.lists)
+    return f"No listings found by the running service. It asks {names}; `mta blocklist check` asks now."
 
 
 def check(
@@ -73,7 +87,7 @@ def check(
     else:
         rows = [(each.list, each.subject or "(the list itself)", each.said, each.words) for each in checks]
         empty = "No blocklists are configured (blocklists.lists)."
-        print_table(("list", "subject", "result", "details"), rows, empty=empty)
+        print_table(("list", Column("subject", whole=True), "result", "details"), rows, empty=empty)
     if any(each.is_bad for each in checks):
         raise typer.Exit(1)
 

@@ -20,6 +20,8 @@ from mta.cli.options import (
     JsonOption,
     LimitOption,
     ReasonOption,
+    YesOption,
+    confirm,
     group,
     operator,
     parse_message_id,
@@ -101,6 +103,7 @@ def cancel(
     reason: ReasonOption,
     by: ByOption = None,
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Cancel a breaker and release what it holds. What was counted so far does not trip it again."""
@@ -116,12 +119,17 @@ def cancel(
         released = (await store.breakers.cancel(name, by=who, reason=reason)).released
         return f"Breaker {name} cancelled by {who}; {released} recipients released."
 
+    if not dry_run:
+        confirm(f"Cancel breaker {name}? What it holds is sent.", yes=yes)
     print(with_store(settings, count if dry_run else work))
 
 
 def record_trap_hit(
     message: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of the message that hit the trap: its X-MTA-ID, or from the log.")
+        str,
+        typer.Argument(
+            metavar="ID", help="Id of the message that hit the trap: in its Received field, and in the log."
+        ),
     ],
     config: ConfigOption = None,
 ) -> None:

@@ -21,7 +21,7 @@ import typer
 
 from mta.cli.context import load_settings
 from mta.cli.installation import changed_files, refuse
-from mta.cli.options import ConfigOption, find_config
+from mta.cli.options import ConfigOption, find_config, require_span
 from mta.cli.output import fail
 from mta.cli.service.config import load_checked
 
@@ -92,9 +92,10 @@ def _run(config: Path | None, embedded: EmbeddedPostgres | None) -> None:
 
 def reload(
     config: ConfigOption = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the service's answer.")] = 15.0,
+    wait: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the service's answer.")] = "15s",
 ) -> None:
     """Make the running service read its configuration again. Exit status 2 if the file is wrong, 1 if none runs."""
+    patience = require_span(wait, "--wait").total_seconds()
     settings, _ = load_checked(config)
     run_dir = settings.server.data_dir / "run"
     pid = running(run_dir / "supervisor.pid")
@@ -105,9 +106,9 @@ def reload(
         os.kill(pid, signal.SIGHUP)
     except PermissionError:
         fail(f"process {pid} belongs to another user; run this as that user or as root")
-    answer = _await(run_dir / "reload.json", before, wait)
+    answer = _await(run_dir / "reload.json", before, patience)
     if answer is None:
-        fail(f"process {pid} did not answer within {wait:g} seconds; see its log")
+        fail(f"process {pid} did not answer within {patience:g} seconds; see its log")
     if not answer["ok"]:
         fail("\n".join(["the service rejected the file and keeps its settings:", *answer["lines"]]), status=2)
     print("Configuration reloaded.")

@@ -10,7 +10,7 @@ it; there is nothing between.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +28,7 @@ from mta.cli.options import (
     group,
     operator,
     parse_address,
+    require_span,
     require_text,
 )
 from mta.cli.output import Column, fail, minute, moment, print_details, print_json, print_table
@@ -133,15 +134,17 @@ def add(
     ] = Reason.MANUAL,
     account: ScopeOption = None,
     topic: TopicOption = "",
-    days: Annotated[int | None, typer.Option("--days", min=1, help="Days until it expires; default: never.")] = None,
+    expire: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Until it expires, e.g. 24h or 30d; default: never.")
+    ] = None,
     yes: YesOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Suppress an address and cancel queued copies to it. Without --account it holds for every account, so it asks."""
-    until = datetime.now(UTC) + timedelta(days=days) if days else None
+    until = datetime.now(UTC) + require_span(expire, "--expire") if expire else None
     if until and reason_code.permanent:
         fail(
-            f"a suppression for {reason_code.value} never expires: omit --days or choose another --reason-code",
+            f"a suppression for {reason_code.value} never expires: omit --expire or choose another --reason-code",
             status=2,
         )
     parsed, who, settings = parse_address(address), operator(), load_settings(config)

@@ -38,16 +38,16 @@ def sink(
         list[str] | None,
         typer.Option(
             metavar="RULE",
-            help="'STAGE [WHO] [SHARE%]: ACT, then ACT', e.g. 'rcpt grey*@*: 451 4.7.1 later, then ok', "
-            "'end 5%: 451 4.3.0 later', 'connect: wait 20s', 'end lost@*: close'. May be repeated; the first wins.",
+            help="`STAGE [WHO] [SHARE%]: ACT, then ACT`, e.g. `rcpt grey*@*: 451 4.7.1 later, then ok`, "
+            "`end 5%: 451 4.3.0 later`, `connect: wait 20s`, `end lost@*: close`. May be repeated; the first wins.",
         ),
     ] = None,
     manners: Annotated[
         bool,
         typer.Option(
             "--manners",
-            help="Reply by local part: unknown*, full*, grey*, slow*, busy*, blocked*, spam*, later*, lost* get what "
-            "they say.",
+            help="Reply by local part: those that begin with unknown, full, grey, slow, busy, blocked, spam, later or "
+            "lost get what they say.",
         ),
     ] = False,
     rate: Annotated[
@@ -59,7 +59,9 @@ def sink(
         str | None,
         typer.Option(metavar="ADDRESS:PORT", help="Answer DNS there: this receiver is the MX of every domain."),
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="End when N messages were accepted.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, metavar="N", help="End when N messages were accepted.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for each message, only the sum.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Output one JSON object per line.")] = False,
 ) -> None:

@@ -132,14 +132,15 @@ class Accounts:
 
         await self.change(work)
 
-    async def remove_network(self, account_id: int, network: IPNetwork, *, by: str = "") -> None:
+    async def remove_network(self, account_id: int, network: IPNetwork, *, by: str = "", reason: str = "") -> None:
         """Raises AccountError, StoreUnavailable."""
 
         async def work(connection: Connection) -> None:
             statement = "delete from client_network where account_id = $1 and network = $2 returning 1"
             if not await connection.fetchval(statement, account_id, network):
                 raise AccountError(f"{network} is not a network of this account")
-            await note(connection, account_id, by, AccountChangeKind.NETWORK, {"removed": str(network)})
+            detail = {"removed": str(network), "reason": reason}
+            await note(connection, account_id, by, AccountChangeKind.NETWORK, detail)
 
         await self.change(work)
 

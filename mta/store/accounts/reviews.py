@@ -137,7 +137,7 @@ class Reviews:
 
         return await self._changes.change(work)
 
-    async def set_roles(self, account_id: int, roles: Iterable[Address], *, by: str = "") -> None:
+    async def set_roles(self, account_id: int, roles: Iterable[Address], *, by: str = "", reason: str = "") -> None:
         """The role addresses that may get its transactional mail all the same. Raises AccountError,
         StoreUnavailable."""
         kept = sorted({role.key for role in roles})
@@ -145,7 +145,8 @@ class Reviews:
         async def work(connection: Connection) -> None:
             await lock_alive(connection, account_id)
             await connection.execute("update account set role_exceptions = $2 where id = $1", account_id, kept)
-            await note(connection, account_id, by, AccountChangeKind.SETTING, {"role_exceptions": kept})
+            detail = {"role_exceptions": kept} | ({"reason": reason} if reason else {})
+            await note(connection, account_id, by, AccountChangeKind.SETTING, detail)
 
         await self._changes.change(work)
 

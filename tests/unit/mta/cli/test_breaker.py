@@ -31,9 +31,11 @@ async def test_an_operator_sees_what_has_tripped_and_lets_go_of_it(
     assert "--reason must not be empty" in await operator.fails("breaker", "cancel", name, "--reason", " ", status=2)
     told = await operator.says("breaker", "cancel", name, "--reason", "x", "--dry-run")
     assert told == f"Breaker {name} would be cancelled; it holds 0 recipients.\n"
-    told = await operator.says("breaker", "cancel", name, "--reason", "old addresses were removed", "--by", "ann")
+    told = await operator.says(
+        "breaker", "cancel", name, "--reason", "old addresses were removed", "--by", "ann", "--yes"
+    )
     assert told == f"Breaker {name} cancelled by ann; 0 recipients released.\n"
-    assert "no open breaker" in await operator.fails("breaker", "cancel", name, "--reason", "again")
+    assert "no open breaker" in await operator.fails("breaker", "cancel", name, "--reason", "again", "--yes")
     assert "is not open" in await operator.fails("breaker", "cancel", name, "--reason", "again", "--dry-run")
     (past,) = await operator.json("breaker", "list", "--all")
     assert past["reset_reason"] == "old addresses were removed"

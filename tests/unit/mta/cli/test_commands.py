@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -18,20 +19,8 @@ from mta.cli import main
 
 CLI = Path(main.__file__).parent
 HEAVY = ("aiohttp", "asyncpg", "config.schema", "mta.store.store", "mta.service.supervisor", "structlog", "uvloop")
-# What is lost for good, or goes out to people, when the command has run: it asks first.
-DESTRUCTIVE = (
-    "account credential revoke",
-    "account domain remove",
-    "account identity remove",
-    "account terminate",
-    "complaint close",
-    "consent revoke",
-    "mailing stop",
-    "privacy erase",
-    "queue bounce",
-    "suppression remove",
-    "webhook remove",
-)
+# The last words of commands after which something is lost, or goes out to people: each asks first.
+DESTRUCTIVE = {"remove", "revoke", "terminate", "stop", "erase", "bounce", "close", "cancel"}
 
 
 def commands() -> dict[str, Any]:
@@ -61,20 +50,51 @@ def test_every_listing_and_every_show_has_json() -> None:
     assert [name for name in shows if "--json" not in options(name)] == ["check", "profile check"]
 
 
-@pytest.mark.parametrize("name", DESTRUCTIVE)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name.split()[-1] in DESTRUCTIVE])
 def test_a_destructive_command_can_be_tried_confirmed_and_explained(name: str) -> None:
     assert {"--dry-run", "--yes", "--reason"} <= options(name)
 
 
 def test_an_option_means_one_thing() -> None:
     """One spelling and one text for what all commands share."""
-    meanings: dict[str, set[str]] = {name: set() for name in ("--json", "--yes", "--dry-run", "--by", "--config")}
+    shared = ("--json", "--yes", "--dry-run", "--by", "--config")
+    meanings: dict[str, set[str]] = {name: set() for name in shared}
     for command in COMMANDS.values():
         for parameter in command.params:
             if parameter.opts[0] in meanings:
                 meanings[parameter.opts[0]].add(parameter.help)
     assert meanings["--json"] == {"Output JSON.", "Output one JSON object per line."}
     assert [name for name, texts in meanings.items() if len(texts) != 1] == ["--json", "--by"]  # terms: who accepted
+
+
+def test_short_spellings_are_everywhere_or_nowhere() -> None:
+    shorts: dict[str, set[tuple[str, ...]]] = {}
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            if parameter.opts[0].startswith("-"):
+                long = max(parameter.opts, key=len)
+                shorts.setdefault(long, set()).add(tuple(sorted(each for each in parameter.opts if each != long)))
+    assert shorts["--account"] == {("-a",)}
+    assert {long: found for long, found in shorts.items() if len(found) > 1} == {}
+
+
+def test_a_duration_is_written_with_its_unit() -> None:
+    """`30d` and `24h`, never a bare number of days."""
+    named = {option for name in COMMANDS for option in options(name)}
+    assert named & {"--days", "--hours", "--seconds", "--minutes"} == set()
+    spans = [each for command in COMMANDS.values() for each in command.params if each.metavar == "DURATION"]
+    assert {"--older-than", "--expire", "--wait", "--overlap"} <= {each.opts[0] for each in spans}
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "80"])
+def test_help_is_never_cut(columns: str) -> None:
+    for name in ("queue list", "suppression add", "sink"):
+        told = (
+            CliRunner().invoke(main.build(name.split()[0]), [*name.split(), "--help"], env={"COLUMNS": columns}).stdout
+        )
+        wanted = {option for option in options(name) if option.startswith("-")}
+        assert sorted(wanted - set(re.findall(r"--?[a-z][a-z-]*", told))) == []
+        assert "…" not in told
 
 
 def test_the_summary_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,14 +58,14 @@ async def test_from_the_complaint_to_the_end(shop: Operator, store: Store) -> No
     assert "state      sent" in told
     assert "(in 24.0 h)" in told
     assert "mta complaint answer C-1 --text" in told
-    assert "has not been answered" in await shop.fails("complaint", "accept", case, "--terms", "x")
+    assert "has not been answered" in await shop.fails("complaint", "accept", case, "--text", "x")
     await shop.says("complaint", "answer", "1", "--text", "The form was wrong", "--by", "ann")
     assert "stopped with 24.0 h left" in await shop.says("complaint", "show", case)
     assert "C-1 answer rejected; state: sent. Due" in await shop.says(
         "complaint", "reject", case, "--reason", "which form?"
     )
     await shop.says("complaint", "answer", case, "--text", "The one in the shop")
-    await shop.says("complaint", "accept", case, "--terms", "double opt-in from now on")
+    await shop.says("complaint", "accept", case, "--text", "double opt-in from now on")
     await shop.says("complaint", "note", case, "Rita was called")
     assert "Upheld cases of shop within the profile's period: 1" in await shop.says(
         "complaint", "close", case, "--upheld"
@@ -90,7 +90,7 @@ async def test_an_overdue_case_suspends_and_its_agreement_resumes(shop: Operator
     assert listed["case"] == case
     assert "C-1 is open" in await shop.fails("account", "resume", "shop")
     await shop.says("complaint", "answer", case, "--text", "sorry")
-    assert "1 held recipients released" in await shop.says("complaint", "accept", case, "--terms", "done")
+    assert "1 held recipients released" in await shop.says("complaint", "accept", case, "--text", "done")
 
 
 async def test_a_file_tells_whose_mailing_and_which_recipient(shop: Operator, store: Store, tmp_path: Path) -> None:

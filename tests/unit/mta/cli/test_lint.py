@@ -70,7 +70,15 @@ async def test_every_rule_that_refuses_is_shown_with_its_fix(operator: Operator)
 async def test_several_recipients(operator: Operator) -> None:
     await operator.says("suppression", "add", "bob@example.net", "--yes")
     found = await operator.json(
-        "lint", write(operator), "--account", "shop", "-r", "bob@example.net", "-r", "eve@example.net", status=1
+        "lint",
+        write(operator),
+        "--account",
+        "shop",
+        "--recipient",
+        "bob@example.net",
+        "--recipient",
+        "eve@example.net",
+        status=1,
     )
     judged = {each["recipient"]: each["verdict"] for each in found["findings"] if each["policy"] == "suppressed"}
     assert judged == {"bob@example.net": "refuse", "eve@example.net": "pass"}
@@ -108,7 +116,7 @@ async def test_a_quota_is_looked_at_and_not_used(operator: Operator, store: Stor
     for _ in range(2):
         found = await operator.json("lint", write(operator), "--account", "shop")
         assert [each["evidence"] for each in found["findings"] if each["policy"] == "quota"] == ["1 left of 1 a day"]
-    two = ("-r", "bob@example.net", "-r", "eve@example.net")
+    two = ("--recipient", "bob@example.net", "--recipient", "eve@example.net")
     assert "quota" in await refused(operator, write(operator), *two)
     async with store._database.session() as connection:
         assert await connection.fetchval("select coalesce(sum(used), 0) from quota_usage") == 0
@@ -142,7 +150,7 @@ async def test_what_cannot_be_judged(operator: Operator) -> None:
     assert "cannot be read: No such file" in await operator.fails("lint", file + "x", "--account", "shop", status=2)
     assert "cannot be read" in await operator.fails("lint", str(operator.folder), "--account", "shop", status=2)
     assert "nobody" in await operator.fails("lint", file, "--account", "nobody", status=2)
-    assert "--recipient bob" in await operator.fails("lint", file, "--account", "shop", "-r", "bob", status=2)
+    assert "--recipient bob" in await operator.fails("lint", file, "--account", "shop", "--recipient", "bob", status=2)
     assert 'no credential "other"' in await operator.fails(
         "lint", file, "--account", "shop", "--credential", "other", status=2
     )

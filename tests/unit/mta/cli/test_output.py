@@ -61,15 +61,35 @@ def test_a_terminal_gets_aligned_columns(capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.mark.usefixtures("terminal")
-@pytest.mark.parametrize("columns", [140, 100, 60, 48])
+@pytest.mark.parametrize(
+    ("columns", "shown"), [(140, "table"), (115, "less"), (80, "blocks"), (60, "blocks"), (40, "blocks")]
+)
 def test_a_narrow_terminal_loses_columns_and_never_half_a_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int, shown: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    message = format_id(new_message_id())
+    print_table(COLUMNS, [(message, LONG, 3, "450 later")] * 2, empty="")
+    told = capsys.readouterr().out
+    assert told.count(message) == told.count(LONG) == 2
+    assert ("reply" in told.splitlines()[0]) == (shown == "table")
+    if shown == "blocks":
+        assert told.splitlines()[:5] == [
+            f"id       {message}", f"address  {LONG}", "tries    3", "reply    450 later", "",
+        ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_an_id_and_a_short_address_are_whole_on_any_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    title, *lines = table(capsys, LONG)
-    start = title.index("address")
-    assert "".join(line[start:].split()[0] for line in lines) == LONG
-    assert ("reply" in title) == (columns == 140)
+    message = format_id(new_message_id())
+    print_table(COLUMNS, [(message, "ann@example.net", 3, "450 later " * 9)], empty="")
+    told = capsys.readouterr().out
+    assert message in told
+    assert "ann@example.net" in told
 
 
 def test_nothing_to_show_is_said_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

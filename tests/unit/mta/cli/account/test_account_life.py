@@ -121,10 +121,10 @@ async def test_the_papers_of_a_review(operator: Operator, store: Store) -> None:
 async def test_role_addresses_come_and_go(operator: Operator, store: Store) -> None:
     await operator.says("account", "role", "add", "shop", "Invoices@example.net")
     await operator.says("account", "role", "add", "shop", "info@example.net")
-    await operator.says("account", "role", "remove", "shop", "invoices@Example.NET")
+    await operator.says("account", "role", "remove", "shop", "invoices@Example.NET", "--yes")
     assert (await shop(store)).role_exceptions == {"info@example.net"}
     assert "is not among the role addresses" in await operator.fails(
-        "account", "role", "remove", "shop", "x@example.net"
+        "account", "role", "remove", "shop", "x@example.net", "--yes"
     )
     assert "needs an @" in await operator.fails("account", "role", "add", "shop", "nobody", status=2)
 

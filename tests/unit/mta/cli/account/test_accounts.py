@@ -120,11 +120,11 @@ async def test_networks_come_and_go(operator: Operator, store: Store) -> None:
     await operator.says("account", "add", "shop", "--domain", "example.com")
     await operator.says("account", "network", "add", "shop", "2001:db8::/48")
     await operator.says("account", "network", "add", "shop", "192.0.2.7")
-    await operator.says("account", "network", "remove", "shop", "2001:db8::/48")
+    await operator.says("account", "network", "remove", "shop", "2001:db8::/48", "--yes")
     (details,) = await store.accounts.list()
     assert [str(network) for network in details.networks] == ["192.0.2.7/32"]
     assert "is not a network of this account" in await operator.fails(
-        "account", "network", "remove", "shop", "10.0.0.0/8"
+        "account", "network", "remove", "shop", "10.0.0.0/8", "--yes"
     )
 
 

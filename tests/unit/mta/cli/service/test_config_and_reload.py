@@ -158,7 +158,7 @@ def test_reload_without_an_answer(elsewhere: Path) -> None:
             file.write(f"{os.getpid()}\n")
             file.flush()
             fcntl.flock(file, fcntl.LOCK_EX)
-            result = mta("reload", "--wait", "0")
+            result = mta("reload", "--wait", "0s")
     finally:
         signal.signal(signal.SIGHUP, previous)
     assert result.exit_code == 1

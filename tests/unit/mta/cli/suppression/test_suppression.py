@@ -224,7 +224,7 @@ async def test_the_reason_says_what_follows(operator: Operator, store: Store) ->
     assert shown["evidence"] == f"ledger entry 1: by {options.operator()}"
     assert (await store.consents.head(await account_id(store))).number == 1
     refused = await operator.fails(
-        "suppression", "add", "ann@example.net", "--yes", "--reason-code", "complaint", "--days", "30", status=2
+        "suppression", "add", "ann@example.net", "--yes", "--reason-code", "complaint", "--expire", "30d", status=2
     )
     assert "a suppression for complaint never expires" in refused
     lifted = await operator.says(
@@ -236,7 +236,7 @@ async def test_the_reason_says_what_follows(operator: Operator, store: Store) ->
 
 
 async def test_an_operators_may_end(operator: Operator) -> None:
-    said = await operator.says("suppression", "add", "ann@example.net", "--yes", "--days", "30")
+    said = await operator.says("suppression", "add", "ann@example.net", "--yes", "--expire", "30d")
     assert " until 20" in said
     assert "  until     20" in await operator.says("suppression", "show", "ann@example.net")
     await operator.says("suppression", "add", "bob@example.net", "--yes", "--reason-code", "hard_bounce")
