@@ -149,6 +149,13 @@ class Dispatcher:
         """An operator has changed rows that may be ours: requeue what has not begun, to claim it as it is now."""
         self._requeue.add(self._take_waiting())
 
+    def end_backoffs(self, site: str | None) -> None:
+        """An operator wants ``site`` to be tried now, or all sites ("")."""
+        for queue in self.ready_queues.values():
+            if site in ("", queue.site):
+                queue.throttle.resume()
+                self._start(queue)
+
     def submit(self, jobs: Iterable[Job]) -> None:
         """Take in fresh deliveries, leased to this worker, with their room reserved."""
         for job in jobs:
@@ -448,8 +455,14 @@ class Dispatcher:
         if reply is None:
             queue.throttle.succeeded()
         elif queue.throttle.failed(now := time.monotonic()):
-            self._events.destination_backoff(queue.site, queue.throttle.backoff_until - now, reply)
+            seconds = queue.throttle.backoff_until - now
+            self._events.destination_backoff(queue.site, seconds, reply)
             self._metrics.backoffs.inc()
+            self._spawn(self._report_backoff(queue.site, seconds, reply))
+
+    async def _report_backoff(self, site: str, seconds: float, reply: Reply) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self._store.backoffs.note(self._store.lease.id, site, seconds, str(reply))
 
     def _record_unattempted(self, job: Job) -> bool:
         """Record the end of a job that gets no further attempt; return whether it is one."""

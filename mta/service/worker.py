@@ -201,6 +201,7 @@ class Worker:
         await self.store.listen("listings", lambda _: self._listings_changed.set())
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
+        await self.store.listen("retry", self.dispatcher.end_backoffs)
         tasks = [
             self.tasks.start(name, work)
             for name, work in (

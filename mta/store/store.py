@@ -35,6 +35,7 @@ from mta.store.postgres.database import Database
 from mta.store.postgres.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.privacy.data_subjects import DataSubjects
+from mta.store.queue.backoffs import Backoffs
 from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
 from mta.store.queue.messages import Messages
@@ -83,6 +84,7 @@ class Store:
         self.outbox = Outbox(database)
         self.webhooks = WebhookStore(database, secrets)
         self.queue = Queue(database)
+        self.backoffs = Backoffs(database)
         self.explain = Explain(database)
         self.screening_history = ScreeningHistory(database)
 

@@ -14,6 +14,7 @@ import typer
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import fail, moment, plain, print_json, print_lines, relative, size
+from mta.cli.queue.backoffs import waited_for
 from mta.mail.address import Address
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id
@@ -21,6 +22,7 @@ from mta.observe.labels import QueueState
 
 if TYPE_CHECKING:
     from mta.store.journal.events import Event
+    from mta.store.queue.backoffs import SiteBackoff
     from mta.store.queue.explain import Story
     from mta.store.queue.queue import QueueEntry
     from mta.store.store import Store
@@ -60,16 +62,18 @@ def explain(
     config: ConfigOption = None,
 ) -> None:
     """Show where a message came from, what was checked, every attempt with its reason, and what comes next."""
-    message_id = parse_message_id(message)
+    message_id, settings = parse_message_id(message), load_settings(config)
 
-    async def work(store: Store) -> tuple[Story, list[Suppression]] | None:
+    async def work(store: Store) -> tuple[Story, list[Suppression], Mapping[str, SiteBackoff]] | None:
         story = await store.explain.message(message_id)
         if story is None:
             return None
         addresses = [Address(*recipient.rsplit("@", 1)) for recipient in story.recipients]
-        return story, await store.suppressions.find(story.account_id, addresses)
+        ready = {entry.destination for entry in story.queued if entry.state is QueueState.READY}
+        suppressions = await store.suppressions.find(story.account_id, addresses)
+        return story, suppressions, await waited_for(settings, store, ready)
 
-    found = with_store(load_settings(config), work)
+    found = with_store(settings, work)
     if found is None:
         fail(f"there is no record of {message}; records are kept for retention.messages")
     if as_json:
@@ -78,8 +82,11 @@ def explain(
         print_lines(_tell(*found, datetime.now(UTC)))
 
 
-def _tell(story: Story, suppressions: Sequence[Suppression], now: datetime) -> Iterator[_Line]:
-    """Yield the whole story, line by line. ``suppressions``: those that hold now for its recipients."""
+def _tell(
+    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, SiteBackoff], now: datetime
+) -> Iterator[_Line]:
+    """Yield the whole story, line by line. ``suppressions``: those that hold now for its recipients. ``backoffs``:
+    what their destinations wait for."""
     yield f"Message {format_id(story.message_id)}", "bold"
     yield from _origin(story)
     yield "", ""
@@ -102,7 +109,7 @@ def _tell(story: Story, suppressions: Sequence[Suppression], now: datetime) -> I
         yield from _event(event, _recipient(story, event.recipient_index), tries.get(event.recipient_index or 0, 0))
     yield "", ""
     yield "Now", "bold"
-    yield from _now(story, suppressions, now)
+    yield from _now(story, suppressions, backoffs, now)
 
 
 def _origin(story: Story) -> Iterator[_Line]:
@@ -178,12 +185,16 @@ def _where(data: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _now(story: Story, suppressions: Sequence[Suppression], now: datetime) -> Iterator[_Line]:
+def _now(
+    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, SiteBackoff], now: datetime
+) -> Iterator[_Line]:
     queued = {entry.recipient_index: entry for entry in story.queued}
     last = {event.recipient_index: event.kind for event in story.events if event.kind in _STYLES}
     for n, recipient in enumerate(story.recipients):
         if n in queued:
             yield f"  {recipient}: {_state(queued[n], now)}", "yellow"
+            if backoff := backoffs.get(queued[n].destination):
+                yield f"      waits for {backoff.site}, {_backoff(backoff)}", "yellow"
         else:
             ended = last.get(n, "no longer queued")
             yield f"  {recipient}: {ended}", _STYLES.get(ended, "")
@@ -208,13 +219,20 @@ def _state(entry: QueueEntry, now: datetime) -> str:
             return f"attempt {entry.attempts + 1} {due}, {expires}"
 
 
-def _fields(story: Story, suppressions: Sequence[Suppression]) -> dict[str, Any]:
+def _backoff(backoff: SiteBackoff) -> str:
+    workers = "1 worker" if backoff.workers == 1 else f"{backoff.workers} workers"
+    reply = backoff.reply.replace("\n", " / ")
+    return f"in backoff until {moment(backoff.until)} UTC in {workers} after {reply}; mta queue retry ends it"
+
+
+def _fields(story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, SiteBackoff]) -> dict[str, Any]:
     fields: dict[str, Any] = plain(story)
     return fields | {
         "events": [
             {"at": event.at, "recipient_index": event.recipient_index, "kind": event.kind, **event.data}
             for event in story.events
         ],
+        "backoffs": [{"destination": each, **plain(backoff)} for each, backoff in backoffs.items()],
         "suppressed": [
             {
                 "address": each.address,

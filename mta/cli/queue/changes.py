@@ -15,6 +15,7 @@ import typer
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, operator
 from mta.cli.output import fail, print_json
+from mta.cli.queue.backoffs import end as end_backoffs
 from mta.cli.queue.selection import (
     DestinationOption,
     HeldByOption,
@@ -38,26 +39,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QueueCommand:
-    """One of the four changes. ``make(queue, filter, reason, dry_run)``."""
+    """One of the four changes. ``make(queue, filter, reason, dry_run)``. ``note``: what it does not do."""
 
     name: str
     help: str
     result: str
     make: Callable[[Queue, QueueFilter, str, bool], Awaitable[QueueChange]]
+    note: str = ""
 
 
 COMMANDS = (
     QueueCommand(
         "retry",
-        "Make deferred recipients due now.",
+        "Make deferred recipients due now, and end the backoffs of their sites in all workers.",
         "due now",
         lambda queue, which, _, dry_run: queue.retry(which, dry_run=dry_run),
     ),
     QueueCommand(
         "hold",
-        "Hold recipients until they are released; what expires meanwhile fails.",
+        "Hold recipients that are queued now until they are released; what expires meanwhile fails.",
         "held",
         lambda queue, which, reason, dry_run: queue.hold(which, reason, dry_run=dry_run),
+        "Mail that is accepted from now on is not held: suspend the account, stop the mailing, or hold again.",
     ),
     QueueCommand(
         "release",
@@ -110,12 +113,16 @@ def _command(change: QueueCommand) -> Callable[..., None]:
             held_by,
         )  # fmt: skip
         why, settings = f"{reason or 'by hand'} ({operator()})", load_settings(config)
+        backoffs: int | None = None
 
         async def make(store: Store, *, count: bool) -> QueueChange:
+            nonlocal backoffs
             filters = await selection.filters(store)
             if filters == [QueueFilter()] and not everything:
                 fail("no recipients selected: give an ID, --destination, --account, ... or --all", status=2)
             parts = [await change.make(store.queue, each, why, count) for each in filters]
+            if change.name == "retry" and not count:
+                backoffs = await end_backoffs(settings, store, filters)
             return QueueChange(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
 
         if dry_run or not yes:
@@ -124,16 +131,25 @@ def _command(change: QueueCommand) -> Callable[..., None]:
                 _print(change, meant, made=False, as_json=as_json)
                 return
             confirm(f"{_count(meant)} will be {change.result}. Continue?", yes=yes)
-        _print(change, with_store(settings, lambda store: make(store, count=False)), made=True, as_json=as_json)
+        changed = with_store(settings, lambda store: make(store, count=False))
+        _print(change, changed, made=True, as_json=as_json, backoffs=backoffs)
 
     return run
 
 
-def _print(change: QueueCommand, changed: QueueChange, *, made: bool, as_json: bool) -> None:
+def _print(
+    change: QueueCommand, changed: QueueChange, *, made: bool, as_json: bool, backoffs: int | None = None
+) -> None:
+    """``backoffs``: how many were ended; None: that is not what this change does."""
     if as_json:
-        print_json({"change": change.name, "made": made, "changed": changed})
+        ended = {} if backoffs is None else {"backoffs_ended": backoffs}
+        print_json({"change": change.name, "made": made, "changed": changed, **ended})
         return
     print(f"{_count(changed)} {'' if made else 'would be '}{change.result}.")
+    if backoffs is not None:
+        print("1 backoff ended." if backoffs == 1 else f"{backoffs} backoffs ended.")
+    if made and change.note:
+        print(change.note)
     if changed.still_held:
         print(f"{changed.still_held} of them have other holds and are not sent before these end.")
     if changed.leased:

@@ -245,6 +245,14 @@ class Queue:
             for row in rows
         ]  # fmt: skip
 
+    async def destinations(self, which: QueueFilter, limit: int) -> Sequence[str]:
+        """Domains of what waits for its next attempt. Raises StoreUnavailable."""
+        condition, values = which.where()
+        waiting = f"q.lease is null and q.holds = 0 and {condition}"
+        question = f"select distinct q.destination from queue q where {waiting} limit ${len(values) + 1}"  # noqa: S608
+        rows = await self._ask(question, *values, limit)
+        return [row["destination"] for row in rows]
+
     async def list(self, which: QueueFilter, *, limit: int | None = None) -> Sequence[QueueEntry]:
         """Queued recipients, the oldest message first. Raises StoreUnavailable."""
         condition, values = which.where()

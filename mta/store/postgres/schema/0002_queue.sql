@@ -90,6 +90,16 @@ create table hold (
 create index hold_mailing on hold (mailing, source, ref) where mailing is not null;
 create index hold_account on hold (account_id, source, ref);
 
+-- What workers tell of their backoffs. A crash may forget it: so does the worker.
+create unlogged table backoff (
+    lease       bigint not null,            -- worker.id
+    site        text collate "C" not null,
+    until       timestamptz not null,
+    reply       text not null,              -- what began it
+    primary key (lease, site)
+);
+create index backoff_until on backoff (until);
+
 -- Rows of these two tables are short-lived. Their space must be reused soon, and the files must not shrink and grow
 -- again: a page that is written anew costs a system call, a reused one does not.
 alter table queue set (

@@ -25,8 +25,10 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.queue.enqueue import Leased, NewMessage
 from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
+from mta.testing.nameserver import NameServer, Node
 from policy.accounts.account import AccountStatus
 from policy.base import Finding
+from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 
 CONTENT = b"From: Shop <shop@acme.example>\r\nSubject: Spring [sale]\r\n\r\nhello\r\n"
@@ -161,6 +163,7 @@ async def test_hold_and_release_say_how_many_and_ask(store: Store, account: int,
     assert [row["state"] for row in await shell.json("queue", "list")] == ["ready", "ready"]
     agreed = await shell.run("queue", "hold", "--destination", "one.example", "--reason", "asked to", answer="y\n")
     assert "1 recipient held" in agreed.stdout
+    assert "Mail that is accepted from now on is not held" in agreed.stdout
     held = await shell.json("queue", "show", format_id(message))
     assert [(row["state"], [hold["source"] for hold in row["holds"]]) for row in held] == [
         ("held", ["operator"]),
@@ -181,6 +184,33 @@ async def test_retry_makes_due_what_waits(store: Store, account: int, shell: She
     await shell.run("queue", "retry", format_id(message), "--yes")
     (row,) = await shell.json("queue", "show", format_id(message))
     assert datetime.fromisoformat(row["due_at"]) <= datetime.now(UTC)
+
+
+async def test_what_waits_for_a_backoff_says_so_and_retry_ends_it(
+    store: Store, account: int, tmp_path: Path, database_url: str, secrets: Secrets
+) -> None:
+    nameserver = NameServer(
+        {
+            "club.example": Node(mx=((10, "mx.club.example"),)),
+            "mx.club.example": Node(a=("192.0.2.25",)),
+            "else.example": Node(a=("192.0.2.26",)),
+        }
+    )
+    dns = f'[dns]\nservers = ["127.0.0.1:{await nameserver.start()}"]\n[egress]\nipv6 = false\n'
+    operator = Operator(tmp_path, database_url, secrets, dns)
+    message = format_id(await put(store, account, "full@club.example", leased=True))
+    assert "waits for" not in await operator.says("explain", message)
+    assert nameserver.queries == []
+    await store.backoffs.note(store.lease.id, "mx.club.example", 600.0, "451 4.4.1 connection refused")
+    await store.backoffs.note(store.lease.id, "else.example", 600.0, "451 4.4.1 connection refused")
+    text = await operator.says("explain", message)
+    assert "waits for mx.club.example, in backoff until" in text
+    assert "in 1 worker after 451 4.4.1 connection refused" in text
+    assert [each["site"] for each in (await operator.json("explain", message))["backoffs"]] == ["mx.club.example"]
+    assert await operator.says("queue", "retry", message, "--yes") == "1 recipient due now.\n1 backoff ended.\n"
+    assert [each.site for each in await store.backoffs.list()] == ["else.example"]
+    assert (await operator.json("queue", "retry", "--all", "--yes"))["backoffs_ended"] == 1
+    await nameserver.stop()
 
 
 async def test_bounce_asks_the_workers_to_fail_it(store: Store, account: int, shell: Shell) -> None:

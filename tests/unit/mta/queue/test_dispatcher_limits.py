@@ -10,6 +10,7 @@ from config.schema import QueueSettings
 from mta.mail.delivery import Stage
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
+from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
 from tests.unit.mta.queue.rig import REFUSED, Rig, dispatching, route, yes
 from tests.unit.mta.store.make import until
@@ -95,6 +96,26 @@ async def test_a_site_that_limits_us_is_in_backoff(store: Store) -> None:
         await rig.settled()
         assert len(rig.courier.attempts) <= 6
         assert await rig.queued("attempts = 0 and lease is null") >= 24
+
+
+async def test_an_operator_ends_a_backoff_in_every_worker(store: Store) -> None:
+    async with dispatching(store) as rig:
+        await store.listen("retry", rig.dispatcher.end_backoffs)
+        rig.resolver.routes["example.net"] = route(backoff="10m", backoff_after=1)
+        rig.courier.answer = lambda _: (Stage.CONNECT, REFUSED)
+        await rig.submit("ann@example.net")
+        async with asyncio.timeout(20):
+            while not (found := await store.backoffs.list()):
+                pass
+        assert (found[0].site, found[0].reply) == ("example.net", str(REFUSED))
+        await rig.settled()
+        rig.courier.answer = yes
+        await rig.queue("ben@example.net")
+        await store.queue.retry(QueueFilter())
+        assert await store.backoffs.end({"example.net"}) == 1
+        async with asyncio.timeout(20):
+            while await rig.queued():
+                pass
 
 
 async def test_a_ready_queue_starts_again_after_its_backoff(store: Store) -> None:

@@ -1,0 +1,50 @@
+"""Backoffs of the sites that mail waits for: which, and how to end them.
+
+Limitations: the sites are those that this machine's DNS leads to now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config.schema import Settings
+    from mta.store.queue.backoffs import SiteBackoff
+    from mta.store.queue.queue import QueueFilter
+    from mta.store.store import Store
+
+MAX_DESTINATIONS = 500  # looked up; for more, all backoffs end
+
+
+async def sites_of(settings: Settings, destinations: Collection[str]) -> dict[str, str]:
+    """Return where the mail of each destination goes; without those that lead nowhere."""
+    from mta.delivery.mx import Resolver
+    from mta.delivery.route import Route
+
+    resolver, wanted = Resolver(settings), sorted(destinations)
+    routes = await asyncio.gather(*(resolver.route(each) for each in wanted))
+    return {each: route.site for each, route in zip(wanted, routes, strict=True) if isinstance(route, Route)}
+
+
+async def waited_for(settings: Settings, store: Store, destinations: Collection[str]) -> Mapping[str, SiteBackoff]:
+    """Return the backoff that each destination waits for. Nothing is looked up if there is none."""
+    backoffs = {each.site: each for each in await store.backoffs.list()} if destinations else {}
+    if not backoffs:
+        return {}
+    sites = await sites_of(settings, destinations)
+    return {each: backoffs[site] for each, site in sites.items() if site in backoffs}
+
+
+async def end(settings: Settings, store: Store, filters: Collection[QueueFilter]) -> int:
+    """End the backoffs that mail of these filters waits for, in all workers; return how many."""
+    if any(each.is_everything for each in filters):
+        return await store.backoffs.end(None)
+    destinations = {
+        found for each in filters for found in await store.queue.destinations(each, limit=MAX_DESTINATIONS + 1)
+    }
+    if len(destinations) > MAX_DESTINATIONS:
+        return await store.backoffs.end(None)
+    sites = set((await sites_of(settings, destinations)).values())
+    return await store.backoffs.end(sites) if sites else 0
