@@ -120,7 +120,7 @@ HEADER_FIELDS = (
     HeaderField("Resent-Message-ID", text=_NONE),
     HeaderField("Received", text=_NONE),
     HeaderField("DKIM-Signature", text=_NONE),
-    HeaderField("Auto-OnSubmission", text=_NONE),
+    HeaderField("Auto-Submitted", text=_NONE),
     HeaderField("Precedence", text=_NONE),
     HeaderField("Autocrypt", text=_NONE),
 )

@@ -10,6 +10,8 @@ from pydantic import Field, Strict
 
 from config.types import Access, Duration, File, HostName, Network, Port, Section, Size, default
 
+LineEndings = Literal["strict", "normalise"]
+
 
 class ListenerTls(Enum):
     NONE = "none"
@@ -70,7 +72,10 @@ class SubmissionLimits(Section):
 
 
 class Limits(SubmissionLimits):
-    """The limits of a listener in effect: the configured ones and the fixed ones."""
+    """The limits of a listener in effect: the configured ones and the fixed ones, and where it is lenient."""
+
+    line_endings: LineEndings = "strict"
+    device_networks: list[Network] = []
 
     line_length: int = Field(998, ge=998, le=100_000)
     """RFC 5322 2.1.1: at most 998 octets without CRLF."""
@@ -105,6 +110,12 @@ class SubmissionSettings(Section):
     """`config/defaults/mta.toml` has ports 587, 465 and, for applications on this host, 2525."""
     tls: Certificate = Certificate()
     limits: SubmissionLimits = SubmissionLimits()
+    line_endings: LineEndings = "strict"
+    """`strict` rejects a message with a bare LF and says how to send it. `normalise` makes each one CRLF, for programs
+    that cannot be changed (`smtplib.sendmail` with `as_bytes()`). Only CRLF.CRLF ends a message, either way."""
+    device_networks: list[Network] = []
+    """Networks of printers, cameras and the like, whose EHLO name may be empty or contain blanks: it is logged, and not
+    rejected."""
 
 
 class ReportLimits(Section):

@@ -359,7 +359,9 @@ class Worker:
 
 
 def _limits(settings: Settings, descriptors: Descriptors) -> Limits:
-    return Limits.of(settings.submission.limits).model_copy(update={"connections": descriptors.submission})
+    submission = settings.submission
+    lenient = {"line_endings": submission.line_endings, "device_networks": submission.device_networks}
+    return Limits.of(submission.limits).model_copy(update={"connections": descriptors.submission, **lenient})
 
 
 def _report_limits(settings: Settings, descriptors: Descriptors) -> Limits:

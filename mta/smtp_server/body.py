@@ -12,6 +12,8 @@ a little early.
 
 from __future__ import annotations
 
+import re
+
 from mta.mail.reply import Reply
 from mta.smtp_server.limits import MemoryBudget
 from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, TOO_LARGE
@@ -19,6 +21,7 @@ from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, TOO_LARGE
 SPILL = 128 * 1024  # octets moved out of the buffer at a time while the end is not in sight; more than any line has
 
 END = b"\r\n.\r\n"
+_BARE_LF = re.compile(rb"(?<!\r)\n(?:\.(?=\.))?")
 
 
 class Collected:
@@ -140,3 +143,13 @@ class ChunkReader:
 def end_last_line(content: bytes) -> bytes:
     """Return ``content`` with a CRLF after its last line, which may lack it after BDAT; receivers want it."""
     return content if content.endswith(b"\r\n") or not content else content + b"\r\n"
+
+
+def normalise_line_ends(content: bytes) -> bytes:
+    """Return ``content`` with CRLF in place of each bare LF, and single dots where the client doubled them behind one.
+
+    Whether the message has ended was decided before: a dot alone on such a line is text, and is doubled when it leaves.
+    """
+    if content.count(b"\n") == content.count(b"\r\n"):
+        return content
+    return _BARE_LF.sub(b"\r\n", content)

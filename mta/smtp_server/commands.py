@@ -79,6 +79,11 @@ def read_hello(argument: str) -> str:
     return argument
 
 
+def device_hello(argument: str) -> str:
+    """Return the name of a device that does not give itself a proper one, fit to stand in a Received field."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", argument).strip("-")[:MAX_HELLO] or "unknown"
+
+
 def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope, int | None]:
     """Return ``FROM:<path> parameters`` as an envelope without recipients, and the announced size."""
     path, parameters = _path_and_parameters(argument, "FROM:", "MAIL", extended=extended)

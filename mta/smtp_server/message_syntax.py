@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from config.schema import Limits
 from mta.mail.mime_value import MAX_OCTETS, MimeValue, parse_mime_value
 from mta.mail.reply import Reply
+from mta.smtp_server.line_faults import bare_fault, length_fault
 
-BARE = Reply(554, "5.6.0", "Message contains bare <CR>, bare <LF> or NUL")
 MAX_HYPHEN_LINES = 200_000  # lines that could be delimiters: about 0.1 s of looking
 
 _TYPE = re.compile(rb"\r\ncontent-type[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
@@ -34,9 +34,9 @@ def message_fault(content: bytes, limits: Limits) -> Reply | None:
     """Return why ``content`` is rejected (RFC 5321 2.3.8 and 4.5.3.1.6, RFC 5322 2.1.1), or None."""
     line_ends = content.count(b"\r\n")
     if content.count(b"\n") != line_ends or content.count(b"\r") != line_ends or b"\0" in content:
-        return BARE
+        return bare_fault(content)
     if not _lines_fit(content, limits.line_length + 2):
-        return Reply(554, "5.6.0", f"Line too long: more than {limits.line_length} octets")
+        return length_fault(content, limits.line_length)
     header = _header_block(content)
     if len(header) > limits.header_size:
         return Reply(554, "5.6.0", f"Header too large: more than {limits.header_size} octets")

@@ -24,11 +24,12 @@ from mta.observe.log import get_logger
 from mta.smtp_server import replies
 from mta.smtp_server.auth.authenticator import CredentialRecord
 from mta.smtp_server.auth.sasl import MECHANISMS, LoginFailed, log_in
-from mta.smtp_server.body import ChunkReader, Collected, DataReader, end_last_line
+from mta.smtp_server.body import ChunkReader, Collected, DataReader, end_last_line, normalise_line_ends
 from mta.smtp_server.commands import (
     HTTP_METHODS,
     NOT_IMPLEMENTED,
     WITHOUT_ARGUMENT,
+    device_hello,
     parse_line,
     read_chunk,
     read_hello,
@@ -240,7 +241,7 @@ class Session:
     # --- greeting, TLS, AUTH
 
     async def _ehlo(self, argument: str) -> None:
-        self._begin(read_hello(argument), extended=True)
+        self._begin(self._hello(argument), extended=True)
         lines = [self._context.hostname, "PIPELINING", f"SIZE {self._context.limits.message_size}", "8BITMIME"]
         lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
         if self._listener.tls is ListenerTls.STARTTLS and not self._client.tls:
@@ -251,8 +252,19 @@ class Session:
         self._writer.send_line("\r\n".join((*(f"250-{line}" for line in first), f"250 {last}")))
 
     async def _helo(self, argument: str) -> None:
-        self._begin(read_hello(argument), extended=False)
+        self._begin(self._hello(argument), extended=False)
         self._writer.send_line(f"250 {self._context.hostname}")
+
+    def _hello(self, argument: str) -> str:
+        """Return the name that the client gives itself; that of a listed device need not be one."""
+        try:
+            return read_hello(argument)
+        except Rejected:
+            client = self._client
+            if not any(client.address in network for network in self._context.limits.device_networks):
+                raise
+            log.info("EHLO name of a device", session=client.session, client=str(client.address), name=argument[:80])
+            return device_hello(argument)
 
     def _begin(self, name: str, *, extended: bool) -> None:
         self.reset()
@@ -409,7 +421,7 @@ class Session:
         try:
             answer = mail.content.refusal
             if answer is None:
-                content = end_last_line(whole())
+                content = self._with_line_ends(whole())
                 answer = message_fault(content, self._context.limits)
             if answer is None:
                 if self._context.trace.active:
@@ -422,6 +434,11 @@ class Session:
         self.messages += 1
         self._errors = 0
         self._writer.send(answer)
+
+    def _with_line_ends(self, content: bytes) -> bytes:
+        if self._context.limits.line_endings == "normalise":
+            content = normalise_line_ends(content)
+        return end_last_line(content)
 
     async def _ask(self, ask: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return the handler's answer. What is queued leaves first: it may take long."""

@@ -205,3 +205,18 @@ async def test_a_web_browser_is_sent_away() -> None:
         client = await rig.greeted()
         client.send(b"POST / HTTP/1.1\r\nHost: mx.test\r\n\r\nMAIL FROM:<evil@shop.example>\r\n")
         assert await client.rest() == "421 4.7.0 Protocol error: HTTP request on an SMTP port, closing connection\r\n"
+
+
+async def test_a_device_may_greet_without_a_name_where_it_is_listed() -> None:
+    greetings = {"EHLO": "unknown", "EHLO my printer (2nd floor)": "my-printer-2nd-floor", "HELO scan_01": "scan_01"}
+    async with submission(limits={"device_networks": ["127.0.0.0/8"]}) as rig:
+        for greeting, name in greetings.items():
+            client = await rig.greeted()
+            assert (await client.ask(greeting))[:3] == "250"
+            assert await client.codes(MAIL + RCPT + b"DATA\r\n", 3) == ["250", "250", "354"]
+            assert (await client.ask(MESSAGE + b".\r\n"))[:3] == "250"
+            assert rig.taken[-1].client.hello == name
+    async with submission(limits={"device_networks": ["192.0.2.0/24"]}) as rig:
+        client = await rig.greeted()
+        assert await client.ask("EHLO") == "501 5.5.4 Syntax: EHLO hostname"
+        assert await client.ask("EHLO my printer") == "501 5.5.4 Syntax: EHLO hostname"
