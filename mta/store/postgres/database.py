@@ -54,7 +54,18 @@ _SESSION = {
     "timezone": "UTC",
     "client_connection_check_interval": "2s",  # a call that we cut off frees its locks soon
     "idle_in_transaction_session_timeout": "30s",
+    # A machine of ours that is gone, or cut off, holds locks no longer than this. Without meaning on a local socket.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25s",
 }
+
+# What we have cut off may still hold its locks: the server notices between two messages of ours only by keepalives.
+_END_LOST = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where pid = any($1::int[]) and application_name = 'imprimatur' and usename = current_user
+    and pid <> pg_backend_pid()"""
 
 GONE = (  # the server, or the way to it, is in trouble: not the statement
     asyncpg.PostgresConnectionError,
@@ -100,6 +111,7 @@ class Database:
         self._timeout = settings.timeout
         self._free = asyncio.Semaphore(settings.pool_size)
         self._idle: deque[Connection] = deque()
+        self._lost: set[int] = set()  # processes of the server whose connection was lost in use
         self._channels: dict[str, list[Callable[[str | None], None]]] = {}
         self._listening: asyncio.Task[None] | None = None
         self._channels_changed = asyncio.Event()
@@ -161,6 +173,7 @@ class Database:
                 self._idle.append(connection)
             else:
                 connection.terminate()
+                self._lost.add(backend)
             self._free.release()
 
     async def retried(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T:
@@ -181,11 +194,10 @@ class Database:
             async with asyncio.timeout_at(deadline):
                 await self._free.acquire()
                 try:
-                    while self._idle:
-                        connection = self._idle.pop()  # the one used last: the others may be left to grow old
-                        if not connection.is_closed():
-                            return connection
-                    return await self._open()
+                    connection = self._pop_idle() or await self._open()
+                    if self._lost:
+                        await self._end_lost(connection)
+                    return connection
                 except BaseException:
                     self._free.release()
                     raise
@@ -195,6 +207,23 @@ class Database:
             if isinstance(error, GONE) or _from_driver(error):
                 raise StoreUnavailable(_words(error)) from None
             raise
+
+    def _pop_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()  # the one used last: the others may be left to grow old
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def _end_lost(self, connection: Connection) -> None:
+        """End what the server may still be doing for connections that we have lost: it holds locks."""
+        lost = list(self._lost)
+        try:
+            await connection.execute(_END_LOST, lost)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._lost.difference_update(lost)
 
     async def _open(self) -> Connection:
         connection = await asyncpg.connect(
