@@ -69,7 +69,7 @@ class AcceptAll:
     async def on_recipient(self, recipient: Recipient) -> Reply | None:
         return None
 
-    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
+    async def on_message(self, envelope: Envelope, content: bytes, large: object = None) -> Reply:
         return QUEUED
 
     async def handle_DATA(self, *_: object) -> str:

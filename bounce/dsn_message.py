@@ -105,7 +105,8 @@ def compose(
     """Compose the DSN about ``recipients`` (at least one). Raises ValueError for a message from the null sender.
 
     ``reporter``: our host name; ``dsn_id`` and ``message_id``: ids of the DSN and of the message, formatted;
-    ``content``: the message (None: not available, nothing is returned); ``limit``: octets of it to return at most.
+    ``content``: the message, of a large one its header block (None: not available, nothing is returned); ``limit``:
+    octets of it to return at most.
     """
     delivery = attempt.delivery
     if delivery.sender is None or not recipients:
@@ -143,7 +144,7 @@ def _returned(
     if content is None:
         return None
     failed = any(part.kind is DsnKind.FAILED for part in recipients)
-    if failed and delivery.ret is not Return.HEADERS and len(content) <= limit:
+    if failed and delivery.ret is not Return.HEADERS and max(delivery.size, len(content)) <= limit:
         return _Returned(content if content.endswith(b"\r\n") else content + b"\r\n", True)
     end = content.find(b"\r\n\r\n")
     block = content[: end + 2] if end >= 0 else content

@@ -12,6 +12,7 @@ from config.toml import Mistake
 from config.toml_positions import KeyPath
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_IN_MEMORY = 1024 * 1024  # octets of the largest message that is held whole in memory
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _SUFFIX = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
 _NOT_SIGNED = {"return-path", "received", "bcc", "resent-bcc", "dkim-signature"}  # RFC 6376 5.4.1
@@ -78,10 +79,16 @@ def _certificate(settings: Settings) -> Iterator[Mistake]:
 
 
 def _limits(settings: Settings) -> Iterator[Mistake]:
-    for section, limits in (("submission", settings.submission.limits), ("reports", settings.reports.limits)):
-        if limits.message_memory < limits.message_size:
-            path = (section, "limits", "message_memory")
-            yield Mistake(path, f"must be at least {section}.limits.message_size", ("message_size",))
+    submission, reports = settings.submission.limits, settings.reports.limits
+    if submission.message_memory < 4 * min(submission.message_size, _IN_MEMORY):  # three copies and a part kept free
+        path = ("submission", "limits", "message_memory")
+        yield Mistake(path, "must be at least 4MiB, four times what of a message is in memory")
+    if submission.message_disk < submission.message_size:
+        path = ("submission", "limits", "message_disk")
+        yield Mistake(path, "must be at least submission.limits.message_size", ("message_size",))
+    if reports.message_memory < 4 * reports.message_size:
+        path = ("reports", "limits", "message_memory")
+        yield Mistake(path, "must be at least four times reports.limits.message_size", ("message_size",))
 
 
 def _reports(settings: Settings) -> Iterator[Mistake]:

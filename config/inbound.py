@@ -56,7 +56,10 @@ class SubmissionLimits(Section):
     message_size: Size = default("50MiB")
     """Maximum message size; announced with SIZE."""
     message_memory: Size = default("512MiB")
-    """Memory per worker for messages being received; more get 452 4.3.1."""
+    """Memory per worker for messages being received and judged, three times their size; a quarter is kept for small
+    ones. More get 452 4.3.1. Of a message over 1 MiB only a part is in memory, the rest is in `data_dir/run`."""
+    message_disk: Size = default("8GiB")
+    """Disk space in `data_dir/run` per worker for messages over 1 MiB being received; more get 452 4.3.1."""
     recipients: int = Field(1000, ge=100)
     """Maximum recipients per message (RFC 5321 4.5.3.1.8: at least 100); more get 452 4.5.3."""
     connections: int = Field(2000, ge=1)

@@ -17,7 +17,7 @@ import errno
 import io
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,12 +70,19 @@ class HttpClient:
         )
 
     async def post(
-        self, url: str, body: bytes, headers: Iterable[tuple[str, str]] = (), *, answer_limit: int = 0
+        self,
+        url: str,
+        body: bytes | AsyncIterator[bytes],
+        headers: Iterable[tuple[str, str]] = (),
+        *,
+        answer_limit: int = 0,
     ) -> HttpAnswer:
-        """Send ``body``; read at most ``answer_limit`` bytes of the answer, 0: none. Raises HttpError, TimeoutError."""
+        """Send ``body``, whose length ``headers`` must give if it comes in pieces; read at most ``answer_limit`` bytes
+        of the answer, 0: none. Raises HttpError, TimeoutError."""
         try:
             # A file instead of bytes: aiohttp then writes in pieces and does not block the loop on a large body.
-            sending = self._session.post(url, data=io.BytesIO(body), headers=list(headers), allow_redirects=False)
+            data = io.BytesIO(body) if isinstance(body, bytes) else body
+            sending = self._session.post(url, data=data, headers=list(headers), allow_redirects=False)
             async with asyncio.timeout(self._timeout), sending as answer:
                 return HttpAnswer(answer.status, await _read(answer, answer_limit))
         except TimeoutError:

@@ -6,7 +6,7 @@ the session is a value that says why, not an exception.
 
 Invariants: nothing counts as answered that was not; nothing waits without a limit. Receivers are not trusted: what they
 send may be cut anywhere, endless, or not SMTP at all; no more than MAX_REPLY octets are kept, and nothing is guessed.
-Limitations: one task at a time may use a connection. A message is held whole until it is written. A reply line may end
+Limitations: one task at a time may use a connection. A reply line may end
 with a bare LF (RFC 5321 2.3.8 forbids it; some receivers send it). Before the greeting and in the reply to EHLO empty
 and indented lines are skipped, as other MTAs do; never between STARTTLS and the handshake.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
@@ -242,6 +242,24 @@ class SmtpClientProtocol(SMTPProtocol):
         if self._tracing:
             self._show(True, f"[{len(octets)} octets of message]")
         sent = self._put(octets) if len(octets) <= BLOCK else await self._put_blocks(octets, block, waiter)
+        return await self._answer_to_message(sent, final_dot, waiter)
+
+    async def send_pieces(
+        self, pieces: AsyncIterator[bytes], block: float, final_dot: float
+    ) -> ReceiverReply | RejectedEarly | NotSent | Lost:
+        """Do the same with a message that comes in pieces, its final dot included. Raises what ``pieces`` raises."""
+        waiter, octets, sent = self._expect((final_dot,)), 0, True
+        async for piece in pieces:
+            octets += len(piece)
+            if not (sent := await self._put_blocks(piece, block, waiter)):
+                break
+        if self._tracing:
+            self._show(True, f"[{octets} octets of message]")
+        return await self._answer_to_message(sent, final_dot, waiter)
+
+    async def _answer_to_message(
+        self, sent: bool, final_dot: float, waiter: asyncio.Future[None]
+    ) -> ReceiverReply | RejectedEarly | NotSent | Lost:
         if not sent:
             return self._unsent()
         self._arm(final_dot, inf)

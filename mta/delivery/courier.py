@@ -34,7 +34,7 @@ from mta.delivery.pool import (
 )
 from mta.delivery.route import Route, Target
 from mta.delivery.shortage import Shortage
-from mta.delivery.transaction import transact
+from mta.delivery.transaction import Content, size_of, transact
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.identity import format_id
 from mta.mail.reply import Reply, ReplyKind
@@ -98,14 +98,14 @@ class Courier:
             metrics=self._metrics,
         )
 
-    async def deliver(self, delivery: Delivery, route: Route, content: bytes) -> Attempt:
+    async def deliver(self, delivery: Delivery, route: Route, content: Content) -> Attempt:
         """Attempt a delivery; return a result for every recipient. ``content``: with CRLF line ends.
 
         Raises Shortage if nothing could be tried.
         """
         loop = asyncio.get_running_loop()
         started_at, began = datetime.now(UTC), loop.time()
-        limit = began + self._time_limit + len(delivery.recipients) * PER_RECIPIENT + len(content) / SLOWEST
+        limit = began + self._time_limit + len(delivery.recipients) * PER_RECIPIENT + size_of(content) / SLOWEST
         state = _AttemptState(delivery, route, content, limit, list(delivery.recipients))
         self._under_way += 1
         try:
@@ -242,7 +242,7 @@ class _AttemptState:
 
     delivery: Delivery
     route: Route
-    content: bytes
+    content: Content
     limit: float
     left: list[QueuedRecipient]
     results: list[Result] = field(default_factory=list)

@@ -1,7 +1,8 @@
 """One mail transaction: envelope, message, and the reply for each recipient (RFC 5321 3.3, RFC 2920).
 
-Where the receiver offers PIPELINING the envelope goes out at once, and the message after it in one piece; otherwise
-command by command. Recipients part ways here: some are accepted, some rejected, some are to be tried again.
+Where the receiver offers PIPELINING the envelope goes out at once, otherwise command by command. The message follows in
+one piece; a large one is read from the store while it is sent. Recipients part ways here: some are accepted, some
+rejected, some are to be tried again.
 
 Invariants: no recipient gets another's reply: a receiver that replies more often, or otherwise, than it was asked gets
 no message. A message whose final dot went out never counts as unsent. Nothing goes on the wire that could be read as
@@ -14,7 +15,7 @@ then a connection that is lost at any point leaves it unknown whether the messag
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -25,8 +26,13 @@ from mta.delivery.pool import DeliveryError, DeliverySession, Extensions, Pipeli
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient, Result, Stage
 from mta.mail.headers import Headers
-from mta.mail.message import Notify
+from mta.mail.large_body import whole_lines
+from mta.mail.message import Body, Notify
 from mta.mail.reply import Reply
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.queue.content import ContentMissing, StoredContent
+
+Content = bytes | StoredContent  # the latter if it is too large for memory
 
 _SAFE = re.compile(r"[^\x00-\x20\x7f<>]+\Z")  # in a path: nothing that could end it (RFC 5321 4.1.2)
 _XTEXT = re.compile(r"[\x21-\x7e]+\Z")  # RFC 3461 4
@@ -62,7 +68,7 @@ async def transact(
     session: DeliverySession,
     delivery: Delivery,
     recipients: Sequence[QueuedRecipient],
-    content: bytes,
+    content: Content,
     timeouts: Timeouts,
     max_recipients: int,
     verp: Verp | None = None,
@@ -104,7 +110,7 @@ def _screen(
     delivery: Delivery,
     sender: Address | None,
     recipients: Sequence[QueuedRecipient],
-    content: bytes,
+    content: Content,
 ) -> Progress:
     """Return the results of recipients that this receiver cannot be asked for; the others are ``left``."""
     progress = Progress()
@@ -119,19 +125,19 @@ def _screen(
     return progress
 
 
-def unsupported(delivery: Delivery, sender: Address | None, content: bytes, extensions: Extensions) -> Reply | None:
+def unsupported(delivery: Delivery, sender: Address | None, content: Content, extensions: Extensions) -> Reply | None:
     """Return why this receiver cannot take the message at all; None if it can."""
     if sender is not None and not _SAFE.match(sender.local):
         return UNSAFE
-    if extensions.size is not None and len(content) > extensions.size:
-        text = f"message size {len(content)} exceeds the receiver's limit of {extensions.size} octets"
+    if extensions.size is not None and (size := size_of(content)) > extensions.size:
+        text = f"message size {size} exceeds the receiver's limit of {extensions.size} octets"
         return Reply(552, "5.3.4", text)
     if not extensions.smtputf8:
         if sender is not None and not sender.is_ascii:
             return NO_UTF8_ADDRESS
-        if delivery.smtputf8 and not content[: Headers.split(content).size].isascii():
+        if delivery.smtputf8 and not _header_block(content).isascii():
             return NO_UTF8
-    if not extensions.eight_bit and not content.isascii():
+    if not extensions.eight_bit and not _is_ascii(delivery, content):
         return NO_EIGHT_BIT
     return None
 
@@ -148,12 +154,12 @@ def unsupported_recipient(recipient: QueuedRecipient, extensions: Extensions) ->
 # --- commands
 
 
-def mail_command(delivery: Delivery, sender: Address | None, content: bytes, extensions: Extensions) -> bytes:
+def mail_command(delivery: Delivery, sender: Address | None, content: Content, extensions: Extensions) -> bytes:
     """MAIL (RFC 5321 4.1.1.2), for a delivery that is supported."""
     command = f"MAIL FROM:<{sender or ''}>"
     if extensions.sizes:
-        command += f" SIZE={len(content)}"
-    if extensions.eight_bit and not content.isascii():
+        command += f" SIZE={size_of(content)}"
+    if extensions.eight_bit and not _is_ascii(delivery, content):
         command += " BODY=8BITMIME"
     if extensions.smtputf8 and (delivery.smtputf8 or not _all_ascii(delivery, sender)):
         command += " SMTPUTF8"
@@ -179,11 +185,39 @@ def rcpt_command(recipient: QueuedRecipient, extensions: Extensions) -> bytes:
 
 def dot_stuffed(content: bytes) -> bytes:
     """Return the message as it goes after DATA, final dot included (RFC 5321 4.5.2)."""
-    if content.startswith(b"."):
-        content = b"." + content
-    if _DOT.search(content):
-        content = content.replace(b"\r\n.", b"\r\n..")
+    content = _stuffed(content)
     return content + (b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n")
+
+
+async def dot_stuffed_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield a message that comes in pieces as it goes after DATA, final dot included."""
+    last = b""
+    async for lines in whole_lines(pieces):
+        last = lines
+        yield _stuffed(lines)
+    yield b".\r\n" if last.endswith(b"\r\n") or not last else b"\r\n.\r\n"
+
+
+def _stuffed(lines: bytes) -> bytes:
+    """Return whole lines with their first dots doubled."""
+    if lines.startswith(b"."):
+        lines = b"." + lines
+    return lines.replace(b"\r\n.", b"\r\n..") if _DOT.search(lines) else lines
+
+
+def size_of(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.size
+
+
+def _header_block(content: Content) -> bytes:
+    return content[: Headers.split(content).size] if isinstance(content, bytes) else content.head
+
+
+def _is_ascii(delivery: Delivery, content: Content) -> bool:
+    """Return whether the content is ASCII; of a large one ``delivery.body`` says what it was before our fields."""
+    if isinstance(content, bytes):
+        return content.isascii()
+    return delivery.body is Body.SEVEN_BIT and content.head.isascii()
 
 
 def _all_ascii(delivery: Delivery, sender: Address | None) -> bool:
@@ -208,7 +242,7 @@ async def _send_envelope(
     delivery: Delivery,
     sender: Address | None,
     batch: Sequence[QueuedRecipient],
-    content: bytes,
+    content: Content,
     timeouts: Timeouts,
 ) -> _EnvelopeReplies:
     """MAIL, RCPT and DATA; before them RSET, if the receiver still has a transaction open."""
@@ -325,11 +359,21 @@ def _interrupted(session: DeliverySession, lost: Lost, stage: Stage, progress: P
 # --- the message
 
 
+async def _send(
+    session: DeliverySession, content: Content, timeouts: Timeouts
+) -> ReceiverReply | RejectedEarly | NotSent | Lost:
+    """Send the message. Raises ContentMissing, StoreUnavailable for one that is read while it is sent."""
+    protocol = session.protocol
+    if isinstance(content, bytes):
+        return await protocol.send_message(dot_stuffed(content), timeouts.block, timeouts.final_dot)
+    return await protocol.send_pieces(dot_stuffed_pieces(content.pieces()), timeouts.block, timeouts.final_dot)
+
+
 async def _send_content(
     session: DeliverySession,
     data: ReceiverReply | Lost,
     accepted: Sequence[QueuedRecipient],
-    content: bytes,
+    content: Content,
     timeouts: Timeouts,
     progress: Progress,
 ) -> None:
@@ -345,7 +389,12 @@ async def _send_content(
     if not accepted:
         await protocol.send_message(b".\r\n", timeouts.block, timeouts.final_dot)
         return None
-    answer = await protocol.send_message(dot_stuffed(content), timeouts.block, timeouts.final_dot)
+    try:
+        answer = await _send(session, content, timeouts)
+    except (ContentMissing, StoreUnavailable) as error:
+        protocol.abort()
+        progress.error = DeliveryError(Stage.DATA, Reply(451, "4.3.0", f"message not read from the queue: {error}"))
+        return None
     match answer:
         case ReceiverReply():
             nonsense = not answer.is_regular or 300 <= answer.code <= 399

@@ -1,11 +1,12 @@
 """A message, its envelope and where it came from.
 
-Limitations: content is held whole in memory; the size limit of the listener bounds it.
+A message of usual size is held whole in memory. Of a larger one (``large_body``) only the header block is.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, Flag, auto
@@ -13,6 +14,7 @@ from enum import Enum, Flag, auto
 from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import MessageId
+from mta.mail.large_body import LargeBody
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -87,10 +89,26 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """``content``: CRLF line ends only, no bare CR, LF or NUL; ``headers`` is its header block, already split."""
+    """``content``: CRLF line ends only, no bare CR, LF or NUL; ``headers`` is its header block, already split.
+
+    ``large``: the body, if it is not in memory; then ``content`` is the header block alone, with its empty line.
+    """
 
     id: MessageId
     envelope: Envelope
     origin: Origin
     headers: Headers
     content: bytes
+    large: LargeBody | None = None
+
+    @property
+    def size(self) -> int:
+        """Octets of header block and body."""
+        return len(self.content) + (self.large.size if self.large else 0)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield all octets in order."""
+        yield self.content
+        if self.large:
+            async for piece in self.large.pieces():
+                yield piece

@@ -237,7 +237,7 @@ class EventLog:
                 origin.account,
                 _path(envelope.sender),
                 len(envelope.recipients),
-                len(message.content),
+                message.size,
                 origin.session,
                 str(origin.client),
                 origin.protocol,

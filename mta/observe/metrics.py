@@ -225,7 +225,7 @@ class Metrics:
         """Count a message that was committed and answered with 250 ``seconds`` after the end of its data."""
         self.messages_accepted[Encryption.of(message.origin.tls)].inc()
         self.recipients_accepted.inc(len(message.envelope.recipients))
-        self.bytes_accepted.inc(len(message.content))
+        self.bytes_accepted.inc(message.size)
         self.accept_seconds.observe(seconds)
 
     def rejected(self, reply: Reply) -> None:

@@ -30,6 +30,7 @@ from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
 from mta.delivery.shortage import Shortage, ShortageLog
 from mta.mail.identity import format_id
+from mta.mail.large_body import LARGE
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.observe.background import BackgroundTasks
@@ -50,7 +51,7 @@ from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
 from mta.queue.throttle import Throttle
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.queue.messages import ContentMissing
+from mta.store.queue.content import ContentMissing
 from mta.store.store import Store
 from policy.profile import Profiles
 
@@ -226,7 +227,7 @@ class Dispatcher:
         )
         placed = 0
         for delivery in claimed:
-            reservation = self.active_queue.reserve(delivery.size, stream)
+            reservation = self.active_queue.reserve(min(delivery.size, LARGE), stream)
             if reservation:
                 self._place(Job(delivery, reservation))
                 placed += 1
@@ -439,7 +440,7 @@ class Dispatcher:
             queue.ended(job)
         if attempt.untried:
             self._requeue.add([job.split(attempt)], SHORTAGE_PAUSE)
-        decision = self._recorder.record_attempt(job, attempt, content)
+        decision = self._recorder.record_attempt(job, attempt, content if isinstance(content, bytes) else content.head)
         queue.answers = not any(result.stage.is_connection for result in attempt.results)
         self._adjust_throttle(queue, decision)
 

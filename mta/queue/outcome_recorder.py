@@ -33,8 +33,8 @@ from mta.queue.requeue import NOT_RECORDED, Requeue
 from mta.queue.schedule import Schedule
 from mta.store.postgres.batch import Batch
 from mta.store.postgres.errors import StoreUnavailable
+from mta.store.queue.content import ContentMissing
 from mta.store.queue.enqueue import NewMessage
-from mta.store.queue.messages import ContentMissing
 from mta.store.results.delivery_results import DeliveryResult
 from mta.store.store import Store
 
@@ -160,7 +160,8 @@ class OutcomeRecorder:
                 return (), None
             if content is None:
                 with suppress(StoreUnavailable, ContentMissing):  # then the DSN returns nothing of it
-                    content = await self._store.messages.content(message_id)
+                    found = await self._store.messages.content(message_id)
+                    content = found if isinstance(found, bytes) else found.head
             return recipients, self._dsn.compose(attempt, recipients, content)
         except Exception:
             log.exception("DSN could not be composed", about=format_id(message_id))

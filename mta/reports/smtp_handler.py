@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from bounce.mailboxes import ReportMailbox, mailbox_of
 from bounce.verp import InvalidReturnPath, Verp
 from mta.mail.address import Address
+from mta.mail.large_body import LargeBody
 from mta.mail.message import Envelope, Recipient
 from mta.mail.reply import Reply
 from mta.observe.labels import InboundReportKind
@@ -99,5 +100,5 @@ class ReportTransaction:
     async def on_recipient(self, recipient: Recipient) -> Reply | None:
         return self._handler.rejection(recipient.address)
 
-    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
+    async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:
         return await self._handler.put(self._client, envelope, content)

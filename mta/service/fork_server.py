@@ -50,8 +50,9 @@ _LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGU
 _MAX_MESSAGE = 64 * 1024
 _MAX_SOCKETS = 253  # the kernel's limit per message
 # Messages are large allocations. Returning each to the kernel costs a worker up to half of its time with the store
-# (page faults), so it keeps some. Keys: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3).
-_MALLOC = {-1: 16 * 2**20, -3: 8 * 2**20}
+# (page faults), so it keeps some, but in one heap for all threads. Keys: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and
+# M_ARENA_MAX of mallopt(3).
+_MALLOC = {-1: 16 * 2**20, -3: 8 * 2**20, -8: 1}
 _PR_SET_DUMPABLE = 4
 
 

@@ -15,6 +15,7 @@ import gc
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -54,6 +55,7 @@ from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.listener import Listeners
+from mta.smtp_server.spool import Spool
 from mta.smtp_server.tls import server_context
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
@@ -161,6 +163,7 @@ class Worker:
             events=self.events,
             metrics=metrics,
             tasks=tasks,
+            spool=Spool(start.run_dir, settings.submission.limits.message_disk),
         )
         self.report_processor = ReportProcessor(
             store,
@@ -409,6 +412,8 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        # Threads that check large messages must not keep the loop waiting for longer than this each time it wakes.
+        sys.setswitchinterval(0.0005)
         await worker.run(reader, writer)
     writer.close()
 

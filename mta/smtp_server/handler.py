@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from config.schema import Limits
+from mta.mail.large_body import LargeBody
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
 from mta.observe.disk import DiskWatch
@@ -25,6 +26,7 @@ from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.limits import Connections, MemoryBudget
+from mta.smtp_server.spool import Spool
 from policy.accounts.account import Account, Grant
 
 
@@ -64,9 +66,10 @@ class MailTransaction(Protocol):
         """Return why RCPT is rejected, None to accept the recipient."""
         ...
 
-    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
+    async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:
         """Return the answer to the whole message, positive only once it is committed. ``envelope`` has the accepted
-        recipients."""
+        recipients. ``large``: the body, if it is not in memory; then ``content`` is the header block, and the body is
+        gone after the answer. Without ``ServerContext.spool`` it is None."""
         ...
 
 
@@ -92,9 +95,9 @@ class ServerContext:
     """What the sessions of one process share. ``sessions`` holds each one until its connection is closed.
 
     ``authenticator`` None: no AUTH, and the handler decides what is accepted. ``message_budget``: memory for messages
-    that are arriving. ``postmaster_domain``: the domain of a bare ``postmaster`` (RFC 5321 4.5.1), None if no mail is
-    received here. ``disk``: where mail is kept, if it is on this machine. ``closing``: no client is let in any more,
-    and sessions end between transactions.
+    that are arriving. ``spool``: where large ones go; None: they are held in memory, too. ``postmaster_domain``: the
+    domain of a bare ``postmaster`` (RFC 5321 4.5.1), None if no mail is received here. ``disk``: where mail is kept, if
+    it is on this machine. ``closing``: no client is let in any more, and sessions end between transactions.
     """
 
     hostname: str
@@ -106,6 +109,7 @@ class ServerContext:
     trace: Trace
     events: EventLog
     metrics: Metrics
+    spool: Spool | None = None
     postmaster_domain: str | None = None
     disk: DiskWatch | None = None
     connections: Connections = field(default_factory=Connections)

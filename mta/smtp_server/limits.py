@@ -20,6 +20,7 @@ from mta.mail.reply import Reply
 from mta.smtp_server.replies import TOO_MANY_CONNECTIONS, TOO_MANY_FROM_ADDRESS
 
 MAX_REMEMBERED = 100_000
+KEPT_FOR_SMALL = 1 / 4  # share of the memory for messages that only small ones may use
 ADDRESS_FACTOR = 10  # failures of one address over all user names, as a multiple of those with one name
 
 
@@ -52,22 +53,21 @@ class Connections:
 
 
 class MemoryBudget:
-    """The memory that messages may take while they arrive, in octets."""
+    """The memory that messages may take while they arrive and are judged, in octets. A part is kept for small ones."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.used = 0
 
-    @property
-    def left(self) -> int:
-        return self.most - self.used
-
-    def reserve(self, octets: int) -> bool:
+    def reserve(self, octets: int, *, small: bool = False) -> bool:
         """Reserve ``octets`` if they fit; what was reserved must be released."""
-        if self.used + octets > self.most:
+        if not self.has_room(octets, small=small):
             return False
         self.used += octets
         return True
+
+    def has_room(self, octets: int, *, small: bool = False) -> bool:
+        return self.used + octets <= self.most * (1 if small else 1 - KEPT_FOR_SMALL)
 
     def release(self, octets: int) -> None:
         self.used -= octets

@@ -9,7 +9,7 @@ Invariants: the input does not grow without bound: above HIGH_WATER reading from
 longer than any command may be is dropped while it arrives. A bare LF does not end a line. No AUTH exchange and no
 message is traced.
 
-Limitations: one read of the socket comes on top of HIGH_WATER.
+Limitations: what the loop reads of the socket at once comes on top of HIGH_WATER.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class LineReader:
             self._give(len(data))
         elif self._waiter is not None:
             self._wake()
-        elif len(self.buffer) > HIGH_WATER and not self._paused:
-            self._paused = True
+        if self._take is None and len(self.buffer) > HIGH_WATER and not self._paused:
+            self._paused = True  # the loop may read many times before the session runs
             self._transport.pause_reading()
 
     def feed_eof(self) -> None:

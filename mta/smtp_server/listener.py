@@ -37,6 +37,7 @@ from mta.smtp_server.handler import MessageHandler, ServerContext, client_addres
 from mta.smtp_server.limits import MemoryBudget
 from mta.smtp_server.proxy import MAX_HEADER, ProxyError
 from mta.smtp_server.replies import encode
+from mta.smtp_server.spool import Spool
 
 log = get_logger()
 
@@ -110,7 +111,7 @@ class _Endpoint:
 
 
 class Listeners:
-    """The listeners of one process that share a ``handler``, and their sessions. ``authenticator``,
+    """The listeners of one process that share a ``handler``, and their sessions. ``authenticator``, ``spool``,
     ``postmaster_domain`` and ``disk``: as in ``ServerContext``.
     """
 
@@ -127,6 +128,7 @@ class Listeners:
         events: EventLog,
         metrics: Metrics,
         tasks: BackgroundTasks,
+        spool: Spool | None = None,
         postmaster_domain: str | None = None,
         disk: DiskWatch | None = None,
     ) -> None:
@@ -141,6 +143,7 @@ class Listeners:
             trace=trace,
             events=events,
             metrics=metrics,
+            spool=spool,
             postmaster_domain=postmaster_domain,
             disk=disk,
         )
@@ -165,6 +168,8 @@ class Listeners:
         if self._context.authenticator:
             self._context.authenticator.limits = limits
         self._context.message_budget.most = limits.message_memory
+        if self._context.spool:
+            self._context.spool.most = limits.message_disk
         self._context.tls, self._context.postmaster_domain = tls, postmaster_domain
         named = {(listener.address, listener.port): listener for listener in listeners}
         for endpoint in self._endpoints:
@@ -190,6 +195,8 @@ class Listeners:
             await self._all_ended(COMMIT_TIMEOUT)
         if self._context.authenticator:
             self._context.authenticator.close()
+        if self._context.spool:
+            self._context.spool.close()
 
     async def _all_ended(self, seconds: float) -> bool:
         """Wait for the sessions to end; return False if some are left after ``seconds``."""

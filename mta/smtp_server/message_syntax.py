@@ -32,18 +32,55 @@ _HYPHENS = re.compile(rb"\r\n--([^\r\n]*)")
 
 def message_fault(content: bytes, limits: Limits) -> Reply | None:
     """Return why ``content`` is rejected (RFC 5321 2.3.8 and 4.5.3.1.6, RFC 5322 2.1.1), or None."""
-    line_ends = content.count(b"\r\n")
-    if content.count(b"\n") != line_ends or content.count(b"\r") != line_ends or b"\0" in content:
-        return bare_fault(content)
-    if not _lines_fit(content, limits.line_length + 2):
-        return length_fault(content, limits.line_length)
-    header = _header_block(content)
+    check = MessageCheck(limits)
+    return check.feed(content) or check.end()
+
+
+class MessageCheck:
+    """Checks a message that comes in pieces: whole lines each, and the first one has the whole header block."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lines = 0  # so far
+        self._parts: _PartCount | None = None
+
+    def feed(self, piece: bytes) -> Reply | None:
+        """Return why the message is rejected, None if nothing is wrong so far."""
+        limits, is_first = self._limits, not self._lines
+        line_ends = piece.count(b"\r\n")
+        if piece.count(b"\n") != line_ends or piece.count(b"\r") != line_ends or b"\0" in piece:
+            return bare_fault(piece, self._lines + 1)
+        if not _lines_fit(piece, limits.line_length + 2):
+            return length_fault(piece, limits.line_length, self._lines + 1)
+        self._lines += line_ends
+        if is_first:
+            header = _header_block(piece)
+            if fault := _header_fault(header, limits):
+                return fault
+            if _may_have_parts(header):
+                self._parts = _PartCount(limits.mime_depth, limits.mime_parts, limits.header_size)
+                return self._told(piece)
+            return None
+        return self._told(b"\r\n" + piece) if self._parts else None
+
+    def end(self) -> Reply | None:
+        """Return why the message is rejected after all."""
+        return self._told(b"", ended=True) if self._parts else None
+
+    def _told(self, piece: bytes, *, ended: bool = False) -> Reply | None:
+        assert self._parts is not None
+        try:
+            self._parts.end() if ended else self._parts.feed(piece)
+        except _StructureError as error:
+            return Reply(554, "5.6.0", str(error))
+        return None
+
+
+def _header_fault(header: bytes, limits: Limits) -> Reply | None:
     if len(header) > limits.header_size:
         return Reply(554, "5.6.0", f"Header too large: more than {limits.header_size} octets")
     if header.count(b"\r\n") > limits.header_count and _field_count(header) > limits.header_count:
         return Reply(554, "5.6.0", f"Too many header fields: more than {limits.header_count}")
-    if fault := _structure_fault(content, header, limits.mime_depth, limits.mime_parts):
-        return Reply(554, "5.6.0", fault)
     return None
 
 
@@ -74,36 +111,57 @@ class _StructureError(Exception):
     """Why the MIME structure is rejected."""
 
 
-def _structure_fault(content: bytes, header: bytes, max_depth: int, max_parts: int) -> str | None:
-    """Return what is wrong with the MIME structure, or None. ``header``: the header block with its last CRLF."""
+def _may_have_parts(header: bytes) -> bool:
+    """Return whether the message may have MIME parts. ``header``: the header block with its last CRLF."""
     folded = header.lower()
-    if b"content-type" not in folded or (b"multipart" not in folded and b"message" not in folded):
-        return None
-    if content.count(b"\r\n--") > MAX_HYPHEN_LINES:
-        return f"Too many possible MIME boundaries: more than {MAX_HYPHEN_LINES} lines begin with two hyphens"
-    try:
-        parts = _count_parts(content, max_depth, max_parts)
-    except _StructureError as error:
-        return str(error)
-    return f"Too many MIME parts: more than {max_parts}" if parts > max_parts else None
+    return b"content-type" in folded and (b"multipart" in folded or b"message" in folded)
 
 
-def _count_parts(content: bytes, max_depth: int, max_parts: int) -> int:
-    """Return the number of parts; counting stops above ``max_parts``. Raises _StructureError."""
-    open_parts = _OpenParts(max_depth)
-    parts, start = 0, 0  # the entity that begins at start ends before the next line with hyphens
-    for line in _HYPHENS.finditer(content):
-        if start >= 0:
-            open_parts.enter(content, start, line.start())
-            start = -1
-        if open_parts.meets(line[1].rstrip(b" \t")):
+class _PartCount:
+    """Counts the parts of a message that comes in pieces. Whoever feeds it ends the pieces at line ends, and begins
+    each but the first with the CRLF that went before.
+
+    ``longest``: octets of an entity in which its header must end.
+    """
+
+    def __init__(self, max_depth: int, max_parts: int, longest: int) -> None:
+        self._open = _OpenParts(max_depth)
+        self._most, self._longest = max_parts, longest
+        self._parts = self._hyphen_lines = 0
+        self._entity: bytearray | None = bytearray()  # the one that began last, until the next line with hyphens
+
+    def feed(self, piece: bytes) -> None:
+        """Raises _StructureError."""
+        if b"-" not in piece:  # an encoded attachment
+            self._collect(piece, 0, len(piece))
+            return
+        self._hyphen_lines += piece.count(b"\r\n--")
+        if self._hyphen_lines > MAX_HYPHEN_LINES:
+            text = f"more than {MAX_HYPHEN_LINES} lines begin with two hyphens"
+            raise _StructureError(f"Too many possible MIME boundaries: {text}")
+        start = 0
+        for line in _HYPHENS.finditer(piece):
+            self._collect(piece, start, line.start())
+            self.end()
             start = line.end()
-            parts += 1
-            if parts > max_parts:
-                return parts
-    if start >= 0:
-        open_parts.enter(content, start, len(content))
-    return parts
+            if self._open.meets(line[1].rstrip(b" \t")):
+                self._entity = bytearray()
+                self._parts += 1
+                if self._parts > self._most:
+                    raise _StructureError(f"Too many MIME parts: more than {self._most}")
+        self._collect(piece, start, len(piece))
+
+    def end(self) -> None:
+        """Read the header of the entity that began last, unless that is done. Raises _StructureError."""
+        if self._entity is not None:
+            entity, self._entity = bytes(self._entity), None
+            ended = self._open.enter(entity, 0, len(entity))
+            if not ended and len(entity) > self._longest:
+                raise _StructureError(f"Header of a MIME part too large: more than {self._longest} octets")
+
+    def _collect(self, piece: bytes, start: int, end: int) -> None:
+        if self._entity is not None:
+            self._entity += piece[start : min(end, start + self._longest + 4 - len(self._entity))]
 
 
 def _boundaries(kind: MimeValue, field: bytes) -> Iterator[bytes]:
@@ -121,8 +179,9 @@ class _OpenParts:
         self._boundaries: dict[bytes, int] = {}  # and the depth of the parts between them
         self._depth = 0
 
-    def enter(self, content: bytes, start: int, end: int) -> None:
-        """Read the header of the entity in ``content[start:end]``, and of the messages it consists of."""
+    def enter(self, content: bytes, start: int, end: int) -> bool:
+        """Read the header of the entity in ``content[start:end]``, and of the messages it consists of; return whether
+        the last one that was read has an end."""
         while start < end:
             blank = content.find(b"\r\n\r\n", start, end)
             header = content[start : blank + 2] if blank >= 0 else content[start:end]
@@ -132,7 +191,7 @@ class _OpenParts:
                 raise _StructureError(f"Content-Type too long: more than {MAX_OCTETS} octets")
             kinds = [parse_mime_value(field) for field in fields]
             if not any(kind.kind.startswith(("multipart/", "message/rfc822", "message/global")) for kind in kinds):
-                return
+                return blank >= 0
             self._depth += 1
             if self._depth > self._max_depth:
                 raise _StructureError(f"MIME parts nested too deep: more than {self._max_depth} levels")
@@ -141,8 +200,9 @@ class _OpenParts:
                     for boundary in _boundaries(kind, field):
                         self._boundaries.setdefault(boundary, self._depth)
             if blank < 0 or not any(kind.kind.startswith("message/") for kind in kinds):
-                return
+                return blank >= 0
             start = blank + 4
+        return True
 
     def meets(self, text: bytes) -> bool:
         """Return whether a part begins after the line ``--text``; close what was opened inside the part before it."""

@@ -24,7 +24,7 @@ from mta.observe.log import get_logger
 from mta.smtp_server import replies
 from mta.smtp_server.auth.authenticator import CredentialRecord
 from mta.smtp_server.auth.sasl import MECHANISMS, LoginFailed, log_in
-from mta.smtp_server.body import ChunkReader, Collected, DataReader, end_last_line, normalise_line_ends
+from mta.smtp_server.body import ChunkReader, Collected, DataReader, end_last_line, has_room, normalise_line_ends
 from mta.smtp_server.commands import (
     HTTP_METHODS,
     NOT_IMPLEMENTED,
@@ -68,18 +68,20 @@ class ConnectionControl(Protocol):
 
 @dataclass(slots=True)
 class _Mail:
-    """The transaction in progress. ``content``: what DATA or BDAT have brought, None before the first octet."""
+    """The transaction in progress. ``size``: as announced. ``content``: what DATA or BDAT have brought, None before the
+    first octet."""
 
     envelope: Envelope
     transaction: MailTransaction
+    size: int | None = None
     recipients: list[Recipient] = field(default_factory=list)
     content: Collected | None = None
 
-    def complete(self, content: bytes) -> Envelope:
-        """Return the envelope with its recipients. Eight-bit content is labelled so, whatever MAIL said: receivers
+    def complete(self, *, is_ascii: bool) -> Envelope:
+        """Return the envelope with its recipients. The content is labelled as what it is, whatever MAIL said: receivers
         must be told."""
         mail = self.envelope
-        body = mail.body if content.isascii() else Body.EIGHT_BIT
+        body = Body.SEVEN_BIT if is_ascii else Body.EIGHT_BIT
         return Envelope(mail.sender, tuple(self.recipients), body, mail.smtputf8, mail.ret, mail.envid)
 
 
@@ -358,12 +360,12 @@ class Session:
         client, context = self._client, self._context
         limit = context.limits.message_size
         envelope, size = read_mail(argument, extended=client.extended, max_size=limit)
-        if size is not None and size > context.message_budget.left:
+        if size is not None and not has_room(size, context.message_budget, context.spool):
             raise Rejected(replies.NO_MEMORY)
         answer = await self._ask(context.handler.on_sender, client, envelope, size)
         if isinstance(answer, Reply):
             raise Rejected(answer, sender=envelope.sender)
-        self._mail = _Mail(envelope, answer)
+        self._mail = _Mail(envelope, answer, size)
         self._writer.send(replies.SENDER_OK)
 
     async def _rcpt_to(self, argument: str) -> None:
@@ -387,17 +389,17 @@ class Session:
         assert self._mail is not None
         self._writer.send_line(replies.END_DATA)
         await self._writer.flush()
-        content = self._mail.content = self._new_content()
+        content = self._mail.content = self._new_content(self._mail)
         reader = DataReader(content)
-        await self._connection.read_message(reader.take)
+        await self._read(reader, content)
         await self._end_of_message(reader.whole)
 
     async def _bdat(self, argument: str) -> str | None:
         mail = self._mail
         assert mail is not None
         size, is_last = _chunk(argument)
-        content = mail.content = mail.content or self._new_content()
-        await self._connection.read_message(ChunkReader(size, content).take)
+        content = mail.content = mail.content or self._new_content(mail)
+        await self._read(ChunkReader(size, content), content)
         if is_last or content.refusal:
             await self._end_of_message(content.whole)
             await self._writer.flush()
@@ -410,8 +412,16 @@ class Session:
         size, _ = _chunk(argument)
         await self._connection.read_message(ChunkReader(size, None).take)
 
-    def _new_content(self) -> Collected:
-        return Collected(self._context.limits.message_size, self._context.message_budget)
+    def _new_content(self, mail: _Mail) -> Collected:
+        context = self._context
+        return Collected(context.limits, context.message_budget, context.spool, mail.size)
+
+    async def _read(self, reader: DataReader | ChunkReader, content: Collected) -> None:
+        """Read until ``reader`` has all; what is too much for memory goes to disk meanwhile."""
+        await self._connection.read_message(reader.take)
+        while not reader.has_all:
+            await self._ask(content.spill)
+            await self._connection.read_message(reader.take)
 
     async def _end_of_message(self, whole: Callable[[], bytes]) -> None:
         """Hand the message to the handler, which commits or rejects it. The transaction is over in any case."""
@@ -419,14 +429,10 @@ class Session:
         assert mail is not None
         assert mail.content is not None
         try:
-            answer = mail.content.refusal
-            if answer is None:
-                content = self._with_line_ends(whole())
-                answer = message_fault(content, self._context.limits)
-            if answer is None:
-                if self._context.trace.active:
-                    self._writer.trace(f"({len(content)} octets of message)", sent=False)
-                answer = await self._ask(mail.transaction.on_message, mail.complete(content), content)
+            if mail.content.large:
+                answer = await self._ask(self._hand_over_large, mail, mail.content)
+            else:
+                answer = mail.content.refusal or await self._hand_over(mail, self._with_line_ends(whole()))
         finally:
             mail.content.drop()
         if answer.kind is not ReplyKind.POSITIVE:
@@ -439,6 +445,26 @@ class Session:
         if self._context.limits.line_endings == "normalise":
             content = normalise_line_ends(content)
         return end_last_line(content)
+
+    async def _hand_over(self, mail: _Mail, content: bytes) -> Reply:
+        """Return the answer to a message that is in memory."""
+        if fault := message_fault(content, self._context.limits):
+            return fault
+        self._trace_message(len(content))
+        return await self._ask(mail.transaction.on_message, mail.complete(is_ascii=content.isascii()), content, None)
+
+    async def _hand_over_large(self, mail: _Mail, content: Collected) -> Reply:
+        """Return the answer to a message that is on disk, but for its end."""
+        large = await content.finish()
+        if large is None:
+            assert content.refusal is not None
+            return content.refusal
+        self._trace_message(content.octets)
+        return await mail.transaction.on_message(mail.complete(is_ascii=large.is_ascii), large.header, large)
+
+    def _trace_message(self, octets: int) -> None:
+        if self._context.trace.active:
+            self._writer.trace(f"({octets} octets of message)", sent=False)
 
     async def _ask(self, ask: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return the handler's answer. What is queued leaves first: it may take long."""

@@ -22,6 +22,7 @@ from mta.dkim import Signer
 from mta.mail.address import Address
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import format_id, new_message_id
+from mta.mail.large_body import LARGE, LargeBody
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.observe.disk import DiskWatch
@@ -92,9 +93,9 @@ class Submission:
 
         Raises StoreUnavailable: then nothing was committed.
         """
-        # Each delivery reserves its message's size: any of them may be the last.
+        # Each delivery reserves what it will have in memory: any of them may be the last.
         sizes = [
-            len(copy.message.content)
+            min(copy.message.size, LARGE)
             for copy in messages
             for _ in {each.address.domain for each in copy.message.envelope.recipients}
         ]
@@ -166,13 +167,13 @@ class SubmissionTransaction:
         message = self._message(replace(self._envelope, recipients=(recipient,)), b"")
         return self._recorded(MessageRejected(reply, message, findings=(finding,)))
 
-    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
+    async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:
         """Prepare and commit the message; return the answer to its final dot."""
         started = time.perf_counter()
         submission, submitter = self._submission, self._submitter
         reservation = await submission.rate_limit.reserve(submitter.account, len(envelope.recipients))
         try:
-            message = self._message(envelope, content)
+            message = self._message(envelope, content, large)
             prepared = await submission.preparer.prepare(
                 submitter, message, known=self.known, quota_left=reservation.left
             )
@@ -197,7 +198,7 @@ class SubmissionTransaction:
             facts = self._facts[stream] = early_facts(self._submitter, stream)
         return facts
 
-    def _message(self, envelope: Envelope, content: bytes) -> Message:
+    def _message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Message:
         """Return the message as it was received. Raises HeaderError."""
         client, account = self._client, self._submitter.account
         origin = Origin(
@@ -211,7 +212,7 @@ class SubmissionTransaction:
             received_at=datetime.now(UTC),
             tls=client.tls,
         )
-        return Message(new_message_id(), envelope, origin, Headers.split(content), content)
+        return Message(new_message_id(), envelope, origin, Headers.split(content), content, large)
 
     def _log_accepted(
         self, messages: Sequence[NewMessage], dropped: Sequence[tuple[Address, Reply]], seconds: float
@@ -245,7 +246,7 @@ class SubmissionTransaction:
             "mailing": facts.mailing_name if facts else None,
             "topic": facts.topic if facts else None,
             "sender": str(sender) if sender else None,
-            "size": len(message.content),
+            "size": message.size,
             "profile": self._submitter.account.profile,
         }
         origin = message.origin

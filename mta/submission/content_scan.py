@@ -94,7 +94,7 @@ class _BoundedScanner:
         self._slots = asyncio.Semaphore(CONCURRENT)
 
     async def scan(self, message: Message) -> Scan:
-        size, limit = len(message.content), self._settings.max_size
+        size, limit = message.size, self._settings.max_size
         if size > limit:
             return self._unscanned(f"{size} octets are more than max_size, {limit}")
         try:
@@ -128,7 +128,7 @@ class Clamd:
         """Return its verdict on the message. Raises ScannerError, OSError."""
         reader, writer = await self._connect()
         try:
-            answer = await _ask_clamd(reader, writer, message.content)
+            answer = await _ask_clamd(reader, writer, message)
         finally:
             writer.close()
         return read_clamd_answer(answer)
@@ -140,12 +140,12 @@ class Clamd:
         return await asyncio.open_connection(host.strip("[]"), int(port), limit=CLAMD_ANSWER)
 
 
-async def _ask_clamd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes) -> bytes:
+async def _ask_clamd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: Message) -> bytes:
     """Return the answer without its NUL. It may come, and the connection be closed, before all is sent."""
     answer = asyncio.ensure_future(reader.readuntil(b"\0"))
     try:
         with contextlib.suppress(ConnectionError):  # it has stopped reading: its answer says why
-            await _send_to_clamd(writer, content, answer)
+            await _send_to_clamd(writer, message, answer)
         return (await answer)[:-1]
     except (asyncio.IncompleteReadError, ConnectionError):
         raise ScannerError("connection closed before an answer") from None
@@ -155,17 +155,17 @@ async def _ask_clamd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
         answer.cancel()
 
 
-async def _send_to_clamd(writer: asyncio.StreamWriter, content: bytes, answer: asyncio.Future[bytes]) -> None:
-    view = memoryview(content)
+async def _send_to_clamd(writer: asyncio.StreamWriter, message: Message, answer: asyncio.Future[bytes]) -> None:
     writer.write(b"zINSTREAM\0")
-    for start in range(0, len(view), CHUNK):
-        chunk = view[start : start + CHUNK]
-        writer.write(struct.pack(">I", len(chunk)))
-        writer.write(chunk)
-        await writer.drain()
-        await asyncio.sleep(0)  # so that an early answer is read before the next write fails
-        if answer.done():
-            return
+    async for piece in message.pieces():
+        for start in range(0, len(piece), CHUNK):
+            chunk = piece[start : start + CHUNK]
+            writer.write(struct.pack(">I", len(chunk)))
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(0)  # so that an early answer is read before the next write fails
+            if answer.done():
+                return
     writer.write(struct.pack(">I", 0))
     await writer.drain()
 
@@ -210,9 +210,8 @@ class Rspamd:
         """Return its verdict on the message. Raises ScannerError."""
         client = HttpClient(timeout=None, allow_private=True, keep_alive=False)  # rspamd closes each connection itself
         try:
-            answer = await client.post(
-                self._url, message.content, envelope_headers(message), answer_limit=RSPAMD_ANSWER
-            )
+            headers = [*envelope_headers(message), ("Content-Length", str(message.size))]
+            answer = await client.post(self._url, message.pieces(), headers, answer_limit=RSPAMD_ANSWER)
         except HttpError as error:
             raise ScannerError(printable(str(error))) from None
         finally:

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 
 from config.schema import Settings
-from mta.dkim import Signer
+from mta.dkim import BodyHash, Signer
 from mta.mail.address import Address, AddressError
 from mta.mail.identity import format_id, new_message_id
+from mta.mail.large_body import LargeBody, whole_lines
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Message, Origin, Stream
 from mta.mail.reply import Reply
@@ -38,6 +40,7 @@ from policy.profile import Profiles, UnknownProfile
 from policy.text.message_text import MessageText
 
 COPIES_OCTETS = 64 * 1024 * 1024  # of one message's personal copies together
+HEAVY = 256 * 1024  # octets of the largest message that is judged at once; larger ones are judged in a thread
 YIELD_EVERY = 8  # copies that are signed before other tasks run
 
 UNSIGNED = Reply(451, "4.7.5", "No active DKIM key for the sender's domain; create one with `mta dkim new`")
@@ -87,6 +90,7 @@ class Preparer:
         self._host_names = frozenset(filter(None, (self._hostname, settings.return_path.domain)))
         self._expire_after = timedelta(seconds=settings.queue.expire_after)
         self._require_signature = settings.signing.require
+        self._one_heavy = asyncio.Semaphore(1)
 
     async def prepare(
         self,
@@ -105,12 +109,20 @@ class Preparer:
         message, cleaned = self._cleaned(message)
         stream = stream_of(options, submitter.grant, message.headers)
         chain = self._chain(submitter, stream, options, message)
-        facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
-        facts = replace(facts, quota_left=quota_left)
-        copies = screen_copies(chain, message, facts)
+        async with self._one_heavy if message.size > HEAVY else nullcontext():
+            facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
+            facts = replace(facts, quota_left=quota_left)
+            if message.size > HEAVY:
+                copies = await asyncio.to_thread(screen_copies, chain, message, facts)
+            else:
+                copies = screen_copies(chain, message, facts)
+        body = None
+        if message.large:
+            facts = replace(facts, reading=MessageText(b""))  # what was read holds the whole message
+            body = await _body_hash(message.large)
         messages = []
         for n, copy in enumerate(copies, 1):
-            messages.append(self._new_message(replace(copy, findings=(*cleaned, *copy.findings)), facts, options))
+            messages.append(self._new_message(replace(copy, findings=(*cleaned, *copy.findings)), facts, options, body))
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return Prepared(messages, copies[0].dropped, facts)
@@ -141,9 +153,9 @@ class Preparer:
             raise MessageRejected(Reply(550, "5.7.1", f"stream: {text}"), message, facts, (finding,))
         return chain
 
-    def _new_message(self, copy: Screened, facts: Facts, options: SubmissionOptions) -> NewMessage:
+    def _new_message(self, copy: Screened, facts: Facts, options: SubmissionOptions, body: bytes | None) -> NewMessage:
         message, account = copy.message, facts.account
-        outgoing, finding = self._sign(copy, facts)
+        outgoing, finding = self._sign(copy, facts, body)
         return NewMessage(
             outgoing,
             account.id,
@@ -156,8 +168,9 @@ class Preparer:
             profile=f"{account.profile} {self.digest(account.profile)}",
         )
 
-    def _sign(self, copy: Screened, facts: Facts) -> tuple[Message, Finding]:
-        """Return the message as it leaves, with our Received field and signatures on top."""
+    def _sign(self, copy: Screened, facts: Facts, body: bytes | None) -> tuple[Message, Finding]:
+        """Return the message as it leaves, with our Received field and signatures on top. ``body``: the ``bh=`` tag of
+        a large one."""
         message = copy.message
         try:
             author = parse_mailbox(message.headers.value(b"from") or "").domain
@@ -165,7 +178,7 @@ class Preparer:
             finding = Finding("dkim", "refuse", f"the From field {error}")
             reply = Reply(550, "5.6.0", f"headers: the From field {error}")
             raise MessageRejected(reply, message, facts, (*copy.findings, finding)) from None
-        signature = self._signer.sign(message.content, message.headers, author, *copy.signers)
+        signature = self._signer.sign(message.content, message.headers, author, *copy.signers, body=body)
         if self._require_signature and not signature:
             finding = Finding("dkim", "refuse", f"no active key for {author}")
             raise MessageRejected(UNSIGNED, message, facts, (*copy.findings, finding))
@@ -225,7 +238,7 @@ async def gather(
         mailing=mailing,
         topic=options.topic or (mailing.topic if mailing else None),
         recipients=await _recipients(store, submitter.account, message, known),
-        reading=MessageText(message.content),
+        reading=MessageText(await message.large.whole() if message.large else message.content),
         scans=await scanners.scan(message) if chain.needs_scans else (),
     )
 
@@ -250,6 +263,14 @@ async def _recipients(
     return tuple(found[address] for address in addresses)
 
 
+async def _body_hash(large: LargeBody) -> bytes:
+    """Return the ``bh=`` tag of a large body, hashed in steps of about a millisecond."""
+    body = BodyHash()
+    async for lines in whole_lines(large.pieces()):
+        body.feed(lines)
+    return body.tag()
+
+
 # --- screening
 
 
@@ -265,8 +286,8 @@ def screen_copies(chain: Chain, message: Message, facts: Facts) -> list[Screened
     if not chain.personal:
         return [shared]
     message, recipients = shared.message, shared.message.envelope.recipients
-    if len(message.content) * len(recipients) > COPIES_OCTETS:
-        most = max(1, COPIES_OCTETS // len(message.content))
+    if message.size * len(recipients) > COPIES_OCTETS:
+        most = max(1, COPIES_OCTETS // message.size)
         reply = Reply(452, "4.5.3", f"Too many recipients: each one gets a copy; send this to at most {most} at once")
         raise MessageRejected(reply, message, facts, shared.findings)
     known = {each.address: each for each in facts.recipients}

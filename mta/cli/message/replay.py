@@ -23,7 +23,7 @@ from mta.mail.address import Address
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
-from mta.store.queue.messages import ContentMissing
+from mta.store.queue.content import ContentMissing, whole
 from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions
 from mta.submission.prepare import MessageRejected, Submitter, gather, merged_findings, screen_copies
@@ -159,7 +159,7 @@ async def _again(
 ) -> tuple[Finding, ...] | None:
     """Return what the new chain finds in a message that is still queued; None if it has left the queue meanwhile."""
     try:
-        content = _as_submitted(await store.messages.content(judgement.message_id))
+        content = _as_submitted(await whole(await store.messages.content(judgement.message_id)))
     except (ContentMissing, HeaderError):
         return None
     message = _message(judgement, account, content)

@@ -1,7 +1,8 @@
 """Write accepted messages: record, content in pieces, one queue row per recipient.
 
 A whole batch of messages is one statement: one round trip, one commit. The contents travel as one value and are cut by
-the server, which avoids copying them piece by piece through an array.
+the server, which avoids copying them piece by piece through an array. The content of a large message follows in the
+same transaction (``content.write``).
 
 Invariants: the content is never changed; text that PostgreSQL rejects never gets into JSON.
 
@@ -26,10 +27,10 @@ from mta.store.journal import recipient_activity
 from mta.store.journal.recipient_activity import Contacted
 from mta.store.postgres.database import Connection
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue.content import PIECE
 from mta.store.queue.holds import HoldRow, placed, rows_of
 from policy.base import Finding
 
-PIECE = 8112  # octets of content that fill one heap page: 8160 for the tuple, 24 its header, 24 id, part and length
 SHOWN = 200  # characters kept of a header field
 EVIDENCE = 500  # and of what a rule found
 
@@ -46,6 +47,7 @@ with
         select id, part, substr($8::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
         from unnest($1::uuid[], $9::int[], $4::int[]) as whole (id, start, size),
              generate_series(0, (size - 1) / {PIECE}) as part
+        where start is not null
     )"""  # noqa: S608 - PIECE is our own constant
 
 _QUEUE = """
@@ -100,7 +102,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """Queued, and this worker's to deliver; the deliveries have their content."""
+    """Queued, and this worker's to deliver; the deliveries have their content, unless it is large."""
 
     deliveries: tuple[Delivery, ...]
 
@@ -121,14 +123,22 @@ Enqueued = Leased | Queued | Held
 
 
 async def insert(connection: Connection, batch: Sequence[tuple[NewMessage, int | None]], secrets: Secrets) -> None:
-    """Queue messages, each with the lease under which its rows are ours, or None. All of them, or none."""
-    messages, rows, starts, start = [], [], [], 1
+    """Queue messages, each with the lease under which its rows are ours, or None. All of them, or none.
+
+    The content of large ones is not written here.
+    """
+    messages, rows, starts, contents = [], [], list[int | None](), []
+    start = 1
     for accepted, lease in batch:
         messages.append(_message_row(accepted))
         rows += _queue_rows(accepted, lease, secrets)
+        if accepted.message.large:
+            starts.append(None)
+            continue
         starts.append(start)
+        contents.append(accepted.message.content)
         start += len(accepted.message.content)
-    content = b"".join([accepted.message.content for accepted, _ in batch])
+    content = b"".join(contents)
     contacted = [each for accepted, _ in batch for each in _contacted(accepted, secrets)]
     held = [row for accepted, _ in batch if accepted.holds for row in _hold_rows(accepted)]
     await connection.fetch(
@@ -154,7 +164,7 @@ def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
             account_id=accepted.account_id,
             queued_at=message.origin.received_at,
             expires_at=accepted.expires_at,
-            size=len(message.content),
+            size=message.size,
             mailing=accepted.mailing,
             stream=accepted.stream,
             topic=accepted.topic,
@@ -162,7 +172,7 @@ def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
             envid=envelope.envid,
-            content=message.content,
+            content=None if message.large else message.content,
             whole=len(parts) == 1,
             lease=lease,
         )
@@ -177,7 +187,7 @@ def _message_row(accepted: NewMessage) -> tuple[Any, ...]:
         message.id,
         accepted.account_id,
         None if sender is None else str(sender),
-        len(message.content),
+        message.size,
         len(message.envelope.recipients),
         message.origin.received_at,
         orjson.dumps(record(message, accepted.findings) | _purpose(accepted)).decode(),

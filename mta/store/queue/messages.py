@@ -26,14 +26,16 @@ from mta.store.postgres.batch import Batch
 from mta.store.postgres.database import GONE, Connection, Database, is_full
 from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue import enqueue, holds, retention
+from mta.store.queue import content, enqueue, holds, retention
 from mta.store.queue.claim import ClaimTurn, Wanted
+from mta.store.queue.content import StoredContent
 from mta.store.queue.enqueue import Enqueued, Held, Leased, NewMessage, Queued
 from mta.store.queue.lease import Lease
 
 log = get_logger()
 
 BATCH_ITEMS, BATCH_OCTETS = 64, 4_000_000  # of one batch of new messages; a larger message goes alone
+SLOWEST = 1_000_000  # octets per second that the store writes at least, or a large message is given up
 
 # A connection that we cut may live on in the server for a moment, and commit: it must have ended first.
 _END_BACKENDS = """
@@ -71,15 +73,7 @@ from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_i
 where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
     and q.lease = one.lease"""
 
-_CONTENT = """
-select m.size, (select string_agg(octets, '' order by part) from content where message_id = m.id) as content
-from message m where m.id = $1"""
-
 _Enqueue = tuple[Sequence[NewMessage], int | None]  # messages queued together, and the lease their rows carry
-
-
-class ContentMissing(LookupError):
-    """The content of a queued message is missing or incomplete: it must not be sent."""
 
 
 class Messages:
@@ -94,6 +88,7 @@ class Messages:
             weigh=lambda each: sum(len(new.message.content) for new in each[0]),
             abandoned=lambda each, _: self._doubt([each]),
         )
+        self._one_large = asyncio.Semaphore(1)
         self._turns = {stream: ClaimTurn(stream) for stream in Stream}
         self._doubtful: dict[MessageId, int | None] = {}  # perhaps queued; with the lease their rows would carry
         self._unknown_claims: list[Delivery] = []  # of a claim whose commit was lost: leased to us, or not
@@ -114,8 +109,9 @@ class Messages:
         began = time.perf_counter()
         held = distinct(hold for new in copies for hold in new.holds)
         lease = self._lease.id if leased and not held and self._lease.valid else None
+        large = any(new.message.large for new in copies)
         try:
-            await self._enqueues.do((copies, lease))
+            await (self._enqueue_large((copies, lease)) if large else self._enqueues.do((copies, lease)))
         except StoreUnavailable:
             if self._metrics:
                 self._metrics.store_unavailable.inc()
@@ -126,6 +122,25 @@ class Messages:
         if lease is None:
             return Queued()
         return Leased(tuple(delivery for new in copies for delivery in enqueue.deliveries(new, lease)))
+
+    async def _enqueue_large(self, each: _Enqueue) -> None:
+        """Commit messages with large content in a transaction of their own, one after the other: others do not wait
+        for them."""
+        copies, lease = each
+        seconds = self._database.timeout + sum(new.message.size for new in copies) / SLOWEST
+        async with self._one_large:
+            try:
+                async with self._database.session(seconds) as connection, connection.transaction():
+                    await enqueue.insert(connection, [(new, lease) for new in copies], self._secrets)
+                    for new in copies:
+                        if new.message.large:
+                            await content.write(connection, new.message)
+            except OutcomeUnknown as error:
+                self._doubt([each], error.backend)
+                raise
+            except asyncio.CancelledError:
+                self._doubt([each])
+                raise
 
     async def _flush(self, batch: list[_Enqueue], since: float) -> Sequence[Exception | None]:
         left = self._database.timeout - (asyncio.get_running_loop().time() - since)
@@ -217,15 +232,12 @@ class Messages:
         self._observe(StoreCall.CLAIM, began)
         return claimed
 
-    async def content(self, message_id: MessageId) -> bytes:
+    async def content(self, message_id: MessageId) -> bytes | StoredContent:
         """Return the message as it goes over the wire. Raises ContentMissing, StoreUnavailable."""
         began = time.perf_counter()
-        async with self._database.session() as connection:
-            row = await connection.fetchrow(_CONTENT, message_id)
-        if row is None or row["content"] is None or len(row["content"]) != row["size"]:
-            raise ContentMissing(f"the content of message {format_id(message_id)} is incomplete")
+        found = await content.read(self._database, message_id)
         self._observe(StoreCall.CONTENT, began)
-        return bytes(row["content"])
+        return found
 
     # --- give up a claim
 

@@ -29,7 +29,7 @@ class Size:
         self._limit = min(limit for limit in limits if limit is not None)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        size = len(message.content)
+        size = message.size
         if size > self._limit:
             text = f"size: {size} octets, at most {self._limit} are allowed; make the message smaller"
             return Refuse(Reply(552, "5.3.4", text)), ""

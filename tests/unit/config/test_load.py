@@ -38,7 +38,7 @@ def test_values(tmp_path: Path) -> None:
     proxy_from = ["10.0.0.0/8"]
     [submission.limits]
     message_size = "1.5MB"
-    message_memory = 2000000
+    message_memory = 8000000
     command_timeout = "90s"
     [queue]
     retry_schedule = ["500ms", " 1.5 h "]
@@ -53,7 +53,7 @@ def test_values(tmp_path: Path) -> None:
     assert settings.server.hostname == "mail.example.com"
     assert settings.submission.listeners[0].proxy_from == [IPv4Network("10.0.0.0/8")]
     limits = settings.submission.limits
-    assert (limits.message_size, limits.message_memory, limits.command_timeout) == (1_500_000, 2_000_000, 90)
+    assert (limits.message_size, limits.message_memory, limits.command_timeout) == (1_500_000, 8_000_000, 90)
     assert settings.queue.retry_schedule == [0.5, 5400.0]
     [key] = settings.signing.keys
     assert (key.domain, key.selector, key.file) == ("example.com", "s1", tmp_path / "keys/one.pem")

@@ -15,6 +15,7 @@ from typing import Any
 import trustme
 
 from config.schema import Limits, Listener
+from mta.mail.large_body import LargeBody
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
 from mta.observe.background import BackgroundTasks
@@ -91,7 +92,9 @@ class RecordingTransaction:
     async def on_recipient(self, recipient: Recipient) -> Reply | None:
         return await self.handler.recipient(recipient)
 
-    async def on_message(self, envelope: Envelope, content: bytes) -> Reply:
+    async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:
+        if large:
+            content = await large.whole()
         taken = Taken(self.client, envelope, content)
         reply = await self.handler.message(taken) or Reply(250, "2.0.0", "OK: queued")
         self.handler.taken.append(taken)

@@ -1,12 +1,15 @@
 """Extensions and commands."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.delivery import transaction
 from mta.delivery.pool import Extensions
-from mta.delivery.transaction import dot_stuffed
+from mta.delivery.transaction import dot_stuffed, dot_stuffed_pieces
 from mta.mail.message import Notify
 from mta.mail.reply import Reply
 from tests.flow.far_end import deliver_to
@@ -81,3 +84,23 @@ def test_dots_are_doubled_and_come_back(parts: list[bytes]) -> None:
 
 def test_an_empty_message() -> None:
     assert dot_stuffed(b"") == b".\r\n"
+
+
+async def cut(content: bytes, sizes: list[int]) -> AsyncIterator[bytes]:
+    at = 0
+    while at < len(content):
+        size = sizes[at % len(sizes)]
+        yield content[at : at + size]
+        at += size
+
+
+@given(
+    st.lists(st.sampled_from([b".", b"..", b"\r\n", b"a", b"\r\n.\r\n"]), max_size=30),
+    st.lists(st.integers(1, 5), min_size=1),
+)
+def test_a_message_in_pieces_goes_out_as_a_whole_one_does(parts: list[bytes], sizes: list[int]) -> None:
+    async def sent() -> bytes:
+        return b"".join([piece async for piece in dot_stuffed_pieces(cut(content, sizes))])
+
+    content = b"".join(parts)
+    assert asyncio.run(sent()) == dot_stuffed(content)

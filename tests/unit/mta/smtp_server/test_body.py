@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from config.schema import Limits
 from mta.smtp_server import body
-from mta.smtp_server.body import ChunkReader, Collected, DataReader, end_last_line
+from mta.smtp_server.body import COPIES, SMALL, ChunkReader, Collected, DataReader, end_last_line
 from mta.smtp_server.limits import MemoryBudget
 from mta.smtp_server.message_syntax import message_fault
 from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, TOO_LARGE
 
 # octets that matter, in the mixtures that matter
 streams = st.lists(st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"x", b"\r\n.\r\n", b"\0"]), max_size=30).map(b"".join)
+
+
+def collected(limit: int, room: MemoryBudget | None = None) -> Collected:
+    return Collected(Limits().model_copy(update={"message_size": limit}), room or MemoryBudget(1 << 40))
 
 
 def plainly(stream: bytes) -> tuple[bytes, bytes] | None:
@@ -29,7 +33,7 @@ def plainly(stream: bytes) -> tuple[bytes, bytes] | None:
 
 @given(streams, st.lists(st.integers(1, 7), min_size=1))
 def test_the_end_is_found_in_any_split(stream: bytes, sizes: list[int]) -> None:
-    dots, buffer, fed, n = DataReader(Collected(10_000, MemoryBudget(10_000))), bytearray(), 0, 0
+    dots, buffer, fed, n = DataReader(collected(10_000)), bytearray(), 0, 0
     while fed < len(stream):
         buffer += stream[fed : fed + sizes[n % len(sizes)]]
         fed += sizes[n % len(sizes)]
@@ -44,7 +48,7 @@ def test_long_messages_are_moved_out_of_the_buffer_as_they_come(monkeypatch: pyt
     monkeypatch.setattr(body, "SPILL", 8)  # though lines are as long here
     content = b"".join(b"%d%s\r\n" % (n % 10, b"." * (n % 3)) for n in range(200))
     stuffed = re.sub(rb"(?m)^\.", b"..", content)
-    stream, dots, buffer = stuffed + b".\r\nQUIT\r\n", DataReader(Collected(10_000, MemoryBudget(10_000))), bytearray()
+    stream, dots, buffer = stuffed + b".\r\nQUIT\r\n", DataReader(collected(10_000)), bytearray()
     for n, octet in enumerate(stream):
         buffer.append(octet)
         if dots.take(buffer):
@@ -56,22 +60,22 @@ def test_long_messages_are_moved_out_of_the_buffer_as_they_come(monkeypatch: pyt
 
 def test_over_the_limit_nothing_is_kept() -> None:
     room = MemoryBudget(1000)
-    collected, buffer = Collected(10, room), bytearray(b"x" * 8)
-    collected.take(buffer, 8)
-    assert collected.refusal is None
-    assert room.used == 8
+    content, buffer = collected(10, room), bytearray(b"x" * 8)
+    content.take(buffer, 8)
+    assert content.refusal is None
+    assert room.used == 8 * COPIES
     buffer += b"y" * 8
-    collected.take(buffer, 5)
+    content.take(buffer, 5)
     assert bytes(buffer) == b"yyy"
-    assert collected.refusal is TOO_LARGE
-    assert collected.octets == 13
+    assert content.refusal is TOO_LARGE
+    assert content.octets == 13
     assert room.used == 0
-    assert collected.whole() == b""
+    assert content.whole() == b""
 
 
 def test_messages_share_the_room() -> None:
-    room = MemoryBudget(10)
-    first, second = Collected(100, room), Collected(100, room)
+    room = MemoryBudget(10 * COPIES)
+    first, second = collected(100, room), collected(100, room)
     first.take(bytearray(b"x" * 6), 6)
     second.take(bytearray(b"y" * 6), 6)
     assert (first.refusal, second.refusal) == (None, NO_MEMORY)
@@ -80,22 +84,32 @@ def test_messages_share_the_room() -> None:
     assert room.used == 0
 
 
+def test_the_last_of_the_room_is_for_small_messages() -> None:
+    room = MemoryBudget(4 * COPIES * SMALL)
+    large, small = collected(8 * SMALL, room), collected(8 * SMALL, room)
+    large.take(bytearray(b"x\n" * SMALL * 2)[: 3 * SMALL], 3 * SMALL)
+    small.take(bytearray(SMALL), SMALL)
+    assert (large.refusal, small.refusal) == (None, None)
+    large.take(bytearray(b"x"), 1)
+    assert large.refusal is NO_MEMORY
+
+
 def test_an_endless_line_is_dropped_long_before_the_limit() -> None:
     room = MemoryBudget(1 << 40)
-    collected = Collected(1 << 40, room)
-    dots, buffer = DataReader(collected), bytearray()
+    content = collected(1 << 40, room)
+    dots, buffer = DataReader(content), bytearray()
     for _ in range(20):
         buffer += b"x" * 65536
         assert not dots.take(buffer)
         assert len(buffer) <= body.SPILL
         assert room.used == 0
-    assert collected.refusal is ENDLESS_LINE
+    assert content.refusal is ENDLESS_LINE
 
 
 @given(st.binary(max_size=50), st.integers(0, 60), st.integers(1, 9))
 def test_a_chunk_takes_what_is_its_own(stream: bytes, size: int, step: int) -> None:
-    collected, buffer = Collected(1000, MemoryBudget(1000)), bytearray()
-    chunk = ChunkReader(size, collected)
+    content, buffer = collected(1000), bytearray()
+    chunk = ChunkReader(size, content)
     done = chunk.take(buffer)
     assert done == (size == 0)
     for at in range(0, len(stream), step):
@@ -104,7 +118,7 @@ def test_a_chunk_takes_what_is_its_own(stream: bytes, size: int, step: int) -> N
         buffer += stream[at : at + step]
         done = chunk.take(buffer)
     assert done == (size <= len(stream))
-    assert collected.whole() == stream[:size]
+    assert content.whole() == stream[:size]
 
 
 LIMITS = Limits()

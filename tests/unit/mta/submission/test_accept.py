@@ -42,7 +42,7 @@ CONTENT = HEADERS + b"Subject: Hello\r\n\r\nOne line.\r\n"
 class Signer:
     """Signs for acme.example."""
 
-    def sign(self, content: bytes, headers: object, domain: str) -> bytes:
+    def sign(self, content: bytes, headers: object, domain: str, *, body: bytes | None = None) -> bytes:
         return b"DKIM-Signature: v=1\r\n" if domain == "acme.example" else b""
 
     def records(self, domain: str) -> list[str]:
@@ -247,7 +247,7 @@ async def test_without_the_store_no_recipient_is_taken(store: Store, monkeypatch
 
 async def test_a_required_signature_that_cannot_be_made_is_temporary(store: Store) -> None:
     class NoKeys(Signer):
-        def sign(self, *_: object) -> bytes:
+        def sign(self, *_: object, **__: object) -> bytes:
             return b""
 
     reply = await make(store, signer=NoKeys(), signing=SigningSettings(require=True)).accept()
