@@ -15,11 +15,13 @@ class TooIntricate(Exception):
 
 @dataclass(slots=True)
 class ReadingBudget:
-    """What is left. ``characters``: of text in all bodies; ``tags``: of all HTML; ``steps``: from an element to another
+    """What is left. ``characters``: of text in all bodies; ``tags``: of all HTML; ``css``: characters of
+    styles; ``steps``: from an element to another
     when styles are followed, for elements inherit from those around them."""
 
     characters: int = 1_000_000
     tags: int = 5000
+    css: int = 100_000
     steps: int = 100_000
 
     def take_characters(self, count: int) -> None:
@@ -33,6 +35,12 @@ class ReadingBudget:
         if count > self.tags:
             raise TooIntricate(f"has {count} tags, at most {self.tags} are read")
         self.tags -= count
+
+    def take_css(self, count: int) -> None:
+        """Raises TooIntricate."""
+        self.css -= count
+        if self.css < 0:
+            raise TooIntricate("has style sheets too long to be read")
 
     def take_steps(self, count: int = 1) -> None:
         """Raises TooIntricate."""

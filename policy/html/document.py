@@ -1,14 +1,11 @@
-"""An HTML body as its reader sees it: visible text, links and images, and the text that is not visible.
+"""An HTML body as its reader sees it: text, links and images that show, what is hidden, and what cannot be told.
 
-Lexbor builds the tree as browsers do. Everything invisible is then removed from it and recorded with the
-way it was hidden; the rest is what the page says.
+Lexbor builds the tree as browsers do. What does not show, or is not proved to, is then taken out of it and recorded
+(``visibility``); the rest is what the page says.
 
-Invariants: invisible text never counts as said. Never raises, and spends a bounded time on one page: the tree
-builder is quadratic for deep nesting and crowded tags, so pages with too many of either are not read (``fault``).
-
-Limitations: one pass of the cascade only (see ``css``): a later style sheet rule wins over an earlier one, the
-element's own style over both. Combinators and pseudo-classes of selectors are read as descendants or not at all.
-Text behind another element, or drawn as an image, is not detected.
+Invariants: text that is hidden or unproven never counts as said. Never raises, and spends a bounded time on one page:
+the tree builder is quadratic for deep nesting and crowded tags, so pages with too many of either are not read
+(``fault``).
 """
 
 from __future__ import annotations
@@ -19,8 +16,9 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from policy.html.css import Hiding
-from policy.html.hidden_text import Hidden, hide
+from policy.html.css import Sheet, is_font_url, sheet_of
+from policy.html.properties import Hiding
+from policy.html.visibility import Hidden, Unproven, judge
 from policy.reading_budget import ReadingBudget, TooIntricate
 
 LIMIT = 256 * 1024  # characters that are read; large mail programs show less than half of that
@@ -36,9 +34,21 @@ _PROBE = "imprimatur-probe"
 
 _NOT_RENDERED = (
     "script", "style", "noscript", "title", "svg", "canvas", "audio", "video", "object", "iframe", "noembed",
-    "noframes", "datalist",
+    "noframes", "datalist", "select", "textarea", "meter", "progress", "dialog", "template", "details", "applet",
 )  # fmt: skip
-_WITH_WORDS = frozenset({"noscript", "svg", "canvas", "object", "noembed", "noframes"})
+_WITH_WORDS = frozenset(_NOT_RENDERED) - {"script", "style", "title"}
+# Elements that show what is in them in every mail program.
+_UNDERSTOOD = frozenset({
+    "html", "head", "body", "meta", "link", "base", "div", "p", "span", "a", "table", "tbody", "thead", "tfoot", "tr",
+    "td", "th", "caption", "col", "colgroup", "br", "hr", "wbr", "h1", "h2", "h3", "h4", "h5", "h6", "b", "i", "u",
+    "em", "strong", "small", "big", "font", "center", "ul", "ol", "li", "dl", "dt", "dd", "blockquote", "address",
+    "pre", "code", "kbd", "samp", "tt", "var", "img", "sup", "sub", "s", "strike", "del", "ins", "abbr", "acronym",
+    "cite", "q", "dfn", "section", "article", "header", "footer", "main", "nav", "aside", "figure", "figcaption",
+    "label", "time", "mark", "bdi", "form", "fieldset", "legend", "input", "button", "picture", "source", "nobr",
+    "data", "hgroup", "area", "public", "o", "v", "w", "xml", "style", "title", "script",
+})  # fmt: skip
+_TAG = re.compile(r"<([a-zA-Z][a-zA-Z0-9]{0,30})")
+_NOT_FOR_ALL = re.compile(r"<!(?:--)?\s*\[if\s*!|<!\[if", re.IGNORECASE)  # downlevel-revealed: hidden in Outlook
 
 
 class Link:
@@ -79,15 +89,16 @@ class Image:
 
 class HtmlDocument:
     """One HTML body. ``text``: a line for each run of text that shows. ``concealed``: text that its styles hide, and
-    how. ``fault``: why it could not be read, or ""."""
+    how. ``unproven``: text of which it cannot be told whether it shows. ``fault``: why it could not be read, or ""."""
 
-    __slots__ = ("_html", "_not_rendered", "_root", "concealed", "fault", "text")
+    __slots__ = ("_html", "_not_rendered", "_root", "concealed", "fault", "text", "unproven")
 
     def __init__(self, html: str, budget: ReadingBudget | None = None) -> None:
         self._html = html
         self._root: LexborNode | None = None
         self._not_rendered: list[Hidden] = []
         self.concealed: tuple[Hidden, ...] = ()
+        self.unproven: tuple[Unproven, ...] = ()
         self.text = ""
         self.fault = ""
         try:
@@ -102,10 +113,16 @@ class HtmlDocument:
         root = tree.body or tree.root
         if root is None:
             return
-        sheets = [node.text(deep=True) for node in tree.tags("style")]
+        sheets = _sheets(tree, budget)
+        names = frozenset(map(str.lower, _TAG.findall(html)))
         for name in _NOT_RENDERED:
-            self._take(tree, name)
-        self.concealed = tuple(hidden for hidden in hide(tree, sheets, budget) if hidden.text.strip())
+            if name in names:
+                self._take(tree, name)
+        judged = judge(tree, sheets, _doubtful(tree, html, names), budget)
+        self.concealed = tuple(hidden for hidden in judged.hidden if hidden.text.strip())
+        self.unproven = tuple(piece for piece in judged.unproven if piece.text.strip() or piece.links)
+        if judged.nothing_left:
+            return
         self._root = root
         self.text = root.text(deep=True, separator="\n", skip_empty=True)
 
@@ -149,6 +166,48 @@ class HtmlDocument:
         if not self.fault:
             said += (Hidden(text, Hiding.COMMENT) for text in _comments(self._html[:LIMIT]) if text.strip())
         return tuple(said)
+
+
+def _sheets(tree: LexborHTMLParser, budget: ReadingBudget) -> list[Sheet]:
+    """Return the style sheets of the page; one that comes from elsewhere is a doubt, unless it is of fonts."""
+    sheets = []
+    for node in tree.tags("style"):
+        text = node.text(deep=True)
+        budget.take_css(len(text))
+        sheets.append(sheet_of(text, node.attributes.get("media") or ""))
+    for node in tree.css("link[rel][href]"):
+        said = node.attributes
+        if "stylesheet" in (said.get("rel") or "").lower() and not is_font_url((said.get("href") or "").strip()):
+            sheets.append(Sheet(doubt=f'<link rel=stylesheet href="{(said.get("href") or "")[:40]}">'))
+    return sheets
+
+
+def _doubtful(tree: LexborHTMLParser, html: str, names: frozenset[str]) -> dict[LexborNode, str]:
+    """Return the elements that are not understood in themselves, and why."""
+    found = {}
+    for name in sorted(names - _UNDERSTOOD - frozenset(_NOT_RENDERED)):
+        for node in tree.tags(name):
+            found[node] = f"<{name}>"
+    if _NOT_FOR_ALL.search(html) and tree.body is not None:
+        for node in _between_comments(tree.body):
+            found[node] = "a conditional comment that hides it in Outlook"
+    return found
+
+
+def _between_comments(root: LexborNode) -> Iterator[LexborNode]:
+    """Yield the elements and texts between ``<![if ...]>`` and ``<![endif]>``."""
+    for comment in [node for node in root.traverse() if node.tag == "-comment"]:
+        if _opens(comment):
+            node = comment.next
+            while node is not None and not (node.tag == "-comment" and "endif" in (node.comment_content or "")):
+                if node.is_element_node or node.is_text_node:
+                    yield node
+                node = node.next
+
+
+def _opens(comment: LexborNode) -> bool:
+    text = (comment.comment_content or "").strip().lower()
+    return text.startswith("[if") and "endif" not in text
 
 
 def _check_tags(html: str, budget: ReadingBudget) -> None:

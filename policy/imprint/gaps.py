@@ -57,6 +57,8 @@ def _elsewhere(reading: MessageText) -> Iterator[tuple[str, str]]:
         ways.setdefault(hidden.how.value, []).append(hidden.text)
     for how, texts in ways.items():
         yield fold("\n".join(texts)), f", which is there but does not show: {how}"
+    for piece in reading.unproven[:MOST]:
+        yield fold(piece.text), f", which is there, but it is not proved that it shows: {shown(piece.why, 80)}"
     alternatives = "\n".join(image.alt for image in reading.images)
     yield fold(alternatives), ", which stands in the alternative text of a picture only"
 

@@ -24,10 +24,10 @@ from itertools import islice
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
 
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
-from policy.html.hidden_text import Hidden
+from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
 
-__all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText"]
+__all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText", "Unproven"]
 
 MAX_BODIES = 20  # texts that are read: a message that people write has one or two
 MAX_PARTS = 2000
@@ -123,6 +123,11 @@ class MessageText:
     def concealed(self) -> tuple[Hidden, ...]:
         """That of it which styles hide: no comments, nor elements that no program shows."""
         return tuple(hidden for part in self._parts.shown if _is_html(part) for hidden in self._page(part).concealed)
+
+    @property
+    def unproven(self) -> tuple[Unproven, ...]:
+        """Text in what the reader gets of which it cannot be told whether it shows, and why."""
+        return tuple(piece for part in self._parts.shown if _is_html(part) for piece in self._page(part).unproven)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:

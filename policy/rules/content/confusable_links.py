@@ -20,6 +20,7 @@ from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
+from policy.text.message_text import Link
 from policy.text.scripts import fake_label
 
 _HOST = re.compile(r"https?:[/\\]{2,}(?:[^/\\?#@]*@)?([^/\\?#:\s]{1,300})", re.IGNORECASE)
@@ -35,7 +36,8 @@ class ConfusableLinks:
         pass
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        links = facts.reading.links
+        unproven = (Link(*link) for piece in facts.reading.unproven for link in piece.links)
+        links = (*facts.reading.links, *unproven)
         for host in _odd_hosts([link.url for link in links]):
             if fake := _fake(host):
                 text = (

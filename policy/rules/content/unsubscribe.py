@@ -18,6 +18,8 @@ from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.permission.unsubscribe_links import UnsubscribeOffer, Vocabulary
 from policy.rule_context import RuleContext
+from policy.text.header_text import shown
+from policy.text.message_text import Link
 
 
 class UnsubscribeLink:
@@ -45,6 +47,13 @@ class UnsubscribeLink:
             return _refuse(f"the link {url[:100]} asks for a login or a survey; let it unsubscribe at once")
         if self._settings.link == "optional":
             return Pass(), "shows no link, and needs none"
+        for piece in facts.reading.unproven:
+            way, url = self._vocabulary.look([Link(*link) for link in piece.links], piece.text, self._ours)
+            if way is not UnsubscribeOffer.NONE:
+                return _refuse(
+                    f"the link {shown(url, 100)} is there, but it is not proved that it shows: {shown(piece.why, 80)}; "
+                    "take that out, or write the link elsewhere"
+                )
         return _refuse(
             f"none of the {len(links)} links in the text is for unsubscribing; "
             "add one that shows, such as <a href=...>Unsubscribe</a>"
