@@ -1,6 +1,13 @@
-# Imprimatur in a container: its own virtual environment, an unprivileged user, nothing that is not pinned.
+# Imprimatur in a container: its own virtual environment, an unprivileged user, every Python package pinned by its hash.
 #
 #   docker build -t imprimatur .
+#
+# The base image is named by its tag, which its publisher moves with each security update. For an image that can be made
+# again bit by bit, give the digest that the tag has now:
+#
+#   docker build --build-arg PYTHON=$(docker buildx imagetools inspect python:3.13-slim-trixie \
+#       --format '{{.Name}}@{{.Manifest.Digest}}') -t imprimatur .
+#
 #   docker run -p 587:587 -p 465:465 -p 127.0.0.1:8025:8025 -v imprimatur:/var/lib/imprimatur imprimatur
 #
 # Your own configuration goes over /etc/imprimatur/mta.toml.
@@ -8,7 +15,9 @@
 # Everything that changes is under /var/lib/imprimatur (the embedded database too, where no database.url is given) and
 # /tmp; the rest may be read-only. SIGTERM ends the service in order: give it server.shutdown_grace (30 s) and a little.
 
-FROM python:3.13-slim-bookworm AS build
+ARG PYTHON=python:3.13-slim-trixie
+
+FROM $PYTHON AS build
 WORKDIR /src
 RUN python -m venv /opt/mta
 COPY requirements.lock ./
@@ -27,7 +36,7 @@ RUN pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-is
  && /opt/mta/bin/pip uninstall --yes --disable-pip-version-check pip \
  && /opt/mta/bin/python -m compileall -q /opt/mta/lib
 
-FROM python:3.13-slim-bookworm
+FROM $PYTHON
 RUN useradd --system --uid 10001 --home-dir /var/lib/imprimatur --shell /usr/sbin/nologin imprimatur \
  && install -d -o imprimatur -g imprimatur -m 0750 /var/lib/imprimatur \
  && install -d /etc/imprimatur
@@ -41,7 +50,7 @@ COPY config/defaults/container.toml /etc/imprimatur/mta.toml
 USER 10001
 WORKDIR /var/lib/imprimatur
 VOLUME /var/lib/imprimatur
-EXPOSE 587 465 8025
+EXPOSE 25 465 587 8025 8026
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8025/readyz', timeout=9)"]

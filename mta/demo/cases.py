@@ -27,7 +27,7 @@ SENDER = "desk@demo.example"
 UNKNOWN = "unknown@inbox.example"
 CONFIRMED, UNCONFIRMED = "spring-week-1", "spring-week-2"  # mailings
 READER, LAPSED, STRANGER, ROLE = "rita@inbox.example", "lena@inbox.example", "dora@inbox.example", "info@inbox.example"
-TIMEOUT = 20.0  # seconds for each reply
+TIMEOUT = 60.0  # seconds for each reply
 UNSUBSCRIBE_URL = "https://demo.example/unsubscribe"
 
 IDENTITY = Identity(

@@ -32,7 +32,7 @@ from mta.store.store import Store
 
 RETRY_ONCE = ("1s", "2s", "4s")
 RETRY_STAYING = ("5s", "10s", "30s", "1m")
-RESULTS_WITHIN = 25.0  # seconds
+RESULTS_WITHIN = 90.0  # seconds
 POLL_EVERY = 0.2
 
 _HINTS = """
@@ -61,15 +61,17 @@ async def run(*, once: bool, console: Console) -> bool:
     """Run the demo; return whether all results are as expected. Raises DemoError, OSError, EmbeddedError."""
     async with AsyncExitStack() as stack:
         stack.enter_context(_cancelled_by_signals())
-        console.print("Starting a receiver, a name server, a database and the service on this machine ...")
+        console.print("Starting a receiver and a name server on this machine ...")
         directory = new_directory()
         running = await stack.enter_async_context(service(directory))
         environment = await create(directory, retry=RETRY_ONCE if once else RETRY_STAYING, known_ports=not once)
         stack.push_async_callback(environment.close)
+        console.print("Starting a database ...")
         store = await stack.enter_async_context(database(environment))
         login = await open_account(store)
         stack.push_async_callback(running.stop)
-        await running.start(environment.web_port)
+        console.print("Starting the service ...")
+        await running.start(environment.web_port, console.print)
         board = Board(CASES)
         await _submit_and_show(environment, store, login, board, console)
         differences = list(board.differences())

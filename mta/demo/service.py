@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -30,7 +32,9 @@ from mta.service.fork_server import ForkServer
 from mta.service.supervisor import Supervisor
 from mta.store.postgres.embedded import EmbeddedPostgres
 
-READY_WITHIN = 20.0  # seconds
+READY_WITHIN = 120.0  # seconds; a slow machine needs most of them
+TELL_EVERY = 10.0
+ANSWER_WITHIN = 5.0
 STOP_WITHIN = 15.0
 
 
@@ -44,14 +48,25 @@ class DemoService:
     def __init__(self, process: asyncio.subprocess.Process, log: BinaryIO) -> None:
         self._process, self._log = process, log
 
-    async def start(self, web_port: int) -> None:
-        """Let it serve, and wait until it is ready. Raises DemoError with the end of its log."""
+    async def start(self, web_port: int, tell: Callable[[str], None]) -> None:
+        """Let it serve, and wait until it is ready; ``tell`` what is waited for. Raises DemoError with the reason."""
         assert self._process.stdin
         self._process.stdin.write(b"serve\n")
-        if not await _becomes_ready(web_port, self._process):
-            self._log.seek(0)
-            text = self._log.read()[-2000:].decode("utf-8", "replace")
-            raise DemoError(f"the service did not start:\n{text}")
+        state, begun = "it does not answer yet", time.monotonic()
+        told = begun
+        while (now := time.monotonic()) < begun + READY_WITHIN and self._process.returncode is None:
+            state = await _state(web_port)
+            if not state:
+                return
+            if now > told + TELL_EVERY:
+                tell(f"Waiting for the service, {now - begun:.0f} s: {state} ...")
+                told = now
+            await asyncio.sleep(0.1)
+        ended = self._process.returncode
+        why = f"was not ready within {READY_WITHIN:.0f} s: {state}" if ended is None else f"ended with status {ended}"
+        self._log.seek(0)
+        text = self._log.read()[-2000:].decode("utf-8", "replace").strip()
+        raise DemoError(f"the service {why}\n{text or 'It has logged nothing; the machine may be too busy.'}")
 
     async def stop(self) -> None:
         """Close the pipe, which stops it; kill its whole session if that does not help."""
@@ -85,28 +100,22 @@ async def service(directory: Path) -> AsyncIterator[DemoService]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _becomes_ready(port: int, process: asyncio.subprocess.Process) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(READY_WITHIN):
-            while process.returncode is None:
-                if await _is_ready(port):
-                    return True
-                await asyncio.sleep(0.1)
-    return False
-
-
-async def _is_ready(port: int) -> bool:
+async def _state(port: int) -> str:
+    """Return what is missing until the service is ready, "" for nothing."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
-        return b" 200 " in await reader.readline()
-    except OSError:
-        return False
-    finally:
-        writer.close()
+        async with asyncio.timeout(ANSWER_WITHIN):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+        if b" 200 " in head.partition(b"\r\n")[0]:
+            return ""
+        checks = json.loads(body)["checks"]
+        return "; ".join(f"{each['name']}: {each['detail']}" for each in checks if not each["ok"]) or "not ready"
+    except (OSError, TimeoutError, ValueError, KeyError):
+        return "it does not answer yet"
 
 
 # --- in the process

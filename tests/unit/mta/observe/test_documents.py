@@ -16,6 +16,7 @@ from mta.observe.shared_counters import Family, MetricType
 ROOT = Path(__file__).parents[4]
 MANUAL = (ROOT / "docs" / "operations.md").read_text()
 ALERTS = (ROOT / "config" / "prometheus" / "alerts.yml").read_text()
+RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
 DASHBOARD = json.loads((ROOT / "config" / "grafana" / "imprimatur.json").read_text())
 ADDED = {"instance", "job", "le"}  # labels that are not ours: Prometheus adds them
 
@@ -79,6 +80,56 @@ def test_every_metric_is_in_the_manual(family: Family) -> None:
 def test_the_manual_names_no_metric_that_is_not() -> None:
     known = {full_name(family) for family in families()} | series_names().keys()
     assert set(re.findall(r"imprimatur_\w+", MANUAL)) - known == set()
+
+
+def test_every_metric_is_on_a_panel() -> None:
+    """Those that are not are listed here, each with its reason."""
+    elsewhere = {
+        "imprimatur_config_loaded_timestamp_seconds": "an annotation marks each reload",
+    }
+    shown = {name for panel in DASHBOARD["panels"] for target in panel.get("targets", ()) for name in _names(target)}
+    missing = {full_name(family) for name, family in series_names().items() if name not in shown}
+    known = {full_name(family) for name, family in series_names().items() if name in shown}
+    assert missing - known == set(elsewhere)
+
+
+def _names(target: dict[str, str]) -> list[str]:
+    return re.findall(r"imprimatur_\w+", target["expr"])
+
+
+def test_panels_have_ids_places_and_units_of_their_own() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = [(x, y) for panel in panels for x, y in _cells(panel["gridPos"])]
+    assert len(taken) == len(set(taken)), "two panels overlap"
+    units = {panel["fieldConfig"]["defaults"]["unit"] for panel in panels if panel["type"] != "row"}
+    assert "reqps" not in units, "mail is not requests"
+
+
+def _cells(place: dict[str, int]) -> list[tuple[int, int]]:
+    return [(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])]
+
+
+def test_every_alert_leads_to_its_runbook() -> None:
+    headings = re.findall(r"^## (\w+)$", RUNBOOKS, re.MULTILINE)
+    alerts = re.findall(r"- alert: (\w+)", ALERTS)
+    assert headings == list(dict.fromkeys(headings))
+    assert set(headings) == set(alerts)
+    urls = re.findall(r'^ +runbook_url: "\{\{ \$externalLabels.runbooks \}\}#(\w+)"$', ALERTS, re.MULTILINE)
+    assert urls == [name.lower() for name in alerts]
+    severities = dict(zip(alerts, re.findall(r"labels: \{severity: (\w+)\}", ALERTS), strict=True))
+    assert dict(re.findall(r"^## (\w+)\n\n\*(\w+)\*", RUNBOOKS, re.MULTILINE)) == severities
+    assert "runbooks:" in (ROOT / "config/prometheus/prometheus.yml").read_text()
+
+
+def test_links_between_sections_lead_somewhere() -> None:
+    for name in ("operations.md", "runbooks.md", "../README.md"):
+        text = (ROOT / "docs" / name).read_text()
+        for file, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", text):
+            place = (ROOT / "docs" / name).parent / file if file else ROOT / "docs" / name
+            titles = re.findall(r"^#+ (.*)$", place.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in anchors, f"{name}: {file}#{anchor}"
 
 
 def test_alerts_and_manual_agree() -> None:
