@@ -116,6 +116,9 @@ class SubmissionSettings(Section):
     line_endings: LineEndings = "strict"
     """`strict` rejects a message with a bare LF and says how to send it. `normalise` makes each one CRLF, for programs
     that cannot be changed (`smtplib.sendmail` with `as_bytes()`). Only CRLF.CRLF ends a message, either way."""
+    eightbit: Literal["keep", "encode"] = "keep"
+    """Bodies beyond ASCII: `keep` them as they are, or `encode` them before they are signed, for receivers without
+    8BITMIME, which are few. What is kept fails there with 5.6.3."""
     device_networks: list[Network] = []
     """Networks of printers, cameras and the like, whose EHLO name may be empty or contain blanks: it is logged, and not
     rejected."""

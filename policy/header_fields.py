@@ -21,10 +21,11 @@ LINE = 78  # octets that a line should not exceed, RFC 5322 2.1.1
 LONGEST = 998  # and must not
 
 
-_OPTION = OPTION_PREFIX.lower().encode()
+OPTION = OPTION_PREFIX.lower().encode()
 _REMOVED = names_of(OnSubmission.REMOVE)
 _OURS = names_of(OnSubmission.OURS)
 _FORGED = names_of(OnSubmission.FORGED)
+NOT_ALWAYS_LEAVING = _REMOVED | _OURS | _FORGED
 _INSTANCE = re.compile(r"i=\d+\s*;")  # RFC 8617 4.1.1
 _ARC = b"arc-"
 
@@ -77,7 +78,7 @@ def outgoing_fields(
     for name, raw in headers.fields:
         if name in _REMOVED or (submitted and name in _OURS) or raw in forged or (no_arc and name.startswith(_ARC)):
             removed.append(name)
-        elif not submitted or not name.startswith(_OPTION):
+        elif not submitted or not name.startswith(OPTION):
             kept.append((name, raw))
     return kept, removed
 

@@ -42,7 +42,12 @@ _TOO_MANY = re.compile(r"(?i)too many (?:recipients|rcpts)")
 UNSAFE = Reply(553, "5.1.3", "address cannot be used in an SMTP command")
 NO_UTF8_ADDRESS = Reply(553, "5.6.7", "non-ASCII address, but the receiver does not support SMTPUTF8")
 NO_UTF8 = Reply(550, "5.6.7", "non-ASCII message headers, but the receiver does not support SMTPUTF8")
-NO_EIGHT_BIT = Reply(550, "5.6.3", "8-bit message content, but the receiver does not support 8BITMIME")
+NO_EIGHT_BIT = Reply(
+    550,
+    "5.6.3",
+    "8-bit message content, but the receiver does not support 8BITMIME; send it as quoted-printable or base64 "
+    '(the operator can have that done: submission.eightbit = "encode")',
+)
 OUT_OF_STEP = Reply(451, "4.5.0", "the receiver's replies do not match our commands")
 
 

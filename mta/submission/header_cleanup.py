@@ -23,7 +23,7 @@ from mta.mail.encoded_words import NotEncodable, encode_addresses, encode_parame
 from mta.mail.headers import Headers
 from mta.mail.mailbox import read_mailbox
 from mta.mail.message import Message
-from policy.header_fields import outgoing_fields
+from policy.header_fields import NOT_ALWAYS_LEAVING, OPTION, outgoing_fields
 
 AUTHORS = frozenset({b"from", b"sender", b"reply-to", b"resent-from", b"resent-sender"})
 
@@ -40,6 +40,8 @@ def clean_header(message: Message, host_names: frozenset[str]) -> tuple[Message,
 
     ``host_names``: by which this host could be named as a verifier. Raises UnfitFieldError.
     """
+    if _is_clean(message):
+        return message, ""
     kept, removed = outgoing_fields(message.headers, host_names, submitted=True)
     written = list(_written(message.headers, kept, smtputf8=message.envelope.smtputf8))
     changed = [name for (name, new), (_, old) in zip(written, kept, strict=True) if new != old]
@@ -52,6 +54,17 @@ def clean_header(message: Message, host_names: frozenset[str]) -> tuple[Message,
     return replace(message, content=content, headers=Headers(tuple(written), len(block))), "; ".join(notes)
 
 
+def _is_clean(message: Message) -> bool:
+    """Return whether nothing is to be done, as with most messages."""
+    for name, raw in message.headers.fields:
+        if name in AUTHORS:
+            if _with_checked_address(raw) is not raw:
+                return False
+        elif name in NOT_ALWAYS_LEAVING or name.startswith(OPTION):
+            return False
+    return message.content[: message.headers.size].isascii()
+
+
 def _written(
     headers: Headers, fields: Sequence[tuple[bytes, bytes]], *, smtputf8: bool
 ) -> Iterator[tuple[bytes, bytes]]:
@@ -60,7 +73,7 @@ def _written(
         written = _with_checked_address(raw) if name in AUTHORS else raw
         if not written.isascii():
             try:
-                written = _readable(name, written, smtputf8=smtputf8)
+                written = readable_field(name, written, smtputf8=smtputf8)
             except NotEncodable as error:
                 raise UnfitFieldError(f"{_place(headers, raw)}: {error}") from None
         yield name, written
@@ -79,7 +92,7 @@ def _with_checked_address(raw: bytes) -> bytes:
     return raw if written == text else fold(name.decode().strip(), written.strip().split(" "))
 
 
-def _readable(name: bytes, raw: bytes, *, smtputf8: bool) -> bytes:
+def readable_field(name: bytes, raw: bytes, *, smtputf8: bool) -> bytes:
     """Return a field beyond ASCII as receivers can read it. Raises NotEncodable."""
     try:
         text = raw.partition(b":")[2].replace(b"\r\n", b"").decode()

@@ -22,16 +22,19 @@ from functools import lru_cache
 from config.schema import Settings
 from mta.dkim import BodyHash, Signer
 from mta.mail.address import Address, AddressError
+from mta.mail.encoded_words import NotEncodable
+from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.large_body import LargeBody, whole_lines
 from mta.mail.mailbox import parse_mailbox
-from mta.mail.message import Message, Origin, Stream
+from mta.mail.message import Body, Message, Origin, Stream
 from mta.mail.reply import Reply
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions, mailing_sign, read_options, stream_of
 from mta.submission.header_cleanup import UnfitFieldError, clean_header
+from mta.submission.seven_bit import to_seven_bit
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
 from policy.base import Facts, Finding, RecipientFacts
@@ -88,6 +91,7 @@ class Preparer:
         self._scanners = Scanners(settings.content_scan)
         self._hostname = settings.server.hostname
         self._host_names = frozenset(filter(None, (self._hostname, settings.return_path.domain)))
+        self._encode = settings.submission.eightbit == "encode"
         self._expire_after = timedelta(seconds=settings.queue.expire_after)
         self._require_signature = settings.signing.require
         self._one_heavy = asyncio.Semaphore(1)
@@ -132,13 +136,17 @@ class Preparer:
         return self._profiles.digest(profile)
 
     def _cleaned(self, message: Message) -> tuple[Message, tuple[Finding, ...]]:
-        """Return ``message`` with a header that may leave, and what was changed. Raises MessageRejected."""
+        """Return ``message`` as it may leave, and what was changed. Raises MessageRejected."""
         try:
             message, changed = clean_header(message, self._host_names)
         except UnfitFieldError as error:
             finding = Finding("header_fields", "refuse", str(error))
             raise MessageRejected(Reply(550, "5.6.0", f"headers: {error}"), message, findings=(finding,)) from None
-        return message, (Finding("header_fields", "amend", changed),) if changed else ()
+        findings = [Finding("header_fields", "amend", changed)] if changed else []
+        if self._encode and not message.content.isascii():
+            message, finding = _in_seven_bits(message)
+            findings.append(finding)
+        return message, tuple(findings)
 
     def _chain(self, submitter: Submitter, stream: Stream, options: SubmissionOptions, message: Message) -> Chain:
         profile = submitter.account.profile
@@ -197,6 +205,17 @@ class Preparer:
             f"\tby {self._hostname} with {origin.protocol} id {format_id(message.id)}{tls}{only};\r\n"
             f"\t{_date(int(origin.received_at.timestamp()))}\r\n"
         ).encode()
+
+
+def _in_seven_bits(message: Message) -> tuple[Message, Finding]:
+    """Return ``message`` in ASCII, if it can be written so without harm."""
+    try:
+        content = to_seven_bit(message.content)
+    except NotEncodable as error:
+        return message, Finding("eightbit", "pass", f"left in eight bits: {error}")
+    envelope = replace(message.envelope, body=Body.SEVEN_BIT)
+    written = replace(message, content=content, headers=Headers.split(content), envelope=envelope)
+    return written, Finding("eightbit", "amend", "written in seven bits (submission.eightbit)")
 
 
 # --- facts

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
-from config.schema import PolicySettings
+from config.schema import PolicySettings, SubmissionSettings
 from mta.mail.reply import Reply
 from mta.store.store import Store
 from policy.accounts.account import Account
@@ -51,8 +52,8 @@ class Left:
         return parsed
 
 
-async def submit(store: Store, content: bytes) -> Left:
-    rig = make(store, policy=PolicySettings(default_profile="transactional"))
+async def submit(store: Store, content: bytes, **sections: Any) -> Left:
+    rig = make(store, policy=PolicySettings(default_profile="transactional"), **sections)
     rig.client.account = SHOP
     reply = await rig.accept(content=content, sender="hello@shop.example")
     if reply.code != 250:
@@ -173,3 +174,12 @@ async def test_the_verdicts_of_others_stay(store: Store) -> None:
     left = await submit(store, message(FROM, field))
     assert field.encode() in left.raw
     assert left.changes == ""
+
+
+@pytest.mark.parametrize("setting", ["keep", "encode"])
+async def test_a_body_in_eight_bits_is_kept_or_encoded_as_the_operator_says(store: Store, setting: str) -> None:
+    left = await submit(store, given("P8"), submission=SubmissionSettings(eightbit=setting))  # type: ignore[arg-type]
+    assert left.reply.code == 250
+    assert left.raw.isascii() == (setting == "encode")
+    assert left.parsed.get_content().strip() == "Café open again."
+    assert left.parsed["content-transfer-encoding"] == ("quoted-printable" if setting == "encode" else "8bit")

@@ -1,0 +1,94 @@
+"""Write a message in seven bits before it is signed: for receivers without 8BITMIME (RFC 6152 3).
+
+Done only where the operator says so (``submission.eightbit = "encode"``): it makes a message larger, and nearly all
+receivers take eight bits. After the signature it would be too late.
+
+Invariants: what readers see does not change, and nothing signed by the application is touched: a message with such a
+part (multipart/signed), or one whose structure can be read in two ways, is left as it is. Depth is bounded by what the
+server accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import encodebytes
+from binascii import b2a_qp
+
+from mta.mail.encoded_words import NotEncodable
+from mta.mail.headers import HeaderError, Headers, unfold
+from mta.mail.mime_value import MimeValue, parse_mime_value
+from mta.submission.header_cleanup import readable_field
+
+DEPTH = 50
+_IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
+
+
+def to_seven_bit(content: bytes) -> bytes:
+    """Return ``content`` in ASCII. Raises NotEncodable."""
+    return content if content.isascii() else _entity(content, 0)
+
+
+def _entity(content: bytes, depth: int) -> bytes:
+    """Return a message or part in ASCII, each leaf encoded for itself (RFC 2045 6.4)."""
+    if content.isascii():
+        return content
+    try:
+        headers = Headers.split(content)
+    except HeaderError as error:
+        raise NotEncodable(f"the header of a part: {error}") from None
+    if depth > DEPTH or headers.count(b"content-type") > 1 or headers.count(b"content-transfer-encoding") > 1:
+        raise NotEncodable("its structure is not clear")
+    raw_type = next(iter(headers.all(b"content-type")), b"text/plain")
+    kind, body = parse_mime_value(raw_type), content[headers.size :]
+    encoding = unfold(next(iter(headers.all(b"content-transfer-encoding")), b"")).lower()
+    if body.isascii():
+        return _header(headers, None) + body
+    if encoding not in _IDENTITY:
+        raise NotEncodable(f"a part in {encoding[:20]} has octets beyond ASCII")
+    if kind.kind in ("multipart/signed", "multipart/encrypted"):
+        raise NotEncodable(f"{kind.kind} must not be changed")
+    if kind.kind.startswith("multipart/"):
+        return _header(headers, b"7bit") + _parts(body, kind, depth)
+    if kind.kind in ("message/rfc822", "message/global"):
+        return _header(headers, b"7bit") + _entity(body, depth + 1)
+    if kind.kind.startswith("text/") or kind.kind == "":
+        return _header(headers, b"quoted-printable") + b2a_qp(body, istext=True, header=False)
+    return _header(headers, b"base64") + encodebytes(body).replace(b"\n", b"\r\n")
+
+
+def _header(headers: Headers, encoding: bytes | None) -> bytes:
+    """Return the header block with its empty line; ``encoding``: the new transfer encoding, None to leave it."""
+    fields = [
+        raw if raw.isascii() else readable_field(name, raw, smtputf8=False)
+        for name, raw in headers.fields
+        if encoding is None or name != b"content-transfer-encoding"
+    ]
+    if encoding is not None:
+        fields.append(b"Content-Transfer-Encoding: " + encoding)
+    return b"".join(raw + b"\r\n" for raw in fields) + b"\r\n"
+
+
+def _parts(body: bytes, kind: MimeValue, depth: int) -> bytes:
+    """Return a multipart's body with each of its parts in ASCII."""
+    boundaries = kind.all("boundary")
+    if len(boundaries) != 1 or not boundaries[0].strip():
+        raise NotEncodable("the boundary of a multipart is not clear")
+    delimiter = re.compile(rb"(?:\A|\r\n)--%b(?:--)?[ \t]*(?=\r\n|\Z)" % re.escape(boundaries[0].rstrip()))
+    found = list(delimiter.finditer(body))
+    if not found:
+        raise NotEncodable("a multipart has no parts")
+    pieces = [_prose(body[: found[0].start()])]
+    for at, match in enumerate(found):
+        end = found[at + 1].start() if at + 1 < len(found) else len(body)
+        text = body[match.end() : end]
+        is_last = match[0].rstrip(b" \t").endswith(boundaries[0].rstrip() + b"--")
+        if is_last:
+            pieces += [match[0], _prose(body[match.end() :])]
+            break
+        pieces += [match[0], b"\r\n", _entity(text.removeprefix(b"\r\n"), depth + 1)]
+    return b"".join(pieces)
+
+
+def _prose(text: bytes) -> bytes:
+    """Return what stands around the parts, which no reader is shown."""
+    return text if text.isascii() else bytes(octet if octet < 0x80 else 0x3F for octet in text)
