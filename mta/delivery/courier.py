@@ -34,10 +34,12 @@ from mta.delivery.pool import (
 )
 from mta.delivery.route import Route, Target
 from mta.delivery.shortage import Shortage
+from mta.delivery.sources import SourceFailed, Sources
 from mta.delivery.transaction import Content, size_of, transact
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.identity import format_id
 from mta.mail.reply import Reply, ReplyKind
+from mta.observe.labels import Resource
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -72,8 +74,7 @@ class Courier:
         self._metrics = metrics or Metrics()
         self._quirks = Quirks()
         self._pool = Pool(settings.timeouts.idle)
-        self._turn = 0
-        self._avoided: frozenset[str] = frozenset()
+        self._sources = Sources()
         self.configure(settings, hostname, verp, loopback_receivers=loopback_receivers)
 
     def configure(
@@ -86,6 +87,7 @@ class Courier:
     ) -> None:
         """Take over new settings; attempts under way go on with the old ones."""
         self._settings = settings
+        self._sources.addresses = settings.sources
         self._verp = verp
         self._pool.idle = settings.timeouts.idle
         self._time_limit = _time_limit(settings.timeouts)
@@ -126,16 +128,30 @@ class Courier:
 
     def avoid(self, sources: frozenset[str]) -> None:
         """Do not use these source addresses as long as there are others."""
-        self._avoided = sources
+        self._sources.listed = sources
+
+    def end_backoffs(self) -> None:
+        """Try all sources again."""
+        self._sources.end_backoffs()
 
     async def _try_hosts(self, state: _AttemptState) -> None:
+        """Try one host after the other. Raises Shortage if one of them could have been tried, and none was."""
+        lacking: Shortage | None = None
         for target in self._order(state.route):
-            error = await self._try_host(target, state)
+            try:
+                error = await self._try_host(target, state)
+            except Shortage as shortage:
+                if shortage.resource is not Resource.SOURCES:
+                    raise
+                lacking = shortage  # for this one's family of addresses
+                continue
             if error is None:
                 return
             state.errors.append(error)
             if state.is_over:
                 return
+        if lacking and not state.errors:
+            raise lacking
 
     async def _try_host(self, target: Target, state: _AttemptState) -> DeliveryError | None:
         """Deliver to the recipients that are left, at this host; return the error that prevented it, if any."""
@@ -175,7 +191,7 @@ class Courier:
         if session is None:
             if self._under_way + len(self._pool) > self.connections:
                 self._pool.drop_oldest()
-            session = await self._dialer.dial(target, self._next_key(target, route), route.login, state.limit)
+            session = await self._dial(target, route, state.limit)
         session.protocol.limit = state.limit
         state.enter(session)
         timeouts = self._settings.timeouts
@@ -191,6 +207,26 @@ class Courier:
         state.results += progress.results
         state.left = progress.left
         return progress.error
+
+    async def _dial(self, target: Target, route: Route, limit: float) -> DeliverySession:
+        """Open a session from the source whose turn it is, or another one if this machine cannot send from it."""
+        now = asyncio.get_running_loop().time
+        while True:
+            able = self._sources.able(target.address, route.site, now())
+            key = _key(self._sources.next(able), target, route)
+            try:
+                session = await self._dialer.dial(target, key, route.login, limit)
+            except SourceFailed as failure:
+                seconds = self._sources.failed(failure.source, now())
+                self._metrics.source_backoffs.inc()
+                log.error("egress source cannot be used", source=failure.source, reason=failure.why, seconds=seconds)
+            except DeliveryError as error:
+                if type(error) is DeliveryError:
+                    self._sources.met(key.source, route.site, route.shaping, now(), well=False)
+                raise
+            else:
+                self._sources.met(key.source, route.site, route.shaping, now(), well=True)
+                return session
 
     def _keep(self, session: DeliverySession, route: Route) -> None:
         most = route.shaping.messages_per_connection
@@ -211,11 +247,12 @@ class Courier:
         return tries
 
     def _keys(self, target: Target, route: Route) -> list[SessionKey]:
-        username = route.login.username if route.login else None
-        six = ":" in target.address
-        able = [source for source in self._settings.sources if (":" in source) == six]
-        sources: list[str | None] = [source for source in able if source not in self._avoided] or [*able]
-        return [SessionKey(source, target.address, target.port, route.tls, username) for source in sources or [None]]
+        """Return the sessions that would do; none if no source works."""
+        try:
+            able = self._sources.able(target.address, route.site, asyncio.get_running_loop().time())
+        except Shortage:
+            return []
+        return [_key(source, target, route) for source in able]
 
     def _idle(self, target: Target, route: Route) -> DeliverySession | None:
         for key in self._keys(target, route):
@@ -223,11 +260,11 @@ class Courier:
                 return session
         return None
 
-    def _next_key(self, target: Target, route: Route) -> SessionKey:
-        """The sources take turns."""
-        keys = self._keys(target, route)
-        self._turn += 1
-        return keys[self._turn % len(keys)]
+
+def _key(source: str | None, target: Target, route: Route) -> SessionKey:
+    return SessionKey(
+        source, target.address, target.port, route.tls, username=route.login.username if route.login else None
+    )
 
 
 def _time_limit(timeouts: Timeouts) -> float:

@@ -27,6 +27,7 @@ from config.schema import Timeouts
 from mta.delivery.client import Lost, ReceiverReply, SmtpClientProtocol, ehlo_keywords
 from mta.delivery.route import SmartHostLogin, Target, loops_back
 from mta.delivery.shortage import Shortage, shortage, shortage_at_connect
+from mta.delivery.sources import SourceFailed, is_to_blame
 from mta.delivery.tls import TlsContexts, TlsPolicy, handshake_error
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
@@ -172,7 +173,7 @@ class Dialer:
     async def dial(
         self, target: Target, key: SessionKey, login: SmartHostLogin | None, limit: float
     ) -> DeliverySession:
-        """Open a session, before the loop time ``limit``. Raises DeliveryError, Shortage."""
+        """Open a session, before the loop time ``limit``. Raises DeliveryError, Shortage, SourceFailed."""
         try:
             protocol = await self._connect(target, key, limit)
         except DeliveryError:
@@ -211,6 +212,8 @@ class Dialer:
             sock.close()
             if resource := shortage_at_connect(error, target.address):
                 raise Shortage(resource) from error
+            if key.source is not None and is_to_blame(key.source, target.address, error):
+                raise SourceFailed(key.source, _why(error)) from error
             if strict and not isinstance(error, ConnectionError):
                 raise DeliveryError(Stage.TLS, _tls_failed(target, handshake_error(error))) from error
             raise DeliveryError(Stage.CONNECT, _unreachable(target, _why(error))) from error
@@ -337,8 +340,7 @@ def _socket(target: Target, source: str | None) -> socket.socket:
             sock.bind((source, 0))
         except OSError as error:
             sock.close()
-            text = f"cannot send from {source} (egress.sources): {_why(error)}"
-            raise DeliveryError(Stage.CONNECT, Reply(451, "4.3.5", text)) from error
+            raise SourceFailed(source, _why(error)) from error
     return sock
 
 

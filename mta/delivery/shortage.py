@@ -1,4 +1,4 @@
-"""Shortages of this machine: file descriptors, memory, local ports.
+"""Shortages of this machine: file descriptors, memory, local ports, addresses that it can send from.
 
 They say nothing about a message or a site: no attempt has been made, and it is made again shortly.
 """
@@ -26,16 +26,17 @@ _SHORTAGES = {
 _REMEDIES = {
     Resource.DESCRIPTORS: "raise the limit of open files: `mta check` says to how many, and how",
     Resource.MEMORY: "the kernel has no memory for sockets; see net.ipv4.tcp_mem and the memory of the machine",
+    Resource.SOURCES: "none of egress.sources can be used: see the log, and `ip address`",
     Resource.PORTS: "widen net.ipv4.ip_local_port_range, or add addresses to egress.sources",
 }
 
 
 class Shortage(Exception):
-    """This machine lacks ``resource`` now, so nothing was tried."""
+    """This machine lacks ``resource`` now, so nothing was tried. ``seconds``: how long that will last at least."""
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, seconds: float = 0.0) -> None:
         super().__init__(f"this machine is short of {resource.value}")
-        self.resource = resource
+        self.resource, self.seconds = resource, seconds
 
     @classmethod
     def of(cls, error: BaseException) -> Shortage | None:

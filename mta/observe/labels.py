@@ -184,8 +184,10 @@ class Success(Enum):
 
 
 class Resource(Enum):
-    """What this machine was short of. ``ports``: local ports for connections to receivers."""
+    """What this machine was short of. ``ports``: local ports for connections to receivers. ``sources``: addresses of
+    egress.sources that it can send from."""
 
     DESCRIPTORS = "descriptors"
     MEMORY = "memory"
     PORTS = "ports"
+    SOURCES = "sources"

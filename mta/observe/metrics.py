@@ -126,6 +126,9 @@ class Metrics:
         self.shortages = counters.counters(
             "shortages", "Attempts put off because this machine was short of a resource", "resource", Resource
         )
+        self.source_backoffs = counters.counter(
+            "source_backoffs", "Backoffs of egress sources started: this machine could not send from them"
+        )
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
         # reports
         self.unsubscribes = counters.counters(

@@ -152,6 +152,8 @@ class Dispatcher:
 
     def end_backoffs(self, site: str | None) -> None:
         """An operator wants ``site`` to be tried now, or all sites ("")."""
+        if site == "":
+            self._courier.end_backoffs()
         for queue in self.ready_queues.values():
             if site in ("", queue.site):
                 queue.throttle.resume()
@@ -338,7 +340,7 @@ class Dispatcher:
             return
         now = time.monotonic()
         if queue.throttle.in_backoff(now):
-            self._sit_out(queue.take_all(), queue.throttle.backoff_until - now)
+            self._sit_out(queue.take_all(), queue.throttle.backoff_left(now))
         elif queue.startable(now) <= 0:
             pass  # a runner that ends looks again
         elif queue.running == 0 or queue.waiting > 2 * queue.running:
@@ -448,7 +450,7 @@ class Dispatcher:
         """Requeue what could not be tried for lack of something here. It is no attempt, and no failure of a site."""
         self._metrics.shortages[shortage.resource].inc(len(jobs))
         self._shortages.note(shortage.resource)
-        self._requeue.add(jobs, SHORTAGE_PAUSE)
+        self._requeue.add(jobs, max(SHORTAGE_PAUSE, timedelta(seconds=ceil(shortage.seconds))))
 
     def _adjust_throttle(self, queue: ReadyQueue, decision: Decision) -> None:
         """Learn from the attempt about the site's health."""
@@ -456,7 +458,7 @@ class Dispatcher:
         if reply is None:
             queue.throttle.succeeded()
         elif queue.throttle.failed(now := time.monotonic()):
-            seconds = queue.throttle.backoff_until - now
+            seconds = queue.throttle.backoff_left(now)
             self._events.destination_backoff(queue.site, seconds, reply)
             self._metrics.backoffs.inc()
             self._spawn(self._report_backoff(queue.site, seconds, reply))

@@ -10,9 +10,9 @@ Limitations: each worker counts its own connections; ``ceiling`` is its share of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-MAX_BACKOFF = 3600.0
+from mta.delivery.backoff import Backoff
 
 
 @dataclass(slots=True)
@@ -26,9 +26,7 @@ class Throttle:
     backoff_after: int  # failures in a row
     rate: float | None = None
     limit: int = 0
-    failures: int = 0
-    backoffs: int = 0
-    backoff_until: float = 0.0
+    site: Backoff = field(default_factory=Backoff)
     next_start: float = 0.0
 
     def __post_init__(self) -> None:
@@ -39,7 +37,11 @@ class Throttle:
         return 0 if self.in_backoff(now) else min(self.limit, self.ceiling)
 
     def in_backoff(self, now: float) -> bool:
-        return now < self.backoff_until
+        return self.site.active(now)
+
+    def backoff_left(self, now: float) -> float:
+        """Return the seconds until the backoff ends."""
+        return max(0.0, self.site.until - now)
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next message may start; 0: now, and that start is taken."""
@@ -54,27 +56,21 @@ class Throttle:
 
     def succeeded(self) -> None:
         """Note that the site kept up the dialogue, whatever it said about the message."""
-        self.failures = self.backoffs = 0
+        self.site.end()
         if self.limit < self.ceiling:
             self.limit += 1
 
     def failed(self, now: float) -> bool:
         """Note that the site failed; return whether a backoff starts now."""
-        self.failures += 1
         self.limit = max(1, self.limit // 2)
-        enough = 1 if self.backoffs else self.backoff_after
-        if self.failures < enough or self.in_backoff(now):
+        if not self.site.failed(now, seconds=self.backoff, after=self.backoff_after):
             return False
-        self.backoff_until = now + min(MAX_BACKOFF, self.backoff * 2**self.backoffs)
-        self.backoffs = min(self.backoffs + 1, 16)
-        self.failures = 0
         self.limit = 1
         return True
 
     def resume(self) -> None:
         """End the backoff; one connection tries first."""
-        self.backoff_until = 0.0
-        self.failures = self.backoffs = 0
+        self.site.end()
 
     def reshape(self, limits: Throttle) -> None:
         """Take over the limits of another throttle (a reload); what was learned about the site stays."""

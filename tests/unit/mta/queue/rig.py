@@ -94,6 +94,9 @@ class Courier:
         for _ in range(number):
             self.gate.release()
 
+    def end_backoffs(self) -> None:
+        """There are none."""
+
     async def deliver(self, delivery: Delivery, _: Route, content: bytes) -> Attempt:
         assert content
         self.attempts.append(tuple(str(recipient.address) for recipient in delivery.recipients))

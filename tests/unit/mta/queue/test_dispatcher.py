@@ -103,7 +103,7 @@ async def test_an_operators_bounce_needs_no_route_and_no_ready_queue(store: Stor
         await rig.submit("ann@down.example")
         await rig.settled()
         queue = rig.dispatcher.ready_queues["down.example"]
-        assert queue.throttle.backoff_until > 0
+        assert queue.throttle.site.until > 0
         messages = [await rig.queue(f"ben@{domain}") for domain in ("dark.example", "down.example")]
         await execute(store, "update queue set bounce = 'enough', due_at = now() where message_id = any($1)", messages)
         for message in messages:

@@ -329,7 +329,7 @@ async def test_what_this_machine_lacks_is_no_attempt_and_no_failure(
         await until(lambda: len(rig.courier.attempts) >= 2)
         assert await rig.queued("attempts = 0") == 1
         throttle = rig.dispatcher.ready_queues["example.net"].throttle
-        assert throttle.failures == 0
+        assert throttle.site.failures == 0
         assert rig.metrics.shortages[Resource.DESCRIPTORS].value >= 1
         short = False
         assert await rig.until_event(message) == [("delivered", 0)]

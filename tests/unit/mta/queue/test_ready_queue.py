@@ -75,7 +75,7 @@ def test_as_much_is_claimed_as_may_start_at_once_or_will_soon() -> None:
 
 def test_nothing_is_claimed_for_a_site_in_backoff_or_a_full_queue() -> None:
     subject, roomy = ready_queue(), ActiveQueue(1000, 10**6)
-    subject.throttle.backoff_until = 10.0
+    subject.throttle.site.until = 10.0
     assert [subject.claimable(OURS, roomy, now) for now in (9.0, 11.0)] == [0, 2]
     tight = ActiveQueue(1000, 10**6)
     assert tight.reserve_all([10] * 870, OURS)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from mta.queue.throttle import MAX_BACKOFF, Throttle
+from mta.delivery.backoff import MAX_BACKOFF
+from mta.queue.throttle import Throttle
 
 
 def throttle(**given: float) -> Throttle:
@@ -44,8 +45,8 @@ def test_each_backoff_is_twice_as_long_up_to_a_limit() -> None:
     now, waits = 0.0, []
     for _ in range(10):
         assert subject.failed(now)
-        waits.append(subject.backoff_until - now)
-        now = subject.backoff_until
+        waits.append(subject.site.until - now)
+        now = subject.site.until
     assert waits[:4] == [60, 120, 240, 480]
     assert waits[-1] == MAX_BACKOFF
 
@@ -54,10 +55,10 @@ def test_a_site_that_has_not_recovered_is_in_backoff_at_the_first_failure() -> N
     subject = throttle()
     assert [subject.failed(0) for _ in range(3)] == [False, False, True]
     assert subject.failed(60)
-    assert subject.backoff_until == 60 + 120
+    assert subject.site.until == 60 + 120
     subject.succeeded()
     assert [subject.failed(200) for _ in range(3)] == [False, False, True]
-    assert subject.backoff_until == 260
+    assert subject.site.until == 260
 
 
 def test_an_operator_may_end_a_backoff() -> None:
@@ -72,7 +73,7 @@ def test_failures_of_others_under_way_do_not_prolong_a_backoff() -> None:
     subject = throttle(backoff_after=1)
     subject.failed(0)
     assert subject.failed(1) is False
-    assert subject.backoff_until == 60
+    assert subject.site.until == 60
 
 
 def test_rate_spaces_starts_evenly() -> None:
@@ -95,6 +96,6 @@ def test_new_limits_keep_what_was_learned() -> None:
     subject = throttle(initial=10)
     subject.failed(0)
     subject.reshape(throttle(ceiling=3, rate=5.0))
-    assert (subject.allowed(0), subject.rate, subject.failures) == (3, 5.0, 1)
+    assert (subject.allowed(0), subject.rate, subject.site.failures) == (3, 5.0, 1)
     subject.succeeded()
     assert subject.allowed(0) == 3
