@@ -57,7 +57,7 @@ def self_signed(hostname: str, data_dir: Path) -> Path:
 
     Raises CertificateError.
     """
-    path = data_dir / "tls" / "self-signed.pem"
+    path = self_signed_path(data_dir)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path.parent):  # of workers that start together one makes it; OpenSSL reads the file twice
@@ -70,6 +70,10 @@ def self_signed(hostname: str, data_dir: Path) -> Path:
     except OSError as error:
         raise CertificateError(f"cannot keep a self-signed certificate in {path.parent}: {error}") from None
     return path
+
+
+def self_signed_path(data_dir: Path) -> Path:
+    return data_dir / "tls" / "self-signed.pem"
 
 
 @contextmanager

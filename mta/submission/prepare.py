@@ -143,7 +143,7 @@ class Preparer:
             finding = Finding("header_fields", "refuse", str(error))
             raise MessageRejected(Reply(550, "5.6.0", f"headers: {error}"), message, findings=(finding,)) from None
         findings = [Finding("header_fields", "amend", changed)] if changed else []
-        if self._encode and not message.content.isascii():
+        if self._encode and message.large is None and not message.content.isascii():
             message, finding = _in_seven_bits(message)
             findings.append(finding)
         return message, tuple(findings)

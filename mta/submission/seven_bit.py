@@ -4,8 +4,8 @@ Done only where the operator says so (``submission.eightbit = "encode"``): it ma
 receivers take eight bits. After the signature it would be too late.
 
 Invariants: what readers see does not change, and nothing signed by the application is touched: a message with such a
-part (multipart/signed), or one whose structure can be read in two ways, is left as it is. Depth is bounded by what the
-server accepted.
+part (multipart/signed), or one whose structure can be read in two ways, is left as it is.
+Limitations: a message that is too large for memory (``mta.mail.large_body``) is left as it is.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ def set_identity(
     config: ConfigOption = None,
 ) -> None:
     """Register the legal identity behind an account in one language; replaces the previous one in that language."""
+    email = str(parse_address(email)) if email else ""
     identity = Identity(
         language, tuple(names), street, postcode, city, country, phone, email, register, number, vat, representative
     )
