@@ -8,15 +8,11 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/ready: requirements-dev.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+setup: ## virtual environment in .venv with everything pinned
+	@PYTHON="$(PYTHON)" ./setup-environment dev
 
-setup: .venv/ready ## virtual environment in .venv with everything pinned
-
-run: setup ## self-contained demo: runs the service and a test receiver (make run ARGS=--once verifies the results and exits)
+run: ## self-contained demo: runs the service and a test receiver (make run ARGS=--once verifies the results and exits)
+	@PYTHON="$(PYTHON)" ./setup-environment run
 	@$(BIN)/mta demo $(ARGS)
 
 test: setup ## all tests, against a real PostgreSQL
