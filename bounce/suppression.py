@@ -11,7 +11,6 @@ Limitations: Only messages that finally failed count; one that got through after
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -95,19 +94,24 @@ def soft_failures(outcomes: Iterable[Outcome], thresholds: SoftBounceThresholds)
             yield outcome
 
 
+def threshold_faults(settings: SuppressionSettings, book: RuleBook) -> Iterator[tuple[int, str]]:
+    """Yield which of the thresholds are wrong, by number, and why."""
+    names = [each.category for each in settings.soft_bounces]
+    allowed = sorted(name for name, category in book.categories.items() if category.fault is Fault.RECIPIENT)
+    for n, name in enumerate(names):
+        if names.index(name) < n:
+            yield n, f"category {name!r} has two thresholds; leave one"
+    for n, name in enumerate(names):
+        if name not in book.categories:
+            yield n, f"there is no category {name!r}; `mta classify --categories` lists them"
+        elif name not in allowed:
+            at_fault, others = book.categories[name].fault.value, ", ".join(allowed)
+            yield n, f"category {name!r} is the fault of the {at_fault}, and cannot suppress; allowed: {others}"
+
+
 def load_soft_bounce_thresholds(settings: SuppressionSettings, book: RuleBook) -> SoftBounceThresholds:
     """Load the thresholds and check them against the categories. Raises ConfigError."""
-    named = [each.category for each in settings.soft_bounces]
-    allowed = sorted(name for name, category in book.categories.items() if category.fault is Fault.RECIPIENT)
-    faults = [f"category {name!r} has two thresholds; leave one" for name, n in Counter(named).items() if n > 1]
-    for name in named:
-        if name not in book.categories:
-            faults.append(f"there is no category {name!r}; `mta classify --categories` lists them")
-        elif name not in allowed:
-            at_fault = book.categories[name].fault.value
-            faults.append(
-                f"category {name!r} is the fault of the {at_fault}, and cannot suppress; allowed: {', '.join(allowed)}"
-            )
+    faults = [fault for _, fault in threshold_faults(settings, book)]
     if faults:
         raise ConfigError([f"suppression.soft_bounces: {fault}" for fault in faults])
     return soft_bounce_thresholds(settings)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from config.schema import RouteSettings, Settings, Shaping, SigningKeySettings
-from config.toml import Mistake
+from config.toml import Mistake, MistakeLevel, dotted
 from config.toml_positions import KeyPath
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
@@ -16,6 +16,8 @@ _IN_MEMORY = 1024 * 1024  # octets of the largest message that is held whole in 
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _SUFFIX = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
 _NOT_SIGNED = {"return-path", "received", "bcc", "resent-bcc", "dkim-signature"}  # RFC 6376 5.4.1
+_LOCAL_NAMES = ("localhost", "localhost.localdomain")
+_PRIVATE_TOPS = ("arpa", "corp", "home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost")
 _HOST = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
 
@@ -43,20 +45,36 @@ def _database(settings: Settings) -> Iterator[Mistake]:
         )
 
 
+def has_password(url: str | None) -> bool:
+    """Whether the URL of a database holds a password."""
+    try:
+        parts = urlsplit(url or "")
+        return bool(parts.password) or "password" in parse_qs(parts.query)
+    except ValueError:
+        return False
+
+
+def _server(settings: Settings) -> Iterator[Mistake]:
+    for path, name in ((("server", "hostname"), settings.server.hostname), (("egress", "ehlo"), settings.egress.ehlo)):
+        if name and name in _LOCAL_NAMES:
+            text = f"{name} is not this host's name in the DNS; many receivers will reject mail"
+            yield Mistake(path, text, level=MistakeLevel.NOTE)
+        elif name and "." not in name:
+            yield Mistake(
+                path,
+                f"{name} is not fully qualified, so many receivers will reject mail; write it with its domain, "
+                f"{name}.example.com (RFC 5321 2.3.5)",
+                level=MistakeLevel.WARNING,
+            )
+
+
 def _listeners(settings: Settings) -> Iterator[Mistake]:
-    taken: dict[tuple[str, int], str] = {}
+    taken: dict[int, list[tuple[str, str]]] = {}  # by port: address, and who has it
     sections = (("submission", settings.submission.listeners), ("reports", settings.reports.listeners))
     for section, n, listener in ((name, n, each) for name, listed in sections for n, each in enumerate(listed)):
         path = (section, "listeners", n)
         yield from _address((*path, "address"), listener.address)
-        place = (listener.address.lower(), listener.port)
-        if place in taken and listener.port:
-            yield Mistake(
-                (*path, "port"),
-                f"{listener.address} port {listener.port} is already used by {taken[place]}",
-                ("address",),
-            )
-        taken.setdefault(place, f"{section}.listeners[{n}]")
+        yield from _taken(taken, path, listener.address, listener.port)
     web = settings.web
     places: tuple[tuple[tuple[str, ...], str, int | None], ...] = (
         (("web",), web.address, web.port),
@@ -64,9 +82,27 @@ def _listeners(settings: Settings) -> Iterator[Mistake]:
     )
     for part, address, number in places:
         yield from _address((*part, "address"), address)
-        name = ".".join(part)
-        if number and (other := taken.setdefault((address.lower(), number), name)) != name:
-            yield Mistake((*part, "port"), f"{address} port {number} is already used by {other}", ("address",))
+        yield from _taken(taken, part, address, number)
+
+
+def _taken(taken: dict[int, list[tuple[str, str]]], path: KeyPath, address: str, port: int | None) -> Iterator[Mistake]:
+    """Yield a mistake if an earlier listener has the port, at this address or at all; else note it as taken."""
+    if not port:
+        return
+    for other, name in taken.setdefault(port, []):
+        if _same_place(address, other):
+            at = "" if address.lower() == other.lower() else f" at {other}"
+            yield Mistake((*path, "port"), f"{address} port {port} is already used by {name}{at}", ("address",))
+            return
+    taken[port].append((address, dotted(path)))
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Whether two addresses cannot be listened on apart; ``::`` is all of them, ``0.0.0.0`` all of IPv4."""
+    first, second = one.lower(), other.lower()
+    if first == second or "::" in (first, second):
+        return True
+    return "0.0.0.0" in (first, second) and ":" not in first + second  # noqa: S104  it is compared, not bound
 
 
 def _certificate(settings: Settings) -> Iterator[Mistake]:
@@ -97,6 +133,78 @@ def _reports(settings: Settings) -> Iterator[Mistake]:
             yield Mistake(("reports", "listeners", n, "auth_without_tls"), "AUTH is not offered here; remove this key")
     if settings.reports.listeners and settings.return_path.domain is None:
         yield Mistake(("reports", "listeners"), "need return_path.domain; set it too")
+
+    forward, domain = settings.reports.postmaster_forward, settings.return_path.domain
+    host = (forward or "").rpartition("@")[2].lower()
+    if domain and (host == domain or host.endswith(f".{domain}")):
+        yield Mistake(
+            ("reports", "postmaster_forward"),
+            f"{host} is where these mails come from (return_path.domain): they would go round in circles; "
+            "name a mailbox elsewhere",
+        )
+    if domain and not forward:
+        yield Mistake(
+            ("return_path", "domain"),
+            "without reports.postmaster_forward no one reads mail to abuse@ and postmaster@",
+            level=MistakeLevel.NOTE,
+        )
+
+
+def _public_url(settings: Settings) -> Iterator[Mistake]:
+    """RFC 8058 3.1: an https URL; a token is put behind its path (RFC 3986 3)."""
+    public, path = settings.web.public, ("web", "public", "url")
+    if public.url is None:
+        return
+    if why := _no_public_url(public.url, private=settings.testing.loopback_receivers):
+        yield Mistake(path, f'{why}; expected e.g. "https://mail.example.com"')
+    elif public.port is None:
+        yield Mistake(
+            path,
+            "nothing serves these pages without web.public.port; set it too, on this machine or another",
+            ("port",),
+            MistakeLevel.WARNING,
+        )
+
+
+def _no_public_url(url: str, *, private: bool) -> str | None:
+    """Return why recipients cannot use ``url``, or None. ``private``: in tests they are on this machine."""
+    if re.search(r"[^\x21-\x7e]|[<>\"\\^`{|}]", url):
+        return "it has a character that a URL cannot have"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "it is no URL"
+    if parts.scheme != "https" and not (private and parts.scheme == "http"):
+        return (
+            f"it begins with {parts.scheme}://, and must begin with https:// (RFC 8058 3.1)"
+            if "://" in url
+            else ("it is no URL: https:// is missing")
+        )
+    host = parts.hostname or ""
+    if not host:
+        return "it names no host"
+    if parts.username is not None or parts.password is not None:
+        return "it holds a user name or password, which every recipient would see"
+    if "?" in url or "#" in url:
+        return f"it ends with {'a query (?)' if '?' in url else 'a fragment (#)'}, behind which no token can stand"
+    if port == 0:
+        return "port 0 is none"
+    if not private and (why := _private(host)):
+        return why
+    return None
+
+
+def _private(host: str) -> str | None:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        if not _is_name(host):
+            return f"{host} is no host name"
+        if "." not in host.rstrip(".") or host.rstrip(".").rpartition(".")[2] in _PRIVATE_TOPS or host in _LOCAL_NAMES:
+            return f"{host} is a name that recipients cannot reach"
+        return None
+    return None if address.is_global else f"{host} is an address that recipients cannot reach"
 
 
 def _signing(settings: Settings) -> Iterator[Mistake]:
@@ -249,6 +357,6 @@ def _port(host: re.Match[str]) -> bool:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _database, _listeners, _certificate, _limits, _reports, _signing, _queue, _egress, _routes, _scanners,
-    _blocklists,
+    _server, _database, _listeners, _public_url, _certificate, _limits, _reports, _signing, _queue, _egress, _routes,
+    _scanners, _blocklists,
 )  # fmt: skip

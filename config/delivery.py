@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from config.header_fields import Signed, signed_names
-from config.types import Access, Duration, File, HostName, Network, Section, Size, default
+from config.types import Access, Duration, File, HostName, Network, Section, Selector, Size, default
 
 
 class SigningKeySettings(Section):
@@ -16,7 +16,7 @@ class SigningKeySettings(Section):
 
     domain: HostName
     """Signing domain (`d=`)."""
-    selector: HostName
+    selector: Selector
     """Selector (`s=`)."""
     file: Annotated[File, Access.PRIVATE]
     """PEM file with an RSA (2048 bits or more) or Ed25519 private key; must be readable by its owner only."""

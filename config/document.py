@@ -30,12 +30,17 @@ One TOML file: `--config FILE`, else `$MTA_CONFIG`, else `./mta.toml`, else `/et
 * Relative paths are relative to the directory of the file (of the current directory if no file is given).
 * Durations are strings with a unit: `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"5d"`. Sizes are bytes or strings with a unit:
   `"64kB"`, `"25MB"`, `"1GiB"`. Networks have no host bits: `"192.0.2.0/24"`. Non-ASCII host names are given as `xn--`.
-* Files with secrets must be readable by their owner only (`chmod 600`).
+* Files with secrets must be readable by their owner only (`chmod 600`). The configuration must not be readable by
+  all users (`chmod 640`) if `database.url` holds a password.
+* A file is UTF-8, with or without a byte order mark, with the line ends of Unix or Windows. It must set something.
 
-`mta check [FILE]` lists all errors as `file:line: key: error` and exits with status 2 if there are any. `mta reload`
+`mta check [FILE]` lists every mistake in one run, as `file:line: key: what is wrong and how to fix it`: lines that are
+no TOML, keys, values, what the keys mean together, the files that they name, and what this machine lacks. It exits with
+status 2 if there is any; notes are about what works and may surprise (`--json` for programs). `mta serve` refuses
+errors; what does not work on this machine only, such as a source that it has not, is logged as a warning. `mta reload`
 (or SIGHUP) checks the file in the same way; if it has an error, the running service keeps its settings. Keys that say
-*Needs a restart* are read at the start only. `mta config show` prints the settings in effect, `mta config schema` a
-JSON Schema for editors.
+*Needs a restart* are read at the start only; `mta reload` names those that were changed, with the value in use.
+`mta config show` prints the settings in effect, `mta config schema` a JSON Schema for editors.
 """
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 _PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)")

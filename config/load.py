@@ -14,9 +14,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from config.checks import cross_check
+from config.checks import cross_check, has_password
 from config.schema import Settings, Shaping, ShapingSettings
-from config.toml import DEFAULTS, ConfigError, Mistake, read, read_text
+from config.toml import DEFAULTS, ConfigDraft, ConfigError, Mistake, MistakeLevel, draft, read, read_text
 from config.toml_positions import KeyPath
 from config.types import Access, Section
 
@@ -27,13 +27,28 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def load_file(path: Path | None) -> Settings:
     """Return the settings in ``path``, or the shipped ones. Raises ConfigError."""
-    if path is None:
-        return load_text(read_text(DEFAULTS / "mta.toml"), "config/defaults/mta.toml", Path.cwd())
-    return load_text(read_text(path), str(path), path.absolute().parent)
+    return draft_file(path).require()
 
 
 def load_text(text: str, name: str, base: Path) -> Settings:
     """Return the settings in ``text``. ``name``: for messages; ``base``: of relative paths. Raises ConfigError."""
+    return draft_text(text, name, base).require()
+
+
+def draft_file(path: Path | None) -> ConfigDraft[Settings]:
+    """Return the settings in ``path``, or the shipped ones, with every mistake. Raises ConfigError if it holds none."""
+    if path is None:
+        return draft_text(read_text(DEFAULTS / "mta.toml"), "config/defaults/mta.toml", Path.cwd())
+    made = draft_text(read_text(path), str(path), path.absolute().parent)
+    if made.value is not None:
+        if not (made.value.model_fields_set or made.syntax or made.found):
+            raise ConfigError([f"{path}: holds no setting; begin with a copy of config/defaults/mta.toml"])
+        made.add(_open_password(made.value, path))
+    return made
+
+
+def draft_text(text: str, name: str, base: Path) -> ConfigDraft[Settings]:
+    """Return the settings in ``text`` with every mistake; paths in them are absolute."""
     shipped = read(
         read_text(DEFAULTS / "shaping.toml"), "config/defaults/shaping.toml", ShapingSettings, _nothing
     ).providers
@@ -41,12 +56,26 @@ def load_text(text: str, name: str, base: Path) -> Settings:
     def check(settings: Settings) -> Iterable[Mistake]:
         return chain(cross_check(settings, shipped), _files(settings, base))
 
-    settings = read(text, name, Settings, check)
-    shaping = ShapingSettings(
-        default=_at_most_all(settings.shaping.default),
-        providers=[_at_most_all(provider) for provider in _combine(settings.shaping.providers, shipped)],
-    )
-    return _resolve(settings.model_copy(update={"shaping": shaping}), base)
+    made = draft(text, name, Settings, check)
+    if made.value is not None:
+        own = made.value.shaping
+        shaping = ShapingSettings(
+            default=_at_most_all(own.default),
+            providers=[_at_most_all(provider) for provider in _combine(own.providers, shipped)],
+        )
+        made.value = _resolve(made.value.model_copy(update={"shaping": shaping}), base)
+    return made
+
+
+def _open_password(settings: Settings, path: Path) -> Iterator[Mistake]:
+    """Yield a mistake if all users of the machine can read a password in the file itself."""
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o004 and has_password(settings.database.url):
+        yield Mistake(
+            ("database", "url"),
+            f"all users can read the password in it (mode {mode:04o}); run: chmod 640 {path}, or use a .pgpass file",
+            level=MistakeLevel.WARNING,
+        )
 
 
 def _nothing(_: ShapingSettings) -> Iterable[Mistake]:
@@ -93,6 +122,8 @@ def _files(settings: Settings, base: Path) -> Iterator[Mistake]:
             if access is Access.WRITE:
                 if not path.parent.is_dir():
                     yield Mistake(place, f"directory {path.parent} does not exist; create it or name another file")
+                elif path.is_dir():
+                    yield Mistake(place, f"{path} is a directory; name a file")
             elif not path.is_file():
                 yield Mistake(place, f"file {path} does not exist")
             elif access is Access.PRIVATE and (mode := path.stat().st_mode & 0o777) & 0o077:

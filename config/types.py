@@ -32,7 +32,10 @@ _SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2,
 _NUMBER = r"(\d{1,9}(?:\.\d{1,9})?)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|h|d)")
 _SIZE = re.compile(rf"{_NUMBER}\s*(B|kB|KiB|MB|MiB|GB|GiB|)")
-_HOST_NAME = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# The last label of a host name is no number: 192.0.2.1 is an address (RFC 3696 2).
+_HOST_NAME = rf"^({_LABEL}\.)*[0-9]{{0,62}}[A-Za-z]([A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?$"
+_SELECTOR = rf"^{_LABEL}(\.{_LABEL})*$"
 
 
 def _seconds(value: Any) -> float:
@@ -83,6 +86,12 @@ File = Annotated[Path, Strict(False), WithJsonSchema({"type": "string", "format"
 HostName = Annotated[
     str,
     StringConstraints(to_lower=True, max_length=253, pattern=_HOST_NAME),
+    WithJsonSchema({"type": "string", "format": "hostname"}),
+]
+
+Selector = Annotated[
+    str,
+    StringConstraints(to_lower=True, max_length=253, pattern=_SELECTOR),
     WithJsonSchema({"type": "string", "format": "hostname"}),
 ]
 

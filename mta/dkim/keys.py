@@ -15,6 +15,7 @@ import os
 import pwd
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -33,7 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from config.schema import SigningSettings
+from config.schema import SigningKeySettings, SigningSettings
 from config.toml import ConfigError
 from mta.mail.address import AddressError, parse_domain
 
@@ -159,8 +160,8 @@ def _why_no_key(pem: bytes) -> str:
     return "holds a private key that is damaged, or of a kind or size that cannot be used"
 
 
-def read_key_file(path: Path, *, domain: str, selector: str, uid: int) -> SigningKey:
-    """Read a PEM file that only its owner, the service's user ``uid``, can read. Raises KeyUnusable.
+def read_key_file(path: Path, *, domain: str, selector: str, uid: int | None) -> SigningKey:
+    """Read a PEM file that only its owner, the service's user ``uid`` if known, can read. Raises KeyUnusable.
 
     The checks are made on the open file: the target of a symbolic link counts, and it cannot be swapped in between.
     """
@@ -181,13 +182,13 @@ def read_key_file(path: Path, *, domain: str, selector: str, uid: int) -> Signin
     return parse_key(pem, domain=domain, selector=selector, source=source)
 
 
-def _check_owner(status: os.stat_result, source: str, uid: int) -> None:
+def _check_owner(status: os.stat_result, source: str, uid: int | None) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyUnusable(f"{source}: is not a regular file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         mode = stat.S_IMODE(status.st_mode)
         raise KeyUnusable(f"{source}: has mode {mode:04o}, so others than its owner can use it; chmod 600 it")
-    if status.st_uid != uid:
+    if uid is not None and status.st_uid != uid:
         raise KeyUnusable(f"{source}: belongs to user {status.st_uid}, the service runs as user {uid}; chown it")
 
 
@@ -197,19 +198,38 @@ def read_key_files(settings: SigningSettings, user: str | None = None) -> list[S
     ``user``: as whom the service runs (``server.user``), which counts for root only: other users cannot change it.
     """
     uid = _uid(user)
-    keys: list[SigningKey] = []
-    mistakes: list[str] = []
-    for entry in settings.keys:
-        try:
-            domain, selector = parse_domain(entry.domain), parse_selector(entry.selector)
-            keys.append(read_key_file(entry.file, domain=domain, selector=selector, uid=uid))
-        except AddressError as error:
-            mistakes.append(f"signing.keys: domain {entry.domain!r}: {error}")
-        except KeyUnusable as error:
-            mistakes.append(f"signing.keys: {error}")
+    read = [_read_configured(entry, uid) for entry in settings.keys]
+    mistakes = [f"signing.keys: {each}" for each in read if isinstance(each, KeyUnusable)]
     if mistakes:
         raise ConfigError(mistakes)
-    return keys
+    return [each for each in read if isinstance(each, SigningKey)]
+
+
+def key_file_faults(settings: SigningSettings, user: str | None = None) -> Iterator[tuple[int, str]]:
+    """Yield which of the configured keys cannot be used, by number, and why. Weak ones cannot: a new key costs nothing.
+
+    Whose a file is is not looked at if there is no ``user``.
+    """
+    try:
+        uid: int | None = _uid(user)
+    except ConfigError:
+        uid = None
+    for n, entry in enumerate(settings.keys):
+        match _read_configured(entry, uid):
+            case KeyUnusable() as error:
+                yield n, str(error)
+            case SigningKey() as key if key.algorithm is Algorithm.RSA and key.bits < NEW_RSA_BITS:
+                yield n, key.warning() or ""
+
+
+def _read_configured(entry: SigningKeySettings, uid: int | None) -> SigningKey | KeyUnusable:
+    try:
+        domain, selector = parse_domain(entry.domain), parse_selector(entry.selector)
+        return read_key_file(entry.file, domain=domain, selector=selector, uid=uid)
+    except AddressError as error:
+        return KeyUnusable(f"domain {entry.domain!r}: {error}")
+    except KeyUnusable as error:
+        return error
 
 
 def _uid(user: str | None) -> int:

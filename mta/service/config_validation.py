@@ -1,85 +1,155 @@
-"""Validate settings with every file that they name: certificates, keys, passwords, bounce rules and profiles.
+"""Check a configuration with everything that it names: keys, certificates, secrets, rules, profiles, this machine.
 
 ``mta check``, ``mta serve`` and a reload share this, so that what one of them accepts the others accept too, and no
-worker is the first to read a file.
+worker is the first to read a file. All mistakes are found in one run, each with the line of its key.
 
-Invariants: nothing is bound, connected or changed.
+Invariants: nothing is connected or changed.
 
 Limitations: a file that changes afterwards is not noticed until it is read again.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 from bounce.classify import Classifier
 from bounce.rules import RuleBook, load_rules
-from bounce.suppression import load_soft_bounce_thresholds
-from config.schema import Settings
-from config.toml import ConfigError
+from bounce.suppression import threshold_faults
+from config.load import draft_file
+from config.schema import RouteSettings, Settings
+from config.toml import ConfigDraft, ConfigError, Mistake, MistakeLevel
 from mta.delivery.route import StaticRoutes
-from mta.dkim.keys import read_key_files
+from mta.dkim.keys import key_file_faults
+from mta.service.certificate_check import certificate_mistakes
 from mta.service.composition import rule_context
-from mta.service.descriptors import hard_limit, share_out
+from mta.service.environment_check import environment_mistakes, public_host
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
 from policy.permission.tokens import SampleTokens
 from policy.profile import Profiles, UnknownProfile, load_profiles
 
+NO_RULES = RuleBook((), {})
 
-def validate(settings: Settings) -> RuleBook:
-    """Return the bounce rules of ``settings``. Raises ConfigError with every mistake in the files that they name."""
-    lines: list[str] = []
-    book = RuleBook((), {})
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """A configuration that can be used. ``remarks``: what will not work or may surprise, a line each."""
+
+    settings: Settings
+    book: RuleBook
+    remarks: list[str]
+
+
+def load_valid(path: Path | None) -> Valid:
+    """Read and check a configuration file, or the shipped one. Raises ConfigError with every mistake."""
+    draft = draft_file(path)
+    book = examine(draft)
+    return Valid(draft.require(), book, [*draft.lines(MistakeLevel.WARNING), *draft.lines(MistakeLevel.NOTE)])
+
+
+def examine(draft: ConfigDraft[Settings]) -> RuleBook:
+    """Add to ``draft`` what is wrong with all that its settings name; return the bounce rules."""
+    settings = draft.value
+    if settings is None:
+        return NO_RULES
+    book = NO_RULES
     try:
         book = load_rules(settings.bounces.rules)
-        lines += Classifier(book).sample_errors()
-        load_soft_bounce_thresholds(settings.suppression, book)
+        draft.add(_rules(settings, book))
     except ConfigError as error:
-        lines += error.lines
+        draft.foreign += error.lines
+    draft.add(environment_mistakes(settings))
+    draft.add(_keys(settings))
+    draft.add(_certificates(settings))
+    draft.add(_passwords(settings))
     try:
-        read_key_files(settings.signing, settings.server.user)
+        profiles = validate_profiles(settings)
+        draft.add(_default_profile(settings, profiles))
     except ConfigError as error:
-        lines += error.lines
-    try:
-        if settings.submission.tls.certificate:
-            server_context(
-                settings.submission.tls, hostname=settings.server.hostname, data_dir=settings.server.data_dir
-            )
-    except CertificateError as error:
-        lines.append(str(error))
-    try:
-        public.server_context(settings.web.public)
-    except CertificateError as error:
-        lines.append(str(error))
-    try:
-        StaticRoutes(settings.routes, settings.egress)
-    except (OSError, UnicodeError) as error:
-        lines.append(f"routes: cannot read password file: {error}")
-    try:
-        validate_profiles(settings)
-    except ConfigError as error:
-        lines += error.lines
-    if not (descriptors := share_out(settings, hard_limit())).is_usable:
-        lines.append(f"too few file descriptors: {descriptors.shown()}")
-    if lines:
-        raise ConfigError(lines)
+        draft.foreign += error.lines
     return book
-
-
-def warnings(settings: Settings) -> list[str]:
-    """Return what works, but must not stay so: logged at each start and reload, and shown by `mta check`."""
-    found = []
-    if os.geteuid() == 0 and settings.server.user is None:
-        found.append("server.user: the workers, which parse mail from everybody, run as root; name an account for them")
-    return found
 
 
 def validate_profiles(settings: Settings) -> Profiles:
     """Return the profiles of ``settings``, with placeholders for tokens. Raises ConfigError."""
-    profiles = load_profiles(settings.policy.profiles, rule_context(settings, SampleTokens()))
+    return load_profiles(settings.policy.profiles, rule_context(settings, SampleTokens()))
+
+
+def warm_up() -> None:
+    """Fill the caches that every configuration needs: patterns, bounce rules, profiles."""
+    settings = Settings()
+    list(_rules(settings, load_rules([])))
+    validate_profiles(settings)
+
+
+def _rules(settings: Settings, book: RuleBook) -> Iterator[Mistake]:
+    for fault in Classifier(book).sample_errors():
+        yield Mistake(("bounces", "rules"), fault)
+    for n, fault in threshold_faults(settings.suppression, book):
+        yield Mistake(("suppression", "soft_bounces", n, "category"), fault)
+
+
+def _keys(settings: Settings) -> Iterator[Mistake]:
+    for n, fault in key_file_faults(settings.signing, settings.server.user):
+        yield Mistake(("signing", "keys", n, "file"), fault)
+
+
+def _certificates(settings: Settings) -> Iterator[Mistake]:
+    """Check both certificates: what is known of them first, then whether OpenSSL takes them."""
+    now, tls, pages = datetime.now(UTC), settings.submission.tls, settings.web.public
+    if tls.certificate and tls.key:
+        host = settings.server.hostname
+        found = list(
+            certificate_mistakes(
+                ("submission", "tls"), tls.certificate, tls.key, host=host, host_key="server.hostname", now=now
+            )
+        )
+        yield from found
+        if not any(each.level is MistakeLevel.ERROR for each in found):
+            try:
+                server_context(tls, hostname=host, data_dir=settings.server.data_dir)
+            except CertificateError as error:
+                yield Mistake(("submission", "tls", "certificate"), str(error))
+    elif settings.submission.listeners and not tls.certificate:
+        text = "clients see a self-signed certificate, because submission.tls.certificate is not set"
+        yield Mistake(("submission", "tls"), text, level=MistakeLevel.NOTE)
+    if pages.certificate and pages.key:
+        host_key = "web.public.url"
+        found = list(
+            certificate_mistakes(
+                ("web", "public"), pages.certificate, pages.key, host=public_host(settings), host_key=host_key, now=now
+            )
+        )
+        yield from found
+        if not any(each.level is MistakeLevel.ERROR for each in found):
+            try:
+                public.server_context(pages)
+            except CertificateError as error:
+                yield Mistake(("web", "public", "certificate"), str(error))
+
+
+def _passwords(settings: Settings) -> Iterator[Mistake]:
+    for n, route in enumerate(settings.routes):
+        if route.password_file and (why := _no_password(route, settings)):
+            yield Mistake(("routes", n, "password_file"), f"{route.password_file}: {why}")
+
+
+def _no_password(route: RouteSettings, settings: Settings) -> str | None:
+    assert route.password_file
+    try:
+        if not route.password_file.read_text().strip():
+            return "is empty; write the password into it"
+        StaticRoutes([route], settings.egress)
+    except (OSError, UnicodeError) as error:
+        return f"cannot be read: {error}"
+    return None
+
+
+def _default_profile(settings: Settings, profiles: Profiles) -> Iterator[Mistake]:
     try:
         profiles.get(settings.policy.default_profile)
     except UnknownProfile as error:
-        raise ConfigError([f"policy.default_profile: {error}"]) from None
-    return profiles
+        yield Mistake(("policy", "default_profile"), str(error))

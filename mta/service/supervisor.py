@@ -32,8 +32,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from config.load import ConfigError, load_file
+from config.changes import waiting_for_restart
 from config.schema import Listener, Settings
+from config.toml import ConfigError
 from mta.delivery.mx import Resolver
 from mta.observe import exposition
 from mta.observe.background import BackgroundTasks
@@ -43,7 +44,7 @@ from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.shared_counters import create_file
 from mta.service.child import Child
-from mta.service.config_validation import validate
+from mta.service.config_validation import load_valid
 from mta.service.control_channel import Reopen, Sockets, Start
 from mta.service.fork_server import ForkServer
 from mta.service.jobs.blocklists import BlocklistWatch
@@ -107,7 +108,7 @@ class Supervisor:
         embedded: EmbeddedPostgres | None = None,
     ) -> None:
         self._path = path
-        self._settings = settings
+        self._settings = self._started_with = settings
         self._fork_server = fork_server
         self._run_dir = settings.server.data_dir / "run"
         self._disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
@@ -356,21 +357,24 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Read the configuration file again and pass it to the children. With any mistake in it, change nothing."""
+        waiting: list[str] = []
         try:
-            settings = load_file(self._path)
-            validate(settings)
+            valid = load_valid(self._path)
         except ConfigError as error:
             lines = error.lines
             log.error("configuration not reloaded", mistakes=lines)
         else:
             lines = []
-            self._settings = settings
+            self._settings = valid.settings
             for child in self._children:
-                child.reload(settings)
+                child.reload(valid.settings)
             self._metrics.config_loaded.set(time.time())
-            log.info("configuration reloaded")
+            waiting = waiting_for_restart(self._started_with, valid.settings)
+            log.info("configuration reloaded", after_a_restart=waiting)
+            for remark in valid.remarks:
+                log.warning("configuration", remark=remark)
         self._metrics.reloads[Success.NO if lines else Success.YES].inc()
-        answer = {"at": datetime.now(UTC).isoformat(), "ok": not lines, "lines": lines}
+        answer = {"at": datetime.now(UTC).isoformat(), "ok": not lines, "lines": lines, "waiting": waiting}
         _write(self._run_dir / "reload.json", orjson.dumps(answer))
 
     def _reopen(self) -> None:

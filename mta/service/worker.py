@@ -48,9 +48,8 @@ from mta.queue.internal_mail import InternalMailBuilder
 from mta.reports.attribution import ReportContext
 from mta.reports.smtp_handler import ReportHandler
 from mta.reports.worker import ReportProcessor, ReportWorker
-from mta.service import control_channel
+from mta.service import config_validation, control_channel
 from mta.service.composition import open_profiles, open_tokens, open_verp
-from mta.service.config_validation import validate
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
 from mta.smtp_server.auth.authenticator import Authenticator
@@ -420,7 +419,7 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
 
 def warm_up() -> None:
     """Fill the caches that every configuration needs: patterns, bounce rules, profiles."""
-    validate(Settings())
+    config_validation.warm_up()
 
 
 def main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:

@@ -5,19 +5,22 @@ Invariants: every mistake is reported at once, without a store or a running serv
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mta.cli.context import load_settings
 from mta.cli.installation import changed_files, refuse
 from mta.cli.options import ConfigOption, JsonOption, find_config, group
-from mta.cli.output import errors_reported, print_details, print_json
+from mta.cli.output import errors_reported, fail, print_details, print_json
 
 if TYPE_CHECKING:
     from bounce.rules import RuleBook
     from config.schema import Settings
+
+_SHIPPED = "config/defaults/mta.toml"
 
 
 def register(app: typer.Typer) -> None:
@@ -38,16 +41,54 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(help="Configuration file; default: the one that `mta serve` would use.")
     ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
 ) -> None:
-    """Check a configuration file and every file it references. Exits with status 2 if anything is wrong."""
+    """Check a configuration file, every file it names, and whether this machine has what it asks for.
+
+    Every mistake is reported at once, as `file:line: key: what is wrong and how to fix it`. Exit status 2 if anything
+    is wrong; notes are about what works and may surprise.
+    """
+    if file and config and file != config:
+        fail(f"{file} and --config {config}: name one file", status=2)
+    path = find_config(file or config)
     foreign, changed = changed_files()
     if foreign:
         refuse(foreign)
-    settings, book = load_checked(file)
-    name = find_config(file) or "the shipped configuration (config/defaults/mta.toml)"
-    print_details(f"ok: {name}", _summary(settings, book))
-    for note in [*_notes(settings), *(f"changed since it was installed: {path}" for path in changed)]:
-        print(f"  note: {note}")
+    from config.load import draft_file
+    from config.toml import MistakeLevel
+    from mta.service.config_validation import examine
+
+    with errors_reported():
+        draft = draft_file(path)
+        book = examine(draft)
+    wrong = {level: draft.lines(level) for level in (MistakeLevel.ERROR, MistakeLevel.WARNING)}
+    notes = [*draft.lines(MistakeLevel.NOTE), *(f"changed since it was installed: {path}" for path in changed)]
+    if as_json:
+        print_json(_report(str(path or _SHIPPED), wrong[MistakeLevel.ERROR], wrong[MistakeLevel.WARNING], notes))
+    elif draft.value is not None and not any(wrong.values()):
+        print_details(f"ok: {path or f'the shipped configuration ({_SHIPPED})'}", _summary(draft.value, book))
+    if not as_json:
+        for note in notes:
+            print(f"  note: {note}")
+    if draft.value is None or any(wrong.values()):
+        fail("\n".join([*wrong[MistakeLevel.ERROR], *wrong[MistakeLevel.WARNING]]), status=2)
+
+
+def _report(file: str, errors: list[str], warnings: list[str], notes: list[str]) -> dict[str, Any]:
+    """Return what `mta check --json` prints."""
+    found = {"errors": errors, "warnings": warnings, "notes": notes}
+    return {"file": file, "ok": not (errors or warnings)} | {
+        name: [_place(line) for line in lines] for name, lines in found.items()
+    }
+
+
+def _place(line: str) -> dict[str, Any]:
+    """Take ``file:line: key: text`` apart; what has no file and line is text only."""
+    match = re.fullmatch(r"(.+?):(\d+): (?:([A-Za-z0-9_.\[\]-]+): )?(.*)", line, re.DOTALL)
+    if match is None:
+        return {"file": None, "line": None, "key": None, "text": line}
+    return {"file": match[1], "line": int(match[2]), "key": match[3], "text": match[4]}
 
 
 def schema() -> None:
@@ -77,15 +118,6 @@ def show(as_json: JsonOption = False, config: ConfigOption = None) -> None:
         print(text, end="")
 
 
-def load_checked(file: Path | None) -> tuple[Settings, RuleBook]:
-    """Return the settings and the bounce rules they name, or end the command with every mistake and exit status 2."""
-    from mta.service.config_validation import validate
-
-    settings = load_settings(file)
-    with errors_reported():
-        return settings, validate(settings)
-
-
 def _summary(settings: Settings, book: RuleBook) -> list[tuple[str, str]]:
     from mta.service.config_validation import validate_profiles
 
@@ -109,21 +141,3 @@ def _reports(settings: Settings) -> str:
     if domain is None:
         return "none: bounces go to senders"
     return f"{domain}, accepted at {', '.join(each.place for each in listeners) or 'another machine'}"
-
-
-def _notes(settings: Settings) -> list[str]:
-    """Return what is allowed and works, but will surprise on the open Internet."""
-    from mta.service.descriptors import hard_limit, share_out
-
-    notes = []
-    if settings.server.hostname in ("localhost", "localhost.localdomain") or "." not in settings.server.hostname:
-        notes.append("server.hostname is not this host's name in the DNS; many receivers will reject mail")
-    if not settings.submission.tls.certificate:
-        notes.append("without submission.tls.certificate clients see a self-signed certificate")
-    if settings.return_path.domain and not settings.reports.postmaster_forward:
-        notes.append(
-            "return_path.domain: without reports.postmaster_forward no one reads mail to abuse@ and postmaster@"
-        )
-    if not (descriptors := share_out(settings, hard_limit())).is_enough:
-        notes.append(f"started from here, {descriptors.shown()}")
-    return notes

@@ -3,7 +3,7 @@
 A file is checked before the running service is told; the service checks it again and answers through
 ``run/reload.json``.
 
-Limitations: settings that need a restart stay as they are; the documentation marks them.
+Limitations: settings that need a restart stay as they are; the answer names those that were changed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ import typer
 from mta.cli.context import load_settings
 from mta.cli.installation import changed_files, refuse
 from mta.cli.options import ConfigOption, find_config, require_span
-from mta.cli.output import fail
-from mta.cli.service.config import load_checked
+from mta.cli.output import errors_reported, fail
 
 if TYPE_CHECKING:
     from mta.store.postgres.embedded import EmbeddedPostgres
@@ -74,16 +73,18 @@ def _run(config: Path | None, embedded: EmbeddedPostgres | None) -> None:
     import asyncio
 
     from mta.observe.log import configure, get_logger
-    from mta.service.config_validation import warnings
+    from mta.service.config_validation import load_valid
     from mta.service.fork_server import ForkServer
     from mta.service.supervisor import AlreadyRunning, Supervisor
 
     fork_server = ForkServer()
     fork_server.fork()  # before there are keys, files, threads or an event loop for children to inherit
-    settings, _ = load_checked(config)
+    with errors_reported():
+        valid = load_valid(find_config(config))
+    settings = valid.settings
     configure(settings.observe.log_level, process="supervisor")
-    for text in warnings(settings):
-        get_logger().warning(text)
+    for remark in valid.remarks:
+        get_logger().warning("configuration", remark=remark)
     try:
         asyncio.run(Supervisor(find_config(config), settings, fork_server, embedded).run())
     except (AlreadyRunning, OSError) as error:
@@ -95,8 +96,11 @@ def reload(
     wait: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the service's answer.")] = "15s",
 ) -> None:
     """Make the running service read its configuration again. Exit status 2 if the file is wrong, 1 if none runs."""
+    from mta.service.config_validation import load_valid
+
     patience = require_span(wait, "--wait").total_seconds()
-    settings, _ = load_checked(config)
+    with errors_reported():
+        settings = load_valid(find_config(config)).settings
     run_dir = settings.server.data_dir / "run"
     pid = running(run_dir / "supervisor.pid")
     if pid is None:
@@ -112,6 +116,8 @@ def reload(
     if not answer["ok"]:
         fail("\n".join(["the service rejected the file and keeps its settings:", *answer["lines"]]), status=2)
     print("Configuration reloaded.")
+    for line in answer.get("waiting", ()):
+        print(f"Needs a restart: {line}")
 
 
 def running(pid_file: Path) -> int | None:

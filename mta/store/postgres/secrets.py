@@ -51,11 +51,17 @@ class Secrets:
         """
         if not path.exists():
             _create(path)
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Secrets:
+        """Read the file. Raises SecretError, OSError."""
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:
             raise SecretError(f"{path} can be read by others: chmod 600 {path}")
         try:
-            return cls(bytes.fromhex(path.read_text(encoding="ascii").strip()))
+            root = bytes.fromhex(path.read_text(encoding="ascii").strip())
+            return cls(root)
         except ValueError:
             raise SecretError(f"{path} must hold {_OCTETS} octets as {2 * _OCTETS} hexadecimal digits") from None
 

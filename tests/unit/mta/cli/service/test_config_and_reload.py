@@ -56,7 +56,7 @@ def test_check_reads_the_profiles(elsewhere: Path) -> None:
     assert result.exit_code == 2
     assert result.stderr == f'{elsewhere}/own.toml:2: abuot: unknown key; did you mean "about"?\n'
     (elsewhere / "own.toml").write_text('extends = "csa"\n')
-    assert mta("check").stderr.startswith('policy.default_profile: there is no profile "ours"; ')
+    assert mta("check").stderr.startswith('mta.toml:3: policy.default_profile: there is no profile "ours"; ')
     (elsewhere / "mta.toml").write_text('[policy]\nprofiles = ["own.toml"]\ndefault_profile = "own"\n')
     assert "marketing, own, spotler" in mta("check").stdout
 
@@ -176,4 +176,7 @@ def test_check_says_how_many_files_are_needed() -> None:
     assert "a worker may open 1024 files, and needs" in scarce.stdout
     assert "LimitNOFILE=16384" in scarce.stdout
     assert too_few.returncode == 2
-    assert too_few.stderr.startswith("too few file descriptors: a worker may open 300 files, and needs")
+    assert (
+        "submission.limits.connections: too few file descriptors: a worker may open 300 files, and needs"
+        in too_few.stderr
+    )

@@ -225,6 +225,5 @@ async def test_a_bad_key_file_is_a_mistake_of_the_configuration(world: World) ->
         config.write('[[signing.keys]]\ndomain = "example.com"\nselector = "file"\nfile = "file.pem"\n')
     result = CliRunner().invoke(build("check"), ["check", str(world.operator.config)])
     assert result.exit_code == 2
-    assert result.stderr == (
-        f"signing.keys: {path}: is not a private key in PEM format (-----BEGIN PRIVATE KEY-----)\n"
-    )
+    place = f"{world.operator.config}:11: signing.keys[0].file: {path}"
+    assert result.stderr == f"{place}: is not a private key in PEM format (-----BEGIN PRIVATE KEY-----)\n"
