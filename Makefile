@@ -28,6 +28,9 @@ check: setup ## style, types, import contracts
 nightly: setup ## the long scenarios, the crash tests with 50 seeds each, the peers with 10,000 messages
 	CRASH_SEEDS=50 PEER_MESSAGES=10000 $(BIN)/python -m pytest -m "nightly or crash or peer" --timeout 3600 $(ARGS)
 
+reliability: setup ## kills, power cuts, cut databases, clock steps, with a digest (SEED=1 RUNS=n of each; ARGS="--only kill_worker=5")
+	$(BIN)/python -m tests.faults.reliability --seed $(or $(SEED),1) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
+
 bench: setup ## throughput and CPU per message, compared with Postfix + OpenDKIM if installed; the policy chain; lookups
 	$(BIN)/python -m bench.run $(ARGS)
 	$(BIN)/python -m bench.micro_policy
@@ -52,4 +55,4 @@ lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help docs setup run test check nightly bench bench-bounces fuzz peers lock
+.PHONY: help docs setup run test check nightly reliability bench bench-bounces fuzz peers lock

@@ -112,11 +112,11 @@ class Service:
 
     def freeze(self) -> set[int]:
         """Send SIGSTOP to all processes, PostgreSQL included; return their ids. From now on none sees another die."""
-        return _signal_all(processes.tree(self.roots()), signal.SIGSTOP)
+        return signal_all(processes.tree(self.roots()), signal.SIGSTOP)
 
     def kill(self, pids: set[int]) -> None:
         """Send SIGKILL to frozen processes, which is as close to a power cut as signals get; wait for their end."""
-        _signal_all(pids, signal.SIGKILL)
+        signal_all(pids, signal.SIGKILL)
         if self.process:
             self.process.wait()
         while any(map(processes.is_alive, pids)):
@@ -126,11 +126,15 @@ class Service:
         """Kill all processes at once, PostgreSQL included."""
         self.kill(self.freeze())
 
-    def kill_database(self) -> None:
-        """Kill all processes of PostgreSQL at once."""
+    def freeze_database(self) -> set[int]:
+        """Send SIGSTOP to all processes of PostgreSQL; return their ids."""
         postmaster = self.postmaster()
         assert postmaster, "the database is not running"
-        _signal_all(_signal_all(processes.tree([postmaster]), signal.SIGSTOP), signal.SIGKILL)
+        return signal_all(processes.tree([postmaster]), signal.SIGSTOP)
+
+    def kill_database(self) -> None:
+        """Kill all processes of PostgreSQL at once."""
+        signal_all(self.freeze_database(), signal.SIGKILL)
 
     def cli(self, *arguments: str, check: bool = True) -> str:
         """Run ``mta ARGUMENTS --config ...``; return its output. Raises RuntimeError with its errors if it fails."""
@@ -170,7 +174,7 @@ class Service:
         return path.read_text(errors="replace")[-8000:] if path.is_file() else ""
 
 
-def _signal_all(pids: set[int], number: signal.Signals) -> set[int]:
+def signal_all(pids: set[int], number: signal.Signals) -> set[int]:
     """Send a signal to those of ``pids`` that are alive; return them."""
     reached = set()
     for pid in pids:

@@ -68,7 +68,7 @@ def document() -> str:
     for check in all_checks():
         by_rfc[check.rfc].append(check)
     total, deviating = sum(map(len, by_rfc.values())), sum(bool(one.deviation) for one in all_checks())
-    parts = [HEAD, f"{total} checks of {len(by_rfc)} RFCs: {total - deviating} met, {deviating} deviations.\n"]
+    parts = [HEAD, f"{total} checks of {len(by_rfc)} RFCs: met: {total - deviating}, deviating: {deviating}.\n"]
     for rfc in sorted(by_rfc, key=int):
         parts.append(
             f"\n## RFC {rfc}: {RFCS[rfc]}\n\n| clause | requirement | as | check | state |\n|---|---|---|---|---|\n"
