@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from bench import processes, programs
 from bench.postfix import Postfix
-from bench.service import Service, signal_all, free_port
+from bench.service import Service, free_port, signal_all
 from tests.faults.crashes import Fault
 from tests.faults.trial import RECEIVER_ADDRESS, Books, Standing, Trial
 from tests.flow.harness import open_directory
