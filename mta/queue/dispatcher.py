@@ -24,7 +24,7 @@ from math import ceil
 from typing import Any
 
 from bounce.classify import Classifier
-from config.schema import QueueSettings, Shaping
+from config.schema import QueueSettings
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
@@ -42,14 +42,13 @@ from mta.queue import outcome
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.dsn import AccountLookup, DsnComposer
-from mta.queue.fair_queue import Weights
 from mta.queue.outcome import Decision
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.pre_delivery_check import PreDeliveryCheck
 from mta.queue.ready_queue import AwaitingRoute, ClaimRoom, ReadyQueue
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
-from mta.queue.throttle import Throttle
+from mta.queue.sites import Sites
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing
 from mta.store.store import Store
@@ -63,7 +62,6 @@ EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues m
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 MAX_PAUSE = 1.0  # seconds after which a runner that waits for its rate looks for a new one
 SHORTAGE_PAUSE = timedelta(seconds=2)  # wait of what this machine is short of something for
-IDLE_QUEUES = 10_000  # ready queues remembered; beyond that, idle ones are forgotten
 
 UNREADABLE = Reply(451, "4.3.0", "message could not be read from the queue")
 INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
@@ -97,11 +95,9 @@ class Dispatcher:
         self._courier = courier
         self._events = events
         self._metrics = metrics
-        self._workers = workers
         self._schedule = _schedule(settings)
-        self._weights = _weights(settings)
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
-        self.ready_queues: dict[str, ReadyQueue] = {}
+        self.ready_queues = Sites(settings.stream_weights, workers)
         self.connections = ConnectionBudget(connections)
         self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
@@ -137,9 +133,7 @@ class Dispatcher:
         self._schedule = _schedule(settings)
         self._recorder.configure(classifier, dsn, self._schedule)
         self._check.configure(profiles)
-        self._weights = _weights(settings)
-        for queue in self.ready_queues.values():
-            queue.flows.weights = self._weights
+        self.ready_queues.configure(settings.stream_weights)
         self.active_queue.resize(settings.active_deliveries, settings.active_size)
 
     def suppressions_changed(self, _: str | None = None) -> None:
@@ -180,14 +174,12 @@ class Dispatcher:
 
     def measure(self) -> None:
         """Set the gauges that only this worker knows."""
-        now = time.monotonic()
-        queues = self.ready_queues.values()
         self._metrics.claim_age.set(self.claim_age)
         self._metrics.outcomes_pending.set(self._recorder.pending)
         self._metrics.active_recipients.set(self.active_queue.deliveries)
         self._metrics.active_bytes.set(self.active_queue.octets)
-        self._metrics.ready_queues.set(sum(not queue.idle for queue in queues))
-        self._metrics.ready_queues_in_backoff.set(sum(queue.throttle.in_backoff(now) for queue in queues))
+        self._metrics.ready_queues.set(self.ready_queues.busy)
+        self._metrics.ready_queues_in_backoff.set(self.ready_queues.in_backoff(time.monotonic()))
 
     async def stop(self, grace: float) -> None:
         """Requeue what waits, let running attempts end, and cancel them after ``grace`` seconds."""
@@ -303,34 +295,12 @@ class Dispatcher:
         if isinstance(route, Reply):
             self._record_failure(job, route)
             return
-        queue = self._ready_queue(route)
+        queue = self.ready_queues.of(route, time.monotonic())
         if queue.accepts(job.delivery.stream, self.active_queue):
             queue.add(job)
             self._start(queue)
         else:
             self._requeue.add([job], NO_ROOM)
-
-    def _ready_queue(self, route: Route) -> ReadyQueue:
-        """Return the ready queue of the route's site, with its current limits."""
-        queue = self.ready_queues.get(route.site)
-        if queue is None:
-            self._forget_idle()
-            queue = self.ready_queues[route.site] = ReadyQueue(
-                route.site, route.shaping, _throttle(route.shaping, self._workers), self._weights
-            )
-        elif queue.shaping is not route.shaping:
-            queue.shaping = route.shaping
-            queue.throttle.reshape(_throttle(route.shaping, self._workers))
-        return queue
-
-    def _forget_idle(self) -> None:
-        """Make room for a new ready queue, if need be; sites in backoff are forgotten last."""
-        if len(self.ready_queues) < IDLE_QUEUES:
-            return
-        now = time.monotonic()
-        idle = [queue for queue in self.ready_queues.values() if queue.idle]
-        for queue in [queue for queue in idle if not queue.throttle.in_backoff(now)] or idle:
-            del self.ready_queues[queue.site]
 
     # --- run a ready queue
 
@@ -499,21 +469,3 @@ class Dispatcher:
 
 def _schedule(settings: QueueSettings) -> Schedule:
     return Schedule(tuple(settings.retry_schedule))
-
-
-def _weights(settings: QueueSettings) -> Weights:
-    return {
-        Stream.TRANSACTIONAL: settings.stream_weights.transactional,
-        Stream.MARKETING: settings.stream_weights.marketing,
-    }
-
-
-def _throttle(shaping: Shaping, workers: int) -> Throttle:
-    """Return this worker's share of what the site may get in total; at least one connection."""
-    return Throttle(
-        ceiling=max(1, shaping.connections // workers),
-        initial=max(1, min(shaping.initial_connections, shaping.connections // workers)),
-        backoff=shaping.backoff,
-        backoff_after=shaping.backoff_after,
-        rate=shaping.message_rate / workers if shaping.message_rate else None,
-    )

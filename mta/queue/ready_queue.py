@@ -19,7 +19,7 @@ from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.throttle import Throttle
 
 SOON = 15.0  # seconds
-UNKNOWN = 50  # deliveries claimed at once for a destination whose site is not known, or new
+UNKNOWN = 200  # deliveries claimed at once for a destination whose site is not known, or new
 OVERDUE = 10.0  # seconds after which an attempt is not what a site that answers would make of it
 
 

@@ -195,7 +195,7 @@ async def test_idle_ready_queues_are_forgotten_in_backoff_last(store: Store, mon
             await rig.submit(f"ann@d{n}.example")
         await rig.settled()
         rig.dispatcher.ready_queues["d1.example"].throttle.site.until = float("inf")
-        monkeypatch.setattr("mta.queue.dispatcher.IDLE_QUEUES", 3)
+        monkeypatch.setattr("mta.queue.sites.IDLE_QUEUES", 3)
         await rig.submit("ann@new.example")
         assert set(rig.dispatcher.ready_queues) == {"d1.example", "new.example"}
         await rig.settled()
