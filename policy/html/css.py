@@ -9,6 +9,7 @@ them counts as possibly in force (``Media.maybe``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import tinycss2
 from cssselect2.parser import SelectorError
 from cssselect2.parser import parse as parse_selectors
+from tinycss2.nth import parse_nth
 
 from policy.html.media import ALWAYS, MAYBE, Media, parse_media
 from policy.html.properties import PLAIN, Style, style_of_declarations
@@ -26,6 +28,9 @@ LONG = 1000  # characters of one style attribute; longer ones are read each time
 MAX_SELECTORS = 5000  # characters of one rule's; each of at most LONGEST
 LONGEST = 300
 FONT_HOSTS = ("fonts.googleapis.com", "use.typekit.net", "fonts.bunny.net", "cloud.typography.com", "fast.fonts.net")
+_BARE_PSEUDO = re.compile(r"(?:(?<=^)|(?<=[\s>+~(,]))(?=:(?!:))")  # Lexbor finds nothing for ":is(a) b"
+_COMBINATOR = re.compile(r"((?:[^\s>+~(]|\([^()]*(?:\([^()]*\)[^()]*)*\))*)([\s>+~]*)(.*)\Z", re.DOTALL)
+_PLACE = re.compile(r":(?:first|last|only|nth-last|nth)-(?:child|of-type)(?:\(([^()]*)\))?", re.IGNORECASE)
 _INERT_ELEMENTS = frozenset({"selection", "placeholder", "marker", "-webkit-scrollbar", "-moz-focus-inner"})
 _INERT_RULES = frozenset({
     "charset", "namespace", "page", "font-face", "viewport", "-ms-viewport", "counter-style", "font-feature-values",
@@ -156,12 +161,30 @@ def _target(selector: str, pseudo_element: str | None) -> str | None:
     """Return the selector of the element that a rule touches, None if it touches none that has text.
 
     A ``::first-line`` counts as the whole element, and so does what is drawn before or behind it."""
+    selector = _BARE_PSEUDO.sub("*", selector)
     if pseudo_element is None:
-        return selector
+        return _with_root(selector)
     if pseudo_element in _INERT_ELEMENTS:
         return None
     base = selector[: selector.lower().rindex(pseudo_element)].rstrip(":")
     return base if base and base[-1] not in " >+~" else f"{base}*"
+
+
+def _with_root(selector: str) -> str:
+    """Return the selector, and beside it one that finds the root, which is a first and an only child, but not for
+    Lexbor."""
+    first, sign, rest = _COMBINATOR.match(selector).groups()  # type: ignore[union-attr]
+    rooted = _PLACE.sub(lambda place: ":root" if _is_first(place[1]) else place[0], first)
+    return selector if rooted == first or ":not(" in first else f"{selector}, {rooted}{sign}{rest}"
+
+
+def _is_first(formula: str | None) -> bool:
+    """Whether an only child is meant by ``an+b`` (None: by a name without a formula)."""
+    parsed = parse_nth(formula) if formula else (0, 1)
+    if parsed is None:
+        return True
+    step, offset = parsed
+    return offset == 1 if step == 0 else (1 - offset) % step == 0 and (1 - offset) // step >= 0
 
 
 def _unnested(nested: Sequence[Any], parent: str) -> Iterator[Any]:
