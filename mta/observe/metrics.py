@@ -192,6 +192,9 @@ class Metrics:
         self.background_tasks_failing = counters.gauge(
             "background_tasks_failing", "Background tasks that do not work now"
         )
+        self.processes_hung = counters.counter(
+            "processes_hung", "Processes that reported nothing for too long and were replaced"
+        )
         self.reloads = counters.counters("config_reloads", "Configuration reloads", "success", Success)
         self.config_loaded = counters.gauge(
             "config_loaded_timestamp_seconds", "Time at which the current configuration was loaded", MetricType.MAX

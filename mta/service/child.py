@@ -5,7 +5,9 @@ supervisor was killed. When the child ends, so does its side of the stream.
 
 Invariants: a child is not started again after ``stop``. A child that cannot be started does not end the service.
 
-Limitations: a child that hangs is not noticed here; ``seen_at`` says when it last reported.
+A child that hangs (stopped by a signal, or in an endless loop) is killed once it has missed so many reports in a row
+that its ``patience`` is over. They are counted by the beats of the supervisor: if that, or the machine, stood still as
+well, no report was missed.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ log = get_logger()
 
 RESTART_AFTER = 1.0  # seconds; doubles with each failure in a row, up to RESTART_AT_MOST
 RESTART_AT_MOST = 30.0
+BEAT = 1.0  # seconds between two reports, and between two calls of ``kill_if_silent``
+STARTED_WITHIN = 120.0  # seconds until the first report of a life, on a slow machine
+ENDED_WITHIN = 30.0  # seconds from the end of its stream to its own
 HEALTHY_AFTER = 60.0  # seconds after which a child's earlier failures are forgotten
 
 
@@ -34,7 +39,7 @@ class Child:
 
     It runs ``main`` of ``module``, as ``user`` if we are root. ``ready()`` is called at the first status report after
     each start, ``ended(pid)`` at each end. ``report`` is the last status, of the time ``seen_at`` (seconds since 1970).
-    ``stop`` closes our copies of ``sockets``.
+    ``stop`` closes our copies of ``sockets``. ``patience``: seconds without a report after which it is killed.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Child:
         sockets: tuple[socket.socket, ...] = (),
         *,
         user: str | None = None,
+        patience: float = 60.0,
         ready: Callable[[], None] = lambda: None,
         ended: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -58,6 +64,8 @@ class Child:
         self._module = module
         self._sockets = sockets
         self._user = user
+        self._patience = patience
+        self._beats_left = 0
         self._ready = ready
         self._ended = ended
         self._process: ForkedProcess | None = None
@@ -106,6 +114,19 @@ class Child:
         if self._writer and not self._writer.is_closing():
             self._writer.write_eof()
 
+    def kill_if_silent(self) -> bool:
+        """Count a beat; kill it if it has been silent for too many of them. Return whether it was killed."""
+        if self._process is None:
+            return False
+        self._beats_left -= 1
+        if self._beats_left != 0:
+            return False
+        log.error(
+            "child killed: it hangs, and has reported nothing", child=self.name, pid=self.pid, seen_at=self.seen_at
+        )
+        self.kill()
+        return True
+
     def kill(self) -> None:
         """Kill it, if it is running."""
         if self._process:
@@ -113,6 +134,7 @@ class Child:
 
     async def _run_once(self) -> int | None:
         """Start it and wait for its end. Return its exit status, None if unknown. Raises OSError."""
+        self._beats_left = int(max(self._patience, STARTED_WITHIN) / BEAT)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -131,10 +153,16 @@ class Child:
             reported = False
             while (status := await control_channel.status(reader)) is not None:
                 self.report, self.seen_at = status, time.time()
+                self._beats_left = max(1, int(self._patience / BEAT))
                 if not reported:
                     reported = True
                     self._ready()
-            return await process.wait()
+            try:
+                async with asyncio.timeout(ENDED_WITHIN):
+                    return await process.wait()
+            except TimeoutError:  # it lives on without its stream, or the fork server does not tell
+                process.kill()
+                return None
         finally:
             self._process = None
             if self._writer:

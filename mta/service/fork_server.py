@@ -45,6 +45,7 @@ log = get_logger()
 
 MODULES = ("mta.service.worker", "mta.service.web_process")  # each has main(control, sockets), and may have warm_up()
 CLOSE_TIMEOUT = 5.0  # seconds, then SIGKILL
+ANSWER_TIMEOUT = 30.0  # seconds for a fork, then SIGKILL: the next start executes another server
 
 _LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _MAX_MESSAGE = 64 * 1024
@@ -157,7 +158,12 @@ class ForkServer:
         self._waiting[request.id] = waiting
         try:
             socket.send_fds(control, [msgspec.json.encode(request)], [each.fileno() for each in sockets])
-            return await waiting
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return await waiting
+        except TimeoutError:
+            log.error("fork server killed: it hangs", pid=self._pid)
+            os.kill(self._pid, signal.SIGKILL)  # not reaped before its end was read, so the id is still its own
+            raise OSError("the fork server does not answer") from None
         finally:
             del self._waiting[request.id]
 

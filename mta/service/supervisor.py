@@ -2,9 +2,8 @@
 
     lock and pid file ▶ sockets ▶ database ▶ migrations ▶ workers, web ▶ watch ▶ stop in reverse
 
-Listening sockets are bound here, one for each worker and listener (SO_REUSEPORT), and passed to the workers: the
-successor of a worker that died gets its sockets with the connections that wait on them, and only the supervisor needs
-the right to bind low ports.
+Listening sockets are bound here and shared by all workers: whoever is free takes the next connection, so that none
+waits for a worker that hangs or has died, and only the supervisor needs the right to bind low ports.
 
 Invariants:
     The supervisor handles no mail.
@@ -51,7 +50,7 @@ from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.service.jobs.domain_verification import verify_due
-from mta.smtp_server.listener import ListenError, bind, require_free
+from mta.smtp_server.listener import ListenError, bind
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
@@ -66,7 +65,7 @@ BoundListeners = list[tuple[Listener, socket.socket]]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSockets:
-    """The listening sockets of one worker."""
+    """The listening sockets that the workers share."""
 
     submission: BoundListeners
     reports: BoundListeners
@@ -86,6 +85,8 @@ MAILING_INTERVAL = 10.0
 VERIFICATION_INTERVAL = 60.0
 SWEEP_INTERVAL = 600.0
 KILLED_WITHIN = 10.0
+HUNG_AFTER_LEASES = 2  # a child that has not reported for so long is replaced,
+HUNG_ALONE_AFTER = 15.0  # or, if no other one can do its work, after so many seconds
 REAPS_PER_LEASE = 6  # how often dead workers are looked for within the length of a lease
 
 
@@ -159,24 +160,21 @@ class Supervisor:
             raise outcome
         return outcome
 
-    async def _bind(self, stack: contextlib.AsyncExitStack) -> list[WorkerSockets]:
-        """Bind one socket for each listener and worker. Raises OSError."""
-        submission, reports = self._settings.submission.listeners, self._settings.reports.listeners
+    async def _bind(self, stack: contextlib.AsyncExitStack) -> WorkerSockets:
+        """Bind a socket for each listener. Raises OSError."""
         end = time.monotonic() + PORTS_FREE_WITHIN
-        while True:
-            try:
-                for listener in (*submission, *reports):
-                    require_free(listener)
-                break
-            except ListenError:
-                if time.monotonic() > end:
-                    raise
-                await asyncio.sleep(0.1)
 
-        def bound(listeners: list[Listener]) -> BoundListeners:
-            return [(listener, stack.enter_context(contextlib.closing(bind(listener)))) for listener in listeners]
+        async def bound(listener: Listener) -> tuple[Listener, socket.socket]:
+            while True:
+                try:
+                    return listener, stack.enter_context(contextlib.closing(bind(listener)))
+                except ListenError:
+                    if time.monotonic() > end:
+                        raise
+                    await asyncio.sleep(0.1)
 
-        return [WorkerSockets(bound(submission), bound(reports)) for _ in range(self._workers)]
+        submission, reports = self._settings.submission.listeners, self._settings.reports.listeners
+        return WorkerSockets([await bound(each) for each in submission], [await bound(each) for each in reports])
 
     @property
     def _workers(self) -> int:
@@ -191,25 +189,22 @@ class Supervisor:
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 
-    def _make_children(self, dsn: str, secret: bytes, sockets: list[WorkerSockets]) -> list[Child]:
-        start = Start(0, len(sockets), self._settings, dsn, secret, self._run_dir)
+    def _make_children(self, dsn: str, secret: bytes, sockets: WorkerSockets) -> list[Child]:
+        web = Start(self._workers, self._workers, self._settings, dsn, secret, self._run_dir)
+        worker = replace(
+            web,
+            listeners=_numbered(sockets.submission),
+            report_listeners=_numbered(sockets.reports, after=len(sockets.submission)),
+        )
         workers = [
-            self._make_child(
-                f"worker-{index}",
-                "mta.service.worker",
-                replace(
-                    start,
-                    index=index,
-                    listeners=_numbered(own.submission),
-                    report_listeners=_numbered(own.reports, after=len(own.submission)),
-                ),
-                own.sockets,
-            )
-            for index, own in enumerate(sockets)
+            self._make_child(f"worker-{n}", "mta.service.worker", replace(worker, index=n), sockets.sockets)
+            for n in range(self._workers)
         ]
-        return [*workers, self._make_child("web", "mta.service.web_process", replace(start, index=len(sockets)))]
+        return [*workers, self._make_child("web", "mta.service.web_process", web)]
 
     def _make_child(self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...] = ()) -> Child:
+        leases = HUNG_AFTER_LEASES * self._settings.database.lease
+        alone = not sockets or self._workers == 1  # nobody else does its work meanwhile
         return Child(
             self._fork_server,
             name,
@@ -217,6 +212,7 @@ class Supervisor:
             start.reloaded(self._settings),  # there may have been a reload since the sockets were bound
             sockets,
             user=self._settings.server.user,
+            patience=min(leases, HUNG_ALONE_AFTER) if alone else leases,
             ready=self._write_state,
             ended=self._child_ended,
         )
@@ -329,6 +325,9 @@ class Supervisor:
         await run_deadlines(self._complaints, store)
 
     async def _report_state(self, _: Store) -> None:
+        for child in self._children:
+            if not self._stopping.is_set() and child.kill_if_silent():
+                self._metrics.processes_hung.inc()
         self._disk.report(self._metrics)
         self._write_state()
 

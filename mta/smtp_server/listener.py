@@ -8,7 +8,8 @@ the client itself: a PROXY header from it is an unknown command.
 Invariants: accepting goes on when file descriptors run out. Nothing is read past a PROXY header (what follows may be
 TLS). A commit is not interrupted.
 
-Limitations: where several processes listen on one address the kernel distributes connections by hash, not by load.
+Limitations: processes that share a socket take connections as they come to it: an idle one sooner than a busy one, but
+not in turn.
 """
 
 from __future__ import annotations
@@ -57,25 +58,11 @@ class ListenError(OSError):
     """Why nothing can listen at an address; the text is for the operator."""
 
 
-def require_free(listener: Listener) -> None:
-    """Raise ListenError if another process listens at the address, even one of the same user.
-
-    ``bind`` alone would share the port with it, and connections would go to either at random.
-    """
-    with socket.socket(_family(listener), socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bind(probe, listener)
-
-
 def bind(listener: Listener) -> socket.socket:
-    """Return a socket for ``listener``, not yet listening; several processes may bind the same address.
-
-    Raises OSError.
-    """
+    """Return a socket for ``listener``, not yet listening. Raises ListenError if another process listens there."""
     bound = socket.socket(_family(listener), socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
         _bind(bound, listener)
         bound.setblocking(False)

@@ -63,7 +63,7 @@ async def stall_worker(this: Trial) -> None:
     victim = this.random.choice(this.standing.service.workers())
     os.kill(victim, signal.SIGSTOP)
     this.struck()
-    await asyncio.sleep(LEASE + this.random.uniform(3, 5))
+    await asyncio.sleep(LEASE + this.random.uniform(2, 4))  # at twice the lease it would be replaced
     try:
         os.kill(victim, signal.SIGCONT)
     except ProcessLookupError:

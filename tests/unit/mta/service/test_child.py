@@ -117,6 +117,48 @@ async def test_killed_it_is_replaced(server: ForkServer) -> None:
         assert len({*lives, None}) == 4
 
 
+async def beat_until(child: Child, condition: Callable[[], object]) -> int:
+    """Call its beats, as the supervisor does; return how many it was killed at."""
+    kills = 0
+    async with asyncio.timeout(30):
+        while not condition():
+            kills += child.kill_if_silent()
+            await asyncio.sleep(0.001)
+    return kills
+
+
+async def test_one_that_hangs_is_replaced(server: ForkServer) -> None:
+    async with living(server, patience=5.0) as child:
+        await until(said(child, message="Start", level="info"))
+        first = child.pid
+        assert first
+        os.kill(first, signal.SIGSTOP)
+        assert [child.kill_if_silent() for _ in range(4)] == [False] * 4
+        assert child.kill_if_silent()
+        assert await beat_until(child, lambda: child.restarts == 1 and child.pid not in (None, first)) == 0
+        await until(said(child, message="Start", level="info"))
+
+
+async def test_one_that_reports_is_left_alone(server: ForkServer) -> None:
+    async with living(server, patience=5.0) as child:
+        await until(said(child, message="Start", level="info"))
+        for level in ("debug", "info") * 3:
+            assert [child.kill_if_silent() for _ in range(4)] == [False] * 4
+            child.reload(settings(level))
+            await until(said(child, message="Reload", level=level))
+        assert child.restarts == 0
+
+
+async def test_one_that_is_being_started_has_more_time(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "STARTED_WITHIN", 50.0)
+    child = Child(server, "test", OBEDIENT, start(), patience=5.0)
+    assert not child.kill_if_silent()
+    async with living(server, patience=5.0) as child:
+        await until(lambda: child.pid)
+        assert not any(child.kill_if_silent() for _ in range(4))
+        await until(said(child, message="Start", level="info"))
+
+
 async def test_it_outlives_the_fork_server(server: ForkServer) -> None:
     """It goes on and can be told, is replaced by way of another server, and stops in order."""
     async with living(server) as child:
@@ -132,6 +174,21 @@ async def test_it_outlives_the_fork_server(server: ForkServer) -> None:
         assert server.pid not in (None, forker)
         os.kill(server.pid, signal.SIGKILL)
         await until(lambda: server.pid is None)
+
+
+async def test_a_fork_server_that_hangs_is_replaced(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with living(server) as child:
+        await until(said(child, message="Start", level="info"))
+        first, forker = child.pid, server.pid
+        assert first
+        assert forker
+        os.kill(forker, signal.SIGSTOP)
+        monkeypatch.setattr(forking, "ANSWER_TIMEOUT", 0.2)
+        monkeypatch.setattr(children, "ENDED_WITHIN", 0.2)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: server.pid not in (None, forker))
+        monkeypatch.undo()
+        await until(lambda: child.pid not in (None, first) and child.report["message"] == "Start")
 
 
 async def test_told_to_stop_while_it_is_being_started(server: ForkServer) -> None:
