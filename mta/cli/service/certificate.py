@@ -46,9 +46,7 @@ def show(
     for name, value in found.items():
         print(f"{name:<12} {', '.join(value) if isinstance(value, list) else value}")
     if configured is None:
-        print(
-            "\nIt is self-signed: a client trusts it once it is given the certificate (--out), see docs/operations.md."
-        )
+        print("\nIt is self-signed: a client trusts it once it is given the certificate (--out FILE).")
 
 
 def _chain(path: Path, *, made_by_service: bool) -> list[Any]:
