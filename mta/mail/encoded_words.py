@@ -47,19 +47,21 @@ def encode_addresses(value: str) -> list[str]:
     words: list[str] = []
     phrase: list[str] = []
     for piece in _pieces(value):
+        is_quoted = piece.startswith('"')
         if piece.startswith("@"):  # behind a quoted local part
             if not phrase or not phrase[-1].startswith('"'):
                 raise NotEncodable(f"what is before {piece} cannot be encoded")
             piece = phrase.pop() + piece
-        if piece.startswith(("<", "(")) or piece in _SPECIALS or "@" in piece:
+        if piece.startswith(("<", "(")) or piece in _SPECIALS or ("@" in piece and not is_quoted):
             words += _encoded(phrase)
             phrase = []
             if piece in _SPECIALS and words and not _ENCODED.match(words[-1]):
                 words[-1] += piece
             else:
                 words.append(_other(piece))
-        elif piece.startswith('"'):
-            phrase += [piece] if piece.isascii() else _split(_ESCAPE.sub(r"\1", piece[1:-1]))
+        elif is_quoted:
+            # encoded as a whole: its ASCII words may hold what only quotes protect
+            phrase.append(piece if piece.isascii() else _ESCAPE.sub(r"\1", piece[1:-1]))
         else:
             phrase.append(piece)
     return [*words, *_encoded(phrase)]

@@ -92,6 +92,8 @@ def _is_plain(inside: str, domain: str, address: Address) -> bool:
 def _why_not(value: str) -> str:
     if unseen := hidden(value):
         return f"holds no usable address: {unseen} is not allowed; take it out"
+    if "@" not in value and ":" not in value:
+        return "holds no usable address: an address needs an @ and a domain"
     if _GROUP.match(value):
         return "is a group (RFC 6854) or has an unquoted colon; write one address as `Name <local@domain>`"
     return "must hold exactly one address, written as `Name <local@domain>`"

@@ -29,7 +29,7 @@ async def shop(world: World) -> World:
 
 
 async def mta(world: World, *words: str) -> str:
-    return await asyncio.to_thread(world.service.cli, "case", *words)
+    return await asyncio.to_thread(world.service.cli, "complaint", *words)
 
 
 async def state(world: World) -> str:

@@ -48,6 +48,8 @@ def test_blanks_between_encoded_words_are_kept(text: str, shown: str) -> None:
         ("Läden <hello@shop.example>", "Läden <hello@shop.example>"),
         ('"Läden, Größe" <hello@bücher.example>', '"Läden, Größe" <hello@xn--bcher-kva.example>'),
         ("a@x.example (Bö), Plain <c@x.example>", "a@x.example, Plain <c@x.example>"),
+        ('"Größe x,y <z@x.example>; (q)" <a@x.example>', '"Größe x,y <z@x.example>; (q)" <a@x.example>'),
+        ('"Gr\\"öße" B <a@x.example>', '"Gr\\"öße B" <a@x.example>'),
         ('"q, x" <a@x.example>, Ö <b@x.example>', '"q, x" <a@x.example>, Ö <b@x.example>'),
         ('"a b"@x.example, Ö <b@x.example>', '"a b"@x.example, Ö <b@x.example>'),
         ("Läden Liste <liste.shop.example>", None),
