@@ -41,7 +41,7 @@ def draft_file(path: Path | None) -> ConfigDraft[Settings]:
         return draft_text(read_text(DEFAULTS / "mta.toml"), "config/defaults/mta.toml", Path.cwd())
     made = draft_text(read_text(path), str(path), path.absolute().parent)
     if made.value is not None:
-        if not (made.value.model_fields_set or made.syntax or made.found):
+        if made.is_empty and not made.syntax:
             raise ConfigError([f"{path}: holds no setting; begin with a copy of config/defaults/mta.toml"])
         made.add(_open_password(made.value, path))
     return made

@@ -81,6 +81,7 @@ class ConfigDraft(Generic[Model]):
     found: list[Mistake] = field(default_factory=list)
     removed: list[KeyPath] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    is_empty: bool = False
 
     def add(self, found: Iterable[Mistake]) -> None:
         """Add what checks of ``value`` have found, except what follows from a key that is wrong itself."""
@@ -113,6 +114,7 @@ def draft(text: str, name: str, model: type[Model], check: Check) -> ConfigDraft
         parsed = parse(text, lambda: _schema(model))
         made = ConfigDraft[Model](name, parsed.text, None, [_syntax_line(each, name) for each in parsed.mistakes])
         if parsed.data is not None:
+            made.is_empty = not parsed.data
             made.value, made.found, made.removed = _validate(parsed.data, model)
             if made.value is not None:
                 made.add(check(made.value))
@@ -242,7 +244,8 @@ def _explain(schema: JsonSchema, data: Any, path: KeyPath, kind: str) -> str:
     if kind == "extra_forbidden":
         return _unknown(schema, path)
     value = _at(data, path)
-    if part.get("format") == "hostname" and isinstance(value, str) and _is_address(value):
+    formats = {each.get("format") for each in (part, *part.get("anyOf", ()))}
+    if "hostname" in formats and isinstance(value, str) and _is_address(value):
         return f"{show(value)} is an address; a host name is expected, such as mail.example.com"
     given = "this value" if part.get("writeOnly") else show(value)
     return f"{given} is not valid; expected {allowed(schema, part)}"

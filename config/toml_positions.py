@@ -28,11 +28,32 @@ def locate(text: str) -> dict[KeyPath, int]:
 
 
 def nearest(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
-    """Return the line of ``path``, or of the innermost enclosing table if it is not in the text."""
+    """Return the line of ``path``, or of the innermost enclosing table if it is not in the text.
+
+    A table may be written where a list of tables is expected, and the other way round: numbers may be missing.
+    """
+    names: dict[KeyPath, int] = {}
+    for known, line in lines.items():
+        names.setdefault(_names(known), line)
     for end in range(len(path), 0, -1):
         if path[:end] in lines:
             return lines[path[:end]]
+        if isinstance(path[end - 1], str) and _is_other_form(path[:end], lines) and _names(path[:end]) in names:
+            return names[_names(path[:end])]
     return None
+
+
+def _names(path: KeyPath) -> KeyPath:
+    return tuple(step for step in path if isinstance(step, str))
+
+
+def _is_other_form(path: KeyPath, lines: dict[KeyPath, int]) -> bool:
+    """Whether the text has a table for the list that ``path`` leads through, or a list for the table."""
+    tables = [path[:end] for end in range(1, len(path)) if isinstance(path[end], str)]
+    return any(
+        (isinstance(table[-1], int) and table not in lines) or (isinstance(table[-1], str) and (*table, 0) in lines)
+        for table in tables
+    )
 
 
 class _Reader:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from bench.service import free_port
 from tests.flow.harness import World
 
 
@@ -30,3 +31,23 @@ async def test_good_then_bad(world: World) -> None:
     assert await largest(world) == "2000000"
     await world.accept("ann@example.com")
     await world.received(1)
+
+
+async def test_what_needs_a_restart_is_named_and_does_not_change(world: World) -> None:
+    await world.start()
+    told = await asyncio.to_thread(world.service.cli, "reload")
+    assert told == "Configuration reloaded.\n"
+
+    old, new = world.service.port, free_port()
+    listener = {"address": "127.0.0.1", "port": new, "tls": "none"}
+    world.service.configure(submission={"listeners": [listener]}, server={"workers": 2}, database={"lease": "40s"})
+    told = await asyncio.to_thread(world.service.cli, "reload")
+    assert told.splitlines() == [
+        "Configuration reloaded.",
+        "Needs a restart: server.workers: 1 in use, 2 after a restart",
+        "Needs a restart: database.lease: 5s in use, 40s after a restart",
+        f"Needs a restart: submission.listeners[0].port: {old} in use, {new} after a restart",
+    ]
+    await world.accept("ann@example.com")  # at the old port
+    await world.received(1)
+    assert "after_a_restart=" in world.service.output()
