@@ -141,6 +141,13 @@ class DestinationBackoffEvent(_Event, tag="destination_backoff"):
     text: str
 
 
+class ExpirySuspendedEvent(_Event, tag="expiry_suspended"):
+    """No message expires from now on: a clock was set by ``seconds``, or differs by as many."""
+
+    reason: str
+    seconds: float
+
+
 EVENTS: tuple[type[msgspec.Struct], ...] = (
     SessionEvent,
     AuthFailedEvent,
@@ -149,6 +156,7 @@ EVENTS: tuple[type[msgspec.Struct], ...] = (
     OutcomeEvent,
     DsnEvent,
     DestinationBackoffEvent,
+    ExpirySuspendedEvent,
 )
 
 
@@ -273,6 +281,10 @@ class EventLog:
         now = _now()
         until = now + timedelta(seconds=seconds)
         self._write(DestinationBackoffEvent(now, site, until, reply.code, reply.status, _short(reply.text)))
+
+    def expiry_suspended(self, reason: str, seconds: float) -> None:
+        """Log that a clock cannot be trusted."""
+        self._write(ExpirySuspendedEvent(_now(), reason, round(seconds, 1)))
 
     def _write(self, event: _Event) -> None:
         self._sink.write(_encode(event))

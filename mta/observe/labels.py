@@ -129,6 +129,7 @@ class BackgroundTask(Enum):
     STATUS = "status"
     # of a worker
     LEASE = "lease"
+    CLOCK = "clock"
     KEYS = "keys"
     CLAIM = "claim"
     REQUEUE = "requeue"

@@ -85,6 +85,13 @@ class Metrics:
         self.queue_late = counters.gauge(
             "queue_late_seconds", "How long the first due recipient has waited to be claimed", MetricType.MAX
         )
+        self.clock_offset = counters.gauge(
+            "clock_offset_seconds", "Difference between this machine's clock and the database's", MetricType.MAX
+        )
+        self.clock_steps = counters.counter("clock_steps", "Times that a process saw a clock being set")
+        self.expiry_suspended = counters.gauge(
+            "expiry_suspended", "1 while no message expires because a clock cannot be trusted", MetricType.MAX
+        )
         # delivery
         self.attempts = counters.counter_table(
             "attempts",

@@ -217,7 +217,11 @@ class Dispatcher:
             return 0
         room = ClaimRoom(self.ready_queues, self._known_site, stream, self.active_queue, time.monotonic())
         claimed = await self._store.messages.claim(
-            deliveries=min(deliveries, CLAIM), octets=octets, wanted=room.wanted, stream=stream
+            deliveries=min(deliveries, CLAIM),
+            octets=octets,
+            wanted=room.wanted,
+            stream=stream,
+            expiry=self._store.clock.fault is None,
         )
         placed = 0
         for delivery in claimed:
@@ -439,10 +443,12 @@ class Dispatcher:
 
     def _record_unattempted(self, job: Job) -> bool:
         """Record the end of a job that gets no further attempt; return whether it is one."""
-        decision = outcome.unattempted(job, self._schedule, datetime.now(UTC))
+        decision = outcome.unattempted(job, self._recorder.schedule, datetime.now(UTC))
         if decision is not None:
             self._recorder.record(job, decision)
-        return decision is not None
+        elif job.delivery.held:  # claimed for its end, which our clock does not confirm
+            self._requeue.add([job])
+        return decision is not None or job.delivery.held
 
     def _record_failure(self, job: Job, reply: Reply) -> None:
         """Record an attempt that failed before a receiver was contacted."""

@@ -10,6 +10,7 @@ have taken the message, which cannot be known.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -95,12 +96,13 @@ def failed_attempt(job: Job, reply: Reply, now: datetime) -> Attempt:
 
 
 def unattempted(job: Job, schedule: Schedule, now: datetime) -> Decision | None:
-    """Return the end of a delivery that gets no attempt: bounced by an operator, or expired. None: it gets one."""
+    """Return the end of a delivery that gets no attempt: bounced by an operator, or expired. None: it gets one, unless
+    it is held."""
     delivery = job.delivery
     if delivery.bounce is not None:
         reply = Reply(554, "5.3.0", sanitise(f"removed from the queue by the operator: {delivery.bounce}"))
         return _failed(job, delivery, dict.fromkeys(delivery.recipients, reply), OPERATOR, now)
-    if delivery.held or schedule.is_over(delivery.attempts, now, delivery.expires_at):
+    if schedule.is_over(math.inf if delivery.held else delivery.attempts, now, delivery.expires_at):
         replies = {recipient: _expired(recipient) for recipient in delivery.recipients}
         return _failed(job, delivery, replies, EXPIRED, now, expired=True)
     return None

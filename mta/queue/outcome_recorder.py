@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bounce.classify import Classifier
@@ -76,14 +77,19 @@ class OutcomeRecorder:
         """Take over reloaded settings."""
         self._classifier, self._dsn, self._schedule = classifier, dsn, schedule
 
+    @property
+    def schedule(self) -> Schedule:
+        """The retry schedule; without expiry while a clock cannot be trusted."""
+        return self._schedule if self._store.clock.fault is None else replace(self._schedule, expiry=False)
+
     def record_attempt(self, job: Job, attempt: Attempt, content: bytes | None = None) -> Decision:
         """Decide what an attempt means, record it, and return it. ``content``: the message, if it is in memory."""
         now = datetime.now(UTC)
         try:
-            decision = outcome.decide(attempt, self._classifier, self._schedule, now)
+            decision = outcome.decide(attempt, self._classifier, self.schedule, now)
         except Exception:
             log.exception("classification failed", message=format_id(attempt.delivery.message_id))
-            decision = outcome.decide_unclassified(attempt, self._schedule, now)
+            decision = outcome.decide_unclassified(attempt, self.schedule, now)
         self.record(job, decision, content)
         return decision
 

@@ -9,9 +9,10 @@ Limitations: rows that are no longer ours are skipped by the store, silently.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from mta.mail.hold import Hold
 from mta.observe.background import BackgroundTasks
@@ -22,7 +23,7 @@ from mta.store.queue.messages import Messages
 NO_ROOM = timedelta(seconds=15)  # wait of what does not fit into its ready queue
 NOT_RECORDED = timedelta(minutes=1)  # wait after an outcome that could not be recorded
 
-_Kind = tuple[datetime | None, Hold | None]  # when it is due, why it is held
+_Kind = tuple[timedelta | None, Hold | None]  # how long it waits, why it is held
 
 
 class Requeue:
@@ -37,8 +38,8 @@ class Requeue:
         """Requeue ``jobs``, due after ``wait`` (in whole seconds), or as they were before. No attempt counts."""
         if not jobs:
             return
-        due_at = None if wait is None else (datetime.now(UTC) + wait).replace(microsecond=0) + timedelta(seconds=1)
-        self._collect((due_at, None), jobs)
+        rounded = None if wait is None else timedelta(seconds=math.ceil(wait.total_seconds()))
+        self._collect((rounded, None), jobs)
 
     def hold(self, job: Job, hold: Hold) -> None:
         """Requeue ``job``, to be held until it is released."""
@@ -70,9 +71,9 @@ class Requeue:
                 job.release()
 
     async def _write(self, kind: _Kind, jobs: Sequence[Job]) -> None:
-        due_at, hold = kind
+        wait, hold = kind
         deliveries = [job.delivery for job in jobs]
         if hold is None:
-            await self._messages.requeue(deliveries, due_at)
+            await self._messages.requeue(deliveries, wait)
         else:
             await self._messages.hold(deliveries, hold)

@@ -15,18 +15,24 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """``waits``: seconds after the first, second ... failed attempt; the last one repeats. ``jitter``: 0 to 0.5."""
+    """``waits``: seconds after the first, second ... failed attempt; the last one repeats. ``jitter``: 0 to 0.5.
+    ``expiry``: False while no clock can be trusted: then nothing is given up for its age."""
 
     waits: Sequence[float]
     jitter: float = 0.1
     min_attempts: int = 1  # or a clock that jumps would bounce the queue
+    expiry: bool = True
 
     def next_attempt(self, attempts: int, now: datetime, expires_at: datetime) -> datetime:
-        """Return when to try again after ``attempts`` (1 or more) failed ones; at the latest when it expires."""
+        """Return when to try again after ``attempts`` (1 or more) failed ones; at the latest when it expires.
+
+        What should have expired, and may not (``expiry``), waits as if it had no end.
+        """
         wait = self.waits[min(attempts, len(self.waits)) - 1]
         wait *= 1 + random.uniform(-self.jitter, self.jitter)  # noqa: S311  spreads load, keeps no secret
-        return max(now, min(now + timedelta(seconds=wait), expires_at))
+        until = now + timedelta(seconds=wait)
+        return min(until, expires_at) if now < expires_at else until
 
-    def is_over(self, attempts: int, now: datetime, expires_at: datetime) -> bool:
+    def is_over(self, attempts: float, now: datetime, expires_at: datetime) -> bool:
         """Return whether to give up: the time is over, and enough attempts were made for that to mean something."""
-        return now >= expires_at and attempts >= self.min_attempts
+        return self.expiry and now >= expires_at and attempts >= self.min_attempts

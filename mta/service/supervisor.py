@@ -54,6 +54,7 @@ from mta.smtp_server.listener import ListenError, bind
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue.clock import CHECK_EVERY
 from mta.store.reputation import delivery_stats
 from mta.store.store import Store, StoreUnavailable
 
@@ -228,6 +229,7 @@ class Supervisor:
             (BackgroundTask.STATUS, STATE_INTERVAL, self._report_state),
             (BackgroundTask.DATABASE, DATABASE_INTERVAL, self._restart_database),
             (BackgroundTask.DEAD_LEASES, reap_every, self._release_dead_leases),
+            (BackgroundTask.CLOCK, CHECK_EVERY, self._keep_times),
             (BackgroundTask.QUEUE_SIZE, MEASURE_INTERVAL, self._measure),
             (BackgroundTask.RETENTION, SWEEP_INTERVAL, self._sweep),
             (BackgroundTask.MAILING_HOLDS, MAILING_INTERVAL, self._sweep_mailings),
@@ -279,6 +281,10 @@ class Supervisor:
     async def _release_dead_leases(self, store: Store) -> None:
         """Release what dead workers held. Frequent, to distinguish a silent worker from an unavailable database."""
         await store.lease.reap()
+
+    async def _keep_times(self, store: Store) -> None:
+        """Keep the queue's times right when the database's clock is set."""
+        await store.clock.repair(self._settings.queue.expire_after)
 
     async def _measure(self, store: Store) -> None:
         """Set the gauges that only the database knows."""

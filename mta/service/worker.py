@@ -58,6 +58,7 @@ from mta.smtp_server.spool import Spool
 from mta.smtp_server.tls import server_context
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue.clock import CHECK_EVERY
 from mta.store.store import Store
 from mta.submission.accept import Submission
 from policy.reputation.authorities import load_authorities
@@ -71,11 +72,13 @@ RENEWALS = 4  # within the length of a lease
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """What a worker reports every second. ``claim_age``: seconds since it last managed to claim due recipients."""
+    """What a worker reports every second. ``claim_age``: seconds since it last managed to claim due recipients;
+    ``clock_fault``: why no message expires now, empty if it may."""
 
     lease: int
     active_deliveries: int
     claim_age: float
+    clock_fault: str
     failing_tasks: list[FailingTask]
     descriptors: int
     descriptors_most: int
@@ -105,6 +108,7 @@ class Worker:
         self.metrics = metrics
         self.events = EventLog(open_sink(settings.observe.events, metrics))
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
+        self._clock_fault = ""
         self._keys_changed = asyncio.Event()
         self._listings_changed = asyncio.Event()
         self.keys = KeyRing.of_files(settings.signing)
@@ -217,6 +221,7 @@ class Worker:
                 (BackgroundTask.LOOP_WATCH, lambda: watch_loop(self.metrics)),
             )
         ]
+        tasks.append(self.tasks.every(BackgroundTask.CLOCK, CHECK_EVERY, self._check_clock))
         try:
             await self.trace.start()
             await self.listeners.start()
@@ -310,6 +315,14 @@ class Worker:
                 await self.store.lease.register()
             await asyncio.sleep(self._renew_every)
 
+    async def _check_clock(self) -> None:
+        """Compare the clocks. Raises StoreUnavailable."""
+        await self.store.clock.check()
+        fault = self.store.clock.fault
+        if fault and fault.reason != self._clock_fault:
+            self.events.expiry_suspended(fault.reason, fault.seconds)
+        self._clock_fault = fault.reason if fault else ""
+
     async def _follow_keys(self) -> None:
         while True:
             await self._keys_changed.wait()
@@ -340,6 +353,7 @@ class Worker:
             lease=self.store.lease.id,
             active_deliveries=self.dispatcher.active_queue.deliveries,
             claim_age=self.dispatcher.claim_age,
+            clock_fault=self._clock_fault,
             failing_tasks=self.tasks.failing(),
             descriptors=open_descriptors(),
             descriptors_most=self.descriptors.limit,

@@ -36,6 +36,7 @@ from mta.store.postgres.errors import LeaseLost, OutcomeUnknown, SchemaError, St
 from mta.store.postgres.secrets import Secrets
 from mta.store.privacy.data_subjects import DataSubjects
 from mta.store.queue.backoffs import Backoffs
+from mta.store.queue.clock import Clock
 from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
 from mta.store.queue.messages import Messages
@@ -59,6 +60,7 @@ class Store:
     ) -> None:
         self._database = database
         self.lease = Lease(database, settings.lease)
+        self.clock = Clock(database, metrics)
         self.messages = Messages(database, self.lease, secrets, metrics)
         self.results = DeliveryResults(database, secrets)
         self.accounts = Accounts(database)

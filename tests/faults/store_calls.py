@@ -164,5 +164,5 @@ def _request(store: Store) -> SuppressionRequest:
 
 async def _queued(store: Store) -> Delivery:
     delivery = await make.put(store)
-    await store.messages.requeue([delivery], datetime.now(UTC) - timedelta(seconds=1))
+    await store.messages.requeue([delivery], timedelta(0))
     return delivery

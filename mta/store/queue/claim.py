@@ -34,11 +34,11 @@ _READY = "stream = ($1::text)::stream and lease is null and holds = 0 and due_at
 
 # The oldest due rows, and what was held until it expired. ``ending``: no attempt will be made.
 _OLDEST = f"""
-(select message_id, destination, account_id, due_at, bounce is not null or expires_at <= now() as ending
+(select message_id, destination, account_id, due_at, bounce is not null or $3 and expires_at <= now() as ending
  from queue where {_READY} order by due_at limit $2)
 union all
 (select message_id, destination, account_id, expires_at, true from queue
- where stream = ($1::text)::stream and lease is null and holds > 0 and expires_at <= now()
+ where stream = ($1::text)::stream and lease is null and holds > 0 and expires_at <= now() and $3
  order by expires_at limit $2)"""  # noqa: S608
 
 # One probe of the index for each (account, destination) behind the last one visited, then its oldest due rows.
@@ -59,7 +59,7 @@ with recursive turn (account_id, destination, step) as (
 )
 select turn.account_id, turn.destination, due.message_id, due.due_at, due.ending
 from turn left join lateral (
-    select message_id, due_at, bounce is not null or expires_at <= now() as ending from queue
+    select message_id, due_at, bounce is not null or $5 and expires_at <= now() as ending from queue
     where account_id = turn.account_id and destination = turn.destination and {_READY}
     order by due_at limit $4
 ) due on true"""  # noqa: S608
@@ -73,7 +73,7 @@ with
         from wanted cross join lateral (
             select message_id, recipient_index from queue
             where message_id = wanted.message_id and destination = wanted.destination and lease is null
-                and (holds = 0 and due_at <= now() or expires_at <= now())
+                and (holds = 0 and due_at <= now() or $4 and expires_at <= now())
             order by recipient_index for update skip locked
         ) q
     ),
@@ -102,25 +102,26 @@ class ClaimTurn:
         self._account, self._destination = 0, ""
 
     async def take(
-        self, connection: Connection, lease: int, deliveries: int, octets: int, wanted: Wanted
+        self, connection: Connection, lease: int, deliveries: int, octets: int, wanted: Wanted, *, expiry: bool = True
     ) -> list[Delivery]:
         """Lease up to ``deliveries`` deliveries of together about ``octets``, each ``wanted`` or waiting for its end
-        only."""
+        only. ``expiry``: whether anything expires now."""
         look = LOOK * deliveries
-        found = [_candidate(row) for row in await connection.fetch(_OLDEST, self._stream, look)]
+        found = [_candidate(row) for row in await connection.fetch(_OLDEST, self._stream, look, expiry)]
         if len(found) >= look:
-            found += await self._round(connection, (deliveries + 1) // 2)
+            found += await self._round(connection, (deliveries + 1) // 2, expiry)
         usable = (each for each in in_turns(found) if each[4] or wanted(each[1]))
         fitting = await _fit(connection, list(islice(usable, deliveries)), octets)
         if not fitting:
             return []
-        rows = await connection.fetch(_TAKE, [each[0] for each in fitting], [each[1] for each in fitting], lease)
+        ids, destinations = [each[0] for each in fitting], [each[1] for each in fitting]
+        rows = await connection.fetch(_TAKE, ids, destinations, lease, expiry)
         return group(rows, lease)
 
-    async def _round(self, connection: Connection, wanted: int) -> list[Candidate]:
+    async def _round(self, connection: Connection, wanted: int, expiry: bool) -> list[Candidate]:
         """Due deliveries of the next destinations."""
         each = max(EACH, wanted // ROUND)
-        rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each)
+        rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each, expiry)
         visited = {(row["account_id"], row["destination"]) for row in rows}
         self._account, self._destination = max(visited) if len(visited) == ROUND else (0, "")
         return [_candidate(row) for row in rows if row["message_id"] is not None]

@@ -57,13 +57,13 @@ insert into queue (
 )
 select
     message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
-    lease, expires_at, stream::stream, least(now(), expires_at)
+    lease, now() + lasts, stream::stream, least(now(), now() + lasts)
 from unnest(
     $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[],
-    $18::smallint[], $19::text[], $20::smallint[], $21::bigint[], $22::timestamptz[], $23::text[]
+    $18::smallint[], $19::text[], $20::smallint[], $21::bigint[], $22::interval[], $23::text[]
 ) as one (
     message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
-    lease, expires_at, stream
+    lease, lasts, stream
 )"""
 
 _CONTACT = f""",
@@ -210,7 +210,7 @@ def _queue_rows(accepted: NewMessage, lease: int | None, secrets: Secrets) -> li
             recipient.orcpt,
             holds,
             lease,
-            accepted.expires_at,
+            accepted.expires_at - accepted.message.origin.received_at,
             accepted.stream.value,
         )
         for n, recipient in enumerate(accepted.message.envelope.recipients)

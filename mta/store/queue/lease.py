@@ -1,16 +1,17 @@
 """A worker's lease: the right to deliver the queue rows that carry its id.
 
-A worker registers and gets an id, which marks every row it holds. It renews the lease; a worker that does not is
-considered dead, and ``reap`` returns its rows to the queue. Later outcomes of that worker are fenced: they apply only
-to rows that still carry its id, and by then none do. The rows of a process of this machine that has ended are returned
-at once: a process is named by the boot and the process namespace it runs in, its id, and its start, because ids are
-reused and the same id in another container is another process.
+A worker registers and gets an id, which marks every row it holds. It renews the lease, which counts up; ``reap`` ends a
+lease whose count has stood still for as long as a lease lasts, and returns its rows to the queue. Later outcomes of
+that worker are fenced: they apply only to rows that still carry its id, and by then none do. The rows of a process of
+this machine that has ended are returned at once: a process is named by the boot and the process namespace it runs in,
+its id, and its start, because ids are reused and the same id in another container is another process.
 
-Invariants: a worker is not considered dead for something that kept every worker from renewing: none is reaped by time
-unless the reaper itself has reached the database for as long as a lease lasts, and PostgreSQL has run for as long.
+Invariants: no clock on a wall ends a lease, neither the database's nor anybody's: the reaper measures with its own
+monotonic clock what it has seen itself. A worker is not considered dead for something that kept every worker from
+renewing: a reaper that did not reach the database for a while begins to watch anew.
 
-Limitations: times are PostgreSQL's, except for ``valid``, which uses the monotonic clock of this machine: a machine
-that sleeps stops that clock too, which only the fencing notices. Ended processes are recognised on Linux only.
+Limitations: a machine that sleeps stops its monotonic clock, which only the fencing notices. Ended processes are
+recognised on Linux only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,19 +71,16 @@ def _started(pid: int) -> int | None:
 SAFETY = 0.8  # share of the lease during which we rely on it; the rest is for clocks and slow answers
 
 _REGISTER = """
-insert into worker (host, pid_scope, pid, start_ticks, expires_at)
-values ($1, $2, $3, $4, now() + make_interval(secs => $5)) returning id"""
+insert into worker (host, pid_scope, pid, start_ticks) values ($1, $2, $3, $4) returning id"""
 
-_RENEW = "update worker set expires_at = now() + make_interval(secs => $2) where id = $1 returning id"
+_RENEW = "update worker set renewals = renewals + 1 where id = $1 returning id"
 
-# A renewal that comes in between makes the row live again: the condition is checked on the row as it is then.
+_ALL = "select id, pid_scope, pid, start_ticks, renewals from worker"
+
+# A renewal that comes in between makes the row live again: the count is compared on the row as it is then.
 _END = """
-delete from worker
-where id = any($1::bigint[])
-   or expires_at < now() and $2 and pg_postmaster_start_time() < now() - make_interval(secs => $3)
-returning id"""
-
-_HERE = "select id, pid_scope, pid, start_ticks from worker where pid_scope = $1"
+delete from worker using unnest($1::bigint[], $2::bigint[]) as ended (id, renewals)
+where worker.id = ended.id and worker.renewals = ended.renewals"""
 
 # Leases in use, each found by one probe of the index: their number is that of the workers, not of the rows.
 _ORPHANS = """
@@ -105,7 +104,7 @@ class Lease:
         self._id = 0
         self._until = 0.0  # monotonic; until then we rely on it
         self._touched = -math.inf  # monotonic; when reap last reached the database
-        self._in_touch_since = 0.0
+        self._seen: dict[int, tuple[int, float]] = {}  # renewals of each lease, and since when it is that many
 
     @property
     def id(self) -> int:
@@ -121,16 +120,14 @@ class Lease:
         """Get a fresh lease; rows held under an earlier one are lost. Raises StoreUnavailable."""
         began, me = time.monotonic(), this_process()
         async with self._database.session() as connection:
-            self._id = await connection.fetchval(
-                _REGISTER, platform.node(), me.pid_scope, me.pid, me.start_ticks, self._seconds
-            )
+            self._id = await connection.fetchval(_REGISTER, platform.node(), me.pid_scope, me.pid, me.start_ticks)
         self._until = began + self._seconds * SAFETY
 
     async def renew(self) -> None:
         """Make it last. Raises LeaseLost (drop all that is held, then register), StoreUnavailable (try again)."""
         began = time.monotonic()
         async with self._database.session() as connection:
-            renewed = await connection.fetchval(_RENEW, self._id, self._seconds)
+            renewed = await connection.fetchval(_RENEW, self._id)
         if renewed is None:
             self._until = 0.0
             raise LeaseLost(f"lease {self._id} was given to others")
@@ -145,11 +142,10 @@ class Lease:
     async def reap(self) -> int:
         """Give back the rows of dead workers; how many rows. Raises StoreUnavailable."""
         now = time.monotonic()
-        if now - self._touched > self._seconds:  # never, or not for a while: the others could not renew either
-            self._in_touch_since = now
+        if now - self._touched > self._seconds / 2:  # never, or not for a while: the others could not renew either
+            self._seen.clear()
         self._touched = -math.inf  # until this call has succeeded
-        in_touch = now - self._in_touch_since >= self._seconds
-        freed = await self._database.retried(lambda connection: self._reap(connection, in_touch))
+        freed = await self._database.retried(self._reap)
         self._touched = time.monotonic()
         return freed
 
@@ -157,12 +153,26 @@ class Lease:
         await connection.execute(_FREE, [self._id])
         await connection.execute("delete from worker where id = $1", self._id)
 
-    async def _reap(self, connection: Connection, in_touch: bool) -> int:
-        here = await connection.fetch(_HERE, this_process().pid_scope)
-        dead = [row["id"] for row in here if is_dead(Process(row["pid_scope"], row["pid"], row["start_ticks"]))]
-        await connection.execute(_END, dead, in_touch, self._seconds)
+    async def _reap(self, connection: Connection) -> int:
+        rows = await connection.fetch(_ALL)
+        silent = self._watch({row["id"]: row["renewals"] for row in rows}, time.monotonic())
+        dead = [
+            (row["id"], row["renewals"])
+            for row in rows
+            if row["id"] in silent or is_dead(Process(row["pid_scope"], row["pid"], row["start_ticks"]))
+        ]
+        if dead:
+            await connection.execute(_END, *zip(*dead, strict=True))
         free = [row["lease"] for row in await connection.fetch(_ORPHANS)]
         return _count(await connection.execute(_FREE, free)) if free else 0
+
+    def _watch(self, renewals: Mapping[int, int], now: float) -> set[int]:
+        """Note the leases as they are now; return those that were not renewed for as long as a lease lasts."""
+        before, self._seen = self._seen, {}
+        for lease, count in renewals.items():
+            known = before.get(lease)
+            self._seen[lease] = known if known and known[0] == count else (count, now)
+        return {lease for lease, (_, since) in self._seen.items() if now - since >= self._seconds}
 
 
 def _count(status: str) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mta.mail.delivery import Delivery
@@ -68,7 +68,10 @@ delete from content where message_id = any(array(select id from gone))"""
 _REQUEUE = """
 update queue q
 set lease = null,
-    due_at = least(case when q.bounce is null then coalesce($4, q.due_at) else q.due_at end, q.expires_at)
+    due_at = case
+        when q.bounce is null then least(coalesce(now() + $4::interval, q.due_at), q.expires_at)
+        else q.due_at
+    end
 from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease)
 where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
     and q.lease = one.lease"""
@@ -207,11 +210,13 @@ class Messages:
         octets: int,
         wanted: Wanted = lambda _: True,
         stream: Stream = Stream.TRANSACTIONAL,
+        expiry: bool = True,
     ) -> list[Delivery]:
         """Claim due deliveries of ``stream`` for this worker, up to these bounds, without content.
 
         The oldest first, but with a share for every waiting account and destination. Includes expired ones, held or
-        not. ``wanted``: whether one more delivery to a destination is. Raises StoreUnavailable.
+        not, unless ``expiry`` is suspended. ``wanted``: whether one more delivery to a destination is. Raises
+        StoreUnavailable.
         """
         if not self._lease.valid:
             raise StoreUnavailable("this worker has no valid lease")
@@ -221,7 +226,7 @@ class Messages:
         claimed: list[Delivery] = []
 
         async def take(connection: Connection) -> None:
-            claimed[:] = await self._turns[stream].take(connection, lease, deliveries, octets, wanted)
+            claimed[:] = await self._turns[stream].take(connection, lease, deliveries, octets, wanted, expiry=expiry)
 
         try:
             await self._database.retried(take)
@@ -241,14 +246,14 @@ class Messages:
 
     # --- give up a claim
 
-    async def requeue(self, deliveries: Sequence[Delivery], due_at: datetime | None = None) -> None:
-        """Release rows that are still ours, due at ``due_at`` (unchanged if None); no attempt is counted.
+    async def requeue(self, deliveries: Sequence[Delivery], wait: timedelta | None = None) -> None:
+        """Release rows that are still ours, due after ``wait`` (as before if None); no attempt is counted.
 
         Raises StoreUnavailable.
         """
         if deliveries:
             columns = _keys(deliveries)
-            await self._database.retried(lambda connection: connection.execute(_REQUEUE, *columns, due_at))
+            await self._database.retried(lambda connection: connection.execute(_REQUEUE, *columns, wait))
 
     async def hold(self, deliveries: Sequence[Delivery], hold: Hold) -> None:
         """Release rows that are still ours, and hold them unless their account may send again, or the breaker was

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, assert_never
 
@@ -138,12 +138,22 @@ with
     freed as ({holds.OF_DELETED})
 select message_id, recipient_index from gone"""  # noqa: S608 - our own text
 
+# Waits are counted by the database's clock, whatever the worker's says. What expires meanwhile and is deferred all the
+# same (expiry was suspended, for a clock that cannot be trusted) expires with its next attempt.
 _DEFER = """
 update queue q
 set attempts = attempts + 1, lease = null, last_reply = one.reply, delay_dsn_sent = q.delay_dsn_sent or one.told,
-    due_at = least(case when q.bounce is null then one.until else now() end, q.expires_at)
-from unnest($1::uuid[], $2::int[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bool[])
-    as one (message_id, recipient_index, lease, until, reply, told)
+    due_at = case
+        when q.bounce is not null then least(now(), q.expires_at)
+        when q.expires_at > now() then least(now() + one.wait, q.expires_at)
+        else now() + one.wait
+    end,
+    expires_at = case
+        when q.bounce is not null or q.expires_at > now() then q.expires_at
+        else now() + one.wait
+    end
+from unnest($1::uuid[], $2::int[], $3::bigint[], $4::interval[], $5::text[], $6::bool[])
+    as one (message_id, recipient_index, lease, wait, reply, told)
 where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
     and q.lease = one.lease
 returning q.message_id, q.recipient_index"""
@@ -309,11 +319,12 @@ async def _defer(
 ) -> set[Row]:
     if not deferred:
         return set()
+    now = datetime.now(UTC)
     changes = [
         (
             *_row(each, outcome),
             each.attempt.delivery.lease,
-            outcome.until,
+            max(outcome.until - now, timedelta()),
             _last_reply(outcome, detail),
             each.delay_dsn_sent,
         )

@@ -7,8 +7,14 @@ create table worker (                       -- one row for each start of a worke
     pid         int not null,
     start_ticks bigint not null,            -- start of the process in clock ticks since boot
     started_at  timestamptz not null default now(),
-    expires_at  timestamptz not null
+    renewals    bigint not null default 0   -- a reaper that sees it stand still for as long as a lease lasts ends it
 );
+
+create table clock_check (                  -- one row: up to when the times in `queue` are kept as the clock says
+    id          int primary key default 1 check (id = 1),
+    kept_at     timestamptz not null default now()
+);
+insert into clock_check default values;
 
 create table message (                      -- kept for `mta explain` until retention.messages is over
     id          uuid primary key,

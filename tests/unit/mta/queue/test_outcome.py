@@ -82,7 +82,8 @@ def test_without_rules_what_was_delivered_stays_delivered() -> None:
     ("subject", "rule", "text"),
     [
         (job(bounce="enough"), "operator", "removed from the queue by the operator: enough"),
-        (job(held=True), "expired", "delivery time expired"),
+        (job(held=True, hours=0), "expired", "delivery time expired"),
+        (job(held=True), None, ""),  # claimed by a clock that ours does not confirm
         (job(replace(ANN, attempts=2, last_reply="451 4.7.1 greylisted"), hours=0), "expired", "last reply: 451 4.7.1"),
         (job(), None, ""),
         (job(hours=0), None, ""),  # expired, but not attempted often enough
@@ -136,3 +137,16 @@ def test_what_concerns_the_site_and_not_the_message(
     reply = Reply.parse(int(code), rest)
     decision = outcome.decide(attempt(job(ANN), Result(ANN, stage, reply)), classifier, SCHEDULE, NOW)
     assert outcome.site_failure(decision) == (reply if fails else None)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_without_a_clock_to_trust_nothing_expires(held: bool) -> None:
+    old = job(replace(ANN, attempts=9), hours=-1000, held=held)
+    assert outcome.unattempted(old, SCHEDULE, NOW)
+    assert outcome.unattempted(old, replace(SCHEDULE, expiry=False), NOW) is None
+
+
+def test_what_may_not_expire_waits_like_any_other(classifier: Classifier) -> None:
+    result = Result(replace(ANN, attempts=1), Stage.RECIPIENT, LATER)
+    schedule = replace(SCHEDULE, expiry=False)
+    assert seconds(outcome.decide(attempt(job(hours=-1000), result), classifier, schedule, NOW).outcomes) == [600]

@@ -129,8 +129,8 @@ async def test_looking_is_bounded_however_long_the_queue(store: Store) -> None:
     await make.execute(store, "analyze queue")
     async with store._database.session(30) as connection:
         for question, values in (
-            (claim._OLDEST, ("transactional", 400)),
-            (claim._ROUND, ("transactional", 0, "", 2)),
+            (claim._OLDEST, ("transactional", 400, True)),
+            (claim._ROUND, ("transactional", 0, "", 2, True)),
         ):
             plan = await connection.fetch(f"explain (analyze, buffers, format text) {question}", *values)
             touched = sum(
@@ -207,6 +207,6 @@ async def test_what_only_waits_for_its_end_is_taken_although_its_destination_is_
 async def test_giving_back_does_not_put_off_a_bounce(store: Store) -> None:
     ours = [await make.put(store, "ann@example.net"), await make.put(store, "ben@example.net")]
     await make.execute(store, "update queue set bounce = 'why' where message_id = $1", ours[0].message_id)
-    await store.messages.requeue(ours, make.now() + timedelta(hours=1))
+    await store.messages.requeue(ours, timedelta(hours=1))
     [due] = await store.messages.claim(deliveries=100, octets=MUCH)
     assert due.message_id == ours[0].message_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -12,39 +13,34 @@ from config.schema import DatabaseSettings as DatabaseSettings
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import lease
-from mta.store.queue import lease as leases
 from mta.store.queue.lease import Lease, Process
 from mta.store.store import Store
+from tests.faults.clocks import clock_set
 from tests.unit.mta.store import make
 
 
 @pytest.fixture
 async def reaper(database_url: str, secrets: Secrets):  # type: ignore[no-untyped-def]
-    """A supervisor that has been in touch with the database for longer than a lease."""
+    """The store of a supervisor."""
     store = await Store.open(database_url, DatabaseSettings(), secrets)
-    await in_touch_for_long(store.lease)
     yield store
     await store.close()
 
 
 async def in_touch_for_long(lease: Lease) -> None:
+    """Have it watched all leases for longer than they last."""
     await lease.reap()
-    lease._in_touch_since -= 1000
+    pass_time(lease)
 
 
-@pytest.fixture
-def old_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL has run for long."""
-    monkeypatch.setattr(leases, "_END", leases._END.replace("pg_postmaster_start_time()", "now() - interval '1 day'"))
+def pass_time(lease: Lease, seconds: float = 1000) -> None:
+    """As if everything it has seen were so much longer ago."""
+    lease._seen = {each: (count, since - seconds) for each, (count, since) in lease._seen.items()}
 
 
 async def elsewhere(store: Store) -> None:
     """Make the store's worker one of another machine, so that only time can tell whether it is dead."""
     await make.execute(store, "update worker set pid_scope = 'another machine' where id = $1", store.lease.id)
-
-
-async def silence(store: Store) -> None:
-    await make.execute(store, "update worker set expires_at = now() - interval '1s' where id = $1", store.lease.id)
 
 
 async def test_a_lease_is_valid_from_its_registration_to_its_release(store: Store) -> None:
@@ -70,17 +66,19 @@ async def test_it_is_relied_on_only_for_a_part_of_its_time(store: Store, monkeyp
     assert not store.lease.valid
 
 
-async def test_a_live_worker_is_not_reaped(store: Store, reaper: Store, old_server: None) -> None:
+async def test_a_live_worker_is_not_reaped(store: Store, reaper: Store) -> None:
     await make.put(store)
     await elsewhere(store)
+    await in_touch_for_long(reaper.lease)
+    await store.lease.renew()
     assert await reaper.lease.reap() == 0
     await store.lease.renew()
 
 
-async def test_a_silent_worker_is_reaped_and_learns_of_it(store: Store, reaper: Store, old_server: None) -> None:
+async def test_a_silent_worker_is_reaped_and_learns_of_it(store: Store, reaper: Store) -> None:
     await make.put(store, "a@example.net", "b@example.net")
     await elsewhere(store)
-    await silence(store)
+    await in_touch_for_long(reaper.lease)
     assert await reaper.lease.reap() == 2
     assert await make.count(store, "queue where lease is null") == 2
     with pytest.raises(LeaseLost):
@@ -91,42 +89,38 @@ async def test_a_silent_worker_is_reaped_and_learns_of_it(store: Store, reaper: 
     assert len(await store.messages.claim(deliveries=10, octets=10**6)) == 1
 
 
-async def test_nobody_is_reaped_soon_after_postgresql_started(store: Store, reaper: Store) -> None:
-    await make.execute(store, "update worker set pid_scope = 'another machine'")
-    await silence(store)
-    lease = Lease(reaper._database, 10_000)
-    await in_touch_for_long(lease)
-    lease._in_touch_since -= 10_000
-    assert await lease.reap() == 0
+@pytest.mark.parametrize("days", [6, -2])
+async def test_no_clock_on_a_wall_ends_a_lease(store: Store, reaper: Store, days: int) -> None:
+    """The database's clock is set while workers are alive."""
+    await make.put(store)
+    await elsewhere(store)
+    await reaper.lease.reap()
+    async with clock_set(reaper, timedelta(days=days)):
+        assert await reaper.lease.reap() == 0
     await store.lease.renew()
 
 
-async def test_nobody_is_reaped_by_one_who_has_just_come_back_itself(
-    store: Store, reaper: Store, old_server: None
-) -> None:
+async def test_nobody_is_reaped_by_one_who_has_just_come_back_itself(store: Store, reaper: Store) -> None:
     await elsewhere(store)
-    await silence(store)
     fresh = Lease(reaper._database, 30)
     assert await fresh.reap() == 0
-    assert await make.count(store, "worker") == 1
-    fresh._in_touch_since -= 1000
+    pass_time(fresh)
     fresh._touched -= 31  # a gap: for as long as a lease the database was out of reach
     assert await fresh.reap() == 0
     assert await make.count(store, "worker") == 1
 
 
-async def test_a_failed_reap_begins_the_watch_anew(reaper: Store) -> None:
-    database = reaper._database
-    lease = Lease(database, 30)
+async def test_a_failed_reap_begins_the_watch_anew(store: Store, reaper: Store) -> None:
+    await elsewhere(store)
+    database, lease = reaper._database, Lease(reaper._database, 30)
     await in_touch_for_long(lease)
     dsn, database._dsn = database._dsn, "postgresql://nobody@/none?host=/nowhere"
     database._idle.clear()
     with pytest.raises(StoreUnavailable):
         await lease.reap()
     database._dsn = dsn
-    before = lease._in_touch_since
-    await lease.reap()
-    assert lease._in_touch_since > before
+    assert await lease.reap() == 0
+    assert await make.count(store, "worker") == 1
 
 
 async def test_a_worker_of_this_machine_that_is_gone_need_not_be_waited_for(store: Store) -> None:

@@ -158,7 +158,7 @@ async def _lock_queue(store: Store) -> asyncpg.Connection:
 
 async def test_giving_back_frees_rows_and_counts_no_attempt(store: Store) -> None:
     delivery = await make.put(store)
-    await store.messages.requeue([delivery], make.now() + timedelta(hours=1))
+    await store.messages.requeue([delivery], timedelta(hours=1))
     assert await store.messages.claim(deliveries=10, octets=10**6) == []
     await make.execute(store, "update queue set due_at = now()")
     (again,) = await store.messages.claim(deliveries=10, octets=10**6)
@@ -176,5 +176,5 @@ async def test_what_is_not_ours_any_more_cannot_be_given_back(store: Store) -> N
 
 async def test_nothing_is_due_after_it_has_expired(store: Store) -> None:
     delivery = await make.put(store, hours=1)
-    await store.messages.requeue([delivery], make.now() + timedelta(days=3))
+    await store.messages.requeue([delivery], timedelta(days=3))
     assert await make.count(store, "queue where due_at = expires_at") == 1

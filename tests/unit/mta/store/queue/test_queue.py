@@ -151,7 +151,7 @@ async def test_a_bounce_that_comes_during_an_attempt_is_due_right_after_it(store
 
 async def test_the_age_of_the_oldest_counts_only_what_can_still_be_delivered(store: Store) -> None:
     assert await store.queue.oldest_unexpired_age() == 0
-    old = make.accepted(hours=-1)
+    old = make.accepted(hours=-73)
     object.__setattr__(old.message.origin, "received_at", make.now() - timedelta(days=3))
     await store.messages.enqueue(old, leased=False)
     assert await store.queue.oldest_unexpired_age() == 0
