@@ -43,6 +43,7 @@ OPERATOR = Classification("operator", Fault.SENDER, Action.FAIL, "operator")
 UNCLASSIFIED = Classification("unknown", Fault.SITE, Action.RETRY, "internal-error")
 TERMINATED = Classification("terminated", Fault.SENDER, Action.FAIL, "account-terminated")
 SUPPRESSED = Classification("suppressed", Fault.RECIPIENT, Action.FAIL, "suppressed")
+_NO_MAIL_NOW = frozenset({"4.3.1", "4.3.2"})  # the system is full, or takes no mail (RFC 3463 3.4)
 UNKNOWN_STEPS = 2  # steps of the retry schedule skipped when the end was lost after the final dot
 
 
@@ -157,8 +158,10 @@ def site_failure(decision: Decision) -> Reply | None:
 
 def _concerns_site(outcome: Deferred | Failed) -> bool:
     result, meaning = outcome.result, outcome.classification
+    reply = result.reply
     if result.stage.is_connection:
         return True
-    if result.reply.code == 421 and meaning.fault in (Fault.SITE, Fault.NETWORK):
+    if meaning.fault in (Fault.SITE, Fault.NETWORK) and (reply.code == 421 or reply.status in _NO_MAIL_NOW):
         return True
-    return is_limit(meaning, result.reply) and meaning.fault is Fault.SENDER
+    of_mailbox = meaning.fault is not Fault.SENDER and reply.status[1:].startswith(".2.")
+    return is_limit(meaning, reply) and not of_mailbox

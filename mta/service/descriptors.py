@@ -60,7 +60,7 @@ class Descriptors:
 
     @property
     def is_usable(self) -> bool:
-        return min(self.submission, self.outbound) >= LEAST
+        return self.is_enough or min(self.submission, self.outbound) >= LEAST
 
     def shown(self) -> str:
         """Return what the limit allows and how to raise it, for the operator."""
