@@ -22,6 +22,8 @@ from tinycss2.color4 import parse_color
 READABLE = 3.0  # pixels: smaller text is not meant to be read
 SMALL = 0.7  # of a line height: lines below it run into each other
 FAINT, TRANSPARENT = 0.6, 0.1  # opacity: hard to read, not to be read
+LARGEST = 160.0  # pixels of a font: larger letters fill the screen
+FAR = 2000.0  # pixels: a box as large pushes all that follows away
 MOST = 320.0  # pixels that spacing may push text away
 LEAST = -24.0  # pixels of negative spacing: more may cover something
 ROOM = 8.0  # pixels: a box that clips and is smaller shows nothing
@@ -64,7 +66,7 @@ class FontSize(NamedTuple):
 
 class Mark(NamedTuple):
     """A declaration that hides the element (``how``), or that is not understood. ``covers``: it may move the element
-    over another."""
+    over another, or others out of sight."""
 
     name: str
     how: Hiding | None
@@ -286,7 +288,8 @@ def _within(lowest: float, highest: float, *, covers: bool = False) -> Handler:
         elif any(length is not None and length < -MOST for length in bad):
             draft.mark(name, value, Hiding.OFF_SCREEN)
         else:
-            draft.mark(name, value, covers=covers)
+            far = any(length is not None and length > MOST for length in bad)  # what follows is pushed away
+            draft.mark(name, value, covers=covers or far)
 
     return handle
 
@@ -321,8 +324,8 @@ def _opacity(draft: _Draft, name: str, value: str) -> None:
 
 def _font_size(draft: _Draft, name: str, value: str) -> None:
     size = _size(value)
-    if size is None:
-        draft.mark(name, value)
+    if size is None or (size.pixels or 0) > LARGEST or size.factor > LARGEST / 16:
+        draft.mark(name, value, covers=size is not None)
     else:
         draft.said["size"] = size
         draft.settle(name)
@@ -428,8 +431,8 @@ def _extent(draft: _Draft, name: str, value: str) -> None:
         draft.settle(name)
         return
     length = pixels(value)
-    if length is None or length < 0:
-        draft.mark(name, value)
+    if length is None or length < 0 or length > FAR:
+        draft.mark(name, value, covers=length is not None and length > FAR)
         return
     wide = "width" in name or "inline" in name
     if wide and (length >= MOST / 2 or value.endswith("%")):

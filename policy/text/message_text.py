@@ -1,8 +1,9 @@
 """What a message says: its text, links, images and attachments, decoded once for all rules.
 
 ``MessageText`` walks the MIME tree on the first question, decodes the visible bodies on the first question about text,
-and builds the page of an HTML body only if there is one. Of alternatives the reader sees the last that can be
-displayed (RFC 2046 5.1.4); parts side by side are all seen.
+and builds the page of an HTML body only if there is one. Of alternatives most readers see the last that their program
+can display (RFC 2046 5.1.4), some another that is richer: each of these is a ``View`` of its own. Parts side by side
+are all seen, unless they have a name, for then some programs make a button of them.
 
 Invariants: never raises for the content of a message, and never counts hidden text as said: alternative text of images,
 comments, styles and everything not displayed. Unreadable parts are reported in ``fault``.
@@ -16,23 +17,26 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
 
+from mta.mail.mime_value import parse_mime_value
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
 
-__all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText", "Unproven"]
+__all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText", "Unproven", "View"]
 
 MAX_BODIES = 20  # texts that are read: a message that people write has one or two
 MAX_PARTS = 2000
 MAX_LINKS = 2000
+MAX_VIEWS = 5
 
+_UNREAD = "a message inside the message, which programs show; attach it (Content-Disposition: attachment)"
 _URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'{}|\\^`]{1,2000}", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # and bidi
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_:.+-]{1,40})", re.IGNORECASE)
@@ -57,20 +61,30 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bodies:
-    """``shown``: the parts whose text the reader sees, ``plain`` and ``html``: all of a kind."""
+class View:
+    """What one reader sees: the text, and the links in it."""
 
-    shown: tuple[PyLazyMimePart, ...] = ()
+    text: str
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bodies:
+    """``views``: the parts whose text a reader sees, for each choice of alternatives, the ordinary one first. ``plain``
+    and ``html``: all of a kind."""
+
+    views: tuple[tuple[PyLazyMimePart, ...], ...] = ((),)
     plain: tuple[PyLazyMimePart, ...] = ()
     html: tuple[PyLazyMimePart, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     fault: str = ""
+    unread: str = ""  # what readers see and is not read here
 
 
 class MessageText:
     """``content``: the whole message. Decoded on demand, and only once."""
 
-    __slots__ = ("_bodies", "_budget", "_content", "_links", "_overspent", "_pages", "_texts", "_visible")
+    __slots__ = ("_bodies", "_budget", "_content", "_overspent", "_pages", "_texts", "_views")
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -79,8 +93,7 @@ class MessageText:
         self._overspent = ""
         self._texts: dict[int, str] = {}
         self._pages: dict[int, HtmlDocument] = {}
-        self._visible: str | None = None
-        self._links: tuple[Link, ...] | None = None
+        self._views: tuple[View, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -93,41 +106,41 @@ class MessageText:
         return "\n".join(self._page(part).text for part in self._parts.html)
 
     @property
+    def views(self) -> tuple[View, ...]:
+        """What readers see, by the alternative that their programs choose; the ordinary one first."""
+        if self._views is None:
+            self._views = tuple(map(self._view, self._parts.views))
+        return self._views
+
+    @property
     def visible(self) -> str:
-        """What the reader sees: of alternatives the richest only."""
-        if self._visible is None:
-            self._visible = "\n".join(
-                self._page(part).text if _is_html(part) else self._text(part) for part in self._parts.shown
-            )
-        return self._visible
+        """What the reader sees, of alternatives the last."""
+        return self.views[0].text
 
     @property
     def links(self) -> tuple[Link, ...]:
         """The links in what the reader sees; in plain text, all that mail programs make one of."""
-        if self._links is None:
-            found = (link for part in self._parts.shown for link in self._links_of(part))
-            self._links = tuple(islice(found, MAX_LINKS))
-        return self._links
+        return self.views[0].links
 
     @property
     def images(self) -> tuple[Image, ...]:
         """The pictures in what the reader sees."""
-        return tuple(image for part in self._parts.shown if _is_html(part) for image in self._page(part).images)
+        return tuple(image for part in self._shown if _is_html(part) for image in self._page(part).images)
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:
         """Text in what the reader gets that does not show, and how it was hidden."""
-        return tuple(hidden for part in self._parts.shown if _is_html(part) for hidden in self._page(part).hidden)
+        return tuple(hidden for part in self._shown if _is_html(part) for hidden in self._page(part).hidden)
 
     @property
     def concealed(self) -> tuple[Hidden, ...]:
         """That of it which styles hide: no comments, nor elements that no program shows."""
-        return tuple(hidden for part in self._parts.shown if _is_html(part) for hidden in self._page(part).concealed)
+        return tuple(hidden for part in self._shown if _is_html(part) for hidden in self._page(part).concealed)
 
     @property
     def unproven(self) -> tuple[Unproven, ...]:
         """Text in what the reader gets of which it cannot be told whether it shows, and why."""
-        return tuple(piece for part in self._parts.shown if _is_html(part) for piece in self._page(part).unproven)
+        return tuple(piece for part in self._shown if _is_html(part) for piece in self._page(part).unproven)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -144,13 +157,24 @@ class MessageText:
         """Why part of the message could not be read, or ""."""
         parts = self._parts
         faults = [parts.fault, *(self._page(part).fault for part in parts.html)]
-        return next(filter(None, [*faults, self._overspent]), "")
+        return next(filter(None, [*faults, parts.unread, self._overspent]), "")
 
     @property
     def _parts(self) -> _Bodies:
         if self._bodies is None:
             self._bodies = _sort(self._content)
         return self._bodies
+
+    @property
+    def _shown(self) -> tuple[PyLazyMimePart, ...]:
+        """The parts that some reader sees."""
+        views = self._parts.views
+        return views[0] if len(views) == 1 else tuple({id(part): part for view in views for part in view}.values())
+
+    def _view(self, parts: Sequence[PyLazyMimePart]) -> View:
+        text = "\n".join(self._page(part).text if _is_html(part) else self._text(part) for part in parts)
+        links = (link for part in parts for link in self._links_of(part))
+        return View(text, tuple(islice(links, MAX_LINKS)))
 
     def _text(self, part: PyLazyMimePart) -> str:
         text = self._texts.get(id(part))
@@ -177,8 +201,11 @@ class MessageText:
                 yield Link(match[0].rstrip(".,;:!?)]"), "")
 
 
+_HTML = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html"})
+
+
 def _is_html(part: PyLazyMimePart) -> bool:
-    return part.content_type.lower() in ("text/html", "application/xhtml+xml")
+    return part.content_type.lower() in _HTML
 
 
 def _sort(content: bytes) -> _Bodies:
@@ -192,14 +219,16 @@ def _sort(content: bytes) -> _Bodies:
     leaves = list(_leaves(root))
     bodies = [part for part in leaves if _is_body(part)]
     fault = "" if len(leaves) < MAX_PARTS and len(bodies) <= MAX_BODIES else "the message has too many parts"
+    fault = fault or next(filter(None, map(_part_fault, _every(root))), "")
     bodies = bodies[:MAX_BODIES]
     wanted = {id(part) for part in bodies}
     return _Bodies(
-        shown=tuple(part for part in _shown(root) if id(part) in wanted),
+        views=tuple(tuple(part for part in view if id(part) in wanted) for view in _views(root)),
         plain=tuple(part for part in bodies if not _is_html(part)),
         html=tuple(part for part in bodies if _is_html(part)),
         attachments=tuple(map(_attachment, _attached(root))),
         fault=fault,
+        unread=next((_UNREAD for part in leaves if part.is_message and _disposition(part) != "attachment"), ""),
     )
 
 
@@ -228,8 +257,46 @@ def _attached(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
             yield part
 
 
-def _shown(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
-    """The leaves that the reader's program shows, in order."""
+def _every(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
+    """All parts, those that hold others too."""
+    waiting = [root]
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        part = waiting.pop()
+        yield part
+        waiting += part.children
+
+
+def _part_fault(part: PyLazyMimePart) -> str:
+    """Why programs would not agree on what this part is, or "": they read the first of two fields, or the last."""
+    for name in ("content-type", "content-disposition", "content-transfer-encoding"):
+        fields = _header(part, name)
+        if len(fields) > 1:
+            return f"a part has {len(fields)} {name.title()} fields"
+        if fields and (";" in fields[0] or "(" in fields[0]):
+            value = parse_mime_value(fields[0].encode("utf-8", "surrogateescape"))
+            for parameter in ("boundary", "charset", "start"):
+                if len(value.all(parameter)) > 1:
+                    return f"a part has several values of {parameter} in its {name.title()}"
+    return ""
+
+
+def _views(root: PyLazyMimePart) -> list[list[PyLazyMimePart]]:
+    """The leaves that a reader's program shows, in order, for each choice that programs make; the last alternative
+    first. There are as many choices as one place has alternatives that are pages."""
+    ordinary = list(_shown(root, {}))
+    views = [ordinary]
+    for node in _every(root):
+        if node.content_type.lower() == "multipart/alternative":
+            others = [child for child in node.children if any(map(_is_html, _leaves(child)))]
+            views += [list(_shown(root, {id(node): child})) for child in others if len(views) < MAX_VIEWS]
+    return [view for n, view in enumerate(views) if n == 0 or view != ordinary]
+
+
+def _shown(root: PyLazyMimePart, chosen: Mapping[int, PyLazyMimePart]) -> Iterator[PyLazyMimePart]:
+    """The leaves that the reader's program shows, in order. ``chosen``: alternatives that it takes in place of the last
+    that it can display, by where they are."""
     waiting = [root]
     for _ in range(MAX_PARTS):
         if not waiting:
@@ -237,13 +304,31 @@ def _shown(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
         part = waiting.pop()
         kind = part.content_type.lower()
         if part.is_message or not _is_multipart(part):
-            yield part
+            if part is root or not part.filename:
+                yield part
+        elif id(part) in chosen:
+            waiting.append(chosen[id(part)])
         elif kind == "multipart/alternative":
             waiting += [child for child in part.children if any(map(_is_body, _leaves(child)))][-1:]
         elif kind == "multipart/related":
-            waiting += part.children[:1]
+            waiting += _root_of(part)
         else:
             waiting += reversed(part.children)
+
+
+def _root_of(related: PyLazyMimePart) -> list[PyLazyMimePart]:
+    """The part that is shown: the one that ``start`` names, else the first (RFC 2387 3.2)."""
+    fields = _header(related, "content-type")
+    start = parse_mime_value(fields[0].encode("utf-8", "surrogateescape")).all("start") if fields else ()
+    if start:
+        named = [part for part in related.children if _content_id(part) == start[0].decode("latin-1").strip("<> ")]
+        if named:
+            return named[:1]
+    return related.children[:1]
+
+
+def _content_id(part: PyLazyMimePart) -> str:
+    return next(iter(_header(part, "content-id")), "").strip("<> \t\r\n")
 
 
 def _is_multipart(part: PyLazyMimePart) -> bool:
@@ -252,9 +337,15 @@ def _is_multipart(part: PyLazyMimePart) -> bool:
 
 def _is_body(part: PyLazyMimePart) -> bool:
     """Whether mail programs show it as text."""
-    if part.is_message or (part.disposition or "").strip().lower() == "attachment":
-        return False
+    if part.is_message or _disposition(part) not in ("", "inline"):
+        return False  # what is not known counts as attached (RFC 2183 2.8)
     return part.content_type.lower() in ("text/plain", "") or _is_html(part)
+
+
+def _disposition(part: PyLazyMimePart) -> str:
+    """``inline``, ``attachment`` or another, "" for none; comments do not count."""
+    said = next(iter(_header(part, "content-disposition")), "")
+    return parse_mime_value(said.encode("utf-8", "surrogateescape")).kind if said else ""
 
 
 def _attachment(part: PyLazyMimePart) -> Attachment:

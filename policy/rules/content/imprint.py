@@ -70,7 +70,7 @@ class Imprint:
             )
         if Field.LOGO in self._fields and not any(map(_is_logo, reading.images)):
             return _refuse("no logo shows; put a picture of it into the HTML (<img src=...>)")
-        texts = [Shown(reading.visible)]
+        texts = [Shown(view.text) for view in reading.views]
         if self._settings.plain_text == "require" and reading.text and reading.html_text:
             texts.append(Shown(reading.text))
         judged, faults = [], []

@@ -39,23 +39,27 @@ class UnsubscribeLink:
         self._vocabulary = Vocabulary.shipped()
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        links = facts.reading.links
-        way, url = self._vocabulary.look(links, facts.reading.visible, self._ours)
-        if way is UnsubscribeOffer.OPEN or (way is UnsubscribeOffer.BARRED and self._settings.obstacles == "allow"):
-            return Pass(), f"shows {url[:200]}"
-        if way is UnsubscribeOffer.BARRED:
-            return _refuse(f"the link {url[:100]} asks for a login or a survey; let it unsubscribe at once")
-        if self._settings.link == "optional":
-            return Pass(), "shows no link, and needs none"
+        found = ""
+        for view in facts.reading.views:
+            way, url = self._vocabulary.look(view.links, view.text, self._ours)
+            if way is UnsubscribeOffer.BARRED and self._settings.obstacles == "refuse":
+                return _refuse(f"the link {url[:100]} asks for a login or a survey; let it unsubscribe at once")
+            if way is UnsubscribeOffer.NONE and self._settings.link == "required":
+                return _refuse(self._missing(facts, len(view.links)))
+            found = found or url
+        return Pass(), f"shows {found[:200]}" if found else "shows no link, and needs none"
+
+    def _missing(self, facts: Facts, links: int) -> str:
+        """Return what the message has in place of a link that shows."""
         for piece in facts.reading.unproven:
             way, url = self._vocabulary.look([Link(*link) for link in piece.links], piece.text, self._ours)
             if way is not UnsubscribeOffer.NONE:
-                return _refuse(
+                return (
                     f"the link {shown(url, 100)} is there, but it is not proved that it shows: {shown(piece.why, 80)}; "
                     "take that out, or write the link elsewhere"
                 )
-        return _refuse(
-            f"none of the {len(links)} links in the text is for unsubscribing; "
+        return (
+            f"none of the {links} links in the text is for unsubscribing; "
             "add one that shows, such as <a href=...>Unsubscribe</a>"
         )
 

@@ -204,3 +204,57 @@ def test_no_page_breaks_it(pieces: list[str]) -> None:
         b"Content-Type: text/html; charset=utf-8\r\n\r\n" + "".join(pieces).encode("utf-8", "replace")
     )
     assert everything(reading) >= 0
+
+
+def multipart(kind: str, *parts: str, more: str = "") -> bytes:
+    inside = "".join(f"--b\r\n{part}\r\n" for part in parts)
+    return f"MIME-Version: 1.0\r\nContent-Type: multipart/{kind}; boundary=b{more}\r\n\r\n{inside}--b--\r\n".encode()
+
+
+TEXT_PART = "Content-Type: text/plain\r\n\r\nplain"
+HTML_PART = "Content-Type: text/html\r\n\r\n<p>html"
+AMP_PART = "Content-Type: text/x-amp-html\r\n\r\n<p>amp"
+
+
+@pytest.mark.parametrize(
+    ("content", "views"),
+    [
+        (multipart("alternative", TEXT_PART, HTML_PART), ["html"]),
+        (multipart("alternative", HTML_PART, TEXT_PART), ["plain", "html"]),
+        (multipart("alternative", TEXT_PART, AMP_PART, HTML_PART), ["html", "amp"]),
+        (multipart("alternative", TEXT_PART, HTML_PART, AMP_PART), ["amp", "html"]),
+        (multipart("mixed", HTML_PART, TEXT_PART), ["html\nplain"]),
+        (multipart("mixed", HTML_PART, f"Content-Disposition: inline; filename=x.txt\r\n{TEXT_PART}"), ["html"]),
+        (multipart("mixed", HTML_PART, f"Content-Disposition: inline\r\n{TEXT_PART}"), ["html\nplain"]),
+        (multipart("mixed", HTML_PART, f"Content-Disposition: (c) attachment (c)\r\n{TEXT_PART}"), ["html"]),
+        (multipart("mixed", HTML_PART, f"Content-Disposition: x-unknown\r\n{TEXT_PART}"), ["html"]),
+        (multipart("related", HTML_PART, f"Content-ID: <r>\r\n{TEXT_PART}", more='; start="<r>"'), ["plain"]),
+        (multipart("related", HTML_PART, f"Content-ID: <r>\r\n{TEXT_PART}"), ["html"]),
+        (multipart("related", HTML_PART, TEXT_PART, more='; start="<nowhere>"'), ["html"]),
+    ],
+)
+def test_each_reader_sees_one_view(content: bytes, views: list[str]) -> None:
+    assert [view.text for view in MessageText(content).views] == views
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        multipart("mixed", "Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\nx"),
+        multipart("mixed", f"Content-Disposition: inline\r\nContent-Disposition: attachment\r\n{TEXT_PART}"),
+        multipart("mixed", TEXT_PART, more="; boundary=c"),
+        multipart("mixed", TEXT_PART, more="; boundary*=utf-8''c"),
+        multipart("mixed", "Content-Type: text/plain; charset=utf-8; charset=utf-7\r\n\r\nx"),
+        multipart("mixed", f"Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n{TEXT_PART}"),
+    ],
+)
+def test_mime_that_contradicts_itself_is_a_fault(content: bytes) -> None:
+    assert "a part has " in MessageText(content).structure_fault
+
+
+def test_a_message_that_is_shown_inside_is_not_read_and_one_that_is_attached_need_not_be() -> None:
+    inner = "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nspam"
+    shown = MessageText(multipart("mixed", TEXT_PART, inner))
+    assert (shown.structure_fault, "a message inside" in shown.fault) == ("", True)
+    attached = MessageText(multipart("mixed", TEXT_PART, f"Content-Disposition: attachment\r\n{inner}"))
+    assert (attached.fault, attached.visible) == ("", "plain")
