@@ -32,6 +32,11 @@ _KINDS = {
 }
 
 
+def is_ignorable(letter: str) -> bool:
+    """Return whether readers are shown nothing for ``letter``."""
+    return _HIDDEN.match(letter) is not None or unicodedata.category(letter) == "Cf"
+
+
 def hidden(text: str) -> str | None:
     """Return the first character of ``text`` that no address may have, named with its place; None if there is none."""
     if text.isascii() and text.isprintable():

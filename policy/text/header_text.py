@@ -16,6 +16,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from mta.mail.characters import is_ignorable
+
 LONGEST = 2000  # characters
 
 _ENCODED = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?\s]*)\?=")
@@ -46,17 +48,13 @@ def plain(text: str) -> str:
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", "".join(letter for letter in text if not is_unseen(letter)))
+    return unicodedata.normalize("NFKC", "".join(letter for letter in text if not is_ignorable(letter)))
 
 
 def shown(text: str, most: int = 60) -> str:
     """``text`` fit to be quoted in an answer: short, on one line, nothing that a terminal would obey."""
     text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[: most + 1])
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def is_unseen(letter: str) -> bool:
-    return unicodedata.category(letter) == "Cf"
 
 
 def _word(match: re.Match[str]) -> str:

@@ -27,7 +27,8 @@ AT_HOME = frozenset({"am", "bg", "by", "cy", "gr", "kg", "kz", "mk", "mn", "rs",
 
 # Marks that turn the direction of text around, and letters without width: none has a use in a sender's name.
 UNSEEN = frozenset("\u00ad\u034f\u061c\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\u202a\u202b\u202c\u202d\u202e"
-                   "\u2066\u2067\u2068\u2069")  # fmt: skip
+                   "\u2065\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f"
+                   "\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # fmt: skip
 
 _WORD = re.compile(r"[^\W\d_]+")
 

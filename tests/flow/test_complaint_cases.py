@@ -77,7 +77,7 @@ async def test_no_answer_in_24_hours_stops_the_account_until_there_is_an_agreeme
     await mta(shop, "answer", "C-1", "--text", "our form was wrong")
     assert await state(shop) == "suspended, account suspended", "an answer alone is no agreement"
     shop.receiver.script = Script()
-    assert "The account goes on: 2 held recipients" in await mta(shop, "agree", "C-1", "--text", "double opt-in")
+    assert "The account goes on: 2 held recipients" in await mta(shop, "accept", "C-1", "--text", "double opt-in")
     receipts = await shop.received(2)
     assert {receipt.recipients[0].address for receipt in receipts} == {"rita@example.com", "ben@example.com"}
 
@@ -89,7 +89,7 @@ async def test_48_hours_until_there_is_an_agreement_whatever_the_answer(shop: Wo
     assert "Due" in await mta(shop, "answer", "C-1", "--text", "sorry")
     await shop.db.execute("update complaint_case set due_at = due_at - interval '49 hours'")
     await until_state(shop, "suspended, account suspended")
-    await mta(shop, "agree", "C-1", "--text", "list removed")
+    await mta(shop, "accept", "C-1", "--text", "list removed")
     assert await state(shop) == "agreed, account active"
 
 
