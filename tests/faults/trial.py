@@ -43,6 +43,8 @@ CONNECTIONS = 10  # to each domain, over all workers
 LEASE = 5.0  # seconds
 RECOVERY = 60.0  # seconds within which everything accepted must have been delivered
 RECEIVER_ADDRESS = "127.0.0.2"
+LOOK_EVERY = 0.2  # seconds
+REPLACED = 30.0  # seconds within which a worker that was killed has a successor with a lease
 EFFECTIVE = 1.0  # seconds after which a suppression holds in every worker
 
 _ON_THE_WAY = 0.2  # seconds in which what was sent before the fault may still be read by the receiver
@@ -133,7 +135,7 @@ class Standing:
             assert await database.fetchval(_RECORDED_TWICE) == 0, "a delivery was recorded twice"
             assert await database.fetchval(_WITHOUT_END) == 0, "a recipient has no end"
             rows = await database.fetch(_RECORDED, until)
-            idle = max(0, WORKERS - await database.fetchval(_LEASED))
+            idle = await _idle_workers(database)
         finally:
             await database.close()
         return Books({(row["test_id"], row["recipient_index"]) for row in rows}, idle)
@@ -286,6 +288,15 @@ async def trial(standing: Standing, seed: int, fault: str = "") -> AsyncIterator
     finally:
         await nameserver.stop()
         await receiver.stop()
+
+
+async def _idle_workers(database: asyncpg.Connection) -> int:
+    """How many workers have no lease once those that were killed had time to be replaced."""
+    for _ in range(int(REPLACED / LOOK_EVERY)):
+        if await database.fetchval(_LEASED) >= WORKERS:
+            return 0
+        await asyncio.sleep(LOOK_EVERY)
+    return max(0, WORKERS - int(await database.fetchval(_LEASED)))
 
 
 def _zone() -> Iterator[tuple[str, Node]]:
