@@ -8,6 +8,7 @@ Limitations: one database; scaling beyond it is up to PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from bounce.suppression import SoftBounceThresholds
 from config import schema
@@ -131,10 +132,12 @@ class Store:
         async with self._database.session() as connection:
             await connection.execute("select 1")
 
-    async def check_write(self) -> None:
-        """Commit something that leaves no trace. Raises StoreUnavailable, StoreFull, if nothing can be committed."""
+    async def check_write(self) -> datetime:
+        """Commit something that leaves no trace; return the database's time. Raises StoreUnavailable, StoreFull."""
         async with self._database.session() as connection:
             await connection.execute("select pg_logical_emit_message(true, 'imprimatur', 'readiness')")
+            now: datetime = await connection.fetchval("select clock_timestamp()")
+            return now
 
     @property
     def is_full(self) -> bool:

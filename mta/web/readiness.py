@@ -3,6 +3,7 @@
 | check | ok if |
 |---|---|
 | database | something could be committed within the last seconds |
+| clock | this machine's clock and the database's agree |
 | disk | every file system that mail is kept on has its reserve |
 | supervisor, worker-N | it reports |
 | claiming | every worker claims due mail |
@@ -20,6 +21,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +31,7 @@ from mta.store.store import StoreFull, StoreUnavailable
 FRESH = 10.0  # seconds after which a report counts as missing
 WRITE_LASTS = 5.0  # seconds for which a committed write counts; a failed one is tried again by the next who asks
 CLAIMED_WITHIN = 60.0  # seconds
+CLOCKS_AGREE = 30.0  # seconds
 TASK_FAILS = 10.0  # seconds after which a background task that fails counts
 DESCRIPTORS_LEFT = 32
 
@@ -43,9 +46,9 @@ class Check:
 
 
 class WritableStore(Protocol):
-    """What is needed of the store. ``check_write`` raises StoreUnavailable."""
+    """What is needed of the store. ``check_write`` returns the database's time; it raises StoreUnavailable."""
 
-    async def check_write(self) -> None: ...
+    async def check_write(self) -> datetime: ...
 
 
 class ServiceReadiness:
@@ -55,11 +58,12 @@ class ServiceReadiness:
         self._store, self._disk = store, disk
         self._state = run_dir / "state.json"
         self._wrote_at: float | None = None
+        self._ahead = 0.0  # seconds that our clock is ahead of the database's
         self._writing = asyncio.Lock()
 
     async def checks(self) -> list[Check]:
         """Return every check, those that fail included."""
-        found = [await self._check_database()]
+        found = [await self._check_database(), _check_clock(self._ahead)]
         if self._disk is not None:
             found.append(_check_disk(self._disk))
         return [*found, *check_processes(self._state, time.time())]
@@ -69,13 +73,20 @@ class ServiceReadiness:
             try:
                 if self._wrote_at is None or time.monotonic() - self._wrote_at > WRITE_LASTS:
                     self._wrote_at = None
-                    await self._store.check_write()
-                    self._wrote_at = time.monotonic()
+                    there = await self._store.check_write()
+                    self._ahead, self._wrote_at = time.time() - there.timestamp(), time.monotonic()
             except StoreFull:
                 return Check("database", False, "its disk is full; clients get 452 until it has room")
             except StoreUnavailable:
                 return Check("database", False, "takes no writes; clients get 451 until it does")
         return Check("database", True, "takes writes")
+
+
+def _check_clock(ahead: float) -> Check:
+    if abs(ahead) <= CLOCKS_AGREE:
+        return Check("clock", True, "agrees with the database's")
+    how = "ahead of" if ahead > 0 else "behind"
+    return Check("clock", False, f"is {abs(ahead):.0f} s {how} the database's; nothing expires until they agree")
 
 
 def _check_disk(disk: DiskWatch) -> Check:

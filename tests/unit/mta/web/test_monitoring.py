@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,22 @@ from mta.web.monitoring import make_app, serve
 from mta.web.readiness import ServiceReadiness
 
 NOW = 1_000_000.0
-CHECKS = ["database", "worker-0", "claiming", "descriptors", "tasks"]
+CHECKS = ["database", "clock", "worker-0", "claiming", "descriptors", "tasks"]
 
 
 class Store:
-    """A store that takes writes, or raises ``error``. ``writes``: how many there were."""
+    """A store that takes writes, or raises ``error``. ``writes``: how many there were; ``ahead``: its clock."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.writes = 0
+        self.ahead = timedelta()
 
-    async def check_write(self) -> None:
+    async def check_write(self) -> datetime:
         self.writes += 1
         if self.error:
             raise self.error
+        return datetime.now(UTC) + self.ahead
 
 
 @asynccontextmanager
@@ -85,6 +88,7 @@ async def test_not_ready_says_why_and_nothing_more(tmp_path: Path) -> None:
             assert answer.status == 503
             assert [(check["name"], check["ok"]) for check in json.loads(text)["checks"]] == [
                 ("database", False),
+                ("clock", True),
                 ("supervisor", False),
             ]
             assert "example.com" not in text, "errors of the database may hold names and more"

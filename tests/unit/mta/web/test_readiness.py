@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ async def test_a_database_that_takes_no_writes(tmp_path: Path, error: Exception,
     assert (await subject.checks())[0] == Check("database", True, "takes writes")
 
 
+@pytest.mark.parametrize(("ahead", "ok"), [(0, True), (20, True), (-20, True), (60, False), (-172_800, False)])
+async def test_clocks_must_agree(tmp_path: Path, ahead: int, ok: bool) -> None:
+    store = Store()
+    store.ahead = timedelta(seconds=ahead)
+    clock = (await ServiceReadiness(store, tmp_path).checks())[1]
+    assert (clock.name, clock.ok) == ("clock", ok)
+    assert ok or f"{abs(ahead)} s {'behind' if ahead > 0 else 'ahead of'}" in clock.detail
+
+
 # --- the disk
 
 
@@ -110,10 +120,10 @@ async def test_a_disk_without_its_reserve(tmp_path: Path) -> None:
 
     now = 0.0
     subject = ServiceReadiness(Store(), tmp_path, DiskWatch([tmp_path], statvfs=statvfs, clock=lambda: now))
-    assert (await subject.checks())[1].ok
+    assert (await subject.checks())[2].ok
     free, now = 1_000_000, 10.0
-    check = (await subject.checks())[1]
+    check = (await subject.checks())[2]
     assert (check.name, check.ok) == ("disk", False)
     assert check.detail.startswith(f"{tmp_path}: 0 MB free, of a reserve of 476 MB")
     free, now = 1_000_000_000, 20.0
-    assert (await subject.checks())[1].ok
+    assert (await subject.checks())[2].ok
