@@ -11,11 +11,9 @@ from collections.abc import Callable
 from time import monotonic
 
 from mta.observe.labels import Resource
-from mta.observe.log import get_logger
+from mta.observe.log import Sparingly, get_logger
 
 log = get_logger()
-
-LOG_EVERY = 60.0  # seconds between two log lines about the same resource
 
 _SHORTAGES = {
     errno.EMFILE: Resource.DESCRIPTORS,  # of this process
@@ -73,19 +71,13 @@ def _has_source_address(address: str) -> bool:
 
 
 class ShortageLog:
-    """Logs shortages, each resource at most once in LOG_EVERY seconds, with the number of those in between."""
+    """Logs shortages: each resource once a minute at most, with the number of attempts put off since."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._logged_at: dict[Resource, float] = {}
-        self._unlogged = dict.fromkeys(Resource, 0)
+        self._lines = {resource: Sparingly(clock=clock) for resource in Resource}
 
     def note(self, resource: Resource) -> None:
-        self._unlogged[resource] += 1
-        now = self._clock()
-        if now - self._logged_at.get(resource, -LOG_EVERY) >= LOG_EVERY:
-            self._logged_at[resource] = now
-            count, self._unlogged[resource] = self._unlogged[resource], 0
+        if count := self._lines[resource].due():
             log.error(
                 "deliveries put off: this machine is short of a resource",
                 resource=resource.value,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from mta.observe.log import get_logger
+from mta.observe.log import Sparingly, get_logger
 from mta.observe.metrics import Metrics
 
 log = get_logger()
@@ -23,7 +23,6 @@ RESERVE_SHARE = 0.05  # of a file system, but no less and no more than
 RESERVE_LEAST, RESERVE_MOST = 64 * 2**20, 512 * 2**20  # octets; the least, on a tiny one: a quarter of it
 INODES = 1000  # or a twentieth of those of a small file system
 LASTS = 1.0  # seconds for which a reading counts
-LOG_EVERY = 60.0  # seconds between two log lines
 
 Statvfs = Callable[[Path], os.statvfs_result]
 
@@ -77,7 +76,8 @@ class DiskWatch:
         self._statvfs, self._clock = statvfs, clock
         self._read_at = -LASTS
         self._tightest: FileSystem | None = None
-        self._logged_at: float | None = None
+        self._lines = Sparingly(clock=clock)
+        self._was_short = False
 
     def tightest(self) -> FileSystem | None:
         """Return the file system that is nearest to its reserve, None if none can be read."""
@@ -93,17 +93,16 @@ class DiskWatch:
 
     def report(self, metrics: Metrics) -> None:
         """Set the metrics, and log that a disk is nearly full, or has room again: one line a minute at most."""
-        tightest, now = self.tightest(), self._clock()
+        tightest = self.tightest()
         if tightest is None:
             return
         metrics.disk_free.set(tightest.free)
         metrics.disk_short.set(tightest.is_short)
-        if tightest.is_short and (self._logged_at is None or now - self._logged_at >= LOG_EVERY):
-            self._logged_at = now
+        if tightest.is_short and self._lines.due():
             log.error("disk nearly full: no mail is accepted", disk=tightest.shown(), free_bytes=tightest.free)
-        elif not tightest.is_short and self._logged_at is not None and now - self._logged_at >= LASTS:
-            self._logged_at = None
+        elif self._was_short and not tightest.is_short:
             log.info("disk has room again", disk=tightest.shown(), free_bytes=tightest.free)
+        self._was_short = tightest.is_short
 
     def _read(self) -> list[FileSystem]:
         found = []

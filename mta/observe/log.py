@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from math import inf
+from time import monotonic
 from typing import Literal
 
 import orjson
@@ -47,6 +50,25 @@ def get_logger() -> Logger:
     """Return a logger that binds to the configuration in force when it is first used."""
     logger: Logger = structlog.get_logger()
     return logger
+
+
+class Sparingly:
+    """Limits the lines about a lasting trouble: the first at once, then one in ``seconds``."""
+
+    def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._logged_at = -inf
+        self._unlogged = 0
+
+    def due(self) -> int:
+        """Count one more; return how many there were since the last line if one is due now, else 0."""
+        self._unlogged += 1
+        now = self._clock()
+        if now - self._logged_at < self._seconds:
+            return 0
+        self._logged_at = now
+        count, self._unlogged = self._unlogged, 0
+        return count
 
 
 def _readable() -> list[structlog.typing.Processor]:

@@ -39,7 +39,7 @@ from mta.observe import exposition
 from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch, kept_on
 from mta.observe.labels import BackgroundTask, QueueState, Success
-from mta.observe.log import get_logger
+from mta.observe.log import Sparingly, get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.shared_counters import create_file
 from mta.service.child import Child
@@ -50,7 +50,7 @@ from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.service.jobs.domain_verification import verify_due
-from mta.smtp_server.listener import ListenError, bind
+from mta.smtp_server.listener import ListenError, bind, listen
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
@@ -115,6 +115,7 @@ class Supervisor:
         self._run_dir = settings.server.data_dir / "run"
         self._disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
         self._embedded = embedded
+        self._database_lines = Sparingly()
         self._complaints: ComplaintNotifier | None = None
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
@@ -139,6 +140,8 @@ class Supervisor:
             store = await self._unless_stopped(self._open(dsn, secrets))
             if store is not None:
                 stack.push_async_callback(store.close)
+                for listener, bound in (*sockets.submission, *sockets.reports):
+                    listen(listener, bound)
                 self._children = self._make_children(dsn, secrets.root, sockets)
                 await self._watch(store)
 
@@ -276,7 +279,8 @@ class Supervisor:
             try:
                 await asyncio.to_thread(self._embedded.start)
             except EmbeddedError as error:
-                log.error("database not started", reason=str(error))
+                if count := self._database_lines.due():
+                    log.error("database not started", reason=str(error), tries=count)
 
     async def _release_dead_leases(self, store: Store) -> None:
         """Release what dead workers held. Frequent, to distinguish a silent worker from an unavailable database."""

@@ -28,7 +28,7 @@ from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.labels import BackgroundTask
-from mta.observe.log import get_logger
+from mta.observe.log import Sparingly, get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
 from mta.smtp_server import proxy
@@ -82,10 +82,20 @@ def _bind(unbound: socket.socket, listener: Listener) -> None:
     try:
         unbound.bind((listener.address, listener.port))
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "see the listeners in the configuration")
-        raise ListenError(
-            f"cannot listen on {listener.place}: {error.strerror}; {hint.format(port=listener.port)}"
-        ) from error
+        raise _listen_error(listener, error) from error
+
+
+def listen(listener: Listener, bound: socket.socket) -> None:
+    """Let clients connect; they wait until a worker accepts them. Raises ListenError if another process was faster."""
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:
+        raise _listen_error(listener, error) from error
+
+
+def _listen_error(listener: Listener, error: OSError) -> ListenError:
+    hint = _HINTS.get(error.errno or 0, "see the listeners in the configuration").format(port=listener.port)
+    return ListenError(f"cannot listen on {listener.place}: {error.strerror}; {hint}")
 
 
 @dataclass(slots=True)
@@ -212,12 +222,13 @@ class Listeners:
 
     async def _accept(self, endpoint: _Endpoint) -> None:
         """Accept connections that begin with a PROXY header or a TLS handshake."""
-        loop = asyncio.get_running_loop()
+        loop, lines = asyncio.get_running_loop(), Sparingly()
         while True:
             try:
                 connection, peer = await loop.sock_accept(endpoint.socket)
             except OSError as error:  # no file descriptors, or the client has gone
-                log.warning("accept failed", reason=str(error))
+                if count := lines.due():
+                    log.warning("accept failed", reason=str(error), times=count, listener=endpoint.listener.place)
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
             if len(self._introductions) >= self._context.limits.connections:

@@ -30,7 +30,7 @@ import asyncpg
 from config import schema
 from mta.observe.background import BackgroundTasks
 from mta.observe.labels import BackgroundTask
-from mta.observe.log import get_logger
+from mta.observe.log import Sparingly, get_logger
 from mta.store.postgres import migrate
 from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 
@@ -42,7 +42,6 @@ T = TypeVar("T")
 _RELISTEN = (0.1, 2.0)  # seconds between tries to listen again: first, longest
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded")
 FULL_LASTS = 5.0  # seconds after which a full database is tried again
-FULL_LOGGED_EVERY = 60.0  # seconds
 _PING = 10.0  # seconds after which a silent listening connection is asked whether it lives
 _SESSION = {
     "application_name": "imprimatur",
@@ -89,7 +88,8 @@ class FullDisk:
     """When the database last said that its disk is full; one log line a minute about it."""
 
     def __init__(self) -> None:
-        self._said_at = self._logged_at = -inf
+        self._said_at = -inf
+        self._lines = Sparingly()
 
     def __bool__(self) -> bool:
         """Whether it has just said so: then clients need not send what it would not take."""
@@ -97,8 +97,7 @@ class FullDisk:
 
     def note(self, words: str) -> None:
         self._said_at = monotonic()
-        if self._said_at - self._logged_at >= FULL_LOGGED_EVERY:
-            self._logged_at = self._said_at
+        if self._lines.due():
             log.error("the database's disk is full", reason=words)
 
 

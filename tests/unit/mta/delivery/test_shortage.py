@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from mta.delivery import shortage as shortages
 from mta.delivery.name_servers import DnsError, NotAsked
-from mta.delivery.shortage import LOG_EVERY, Shortage, ShortageLog, shortage, shortage_at_connect
+from mta.delivery.shortage import Shortage, ShortageLog, shortage, shortage_at_connect
 from mta.mail.delivery import Stage
 from mta.observe.labels import Resource
 from mta.testing.script import ReceiverStage, Script, ScriptRule, say
@@ -52,7 +52,7 @@ def test_a_line_a_minute_for_each_resource() -> None:
         for _ in range(100):
             subject.note(Resource.DESCRIPTORS)
         subject.note(Resource.PORTS)
-        now = LOG_EVERY
+        now = 60.0
         subject.note(Resource.DESCRIPTORS)
     assert [(line["resource"], line["attempts"]) for line in lines] == [
         ("descriptors", 1),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from mta.observe.disk import LOG_EVERY, RESERVE_LEAST, RESERVE_MOST, DiskWatch, FileSystem, kept_on
+from mta.observe.disk import RESERVE_LEAST, RESERVE_MOST, DiskWatch, FileSystem, kept_on
 from mta.observe.metrics import Metrics
 
 PLACE = Path("/var/lib/imprimatur")
@@ -90,7 +90,7 @@ def test_one_line_a_minute_names_the_disk_and_what_is_free() -> None:
     disk, metrics = Disk(free=1_000_000), Metrics()
     watch = disk.watch()
     with capture_logs() as lines:
-        for second in range(int(LOG_EVERY) + 1):
+        for second in range(61):
             disk.now = float(second)
             watch.report(metrics)
     assert [line["log_level"] for line in lines] == ["error", "error"]

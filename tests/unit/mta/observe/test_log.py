@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from mta.observe.log import Sparingly
+
 SCRIPT = """
 import structlog
 from mta.observe.log import configure
@@ -32,3 +34,13 @@ def test_lines_for_machines_are_json_on_standard_error() -> None:
     assert first["timestamp"].endswith("Z")
     assert "ValueError: what went wrong" in second["exception"]
     assert "from a library" in library
+
+
+def test_a_lasting_trouble_is_logged_at_once_and_then_now_and_then() -> None:
+    now = 0.0
+    lines = Sparingly(60.0, lambda: now)
+    assert [lines.due() for _ in range(5)] == [1, 0, 0, 0, 0]
+    now = 59.0
+    assert lines.due() == 0
+    now = 60.0
+    assert [lines.due(), lines.due()] == [6, 0]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 import struct
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from config.schema import Limits, Listener
 from mta.smtp_server import listener as doors
-from mta.smtp_server.listener import ListenError, bind
+from mta.smtp_server.listener import ListenError, bind, listen
 from mta.smtp_server.proxy import SIGNATURE
+from tests.unit.mta.store.make import until
 from tests.unit.mta.submission_rig import HELLO, MAIL, MESSAGE, RCPT, certificates, submission
 
 BALANCED = {"tls": "none", "proxy_from": ["127.0.0.0/8"]}
@@ -136,13 +140,40 @@ async def test_reloaded_settings_hold_for_open_sessions_and_new_ones() -> None:
         assert (await proxied.reply())[:3] == "220"
 
 
-async def test_several_processes_may_listen_on_one_address() -> None:
-    first = bind(Listener(port=0))
-    second = bind(Listener(port=first.getsockname()[1]))
-    assert first.getsockname() == second.getsockname()
-    assert first.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    first.close()
-    second.close()
+def test_of_two_that_start_at_once_one_gets_the_port() -> None:
+    with bind(Listener(port=0)) as first:
+        port = Listener(port=first.getsockname()[1])
+        with bind(port) as second:
+            assert first.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            listen(port, first)
+            with pytest.raises(ListenError, match="Address already in use; `ss -ltnp"):
+                listen(port, second)
+
+
+@pytest.mark.parametrize("tls", ["none", "implicit"])
+async def test_accepting_goes_on_when_there_were_no_descriptors(
+    tls: str, monkeypatch: pytest.MonkeyPatch, logs: list[Any]
+) -> None:
+    """uvloop closes what it cannot accept; where we accept ourselves, the client waits in the backlog."""
+    monkeypatch.setattr(doors, "ACCEPT_PAUSE", 0.01)
+    async with submission(listeners=[{"tls": tls}]) as rig:
+        loop, soft = asyncio.get_running_loop(), resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = socket.socket()
+        client.setblocking(False)
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, soft[1]))
+        try:
+            await loop.sock_connect(client, ("127.0.0.1", rig.ports[0]))
+            if tls == "none":
+                assert await loop.sock_recv(client, 100) == b""
+            else:
+                await until(lambda: any(line["event"] == "accept failed" for line in logs))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, soft)
+            client.close()
+        talker = await rig.connect(tls=certificates()[1] if tls == "implicit" else None)
+        assert (await talker.reply())[:3] == "220"
 
 
 def test_a_port_in_use_is_an_error() -> None:
