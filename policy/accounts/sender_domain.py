@@ -60,10 +60,11 @@ Texts = Sequence[str] | DomainProblem  # the TXT records of a name
 @dataclass(frozen=True, slots=True)
 class Selector:
     """One of our keys that signs for the domain. ``name``: of its record. ``differences``: what keeps signatures from
-    verifying."""
+    verifying. ``weakness``: what should be mended although they verify, or nothing."""
 
     name: str
     differences: tuple[str, ...]
+    weakness: str = ""
 
     @property
     def signer(self) -> str:
@@ -188,6 +189,8 @@ def _dkim(domain: str, found: tuple[Selector, ...] | DomainProblem) -> CheckResu
     broken = [f"{each.name}: {'; '.join(each.differences)}" for each in found if each.differences]
     if broken:
         return _bad(DomainCheck.DKIM, " / ".join(broken))
+    if weak := [f"{each.name}: {each.weakness}" for each in found if each.weakness]:
+        return CheckResult(DomainCheck.DKIM, CheckMark.WEAK, " / ".join(weak))
     return CheckResult(DomainCheck.DKIM, CheckMark.GOOD, f"signed with {', '.join(each.name for each in found)}")
 
 

@@ -50,4 +50,4 @@ async def test_what_needs_a_restart_is_named_and_does_not_change(world: World) -
     ]
     await world.accept("ann@example.com")  # at the old port
     await world.received(1)
-    assert "after_a_restart=" in world.service.output()
+    assert '"after_a_restart":["server.workers: 1 in use' in world.service.output()

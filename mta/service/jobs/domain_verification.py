@@ -103,7 +103,7 @@ async def _selectors(resolver: Resolver, keys: tuple[SigningKey, ...]) -> tuple[
         if isinstance(texts, DomainProblem):
             return texts
         broken = tuple(each.text for each in compare(key, texts) if each.kind.breaks)
-        found.append(Selector(record_name(key), broken))
+        found.append(Selector(record_name(key), broken, key.warning() or ""))
     return tuple(found)
 
 

@@ -87,6 +87,8 @@ def test_dkim_needs_a_key_of_ours_whose_record_verifies() -> None:
     assert "mta dkim new shop.example" in judged(DomainCheck.DKIM, selectors=()).text
     broken = judged(DomainCheck.DKIM, selectors=(Selector("s1", ()), Selector("s2", ("there is no TXT record",))))
     assert (broken.mark, broken.text) == (CheckMark.BAD, "s2: there is no TXT record")
+    weak = judged(DomainCheck.DKIM, selectors=(Selector("s1", (), "RSA with 1024 bits is weak"),))
+    assert (weak.mark, weak.text) == (CheckMark.WEAK, "s1: RSA with 1024 bits is weak")
 
 
 @pytest.mark.parametrize(
