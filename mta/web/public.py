@@ -1,10 +1,11 @@
 """The public port: its connections, limits and TLS, and the application that serves the pages for recipients.
 
 Invariants: Every response is one of our own pages: no traceback, no default text, no cookie, no redirect. Request lines
-are never logged, because they contain tokens. X-Forwarded-For is believed from listed proxies only.
-Limitations: A connection is limited by its lifetime, not by its data rate. aiohttp answers anything that is not HTTP
-with a bare 400. Request rates are counted per process. Ports below 1024 need CAP_NET_BIND_SERVICE if the service runs
-as another user.
+are never logged, because they contain tokens. X-Forwarded-For is believed from listed proxies only. A client has its
+time for a request's head, for its body, between two requests and for the whole connection, and no more than its share
+of the connections, unless it is a listed proxy.
+Limitations: A connection is counted after the TLS handshake. aiohttp answers anything that is not HTTP with a bare 400.
+Request rates are counted per process. Ports below 1024 need CAP_NET_BIND_SERVICE if the service runs as another user.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import ssl
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
 from config.schema import PublicPagesSettings
 from mta.mail.message import IPAddress
@@ -34,6 +35,10 @@ from policy.permission.tokens import Tokens
 log = get_logger()
 
 MAX_CONNECTIONS = 1000  # more are closed at once
+MAX_PER_CLIENT = 100  # of them from one address (IPv6: /64)
+HEAD = 10.0  # seconds for the first request's head
+BODY = 10.0  # seconds for a request's body
+IDLE = 15.0  # seconds between two requests, the second one's head included
 LIFETIME = 60.0  # seconds after which a connection is closed
 ABORT_AFTER = 15.0  # seconds more after which it is aborted
 HANDSHAKE = 10.0  # seconds for TLS
@@ -54,17 +59,29 @@ class PublicServer:
 
     def __init__(self, app: web.Application) -> None:
         quiet = logging.Logger("quiet", logging.CRITICAL + 1)  # aiohttp's own logs requests that it cannot parse
-        self._runner = web.AppRunner(app, access_log=None, logger=quiet, handle_signals=False, shutdown_timeout=2.0)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=quiet,
+            handle_signals=False,
+            shutdown_timeout=2.0,
+            keepalive_timeout=IDLE,
+            lingering_time=0.0,  # what a client still sends of a body that was refused is not read
+        )
+        self._connections = PublicConnections()
+        app.middlewares.append(self._connections.read_in_time)
         self._server: asyncio.Server | None = None
         self._tls: ssl.SSLContext | None = None
 
     async def open(self, settings: PublicPagesSettings) -> None:
         """Start serving. Raises OSError if the port is in use, CertificateError."""
         self._tls = server_context(settings)
+        self._connections.proxies = settings.proxy_from
         await self._runner.setup()
-        assert self._runner.server is not None
+        server = self._runner.server
+        assert server is not None
         self._server = await asyncio.get_running_loop().create_server(
-            _ConnectionFactory(self._runner.server),
+            lambda: _PublicConnection(self._connections, server()),
             settings.address,
             settings.port,
             ssl=self._tls,
@@ -73,7 +90,9 @@ class PublicServer:
         )
 
     def configure(self, settings: PublicPagesSettings) -> None:
-        """Load the certificate again, for new connections. Raises CertificateError; the old one then stays in use."""
+        """Take over ``proxy_from``, and load the certificate again, for new connections. Raises CertificateError; the
+        old one then stays in use."""
+        self._connections.proxies = settings.proxy_from
         if self._tls and settings.certificate:
             server_context(settings)  # loading a mismatched pair would leave the context in use without its key
             _load_certificate(self._tls, settings)
@@ -85,24 +104,102 @@ class PublicServer:
         await self._runner.cleanup()
 
 
-@dataclass(frozen=True, slots=True)
-class _ConnectionFactory:
-    server: web.Server
+class PublicConnections:
+    """The open connections, in all and per client. ``proxies`` may have as many as there are. ``silent``: those whose
+    first request has not come yet."""
 
-    def __call__(self) -> asyncio.Protocol:
-        if len(self.server.connections) >= MAX_CONNECTIONS:
-            return _TooMany()
-        loop, connection = asyncio.get_running_loop(), self.server()
-        loop.call_later(LIFETIME, connection.close)
-        loop.call_later(LIFETIME + ABORT_AFTER, connection.force_close)
-        return connection
+    def __init__(self) -> None:
+        self.proxies: Networks = ()
+        self.silent: set[web.RequestHandler] = set()
+        self._total = 0
+        self._of: dict[int, int] = {}
+
+    def enter(self, client: IPAddress) -> bool:
+        """Count a connection, unless there are too many. Only a counted one must ``leave``."""
+        key = _network(client)
+        count = self._of.get(key, 0)
+        is_proxy = any(client in network for network in self.proxies)
+        if self._total >= MAX_CONNECTIONS or (count >= MAX_PER_CLIENT and not is_proxy):
+            return False
+        self._total += 1
+        self._of[key] = count + 1
+        return True
+
+    def leave(self, client: IPAddress) -> None:
+        key = _network(client)
+        self._total -= 1
+        self._of[key] -= 1
+        if not self._of[key]:
+            del self._of[key]
+
+    @property
+    def read_in_time(self) -> Middleware:
+        """The middleware that reads a request's body before anything looks at it."""
+
+        @web.middleware
+        async def read_in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self.silent.discard(request.protocol)
+            try:
+                async with asyncio.timeout(BODY):
+                    await request.read()
+            except TimeoutError:
+                request.protocol.force_close()
+                return web.Response(status=408)
+            return await handler(request)
+
+        return read_in_time
 
 
-class _TooMany(asyncio.Protocol):
-    """Closes a connection above the limit."""
+class _PublicConnection(asyncio.Protocol):
+    """One connection within its limits; what it carries is aiohttp's."""
+
+    def __init__(self, connections: PublicConnections, inner: web.RequestHandler) -> None:
+        self._connections, self._inner = connections, inner
+        self._client: IPAddress | None = None
+        self._timers: list[asyncio.TimerHandle] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+        name = transport.get_extra_info("peername")
+        client = _address(name[0]) or UNKNOWN if name else UNKNOWN
+        if not self._connections.enter(client):
+            transport.close()
+            return
+        self._client = client
+        loop, inner = asyncio.get_running_loop(), self._inner
+        inner.connection_made(transport)
+        self._connections.silent.add(inner)
+        self._timers = [
+            loop.call_later(HEAD, self._expect_request),
+            loop.call_later(LIFETIME, inner.close),
+            loop.call_later(LIFETIME + ABORT_AFTER, inner.force_close),
+        ]
+
+    def _expect_request(self) -> None:
+        """Close the connection unless the head of its first request has come."""
+        if self._inner in self._connections.silent:
+            self._inner.force_close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._client:
+            self._inner.data_received(data)
+
+    def eof_received(self) -> None:
+        if self._client:
+            self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if self._client:
+            self._connections.leave(self._client)
+            self._connections.silent.discard(self._inner)
+            self._inner.connection_lost(error)
 
 
 def server_context(settings: PublicPagesSettings) -> ssl.SSLContext | None:
