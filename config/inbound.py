@@ -63,7 +63,8 @@ class SubmissionLimits(Section):
     recipients: int = Field(1000, ge=100)
     """Maximum recipients per message (RFC 5321 4.5.3.1.8: at least 100); more get 452 4.5.3."""
     connections: int = Field(2000, ge=1)
-    """Maximum open connections per worker; more get 421 4.7.0."""
+    """Maximum open connections per worker; more get 421 4.7.0. A quarter is kept for clients in an account's networks
+    and those that have logged in within a day."""
     connections_per_address: int = Field(200, ge=1)
     """Maximum open connections per client address and worker."""
     errors: int = Field(20, ge=1)

@@ -24,9 +24,11 @@ from aiosmtpd.smtp import SMTP
 
 from config.schema import Listener
 from mta.mail.message import IPAddress
+from mta.mail.reply import Reply
 from mta.observe.log import get_logger
 from mta.smtp_server import replies
-from mta.smtp_server.handler import Client, ServerContext, client_address
+from mta.smtp_server.handler import Client, ServerContext, client_address, enter
+from mta.smtp_server.limits import Slot
 from mta.smtp_server.line_io import LineReader, ReplyWriter
 from mta.smtp_server.replies import CloseSession, ConnectionLost
 from mta.smtp_server.session import Session
@@ -52,14 +54,20 @@ _NO_HOOKS = _NoHooks()
 
 
 class Connection(SMTP):
-    """``client``: its address, if the listener has looked at it already: it is counted, and TLS is on.
+    """``client``, ``slot``: if the listener has looked at it already: it is counted, and TLS is on.
 
     Without it the peer of the connection is the client, and is counted here.
     """
 
     command_size_limits: dict[str, int] = {}  # noqa: RUF012  aiosmtpd shares and changes its own; ours stays empty
 
-    def __init__(self, context: ServerContext, listener: Listener, client: IPAddress | None = None) -> None:
+    def __init__(
+        self,
+        context: ServerContext,
+        listener: Listener,
+        client: IPAddress | None = None,
+        slot: Slot | None = None,
+    ) -> None:
         super().__init__(
             _NO_HOOKS,
             data_size_limit=None,
@@ -71,7 +79,7 @@ class Connection(SMTP):
         self._listener = listener
         self._known_client = client
         self._deadline = self._alarm = math.inf
-        self._counted = False
+        self._slot = slot
         self._started = self.loop.time()
         self._in_a_row = 0  # commands, since others had their turn
 
@@ -143,8 +151,8 @@ class Connection(SMTP):
             pass
         context.sessions.discard(self)
         context.metrics.sessions_open.dec()
-        if self._counted:
-            context.connections.leave(client.address)
+        if self._slot:
+            self._slot.leave()
         context.events.session_closed(
             session=client.session,
             client=client.address,
@@ -202,15 +210,20 @@ class Connection(SMTP):
     def admit(self) -> None:
         """Raise CloseSession if the client may not begin a session."""
         context = self._context
-        if self._known_client is None and (
-            rejection := context.connections.enter(self._client.address, context.limits)
-        ):
-            raise CloseSession(rejection, "unwelcome")
-        self._counted = True
+        if self._slot is None:
+            entered = enter(context, self._client.address)
+            if isinstance(entered, Reply):
+                raise CloseSession(entered, "unwelcome")
+            self._slot = entered
         if context.closing:
             raise CloseSession(replies.SHUTTING_DOWN, "shutdown")
         if self._input.buffer:
             raise CloseSession(replies.EARLY_TALKER, "unwelcome")
+
+    def recognise(self) -> None:
+        """The client has logged in."""
+        if self._slot:
+            self._slot.recognise()
 
     def age(self) -> float:
         """Return the seconds since the connection began."""

@@ -25,7 +25,7 @@ from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
 from mta.smtp_server.auth.authenticator import Authenticator
-from mta.smtp_server.limits import Connections, MemoryBudget
+from mta.smtp_server.limits import Connections, MemoryBudget, Slot
 from mta.smtp_server.spool import Spool
 from policy.accounts.account import Account, Grant
 
@@ -115,6 +115,13 @@ class ServerContext:
     connections: Connections = field(default_factory=Connections)
     sessions: set[OpenSession] = field(default_factory=set)
     closing: bool = False
+
+
+def enter(context: ServerContext, address: IPAddress) -> Slot | Reply:
+    """Count a connection from ``address``, or return why it is rejected."""
+    authenticator = context.authenticator
+    known = authenticator is None or authenticator.by_network(address) is not None
+    return context.connections.enter(address, context.limits, known=known)
 
 
 def client_address(host: str) -> IPAddress:

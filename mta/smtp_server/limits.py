@@ -2,7 +2,8 @@
 
 IPv6 clients are counted by their /64, which is what one subscriber has.
 
-Invariants: nothing grows without bound: connections are bounded by their own limit, failures by MAX_REMEMBERED.
+Invariants: nothing grows without bound: connections are bounded by their own limit, what is remembered of clients by
+MAX_REMEMBERED.
 
 Limitations: each worker counts for itself, so the limits of the whole service are the workers' times as large. A client
 that guesses from more than MAX_REMEMBERED addresses in one window is not counted; secrets of 192 bits withstand that.
@@ -10,6 +11,7 @@ that guesses from more than MAX_REMEMBERED addresses in one window is not counte
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from hashlib import blake2b
@@ -20,36 +22,75 @@ from mta.mail.reply import Reply
 from mta.smtp_server.replies import TOO_MANY_CONNECTIONS, TOO_MANY_FROM_ADDRESS
 
 MAX_REMEMBERED = 100_000
+KEPT_FOR_KNOWN = 1 / 4  # share of the connections for clients in an account's networks, or that logged in lately
+REMEMBERED_FOR = 86_400.0  # seconds after its last login for which a client is known
 KEPT_FOR_SMALL = 1 / 4  # share of the memory for messages that only small ones may use
 ADDRESS_FACTOR = 10  # failures of one address over all user names, as a multiple of those with one name
 
 
 class Connections:
-    """Open connections, in all and per client."""
+    """Open connections, in all and per client. A part of them is kept for clients that are known: strangers cannot use
+    up what customers need, however many addresses they come from.
+    """
 
-    def __init__(self) -> None:
-        self.total = 0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = self.strangers = 0
+        self._clock = clock
         self._of: dict[int, int] = {}
+        self._remembered: dict[int, float] = {}  # when each client logged in last; the latest is last
 
-    def enter(self, address: IPAddress, limits: Limits) -> Reply | None:
-        """Count a connection, or return why it is rejected. Only a counted one must ``leave``."""
+    def enter(self, address: IPAddress, limits: Limits, *, known: bool) -> Slot | Reply:
+        """Count a connection, or return why it is rejected. ``known``: the client needs no login to be a customer."""
         key = _network(address)
+        known = known or self._clock() < self._remembered.get(key, -math.inf) + REMEMBERED_FOR
         open_here = self._of.get(key, 0)
         if self.total >= limits.connections:
+            return TOO_MANY_CONNECTIONS
+        if not known and self.strangers >= max(1, int(limits.connections * (1 - KEPT_FOR_KNOWN))):
             return TOO_MANY_CONNECTIONS
         if open_here >= limits.connections_per_address:
             return TOO_MANY_FROM_ADDRESS
         self.total += 1
+        self.strangers += not known
         self._of[key] = open_here + 1
-        return None
+        return Slot(self, key, is_known=known)
 
-    def leave(self, address: IPAddress) -> None:
-        key = _network(address)
+    def _recognise(self, key: int) -> None:
+        self._remembered.pop(key, None)
+        self._remembered[key] = self._clock()
+        if len(self._remembered) > MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+    def _leave(self, key: int) -> None:
         self.total -= 1
         if self._of[key] == 1:
             del self._of[key]
         else:
             self._of[key] -= 1
+
+
+class Slot:
+    """One counted connection. It must ``leave`` in the end."""
+
+    __slots__ = ("_connections", "_is_known", "_key")
+
+    def __init__(self, connections: Connections, key: int, *, is_known: bool) -> None:
+        self._connections: Connections | None = connections
+        self._key, self._is_known = key, is_known
+
+    def recognise(self) -> None:
+        """The client has logged in: it is no stranger, now and for a day."""
+        if self._connections is not None:
+            self._connections._recognise(self._key)
+            self._connections.strangers -= not self._is_known
+            self._is_known = True
+
+    def leave(self) -> None:
+        """Count it no more. Every further call does nothing."""
+        if self._connections is not None:
+            self._connections.strangers -= not self._is_known
+            self._connections._leave(self._key)
+            self._connections = None
 
 
 class MemoryBudget:

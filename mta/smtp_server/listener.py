@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from config.schema import Limits, Listener, ListenerTls
 from mta.mail.message import IPAddress
+from mta.mail.reply import Reply
 from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
@@ -34,8 +35,8 @@ from mta.observe.trace import Trace
 from mta.smtp_server import proxy
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.connection import HANDSHAKE, Connection
-from mta.smtp_server.handler import MessageHandler, ServerContext, client_address
-from mta.smtp_server.limits import MemoryBudget
+from mta.smtp_server.handler import MessageHandler, ServerContext, client_address, enter
+from mta.smtp_server.limits import MemoryBudget, Slot
 from mta.smtp_server.proxy import MAX_HEADER, ProxyError
 from mta.smtp_server.replies import encode
 from mta.smtp_server.spool import Spool
@@ -242,11 +243,12 @@ class Listeners:
         """Find out who the client is, count it, and begin its session, encrypted where the port is."""
         try:
             client = await _identify(listener, connection, peer)
-            if rejection := self._context.connections.enter(client, self._context.limits):
+            slot = enter(self._context, client)
+            if isinstance(slot, Reply):
                 if listener.tls is not ListenerTls.IMPLICIT:  # to tell it there would take a handshake
-                    connection.send(encode(rejection))
-                raise _NotAdmitted(rejection.text)
-            await self._begin(Connection(self._context, listener, client), listener, connection, client)
+                    connection.send(encode(slot))
+                raise _NotAdmitted(slot.text)
+            await self._begin(Connection(self._context, listener, client, slot), listener, connection, slot)
         except (OSError, ProxyError, _NotAdmitted) as error:
             log.info("connection closed before its session", peer=str(peer), reason=str(error) or "timeout")
             connection.close()
@@ -254,9 +256,7 @@ class Listeners:
             connection.close()
             raise
 
-    async def _begin(
-        self, session: Connection, listener: Listener, connection: socket.socket, client: IPAddress
-    ) -> None:
+    async def _begin(self, session: Connection, listener: Listener, connection: socket.socket, slot: Slot) -> None:
         implicit = listener.tls is ListenerTls.IMPLICIT
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -267,7 +267,7 @@ class Listeners:
             )
         finally:
             if not session.has_begun:
-                self._context.connections.leave(client)
+                slot.leave()
 
 
 class _NotAdmitted(Exception):

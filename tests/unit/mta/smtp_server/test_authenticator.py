@@ -11,10 +11,11 @@ from ipaddress import ip_address
 import pytest
 
 from config.schema import Limits
+from mta.mail.message import IPAddress
 from mta.smtp_server.auth import authenticator as authentication
 from mta.smtp_server.auth.authenticator import Authenticator, ScramVerifier, make_verifiers, new_secret
-from mta.smtp_server.limits import MAX_REMEMBERED, Connections, Failures
-from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, AUTH_LIMITED
+from mta.smtp_server.limits import MAX_REMEMBERED, REMEMBERED_FOR, Connections, Failures, Slot
+from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, AUTH_LIMITED, TOO_MANY_CONNECTIONS
 from tests.unit.mta.submission_rig import Accounts
 
 HERE = ip_address("192.0.2.1")
@@ -236,18 +237,39 @@ def test_failures_are_remembered_within_bounds(clock: Clock, monkeypatch: pytest
     assert MAX_REMEMBERED == 100_000
 
 
+def entered(connections: Connections, address: IPAddress, limits: Limits, *, known: bool = True) -> Slot | str:
+    found = connections.enter(address, limits, known=known)
+    return found if isinstance(found, Slot) else str(found)
+
+
 def test_connections_by_network() -> None:
     connections, limits = Connections(), Limits(connections=3, connections_per_address=2)
     mine = [ip_address(text) for text in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:1::3")]
-    assert connections.enter(mine[0], limits) is None
-    assert connections.enter(mine[1], limits) is None
-    refusal = connections.enter(mine[2], limits)  # the /64 has two
-    assert refusal is not None
-    assert "your address" in refusal.text
-    assert connections.enter(ip_address("2001:db8:0:2::1"), limits) is None
-    refusal = connections.enter(HERE, limits)
-    assert refusal is not None
-    assert str(refusal) == "421 4.7.0 Too many connections, try again later"
-    for address in (mine[0], mine[0], ip_address("2001:db8:0:2::9")):
-        connections.leave(address)
+    slots = [entered(connections, address, limits) for address in mine]  # the /64 may have two
+    assert slots[2] == "421 4.7.0 Too many connections from your address, try again later"
+    slots[2] = entered(connections, ip_address("2001:db8:0:2::1"), limits)
+    assert entered(connections, HERE, limits) == "421 4.7.0 Too many connections, try again later"
+    for slot in slots:
+        assert isinstance(slot, Slot)
+        slot.leave()
+        slot.leave()
     assert (connections.total, connections._of) == (0, {})
+
+
+def test_strangers_leave_room_for_customers() -> None:
+    now = 0.0
+    connections, limits = Connections(lambda: now), Limits(connections=8)
+    strangers = [entered(connections, ip_address(f"192.0.2.{n}"), limits, known=False) for n in range(7)]
+    assert strangers[6] == "421 4.7.0 Too many connections, try again later"
+    assert connections.strangers == 6
+    customer = strangers[0]
+    assert isinstance(customer, Slot)
+    customer.recognise()
+    customer.recognise()
+    assert connections.strangers == 5, "who has logged in makes room for another stranger"
+    assert isinstance(entered(connections, ip_address("198.51.100.1"), limits, known=False), Slot)
+    assert isinstance(entered(connections, ip_address("192.0.2.0"), limits, known=False), Slot), "known from its login"
+    customer.leave()
+    now = REMEMBERED_FOR + 1
+    assert entered(connections, ip_address("192.0.2.0"), limits, known=False) == str(TOO_MANY_CONNECTIONS)
+    assert isinstance(entered(connections, HERE, limits, known=True), Slot)

@@ -215,3 +215,17 @@ async def test_a_client_that_sends_thousands_of_commands_at_once_does_not_keep_o
         answered = trace.lines[: trace.lines.index("C: VRFY ann")].count("C: NOOP")
         assert answered <= 2 * connection.TURN
         assert await greedy.replies(5000) == ["250 2.0.0 OK"] * 5000
+
+
+async def test_strangers_cannot_use_up_the_connections_of_customers() -> None:
+    """Of four connections three may be strangers'; the last one is kept for who is known."""
+    plain = [{"tls": "none", "auth_without_tls": "loopback"}]
+    async with submission(listeners=plain, limits={"connections": 4}, networks=()) as rig:
+        rig.accounts.add("app", "secret")
+        strangers = [await rig.greeted() for _ in range(3)]
+        refused = await rig.connect()
+        assert await refused.rest() == "421 4.7.0 Too many connections, try again later\r\n"
+        assert (await strangers[0].ask(HELLO)).startswith("250-")
+        assert (await strangers[0].ask("AUTH PLAIN AGFwcABzZWNyZXQ="))[:3] == "235"
+        await rig.greeted()
+        assert rig.listeners._context.connections.strangers == 2
