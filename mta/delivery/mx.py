@@ -24,7 +24,7 @@ from mta.delivery import route as routes
 from mta.delivery.name_servers import DnsError, Missing, NameServers, Records, Unknown
 from mta.delivery.route import MxHost, Ourselves, Route, StaticHost, StaticRoute, StaticRoutes, Target
 from mta.delivery.tls import TlsPolicy
-from mta.mail.reply import Reply
+from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import Lookup
 from mta.observe.metrics import Metrics
 
@@ -61,6 +61,10 @@ class Cache(Generic[V]):
         """Return for how many seconds the answer is still known; 0 if it is not."""
         known = self._known.get(key)
         return max(0.0, known[0] - time.monotonic()) if known is not None else 0.0
+
+    def forget(self, which: Callable[[V], bool]) -> None:
+        """Drop answers that are to be found anew."""
+        self._known = {key: (until, value) for key, (until, value) in self._known.items() if not which(value)}
 
     async def get(self, key: str) -> V:
         """Return the answer, known or found; many callers at once cause one search."""
@@ -107,6 +111,11 @@ class Resolver:
     def known_for(self, domain: str) -> float:
         """Return for how many seconds the route will still be known; 0 if it must be looked up."""
         return self._routes.left(domain)
+
+    def forget_failures(self) -> None:
+        """Look up anew what could not be looked up."""
+        self._routes.forget(lambda route: isinstance(route, Reply) and route.kind is ReplyKind.TRANSIENT)
+        self._hosts.forget(lambda addresses: addresses.error is not None)
 
     async def route(self, domain: str) -> Route | Reply:
         """Return the route of ``domain``, or why it has none. Raises NotAsked only."""

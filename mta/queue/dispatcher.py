@@ -146,6 +146,7 @@ class Dispatcher:
 
     def end_backoffs(self, site: str | None) -> None:
         """An operator wants ``site`` to be tried now, or all sites ("")."""
+        self._resolver.forget_failures()
         if site == "":
             self._courier.end_backoffs()
         for queue in self.ready_queues.values():

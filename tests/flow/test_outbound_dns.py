@@ -334,6 +334,23 @@ async def test_an_answer_holds_within_the_bounds(monkeypatch: pytest.MonkeyPatch
             assert await far.resolver.route(domain) is not route
 
 
+async def test_failures_may_be_forgotten_before_their_time() -> None:
+    """An operator has mended the DNS, and retries."""
+    async with far_end() as far:
+        await far.receiver()
+        far.zone["dest.example"] = Node(mx=((10, "sick.example"),))
+        far.zone["sick.example"] = DnsFault.SERVFAIL
+        assert (await far.refusal("dest.example")).code == 451
+        assert (await far.refusal("nowhere.example")).code == 550
+        known = await far.route()
+        far.zone["sick.example"] = Node(a=("127.0.0.2",))
+        assert (await far.refusal("dest.example")).code == 451
+        far.resolver.forget_failures()
+        assert addresses(await far.route("dest.example")) == ["127.0.0.2"]
+        assert far.resolver.cached("example.com") is known
+        assert far.resolver.cached("nowhere.example") is not None
+
+
 async def test_providers_make_one_site_of_many_hosts() -> None:
     providers = [
         {"name": "big", "mx": [".big.example"], "connections": 7},

@@ -120,9 +120,9 @@ def _command(change: QueueCommand) -> Callable[..., None]:
             filters = await selection.filters(store)
             if filters == [QueueFilter()] and not everything:
                 fail("no recipients selected: give an ID, --destination, --account, ... or --all", status=2)
-            parts = [await change.make(store.queue, each, why, count) for each in filters]
-            if change.name == "retry" and not count:
+            if change.name == "retry" and not count:  # first: what is due is claimed at once
                 backoffs = await end_backoffs(settings, store, filters)
+            parts = [await change.make(store.queue, each, why, count) for each in filters]
             return QueueChange(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
 
         if dry_run or not yes:

@@ -61,6 +61,9 @@ class Resolver:
         found = None if self.blind else self.routes.setdefault(domain, route(domain))
         return None if isinstance(found, Exception) else found
 
+    def forget_failures(self) -> None:
+        """None is remembered."""
+
     def known_for(self, _: str) -> float:
         return self.ttl
 

@@ -104,8 +104,8 @@ async def test_an_operators_bounce_needs_no_route_and_no_ready_queue(store: Stor
         await rig.settled()
         queue = rig.dispatcher.ready_queues["down.example"]
         assert queue.throttle.site.until > 0
+        await execute(store, "alter table queue alter bounce set default 'enough'")  # from their first moment on
         messages = [await rig.queue(f"ben@{domain}") for domain in ("dark.example", "down.example")]
-        await execute(store, "update queue set bounce = 'enough', due_at = now() where message_id = any($1)", messages)
         for message in messages:
             assert await rig.until_event(message) == [("failed", 0)]
 
