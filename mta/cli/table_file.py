@@ -26,7 +26,7 @@ from mta.mail.characters import named
 
 LONGEST = 1 << 20  # characters of a line
 _DELIMITERS = ",;\t"
-_SEPARATOR = re.compile(r"sep=([,;\t|])\s*\Z", re.IGNORECASE)
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\s*\Z', re.IGNORECASE)
 _BAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 

@@ -76,6 +76,7 @@ async def test_consents_of_an_old_mac_and_of_a_spreadsheet_are_read(operator: Op
     [
         b"address;reason\r\numa@good.example;manual\r\n",
         b"sep=;\r\nAddress;Reason;\r\numa@good.example;manual;\r\n;;\r\n",
+        b'"sep=|"\r\n"address"|"reason"\r\n"uma@good.example"|manual\r\n',
         b"\xef\xbb\xbfsep=\t\naddress\treason\numa@good.example\tmanual\n",
         b"address\treason\ruma@good.example\tmanual\r",
         b'address, "reason" ,\n "uma@good.example" , "manual",\n'.replace(b'" ,', b'",'),

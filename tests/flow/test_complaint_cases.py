@@ -77,7 +77,7 @@ async def test_no_answer_in_24_hours_stops_the_account_until_there_is_an_agreeme
     await mta(shop, "answer", "C-1", "--text", "our form was wrong")
     assert await state(shop) == "suspended, account suspended", "an answer alone is no agreement"
     shop.receiver.script = Script()
-    assert "The account goes on: 2 held recipients" in await mta(shop, "accept", "C-1", "--text", "double opt-in")
+    assert "Account resumed; 2 held recipients released" in await mta(shop, "accept", "C-1", "--text", "double opt-in")
     receipts = await shop.received(2)
     assert {receipt.recipients[0].address for receipt in receipts} == {"rita@example.com", "ben@example.com"}
 
