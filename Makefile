@@ -47,9 +47,10 @@ peers: .peers/ready ## other MTAs, scanners and a browser from Debian packages, 
 .peers/ready: tests/peers/packages.txt tests/peers/install
 	tests/peers/install
 
-docs: setup ## write what is generated: docs/config.md, docs/mta.1
+docs: setup ## write what is generated: docs/config.md, docs/mta.1, docs/conformance.md
 	$(BIN)/mta config docs > docs/config.md
 	$(BIN)/mta man > docs/mta.1
+	$(BIN)/python -m tests.conformance.document
 
 lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock

@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import clock, cut_database, latency, postfix
+from tests.faults import cut_database, host_clock, latency, postfix
 from tests.faults.crashes import FAULTS, Fault, strike
 from tests.faults.disk import NoDisk, standing_on_disk
 from tests.faults.figures import Figures, digest, table
@@ -132,7 +132,7 @@ async def standing_for(name: str) -> AsyncIterator[tuple[Standing, Fault]]:
         yield standing, fault
 
 
-OTHERS = {"clock_step": clock, "cut_database": cut_database, postfix.NAME: postfix}
+OTHERS = {"clock_step": host_clock, "cut_database": cut_database, postfix.NAME: postfix}
 
 
 def _commit() -> str:

@@ -62,7 +62,7 @@ _RECORDED = """
 select split_part(trim(leading '<' from record->'summary'->>'message-id'), '@', 1) as test_id, recipient_index
 from event join message on message.id = message_id where kind = 'delivered' and at <= to_timestamp($1)
 """
-_LEASED = "select count(*) from worker where expires_at > now()"
+_LEASES = "select id, renewals from worker"
 
 
 def seeds() -> list[int]:
@@ -291,12 +291,17 @@ async def trial(standing: Standing, seed: int, fault: str = "") -> AsyncIterator
 
 
 async def _idle_workers(database: asyncpg.Connection) -> int:
-    """How many workers have no lease once those that were killed had time to be replaced."""
+    """How many workers renew no lease, once those that were killed had time to be replaced."""
+    before: dict[int, int] = {}
+    renewing: set[int] = set()
     for _ in range(int(REPLACED / LOOK_EVERY)):
-        if await database.fetchval(_LEASED) >= WORKERS:
+        for row in await database.fetch(_LEASES):
+            if row["renewals"] > before.setdefault(row["id"], row["renewals"]):
+                renewing.add(row["id"])
+        if len(renewing) >= WORKERS:
             return 0
         await asyncio.sleep(LOOK_EVERY)
-    return max(0, WORKERS - int(await database.fetchval(_LEASED)))
+    return WORKERS - len(renewing)
 
 
 def _zone() -> Iterator[tuple[str, Node]]:
