@@ -34,6 +34,9 @@ _LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
 _TOP_LABEL = re.compile(r"[a-z0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9]", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _RUN_ON = re.compile(r"[+\-?~]?(?:all|mx|a|ptr|include|exists|ip4|ip6|redirect|exp)\Z", re.IGNORECASE)
+_JOINED = re.compile(
+    r"[+\-?~]?(?:all|mx|a|ptr)([+\-?~]?(?:all|mx|a|ptr|(?:include|exists|ip4|ip6|exp|redirect)\b.*))", re.I
+)
 _SPEC_AND_LENGTHS = re.compile(r"((?:%\{[^}]*\}|[^/])*)(.*)")
 _FEW_BITS = 8  # a shorter prefix holds more addresses than anybody sends from
 
@@ -156,6 +159,8 @@ def _hint(word: str, name: str) -> str:
         return f": a modifier has no qualifier, and a mechanism a colon; write {word.replace('=', ':', 1)}"
     if name in _MODIFIERS:
         return f"; write {name}= with an equals sign"
+    if joined := _JOINED.fullmatch(word):
+        return f"; a space is missing before {joined[1]} (strings of a record are joined without one)"
     if (bare := word.strip("+-~?;,.")) in _MECHANISMS:
         return f"; write {bare} without the other characters"
     meant = {"ipv4": "ip4", "ipv6": "ip6", "ip": "ip4", "includes": "include"}.get(name)
@@ -335,6 +340,8 @@ def _doubts(record: Spf) -> Iterator[str]:
         yield "?all: nothing is said of others; end it with -all or ~all"
     if ending and "redirect" in names:
         yield "redirect= is passed over because of all (RFC 7208 6.1); keep one of them"
+    if against := [term.text for term in record.terms if term.name == "include" and term.qualifier == "-"]:
+        yield f"{against[0][:60]!r} rejects what it includes; write it without the minus sign to let that pass"
     if "ptr" in names:
         yield "ptr is slow and not to be used any more (RFC 7208 5.5); name addresses instead"
     for term in record.terms:

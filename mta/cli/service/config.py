@@ -14,7 +14,7 @@ import typer
 from mta.cli.context import load_settings
 from mta.cli.installation import changed_files, refuse
 from mta.cli.options import ConfigOption, JsonOption, find_config, group
-from mta.cli.output import errors_reported, fail, print_details, print_json
+from mta.cli.output import fail, print_details, print_json
 
 if TYPE_CHECKING:
     from bounce.rules import RuleBook
@@ -56,12 +56,16 @@ def check(
     if foreign:
         refuse(foreign)
     from config.load import draft_file
-    from config.toml import MistakeLevel
+    from config.toml import ConfigError, MistakeLevel
     from mta.service.config_validation import examine
 
-    with errors_reported():
+    try:
         draft = draft_file(path)
-        book = examine(draft)
+    except ConfigError as error:  # there is nothing to look into
+        if as_json:
+            print_json(_report(str(path), error.lines, [], []))
+        raise
+    book = examine(draft)
     wrong = {level: draft.lines(level) for level in (MistakeLevel.ERROR, MistakeLevel.WARNING)}
     notes = [*draft.lines(MistakeLevel.NOTE), *(f"changed since it was installed: {path}" for path in changed)]
     if as_json:
