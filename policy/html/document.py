@@ -52,20 +52,35 @@ _NOT_FOR_ALL = re.compile(r"<!(?:--)?\s*\[if\s*!|<!\[if", re.IGNORECASE)  # down
 
 
 class Link:
-    """A link and the words it is under (empty in plain text). ``words`` may be an element, read on demand, for most
-    rules look at a few of a page's links."""
+    """A link, the words it is under (those of its pictures too), and the text of its block before and behind it.
+    ``node``: its element, read on demand, for most rules look at a few of a page's links."""
 
-    __slots__ = ("_words", "url")
+    __slots__ = ("_around", "_node", "_words", "url")
 
-    def __init__(self, url: str, words: str | LexborNode) -> None:
+    def __init__(
+        self, url: str, words: str = "", around: tuple[str, str] = ("", ""), node: LexborNode | None = None
+    ) -> None:
         self.url = url
-        self._words = words
+        self._words, self._around, self._node = words, around, node
 
     @property
     def words(self) -> str:
-        if isinstance(self._words, LexborNode):
-            self._words = " ".join(self._words.text(deep=True).split())
+        if self._node is not None and not self._words:
+            self._words = _words_of(self._node)
         return self._words
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """The text of its block before and behind it; other links in it are a ``|`` each, for they speak for
+        themselves."""
+        if self._node is not None and self._around == ("", ""):
+            self._around = _around(self._node)
+        return self._around
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing of it to press: no text and no picture."""
+        return not self.words and self._node is not None and self._node.css_first("img") is None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Link) and (self.url, self.words) == (other.url, other.words)
@@ -75,6 +90,44 @@ class Link:
 
     def __repr__(self) -> str:
         return f"Link({self.url!r}, {self.words!r})"
+
+
+_BLOCKS = frozenset({"p", "td", "th", "div", "li", "body", "center", "h1", "h2", "h3", "h4", "footer", "address", "dd"})
+MAX_AROUND = 400  # texts of a block that are read
+
+
+def _words_of(link: LexborNode) -> str:
+    words = link.text(deep=True)
+    for picture in link.css("img"):
+        said = picture.attributes
+        words += f" {said.get('alt') or said.get('title') or ''}"
+    return " ".join(words.split()) or " ".join((link.attributes.get("title") or "").split())
+
+
+def _around(link: LexborNode) -> tuple[str, str]:
+    block = link.parent
+    while block is not None and block.tag not in _BLOCKS and block.parent is not None:
+        block = block.parent
+    if block is None:
+        return "", ""
+    sides: list[list[str]] = [[], []]
+    side, waiting, seen = 0, list(reversed(_children(block))), 0
+    while waiting and seen < MAX_AROUND:
+        node, seen = waiting.pop(), seen + 1
+        if node.mem_id == link.mem_id:
+            side = 1
+        elif node.tag == "-text":
+            sides[side].append(node.text(deep=True))
+        elif node.tag in ("a", "br", "hr", "p", "tr", "td", "li", "div"):
+            sides[side].append(" | " if node.tag == "a" else "\n")
+            waiting += [] if node.tag == "a" else reversed(_children(node))
+        else:
+            waiting += reversed(_children(node))
+    return "".join(sides[0]), "".join(sides[1])
+
+
+def _children(node: LexborNode) -> list[LexborNode]:
+    return list(node.iter(include_text=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +188,18 @@ class HtmlDocument:
 
     @property
     def links(self) -> tuple[Link, ...]:
-        """The links that show, top to bottom; the words of one around a picture are none."""
+        """The links that show, top to bottom; areas of a map only if a picture uses it."""
         if self._root is None:
             return ()
         found = []
-        for node in self._root.css("a[href],area[href]"):
+        for node in self._root.css("a[href]"):
             if url := (node.attrs["href"] or "").strip():
-                found.append(Link(url, node))
+                found.append(Link(url, node=node))
+        for picture in self._root.css("img[usemap]"):
+            name = (picture.attributes.get("usemap") or "").removeprefix("#")
+            for area in self._root.css("map[name] area[href]"):
+                if (area.parent.attributes.get("name") if area.parent else None) == name:
+                    found.append(Link((area.attrs["href"] or "").strip(), area.attributes.get("alt") or ""))
         return tuple(found)
 
     @property

@@ -364,6 +364,7 @@ def _font(draft: _Draft, name: str, value: str) -> None:
 
 def _line_height(draft: _Draft, name: str, value: str) -> None:
     match = _LENGTH.match(value)
+    high = False
     if value == "normal":
         draft.said["lines"] = True
     elif match is None:
@@ -371,10 +372,16 @@ def _line_height(draft: _Draft, name: str, value: str) -> None:
         return
     elif match[2] in ("", "em", "%"):
         factor = float(match[1]) / (100 if match[2] == "%" else 1)
-        draft.said["lines"] = SMALL <= factor <= 10
+        draft.said["lines"] = factor >= SMALL
+        high = factor > LARGEST / 16
     else:
-        draft.said["lines"] = ROOM <= (pixels(value) or 0) <= MOST
-    draft.settle(name)
+        length = pixels(value) or 0
+        draft.said["lines"] = length >= ROOM
+        high = length > MOST
+    if high:
+        draft.mark(name, value, covers=True)
+    else:
+        draft.settle(name)
 
 
 def _colour(draft: _Draft, name: str, value: str) -> None:

@@ -1,30 +1,30 @@
 """How a message lets its reader unsubscribe: its ``List-Unsubscribe`` fields, and the links in its text.
 
-Invariants: a link that asks for a login or a survey first does not count, nor does half a header.
+A link is read by what it says: its words, the text of its picture, or, if those have no meaning of their own ("here"),
+the sentence that it stands in.
 
-Limitations: no link is followed; its text and address are all that is judged. Five languages are known. Words
-like "here" are searched in the text as such, so a link is sometimes mistaken for another with the same words.
+Invariants: a link that asks for a login or a survey first does not count, nor does one that nobody can open, nor half
+a header.
+
+Limitations: no link is followed; its text and address are all that is judged. Five languages are known.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from config.toml import DEFAULTS, read, read_text
-from config.types import Section
 from mta.mail.headers import Headers, unfold
 from policy.html.document import Link
+from policy.text.unsubscribe_grammar import LONGEST, UnsubscribeGrammar, plain
 
-SHIPPED = DEFAULTS / "unsubscribe_words.toml"
 ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 3.1
-NEAR = 120  # characters around a link's words that belong to its sentence
-PLACES = 10  # of one link's words in the text that are looked at
 MAX_URIS = 10
+MAX_CANDIDATES = 50  # links whose sentence is read
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
 _URI_CHARACTERS = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")  # RFC 3986 2
@@ -32,11 +32,9 @@ _PLACEHOLDER = re.compile(  # of Liquid, Handlebars, Mailchimp, Marketo, Salesfo
     r"\{\{|\}\}|\{%|\$\{|\*\||\|\*|\[\[|\]\]|%%|<%|%\(|#\{|\{[A-Za-z_][\w. -]{0,60}\}|%[A-Za-z_]{3,60}%"
     r"|\[[A-Za-z_]{2,60}\]|\$[A-Z_]{3,60}\b|%7B%7B"
 )
-_WEB = re.compile(r"https?://|mailto:", re.IGNORECASE)
-_MARKS = re.compile(  # accents that stand by themselves, and what is not seen at all (Unicode 5.18)
-    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
-)
+_ADDRESS = re.compile(r"[^\s@?]{1,64}(?:@|%40)[^\s@?]{1,255}\.[^\s@?.]{2,}", re.IGNORECASE)
+_PRIVATE_DOMAINS = frozenset({"localhost", "local", "internal", "lan", "home", "corp", "localdomain", "invalid"})
+_ENDS = re.compile(r"[.!](?=\s|\Z)|[|•·–—]|\n")  # a question leads to what follows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,103 +98,94 @@ class UnsubscribeOffer(Enum):
     """What the text of a message offers."""
 
     OPEN = "a way out"
-    BARRED = "a way out behind a login or a survey"
+    BARRED = "a way out with an obstacle before it"
     NONE = "no way out"
 
 
-class _Words(Section):
-    """``config/defaults/unsubscribe_words.toml``: by language."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best way out of a text, and the link that it is. ``reason``: the obstacle, or why the link cannot be used."""
 
-    words: dict[str, list[str]]
-    urls: dict[str, list[str]]
-    here: dict[str, list[str]]
-    obstacles: dict[str, list[str]]
+    offer: UnsubscribeOffer
+    url: str = ""
+    reason: str = ""
 
 
-class Vocabulary:
-    """The words of all languages, ready to look for."""
+NOTHING = Found(UnsubscribeOffer.NONE)
 
-    __slots__ = ("_here", "_obstacles", "_obstacles_in_url", "_urls", "_words")
 
-    def __init__(self, words: _Words) -> None:
-        self._words = _flat(words.words)
-        self._urls = _flat(words.urls)
-        self._obstacles = _flat(words.obstacles)
-        self._obstacles_in_url = re.compile(
-            r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b"
-        )
-        self._here = frozenset(_flat(words.here))
+class UnsubscribeLinks:
+    """Finds the way out among the links of a text."""
 
-    @classmethod
-    def shipped(cls) -> Vocabulary:
-        """With the words that ship with the service. Raises ConfigError."""
-        return cls(read(read_text(SHIPPED), SHIPPED.name, _Words, lambda _: ()))
+    __slots__ = ("_grammar", "_ours")
 
-    def look(self, links: Sequence[Link], visible: str, ours: str | None = None) -> tuple[UnsubscribeOffer, str]:
-        """The best way out among ``links``, and which link it is; ``visible``: the text that they stand in, ``ours``:
-        how our own links begin.
+    def __init__(self, grammar: UnsubscribeGrammar, ours: str | None = None) -> None:
+        """``ours``: how our own links begin."""
+        self._grammar, self._ours = grammar, ours
 
-        Begins at the end, where it is in most mail: the text is looked at only if no link says it itself.
-        """
-        found, where = UnsubscribeOffer.NONE, ""
+    def find(self, links: Sequence[Link]) -> Found:
+        """Return the best way out. Begins at the end, where it is in most mail."""
+        best, looked_at = NOTHING, 0
         for link in reversed(links):
-            if ours and link.url.startswith(ours):
-                return UnsubscribeOffer.OPEN, link.url
+            if self._ours and link.url.startswith(self._ours):
+                return Found(UnsubscribeOffer.OPEN, link.url)
             words = plain(link.words)
-            if not self._leads_out(link.url, words):
-                if words and words not in self._here:
-                    continue
-                if not self._sentence_leads_out(link, visible):
-                    continue
-            if not self._barred(link.url, words):
-                return UnsubscribeOffer.OPEN, link.url
-            found, where = UnsubscribeOffer.BARRED, link.url
-        return found, where
+            if not self._may_say(link, words) or looked_at >= MAX_CANDIDATES:
+                continue
+            looked_at += 1
+            said = self._said_by(link, words)
+            if said is None:
+                continue
+            if fault := unusable(link.url) or ("nothing of it shows" if link.is_blank else ""):
+                best = best if best.url else Found(UnsubscribeOffer.NONE, link.url, fault)
+            elif obstacle := self._grammar.obstacle(said, link.url):
+                best = Found(UnsubscribeOffer.BARRED, link.url, obstacle)
+            else:
+                return Found(UnsubscribeOffer.OPEN, link.url)
+        return best
 
-    def _leads_out(self, url: str, words: str) -> bool:
-        if not _WEB.match(url):
-            return False
-        address = plain(url)
-        return says(self._words, words) or any(part in address for part in self._urls)
+    def _may_say(self, link: Link, words: str) -> bool:
+        grammar = self._grammar
+        return grammar.says_nothing(words) or grammar.says(words) or grammar.is_meant(plain(link.url))
 
-    def _sentence_leads_out(self, link: Link, visible: str) -> bool:
-        """Whether a link that says nothing itself stands in a sentence that does. Of a word like "here" the last few
-        places are looked at."""
-        if not _WEB.match(link.url):
-            return False
-        sought, place = link.words or link.url, len(visible)
-        for _ in range(PLACES):
-            place = visible.rfind(sought, 0, place)
-            if place < 0:
-                return False
-            if says(self._words, plain(visible[max(0, place - NEAR) : place + len(sought) + NEAR])):
-                return True
-        return False
-
-    def _barred(self, url: str, words: str) -> bool:
-        return says(self._obstacles, words) or bool(self._obstacles_in_url.search(url.lower()))
+    def _said_by(self, link: Link, words: str) -> str | None:
+        """Return what is said of the link, if that is that it unsubscribes: its words with their sentence."""
+        sentence, grammar = _sentence(link, words), self._grammar
+        if grammar.says(words) or grammar.is_meant(plain(link.url)) or grammar.says(sentence):
+            return sentence
+        return None
 
 
-def says(phrases: Iterable[str], text: str) -> bool:
-    """Whether one of ``phrases`` begins a word of ``text``. Many short searches are faster here than one pattern."""
-    for phrase in phrases:
-        place = text.find(phrase)
-        while place >= 0:
-            if place == 0 or not text[place - 1].isalnum():
-                return True
-            place = text.find(phrase, place + 1)
-    return False
+def unusable(url: str) -> str:
+    """Return why a reader cannot unsubscribe at ``url``, or ""."""
+    if _PLACEHOLDER.search(url):
+        return "its template was not filled in"
+    if url[:7].lower() == "mailto:":
+        return "" if _ADDRESS.match(url[7:]) else "it has no mail address"
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+    except ValueError:
+        return "it is no address"
+    if parts.scheme.lower() != "https":
+        return "it is not https" if parts.scheme.lower() == "http" else "it is no address that a reader could open"
+    if _is_private(host):
+        return f"{host or 'it'} is not reached from outside"
+    return ""
 
 
-def plain(text: str) -> str:
-    """Lower case, no accents, no soft hyphens and their like, single spaces: people write ``désabonner``,
-    ``DESABONNER`` and ``Ab&shy;melden``."""
-    text = text.casefold()
-    if not text.isascii():
-        text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
-    return " ".join(text.split())
+def _is_private(host: str) -> bool:
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        name = host.rpartition(".")[2].lower()
+        return "." not in host or name.isdigit() or name.startswith("0x") or name in _PRIVATE_DOMAINS
 
 
-def _flat(listed: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The phrases of all languages, each once."""
-    return tuple(dict.fromkeys(plain(phrase) for phrases in listed.values() for phrase in phrases))
+def _sentence(link: Link, words: str) -> str:
+    """Return the sentence that a link stands in, made plain. Other links beside it end it."""
+    before, behind = link.around
+    start = _ENDS.split(before[-LONGEST:])[-1]
+    if not start.strip(" :»>\t\n") and "\n" in before:  # the line above it leads up to it
+        start = " ".join(_ENDS.split(before[-LONGEST:])[-2:])
+    return plain(f"{start} {words} {_ENDS.split(behind[:LONGEST])[0]}")

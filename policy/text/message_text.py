@@ -35,6 +35,7 @@ MAX_BODIES = 20  # texts that are read: a message that people write has one or t
 MAX_PARTS = 2000
 MAX_LINKS = 2000
 MAX_VIEWS = 5
+AROUND = 300  # characters beside a link in plain text
 
 _UNREAD = "a message inside the message, which programs show; attach it (Content-Disposition: attachment)"
 _URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'{}|\\^`]{1,2000}", re.IGNORECASE)
@@ -197,8 +198,17 @@ class MessageText:
         if _is_html(part):
             yield from self._page(part).links
         else:
-            for match in _URL.finditer(self._text(part)):
-                yield Link(match[0].rstrip(".,;:!?)]"), "")
+            yield from _plain_links(self._text(part))
+
+
+def _plain_links(text: str) -> Iterator[Link]:
+    """The links of plain text, each with the text between it and its neighbours, as far as the paragraph goes."""
+    matches = list(islice(_URL.finditer(text), MAX_LINKS))
+    for n, match in enumerate(matches):
+        before = text[matches[n - 1].end() if n else 0 : match.start()][-AROUND:]
+        behind = text[match.end() : matches[n + 1].start() if n + 1 < len(matches) else None][:AROUND]
+        around = before.split("\n\n")[-1], behind.split("\n")[0]
+        yield Link(match[0].rstrip(".,;:!?)]"), "", around)
 
 
 _HTML = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html"})

@@ -16,10 +16,11 @@ from config.types import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
-from policy.permission.unsubscribe_links import UnsubscribeOffer, Vocabulary
+from policy.permission.unsubscribe_links import Found, UnsubscribeLinks, UnsubscribeOffer
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
 from policy.text.message_text import Link
+from policy.text.unsubscribe_grammar import UnsubscribeGrammar
 
 
 class UnsubscribeLink:
@@ -35,28 +36,33 @@ class UnsubscribeLink:
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings
-        self._ours = f"{context.web_url}/u/" if context.web_url else None
-        self._vocabulary = Vocabulary.shipped()
+        ours = f"{context.web_url}/u/" if context.web_url else None
+        self._links = UnsubscribeLinks(UnsubscribeGrammar.shipped(), ours)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
-        found = ""
+        url = ""
         for view in facts.reading.views:
-            way, url = self._vocabulary.look(view.links, view.text, self._ours)
-            if way is UnsubscribeOffer.BARRED and self._settings.obstacles == "refuse":
-                return _refuse(f"the link {url[:100]} asks for a login or a survey; let it unsubscribe at once")
-            if way is UnsubscribeOffer.NONE and self._settings.link == "required":
-                return _refuse(self._missing(facts, len(view.links)))
-            found = found or url
-        return Pass(), f"shows {found[:200]}" if found else "shows no link, and needs none"
+            found = self._links.find(view.links)
+            if found.offer is UnsubscribeOffer.BARRED and self._settings.obstacles == "refuse":
+                return _refuse(
+                    f'the link {shown(found.url, 100)} is barred by "{shown(found.reason)}"; let it unsubscribe at '
+                    "once, without a login or a survey"
+                )
+            if found.offer is UnsubscribeOffer.NONE and self._settings.link == "required":
+                return _refuse(self._missing(facts, found, len(view.links)))
+            url = url or found.url
+        return Pass(), f"shows {url[:200]}" if url else "shows no link, and needs none"
 
-    def _missing(self, facts: Facts, links: int) -> str:
-        """Return what the message has in place of a link that shows."""
+    def _missing(self, facts: Facts, found: Found, links: int) -> str:
+        """Return what the message has in place of a link that works."""
+        if found.url:
+            return f"the link {shown(found.url, 100)} cannot be used: {found.reason}; link to an https address of yours"
         for piece in facts.reading.unproven:
-            way, url = self._vocabulary.look([Link(*link) for link in piece.links], piece.text, self._ours)
-            if way is not UnsubscribeOffer.NONE:
+            hidden = self._links.find([Link(url, words) for url, words in piece.links])
+            if hidden.offer is not UnsubscribeOffer.NONE:
                 return (
-                    f"the link {shown(url, 100)} is there, but it is not proved that it shows: {shown(piece.why, 80)}; "
-                    "take that out, or write the link elsewhere"
+                    f"the link {shown(hidden.url, 100)} is there, but it is not proved that it shows: "
+                    f"{shown(piece.why, 80)}; take that out, or write the link elsewhere"
                 )
         return (
             f"none of the {links} links in the text is for unsubscribing; "

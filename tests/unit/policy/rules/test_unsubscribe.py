@@ -94,7 +94,7 @@ def test_in_plain_text_the_line_before_the_address_tells_it() -> None:
 def test_what_is_no_way_out_is_refused_unless_none_is_asked_for(body: str) -> None:
     verdict = check(body)
     assert isinstance(verdict, Refuse)
-    assert verdict.reply.text.startswith("unsubscribe: none of the ")
+    assert verdict.reply.text.startswith(("unsubscribe: none of the ", "unsubscribe: the link "))
     assert check(body, link="optional") == Pass()
 
 
@@ -121,6 +121,147 @@ def test_a_login_or_a_survey_bars_the_way(words: str, url: str) -> None:
 
 def test_a_login_link_beside_the_way_out_bars_nothing() -> None:
     assert check('<a href="https://shop.example/login">Log in</a> | ' + link("Unsubscribe")) == Pass()
+
+
+SAID = [  # what stands around <a>...</a>
+    # Dutch
+    "Wil je deze mails niet meer ontvangen? Meld je dan [hier] af.", "Schrijf je [hier] uit.",
+    "[Ik wil geen nieuwsbrief meer]",
+    "Liever geen e-mail van ons? [Klik hier]", "[Stop deze mailing]",
+    "U ontvangt deze nieuwsbrief als klant. U kunt zich [hier] uitschrijven.",
+    "[Zeg je abonnement op]", "Geen interesse meer? [Meld u af]", "[Nieuwsbrief opzeggen]",
+    "Om je af te melden, [klik hier].",
+    "Je kunt je op elk moment [afmelden] voor deze nieuwsbrief.", "[Verwijder mij van de lijst]",
+    "Niet langer ontvangen? [Uitschrijven]",
+    # German
+    "Melden Sie sich [hier] vom Newsletter ab.", "Um sich abzumelden, klicken Sie bitte [hier].",
+    "[Ab&shy;melden]", "[Vom Newsletter abmelden]",
+    "Wenn Sie keine weiteren E-Mails erhalten möchten, [klicken Sie hier].", "[Newsletter kündigen]",
+    "Tragen Sie sich [hier] aus dem Verteiler aus.",
+    "Sie möchten den Newsletter nicht mehr erhalten? [Hier]", "[Aus dem Verteiler austragen]",
+    "Bestell den Newsletter [hier] ab.",
+    "[Einwilligung widerrufen] zum Erhalt dieses Newsletters",
+    "Ihre Einwilligung zum Newsletter können Sie [hier] widerrufen.",
+    "Keine Lust mehr auf Post von uns? [Newsletter abbestellen]", "Meld dich [hier] ab",
+    # French
+    "Pour ne plus recevoir nos messages, [cliquez ici].",
+    "Si vous ne souhaitez plus recevoir cette lettre, [désabonnez-vous].", "[Me désinscrire]",
+    "[Se d&eacute;sabonner]", "Vous pouvez vous désinscrire [en cliquant ici].", "[Résilier mon abonnement]",
+    "[Annuler mon inscription à la newsletter]",
+    "Je ne veux plus recevoir vos e-mails : [c'est ici]", "[Ne plus être contacté]",
+    "Pour vous désabonner de notre liste, suivez [ce lien].",
+    # Spanish
+    "Si no desea recibir más correos, haga clic [aquí].", "Puede darse de baja [aquí].", "[Darme de baja]",
+    "[Cancelar mi suscripción]", "[Baja]",
+    "Para dejar de recibir este boletín, [pulse aquí].", "[Anular la suscripción al boletín]",
+    "[No quiero recibir más mensajes]", "Date de baja cuando quieras [aquí]",
+    "[Desuscribirse]",
+    "Si ya no quieres seguir recibiendo nuestras comunicaciones puedes darte de baja en [este enlace].",
+    # English
+    "If you no longer wish to receive these emails, [click here].", "[Unsubscribe]",
+    "You can [unsubscribe] at any time.", "[Opt out]",
+    "Don't want these emails? [Let us know]", "[Remove me from this list]", "[Cancel subscription]",
+    "[Stop these emails]", "[Take me off this list]",
+    "Prefer not to hear from us? Click [here].", "[Leave this mailing list]",
+    "To be removed from our mailing list, follow [this link].",
+    "<b>Un</b>subscribe [here]", "[<b>Un</b>subscribe]", "[<img src=x.png alt='Unsubscribe' width=90 height=30>]",
+    "[<img src=x.png title='Abmelden'>]",
+]  # fmt: skip
+NOT_SAID = [
+    "[Shop now]", "[Hier]", "Abmelden ist einfach. Datenschutz finden Sie [hier].",
+    "Uitschrijven kan per brief. Lees [hier] onze privacyverklaring.",
+    "[Neu anmelden]", "[Subscribe to our newsletter]", "[Abonnez-vous]", "[Suscríbete al boletín]",
+    "[Meld je aan]", "[Lees meer]",
+    "You are receiving this because you subscribed. [View in browser]", "[Contact us]", "[Newsletter]",
+    "[Unser Newsletter-Archiv]",
+    "Unsubscribe by letter. See [here] for our terms.", "[Gestion de vos données]", "[Mes préférences]",
+    "[Política de privacidad]",
+]  # fmt: skip
+BARRED = [
+    "To unsubscribe, log in to your account [here].", "Um sich abzumelden, loggen Sie sich [hier] ein.",
+    "Pour vous désabonner, connectez-vous [ici].",
+    "Om je uit te schrijven moet je [hier] inloggen met je wachtwoord.", "Para darse de baja inicie sesión [aquí].",
+    "[Unsubscribe] after answering our survey.", "[Abmelden] ist nur schriftlich möglich.",
+    "Unsubscribing is not possible [here].",
+    "[Unsubscribe] for a fee of 2 euros", "[Uitschrijven] kan alleen telefonisch",
+]  # fmt: skip
+
+
+def around(text: str, url: str = "https://t.example/c/8f2a") -> str:
+    return f"<p>Offers!</p><p>{text.replace('[', f'<a href={url}>').replace(']', '</a>')}</p>"
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_it_is_said_in_many_ways(text: str) -> None:
+    assert check(around(text)) == Pass()
+
+
+@pytest.mark.parametrize("text", NOT_SAID)
+def test_what_says_something_else_is_no_way_out(text: str) -> None:
+    verdict = check(around(text))
+    assert isinstance(verdict, Refuse)
+    assert "none of the " in verdict.reply.text
+
+
+@pytest.mark.parametrize("text", BARRED)
+def test_an_obstacle_in_the_sentence_bars_the_way(text: str) -> None:
+    verdict = check(around(text))
+    assert isinstance(verdict, Refuse)
+    assert "is barred by" in verdict.reply.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Unsubscribe] at once, no login needed.", "[Abmelden] ohne Anmeldung oder Passwort",
+        "Uitschrijven kan [hier] zonder in te loggen",
+        "[Se désabonner] sans connexion",
+        "<a href=https://shop.example/login>Log in</a> [Unsubscribe] <a href=x>Survey</a>",
+    ],
+)  # fmt: skip
+def test_what_is_not_needed_bars_nothing(text: str) -> None:
+    assert check(around(text)) == Pass()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://shop.example/u", "it is not https"), ("http://0/", "it is not https"), ("https://10.0.0.1/u",
+        "10.0.0.1 is not reached"),
+        ("https://localhost/u", "localhost is not reached"), ("https://intranet/u", "intranet is not reached"),
+        ("https://0/", "0 is not reached"),
+        ("https://127.1/u", "127.1 is not reached"), ("https://shop.local/u", "shop.local is not"),
+        ("https://0x7f.1/u", "is not reached"), ("mailto:", "no mail address"), ("mailto:?subject=stop",
+        "no mail address"),
+        ("https://shop.example/{{unsubscribe}}", "template"), ("*|UNSUB|*", "template"), ("//shop.example/u",
+        "it is no address"), ("/u", "it is no address"),
+        ("#", "it is no address"), ("javascript:void(0)", "it is no address"), ("https:///u", "is not reached"),
+    ],
+)  # fmt: skip
+def test_an_address_that_nobody_can_open_is_no_way_out(url: str, reason: str) -> None:
+    verdict = check(around("[Unsubscribe]", f"'{url}'"))
+    assert isinstance(verdict, Refuse)
+    assert reason in verdict.reply.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://shop.example/u?a=1", "https://192.0.2.1.example/u", "mailto:stop@shop.example", "https://1.1.1.1/u"],
+)
+def test_an_address_that_anybody_can_open(url: str) -> None:
+    assert check(around("[Unsubscribe]", url)) == Pass()
+
+
+def test_a_link_of_which_nothing_shows() -> None:
+    verdict = check("<p>x<a href=https://shop.example/unsubscribe></a></p>")
+    assert isinstance(verdict, Refuse)
+    assert "nothing of it shows" in verdict.reply.text
+
+
+def test_an_area_counts_if_a_picture_uses_its_map() -> None:
+    area = "<map name=m><area href=https://shop.example/unsubscribe alt=Unsubscribe></map>"
+    assert isinstance(check(f"<p>x{area}"), Refuse)
+    assert isinstance(check(f"<p>x<img src=x.png usemap='#n'>{area}"), Refuse)
 
 
 @given(st.text(max_size=300))

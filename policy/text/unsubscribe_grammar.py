@@ -1,0 +1,130 @@
+"""Whether words say how to unsubscribe, and what stands in the way: a small grammar of five languages.
+
+Verbs come before or behind what they are about, in two parts, in any form (``afmelden``, ``meld u hier af``,
+``abzumelden``, ``ne plus recevoir``), so words are matched by stem and nearness, not by phrase. The words are data
+(``config/defaults/unsubscribe_words.toml``).
+
+Limitations: irony and other languages are not understood. A sentence is taken for one of any language: words that mean
+one thing in two of them are rare here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from config.toml import DEFAULTS, read, read_text
+from config.types import Section
+
+SHIPPED = DEFAULTS / "unsubscribe_words.toml"
+LONGEST = 2000  # characters of one text that are read
+
+_MARKS = re.compile(  # accents that stand by themselves, and what is not seen at all (Unicode 5.18)
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
+)
+_WORD = r"[^\s|]+"
+_OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b")
+
+
+class LanguageWords(Section):
+    """The words of one language."""
+
+    direct: list[str]
+    separable: list[list[str]]
+    verbs: list[str]
+    objects: list[str]
+    negations: list[str]
+    receiving: list[str]
+    here: list[str]
+    urls: list[str]
+    obstacles: list[str]
+    without: list[str]
+
+
+class _Words(Section):
+    """``config/defaults/unsubscribe_words.toml``."""
+
+    nl: LanguageWords
+    de: LanguageWords
+    fr: LanguageWords
+    es: LanguageWords
+    en: LanguageWords
+
+
+class UnsubscribeGrammar:
+    """The grammar of all languages, compiled."""
+
+    __slots__ = ("_here", "_obstacles", "_says", "_urls")
+
+    def __init__(self, languages: Sequence[LanguageWords]) -> None:
+        self._says = [_pattern(language) for language in languages]
+        without = _any(word for language in languages for word in language.without)
+        obstacles = _any(word for language in languages for word in language.obstacles)
+        self._obstacles = re.compile(rf"(?P<without>{without}(?: {_WORD}){{0,3}} )?{obstacles}")
+        self._urls = tuple(part for language in languages for part in language.urls)
+        self._here = frozenset(word for language in languages for words in language.here for word in words.split())
+
+    @classmethod
+    def shipped(cls) -> UnsubscribeGrammar:
+        """With the words that ship with the service. Raises ConfigError."""
+        words = read(read_text(SHIPPED), SHIPPED.name, _Words, lambda _: ())
+        return cls([getattr(words, language) for language in _Words.model_fields])
+
+    def says(self, text: str) -> bool:
+        """Return whether ``text``, made plain, says how to unsubscribe."""
+        return any(pattern.search(text) for pattern in self._says)
+
+    def says_nothing(self, words: str) -> bool:
+        """Return whether a link under ``words`` has no meaning of its own: "here", an arrow, nothing."""
+        return all(word.strip(".:!,»›>→") in self._here for word in words.split() if any(map(str.isalpha, word)))
+
+    def is_meant(self, url: str) -> bool:
+        """Return whether an address says it."""
+        return any(part in url for part in self._urls)
+
+    def obstacle(self, text: str, url: str = "") -> str:
+        """Return what stands in the way according to ``text`` (made plain) or ``url``, or ""."""
+        for found in self._obstacles.finditer(text):
+            if found["without"] is None:
+                return found[0]
+        found_in_url = _OBSTACLE_IN_URL.search(url.lower())
+        return found_in_url[0] if found_in_url else ""
+
+
+def plain(text: str) -> str:
+    """Return ``text`` in lower case, without accents, soft hyphens and their like, with single spaces: people write
+    ``désabonner``, ``DESABONNER`` and ``Ab&shy;melden``."""
+    text = text[:LONGEST].casefold()
+    if not text.isascii():
+        text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
+    return " ".join(text.split())
+
+
+def _pattern(words: LanguageWords) -> re.Pattern[str]:
+    verbs, objects = _any(words.verbs), _any(words.objects)
+    ways = [
+        _any(words.direct),
+        *(_apart(parts) for parts in words.separable),
+        rf"{verbs}(?: {_WORD}){{0,8}}? {objects}",
+        rf"{objects}(?: {_WORD}){{0,8}}? {verbs}",
+        rf"{_any(words.negations)}(?: {_WORD}){{0,6}}? (?:{_any(words.receiving)}|{objects})",
+    ]
+    return re.compile("|".join(ways))
+
+
+def _apart(parts: Sequence[str]) -> str:
+    """Return a pattern for the parts of a verb, with other words between them."""
+    return rf"(?: {_WORD}){{0,6}}? ".join(map(_stem, parts))
+
+
+def _any(words: Iterable[str]) -> str:
+    return f"(?:{'|'.join(map(_stem, words))})"
+
+
+def _stem(words: str) -> str:
+    """Return a pattern for whole words; one that ends in "*" may have any ending."""
+    return r"(?<![^\W_])" + " ".join(
+        rf"{re.escape(word[:-1])}\w*" if word.endswith("*") else rf"{re.escape(word)}(?!\w)" for word in words.split()
+    )
