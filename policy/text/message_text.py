@@ -32,6 +32,7 @@ from policy.reading_budget import ReadingBudget, TooIntricate
 __all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText", "Unproven", "View"]
 
 MAX_BODIES = 20  # texts that are read: a message that people write has one or two
+MAX_ENCODED = 4 * 1024 * 1024  # octets of the largest text that is decoded at all: about 20 ms
 MAX_PARTS = 2000
 MAX_LINKS = 2000
 MAX_VIEWS = 5
@@ -180,8 +181,10 @@ class MessageText:
     def _text(self, part: PyLazyMimePart) -> str:
         text = self._texts.get(id(part))
         if text is None:
-            text = _decode(part)
             try:
+                if (part.encoded_size or 0) > MAX_ENCODED:
+                    raise TooIntricate(f"has a text of more than {MAX_ENCODED} octets")
+                text = _decode(part)
                 self._budget.take_characters(len(text))
             except TooIntricate as error:
                 text, self._overspent = "", f"the message {error}"

@@ -258,3 +258,10 @@ def test_a_message_that_is_shown_inside_is_not_read_and_one_that_is_attached_nee
     assert (shown.structure_fault, "a message inside" in shown.fault) == ("", True)
     attached = MessageText(multipart("mixed", TEXT_PART, f"Content-Disposition: attachment\r\n{inner}"))
     assert (attached.fault, attached.visible) == ("", "plain")
+
+
+def test_a_text_that_takes_long_to_decode_is_not_read() -> None:
+    reading = MessageText(b"Content-Type: text/plain\r\n\r\n" + (b"x" * 70 + b"\r\n") * 60_000)
+    assert reading.visible == ""
+    assert reading.fault == "the message has a text of more than 4194304 octets"
+    assert MessageText(b"Content-Type: text/plain\r\n\r\n" + (b"x" * 70 + b"\r\n") * 50_000).visible.startswith("xxx")
