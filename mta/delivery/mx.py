@@ -4,8 +4,8 @@ Answers are kept as long as their TTL says, within the configured bounds; so are
 for a domain, it is looked up once.
 
 Invariants: a failed look-up is not an answer: only a clear NXDOMAIN that no other name server contradicts is permanent.
-A host whose IPv6 addresses cannot be had is used with its IPv4 addresses, and the other way round, without delay. A
-caller that is cancelled does not disturb others that wait for the same answer.
+A host whose IPv6 addresses cannot be had is used with its IPv4 addresses, and the other way round; no timeout is waited
+for. A caller that is cancelled does not disturb others that wait for the same answer.
 Limitations: only the first MAX_NAMES hosts of a domain are looked up. When a cache is full its oldest entry goes, used
 or not.
 """
@@ -30,7 +30,8 @@ from mta.observe.metrics import Metrics
 
 CACHE_SIZE = 50_000  # names
 MAX_NAMES = 20  # hosts of one domain whose addresses are looked up
-LATE = 0.1  # seconds that the addresses of one family wait for those of the other (as in RFC 8305 3)
+LATE_SIX = 0.1  # seconds that IPv4 addresses wait for IPv6 ones (as in RFC 8305 3)
+LATE_FOUR = 1.0  # the other way round: a host that has IPv4 is best not tried by IPv6 only
 
 V = TypeVar("V")
 
@@ -222,18 +223,20 @@ class Resolver:
         four = asyncio.create_task(self._find_family(name, "A", socket.AF_INET))
         done, late = await asyncio.wait((six, four), return_when=asyncio.FIRST_COMPLETED)
         if late:
-            _, late = await asyncio.wait(late, timeout=LATE if any(each.result().addresses for each in done) else None)
+            patience = LATE_SIX if four in done else LATE_FOUR
+            found = any(each.result().addresses for each in done)
+            _, late = await asyncio.wait(late, timeout=patience if found else None)
         for each in late:
             each.cancel()
         families = [_Family((), self._settings.dns.min_ttl) if each in late else each.result() for each in (six, four)]
-        found = _Addresses(
+        addresses = _Addresses(
             families[0].addresses,
             families[1].addresses,
             min(family.ttl for family in families),
             next((family.error for family in families if family.error), None),
             missing=any(family.missing for family in families),
         )
-        return CachedAnswer(found, found.ttl)
+        return CachedAnswer(addresses, addresses.ttl)
 
     async def _find_family(self, name: str, kind: str, family: socket.AddressFamily) -> _Family:
         if family not in self._families:
