@@ -11,7 +11,7 @@ is what ``mta explain`` shows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import assert_never
@@ -61,6 +61,7 @@ class AuthFailedEvent(_Event, tag="auth_failed"):
 class AcceptedEvent(_Event, tag="accepted"):
     id: str
     account: str
+    account_id: int
     sender: str
     recipients: int
     size: int
@@ -99,7 +100,8 @@ class OutcomeEvent(msgspec.Struct, omit_defaults=True, gc=False):
     recipient: str
     sender: str
     destination: str
-    account: int
+    account: str | None
+    account_id: int
     stage: str
     code: int
     status: str
@@ -161,10 +163,10 @@ EVENTS: tuple[type[msgspec.Struct], ...] = (
 
 
 class EventLog:
-    """Write events; each call costs a few microseconds."""
+    """Write events; each call costs a few microseconds. ``account_name``: by number, None if it is gone."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, sink: Sink, account_name: Callable[[int], str | None] = lambda number: None) -> None:
+        self._sink, self._account_name = sink, account_name
 
     def reopen(self) -> None:
         """Reopen the file after rotation (SIGUSR1)."""
@@ -243,6 +245,7 @@ class EventLog:
                 origin.received_at,
                 _id(message.id),
                 origin.account,
+                origin.account_id,
                 _path(envelope.sender),
                 len(envelope.recipients),
                 message.size,
@@ -257,16 +260,16 @@ class EventLog:
 
     def outcome(self, attempt: Attempt, outcomes: Sequence[delivery.Outcome]) -> None:
         """Log the outcomes of an attempt, one line for each recipient."""
-        now = _now()
+        now, account = _now(), self._account_name(attempt.delivery.account_id)
         for outcome in outcomes:
             match outcome:
                 case delivery.Delivered(result):
-                    line = _outcome("delivered", now, attempt, result)
+                    line = _outcome("delivered", now, attempt, result, account)
                 case delivery.Deferred(result, meaning, until):
-                    line = _outcome("deferred", now, attempt, result, meaning)
+                    line = _outcome("deferred", now, attempt, result, account, meaning)
                     line.until = until
                 case delivery.Failed(result, meaning, expired):
-                    line = _outcome("failed", now, attempt, result, meaning)
+                    line = _outcome("failed", now, attempt, result, account, meaning)
                     line.expired = expired
                 case _:
                     assert_never(outcome)
@@ -291,7 +294,12 @@ class EventLog:
 
 
 def _outcome(
-    event: str, now: datetime, attempt: Attempt, result: Result, meaning: Classification | None = None
+    event: str,
+    now: datetime,
+    attempt: Attempt,
+    result: Result,
+    account: str | None,
+    meaning: Classification | None = None,
 ) -> OutcomeEvent:
     queued, host, reply = attempt.delivery, attempt.host, result.reply
     line = OutcomeEvent(
@@ -301,6 +309,7 @@ def _outcome(
         str(result.recipient.address),
         _path(queued.sender),
         queued.destination,
+        account,
         queued.account_id,
         result.stage.value,
         reply.code,

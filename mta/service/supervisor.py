@@ -50,6 +50,7 @@ from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.service.jobs.domain_verification import verify_due
+from mta.service.offered import offered
 from mta.smtp_server.listener import ListenError, bind, listen
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
@@ -119,6 +120,7 @@ class Supervisor:
         self._complaints: ComplaintNotifier | None = None
         self._children: list[Child] = []
         self._stopping = asyncio.Event()
+        self._ready = False  # every child has reported once
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises AlreadyRunning, OSError (a port is taken), StoreUnavailable."""
@@ -354,6 +356,9 @@ class Supervisor:
             ],
         }
         _write(self._run_dir / "state.json", orjson.dumps(state))
+        if not self._ready and all(child.seen_at for child in self._children):
+            self._ready = True
+            log.info("ready", **offered(self._settings))
 
     # --- signals
 

@@ -17,7 +17,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import assert_never
 
@@ -106,7 +106,7 @@ class Worker:
         self.store = store
         self.secrets = secrets
         self.metrics = metrics
-        self.events = EventLog(open_sink(settings.observe.events, metrics))
+        self.events = EventLog(open_sink(settings.observe.events, metrics), self._account_name)
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
         self._clock_fault = ""
         self._keys_changed = asyncio.Event()
@@ -282,6 +282,12 @@ class Worker:
         self.descriptors = share_out(settings, self.descriptors.limit)
         self.courier.connections = self.dispatcher.connections.most = self.descriptors.outbound
         self.metrics.connections_most.set(self.descriptors.outbound)
+
+    def _account_name(self, number: int) -> str | None:
+        with suppress(StoreUnavailable):
+            if account := self.store.accounts.by_id(number):
+                return account.name
+        return None
 
     def _dsn_composer(self, settings: Settings) -> DsnComposer:
         return DsnComposer(settings, self.store.accounts, self.signer)

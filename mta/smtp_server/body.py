@@ -20,7 +20,7 @@ from mta.mail.large_body import LARGE
 from mta.mail.reply import Reply
 from mta.observe.log import get_logger
 from mta.smtp_server.limits import MemoryBudget
-from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, TOO_LARGE
+from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, too_large
 from mta.smtp_server.spool import PIECE, Spool, SpooledMessage
 
 log = get_logger()
@@ -68,7 +68,7 @@ class Collected:
         """Move the first ``size`` octets of ``buffer`` here."""
         self.octets += size
         if self.octets > self._limits.message_size:
-            self.refuse(TOO_LARGE)
+            self.refuse(too_large(self._limits.message_size))
         elif size >= SPILL - 4 and buffer.find(b"\n", 0, size) < 0:
             self.refuse(ENDLESS_LINE)
         elif self.refusal is None and not self._reserve(size):

@@ -20,7 +20,7 @@ from mta.mail.address import Address, AddressError
 from mta.mail.characters import hidden
 from mta.mail.message import Body, Envelope, Notify, Recipient, Return
 from mta.mail.reply import Reply
-from mta.smtp_server.replies import LINE_TOO_LONG, TOO_LARGE, Rejected
+from mta.smtp_server.replies import LINE_TOO_LONG, Rejected, too_large
 
 MAX_LINE = 512  # octets with CRLF, RFC 5321 4.5.3.1.4
 MAX_LINES = {
@@ -191,7 +191,7 @@ def _read_size(value: str | None, max_size: int) -> int:
         raise _bad("SIZE", "must be a number of octets")
     size = int(value)
     if size > max_size:
-        raise Rejected(TOO_LARGE)
+        raise Rejected(too_large(max_size))
     return size
 
 

@@ -262,7 +262,7 @@ class Connection(SMTP):
             if seconds > SLOW_START and received < seconds * limits.data_rate:
                 raise CloseSession(replies.TOO_SLOW, "timeout")
             if received > 2 * limits.message_size:
-                raise CloseSession(replies.TOO_LARGE, "size")
+                raise CloseSession(replies.too_large(limits.message_size), "size")
             self._reset_timeout(limits.data_timeout)
             return False
 

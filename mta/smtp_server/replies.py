@@ -9,6 +9,8 @@ Limitations: a character outside ASCII is shown as its escape.
 
 from __future__ import annotations
 
+import math
+
 from mta.mail.address import Address
 from mta.mail.reply import Reply, sanitise
 
@@ -67,7 +69,6 @@ BARE_CR = Reply(500, "5.5.2", "Protocol error: bare <CR> or NUL in command")
 LINE_TOO_LONG = Reply(500, "5.5.2", "Command line too long")
 
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the others in another message")
-TOO_LARGE = Reply(552, "5.3.4", "Message size exceeds fixed limit")
 ENDLESS_LINE = Reply(554, "5.6.0", "Line too long in message")
 NO_MEMORY = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 NO_STORAGE = Reply(452, "4.3.1", "Insufficient system storage: a disk is nearly full, try again later")
@@ -86,7 +87,6 @@ AUTH_CANCELLED = Reply(501, "5.7.0", "Authentication aborted")
 AUTH_MALFORMED = Reply(501, "5.5.2", "Cannot decode authentication response")
 AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")
 AUTH_FAILED = Reply(535, "5.7.8", "Authentication credentials invalid")
-AUTH_LIMITED = Reply(454, "4.7.0", "Temporary authentication failure: too many failed attempts, try again later")
 AUTH_BUSY = Reply(454, "4.7.0", "Temporary authentication failure: too many logins at once, try again later")
 
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, try again later")
@@ -100,6 +100,19 @@ TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands in one session, closi
 SESSION_TOO_LONG = Reply(421, "4.7.0", "Session time limit exceeded, closing connection")
 CREDENTIAL_CHANGED = Reply(421, "4.7.0", "Credential changed or revoked, closing connection")
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down, closing connection")
+
+
+def too_large(limit: int) -> Reply:
+    """Return the answer to a message of more than ``limit`` octets."""
+    return Reply(552, "5.3.4", f"Message size exceeds fixed limit of {limit} octets")
+
+
+def auth_limited(window: float) -> Reply:
+    """Return the answer to a client that has failed too often within ``window`` seconds."""
+    wait = f"{math.ceil(window / 60)} minutes" if window > 90 else f"{math.ceil(window)} seconds"
+    return Reply(
+        454, "4.7.0", f"Temporary authentication failure: too many failed attempts, try again in {wait} at the latest"
+    )
 
 
 def encode(reply: Reply) -> bytes:

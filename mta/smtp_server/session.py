@@ -12,7 +12,7 @@ Limitations: VRFY and EXPN tell nothing, on purpose. NOOP and HELP ignore what f
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from config.schema import Listener, ListenerTls
@@ -438,6 +438,8 @@ class Session:
         finally:
             mail.content.drop()
         if answer.kind is not ReplyKind.POSITIVE:
+            if answer.kind is ReplyKind.PERMANENT and not answer.text.endswith("]"):  # no id of the message
+                answer = replace(answer, text=f"{answer.text} [session {self._client.session}]")
             raise Rejected(answer, verb=END_OF_MESSAGE, sender=mail.envelope.sender)
         self.messages += 1
         self._errors = 0

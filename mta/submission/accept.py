@@ -171,9 +171,12 @@ class SubmissionTransaction:
         """Prepare and commit the message; return the answer to its final dot."""
         started = time.perf_counter()
         submission, submitter = self._submission, self._submitter
-        reservation = await submission.rate_limit.reserve(submitter.account, len(envelope.recipients))
         try:
             message = self._message(envelope, content, large)
+        except HeaderError as error:
+            return Reply(554, "5.6.0", f"headers: {error}")
+        reservation = await submission.rate_limit.reserve(submitter.account, len(envelope.recipients))
+        try:
             prepared = await submission.preparer.prepare(
                 submitter, message, known=self.known, quota_left=reservation.left
             )
@@ -181,9 +184,9 @@ class SubmissionTransaction:
             await submission.enqueue(messages, self.checked_at)
             reservation.use(sum(len(copy.message.envelope.recipients) for copy in messages))
         except HeaderError as error:
-            return Reply(554, "5.6.0", f"headers: {error}")
+            return self._recorded(MessageRejected(Reply(554, "5.6.0", f"headers: {error}"), message))
         except OptionError as error:
-            return Reply(550, "5.6.0", str(error))
+            return self._recorded(MessageRejected(Reply(550, "5.6.0", str(error)), message))
         except MessageRejected as rejected:
             return self._recorded(rejected)
         finally:

@@ -34,7 +34,7 @@ from config.schema import Limits
 from mta.mail.message import IPAddress
 from mta.mail.reply import Reply
 from mta.smtp_server.limits import Failures
-from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, AUTH_LIMITED
+from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, auth_limited
 from policy.accounts.account import Account, Grant
 
 REMEMBERED = 10_000  # verified credentials
@@ -151,7 +151,7 @@ class Authenticator:
         if credential and self._is_remembered(credential, proof):
             return credential  # though a neighbour behind the same address may fail all the time
         if self.limited(username, address):
-            return AUTH_LIMITED
+            return auth_limited(self.limits.auth_window)
         running = self._running.get(proof)
         if running is None:
             if len(self._running) >= MAX_WAITING:

@@ -26,12 +26,12 @@ from mta.smtp_server.auth.authenticator import Authenticator, CredentialRecord, 
 from mta.smtp_server.replies import (
     AUTH_CANCELLED,
     AUTH_FAILED,
-    AUTH_LIMITED,
     AUTH_MALFORMED,
     AUTH_TOO_LONG,
     AUTH_UNKNOWN,
     LINE_TOO_LONG,
     Rejected,
+    auth_limited,
 )
 
 MAX_NAME = 255  # characters of a user name
@@ -124,7 +124,7 @@ class Scram:
         if len(self.username) > MAX_NAME:
             return AUTH_MALFORMED
         if self._authenticator.limited(self.username, self._address):
-            return AUTH_LIMITED
+            return auth_limited(self._authenticator.limits.auth_window)
         self._authenticator.presume_failure(self.username, self._address)
         return Challenge(self._server.get_server_first().encode())
 

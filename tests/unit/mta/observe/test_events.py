@@ -84,6 +84,7 @@ def test_accepted() -> None:
         "at": "2026-01-02T03:04:05Z",
         "id": format_id(taken.id),
         "account": "shop",
+        "account_id": 7,
         "sender": "<>",
         "recipients": 1,
         "size": 9,

@@ -15,9 +15,10 @@ from mta.mail.message import IPAddress
 from mta.smtp_server.auth import authenticator as authentication
 from mta.smtp_server.auth.authenticator import Authenticator, ScramVerifier, make_verifiers, new_secret
 from mta.smtp_server.limits import MAX_REMEMBERED, REMEMBERED_FOR, Connections, Failures, Slot
-from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, AUTH_LIMITED, TOO_MANY_CONNECTIONS
+from mta.smtp_server.replies import AUTH_BUSY, AUTH_FAILED, TOO_MANY_CONNECTIONS, auth_limited
 from tests.unit.mta.submission_rig import Accounts
 
+LIMITED = auth_limited(Limits().auth_window)
 HERE = ip_address("192.0.2.1")
 ELSEWHERE = ip_address("192.0.2.2")
 
@@ -152,10 +153,10 @@ async def test_clients_that_come_together_share_one_verification(
 
 async def test_guesses_made_in_parallel_are_counted(authenticator: Authenticator, hashing: Hashing) -> None:
     results = await asyncio.gather(*(authenticator.plain("app", f"guess {n}", HERE) for n in range(30)))
-    assert results.count(AUTH_LIMITED) == 20
+    assert results.count(LIMITED) == 20
     assert len(hashing.hashes) == 10
-    assert await authenticator.plain("app", "right", HERE) is AUTH_LIMITED
-    assert await authenticator.plain("app", "right", ELSEWHERE) is not AUTH_LIMITED
+    assert await authenticator.plain("app", "right", HERE) == LIMITED
+    assert await authenticator.plain("app", "right", ELSEWHERE) != LIMITED
 
 
 async def test_too_many_verifications_at_once_are_put_off(
@@ -172,7 +173,7 @@ async def test_a_success_is_no_failure_but_excuses_none(authenticator: Authentic
         assert await authenticator.plain("app", f"wrong {n}", HERE) is AUTH_FAILED
     assert await authenticator.plain("app", "right", HERE) is right
     assert await authenticator.plain("app", "wrong 10", HERE) is AUTH_FAILED
-    assert await authenticator.plain("app", "wrong 11", HERE) is AUTH_LIMITED
+    assert await authenticator.plain("app", "wrong 11", HERE) == LIMITED
     assert (
         await authenticator.plain("app", "right", HERE) is right
     )  # it is remembered: one wrong app locks out no other

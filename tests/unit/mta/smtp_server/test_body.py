@@ -13,7 +13,7 @@ from mta.smtp_server import body
 from mta.smtp_server.body import COPIES, SMALL, ChunkReader, Collected, DataReader, end_last_line
 from mta.smtp_server.limits import MemoryBudget
 from mta.smtp_server.message_syntax import message_fault
-from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, TOO_LARGE
+from mta.smtp_server.replies import ENDLESS_LINE, NO_MEMORY, too_large
 
 # octets that matter, in the mixtures that matter
 streams = st.lists(st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"x", b"\r\n.\r\n", b"\0"]), max_size=30).map(b"".join)
@@ -67,7 +67,7 @@ def test_over_the_limit_nothing_is_kept() -> None:
     buffer += b"y" * 8
     content.take(buffer, 5)
     assert bytes(buffer) == b"yyy"
-    assert content.refusal is TOO_LARGE
+    assert content.refusal == too_large(10)
     assert content.octets == 13
     assert room.used == 0
     assert content.whole() == b""

@@ -128,7 +128,7 @@ def test_parameters_of_mail(parameters: str, envelope: Envelope) -> None:
         ("SIZE=-1", "501 5.5.4 Syntax error in parameter SIZE: must be a number of octets"),
         ("SIZE=²", "501 5.5.4 Syntax error in parameter SIZE: must be a number of octets"),
         ("SIZE=" + "9" * 21, "501 5.5.4 Syntax error in parameter SIZE: must be a number of octets"),
-        ("SIZE=1001", "552 5.3.4 Message size exceeds fixed limit"),
+        ("SIZE=1001", "552 5.3.4 Message size exceeds fixed limit of 1000 octets"),
         ("SIZE=10 size=11", "501 5.5.4 Syntax error in parameter SIZE: given twice"),
         ("BODY=BINARYMIME", "501 5.5.4 Syntax error in parameter BODY: must be one of 7BIT, 8BITMIME"),
         ("BODY", "501 5.5.4 Syntax error in parameter BODY: must be one of 7BIT, 8BITMIME"),

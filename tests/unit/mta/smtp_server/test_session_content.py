@@ -138,7 +138,7 @@ async def test_too_large_is_known_at_mail_if_the_client_says_so() -> None:
     async with submission(limits={"message_size": 1000, "header_size": 500}) as rig:
         client = await rig.said_hello()
         assert await client.ask("MAIL FROM:<a@shop.example> SIZE=1001") == (
-            "552 5.3.4 Message size exceeds fixed limit"
+            "552 5.3.4 Message size exceeds fixed limit of 1000 octets"
         )
         assert (await client.ask("MAIL FROM:<a@shop.example> SIZE=1000"))[:3] == "250"
 
@@ -148,7 +148,8 @@ async def test_too_large_is_told_at_the_end_and_the_session_goes_on() -> None:
         client = await rig.in_transaction()
         await client.ask("DATA")
         content = b"A: b\r\n\r\n" + (b"x" * 98 + b"\r\n") * 15
-        assert await client.ask(content + b".\r\n") == "552 5.3.4 Message size exceeds fixed limit"
+        reply = await client.ask(content + b".\r\n")
+        assert re.fullmatch(r"552 5\.3\.4 Message size exceeds fixed limit of 1000 octets \[session \w{10}\]", reply)
         assert await client.codes(MAIL + RCPT, 2) == ["250", "250"]
         assert not rig.taken
 

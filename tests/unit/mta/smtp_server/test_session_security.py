@@ -25,7 +25,7 @@ IMPLICIT = [{"tls": "implicit"}]
 LOOPBACK = [{"tls": "none", "auth_without_tls": "loopback"}]
 SECRET = "correct horse battery"
 IN_TRANSACTION = "503 5.5.1 Bad sequence of commands: AUTH not permitted during a mail transaction"
-LIMITED = "454 4.7.0 Temporary authentication failure: too many failed attempts, try again later"
+LIMITED = "454 4.7.0 Temporary authentication failure: too many failed attempts, try again in 10 minutes at the latest"
 MALFORMED = "501 5.5.2 Cannot decode authentication response"
 
 

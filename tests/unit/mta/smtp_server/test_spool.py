@@ -112,7 +112,7 @@ async def test_faults_are_found_wherever_they_are(tmp_path: Path, fault: bytes, 
     async with with_spool(tmp_path) as rig:
         client = await rig.in_transaction()
         await client.ask("DATA")
-        assert await client.ask(stuffed(sent)) == str(expected)
+        assert (await client.ask(stuffed(sent))).startswith(f"{expected} [session ")
         assert room(rig) == (0, 0)
         assert await client.codes(MAIL + RCPT, 2) == ["250", "250"]
 
@@ -133,7 +133,8 @@ async def test_parts_are_counted_over_all_pieces(tmp_path: Path) -> None:
     async with with_spool(tmp_path, mime_parts=3) as rig:
         client = await rig.in_transaction()
         await client.ask("DATA")
-        assert await client.ask(sent + b".\r\n") == "554 5.6.0 Too many MIME parts: more than 3"
+        reply = await client.ask(sent + b".\r\n")
+        assert reply.startswith("554 5.6.0 Too many MIME parts: more than 3 [session ")
 
 
 async def test_beyond_the_room_on_disk_the_client_is_to_try_again(tmp_path: Path) -> None:

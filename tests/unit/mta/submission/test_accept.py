@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -281,7 +282,8 @@ async def test_expiry_may_be_sooner_than_the_rule_but_not_later(store: Store, wa
 async def test_an_expiry_that_says_nothing_is_refused(store: Store, wanted: bytes) -> None:
     rig = make(store)
     reply = await rig.accept(content=b"X-MTA-Expire: " + wanted + b"\r\n" + CONTENT)
-    assert str(reply) == "550 5.6.0 X-MTA-Expire must be a whole number with a unit: 30m, 6h or 2d"
+    assert str(reply).startswith("550 5.6.0 X-MTA-Expire must be a whole number with a unit: 30m, 6h or 2d [")
+    assert re.fullmatch(r".*\[[0-9a-z]{26}\]", str(reply))
 
 
 async def test_missing_fields_are_added_before_signing(store: Store) -> None:
