@@ -20,6 +20,7 @@ from mta.mail.mime_value import MimeValue, parse_mime_value
 from mta.submission.header_cleanup import readable_field
 
 DEPTH = 50
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 
 
@@ -52,8 +53,13 @@ def _entity(content: bytes, depth: int) -> bytes:
     if kind.kind in ("message/rfc822", "message/global"):
         return _header(headers, b"7bit") + _entity(body, depth + 1)
     if kind.kind.startswith("text/") or kind.kind == "":
-        return _header(headers, b"quoted-printable") + b2a_qp(body, istext=True, header=False)
+        return _header(headers, b"quoted-printable") + _quoted_printable(body)
     return _header(headers, b"base64") + encodebytes(body).replace(b"\n", b"\r\n")
+
+
+def _quoted_printable(body: bytes) -> bytes:
+    """``b2a_qp`` takes the end of its soft line breaks from the first line of the text, which may have none."""
+    return _BARE_LF.sub(b"\r\n", b2a_qp(body, istext=True, header=False))
 
 
 def _header(headers: Headers, encoding: bytes | None) -> bytes:

@@ -47,8 +47,9 @@ NAMED = 'Content-Type: application/x-y\r\nContent-Disposition: attachment; filen
         multipart("multipart/mixed", "\r\nplain", TEXT),
         multipart("multipart/mixed", "Content-Type: message/rfc822\r\n\r\nSubject: Grüße\r\n" + TEXT),
         ("Content-Type: text/plain; charset=utf-8\r\n\r\n" + "ü" * 2000 + "\r\n").encode(),
+        multipart("multipart/mixed", "Content-Type: text/plain; charset=utf-8\r\n\r\n" + "ü" * 200),
     ],
-    ids=["case", "parts", "plain beside", "message", "long"],
+    ids=["case", "parts", "plain beside", "message", "long", "without a line end"],
 )
 def test_it_reads_the_same(content: bytes) -> None:
     encoded = to_seven_bit(content)
