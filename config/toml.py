@@ -272,8 +272,9 @@ def _right_form(schema: JsonSchema, data: Any, path: KeyPath, problem: str) -> _
         return _RightForm(f"there can be several of it; write [[{dotted(path)}]], with two brackets", [value])
     if "array" in kinds and isinstance(value, str | int | float):
         return _RightForm(f"{shown} must be a list, also with one value: {key} = [{shown}]", [value])
-    if part.get("properties") and isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        return _RightForm(f"there is one of it only; write [{dotted(path)}], with one bracket", value[0])
+    if part.get("properties") and isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        merged = {key: item for table in value for key, item in table.items()}
+        return _RightForm(f"there is one of it only; write [{dotted(path)}], with one bracket", merged)
     if "array" not in kinds and isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict):
         return _RightForm(f"one value is expected, without brackets: {key} = {show(value[0])}", value[0])
     for kind, (shape, convert) in _UNQUOTED.items():

@@ -89,6 +89,8 @@ def _beginning(lines: list[str], found: SyntaxMistake) -> int | None:
     else:
         return None
     last = (found.line or len(lines)) - 1
+    if last < len(lines) and re.match(r"""\s*["']""", lines[last]):
+        return None  # a comma is missing
     if found.column is not None and "]" in lines[min(last, len(lines) - 1)]:
         return None
     return next((n for n in range(min(last, len(lines) - 1), -1, -1) if opened.match(lines[n])), None)
@@ -100,6 +102,8 @@ def _repair(lines: list[str], found: SyntaxMistake, schema: Callable[[], JsonSch
         return "", None
     at = found.line - 1
     line = lines[at].rstrip("\r")
+    if "\r" in line:
+        return "a line ends with CR alone: save the file with the line ends of Unix or Windows", None
     if line.lstrip().startswith("["):
         return _header(lines, at, line, schema, found.text)
     hint, instead = _statement(lines, at, line, found.text)
@@ -133,7 +137,7 @@ def _header(
         ]
         return f"there can be several: write [[{key}]], with two brackets, each time", several
     if not same:
-        return "", None
+        return f"keys of [{key}] stand further up already: put all of them there", None
     end = next((n for n in range(at + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
     hint = f"the first [{key}] is in line {same[0] + 1}: put all its keys there"
     return hint, [*lines[:at], *[""] * (end - at), *lines[end:]]
@@ -150,6 +154,8 @@ def _statement(lines: list[str], at: int, line: str, text: str) -> tuple[str, st
     """Return the hint for a line that is no header, and what to read in its place."""
     if re.match(r"\s*(//|;|--|/\*|!)", line):
         return "a comment begins with #", ""
+    if text.startswith("Unclosed array") and re.match(r"""\s*["']""", line):
+        return "a comma is missing at the end of the line above", f", {line}"
     match = _PAIR.match(line)
     if match is None:
         return _typographic(line) or ("", None)

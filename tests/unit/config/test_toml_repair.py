@@ -88,6 +88,11 @@ def test_every_mistake_at_once_and_values_are_not_shown() -> None:
     assert found.data == {"database": {"url": "postgresql://u:topsecret@h/x"}, "web": {"port": 1, "address": "::"}}
 
 
+def test_a_comma_that_is_missing_in_a_list_over_several_lines() -> None:
+    told, data = hints('k = [\n"a"\n"b"\n]\nlast = 1\n')
+    assert (told, data) == ([(3, "a comma is missing at the end of the line above")], {"k": ["a", "b"], "last": 1})
+
+
 @pytest.mark.parametrize("text", ["a = [\n1,\n", 'a = """\nb', "a = {b = 1\nc = 2\n", "[a\n]\n", "=\n=\n"])
 def test_what_cannot_be_repaired_is_told_once(text: str) -> None:
     found = parse(text, Settings.model_json_schema)

@@ -76,6 +76,26 @@ def test_check_reads_the_rules(elsewhere: Path) -> None:
     assert mta("check").exit_code == 0
 
 
+def test_check_for_programs(elsewhere: Path) -> None:
+    (elsewhere / "mta.toml").write_text('[web]\nport = 70000\n[egress]\nsources = ["203.0.113.9"]\n')
+    result = mta("check", "--json")
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["ok"], report["file"]) == (2, False, "mta.toml")
+    expected = "70000 is not valid; expected an integer from 0 to 65535"
+    assert report["errors"] == [{"file": "mta.toml", "line": 2, "key": "web.port", "text": expected}]
+    assert [(each["line"], each["key"]) for each in report["warnings"]] == [(4, "egress.sources[0]")]
+    (elsewhere / "mta.toml").write_text("")
+    assert json.loads(mta("check", "--json").stdout)["errors"][0]["text"].startswith("mta.toml: holds no setting")
+    (elsewhere / "mta.toml").write_text("[web]\nport = 7000\n")
+    assert json.loads(mta("check", "--json").stdout)["ok"] is True
+
+
+def test_check_takes_one_file(elsewhere: Path) -> None:
+    (elsewhere / "mta.toml").write_text("[web]\nport = 7000\n")
+    assert mta("check", "-c", "mta.toml").stdout == mta("check", "mta.toml").stdout
+    assert mta("check", "mta.toml", "--config", "other.toml").exit_code == 2
+
+
 def test_config() -> None:
     assert mta("config", "docs").stdout == document()
     assert json.loads(mta("config", "schema").stdout)["title"] == "Settings"
