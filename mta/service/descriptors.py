@@ -19,21 +19,24 @@ from config.schema import Settings
 
 RESERVE = 128  # standard streams, event loop, metrics, log, trace, scanners; connections told that there are too many
 DNS = 200  # questions under way (mta.delivery.mx.CONCURRENT)
+MOST = 1 << 20  # more is never needed, and there are programs that try to close every number below the limit
 LEAST = 64  # clients and receivers each: below that a worker is of no use
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open files to the hard one; return it."""
+    """Raise the soft limit of open files to the hard one, or to MOST; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    if soft != resource.RLIM_INFINITY and soft < hard_limit():
         with suppress(OSError, ValueError):  # forbidden by a seccomp filter
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit(), hard))
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST if soft == resource.RLIM_INFINITY else soft
 
 
 def hard_limit() -> int:
     """Return the limit that a service started from here would have."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
 
 
 def open_descriptors() -> int:

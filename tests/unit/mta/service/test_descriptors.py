@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from config.schema import Settings
-from mta.service.descriptors import LEAST, open_descriptors, share_out
+from mta.service.descriptors import LEAST, MOST, hard_limit, open_descriptors, raise_limit, share_out
 
 
 def settings(**sections: Any) -> Settings:
@@ -71,6 +72,30 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "900"
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised"),
+    [((1024, 524_288), 524_288), ((1024, 2**30), MOST), ((1024, -1), MOST), ((-1, -1), MOST), ((4096, 4096), 4096)],
+)
+def test_however_high_the_hard_limit_is(limits: tuple[int, int], raised: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def set_limit(_: int, wanted: tuple[int, int]) -> None:
+        nonlocal limits
+        limits = wanted
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    assert raise_limit() == raised
+    assert hard_limit() == raised
+
+
+def test_where_it_may_not_be_raised_it_is_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", forbidden)
+    assert raise_limit() == 1024
 
 
 def test_open_descriptors_are_counted() -> None:
