@@ -96,7 +96,7 @@ class Collected:
         """Move what is held to disk, up to the last line end."""
         assert self._spool is not None
         try:
-            self.large = self.large or self._spool.open(self._limits)
+            self.large = self.large or await self._spool.open(self._limits)
             async with self._spool.turn:
                 octets, self._pieces = b"".join(self._pieces), []
                 end = self._end_of_lines(octets)

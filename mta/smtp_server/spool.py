@@ -1,8 +1,8 @@
 """Where large messages stand while they are received and judged: on disk, in files without a name.
 
 Such a file is gone with the process, so that nothing is left behind by a crash: the client has no 250 before the store
-has everything. Pieces are written by a thread, one message after another: a hundred large messages take turns, and what
-others send gets through between two pieces.
+has everything. Whatever touches the disk is done by a thread. Messages are written one piece of one message at a time:
+a hundred large ones take turns, and what others send gets through between two pieces.
 
 Invariants: no more than ``most`` octets on disk. What is in a file is whole lines, checked, without doubled dots.
 
@@ -45,13 +45,23 @@ class Spool:
     def has_room(self, octets: int) -> bool:
         return self.used + octets <= self.most
 
-    def open(self, limits: Limits) -> SpooledMessage:
+    async def open(self, limits: Limits) -> SpooledMessage:
         """Return a place for one message, which must be closed. Raises OSError."""
-        return SpooledMessage(self, tempfile.TemporaryFile(dir=self._directory, buffering=0), limits)
+        return SpooledMessage(self, await self.run(self._open), limits)
+
+    def _open(self) -> FileIO:
+        return tempfile.TemporaryFile(dir=self._directory, buffering=0)
 
     async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Return what ``work`` does in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+    def discard(self, file: FileIO) -> None:
+        """Close a file in a thread: to give the space of a large one back has taken half a second."""
+        try:
+            self._threads.submit(file.close)
+        except RuntimeError:  # the threads have ended
+            file.close()
 
     def close(self) -> None:
         """Let the threads end."""
@@ -108,7 +118,7 @@ class SpooledMessage:
 
     def close(self) -> None:
         """Give the room back."""
-        self._file.close()
+        self._spool.discard(self._file)
         self._spool.used -= self._charged
         self._charged = 0
 
