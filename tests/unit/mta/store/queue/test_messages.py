@@ -43,7 +43,7 @@ async def test_everything_that_was_asked_for_comes_back_when_it_is_leased(store:
         "ann@example.net", size=60_000, mailing="news-7", body=Body.EIGHT_BIT, smtputf8=True, ret=Return.HEADERS,
         envid="id-1",
     )  # fmt: skip
-    recipient = Recipient(Address.parse('"odd local"@example.net'), Notify.SUCCESS | Notify.DELAY, "rfc822;odd")
+    recipient = Recipient(Address.parse('"odd,local"@example.net'), Notify.SUCCESS | Notify.DELAY, "rfc822;odd")
     message, envelope = accepted.message, accepted.message.envelope
     object.__setattr__(envelope, "recipients", (recipient,))
     assert await store.messages.enqueue(accepted, leased=False) == Queued()
