@@ -13,7 +13,6 @@ import fcntl
 import itertools
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -30,10 +29,6 @@ from mta.store.postgres.embedded import EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.testing import nameserver, receiver, script
-
-# Until every branch imports them from mta.testing.
-sys.modules |= {"tests.receiver": receiver, "tests.receiver_script": script, "tests.nameserver": nameserver}
 
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.time_ns()}"
 _PREFIX = "imprimatur-test-"

@@ -105,7 +105,7 @@ def wait_until(shell: Shell, command: str, text: str) -> str:
 def test_the_first_mail_is_delivered(shell: Shell) -> None:
     secret = message = ""
     for command in first_mail():
-        line = command.replace("SECRET=SECRET", f"SECRET={secret}").replace("ID", message)
+        line = command.replace("=SECRET", f"={secret}").replace("explain ID", f"explain {message}")
         seen = wait_until(shell, line, "delivered") if line.startswith("mta explain") else shell.type(line)
         if found := re.search(r"^ *secret +(\S+)$", seen, re.MULTILINE):
             secret = found[1]
