@@ -128,14 +128,14 @@ class OutcomeRecorder:
         self._metrics.store_seconds[StoreCall.RECORD_OUTCOME].observe(time.perf_counter() - began)
 
     async def _flush(self, batch: list[DeliveryResult], _since: float) -> Sequence[Exception | None]:
-        pause = RETRY_PAUSES[0]
+        pause, tries = RETRY_PAUSES[0], 0
         while True:
             try:
-                return await self._store.results.write(batch)
+                return await self._store.results.write(batch, tries=tries)
             except StoreUnavailable:
                 self._metrics.store_unavailable.inc()
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, RETRY_PAUSES[1])
+                pause, tries = min(2 * pause, RETRY_PAUSES[1]), tries + 1
 
     @property
     def pending(self) -> int:

@@ -46,7 +46,7 @@ from policy.permission.suppression import Reason, SuppressionRequest
 log = get_logger()
 
 LAST_REPLY = 500  # characters shown in the queue
-TIMEOUT = 30.0  # seconds for one batch; no client is waiting
+LONGEST = 30.0  # seconds for one batch, at last; no client is waiting
 
 
 class DetailLevel(Enum):
@@ -184,39 +184,46 @@ class DeliveryResults:
         self._database, self._secrets = database, secrets
         self.thresholds = soft_bounce_thresholds(SuppressionSettings())
 
-    async def write(self, batch: Sequence[DeliveryResult]) -> Sequence[Exception | None]:
+    async def write(self, batch: Sequence[DeliveryResult], *, tries: int = 0) -> Sequence[Exception | None]:
         """Write a batch; for each result None, or why the database refuses even the least of it.
+
+        ``tries``: how often it has failed before. A connection that stands still is given up soon, and a database that
+        is slow gets twice the time with each try: what is not recorded is sent again after a crash.
 
         Raises StoreUnavailable: then it is not known what was written, and writing the batch again does no harm.
         """
-        return await self._write(batch, DetailLevel.FULL)
+        seconds = min(LONGEST, self._database.timeout * 2 ** min(tries, 10))
+        return await self._write(batch, DetailLevel.FULL, seconds)
 
-    async def _write(self, batch: Sequence[DeliveryResult], detail: DetailLevel) -> list[Exception | None]:
+    async def _write(
+        self, batch: Sequence[DeliveryResult], detail: DetailLevel, seconds: float
+    ) -> list[Exception | None]:
         """Write a batch. If the database refuses its data, halve it, and at last write less rather than nothing."""
         try:
-            await self._commit(batch, detail)
+            await self._commit(batch, detail, seconds)
         except StoreUnavailable:
             raise
         except asyncpg.TransactionRollbackError:  # a deadlock, which the other side has won
-            return await self._write(batch, detail)
+            return await self._write(batch, detail, seconds)
         except Exception as error:
             if len(batch) > 1:
                 half = len(batch) // 2
-                return [*await self._write(batch[:half], detail), *await self._write(batch[half:], detail)]
+                first = await self._write(batch[:half], detail, seconds)
+                return [*first, *await self._write(batch[half:], detail, seconds)]
             message = format_id(batch[0].attempt.delivery.message_id)
             log.error("outcome refused by the database", message=message, detail=detail.value, reason=str(error))
             match detail:
                 case DetailLevel.FULL:
-                    return await self._write(batch, DetailLevel.WITHOUT_TEXT)
+                    return await self._write(batch, DetailLevel.WITHOUT_TEXT, seconds)
                 case DetailLevel.WITHOUT_TEXT:
-                    return await self._write(batch, DetailLevel.BARE)
+                    return await self._write(batch, DetailLevel.BARE, seconds)
                 case DetailLevel.BARE:
                     return [error]
                 case _:
                     assert_never(detail)
         return [None] * len(batch)
 
-    async def _commit(self, batch: Sequence[DeliveryResult], detail: DetailLevel) -> None:
+    async def _commit(self, batch: Sequence[DeliveryResult], detail: DetailLevel, seconds: float) -> None:
         """Results that end their messages take one statement; the others a transaction."""
         lease = batch[0].attempt.delivery.lease
         ending: list[DeliveryResult] = []
@@ -225,15 +232,15 @@ class DeliveryResults:
             (ending if each.ends_message and each.attempt.delivery.lease == lease else others).append(each)
         counted: set[Row] = set()
         if ending:
-            async with self._database.session(TIMEOUT) as connection:
+            async with self._database.session(seconds) as connection:
                 counted |= await end_messages(connection, ending, detail)
         if others:
             counted |= await self._database.retried(
                 lambda connection: _write_others(connection, others, self._secrets, detail, self.thresholds),
-                seconds=TIMEOUT,
+                seconds=seconds,
             )
         if len(counted) < sum(len(each.outcomes) for each in batch):
-            async with self._database.session(TIMEOUT) as connection:
+            async with self._database.session(seconds) as connection:
                 await _write_cancelled(connection, batch, counted, detail)
 
 
