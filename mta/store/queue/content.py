@@ -5,6 +5,7 @@ Invariants: what is read is complete, or ContentMissing is raised.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from mta.mail.identity import MessageId, format_id
@@ -14,6 +15,7 @@ from mta.store.postgres.database import Connection, Database
 
 PIECE = 8112  # octets of content that fill one heap page: 8160 for the tuple, 24 its header, 24 id, part and length
 ROWS = 32  # pieces written or read at a time: a quarter of a megabyte
+LONGEST_PAUSE = 0.05  # seconds between two writes
 FIRST_ROWS = 64  # pieces read first: they have the whole header block
 
 _WRITE = f"""
@@ -40,12 +42,17 @@ class ContentMissing(LookupError):
 
 
 async def write(connection: Connection, message: Message) -> None:
-    """Write a large message piece by piece, in the caller's transaction."""
-    part, rest = 0, b""
+    """Write a large message piece by piece, in the caller's transaction.
+
+    It leaves the database to others half of the time: their statements and commits would wait behind a flood of pages.
+    """
+    part, rest, clock = 0, b"", asyncio.get_running_loop().time
     async for piece in message.pieces():
         rest += piece
         while len(rest) >= ROWS * PIECE:
+            began = clock()
             await connection.execute(_WRITE, message.id, part, rest[: ROWS * PIECE])
+            await asyncio.sleep(min(clock() - began, LONGEST_PAUSE))
             part, rest = part + ROWS, rest[ROWS * PIECE :]
     if rest:
         await connection.execute(_WRITE, message.id, part, rest)
