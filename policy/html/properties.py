@@ -89,6 +89,7 @@ class Style:
     picture: bool | None = None
     clips: bool | None = None
     extent: float | None = None  # the smallest fixed height or width in pixels
+    aside: float | None = None  # the largest margin or padding in pixels that is not above or below alone
     marks: tuple[Mark, ...] = ()
     settled: frozenset[str] = frozenset()
 
@@ -140,6 +141,7 @@ def over(under: Style, upper: Style) -> Style:
         picture=under.picture if upper.picture is None else upper.picture,
         clips=under.clips if upper.clips is None else upper.clips,
         extent=under.extent if upper.extent is None else upper.extent,
+        aside=under.aside if upper.aside is None else upper.aside,
         marks=(*(mark for mark in under.marks if mark.name not in said), *upper.marks),
         settled=under.settled | upper.settled,
     )
@@ -152,6 +154,7 @@ class _Draft:
     said: dict[str, object] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
+    broad: bool = False  # a least width is set, so that a smaller one has no effect
 
     def settle(self, name: str) -> None:
         self.marks.pop(name, None)
@@ -181,9 +184,10 @@ def style_of_declarations(declarations: Iterable[tuple[str, str]]) -> Style:
             draft.mark(name, value)
         else:
             handler(draft, name, value)
+    if draft.broad:
+        for name in ("width", "max-width"):
+            draft.settle(name)
     if not (draft.said or draft.marks or draft.settled):
-        return PLAIN
-    if not (draft.said or draft.marks) and draft.settled <= _NEVER_MARKED:
         return PLAIN
     return Style(**draft.said, marks=tuple(draft.marks.values()), settled=frozenset(draft.settled))  # type: ignore[arg-type]
 
@@ -277,15 +281,20 @@ def _covering(*values: str) -> Handler:
     return handle
 
 
-def _within(lowest: float, highest: float, *, covers: bool = False) -> Handler:
-    """Return a handler of a property whose lengths are harmless between two bounds, in pixels."""
+def _within(lowest: float, highest: float, *, covers: bool = False, pulls: bool = False) -> Handler:
+    """Return a handler of a property whose lengths are harmless between two bounds, in pixels. ``pulls``: a negative
+    one moves what follows, too."""
 
     def handle(draft: _Draft, name: str, value: str) -> None:
         lengths = [pixels(f"{number}{unit}") for number, unit in _LENGTHS.findall(value)]
         bad = [length for length in lengths if length is None or not lowest <= length <= highest]
         if not bad:
             draft.settle(name)
-        elif any(length is not None and length < -MOST for length in bad):
+            aside = name.startswith(("margin", "padding")) and not name.endswith(("-top", "-bottom", "-block"))
+            if aside and lengths:
+                known = draft.said.get("aside")
+                draft.said["aside"] = max(known if isinstance(known, float) else 0.0, *(one or 0.0 for one in lengths))
+        elif any(length is not None and length < -MOST for length in bad) and not pulls:
             draft.mark(name, value, Hiding.OFF_SCREEN)
         else:
             far = any(length is not None and length > MOST for length in bad)  # what follows is pushed away
@@ -445,8 +454,17 @@ def _extent(draft: _Draft, name: str, value: str) -> None:
     if wide and (length >= MOST / 2 or value.endswith("%")):
         draft.settle(name)
         return
+    if wide and length < 2 * ROOM:
+        draft.mark(name, value)
     extent = draft.said.get("extent")
     draft.said["extent"] = min(length, extent) if isinstance(extent, float) else length
+
+
+def _least_width(draft: _Draft, name: str, value: str) -> None:
+    _within(0, 1600)(draft, name, value)
+    length = pixels(value)
+    if length is not None and (value.endswith("%") or length >= MOST / 4):
+        draft.broad = True
 
 
 def _position(draft: _Draft, name: str, value: str) -> None:
@@ -549,7 +567,7 @@ _HANDLERS: dict[str, Handler] = {
     "text-indent": _within(-MOST / 4, MOST / 4),
     "letter-spacing": _within(-1, 20),
     "word-spacing": _within(-2, 40),
-    "min-width": _within(0, 1600),
+    "min-width": _least_width,
     "min-height": _within(0, MOST * 3),
     "min-inline-size": _within(0, 1600),
     "border-spacing": _within(0, MOST),
@@ -585,7 +603,7 @@ _HANDLERS: dict[str, Handler] = {
 }
 _HANDLERS |= {name: _within(-MOST / 8, MOST / 8, covers=True) for name in ("top", "right", "bottom", "left")}
 _HANDLERS |= {
-    name: _within(LEAST, MOST, covers=True)
+    name: _within(LEAST, MOST, covers=True, pulls=side not in ("-left", "-right"))
     for side in ("", "-top", "-right", "-bottom", "-left", "-block", "-inline", "-block-start", "-block-end",
                  "-inline-start", "-inline-end")
     for name in (f"margin{side}",)
@@ -606,5 +624,3 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "overflow-x": ("clips",), "overflow-y": ("clips",), "height": ("extent",), "max-height": ("extent",),
     "width": ("extent",), "max-width": ("extent",),
 }  # fmt: skip
-# What is set harmlessly matters only where something else could be set harmfully; margins and the like mostly are not.
-_NEVER_MARKED: frozenset[str] = frozenset()

@@ -31,6 +31,7 @@ from policy.reading_budget import ReadingBudget, TooIntricate
 
 MAX_COLOURS = 200  # told apart on one page: each is compared with each
 MAX_SCREENS = 12  # that differ in what is in force
+ASIDE = 240.0  # pixels that margins within each other may take on a phone
 LEGIBLE = 7.0  # pixels: smaller letters are hard to read
 
 _OLDER = "[hidden],[popover],[bgcolor],[background],[width='0'],[height='0']"
@@ -265,6 +266,8 @@ def _speaks_of(style: Style) -> frozenset[str]:
             kinds.add(name)
     if style.clips is not None or style.extent is not None:
         kinds.add("box")
+    if style.aside is not None:
+        kinds.add("aside")
     if style.paints or style.picture is not None:
         kinds.add("paint")
     return frozenset(kinds)
@@ -307,6 +310,8 @@ def _kinds_begun(styles: frozenset[Style]) -> frozenset[str]:
         kinds.add("box")
     if len({ink for style in styles for ink in (style.colour, style.background)}) > MAX_COLOURS:
         raise TooIntricate(f"has more than {MAX_COLOURS} colours")
+    if any(style.aside is not None and style.aside > ASIDE / 4 for style in styles):
+        kinds.add("aside")
     if any(style.picture for style in styles):
         kinds.add("paint")
     return frozenset(kinds)
@@ -398,7 +403,7 @@ class _Styled:
 
     def _doubt(self, key: int, style: Style) -> None:
         node = self._nodes[key]
-        why = style.doubt or self._faded(node, style)
+        why = style.doubt or self._faded(node, style) or self._pushed(node, style)
         if node.tag in _COLUMNS:
             why = why or ("" if style.visible is not False and style.extent is None else "a column without room")
             table = next((each for each in _ancestors(node, self._budget) if each.tag == "table"), None)
@@ -426,6 +431,14 @@ class _Styled:
 
     def _is_sized(self, key: int) -> bool:
         return self._styles[key].size is not None
+
+    def _pushed(self, node: LexborNode, style: Style) -> str:
+        """Why margins within each other leave it no room, or ""."""
+        if style.aside is None or style.aside <= ASIDE / 4:
+            return ""
+        around = (self._styles.get(parent.mem_id) for parent in _ancestors(node, self._budget))
+        total = style.aside + sum(outer.aside for outer in around if outer is not None and outer.aside)
+        return "margins that leave no room" if total > ASIDE else ""
 
     def _size(self, key: int) -> float:
         """The font size of an element in pixels; infinite if it says none."""
@@ -518,7 +531,8 @@ def _gone(style: Style) -> Hiding | None:
 
 @lru_cache(8192)
 def _is_doubtful(style: Style) -> bool:
-    return bool(style.doubt or style.covers or (style.opacity is not None and style.opacity < 1))
+    faded = style.opacity is not None and style.opacity < 1
+    return bool(style.doubt or style.covers or faded or (style.aside or 0.0) > ASIDE / 4)
 
 
 @lru_cache(4096)

@@ -50,7 +50,7 @@ def pages(draw: st.DrawFn) -> str:
 
 def every_kind(own: _Own, rules: Sequence[StyleRule]) -> frozenset[str]:
     styles = (*own.normal, *own.important, *(rule.style for rule in rules))
-    kinds = {"displayed", "visible", "lines", "size", "opacity", "box", "paint"}
+    kinds = {"displayed", "visible", "lines", "size", "opacity", "box", "paint", "aside"}
     return frozenset(kinds).union(*map(_speaks_of, styles))
 
 
@@ -111,7 +111,7 @@ SHOWN = [
     "body{margin:0;padding:0;width:100%!important;height:100%;-webkit-font-smoothing:antialiased}",
     "table{border-spacing:0;border-collapse:collapse} td{mso-table-lspace:0pt;vertical-align:top}",
     ".foot{opacity:.8;letter-spacing:.5px;text-indent:0;word-spacing:normal;zoom:1;z-index:1;position:relative;top:0}",
-    ".foot{colour:red;align:left;cellpadding:0}",
+    ".foot{colour:red;align:left;cellpadding:0}", ".foot{width:0;min-width:100%}", ".foot{width:1%;margin:0 20px}",
     ".foot::selection{color:#fff;background:#fff} .foot::placeholder{opacity:0}",
     "#outlook a{padding:0} .ReadMsgBody{width:100%} .ExternalClass *{line-height:100%}",
     "a[x-apple-data-detectors]{color:inherit!important} u + .body .x{display:none}",
@@ -144,6 +144,12 @@ UNPROVEN = {
     ".foot{line-height:0}": "a line height below the font's",
     ".foot{opacity:.4}": "opacity:0.4",
     ".foot{mso-hide:all}": "mso-hide:all",
+    ".foot{line-height:9999px}": "line-height:9999px",
+    ".foot{font-size:200vw}": "font-size:200vw",
+    ".foot{width:2px}": "width:2px",
+    "p{margin-top:-9999px}": "margin-top:-9999px",
+    "p{border:9999px solid #fff}": "border:9999px solid #fff",
+    "*{margin:90px}": "margins that leave no room",
     "p{position:absolute;top:0}": "position:absolute",
     "p{margin-bottom:-200px}": "margin-bottom:-200px",
     "p::before{content:'';position:fixed;inset:0;background:#fff}": "position:fixed",
