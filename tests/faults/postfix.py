@@ -54,9 +54,13 @@ class PostfixStanding(Standing):
 
     async def queued(self) -> list[Any]:
         assert self.postfix
-        queue = self.postfix.directory / "queue"
-        files = [path for name in QUEUES for path in (queue / name).rglob("*") if path.is_file()]
-        return [path.name for path in files if path.stat().st_mode & stat.S_IXUSR][:3]
+        found = []
+        for name in QUEUES:
+            for path in (self.postfix.directory / "queue" / name).rglob("*"):
+                with contextlib.suppress(FileNotFoundError):  # it has just been delivered, or goes to another queue
+                    if path.is_file() and path.stat().st_mode & stat.S_IXUSR:
+                        found.append(path.name)
+        return found[:3]
 
     async def suppress(self, addresses: Sequence[str]) -> bool:
         return False
@@ -94,4 +98,5 @@ def _settings(receiver_port: int) -> dict[str, str]:
         "maximal_backoff_time": "1s",
         "queue_run_delay": "1s",
         "default_destination_concurrency_limit": "20",
+        "local_header_rewrite_clients": "",  # or a Date is put into the header, and the octets are others
     }

@@ -31,6 +31,11 @@ def test_each_violation_is_seen(name: str) -> None:
         verify(wrong)
 
 
+def test_a_stopped_process_may_go_on_with_what_it_had_in_flight() -> None:
+    assert replace(CLEAN, unexplained_twice=2, in_flight=2).is_clean
+    assert not replace(CLEAN, unexplained_twice=3, in_flight=2).is_clean
+
+
 def test_a_stop_in_order_sends_nothing_twice() -> None:
     with pytest.raises(AssertionError):
         verify(replace(CLEAN, fault="stop_in_order"))

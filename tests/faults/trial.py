@@ -217,8 +217,11 @@ class Trial:
             for recipient in receipt.recipients
         )
 
-    async def judge(self) -> Figures:
-        """Compare the ledgers. Raises AssertionError if the database's own books are out of order."""
+    async def judge(self, in_flight: int = 0) -> Figures:
+        """Compare the ledgers. Raises AssertionError if the database's own books are out of order.
+
+        ``in_flight``: transactions that went on after the fault as if nothing had happened, at most.
+        """
         recovery = time.monotonic() - self.ended_at
         books = await self.standing.books(self.fault_at)
         window = self._window(books.delivered)
@@ -226,7 +229,7 @@ class Trial:
         assert accepted, "nothing was accepted: this trial shows nothing"
         wanted = [(key, to) for key, one in accepted.items() for to in one.recipients]
         twice = {pair for pair, count in copies.items() if count > 1}
-        taken = self.receiver.ledger.accepted
+        taken = [receipt for receipt in self.receiver.ledger.accepted if _test_id(receipt) in known]
         return Figures(
             fault=self.fault,
             seed=self.seed,
@@ -251,6 +254,7 @@ class Trial:
             idle_workers=books.idle_workers,
             recovery=round(recovery, 2),
             ledger=ledger_hash({key: one.content for key, one in accepted.items()}, copies),
+            in_flight=in_flight,
         )
 
     def _window(self, recorded: set[tuple[str, int]]) -> set[tuple[str, str]]:
@@ -260,8 +264,10 @@ class Trial:
             for receipt in self.receiver.ledger.accepted
             if receipt.at <= self.fault_at + _ON_THE_WAY
             for test_id in [_test_id(receipt)]
+            if test_id in self.clients.submissions
             for recipient in receipt.recipients
-            if (test_id, self.clients.submissions[test_id].recipients.index(recipient.address)) not in recorded
+            if recipient.address in self.clients.submissions[test_id].recipients
+            and (test_id, self.clients.submissions[test_id].recipients.index(recipient.address)) not in recorded
         }
 
 
