@@ -27,7 +27,6 @@ class Attacker:
 
     def __init__(self, port: int, client: str = "127.0.0.1", *, tls: bool = False) -> None:
         self._port, self._client, self._tls = port, client, tls
-        self.heard = b""
 
     async def __aenter__(self) -> Attacker:
         self.reader, self.writer = await asyncio.open_connection(
@@ -75,10 +74,12 @@ class Attacker:
         for piece in (*pieces, b"QUIT\r\n"):
             await self.send(piece)
             await asyncio.sleep(0)
+        heard = b""
         async with asyncio.timeout(PATIENCE):
             with contextlib.suppress(ConnectionError):
-                return (await self.reader.read(-1)).decode("utf-8", "replace")
-        return ""
+                while piece := await self.reader.read(65536):
+                    heard += piece
+        return heard.decode("utf-8", "replace")
 
 
 def codes(text: str) -> list[int]:

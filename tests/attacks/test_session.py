@@ -250,8 +250,8 @@ async def test_s38_floods_are_answered_or_ended_and_keep_nobody_out(target: Targ
         await attacker.begin()
         await attacker.send(b"BOGUS\r\n" * 5_000)
         said = await attacker.rest()
-        assert codes(said)[-1] == 421
         assert len(codes(said)) < 100
+        assert set(codes(said)) <= {500, 421}  # all of it, unless the reset overtook the replies
     said = await converse(
         target.world,
         b"MAIL FROM:<ann@sender.example>\r\n",
