@@ -27,6 +27,7 @@ from mta.observe.trace import Trace
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.limits import Connections, MemoryBudget, Slot
 from mta.smtp_server.spool import Spool
+from mta.store.postgres.errors import StoreUnavailable
 from policy.accounts.account import Account, Grant
 
 
@@ -119,9 +120,14 @@ class ServerContext:
 
 def enter(context: ServerContext, address: IPAddress) -> Slot | Reply:
     """Count a connection from ``address``, or return why it is rejected."""
-    authenticator = context.authenticator
-    known = authenticator is None or authenticator.by_network(address) is not None
-    return context.connections.enter(address, context.limits, known=known)
+    return context.connections.enter(address, context.limits, known=_is_known(context.authenticator, address))
+
+
+def _is_known(authenticator: Authenticator | None, address: IPAddress) -> bool:
+    try:
+        return authenticator is None or authenticator.by_network(address) is not None
+    except StoreUnavailable:  # MAIL will be put off; until then it is a stranger
+        return False
 
 
 def client_address(host: str) -> IPAddress:

@@ -276,7 +276,7 @@ BAD = {
     ),
     "invalid TOML": (
         "[marketing\n",
-        ["own.toml:1: invalid TOML at column 11: expected ']' at the end of a table declaration"],
+        ["own.toml:1: invalid TOML at column 11: expected ']' at the end of a table declaration; write [marketing]"],
     ),
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ async def watched(trace: Trace) -> None:
 async def test_the_dialogue_is_shown_until_interrupted(tmp_path: Path) -> None:
     (tmp_path / "data" / "run").mkdir(parents=True)
     config = tmp_path / "mta.toml"
-    config.write_text("")
+    config.write_text("[web]\nport = 0\n")
     trace = Trace(tmp_path / "data" / "run" / "trace-0.sock", Metrics())
     await trace.start()
     for words, expected in (
@@ -51,7 +51,7 @@ async def test_the_dialogue_is_shown_until_interrupted(tmp_path: Path) -> None:
 
 
 async def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
-    (tmp_path / "mta.toml").write_text("")
+    (tmp_path / "mta.toml").write_text("[web]\nport = 0\n")
     process = await look(tmp_path / "mta.toml")
     assert process.stderr
     assert b"no service runs here" in await asyncio.wait_for(process.stderr.read(), 20)
