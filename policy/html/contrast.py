@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from policy.html.properties import Ink, Style
+from policy.html.style import Ink, Style
 
 CONTRAST = 1.6  # ratio from which text counts as shown: #c8c8c8 on white
 BLACK, WHITE = Ink(0, 0, 0), Ink(255, 255, 255)

@@ -22,7 +22,8 @@ from cssselect2.parser import parse as parse_selectors
 from tinycss2.nth import parse_nth
 
 from policy.html.media import ALWAYS, MAYBE, Media, parse_media
-from policy.html.properties import PLAIN, Style, style_of_declarations
+from policy.html.properties import style_of_declarations
+from policy.html.style import PLAIN, Style
 
 LONG = 1000  # characters of one style attribute; longer ones are read each time, so that what is kept stays small
 MAX_SELECTORS = 5000  # characters of one rule's; each of at most LONGEST

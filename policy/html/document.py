@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from policy.html.css import Sheet, is_font_url, sheet_of
-from policy.html.properties import Hiding
+from policy.html.style import Hiding
 from policy.html.visibility import Hidden, Unproven, judge
 from policy.reading_budget import ReadingBudget, TooIntricate
 

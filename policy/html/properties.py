@@ -14,137 +14,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import NamedTuple
 
-from tinycss2.color4 import parse_color
+from policy.html.style import PLAIN, ROOM, FontSize, Hiding, Ink, Mark, Style
+from policy.html.values import LENGTH, LENGTHS, PIXELS, RELATIVE, ink_of, pixels
 
 READABLE = 3.0  # pixels: smaller text is not meant to be read
 SMALL = 0.7  # of a line height: lines below it run into each other
-FAINT, TRANSPARENT = 0.6, 0.1  # opacity: hard to read, not to be read
 LARGEST = 160.0  # pixels of a font: larger letters fill the screen
 FAR = 2000.0  # pixels: a box as large pushes all that follows away
 MOST = 320.0  # pixels that spacing may push text away
 LEAST = -24.0  # pixels of negative spacing: more may cover something
-ROOM = 8.0  # pixels: a box that clips and is smaller shows nothing
-
-
-class Hiding(Enum):
-    """How text is kept from the reader's eyes."""
-
-    NOT_DISPLAYED = "display:none"
-    ATTRIBUTE = "the attribute hidden"
-    INVISIBLE = "visibility:hidden"
-    TRANSPARENT = "opacity:0"
-    TINY = "too small a font"
-    SAME_COLOUR = "the colour of its background"
-    OFF_SCREEN = "outside the screen"
-    NO_ROOM = "a box without size"
-    NOT_RENDERED = "an element that is not shown"
-    COMMENT = "a comment"
-
-
-class Ink(NamedTuple):
-    """A colour: channels from 0 to 255, and how far it covers what is behind it."""
-
-    red: float
-    green: float
-    blue: float
-    alpha: float = 1.0
-
-
-class FontSize(NamedTuple):
-    """A font size: in pixels, or as a factor of the size around it."""
-
-    pixels: float | None
-    factor: float = 1.0
-
-    def may_be_small(self, limit: float) -> bool:
-        """Return whether text of this size could be below ``limit`` pixels."""
-        return self.factor < 0.9 if self.pixels is None else self.pixels < limit
-
-
-class Mark(NamedTuple):
-    """A declaration that hides the element (``how``), or that is not understood. ``covers``: it may move the element
-    over another, or others out of sight."""
-
-    name: str
-    how: Hiding | None
-    declaration: str
-    covers: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # told apart by identity: one text has one style, and hashing is cheap
-class Style:
-    """What a block of declarations does; None: not said. ``settled``: properties that it sets to something harmless, in
-    place of what a weaker rule made of them."""
-
-    displayed: bool | None = None
-    visible: bool | None = None
-    lines: bool | None = None  # whether its line height leaves room for the text
-    size: FontSize | None = None
-    opacity: float | None = None
-    colour: Ink | None = None
-    background: Ink | None = None
-    picture: bool | None = None
-    clips: bool | None = None
-    extent: float | None = None  # the smallest fixed height or width in pixels
-    aside: float | None = None  # the largest margin or padding in pixels that is not above or below alone
-    marks: tuple[Mark, ...] = ()
-    settled: frozenset[str] = frozenset()
-
-    @property
-    def paints(self) -> bool:
-        """Whether it changes the colour of text, or what is behind it."""
-        return self.colour is not None or self.background is not None or bool(self.picture)
-
-    @property
-    def gone(self) -> Hiding | None:
-        """Why nothing inside is shown, whatever it says itself."""
-        if self.displayed is False:
-            return Hiding.NOT_DISPLAYED
-        if self.opacity is not None and self.opacity < TRANSPARENT:
-            return Hiding.TRANSPARENT
-        if self.clips and self.extent is not None and self.extent < ROOM:
-            return Hiding.NO_ROOM
-        return next((mark.how for mark in self.marks if mark.how is not None), None)
-
-    @property
-    def doubt(self) -> str:
-        """What about it is not understood, or ""."""
-        if self.clips and self.extent is not None:
-            return "overflow with a fixed height or width"
-        if self.opacity is not None and self.opacity < FAINT:
-            return f"opacity:{self.opacity:g}"
-        return next((mark.declaration for mark in self.marks if mark.how is None), "")
-
-    @property
-    def covers(self) -> str:
-        """The declaration by which it may lie over something else, or ""."""
-        return next((mark.declaration for mark in self.marks if mark.covers), "")
-
-
-PLAIN = Style()
-
-
-def over(under: Style, upper: Style) -> Style:
-    """Return what both make of an element, where ``upper`` wins."""
-    said = {mark.name for mark in upper.marks} | upper.settled
-    return Style(
-        displayed=under.displayed if upper.displayed is None else upper.displayed,
-        visible=under.visible if upper.visible is None else upper.visible,
-        lines=under.lines if upper.lines is None else upper.lines,
-        size=upper.size or under.size,
-        opacity=under.opacity if upper.opacity is None else upper.opacity,
-        colour=upper.colour or under.colour,
-        background=upper.background or under.background,
-        picture=under.picture if upper.picture is None else upper.picture,
-        clips=under.clips if upper.clips is None else upper.clips,
-        extent=under.extent if upper.extent is None else upper.extent,
-        aside=under.aside if upper.aside is None else upper.aside,
-        marks=(*(mark for mark in under.marks if mark.name not in said), *upper.marks),
-        settled=under.settled | upper.settled,
-    )
 
 
 @dataclass(slots=True)
@@ -213,45 +92,8 @@ def _reset(draft: _Draft, name: str, value: str) -> None:
     draft.settle(name)
 
 
-# --- values
-
-_NUMBER = r"[+-]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})(?:e[+-]?\d{1,3})?"
-_LENGTH = re.compile(rf"({_NUMBER})([a-z%]{{0,4}})\Z")
-_LENGTHS = re.compile(rf"(?<![\w#.])({_NUMBER})([a-z%]{{0,4}})(?![\w.])")
-_PIXELS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 37.8, "mm": 3.78, "q": 0.94, "rem": 16.0}
-_RELATIVE = {"em": 16.0, "ex": 8.0, "ch": 8.0, "%": 6.0, "vw": 6.0, "vh": 6.0, "vmin": 6.0, "vmax": 6.0}
 _SIZES = {"xx-small": 9.0, "x-small": 10.0, "small": 13.0, "medium": 16.0, "large": 18.0, "x-large": 24.0,
           "xx-large": 32.0, "xxx-large": 48.0}  # fmt: skip
-
-
-def pixels(value: str) -> float | None:
-    """Return a length in CSS pixels; None if it is none, or of a unit that is not known."""
-    match = _LENGTH.match(value)
-    if match is None:
-        return None
-    scale = _PIXELS.get(match[2]) or _RELATIVE.get(match[2])
-    return None if scale is None else float(match[1]) * scale
-
-
-def ink_of(value: str) -> Ink | None:
-    """Return the colour that ``value`` names; None if it is none that is known."""
-    try:
-        colour = parse_color(value)
-        if colour is None or isinstance(colour, str):
-            return None
-        red, green, blue = colour.to("srgb").coordinates
-    except (ValueError, TypeError, NotImplementedError, ArithmeticError):
-        return None
-    if red is None or green is None or blue is None:
-        return None
-    red, green, blue = (255 * min(1.0, max(0.0, channel)) for channel in (red, green, blue))
-    return Ink(red, green, blue, float(colour.alpha))
-
-
-def attribute_ink(value: str) -> Ink | None:
-    """Return the colour of an attribute such as ``bgcolor``, where the number sign may be missing."""
-    value = value.strip()
-    return (ink_of(value) or ink_of(f"#{value}")) if value else None
 
 
 # --- handlers
@@ -286,7 +128,7 @@ def _within(lowest: float, highest: float, *, covers: bool = False, pulls: bool 
     one moves what follows, too."""
 
     def handle(draft: _Draft, name: str, value: str) -> None:
-        lengths = [pixels(f"{number}{unit}") for number, unit in _LENGTHS.findall(value)]
+        lengths = [pixels(f"{number}{unit}") for number, unit in LENGTHS.findall(value)]
         bad = [length for length in lengths if length is None or not lowest <= length <= highest]
         if not bad:
             draft.settle(name)
@@ -323,7 +165,7 @@ def _visibility(draft: _Draft, name: str, value: str) -> None:
 
 
 def _opacity(draft: _Draft, name: str, value: str) -> None:
-    match = _LENGTH.match(value)
+    match = LENGTH.match(value)
     if match and match[2] in ("", "%"):
         draft.said["opacity"] = float(match[1]) / (100 if match[2] else 1)
         draft.settle(name)
@@ -345,15 +187,15 @@ def _size(value: str) -> FontSize | None:
         return FontSize(_SIZES[value])
     if value in ("smaller", "larger"):
         return FontSize(None, 0.83 if value == "smaller" else 1.2)
-    match = _LENGTH.match(value)
+    match = LENGTH.match(value)
     if match is None:
         return None
     number = float(match[1])
-    if match[2] in _PIXELS:
-        return FontSize(number * _PIXELS[match[2]])
+    if match[2] in PIXELS:
+        return FontSize(number * PIXELS[match[2]])
     if match[2] in ("em", "%", "ex", "ch"):
         return FontSize(None, number * {"em": 1.0, "%": 0.01, "ex": 0.5, "ch": 0.5}[match[2]])
-    scale = _RELATIVE.get(match[2])
+    scale = RELATIVE.get(match[2])
     return FontSize(number * scale) if scale else None
 
 
@@ -361,7 +203,7 @@ def _font(draft: _Draft, name: str, value: str) -> None:
     """The shorthand: the size is the first length, with a line height behind a slash."""
     before, slash, behind = value.partition("/")
     words = before.split()
-    size = next((word for word in words if _LENGTH.match(word) and not word.isdigit()), None)
+    size = next((word for word in words if LENGTH.match(word) and not word.isdigit()), None)
     size = size or next((word for word in words if word in _SIZES or word in ("smaller", "larger")), None)
     if size is None and words and words[-1] in _SYSTEM_FONTS:
         draft.settle("font-size")
@@ -372,7 +214,7 @@ def _font(draft: _Draft, name: str, value: str) -> None:
 
 
 def _line_height(draft: _Draft, name: str, value: str) -> None:
-    match = _LENGTH.match(value)
+    match = LENGTH.match(value)
     high = False
     if value == "normal":
         draft.said["lines"] = True

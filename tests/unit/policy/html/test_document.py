@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from policy.html.cascade import MAX_COLOURS
 from policy.html.document import MAX_OPEN, HtmlDocument
-from policy.html.properties import Hiding
-from policy.html.visibility import MAX_COLOURS
+from policy.html.style import Hiding
 from policy.reading_budget import ReadingBudget
 
 SECRET = [

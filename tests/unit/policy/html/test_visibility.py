@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.html import visibility
+from policy.html.cascade import OwnStyles, speaks_of
 from policy.html.css import StyleRule
 from policy.html.document import HtmlDocument
-from policy.html.visibility import _Own, _speaks_of
 
 STYLES = (
     "color:#fff", "color:#000", "color:#036", "background:#fff", "background:#036", "background:#036;color:#fff",
@@ -48,10 +48,10 @@ def pages(draw: st.DrawFn) -> str:
     return "".join(html)
 
 
-def every_kind(own: _Own, rules: Sequence[StyleRule]) -> frozenset[str]:
+def every_kind(own: OwnStyles, rules: Sequence[StyleRule]) -> frozenset[str]:
     styles = (*own.normal, *own.important, *(rule.style for rule in rules))
     kinds = {"displayed", "visible", "lines", "size", "opacity", "box", "paint", "aside"}
-    return frozenset(kinds).union(*map(_speaks_of, styles))
+    return frozenset(kinds).union(*map(speaks_of, styles))
 
 
 def said(html: str) -> tuple[object, ...]:
@@ -65,7 +65,7 @@ def said(html: str) -> tuple[object, ...]:
 def test_the_styles_in_play_are_enough(html: str) -> None:
     found = said(html)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(visibility, "_kinds_in_play", every_kind)
+        patch.setattr(visibility, "kinds_in_play", every_kind)
         assert said(html) == found
 
 
