@@ -1,11 +1,12 @@
 """The legal notice: whether a text shows the sender's identity, as registered for the account.
 
-The required content is derived from an ``Identity``, field by field, as patterns that allow for the customary ways of
-writing: grouped numbers, ``B.V.`` and ``BV``, ``Str.`` and ``Straße``, ``+31 (0)20`` and ``020``.
+The required content is derived from an ``Identity``, field by field, as patterns of a normal form: names with their
+legal form (``policy.imprint.legal_forms``), addresses (``policy.imprint.postal``), grouped numbers, ``+31 (0)20`` and
+``020``. Accents, case and signs make no difference.
 
 Invariants: a number never matches inside a longer one; a notice that is nearly right does not pass.
 
-Limitations: transliterations (``Muenchen``) count only if registered as another name.
+Limitations: a transliteration (``Muenchen``) counts for what is registered with umlauts, not the other way round.
 """
 
 from __future__ import annotations
@@ -17,8 +18,19 @@ from enum import Enum
 from functools import cached_property, lru_cache
 
 from policy.accounts.account import Identity
-from policy.imprint.registers import NumberError, check_registration, check_vat, court_of, register_of
-from policy.text.text_match import NEAR, Sought, find, fold, number, words
+from policy.imprint import postal
+from policy.imprint.legal_forms import company
+from policy.imprint.postal import address_ways
+from policy.imprint.registers import (
+    NumberError,
+    Register,
+    check_registration,
+    check_vat,
+    compact,
+    court_of,
+    register_of,
+)
+from policy.text.text_match import GAP, NEAR, Sought, find, fold, number, words
 
 _CALLING = {
     "AT": "43", "BE": "32", "CH": "41", "DE": "49", "DK": "45", "ES": "34", "FI": "358", "FR": "33", "GB": "44",
@@ -26,7 +38,7 @@ _CALLING = {
 }  # fmt: skip
 _COURT_NUMBER = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
 LAST = 4000  # characters at the end of a text where a notice is looked for first
-_SIGN = "[ \t().·/\u00a0\u202f\u2010-\u2015-]{0,3}"
+_SIGN = "[ \t\n().·/-]{0,3}"
 
 
 class Field(Enum):
@@ -102,7 +114,8 @@ def missing(text: str, wanted: Sequence[Want]) -> list[Want]:
 
 
 def _shows(text: str, want: Want, start: int, end: int) -> re.Match[str] | None:
-    return next(filter(None, (find(text, way, start, end) for way in want.ways)), None)
+    near = postal.NEAR if want.field is Field.ADDRESS else NEAR
+    return next(filter(None, (find(text, way, start, end, near) for way in want.ways)), None)
 
 
 def registered(identity: Identity, fields: Sequence[Field]) -> tuple[Want, ...]:
@@ -143,18 +156,15 @@ def _name(identity: Identity) -> Want:
     names = tuple(name for name in identity.names if any(map(str.isalnum, name)))
     if not names:
         raise Unregistered("has no name")
-    return Want(Field.NAME, "name", " or ".join(names), tuple((words(name),) for name in names))
+    return Want(Field.NAME, "name", " or ".join(names), tuple((way,) for name in names for way in company(name)))
 
 
 def _address(identity: Identity) -> Want:
     if not identity.street or not identity.city:
         raise Unregistered("has no postal address (street, postcode, city)")
-    pieces = [words(identity.street)]
-    if identity.postcode:
-        pieces.append(number(identity.postcode))
-    pieces.append(words(identity.city))
     place = " ".join(filter(None, (identity.postcode, identity.city)))
-    return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", (tuple(pieces),))
+    ways = address_ways(identity.street, identity.postcode, identity.city, identity.country)
+    return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", ways)
 
 
 def _phone(identity: Identity) -> Want:
@@ -181,7 +191,9 @@ def _email(identity: Identity) -> Want:
         raise Unregistered("has no e-mail address")
     address = fold(identity.email.strip())
     sought = Sought(re.compile(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"), address, rest=1)
-    return Want(Field.EMAIL, "e-mail address", identity.email, ((sought,),))
+    broken = "\n?".join(map(re.escape, address))  # by elements inside it
+    anywhere = Sought(re.compile(rf"(?<![\w.+-]){broken}(?![\w-]|\.\w)"))
+    return Want(Field.EMAIL, "e-mail address", identity.email, ((sought,), (anywhere,)))
 
 
 def _register(identity: Identity) -> Want | None:
@@ -199,9 +211,22 @@ def _register(identity: Identity) -> Want | None:
     if known.country == "DE":
         kind = _COURT_NUMBER.search(f"{register} {given}")
         lead = rf"{kind[0].casefold()}[\s.:]{{0,3}}(?:nr|nummer)?[\s.:]{{0,3}}" if kind else ""
-        pieces = (number(_COURT_NUMBER.sub("", given), lead), words(court_of(register)))
-        return Want(Field.REGISTER, title, f"{register} {given}", (pieces,))
-    return Want(Field.REGISTER, title, given, ((number(given),),))
+        shown = number(_COURT_NUMBER.sub("", given), lead)
+        courts = re.split(r"[(),/]", court_of(register))  # "Berlin (Charlottenburg)" goes by either
+        ways = tuple((shown, words(court)) for court in courts if court.strip())
+        return Want(Field.REGISTER, title, f"{register} {given}", ways or ((shown,),))
+    return Want(Field.REGISTER, title, given, _numbers_of(known, given))
+
+
+def _numbers_of(known: Register, given: str) -> tuple[tuple[Sought, ...], ...]:
+    """A number as its register gives it out, and as its country's tax office does."""
+    if known.title == "SIRET":  # nine digits for the company (SIREN), five for where it is
+        return (number(given),), (number(compact(given)[:9]),)
+    if known.title == "RCS":
+        return (number(given),), (number(given, behind=rf"{GAP}(?:\d{GAP}){{4}}\d"),)
+    if known.title in ("KBO/BCE", "NIF/CIF"):  # the VAT number, but for the letters
+        return ((number(compact(given).removeprefix(known.country), rf"(?:{known.country.lower()}[\W_]{{0,3}})?"),),)
+    return ((number(given),),)
 
 
 def _vat(identity: Identity) -> Want | None:

@@ -10,129 +10,205 @@ Limitations: a word hyphenated at the end of a line is not found.
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 from policy.imprint.registers import compact
 
 NEAR = 1500  # characters around the name or the street where the rest of a notice is looked for first
 BEFORE = 40  # characters before a number that may belong to it
 ROOM = 30  # characters that a part of a text may take beside its letters: those between parts, a longer ending
+FEW = 8  # places of a name or a street that are looked at for the rest
 MOST = 200  # places of one word that are looked at
 
 _WORD = re.compile(r"\d+|[^\W\d_]+|&")
-_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
-_GAP = r"[ \t\u00a0\u2009\u202f./\u2010-\u2015-]{0,3}"
+_PLAIN = str.maketrans({
+    "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "°": "o", "‘": "'", "’": "'", "ʼ": "'", "´": "'",
+    **dict.fromkeys("‐‑‒–—―−", "-"), **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
+})  # fmt: skip
+GAP = r"[ \t\n./-]{0,3}"
 BEGIN, END = r"(?<![^\W_])", r"(?![^\W_])"
-_BETWEEN = r"[\W_]{0,20}"
+BETWEEN = r"[\W_]{0,20}"
+AND = r"(?:&|und|and|en|et|y|e)?"
 _WITHIN = r"[\W_]{0,3}"
-_AND = r"(?:&|und|and|en|et|y|e)?"
-_ENDINGS = {  # of words in streets, and their short forms; casefolded
-    "strasse": "str(?:asse)?", "straat": "str(?:aat)?", "street": "st(?:r|reet)?", "road": "r(?:oa)?d",
-    "avenue": "ave?(?:nue)?", "avenida": "av(?:d?a|enida)?", "boulevard": "b(?:oulevar|lv)?d", "calle": "c(?:alle)?",
-    "platz": "pl(?:atz)?", "plein": "pl(?:ein)?", "square": "sq(?:uare)?", "lane": "l(?:ane|n)", "drive": "dr(?:ive)?",
+_UMLAUT = {"ä": "ae?", "ö": "oe?", "ü": "ue?", "å": "(?:aa?)", "ø": "oe?"}
+_ENDINGS = {"strasse": "str(?:asse)?", "straat": "str(?:aat)?", "platz": "pl(?:atz)?", "plein": "pl(?:ein)?"}
+_SHORT = {  # words of addresses and names that people shorten, folded
+    "street": "st(?:r|reet)?", "road": "r(?:oa)?d", "avenue": "ave?(?:nue)?", "lane": "l(?:ane|n)",
+    "drive": "dr(?:ive)?", "square": "sq(?:uare)?", "court": "c(?:our)?t", "highway": "h(?:igh)?wy",
+    "parkway": "pa?r?kwa?y", "north": "n(?:orth)?", "south": "s(?:outh)?", "east": "e(?:ast)?", "west": "w(?:est)?",
+    "building": "(?:building|bldg)", "rue": "r(?:ue)?", "boulevard": "b(?:oulevard|lv?d|vd|d)",
+    "place": "pl(?:ace)?", "faubourg": "f(?:aubour|b)g", "chaussee": "ch(?:aus)?see", "impasse": "imp(?:asse)?",
+    "general": "g(?:ene?ra)?l", "av": "(?:avenida|avinguda|avenue|av(?:d?a|e)?)",
+    **dict.fromkeys(("avenida", "avinguda", "avda"), "(?:avenida|avinguda|av(?:d?a)?)"),
+    **dict.fromkeys(("plaza", "pza"), "(?:pla?za|pza?|pl)"), "paseo": "(?:paseo|ps?o|passeig)",
+    "carretera": "c(?:arre)?t(?:e?ra)", "tomo": "t(?:omo)?", "folio": "f(?:olio|ol)?", "hoja": "h(?:oja)?",
+    "seccion": "s(?:ecc(?:ion)?)?", "libro": "l(?:ibro)?", "inscripcion": "i(?:nscripcion|nsc)?",
+    "laan": "l(?:aa)?n", "doctor": "d(?:octo)?r", "professor": "prof(?:essor)?", "burgemeester": "burg(?:emeester)?",
+    **dict.fromkeys(("saint", "sint", "sankt", "st"), "(?:saint|sint|sankt|st)"),
+    **dict.fromkeys(("sainte", "ste"), "(?:sainte|ste)"),
 }  # fmt: skip
+PARTICLES = frozenset({"de", "del", "la", "las", "los", "el", "du", "des", "le", "les", "d", "l"})
+_PARTICLE = rf"(?:(?:{'|'.join(sorted(PARTICLES))})[\W_]{{1,20}}){{0,2}}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
     """A pattern for folded text. It cannot match where ``anchor`` does not stand ("": anywhere), with at most ``lead``
     characters of the match in front of it and ``rest`` behind, and counts only if ``before`` matches the end of what
-    precedes it."""
+    precedes it. ``usual``: how many characters are in front of the anchor in most texts."""
 
     pattern: re.Pattern[str]
     anchor: str = ""
     lead: int = 0
     rest: int = 0
+    usual: int = 0
     before: re.Pattern[str] | None = None
 
 
 def fold(text: str) -> str:
-    """``text`` for comparing: composed (NFC), case folded, without invisible characters."""
-    if text.isascii():
-        return text.lower()
-    if any(chr(unseen) in text for unseen in _UNSEEN):
-        text = text.translate(_UNSEEN)
-    return unicodedata.normalize("NFC", text).casefold()
+    """``text`` for comparing: case folded, without accents and invisible characters, signs in their plainest form."""
+    return text.lower() if text.isascii() else text.encode("ascii", _FOLDING).decode().lower()
 
 
-def find(text: str, way: Sequence[Sought], start: int, end: int) -> re.Match[str] | None:
-    """Where the first piece of ``way`` stands between ``start`` and ``end``, if all pieces do; the others are looked
-    for around it first."""
-    first = _place(text, way[0], start, end)
-    if first is None:
-        return None
-    near, far = max(start, first.start() - NEAR), min(end, first.end() + NEAR)
-    for sought in way[1:]:
-        if not _place(text, sought, near, far) and not _place(text, sought, start, end):
-            return None
-    return first
+def _fold_run(error: UnicodeError) -> tuple[bytes, int]:
+    """Take the place of a run of characters beyond ASCII, which the codec finds faster than a pattern does."""
+    assert isinstance(error, UnicodeEncodeError)
+    return _plain(error.object[error.start : error.end]).encode("utf-8", "replace"), error.end
 
 
-def _place(text: str, sought: Sought, start: int, end: int) -> re.Match[str] | None:
-    if sought.before is not None:
-        for place in sought.pattern.finditer(text, start, end):
-            at = place.start()
-            if sought.before.search(text, max(0, at - BEFORE), at):
-                return place
-        return None
-    if not sought.anchor:
-        return sought.pattern.search(text, start, end)
-    at = text.find(sought.anchor, start, end)
-    for _ in range(MOST):
-        if at < 0:
-            return None
-        far = at + len(sought.anchor) + sought.rest + 1
-        if sought.lead == 0:
-            found = sought.pattern.match(text, at, far)
-        else:
-            found = sought.pattern.search(text, max(0, at - sought.lead), far)
-        if found:
-            return found
-        at = text.find(sought.anchor, at + 1, end)
+_FOLDING = "imprimatur-folding"
+codecs.register_error(_FOLDING, _fold_run)
+
+
+@lru_cache(4096)
+def _plain(text: str) -> str:
+    apart = unicodedata.normalize("NFKD", text.casefold().translate(_PLAIN)).translate(_PLAIN)
+    return "".join(letter for letter in apart if not unicodedata.combining(letter))
+
+
+def find(text: str, way: Sequence[Sought], start: int, end: int, near: int = NEAR) -> re.Match[str] | None:
+    """Where the first piece of ``way`` stands between ``start`` and ``end``, with all other pieces at most ``near``
+    characters from it."""
+    for first in islice(_places(text, way[0], start, end), FEW):
+        close, far = max(0, first.start() - near), min(len(text), first.end() + near)
+        if all(next(_places(text, piece, close, far), None) for piece in way[1:]):
+            return first
     return None
 
 
-def number(text: str, lead: str = "", *, apart: str = r"\W|_") -> Sought:
+def _places(text: str, sought: Sought, start: int, end: int) -> Iterator[re.Match[str]]:
+    if sought.before is not None or not sought.anchor:
+        before = sought.before
+        for place in sought.pattern.finditer(text, start, end):
+            at = place.start()
+            if before is None or before.search(text, max(0, at - BEFORE), at):
+                yield place
+        return
+    at = text.find(sought.anchor, start, end)
+    for _ in range(MOST):
+        if at < 0:
+            return
+        far = min(end, at + len(sought.anchor) + sought.rest + 1)
+        found = sought.pattern.match(text, max(start, at - sought.usual), far)
+        if not found and sought.lead:
+            found = sought.pattern.search(text, max(start, at - sought.lead), far)
+        if found:
+            yield found
+        at = text.find(sought.anchor, at + 1, end)
+
+
+def number(text: str, lead: str = "", behind: str = "", *, apart: str = r"\W|_") -> Sought:
     """A number however its groups are parted, with or without zeros at its beginning, and never inside a longer one.
-    ``lead``: a pattern for what may stand at once before it; before that must come what ``apart`` matches."""
-    letters = compact(text).casefold()
+    ``lead``, ``behind``: patterns for what stands at once before and behind it; before that must come what ``apart``
+    matches."""
+    letters = fold(compact(text))
     rest = letters.lstrip("0")
-    before = rf"(?:\A|{apart}){lead}(?:0{_GAP}){{0,{len(letters) - len(rest)}}}\Z"
-    return Sought(re.compile(_GAP.join(map(re.escape, rest)) + END), before=re.compile(before))
+    before = rf"(?:\A|{apart}){lead}(?:0{GAP}){{0,{len(letters) - len(rest)}}}\Z"
+    return Sought(re.compile(GAP.join(map(re.escape, rest)) + behind + END), before=re.compile(before))
 
 
 def words(text: str, within_numbers: str = "") -> Sought:
     """``text`` word by word, whatever stands between them; short words may be dotted (``B.V.``). ``within_numbers``:
     a pattern for what may part digits."""
-    parts = _WORD.findall(fold(text))
+    return sought(word_patterns(text, within_numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a name: ``pattern`` of all, ``anchor``: a part of them that is always written alike, "" if none;
+    ``lead`` and ``rest`` as in ``Sought``."""
+
+    pattern: str
+    anchor: str
+    lead: int
+    rest: int
+    usual: int = 0
+
+
+def word_patterns(text: str, within_numbers: str = "", *, particles: bool = False, torn: bool = False) -> Words:
+    """Return the words of ``text`` as a pattern. ``particles``: small words such as "de la" may come and go.
+    ``torn``: elements may begin and end within words, each of which begins a line of the text."""
+    parts = _WORD.findall(unicodedata.normalize("NFC", text).casefold())
+    if particles:
+        parts = [part for part in parts if part not in PARTICLES] or parts
     pattern = ""
-    for number, part in enumerate(parts):
+    for n, part in enumerate(parts):
+        last = n == len(parts) - 1
         if part == "&":
-            pattern += _AND + _BETWEEN
-            continue
-        ending = next((ending for ending in _ENDINGS if part.endswith(ending)), "")
-        if ending:
-            found = re.escape(part.removesuffix(ending)) + _ENDINGS[ending]
-        elif len(part) <= 4 and part.isalpha():
-            found = _WITHIN.join(map(re.escape, part))
+            pattern += AND + BETWEEN
         else:
-            found = within_numbers.join(part) if part.isdecimal() else re.escape(part)
-        pattern += found + (_BETWEEN if number < len(parts) - 1 else "")
-    compiled = re.compile(f"{BEGIN}{pattern}{END}")
-    sure = [part for part in parts if len(part) > 4 and part.isalpha() and not part.endswith(tuple(_ENDINGS))]
-    if not sure:
+            pattern += _word(part, within_numbers, torn=torn) + ("" if last else BETWEEN)
+            pattern += _PARTICLE if particles and not last else ""
+    at, anchor = max(((n, _sure(part)) for n, part in enumerate(parts)), key=lambda one: len(one[1]), default=(0, ""))
+    if len(anchor) < 4 or torn:
+        return Words(pattern, "", 0, 0)
+    usual = len(" ".join(map(fold, parts[:at]))) + (at > 0) + fold(parts[at]).find(anchor)
+    return Words(pattern, anchor, _room(parts[: at + 1]), _room(parts[at:]), usual)
+
+
+def sought(found: Words, more: int = 0, around: Callable[[str], str] = str) -> Sought:
+    """A ``Sought`` for words, in the pattern that ``around`` makes of theirs, which takes ``more`` characters."""
+    compiled = re.compile(f"{BEGIN}{around(found.pattern)}{END}")
+    if not found.anchor:
         return Sought(compiled)
-    anchor = max(sure, key=len)
-    at = parts.index(anchor)
-    return Sought(compiled, anchor, lead=_room(parts[:at]), rest=_room(parts[at + 1 :]))
+    return Sought(compiled, found.anchor, lead=found.lead + more, rest=found.rest + more, usual=found.usual)
+
+
+def _word(part: str, within_numbers: str, *, torn: bool) -> str:
+    if part.isdecimal():
+        return within_numbers.join(part)
+    plain = fold(part)
+    if plain in _SHORT:
+        return _SHORT[plain]
+    ending = next((ending for ending in _ENDINGS if plain.endswith(ending)), "")
+    letters = [_UMLAUT.get(letter) or re.escape(fold(letter)) for letter in part]
+    if ending:
+        stem = len(letters) - (len(ending) if fold(part[-len(ending) :]) == ending else len(ending) - 1)
+        return "".join(letters[:stem]) + (r"[ -]?" if stem else "") + _ENDINGS[ending]
+    return (_WITHIN if len(part) <= 4 else r"\n?" if torn else "").join(letters)
+
+
+def _sure(part: str) -> str:
+    """The longest piece of a word that all spellings have."""
+    plain = fold(part)
+    if len(part) <= 4 or not part.isalpha() or plain in _SHORT:
+        return ""
+    ending = next((ending for ending in _ENDINGS if plain.endswith(ending)), "")
+    pieces = re.split("|".join(_UMLAUT), part)
+    if ending:
+        pieces[-1] = fold(pieces[-1]).removesuffix(ending)
+    return max(map(fold, pieces), key=len)
 
 
 def _room(parts: Sequence[str]) -> int:
     """At least as many characters as these parts of a text, and what stands between them, can take."""
-    return sum(ROOM + 4 * len(part) for part in parts)  # each letter of a short word may be followed by three signs
+    return sum(2 * ROOM + 4 * len(part) for part in parts)  # each letter of a short word may be followed by three signs
 
 
 def phrases(names: Iterable[str]) -> re.Pattern[str]:

@@ -1,0 +1,139 @@
+"""Postal addresses: a street, a postcode and a city in the ways in which people write the registered ones.
+
+A street is read into its name, house number and unit ("548 Market Street, Suite 300"); each is sought as a normal form,
+the number before the name or behind it.
+
+Invariants: another house number, suffix ("12 ter" for "12 bis"), unit, postcode or city is another address; the pieces
+stand in one place.
+
+Limitations: streets with two names, one for each language of the town, are two identities.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from policy.text.text_match import BEGIN, BETWEEN, END, ROOM, Sought, fold, number, sought, word_patterns, words
+
+NEAR = 300  # characters between the street and the rest of the address
+
+_NUMBER_FIRST = frozenset({"FR", "GB", "US", "IE", "CA", "AU", "NZ", "LU", "MC"})
+_PARTICLES = frozenset({"ES", "FR", "PT", "IT", "BE", "LU", "MC"})  # where "de la" is left out, or not
+_SUFFIX = r"(?:bis|ter|quater)\b|[a-z](?![^\W_])"
+_NUMBER = rf"\d+(?:\s?[-/+]\s?\d+)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero"
+_NUMBERED = re.compile(r"\b(?:n\.?\s?[º°o]\.?|nr\.?|n[uú]m(?:ero)?\.?|no\.?)\s*(?=\d)")
+_HEAD = re.compile(rf"(?P<number>{_NUMBER})\s+(?P<name>.*[^\W\d_].*)")
+_TAIL = re.compile(rf"(?P<name>.*[^\W\d_].*?)[\s.]+(?P<number>{_NUMBER})")
+_BARE = re.compile(_NUMBER)
+_LABELS = (
+    "suite", "ste", "unit", "apt", "apartment", "flat", "floor", "fl", "room", "rm", "bus", "bte", "boite", "box",
+    "top", "stiege", "stg", "tur", "stock", "etage", "piso", "planta", "puerta", "pta", "local", "oficina", "of",
+)  # fmt: skip
+_LABEL = rf"(?:{'|'.join(_LABELS)})"
+_UNIT = re.compile(rf"{BEGIN}(?:{_LABEL.replace('boite', 'bo[iî]te').replace('tur', 't[uü]r')}[\s.]*|#\s?)(\w+)|"
+                   rf"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b")  # fmt: skip
+_DOOR = re.compile(r"\d+[ºª°.]*\s*\w{0,3}")
+_CITIES = (
+    ("den haag", "'s-gravenhage", "the hague"), ("'s-hertogenbosch", "den bosch"), ("köln", "cologne"),
+    ("münchen", "munich"), ("wien", "vienna"), ("zürich", "zurich"), ("genève", "geneva", "genf"),
+    ("bruxelles", "brussel", "brussels"), ("antwerpen", "anvers", "antwerp"), ("gent", "gand", "ghent"),
+    ("leuven", "louvain"), ("sevilla", "seville"), ("luxembourg", "luxemburg"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Street:
+    """A street as registered, taken apart. ``more``: what else it says ("St. Mary's House")."""
+
+    name: str
+    number: str = ""
+    unit: str = ""
+    more: tuple[str, ...] = ()
+
+
+def address_ways(street: str, postcode: str, city: str, country: str) -> tuple[tuple[Sought, ...], ...]:
+    """The ways to write an address: the street first, then what must stand near it."""
+    parts = read_street(street, country.upper())
+    pieces = [_street(parts, particles=country.upper() in _PARTICLES), *map(words, parts.more)]
+    if postcode:
+        short = postcode[:5] if re.fullmatch(r"\d{5}-\d{4}", postcode) else postcode  # ZIP+4: the rest may be missing
+        pieces.append(number(short, r"(?:(?:[a-z]{1,2}[\W_]{0,3})?)", apart=r"[^\w]|_"))
+    plain = fold(city)
+    names = next((names for names in _CITIES if plain in map(fold, names)), (city,))
+    return tuple((*pieces, words(name)) for name in dict.fromkeys((city, *names)))
+
+
+def read_street(street: str, country: str) -> Street:
+    """Take ``street`` apart."""
+    name = number = unit = ""
+    more: list[str] = []
+    for segment in re.split(r"[,;\n|·]| - ", _NUMBERED.sub("", street.casefold())):
+        segment = segment.strip(" .")
+        if found := _UNIT.search(segment):
+            unit = unit or next(filter(None, found.groups()))
+            segment = (segment[: found.start()] + segment[found.end() :]).strip(" .")
+        if not segment:
+            continue
+        if _BARE.fullmatch(segment) and not number:
+            number = segment
+        elif _DOOR.fullmatch(segment) and number and not unit:
+            unit = segment
+        elif not name or (not number and _numbered(segment, country)):
+            more += [name] if name else []
+            name, found_number = _numbered(segment, country) or (segment, "")
+            number = number or found_number
+        else:
+            more.append(segment)
+    return Street(name, number, unit, tuple(more))
+
+
+def _numbered(segment: str, country: str) -> tuple[str, str] | None:
+    """The name and the house number of a street, whichever comes first."""
+    order = (_HEAD, _TAIL) if country in _NUMBER_FIRST else (_TAIL, _HEAD)
+    found = next(filter(None, (pattern.fullmatch(segment) for pattern in order)), None)
+    return (found["name"], found["number"]) if found else None
+
+
+def _street(street: Street, *, particles: bool) -> Sought:
+    if not street.name:
+        return words(f"{street.number} {street.unit}")
+    name = word_patterns(_without_calle(street.name), particles=particles)
+
+    def around(pattern: str) -> str:
+        if not street.number:
+            return pattern
+        house = _house(street.number)
+        pattern = f"(?:{house}{BETWEEN}{pattern}|{pattern}{BETWEEN}{house})"
+        if not street.unit:
+            return pattern
+        unit = _unit(street.unit)
+        return f"(?:{pattern}{BETWEEN}{unit}|{unit}{BETWEEN}{pattern})"
+
+    return sought(name, ROOM * 2, around)
+
+
+def _without_calle(name: str) -> str:
+    """A Spanish street needs no word for street."""
+    return re.sub(r"\A(?:calle|c/|c\.|carrer)\s*(?=\w)", "", name)
+
+
+def _house(given: str) -> str:
+    if given.startswith("s"):
+        return r"(?:s[\W_]{0,3}n(?:umero)?|sin[\W_]{1,3}num(?:ero)?)"
+    parts = re.findall(r"\d+|[^\W\d_]+", fold(given))
+    pattern = parts[0]
+    for before, part in pairwise(parts):
+        both = before.isdecimal() and part.isdecimal()
+        pattern += (rf"[\W_]{{1,5}}(?:{_LABEL}[\W_]{{0,3}})?" if both else r"[\W_]{0,2}") + part
+    other = "" if len(parts) > 1 else r"(?![\W_]{0,2}(?:bis|ter|quater)(?![^\W_]))"
+    return rf"(?:n(?:\W?o|r|um(?:ero)?|ummer)?[\W_]{{0,3}})?{pattern}{END}{other}"
+
+
+def _unit(given: str) -> str:
+    parts = re.findall(r"\d+|[^\W\d_]+", re.sub(r"(?<=\d)[ºª°.]+", " ", given.casefold()))
+    value = r"\W?[oa]?[\W_]{0,3}".join(map(re.escape, parts))
+    return (
+        rf"(?:{BEGIN}{_LABEL}[\W_]{{0,3}})?{value}(?:st|nd|rd|th)?(?:[\W_]{{0,3}}(?:floor|fl|etage|stock|piso))?{END}"
+    )
