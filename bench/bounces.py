@@ -7,8 +7,8 @@ and for two parts of them (a third was held out, by hash of the file name, while
 
 * *found*: share of labelled recipients with an address and a status of the labelled class;
 * *status*: share with the labelled status, where that is a real one (5.0.9xx are Sisimai's own);
-* *hard*: precision and recall of "hard", as labelled;
-* the time per mail; then the confusion of their reasons with our categories, and every miss.
+* *hard*: precision and recall of "hard", as labelled, but for labels that contradict the plain words (listed);
+* the time per mail; then each family, the confusion of their reasons with our categories, and every miss.
 
 Limitations: A label has no address, so any address counts as found. Labels are the output of another program.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -51,6 +52,15 @@ class Label:
         return bool(self.status) and not self.status.startswith(("5.0.9", "4.0.9")) and not self.status.endswith(".0.0")
 
 
+# "filtered" and "suspend" say that a filter refused; where the quoted words say nothing but this, the words count.
+_PLAIN_WORDS = re.compile(
+    r"user unknown|unknown user|no such (?:user|recipient|account|mailbox|address)|user not found|unknown recipient"
+    r"|(?:does not|doesn.t|do not) (?:exist|have an? )|not found|not known|unknown address|invalid (?:recipient|user)"
+    r"|mailbox unavailable or access denied|unknown local[- ]part|not a valid|no longer|unknown",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A labelled recipient, the result for it, and the milliseconds that its mail took."""
@@ -65,6 +75,12 @@ class Found:
             return False
         invented = self.label.status.startswith(("5.0.9", "4.0.9")) or not self.label.status
         return invented or self.part.status[:1] == self.label.status[:1]
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether the label says that a filter refused, and the mail plainly that there is no such user."""
+        said = self.part.diagnostic if self.part else ""
+        return self.label.reason in ("filtered", "suspend") and not self.label.hard and bool(_PLAIN_WORDS.search(said))
 
     @property
     def category(self) -> str:
@@ -99,13 +115,40 @@ def scores(title: str, found: Sequence[Found]) -> str:
     known = sum(one.is_found for one in found)
     own = [one for one in found if one.label.has_own_status]
     exact = sum(one.part is not None and one.part.status == one.label.status for one in own)
-    true = sum(one.label.hard and one.part is not None and one.part.hard for one in found)
-    said = sum(one.part is not None and one.part.hard for one in found)
-    meant = sum(one.label.hard for one in found)
+    plain = [one for one in found if not one.is_contradicted]
+    true = sum(one.label.hard and one.part is not None and one.part.hard for one in plain)
+    said = sum(one.part is not None and one.part.hard for one in plain)
+    meant = sum(one.label.hard for one in plain)
     times = sorted({one.label.file: one.milliseconds for one in found}.values())
     return (
-        f"{title:9} {len(found):4} recipients  found {known / len(found):6.1%}  status {exact / len(own):6.1%}  "
-        f"hard: precision {true / said:.3f} recall {true / meant:.3f}  p99 {times[int(len(times) * 0.99)]:.1f} ms"
+        f"{title:12} {len(found):4} recipients  found {_share(known, len(found))}  status {_share(exact, len(own))}  "
+        f"hard: precision {_share(true, said)} recall {_share(true, meant)}  p99 {times[int(len(times) * 0.99)]:.1f} ms"
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:6.1%}" if whole else "     -"
+
+
+def families(found: Iterable[Found]) -> list[str]:
+    """Return the scores of each family of mail systems (lhost-*, rhost-*, ...), the worst first."""
+    groups: dict[str, list[Found]] = defaultdict(list)
+    for one in found:
+        groups[re.sub(r"-\d+\.eml$", "", one.label.file)].append(one)
+    worst = sorted(groups.items(), key=lambda item: sum(one.is_found for one in item[1]) / len(item[1]))
+    return [scores(name.removeprefix("lhost-")[:12], group) for name, group in worst]
+
+
+def without_each_family(found: Sequence[Found]) -> str:
+    """Return the lowest shares over all families left out in turn: how much the whole rests on one of them."""
+    names = sorted({one.label.file.rpartition("-")[0] for one in found})
+    shares = []
+    for name in names:
+        rest = [one for one in found if one.label.file.rpartition("-")[0] != name]
+        shares.append((sum(one.is_found for one in rest) / len(rest), name))
+    lowest, highest = min(shares), max(shares)
+    return (
+        f"one family left out: found {lowest[0]:.1%} (without {lowest[1]}) to {highest[0]:.1%} (without {highest[1]})"
     )
 
 
@@ -132,7 +175,9 @@ def misses(found: Iterable[Found]) -> list[str]:
             lines.append(f"not found    {where}: {said}")
         elif label.has_own_status and part is not None and part.status != label.status:
             lines.append(f"status       {where}: {said}")
-        if label.hard != (part is not None and part.hard):
+        if one.is_contradicted and part is not None and part.hard:
+            lines.append(f"plain words  {where}: {' '.join(part.diagnostic.split())[:80]!r}")
+        elif label.hard != (part is not None and part.hard):
             lines.append(f"{'missed hard' if label.hard else 'WRONGLY HARD'}  {where}: {said}")
     return sorted(lines)
 
@@ -149,7 +194,9 @@ def main() -> int:
     print(scores("all", found))
     print(scores("tuned on", [one for one in found if not one.label.is_held_out]))
     print(scores("held out", [one for one in found if one.label.is_held_out]))
+    print(without_each_family(found))
     if not options.quiet:
+        print("", *families(found), sep="\n")
         print("", *confusion(found), "", *misses(found), sep="\n")
     return 0
 

@@ -1,13 +1,14 @@
-"""Classify a receiver's reply by the first matching rule.
+"""Classify a receiver's reply: by the first rule that knows its words, else by the grammar of words, else by its code.
 
 Rules are data (``config/defaults/bounces.toml`` and the operator's own). What no rule can change is here: a 4xx is
-retried (unless the rule sets ``on_4xx``), a refused connection is retried, and a reply suppresses a recipient only if
-it answers RCPT TO or the final dot.
+retried (unless the rule sets ``on_4xx``), a refused connection is retried, a reply suppresses a recipient only if it
+answers RCPT TO (or, with a code about the address, the final dot), words about the sender outweigh those about a
+mailbox, and "temporarily" or "or full" take the milder reading.
 
-Invariants: Never fails, whatever the reply contains.
+Invariants: Never fails, whatever the reply contains. An answer to a command that names no recipient is never the
+recipient's fault.
 
-Limitations: A 5xx that matches no rule fails the recipient without suppressing the address, so an invalid address at a
-receiver with an unknown wording is mailed again.
+Limitations: A 5xx whose words nobody knows fails the recipient without suppressing the address.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
+from bounce.grammar import flattened, read_words, words_of
 from bounce.pattern import Pattern
 from bounce.rules import BounceRule, RuleBook
 from mta.mail.delivery import Action, Classification, Fault, Stage
@@ -27,8 +30,10 @@ Candidate = tuple[int, int]  # position of a rule, number of one of its patterns
 MAX_TEXT = 4096  # characters of a reply that are searched
 
 _WORDS = re.compile(r"[a-z0-9]+")
+_GLUED = re.compile(r"[^@]{0,200}@[\w.-]{0,250}?(?:(?=\.{2})\.+|(?![\w.-])[>)\]\"',;:]{0,3}|\Z)")
 _INNER_STATUS = re.compile(r"[#(]([45]\.\d{1,3}\.\d{1,3})(?![\d.])")  # "(#5.1.1)", as qmail and IronPort write it
-_NAMES_RECIPIENT = frozenset({Stage.RECIPIENT, Stage.FINAL_DOT})
+_OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
+_ABOUT_THE_ADDRESS = ("5.1.1", "5.1.10", "5.1.6", "5.2.1")
 _POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
@@ -38,6 +43,7 @@ class Classifier:
 
     def __init__(self, book: RuleBook) -> None:
         self._rules = book.rules
+        self._only_codes = frozenset(rule.id for rule in book.rules if _knows_only_codes(rule))
         self._by_word: dict[str, list[Candidate]] = {}
         self._by_code: dict[str, list[Candidate]] = {}
         counts = Counter(word for rule in book.rules for reply in rule.samples for word in _words(_plain(reply.text)))
@@ -50,13 +56,30 @@ class Classifier:
 
     def classify(self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None) -> Classification:
         """Classify ``reply``. ``host``: the receiver's name, for rules that apply to one provider only."""
-        return next(self._matches(reply, stage, host), _POSITIVE if reply.kind is ReplyKind.POSITIVE else _UNKNOWN)
+        if reply.kind is ReplyKind.POSITIVE:
+            return _POSITIVE
+        first = next(self._matches(reply, stage, host), None)
+        return _bounded(_UNKNOWN if first is None else self._judged(first, reply, stage), reply, stage)
 
     def explain(
         self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None
     ) -> tuple[Classification, ...]:
         """Return the result of every matching rule, in order; the first one counts."""
-        return tuple(self._matches(reply, stage, host))
+        found = list(self._matches(reply, stage, host))
+        if not found:
+            return ()
+        meaning = self.classify(reply, stage, host)
+        return meaning, *found[meaning.rule == found[0].rule :]
+
+    def _judged(self, first: Classification, reply: Reply, stage: Stage) -> Classification:
+        """Return ``first``, or what the words mean where the rule knew only the code, or read too much into them."""
+        if reply.kind is not ReplyKind.PERMANENT or stage.is_connection:
+            return first
+        by_code = first.rule in self._only_codes
+        if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
+            return first
+        text = flattened(reply.text[:MAX_TEXT])
+        return _milder(_by_words(first, read_words(text), reply) if by_code else first, text)
 
     def sample_errors(self) -> list[str]:
         """Return an error for each sample that does not match its own rule first."""
@@ -108,20 +131,68 @@ def _meaning(rule: BounceRule, reply: Reply, stage: Stage, matched: str) -> Clas
     return Classification(rule.category, rule.fault, action, rule.id, matched, hard, rule.certain)
 
 
+def _knows_only_codes(rule: BounceRule) -> bool:
+    """Return whether ``rule`` asks for codes that everybody uses, so that the words beside them may say more."""
+    return not rule.patterns and not rule.mx and all(len(code.rpartition(".")[2]) < 3 for code in rule.enhanced)
+
+
 def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
     if reply.kind is not ReplyKind.PERMANENT:
         return rule.on_4xx
     if stage.is_connection and stage is not Stage.RESOLVE:
         return Action.RETRY  # another host, or the same one later, may accept
-    if rule.action is Action.SUPPRESS and stage not in _NAMES_RECIPIENT:
-        return Action.FAIL
     return rule.action
+
+
+def _by_words(first: Classification, words: Classification | None, reply: Reply) -> Classification:
+    """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
+    they are milder; x.7.z makes doubtful what they say of a mailbox."""
+    if words is None or (first.hard and words.action is Action.SUPPRESS):
+        return first
+    if first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal":
+        return first
+    if words.action is Action.SUPPRESS and reply.status.startswith("5.7."):
+        return replace(words, action=Action.FAIL, hard=False)
+    return words
+
+
+def _milder(first: Classification, text: str) -> Classification:
+    """Return ``first``, which blames the recipient, unless the words speak of the sender or of a passing state."""
+    tags = {word.tag: word.text for word in words_of(text)}
+    if first.fault is not Fault.RECIPIENT or first.category == "recipient_refuses":
+        return first
+    if "sender" in tags:
+        return read_words(text) or first
+    if first.action is not Action.SUPPRESS and not first.hard:
+        return first
+    if "full" in tags:
+        return Classification("mailbox_full", Fault.RECIPIENT, Action.FAIL, "words-full", tags["full"])
+    if "temporarily" in tags:
+        return replace(first, action=Action.FAIL, hard=False)
+    return first
+
+
+def _bounded(found: Classification, reply: Reply, stage: Stage) -> Classification:
+    """Return ``found`` without blame of a recipient whom the refused command did not name."""
+    if found.fault is not Fault.RECIPIENT or stage is Stage.RECIPIENT:
+        return found
+    if stage is Stage.RESOLVE:  # our own finding about the domain
+        return replace(found, action=Action.FAIL) if found.action is Action.SUPPRESS else found
+    if stage in _OF_THE_MESSAGE:
+        if reply.status in _ABOUT_THE_ADDRESS and stage is Stage.FINAL_DOT:
+            return found
+        fault = found.fault if reply.status[1:].startswith((".1.", ".2.")) else Fault.SITE
+        action = Action.FAIL if found.action is Action.SUPPRESS else found.action
+        return replace(found, fault=fault, action=action, hard=False)
+    action = Action.FAIL if found.action is Action.SUPPRESS else found.action
+    category = "bad_sender" if stage is Stage.SENDER else "policy_refusal"
+    return replace(found, category=category, fault=Fault.SENDER, action=action, hard=False)
 
 
 def _plain(text: str) -> str:
     """Normalise for pattern search: lower case, single spaces, no addresses (``dmarc@`` is not DMARC)."""
     words = text[:MAX_TEXT].lower().split()
-    return " ".join(["@" if "@" in word else word for word in words])
+    return " ".join([_GLUED.sub("@ ", word).strip() if "@" in word else word for word in words])
 
 
 def _words(text: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""Parse inbound mail into a ``Report``: a bounce, a complaint, an auto-reply, or none of these.
+"""Parse inbound mail into a ``Report``: a bounce, a complaint, an answer, or none of these.
 
-Parsers are tried from the strictest to the loosest: feedback reports, receipts, RFC 3464 fields, then free text (only
-where a mail system is the author, see ``parsers.author``), and flufl.bounce last.
+In this order: wrappers are peeled off; feedback reports; receipts; challenges, whatever frame they borrow; RFC 3464
+fields; prose, where the evidence (``parsers.evidence``) shows that a mail system wrote it; notifications in JSON;
+auto-replies.
 
 Invariants: Never raises; work is bounded. A delay, an auto-reply, list mail or a person's words about a failure is
 never reported as a failure: a wrong hard bounce loses a subscriber, a missed one costs one more rejected message.
@@ -15,31 +16,22 @@ from dataclasses import replace
 
 from bounce.classify import Classifier
 from bounce.parsers.arf import only_recipient, read_feedback
-from bounce.parsers.author import (
-    AuthorKind,
-    author_of,
-    has_bounce_subject,
-    is_bulk,
-    is_forwarded,
-    is_marked_auto_reply,
-)
-from bounce.parsers.auto_reply import read_auto_reply
-from bounce.parsers.dsn import DSN_TYPES, date_of, read_receipt, read_status, status_part
-from bounce.parsers.families import DISTINCTIVE, FORMS, MOBILE, read_transcript
+from bounce.parsers.auto_reply import read_auto_reply, read_challenge
+from bounce.parsers.dsn import date_of, read_receipt, read_status, status_part
+from bounce.parsers.evidence import DSN_TYPES, Authorship, evidence_of, has_bounce_subject, is_forwarded
 from bounce.parsers.free_text import (
+    BAR,
+    Candidate,
     FreeTextBounce,
-    FreeTextRecipient,
-    address_of,
+    failed_in,
     free_text_of,
+    known_of,
     original_of,
-    read_form,
     reported,
 )
-from bounce.parsers.heuristics import read_heuristically
 from bounce.parsers.mime import Mail, decode_words, parse_mail
 from bounce.parsers.provider_json import read_json
 from bounce.parsers.report_kinds import (
-    MAX_RECIPIENTS,
     Original,
     Report,
     ReportedAction,
@@ -47,25 +39,29 @@ from bounce.parsers.report_kinds import (
     ReportKind,
     merged,
 )
+from mta.mail.address import Address
 
 
-def read(content: bytes, classifier: Classifier | None = None) -> Report:
-    """Return the report in ``content``, a whole mail; with a ``classifier``, its replies are classified."""
+def read(content: bytes, classifier: Classifier | None = None, sent_to: Address | None = None) -> Report:
+    """Return the report in ``content``, a whole mail; with a ``classifier``, its replies are classified. ``sent_to``:
+    the recipient that our return path names."""
     try:
-        report = _read(content)
+        report = _read(content, sent_to)
         return report.classified(classifier) if classifier else report
     except Exception:  # unreadable mail must change nothing
         return Report(ReportKind.OTHER, "unreadable")
 
 
-def _read(content: bytes) -> Report:
-    mail = parse_mail(content)
+def _read(content: bytes, sent_to: Address | None) -> Report:
+    mail = _peeled(parse_mail(content))
     text = free_text_of(mail)
+    evidence = evidence_of(mail, text)
     report = (
         read_feedback(mail)
-        or read_receipt(mail)
-        or _from_fields(mail, text)
-        or _from_free_text(mail, text)
+        or read_receipt(mail, text)
+        or (None if evidence.is_mail_system else read_challenge(mail, text))
+        or _from_fields(mail, text, evidence, sent_to)
+        or _from_free_text(mail, text, evidence, sent_to)
         or read_json(mail)
         or read_auto_reply(mail, text)
         or Report(ReportKind.OTHER)
@@ -76,23 +72,35 @@ def _read(content: bytes) -> Report:
         date=date_of(mail.fields.get("date")),
         sender=decode_words(mail.fields.get("from") or "") or None,
         subject=decode_words(mail.fields.get("subject") or "") or None,
+        evidence=str(evidence),
     )
 
 
-def _from_fields(mail: Mail, text: FreeTextBounce) -> Report | None:
-    """Read RFC 3464 fields. Outside a multipart/report they count only if the mail is neither forwarded nor bulk."""
+def _peeled(mail: Mail) -> Mail:
+    """Return the report that a scanner or list wrapped into a message of its own, else ``mail``."""
+    if status_part(mail) is not None or is_forwarded(mail):
+        return mail
+    for part in mail.parts[:4]:
+        if part.type == "message/rfc822":
+            inner = parse_mail(part.content.lstrip(b"\n"))
+            framed = mail.parameters.get("report-type", "").lower() == "delivery-status"
+            if inner.first(*DSN_TYPES) and (framed or evidence_of(mail, free_text_of(mail)).is_mail_system):
+                return inner
+    return mail
+
+
+def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to: Address | None) -> Report | None:
+    """Read RFC 3464 fields. Outside a report's frame they count only if a mail system wrote the mail."""
     part = status_part(mail)
     if part is None:
         return None
     framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
-    if not framed and (
-        is_forwarded(mail) or is_bulk(mail) or (author_of(mail) is AuthorKind.OTHER and part.type not in DSN_TYPES)
-    ):
+    if not framed and not evidence.is_report and (is_forwarded(mail) or part.type not in DSN_TYPES):
         return None
-    per_message, recipients = read_status(part, text)
     original = original_of(mail, text)
+    per_message, recipients = read_status(part, text, known_of(mail, original, sent_to))
     if not recipients and per_message.has("reporting-mta"):
-        recipients = _only_recipient(original)
+        recipients = _only_recipient(original, text)
     if not recipients:
         return None
     actions = {one.action for one in recipients}
@@ -108,46 +116,24 @@ def _from_fields(mail: Mail, text: FreeTextBounce) -> Report | None:
     )
 
 
-def _from_free_text(mail: Mail, text: FreeTextBounce) -> Report | None:
-    """Read the free text of a mail system by the first form that finds a recipient in it."""
-    author = author_of(mail)
-    if author is AuthorKind.OTHER:
+def _from_free_text(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to: Address | None) -> Report | None:
+    """Read the prose of a mail system: the addresses that it says failed, else the only one that it can mean."""
+    if not evidence.is_report or not evidence.has("failure_words", "smtp_reply", "bounce_subject"):
         return None
     original = original_of(mail, text)
-    returned = bool(original.fields.all) or has_bounce_subject(mail)
-    sure = author is AuthorKind.DAEMON or (returned and not is_marked_auto_reply(mail))
-    for form in FORMS:
-        if (sure or not form.loose) and (found := read_form(form, text)):
-            return Report(ReportKind.BOUNCE, form.name, found, original)
-    for name, found in (
-        ("sendmail", read_transcript(text)),
-        ("x-failed-recipients", _in_header(mail, text)),
-        ("heuristics", read_heuristically(mail, text) if sure and not is_marked_auto_reply(mail) else ()),
-    ):
-        if found:
-            return Report(ReportKind.BOUNCE, name, found, original)
-    if any(one.search(text.lower) for one in DISTINCTIVE) and (
-        found := _only_recipient(original, text, own=MOBILE.search(text.lower) is not None)
-    ):
-        return Report(ReportKind.BOUNCE, "unnamed", found, original)
-    return None
+    known = known_of(mail, original, sent_to)
+    found = failed_in(text, known)
+    if not found and (original.fields.all or has_bounce_subject(mail)):
+        named = sorted(known.failed) or ([str(sent_to)] if sent_to else [])
+        found = tuple(
+            reported(Candidate(address, BAR, 0, list(text.lines)), (), delayed=False) for address in named
+        ) or _only_recipient(original, text)
+    return Report(ReportKind.BOUNCE, "prose", found, original) if found else None
 
 
-def _only_recipient(
-    original: Original, text: FreeTextBounce | None = None, own: bool = False
-) -> tuple[ReportedRecipient, ...]:
+def _only_recipient(original: Original, text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
     """Attribute a failure that names no recipient to the recipient of the returned message, if it had only one."""
     address = only_recipient(original)
     if address is None:
         return ()
-    return (reported(FreeTextRecipient(str(address), list(text.lines) if text else []), [], delayed=False, own=own),)
-
-
-def _in_header(mail: Mail, text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
-    """Read X-Failed-Recipients as Exim and Google write it, with the free text as the reason."""
-    values = [one for value in mail.fields.each("x-failed-recipients") for one in value.split(",")]
-    addresses = [address for value in values[:MAX_RECIPIENTS] if (address := address_of(value))]
-    if not addresses:
-        return ()
-    first = reported(FreeTextRecipient(str(addresses[0]), list(text.lines)), [], delayed=False, own=False)
-    return tuple(replace(first, address=address, final=address) for address in addresses)
+    return (reported(Candidate(str(address), BAR, 0, list(text.lines)), (), delayed=False),)

@@ -8,7 +8,7 @@ Portuguese; in other languages they are ordinary mail, which changes nothing eit
 
 from __future__ import annotations
 
-from bounce.parsers.author import is_marked_auto_reply
+from bounce.parsers.evidence import is_marked_auto_reply
 from bounce.parsers.free_text import FreeTextBounce, address_of
 from bounce.parsers.mime import Mail, decode_words
 from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
@@ -60,6 +60,17 @@ _WORDS = any_of(
     whole_words=True,
 )
 _CHALLENGE = any_of(
+    r"(?:follow|click|visit|open|use|press|klick|volg|cliquez|suivez|haga clic|clicca) "
+    r"[^.]{0,60}(?:link|https?:|here|button|lien|enlace|hier|ici|aqu.|qui)\b.{0,200}"
+    r"(?:in-?box|deliver|let (?:in|through)|allow|approv|accept|shown|reach(?:es)? me"
+    r"|zugestellt|bezorgd|remis|entregad|consegnat)",
+    r"(?:ask|request|apply|sign up|register)\b.{0,60}(?:on|in|to|onto|added to) (?:my|our|the|this) "
+    r"(?:\w{1,12} )?(?:list|friends|contacts|allow ?list|white ?list|guest ?list|address book)",
+    r"(?:your|this|the) (?:e-?mail|message|mail|letter) (?:waits|is waiting|will wait|is (?:being )?held|is kept)"
+    r".{0,200}(?:confirm|click|follow|reply|answer|link|https?:|verify)",
+    r"(?:i|we) (?:only|do not|don't) (?:accept|take|read) (?:e-?mail|mail|messages?) from "
+    r".{0,60}(?:known|people|senders|know).{0,200}(?:confirm|click|follow|reply|link|https?:)",
+    r"prove (?:that )?you are (?:a |not a )?(?:human|person|robot|real)",
     r"challenge[-/ ]response|sender verification (?:required|request)",
     r"confirm (?:that )?you are (?:a )?(?:human|real)",
     r"(?:click|follow|visit|reply|respond|confirm).{0,120}(?:so that|in order|for) (?:your|the|this) "
@@ -75,11 +86,22 @@ _CHALLENGE = any_of(
 )
 
 
+def is_challenge(mail: Mail, text: FreeTextBounce) -> bool:
+    """Return whether ``mail`` asks the sender to do something before the message is delivered."""
+    words = " ".join(text.lines[:MAX_LINES])[:6000].lower()
+    return bool(_CHALLENGE.search(words) or _CHALLENGE.search(decode_words(mail.fields.get("subject") or "").lower()))
+
+
+def read_challenge(mail: Mail, text: FreeTextBounce) -> Report | None:
+    """Return the challenge in ``mail``, or None."""
+    return _report(mail, ReportKind.CHALLENGE, "challenge") if is_challenge(mail, text) else None
+
+
 def read_auto_reply(mail: Mail, text: FreeTextBounce) -> Report | None:
     """Return ``mail`` as an auto-reply, or None."""
     words = "\n".join(text.lines[:MAX_LINES])[:6000].lower()
     subject = decode_words(mail.fields.get("subject") or "").lower().strip(" \t[(*!-")
-    if _CHALLENGE.search(words) or _CHALLENGE.search(subject):
+    if is_challenge(mail, text):
         return _report(mail, ReportKind.CHALLENGE, "challenge")
     if is_marked_auto_reply(mail):
         return _report(mail, ReportKind.AUTO_REPLY, "rfc3834")

@@ -13,15 +13,16 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from itertools import takewhile
 
-from bounce.parsers.free_text import ANY_ADDRESS, FreeTextBounce, address_of, entries_in, original_of
-from bounce.parsers.mime import Fields, Mail, Part, clean, read_fields
-from bounce.parsers.replies import reply_of, stage_of, status_of
+from bounce.grammar import failure_in, flattened, read_words
+from bounce.parsers.evidence import DSN_TYPES
+from bounce.parsers.free_text import FreeTextBounce, Known, address_of, candidates_in, original_of
+from bounce.parsers.mime import Fields, Mail, Part, clean, decode_words, read_fields
+from bounce.parsers.replies import quotes_reply, reply_of, stage_of, status_of
 from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportedRecipient, ReportKind
 from mta.mail.address import Address
 from mta.mail.delivery import Stage
-
-DSN_TYPES = ("message/delivery-status", "message/global-delivery-status")
 
 MAX_BLOCKS = MAX_RECIPIENTS + 10  # field groups
 
@@ -38,27 +39,29 @@ _ACTIONS = {
     )
 }
 _LOOSE = re.compile(rb"(?mi)^(?:final|original)-recipient[ \t]*:")
+_FIELD_LINE = re.compile(r"(?:reporting-mta|final-recipient|original-recipient|action)[ \t]*:", re.IGNORECASE)
 _GENERATED = re.compile(r"(?:generated (?:by|from)|expanded from:?) <?([^\s<>()]{1,64}@[^\s<>()]{1,255})")
 _UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 
 def status_part(mail: Mail) -> Part | None:
-    """Return the part with the fields, even if it is declared as plain text."""
-    if part := mail.first(*DSN_TYPES):
-        return part
-    for part in mail.parts[:3]:
-        if part.type in ("text/plain", "multipart/report") and _LOOSE.search(part.content):
-            return part
-    return None
+    """Return the part with the fields, even if it is declared as plain text or an earlier one is only called so."""
+    named = [part for part in mail.parts if part.type in DSN_TYPES]
+    loose = [part for part in mail.parts[:3] if part.type in ("text/plain", "multipart/report")]
+    whole = next((part for part in (*named, *loose) if _LOOSE.search(part.content)), None)
+    return whole or (named[0] if named else None)
 
 
-def read_status(part: Part, text: FreeTextBounce) -> tuple[Fields, tuple[ReportedRecipient, ...]]:
+def read_status(part: Part, text: FreeTextBounce, known: Known) -> tuple[Fields, tuple[ReportedRecipient, ...]]:
     """Return the per-message fields and the recipients. ``text`` supplies what the fields omit."""
     per_message = Fields()
     found: list[ReportedRecipient] = []
-    text_by_address = _text_by_address(text)
+    words = list(takewhile(lambda line: not _FIELD_LINE.match(line), text.lines))
+    text_by_address = {one.address.lower(): "\n".join(one.lines) for one in candidates_in(words, known) if one.lines}
     alone = len(_LOOSE.findall(part.content)) <= 2  # Original- and Final-Recipient of one
     stage = stage_of((text.lower,)) if alone else None
+    if alone:
+        text_by_address[""] = "\n".join(words).strip()
     for block in _blocks(part.content):
         fields = read_fields(block)
         if fields.has("reporting-mta") and not per_message.has("reporting-mta"):
@@ -68,15 +71,25 @@ def read_status(part: Part, text: FreeTextBounce) -> tuple[Fields, tuple[Reporte
     return per_message, tuple(found)
 
 
-def read_receipt(mail: Mail) -> Report | None:
+def read_receipt(mail: Mail, text: FreeTextBounce) -> Report | None:
     """Return the disposition notification (RFC 8098) in ``mail``, or None. It changes nothing: ``deleted`` is what a
-    person did, and does not say whether the mailbox works."""
+    person did, and does not say whether the mailbox works. If a program deleted the message and the text says that it
+    was refused, it is a failure (Sieve's reject, RFC 5429 2.2.1, and Dovecot's quota)."""
     part = mail.first("message/disposition-notification", "message/global-disposition-notification")
     if part is None and mail.parameters.get("report-type", "").lower() != "disposition-notification":
         return None
     fields = read_fields(part.content.lstrip(b"\n") if part else b"")
     value = fields.get("final-recipient") or fields.get("original-recipient") or ""
     address = address_of(value.rpartition(";")[2])
+    disposition = (fields.get("disposition") or "").lower()
+    refused = "deleted" in disposition and "automatic-action" in disposition and _says_refused(mail, text)
+    if refused and address:
+        words = "\n".join(text.lines).strip()
+        reply = reply_of(words, "", True)
+        recipient = ReportedRecipient(
+            ReportedAction.FAILED, address, address, reply.status, reply, words, stage_of((words,))
+        )
+        return Report(ReportKind.BOUNCE, "mdn", (recipient,), original_of(mail), fields.get("reporting-ua"))
     return Report(
         kind=ReportKind.RECEIPT,
         form="mdn",
@@ -84,6 +97,14 @@ def read_receipt(mail: Mail) -> Report | None:
         original=original_of(mail),
         reporter=fields.get("reporting-ua"),
     )
+
+
+def _says_refused(mail: Mail, text: FreeTextBounce) -> bool:
+    """Return whether the subject, the mark or the words say that a program refused the message."""
+    subject = decode_words(mail.fields.get("subject") or "").lower()
+    if "reject" in subject or "reject" in (mail.fields.get("auto-submitted") or "").lower():
+        return True
+    return failure_in(text.lower[:4000]) is not None and read_words(flattened(text.lower[:4000])) is not None
 
 
 def _blocks(content: bytes) -> list[bytes]:
@@ -112,6 +133,8 @@ def _recipient(
     action = _action(fields, status)
     diagnostic = _diagnostic(fields) or _comment(fields.get("status"))
     beside = text_by_address.get(str(final or original).lower(), "")
+    if not diagnostic and not quotes_reply(beside):
+        beside = f"{beside}\n{text_by_address.get('', '')}".strip()
     reply = reply_of(diagnostic or beside, status, action is not ReportedAction.DELAYED)
     return ReportedRecipient(
         action=action,
@@ -163,17 +186,6 @@ def _expanded_from(fields: Fields, text: FreeTextBounce) -> Address | None:
         return None
     named = _GENERATED.findall("\n".join(text.lines))
     return address_of(named[0]) if len(set(named)) == 1 else None
-
-
-def _text_by_address(text: FreeTextBounce) -> dict[str, str]:
-    """Return the free text about each address: the lines under it, or the sentence that names it."""
-    entries, _ = entries_in(("", *text.lines))
-    found = {entry.address.lower(): "\n".join(entry.lines) for entry in entries if entry.lines}
-    for line in text.lines:
-        for address in ANY_ADDRESS.findall(line.lower())[:3]:
-            if len(line) > len(address) + 20:
-                found.setdefault(address, line.strip())
-    return found
 
 
 def _status(value: str | None) -> str:

@@ -1,39 +1,59 @@
-"""Parse free-text bounces: separate the mail system's text from the returned message and find the recipients in it.
+"""Read a bounce in prose: what the mail system says, where the returned message begins, which addresses failed and why.
 
-Most bounces that ignore RFC 3464 have the same shape: an opening phrase, each recipient at the start of a line, the
-reason beside or below it, and a line that announces the returned message. A ``BounceForm`` holds the phrases of one
-family of mail systems (``parsers.families``); the rest is common.
+Every address in the mail system's own words is a candidate. Its place (it begins a line, stands alone, follows
+"RCPT TO:"), its neighbours (words of failure, a reply) and the returned message (its recipient, its author) decide.
+The lines from one recipient to the next are the reason of the first.
 
-Invariants: A returned message or a quotation is never read as the mail system's text.
+Invariants: A returned message or a quotation is never read as the mail system's words. Our own address, the reporter's
+and the returned message's author failed only if nobody else did.
 
-Limitations: Reads at most MAX_LINES lines. A reason far from its recipient is used only if there is one recipient.
+Limitations: Reads at most MAX_LINES lines.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bounce.parsers.mime import Mail, read_fields
+from bounce.grammar import delay_in, failure_in
+from bounce.parsers.mime import Mail, decode_words, read_fields
 from bounce.parsers.replies import host_of, quotes_reply, reply_of, stage_of
-from bounce.parsers.report_kinds import Original, ReportedAction, ReportedRecipient
-from bounce.pattern import any_of
+from bounce.parsers.report_kinds import MAX_RECIPIENTS, Original, ReportedAction, ReportedRecipient
 from mta.mail.address import Address, AddressError
 
 MAX_LINES = 400
 MAX_LINE = 2000  # characters
 MAX_ORIGINAL = 1 << 15  # octets kept of a returned header block
+MAX_OCCURRENCES = 1000  # addresses that are looked at
+BAR = 3  # of a candidate's points
 
-_LOCAL = r"[^\s<>()\[\]:;,\"'|\\@]{1,64}"
-_ADDRESS = rf"{_LOCAL}@[A-Za-z0-9\u0080-\uffff](?:[A-Za-z0-9.\-_\u0080-\uffff]{{0,250}}[A-Za-z0-9\u0080-\uffff])?"
-_ENTRY = re.compile(
-    r"(?P<indent>[ \t]*+)(?P<mark>>>>|[*•·]|-(?=\s)|\d{1,3}[.)])?[ \t]*+"
-    r"(?:rfc822;[ ]?|smtp:"
-    r"|(?:(?:failed |final )?(?:recipient|address)(?: address)?|rcpt to|to|e-?mail)\s{0,3}:\s{0,3})?"
-    rf"(?P<open>[<\"'(]{{0,2}})(?P<address>{_ADDRESS})(?P<rest>.*)",
-    re.IGNORECASE,
+_LETTER = r"A-Za-z0-9_\u0080-\u2dff"  # a label in Chinese or Japanese has no other letters, for words are glued to it
+_LABEL = rf"(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?|[\u2e80-\uffff]{{1,63}}(?=[.>]))"
+_LOCAL = r"[^\s<>()\[\]:;,\"'|\\@=]{1,64}"
+ANY_ADDRESS = re.compile(rf"(?<![^\s<>()\[\]:;,\"'|\\@=])(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})")
+_LEAD = re.compile(r"[\s*•·»+#|–—-]{0,40}(?:\d{1,3}[.)]\s)?")
+_REPLIED = re.compile(r"(?:<<< ?)?[45]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3} )?\Z")
+_VERDICT = re.compile(r"[45]\d\d [^@]{0,70}@[^>\s]{1,255}>?\.\.\.")
+_TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
+_RECIPIENT = re.compile(
+    r"(?:\b(?:rcpt to|recipients?|user|box|mailbox|account|address(?:ee)?|member|person|customer|to|for|from|of)"
+    r"|\b(?:an|für|empfänger|adresse|postfach|konto|aan|voor|ontvanger|adres|à|pour|destinataire|compte"
+    r"|a|para|destinatario|usuario|cuenta|per|utente|casella|indirizzo|destinatário|caixa|do|dla|adresat\w?|odbiorc\w))"
+    r":?\s{0,3}\Z"
 )
-ANY_ADDRESS = re.compile(_ADDRESS)
+_COMMAND = re.compile(r"rcpt to: ?<?\Z")
+_AUTHOR = re.compile(
+    r"\b(?:from|sender|return-path|reply-to|envelope-from|mail from|von|absender|van|afzender|de|da|cc|bcc)\s{0,3}:"
+)
+_CONTACT = re.compile(
+    r"\b(?:contact|support|help ?desk|questions?|write to|mail us|assist|administrators?|abuse|report (?:this|it)"
+    r"|kontakt|wenden|contacte[rz]|neem contact|pong[ae]se|rivolg|unsubscribe|whitelist|unblock|forward (?:this|it)"
+    r"|please (?:e-?)?mail)\b"
+)
+_STAFF = re.compile(
+    r"(?:post[-_]?master|mailer-daemon|abuse|hostmaster|noc|support|helpdesk|unblock|double-bounce)\Z", re.IGNORECASE
+)
 _RETURNED = re.compile(
     r"[\s>*#|=_\-+.]*+(?:"
     r"(?:this is|here is|below is|following is|included is|enclosed is|attached is|below this line is|that follows is)"
@@ -49,13 +69,11 @@ _RETURNED = re.compile(
     r")",
     re.IGNORECASE,
 )
-_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:")
-_TRACE = re.compile(r"(?:received|return-path|message-id|dkim-signature|mime-version|delivered-to|x-received):", re.I)
-_WARNING = any_of(
-    r"this is a warning (?:message )?only",
-    r"(?:do not|don't) need to re-?send (?:your|the|this) message",
+_FIELD = re.compile(r"(?:> ?)?[A-Za-z][A-Za-z0-9-]{1,40}:")
+_TRACE = re.compile(
+    r"(?:> ?)?(?:received|return-path|message-id|dkim-signature|mime-version|delivered-to|x-received):", re.IGNORECASE
 )
-_QUOTED = re.compile(r"\s*>(?!>>)")
+_TOKEN = re.compile(r"\s{1,20}(?P<local>[A-Za-z][\w.+-]{0,63})\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +86,24 @@ class FreeTextBounce:
     lower: str = field(repr=False, default="")
 
 
-@dataclass(frozen=True, slots=True)
-class BounceForm:
-    """The phrases of one family of mail systems, in lower case.
-
-    ``opening``: one of these must match. ``delay``: these mark a delay. ``shared``: the reason of a single recipient
-    may stand apart from it. ``before``: recipients may precede the opening. ``own``: a reason without a reply code is
-    the mail system's own finding, not a quotation of another host. ``loose``: people and other software use these
-    phrases too.
-    """
-
-    name: str
-    opening: re.Pattern[str]
-    delay: re.Pattern[str] | None = None
-    shared: bool = True
-    before: bool = False
-    own: bool = True
-    loose: bool = False
-
-
 @dataclass(slots=True)
-class FreeTextRecipient:
-    """A recipient as written, and the lines about it."""
+class Candidate:
+    """An address in the mail system's words, its points, and the lines about it."""
 
     address: str
+    points: int
+    first: int  # its first line
     lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known before reading: who may have failed, and who cannot have. Keys are addresses in lower case."""
+
+    recipients: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
+    domain: str = ""  # the reporter's
+    failed: frozenset[str] = frozenset()  # X-Failed-Recipients, as Exim and Google write it
 
 
 def free_text_of(mail: Mail) -> FreeTextBounce:
@@ -114,7 +125,9 @@ def original_of(mail: Mail, text: FreeTextBounce | None = None) -> Original:
     elif text is not None and text.returned:
         lines = text.returned.split("\n")
         start = next((n for n, line in enumerate(lines) if _FIELD.match(line)), len(lines))
-        block = "\n".join(lines[start:]).encode("utf-8", "replace")
+        block = "\n".join(line.removeprefix("> ").removeprefix(">") for line in lines[start:]).encode(
+            "utf-8", "replace"
+        )
     else:
         return Original()
     block = block.partition(b"\n\n")[0][:MAX_ORIGINAL]
@@ -122,68 +135,63 @@ def original_of(mail: Mail, text: FreeTextBounce | None = None) -> Original:
     return Original(block, fields) if fields.all else Original()
 
 
-def read_form(form: BounceForm, text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
-    """Return the recipients in ``text``; empty if it does not have this form."""
-    opening = form.opening.search(text.lower)
-    if opening is None:
-        return ()
-    first = text.lower.count("\n", 0, opening.start())
-    if _QUOTED.match(text.lines[first]):
-        return ()
-    delayed = any(one is not None and one.search(text.lower) for one in (form.delay, _WARNING))
-    after = text.lower.count("\n", 0, opening.end())
-    entries, rest = entries_in(text.lines[after:])
-    if not entries and form.before:
-        entries, rest = entries_in(("", *text.lines))
-    shared = rest if form.shared else []
-    return tuple(reported(entry, shared if len(entries) == 1 else [], delayed, own=form.own) for entry in entries)
+def known_of(mail: Mail, original: Original, sent_to: Address | None = None) -> Known:
+    """Return who may have failed and who cannot have, by the headers of the report and of the returned message."""
+    recipients = {str(sent_to).lower()} if sent_to else set()
+    for name in ("to", "x-original-to", "delivered-to", "original-recipient", "x-rcpt-to", "envelope-to"):
+        recipients |= _addresses(original.fields.each(name))
+    failed = _addresses(mail.fields.each("x-failed-recipients"))
+    recipients |= failed
+    others = set()
+    for name in ("from", "to", "reply-to", "sender", "return-path"):
+        others |= _addresses(mail.fields.each(name))
+        if name != "to":
+            others |= _addresses(original.fields.each(name))
+    author = sorted(_addresses(mail.fields.each("from")))
+    domain = author[0].rpartition("@")[2] if author else ""
+    return Known(frozenset(recipients), frozenset(others - recipients), domain, frozenset(failed))
 
 
-def entries_in(lines: tuple[str, ...]) -> tuple[list[FreeTextRecipient], list[str]]:
-    """Return the recipients that begin a line or occur in the first one, and the lines that belong to none of them."""
-    entries: list[FreeTextRecipient] = []
-    rest: list[str] = []
-    shape: tuple[bool, int] | None = None
-    current: FreeTextRecipient | None = None
-    for n, line in enumerate(lines):
-        match = _ENTRY.match(line)
-        if n == 0 or match is None:
-            found = ANY_ADDRESS.search(line) if n == 0 and not entries else None
-            if found:
-                current = FreeTextRecipient(found[0], [])
-                entries.append(current)
-                rest.append((line[: found.start()] + line[found.end() :].lstrip(">")).strip())
-            elif not line.strip():
-                current = current if current and not current.lines else None
-            elif current is not None:
-                current.lines.append(line)
-            else:
-                rest.append(line)
-            continue
-        known = next((e for e in entries if e.address.lower() == match["address"].lower()), None)
-        here = (bool(match["open"]), len(match["indent"].expandtabs()))
-        if known is None and current is not None and shape is not None and here[1] > shape[1]:
-            current.lines.append(line)  # indented deeper than the recipients: a reason that begins with an address
-            continue
-        shape = shape or here
-        if known is None:
-            known = FreeTextRecipient(match["address"], [])
-            entries.append(known)
-        current = known
-        if match["mark"] == ">>>":
-            current.lines.append(line.strip())
-        elif about := match["rest"].strip(" \t>\"')"):
-            current.lines.append(about)
-    return entries, rest
+def failed_in(text: FreeTextBounce, known: Known) -> tuple[ReportedRecipient, ...]:
+    """Return the recipients that failed or are delayed, by the mail system's words."""
+    delayed = delay_in(" ".join(text.lower.split())[: MAX_LINE * 4]) is not None
+    found = candidates_in(text.lines, known) or _bare_locals(text.lines, known)
+    shared = list(text.lines) if len(found) == 1 else []
+    return tuple(reported(one, shared, delayed) for one in found[:MAX_RECIPIENTS])
 
 
-def reported(entry: FreeTextRecipient, shared: list[str], delayed: bool, own: bool = True) -> ReportedRecipient:
+def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
+    """Return the addresses in ``lines`` with enough points, each with its block of lines."""
+    found: dict[str, Candidate] = {}
+    places: list[tuple[int, str]] = []
+    for n, address, points in _occurrences(lines, known):
+        key = address.lower()
+        one = found.setdefault(key, Candidate(address, points, n, []))
+        one.points = max(one.points, points)
+        places.append((n, key))
+    named = {key for key, one in found.items() if one.points >= BAR}
+    named = named - known.others or named
+    places = [place for place in places if place[1] in named]
+    for place, (n, key) in enumerate(places):
+        following = places[place + 1][0] if place + 1 < len(places) else len(lines)
+        block = _block(lines[n : max(n + 1, following)], key)
+        found[key].lines += [line for line in block if not found[key].lines or line != found[key].lines[-1]]
+    return [one for key, one in found.items() if key in named]
+
+
+def _block(lines: Sequence[str], address: str) -> list[str]:
+    """Return the lines about ``address``, the first of ``lines``: a transcript ends with ``550 <address>...``."""
+    end = next((n for n, line in enumerate(lines) if _VERDICT.match(line) and address in line.lower()), len(lines))
+    return [line for line in lines[: end + 1] if line.strip()]
+
+
+def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> ReportedRecipient:
     """Build a recipient's part from the lines about it or, if they hold no reply, also from the shared ones."""
-    text = "\n".join(entry.lines).strip()
+    text = "\n".join(candidate.lines).strip()
     if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text):
-        text = "\n".join([*entry.lines, *shared]).strip()
+        text = "\n".join([*candidate.lines, *(line for line in shared if line not in candidate.lines)]).strip()
     reply = reply_of(text, "", not delayed)
-    address = address_of(entry.address)
+    address = address_of(candidate.address)
     return ReportedRecipient(
         action=ReportedAction.DELAYED if delayed else ReportedAction.FAILED,
         address=address,
@@ -193,17 +201,87 @@ def reported(entry: FreeTextRecipient, shared: list[str], delayed: bool, own: bo
         diagnostic=text[:MAX_LINE],
         stage=stage_of((text,)),
         host=host_of(text),
-        own=own or quotes_reply(text),
     )
 
 
 def address_of(text: str) -> Address | None:
-    """Parse ``text`` as an address; None if it is not a valid mailbox."""
+    """Parse ``text`` as an address; None if it is not a mailbox. An underscore in a domain is what some hosts have."""
+    text = text.strip().strip("<>").removeprefix("mailto:").rstrip(".,;")
+    text = text[1:-1] if text[:1] == text[-1:] == "'" else text
     try:
-        text = text.strip().strip("<>").removeprefix("mailto:").rstrip(".,;")
-        return Address.parse(text[1:-1] if text[:1] == text[-1:] == "'" else text)
+        return Address.parse(text)
+    except AddressError:
+        local, _, domain = text.rpartition("@")
+        if "_" not in domain and "#" not in domain:
+            return None
+    try:
+        Address.parse(f"{local}@{re.sub('[_#]', 'x', domain)}")
     except AddressError:
         return None
+    return Address(local, domain.lower())
+
+
+def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str, int]]:
+    """Yield each address that may have failed: its line, itself, its points."""
+    seen = 0
+    failing = [failure_in(line.lower()) is not None for line in lines]
+    replied = [quotes_reply(line) for line in lines]
+    indent: int | None = None
+    before = 0  # the last line with words
+    for n, line in enumerate(lines):
+        words = [n, before, *range(n + 1, min(n + 4, len(lines)))]
+        near = any(failing[k] for k in words[:3])
+        points_of_line = (1 if near else 0) + (1 if any(replied[k] for k in (n, *words[2:])) else 0)
+        before = n if line.strip() else before
+        for match in ANY_ADDRESS.finditer(line):
+            if seen >= MAX_OCCURRENCES:
+                return
+            seen += 1
+            address = match["address"].strip(".*_-~") if match["address"][0] in ".*_-~" else match["address"]
+            key = address.lower()
+            if _STAFF.match(key.partition("@")[0]) and key not in known.recipients:
+                continue
+            points, begins = _points(line, match, near)
+            if key in known.others:
+                points = BAR - 2 if begins else -9  # it was sent to its own author, or it is none
+            if begins and key not in known.recipients:
+                width = len(line) - len(line.lstrip())
+                if indent is not None and width > indent + 1:
+                    continue  # deeper than the recipients: a reason that begins with an address
+                indent = width if indent is None else indent
+            yield n, address, points + points_of_line + (3 if key in known.recipients else 0)
+
+
+def _points(line: str, match: re.Match[str], near: bool) -> tuple[int, bool]:
+    """Return the points of an address for its place in the line, and whether it begins the line."""
+    head = line[: match.start()].lower()
+    lead = head.rstrip("<\"'([").removeprefix(">>>")
+    lead = lead[_LEAD.match(lead).end() :] if _LEAD.match(lead) else lead  # type: ignore[union-attr]
+    begins = not lead or _REPLIED.match(lead) is not None or _TAGGED.match(lead) is not None
+    if _AUTHOR.search(head) or (not begins and _CONTACT.search(line.lower())):
+        return -4, False
+    tail = line[match.end() :].lstrip(">\"') ")
+    alone = tail[:1] == ":" or not re.sub(r"[\s<>\"'()\[\]:;,.*-]", "", tail)
+    named = _COMMAND.search(lead) is not None or (near and _RECIPIENT.search(lead.rstrip(" <\"'([")) is not None)
+    return 2 * begins + (begins and alone) + 2 * named, begins and not lead
+
+
+def _bare_locals(lines: Sequence[str], known: Known) -> list[Candidate]:
+    """Return recipients of which only the local part is listed, below a line that announces them; the domain is the
+    reporter's."""
+    found: list[Candidate] = []
+    announced = False
+    for n, line in enumerate(lines):
+        match = _TOKEN.match(line)
+        if announced and match and known.domain:
+            found.append(Candidate(f"{match['local']}@{known.domain}", BAR, n, [line, *lines[:n][-3:]]))
+        elif line.strip():
+            announced = line.rstrip().endswith(":") and failure_in(line.lower()) is not None
+    return found
+
+
+def _addresses(values: list[str]) -> set[str]:
+    return {match["address"].lower() for value in values[:20] for match in ANY_ADDRESS.finditer(decode_words(value))}
 
 
 def _end(lines: list[str]) -> int:
@@ -224,6 +302,6 @@ def _is_header(lines: list[str]) -> bool:
         if _FIELD.match(line):
             fields += 1
             traced = traced or _TRACE.match(line) is not None
-        elif not line.startswith((" ", "\t")):
+        elif not line.startswith((" ", "\t", ">  ")):
             break
     return fields >= 3 and traced

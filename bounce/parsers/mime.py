@@ -38,6 +38,8 @@ _PARAMETER = re.compile(r';\s*([A-Za-z0-9*-]{1,40})\s*=\s*(?:"([^"]{0,300})"|([^
 _ENCODED = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]{0,800})\?=(?:\s+(?==\?))?")
 _FOLD = re.compile(r"\n[ \t]+")
 _SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNORECASE | re.MULTILINE)
+_BLANK = re.compile(rb"\A(?:[ \t]{0,200}\n){1,50}(?=From |[A-Za-z][A-Za-z0-9-]{1,40}:)")
+_OTHER_HEADER = re.compile(rb"(?mi)^(?:received|message-id|return-path):")
 _BLOCK = re.compile(r"<(?:/?(?:p|div|tr|li|ul|ol|table|h[1-6]|blockquote|pre|hr)|br)\b[^<>]*>", re.IGNORECASE)
 _INVISIBLE = re.compile(r"<(style|script|head|title)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -109,9 +111,12 @@ class Mail:
 def parse_mail(content: bytes) -> Mail:
     """Parse ``content``; lines may end with LF, CRLF or CR."""
     content = content[:MAX_OCTETS].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    header, body = split_header(content)
+    header, body = split_header(_BLANK.sub(b"", content, count=1))
     fields = read_fields(header)
     kind, parameters = _content_type(fields)
+    lost = None if fields.has("content-type") else _SNIFFED.search(body[:MAX_TEXT])
+    if lost and not _OTHER_HEADER.search(body, 0, lost.start()):
+        kind = "multipart/mixed"  # the field was lost, the boundary lines are still there
     return Mail(fields, kind, parameters, tuple(_leaves(kind, parameters, fields, body)))
 
 
@@ -147,14 +152,14 @@ def decode_words(value: str) -> str:
 
 
 def decode(octets: bytes, charset: str) -> str:
-    """Decode as ``charset``; as UTF-8 or Latin-1 if it is unknown or wrong."""
+    """Decode as ``charset``; as UTF-8 if it does not fit, then with replacements; as Latin-1 if it is unknown."""
     name = _codec(charset.lower().partition("*")[0])
-    if name is not None:
-        return octets.decode(name, "replace")
-    try:
-        return octets.decode("utf-8")
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
+    for codec in (name, "utf-8"):
+        try:
+            return octets.decode(codec) if codec else octets.decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+    return octets.decode(name or "latin-1", "replace")
 
 
 def clean(text: str) -> str:

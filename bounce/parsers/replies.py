@@ -34,12 +34,12 @@ _AGAIN = re.compile(rf"\s(?P<code>[45]\d\d)(?P<sep>[ -])#?(?={_STATUS})")
 _TAIL = re.compile(r"\s*\((?:in reply to|delivery attempts|state \d|#?timeout)[^()]{0,120}\)?\s*\Z", re.IGNORECASE)
 _STAGES = (
     (Stage.CONNECT, re.compile(r"refused to talk to me|initial connection|while connecting|smtp:connect|in banner")),
-    (Stage.HELLO, re.compile(r"(?:to|after|>>>|our|smtp:)\s?(?:helo|ehlo)\b")),
-    (Stage.SENDER, re.compile(r"(?:reply to|after|>>>|our|smtp:)\s?mail(?: from)?\b")),
+    (Stage.HELLO, re.compile(r"(?:to|after|>>>|\bour|smtp:)\s?(?:helo|ehlo)\b")),
+    (Stage.SENDER, re.compile(r"(?:reply to|after|>>>|\bour|smtp:)\s?mail(?: from)?\b")),
     (
         Stage.RECIPIENT,
         re.compile(
-            r"(?:reply to|after|>>>|our|smtp:)\s?rcpt(?: to)?\b|does not like recipient|\[rcpt_to\]|rcpt to response"
+            r"(?:reply to|after|>>>|\bour|smtp:)\s?rcpt(?: to)?\b|does not like recipient|\[rcpt_to\]|rcpt to response"
             r"|\bsent: ?rcpt to"
         ),
     ),
@@ -50,7 +50,7 @@ _STAGES = (
             r"|after (?:sending|transmitting) (?:the )?(?:message|body|data)|text command|>>> \.(?:\s|\Z)|smtp:dot"
         ),
     ),
-    (Stage.DATA, re.compile(r"(?:reply to|after|>>>|our|smtp:)\s?(?:the )?data\b")),
+    (Stage.DATA, re.compile(r"(?:reply to|after|>>>|\bour|smtp:)\s?(?:the )?data\b")),
 )
 _HOST = re.compile(
     r"(?:\bhost:? |\bby |\bto |talking to |from |server )\[?(?P<name>[a-z0-9](?:[a-z0-9-]{0,62}\.){1,8}[a-z]{2,20})\b"
@@ -89,7 +89,7 @@ def status_of(reply: Reply, status: str) -> str:
 def stage_of(texts: Iterable[str]) -> Stage | None:
     """Return the rejected command named in the first of ``texts`` that names one, or None."""
     for text in texts:
-        low = text[:MAX_DIAGNOSTIC].lower()
+        low = " ".join(text[:MAX_DIAGNOSTIC].lower().split())
         for stage, pattern in _STAGES:
             if pattern.search(low):
                 return stage

@@ -110,8 +110,13 @@ class ReportedRecipient:
     diagnostic: str = ""
     stage: Stage | None = None  # the rejected command, if the report says so
     host: str | None = None  # Remote-MTA, else the reporter
-    own: bool = True  # a diagnostic without a reply code is the reporter's own finding
     classification: Classification | None = None
+
+    @property
+    def suppress(self) -> bool:
+        """Whether it suppresses the address at once."""
+        found = self.classification
+        return self.action is ReportedAction.FAILED and found is not None and found.action is Action.SUPPRESS
 
     @property
     def hard(self) -> bool:
@@ -134,6 +139,7 @@ class Report:
     subject: str | None = None
     envelope_id: str | None = None  # Original-Envelope-Id, RFC 3464 2.2.1
     arrived: datetime | None = None  # Arrival-Date: when the reporter got the message
+    evidence: str = ""  # what shows who wrote the mail, with its weights
 
     def classified(self, classifier: Classifier) -> Report:
         """Return the report with each reply classified. A delay stays a delay, whatever the reply behind it says."""
@@ -147,7 +153,9 @@ def _classified(
     if part.reply is None or part.action not in (ReportedAction.FAILED, ReportedAction.DELAYED):
         return part
     host = part.host or (f"mx.{part.address.domain}" if part.address else None)
-    found = classify(part.reply, part.stage or Stage.RECIPIENT, host)
+    # An answer to DATA may be one to a RCPT TO before it (pipelining): what it says is weighed by _is_certain.
+    stage = Stage.RECIPIENT if part.stage in (None, Stage.DATA, Stage.FINAL_DOT) else part.stage
+    found = classify(part.reply, stage, host)
     if (found.hard or found.action is Action.SUPPRESS) and not _is_certain(part, part.reply, found):
         found = replace(found, action=Action.FAIL, hard=False)
     if part.action is ReportedAction.DELAYED and found.action is not Action.RETRY:
@@ -160,24 +168,20 @@ def _classified(
 def _is_certain(part: ReportedRecipient, reply: Reply, found: Classification) -> bool:
     """Return whether "no such user" or "mailbox closed" really describes the recipient.
 
-    Filters say it too, to reject content or senders. So it counts only if the wording is specific to one provider, if
-    the enhanced code is about the address (x.1.z except the sender's 7 and 8), if RCPT TO was rejected, or if the mail
-    system reports its own finding without quoting a reply. A bare or unrelated code from an unknown source does not
-    count.
+    A report about a recipient is about RCPT TO, unless it names another command: an answer to MAIL FROM or to the
+    connection says nothing of a recipient, one to the message only with a code about the address (x.1.z, x.2.z), and
+    x.7.z (policy) makes doubtful what is said beside it, unless the provider is known to mean it.
     """
     subject, _, detail = reply.status.partition(".")[2].partition(".")
     if subject == "1" and detail in ("7", "8"):
         return False
     if part.stage in (Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.SENDER) and quotes_reply(part.diagnostic):
         return False
-    about_it = ("1",) if found.hard else ("1", "2")  # x.2.z: mailbox status
-    if (found.certain and part.own) or subject in about_it or part.stage is Stage.RECIPIENT:
+    if found.certain or subject == "1" or part.stage is Stage.RECIPIENT:
         return True
     if part.stage in (Stage.DATA, Stage.FINAL_DOT):
-        return False
-    return subject in ("0", "4", "5") and (
-        found.category == "bad_domain" or (part.own and not quotes_reply(part.diagnostic))
-    )
+        return subject == "2" and not found.hard
+    return subject in ("0", "2", "3", "4", "5")
 
 
 def merged(parts: Sequence[ReportedRecipient]) -> tuple[ReportedRecipient, ...]:

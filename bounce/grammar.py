@@ -1,0 +1,219 @@
+"""Read a refusal that no rule knows by its phrase, as a person would: whose mailbox, what is said of it, whose fault.
+
+The words of each language are data (``config/defaults/bounce-words.toml``). An object (user, mailbox, address) near a
+state (unknown, closed) is the recipient's; words about the sender, the content, a rate or a route are believed before
+it, and of several states of a mailbox the mildest: "unknown or full" is full, "temporarily closed" is not closed.
+
+Invariants: Linear in the length of the text: at each word only the phrases that begin with its letter are tried.
+
+Limitations: No negation: "your mailbox is not full" is a full one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from pydantic import Field
+
+from bounce.pattern import any_of
+from config.toml import DEFAULTS, read, read_text
+from config.types import Section
+from mta.mail.delivery import Action, Classification, Fault
+
+SHIPPED = DEFAULTS / "bounce-words.toml"
+NEAR = 60  # characters between an object and its state
+
+_WORD = re.compile(r"(?<![^\W_])[^\W_]|@")
+_IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f:]{4,40})(?![\w])\]?")
+_ADDRESS = re.compile(
+    r"[^\s<>()\[\],;:\"']{1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
+)
+_BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")
+
+
+class Samples(Section):
+    """Texts that must be read as what they stand under."""
+
+    unknown: list[str] = Field(default_factory=list)
+    closed: list[str] = Field(default_factory=list)
+    full: list[str] = Field(default_factory=list)
+    sender: list[str] = Field(default_factory=list)
+    temporary: list[str] = Field(default_factory=list)
+    loop: list[str] = Field(default_factory=list)
+
+
+class Language(Section):
+    """The words of one language, by what they say."""
+
+    loop: list[str] = Field(default_factory=list)
+    sender: list[str] = Field(default_factory=list)
+    relay: list[str] = Field(default_factory=list)
+    content: list[str] = Field(default_factory=list)
+    full: list[str] = Field(default_factory=list)
+    rate: list[str] = Field(default_factory=list)
+    network: list[str] = Field(default_factory=list)
+    temporarily: list[str] = Field(default_factory=list)
+    unknown: list[str] = Field(default_factory=list)
+    closed: list[str] = Field(default_factory=list)
+    refuses: list[str] = Field(default_factory=list)
+    object: list[str] = Field(default_factory=list)
+    failure: list[str] = Field(default_factory=list)
+    delay: list[str] = Field(default_factory=list)
+    samples: Samples = Field(default_factory=Samples)
+
+
+class WordFile(Section):
+    """The languages of a file of words."""
+
+    en: Language
+    nl: Language
+    de: Language
+    fr: Language
+    es: Language
+    it: Language
+    pt: Language
+    pl: Language
+    other: Language
+
+
+# In this order: what stands first is believed first.
+_OTHERS = {
+    "loop": ("message_loop", Fault.SITE),
+    "sender": ("policy_refusal", Fault.SENDER),
+    "relay": ("relaying_denied", Fault.SITE),
+    "content": ("spam_content", Fault.CONTENT),
+    "full": ("mailbox_full", Fault.RECIPIENT),
+    "rate": ("rate_limited", Fault.SENDER),
+    "network": ("connection_failure", Fault.NETWORK),
+}
+_TAGS = (*_OTHERS, "temporarily", "unknown", "closed", "refuses", "object")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A phrase that was found: what it says and where it stands."""
+
+    tag: str
+    text: str
+    start: int
+    end: int
+
+
+def words_of(text: str) -> list[Word]:
+    """Return the phrases of the grammar in ``text`` (as ``flattened`` returns it), in order."""
+    return list(_found(_tables(), text))
+
+
+def failure_in(text: str) -> str | None:
+    """Return the first words in ``text`` (lower case) that report a failure."""
+    return next((word.text for word in _found(_failures(), text)), None)
+
+
+def delay_in(text: str) -> str | None:
+    """Return the first words in ``text`` (lower case, single spaces) that say that delivery is still tried."""
+    found = _delays().search(text)
+    return found[0] if found else None
+
+
+def flattened(text: str) -> str:
+    """Return ``text`` in lower case on one line, with ``@`` for each address and ``ip-address`` for each IP address."""
+    flat = " ".join(text.lower().replace("_", " ").split())
+    flat = _ADDRESS.sub("@ ", flat) if "@" in flat else flat
+    return _IP.sub("ip-address", flat)
+
+
+def read_words(text: str) -> Classification | None:
+    """Return what a permanent refusal means by its words, or None if they are not known."""
+    found = words_of(text)
+    tags = {word.tag: word for word in reversed(found)}
+    for tag, (category, fault) in _OTHERS.items():
+        if tag in tags:
+            category = "blocklisted" if tag == "sender" and _BLOCKED.search(text) else category
+            return Classification(category, fault, Action.FAIL, f"words-{tag}", tags[tag].text)
+    for state, category, hard in (("unknown", "bad_mailbox", True), ("closed", "inactive_mailbox", False)):
+        if (pair := _pair(found, state)) is None:
+            continue
+        matched = text[min(word.start for word in pair) : max(word.end for word in pair)]
+        if "temporarily" in tags:
+            return Classification("inactive_mailbox", Fault.RECIPIENT, Action.FAIL, "words-temporarily", matched)
+        return Classification(category, Fault.RECIPIENT, Action.SUPPRESS, f"words-{state}", matched, hard)
+    if "refuses" in tags:
+        return Classification("recipient_refuses", Fault.RECIPIENT, Action.FAIL, "words-refuses", tags["refuses"].text)
+    return None
+
+
+def milder(text: str) -> str | None:
+    """Return the words in ``text`` that make a verdict on a mailbox milder: "full" or "temporarily"."""
+    tags = {word.tag: word.text for word in words_of(text)}
+    return tags.get("full") or tags.get("temporarily")
+
+
+def _pair(found: list[Word], state: str) -> tuple[Word, Word] | None:
+    """Return a state and an object near it, if there is such a pair."""
+    last: dict[str, Word] = {}
+    for word in found:
+        if word.tag not in ("object", state):
+            continue
+        other = last.get("object" if word.tag == state else state)
+        if other is not None and word.start - other.end <= NEAR:
+            return other, word
+        last[word.tag] = word
+    return None
+
+
+def languages() -> Mapping[str, Language]:
+    """Return the shipped words by language."""
+    file = _shipped()
+    return {name: getattr(file, name) for name in WordFile.model_fields}
+
+
+@cache
+def _shipped() -> WordFile:
+    return read(read_text(SHIPPED), "config/defaults/bounce-words.toml", WordFile, lambda _: ())
+
+
+@cache
+def _tables() -> dict[str, re.Pattern[str]]:
+    return _by_letter({tag: [each for one in languages().values() for each in getattr(one, tag)] for tag in _TAGS})
+
+
+@cache
+def _failures() -> dict[str, re.Pattern[str]]:
+    return _by_letter({"failure": [each for one in languages().values() for each in one.failure]})
+
+
+@cache
+def _delays() -> re.Pattern[str]:
+    return any_of(*(each for one in languages().values() for each in one.delay))
+
+
+def _by_letter(phrases: Mapping[str, list[str]]) -> dict[str, re.Pattern[str]]:
+    """Return, for each first letter, the pattern of the phrases that may begin with it; ``""`` for other letters."""
+    first = {
+        (tag, phrase): phrase[0] if phrase[0].isalnum() or phrase == "@" else ""
+        for tag in phrases
+        for phrase in phrases[tag]
+    }
+    patterns = {}
+    for letter in set(first.values()) | {""}:
+        groups = []
+        for tag, each in phrases.items():
+            fitting = [phrase for phrase in each if first[tag, phrase] in (letter, "")]
+            if fitting:
+                groups.append(f"(?P<{tag}>(?:{'|'.join(fitting)})(?:\\b|(?<!\\w)))")
+        patterns[letter] = re.compile("|".join(groups) or r"(?!)")
+    return patterns
+
+
+def _found(tables: Mapping[str, re.Pattern[str]], text: str) -> Iterator[Word]:
+    end = 0
+    for start in _WORD.finditer(text):
+        if start.start() < end:
+            continue
+        match = tables.get(start[0], tables[""]).match(text, start.start())
+        if match is not None:
+            end = match.end()
+            yield Word(match.lastgroup or "", match[0], match.start(), end)

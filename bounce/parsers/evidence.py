@@ -1,0 +1,213 @@
+"""Weigh what shows that a mail system wrote a mail, and is not quoted, forwarded or discussed in it.
+
+People quote bounces, lists pass them on, programs answer them. So several independent facts are counted, each with a
+weight (``config/defaults/bounce-evidence.toml``), and the mail is a report if their sum reaches the bar.
+
+Limitations: All of this can be forged; that the mail came to a return path that we sealed is checked elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from bounce.grammar import failure_in, flattened, read_words
+from bounce.parsers.free_text import FreeTextBounce, original_of
+from bounce.parsers.mime import Mail, decode_words
+from bounce.parsers.replies import quotes_reply
+from bounce.pattern import any_of
+from config.toml import DEFAULTS, read, read_text
+from config.types import Section
+
+SHIPPED = DEFAULTS / "bounce-evidence.toml"
+
+MAX_WORDS = 4000  # characters that are searched for words of failure
+DSN_TYPES = ("message/delivery-status", "message/global-delivery-status")
+
+_DAEMON = re.compile(r"mail(?:er|ing)?[-_. ]?dae?mon(?:[+=].{0,80})?\Z|mail(?:er)?[-_.]?deamon\Z")
+_ROLE = any_of(
+    r"mail[-_. ]?(?:delivery|deliver|system|subsystem|admin|operator|server|manager|robot|service|transport)",
+    r"mdaemon|post[-_. ]?master|double-?bounce|microsoftexchange[0-9a-f]*|sysadmin|smtp-?gateway|bounces?\Z|ndr\b",
+    r"mail(?:er)?[- ]?(?:daemon|deliver)|(?:system|mail|e-?mail|network) (?:administrator|operator)",
+    r"microsoft outlook|internet mail connector|delivery (?:system|subsystem|service|agent|report|notification)",
+    r"mta\b|e?smtp\b",
+)
+_GATEWAY = any_of(
+    r"no-?_?reply|do-?not-?reply|mail|relay|gateway|gw\b|filter|shield|guard|secur|spam|virus|scan|robot|daemon|server",
+    r"admin|root\b|system|notif|alert|smtp|exchange|domino|notes|barracuda|symantec|router|agent|service|support\b",
+)
+_REPLY = re.compile(r"(?:re|aw|antw|sv|vs|r|odp|res|rif)\s{0,3}(?:\[\d+\])?\s{0,3}:", re.IGNORECASE)
+_FORWARD = re.compile(r"(?:fwd?|wg|tr|rv|doorst|i|enc|pd|vl)\s{0,3}:", re.IGNORECASE)
+_SUBJECT = any_of(
+    r"undeliver|non-?deliver|not deliver|deliver[a-z]* (?:status|fail|problem|error|report|delay|notif|notice)",
+    r"deliver[a-z]* unsuccess",
+    r"(?:fail|failed|failure|unable|problem|error)[a-z]* (?:to |notice|sending|deliver|mail|message|report)",
+    r"mail (?:system |delivery )?(?:error|fail|problem)|returned|returning|bounce|delayed mail|reject|undelivr",
+    r"could not be (?:delivered|sent)|(?:message|mail) (?:not|undeliv)|not be delivered|non-?delivery",
+    r"unzustellbar|nicht (?:zugestellt|zustellbar)|zustellung|onbestelbaar|niet (?:bezorgd|afgeleverd)|non remis",
+    r"non distribu|.chec de|no entregado|no se (?:ha )?(?:pudo|podido)|devuelto|mancata consegna|falha na entrega",
+    r"n.o (?:foi )?entreg|nie dor.czon|niedor.cz|nie dostarcz|niedostarcz|zwrot",
+    r"не доставлен|退信|送信|エラー|配信|不達|无法送达|無法",
+)
+_POSTMASTER = re.compile(r"(?:^|[<\s])postmaster@")
+_MARKS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-vacation", "x-autoreply-from")
+_PRECEDENCE = ("auto_reply", "auto-reply", "autoreply")
+_LISTS = (
+    *("list-id", "list-unsubscribe", "list-post", "list-help", "x-mailman-version", "x-campaign"),
+    "x-mailer-recptid",
+)
+
+
+class Weights(Section):
+    """The weight of each fact."""
+
+    daemon: int
+    postmaster: int
+    gateway: int
+    null_return_path: int
+    bounce_subject: int
+    report_type: int
+    returned_message: int
+    failure_words: int
+    smtp_reply: int
+    nobody: int
+    list_headers: int
+    answer: int
+    reply_subject: int
+    forward_subject: int
+    auto_reply: int
+    to_postmaster: int
+
+
+class WeightFile(Section):
+    """The facts and the bar."""
+
+    bar: int
+    weights: Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """The facts that hold of a mail, with their weights. ``role``: daemon, postmaster, gateway or nobody."""
+
+    role: str
+    facts: tuple[tuple[str, int], ...]
+    bar: int
+
+    @property
+    def score(self) -> int:
+        return sum(weight for _, weight in self.facts)
+
+    @property
+    def is_report(self) -> bool:
+        """Whether a mail system wrote the mail."""
+        return self.score >= self.bar
+
+    @property
+    def is_mail_system(self) -> bool:
+        """Whether the author is a mail system or its administrators."""
+        return self.role in ("daemon", "postmaster")
+
+    def has(self, *names: str) -> bool:
+        """Return whether one of the facts called ``names`` holds."""
+        return any(name in names for name, _ in self.facts)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {weight:+}" for name, weight in self.facts) + f" = {self.score} (bar {self.bar})"
+
+
+def evidence_of(mail: Mail, text: FreeTextBounce) -> Authorship:
+    """Return what shows, and what denies, that a mail system wrote ``mail``."""
+    role = role_of(mail)
+    file = _shipped()
+    facts = tuple((name, getattr(file.weights, name)) for name in (role, *_facts(mail, text, role)))
+    return Authorship(role, facts, file.bar)
+
+
+def role_of(mail: Mail) -> str:
+    """Return who wrote ``mail`` by its From field: daemon, postmaster, gateway or nobody."""
+    sender = decode_words(mail.fields.get("from") or "").lower()
+    name, angle, address = sender.rpartition("<")
+    if not angle:
+        address, _, name = sender.partition("(")
+    address = address.strip("<> \t")
+    local = (address.rpartition("@")[0] or address).strip('" ')
+    if mail.fields.has("x-failed-recipients") or _DAEMON.match(local) or (angle and not address):
+        return "daemon"
+    if _ROLE.match(local) or _ROLE.match(name.strip("\"' (")) or not sender:
+        return "postmaster"
+    return "gateway" if "@" not in address or _GATEWAY.search(local) else "nobody"
+
+
+def has_bounce_subject(mail: Mail) -> bool:
+    """Return whether the subject is about undelivered mail. Never sufficient by itself."""
+    return _SUBJECT.search(_subject(mail)) is not None
+
+
+def is_marked_auto_reply(mail: Mail) -> bool:
+    """Return whether it is marked as an automatic reply (RFC 3834 5 and older fields). Exim marks its bounces too."""
+    submitted = (mail.fields.get("auto-submitted") or "").lower()
+    precedence = (mail.fields.get("precedence") or "").lower()
+    generated = (mail.fields.get("x-autogenerated") or "").lower()
+    return (
+        submitted.startswith("auto-replied")
+        or precedence in _PRECEDENCE
+        or generated.startswith("reply")
+        or any(mail.fields.has(name) for name in _MARKS)
+    )
+
+
+def has_null_sender(mail: Mail) -> bool:
+    """Return whether the Return-Path field has the null sender."""
+    path = next((value for name, value in mail.fields.all if name == "return-path"), None)
+    return path is not None and path.strip().lower() in ("<>", "", "<mailer-daemon>", "mailer-daemon")
+
+
+def is_forwarded(mail: Mail) -> bool:
+    return _FORWARD.match(_subject(mail)) is not None
+
+
+def _facts(mail: Mail, text: FreeTextBounce, role: str) -> Iterator[str]:
+    subject = _subject(mail)
+    proofs = list(_proofs(mail, text))
+    yield from proofs
+    if _SUBJECT.search(subject):
+        yield "bounce_subject"
+    if failure_in(text.lower[:MAX_WORDS]) or read_words(flattened(text.lower[:MAX_WORDS])):
+        yield "failure_words"
+    if quotes_reply("\n".join(text.lines)):
+        yield "smtp_reply"
+    system = role in ("daemon", "postmaster") and bool(proofs)
+    if not system and any(mail.fields.has(name) for name in _LISTS):
+        yield "list_headers"
+    if role == "nobody" and (mail.fields.has("in-reply-to") or mail.fields.has("references")):
+        yield "answer"
+    if not system and _REPLY.match(subject):
+        yield "reply_subject"
+    if _FORWARD.match(subject):
+        yield "forward_subject"
+    if not system and is_marked_auto_reply(mail):
+        yield "auto_reply"
+    if _POSTMASTER.search((mail.fields.get("to") or "").lower()):
+        yield "to_postmaster"
+
+
+def _proofs(mail: Mail, text: FreeTextBounce) -> Iterator[str]:
+    """Yield the facts of the mail's form, which are seldom in what a person or a list writes."""
+    if has_null_sender(mail):
+        yield "null_return_path"
+    if mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.first(*DSN_TYPES):
+        yield "report_type"
+    if original_of(mail, text).fields.all:
+        yield "returned_message"
+
+
+def _subject(mail: Mail) -> str:
+    return decode_words(mail.fields.get("subject") or "").lower().strip()
+
+
+@cache
+def _shipped() -> WeightFile:
+    return read(read_text(SHIPPED), "config/defaults/bounce-evidence.toml", WeightFile, lambda _: ())
