@@ -29,6 +29,7 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.accounts.account import Account, Grant, Stream
 from policy.accounts.mailing import Mailing
+from policy.footer.notice import Notice
 from policy.permission.consent import Consent
 from policy.permission.suppression import Reason
 from policy.text.message_text import MessageText
@@ -124,11 +125,12 @@ class Amend:
     """The message goes on with ``fields`` on top, in place of all that it had under their names: raw fields without
     their last CRLF (``policy.header_fields.fold``). They are written when all rules have run, so that no rule sees
     another's. ``note`` says what was written and why. ``signers``: domains whose DKIM signature the fields need beside
-    the author's."""
+    the author's. ``notices``: what is written into its texts, if ``facts.reading.writer`` has no fault."""
 
     fields: tuple[bytes, ...]
     note: str
     signers: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

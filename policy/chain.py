@@ -9,7 +9,7 @@ A rule that raises is an internal error: the message is answered 451, whatever t
 affected. A rule that is only observed is recorded and changes nothing.
 
 What rules write into the message is written when all have run, each field in place of all of its name, a later rule's
-in place of an earlier one's.
+in place of an earlier one's. Notices are written into the texts all at once.
 
 Invariants: the chain knows no particular rule, and does nothing that no rule asked for.
 
@@ -38,6 +38,7 @@ from policy.base import (
     Rule,
     Verdict,
 )
+from policy.footer.notice import Notice
 from policy.header_fields import name_of, stamp
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
@@ -146,6 +147,7 @@ class _Run:
     findings: list[Finding] = field(default_factory=list)
     fields: list[bytes] = field(default_factory=list)
     signers: list[str] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     refusal: Reply | None = None
     holds: list[Hold] = field(default_factory=list)
     failing: dict[Address, Reply] = field(default_factory=dict)
@@ -163,10 +165,11 @@ class _Run:
             return
         self.findings.append(Finding(name, kind, note, named))
         match verdict:
-            case Amend(fields, _, signers):
+            case Amend(fields, _, signers, notices):
                 names = set(map(name_of, fields))
                 self.fields = [*fields, *(raw for raw in self.fields if name_of(raw) not in names)]
                 self.signers += signers
+                self.notices += notices
             case Hold():
                 self.holds.append(verdict)
             case Refuse(reply) if recipient is None:
@@ -246,6 +249,8 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
             run.broke(name, error)
     if run.fields:
         run.message = stamp(message, *run.fields)
+    if run.notices and run.refusal is None and not run.errors:
+        run.message = facts.reading.writer.write(run.message, run.notices)
     return run
 
 
@@ -289,7 +294,7 @@ def _note(verdict: Verdict, evidence: str) -> str:
     match verdict:
         case Pass():
             return evidence
-        case Amend(_, note, _):
+        case Amend(_, note):
             return note
         case Hold(_, _, text):
             return text

@@ -33,6 +33,10 @@ _BARE_PSEUDO = re.compile(r"(?:(?<=^)|(?<=[\s>+~(,]))(?=:(?!:))")  # Lexbor find
 _COMBINATOR = re.compile(r"((?:[^\s>+~(]|\([^()]*(?:\([^()]*\)[^()]*)*\))*)([\s>+~]*)(.*)\Z", re.DOTALL)
 _PLACE = re.compile(r":(?:first|last|only|nth-last|nth)-(?:child|of-type)(?:\(([^()]*)\))?", re.IGNORECASE)
 _INERT_ELEMENTS = frozenset({"selection", "placeholder", "marker", "-webkit-scrollbar", "-moz-focus-inner"})
+_LINES = frozenset({"first-line", "first-letter"})  # they restyle text that is there
+_NAMED = re.compile(r"[.#]|[a-zA-Z][\w-]*")
+_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_PLAIN_ELEMENTS = frozenset({"div", "a", "span"})
 _INERT_RULES = frozenset({
     "charset", "namespace", "page", "font-face", "viewport", "-ms-viewport", "counter-style", "font-feature-values",
     "property", "keyframes", "-webkit-keyframes", "-moz-keyframes",
@@ -52,10 +56,12 @@ class StyleRule:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The rules of a style sheet that could hide or colour something; ``doubt``: what in it cannot be followed."""
+    """The rules of a style sheet that could hide or colour something; ``doubt``: what in it cannot be followed.
+    ``drawn``: selectors of pseudo-elements that an element without class and id may have, whatever its own style."""
 
     rules: tuple[StyleRule, ...] = ()
     doubt: str = ""
+    drawn: tuple[str, ...] = ()
 
 
 def style_of(text: str) -> Style:
@@ -83,20 +89,23 @@ def sheet_of(text: str, media: str = "") -> Sheet:
     """Return the rules of the sheet ``text``; ``media``: the attribute of its element."""
     rules: list[StyleRule] = []
     doubts: list[str] = []
+    drawn: list[str] = []
     nodes = tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True)
-    _read_rules(nodes, parse_media(media), rules, doubts)
-    return Sheet(tuple(rules), doubts[0] if doubts else "")
+    _read_rules(nodes, parse_media(media), rules, doubts, drawn)
+    return Sheet(tuple(rules), doubts[0] if doubts else "", tuple(drawn))
 
 
-def _read_rules(nodes: Iterable[Any], media: Media, rules: list[StyleRule], doubts: list[str]) -> None:
+def _read_rules(
+    nodes: Iterable[Any], media: Media, rules: list[StyleRule], doubts: list[str], drawn: list[str]
+) -> None:
     for node in nodes:
         if node.type == "qualified-rule":
-            _read_rule(node, media, rules, doubts)
+            _read_rule(node, media, rules, doubts, drawn)
         elif node.type == "at-rule":
-            _read_at_rule(node, media, rules, doubts)
+            _read_at_rule(node, media, rules, doubts, drawn)
 
 
-def _read_at_rule(node: Any, media: Media, rules: list[StyleRule], doubts: list[str]) -> None:
+def _read_at_rule(node: Any, media: Media, rules: list[StyleRule], doubts: list[str], drawn: list[str]) -> None:
     keyword = node.lower_at_keyword
     if keyword == "import":
         if not _is_font(tinycss2.serialize(node.prelude)):
@@ -104,7 +113,7 @@ def _read_at_rule(node: Any, media: Media, rules: list[StyleRule], doubts: list[
     elif keyword not in _INERT_RULES and node.content is not None:
         inner = parse_media(tinycss2.serialize(node.prelude)) if keyword == "media" else MAYBE
         nested = tinycss2.parse_rule_list(node.content, skip_comments=True, skip_whitespace=True)
-        _read_rules(nested, media.within(inner), rules, doubts)
+        _read_rules(nested, media.within(inner), rules, doubts, drawn)
 
 
 def _is_font(prelude: str) -> bool:
@@ -120,12 +129,13 @@ def is_font_url(url: str) -> bool:
         return False
 
 
-def _read_rule(node: Any, media: Media, rules: list[StyleRule], doubts: list[str]) -> None:
+def _read_rule(node: Any, media: Media, rules: list[StyleRule], doubts: list[str], drawn: list[str]) -> None:
     blocks = tinycss2.parse_blocks_contents(node.content, skip_comments=True, skip_whitespace=True)
     normal, important, nested = _read_block(blocks)
-    if normal is PLAIN and important is PLAIN and not nested:
-        return
+    plain = normal is PLAIN and important is PLAIN
     selectors = tinycss2.serialize(node.prelude).strip()
+    if plain and not nested and ":first-l" not in selectors.lower():
+        return
     try:
         parsed = list(parse_selectors(node.prelude)) if len(selectors) <= MAX_SELECTORS else None
     except SelectorError:
@@ -135,7 +145,10 @@ def _read_rule(node: Any, media: Media, rules: list[StyleRule], doubts: list[str
         doubts.append(f"{selectors[:60]} {{…}}")
         return
     for selector, text in zip(parsed, _split(node.prelude), strict=True):
-        target = _target(text, selector.pseudo_element)
+        pseudo = selector.pseudo_element
+        if pseudo is not None and (pseudo in _LINES or not plain) and _may_be_plain(text, pseudo):
+            drawn.append(text)
+        target = _target(text, pseudo)
         if len(text) > LONGEST:
             doubts.append(f"{text[:60]}… {{…}}")
             continue
@@ -145,7 +158,7 @@ def _read_rule(node: Any, media: Media, rules: list[StyleRule], doubts: list[str
             if style is not PLAIN:
                 rules.append(StyleRule(target, style, firm, (*selector.specificity, len(rules)), media))
     if nested:
-        _read_rules(_unnested(nested, selectors), media.within(MAYBE), rules, doubts)
+        _read_rules(_unnested(nested, selectors), media.within(MAYBE), rules, doubts, drawn)
 
 
 def _split(prelude: Sequence[Any]) -> list[str]:
@@ -169,6 +182,18 @@ def _target(selector: str, pseudo_element: str | None) -> str | None:
         return None
     base = selector[: selector.lower().rindex(pseudo_element)].rstrip(":")
     return base if base and base[-1] not in " >+~" else f"{base}*"
+
+
+def _may_be_plain(selector: str, pseudo_element: str) -> bool:
+    """Whether the element that has the pseudo-element may be a plain one, without class and id."""
+    if pseudo_element in _INERT_ELEMENTS:
+        return False
+    base = selector[: selector.lower().rindex(pseudo_element)].rstrip(":")
+    while base != (base := _BRACKETS.sub("", base)):
+        pass
+    last = re.split(r"[\s>+~]+", f" {base}")[-1].split(":")[0]
+    names = _NAMED.findall(last)
+    return "\\" in last or all(name.lower() in _PLAIN_ELEMENTS for name in names)
 
 
 def _with_root(selector: str) -> str:

@@ -161,12 +161,12 @@ class HtmlDocument:
 
     def _read(self, html: str, budget: ReadingBudget) -> None:
         """Raises TooIntricate."""
-        _check_tags(html[:LIMIT], budget)
+        check_tags(html[:LIMIT], budget)
         tree = LexborHTMLParser(html[:LIMIT])
         root = tree.body or tree.root
         if root is None:
             return
-        sheets = _sheets(tree, budget)
+        sheets = sheets_of(tree, budget)
         names = frozenset(map(str.lower, _TAG.findall(html)))
         for name in _NOT_RENDERED:
             if name in names:
@@ -226,7 +226,7 @@ class HtmlDocument:
         return tuple(said)
 
 
-def _sheets(tree: LexborHTMLParser, budget: ReadingBudget) -> list[Sheet]:
+def sheets_of(tree: LexborHTMLParser, budget: ReadingBudget) -> list[Sheet]:
     """Return the style sheets of the page; one that comes from elsewhere is a doubt, unless it is of fonts."""
     sheets = []
     for node in tree.tags("style"):
@@ -268,7 +268,7 @@ def _opens(comment: LexborNode) -> bool:
     return text.startswith("[if") and "endif" not in text
 
 
-def _check_tags(html: str, budget: ReadingBudget) -> None:
+def check_tags(html: str, budget: ReadingBudget) -> None:
     """Raise TooIntricate if the tree builder might take too long for this page."""
     tags = html.count("<")
     budget.take_tags(tags)

@@ -63,22 +63,46 @@ def judge(
     are not understood in themselves, and why.
 
     Raises TooIntricate; the tree is then of no use."""
+    found = _find(tree, sheets, budget, anyway=bool(doubtful))
+    if found is None:
+        return Sorted()
+    for node, why in doubtful.items():
+        found.nodes[node.mem_id] = node
+        found.doubts.setdefault(node.mem_id, why)
+    return _take_out(tree, found, budget)
+
+
+def doubt_about_body(tree: LexborHTMLParser, sheets: Sequence[Sheet], budget: ReadingBudget) -> str:
+    """Return what might hide, cover or move whatever stands directly in the body, if its own styles are beyond doubt;
+    or "". Raises TooIntricate."""
+    found = _find(tree, sheets, budget)
+    if found is None:
+        return ""
+    for root in filter(None, (tree.root, tree.body)):
+        if (how := found.gone.get(root.mem_id)) is not None:
+            return f"<{root.tag}> {how.value}"
+        if why := found.doubts.get(root.mem_id):
+            return f"<{root.tag}> {why}"
+    return found.covered
+
+
+def _find(
+    tree: LexborHTMLParser, sheets: Sequence[Sheet], budget: ReadingBudget, *, anyway: bool = False
+) -> Findings | None:
+    """Return what the styles hide or leave in doubt on all screens, None if they do neither. Raises TooIntricate."""
     own = own_styles(tree, budget)
     rules = sorted((rule for sheet in sheets for rule in sheet.rules), key=lambda rule: rule.weight)
     page_doubt = next((sheet.doubt for sheet in sheets if sheet.doubt), "")
     kinds = kinds_in_play(own, rules)
-    if not kinds and not doubtful and not page_doubt:
-        return Sorted()
+    if not kinds and not page_doubt and not anyway:
+        return None
     relevant = [rule for rule in rules if not kinds.isdisjoint(speaks_of(rule.style))]
     found = Findings()
     for n, (screen, in_force) in enumerate(_screens(relevant)):
         styled = StyledPage(tree, own, in_force, kinds, budget)
         _merge(found, styled.findings(), "" if n == 0 else _named(screen))
-    for node, why in doubtful.items():
-        found.nodes[node.mem_id] = node
-        found.doubts.setdefault(node.mem_id, why)
     found.covered = found.covered or page_doubt
-    return _take_out(tree, found, budget)
+    return found
 
 
 def _screens(rules: Sequence[StyleRule]) -> list[tuple[Screen, list[StyleRule]]]:

@@ -25,6 +25,7 @@ from itertools import islice
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
 
 from mta.mail.mime_value import parse_mime_value
+from policy.footer.writer import NoticeWriter
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
@@ -86,16 +87,24 @@ class _Bodies:
 class MessageText:
     """``content``: the whole message. Decoded on demand, and only once."""
 
-    __slots__ = ("_bodies", "_budget", "_content", "_overspent", "_pages", "_texts", "_views")
+    __slots__ = ("_bodies", "_budget", "_content", "_overspent", "_pages", "_texts", "_views", "_writer")
 
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._bodies: _Bodies | None = None
+        self._writer: NoticeWriter | None = None
         self._budget = ReadingBudget()
         self._overspent = ""
         self._texts: dict[int, str] = {}
         self._pages: dict[int, HtmlDocument] = {}
         self._views: tuple[View, ...] | None = None
+
+    @property
+    def writer(self) -> NoticeWriter:
+        """The same message, to be written into."""
+        if self._writer is None:
+            self._writer = NoticeWriter(self._content)
+        return self._writer
 
     @property
     def text(self) -> str:

@@ -3,6 +3,9 @@
 The identity registered in one language must appear completely, in visible text. Hidden text and the alternative
 text of images prove nothing. The rejection names what is missing, what was expected, and what was found instead.
 
+With ``footer = "append"`` the service writes the notice itself (``policy.footer``), in the language of each text: all
+that is registered. What has to be registered is the same.
+
 Invariants: a heading ("Impressum") alone never passes, nor does another company's notice.
 
 Limitations: the page behind a linked notice is not fetched. If the profile accepts a link, it must lead to a verified
@@ -22,7 +25,9 @@ from config.types import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.accounts.account import Account, Identity
-from policy.base import Facts, Pass, Refuse, Verdict
+from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.footer.wording import imprint_notice
+from policy.footer.writable import writing_fault
 from policy.imprint.gaps import LANGUAGES, Gaps, explain
 from policy.imprint.legal_notice import Field, Shown, Unregistered, Want, either, registered, wants
 from policy.rule_context import RuleContext
@@ -52,9 +57,13 @@ class Imprint:
         """Whether the plain text alternative of an HTML message must contain the notice too."""
         po_box: Literal["refuse", "accept"] = "refuse"
         """Whether a post-office box counts as a postal address."""
+        footer: Literal["require", "append"] = "require"
+        """`require` the notice in the message, or `append` it: the service writes what is registered at the end of each
+        text, or where it says `{{imprint}}`."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings
+        self.personal = settings.footer == "append"  # so that all that is written is written at once
         self._fields = tuple(Field(name) for name in settings.fields)
         self._any_of = tuple(Field(name) for name in settings.any_of)
         groups = shipped("imprint")
@@ -73,6 +82,8 @@ class Imprint:
         texts = [Shown(view.text) for view in reading.views]
         if self._settings.plain_text == "require" and reading.text and reading.html_text:
             texts.append(Shown(reading.text))
+        if self._settings.footer == "append":
+            texts = []
         judged, faults = [], []
         for identity in account.identities:
             try:
@@ -83,6 +94,8 @@ class Imprint:
                 )
         if not judged:
             return _refuse(faults[0])
+        if self._settings.footer == "append":
+            return self._append(message, facts, [one.identity for one in judged])
         best = min(judged, key=lambda one: len(one.lacking))
         if not best.lacking:
             return Pass(), f"the legal notice of {best.identity.names[0]} shows in {best.language}"
@@ -90,6 +103,14 @@ class Imprint:
         if link and all(want.field is not Field.NAME for want in best.lacking):
             return Pass(), f"the legal notice of {best.identity.names[0]} is linked ({shown(link.url)})"
         return _refuse(explain(best, account.name, reading))
+
+    def _append(self, message: Message, facts: Facts, identities: Sequence[Identity]) -> tuple[Verdict, str]:
+        writer, notice = facts.reading.writer, imprint_notice(identities)
+        if fault := writing_fault(message, facts):
+            return _refuse(fault)
+        written = dict.fromkeys(map(notice.language, writer.languages))
+        named = " and ".join(f"{notice.wordings[each][0].text} ({each})" for each in written)
+        return Amend((), f"the registered imprint was written into the message: {named}", notices=(notice,)), ""
 
     def _lacking(self, identity: Identity, texts: Sequence[Shown]) -> tuple[Want, ...]:
         """What of ``identity`` does not show in each of ``texts``. Raises Unregistered."""

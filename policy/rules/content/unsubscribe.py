@@ -2,6 +2,9 @@
 
 What mail clients display from the header is checked by the rule ``list_unsubscribe``.
 
+With ``footer = "append"`` the service writes its own link (``policy.footer``), one for each recipient, which nobody can
+leave out.
+
 Invariants: a link that is not visible never counts.
 
 Limitations: no link is followed; its text, the surrounding sentence and its address are all that is judged.
@@ -15,7 +18,10 @@ from typing import Literal
 from config.types import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.base import Facts, Pass, Refuse, Verdict
+from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.footer.wording import unsubscribe_notice
+from policy.footer.writable import writing_fault
+from policy.permission.recipient_claim import claim
 from policy.permission.unsubscribe_links import Found, UnsubscribeLinks, UnsubscribeOffer
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
@@ -33,13 +39,18 @@ class UnsubscribeLink:
         """Whether the text must contain an unsubscribe link."""
         obstacles: Literal["refuse", "allow"] = "refuse"
         """What to do with a link that mentions a login or survey: `refuse` the message, or `allow` it."""
+        footer: Literal["require", "append"] = "require"
+        """`require` a link in the message, or `append` ours: at the end of each text, or where it says
+        `{{unsubscribe}}`."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        self._settings = settings
+        self._settings, self._context = settings, context
+        self.personal = settings.footer == "append"  # a link for each recipient
         ours = f"{context.web_url}/u/" if context.web_url else None
         self._links = UnsubscribeLinks(UnsubscribeGrammar.shipped(), ours)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
+        append = self._settings.footer == "append"
         url = ""
         for view in facts.reading.views:
             found = self._links.find(view.links)
@@ -48,10 +59,24 @@ class UnsubscribeLink:
                     f'the link {shown(found.url, 100)} is barred by "{shown(found.reason)}"; let it unsubscribe at '
                     "once, without a login or a survey"
                 )
-            if found.offer is UnsubscribeOffer.NONE and self._settings.link == "required":
+            if not append and found.offer is UnsubscribeOffer.NONE and self._settings.link == "required":
                 return _refuse(self._missing(facts, found, len(view.links)))
             url = url or found.url
+        if append:
+            return self._append(message, facts)
         return Pass(), f"shows {url[:200]}" if url else "shows no link, and needs none"
+
+    def _append(self, message: Message, facts: Facts) -> tuple[Verdict, str]:
+        if self._context.web_url is None:
+            text = "unsubscribe: this service has no address for unsubscribe links yet; its operator sets one"
+            return Refuse(Reply(451, "4.3.5", f"{text} (web.public.url)")), ""
+        if fault := writing_fault(message, facts):
+            return _refuse(fault)
+        token = self._context.tokens.make(claim("u", message, facts))
+        registered = next((identity.language for identity in facts.account.identities), "")
+        notice = unsubscribe_notice(f"{self._context.web_url}/u/{token}", registered)
+        languages = ", ".join(dict.fromkeys(map(notice.language, facts.reading.writer.languages)))
+        return Amend((), f"our own link was written into the message: {languages}", notices=(notice,)), ""
 
     def _missing(self, facts: Facts, found: Found, links: int) -> str:
         """Return what the message has in place of a link that works."""

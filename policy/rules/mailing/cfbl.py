@@ -21,8 +21,8 @@ from config.types import Section
 from mta.mail.message import Message
 from policy.base import Amend, Facts, Pass, Verdict
 from policy.header_fields import fold
+from policy.permission.recipient_claim import claim
 from policy.rule_context import RuleContext
-from policy.rules.mailing.list_unsubscribe import claim
 
 ADDRESS, ID = "CFBL-Address", "CFBL-Feedback-ID"
 

@@ -20,7 +20,7 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.base import Amend, Facts, Pass, Refuse, Verdict
 from policy.header_fields import fold
-from policy.permission.tokens import Claim
+from policy.permission.recipient_claim import claim
 from policy.permission.unsubscribe_links import ONE_CLICK, Offer, offer_of
 from policy.rule_context import RuleContext
 
@@ -74,16 +74,6 @@ class ListUnsubscribe:
         if offer and self._settings.own == "keep":
             uris += [f"<{uri}>" for uri in offer.mailto[:1] if uri.isascii() and uri.isprintable()]
         return uris
-
-
-def claim(purpose: str, message: Message, facts: Facts) -> Claim:
-    """What a token in this message says. It has one recipient, who is among the facts."""
-    (recipient,) = message.envelope.recipients
-    key = next(known.key for known in facts.recipients if known.address == recipient.address)
-    if not key:
-        raise ValueError("the recipient's keyed hash is not known")
-    mailing = facts.mailing.id if facts.mailing else ""
-    return Claim(purpose, facts.account.id, key, mailing, facts.topic or "")
 
 
 def _refuse(fact: str) -> tuple[Verdict, str]:

@@ -69,7 +69,7 @@ def _line(verdict: Verdict, evidence: str) -> str:
     match verdict:
         case Pass():
             return f"pass: {evidence}"
-        case Amend(_, note, _):
+        case Amend(_, note):
             return f"amend: {note}"
         case Hold():
             return f"hold: {verdict}"

@@ -129,6 +129,8 @@ def test_what_the_policies_contradict_one_another_in_is_a_setting() -> None:
     assert shipped("custommail", "reply_address").no_reply == "refuse"
     assert shipped("spotler", "reply_address").no_reply == "allow"
     assert shipped("custommail", "list_unsubscribe").own == "replace"
+    for rule in ("imprint", "unsubscribe"):
+        assert (shipped("custommail", rule).footer, shipped("spotler", rule).footer) == ("append", "require")
     assert shipped("spotler", "list_unsubscribe").own == "keep"
     assert (shipped("custommail", "imprint").fields[0], shipped("custommail", "imprint").any_of) == ("logo", ["phone"])
     assert "logo" not in shipped("csa", "imprint").fields

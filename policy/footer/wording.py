@@ -1,0 +1,57 @@
+"""What the notices say, in each language: the identity registered for an account, and the link to unsubscribe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from policy.accounts.account import Identity
+from policy.footer.notice import Notice, Run
+from policy.imprint.registers import court_of
+
+_GERMAN = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
+_UNSUBSCRIBE = {
+    "en": "Unsubscribe", "nl": "Uitschrijven", "de": "Abmelden", "fr": "Se désabonner", "es": "Darse de baja",
+}  # fmt: skip
+_VAT = {"en": "VAT", "nl": "Btw", "de": "USt-IdNr.", "fr": "TVA", "es": "NIF-IVA"}
+_REPRESENTED = {
+    "en": "Represented by", "nl": "Vertegenwoordigd door", "de": "Vertreten durch", "fr": "Représentée par",
+    "es": "Representada por",
+}  # fmt: skip
+
+
+def imprint_notice(identities: Sequence[Identity]) -> Notice:
+    """Return all that is registered, in the languages that it is registered in; the first one is the fallback."""
+    return Notice("imprint", {identity.language: _imprint(identity) for identity in identities})
+
+
+def _imprint(identity: Identity) -> tuple[Run, ...]:
+    language = identity.language if identity.language in _VAT else "en"
+    place = " ".join(filter(None, (identity.postcode, identity.city)))
+    said = [
+        identity.names[0],
+        ", ".join(filter(None, (identity.street, place, identity.country))),
+        identity.phone,
+        identity.email,
+        _registration(identity),
+        f"{_VAT[language]} {identity.vat}" if identity.vat else "",
+        f"{_REPRESENTED[language]} {identity.representative}" if identity.representative else "",
+    ]
+    return tuple(Run(" ".join(text.split())) for text in said if text.strip())
+
+
+def _registration(identity: Identity) -> str:
+    """Return the register and the number there, as they are customarily written: "HRA 9876, Aachen"."""
+    if not identity.number:
+        return ""
+    section = _GERMAN.search(f"{identity.register} {identity.number}")
+    if section is None:
+        return f"{identity.register} {identity.number}"
+    number = _GERMAN.sub("", identity.number).strip()
+    return f"{section[0]} {number}, {court_of(identity.register)}".rstrip(", ")
+
+
+def unsubscribe_notice(url: str, fallback: str) -> Notice:
+    """Return the link in the known languages; ``fallback``: the one for a text that says none of them."""
+    first = fallback if fallback in _UNSUBSCRIBE else "en"
+    return Notice("unsubscribe", {language: (Run(_UNSUBSCRIBE[language], url),) for language in (first, *_UNSUBSCRIBE)})
