@@ -39,7 +39,10 @@ def _spelled(spellings: str) -> str:
 
 
 _FORMS = (*map(_spelled, _SPELLINGS), rf"stichting|st(?={_DOT}\W)")
-_LAST = tuple((re.compile(rf"{BEGIN}(?:{form})[\W_]*\Z"), form) for form in _FORMS[:-1])
+_LAST = (
+    *((re.compile(rf"{BEGIN}(?:{form})[\W_]*\Z"), form) for form in _FORMS[:-1]),
+    (re.compile(rf"{BEGIN}stichting[\W_]*\Z"), _FORMS[-1]),
+)
 _FIRST = (
     *((re.compile(rf"\A[\W_]*(?:{form}){END}"), form) for form in _FORMS[:-1]),
     (re.compile(rf"\A[\W_]*stichting{END}"), _FORMS[-1]),
@@ -56,7 +59,7 @@ def company(name: str) -> tuple[Sought, Sought]:
     def with_form(core: str) -> str:
         if not form:
             return core
-        return f"(?:{core}{BETWEEN}(?:{form}){END}|(?:{form}){END}{BETWEEN}{core})"
+        return f"(?:{core}{BETWEEN}{AND}{BETWEEN}(?:{form}){END}|(?:{form}){END}{BETWEEN}{core})"
 
     whole, torn = word_patterns(rest), word_patterns(rest, torn=True)
     return sought(whole, ROOM * 2, with_form), sought(torn, 0, with_form)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, lru_cache
+from string import ascii_letters
 
 from policy.accounts.account import Identity
 from policy.imprint import postal
@@ -33,9 +34,14 @@ from policy.imprint.registers import (
 from policy.text.text_match import GAP, NEAR, Sought, find, fold, number, words
 
 _CALLING = {
-    "AT": "43", "BE": "32", "CH": "41", "DE": "49", "DK": "45", "ES": "34", "FI": "358", "FR": "33", "GB": "44",
-    "IE": "353", "IT": "39", "LU": "352", "NL": "31", "NO": "47", "PL": "48", "PT": "351", "SE": "46", "US": "1",
+    "AT": "43", "AU": "61", "BE": "32", "BG": "359", "CA": "1", "CH": "41", "CY": "357", "CZ": "420", "DE": "49",
+    "DK": "45", "EE": "372", "ES": "34", "FI": "358", "FR": "33", "GB": "44", "GR": "30", "HR": "385", "HU": "36",
+    "IE": "353", "IS": "354", "IT": "39", "LI": "423", "LT": "370", "LU": "352", "LV": "371", "MC": "377", "MT": "356",
+    "NL": "31", "NO": "47", "NZ": "64", "PL": "48", "PT": "351", "RO": "40", "SE": "46", "SI": "386", "SK": "421",
+    "US": "1",
 }  # fmt: skip
+# The calling codes of one and two digits; all others have three (ITU-T E.164, list of assigned country codes).
+_SHORT_CODE = re.compile(r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]")
 _COURT_NUMBER = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
 LAST = 4000  # characters at the end of a text where a notice is looked for first
 _SIGN = "[ \t\n().·/-]{0,3}"
@@ -175,14 +181,17 @@ def _phone(identity: Identity) -> Want:
     code = _CALLING.get(identity.country.upper(), "")
     if given.startswith("+") or digits.startswith("00"):
         digits = digits.removeprefix("00")
-        code = next((code for code in sorted(_CALLING.values(), key=len) if digits.startswith(code)), "")
+        short = _SHORT_CODE.match(digits)
+        code = short[0] if short else digits[:3]
         core = digits[len(code) :]
     else:
         core = digits.removeprefix("0")
     trunk = rf"\(?0?\)?{_SIGN}"
     abroad = rf"(?:\+|00){_SIGN}{code}{_SIGN}{trunk}" if code else r"\+?"
-    before = re.compile(rf"(?:\A|\D)(?:{abroad}|{trunk})\Z")
-    sought = Sought(re.compile(_SIGN.join(core) + r"(?!\d)"), before=before)
+    before = re.compile(rf"(?:(?:\A|\D){abroad}|(?:\A|\D){trunk})\Z")
+    other = rf"(?:\+|(?<!\d)00)(?!{code}){_SIGN}\d{{1,3}}\W{{0,3}}0?\W{{0,2}}\Z"  # another country's number
+    unless = re.compile(other) if code else None
+    sought = Sought(re.compile(_SIGN.join(core) + r"(?!\d)"), before=before, unless=unless)
     return Want(Field.PHONE, "phone number", identity.phone, ((sought,),))
 
 
@@ -211,7 +220,12 @@ def _register(identity: Identity) -> Want | None:
     if known.country == "DE":
         kind = _COURT_NUMBER.search(f"{register} {given}")
         lead = rf"{kind[0].casefold()}[\s.:]{{0,3}}(?:nr|nummer)?[\s.:]{{0,3}}" if kind else ""
-        shown = number(_COURT_NUMBER.sub("", given), lead)
+        bare = _COURT_NUMBER.sub("", given).strip()
+        digits = bare.rstrip(f"{ascii_letters} ")
+        letters = bare[len(digits) :].strip()
+        shown = number(
+            digits or bare, lead, f"(?:{GAP}{letters.casefold()})?"
+        )  # the letters of Berlin are often left out
         courts = re.split(r"[(),/]", court_of(register))  # "Berlin (Charlottenburg)" goes by either
         ways = tuple((shown, words(court)) for court in courts if court.strip())
         return Want(Field.REGISTER, title, f"{register} {given}", ways or ((shown,),))
@@ -220,6 +234,8 @@ def _register(identity: Identity) -> Want | None:
 
 def _numbers_of(known: Register, given: str) -> tuple[tuple[Sought, ...], ...]:
     """A number as its register gives it out, and as its country's tax office does."""
+    if known.title == "KvK":  # eight digits for the company, four for where it is
+        return ((number(compact(given)[:8], behind=rf"(?:{GAP}(?:\d{GAP}){{3}}\d)?"),),)
     if known.title == "SIRET":  # nine digits for the company (SIREN), five for where it is
         return (number(given),), (number(compact(given)[:9]),)
     if known.title == "RCS":

@@ -15,7 +15,19 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from policy.text.text_match import BEGIN, BETWEEN, END, ROOM, Sought, fold, number, sought, word_patterns, words
+from policy.text.text_match import (
+    BEGIN,
+    BETWEEN,
+    END,
+    ROOM,
+    Sought,
+    fold,
+    number,
+    sought,
+    spellings,
+    word_patterns,
+    words,
+)
 
 NEAR = 300  # characters between the street and the rest of the address
 
@@ -26,14 +38,22 @@ _NUMBER = rf"\d+(?:\s?[-/+]\s?\d+)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin 
 _NUMBERED = re.compile(r"\b(?:n\.?\s?[º°o]\.?|nr\.?|n[uú]m(?:ero)?\.?|no\.?)\s*(?=\d)")
 _HEAD = re.compile(rf"(?P<number>{_NUMBER})\s+(?P<name>.*[^\W\d_].*)")
 _TAIL = re.compile(rf"(?P<name>.*[^\W\d_].*?)[\s.]+(?P<number>{_NUMBER})")
+_BOX = re.compile(
+    r"(?:p\.?\s?o\.?\s?box|post(?:al| office)? box|postbus|postfach|b\.?\s?p\.?|bo[iî]te postale|case postale|"
+    r"apartado(?: de correos)?|apdo\.?(?: de correos)?)\s*(?P<number>\d[\d ]*)"
+)
+_BOXES = (
+    r"(?:p\W{0,2}o\W{0,2}box|post(?:al|[\W_]office)?[\W_]box|postbus|postfach|b\W{0,2}p|boite[\W_]postale|"
+    r"case[\W_]postale|(?:apartado|apdo)(?:[\W_]{1,3}de[\W_]correos)?)"
+)
 _BARE = re.compile(_NUMBER)
 _LABELS = (
     "suite", "ste", "unit", "apt", "apartment", "flat", "floor", "fl", "room", "rm", "bus", "bte", "boite", "box",
     "top", "stiege", "stg", "tur", "stock", "etage", "piso", "planta", "puerta", "pta", "local", "oficina", "of",
 )  # fmt: skip
 _LABEL = rf"(?:{'|'.join(_LABELS)})"
-_UNIT = re.compile(rf"{BEGIN}(?:{_LABEL.replace('boite', 'bo[iî]te').replace('tur', 't[uü]r')}[\s.]*|#\s?)(\w+)|"
-                   rf"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b")  # fmt: skip
+_RAW_LABEL = _LABEL.replace("boite", "bo[iî]te").replace("tur", "t[uü]r")
+_UNIT = re.compile(rf"{BEGIN}(?:{_RAW_LABEL}[\s.]*|#\s?)(\w+(?:[-/]\w+)*)|(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b")
 _DOOR = re.compile(r"\d+[ºª°.]*\s*\w{0,3}")
 _CITIES = (
     ("den haag", "'s-gravenhage", "the hague"), ("'s-hertogenbosch", "den bosch"), ("köln", "cologne"),
@@ -45,12 +65,14 @@ _CITIES = (
 
 @dataclass(frozen=True, slots=True)
 class Street:
-    """A street as registered, taken apart. ``more``: what else it says ("St. Mary's House")."""
+    """A street as registered, taken apart. ``more``: what else it says ("St. Mary's House"). ``box``:
+    the number of a post-office box, which has no street."""
 
-    name: str
+    name: str = ""
     number: str = ""
     unit: str = ""
     more: tuple[str, ...] = ()
+    box: str = ""
 
 
 def address_ways(street: str, postcode: str, city: str, country: str) -> tuple[tuple[Sought, ...], ...]:
@@ -67,13 +89,15 @@ def address_ways(street: str, postcode: str, city: str, country: str) -> tuple[t
 
 def read_street(street: str, country: str) -> Street:
     """Take ``street`` apart."""
+    if box := _BOX.fullmatch(street.casefold().strip(" .,")):
+        return Street(box=box["number"])
     name = number = unit = ""
     more: list[str] = []
     for segment in re.split(r"[,;\n|·]| - ", _NUMBERED.sub("", street.casefold())):
-        segment = segment.strip(" .")
+        segment = segment.strip(" ./-(")
         if found := _UNIT.search(segment):
             unit = unit or next(filter(None, found.groups()))
-            segment = (segment[: found.start()] + segment[found.end() :]).strip(" .")
+            segment = (segment[: found.start()] + segment[found.end() :]).strip(" ./-(")
         if not segment:
             continue
         if _BARE.fullmatch(segment) and not number:
@@ -97,19 +121,21 @@ def _numbered(segment: str, country: str) -> tuple[str, str] | None:
 
 
 def _street(street: Street, *, particles: bool) -> Sought:
+    if street.box:
+        digits = "[ .]?".join(street.box.replace(" ", ""))
+        return Sought(re.compile(rf"{BEGIN}{_BOXES}[\W_]{{0,5}}(?:n(?:\W?o|r)[\W_]{{0,3}})?{digits}{END}"))
     if not street.name:
         return words(f"{street.number} {street.unit}")
     name = word_patterns(_without_calle(street.name), particles=particles)
 
     def around(pattern: str) -> str:
-        if not street.number:
-            return pattern
-        house = _house(street.number)
-        pattern = f"(?:{house}{BETWEEN}{pattern}|{pattern}{BETWEEN}{house})"
-        if not street.unit:
-            return pattern
-        unit = _unit(street.unit)
-        return f"(?:{pattern}{BETWEEN}{unit}|{unit}{BETWEEN}{pattern})"
+        if street.number:
+            house = _house(street.number)
+            pattern = f"(?:{house}{BETWEEN}{pattern}|{pattern}{BETWEEN}{house})"
+        if street.unit:
+            unit = _unit(street.unit)
+            pattern = f"(?:{pattern}{BETWEEN}{unit}|{unit}{BETWEEN}{pattern})"
+        return pattern
 
     return sought(name, ROOM * 2, around)
 
@@ -133,7 +159,6 @@ def _house(given: str) -> str:
 
 def _unit(given: str) -> str:
     parts = re.findall(r"\d+|[^\W\d_]+", re.sub(r"(?<=\d)[ºª°.]+", " ", given.casefold()))
-    value = r"\W?[oa]?[\W_]{0,3}".join(map(re.escape, parts))
-    return (
-        rf"(?:{BEGIN}{_LABEL}[\W_]{{0,3}})?{value}(?:st|nd|rd|th)?(?:[\W_]{{0,3}}(?:floor|fl|etage|stock|piso))?{END}"
-    )
+    value = r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts)
+    label = rf"(?:{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}})?"
+    return rf"{label}{value}(?:st|nd|rd|th)?(?:[\W_]{{0,3}}(?:floor|fl|etage|stock|piso))?{END}"

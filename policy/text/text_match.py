@@ -34,25 +34,34 @@ _PLAIN = str.maketrans({
 GAP = r"[ \t\n./-]{0,3}"
 BEGIN, END = r"(?<![^\W_])", r"(?![^\W_])"
 BETWEEN = r"[\W_]{0,20}"
-AND = r"(?:&|und|and|en|et|y|e)?"
+AND = r"(?:&|und|and|en|et|y|e|u)?"
 _WITHIN = r"[\W_]{0,3}"
 _UMLAUT = {"ä": "ae?", "ö": "oe?", "ü": "ue?", "å": "(?:aa?)", "ø": "oe?"}
-_ENDINGS = {"strasse": "str(?:asse)?", "straat": "str(?:aat)?", "platz": "pl(?:atz)?", "plein": "pl(?:ein)?"}
-_SHORT = {  # words of addresses and names that people shorten, folded
-    "street": "st(?:r|reet)?", "road": "r(?:oa)?d", "avenue": "ave?(?:nue)?", "lane": "l(?:ane|n)",
-    "drive": "dr(?:ive)?", "square": "sq(?:uare)?", "court": "c(?:our)?t", "highway": "h(?:igh)?wy",
-    "parkway": "pa?r?kwa?y", "north": "n(?:orth)?", "south": "s(?:outh)?", "east": "e(?:ast)?", "west": "w(?:est)?",
-    "building": "(?:building|bldg)", "rue": "r(?:ue)?", "boulevard": "b(?:oulevard|lv?d|vd|d)",
-    "place": "pl(?:ace)?", "faubourg": "f(?:aubour|b)g", "chaussee": "ch(?:aus)?see", "impasse": "imp(?:asse)?",
-    "general": "g(?:ene?ra)?l", "av": "(?:avenida|avinguda|avenue|av(?:d?a|e)?)",
-    **dict.fromkeys(("avenida", "avinguda", "avda"), "(?:avenida|avinguda|av(?:d?a)?)"),
-    **dict.fromkeys(("plaza", "pza"), "(?:pla?za|pza?|pl)"), "paseo": "(?:paseo|ps?o|passeig)",
-    "carretera": "c(?:arre)?t(?:e?ra)", "tomo": "t(?:omo)?", "folio": "f(?:olio|ol)?", "hoja": "h(?:oja)?",
-    "seccion": "s(?:ecc(?:ion)?)?", "libro": "l(?:ibro)?", "inscripcion": "i(?:nscripcion|nsc)?",
-    "laan": "l(?:aa)?n", "doctor": "d(?:octo)?r", "professor": "prof(?:essor)?", "burgemeester": "burg(?:emeester)?",
-    **dict.fromkeys(("saint", "sint", "sankt", "st"), "(?:saint|sint|sankt|st)"),
-    **dict.fromkeys(("sainte", "ste"), "(?:sainte|ste)"),
+_ENDINGS = {
+    "strasse": "str(?:asse)?", "straat": "str(?:aat)?", "str": "str(?:asse|aat)?", "platz": "pl(?:atz)?",
+    "plein": "pl(?:ein)?",
 }  # fmt: skip
+_SPELLINGS = (  # of words in addresses and names, folded; whichever is registered, the others are as good
+    "street str st", "saint sint sankt st", "sainte ste", "strasse str", "straat str", "road rd", "lane ln",
+    "avenue ave av", "avenida avinguda avda avd av", "drive dr", "doctor dr", "square sq", "court ct", "highway hwy",
+    "parkway pkwy", "north n", "south s", "east e", "west w", "building bldg", "rue r", "boulevard blvd bld bd bvd",
+    "place pl", "plaza plza plza plz pza pz pl", "faubourg fbg fg", "chaussee chee", "impasse imp",
+    "general gal gral gl", "marechal mal", "paseo passeig pso po", "carretera ctra crta", "batiment bat",
+    "izquierda izqda izda izq",
+    "derecha dcha der", "bajo bj", "escalera escalier esc", "tomo t", "folio fol f", "hoja h", "seccion secc sec s",
+    "libro l", "inscripcion insc i", "laan ln", "professor prof", "burgemeester burg",
+)  # fmt: skip
+
+
+def _alternatives() -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for line in _SPELLINGS:
+        for word in line.split():
+            found.setdefault(word, []).extend(line.split())
+    return {word: f"(?:{'|'.join(sorted(set(all_), key=len, reverse=True))})" for word, all_ in found.items()}
+
+
+_SHORT = _alternatives()
 PARTICLES = frozenset({"de", "del", "la", "las", "los", "el", "du", "des", "le", "les", "d", "l"})
 _PARTICLE = rf"(?:(?:{'|'.join(sorted(PARTICLES))})[\W_]{{1,20}}){{0,2}}"
 
@@ -61,7 +70,7 @@ _PARTICLE = rf"(?:(?:{'|'.join(sorted(PARTICLES))})[\W_]{{1,20}}){{0,2}}"
 class Sought:
     """A pattern for folded text. It cannot match where ``anchor`` does not stand ("": anywhere), with at most ``lead``
     characters of the match in front of it and ``rest`` behind, and counts only if ``before`` matches the end of what
-    precedes it. ``usual``: how many characters are in front of the anchor in most texts."""
+    precedes it, and ``unless`` does not. ``usual``: how many characters are in front of the anchor in most texts."""
 
     pattern: re.Pattern[str]
     anchor: str = ""
@@ -69,6 +78,7 @@ class Sought:
     rest: int = 0
     usual: int = 0
     before: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
 
 
 def fold(text: str) -> str:
@@ -104,10 +114,8 @@ def find(text: str, way: Sequence[Sought], start: int, end: int, near: int = NEA
 
 def _places(text: str, sought: Sought, start: int, end: int) -> Iterator[re.Match[str]]:
     if sought.before is not None or not sought.anchor:
-        before = sought.before
         for place in sought.pattern.finditer(text, start, end):
-            at = place.start()
-            if before is None or before.search(text, max(0, at - BEFORE), at):
+            if _follows(text, place.start(), sought):
                 yield place
         return
     at = text.find(sought.anchor, start, end)
@@ -121,6 +129,14 @@ def _places(text: str, sought: Sought, start: int, end: int) -> Iterator[re.Matc
         if found:
             yield found
         at = text.find(sought.anchor, at + 1, end)
+
+
+def _follows(text: str, at: int, sought: Sought) -> bool:
+    """Whether what precedes ``at`` is as it should be."""
+    first = max(0, at - BEFORE)
+    if sought.before is not None and not sought.before.search(text, first, at):
+        return False
+    return sought.unless is None or not sought.unless.search(text, first, at)
 
 
 def number(text: str, lead: str = "", behind: str = "", *, apart: str = r"\W|_") -> Sought:
@@ -185,13 +201,18 @@ def _word(part: str, within_numbers: str, *, torn: bool) -> str:
         return within_numbers.join(part)
     plain = fold(part)
     if plain in _SHORT:
-        return _SHORT[plain]
+        return spellings(plain)
     ending = next((ending for ending in _ENDINGS if plain.endswith(ending)), "")
     letters = [_UMLAUT.get(letter) or re.escape(fold(letter)) for letter in part]
     if ending:
         stem = len(letters) - (len(ending) if fold(part[-len(ending) :]) == ending else len(ending) - 1)
         return "".join(letters[:stem]) + (r"[ -]?" if stem else "") + _ENDINGS[ending]
     return (_WITHIN if len(part) <= 4 else r"\n?" if torn else "").join(letters)
+
+
+def spellings(word: str) -> str:
+    """A pattern for a folded word and its short or long forms."""
+    return _SHORT.get(word) or re.escape(word)
 
 
 def _sure(part: str) -> str:

@@ -1,0 +1,143 @@
+"""Addresses as people write them, and others that are nearly the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from policy.imprint.postal import NEAR, Street, address_ways, read_street
+from policy.text.text_match import find, fold
+
+Address = tuple[str, str, str, str]
+
+CANAL = ("Keizersgracht 123-2", "1015 CJ", "Amsterdam", "NL")
+PIETER = ("Burgemeester Sint Pieterplein 4", "9711LM", "Groningen", "NL")
+HAGUE = ("Lange Voorhout 8a", "2514 ED", "'s-Gravenhage", "NL")
+GHENT = ("Korenmarkt 9 bus 201", "9000", "Gent", "BE")
+ALLEE = ("Schönhauser Allee 36-39", "10435", "Berlin", "DE")
+BRUNNEN = ("Brunnenstr. 191", "10119", "Berlin", "DE")
+MOZART = ("Mozartplatz 5 / Top 12", "5020", "Salzburg", "AT")
+GENEVA = ("Rue du Rhône 65", "1204", "Genève", "CH")
+LYON = ("14 ter, avenue du Maréchal-Foch", "69006", "Lyon", "FR")
+LILLE = ("Bâtiment C, 3 rue Saint-Étienne", "59000", "Lille", "FR")
+MADRID = ("Calle de Alcalá, 45, 3º izq.", "28014", "Madrid", "ES")
+VALENCIA = ("Avda. del Puerto nº 250 bajo", "46023", "Valencia", "ES")
+LONDON = ("Flat 2, 221B Baker Street", "NW1 6XE", "London", "GB")
+OXFORD = ("The Old Bakery, 12 St Giles'", "OX1 3JS", "Oxford", "GB")
+DENVER = ("1600 E. Colfax Ave., Suite 210-B", "80218", "Denver", "US")
+AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (CANAL, "Keizersgracht 123 - 2, 1015CJ  Amsterdam"),
+        (CANAL, "Keizersgracht 123/2 | NL-1015 CJ | AMSTERDAM"),
+        (PIETER, "Burg. St. Pieterplein 4\n9711 LM Groningen"),
+        (HAGUE, "Lange Voorhout 8 A, 2514 ED Den Haag"),
+        (HAGUE, "Lange Voorhout 8a, 2514ED The Hague, The Netherlands"),
+        (GHENT, "Korenmarkt 9/201, B-9000 Gent"),
+        (GHENT, "Korenmarkt 9 b201\n9000 Ghent"),
+        (GHENT, "9 Korenmarkt (bte 201) - BE9000 Gand"),
+        (ALLEE, "Schoenhauser Allee 36\u201339, D-10435 Berlin"),
+        (ALLEE, "Schonhauser Allee 36 / 39\nDE 10435 Berlin"),
+        (BRUNNEN, "Brunnenstraße 191, 10119 Berlin"),
+        (BRUNNEN, "Brunnen-Straße 191, 10119 Berlin"),
+        (MOZART, "Mozartplatz 5/12, A-5020 Salzburg"),
+        (MOZART, "Mozartplatz 5, Top 12, 5020 Salzburg"),
+        (GENEVA, "65, rue du Rhône, CH-1204 Geneva"),
+        (LYON, "14ter av. du Marechal Foch, 69006 LYON CEDEX 06"),
+        (LYON, "14 TER AVENUE MARÉCHAL FOCH\nF-69006 LYON"),
+        (LILLE, "3, rue St-Etienne - Bât. C - 59000 Lille"),
+        (LILLE, "Bâtiment C\n3 rue Saint Étienne\n59000 Lille"),
+        (MADRID, "C/ Alcalá 45, 3º izquierda - 28014 Madrid"),
+        (MADRID, "c. de Alcala, nº 45 - 3.º izq | 28014 | Madrid"),
+        (VALENCIA, "Avenida del Puerto, 250, bajo. 46023 València"),
+        (VALENCIA, "Av. Puerto 250 bajo, E-46023 Valencia"),
+        (LONDON, "221b Baker St., Flat 2, London NW16XE"),
+        (LONDON, "Flat 2\n221B Baker Street\nLondon\nNW1 6XE"),
+        (OXFORD, "The Old Bakery, 12 St. Giles, Oxford OX1 3JS"),
+        (DENVER, "1600 East Colfax Avenue #210B, Denver, CO 80218"),
+        (DENVER, "1600 E Colfax Ave, Ste 210-B, Denver CO 80218-1234"),
+        (AUSTIN, "PO Box 1234, Austin, TX 78701"),
+        (AUSTIN, "Post Office Box 1234\nAustin, Texas 78701"),
+    ],
+)
+def test_an_address_is_found_however_it_is_written(address: Address, text: str) -> None:
+    assert shows(address, text)
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (CANAL, "Keizersgracht 123-3, 1015 CJ Amsterdam"),
+        (CANAL, "Keizersgracht 124-2, 1015 CJ Amsterdam"),
+        (CANAL, "Herengracht 123-2, 1015 CJ Amsterdam"),
+        (CANAL, "Keizersgracht 123-2, 1015 CK Amsterdam"),
+        (CANAL, "Keizersgracht 123-2, 1015 CJ Amstelveen"),
+        (HAGUE, "Lange Voorhout 8b, 2514 ED Den Haag"),
+        (HAGUE, "Lange Voorhout 8, 2514 ED Den Haag"),
+        (GHENT, "Korenmarkt 9 bus 202, 9000 Gent"),
+        (ALLEE, "Schönhauser Allee 36-38, 10435 Berlin"),
+        (BRUNNEN, "Brunnenweg 191, 10119 Berlin"),
+        (BRUNNEN, "Brunnenstr. 1191, 10119 Berlin"),
+        (BRUNNEN, "Brunnenstr. 191, 101190 Berlin"),
+        (MOZART, "Mozartplatz 5 / Top 13, 5020 Salzburg"),
+        (LYON, "14 bis, avenue du Maréchal-Foch, 69006 Lyon"),
+        (LYON, "14, avenue du Maréchal-Foch, 69006 Lyon"),
+        (LYON, "14 ter, rue du Maréchal-Foch, 69006 Lyon"),
+        (MADRID, "C/ Alcalá 54, 3º izq., 28014 Madrid"),
+        (MADRID, "C/ Alcalá 45, 4º izq., 28014 Madrid"),
+        (LONDON, "Flat 3, 221B Baker Street, London NW1 6XE"),
+        (LONDON, "Flat 2, 221C Baker Street, London NW1 6XE"),
+        (DENVER, "1600 W. Colfax Ave., Suite 210-B, Denver, CO 80218"),
+        (DENVER, "1600 E. Colfax Ave., Suite 210-C, Denver, CO 80218"),
+        (AUSTIN, "PO Box 1243, Austin, TX 78701"),
+    ],
+)
+def test_another_address_is_not_taken_for_it(address: Address, text: str) -> None:
+    assert not shows(address, text)
+
+
+def test_the_pieces_stand_in_one_place() -> None:
+    street, rest = "Brunnenstr. 191", "10119 Berlin"
+    assert not shows(BRUNNEN, f"{street}{' . ' * NEAR}{rest}")
+    assert shows(BRUNNEN, f"Unser Laden: {street}!{' . ' * NEAR}{street}, {rest}")
+
+
+@pytest.mark.parametrize(
+    ("street", "country", "expected"),
+    [
+        ("12 rue du 8 Mai 1945", "FR", Street("rue du 8 mai 1945", "12")),
+        ("Straße des 17. Juni 135", "DE", Street("strasse des 17. juni", "135")),
+        ("Calle Mayor, 3, 2º B", "ES", Street("calle mayor", "3", "2º b")),
+        ("Unit 4, 27 Mill Lane", "GB", Street("mill lane", "27", "4")),
+        ("Raadhuisplein", "NL", Street("raadhuisplein")),
+        ("Plaza Mayor s/n", "ES", Street("plaza mayor", "s/n")),
+    ],
+)
+def test_a_street_is_taken_apart(street: str, country: str, expected: Street) -> None:
+    assert read_street(street, country) == expected
+
+
+@given(st.integers(1, 999), st.integers(1, 999), st.sampled_from(["", "a", " bis", "-3"]), st.booleans())
+@hypothesis(deadline=None)
+def test_no_other_house_number_passes(registered: int, shown: int, suffix: str, first: bool) -> None:
+    address = (f"Parklaan {registered}{suffix}", "3011 AA", "Rotterdam", "NL")
+    text = f"{shown}{suffix} Parklaan" if first else f"Parklaan {shown}{suffix}"
+    assert shows(address, f"{text}, 3011 AA Rotterdam") == (registered == shown)
+
+
+@given(st.text(max_size=40), st.text(max_size=12), st.text(max_size=20), st.sampled_from(["", "NL", "FR", "ES", "US"]))
+@hypothesis(deadline=None)
+def test_no_address_breaks_it(street: str, postcode: str, city: str, country: str) -> None:
+    text = f"{street}, {postcode} {city}"
+    for way in address_ways(street, postcode, city, country):
+        find(fold(text), way, 0, len(text))
+
+
+def shows(address: Address, text: str) -> bool:
+    folded = fold(f"Firma X\n{text}\n")
+    return any(find(folded, way, 0, len(folded), NEAR) for way in address_ways(*address))
