@@ -31,6 +31,7 @@ from policy.accounts.account import Account, Grant, Stream
 from policy.accounts.mailing import Mailing
 from policy.footer.notice import Notice
 from policy.permission.consent import Consent
+from policy.permission.marketing_signs import MailingMarks
 from policy.permission.suppression import Reason
 from policy.text.message_text import MessageText
 
@@ -62,6 +63,10 @@ class Suppression:
         if self.topic == "":
             return True
         return stream is Stream.MARKETING and self.topic in ("*", topic)
+
+    def covers_mailing(self, topic: str | None) -> bool:
+        """Whether it speaks of a message that looks like a mailing, about ``topic`` if it says so, in any stream."""
+        return topic is None or self.covers(Stream.MARKETING, topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +104,16 @@ class Facts:
     """All that rules may know beside the message.
 
     ``mailing_name``: what the message called its mailing (``X-MTA-Mailing``), ``mailing``: what that is, if it is
-    known. ``topic``: what the message is about: its own word for it (``X-MTA-Topic``) or its mailing's; None before
+    known. ``marks``: those of a mailing. ``repeats``: how many recipients the account sent this text to lately.
+    ``topic``: what the message is about: its own word for it (``X-MTA-Topic``) or its mailing's; None before
     the message is there. ``quota_left``: recipients that the account's quotas still allow, None: no limit.
     """
 
     account: Account
     stream: Stream = Stream.TRANSACTIONAL
     grant: Grant = field(default_factory=Grant)
+    marks: MailingMarks = field(default_factory=MailingMarks)
+    repeats: int = 0
     mailing_name: str | None = None
     mailing: Mailing | None = None
     topic: str | None = None

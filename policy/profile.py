@@ -25,7 +25,7 @@ from typing import Any
 
 from config.toml import PROFILES, ConfigError, Mistake, placed, read_text
 from config.types import Section
-from policy.accounts.account import Stream
+from policy.accounts.account import Grant, Stream
 from policy.base import Rule
 from policy.chain import Chain, Failing
 from policy.permission.suppression import Lifting
@@ -99,6 +99,11 @@ class Profiles:
         """The chain for ``stream``; None if ``profile`` does not allow it. Raises UnknownProfile."""
         rules = self.get(profile).streams.get(stream)
         return rules.chain if rules else None
+
+    def settled(self, profile: str, grant: Grant) -> Grant:
+        """Return the grant with its streams named; as it is if ``profile`` is unknown."""
+        found = self._profiles.get(profile)
+        return grant.settled(found.streams) if found else grant
 
     def enforced(self, profile: str, stream: Stream) -> Chain:
         """Return the chain for ``stream``, or the mandatory rules if ``profile`` is unknown or does not allow it."""

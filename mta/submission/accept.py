@@ -83,7 +83,8 @@ class Submission:
             return AUTH_REQUIRED
         if self.store.is_full or (self._disk is not None and self._disk.short()):
             return NO_STORAGE
-        transaction = SubmissionTransaction(self, client, Submitter(client.account, client.grant), envelope)
+        grant = self.profiles.settled(client.account.profile, client.grant)
+        transaction = SubmissionTransaction(self, client, Submitter(client.account, grant), envelope)
         if reply := transaction.sender_refusal() or await self.rate_limit.on_sender(client.credential, client.grant):
             return reply
         return transaction
@@ -131,7 +132,7 @@ class SubmissionTransaction:
 
     def __init__(self, submission: Submission, client: Client, submitter: Submitter, envelope: Envelope) -> None:
         self._submission, self._client, self._submitter, self._envelope = submission, client, submitter, envelope
-        self._streams = _in_order(submitter.grant.streams)
+        self._streams = _in_order(frozenset(Stream) if submitter.grant.streams is None else submitter.grant.streams)
         self._facts: dict[Stream, Facts] = {}
         self.checked_at = time.monotonic()
         self.known: dict[Address, RecipientFacts] = {}

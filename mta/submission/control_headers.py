@@ -9,12 +9,14 @@ Invariants: nothing is guessed: a field that is unknown, given twice or malforme
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from config.header_fields import OPTION_PREFIX
 from mta.mail.headers import Headers, unfold
 from policy.accounts.account import Grant, Stream
+from policy.permission.marketing_signs import MailingMark
 
 PREFIX = OPTION_PREFIX.lower().encode()
 KNOWN = ("stream", "mailing", "topic", "expire")
@@ -22,7 +24,6 @@ LONGEST = 100  # characters of a value
 
 _SPAN = re.compile(r"(\d{1,6})\s*([mhd])\Z")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-_MARKETING_SIGNS = (b"list-unsubscribe", b"list-id", b"list-unsubscribe-post")
 
 
 class OptionError(ValueError):
@@ -48,21 +49,15 @@ def read_options(headers: Headers) -> SubmissionOptions:
     return _read(values) if values else SubmissionOptions()
 
 
-def stream_of(options: SubmissionOptions, grant: Grant, headers: Headers) -> Stream:
+def stream_of(options: SubmissionOptions, grant: Grant, marks: Sequence[MailingMark]) -> Stream:
     """Return the stream that the message is for: the one it names; else the only one that its credential may use; else
-    marketing if it shows a sign of a mailing, so that a forgotten field does not evade the rules."""
+    marketing if its header shows marks of a mailing, so that a forgotten field does not evade the rules. One that is
+    transactional by its own word, and shows marks, meets the rule ``stream``."""
     if options.stream:
         return options.stream
-    if len(grant.streams) == 1:
+    if grant.streams is not None and len(grant.streams) == 1:
         return next(iter(grant.streams))
-    return Stream.MARKETING if mailing_sign(options, headers) else Stream.TRANSACTIONAL
-
-
-def mailing_sign(options: SubmissionOptions, headers: Headers) -> str | None:
-    """Return the name of the first field that makes the message look like a mailing, or None."""
-    if options.mailing or options.topic:
-        return "X-MTA-Mailing" if options.mailing else "X-MTA-Topic"
-    return next((name.decode().title() for name in _MARKETING_SIGNS if headers.count(name)), None)
+    return Stream.MARKETING if marks else Stream.TRANSACTIONAL
 
 
 def _add(values: dict[str, str], name: str, value: str) -> None:

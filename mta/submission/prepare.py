@@ -32,13 +32,14 @@ from mta.mail.reply import Reply
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from mta.submission.content_scan import Scanners
-from mta.submission.control_headers import SubmissionOptions, mailing_sign, read_options, stream_of
+from mta.submission.control_headers import SubmissionOptions, read_options, stream_of
 from mta.submission.header_cleanup import UnfitFieldError, clean_header
 from mta.submission.seven_bit import to_seven_bit
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
 from policy.base import Facts, Finding, RecipientFacts
 from policy.chain import Chain, Screened, personalise, screen
+from policy.permission.marketing_signs import MailingMark, MailingMarks, header_marks
 from policy.profile import Profiles, UnknownProfile
 from policy.text.message_text import MessageText
 
@@ -109,12 +110,16 @@ class Preparer:
 
         Raises OptionError, MessageRejected, StoreUnavailable.
         """
+        submitter = replace(submitter, grant=self._profiles.settled(submitter.account.profile, submitter.grant))
         options = read_options(message.headers)
+        marks = header_marks(message.headers)
         message, cleaned = self._cleaned(message)
-        stream = stream_of(options, submitter.grant, message.headers)
-        chain = self._chain(submitter, stream, options, message)
+        stream = stream_of(options, submitter.grant, marks)
+        chain = self._chain(submitter, stream, options, message, marks)
         async with self._one_heavy if message.size > HEAVY else nullcontext():
             facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
+            if stream is Stream.TRANSACTIONAL:
+                facts = replace(facts, marks=MailingMarks(marks, facts.reading))
             facts = replace(facts, quota_left=quota_left)
             if message.size > HEAVY:
                 copies = await asyncio.to_thread(screen_copies, chain, message, facts)
@@ -122,7 +127,9 @@ class Preparer:
                 copies = screen_copies(chain, message, facts)
         body = None
         if message.large:
-            facts = replace(facts, reading=MessageText(b""))  # what was read holds the whole message
+            facts = replace(
+                facts, reading=MessageText(b""), marks=MailingMarks()
+            )  # what was read holds the whole message
             body = await _body_hash(message.large)
         messages = []
         for n, copy in enumerate(copies, 1):
@@ -148,7 +155,14 @@ class Preparer:
             findings.append(finding)
         return message, tuple(findings)
 
-    def _chain(self, submitter: Submitter, stream: Stream, options: SubmissionOptions, message: Message) -> Chain:
+    def _chain(
+        self,
+        submitter: Submitter,
+        stream: Stream,
+        options: SubmissionOptions,
+        message: Message,
+        marks: Sequence[MailingMark],
+    ) -> Chain:
         profile = submitter.account.profile
         try:
             chain = self._profiles.chain(profile, stream)
@@ -156,7 +170,8 @@ class Preparer:
             raise MessageRejected(unknown_profile(error), message) from None
         if chain is None:
             facts = replace(early_facts(submitter, stream), mailing_name=options.mailing, topic=options.topic)
-            text = f"profile {profile} sends no {stream.value} mail{_sign_of(stream, options, message)}"
+            shows = f", and the message shows {marks[0].where}, which makes it marketing" if marks else ""
+            text = f"profile {profile} sends no {stream.value} mail{shows}; ask for another profile"
             finding = Finding("stream", "refuse", text)
             raise MessageRejected(Reply(550, "5.7.1", f"stream: {text}"), message, facts, (finding,))
         return chain
@@ -219,17 +234,6 @@ def _in_seven_bits(message: Message) -> tuple[Message, Finding]:
 
 
 # --- facts
-
-
-def _sign_of(stream: Stream, options: SubmissionOptions, message: Message) -> str:
-    """Return what made the message one of ``stream``, and the way out."""
-    sign = mailing_sign(options, message.headers) if options.stream is None and stream is Stream.MARKETING else None
-    if sign is None:
-        return "; ask for another profile"
-    return (
-        f", and the message carries {sign}, which makes it marketing; "
-        "`X-MTA-Stream: transactional` says that it is not, or ask for another profile"
-    )
 
 
 def early_facts(submitter: Submitter, stream: Stream) -> Facts:

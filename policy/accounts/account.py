@@ -10,13 +10,14 @@ Limitations: facts only; whether the evidence behind a review is true is for the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.message import Stream as Stream  # a noun of mail that accounts are granted
+from policy.accounts.purpose import Purpose
 
 
 class AccountStatus(Enum):
@@ -112,13 +113,24 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one credential may do. ``domains`` None: all of the account's. ``rate``: messages a second, ``burst``:
-    messages at once; None: the service's default."""
+    """What one credential may do. ``streams`` None: what its account's profile is for. ``domains`` None: all of the
+    account's. ``rate``: messages a second, ``burst``: messages at once; None: the service's default. ``purposes``: what
+    its transactional mail was reviewed for; ``signs``: names of marks of a mailing that this mail may show.
+    """
 
-    streams: frozenset[Stream] = frozenset(Stream)
+    streams: frozenset[Stream] | None = None
     domains: frozenset[str] | None = None
     rate: float | None = None
     burst: int | None = None
+    purposes: tuple[Purpose, ...] = ()
+    signs: frozenset[str] = frozenset()
+
+    def settled(self, offered: Collection[Stream]) -> Grant:
+        """Return the grant with its streams named, for a profile that offers ``offered``: a profile for marketing is
+        for nothing else, and transactional mail is granted there."""
+        if self.streams is not None:
+            return self
+        return replace(self, streams=frozenset({Stream.MARKETING} if Stream.MARKETING in offered else offered))
 
 
 SERVICE_ACCOUNT = 0  # account_id of the service's own mail, for which there is no account

@@ -150,7 +150,7 @@ class UnsubscribeLinks:
 
     def _said_by(self, link: Link, words: str) -> str | None:
         """Return what is said of the link, if that is that it unsubscribes: its words with their sentence."""
-        sentence, grammar = _sentence(link, words), self._grammar
+        sentence, grammar = sentence_of(link, words), self._grammar
         if grammar.says(words) or grammar.is_meant(plain(link.url)) or grammar.says(sentence):
             return sentence
         return None
@@ -182,7 +182,7 @@ def _is_private(host: str) -> bool:
         return "." not in host or name.isdigit() or name.startswith("0x") or name in _PRIVATE_DOMAINS
 
 
-def _sentence(link: Link, words: str) -> str:
+def sentence_of(link: Link, words: str) -> str:
     """Return the sentence that a link stands in, made plain. Other links beside it end it."""
     before, behind = link.around
     start = _ENDS.split(before[-LONGEST:])[-1]

@@ -112,6 +112,11 @@ class MessageText:
         return "\n".join(map(self._text, self._parts.plain))
 
     @property
+    def bodies(self) -> tuple[str, ...]:
+        """The texts and pages as they were written."""
+        return tuple(map(self._text, (*self._parts.plain, *self._parts.html)))
+
+    @property
     def html_text(self) -> str:
         """The text of all HTML that shows, a line for each run of it."""
         return "\n".join(self._page(part).text for part in self._parts.html)

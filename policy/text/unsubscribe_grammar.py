@@ -37,6 +37,8 @@ class LanguageWords(Section):
     objects: list[str]
     negations: list[str]
     receiving: list[str]
+    mailings: list[str]
+    devices: list[str]
     here: list[str]
     urls: list[str]
     obstacles: list[str]
@@ -56,10 +58,13 @@ class _Words(Section):
 class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
-    __slots__ = ("_here", "_obstacles", "_says", "_urls")
+    __slots__ = ("_devices", "_here", "_hints", "_obstacles", "_offers", "_says", "_urls")
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
         self._says = [_pattern(language) for language in languages]
+        self._offers = [_narrow_pattern(language) for language in languages]
+        self._hints = tuple(dict.fromkeys(hint for language in languages for hint in _hints(language)))
+        self._devices = re.compile(_any(word for language in languages for word in language.devices))
         without = _any(word for language in languages for word in language.without)
         obstacles = _any(word for language in languages for word in language.obstacles)
         self._obstacles = re.compile(rf"(?P<without>{without}(?: {_WORD}){{0,3}} )?{obstacles}")
@@ -75,6 +80,15 @@ class UnsubscribeGrammar:
     def says(self, text: str) -> bool:
         """Return whether ``text``, made plain, says how to unsubscribe."""
         return any(pattern.search(text) for pattern in self._says)
+
+    def offers(self, text: str) -> bool:
+        """Return whether ``text``, made plain, says it in words that are not used for anything else: not of orders,
+        contracts, mail addresses or devices."""
+        return any(pattern.search(text) for pattern in self._offers) and not self._devices.search(text)
+
+    def may_offer(self, text: str) -> bool:
+        """Return whether a text, made plain, can hold a link that ``offers``; quick, and true too often."""
+        return any(all(part in text for part in hint) for hint in self._hints)
 
     def says_nothing(self, words: str) -> bool:
         """Return whether a link under ``words`` has no meaning of its own: "here", an arrow, nothing."""
@@ -93,10 +107,10 @@ class UnsubscribeGrammar:
         return found_in_url[0] if found_in_url else ""
 
 
-def plain(text: str) -> str:
+def plain(text: str, longest: int | None = LONGEST) -> str:
     """Return ``text`` in lower case, without accents, soft hyphens and their like, with single spaces: people write
     ``désabonner``, ``DESABONNER`` and ``Ab&shy;melden``."""
-    text = text[:LONGEST].casefold()
+    text = text[:longest].casefold()
     if not text.isascii():
         text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
     return " ".join(text.split())
@@ -112,6 +126,27 @@ def _pattern(words: LanguageWords) -> re.Pattern[str]:
         rf"{_any(words.negations)}(?: {_WORD}){{0,6}}? (?:{_any(words.receiving)}|{objects})",
     ]
     return re.compile("|".join(ways))
+
+
+def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:
+    verbs, mailings = _any(words.verbs), _any(words.mailings)
+    no_more = [negation for negation in words.negations if " " in negation]
+    ways = [
+        _any(words.direct),
+        *(_apart(parts) for parts in words.separable),
+        rf"{verbs}(?: {_WORD}){{0,4}}? {mailings}",
+        rf"{mailings}(?: {_WORD}){{0,4}}? {verbs}",
+        rf"{_any(no_more)}(?: {_WORD}){{0,6}}? (?:{_any(words.receiving)}|{mailings})",
+    ]
+    return re.compile("|".join(ways))
+
+
+def _hints(words: LanguageWords) -> Iterable[tuple[str, ...]]:
+    """Yield what a text must hold, all parts of one, to match the narrow pattern or an address."""
+    for alone in (*words.direct, *words.mailings, *words.urls, *(each for each in words.negations if " " in each)):
+        yield (alone.partition("*")[0],)
+    for parts in words.separable:
+        yield tuple(part.partition("*")[0] for part in parts)
 
 
 def _apart(parts: Sequence[str]) -> str:

@@ -139,10 +139,13 @@ class World:
         content: bytes | None = None,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
+        login: tuple[str, str] | None = None,
     ) -> Submitted:
         """Hand a message in. Raises AssertionError if it is refused before its content."""
         async with self.client() as smtp:
             await smtp.ehlo()
+            if login:
+                await smtp.login(*login)
             await smtp.mail(sender, options=list(mail_options), encoding="utf-8")
             for recipient in recipients:
                 await smtp.rcpt(recipient, options=list(rcpt_options), encoding="utf-8")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_profiles, load_settings, with_store
 from mta.cli.options import (
     AccountArgument,
     ConfigOption,
@@ -32,11 +32,14 @@ from mta.cli.options import (
     require_span,
 )
 from mta.cli.output import Column, fail, minute, print_json, print_table
-from policy.accounts.account import Grant, Stream
+from policy.accounts.account import Account, Grant, Stream
+from policy.accounts.purpose import Purpose, PurposeError
+from policy.permission.marketing_signs import MailingSign
 
 if TYPE_CHECKING:
     from mta.store.accounts.account_cache import AccountDetails, CredentialDetails
     from mta.store.store import Store
+    from policy.profile import Profiles
 
 
 class StreamName(Enum):
@@ -48,7 +51,25 @@ class StreamName(Enum):
 
 UsernameArgument = Annotated[str, typer.Argument(metavar="USERNAME", help="User name of the credential.")]
 UsernameOption = Annotated[str | None, typer.Option(help="User name; default: made from the account's name.")]
-StreamOption = Annotated[list[StreamName] | None, typer.Option("--stream", help="Only this stream; repeatable.")]
+StreamOption = Annotated[
+    list[StreamName] | None, typer.Option("--stream", help="Only this stream; repeatable. Default: the profile's.")
+]
+PurposeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--purpose",
+        metavar="WHAT: SUBJECT",
+        help='What its transactional mail is for, with a sample: "order: Your order *"; repeatable.',
+    ),
+]
+SignOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-sign",
+        metavar="SIGN",
+        help="A mark of a mailing that its transactional mail may show, such as list_id; repeatable.",
+    ),
+]
 DomainOption = Annotated[
     list[str] | None, typer.Option("--domain", help="Only this domain of the account; repeatable.")
 ]
@@ -86,28 +107,50 @@ def add(
     name: AccountArgument,
     username: UsernameOption = None,
     stream: StreamOption = None,
+    purpose: PurposeOption = None,
+    allow_sign: SignOption = None,
     domain: DomainOption = None,
     rate: RateOption = None,
     burst: BurstOption = None,
+    reason: ReasonOption = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Create another credential. Its secret is shown once and not stored."""
-    grant = _grant(stream, domain, rate, burst)
-    print_login(with_store(load_settings(config), lambda store: create(store, name, username, grant)), as_json=as_json)
+    """Create another credential. Its secret is shown once and not stored.
+
+    Without --stream it may send what the account's profile is for. Transactional mail of an account with a marketing
+    profile is granted after a review, which --purpose and --reason record:
+    `mta account credential add shop --stream transactional --purpose "order: Your order *" --reason "samples seen"`
+    """
+    grant, profiles = _grant(stream, purpose, allow_sign, domain, rate, burst), load_profiles(config)
+
+    async def work(store: Store) -> NewLogin:
+        _require_review(grant, (await store.accounts.find(name)).account, profiles, reason)
+        return await create(store, name, username, grant, reason)
+
+    print_login(with_store(load_settings(config), work), as_json=as_json)
 
 
 def scope(
     username: UsernameArgument,
     stream: StreamOption = None,
+    purpose: PurposeOption = None,
+    allow_sign: SignOption = None,
     domain: DomainOption = None,
     rate: RateOption = None,
     burst: BurstOption = None,
+    reason: ReasonOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Replace what a credential may do. Limits that are not given are removed, or become the service's defaults."""
-    grant = _grant(stream, domain, rate, burst)
-    with_store(load_settings(config), lambda store: store.credentials.set_grant(username, grant, by=operator()))
+    grant, profiles = _grant(stream, purpose, allow_sign, domain, rate, burst), load_profiles(config)
+
+    async def work(store: Store) -> None:
+        owner, _ = await _found(store, username)
+        _require_review(grant, owner.account, profiles, reason)
+        await store.credentials.set_grant(username, grant, by=operator(), reason=reason)
+
+    with_store(load_settings(config), work)
     print(f"Scope of {username} changed: {scope_of(grant)}.")
 
 
@@ -169,12 +212,20 @@ def list_(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
     )
 
 
-async def create(store: Store, name: str, username: str | None, grant: Grant | None = None) -> NewLogin:
+async def create(
+    store: Store, name: str, username: str | None, grant: Grant | None = None, reason: str = ""
+) -> NewLogin:
     """Give an account a credential with a new secret. Raises AccountError."""
     details = await store.accounts.find(name)
     login = await new_login(username or free_username(details, await store.accounts.list()))
     await store.credentials.add(
-        details.account.id, login.username, argon2=login.argon2, scram=login.scram, grant=grant, by=operator()
+        details.account.id,
+        login.username,
+        argon2=login.argon2,
+        scram=login.scram,
+        grant=grant,
+        by=operator(),
+        reason=reason,
     )
     return login
 
@@ -216,24 +267,22 @@ def print_login(login: NewLogin, *, as_json: bool) -> None:
 
 def scope_of(grant: Grant) -> str:
     """Return what a credential may do, for people."""
-    streams = " and ".join(stream.value for stream in Stream if stream in grant.streams)
+    streams = "what the profile is for"
+    if grant.streams is not None:
+        streams = " and ".join(stream.value for stream in Stream if stream in grant.streams)
+    purposes = f" ({'; '.join(map(str, grant.purposes))})" if grant.purposes else ""
     domains = f" for {', '.join(sorted(grant.domains))}" if grant.domains is not None else ""
     rate = f", {grant.rate:g}/s" if grant.rate is not None else ""
     burst = f", {grant.burst} at once" if grant.burst is not None else ""
-    return f"{streams}{domains}{rate}{burst}"
+    signs = f", may show {', '.join(sorted(grant.signs))}" if grant.signs else ""
+    return f"{streams}{purposes}{signs}{domains}{rate}{burst}"
 
 
 def fields(credential: CredentialDetails) -> dict[str, Any]:
     """Return what machines get of a credential."""
-    grant = credential.grant
-    return {
-        "username": credential.username,
-        "revoked_at": credential.revoked_at,
-        "streams": sorted(stream.value for stream in grant.streams),
-        "domains": None if grant.domains is None else sorted(grant.domains),
-        "rate": grant.rate,
-        "burst": grant.burst,
-    }
+    from mta.store.accounts.credentials import fields as scope
+
+    return {"username": credential.username, "revoked_at": credential.revoked_at} | scope(credential.grant)
 
 
 async def _found(store: Store, username: str) -> tuple[AccountDetails, CredentialDetails]:
@@ -249,9 +298,40 @@ def _find(known: Iterable[AccountDetails], username: str) -> tuple[AccountDetail
     return found
 
 
-def _grant(streams: list[StreamName] | None, domains: list[str] | None, rate: float | None, burst: int | None) -> Grant:
-    wanted = frozenset(Stream(each.value) for each in streams) if streams else frozenset(Stream)
-    return Grant(wanted, frozenset(parse_domain(each) for each in domains) if domains else None, rate, burst)
+def _grant(
+    streams: list[StreamName] | None,
+    purposes: list[str] | None,
+    signs: list[str] | None,
+    domains: list[str] | None,
+    rate: float | None,
+    burst: int | None,
+) -> Grant:
+    wanted = frozenset(Stream(each.value) for each in streams) if streams else None
+    try:
+        reviewed = tuple(map(Purpose.parse, purposes or ()))
+    except PurposeError as error:
+        fail(str(error), status=2)
+    scope = frozenset(parse_domain(each) for each in domains) if domains else None
+    known = [sign.value for sign in MailingSign]
+    if unknown := next((sign for sign in signs or () if sign not in known), None):
+        fail(f"there is no sign {unknown!r}; there are {', '.join(known)}", status=2)
+    return Grant(wanted, scope, rate, burst, reviewed, frozenset(signs or ()))
+
+
+def _require_review(grant: Grant, account: Account, profiles: Profiles, reason: str) -> None:
+    """End the command with status 2 if a sign is allowed without a reason, or transactional mail is granted beside
+    marketing without saying for what."""
+    if grant.signs and not reason:
+        fail("a sign is allowed for a reason: add --reason TEXT", status=2)
+    if grant.streams is None or Stream.TRANSACTIONAL not in grant.streams:
+        return
+    marketing = Stream.MARKETING in (profiles.settled(account.profile, Grant()).streams or ())
+    if marketing and not (grant.purposes and reason):
+        fail(
+            f"{account.name} has the marketing profile {account.profile}; transactional mail is granted there after a "
+            'review: add --purpose "order: Your order *" (what, and a sample subject) and --reason TEXT',
+            status=2,
+        )
 
 
 def _state(credential: CredentialDetails) -> str:

@@ -19,6 +19,7 @@ import orjson
 from mta.mail.message import IPAddress
 from mta.store.postgres.database import Connection
 from policy.accounts.account import Acceptance, Account, AccountStatus, Grant, Identity, QuotaLimits, Stream
+from policy.accounts.purpose import Purpose
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -118,7 +119,7 @@ from account order by name"""
 _CREDENTIALS = """
 select
     username, account_id, argon2, scram, created_at, revoked_at,
-    streams::text[] as streams, domains, rate, burst
+    streams::text[] as streams, domains, rate, burst, purposes, signs
 from credential order by username"""
 
 _DOMAINS = """
@@ -208,10 +209,12 @@ def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[An
 
 def _grant(row: Any) -> Grant:
     return Grant(
-        streams=frozenset(Stream(each) for each in row["streams"]),
+        streams=None if row["streams"] is None else frozenset(Stream(each) for each in row["streams"]),
         domains=None if row["domains"] is None else frozenset(row["domains"]),
         rate=row["rate"],
         burst=row["burst"],
+        purposes=tuple(map(Purpose.parse, row["purposes"])),
+        signs=frozenset(row["signs"]),
     )
 
 

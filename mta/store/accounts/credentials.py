@@ -19,12 +19,17 @@ from mta.store.postgres.database import Connection
 from policy.accounts.account import Grant
 
 _INSERT = """
-insert into credential (username, account_id, argon2, scram, streams, domains, rate, burst)
-values ($1, $2, $3, $4, $5::text[]::stream[], $6, $7, $8)"""
+insert into credential (username, account_id, argon2, scram, streams, domains, rate, burst, purposes, signs)
+values ($1, $2, $3, $4, $5::text[]::stream[], $6, $7, $8, $9, $10)"""
 
 _GRANT = """
-update credential set streams = $2::text[]::stream[], domains = $3, rate = $4, burst = $5
+update credential set
+    streams = $2::text[]::stream[], domains = $3, rate = $4, burst = $5, purposes = $6, signs = $7
 where username = $1 and coalesce(revoked_at > now(), true) returning account_id"""
+
+_SCOPE = """
+select account_id, streams::text[] as streams, domains, rate, burst, purposes, signs from credential
+where username = $1"""
 
 _END = """
 update credential set revoked_at = now() + $2::interval
@@ -38,7 +43,15 @@ class Credentials:
         self._changes = changes
 
     async def add(
-        self, account_id: int, username: str, *, argon2: str, scram: str, grant: Grant | None = None, by: str = ""
+        self,
+        account_id: int,
+        username: str,
+        *,
+        argon2: str,
+        scram: str,
+        grant: Grant | None = None,
+        by: str = "",
+        reason: str = "",
     ) -> None:
         """Raises AccountError if the name was ever used, or the scope is wider than the account; StoreUnavailable."""
         _check_name(username)
@@ -49,11 +62,12 @@ class Credentials:
             await lock_alive(connection, account_id)
             await _require_domains(connection, account_id, scope.domains or ())
             await _insert(connection, username, account_id, argon2, scram, *_columns(scope))
-            await note(connection, account_id, by, AccountChangeKind.CREDENTIAL, {"added": username} | fields(scope))
+            data = {"added": username} | fields(scope) | _because(reason)
+            await note(connection, account_id, by, AccountChangeKind.CREDENTIAL, data)
 
         await self._changes.change(work)
 
-    async def set_grant(self, username: str, grant: Grant, *, by: str = "") -> None:
+    async def set_grant(self, username: str, grant: Grant, *, by: str = "", reason: str = "") -> None:
         """Change what a credential may do. Raises AccountError, StoreUnavailable."""
         _check(grant)
 
@@ -62,7 +76,8 @@ class Credentials:
             if account_id is None:
                 raise _not_there(username)
             await _require_domains(connection, account_id, grant.domains or ())
-            await note(connection, account_id, by, AccountChangeKind.CREDENTIAL, {"changed": username} | fields(grant))
+            data = {"changed": username} | fields(grant) | _because(reason)
+            await note(connection, account_id, by, AccountChangeKind.CREDENTIAL, data)
 
         await self._changes.change(work)
 
@@ -80,16 +95,10 @@ class Credentials:
             if ended is None:
                 raise _not_there(username)
             await lock_alive(connection, ended["account_id"])
-            old = await connection.fetchrow(
-                "select account_id, streams::text[] as streams, domains, rate, burst from credential"
-                " where username = $1",
-                username,
-            )
+            old = await connection.fetchrow(_SCOPE, username)
             assert old is not None
-            await _insert(
-                connection, successor, old["account_id"], argon2, scram,
-                old["streams"], old["domains"], old["rate"], old["burst"],
-            )  # fmt: skip
+            account_id, *scope = old
+            await _insert(connection, successor, account_id, argon2, scram, *scope)
             data = {"added": successor, "replaces": username, "until": ended["revoked_at"].isoformat()}
             await note(connection, ended["account_id"], by, AccountChangeKind.CREDENTIAL, data)
             until: datetime = ended["revoked_at"]
@@ -113,16 +122,22 @@ class Credentials:
 def fields(grant: Grant) -> dict[str, Any]:
     """A scope for the record, and for machines."""
     return {
-        "streams": sorted(stream.value for stream in grant.streams),
+        "streams": None if grant.streams is None else sorted(stream.value for stream in grant.streams),
         "domains": None if grant.domains is None else sorted(grant.domains),
         "rate": grant.rate,
         "burst": grant.burst,
+        "purposes": [str(purpose) for purpose in grant.purposes],
+        "signs": sorted(grant.signs),
     }
 
 
-def _columns(grant: Grant) -> tuple[list[str], list[str] | None, float | None, int | None]:
-    domains = None if grant.domains is None else sorted(grant.domains)
-    return sorted(stream.value for stream in grant.streams), domains, grant.rate, grant.burst
+def _because(reason: str) -> dict[str, str]:
+    return {"reason": reason} if reason else {}
+
+
+def _columns(grant: Grant) -> tuple[Any, ...]:
+    scope = fields(grant)
+    return tuple(scope[name] for name in ("streams", "domains", "rate", "burst", "purposes", "signs"))
 
 
 def _check_name(username: str) -> None:
@@ -131,7 +146,7 @@ def _check_name(username: str) -> None:
 
 
 def _check(grant: Grant) -> None:
-    if not grant.streams:
+    if grant.streams is not None and not grant.streams:
         raise AccountError("a credential without a stream could send nothing; allow marketing, transactional or both")
     if grant.rate is not None and not 0 < grant.rate < 1e6:
         raise AccountError(f"a rate is a number of messages a second above 0, not {grant.rate:g}")

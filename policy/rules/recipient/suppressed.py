@@ -1,6 +1,9 @@
 """Suppressed: an address that hard-bounced, complained or objected is not mailed again.
 
-Limitations: sees only the suppressions in the facts: those of this account, and those for everyone.
+Whoever unsubscribed gets no mail that shows marks of a mailing either, in whichever stream, allowed marks included.
+
+Limitations: sees only the suppressions in the facts: those of this account, and those for everyone. Before delivery the
+marks of a message are not known any more.
 """
 
 from __future__ import annotations
@@ -10,16 +13,18 @@ from datetime import datetime
 from config.types import Section
 from mta.mail.reply import Reply
 from policy.base import Facts, Pass, RecipientFacts, Refuse, Suppression, Verdict
+from policy.permission.marketing_signs import MailingMark
 from policy.rule_context import RuleContext
 
 
-def _refusal(suppression: Suppression) -> Reply:
+def _refusal(suppression: Suppression, mark: MailingMark | None = None) -> Reply:
     """Return what the client is told about one suppressed recipient."""
+    because = f"; the message shows {mark.where}, so it counts as a mailing" if mark else ""
     return Reply(
         550,
         "5.7.1",
         f"suppressed: {suppression.address} is on the suppression list since {suppression.since:%Y-%m-%d} "
-        f"({suppression.why}, rule {suppression.rule}); remove the address from your list",
+        f"({suppression.why}, rule {suppression.rule}); remove the address from your list{because}",
     )
 
 
@@ -37,6 +42,8 @@ class Suppressed:
         for suppression in recipient.suppressions:
             if suppression.covers(facts.stream, facts.topic):
                 return Refuse(_refusal(suppression)), ""
+            if facts.marks.all and suppression.covers_mailing(facts.topic):
+                return Refuse(_refusal(suppression, facts.marks.all[0])), ""
         return Pass(), f"{recipient.address} is not suppressed"
 
     def before_delivery(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:

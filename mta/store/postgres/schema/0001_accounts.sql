@@ -63,7 +63,9 @@ create table credential (
     account_id  bigint not null references account,
     argon2      text not null,              -- hash of the secret
     scram       text not null,              -- SCRAM-SHA-256 verifier: iterations$salt$stored_key$server_key, base64
-    streams     stream[] not null default '{marketing,transactional}',
+    streams     stream[],                   -- null: what the account's profile is for
+    purposes    text[] not null default '{}',   -- of transactional mail, with a sample: "order: Your order *"
+    signs       text[] not null default '{}',   -- marks of a mailing that its transactional mail may show
     domains     text[],                     -- null: all domains of the account
     rate        float8,                     -- messages per second; null: the default
     burst       int,

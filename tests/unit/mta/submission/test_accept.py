@@ -30,7 +30,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.submission.accept import Submission, SubmissionTransaction
 from mta.submission.prepare import Submitter
-from policy.accounts.account import Account, AccountStatus
+from policy.accounts.account import Account, AccountStatus, Grant
 from policy.base import RecipientFacts
 from tests.unit.mta.observe.test_disk import a_disk
 from tests.unit.mta.store.make import count, until
@@ -258,6 +258,7 @@ async def test_a_required_signature_that_cannot_be_made_is_temporary(store: Stor
 
 async def test_option_fields_are_read_and_removed(store: Store) -> None:
     rig = make(store)
+    rig.client.grant = Grant(signs=frozenset({"mailing"}))
     fields = b"X-MTA-Mailing: spring\r\n sale\r\nX-Other: stays\r\nX-mta-EXPIRE: 6h\r\nX-MTA-Stream: Transactional\r\n"
     await rig.accept(content=fields + CONTENT)
     assert b"x-mta-" not in (await rig.stored()).lower()

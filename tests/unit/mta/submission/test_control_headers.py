@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -14,9 +15,10 @@ from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.submission.control_headers import OptionError, SubmissionOptions, read_options, stream_of
 from mta.submission.header_cleanup import clean_header
 from policy.accounts.account import Grant
+from policy.permission.marketing_signs import header_marks
 
 REST = b"From: a@shop.example\r\nX-Mtalike: stays\r\n\r\nX-MTA-Topic: in the body\r\n"
-BOTH = Grant()
+BOTH = Grant(frozenset(Stream))
 
 
 def message(fields: bytes) -> Message:
@@ -61,16 +63,24 @@ def test_what_cannot_be_understood_is_refused(fields: bytes, told: str) -> None:
     assert told in str(caught.value)
 
 
-@pytest.mark.parametrize("sign", [b"List-Unsubscribe: <https://x.example/u>\r\n", b"List-Id: <x.example>\r\n"])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        b"List-Unsubscribe: <https://x.example/u>\r\n",
+        b"List-Id: <x.example>\r\n",
+        b"Feedback-ID: a:b:c:d\r\n",
+        b"Precedence: Bulk\r\n",
+        b"X-MTA-Mailing: spring\r\n",
+        b"X-MTA-Topic: offers\r\n",
+    ],
+)
 def test_list_mail_is_marketing_unless_it_says_otherwise(sign: bytes) -> None:
     headers = message(sign).headers
-    assert stream_of(SubmissionOptions(), BOTH, headers) is Stream.MARKETING
-    assert stream_of(SubmissionOptions(stream=Stream.TRANSACTIONAL), BOTH, headers) is Stream.TRANSACTIONAL
+    marks, options = header_marks(headers), read_options(headers)
+    assert stream_of(options, BOTH, marks) is Stream.MARKETING
+    assert stream_of(replace(options, stream=Stream.TRANSACTIONAL), BOTH, marks) is Stream.TRANSACTIONAL
 
 
 def test_the_stream_is_what_the_credential_is_for() -> None:
-    headers = message(b"").headers
-    assert stream_of(SubmissionOptions(), Grant(streams=frozenset({Stream.MARKETING})), headers) is Stream.MARKETING
-    assert stream_of(SubmissionOptions(), BOTH, headers) is Stream.TRANSACTIONAL
-    assert stream_of(SubmissionOptions(mailing="spring"), BOTH, headers) is Stream.MARKETING
-    assert stream_of(SubmissionOptions(topic="offers"), BOTH, headers) is Stream.MARKETING
+    assert stream_of(SubmissionOptions(), Grant(streams=frozenset({Stream.MARKETING})), ()) is Stream.MARKETING
+    assert stream_of(SubmissionOptions(), BOTH, ()) is Stream.TRANSACTIONAL

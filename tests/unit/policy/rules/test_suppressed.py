@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mta.mail.address import Address, AddressError
 from policy.accounts.account import Stream
 from policy.base import RecipientFacts, Suppression
+from policy.permission.marketing_signs import MailingMark, MailingMarks, MailingSign
 from policy.permission.suppression import Reason
 from policy.rules.recipient.suppressed import Suppressed
 from tests.unit.policy.make import BOB, CONTEXT, ask_recipient, facts
@@ -84,3 +85,18 @@ def test_every_spelling_has_one_key(local: str, domain: str, data: st.DataObject
     other = read(f"{spelled}@{place.replace('SS', 'ß')}")
     if other is not None:
         assert other.key == address.key
+
+
+@pytest.mark.parametrize(
+    ("scope", "topic", "refused"),
+    [("*", None, True), ("offers", None, True), ("offers", "offers", True), ("offers", "builds", False)],
+)
+def test_who_unsubscribed_gets_nothing_that_looks_like_a_mailing(scope: str, topic: str | None, refused: bool) -> None:
+    entry = Suppression(BOB, 1, Reason.UNSUBSCRIBE, "one click", SINCE, scope)
+    marks = MailingMarks((MailingMark(MailingSign.LIST_ID, "List-Id"),))
+    known = facts(stream=Stream.TRANSACTIONAL, topic=topic, marks=marks)
+    said = ask_recipient(RULE, RecipientFacts(BOB, (entry,)), known)
+    assert said.startswith("refuse") is refused
+    assert ("the message shows List-Id, so it counts as a mailing" in said) is refused
+    plain = facts(stream=Stream.TRANSACTIONAL)
+    assert ask_recipient(RULE, RecipientFacts(BOB, (entry,)), plain).startswith("pass")

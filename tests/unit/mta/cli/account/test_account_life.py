@@ -137,10 +137,10 @@ async def test_a_credential_has_a_scope_that_can_be_changed(operator: Operator, 
     listed = await operator.json("account", "credential", "list", "shop")
     assert listed[0] == {
         "username": "app", "revoked_at": None, "streams": ["transactional"], "domains": ["example.com"],
-        "rate": 5.0, "burst": 50,
+        "rate": 5.0, "burst": 50, "purposes": [], "signs": [],
     }  # fmt: skip
     assert await operator.says("account", "credential", "scope", "app", "--rate", "7") == (
-        "Scope of app changed: marketing and transactional, 7/s.\n"
+        "Scope of app changed: what the profile is for, 7/s.\n"
     )
     said = await operator.fails("account", "credential", "scope", "app", "--domain", "example.org")
     assert said == "example.org is not a domain of this account; add it first\n"

@@ -57,8 +57,8 @@ async def test_for_machines(operator: Operator) -> None:
     assert shown == {key: value for key, value in made.items() if key in shown}
     assert shown["credentials"] == [
         {
-            "username": "app@example.com", "revoked_at": None, "streams": ["marketing", "transactional"],
-            "domains": None, "rate": None, "burst": None,
+            "username": "app@example.com", "revoked_at": None, "streams": None,
+            "domains": None, "rate": None, "burst": None, "purposes": [], "signs": [],
         }
     ]  # fmt: skip
     assert await operator.json("account", "list") == [shown]
