@@ -174,8 +174,10 @@ def _milder(first: Classification, text: str) -> Classification:
 
 def _bounded(found: Classification, reply: Reply, stage: Stage) -> Classification:
     """Return ``found`` without blame of a recipient whom the refused command did not name."""
-    if found.fault is not Fault.RECIPIENT or stage is Stage.RECIPIENT:
+    if stage is Stage.RECIPIENT:
         return found
+    if found.fault is not Fault.RECIPIENT:
+        return replace(found, hard=found.hard and stage is Stage.RESOLVE)
     if stage is Stage.RESOLVE:  # our own finding about the domain
         return replace(found, action=Action.FAIL) if found.action is Action.SUPPRESS else found
     if stage in _OF_THE_MESSAGE:

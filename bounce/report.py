@@ -44,7 +44,7 @@ from mta.mail.address import Address
 
 def read(content: bytes, classifier: Classifier | None = None, sent_to: Address | None = None) -> Report:
     """Return the report in ``content``, a whole mail; with a ``classifier``, its replies are classified. ``sent_to``:
-    the recipient that our return path names."""
+    our own return path, at which it arrived."""
     try:
         report = _read(content, sent_to)
         return report.classified(classifier) if classifier else report
@@ -55,7 +55,7 @@ def read(content: bytes, classifier: Classifier | None = None, sent_to: Address 
 def _read(content: bytes, sent_to: Address | None) -> Report:
     mail = _peeled(parse_mail(content))
     text = free_text_of(mail)
-    evidence = evidence_of(mail, text)
+    evidence = evidence_of(mail, text, at_our_path=sent_to is not None)
     report = (
         read_feedback(mail)
         or read_receipt(mail, text)
@@ -72,7 +72,7 @@ def _read(content: bytes, sent_to: Address | None) -> Report:
         date=date_of(mail.fields.get("date")),
         sender=decode_words(mail.fields.get("from") or "") or None,
         subject=decode_words(mail.fields.get("subject") or "") or None,
-        evidence=str(evidence),
+        evidence=evidence.reasons,
     )
 
 
@@ -124,7 +124,7 @@ def _from_free_text(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent
     known = known_of(mail, original, sent_to)
     found = failed_in(text, known)
     if not found and (original.fields.all or has_bounce_subject(mail)):
-        named = sorted(known.failed) or ([str(sent_to)] if sent_to else [])
+        named = sorted(known.failed)
         found = tuple(
             reported(Candidate(address, BAR, 0, list(text.lines)), (), delayed=False) for address in named
         ) or _only_recipient(original, text)

@@ -51,6 +51,7 @@ _SUBJECT = any_of(
     r"n.o (?:foi )?entreg|nie dor.czon|niedor.cz|nie dostarcz|niedostarcz|zwrot",
     r"не доставлен|退信|送信|エラー|配信|不達|无法送达|無法",
 )
+_DIGEST = re.compile(r"\b(?:daily|weekly|monthly|hourly|summary|digest|statistics|quarantine|t.glich|w.chentlich)")
 _POSTMASTER = re.compile(r"(?:^|[<\s])postmaster@")
 _MARKS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-vacation", "x-autoreply-from")
 _PRECEDENCE = ("auto_reply", "auto-reply", "autoreply")
@@ -79,6 +80,8 @@ class Weights(Section):
     forward_subject: int
     auto_reply: int
     to_postmaster: int
+    our_return_path: int
+    digest_subject: int
 
 
 class WeightFile(Section):
@@ -103,7 +106,11 @@ class Authorship:
     @property
     def is_report(self) -> bool:
         """Whether a mail system wrote the mail."""
-        return self.score >= self.bar
+        if self.score < self.bar or self.role == "daemon":
+            return self.score >= self.bar
+        # What also administrators and shops write needs more than an address and a subject.
+        quoted = self.has("returned_message", "report_type", "smtp_reply")
+        return quoted or (self.role == "postmaster" and self.has("bounce_subject", "our_return_path"))
 
     @property
     def is_mail_system(self) -> bool:
@@ -114,15 +121,17 @@ class Authorship:
         """Return whether one of the facts called ``names`` holds."""
         return any(name in names for name, _ in self.facts)
 
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {weight:+}" for name, weight in self.facts) + f" = {self.score} (bar {self.bar})"
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The facts as words, and their sum."""
+        return (*(f"{name} {weight:+}" for name, weight in self.facts), f"sum {self.score}, bar {self.bar}")
 
 
-def evidence_of(mail: Mail, text: FreeTextBounce) -> Authorship:
+def evidence_of(mail: Mail, text: FreeTextBounce, *, at_our_path: bool = False) -> Authorship:
     """Return what shows, and what denies, that a mail system wrote ``mail``."""
     role = role_of(mail)
     file = _shipped()
-    facts = tuple((name, getattr(file.weights, name)) for name in (role, *_facts(mail, text, role)))
+    facts = tuple((name, getattr(file.weights, name)) for name in (role, *_facts(mail, text, role, at_our_path)))
     return Authorship(role, facts, file.bar)
 
 
@@ -169,8 +178,12 @@ def is_forwarded(mail: Mail) -> bool:
     return _FORWARD.match(_subject(mail)) is not None
 
 
-def _facts(mail: Mail, text: FreeTextBounce, role: str) -> Iterator[str]:
+def _facts(mail: Mail, text: FreeTextBounce, role: str, at_our_path: bool) -> Iterator[str]:
     subject = _subject(mail)
+    if at_our_path and role in ("daemon", "postmaster"):
+        yield "our_return_path"
+    if _DIGEST.search(subject):
+        yield "digest_subject"
     proofs = list(_proofs(mail, text))
     yield from proofs
     if _SUBJECT.search(subject):

@@ -29,11 +29,14 @@ MAX_OCCURRENCES = 1000  # addresses that are looked at
 BAR = 3  # of a candidate's points
 
 _LETTER = r"A-Za-z0-9_\u0080-\u2dff"  # a label in Chinese or Japanese has no other letters, for words are glued to it
-_LABEL = rf"(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?|[\u2e80-\uffff]{{1,63}}(?=[.>]))"
+_LABEL = rf"(?:[{_LETTER}](?:[{_LETTER}#-]{{0,61}}[{_LETTER}])?|[\u2e80-\uffff]{{1,63}}(?=[.>]))"
 _LOCAL = r"[^\s<>()\[\]:;,\"'|\\@=]{1,64}"
 ANY_ADDRESS = re.compile(rf"(?<![^\s<>()\[\]:;,\"'|\\@=])(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})")
-_LEAD = re.compile(r"[\s*•·»+#|–—-]{0,40}(?:\d{1,3}[.)]\s)?")
+_LEAD = re.compile(r"[\s*•·»+#|=>–—-]{0,40}(?:\d{1,3}[.)]\s)?")
 _REPLIED = re.compile(r"(?:<<< ?)?[45]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3} )?\Z")
+_EXPANDED = re.compile(
+    rf"\((?:expanded|generated|forwarded) from:? ?<?(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})"
+)
 _VERDICT = re.compile(r"[45]\d\d [^@]{0,70}@[^>\s]{1,255}>?\.\.\.")
 _TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
 _RECIPIENT = re.compile(
@@ -137,12 +140,12 @@ def original_of(mail: Mail, text: FreeTextBounce | None = None) -> Original:
 
 def known_of(mail: Mail, original: Original, sent_to: Address | None = None) -> Known:
     """Return who may have failed and who cannot have, by the headers of the report and of the returned message."""
-    recipients = {str(sent_to).lower()} if sent_to else set()
+    recipients: set[str] = set()
     for name in ("to", "x-original-to", "delivered-to", "original-recipient", "x-rcpt-to", "envelope-to"):
         recipients |= _addresses(original.fields.each(name))
     failed = _addresses(mail.fields.each("x-failed-recipients"))
     recipients |= failed
-    others = set()
+    others = {str(sent_to).lower()} if sent_to else set()
     for name in ("from", "to", "reply-to", "sender", "return-path"):
         others |= _addresses(mail.fields.each(name))
         if name != "to":
@@ -170,6 +173,8 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
         one.points = max(one.points, points)
         places.append((n, key))
     named = {key for key, one in found.items() if one.points >= BAR}
+    if not named and len(found) == 1:
+        named = {key for key, one in found.items() if one.points > 0}  # the only address can only be the recipient's
     named = named - known.others or named
     places = [place for place in places if place[1] in named]
     for place, (n, key) in enumerate(places):
@@ -191,11 +196,12 @@ def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> Repo
     if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text):
         text = "\n".join([*candidate.lines, *(line for line in shared if line not in candidate.lines)]).strip()
     reply = reply_of(text, "", not delayed)
-    address = address_of(candidate.address)
+    final = address_of(candidate.address)
+    expanded = _EXPANDED.search(" ".join(candidate.lines[:3])) if candidate.lines else None
     return ReportedRecipient(
         action=ReportedAction.DELAYED if delayed else ReportedAction.FAILED,
-        address=address,
-        final=address,
+        address=(address_of(expanded["address"]) if expanded else None) or final,
+        final=final,
         status=reply.status,
         reply=reply,
         diagnostic=text[:MAX_LINE],
@@ -274,7 +280,7 @@ def _bare_locals(lines: Sequence[str], known: Known) -> list[Candidate]:
     for n, line in enumerate(lines):
         match = _TOKEN.match(line)
         if announced and match and known.domain:
-            found.append(Candidate(f"{match['local']}@{known.domain}", BAR, n, [line, *lines[:n][-3:]]))
+            found.append(Candidate(f"{match['local']}@{known.domain}", BAR, n, [line, *lines[:40]]))
         elif line.strip():
             announced = line.rstrip().endswith(":") and failure_in(line.lower()) is not None
     return found

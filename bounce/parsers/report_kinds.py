@@ -139,7 +139,7 @@ class Report:
     subject: str | None = None
     envelope_id: str | None = None  # Original-Envelope-Id, RFC 3464 2.2.1
     arrived: datetime | None = None  # Arrival-Date: when the reporter got the message
-    evidence: str = ""  # what shows who wrote the mail, with its weights
+    evidence: tuple[str, ...] = ()  # what shows who wrote the mail, with its weights
 
     def classified(self, classifier: Classifier) -> Report:
         """Return the report with each reply classified. A delay stays a delay, whatever the reply behind it says."""

@@ -125,7 +125,8 @@ class AttributedReport:
 
 def attribute(inbound: InboundReport, context: ReportContext, now: datetime) -> AttributedReport:
     """Parse ``inbound`` and attribute it."""
-    report = read(inbound.content, context.classifier)
+    ours = next((to for to in inbound.recipients if isinstance(context.verp.read(to, now), ReturnPath)), None)
+    report = read(inbound.content, context.classifier, ours)
     found = (_recipient(to, report, context, now) for to in inbound.recipients)
     recipients = tuple(each for each in found if each)
     if report.kind is ReportKind.COMPLAINT:

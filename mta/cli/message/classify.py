@@ -24,6 +24,7 @@ from bounce.report import read
 from bounce.rules import RuleBook, load_rules
 from mta.cli.options import ConfigOption, JsonLinesOption, find_config
 from mta.cli.output import errors_reported, print_json_line
+from mta.mail.address import Address, AddressError
 from mta.mail.delivery import Classification, Stage
 from mta.mail.reply import Reply
 
@@ -53,6 +54,10 @@ def classify(
     ] = None,
     stage: Annotated[Stage, typer.Option(help="SMTP stage of the reply.")] = Stage.RECIPIENT,
     host: Annotated[str | None, typer.Option(help="Name of the receiving host, for provider rules.")] = None,
+    sent_to: Annotated[
+        str | None,
+        typer.Option(metavar="RETURN_PATH", help="For mail files: our own return path, at which the mail arrived."),
+    ] = None,
     as_json: JsonLinesOption = False,
     categories: Annotated[bool, typer.Option("--categories", help="List the categories and what they mean.")] = False,
     config: ConfigOption = None,
@@ -64,7 +69,7 @@ def classify(
         return
     classifier = Classifier(book)
     if replies and _are_files(replies):
-        whole = _classify_files(replies, classifier, as_json=as_json)
+        whole = _classify_files(replies, classifier, _address(sent_to), as_json=as_json)
     else:
         whole = _classify_replies(book, classifier, replies or (), stage, host, as_json=as_json)
     if not whole:
@@ -161,7 +166,16 @@ def _is_file(arguments: Sequence[str]) -> bool:
         return False
 
 
-def _classify_files(paths: Sequence[str], classifier: Classifier, *, as_json: bool) -> bool:
+def _address(sent_to: str | None) -> Address | None:
+    if sent_to is None:
+        return None
+    try:
+        return Address.parse(sent_to.strip("<>"))
+    except AddressError as error:
+        raise typer.BadParameter(str(error), param_hint="--sent-to") from None
+
+
+def _classify_files(paths: Sequence[str], classifier: Classifier, sent_to: Address | None, *, as_json: bool) -> bool:
     """Print what each file holds. Return whether all could be read."""
     whole = True
     for path in paths:
@@ -173,9 +187,9 @@ def _classify_files(paths: Sequence[str], classifier: Classifier, *, as_json: bo
             print(f"{path[:200]}: {reason}; give mail files, or a reply such as 550 5.1.1 ...", file=sys.stderr)
             whole = False
             continue
-        reports = [read(mail, classifier) for mail in mails_in(content)]
+        reports = [read(mail, classifier, sent_to) for mail in mails_in(content)]
         if as_json:
-            recipients = [_recipient_fields(part) for report in reports for part in report.recipients]
+            recipients = [_recipient_fields(part, report) for report in reports for part in report.recipients]
             print_json_line({"file": path, "kind": _NAMES[_first(reports).kind], "recipients": recipients})
         else:
             _print_reports(path, reports)
@@ -197,7 +211,7 @@ def _first(reports: Sequence[Report]) -> Report:
     return min(reports, key=lambda report: list(_NAMES).index(report.kind))
 
 
-def _recipient_fields(part: ReportedRecipient) -> dict[str, Any]:
+def _recipient_fields(part: ReportedRecipient, report: Report) -> dict[str, Any]:
     return {
         "address": str(part.address) if part.address else None,
         "status": part.status or None,
@@ -206,7 +220,16 @@ def _recipient_fields(part: ReportedRecipient) -> dict[str, Any]:
         "category": part.classification.category if part.classification else None,
         "fault": part.classification.fault if part.classification else None,
         "rule": part.classification.rule if part.classification else None,
+        "suppress": part.suppress,
+        "why": _why(part, report),
     }
+
+
+def _why(part: ReportedRecipient, report: Report) -> list[str]:
+    """Return the facts that decided who wrote the mail, and the words or code that decided about the recipient."""
+    found = part.classification
+    stage = [f"answer to {part.stage.value}"] if part.stage else []
+    return [*report.evidence, *stage, *([f"rule {found.rule}, by {found.matched!r}"] if found else [])]
 
 
 def _print_reports(path: str, reports: Sequence[Report]) -> None:
@@ -221,3 +244,4 @@ def _print_reports(path: str, reports: Sequence[Report]) -> None:
             if found:
                 print(f"    {found.category}, fault {found.fault.value}, action {found.action.value}")
                 print(f"    rule {found.rule}, by {found.matched!r}")
+                print(f"    written by a mail system: {', '.join(report.evidence)}")

@@ -124,6 +124,19 @@ def test_mail_files() -> None:
                     "category": "bad_mailbox",
                     "fault": "recipient",
                     "rule": "user-unknown",
+                    "suppress": True,
+                    "why": [
+                        "daemon +3",
+                        "null_return_path +2",
+                        "report_type +3",
+                        "returned_message +2",
+                        "bounce_subject +2",
+                        "failure_words +1",
+                        "smtp_reply +1",
+                        "sum 14, bar 5",
+                        "answer to recipient",
+                        "rule user-unknown, by 'user unknown'",
+                    ],
                 }
             ],
         },
@@ -139,10 +152,13 @@ def test_mail_files() -> None:
                     "category": None,
                     "fault": None,
                     "rule": None,
+                    "suppress": False,
+                    "why": lines[1]["recipients"][0]["why"],
                 }
             ],
         },
     ]
+    assert "auto_reply -3" in lines[1]["recipients"][0]["why"]
 
 
 def test_mail_file_for_people() -> None:
@@ -151,7 +167,19 @@ def test_mail_file_for_people() -> None:
         "  ann@example.com  failed  5.1.1  hard",
         "    bad_mailbox, fault recipient, action suppress",
         "    rule user-unknown, by 'user unknown'",
+        "    written by a mail system: daemon +3, null_return_path +2, report_type +3, returned_message +2, "
+        "bounce_subject +2, failure_words +1, smtp_reply +1, sum 14, bar 5",
     ]
+
+
+def test_our_return_path_is_a_fact(tmp_path: Path) -> None:
+    file = tmp_path / "prose.eml"
+    file.write_bytes(b"From: postmaster@example.net\nSubject: hello\n\n<ann@example.com>: 552 mailbox full\n")
+    assert json.loads(classify("--json", str(file)).stdout)["kind"] == "other"
+    told = json.loads(classify("--json", "--sent-to", "bounce+x@returns.example", str(file)).stdout)
+    assert told["kind"] == "bounce"
+    assert "our_return_path +1" in told["recipients"][0]["why"]
+    assert classify("--sent-to", "nobody", str(file)).exit_code == 2
 
 
 def test_every_sample_in_one_run() -> None:

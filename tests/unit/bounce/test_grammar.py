@@ -1,0 +1,92 @@
+"""Refusals in words that no rule knows, in each language; and whose fault they never are."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from bounce.classify import Classifier
+from bounce.grammar import Samples, delay_in, failure_in, flattened, languages, read_words
+from bounce.rules import load_rules
+from mta.mail.delivery import Action, Fault, Stage
+from mta.mail.reply import Reply
+
+CLASSIFIER = Classifier(load_rules())
+RULES = {"temporary": "words-temporarily"}
+SAMPLES = [
+    (language, meaning, text)
+    for language, words in languages().items()
+    for meaning in Samples.model_fields
+    for text in getattr(words.samples, meaning)
+]
+OTHERS_FAULT = (
+    "550 Mail from address 192.0.2.9 blocked",
+    "550 5.7.1 Client host [192.0.2.9] has no reverse DNS; user unknown",
+    "550 5.1.1 your server 192.0.2.9 is on our blacklist, mailbox unknown",
+    "554 message looks like spam, recipient unknown",
+    "550 too many connections per hour from you, user unknown",
+    "550 5.7.1 relaying denied, no such user",
+    "554 5.4.6 mail loop detected, unknown user",
+    "550 invalid MX record of the sending domain, no such mailbox",
+)
+
+
+@pytest.mark.parametrize(("language", "meaning", "text"), SAMPLES)
+def test_samples(language: str, meaning: str, text: str) -> None:
+    found = read_words(flattened(text))
+    assert found is not None
+    assert found.rule == RULES.get(meaning, f"words-{meaning}")
+    assert (found.action is Action.SUPPRESS) == (meaning in ("unknown", "closed"))
+
+
+def test_each_language_has_samples_and_words_of_failure() -> None:
+    named = {(language, meaning) for language, meaning, _ in SAMPLES}
+    for language in set(languages()) - {"other"}:
+        assert {(language, each) for each in ("unknown", "closed", "full", "temporary")} <= named
+        assert languages()[language].failure
+        assert languages()[language].delay
+
+
+def test_addresses_and_networks_are_not_their_words() -> None:
+    assert flattened("User <spam@full.example>... NO_SUCH host 192.0.2.9") == "user <@ >... no such host ip-address"
+
+
+def test_delay_and_failure() -> None:
+    assert delay_in("delivery is delayed, we will keep trying") == "is delayed"
+    assert delay_in("delivery failed") is None
+    assert failure_in("nie udało się doręczyć") == "nie udało"
+    assert failure_in("the programme for january") is None
+
+
+@pytest.mark.parametrize("text", OTHERS_FAULT)
+@pytest.mark.parametrize("stage", [each for each in Stage if each is not Stage.RESOLVE])  # that is our own finding
+def test_another_ones_fault_never_blames_the_recipient(text: str, stage: Stage) -> None:
+    found = CLASSIFIER.classify(Reply.read(text), stage)
+    assert found.fault is not Fault.RECIPIENT
+    assert found.action is not Action.SUPPRESS
+    assert not found.hard
+
+
+@pytest.mark.parametrize("stage", [each for each in Stage if each not in (Stage.RESOLVE, Stage.RECIPIENT)])
+def test_no_rule_blames_a_recipient_whom_the_command_did_not_name(stage: Stage) -> None:
+    for rule in load_rules().rules:
+        host = f"mx{rule.mx[0]}" if rule.mx else None
+        for sample in rule.samples:
+            found = CLASSIFIER.classify(sample, stage, host)
+            about = stage is Stage.FINAL_DOT and sample.status.startswith(("5.1.", "5.2."))
+            assert about or found.action is not Action.SUPPRESS, (rule.id, sample)
+            assert about or not found.hard, (rule.id, sample)
+            if stage not in (Stage.DATA, Stage.FINAL_DOT) or not sample.status[1:].startswith((".1.", ".2.")):
+                assert found.fault is not Fault.RECIPIENT, (rule.id, sample)
+
+
+@pytest.mark.parametrize(
+    "milder", ["temporarily", "at the moment", "or mailbox full", "ou boite pleine", "oder postfach voll"]
+)
+def test_the_milder_reading_counts(milder: str) -> None:
+    for text in ("user unknown", "mailbox does not exist", "account disabled", "no such recipient here"):
+        for code, place in product(("5.1.1", "5.0.0", "5.2.1"), (f"{text} {milder}", f"{milder} {text}")):
+            found = CLASSIFIER.classify(Reply(550, code, place))
+            assert found.action is not Action.SUPPRESS, (code, place)
+            assert not found.hard
