@@ -237,7 +237,8 @@ def _numbers_of(known: Register, given: str) -> tuple[tuple[Sought, ...], ...]:
     if known.title == "KvK":  # eight digits for the company, four for where it is
         return ((number(compact(given)[:8], behind=rf"(?:{GAP}(?:\d{GAP}){{3}}\d)?"),),)
     if known.title == "SIRET":  # nine digits for the company (SIREN), five for where it is
-        return (number(given),), (number(compact(given)[:9]),)
+        alone = rf"(?!{GAP}(?:\d{GAP}){{4}}\d(?!\d))"  # not that of another place
+        return (number(given),), (number(compact(given)[:9], behind=alone),)
     if known.title == "RCS":
         return (number(given),), (number(given, behind=rf"{GAP}(?:\d{GAP}){{4}}\d"),)
     if known.title in ("KBO/BCE", "NIF/CIF"):  # the VAT number, but for the letters

@@ -133,8 +133,9 @@ def _street(street: Street, *, particles: bool) -> Sought:
             house = _house(street.number)
             pattern = f"(?:{house}{BETWEEN}{pattern}|{pattern}{BETWEEN}{house})"
         if street.unit:
-            unit = _unit(street.unit)
-            pattern = f"(?:{pattern}{BETWEEN}{unit}|{unit}{BETWEEN}{pattern})"
+            unit = _unit(street.unit, labelled=bool(street.more))
+            between = r"[^|]{0,40}?[\W_]" if street.more else BETWEEN  # the rest may stand between them
+            pattern = f"(?:{pattern}{between}{unit}|{unit}{between}{pattern})"
         return pattern
 
     return sought(name, ROOM * 2, around)
@@ -157,8 +158,11 @@ def _house(given: str) -> str:
     return rf"(?:n(?:\W?o|r|um(?:ero)?|ummer)?[\W_]{{0,3}})?{pattern}{END}{other}"
 
 
-def _unit(given: str) -> str:
+def _unit(given: str, *, labelled: bool) -> str:
+    """``labelled``: a bare number is none. A door that says more than a number ("12B") needs no label."""
     parts = re.findall(r"\d+|[^\W\d_]+", re.sub(r"(?<=\d)[ºª°.]+", " ", given.casefold()))
-    value = r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts)
-    label = rf"(?:{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}})?"
-    return rf"{label}{value}(?:st|nd|rd|th)?(?:[\W_]{{0,3}}(?:floor|fl|etage|stock|piso))?{END}"
+    value = r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts) + "(?:st|nd|rd|th)?"
+    before, behind = rf"{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}}", r"[\W_]{0,3}(?:floor|fl|etage|stock|piso)"
+    if labelled and len(parts) == 1:
+        return f"(?:{before}{value}|{value}{behind}){END}"
+    return f"(?:{before})?{value}(?:{behind})?{END}"

@@ -1,4 +1,4 @@
-"""Newsletters as data: the ends of a hundred of them, in five languages, put into the layouts that senders use.
+"""Newsletters as data: their ends, in five languages, put into the layouts that senders use.
 
 Each file of ``newsletters/`` has senders (what is registered for the account) and what stands at the end of each
 newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences. ``right`` is "pass"

@@ -1,4 +1,4 @@
-"""A hundred newsletters in five languages, two thirds of them honest, through three profiles."""
+"""Newsletters in five languages, most of them honest, through three profiles."""
 
 from __future__ import annotations
 

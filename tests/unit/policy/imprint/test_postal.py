@@ -27,6 +27,7 @@ VALENCIA = ("Avda. del Puerto nº 250 bajo", "46023", "Valencia", "ES")
 LONDON = ("Flat 2, 221B Baker Street", "NW1 6XE", "London", "GB")
 OXFORD = ("The Old Bakery, 12 St Giles'", "OX1 3JS", "Oxford", "GB")
 DENVER = ("1600 E. Colfax Ave., Suite 210-B", "80218", "Denver", "US")
+BOSTON = ("Harbor Tower, 9 Pier Road, 2nd Floor", "02110", "Boston", "US")
 AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
 
 
@@ -61,6 +62,8 @@ AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
         (OXFORD, "The Old Bakery, 12 St. Giles, Oxford OX1 3JS"),
         (DENVER, "1600 East Colfax Avenue #210B, Denver, CO 80218"),
         (DENVER, "1600 E Colfax Ave, Ste 210-B, Denver CO 80218-1234"),
+        (BOSTON, "9 Pier Rd., Harbor Tower, 2nd floor, Boston, MA 02110"),
+        (BOSTON, "Floor 2, Harbor Tower, 9 Pier Road\nBoston MA 02110"),
         (AUSTIN, "PO Box 1234, Austin, TX 78701"),
         (AUSTIN, "Post Office Box 1234\nAustin, Texas 78701"),
     ],
@@ -94,6 +97,8 @@ def test_an_address_is_found_however_it_is_written(address: Address, text: str) 
         (LONDON, "Flat 2, 221C Baker Street, London NW1 6XE"),
         (DENVER, "1600 W. Colfax Ave., Suite 210-B, Denver, CO 80218"),
         (DENVER, "1600 E. Colfax Ave., Suite 210-C, Denver, CO 80218"),
+        (BOSTON, "9 Pier Road, Harbor Tower, 3rd Floor, Boston MA 02110"),
+        (BOSTON, "9 Pier Road, Harbor Tower, 2 offices, Boston MA 02110"),
         (AUSTIN, "PO Box 1243, Austin, TX 78701"),
     ],
 )
