@@ -79,7 +79,7 @@ class Classifier:
         if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
             return first
         text = flattened(reply.text[:MAX_TEXT])
-        return _milder(_by_words(first, read_words(text), reply) if by_code else first, text)
+        return _milder(_by_words(first, read_words(text), reply) if by_code else first, text, reply.status)
 
     def sample_errors(self) -> list[str]:
         """Return an error for each sample that does not match its own rule first."""
@@ -156,7 +156,7 @@ def _by_words(first: Classification, words: Classification | None, reply: Reply)
     return words
 
 
-def _milder(first: Classification, text: str) -> Classification:
+def _milder(first: Classification, text: str, status: str) -> Classification:
     """Return ``first``, which blames the recipient, unless the words speak of the sender or of a passing state."""
     tags = {word.tag: word.text for word in words_of(text)}
     if first.fault is not Fault.RECIPIENT or first.category == "recipient_refuses":
@@ -167,7 +167,7 @@ def _milder(first: Classification, text: str) -> Classification:
         return first
     if "full" in tags:
         return Classification("mailbox_full", Fault.RECIPIENT, Action.FAIL, "words-full", tags["full"])
-    if "temporarily" in tags:
+    if "temporarily" in tags or (status in ("5.7.0", "5.7.1") and first.category == "inactive_mailbox"):
         return replace(first, action=Action.FAIL, hard=False)
     return first
 

@@ -145,12 +145,6 @@ def read_words(text: str) -> Classification | None:
     return None
 
 
-def milder(text: str) -> str | None:
-    """Return the words in ``text`` that make a verdict on a mailbox milder: "full" or "temporarily"."""
-    tags = {word.tag: word.text for word in words_of(text)}
-    return tags.get("full") or tags.get("temporarily")
-
-
 def _pair(found: list[Word], state: str) -> tuple[Word, Word] | None:
     """Return a state and an object near it, if there is such a pair."""
     last: dict[str, Word] = {}

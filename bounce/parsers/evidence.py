@@ -61,34 +61,11 @@ _LISTS = (
 )
 
 
-class Weights(Section):
-    """The weight of each fact."""
-
-    daemon: int
-    postmaster: int
-    gateway: int
-    null_return_path: int
-    bounce_subject: int
-    report_type: int
-    returned_message: int
-    failure_words: int
-    smtp_reply: int
-    nobody: int
-    list_headers: int
-    answer: int
-    reply_subject: int
-    forward_subject: int
-    auto_reply: int
-    to_postmaster: int
-    our_return_path: int
-    digest_subject: int
-
-
 class WeightFile(Section):
     """The facts and the bar."""
 
     bar: int
-    weights: Weights
+    weights: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +108,7 @@ def evidence_of(mail: Mail, text: FreeTextBounce, *, at_our_path: bool = False) 
     """Return what shows, and what denies, that a mail system wrote ``mail``."""
     role = role_of(mail)
     file = _shipped()
-    facts = tuple((name, getattr(file.weights, name)) for name in (role, *_facts(mail, text, role, at_our_path)))
+    facts = tuple((name, file.weights[name]) for name in (role, *_facts(mail, text, role, at_our_path)))
     return Authorship(role, facts, file.bar)
 
 

@@ -37,6 +37,8 @@ _REPLIED = re.compile(r"(?:<<< ?)?[45]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3} )?\Z")
 _EXPANDED = re.compile(
     rf"\((?:expanded|generated|forwarded) from:? ?<?(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})"
 )
+_QUOTED_TO = re.compile(r"\s*to\s{0,3}:", re.IGNORECASE)
+_DETAIL = re.compile(r"\s*(?:subject|sent|date|betreff|gesendet|objet|onderwerp|asunto|oggetto)\s{0,3}:", re.IGNORECASE)
 _VERDICT = re.compile(r"[45]\d\d [^@]{0,70}@[^>\s]{1,255}>?\.\.\.")
 _TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
 _RECIPIENT = re.compile(
@@ -173,8 +175,9 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
         one.points = max(one.points, points)
         places.append((n, key))
     named = {key for key, one in found.items() if one.points >= BAR}
-    if not named and len(found) == 1:
-        named = {key for key, one in found.items() if one.points > 0}  # the only address can only be the recipient's
+    likely = {key for key, one in found.items() if one.points > 0}
+    if not named and len(likely) == 1:
+        named = likely  # the only address can only be the recipient's
     named = named - known.others or named
     places = [place for place in places if place[1] in named]
     for place, (n, key) in enumerate(places):
@@ -248,6 +251,8 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
             if _STAFF.match(key.partition("@")[0]) and key not in known.recipients:
                 continue
             points, begins = _points(line, match, near)
+            if _QUOTED_TO.match(line) and any(_DETAIL.match(other) for other in lines[n + 1 : n + 3]):
+                points -= 3  # details of the message, quoted by the mail system
             if key in known.others:
                 points = BAR - 2 if begins else -9  # it was sent to its own author, or it is none
             if begins and key not in known.recipients:

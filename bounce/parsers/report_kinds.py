@@ -17,7 +17,7 @@ from bounce.classify import Classifier
 from bounce.parsers.mime import NO_FIELDS, Fields
 from bounce.parsers.replies import quotes_reply
 from mta.mail.address import Address
-from mta.mail.delivery import Action, Classification, Stage
+from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply
 
 MAX_RECIPIENTS = 250  # recipients of one report that are kept
@@ -157,7 +157,10 @@ def _classified(
     stage = Stage.RECIPIENT if part.stage in (None, Stage.DATA, Stage.FINAL_DOT) else part.stage
     found = classify(part.reply, stage, host)
     if (found.hard or found.action is Action.SUPPRESS) and not _is_certain(part, part.reply, found):
-        found = replace(found, action=Action.FAIL, hard=False)
+        of_message = part.stage in (Stage.DATA, Stage.FINAL_DOT)
+        found = replace(
+            found, action=Action.FAIL, hard=False, fault=Fault.SITE if of_message else found.fault
+        )  # what was said to the message counts against nobody
     if part.action is ReportedAction.DELAYED and found.action is not Action.RETRY:
         found = replace(found, action=Action.RETRY, hard=False)
     if part.action is ReportedAction.FAILED and found.action is Action.RETRY:
