@@ -16,6 +16,7 @@ from mta.store.results.report_actions import CountReport, InboundReport, RecordE
 from mta.store.store import Store
 from policy.accounts.quotas import Quota
 from policy.permission.suppression import Reason, SuppressionRequest
+from policy.permission.tokens import UNSUBSCRIBE, Claim
 from tests.unit.mta.store import make
 
 ANN = Address.parse("ann@example.net")
@@ -129,7 +130,8 @@ async def apply_report(store: Store) -> Call:
 
 
 async def unsubscribe(store: Store) -> Call:
-    return lambda: store.unsubscribes.take(None, UnsubscribeVia.ONE_CLICK)
+    claim = Claim(UNSUBSCRIBE, 1, uuid4().bytes, "", "")
+    return lambda: store.unsubscribes.take(claim, UnsubscribeVia.ONE_CLICK)
 
 
 async def lease_webhooks(store: Store) -> Call:
