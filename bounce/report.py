@@ -31,6 +31,7 @@ from bounce.parsers.free_text import (
 )
 from bounce.parsers.mime import Mail, decode_words, parse_mail
 from bounce.parsers.provider_json import read_json
+from bounce.parsers.replies import quotes_reply
 from bounce.parsers.report_kinds import (
     Original,
     Report,
@@ -101,8 +102,8 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to
     per_message, recipients = read_status(part, text, known_of(mail, original, sent_to))
     if not recipients and per_message.has("reporting-mta"):
         recipients = _only_recipient(original, text)
-    if not recipients:
-        return None
+    if not recipients or not (evidence.is_report or any(_is_refusal(one) for one in recipients)):
+        return None  # a friendly note in a borrowed frame
     actions = {one.action for one in recipients}
     bounced = actions & {ReportedAction.FAILED, ReportedAction.DELAYED}
     return Report(
@@ -114,6 +115,11 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to
         envelope_id=per_message.get("original-envelope-id"),
         arrived=date_of(per_message.get("arrival-date")),
     )
+
+
+def _is_refusal(part: ReportedRecipient) -> bool:
+    """Return whether a host refused the recipient, by a reply or a code that says more than "failed"."""
+    return quotes_reply(part.diagnostic) or not part.status.endswith(".0.0")
 
 
 def _from_free_text(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to: Address | None) -> Report | None:

@@ -38,6 +38,9 @@ _GATEWAY = any_of(
     r"no-?_?reply|do-?not-?reply|mail|relay|gateway|gw\b|filter|shield|guard|secur|spam|virus|scan|robot|daemon|server",
     r"admin|root\b|system|notif|alert|smtp|exchange|domino|notes|barracuda|symantec|router|agent|service|support\b",
 )
+_PRODUCT = re.compile(
+    r"\b(?:mail|e-?mail|gateway|protect(?:or|ion)?|filter|shield|system|server|relay|security|firewall|anti-?spam)\b"
+)
 _REPLY = re.compile(r"(?:re|aw|antw|sv|vs|r|odp|res|rif)\s{0,3}(?:\[\d+\])?\s{0,3}:", re.IGNORECASE)
 _FORWARD = re.compile(r"(?:fwd?|wg|tr|rv|doorst|i|enc|pd|vl)\s{0,3}:", re.IGNORECASE)
 _SUBJECT = any_of(
@@ -124,7 +127,8 @@ def role_of(mail: Mail) -> str:
         return "daemon"
     if _ROLE.match(local) or _ROLE.match(name.strip("\"' (")) or not sender:
         return "postmaster"
-    return "gateway" if "@" not in address or _GATEWAY.search(local) else "nobody"
+    program = "@" not in address or _GATEWAY.search(local) or _PRODUCT.search(name)
+    return "gateway" if program else "nobody"
 
 
 def has_bounce_subject(mail: Mail) -> bool:

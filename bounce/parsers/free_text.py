@@ -42,7 +42,7 @@ _DETAIL = re.compile(r"\s*(?:subject|sent|date|betreff|gesendet|objet|onderwerp|
 _VERDICT = re.compile(r"[45]\d\d [^@]{0,70}@[^>\s]{1,255}>?\.\.\.")
 _TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
 _RECIPIENT = re.compile(
-    r"(?:\b(?:rcpt to|recipients?|user|box|mailbox|account|address(?:ee)?|member|person|customer|to|for|from|of)"
+    r"(?:\b(?:rcpt to|recipients?|user|box|mailbox|account|address(?:ee)?|member|person|customer|to|for|of)"
     r"|\b(?:an|für|empfänger|adresse|postfach|konto|aan|voor|ontvanger|adres|à|pour|destinataire|compte"
     r"|a|para|destinatario|usuario|cuenta|per|utente|casella|indirizzo|destinatário|caixa|do|dla|adresat\w?|odbiorc\w))"
     r":?\s{0,3}\Z"
@@ -51,6 +51,7 @@ _COMMAND = re.compile(r"rcpt to: ?<?\Z")
 _AUTHOR = re.compile(
     r"\b(?:from|sender|return-path|reply-to|envelope-from|mail from|von|absender|van|afzender|de|da|cc|bcc)\s{0,3}:"
 )
+_SENT_BY = re.compile(r"\b(?:from|sent (?:by|as)|von|van|afkomstig van)\s{1,3}\Z")
 _CONTACT = re.compile(
     r"\b(?:contact|support|help ?desk|questions?|write to|mail us|assist|administrators?|abuse|report (?:this|it)"
     r"|kontakt|wenden|contacte[rz]|neem contact|pong[ae]se|rivolg|unsubscribe|whitelist|unblock|forward (?:this|it)"
@@ -252,7 +253,8 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
                 continue
             points, begins = _points(line, match, near)
             if _QUOTED_TO.match(line) and any(_DETAIL.match(other) for other in lines[n + 1 : n + 3]):
-                points -= 3  # details of the message, quoted by the mail system
+                yield n, address, 1  # details of the message, quoted by the mail system
+                continue
             if key in known.others:
                 points = BAR - 2 if begins else -9  # it was sent to its own author, or it is none
             if begins and key not in known.recipients:
@@ -269,7 +271,7 @@ def _points(line: str, match: re.Match[str], near: bool) -> tuple[int, bool]:
     lead = head.rstrip("<\"'([").removeprefix(">>>")
     lead = lead[_LEAD.match(lead).end() :] if _LEAD.match(lead) else lead  # type: ignore[union-attr]
     begins = not lead or _REPLIED.match(lead) is not None or _TAGGED.match(lead) is not None
-    if _AUTHOR.search(head) or (not begins and _CONTACT.search(line.lower())):
+    if _AUTHOR.search(head) or _SENT_BY.search(head.rstrip("<\"'([")) or (not begins and _CONTACT.search(line.lower())):
         return -4, False
     tail = line[match.end() :].lstrip(">\"') ")
     alone = tail[:1] == ":" or not re.sub(r"[\s<>\"'()\[\]:;,.*-]", "", tail)
