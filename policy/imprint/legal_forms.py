@@ -28,7 +28,8 @@ _SPELLINGS = (
     "s.l.u.|sociedad limitada unipersonal", "s.l.l.", "s.l.|sociedad(?: de responsabilidad)? limitada",
     "association|asociacion|assoc|asso|asoc", "fondation|fundacion|foundation|fund",
     "ltd|limited", "p.l.c.|public limited company", "inc|incorporated", "l.l.c.|limited liability company",
-    "l.l.p.|limited liability partnership", "corp|corporation", "c.i.c.", "co|company|compagnie|compania",
+    "l.l.p.|limited liability partnership", "corp|corporation", "c.i.c.|community interest company",
+    "u.c.|unlimited company", "e.a.r.l.", "g.a.e.c.", "s.c.e.a.", "s.n.c.", "s.coop.", "co|company|compagnie|compania",
     "s.p.a.", "pty",
 )  # fmt: skip
 
@@ -47,11 +48,13 @@ _FIRST = (
     *((re.compile(rf"\A[\W_]*(?:{form}){END}"), form) for form in _FORMS[:-1]),
     (re.compile(rf"\A[\W_]*stichting{END}"), _FORMS[-1]),
 )
+_ARTICLE = re.compile(r"\Athe\s+(?=\w)", re.IGNORECASE)
 _STRAY = re.compile(r"[\W_]+\Z")
 
 
 def company(name: str) -> tuple[Sought, Sought]:
     """``name`` with its legal form in any spelling, before or behind it: whole, and torn by elements inside words."""
+    name = _ARTICLE.sub("", name)
     rest, form = _take_last(name)
     if not form:
         rest, form = _take_first(name)

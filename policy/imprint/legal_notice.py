@@ -21,7 +21,6 @@ from string import ascii_letters
 from policy.accounts.account import Identity
 from policy.imprint import postal
 from policy.imprint.legal_forms import company
-from policy.imprint.postal import address_ways
 from policy.imprint.registers import (
     NumberError,
     Register,
@@ -169,8 +168,8 @@ def _address(identity: Identity) -> Want:
     if not identity.street or not identity.city:
         raise Unregistered("has no postal address (street, postcode, city)")
     place = " ".join(filter(None, (identity.postcode, identity.city)))
-    ways = address_ways(identity.street, identity.postcode, identity.city, identity.country)
-    return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", ways)
+    pieces = postal.address(identity.street, identity.postcode, identity.city, identity.country)
+    return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", (pieces,))
 
 
 def _phone(identity: Identity) -> Want:
@@ -219,7 +218,7 @@ def _register(identity: Identity) -> Want | None:
         return Want(Field.REGISTER, title, given, ((words(given, within_numbers="[. \u00a0]?"),),))
     if known.country == "DE":
         kind = _COURT_NUMBER.search(f"{register} {given}")
-        lead = rf"{kind[0].casefold()}[\s.:]{{0,3}}(?:nr|nummer)?[\s.:]{{0,3}}" if kind else ""
+        lead = rf"{kind[0].casefold()}[\s.:-]{{0,3}}(?:nr|nummer)?[\s.:]{{0,3}}" if kind else ""
         bare = _COURT_NUMBER.sub("", given).strip()
         digits = bare.rstrip(f"{ascii_letters} ")
         letters = bare[len(digits) :].strip()

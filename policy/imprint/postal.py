@@ -49,11 +49,15 @@ _BOXES = (
 _BARE = re.compile(_NUMBER)
 _LABELS = (
     "suite", "ste", "unit", "apt", "apartment", "flat", "floor", "fl", "room", "rm", "bus", "bte", "boite", "box",
-    "top", "stiege", "stg", "tur", "stock", "etage", "piso", "planta", "puerta", "pta", "local", "oficina", "of",
+    "top", "stiege", "stg", "tur", "stock", "etage", "piso", "planta", "puerta", "pta", "local", "oficina", "office",
+    "nave", "haus", "block", "appt",
 )  # fmt: skip
 _LABEL = rf"(?:{'|'.join(_LABELS)})"
 _RAW_LABEL = _LABEL.replace("boite", "bo[iî]te").replace("tur", "t[uü]r")
-_UNIT = re.compile(rf"{BEGIN}(?:{_RAW_LABEL}[\s.]*|#\s?)(\w+(?:[-/]\w+)*)|(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b")
+_UNIT = re.compile(
+    rf"{BEGIN}(?:{_RAW_LABEL}(?:[\s.]+|(?=[\d#]))#?\s?|#\s?)(\d\w*(?:[-/]\w+)*|[a-z](?![^\W_]))|"
+    r"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b"
+)
 _DOOR = re.compile(r"\d+[ºª°.]*\s*\w{0,3}")
 _CITIES = (
     ("den haag", "'s-gravenhage", "the hague"), ("'s-hertogenbosch", "den bosch"), ("köln", "cologne"),
@@ -70,47 +74,53 @@ class Street:
 
     name: str = ""
     number: str = ""
-    unit: str = ""
+    units: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     box: str = ""
 
 
-def address_ways(street: str, postcode: str, city: str, country: str) -> tuple[tuple[Sought, ...], ...]:
-    """The ways to write an address: the street first, then what must stand near it."""
+def address(street: str, postcode: str, city: str, country: str) -> tuple[Sought, ...]:
+    """The pieces of an address: the street first, then what must stand near it."""
     parts = read_street(street, country.upper())
-    pieces = [_street(parts, particles=country.upper() in _PARTICLES), *map(words, parts.more)]
+    pieces = [
+        _street(parts, particles=country.upper() in _PARTICLES),
+        *(words(said.removeprefix("the ")) for said in parts.more),
+    ]
+    pieces += (Sought(re.compile(f"{BEGIN}{_unit(unit, labelled=True)}")) for unit in parts.units[1:])
     if postcode:
         short = postcode[:5] if re.fullmatch(r"\d{5}-\d{4}", postcode) else postcode  # ZIP+4: the rest may be missing
         pieces.append(number(short, r"(?:(?:[a-z]{1,2}[\W_]{0,3})?)", apart=r"[^\w]|_"))
     plain = fold(city)
     names = next((names for names in _CITIES if plain in map(fold, names)), (city,))
-    return tuple((*pieces, words(name)) for name in dict.fromkeys((city, *names)))
+    pieces.append(Sought(re.compile(f"{BEGIN}(?:{'|'.join(word_patterns(name).pattern for name in names)}){END}")))
+    return tuple(pieces)
 
 
 def read_street(street: str, country: str) -> Street:
     """Take ``street`` apart."""
     if box := _BOX.fullmatch(street.casefold().strip(" .,")):
         return Street(box=box["number"])
-    name = number = unit = ""
+    name = number = ""
+    units: list[str] = []
     more: list[str] = []
     for segment in re.split(r"[,;\n|·]| - ", _NUMBERED.sub("", street.casefold())):
         segment = segment.strip(" ./-(")
         if found := _UNIT.search(segment):
-            unit = unit or next(filter(None, found.groups()))
+            units.append(next(filter(None, found.groups())))
             segment = (segment[: found.start()] + segment[found.end() :]).strip(" ./-(")
         if not segment:
             continue
         if _BARE.fullmatch(segment) and not number:
             number = segment
-        elif _DOOR.fullmatch(segment) and number and not unit:
-            unit = segment
+        elif _DOOR.fullmatch(segment) and number and not units:
+            units.append(segment)
         elif not name or (not number and _numbered(segment, country)):
             more += [name] if name else []
             name, found_number = _numbered(segment, country) or (segment, "")
             number = number or found_number
         else:
             more.append(segment)
-    return Street(name, number, unit, tuple(more))
+    return Street(name, number, tuple(units), tuple(more))
 
 
 def _numbered(segment: str, country: str) -> tuple[str, str] | None:
@@ -125,16 +135,17 @@ def _street(street: Street, *, particles: bool) -> Sought:
         digits = "[ .]?".join(street.box.replace(" ", ""))
         return Sought(re.compile(rf"{BEGIN}{_BOXES}[\W_]{{0,5}}(?:n(?:\W?o|r)[\W_]{{0,3}})?{digits}{END}"))
     if not street.name:
-        return words(f"{street.number} {street.unit}")
+        return words(" ".join((street.number, *street.units)))
     name = word_patterns(_without_calle(street.name), particles=particles)
 
     def around(pattern: str) -> str:
         if street.number:
             house = _house(street.number)
             pattern = f"(?:{house}{BETWEEN}{pattern}|{pattern}{BETWEEN}{house})"
-        if street.unit:
-            unit = _unit(street.unit, labelled=bool(street.more))
-            between = r"[^|]{0,40}?[\W_]" if street.more else BETWEEN  # the rest may stand between them
+        if street.units:
+            apart = bool(street.more or street.units[1:])  # the rest may stand between them
+            unit = _unit(street.units[0], labelled=apart)
+            between = r"[^|]{0,40}?[\W_]" if apart else BETWEEN
             pattern = f"(?:{pattern}{between}{unit}|{unit}{between}{pattern})"
         return pattern
 
@@ -162,7 +173,8 @@ def _unit(given: str, *, labelled: bool) -> str:
     """``labelled``: a bare number is none. A door that says more than a number ("12B") needs no label."""
     parts = re.findall(r"\d+|[^\W\d_]+", re.sub(r"(?<=\d)[ºª°.]+", " ", given.casefold()))
     value = r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts) + "(?:st|nd|rd|th)?"
-    before, behind = rf"{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}}", r"[\W_]{0,3}(?:floor|fl|etage|stock|piso)"
+    before = rf"{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}}(?:n(?:\W?o|r)?[\W_]{{0,3}})?"
+    behind = r"[\W_]{0,3}(?:floor|fl|etage|stock|piso)"
     if labelled and len(parts) == 1:
         return f"(?:{before}{value}|{value}{behind}){END}"
     return f"(?:{before})?{value}(?:{behind})?{END}"

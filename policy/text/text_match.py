@@ -21,12 +21,13 @@ from itertools import islice
 from policy.imprint.registers import compact
 
 NEAR = 1500  # characters around the name or the street where the rest of a notice is looked for first
+KEPT = 16  # characters of a run beyond ASCII whose folding is remembered
 BEFORE = 40  # characters before a number that may belong to it
 ROOM = 30  # characters that a part of a text may take beside its letters: those between parts, a longer ending
 FEW = 8  # places of a name or a street that are looked at for the rest
 MOST = 200  # places of one word that are looked at
 
-_WORD = re.compile(r"\d+|[^\W\d_]+|&")
+_WORD = re.compile(r"\d+(?:st|nd|rd|th)(?![^\W_])|\d+|[^\W\d_]+|&")
 _PLAIN = str.maketrans({
     "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "°": "o", "‘": "'", "’": "'", "ʼ": "'", "´": "'",
     **dict.fromkeys("‐‑‒–—―−", "-"), **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
@@ -49,6 +50,8 @@ _SPELLINGS = (  # of words in addresses and names, folded; whichever is register
     "general gal gral gl", "marechal mal", "paseo passeig pso po", "carretera ctra crta", "batiment bat",
     "izquierda izqda izda izq",
     "derecha dcha der", "bajo bj", "escalera escalier esc", "tomo t", "folio fol f", "hoja h", "seccion secc sec s",
+    "poligono pol pg", "industrial ind", "urbanizacion urb", "edificio edif ed", "sur s", "1st first", "2nd second",
+    "3rd third", "4th fourth", "5th fifth", "6th sixth", "7th seventh", "8th eighth", "9th ninth", "10th tenth",
     "libro l", "inscripcion insc i", "laan ln", "professor prof", "burgemeester burg",
 )  # fmt: skip
 
@@ -89,7 +92,9 @@ def fold(text: str) -> str:
 def _fold_run(error: UnicodeError) -> tuple[bytes, int]:
     """Take the place of a run of characters beyond ASCII, which the codec finds faster than a pattern does."""
     assert isinstance(error, UnicodeEncodeError)
-    return _plain(error.object[error.start : error.end]).encode("utf-8", "replace"), error.end
+    run = error.object[error.start : error.end]
+    plain = _known(run) if len(run) <= KEPT else _plain(run)  # the long ones are not seen twice
+    return plain.encode("utf-8", "replace"), error.end
 
 
 _FOLDING = "imprimatur-folding"
@@ -97,6 +102,10 @@ codecs.register_error(_FOLDING, _fold_run)
 
 
 @lru_cache(4096)
+def _known(run: str) -> str:
+    return _plain(run)
+
+
 def _plain(text: str) -> str:
     apart = unicodedata.normalize("NFKD", text.casefold().translate(_PLAIN)).translate(_PLAIN)
     return "".join(letter for letter in apart if not unicodedata.combining(letter))
