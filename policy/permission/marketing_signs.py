@@ -24,9 +24,9 @@ from policy.html.document import Link
 from policy.permission.unsubscribe_links import sentence_of
 from policy.text.header_text import shown
 from policy.text.message_text import MessageText
-from policy.text.unsubscribe_grammar import UnsubscribeGrammar, plain
+from policy.text.unsubscribe_grammar import LONGEST, UnsubscribeGrammar, plain
 
-MAX_LINKS = 200  # that are read, from the end, where such links are
+MAX_LINKS = 200  # beside which a text is looked at; with more of them, all of it is
 
 
 class MailingSign(Enum):
@@ -117,10 +117,10 @@ def _text_marks(reading: MessageText) -> Iterator[MailingMark]:
     """Yield the mark of an unsubscribe link that some reader sees. Most texts hold none of its words: no page is built
     for them."""
     grammar = _grammar()
-    if not any(grammar.may_offer(squeezed(body)) for body in reading.bodies):
+    if not any(grammar.may_offer(_squeezed(_near_links(body))) for body in reading.bodies):
         return
     for view in reading.views:
-        for link in reversed(view.links[-MAX_LINKS:]):
+        for link in reversed(view.links):
             if _unsubscribes(grammar, link):
                 yield MailingMark(MailingSign.UNSUBSCRIBE_LINK, f"a link to unsubscribe ({shown(link.url, 80)})")
                 return
@@ -133,17 +133,41 @@ def _unsubscribes(grammar: UnsubscribeGrammar, link: Link) -> bool:
     return grammar.says_nothing(words) and grammar.offers(sentence_of(link, words))
 
 
+BESIDE = 300  # characters of a page beside a link in which its sentence begins and ends
+_LINKS = ("href", "://", "mailto:")
 _INLINE = re.compile(
     r"<!--.*?-->|</?(?:a|abbr|b|big|em|font|i|mark|s|small|span|strong|sub|sup|u|wbr)\b[^>]*>",
     re.IGNORECASE | re.DOTALL,
 )
 
 
-def squeezed(body: str) -> str:
-    """Return a text or page as words are looked for in it: in lower case, what splits words taken out, tags left in
-    for the addresses in them."""
-    words = _INLINE.sub("", body) if "<" in body else ""
-    text = f"{body} {words}"
+def _near_links(body: str) -> str:
+    """Return what stands in and beside the links of a text or page."""
+    lower = body.lower()
+    starts = sorted(at for key in _LINKS for at in _places(lower, key))
+    if len(starts) > MAX_LINKS:
+        return body
+    pieces, done = [], 0
+    for start in starts:
+        if start >= done:
+            end = max(lower.find("</a", start, start + LONGEST), start) + BESIDE
+            pieces.append(body[max(start - BESIDE, done) : end])
+            done = end
+    return " ".join(pieces)
+
+
+def _places(text: str, key: str) -> Iterator[int]:
+    at = text.find(key)
+    while at >= 0:
+        yield at
+        at = text.find(key, at + len(key))
+
+
+def _squeezed(text: str) -> str:
+    """Return a text or page as words are looked for in it: in lower case, what splits words taken out; and once more
+    with the tags, for the addresses in them."""
+    if "<" in text:
+        text = f"{text} {_INLINE.sub('', text)}"
     if "&" in text:
         text = unescape(text)
     return plain(text, None)

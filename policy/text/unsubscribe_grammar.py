@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
@@ -63,7 +63,7 @@ class UnsubscribeGrammar:
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
         self._says = [_pattern(language) for language in languages]
         self._offers = [_narrow_pattern(language) for language in languages]
-        self._hints = tuple(dict.fromkeys(hint for language in languages for hint in _hints(language)))
+        self._hints = _fewest({hint for language in languages for hint in _hints(language)})
         self._devices = re.compile(_any(word for language in languages for word in language.devices))
         without = _any(word for language in languages for word in language.without)
         obstacles = _any(word for language in languages for word in language.obstacles)
@@ -88,7 +88,13 @@ class UnsubscribeGrammar:
 
     def may_offer(self, text: str) -> bool:
         """Return whether a text, made plain, can hold a link that ``offers``; quick, and true too often."""
-        return any(all(part in text for part in hint) for hint in self._hints)
+        for hint in self._hints:
+            for part in hint:
+                if part not in text:
+                    break
+            else:
+                return True
+        return False
 
     def says_nothing(self, words: str) -> bool:
         """Return whether a link under ``words`` has no meaning of its own: "here", an arrow, nothing."""
@@ -147,6 +153,16 @@ def _hints(words: LanguageWords) -> Iterable[tuple[str, ...]]:
         yield (alone.partition("*")[0],)
     for parts in words.separable:
         yield tuple(part.partition("*")[0] for part in parts)
+
+
+def _fewest(hints: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Return the hints without those that hold another."""
+    alone = {hint[0] for hint in hints if len(hint) == 1}
+    return tuple(
+        hint
+        for hint in sorted(hints)
+        if not any(other in part and (other,) != hint for other in alone for part in hint)
+    )
 
 
 def _apart(parts: Sequence[str]) -> str:

@@ -71,6 +71,7 @@ class World:
     zone: dict[str, Node | DnsFault] = field(default_factory=dict)
     receiver: Receiver = field(default_factory=Receiver)
     settings: dict[str, Any] = field(default_factory=dict)
+    login: tuple[str, str] | None = None  # of transactional mail, where the account's network may not send it
 
     async def open(self) -> None:
         """Bring up everything but the service."""
@@ -139,18 +140,21 @@ class World:
         content: bytes | None = None,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
-        login: tuple[str, str] | None = None,
+        by_network: bool = False,
     ) -> Submitted:
-        """Hand a message in. Raises AssertionError if it is refused before its content."""
+        """Hand a message in; marketing mail, or ``by_network``, without a login. Raises AssertionError if it is refused
+        before its content."""
+        content = content or message()
+        by_network = by_network or b"X-MTA-Stream: marketing" in content
         async with self.client() as smtp:
             await smtp.ehlo()
-            if login:
-                await smtp.login(*login)
+            if self.login and not by_network:
+                await smtp.login(*self.login)
             await smtp.mail(sender, options=list(mail_options), encoding="utf-8")
             for recipient in recipients:
                 await smtp.rcpt(recipient, options=list(rcpt_options), encoding="utf-8")
             try:
-                answer = await smtp.data(content or message())
+                answer = await smtp.data(content)
             except aiosmtplib.SMTPResponseException as error:
                 return Submitted(Reply.parse(error.code, error.message), None)
         found = re.search(r"queued as (\S+)", answer.message)

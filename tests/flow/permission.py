@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,31 +42,19 @@ class Shop:
     store: Store
     world: World
     id: int
-    logins: dict[str, str] = field(default_factory=dict)
 
     async def agree(self, *readers: str, **how: Any) -> None:
         """Each of ``readers`` has agreed to be mailed."""
         given = [opt_in(reader, host=HOST, **how) for reader in readers]
         await self.store.consents.record(self.id, given, by="test")
 
-    async def invoice(self, reader: str, content: bytes | None = None) -> Submitted:
-        """Submit transactional mail, with the credential that was granted for "Hello"."""
-        if not self.logins:
-            secret = new_secret()
-            argon2, scram = await asyncio.to_thread(make_verifiers, secret)
-            grant = Grant(frozenset({Stream.TRANSACTIONAL}), purposes=(Purpose("greeting", "Hello*"),))
-            await self.store.credentials.add(self.id, "billing", argon2=argon2, scram=scram, grant=grant)
-            self.logins["billing"] = secret
-            await self.world.until(self._can_log_in)
-        return await self.world.submit(reader, content=content, login=("billing", self.logins["billing"]))
-
-    async def _can_log_in(self) -> bool:
-        async with self.world.client() as smtp:
-            try:
-                await smtp.login("billing", self.logins["billing"])
-            except aiosmtplib.SMTPAuthenticationError:
-                return False
-        return True
+    async def grant_invoices(self) -> None:
+        """Let the world log in for transactional mail, which a review granted for "Hello"."""
+        secret = new_secret()
+        argon2, scram = await asyncio.to_thread(make_verifiers, secret)
+        grant = Grant(frozenset({Stream.TRANSACTIONAL}), purposes=(Purpose("greeting", "Hello*"),))
+        await self.store.credentials.add(self.id, "billing", argon2=argon2, scram=scram, grant=grant)
+        self.world.login = "billing", secret
 
     async def announce(self, name: str = MAILING, *, confirmed: bool = True, **more: Any) -> str:
         return await announce(self.store, self.id, name, confirmed=confirmed, **more)
@@ -95,11 +83,12 @@ async def shop(
         account = await store.accounts.find("shop")
         opened = Shop(store, world, account.account.id)
         await permit(store, opened.id, profile=profile)
+        await opened.grant_invoices()
         await opened.announce()
         await opened.agree(READER)
         policy = {"policy": {"profiles": [str(path) for path in profiles]}}
         port = {"address": "127.0.0.1", "port": world.service.port, "tls": "none", "auth_without_tls": "loopback"}
-        await world.start(**merged(SECTIONS | policy | {"submission": {"listeners": [port]}}, settings))
+        await world.start(**merged(SECTIONS | policy, merged({"submission": {"listeners": [port]}}, settings)))
         yield opened
     finally:
         await store.close()

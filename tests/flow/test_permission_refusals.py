@@ -122,9 +122,9 @@ async def test_suppressed_for_marketing_is_not_suppressed_for_the_invoice(world:
     async with shop(world) as desk:
         await desk.store.consents.revoke(desk.id, Address.parse(READER), reason="wrote to us", by="test")
         assert READER in await refused(desk, READER)
-        assert (await desk.invoice(READER)).id
+        assert await world.accept(READER)
         (receipt,) = await world.received(1)
-        looks_like_mail_to_many = await desk.invoice(READER, b"Precedence: bulk\r\n" + message())
+        looks_like_mail_to_many = await world.submit(READER, content=b"Precedence: bulk\r\n" + message())
         assert "stream: the message is sent as transactional, but shows Precedence: bulk" in str(
             looks_like_mail_to_many.reply
         )
