@@ -17,13 +17,13 @@ def part_places(content: bytes, kind: MimeValue, start: int, end: int) -> list[t
     if len(boundaries) != 1 or not boundaries[0].strip():
         return None
     boundary = re.escape(boundaries[0].rstrip())
-    delimiter = re.compile(rb"(?:(?<=\r\n)|\A)--%b(--)?[ \t]*(?:\r\n|\Z)" % boundary)
+    delimiter = re.compile(rb"\r\n--%b(--)?[ \t]*(?=\r\n|\Z)" % boundary)
     places: list[tuple[int, int]] = []
     begun = None
-    for found in delimiter.finditer(content[start:end]):
+    for found in delimiter.finditer(content, start - 2, end):  # the header before it ends with CRLF
         if begun is not None:
-            places.append((begun, max(begun, start + found.start() - 2)))
-        begun = start + found.end()
+            places.append((begun, max(begun, found.start())))
+        begun = min(end, found.end() + 2)
         if found[1]:
             return places
     if begun is not None:

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 import tinycss2
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from policy.footer.notice import Notice, as_block, in_place
+from policy.footer.notice import Notice, Run, as_block, in_place
 from policy.footer.plain import PLACEHOLDER
+from policy.html.css import Sheet
 from policy.html.document import LIMIT, HtmlDocument, check_tags, sheets_of
 from policy.html.visibility import doubt_about_body
 from policy.reading_budget import ReadingBudget, TooIntricate
@@ -35,6 +36,8 @@ _ROOT_STYLE = (
 )
 _ROOT_NAMES = [declaration.partition(":")[0] for declaration in _ROOT_STYLE.split(";")]
 _SIZES = ("height", "size", "rows", "vspace", "cellpadding", "cellspacing", "border", "marginheight", "topmargin")
+_SIZED = ",".join(f"[{name}]" for name in _SIZES)
+_DIGITS = re.compile(r"\s*\+?(\d{4,})")
 _DOCTYPE = re.compile(r"\s*(<!doctype[^>]*>)", re.IGNORECASE)
 _REVEALED = re.compile(r"<!--\[(if[^\]]*|endif)\]-->")
 _OPENS = re.compile(r"<!\[if|<!--\[if[^\]]*\]>\s*(?:<!)?-->", re.IGNORECASE)
@@ -68,21 +71,24 @@ class NoticePage:
             check_tags(marked, budget)
             tree = LexborHTMLParser(marked)
             self.language = _language(tree)
-            self._prove(tree)
+            self._check_elements(tree, marked)
+            self._check_placeholders(tree, marked)
+            self._pieces = self._written(tree)
         except TooIntricate as error:
             raise NotWritable(f"the HTML {error}") from None
-        self._check_placeholders(tree, marked)
-        self._pieces = self._written(tree)
 
-    def _prove(self, tree: LexborHTMLParser) -> None:
-        """Raises NotWritable, TooIntricate."""
+    def _check_elements(self, tree: LexborHTMLParser, html: str) -> None:
+        """Raises NotWritable."""
         if tree.body is None:
             raise NotWritable("the HTML has frames in place of a body")
-        if fault := next(_strange_elements(tree), ""):
+        if fault := next(_strange_elements(tree, html), ""):
             raise NotWritable(f"{fault} could keep the footer from showing; take it out of the HTML")
+
+    def _prove(self, tree: LexborHTMLParser) -> None:
+        """Raise NotWritable if the styles of the page as it is written could touch the block. Raises TooIntricate."""
         sheets = sheets_of(tree, self._budget)
         doubt = doubt_about_body(tree, sheets, self._budget)
-        drawn = next((selector for sheet in sheets for selector in sheet.drawn), "")
+        drawn = next((selector for sheet in sheets for selector in (*sheet.drawn, *_looking_down(sheet))), "")
         if doubt or drawn:
             where = doubt or f"{drawn} {{…}}"
             raise NotWritable(f'it is not proved that the footer shows under the style "{where[:90]}"; take it out')
@@ -107,7 +113,8 @@ class NoticePage:
         return node.tag == "a" and name == "href" and value.strip() == f"{self._mark}unsubscribe."
 
     def _written(self, tree: LexborHTMLParser) -> tuple[str, ...]:
-        """Return the page in pieces; every second one is the name of what stands between them. Raises NotWritable."""
+        """Return the page in pieces; every second one is the name of what stands between them. Raises NotWritable,
+        TooIntricate."""
         body = tree.body
         assert body is not None
         for link in tree.css(f'a[href*="{self._mark}"]'):
@@ -126,7 +133,8 @@ class NoticePage:
         pieces = re.split(rf"{self._mark}(\w+)\.", html)
         if _tail(pieces[-1]) is None:
             raise NotWritable("the end of the HTML is not clear; end it with </body></html>")
-        _check_block(_filled(pieces, "end", as_block((_SAMPLE,), "")))
+        # Read again as it is written, but for our styles of html and body, which some programs drop.
+        self._prove(_check_block(_filled(pieces, "end", as_block((_SAMPLE,), "")).replace(_ROOT_STYLE, "")))
         return tuple(pieces)
 
     def _check_outlook(self, html: str) -> None:
@@ -188,12 +196,13 @@ def _unused(html: str) -> str:
     return f"imprimatur{n}x"
 
 
-_SAMPLE = Notice("sample", {"": ()})
+_SAMPLE = Notice("sample", {"": (Run("text"), Run("link", "https://mail.example/u/"))})
 _AT = 'div[role="contentinfo"]'
 
 
-def _check_block(html: str, where: str = "") -> None:
-    """Raise NotWritable unless the block is the last element of the body, with nothing around it."""
+def _check_block(html: str, where: str = "") -> LexborHTMLParser:
+    """Return the page, read once more. Raise NotWritable unless the block is the last element of the body, with
+    nothing around it."""
     tree = LexborHTMLParser(html)
     body = tree.body
     last = body.last_child if body is not None else None
@@ -203,6 +212,7 @@ def _check_block(html: str, where: str = "") -> None:
         raise NotWritable(f"elements that stay open would hold the footer{where}; close them")
     if last.attributes.get("style") != as_block_style(html):
         raise NotWritable(f"elements that stay open would hold the footer{where}; close them")
+    return tree
 
 
 def as_block_style(html: str) -> str:
@@ -247,19 +257,28 @@ def _say_utf8(meta: LexborNode) -> None:
         meta.attrs["content"] = "text/html; charset=utf-8"
 
 
+def _looking_down(sheet: Sheet) -> Iterator[str]:
+    """Yield the selectors of rules that could hide an element for what is in it, which differs between recipients."""
+    for rule in sheet.rules:
+        style = rule.style
+        hides = style.gone or style.doubt or style.covers or style.opacity is not None
+        if hides and ":has(" in rule.selector.lower():
+            yield rule.selector
+
+
 # --- elements that do more than show what is in them
 
 
-def _strange_elements(tree: LexborHTMLParser) -> Iterator[str]:
+def _strange_elements(tree: LexborHTMLParser, html: str) -> Iterator[str]:
     """Yield what is not as it seems when the page is written anew, lies over it, or changes how it is read."""
+    lower = html.lower()
     for name, is_strange in _STRANGE.items():
-        for node in tree.tags(name):
-            if is_strange(node):
-                yield f"<{name}>"
-    for name in _SIZES:
-        for node in tree.css(f"[{name}]"):
-            digits = re.match(r"\s*\+?(\d+)", node.attributes.get(name) or "")
-            if digits and int(digits[1][:9]) > FAR:
+        if f"<{name}" in lower and any(map(is_strange, tree.tags(name))):
+            yield f"<{name}>"
+    for node in tree.css(_SIZED):
+        said = node.attributes
+        for name in _SIZES:
+            if (digits := _DIGITS.match(said.get(name) or "")) and int(digits[1][:9]) > FAR:
                 yield f"{name}={digits[1][:12]}"
 
 

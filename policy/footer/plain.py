@@ -26,13 +26,13 @@ def plain_fault(text: str) -> str:
 
 
 def write_plain(text: str, notices: Sequence[Notice], spoken: str, *, flowed: bool) -> str:
-    """Return ``text`` (lines ending with CRLF) with each notice at its first placeholder, else at the end.
+    """Return ``text`` (lines ending with LF) with each notice at its first placeholder, else at the end.
 
     ``flowed``: a line that ends with a blank goes on in the next (RFC 3676 4.1).
     """
     rest = []
     for notice in notices:
-        said = "\r\n".join(_stuffed(line) if flowed else line for line in as_lines(notice, spoken))
+        said = "\n".join(_stuffed(line) if flowed else line for line in as_lines(notice, spoken))
         places = [place for place in PLACEHOLDER.finditer(text) if place[1] == notice.name]
         if not places:
             rest.append(said)
@@ -41,7 +41,7 @@ def write_plain(text: str, notices: Sequence[Notice], spoken: str, *, flowed: bo
             text = text[: place.start()] + (said if n == 0 else "") + text[place.end() :]
     if not rest:
         return text
-    return "\r\n".join([text.rstrip(" \t\r\n"), "", RULE, *rest, ""]).lstrip("\r\n")
+    return "\n".join([text.rstrip(" \t\n"), "", RULE, *rest, ""]).lstrip("\n")
 
 
 def _stuffed(line: str) -> str:

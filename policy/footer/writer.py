@@ -34,8 +34,6 @@ from policy.text.header_text import decoded
 DEPTH = 20
 MAX_TEXTS = 20
 DENSE = 3  # one octet in so many beyond ASCII: base64 is shorter than quoted-printable
-_BARE = re.compile(r"\r\n|\r|\n")
-_SOFT_LF = re.compile(rb"(?<!\r)\n")
 _CLOSED = frozenset({
     "multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime",
     "application/pgp-encrypted", "application/pgp",
@@ -221,7 +219,7 @@ def _is_text(part: _Part) -> bool:
 
 def _text(content: bytes, part: _Part, budget: ReadingBudget) -> _Text:
     """Raises NotWritable."""
-    text = _BARE.sub("\r\n", _decoded(content[part.start : part.end], part))
+    text = _decoded(content[part.start : part.end], part).replace("\r\n", "\n").replace("\r", "\n")
     language = _content_language(part.headers)
     if part.is_page:
         page = NoticePage(text, budget)
@@ -285,15 +283,16 @@ def _encoded(text: _Text, notices: Sequence[Notice]) -> tuple[bytes, list[bytes]
     else:
         written = write_plain(text.text, notices, text.language, flowed=text.part.is_flowed)
     octets = written.encode("utf-8", "replace")
-    beyond = sum(map(octets.count, _HIGH)) if not octets.isascii() else 0
+    beyond = len(octets) - len(octets.translate(None, _HIGH))
     if beyond * DENSE > len(octets):
-        encoding, body = "base64", encodebytes(octets).replace(b"\n", b"\r\n")
+        encoding, body = "base64", encodebytes(octets.replace(b"\n", b"\r\n"))
     else:
-        encoding, body = "quoted-printable", _SOFT_LF.sub(b"\r\n", b2a_qp(octets, istext=True, header=False))
+        encoding, body = "quoted-printable", b2a_qp(octets, istext=True, header=False)
+    body = body.replace(b"\n", b"\r\n")
     return body, [_content_type(text.part.kind), fold("Content-Transfer-Encoding", [encoding])]
 
 
-_HIGH = [bytes([octet]) for octet in range(0x80, 0x100)]
+_HIGH = bytes(range(0x80, 0x100))
 
 
 def _content_type(kind: MimeValue) -> bytes:

@@ -185,10 +185,11 @@ async def test_the_judge_sees(tmp_path: Path) -> None:
 
 @dataclass
 class Judge:
-    """Compares pictures of pages."""
+    """Compares pictures of pages. ``first``: a script to run before each, such as one that scrolls."""
 
     tab: Tab
     frame: str = ""
+    first: str = ""
 
     async def prepare(self) -> None:
         tree = await self.tab.call("Page.getFrameTree")
@@ -204,6 +205,8 @@ class Judge:
 
     async def _picture(self, html: str) -> str:
         await self.tab.call("Page.setDocumentContent", frameId=self.frame, html=html)
+        if self.first:
+            await self.tab.call("Runtime.evaluate", expression=self.first)
         taken = await self.tab.call("Page.captureScreenshot", format="png", captureBeyondViewport=False)
         data: str = taken["data"]
         assert base64.b64decode(data[:16])
