@@ -92,8 +92,12 @@ def address(street: str, postcode: str, city: str, country: str) -> tuple[Sought
         pieces.append(number(short, r"(?:(?:[a-z]{1,2}[\W_]{0,3})?)", apart=r"[^\w]|_"))
     plain = fold(city)
     names = next((names for names in _CITIES if plain in map(fold, names)), (city,))
-    pieces.append(Sought(re.compile(f"{BEGIN}(?:{'|'.join(word_patterns(name).pattern for name in names)}){END}")))
+    pieces.append(words(city) if len(names) == 1 else _any_of(names))
     return tuple(pieces)
+
+
+def _any_of(names: tuple[str, ...]) -> Sought:
+    return Sought(re.compile(f"{BEGIN}(?:{'|'.join(word_patterns(name).pattern for name in names)}){END}"))
 
 
 def read_street(street: str, country: str) -> Street:
