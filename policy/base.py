@@ -104,7 +104,8 @@ class Facts:
     """All that rules may know beside the message.
 
     ``mailing_name``: what the message called its mailing (``X-MTA-Mailing``), ``mailing``: what that is, if it is
-    known. ``marks``: those of a mailing. ``repeats``: how many recipients the account sent this text to lately.
+    known. ``marks``: those of a mailing. ``repeats``: how many recipients get this text
+    within the hour, this message's included; 0 if no rule has ``counts_texts``.
     ``topic``: what the message is about: its own word for it (``X-MTA-Topic``) or its mailing's; None before
     the message is there. ``quota_left``: recipients that the account's quotas still allow, None: no limit.
     """

@@ -73,8 +73,8 @@ class Chain:
     although they are not among ``rules``, or only observed.
     """
 
-    __slots__ = ("at_delivery", "at_recipient", "at_sender", "failing", "needs_scans", "observed", "personal", "rules",
-                 "shared")  # fmt: skip
+    __slots__ = ("at_delivery", "at_recipient", "at_sender", "counts_texts", "failing", "needs_scans",
+                 "observed", "personal", "rules", "shared")  # fmt: skip
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class Chain:
         self.rules = tuple(rules)
         self.observed = observed
         self.failing = failing
+        self.counts_texts = any(_has(rule, "counts_texts") for rule in self.rules)
         self.needs_scans = any(_has(rule, "needs_scans") for rule in self.rules)
         self.shared = tuple(_step(rule, observed) for rule in self.rules if not _has(rule, "personal"))
         self.personal = tuple(_step(rule, observed) for rule in self.rules if _has(rule, "personal"))

@@ -37,6 +37,7 @@ from mta.store.store import Store
 from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, early_facts, unknown_profile
 from mta.submission.rate_limit import RateLimit
+from mta.submission.repeated_texts import RepeatedTexts
 from policy.accounts.mailing import sampling_hold
 from policy.base import Facts, RecipientFacts
 from policy.chain import screen_recipient, screen_sender
@@ -63,6 +64,7 @@ class Submission:
         disk: DiskWatch | None = None,
     ) -> None:
         self.store = store
+        self.texts = RepeatedTexts()
         self._disk = disk
         self.events = events
         self.metrics = metrics
@@ -73,7 +75,7 @@ class Submission:
     def configure(self, settings: Settings, signer: Signer, profiles: Profiles) -> None:
         """Take over (re)loaded settings."""
         self.profiles = profiles
-        self.preparer = Preparer(settings, self.store, signer, profiles)
+        self.preparer = Preparer(settings, self.store, signer, profiles, self.texts)
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
 
     async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> SubmissionTransaction | Reply:
@@ -183,7 +185,9 @@ class SubmissionTransaction:
             )
             messages = await submission.hold_for_sample(prepared)
             await submission.enqueue(messages, self.checked_at)
-            reservation.use(sum(len(copy.message.envelope.recipients) for copy in messages))
+            recipients = sum(len(copy.message.envelope.recipients) for copy in messages)
+            reservation.use(recipients)
+            submission.texts.count(submitter.account.id, prepared.sketch, recipients, message.origin.received_at)
         except HeaderError as error:
             return self._recorded(MessageRejected(Reply(554, "5.6.0", f"headers: {error}"), message))
         except OptionError as error:

@@ -34,6 +34,7 @@ from mta.store.store import Store
 from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions, read_options, stream_of
 from mta.submission.header_cleanup import UnfitFieldError, clean_header
+from mta.submission.repeated_texts import RepeatedTexts
 from mta.submission.seven_bit import to_seven_bit
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
@@ -42,6 +43,7 @@ from policy.chain import Chain, Screened, personalise, screen
 from policy.permission.marketing_signs import MailingMark, MailingMarks, header_marks
 from policy.profile import Profiles, UnknownProfile
 from policy.text.message_text import MessageText
+from policy.text.same_text import sketch_of
 
 COPIES_OCTETS = 64 * 1024 * 1024  # of one message's personal copies together
 HEAVY = 256 * 1024  # octets of the largest message that is judged at once; larger ones are judged in a thread
@@ -82,12 +84,21 @@ class Prepared:
     messages: list[NewMessage]
     dropped: tuple[tuple[Address, Reply], ...]
     facts: Facts
+    sketch: tuple[int, ...] = ()
 
 
 class Preparer:
     """Made from the settings in force; a reload makes a new one."""
 
-    def __init__(self, settings: Settings, store: Store, signer: Signer, profiles: Profiles) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        signer: Signer,
+        profiles: Profiles,
+        texts: RepeatedTexts | None = None,
+    ) -> None:
+        self._texts = texts or RepeatedTexts()
         self._store, self._signer, self._profiles = store, signer, profiles
         self._scanners = Scanners(settings.content_scan)
         self._hostname = settings.server.hostname
@@ -120,6 +131,10 @@ class Preparer:
             facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
             if stream is Stream.TRANSACTIONAL:
                 facts = replace(facts, marks=MailingMarks(marks, facts.reading))
+            sketch = sketch_of(facts.reading.bodies) if chain.counts_texts else ()
+            if sketch:
+                seen = self._texts.seen(submitter.account.id, sketch, message.origin.received_at)
+                facts = replace(facts, repeats=seen + len(message.envelope.recipients))
             facts = replace(facts, quota_left=quota_left)
             if message.size > HEAVY:
                 copies = await asyncio.to_thread(screen_copies, chain, message, facts)
@@ -136,7 +151,7 @@ class Preparer:
             messages.append(self._new_message(replace(copy, findings=(*cleaned, *copy.findings)), facts, options, body))
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-        return Prepared(messages, copies[0].dropped, facts)
+        return Prepared(messages, copies[0].dropped, facts, sketch)
 
     def digest(self, profile: str) -> str:
         """Return what changes when the rules of ``profile`` do. Raises UnknownProfile."""

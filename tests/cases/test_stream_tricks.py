@@ -70,3 +70,15 @@ async def test_a_granted_subject_does_not_hide_the_marks(world: World) -> None:
         assert "21 recipients at once" in (await answer(world, crowd, message())).text
         await desk.store.consents.revoke(desk.id, Address.parse(READER), reason="wrote to us", by="test")
         assert await world.accept(READER)
+
+
+async def test_one_text_to_many_is_refused_and_others_go_on(world: World, tmp_path: Path) -> None:
+    profile = tmp_path / "house.toml"
+    profile.write_text('extends = "cleverreach"\n[transactional.rules.stream]\nrepeats = 3\n')
+    text = "Dear reader {n}, autumn is here. All coats are half price this week. Shoes too, in all sizes. Come.\r\n"
+    async with shop(world, "house", profiles=[profile]):
+        for n in range(3):
+            await world.accept(READER, content=message(f"Hello {n}", body=text.format(n=n)))
+        refused = await answer(world, [READER], message("Hello 4", body=text.format(n=4)))
+        assert "the same text to 4 recipients within an hour (limit 3)" in refused.text
+        await world.accept(READER, content=message(body="Your parcel arrives on Monday. The driver rings twice.\r\n"))

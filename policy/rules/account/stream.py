@@ -43,11 +43,14 @@ class StreamAllowed:
         """Marks of a mailing that it may show, such as `list_id`; a credential may be allowed more."""
         recipients: int = Field(100, ge=1)
         """Most recipients of one message; more of them make it a mailing."""
+        repeats: int = Field(0, ge=0)
+        """Most recipients of one text within an hour, in each worker; 0: not counted."""
         purpose: Literal["required", "optional"] = "optional"
         """Whether a credential needs a reviewed purpose. If it has any, its subjects must fit a sample of one."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings
+        self.counts_texts = settings.repeats > 0
         self._allowed = frozenset(settings.allow)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
@@ -99,6 +102,9 @@ class StreamAllowed:
             yield MailingMark(
                 MailingSign.RECIPIENTS, f"{recipients} recipients at once (limit {self._settings.recipients})"
             )
+        if self.counts_texts and facts.repeats > self._settings.repeats:
+            text = f"the same text to {facts.repeats} recipients within an hour (limit {self._settings.repeats})"
+            yield MailingMark(MailingSign.REPEATED_TEXT, text)
 
 
 def _not_granted(message: Message, stream: Stream, allowed: frozenset[Stream]) -> str:

@@ -89,3 +89,10 @@ def test_what_was_reviewed_is_sent_and_nothing_else() -> None:
         assert 'the subject "Autumn offers" fits no sample' in judged(offers, grant, purpose=purpose)
     assert "was granted for (nothing)" in judged(order, purpose="required")
     assert judged(order, purpose="optional") == "pass: transactional allowed"
+
+
+def test_one_text_to_many_makes_a_mailing() -> None:
+    rule = StreamAllowed(StreamAllowed.Settings(repeats=500), CONTEXT)
+    for repeats, refused in ((500, False), (501, True)):
+        said = ask(rule, known=facts(stream=Stream.TRANSACTIONAL, repeats=repeats))
+        assert ("shows the same text to 501 recipients within an hour (limit 500)" in said) is refused
