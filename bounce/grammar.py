@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ NEAR = 60  # characters between an object and its state
 _WORD = re.compile(r"(?<![^\W_])[^\W_]|@")
 _IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f:]{4,40})(?![\w])\]?")
 _ADDRESS = re.compile(
-    r"[^\s<>()\[\],;:\"']{1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
+    r"[^\s<>()\[\],;:\"'@]{1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
 )
 _BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")
 
@@ -102,9 +102,10 @@ class Word:
     end: int
 
 
-def words_of(text: str) -> list[Word]:
+@lru_cache(256)  # the recipients of a report share their reason, but for the address
+def words_of(text: str) -> tuple[Word, ...]:
     """Return the phrases of the grammar in ``text`` (as ``flattened`` returns it), in order."""
-    return list(_found(_tables(), text))
+    return tuple(_found(_tables(), text))
 
 
 def failure_in(text: str) -> str | None:
@@ -145,7 +146,7 @@ def read_words(text: str) -> Classification | None:
     return None
 
 
-def _pair(found: list[Word], state: str) -> tuple[Word, Word] | None:
+def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return a state and an object near it, if there is such a pair."""
     last: dict[str, Word] = {}
     for word in found:
