@@ -25,7 +25,7 @@ from policy.html.media import ALWAYS, MAYBE, Media, parse_media
 from policy.html.properties import style_of_declarations
 from policy.html.style import PLAIN, Style
 
-LONG = 1000  # characters of one style attribute; longer ones are read each time, so that what is kept stays small
+LONG = 2000  # characters of one style attribute; longer ones are read each time, so that what is kept stays small
 MAX_SELECTORS = 5000  # characters of one rule's; each of at most LONGEST
 LONGEST = 300
 FONT_HOSTS = ("fonts.googleapis.com", "use.typekit.net", "fonts.bunny.net", "cloud.typography.com", "fast.fonts.net")
