@@ -25,7 +25,8 @@ from policy.base import Finding
 @dataclass(frozen=True, slots=True)
 class Linted:
     """``refusal`` None: it would be accepted; ``holds``: then why it would wait. ``stream`` None: it was not known yet
-    when the message was refused."""
+    when the message was refused. ``outgoing``: the message as its first recipient would get it, if it is accepted; of a
+    large one the header only."""
 
     profile: str
     digest: str
@@ -36,6 +37,7 @@ class Linted:
     stream: Stream | None = None
     mailing: str | None = None
     topic: str | None = None
+    outgoing: bytes = b""
 
 
 async def lint(preparer: Preparer, rate_limit: RateLimit, submitter: Submitter, message: Message) -> Linted:
@@ -54,6 +56,7 @@ async def lint(preparer: Preparer, rate_limit: RateLimit, submitter: Submitter, 
         holds = distinct(hold for each in prepared.messages for hold in each.holds) or _sampled(prepared)
         findings, facts = merged_findings(prepared.messages), prepared.facts
         linted = Linted(profile, digest, findings, holds=holds, dropped=prepared.dropped)
+        linted = replace(linted, outgoing=prepared.messages[0].message.content)
     finally:
         reservation.release()
     if facts is None:

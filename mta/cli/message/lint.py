@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,6 +65,10 @@ def lint(
     last: Annotated[
         int, typer.Option("--last", min=1, max=1_000_000, metavar="N", help="With --replay: the N newest messages.")
     ] = 1000,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the message there as its first recipient would get it."),
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -86,6 +91,8 @@ def lint(
         fail("mta lint needs a file and --account", status=2)
     message = read_message(file, recipient or [], sender)
     linted = with_store(settings, lambda store: _lint(store, settings, chosen, message, account, credential), status=2)
+    if output is not None and linted.refusal is None:
+        output.write_bytes(linted.outgoing)
     if as_json:
         print_json(_fields(linted, message))
     else:

@@ -53,6 +53,13 @@ async def test_a_message_that_would_be_accepted(operator: Operator) -> None:
     assert {"size", "headers", "sender_identity", "suppressed"} <= set(rules)
 
 
+async def test_the_message_as_it_would_leave(operator: Operator) -> None:
+    file = operator.folder / "leaves.eml"
+    await operator.run("lint", write(operator), "--account", "shop", "--output", str(file))
+    assert file.read_bytes().startswith(b"Received: from mta lint")
+    assert file.read_bytes().endswith(b"\r\n\r\nIt is on its way.\r\n")
+
+
 async def test_every_rule_that_refuses_is_shown_with_its_fix(operator: Operator) -> None:
     await operator.says("suppression", "add", "bob@example.net", "--yes", "--reason", "asked")
     file = write(operator, GOOD.replace("ann@example.com", "ann@example.org"))
