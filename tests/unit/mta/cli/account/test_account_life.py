@@ -168,3 +168,18 @@ async def test_a_credential_is_replaced_without_a_gap(operator: Operator, store:
     for odd in ("5", "1w", "-1h", ""):
         said = await operator.fails("account", "credential", "rotate", "app", "--overlap", odd, status=2)
         assert "is not a duration" in said
+
+
+async def test_transactional_mail_beside_marketing_is_granted_after_a_review(operator: Operator, store: Store) -> None:
+    await operator.says("account", "set", "shop", "--profile", "cleverreach")
+    wanted = ("account", "credential", "scope", "shop", "--stream", "transactional")
+    reviewed = ("--purpose", "order: Your order *")
+    assert "after a review" in await operator.fails(*wanted, status=2)
+    assert "after a review" in await operator.fails(*wanted, *reviewed, status=2)
+    assert "for a reason" in await operator.fails(*wanted, *reviewed, "--allow-sign", "list_id", status=2)
+    assert "no sign 'x'" in await operator.fails(*wanted, "--allow-sign", "x", status=2)
+    assert "would fit any subject" in await operator.fails(*wanted, "--purpose", "all: *", status=2)
+    said = await operator.says(*wanted, *reviewed, "--allow-sign", "list_id", "--reason", "templates seen")
+    assert said == "Scope of shop changed: transactional (order: Your order *), may show list_id.\n"
+    (listed,) = await operator.json("account", "credential", "list", "shop")
+    assert (listed["purposes"], listed["signs"]) == (["order: Your order *"], ["list_id"])
