@@ -26,7 +26,7 @@ check: setup ## style, types, import contracts
 	$(BIN)/codespell ./mta ./policy ./bounce ./config ./docs ./bench *.md Makefile Dockerfile
 
 nightly: setup ## the long scenarios, the crash tests with 50 seeds each, the peers with 10,000 messages
-	CRASH_SEEDS=50 PEER_MESSAGES=10000 VISIBILITY_EXAMPLES=10000 $(BIN)/python -m pytest -m "nightly or crash or peer" --timeout 3600 $(ARGS)
+	CRASH_SEEDS=50 PEER_MESSAGES=10000 VISIBILITY_EXAMPLES=10000 FOOTER_EXAMPLES=2000 $(BIN)/python -m pytest -m "nightly or crash or peer" --timeout 3600 $(ARGS)
 
 reliability: setup ## kills, power cuts, cut databases, clock steps, with a digest (SEED=1 RUNS=n of each; ARGS="--only kill_worker=5")
 	$(BIN)/python -m tests.faults.reliability --seed $(or $(SEED),1) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
