@@ -153,8 +153,8 @@ async def test_an_author_with_a_hidden_character_is_refused_by_name(store: Store
 @pytest.mark.parametrize(
     "field",
     [
-        "Feedback-ID: a:b:c:other", "CFBL-Address: x@other.example; report=arf", "cfbl-feedback-id: 1",
-        "X-CSA-Complaints: x@other.example", "X-Mailing-ID: 7", "Authentication-Results: mta.acme.example; spf=pass",
+        "CFBL-Address: x@other.example; report=arf", "cfbl-feedback-id: 1",
+        "Authentication-Results: mta.acme.example; spf=pass",
         "Authentication-Results: (x) \"MTA.acme.example\" 1; dkim=pass", "X-Original-To: b@other.example",
         "Bcc:", "bcc : x@other.example", "Apparently-To: x@other.example",
         "ARC-Authentication-Results: i=1; mta.acme.example; dkim=pass",
@@ -167,6 +167,13 @@ async def test_what_is_not_the_clients_to_say_does_not_leave(store: Store, field
     assert name not in left.parsed
     assert left.parsed["subject"] == "kept"
     assert left.changes.lower() == f"removed {name} (2)".lower()
+
+
+@pytest.mark.parametrize("field", ["Feedback-ID: a:b:c:other", "X-CSA-Complaints: x@other.example", "X-Mailing-ID: 7"])
+async def test_what_mailings_carry_is_refused_in_transactional_mail(store: Store, field: str) -> None:
+    left = await submit(store, message(FROM, field, "Subject: kept"))
+    assert left.reply.code == 550
+    assert f"shows {field.partition(':')[0]}" in left.reply.text
 
 
 async def test_the_verdicts_of_others_stay(store: Store) -> None:

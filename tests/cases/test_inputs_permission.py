@@ -201,4 +201,5 @@ async def test_an_operator_allows_the_list_field_of_a_ticket_system(world: World
     profile = tmp_path / "tickets.toml"
     profile.write_text('extends = "transactional"\n[transactional.rules.stream]\nallow = ["list_id"]\n')
     async with shop(world, "tickets", profiles=[profile]):
-        await world.accept(READER, content=case("P1-list-id-in-transactional.eml", {"hello@shop.example": SENDER}))
+        words = {"hello@shop.example": SENDER, "Build 9 passed": "Hello, build 9 passed"}  # what the credential is for
+        await world.accept(READER, content=case("P1-list-id-in-transactional.eml", words))

@@ -67,7 +67,9 @@ def lint(
     ] = 1000,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Write the message there as its first recipient would get it."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the message there as its first recipient would get it."
+        ),
     ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
