@@ -17,7 +17,7 @@ async def test_no_recipient_learns_of_a_blind_copy_and_nobody_else_gets_one(worl
     content = (
         b"Return-Path: <x@sender.example>\r\nFrom: Corner Shop < ann@sender.example >\r\nTo: reader@example.com\r\n"
         b"Bcc: hidden@example.com,\r\n Counsel <counsel@example.com>\r\nResent-Bcc: audit@example.com\r\n"
-        b"Feedback-ID: of:our:own:making\r\nSubject: Gr\xc3\xb6\xc3\x9fe 42\r\nDate: Mon, 3 Mar 2025 09:30:00 +0000\r\n"
+        b"CFBL-Address: of@our.example\r\nSubject: Gr\xc3\xb6\xc3\x9fe 42\r\nDate: Mon, 3 Mar 2025 09:30:00 +0000\r\n"
         b"Message-ID: <1@sender.example> (web 3)\r\n\r\nThe parcel is on its way.\r\n"
     )
     message_id = await world.accept("reader@example.com", "hidden@example.com", content=content)
@@ -33,7 +33,7 @@ async def test_no_recipient_learns_of_a_blind_copy_and_nobody_else_gets_one(worl
     )
     assert body == b"The parcel is on its way.\r\n"
     told = await asyncio.to_thread(world.service.cli, "explain", format_id(message_id))
-    assert "removed Return-Path, Bcc, Resent-Bcc, Feedback-ID; written anew From, Subject" in told
+    assert "removed Return-Path, Bcc, Resent-Bcc, CFBL-Address; written anew From, Subject" in told
 
 
 async def test_line_feeds_and_eight_bits_where_the_operator_is_lenient(world: World) -> None:

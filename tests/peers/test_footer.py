@@ -22,7 +22,7 @@ from tests.peers.test_visibility import SCREENS, SEED, VALUES, Judge, Page
 
 pytestmark = [pytest.mark.peer, pytest.mark.skipif(bool(programs.absent("chromium")), reason="Chromium is not here")]
 
-EXAMPLES = int(os.environ.get("FOOTER_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FOOTER_EXAMPLES", "30"))
 TRICKS = Path(__file__).parents[1] / "cases/permission/tricks.tsv"
 AIMS = (
     "body *", "body > *", "[style]", "div, a", ":last-child", "[role=contentinfo]", "[role=contentinfo] *", "*",
@@ -114,9 +114,11 @@ async def test_no_trick_hides_the_footer(tmp_path: Path) -> None:
 
 
 async def test_no_neighbour_covers_it(tmp_path: Path) -> None:
-    made, unseen = await judged(tmp_path, [html_with(f"{aim}{{{style}}}") for style in COVERS
-                                           for aim in ("h1, p", "html", "body", "body *", "p::after")])  # fmt: skip
-    assert made > 10
+    pages = [
+        html_with(f"{aim}{{{style}}}") for style in COVERS for aim in ("h1, p", "html", "body", "body *", "p::after")
+    ]
+    made, unseen = await judged(tmp_path, pages[:: max(1, 120 // EXAMPLES)])  # a sample; nightly all of them
+    assert made > 3
     assert "\n".join(unseen) == ""
 
 
