@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 from mta.demo.cases import CONFIRMED, IDENTITY, LAPSED, READER, UNCONFIRMED, SubmissionLogin
 from mta.demo.environment import DOMAIN
 from mta.mail.address import Address
+from mta.mail.message import Stream
 from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
 from mta.store.accounts.reviews import Setting
 from mta.store.permission.ledger import Given
 from mta.store.store import Store
-from policy.accounts.account import AccountStatus, Identity
+from policy.accounts.account import AccountStatus, Grant, Identity
+from policy.accounts.purpose import Purpose
 from policy.permission.consent import Basis
 from policy.permission.evidence import Evidence
 
@@ -72,7 +74,9 @@ async def open_account(store: Store) -> SubmissionLogin:
     account = await store.accounts.add(
         ACCOUNT, domains=[DOMAIN], status=AccountStatus.ACTIVE, verified=True, by=BY, reason="demo"
     )
-    await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram)
+    # Both streams: newsletters, and transactional mail as a review would grant it.
+    grant = Grant(frozenset(Stream), purposes=(Purpose("demo", "Demonstration: *"),))
+    await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram, grant=grant)
     await permit(store, account.id, profile="cleverreach")
     await announce(store, account.id, CONFIRMED)
     await announce(store, account.id, UNCONFIRMED, confirmed=False)

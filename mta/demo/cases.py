@@ -177,7 +177,7 @@ def _reply(answer: tuple[int, bytes]) -> Reply:
 
 
 def _message(case: DemoCase, recipients: list[str]) -> bytes:
-    subject = f"Demo: {case.title}"
+    subject = f"Demonstration: {case.title}"
     if case.newsletter:
         fields = {"X-MTA-Stream": "marketing", "X-MTA-Mailing": case.newsletter.mailing}
         return newsletter(case.header_from, recipients, subject, imprint=case.newsletter.imprint, fields=fields)
