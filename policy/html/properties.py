@@ -344,7 +344,7 @@ _DISPLAYS = frozenset({
     "block", "inline", "inline-block", "table", "inline-table", "table-row", "table-cell", "table-row-group",
     "table-header-group", "table-footer-group", "table-caption", "list-item", "flex", "inline-flex", "grid",
     "inline-grid", "flow-root", "run-in", "-webkit-box", "-webkit-flex", "-ms-flexbox", "-webkit-inline-box",
-    "contents", "block!important",
+    "contents",
 })  # fmt: skip
 _OVERFLOWS = frozenset({"visible", "hidden", "clip", "auto", "scroll"})
 _SYSTEM_FONTS = frozenset({"caption", "icon", "menu", "message-box", "small-caption", "status-bar"})
@@ -376,13 +376,13 @@ _HARMLESS = frozenset({
     "print-color-adjust", "forced-color-adjust", "content", "counter-reset", "counter-increment", "counter-set",
     "transition", "transition-property", "transition-duration", "transition-timing-function", "transition-delay",
     "will-change", "scroll-behavior", "overflow-scrolling", "overscroll-behavior", "scrollbar-width", "resize",
-    "caret-color", "src", "unicode-range", "text-indent-each-line", "empty-cells-show", "premailer-width",
+    "caret-color", "src", "unicode-range", "premailer-width",
     "premailer-height", "premailer-cellpadding", "premailer-cellspacing", "hyphenate-character", "direction",
     "transform-origin", "perspective-origin", "backface-visibility", "border-image-source", "border-image-slice",
     # no properties, but written by people and editors, and passed over by every program
-    "align", "valign", "bgcolor", "cellpadding", "cellspacing", "font-color", "text-color", "font", "colour",
+    "align", "valign", "bgcolor", "cellpadding", "cellspacing", "font-color", "text-color", "colour",
     "text-weight", "alt", "target", "href", "class", "style", "text-style", "size", "face",
-}) - {"font"}  # fmt: skip
+})  # fmt: skip
 
 _HANDLERS: dict[str, Handler] = {
     "display": _display,
