@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.nightly
-
 DEMO = [sys.executable, "-m", "mta", "demo"]
 PATIENCE = 100.0  # seconds
 
@@ -65,6 +63,7 @@ def test_once_all_results_are_as_expected(environment: dict[str, str]) -> None:
     assert "dkimpy accepts 2 of 2" in done.stdout
 
 
+@pytest.mark.nightly
 def test_it_stays_until_told_to_end_and_can_be_looked_at(environment: dict[str, str], tmp_path: Path) -> None:
     output = tmp_path / "output"
     process = start(environment, output)
@@ -84,6 +83,7 @@ def test_it_stays_until_told_to_end_and_can_be_looked_at(environment: dict[str, 
     assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("file", "number"),
     [
