@@ -1,0 +1,103 @@
+"""Returned mail and replies written from the kinds of misreading alone, in words that no rule was written for.
+
+``labels.tsv`` has one reading for each recipient, or one for all, separated by ``;``: ``failed hard``,
+``failed hard (domain)`` (not suppressed at once), ``failed closed`` (suppressed, hard or not),
+``failed soft (mailbox full)``, ``failed soft not-recipient`` (anybody's fault but the recipient's), ``delayed``, or
+``no bounce``. ``replies.tsv`` has the same for a reply, and ``others-fault``, ``sender-fault``. ``not-yet.tsv`` lists
+what is misread today.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bounce.classify import Classifier
+from bounce.parsers.report_kinds import Report, ReportedAction, ReportKind
+from bounce.report import read
+from bounce.rules import load_rules
+from mta.mail.delivery import Action, Classification, Fault, Stage
+from mta.mail.reply import Reply
+
+FOLDER = Path(__file__).with_name("bounces") / "fresh"
+
+
+@cache
+def classifier() -> Classifier:
+    return Classifier(load_rules())
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (FOLDER / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def cases(name: str, key: str) -> list[object]:
+    not_yet = {row["case"]: row["misread"] for row in rows("not-yet.tsv")}
+    return [
+        pytest.param(
+            row,
+            id=row[key][:60],
+            marks=[pytest.mark.xfail(strict=True, reason=not_yet[row[key]])] if row[key] in not_yet else [],
+        )
+        for row in rows(name)
+    ]
+
+
+def mail_differences(report: Report, row: dict[str, str]) -> list[str]:
+    """Return how ``report`` differs from the label."""
+    if row["expected"] == "no bounce":
+        return [f"taken for a bounce ({report.form})"] if report.kind is ReportKind.BOUNCE else []
+    wanted = row["recipient"].split(", ")
+    readings = row["expected"].split("; ")
+    readings *= len(wanted) if len(readings) == 1 else 1
+    found = {str(part.address): part for part in report.recipients}
+    differences = (
+        [f"kind {report.kind.value}"] if (report.kind is ReportKind.BOUNCE) == (readings == ["delivered"]) else []
+    )
+    if set(found) != set(wanted):
+        differences.append(f"recipients {sorted(found)}")
+    for address, reading in zip(wanted, readings, strict=True):
+        if address in found:
+            part, (action, _, judgement) = found[address], reading.partition(" ")
+            if part.action is not ReportedAction(action):
+                differences.append(f"{address} {part.action.value}")
+            elif judgement:
+                differences += [f"{address} {text}" for text in differences_of(part.classification, judgement)]
+    return differences
+
+
+def differences_of(found: Classification | None, judgement: str) -> list[str]:
+    """Return how ``found`` differs from a judgement like ``soft (mailbox full)``."""
+    if found is None:
+        return ["not classified"]
+    suppresses = found.action is Action.SUPPRESS
+    full = found.category == "mailbox_full"
+    checks = {
+        "hard": found.hard == judgement.startswith("hard"),
+        "suppress": suppresses == (judgement in ("hard", "closed")),
+        "category": full == ("full" in judgement) or judgement == "soft",
+        "fault": (found.fault is Fault.SENDER or judgement != "sender-fault")
+        and (found.fault is not Fault.RECIPIENT or not judgement.endswith(("not-recipient", "others-fault"))),
+    }
+    if judgement == "closed":
+        del checks["hard"]
+    return [
+        f"{what} ({found.category}, {found.fault.value}, {found.action.value}, hard {found.hard}, {found.rule})"
+        for what, right in checks.items()
+        if not right
+    ]
+
+
+@pytest.mark.parametrize("row", cases("labels.tsv", "file"))
+def test_mail(row: dict[str, str]) -> None:
+    assert mail_differences(read((FOLDER / row["file"]).read_bytes(), classifier()), row) == []
+
+
+@pytest.mark.parametrize("row", cases("replies.tsv", "reply"))
+def test_reply(row: dict[str, str]) -> None:
+    reply = Reply.read(row["reply"].replace("\\n", "\n"))
+    assert differences_of(classifier().classify(reply, Stage(row["stage"])), row["expected"]) == []
