@@ -19,6 +19,7 @@ Limitations: no rule sees what another of the same run writes; the personal ones
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -100,6 +101,13 @@ class Chain:
         once_more = [*required.values(), *(rule for rule in enforced if rule.name not in required)]
         self.at_sender: tuple[tuple[str, SenderStage], ...] = _stage(once_more, "on_sender")
         self.at_delivery: tuple[tuple[str, RecipientStage], ...] = _stage(once_more, "before_delivery")
+
+    def of_content(self) -> Chain:
+        """Return the same chain without what its rules say of recipients."""
+        chain = copy(self)
+        chain.shared = tuple(replace(step, on_recipient=None) for step in self.shared)
+        chain.personal = tuple(replace(step, on_recipient=None) for step in self.personal)
+        return chain
 
 
 def _has(rule: Rule, attribute: str) -> bool:

@@ -18,7 +18,7 @@ from mta.mail.reply import Reply
 from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, merged_findings
 from mta.submission.rate_limit import RateLimit
-from policy.accounts.mailing import sampling_hold
+from policy.accounts.mailing import Mailing, sampling_hold
 from policy.base import Finding
 
 
@@ -40,13 +40,22 @@ class Linted:
     outgoing: bytes = b""
 
 
-async def lint(preparer: Preparer, rate_limit: RateLimit, submitter: Submitter, message: Message) -> Linted:
-    """Return what would become of ``message``. Raises StoreUnavailable, UnknownProfile."""
+async def lint(
+    preparer: Preparer,
+    rate_limit: RateLimit,
+    submitter: Submitter,
+    message: Message,
+    content_of: Mailing | None = None,
+) -> Linted:
+    """Return what would become of ``message``. ``content_of``: whatever its recipients, as one of this mailing. Raises
+    StoreUnavailable, UnknownProfile."""
     profile = submitter.account.profile
     digest = preparer.digest(profile)
     reservation = await rate_limit.reserve(submitter.account, len(message.envelope.recipients))
     try:
-        prepared = await preparer.prepare(submitter, message, known={}, quota_left=reservation.left)
+        prepared = await preparer.prepare(
+            submitter, message, known={}, quota_left=reservation.left, content_of=content_of
+        )
     except OptionError as error:
         finding = Finding("headers", "refuse", str(error))
         return Linted(profile, digest, (finding,), Reply(550, "5.6.0", str(error)))

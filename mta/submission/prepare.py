@@ -115,9 +115,11 @@ class Preparer:
         *,
         known: Mapping[Address, RecipientFacts],
         quota_left: int | None,
+        content_of: Mailing | None = None,
     ) -> Prepared:
         """Judge, complete and sign ``message``. ``known``: recipients that were looked up already; ``quota_left``: how
-        many the account's quotas still allow, None without quotas.
+        many the account's quotas still allow, None without quotas. ``content_of``: judge what it says, not its
+        recipients, as a message of this mailing.
 
         Raises OptionError, MessageRejected, StoreUnavailable.
         """
@@ -125,10 +127,16 @@ class Preparer:
         options = read_options(message.headers)
         marks = header_marks(message.headers)
         message, cleaned = self._cleaned(message)
+        if content_of:
+            options = replace(options, stream=Stream.MARKETING, mailing=content_of.id)
         stream = stream_of(options, submitter.grant, marks)
         chain = self._chain(submitter, stream, options, message, marks)
+        if content_of:
+            chain = chain.of_content()
         async with self._one_heavy if message.size > HEAVY else nullcontext():
             facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
+            if content_of:
+                facts = replace(facts, mailing=content_of, topic=options.topic or content_of.topic)
             if stream is Stream.TRANSACTIONAL:
                 facts = replace(facts, marks=MailingMarks(marks, facts.reading))
             sketch = sketch_of(facts.reading.bodies) if chain.counts_texts else ()

@@ -51,6 +51,7 @@ class Mailing:
 
     ``list``: the list it goes to; ``origin``: where that list comes from, None if nobody has said so;
     ``approved``: whether a reviewer has approved that origin. ``stopped``: why nothing more may leave, if so.
+    ``references``: the numbers of the messages that were confirmed, which its messages must match.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Mailing:
     origin: str | None = None
     approved: bool = False
     stopped: str | None = None
+    references: tuple[int, ...] = ()
 
 
 def mailing_hold(obstacle: MailingObstacle, text: str) -> Hold:

@@ -14,6 +14,7 @@ from mta.cli.output import fail, moment, plain, print_json, print_lines
 from mta.mail.identity import format_id
 
 if TYPE_CHECKING:
+    from mta.store.mailings.mailing_holds import QueueMoved
     from mta.store.mailings.mailing_records import MailingEvent, MailingStory
     from mta.store.mailings.mailings import MailingRecord
     from mta.store.store import Store
@@ -55,6 +56,14 @@ def state_of(mailing: Mailing) -> str:
     if mailing.sample and mailing.sample.exhausted:
         return "sample sent"
     return "confirmed"
+
+
+def moved_text(moved: QueueMoved) -> str:
+    """Return what became of the queued recipients of a mailing."""
+    counts = ((moved.released, "released"), (moved.held, "held"), (moved.bounced, "bounced"))
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    more = f"; {moved.still_held} of the released ones have other holds" if moved.still_held else ""
+    return f"Queued recipients: {told or 'none concerned'}{more}."
 
 
 def mailing_fields(record: MailingRecord, account: str) -> dict[str, Any]:

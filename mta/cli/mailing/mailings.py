@@ -1,6 +1,6 @@
-"""``mta mailing add``, ``list``, ``confirm``, ``release`` and ``stop``.
+"""``mta mailing add``, ``list``, ``release`` and ``stop``.
 
-Invariants: no mailing is confirmed or released without the name of who decides.
+Invariants: no mailing is released or stopped without the name of who decides.
 
 Limitations: a change reaches the workers within moments; a delivery attempt in progress is not stopped.
 """
@@ -14,9 +14,9 @@ import typer
 
 from mta.cli import options
 from mta.cli.context import account_id, account_names, load_settings, with_store
-from mta.cli.mailing import mailing_details
+from mta.cli.mailing import confirmation, mailing_details
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
-from mta.cli.mailing.mailing_details import mailing_fields, state_of
+from mta.cli.mailing.mailing_details import mailing_fields, moved_text, state_of
 from mta.cli.options import (
     AccountArgument,
     AccountOption,
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
         ("add", add),
         ("list", list_),
         ("show", mailing_details.show),
-        ("confirm", confirm),
+        ("confirm", confirmation.confirm),
         ("release", release),
         ("stop", stop),
     )
@@ -143,21 +143,6 @@ def list_(
     print_table(_COLUMNS, rows, empty="No mailings.", limit=limit)
 
 
-def confirm(
-    which: MailingArgument, account: MailingAccountOption = None, by: ByOption = None, config: ConfigOption = None
-) -> None:
-    """Confirm that a mailing keeps to the rules and the current terms. What is held for that is released."""
-    settings, who = load_settings(config), by or operator()
-    terms = settings.policy.terms.version
-
-    async def work(store: Store) -> str:
-        mailing = await find_mailing(settings, store, which, account)
-        moved = await store.mailings.confirm(mailing.id, by=who, terms=terms)
-        return f'Mailing "{mailing.name}" confirmed by {who} under version {terms} of the terms. {_moved(moved)}'
-
-    print(with_store(settings, work))
-
-
 def release(
     which: MailingArgument, account: MailingAccountOption = None, by: ByOption = None, config: ConfigOption = None
 ) -> None:
@@ -169,7 +154,7 @@ def release(
         moved = await store.mailings.release(mailing.id, by=who)
         if mailing.confirmation is None:
             return f'Mailing "{mailing.name}" released; it still has to be confirmed: mta mailing confirm {mailing.id}'
-        return f'Mailing "{mailing.name}" released by {who}. {_moved(moved)}'
+        return f'Mailing "{mailing.name}" released by {who}. {moved_text(moved)}'
 
     print(with_store(settings, work))
 
@@ -206,11 +191,4 @@ def stop(
         return
     if bounce:
         options.confirm(f'Stop mailing "{mailing.name}" with {queued}? This cannot be undone.', yes=yes)
-    print(f'Mailing "{mailing.name}" stopped by {who}: {reason}. {_moved(with_store(settings, work))}')
-
-
-def _moved(moved: QueueMoved) -> str:
-    counts = ((moved.released, "released"), (moved.held, "held"), (moved.bounced, "bounced"))
-    told = ", ".join(f"{count} {what}" for count, what in counts if count)
-    more = f"; {moved.still_held} of the released ones have other holds" if moved.still_held else ""
-    return f"Queued recipients: {told or 'none concerned'}{more}."
+    print(f'Mailing "{mailing.name}" stopped by {who}: {reason}. {moved_text(with_store(settings, work))}')

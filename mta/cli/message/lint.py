@@ -8,19 +8,22 @@ Limitations: exit status 2 also means that there is no such account, or no datab
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mta.cli.context import load_settings, with_store
-from mta.cli.message.message_file import MessageFile, ProfileChoice, choose_profiles, read_message
+from mta.cli.message.message_file import (
+    MessageFile,
+    ProfileChoice,
+    choose_profiles,
+    open_preparer,
+    read_message,
+    submitted,
+)
 from mta.cli.options import ConfigOption, JsonOption
 from mta.cli.output import Styled, fail, print_json, print_lines, print_table
-from mta.mail.identity import new_message_id
-from mta.mail.message import Message, Origin
 from policy.accounts.account import Grant
 
 if TYPE_CHECKING:
@@ -106,18 +109,15 @@ async def _lint(
     store: Store, settings: Settings, chosen: ProfileChoice, file: MessageFile, name: str, credential: str | None
 ) -> Linted:
     """Return what would become of the message, signed and scanned as if it were submitted."""
-    from mta.dkim import KeyRing, Signer
     from mta.submission import lint as submission
-    from mta.submission.prepare import Preparer, Submitter
+    from mta.submission.prepare import Submitter
     from mta.submission.rate_limit import RateLimit
 
     account = (await store.accounts.find(name)).account
     submitter = Submitter(replace(account, profile=chosen.name or account.profile), _grant(store, account, credential))
-    keys = KeyRing.of_files(settings.signing)
-    keys.replace_stored(await store.dkim_keys.list())
-    preparer = Preparer(settings, store, Signer(settings.signing, keys), chosen.profiles)
+    preparer = await open_preparer(store, settings, chosen.profiles)
     rate_limit = RateLimit(store.quotas, settings.rate_limits)
-    return await submission.lint(preparer, rate_limit, submitter, _message(file, account, credential))
+    return await submission.lint(preparer, rate_limit, submitter, submitted(file, account, credential))
 
 
 def _grant(store: Store, account: Account, credential: str | None) -> Grant:
@@ -127,20 +127,6 @@ def _grant(store: Store, account: Account, credential: str | None) -> Grant:
     if grant is None or known is None or known.account.id != account.id:
         fail(f'account "{account.name}" has no credential "{credential}"', status=2)
     return grant
-
-
-def _message(file: MessageFile, account: Account, credential: str | None) -> Message:
-    origin = Origin(
-        account_id=account.id,
-        account=account.name,
-        credential=credential,
-        client=ip_address("127.0.0.1"),
-        hello="mta lint",
-        session="lint",
-        protocol="ESMTPSA",
-        received_at=datetime.now(UTC),
-    )
-    return Message(new_message_id(), file.envelope, origin, file.headers, file.content)
 
 
 def _print(linted: Linted) -> None:

@@ -1,4 +1,4 @@
-"""The message file and the profiles that ``mta lint`` judges.
+"""The message file and the profiles that commands judge (``mta lint``, ``mta mailing confirm``).
 
 Invariants: a file is read whole or not at all.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +17,17 @@ from config.toml import ConfigError
 from mta.cli.output import fail
 from mta.mail.address import Address, AddressError
 from mta.mail.headers import HeaderError, Headers
+from mta.mail.identity import new_message_id
 from mta.mail.mailbox import parse_mailbox
-from mta.mail.message import Body, Envelope, Recipient
+from mta.mail.message import Body, Envelope, Message, Origin, Recipient
 from policy.permission.tokens import SampleTokens
 from policy.profile import UnknownProfile, load_profiles
 
 if TYPE_CHECKING:
     from config.schema import Settings
+    from mta.store.store import Store
+    from mta.submission.prepare import Preparer
+    from policy.accounts.account import Account
     from policy.profile import Profiles
 
 MAX_OCTETS = 200 * 1024 * 1024  # of a file
@@ -84,6 +90,31 @@ def read_message(file: str, recipients: list[str], sender: str | None) -> Messag
         body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
     )
     return MessageFile(file, content, headers, envelope)
+
+
+async def open_preparer(store: Store, settings: Settings, profiles: Profiles) -> Preparer:
+    """Return what judges, completes and signs a message as the service does."""
+    from mta.dkim import KeyRing, Signer
+    from mta.submission.prepare import Preparer
+
+    keys = KeyRing.of_files(settings.signing)
+    keys.replace_stored(await store.dkim_keys.list())
+    return Preparer(settings, store, Signer(settings.signing, keys), profiles)
+
+
+def submitted(file: MessageFile, account: Account, credential: str | None = None) -> Message:
+    """Return the message as if the account submitted it from this machine."""
+    origin = Origin(
+        account_id=account.id,
+        account=account.name,
+        credential=credential,
+        client=ip_address("127.0.0.1"),
+        hello="mta lint",
+        session="lint",
+        protocol="ESMTPSA",
+        received_at=datetime.now(UTC),
+    )
+    return Message(new_message_id(), file.envelope, origin, file.headers, file.content)
 
 
 def _content(file: str) -> bytes:

@@ -22,7 +22,9 @@ from policy.accounts.mailing import Confirmation, Mailing, Sample
 COLUMNS = """
 m.id, m.account_id, m.name, m.topic, m.list, m.created_at, m.created_by, m.confirmed_at, m.confirmed_by,
 m.confirmed_terms, m.sample, m.sampled, m.released_at, m.released_by, m.stopped_at, m.stopped_by, m.stopped,
-m.stop_bounces, m.changed_at, s.origin, s.approved_at"""
+m.stop_bounces, m.changed_at, s.origin, s.approved_at, array(
+    select r.number from mailing_reference r where r.mailing = m.id and r.removed_at is null order by 1
+) as reference_numbers"""
 FROM = "from mailing m left join list_source s on s.account_id = m.account_id and s.name = m.list"
 
 
@@ -52,6 +54,7 @@ def mailing_of(row: Any) -> Mailing:
         origin=row["origin"],
         approved=row["approved_at"] is not None,
         stopped=row["stopped"],
+        references=tuple(row["reference_numbers"]),
     )
 
 

@@ -13,7 +13,7 @@ stays taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,9 +24,10 @@ from mta.mail.identity import format_id, new_message_id
 from mta.mail.reply import sanitise
 from mta.observe.labels import BackgroundTask
 from mta.store.journal.account_changes import AccountChangeKind, note
-from mta.store.mailings import mailing_holds, mailing_records
+from mta.store.mailings import mailing_holds, mailing_records, references
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.mailing_records import COLUMNS, FROM, MailingRecord, MailingStory, mailing_of, record_of
+from mta.store.mailings.references import NewReference, ReferenceContent, ReferenceRecord
 from mta.store.postgres.cache_refresh import Freshness
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.errors import StoreUnavailable
@@ -59,6 +60,8 @@ select not exists (
 _CONFIRM = """
 update mailing set confirmed_at = now(), confirmed_by = $2, confirmed_terms = $3, changed_at = now()
 where id = $1 and confirmed_at is null returning account_id"""
+
+_LOCK = "update mailing set changed_at = now() where id = $1 and confirmed_at is not null returning account_id"
 
 _RELEASE = """
 update mailing set released_at = now(), released_by = $2, stopped_at = null, stopped_by = null, stopped = null,
@@ -145,6 +148,16 @@ class Mailings:
         record = await self.show(mailing_id)
         return None if record is None else await mailing_records.tell_story(self._database, record, events)
 
+    async def references(self, mailing_id: str) -> Sequence[ReferenceRecord]:
+        """Return the messages that were confirmed for a mailing, without their content. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return await references.read(connection, mailing_id)
+
+    async def reference_contents(self, mailing_id: str) -> Sequence[ReferenceContent]:
+        """Return the messages that those of the mailing must match. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return await references.contents(connection, mailing_id)
+
     async def list(self, account_id: int | None = None, *, limit: int = 100) -> list[MailingRecord]:
         """The newest, of one account or of all. Raises StoreUnavailable."""
         async with self._database.session() as connection:
@@ -189,13 +202,32 @@ class Mailings:
         assert added is not None
         return added
 
-    async def confirm(self, mailing_id: str, *, by: str, terms: str) -> QueueMoved:
-        """Somebody's word for this dispatch; what waited for it goes. Raises MailingError, StoreUnavailable."""
+    async def confirm(
+        self, mailing_id: str, *, by: str, terms: str, messages: Sequence[NewReference] = ()
+    ) -> QueueMoved:
+        """Record that someone confirms this dispatch, and that it consists of ``messages``; what waited for it goes.
+
+        One that is confirmed already gets further messages. Raises MailingError, StoreUnavailable."""
         if not by.strip() or not terms.strip():
             raise MailingError("a confirmation names who gives it, and under which version of the terms")
-        said = {"mailing": mailing_id, "act": "confirmed", "terms": terms}
         refusal = f"the mailing {mailing_id} does not exist, or was confirmed before; each dispatch is a new mailing"
-        await self._change(_CONFIRM, (mailing_id, by, terms), by, said, refusal)
+
+        async def work(connection: Connection) -> None:
+            said = {"mailing": mailing_id, "act": "confirmed", "terms": terms}
+            account_id = await connection.fetchval(_CONFIRM, mailing_id, by, terms)
+            if account_id is None and messages:
+                said["act"] = "content confirmed"
+                account_id = await connection.fetchval(_LOCK, mailing_id)
+            if account_id is None:
+                raise MailingError(refusal)
+            numbers = [await references.add(connection, mailing_id, new, by=by, terms=terms) for new in messages]
+            if numbers:
+                said["references"] = ", ".join(map(str, numbers))
+                said["sha256"] = ", ".join(new.digest.hex() for new in messages)
+            await _say(connection, account_id, by, said)
+
+        await self._database.retried(work)
+        await self._fresh.now()
         return await mailing_holds.settle(self._database, mailing_id)
 
     async def release(self, mailing_id: str, *, by: str) -> QueueMoved:

@@ -25,6 +25,24 @@ create table mailing (
 create index on mailing (changed_at);
 create index on mailing (account_id, list);
 
+-- What was confirmed: a message of the mailing, as it was shown to the person who confirmed it. Never changed.
+create table mailing_reference (
+    mailing     text collate "C" not null references mailing,
+    number      int not null,               -- 1, 2, 3 ... within the mailing
+    at          timestamptz not null default now(),
+    by          text not null,
+    terms       text not null,
+    digest      bytea not null,             -- sha256 of the content
+    content     bytea not null,             -- as an application submits it
+    outgoing    bytea not null,             -- as its recipient would get it
+    preview     text not null,              -- its text, as it shows
+    picture     bytea,                      -- PNG; null: there was no browser
+    evidence    jsonb not null,             -- what was found when it was judged
+    removed_at  timestamptz,                -- no message may match it any more
+    removed_by  text,
+    primary key (mailing, number)
+);
+
 -- The ledger. An entry never changes, except that erasure empties its evidence. The digest stays, so the chain of hashes
 -- can still be verified. hash = sha256(previous hash, number, time, kind, address key, digest of the evidence).
 create table consent_entry (

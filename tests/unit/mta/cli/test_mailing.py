@@ -23,10 +23,19 @@ SAMPLED = (
 )
 
 
+STRICT = 'extends = "transactional"\n[marketing]\nchain = ["size", "confirmation", "unsubscribe"]\n'
+MESSAGE = (
+    "From: Shop <news@shop.example>\r\nTo: Ann Example <ann@example.net>\r\nSubject: Offers\r\n\r\n"
+    "Dear Ann,\r\n\r\napples are cheap today.\r\n\r\n{}\r\n"
+)
+LINK = "Unsubscribe: https://shop.example/off/8f3a"
+
+
 @pytest.fixture
 async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Operator:
-    (tmp_path / "sampled.toml").write_text(SAMPLED)
-    more = '[policy]\nprofiles = ["sampled.toml"]\n[policy.terms]\nversion = "3"\n'
+    for name, text in (("sampled", SAMPLED), ("strict", STRICT)):
+        (tmp_path / f"{name}.toml").write_text(text)
+    more = '[policy]\nprofiles = ["sampled.toml", "strict.toml"]\n[policy.terms]\nversion = "3"\n'
     operator = Operator(tmp_path, database_url, secrets, more)
     for name in ("shop", "club"):
         await operator.says("account", "add", name, "--domain", f"{name}.example")
@@ -79,6 +88,24 @@ async def test_confirming_names_who_and_which_terms_and_releases_what_waits(oper
     assert "confirmed by Ann Lee under version 3 of the terms. Queued recipients: 1 released." in told
     assert "confirmed before" in await operator.fails("mailing", "confirm", "june")
     assert await make.count(store, "queue where holds = 0") == 1
+
+
+async def test_the_message_that_is_confirmed_is_judged_and_kept(
+    operator: Operator, store: Store, tmp_path: Path
+) -> None:
+    await make.execute(store, "update account set profile = 'strict' where name = 'shop'")
+    mailing = await add(operator, "shop", "june")
+    good, bad = tmp_path / "good.eml", tmp_path / "bad.eml"
+    good.write_text(MESSAGE.format(LINK), newline="")
+    bad.write_text(MESSAGE.format("Bye"), newline="")
+    told = await operator.fails("mailing", "confirm", "june", "--message", str(good), "--message", str(bad))
+    assert f"{bad}: unsubscribe: none of the 0 links" in told
+    assert await store.mailings.references(mailing) == []
+    await operator.says("mailing", "confirm", "june", "--message", str(good), "--by", "Ann Lee")
+    (kept,) = await store.mailings.references(mailing)
+    assert (kept.number, kept.by, kept.terms) == (1, "Ann Lee", "3")
+    assert "apples are cheap today." in kept.preview
+    assert {each["policy"] for each in kept.evidence["findings"]} >= {"size", "unsubscribe", "dkim"}
 
 
 async def test_a_stop_needs_a_reason_and_release_ends_it(operator: Operator, store: Store) -> None:

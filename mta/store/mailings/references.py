@@ -1,0 +1,102 @@
+"""The messages that were confirmed for a mailing: written once, looked up, withdrawn.
+
+Invariants: a reference is never changed or deleted; one that was removed no longer counts, and stays as evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from mta.store.postgres.database import Connection
+
+_ADD = """
+insert into mailing_reference (mailing, number, by, terms, digest, content, outgoing, preview, picture, evidence)
+select $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9 from mailing_reference where mailing = $1
+returning number"""
+
+_LIST = """
+select number, at, by, terms, digest, octet_length(content) as size, preview, picture, evidence, removed_at, removed_by
+from mailing_reference where mailing = $1 order by number"""
+
+_CONTENTS = """
+select number, content, outgoing from mailing_reference where mailing = $1 and removed_at is null order by number"""
+
+_REMOVE = """
+update mailing_reference set removed_at = now(), removed_by = $3
+where mailing = $1 and number = $2 and removed_at is null returning number"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewReference:
+    """A message that is confirmed. ``content``: as an application submits it; ``outgoing``: as its recipient would get
+    it; ``preview``: its text; ``picture``: how it looks, PNG; ``evidence``: what was found."""
+
+    content: bytes
+    outgoing: bytes
+    preview: str = ""
+    picture: bytes | None = None
+    evidence: Mapping[str, Any] | None = None
+
+    @property
+    def digest(self) -> bytes:
+        return sha256(self.content).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRecord:
+    """What is kept of a reference, but the message itself. ``digest``: hexadecimal; ``size`` in octets."""
+
+    number: int
+    at: datetime
+    by: str
+    terms: str
+    digest: str
+    size: int
+    preview: str
+    picture: bytes | None
+    evidence: Mapping[str, Any]
+    removed_at: datetime | None = None
+    removed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceContent:
+    """The message of a reference, as submitted and as it would leave."""
+
+    number: int
+    content: bytes
+    outgoing: bytes
+
+
+async def add(connection: Connection, mailing_id: str, new: NewReference, *, by: str, terms: str) -> int:
+    """Write a reference within the caller's transaction, which has locked the mailing; return its number."""
+    evidence = orjson.dumps(new.evidence or {}).decode()
+    values = (new.digest, new.content, new.outgoing, new.preview, new.picture, evidence)
+    number: int = await connection.fetchval(_ADD, mailing_id, by, terms, *values)
+    return number
+
+
+async def read(connection: Connection, mailing_id: str) -> list[ReferenceRecord]:
+    """Return all references of a mailing, removed ones too, in order."""
+    rows = await connection.fetch(_LIST, mailing_id)
+    return [
+        ReferenceRecord(**dict(row) | {"digest": row["digest"].hex(), "evidence": orjson.loads(row["evidence"])})
+        for row in rows
+    ]
+
+
+async def contents(connection: Connection, mailing_id: str) -> Sequence[ReferenceContent]:
+    """Return the messages that count, in order."""
+    rows = await connection.fetch(_CONTENTS, mailing_id)
+    return [ReferenceContent(row["number"], bytes(row["content"]), bytes(row["outgoing"])) for row in rows]
+
+
+async def remove(connection: Connection, mailing_id: str, number: int, *, by: str) -> bool:
+    """Withdraw a reference; return False if there is none of this number that counts."""
+    return await connection.fetchval(_REMOVE, mailing_id, number, by) is not None
