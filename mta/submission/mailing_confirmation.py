@@ -33,7 +33,7 @@ class ConfirmationRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ConfirmationContext:
     """What a mailing is confirmed with: the store, the policy in force, and the version of the terms."""
 
     store: Store
@@ -60,22 +60,30 @@ class Judged:
 
 
 async def confirm_mailing(
-    desk: Desk, account: Account, mailing: Mailing, messages: Sequence[Handed], *, by: str, at: datetime
+    context: ConfirmationContext,
+    account: Account,
+    mailing: Mailing,
+    messages: Sequence[Handed],
+    *,
+    by: str,
+    at: datetime,
 ) -> QueueMoved:
     """Confirm that ``mailing`` keeps to the rules and consists of ``messages``; what waited for that is released.
 
     Raises ConfirmationRefused, MailingError, StoreUnavailable, UnknownProfile.
     """
-    word = Confirmation(at, by, desk.terms)
-    judged = [await _judge(desk, account, mailing, word, handed) for handed in messages]
+    word = Confirmation(at, by, context.terms)
+    judged = [await _judge(context, account, mailing, word, handed) for handed in messages]
     references = [_reference(each) for each in judged]
-    return await desk.store.mailings.confirm(mailing.id, by=by, terms=desk.terms, messages=references)
+    return await context.store.mailings.confirm(mailing.id, by=by, terms=context.terms, messages=references)
 
 
-async def _judge(desk: Desk, account: Account, mailing: Mailing, word: Confirmation, handed: Handed) -> Judged:
+async def _judge(
+    context: ConfirmationContext, account: Account, mailing: Mailing, word: Confirmation, handed: Handed
+) -> Judged:
     """Judge a message by the account's whole chain, as if the mailing were confirmed and its list approved."""
     meant = replace(mailing, confirmation=word, origin=mailing.origin or "", approved=True, sample=None, references=())
-    linted = await lint(desk.preparer, desk.rate_limit, Submitter(account), handed.message, content_of=meant)
+    linted = await lint(context.preparer, context.rate_limit, Submitter(account), handed.message, content_of=meant)
     if linted.refusal:
         rejections = [finding.evidence for finding in linted.findings if finding.verdict in ("refuse", "error")]
         raise ConfirmationRefused("\n".join(f"{handed.name}: {text}" for text in rejections or [linted.refusal.text]))

@@ -20,7 +20,7 @@ from mta.cli.output import fail
 if TYPE_CHECKING:
     from config.schema import Settings
     from mta.store.store import Store
-    from mta.submission.mailing_confirmation import Desk
+    from mta.submission.mailing_confirmation import ConfirmationContext
 
 
 def confirm(
@@ -50,21 +50,21 @@ def confirm(
         owner = store.accounts.by_id(mailing.account_id)
         assert owner is not None, "a mailing has an account"
         handed = [Handed(file.name, submitted(file, owner)) for file in files]
-        desk = await _desk(store, settings)
+        context = await _context(store, settings)
         try:
-            moved = await confirm_mailing(desk, owner, mailing, handed, by=who, at=datetime.now(UTC))
+            moved = await confirm_mailing(context, owner, mailing, handed, by=who, at=datetime.now(UTC))
         except ConfirmationRefused as error:
             fail(f'mailing "{mailing.name}" is not confirmed:\n{error}')
-        return (
-            f'Mailing "{mailing.name}" confirmed by {who} under version {desk.terms} of the terms. {moved_text(moved)}'
-        )
+        return f'Mailing "{mailing.name}" confirmed by {who} under version {context.terms} of the terms. {moved_text(moved)}'
 
     print(with_store(settings, work))
 
 
-async def _desk(store: Store, settings: Settings) -> Desk:
-    from mta.submission.mailing_confirmation import Desk
+async def _context(store: Store, settings: Settings) -> ConfirmationContext:
+    from mta.submission.mailing_confirmation import ConfirmationContext
     from mta.submission.rate_limit import RateLimit
 
     preparer = await open_preparer(store, settings, choose_profiles(settings, None).profiles)
-    return Desk(store, preparer, RateLimit(store.quotas, settings.rate_limits), settings.policy.terms.version)
+    return ConfirmationContext(
+        store, preparer, RateLimit(store.quotas, settings.rate_limits), settings.policy.terms.version
+    )
