@@ -46,7 +46,7 @@ class Classifier:
         self._only_codes = frozenset(rule.id for rule in book.rules if _knows_only_codes(rule))
         self._by_word: dict[str, list[Candidate]] = {}
         self._by_code: dict[str, list[Candidate]] = {}
-        counts = Counter(word for rule in book.rules for reply in rule.samples for word in _words(_plain(reply.text)))
+        counts = Counter(word for rule in book.rules for reply in rule.samples for word in _words(searchable(reply.text)))
         for position, rule in enumerate(book.rules):
             for number, pattern in enumerate(rule.patterns):
                 for word in _rarest(pattern, counts):
@@ -96,7 +96,7 @@ class Classifier:
     def _matches(self, reply: Reply, stage: Stage, host: str | None) -> Iterator[Classification]:
         if reply.kind is ReplyKind.POSITIVE:
             return
-        text = _plain(reply.text)
+        text = searchable(reply.text)
         keys = _keys(reply.code, _status(reply, text))
         candidates: set[Candidate] = set()
         for word in _words(text):
@@ -147,7 +147,7 @@ def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
 def _by_words(first: Classification, words: Classification | None, reply: Reply) -> Classification:
     """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
     they are milder; x.7.z makes doubtful what they say of a mailbox."""
-    if words is None or (first.hard and words.action is Action.SUPPRESS):
+    if words is None or (first.hard and (words.action is Action.SUPPRESS or words.rule == "words-maybe")):
         return first
     if first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal":
         return first
@@ -191,7 +191,7 @@ def _bounded(found: Classification, reply: Reply, stage: Stage) -> Classificatio
     return replace(found, category=category, fault=Fault.SENDER, action=action, hard=False)
 
 
-def _plain(text: str) -> str:
+def searchable(text: str) -> str:
     """Normalise for pattern search: lower case, single spaces, no addresses (``dmarc@`` is not DMARC)."""
     words = text[:MAX_TEXT].lower().split()
     return " ".join([_GLUED.sub("@ ", word).strip() if "@" in word else word for word in words])

@@ -1,8 +1,9 @@
 """Read a refusal that no rule knows by its phrase, as a person would: whose mailbox, what is said of it, whose fault.
 
 The words of each language are data (``config/defaults/bounce-words.toml``). An object (user, mailbox, address) near a
-state (unknown, closed) is the recipient's; words about the sender, the content, a rate or a route are believed before
-it, and of several states of a mailbox the mildest: "unknown or full" is full, "temporarily closed" is not closed.
+state (unknown, closed) is the recipient's, a domain near "unknown" is its domain's; words about the sender, the
+content, a rate or a route are believed before it, and of several states of a mailbox the mildest: "unknown or full" is
+full, "temporarily closed" is not closed, and what "may" be so is no finding.
 
 Invariants: Linear in the length of the text: at each word only the phrases that begin with its letter are tried.
 
@@ -15,10 +16,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import pairwise
 
 from pydantic import Field
 
-from bounce.pattern import any_of
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
 from mta.mail.delivery import Action, Classification, Fault
@@ -43,6 +44,8 @@ class Samples(Section):
     sender: list[str] = Field(default_factory=list)
     temporary: list[str] = Field(default_factory=list)
     loop: list[str] = Field(default_factory=list)
+    domain: list[str] = Field(default_factory=list)
+    maybe: list[str] = Field(default_factory=list)
 
 
 class Language(Section):
@@ -59,7 +62,10 @@ class Language(Section):
     unknown: list[str] = Field(default_factory=list)
     closed: list[str] = Field(default_factory=list)
     refuses: list[str] = Field(default_factory=list)
+    maybe: list[str] = Field(default_factory=list)
     object: list[str] = Field(default_factory=list)
+    domain: list[str] = Field(default_factory=list)
+    no_mail: list[str] = Field(default_factory=list)
     failure: list[str] = Field(default_factory=list)
     delay: list[str] = Field(default_factory=list)
     samples: Samples = Field(default_factory=Samples)
@@ -89,7 +95,7 @@ _OTHERS = {
     "rate": ("rate_limited", Fault.SENDER),
     "network": ("connection_failure", Fault.NETWORK),
 }
-_TAGS = (*_OTHERS, "temporarily", "unknown", "closed", "refuses", "object")
+_TAGS = (*_OTHERS, "no_mail", "temporarily", "maybe", "unknown", "closed", "refuses", "domain", "object")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +140,18 @@ def read_words(text: str) -> Classification | None:
         if tag in tags:
             category = "blocklisted" if tag == "sender" and _BLOCKED.search(text) else category
             return Classification(category, fault, Action.FAIL, f"words-{tag}", tags[tag].text)
+    if "no_mail" in tags:
+        return Classification("bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", tags["no_mail"].text, hard=True)
     for state, category, hard in (("unknown", "bad_mailbox", True), ("closed", "inactive_mailbox", False)):
         if (pair := _pair(found, state)) is None:
             continue
-        matched = text[min(word.start for word in pair) : max(word.end for word in pair)]
+        matched = text[pair[0].start : pair[1].end]
         if "temporarily" in tags:
             return Classification("inactive_mailbox", Fault.RECIPIENT, Action.FAIL, "words-temporarily", matched)
+        if any(word.tag == "maybe" and _distance(word, *pair) <= NEAR for word in found):
+            return Classification(category, Fault.RECIPIENT, Action.FAIL, "words-maybe", matched)
+        if "domain" in (pair[0].tag, pair[1].tag):
+            return Classification("bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", matched, hard)
         return Classification(category, Fault.RECIPIENT, Action.SUPPRESS, f"words-{state}", matched, hard)
     if "refuses" in tags:
         return Classification("recipient_refuses", Fault.RECIPIENT, Action.FAIL, "words-refuses", tags["refuses"].text)
@@ -147,16 +159,16 @@ def read_words(text: str) -> Classification | None:
 
 
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
-    """Return a state and an object near it, if there is such a pair."""
-    last: dict[str, Word] = {}
-    for word in found:
-        if word.tag not in ("object", state):
-            continue
-        other = last.get("object" if word.tag == state else state)
-        if other is not None and word.start - other.end <= NEAR:
-            return other, word
-        last[word.tag] = word
-    return None
+    """Return the closest pair of a state and an object, or None if none are near each other."""
+    named = [word for word in found if word.tag in ("object", "domain", state)]
+    pairs = [(one, other) for one, other in pairwise(named) if (one.tag == state) != (other.tag == state)]
+    closest = min(pairs, key=lambda pair: pair[1].start - pair[0].end, default=None)
+    return closest if closest and closest[1].start - closest[0].end <= NEAR else None
+
+
+def _distance(word: Word, first: Word, last: Word) -> int:
+    """Return the characters between ``word`` and what lies from ``first`` to ``last``."""
+    return max(first.start - word.end, word.start - last.end, 0)
 
 
 def languages() -> Mapping[str, Language]:
@@ -182,7 +194,7 @@ def _failures() -> dict[str, re.Pattern[str]]:
 
 @cache
 def _delays() -> re.Pattern[str]:
-    return any_of(*(each for one in languages().values() for each in one.delay))
+    return re.compile("|".join(each for one in languages().values() for each in one.delay))
 
 
 def _by_letter(phrases: Mapping[str, list[str]]) -> dict[str, re.Pattern[str]]:

@@ -83,15 +83,6 @@ class Pattern:
         return None
 
 
-def any_of(*phrases: str, whole_words: bool = False) -> re.Pattern[str]:
-    """Return a pattern that finds any of ``phrases``: regular expressions in lower case; ``.`` matches line ends too.
-
-    Invariants: The phrases are our own; every repeat in them is bounded, so that no text makes the search slow.
-    """
-    start = r"\b" if whole_words else ""
-    return re.compile(f"{start}(?:{'|'.join(phrases)})", re.DOTALL)
-
-
 def _is_word(letter: str) -> bool:
     return letter.isascii() and letter.isalnum()
 

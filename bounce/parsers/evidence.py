@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from bounce.grammar import failure_in, flattened, read_words
+from bounce.layout import phrases
 from bounce.parsers.free_text import FreeTextBounce, original_of
 from bounce.parsers.mime import Mail, decode_words
 from bounce.parsers.replies import quotes_reply
-from bounce.pattern import any_of
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
 
@@ -26,49 +26,36 @@ SHIPPED = DEFAULTS / "bounce-evidence.toml"
 MAX_WORDS = 4000  # characters that are searched for words of failure
 DSN_TYPES = ("message/delivery-status", "message/global-delivery-status")
 
-_DAEMON = re.compile(r"mail(?:er|ing)?[-_. ]?dae?mon(?:[+=].{0,80})?\Z|mail(?:er)?[-_.]?deamon\Z")
-_ROLE = any_of(
-    r"mail[-_. ]?(?:delivery|deliver|system|subsystem|admin|operator|server|manager|robot|service|transport)",
-    r"mdaemon|post[-_. ]?master|double-?bounce|microsoftexchange[0-9a-f]*|sysadmin|smtp-?gateway|bounces?\Z|ndr\b",
-    r"mail(?:er)?[- ]?(?:daemon|deliver)|(?:system|mail|e-?mail|network) (?:administrator|operator)",
-    r"microsoft outlook|internet mail connector|delivery (?:system|subsystem|service|agent|report|notification)",
-    r"mta\b|e?smtp\b",
-)
-_GATEWAY = any_of(
-    r"no-?_?reply|do-?not-?reply|mail|relay|gateway|gw\b|filter|shield|guard|secur|spam|virus|scan|robot|daemon|server",
-    r"admin|root\b|system|notif|alert|smtp|exchange|domino|notes|barracuda|symantec|router|agent|service|support\b",
-)
-_PRODUCT = re.compile(
-    r"\b(?:mail|e-?mail|gateway|protect(?:or|ion)?|filter|shield|system|server|relay|security|firewall|anti-?spam)\b"
-)
 _REPLY = re.compile(r"(?:re|aw|antw|sv|vs|r|odp|res|rif)\s{0,3}(?:\[\d+\])?\s{0,3}:", re.IGNORECASE)
 _FORWARD = re.compile(r"(?:fwd?|wg|tr|rv|doorst|i|enc|pd|vl)\s{0,3}:", re.IGNORECASE)
-_SUBJECT = any_of(
-    r"undeliver|non-?deliver|not deliver|deliver[a-z]* (?:status|fail|problem|error|report|delay|notif|notice)",
-    r"deliver[a-z]* unsuccess",
-    r"(?:fail|failed|failure|unable|problem|error)[a-z]* (?:to |notice|sending|deliver|mail|message|report)",
-    r"mail (?:system |delivery )?(?:error|fail|problem)|returned|returning|bounce|delayed mail|reject|undelivr",
-    r"could not be (?:delivered|sent)|(?:message|mail) (?:not|undeliv)|not be delivered|non-?delivery",
-    r"unzustellbar|nicht (?:zugestellt|zustellbar)|zustellung|onbestelbaar|niet (?:bezorgd|afgeleverd)|non remis",
-    r"non distribu|.chec de|no entregado|no se (?:ha )?(?:pudo|podido)|devuelto|mancata consegna|falha na entrega",
-    r"n.o (?:foi )?entreg|nie dor.czon|niedor.cz|nie dostarcz|niedostarcz|zwrot",
-    r"не доставлен|退信|送信|エラー|配信|不達|无法送达|無法",
-)
-_DIGEST = re.compile(r"\b(?:daily|weekly|monthly|hourly|summary|digest|statistics|quarantine|t.glich|w.chentlich)")
 _POSTMASTER = re.compile(r"(?:^|[<\s])postmaster@")
-_MARKS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-vacation", "x-autoreply-from")
+_ENVELOPE = re.compile(r"(?m)^[\s>]{0,20}(mail from|rcpt to)\s?:[^@\n]{0,80}@")
 _PRECEDENCE = ("auto_reply", "auto-reply", "autoreply")
-_LISTS = (
-    *("list-id", "list-unsubscribe", "list-post", "list-help", "x-mailman-version", "x-campaign"),
-    "x-mailer-recptid",
-)
 
 
-class WeightFile(Section):
-    """The facts and the bar."""
+class Authors(Section):
+    """Patterns of an author's local part or name, by role; ``product``: of a name only."""
+
+    daemon: list[str]
+    postmaster: list[str]
+    gateway: list[str]
+    product: list[str]
+
+
+class MarkFields(Section):
+    """Names of header fields."""
+
+    lists: list[str]
+    answers: list[str]
+
+
+class EvidenceFile(Section):
+    """The facts, the bar, and what the facts are read from."""
 
     bar: int
     weights: dict[str, int]
+    authors: Authors
+    fields: MarkFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +110,17 @@ def role_of(mail: Mail) -> str:
         address, _, name = sender.partition("(")
     address = address.strip("<> \t")
     local = (address.rpartition("@")[0] or address).strip('" ')
-    if mail.fields.has("x-failed-recipients") or _DAEMON.match(local) or (angle and not address):
+    if mail.fields.has("x-failed-recipients") or _author("daemon").match(local) or (angle and not address):
         return "daemon"
-    if _ROLE.match(local) or _ROLE.match(name.strip("\"' (")) or not sender:
+    if _author("postmaster").match(local) or _author("postmaster").match(name.strip("\"' (")) or not sender:
         return "postmaster"
-    program = "@" not in address or _GATEWAY.search(local) or _PRODUCT.search(name)
+    program = "@" not in address or _author("gateway").search(local) or _author("product").search(name)
     return "gateway" if program else "nobody"
 
 
 def has_bounce_subject(mail: Mail) -> bool:
     """Return whether the subject is about undelivered mail. Never sufficient by itself."""
-    return _SUBJECT.search(_subject(mail)) is not None
+    return phrases("subject").search(_subject(mail)) is not None
 
 
 def is_marked_auto_reply(mail: Mail) -> bool:
@@ -145,7 +132,7 @@ def is_marked_auto_reply(mail: Mail) -> bool:
         submitted.startswith("auto-replied")
         or precedence in _PRECEDENCE
         or generated.startswith("reply")
-        or any(mail.fields.has(name) for name in _MARKS)
+        or any(mail.fields.has(name) for name in _shipped().fields.answers)
     )
 
 
@@ -163,18 +150,18 @@ def _facts(mail: Mail, text: FreeTextBounce, role: str, at_our_path: bool) -> It
     subject = _subject(mail)
     if at_our_path and role in ("daemon", "postmaster"):
         yield "our_return_path"
-    if _DIGEST.search(subject):
+    if phrases("digest", r"\b{}").search(subject):
         yield "digest_subject"
     proofs = list(_proofs(mail, text))
     yield from proofs
-    if _SUBJECT.search(subject):
+    if has_bounce_subject(mail):
         yield "bounce_subject"
     if failure_in(text.lower[:MAX_WORDS]) or read_words(flattened(text.lower[:MAX_WORDS])):
         yield "failure_words"
     if quotes_reply("\n".join(text.lines)):
         yield "smtp_reply"
     system = role in ("daemon", "postmaster") and bool(proofs)
-    if not system and any(mail.fields.has(name) for name in _LISTS):
+    if not system and any(mail.fields.has(name) for name in _shipped().fields.lists):
         yield "list_headers"
     if role == "nobody" and (mail.fields.has("in-reply-to") or mail.fields.has("references")):
         yield "answer"
@@ -196,6 +183,8 @@ def _proofs(mail: Mail, text: FreeTextBounce) -> Iterator[str]:
         yield "report_type"
     if original_of(mail, text).fields.all:
         yield "returned_message"
+    if len(set(_ENVELOPE.findall(text.lower[:MAX_WORDS]))) == 2:
+        yield "envelope"
 
 
 def _subject(mail: Mail) -> str:
@@ -203,5 +192,10 @@ def _subject(mail: Mail) -> str:
 
 
 @cache
-def _shipped() -> WeightFile:
-    return read(read_text(SHIPPED), "config/defaults/bounce-evidence.toml", WeightFile, lambda _: ())
+def _author(role: str) -> re.Pattern[str]:
+    return re.compile("|".join(getattr(_shipped().authors, role)))
+
+
+@cache
+def _shipped() -> EvidenceFile:
+    return read(read_text(SHIPPED), "config/defaults/bounce-evidence.toml", EvidenceFile, lambda _: ())

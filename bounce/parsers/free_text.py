@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bounce.grammar import delay_in, failure_in
+from bounce.layout import phrases
 from bounce.parsers.mime import Mail, decode_words, read_fields
 from bounce.parsers.replies import host_of, quotes_reply, reply_of, stage_of
 from bounce.parsers.report_kinds import MAX_RECIPIENTS, Original, ReportedAction, ReportedRecipient
@@ -25,7 +26,9 @@ from mta.mail.address import Address, AddressError
 MAX_LINES = 400
 MAX_LINE = 2000  # characters
 MAX_ORIGINAL = 1 << 15  # octets kept of a returned header block
-MAX_OCCURRENCES = 1000  # addresses that are looked at
+MAX_OCCURRENCES = 500  # addresses that are looked at
+AROUND = 120  # characters before and after an address that are looked at
+LABEL = 40  # characters of a label before it
 BAR = 3  # of a candidate's points
 
 _LETTER = r"A-Za-z0-9_\u0080-\u2dff"  # a label in Chinese or Japanese has no other letters, for words are glued to it
@@ -38,43 +41,20 @@ _EXPANDED = re.compile(
     rf"\((?:expanded|generated|forwarded) from:? ?<?(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})"
 )
 _QUOTED_TO = re.compile(r"\s*to\s{0,3}:", re.IGNORECASE)
-_DETAIL = re.compile(r"\s*(?:subject|sent|date|betreff|gesendet|objet|onderwerp|asunto|oggetto)\s{0,3}:", re.IGNORECASE)
 _VERDICT = re.compile(r"[45]\d\d [^@]{0,70}@[^>\s]{1,255}>?\.\.\.")
 _TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
-_RECIPIENT = re.compile(
-    r"(?:\b(?:rcpt to|recipients?|user|box|mailbox|account|address(?:ee)?|member|person|customer|to|for|of)"
-    r"|\b(?:an|für|empfänger|adresse|postfach|konto|aan|voor|ontvanger|adres|à|pour|destinataire|compte"
-    r"|a|para|destinatario|usuario|cuenta|per|utente|casella|indirizzo|destinatário|caixa|do|dla|adresat\w?|odbiorc\w))"
-    r":?\s{0,3}\Z"
-)
 _COMMAND = re.compile(r"rcpt to: ?<?\Z")
-_AUTHOR = re.compile(
-    r"\b(?:from|sender|return-path|reply-to|envelope-from|mail from|von|absender|van|afzender|de|da|cc|bcc)\s{0,3}:"
-)
-_SENT_BY = re.compile(r"\b(?:from|sent (?:by|as)|von|van|afkomstig van)\s{1,3}\Z")
-_CONTACT = re.compile(
-    r"\b(?:contact|support|help ?desk|questions?|write to|mail us|assist|administrators?|abuse|report (?:this|it)"
-    r"|kontakt|wenden|contacte[rz]|neem contact|pong[ae]se|rivolg|unsubscribe|whitelist|unblock|forward (?:this|it)"
-    r"|please (?:e-?)?mail)\b"
-)
+_EMPTY = re.compile(r"[\s<>\"'()\[\]:;,.*-]*\Z")
 _STAFF = re.compile(
     r"(?:post[-_]?master|mailer-daemon|abuse|hostmaster|noc|support|helpdesk|unblock|double-bounce)\Z", re.IGNORECASE
 )
-_RETURNED = re.compile(
-    r"[\s>*#|=_\-+.]*+(?:"
-    r"(?:this is|here is|below is|following is|included is|enclosed is|attached is|below this line is|that follows is)"
-    r" (?:an? |the )?(?:unmodified |truncated )?(?:copy|original|first|header)"
-    r"|(?:the )?(?:(?:returned|undelivered|undeliverable|unsent|original|non-?delivered|failed)"
-    r"(?: e-?)? ?(?:message|mail|headers?|email)(?: (?:text|headers?|body|info|log))?)"
-    r"(?: (?:follows?|attached|included|is (?:attached|below|as follows)))?[\s:.>*#|=_\-+]*+\Z"
-    r"|(?:the )?(?:original )?message (?:headers?|text|body)s? (?:follows?|is as follows)"
-    r"|the (?:header|body|text) of the original|original (?:message|mail) (?:headers?|as follows|info|follows)"
-    r"|return(?:ed)? message follows|start of (?:returned|original) message"
-    r"|urspr.ngliche nachricht|message d.origine|mensaje original|oorspronkelijk bericht|messaggio originale"
-    r"|text of (?:your|the) message"
-    r")",
-    re.IGNORECASE,
-)
+# Where the phrases of ``bounce.layout`` stand.
+_AFTER_RECIPIENT = r"\b{}:?\s{0,3}\Z"
+_AFTER_AUTHOR = r"\b{}\s{0,3}:"
+_AFTER_SENT_BY = r"\b{}\s{1,3}\Z"
+_IN_CONTACT = r"\b{}\b"
+_DETAIL = r"\s*{}\s{0,3}:"
+_RETURNED = r"[\s>*#|=_\-+.]*+{}"
 _FIELD = re.compile(r"(?:> ?)?[A-Za-z][A-Za-z0-9-]{1,40}:")
 _TRACE = re.compile(
     r"(?:> ?)?(?:received|return-path|message-id|dkim-signature|mime-version|delivered-to|x-received):", re.IGNORECASE
@@ -252,7 +232,7 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
             if _STAFF.match(key.partition("@")[0]) and key not in known.recipients:
                 continue
             points, begins = _points(line, match, near)
-            if _QUOTED_TO.match(line) and any(_DETAIL.match(other) for other in lines[n + 1 : n + 3]):
+            if _QUOTED_TO.match(line) and any(phrases("detail", _DETAIL).match(other.lower()) for other in lines[n + 1 : n + 3]):
                 yield n, address, 1  # details of the message, quoted by the mail system
                 continue
             if key in known.others:
@@ -267,15 +247,20 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
 
 def _points(line: str, match: re.Match[str], near: bool) -> tuple[int, bool]:
     """Return the points of an address for its place in the line, and whether it begins the line."""
-    head = line[: match.start()].lower()
+    head = line[max(0, match.start() - AROUND) : match.start()].lower()
+    tail = line[match.end() : match.end() + AROUND]
     lead = head.rstrip("<\"'([").removeprefix(">>>")
     lead = lead[_LEAD.match(lead).end() :] if _LEAD.match(lead) else lead  # type: ignore[union-attr]
     begins = not lead or _REPLIED.match(lead) is not None or _TAGGED.match(lead) is not None
-    if _AUTHOR.search(head) or _SENT_BY.search(head.rstrip("<\"'([")) or (not begins and _CONTACT.search(line.lower())):
+    sent_by = phrases("author", _AFTER_AUTHOR).search(head) or phrases("sent_by", _AFTER_SENT_BY).search(
+        head.rstrip("<\"'([")
+    )
+    if sent_by or (not begins and phrases("contact", _IN_CONTACT).search(head + tail.lower())):
         return -4, False
-    tail = line[match.end() :].lstrip(">\"') ")
-    alone = tail[:1] == ":" or not re.sub(r"[\s<>\"'()\[\]:;,.*-]", "", tail)
-    named = _COMMAND.search(lead) is not None or (near and _RECIPIENT.search(lead.rstrip(" <\"'([")) is not None)
+    tail = tail.lstrip(">\"') ")
+    alone = tail[:1] == ":" or _EMPTY.match(tail) is not None
+    recipient = near and phrases("recipient", _AFTER_RECIPIENT).search(lead.rstrip(" <\"'([")[-LABEL:]) is not None
+    named = _COMMAND.search(lead[-LABEL:]) is not None or recipient
     return 2 * begins + (begins and alone) + 2 * named, begins and not lead
 
 
@@ -300,7 +285,7 @@ def _addresses(values: list[str]) -> set[str]:
 def _end(lines: list[str]) -> int:
     """Return the line where the returned message begins: an announcement, or the first of a header block."""
     for n, line in enumerate(lines):
-        if n and _RETURNED.match(line) and not ANY_ADDRESS.search(line):
+        if n and phrases("returned", _RETURNED).match(line.lower()) and not ANY_ADDRESS.search(line):
             return n
         if _FIELD.match(line) and _is_header(lines[n : n + 12]):
             return n

@@ -231,6 +231,7 @@ def _leaves(kind: str, parameters: dict[str, str], fields: Fields, body: bytes) 
 
 def _divided(body: bytes, boundary: str) -> list[bytes] | None:
     """Return the pieces between boundary lines, or None if there are none."""
+    body = b"\n" + body
     lines = list(_boundary_lines(body, boundary.encode("utf-8", "replace")[:200]))
     if not lines:
         sniffed = _SNIFFED.search(body[:MAX_TEXT])
@@ -241,12 +242,14 @@ def _divided(body: bytes, boundary: str) -> list[bytes] | None:
     for n, line in enumerate(lines):
         if line[1]:
             break
-        following = lines[n + 1].start() - 1 if n + 1 < len(lines) else len(body)
-        pieces.append(body[line.end() : max(line.end(), following)])
+        following = lines[n + 1].start() if n + 1 < len(lines) else len(body)
+        pieces.append(body[line.end() + 1 : max(line.end() + 1, following)])
     return pieces
 
 
 def _boundary_lines(body: bytes, boundary: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield the boundary lines of ``body``, which begins with an empty line; each match without its last line end."""
     if not boundary:
         return iter(())
-    return islice(re.finditer(rb"(?m)^--" + re.escape(boundary) + rb"(--)?[ \t]{0,20}$\n?", body), MAX_PARTS)
+    # A pattern that begins with letters is searched much faster than one that begins with "^".
+    return islice(re.finditer(rb"\n--" + re.escape(boundary) + rb"(--)?[ \t]{0,20}(?=\n|\Z)", body), MAX_PARTS)

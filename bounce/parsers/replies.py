@@ -34,8 +34,8 @@ _AGAIN = re.compile(rf"\s(?P<code>[45]\d\d)(?P<sep>[ -])#?(?={_STATUS})")
 _TAIL = re.compile(r"\s*\((?:in reply to|delivery attempts|state \d|#?timeout)[^()]{0,120}\)?\s*\Z", re.IGNORECASE)
 _STAGES = (
     (Stage.CONNECT, re.compile(r"refused to talk to me|initial connection|while connecting|smtp:connect|in banner")),
-    (Stage.HELLO, re.compile(r"(?:to|after|>>>|\bour|smtp:)\s?(?:helo|ehlo)\b")),
-    (Stage.SENDER, re.compile(r"(?:reply to|after|>>>|\bour|smtp:)\s?mail(?: from)?\b")),
+    (Stage.HELLO, re.compile(r"(?:to|after|>>>|\bour|smtp:)\s?(?:helo|ehlo)\b|but my name was rejected")),
+    (Stage.SENDER, re.compile(r"(?:reply to|after|>>>|\bour|smtp:)\s?mail(?: from)?\b|but sender was rejected")),
     (
         Stage.RECIPIENT,
         re.compile(

@@ -20,7 +20,7 @@ from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply
 
-MAX_RECIPIENTS = 250  # recipients of one report that are kept
+MAX_RECIPIENTS = 150  # recipients of one report that are kept
 
 
 class ReportKind(Enum):
@@ -147,6 +147,11 @@ class Report:
         return replace(self, recipients=tuple(_classified(part, classify) for part in self.recipients))
 
 
+# Where the reply says no more than this, the lines around it may: "mail.local: unknown user" above "554 Service
+# unavailable".
+_SAYS_NOTHING = ("refused", "unknown", "system_failure")
+
+
 def _classified(
     part: ReportedRecipient, classify: Callable[[Reply, Stage, str | None], Classification]
 ) -> ReportedRecipient:
@@ -156,6 +161,9 @@ def _classified(
     # An answer to DATA may be one to a RCPT TO before it (pipelining): what it says is weighed by _is_certain.
     stage = Stage.RECIPIENT if part.stage in (None, Stage.DATA, Stage.FINAL_DOT) else part.stage
     found = classify(part.reply, stage, host)
+    if found.category in _SAYS_NOTHING and part.diagnostic:
+        beside = classify(Reply.parse(part.reply.code, " ".join(part.diagnostic.split())), stage, host)
+        found = found if beside.category in _SAYS_NOTHING else beside
     if (found.hard or found.action is Action.SUPPRESS) and not _is_certain(part, part.reply, found):
         of_message = part.stage in (Stage.DATA, Stage.FINAL_DOT)
         found = replace(
@@ -184,7 +192,7 @@ def _is_certain(part: ReportedRecipient, reply: Reply, found: Classification) ->
         return True
     if part.stage in (Stage.DATA, Stage.FINAL_DOT):
         return subject == "2" and not found.hard
-    return subject in ("0", "2", "3", "4", "5")
+    return subject != "7" or found.action is not Action.SUPPRESS
 
 
 def merged(parts: Sequence[ReportedRecipient]) -> tuple[ReportedRecipient, ...]:
