@@ -34,7 +34,7 @@ from bounce.parsers.report_kinds import ReportedRecipient, ReportKind
 from bounce.report import read
 from bounce.rules import BounceRule, RuleBook, load_rules
 from mta.cli.message.classify import mails_in
-from mta.mail.delivery import Action, Stage
+from mta.mail.delivery import Stage
 from mta.mail.reply import ReplyKind
 
 CORRECTIONS = Path(__file__).with_name("bounce_labels.tsv")
@@ -213,13 +213,18 @@ def by_family(found: Iterable[Found]) -> list[tuple[str, list[Found]]]:
 
 def times(found: Iterable[Found]) -> str:
     each = sorted({one.label.file: one.milliseconds for one in found}.values())
-    return f"time per mail: p50 {each[len(each) // 2]:.1f}, p99 {each[int(len(each) * 0.99)]:.1f}, max {each[-1]:.1f} ms"
+    return (
+        f"time per mail: p50 {each[len(each) // 2]:.1f}, p99 {each[int(len(each) * 0.99)]:.1f}, max {each[-1]:.1f} ms"
+    )
 
 
 def ordinary(classifier: Classifier) -> list[tuple[str, bool]]:
     """Return each mail of our own that is no bounce, and whether it is taken for one."""
     mails = [
-        (path.name, mail) for folder in ORDINARY for path in folder.glob("*.eml") for mail in mails_in(path.read_bytes())
+        (path.name, mail)
+        for folder in ORDINARY
+        for path in folder.glob("*.eml")
+        for mail in mails_in(path.read_bytes())
     ]
     return [(name, read(mail, classifier).kind is ReportKind.BOUNCE) for name, mail in mails]
 

@@ -46,7 +46,9 @@ class Classifier:
         self._only_codes = frozenset(rule.id for rule in book.rules if _knows_only_codes(rule))
         self._by_word: dict[str, list[Candidate]] = {}
         self._by_code: dict[str, list[Candidate]] = {}
-        counts = Counter(word for rule in book.rules for reply in rule.samples for word in _words(searchable(reply.text)))
+        counts = Counter(
+            word for rule in book.rules for reply in rule.samples for word in _words(searchable(reply.text))
+        )
         for position, rule in enumerate(book.rules):
             for number, pattern in enumerate(rule.patterns):
                 for word in _rarest(pattern, counts):

@@ -141,7 +141,9 @@ def read_words(text: str) -> Classification | None:
             category = "blocklisted" if tag == "sender" and _BLOCKED.search(text) else category
             return Classification(category, fault, Action.FAIL, f"words-{tag}", tags[tag].text)
     if "no_mail" in tags:
-        return Classification("bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", tags["no_mail"].text, hard=True)
+        return Classification(
+            "bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", tags["no_mail"].text, hard=True
+        )
     for state, category, hard in (("unknown", "bad_mailbox", True), ("closed", "inactive_mailbox", False)):
         if (pair := _pair(found, state)) is None:
             continue

@@ -26,14 +26,12 @@ from bounce.parsers.free_text import (
     failed_in,
     free_text_of,
     known_of,
-    original_of,
     reported,
 )
 from bounce.parsers.mime import Mail, decode_words, parse_mail
 from bounce.parsers.provider_json import read_json
 from bounce.parsers.replies import quotes_reply
 from bounce.parsers.report_kinds import (
-    Original,
     Report,
     ReportedAction,
     ReportedRecipient,
@@ -98,10 +96,9 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to
     framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
     if not framed and not evidence.is_report and (is_forwarded(mail) or part.type not in DSN_TYPES):
         return None
-    original = original_of(mail, text)
-    per_message, recipients = read_status(part, text, known_of(mail, original, sent_to))
+    per_message, recipients = read_status(part, text, known_of(mail, text.original, sent_to))
     if not recipients and per_message.has("reporting-mta"):
-        recipients = _only_recipient(original, text)
+        recipients = _only_recipient(text)
     if not recipients or not (evidence.is_report or any(_is_refusal(one) for one in recipients)):
         return None  # a friendly note in a borrowed frame
     actions = {one.action for one in recipients}
@@ -110,7 +107,7 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to
         ReportKind.BOUNCE if bounced else ReportKind.RECEIPT,
         "rfc3464",
         recipients,
-        original,
+        text.original,
         reporter=(per_message.get("reporting-mta") or "").rpartition(";")[2].strip() or None,
         envelope_id=per_message.get("original-envelope-id"),
         arrived=date_of(per_message.get("arrival-date")),
@@ -126,20 +123,19 @@ def _from_free_text(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent
     """Read the prose of a mail system: the addresses that it says failed, else the only one that it can mean."""
     if not evidence.is_report or not evidence.has("failure_words", "smtp_reply", "bounce_subject"):
         return None
-    original = original_of(mail, text)
-    known = known_of(mail, original, sent_to)
+    known = known_of(mail, text.original, sent_to)
     found = failed_in(text, known)
-    if not found and (original.fields.all or has_bounce_subject(mail)):
+    if not found and (text.original.fields.all or has_bounce_subject(mail)):
         named = sorted(known.failed)
         found = tuple(
             reported(Candidate(address, BAR, 0, list(text.lines)), (), delayed=False) for address in named
-        ) or _only_recipient(original, text)
-    return Report(ReportKind.BOUNCE, "prose", found, original) if found else None
+        ) or _only_recipient(text)
+    return Report(ReportKind.BOUNCE, "prose", found, text.original) if found else None
 
 
-def _only_recipient(original: Original, text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
+def _only_recipient(text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
     """Attribute a failure that names no recipient to the recipient of the returned message, if it had only one."""
-    address = only_recipient(original)
+    address = only_recipient(text.original)
     if address is None:
         return ()
     return (reported(Candidate(str(address), BAR, 0, list(text.lines)), (), delayed=False),)

@@ -37,7 +37,7 @@ def read_feedback(mail: Mail) -> Report | None:
         return _hotmail(mail)
     kind = (fields.get("feedback-type") or "").lower().partition(";")[0].strip()
     feedback = _TYPES.get(kind, Feedback.OTHER)
-    original = original_of(mail)
+    original = original_of(mail) or Original()
     return _report(mail, "arf", feedback, _addresses(fields, original), original, fields)
 
 

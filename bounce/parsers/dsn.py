@@ -18,7 +18,7 @@ from itertools import takewhile
 
 from bounce.grammar import failure_in, flattened, read_words
 from bounce.parsers.evidence import DSN_TYPES
-from bounce.parsers.free_text import FreeTextBounce, Known, address_of, candidates_in, original_of
+from bounce.parsers.free_text import FreeTextBounce, Known, address_of, candidates_in
 from bounce.parsers.mime import Fields, Mail, Part, clean, decode_words, read_fields
 from bounce.parsers.replies import quotes_reply, reply_of, stage_of, status_of
 from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportedRecipient, ReportKind
@@ -93,12 +93,12 @@ def read_receipt(mail: Mail, text: FreeTextBounce) -> Report | None:
         recipient = ReportedRecipient(
             ReportedAction.FAILED, address, address, reply.status, reply, words, stage_of((words,))
         )
-        return Report(ReportKind.BOUNCE, "mdn", (recipient,), original_of(mail), fields.get("reporting-ua"))
+        return Report(ReportKind.BOUNCE, "mdn", (recipient,), text.original, fields.get("reporting-ua"))
     return Report(
         kind=ReportKind.RECEIPT,
         form="mdn",
         recipients=(ReportedRecipient(ReportedAction.DISPLAYED, address, address, status="2.0.0"),) if address else (),
-        original=original_of(mail),
+        original=text.original,
         reporter=fields.get("reporting-ua"),
     )
 

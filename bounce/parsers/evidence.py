@@ -15,7 +15,7 @@ from functools import cache
 
 from bounce.grammar import failure_in, flattened, read_words
 from bounce.layout import phrases
-from bounce.parsers.free_text import FreeTextBounce, original_of
+from bounce.parsers.free_text import FreeTextBounce
 from bounce.parsers.mime import Mail, decode_words
 from bounce.parsers.replies import quotes_reply
 from config.toml import DEFAULTS, read, read_text
@@ -181,7 +181,7 @@ def _proofs(mail: Mail, text: FreeTextBounce) -> Iterator[str]:
         yield "null_return_path"
     if mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.first(*DSN_TYPES):
         yield "report_type"
-    if original_of(mail, text).fields.all:
+    if text.original.fields.all:
         yield "returned_message"
     if len(set(_ENVELOPE.findall(text.lower[:MAX_WORDS]))) == 2:
         yield "envelope"

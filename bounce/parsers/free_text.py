@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from bounce.grammar import delay_in, failure_in
 from bounce.layout import phrases
@@ -26,7 +27,7 @@ from mta.mail.address import Address, AddressError
 MAX_LINES = 400
 MAX_LINE = 2000  # characters
 MAX_ORIGINAL = 1 << 15  # octets kept of a returned header block
-MAX_OCCURRENCES = 500  # addresses that are looked at
+MAX_OCCURRENCES = 300  # addresses that are looked at
 AROUND = 120  # characters before and after an address that are looked at
 LABEL = 40  # characters of a label before it
 BAR = 3  # of a candidate's points
@@ -64,12 +65,12 @@ _TOKEN = re.compile(r"\s{1,20}(?P<local>[A-Za-z][\w.+-]{0,63})\s*\Z")
 
 @dataclass(frozen=True, slots=True)
 class FreeTextBounce:
-    """The first text part. ``lines``: the mail system's text; ``returned``: all that follows it; ``lower``: ``lines``
-    joined, in lower case."""
+    """The first text part. ``lines``: the mail system's text; ``lower``: the same joined, in lower case; ``original``:
+    the header of the returned message, from its own part or from what follows the text."""
 
     lines: tuple[str, ...]
-    returned: str
-    lower: str = field(repr=False, default="")
+    lower: str = field(repr=False)
+    original: Original
 
 
 @dataclass(slots=True)
@@ -95,30 +96,32 @@ class Known:
 def free_text_of(mail: Mail) -> FreeTextBounce:
     """Return the first text of ``mail``, cut where the returned message begins."""
     part = mail.first("text/plain", "text/html") or (mail.parts[0] if mail.parts else None)
+    enclosed = original_of(mail)
     if part is None or not part.type.startswith("text/"):
-        return FreeTextBounce((), "")
+        return FreeTextBounce((), "", enclosed or Original())
     lines = [line[:MAX_LINE].rstrip() for line in part.text.split("\n", MAX_LINES)[:MAX_LINES]]
     end = _end(lines)
     own = tuple(lines[:end])
-    return FreeTextBounce(own, "\n".join(lines[end:]), "\n".join(own).lower())
+    return FreeTextBounce(own, "\n".join(own).lower(), enclosed or _original_in(lines[end:]))
 
 
-def original_of(mail: Mail, text: FreeTextBounce | None = None) -> Original:
-    """Return the header of the returned message, from its own part or from what follows the free text."""
+def original_of(mail: Mail) -> Original | None:
+    """Return the header of the returned message if it has a part of its own."""
     part = mail.first("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
-    if part is not None:
-        block = part.content.lstrip(b"\n")
-    elif text is not None and text.returned:
-        lines = text.returned.split("\n")
-        start = next((n for n, line in enumerate(lines) if _FIELD.match(line)), len(lines))
-        block = "\n".join(line.removeprefix("> ").removeprefix(">") for line in lines[start:]).encode(
-            "utf-8", "replace"
-        )
-    else:
-        return Original()
-    block = block.partition(b"\n\n")[0][:MAX_ORIGINAL]
-    fields = read_fields(block)
-    return Original(block, fields) if fields.all else Original()
+    return _original(part.content.lstrip(b"\n")) if part else None
+
+
+def _original_in(lines: Sequence[str]) -> Original:
+    """Return the header of the returned message in ``lines``, which may be quoted."""
+    start = next((n for n, line in enumerate(lines) if _FIELD.match(line)), len(lines))
+    plain = "\n".join(line.removeprefix("> ").removeprefix(">") for line in lines[start:])
+    return _original(plain.encode("utf-8", "replace"))
+
+
+def _original(block: bytes) -> Original:
+    header = block.partition(b"\n\n")[0][:MAX_ORIGINAL]
+    fields = read_fields(header)
+    return Original(header, fields) if fields.all else Original()
 
 
 def known_of(mail: Mail, original: Original, sent_to: Address | None = None) -> Known:
@@ -214,15 +217,17 @@ def address_of(text: str) -> Address | None:
 def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str, int]]:
     """Yield each address that may have failed: its line, itself, its points."""
     seen = 0
-    failing = [failure_in(line.lower()) is not None for line in lines]
-    replied = [quotes_reply(line) for line in lines]
+    failing = cache(lambda n: failure_in(lines[n].lower()) is not None)
+    replied = cache(lambda n: quotes_reply(lines[n]))
     indent: int | None = None
     before = 0  # the last line with words
     for n, line in enumerate(lines):
-        words = [n, before, *range(n + 1, min(n + 4, len(lines)))]
-        near = any(failing[k] for k in words[:3])
-        points_of_line = (1 if near else 0) + (1 if any(replied[k] for k in (n, *words[2:])) else 0)
-        before = n if line.strip() else before
+        last, before = before, n if line.strip() else before
+        if "@" not in line:
+            continue
+        following = range(n + 1, min(n + 4, len(lines)))
+        near = any(failing(k) for k in (n, last, *following[:1]))
+        points_of_line = near + any(replied(k) for k in (n, *following))
         for match in ANY_ADDRESS.finditer(line):
             if seen >= MAX_OCCURRENCES:
                 return
@@ -232,7 +237,9 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
             if _STAFF.match(key.partition("@")[0]) and key not in known.recipients:
                 continue
             points, begins = _points(line, match, near)
-            if _QUOTED_TO.match(line) and any(phrases("detail", _DETAIL).match(other.lower()) for other in lines[n + 1 : n + 3]):
+            if _QUOTED_TO.match(line) and any(
+                phrases("detail", _DETAIL).match(other.lower()) for other in lines[n + 1 : n + 3]
+            ):
                 yield n, address, 1  # details of the message, quoted by the mail system
                 continue
             if key in known.others:
@@ -243,6 +250,10 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
                     continue  # deeper than the recipients: a reason that begins with an address
                 indent = width if indent is None else indent
             yield n, address, points + points_of_line + (3 if key in known.recipients else 0)
+
+
+def _is_detail(line: str) -> bool:
+    return phrases("detail", _DETAIL).match(line.lower()) is not None
 
 
 def _points(line: str, match: re.Match[str], near: bool) -> tuple[int, bool]:
