@@ -28,6 +28,7 @@ from config.toml_repair import SyntaxMistake, parse
 from config.types import Section
 
 DEFAULTS = Path(__file__).parent / "defaults"
+LANGUAGES = Path(__file__).parent / "languages"
 PROFILES = Path(__file__).parent / "profiles"
 
 MAX_TEXT = 2_000_000  # characters; a configuration has a few kB

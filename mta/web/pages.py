@@ -1,4 +1,4 @@
-"""The pages for recipients: one template, texts in five languages, and the response headers.
+"""The pages for recipients: one template, texts from ``config/languages``, and the response headers.
 
 Pages load nothing and run nothing: no script, no image, no cookie. The only style sheet is in the page itself, and the
 content security policy (CSP 3) names it by its hash.
@@ -20,11 +20,11 @@ from string import Template
 
 from aiohttp import hdrs, web
 
-from config.toml import read, read_text
-from config.types import Section
+from config.toml import read_text
+from policy.languages import Language, PageTexts, load_texts
 
 TEMPLATES = Path(__file__).parent / "templates"
-LANGUAGES = ("en", "nl", "de", "fr", "es")  # the first is the default
+LANGUAGES = tuple(each.value for each in Language)  # the first is the default
 
 CONFIRM = ("confirm", "unsubscribe")  # the field that the button posts
 MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that are read
@@ -32,34 +32,6 @@ MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that 
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _FORM = '<form method="post"><button type="submit" name="{}" value="{}">{}</button></form>\n'
 _RANGE = re.compile(r"(\*|[a-z]{1,8}(?:-[a-z0-9]{1,8})*)(?:\s*;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?")
-
-
-class PageWords(Section):
-    """The texts of one page in one language."""
-
-    title: str
-    text: str
-    button: str | None = None
-
-
-class _Language(Section):
-    confirm: PageWords
-    done: PageWords
-    damaged: PageWords
-    invalid: PageWords
-    not_found: PageWords
-    busy: PageWords
-    unavailable: PageWords
-
-
-class _Texts(Section):
-    """``templates/pages.toml``."""
-
-    en: _Language
-    nl: _Language
-    de: _Language
-    fr: _Language
-    es: _Language
 
 
 class Page(Enum):
@@ -79,7 +51,7 @@ class Pages:
 
     __slots__ = ("_headers", "_html")
 
-    def __init__(self, template: str, texts: Mapping[str, Mapping[str, PageWords]]) -> None:
+    def __init__(self, template: str, texts: Mapping[str, Mapping[str, PageTexts]]) -> None:
         self._html = {
             (language, name): _render(Template(template), language, words)
             for language, pages in texts.items()
@@ -91,10 +63,8 @@ class Pages:
     @classmethod
     def load(cls) -> Pages:
         """Load the template and texts shipped with the service. Raises ConfigError."""
-        path = TEMPLATES / "pages.toml"
-        texts = read(read_text(path), path.name, _Texts, lambda _: ())
-        words = {language: dict(getattr(texts, language)) for language in LANGUAGES}
-        return cls(read_text(TEMPLATES / "page.html"), words)
+        texts = {language.value: texts.pages for language, texts in load_texts().items()}
+        return cls(read_text(TEMPLATES / "page.html"), texts)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -131,7 +101,7 @@ def response_headers(style: str) -> dict[str, str]:
     }
 
 
-def _render(template: Template, language: str, words: PageWords) -> bytes:
+def _render(template: Template, language: str, words: PageTexts) -> bytes:
     form = _FORM.format(*CONFIRM, escape(words.button)) if words.button else ""
     role = "" if words.button else ' role="status"'
     return template.substitute(

@@ -8,16 +8,9 @@ from collections.abc import Sequence
 from policy.accounts.account import Identity
 from policy.footer.notice import Notice, Run
 from policy.imprint.registers import court_of
+from policy.languages import load_texts, spoken
 
 _GERMAN = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
-_UNSUBSCRIBE = {
-    "en": "Unsubscribe", "nl": "Uitschrijven", "de": "Abmelden", "fr": "Se désabonner", "es": "Darse de baja",
-}  # fmt: skip
-_VAT = {"en": "VAT", "nl": "Btw", "de": "USt-IdNr.", "fr": "TVA", "es": "NIF-IVA"}
-_REPRESENTED = {
-    "en": "Represented by", "nl": "Vertegenwoordigd door", "de": "Vertreten durch", "fr": "Représentée par",
-    "es": "Representada por",
-}  # fmt: skip
 
 
 def imprint_notice(identities: Sequence[Identity]) -> Notice:
@@ -26,7 +19,7 @@ def imprint_notice(identities: Sequence[Identity]) -> Notice:
 
 
 def _imprint(identity: Identity) -> tuple[Run, ...]:
-    language = identity.language if identity.language in _VAT else "en"
+    texts = load_texts()[spoken(identity.language)].notices
     place = " ".join(filter(None, (identity.postcode, identity.city)))
     said = [
         identity.names[0],
@@ -34,8 +27,8 @@ def _imprint(identity: Identity) -> tuple[Run, ...]:
         identity.phone,
         identity.email,
         _registration(identity),
-        f"{_VAT[language]} {identity.vat}" if identity.vat else "",
-        f"{_REPRESENTED[language]} {identity.representative}" if identity.representative else "",
+        f"{texts.vat} {identity.vat}" if identity.vat else "",
+        f"{texts.represented} {identity.representative}" if identity.representative else "",
     ]
     return tuple(Run(" ".join(text.split())) for text in said if text.strip())
 
@@ -53,5 +46,5 @@ def _registration(identity: Identity) -> str:
 
 def unsubscribe_notice(url: str, fallback: str) -> Notice:
     """Return the link in the known languages; ``fallback``: the one for a text that says none of them."""
-    first = fallback if fallback in _UNSUBSCRIBE else "en"
-    return Notice("unsubscribe", {language: (Run(_UNSUBSCRIBE[language], url),) for language in (first, *_UNSUBSCRIBE)})
+    texts, first = load_texts(), spoken(fallback)
+    return Notice("unsubscribe", {each.value: (Run(texts[each].notices.unsubscribe, url),) for each in (first, *texts)})

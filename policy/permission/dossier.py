@@ -1,7 +1,7 @@
 """The dossier: the proof that a person agreed to be mailed, as an abuse desk sends it on request.
 
-One order of facts, three forms: text, JSON, and one self-contained HTML page. The wording is in
-``config/defaults/dossier.toml``; recorded data is shown as recorded, in its own language.
+One order of facts, three forms: text, JSON, and one self-contained HTML page. The texts are in
+``config/languages``; recorded data is shown as recorded, in its own language.
 
 Invariants: missing, revoked and erased items are always shown.
 
@@ -17,10 +17,9 @@ from html import escape
 from textwrap import wrap
 from typing import Any, assert_never
 
-from config.toml import DEFAULTS, read, read_text
-from config.types import Section
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression
+from policy.languages import Language, load_texts
 from policy.permission.consent import (
     EVERY_TOPIC,
     Absent,
@@ -39,7 +38,6 @@ from policy.permission.consent import (
 from policy.permission.evidence import Assessor, evidence_of
 from policy.permission.ledger import EntryKind
 
-WORDS = DEFAULTS / "dossier.toml"
 LABEL = 38  # columns of text for a label
 WIDTH = 110
 _TIME = datetime.fromisoformat
@@ -49,24 +47,6 @@ _ORDER = (
     "ip", "confirm_ip", "statement", "statement_version", "language", "preticked", "sponsors", "document", "purchase",
     "category", "objection_offered", "informed", "relation", "collector", "reason", "missing", "by", "at", "hash",
 )  # fmt: skip
-
-
-class DossierWords(Section):
-    """A language. ``labels`` by fact, ``bases`` by basis, ``states`` by judgement."""
-
-    labels: dict[str, str]
-    bases: dict[str, str]
-    states: dict[str, str]
-
-
-class DossierLanguages(Section):
-    """``config/defaults/dossier.toml``."""
-
-    nl: DossierWords
-    de: DossierWords
-    fr: DossierWords
-    es: DossierWords
-    en: DossierWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +80,11 @@ class Block:
     facts: tuple[tuple[str, str], ...]
 
 
-def load_languages() -> Mapping[str, DossierWords]:
-    """The words by language. Raises ConfigError."""
-    shipped = read(read_text(WORDS), WORDS.name, DossierLanguages, lambda _: ())
-    return {name: getattr(shipped, name) for name in DossierLanguages.model_fields}
-
-
 class Writer:
     """Writes dossiers in one language."""
 
-    def __init__(self, language: str, words: DossierWords, assessor: Assessor) -> None:
-        self._language, self._words, self._assessor = language, words, assessor
+    def __init__(self, language: Language, assessor: Assessor) -> None:
+        self._language, self._words, self._assessor = language, load_texts()[language].dossier, assessor
 
     def text(self, dossiers: Sequence[Dossier]) -> str:
         """For a terminal or a mail."""
@@ -128,7 +102,7 @@ class Writer:
         title = escape(self._label("title"))
         body = "".join(_section(block) for block in self._all(dossiers))
         return (
-            f'<!DOCTYPE html>\n<html lang="{self._language}"><head><meta charset="utf-8"><title>{title}</title>'
+            f'<!DOCTYPE html>\n<html lang="{self._language.value}"><head><meta charset="utf-8"><title>{title}</title>'
             f"<style>{_STYLE}</style></head><body><h1>{title}</h1>\n{body}</body></html>\n"
         )
 
@@ -147,7 +121,7 @@ class Writer:
         account = dossier.account
         yield self._label("address"), dossier.address
         yield self._label("account"), account.name
-        if identity := _identity(account.identities, self._language):
+        if identity := _identity(account.identities, self._language.value):
             yield self._label("sender"), ", ".join(identity.names)
             place = " ".join(part for part in (identity.postcode, identity.city) if part)
             if postal := ", ".join(part for part in (identity.street, place, identity.country) if part):

@@ -1,6 +1,6 @@
 """Write mail to accounts about complaints: which mailing, whose complaint, what must be answered, and by when.
 
-The text is in ``config/defaults/complaint_mail.toml``, in five languages; the account's identity decides which.
+The texts are in ``config/languages``; the account's identity decides which language is written.
 
 Invariants: The text of a complaint never becomes a header field.
 
@@ -16,74 +16,42 @@ from datetime import datetime
 from textwrap import wrap
 from typing import Any
 
-from config.toml import DEFAULTS, read, read_text
-from config.types import Section
 from mta.mail.address import Address, AddressError
 from mta.mail.reply import sanitise
 from policy.accounts.account import Account
-from policy.permission.dossier import load_languages as load_dossiers
+from policy.languages import Language, LetterTexts, load_texts, spoken
 from policy.reputation.complaint import Case, Occasion
 
-FILE = DEFAULTS / "complaint_mail.toml"
 DOSSIERS = 20  # attached to one mail
 LABEL = 28  # columns
 WIDTH = 78
 SUBJECT = 200  # characters
-_FALLBACK = "en"
 _BETWEEN = re.compile(r"[\s<>(),;]+")  # between the parts of a contact such as "Ann Lee, ann@shop.example"
-
-
-class Wording(Section):
-    """The text in one language. ``subjects`` and ``openings``: by occasion; ``sources``: by the source of a
-    complaint."""
-
-    ask: str
-    questions: list[str]
-    reply: str
-    ledger: str
-    nothing: str
-    subjects: dict[str, str]
-    openings: dict[str, str]
-    labels: dict[str, str]
-    sources: dict[str, str]
-
-
-class Wordings(Section):
-    """``config/defaults/complaint_mail.toml``."""
-
-    nl: Wording
-    de: Wording
-    fr: Wording
-    es: Wording
-    en: Wording
 
 
 @dataclass(frozen=True, slots=True)
 class ComplaintMail:
     """A mail about cases of one account. ``dossiers``: what the ledger says of the recipient, by case number."""
 
-    language: str
+    language: Language
     subject: str
     text: str
     dossiers: Mapping[str, Mapping[str, Any]]
 
 
 class ComplaintMailWriter:
-    """Writes complaint mail. Built once: loads the text. Raises ConfigError."""
+    """Writes complaint mail. Built once: loads the texts. Raises ConfigError."""
 
     def __init__(self) -> None:
-        shipped = read(read_text(FILE), FILE.name, Wordings, lambda _: ())
-        self._wordings: dict[str, Wording] = {name: getattr(shipped, name) for name in Wordings.model_fields}
-        self._bases = {name: words.bases for name, words in load_dossiers().items()}
+        self._texts = load_texts()
 
-    def language(self, account: Account) -> str:
+    def language(self, account: Account) -> Language:
         """Return the language of the account's first identity that is supported, or the default."""
-        spoken = (identity.language for identity in account.identities)
-        return next((language for language in spoken if language in self._wordings), _FALLBACK)
+        return spoken(*(identity.language for identity in account.identities))
 
-    def write(self, occasion: Occasion, cases: Sequence[Case], language: str, remark: str = "") -> ComplaintMail:
+    def write(self, occasion: Occasion, cases: Sequence[Case], language: Language, remark: str = "") -> ComplaintMail:
         """Write the mail about ``cases``, at least one, of one account."""
-        words = self._wordings[language]
+        words, bases = self._texts[language].letters, self._texts[language].dossier.bases
         dues = [case.due_at for case in cases if case.due_at]
         filled = {"cases": _numbers(cases), "due": _moment(min(dues)) if dues else "", "remark": remark}
         subject = words.subjects[occasion.value].format(**filled)
@@ -91,7 +59,7 @@ class ComplaintMailWriter:
         known = {case.number: case.dossier for case in cases[:DOSSIERS] if case.dossier}
         lines = [*wrap(opening, WIDTH), ""]
         for case in cases:
-            for label, fact in self._facts(case, words, self._bases[language]):
+            for label, fact in self._facts(case, words, bases):
                 lines += _labelled(words.labels[label], fact)
             lines.append("")
         lines += [words.ask, "-" * len(words.ask)]
@@ -102,7 +70,7 @@ class ComplaintMailWriter:
             lines += wrap(words.ledger, WIDTH)
         return ComplaintMail(language, sanitise(" ".join(subject.split()), SUBJECT), "\n".join(lines) + "\n", known)
 
-    def _facts(self, case: Case, words: Wording, bases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def _facts(self, case: Case, words: LetterTexts, bases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "case", case.number
         if case.mailing:
             yield "mailing", f"{case.mailing_name} ({case.mailing})" if case.mailing_name else case.mailing

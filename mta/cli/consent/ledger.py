@@ -33,6 +33,7 @@ from mta.cli.options import (
 )
 from mta.cli.output import fail, output_file, print_json, progress
 from mta.cli.suppression.entries import require_liftable
+from policy.languages import Language
 from policy.permission.consent import EVERY_TOPIC, Sign, parse_topic
 from policy.permission.ledger import Head
 from policy.permission.suppression import Reason
@@ -53,16 +54,6 @@ class ContactKind(Enum):
     CLICK = "click"
     PURCHASE = "purchase"
     DELIVERED = "delivered"
-
-
-class DossierLanguage(Enum):
-    """Languages that dossiers are written in."""
-
-    NL = "nl"
-    DE = "de"
-    FR = "fr"
-    ES = "es"
-    EN = "en"
 
 
 def register(app: typer.Typer) -> None:
@@ -133,8 +124,8 @@ def show(
     address: AddressArgument,
     account: AccountOption = None,
     language: Annotated[
-        DossierLanguage, typer.Option(help="Language of the dossier; evidence stays as it was recorded.")
-    ] = DossierLanguage.EN,
+        Language, typer.Option(help="Language of the dossier; evidence stays as it was recorded.")
+    ] = Language.EN,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one self-contained page.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -145,7 +136,7 @@ def show(
 
     parsed = parse_address(address)
     found = with_store(load_settings(config), lambda store: dossiers(store, parsed, account))
-    writer = dossier.Writer(language.value, dossier.load_languages()[language.value], load_assessor())
+    writer = dossier.Writer(language, load_assessor())
     if as_json:
         print_json([dossier.as_json(each) for each in found])
     elif html is not None:

@@ -108,5 +108,5 @@ def _compose(text: ComplaintMail, sender: str, to: Address, message_id: str, now
     for number, dossier in text.dossiers.items():
         content = orjson.dumps(dossier, option=orjson.OPT_INDENT_2)
         mail.add_attachment(content, maintype="application", subtype="json", filename=f"{number}.json")
-    mail["Content-Language"] = text.language  # last: content fields move into the first part
+    mail["Content-Language"] = text.language.value  # last: content fields move into the first part
     return mail.as_bytes()

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.web.pages import LANGUAGES, TEMPLATES, Page, Pages, PageWords, choose_language
+from mta.web.pages import LANGUAGES, TEMPLATES, Page, Pages, choose_language
+from policy.languages import PageTexts
 
 PAGES = Pages.load()
 
@@ -89,7 +90,7 @@ def test_the_policy_allows_the_one_style_sheet_and_the_form_and_nothing_else() -
 
 
 def test_words_are_escaped() -> None:
-    odd = PageWords(title="<b>", text="a & b", button='"><script>')
+    odd = PageTexts(title="<b>", text="a & b", button='"><script>')
     template = (TEMPLATES / "page.html").read_text()
     body = Pages(template, {"en": {"confirm": odd}}).respond(Page.CONFIRM, "").body
     assert isinstance(body, bytes)

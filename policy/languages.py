@@ -1,0 +1,132 @@
+"""The texts that people read, in five languages: letters, the dossier, pages, notices in messages.
+
+Each language is a file, ``config/languages/LANGUAGE.toml``. Names in braces are filled in with ``str.format``.
+
+Invariants: all languages have the same keys with the same placeholders, checked when they are loaded.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from config.toml import LANGUAGES, Mistake, read, read_text
+from config.types import Section
+
+
+class Language(Enum):
+    """The languages; the first is used where none of them is known to be understood."""
+
+    EN = "en"
+    NL = "nl"
+    DE = "de"
+    FR = "fr"
+    ES = "es"
+
+
+class FormatTexts(Section):
+    """``moment``: how a time of day is written with its date and zone."""
+
+    moment: str
+
+
+class NoticeTexts(Section):
+    """What the service writes into messages (``policy.footer``)."""
+
+    unsubscribe: str
+    vat: str
+    represented: str
+
+
+class PageTexts(Section):
+    """One page (``mta.web.pages``)."""
+
+    title: str
+    text: str
+    button: str | None = None
+
+
+class LetterTexts(Section):
+    """Letters about complaints. ``subjects`` and ``openings``: by occasion; ``sources``: by the source of a
+    complaint."""
+
+    ask: str
+    questions: list[str]
+    reply: str
+    ledger: str
+    nothing: str
+    subjects: dict[str, str]
+    openings: dict[str, str]
+    labels: dict[str, str]
+    sources: dict[str, str]
+
+
+class DossierTexts(Section):
+    """``labels`` by fact, ``bases`` by basis, ``states`` by judgement."""
+
+    labels: dict[str, str]
+    bases: dict[str, str]
+    states: dict[str, str]
+
+
+class Texts(Section):
+    """A language. ``pages``: by the name of the page."""
+
+    formats: FormatTexts
+    notices: NoticeTexts
+    pages: dict[str, PageTexts]
+    letters: LetterTexts
+    dossier: DossierTexts
+
+
+def spoken(*codes: str) -> Language:
+    """Return the first of ``codes`` ("nl", "de" ...) that is one of the languages, or the default."""
+    known = {each.value: each for each in Language}
+    return next((known[code] for code in codes if code in known), Language.EN)
+
+
+@cache
+def load_texts() -> Mapping[Language, Texts]:
+    """Return the texts by language. Raises ConfigError."""
+    english = _read(Language.EN, None)
+    first = dict(leaves(english.model_dump()))
+    return {each: english if each is Language.EN else _read(each, first) for each in Language}
+
+
+def _read(language: Language, first: Mapping[tuple[str, ...], str] | None) -> Texts:
+    path = LANGUAGES / f"{language.value}.toml"
+    return read(read_text(path), path.name, Texts, lambda texts: () if first is None else compare(texts, first))
+
+
+def compare(texts: Texts, first: Mapping[tuple[str, ...], str]) -> Iterator[Mistake]:
+    """Yield where ``texts`` has other keys or placeholders than ``first``, the leaves of the first language."""
+    own = dict(leaves(texts.model_dump()))
+    for path in first.keys() - own.keys():
+        yield Mistake(path, "missing; every language has the keys of the first")
+    for path in own.keys() - first.keys():
+        yield Mistake(path, "not in the first language; add it there or remove it here")
+    for path in first.keys() & own.keys():
+        if placeholders(own[path]) != placeholders(first[path]):
+            named = ", ".join(f"{{{name}}}" for name in sorted(placeholders(first[path]))) or "none"
+            yield Mistake(path, f"other placeholders than in the first language, which has {named}")
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """Return the names that are filled in. Raises ValueError if the braces do not match."""
+    return frozenset(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+def leaves(value: Any, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text below ``value`` with its path; the texts of a list by their number."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from leaves(inner, *path, name)
+        case list():
+            for number, inner in enumerate(value):
+                yield from leaves(inner, *path, str(number))
+        case str():
+            yield path, value
