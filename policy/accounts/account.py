@@ -110,6 +110,11 @@ class Account:
     role_exceptions: frozenset[str] = frozenset()  # roles that may get transactional mail all the same: whole addresses
     adult_agreed: bool = False
 
+    @property
+    def known_names(self) -> frozenset[str]:
+        """By which people may know the account: its own name, those of its identities, its domains."""
+        return frozenset({self.name, *self.domains, *(name for each in self.identities for name in each.names)})
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:

@@ -49,8 +49,9 @@ class Sample:
 class Mailing:
     """``id``: 26 characters, unique over all accounts; the one that goes out. ``name``: the account's own for it.
 
-    ``list``: the list it goes to; ``origin``: where that list comes from, None if nobody has said so;
-    ``approved``: whether a reviewer has approved that origin. ``stopped``: why nothing more may leave, if so.
+    ``category``: the kind of goods that it is about; "": its topic. ``list``: the list it goes to; ``origin``: where
+    that list comes from, None if nobody has said so; ``approved``: whether a reviewer has approved that origin.
+    ``stopped``: why nothing more may leave, if so.
     ``references``: the numbers of the messages that were confirmed, which its messages must match.
     """
 
@@ -65,6 +66,7 @@ class Mailing:
     approved: bool = False
     stopped: str | None = None
     references: tuple[int, ...] = ()
+    category: str = ""
 
 
 def mailing_hold(obstacle: MailingObstacle, text: str) -> Hold:

@@ -7,6 +7,7 @@ Invariants: another legal form is another company; so is the name without the fo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from policy.text.text_match import AND, BEGIN, BETWEEN, END, ROOM, Sought, fold, sought, word_patterns
 
@@ -40,6 +41,7 @@ def _spelled(spellings: str) -> str:
 
 
 _FORMS = (*map(_spelled, _SPELLINGS), rf"stichting|st(?={_DOT}\W)")
+_FORM = re.compile("|".join((*_FORMS[:-1], "stichting")))
 _LAST = (
     *((re.compile(rf"{BEGIN}(?:{form})[\W_]*\Z"), form) for form in _FORMS[:-1]),
     (re.compile(rf"{BEGIN}stichting[\W_]*\Z"), _FORMS[-1]),
@@ -66,6 +68,12 @@ def company(name: str) -> tuple[Sought, Sought]:
 
     whole, torn = word_patterns(rest), word_patterns(rest, torn=True)
     return sought(whole, ROOM * 2, with_form), sought(torn, 0, with_form)
+
+
+@lru_cache(4096)
+def is_legal_form(word: str) -> bool:
+    """Return whether ``word`` is a legal form: "Ltd", "B.V.", "gmbh"."""
+    return _FORM.fullmatch(fold(word)) is not None
 
 
 def _take_last(name: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ _TOPIC = re.compile(r"[^\W_][\w.\-]{0,63}")  # starts with a letter or digit of 
 
 
 class Basis(Enum):
-    """How the address came to the list. The first five may be allowed by a profile; the others never are, and are
+    """How the address came to the list. The first six may be allowed by a profile; the others never are, and are
     known so that the refusal can say why."""
 
     DOUBLE_OPT_IN = "double_opt_in"
@@ -32,6 +32,7 @@ class Basis(Enum):
     BUSINESS_CARD = "business_card"
     OFFLINE_FORM = "offline_form"
     CO_REGISTRATION = "co_registration"
+    RELATION = "relation"  # a customer or business relation that was told of it, and could object
     BOUGHT = "bought"
     RENTED = "rented"
     COPIED = "copied"  # from the web or a register
@@ -44,7 +45,9 @@ class Basis(Enum):
     OBJECTION = "objection"  # no consent: a revocation without one, kept to outlive older consents that turn up later
 
 
-ACCEPTABLE = (Basis.DOUBLE_OPT_IN, Basis.PURCHASE, Basis.BUSINESS_CARD, Basis.OFFLINE_FORM, Basis.CO_REGISTRATION)
+USUAL = (Basis.DOUBLE_OPT_IN, Basis.PURCHASE, Basis.BUSINESS_CARD, Basis.OFFLINE_FORM, Basis.CO_REGISTRATION)
+ACCEPTABLE = (*USUAL, Basis.RELATION)
+SIMILAR_GOODS = frozenset({Basis.PURCHASE, Basis.RELATION})  # good for mail about the same kind of goods only
 
 UNACCEPTABLE = {
     Basis.BOUGHT: "the address was bought, and a purchase passes no permission on",
@@ -91,7 +94,8 @@ class Consent:
     ``policy.permission.evidence.Requirement``).
     ``contacted_at``: the last message delivered to the address for the account; ``clicked_at``, ``bought_at``: its
     last click and purchase. ``entry``: its number in the account's ledger. ``facts``: the few pieces of evidence that
-    rules ask for: ``source_host``, ``sponsors`` (one a line), ``category``.
+    rules ask for: ``source_host``, ``sponsors`` (one a line), ``category``, ``sender`` (whom the statement names, if
+    that was none of the account's names).
     """
 
     basis: Basis
@@ -112,10 +116,10 @@ class Consent:
         return self.confirmed_at or self.given_at
 
     def covers(self, topic: str) -> bool:
-        """A purchase is good for similar goods only, so it covers nothing that it does not name."""
+        """A purchase or a relation is good for similar goods only, so it covers nothing that it does not name."""
         if topic in self.topics:
             return True
-        return EVERY_TOPIC in self.topics and self.basis is not Basis.PURCHASE
+        return EVERY_TOPIC in self.topics and self.basis not in SIMILAR_GOODS
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Terms:
     """What a profile asks of a consent. ``lapse_months`` None: consent does not grow old. ``waived``: evidence that is
     not insisted on."""
 
-    bases: Set[Basis] = frozenset(ACCEPTABLE)
+    bases: Set[Basis] = frozenset(USUAL)
     lapse_months: int | None = 18
     renewed_by: Set[Sign] = frozenset(Sign)
     waived: Set[str] = frozenset()
@@ -163,6 +167,13 @@ class Unacceptable:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherGoods:
+    """It is good for one kind of goods, and the mailing is about another."""
+
+    consent: Consent
+
+
+@dataclass(frozen=True, slots=True)
 class OffTopic:
     """``topics``: what was agreed to instead."""
 
@@ -174,38 +185,59 @@ class Absent:
     pass
 
 
-Judgement = Holds | Lapsed | Incomplete | Revoked | Unacceptable | OffTopic | Absent
+Judgement = Holds | Lapsed | OtherGoods | Incomplete | Revoked | Unacceptable | OffTopic | Absent
 
-_NEAREST = (Holds, Lapsed, Incomplete, Revoked, Unacceptable)  # the first of these is the one to tell
+_NEAREST = (Holds, Lapsed, OtherGoods, Incomplete, Revoked, Unacceptable)  # the first of these is the one to tell
 
 
-def judge(consents: Iterable[Consent], topic: str | None, now: datetime, terms: Terms) -> Judgement:
+def judge(
+    consents: Iterable[Consent], topic: str | None, now: datetime, terms: Terms, category: str | None = None
+) -> Judgement:
     """Whether one address may be mailed about ``topic``. None: the topic is not known yet, any consent will do.
 
+    ``category``: the kind of goods that the mail is about; None: not known yet, or of no importance.
     Of several consents the one that holds counts; if none does, the one that came nearest is told.
     """
     known = tuple(consents)
     if not known:
         return Absent()
-    judged = [_judge_one(each, known, topic, now, terms) for each in known if topic is None or each.covers(topic)]
+    judged = [
+        _judge_one(each, known, topic, now, terms, category) for each in known if topic is None or each.covers(topic)
+    ]
     if not judged:
         return OffTopic(tuple(sorted({name for each in known if each.revoked_at is None for name in each.topics})))
     return min(judged, key=lambda each: _NEAREST.index(type(each)))
 
 
 def _judge_one(
-    consent: Consent, known: tuple[Consent, ...], topic: str | None, now: datetime, terms: Terms
-) -> Holds | Lapsed | Incomplete | Revoked | Unacceptable:
+    consent: Consent,
+    known: tuple[Consent, ...],
+    topic: str | None,
+    now: datetime,
+    terms: Terms,
+    category: str | None,
+) -> Holds | Lapsed | OtherGoods | Incomplete | Revoked | Unacceptable:
     if (revoked_at := _revoked_at(consent, known, topic)) is not None:
         return Revoked(consent, revoked_at)
     if consent.basis not in terms.bases:
         return Unacceptable(consent)
     if missing := tuple(name for name in consent.missing if name not in terms.waived):
         return Incomplete(consent, missing)
+    if category is not None and consent.basis in SIMILAR_GOODS and not _is_same_goods(consent, category):
+        return OtherGoods(consent)
     until = lapses_at(consent, terms)
     if until is not None and until <= now:
         return Lapsed(consent, until)
     return Holds(consent, until)
+
+
+def _is_same_goods(consent: Consent, category: str) -> bool:
+    return goods(consent.facts.get("category", "")) == goods(category)
+
+
+def goods(category: str) -> str:
+    """Return the name of a kind of goods as it is compared: "Running shoes" and "running  shoes" are one."""
+    return " ".join(category.casefold().replace("-", " ").replace("_", " ").split())
 
 
 def _revoked_at(consent: Consent, known: tuple[Consent, ...], topic: str | None) -> datetime | None:

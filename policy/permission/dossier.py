@@ -30,6 +30,7 @@ from policy.permission.consent import (
     Judgement,
     Lapsed,
     OffTopic,
+    OtherGoods,
     Revoked,
     Terms,
     Unacceptable,
@@ -115,7 +116,8 @@ class Writer:
         yield Block(self._label("subject"), tuple(self._subject(dossier)))
         yield Block(self._label("state"), tuple(self._state(dossier)))
         for proof in dossier.proofs:
-            yield Block(self._fill("labels", proof.kind.value, number=proof.number), tuple(self._proof(proof)))
+            heading = self._fill("labels", proof.kind.value, number=proof.number)
+            yield Block(heading, tuple(self._proof(proof, dossier.account)))
 
     def _subject(self, dossier: Dossier) -> Iterator[tuple[str, str]]:
         account = dossier.account
@@ -162,19 +164,19 @@ class Writer:
                 return f"{self._words.states['incomplete']} ({', '.join(self._label(name) for name in missing)})"
             case Unacceptable(consent):
                 return f"{self._words.states['unacceptable']}: {self._words.bases[consent.basis.value]}"
-            case Absent() | OffTopic():
+            case Absent() | OffTopic() | OtherGoods():
                 return self._words.states["absent"]
             case _:
                 assert_never(judgement)
 
-    def _proof(self, proof: LedgerProof) -> Iterator[tuple[str, str]]:
+    def _proof(self, proof: LedgerProof, account: Account) -> Iterator[tuple[str, str]]:
         said = dict(proof.said) if proof.said is not None else {}
         if proof.said is None:
             yield "", self._label("gone")
         if proof.kind is EntryKind.GIVEN and said:
             said["opt_in"] = self._label("double" if said.get("confirmed_at") else "single")
             confirmed_at = _TIME(said["confirmed_at"]) if said.get("confirmed_at") else None
-            missing = self._assessor.missing(Basis(said["basis"]), evidence_of(said), confirmed_at)
+            missing = self._assessor.missing(Basis(said["basis"]), evidence_of(said), confirmed_at, account.known_names)
             said["missing"] = ", ".join(self._label(name) for name in missing)
         said |= {"at": _moment(proof.at), "hash": proof.hash.hex()}
         for name in _ORDER:

@@ -5,15 +5,13 @@ the dossier shows them as gaps.
 
 Invariants: gaps are never filled: unrecorded data is missing, and "not known" is not "no".
 
-Limitations: statements that do not name the sender ("selected partners") are recognised by their words, in five
-languages
-(``config/defaults/consent_phrases.toml``); determined wording can evade this.
+Limitations: what a statement says is read by a grammar of five languages (``policy.permission.statement``); determined
+wording can evade it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum
@@ -21,12 +19,11 @@ from functools import lru_cache
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
-from config.toml import DEFAULTS, read, read_text
-from config.types import Section
 from policy.permission.consent import Basis
+from policy.permission.statement import Sender, Statement, StatementGrammar
+from policy.wordlists import shipped
 
 MAX_SPONSORS = 10  # of a co-registration
-PHRASES = DEFAULTS / "consent_phrases.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,9 @@ class Requirement(Enum):
     IP = "ip"
     CONFIRMED_AT = "confirmed_at"
     STATEMENT = "statement"
-    CLEAR_STATEMENT = "clear_statement"
+    STATEMENT_MAIL = "statement_mail"
+    STATEMENT_SENDER = "statement_sender"
+    STATEMENT_SUBJECT = "statement_subject"
     NOT_PRETICKED = "not_preticked"
     DOCUMENT = "document"
     PURCHASE = "purchase"
@@ -72,6 +71,8 @@ class Requirement(Enum):
     OBJECTION_OFFERED = "objection_offered"
     SPONSORS = "sponsors"
     COLLECTOR = "collector"
+    RELATION = "relation"
+    INFORMED = "informed"
 
 
 NEEDED: Mapping[Requirement, str] = {
@@ -79,7 +80,9 @@ NEEDED: Mapping[Requirement, str] = {
     Requirement.IP: "the IP address of the sign-up (ip)",
     Requirement.CONFIRMED_AT: "the time of the confirmation (confirmed_at)",
     Requirement.STATEMENT: "the text that was agreed to (statement)",
-    Requirement.CLEAR_STATEMENT: "a text that names the sender, not unnamed partners or the general terms (statement)",
+    Requirement.STATEMENT_MAIL: "a text that says that mail comes, not only that terms are accepted (statement)",
+    Requirement.STATEMENT_SENDER: "a text that says from whom, not from partners or third parties (statement)",
+    Requirement.STATEMENT_SUBJECT: "a text that says what the mail is about (statement)",
     Requirement.NOT_PRETICKED: "that the box was not ticked beforehand (preticked = no)",
     Requirement.DOCUMENT: "the SHA-256 of the kept document (document)",
     Requirement.PURCHASE: "the reference of the purchase (purchase)",
@@ -87,14 +90,21 @@ NEEDED: Mapping[Requirement, str] = {
     Requirement.OBJECTION_OFFERED: "that an objection was offered at collection (objection_offered = yes)",
     Requirement.SPONSORS: f"the sponsors that were named, 1 to {MAX_SPONSORS} (sponsors)",
     Requirement.COLLECTOR: "who collected the address (collector)",
+    Requirement.RELATION: "what the relation is (relation)",
+    Requirement.INFORMED: "how the person was told of the mail (informed)",
 }
 
+_STATEMENT = (
+    Requirement.STATEMENT,
+    Requirement.STATEMENT_MAIL,
+    Requirement.STATEMENT_SENDER,
+    Requirement.STATEMENT_SUBJECT,
+)
 _FORM = (
     Requirement.SOURCE_URL,
     Requirement.IP,
     Requirement.CONFIRMED_AT,
-    Requirement.STATEMENT,
-    Requirement.CLEAR_STATEMENT,
+    *_STATEMENT,
     Requirement.NOT_PRETICKED,
 )
 
@@ -103,43 +113,55 @@ REQUIRED: Mapping[Basis, tuple[Requirement, ...]] = {
     Basis.PURCHASE: (
         Requirement.PURCHASE,
         Requirement.CATEGORY,
-        Requirement.STATEMENT,
-        Requirement.CLEAR_STATEMENT,
+        *_STATEMENT,
         Requirement.OBJECTION_OFFERED,
     ),
     Basis.BUSINESS_CARD: (Requirement.DOCUMENT,),
-    Basis.OFFLINE_FORM: (Requirement.DOCUMENT, Requirement.STATEMENT, Requirement.CLEAR_STATEMENT),
+    Basis.OFFLINE_FORM: (Requirement.DOCUMENT, *_STATEMENT),
     Basis.CO_REGISTRATION: (*_FORM, Requirement.SPONSORS),
-    # Never enough by itself; a profile may take it if it is proved.
-    Basis.THIRD_PARTY: (
-        Requirement.COLLECTOR,
-        Requirement.DOCUMENT,
-        Requirement.STATEMENT,
-        Requirement.CLEAR_STATEMENT,
+    Basis.RELATION: (
+        Requirement.RELATION,
+        Requirement.CATEGORY,
+        Requirement.INFORMED,
+        Requirement.OBJECTION_OFFERED,
     ),
+    # Never enough by itself; a profile may take it if it is proved.
+    Basis.THIRD_PARTY: (Requirement.COLLECTOR, Requirement.DOCUMENT, *_STATEMENT),
 }
+
+_OF_SEVERAL = frozenset({Basis.CO_REGISTRATION, Basis.THIRD_PARTY})  # where "we" may be anyone
 
 
 class Assessor:
-    """Tells what is missing. ``vague``: patterns of words that make a statement no consent. ``barred``: hosts, with
-    all below them, that are no place for a form."""
+    """Tells what is missing. ``barred``: hosts, with all below them, that are no place for a form."""
 
-    __slots__ = ("_barred", "_is_clear")
+    __slots__ = ("_barred", "_read")
 
-    def __init__(self, vague: Sequence[re.Pattern[str]], barred: Sequence[str] = ()) -> None:
+    def __init__(self, grammar: StatementGrammar, barred: Sequence[str] = ()) -> None:
         self._barred = tuple(barred)
+        self._read = lru_cache(1024)(grammar.read)  # a list of a million has a handful of statements
 
-        def is_clear(statement: str) -> bool:
-            return not any(pattern.search(statement) for pattern in vague)
+    def statement(self, evidence: Evidence, names: Collection[str] = ()) -> Statement:
+        """Return what the statement says. ``names``: of the account, its domains included."""
+        return self._read(evidence.statement, evidence.language, frozenset(names))
 
-        self._is_clear = lru_cache(1024)(is_clear)  # a list of a million has a handful of statements
-
-    def missing(self, basis: Basis, evidence: Evidence, confirmed_at: datetime | None) -> tuple[str, ...]:
+    def missing(
+        self, basis: Basis, evidence: Evidence, confirmed_at: datetime | None, names: Collection[str] = ()
+    ) -> tuple[str, ...]:
         """Names of the requirements of ``basis`` that are not met, in order; none for a basis that asks nothing
-        because it is never accepted."""
-        return tuple(need.value for need in REQUIRED.get(basis, ()) if not self._is_met(need, evidence, confirmed_at))
+        because it is never accepted. ``names``: as above."""
+        needs = REQUIRED.get(basis, ())
+        said = self.statement(evidence, names) if Requirement.STATEMENT in needs and evidence.statement else None
+        return tuple(need.value for need in needs if not self._is_met(need, basis, evidence, confirmed_at, said))
 
-    def _is_met(self, need: Requirement, evidence: Evidence, confirmed_at: datetime | None) -> bool:
+    def _is_met(
+        self,
+        need: Requirement,
+        basis: Basis,
+        evidence: Evidence,
+        confirmed_at: datetime | None,
+        said: Statement | None,
+    ) -> bool:
         match need:
             case Requirement.SOURCE_URL:
                 return self._is_place(source_host(evidence.source_url))
@@ -149,8 +171,12 @@ class Assessor:
                 return confirmed_at is not None
             case Requirement.STATEMENT:
                 return bool(evidence.statement)
-            case Requirement.CLEAR_STATEMENT:
-                return self._is_clear(evidence.statement)
+            case Requirement.STATEMENT_MAIL:
+                return said is None or said.mail
+            case Requirement.STATEMENT_SENDER:
+                return said is None or _names_sender(said, basis)
+            case Requirement.STATEMENT_SUBJECT:
+                return said is None or said.subject
             case Requirement.NOT_PRETICKED:
                 return evidence.preticked is False
             case Requirement.DOCUMENT:
@@ -165,11 +191,19 @@ class Assessor:
                 return 0 < len(evidence.sponsors) <= MAX_SPONSORS
             case Requirement.COLLECTOR:
                 return bool(evidence.collector)
+            case Requirement.RELATION:
+                return bool(evidence.relation)
+            case Requirement.INFORMED:
+                return bool(evidence.informed)
             case _:
                 assert_never(need)
 
     def _is_place(self, host: str) -> bool:
         return bool(host) and not any(host == barred or host.endswith("." + barred) for barred in self._barred)
+
+
+def _names_sender(said: Statement, basis: Basis) -> bool:
+    return said.sender is not Sender.NONE and (said.sender is not Sender.SELF or basis not in _OF_SEVERAL)
 
 
 def evidence_of(said: Mapping[str, Any]) -> Evidence:
@@ -180,12 +214,14 @@ def evidence_of(said: Mapping[str, Any]) -> Evidence:
     return Evidence(**kept)
 
 
-def facts_of(evidence: Evidence) -> dict[str, str]:
-    """What rules may ask of the evidence itself, for ``Consent.facts``; short, for there are millions."""
+def facts_of(evidence: Evidence, sender: str = "") -> dict[str, str]:
+    """What rules may ask of the evidence itself, for ``Consent.facts``; short, for there are millions. ``sender``: whom
+    the statement names, if that is none of the account's names."""
     facts = {
         "source_host": source_host(evidence.source_url),
         "sponsors": "\n".join(evidence.sponsors),
         "category": evidence.category,
+        "sender": sender,
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -201,16 +237,6 @@ def source_host(url: str) -> str:
     return host if parts.scheme in ("http", "https") else ""
 
 
-class _Phrases(Section):
-    """``config/defaults/consent_phrases.toml``."""
-
-    social_networks: list[str]
-    vague: dict[str, list[str]]
-
-
 def load_assessor() -> Assessor:
     """With the words that ship with the service. Raises ConfigError."""
-    shipped = read(read_text(PHRASES), PHRASES.name, _Phrases, lambda _: ())
-    phrases = [phrase for listed in shipped.vague.values() for phrase in listed]
-    vague = [re.compile(rf"\b{re.escape(phrase)}\b", re.IGNORECASE) for phrase in phrases]
-    return Assessor(vague, shipped.social_networks)
+    return Assessor(StatementGrammar.shipped(), shipped("social_networks")["hosts"])

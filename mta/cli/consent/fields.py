@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mta.cli.table_file import text_fault
 from mta.mail.address import Address, AddressError
-from policy.permission.consent import Basis, TopicError, parse_topic
+from policy.permission.consent import SIMILAR_GOODS, Basis, TopicError, parse_topic
 from policy.permission.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ COLUMNS = {
     "sponsors": "all sponsors that were named, separated by |",
     "document": "SHA-256 of the kept document, 64 hexadecimal digits",
     "purchase": "reference of the purchase",
-    "category": "kind of goods that were bought",
+    "category": "kind of goods that were bought, or that the relation is about",
     "objection_offered": "whether an objection was offered at collection: yes or no",
     "informed": "how the person was informed",
     "relation": "nature of the relation",
@@ -88,7 +88,7 @@ def read(fields: Mapping[str, str], defaults: ImportDefaults) -> Given:
             _check(name, text)
     get = said.get
     basis = _basis(get("basis") or defaults.basis)
-    topics = _topics(get("topics") or defaults.topics or (get("category", "") if basis is Basis.PURCHASE else ""))
+    topics = _topics(get("topics") or defaults.topics or (get("category", "") if basis in SIMILAR_GOODS else ""))
     given_at, confirmed_at = _time("given_at", said, defaults), _time("confirmed_at", said, defaults)
     revoked_at = _time("revoked_at", said, defaults)
     if given_at is None:

@@ -75,8 +75,17 @@ class ImportTally:
         if self.lifted:
             print(f"{self.lifted} suppressions lifted.")
         if self.lacking:
-            reasons = ", ".join(f"{name} ({count})" for name, count in self.lacking.most_common())
-            print(f"Some cannot be used yet; missing evidence: {reasons}.")
+            print("Some cannot be used yet. Missing evidence:")
+            for name, count in self.lacking.most_common():
+                print(f"  {count:>7}  {described(name)}")
+
+
+def described(name: str) -> str:
+    """Return what a consent lacks, in words: a requirement, or a basis that no profile takes."""
+    from policy.permission.evidence import NEEDED
+
+    known = {each.value: text for each, text in NEEDED.items()}
+    return known.get(name, name)
 
 
 def import_(

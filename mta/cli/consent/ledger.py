@@ -115,7 +115,8 @@ def add(
         return
     print(f"{given.address}: consent recorded for {', '.join(given.topics)}.")
     if recorded.lacking:
-        print(f"It cannot be used yet; missing evidence: {', '.join(recorded.lacking)}.")
+        lacking = "; ".join(map(import_file.described, recorded.lacking))
+        print(f"It cannot be used yet. Missing evidence: {lacking}.")
     if recorded.lifted:
         print(f"{recorded.lifted} suppressions lifted.")
 

@@ -95,6 +95,8 @@ def _lines(story: MailingStory) -> Iterator[str]:
     yield f"Mailing {mailing.id}  {mailing.name}"
     yield f"  account     {story.account} ({mailing.account_id})"
     yield f"  topic       {mailing.topic}"
+    if mailing.category:
+        yield f"  category    {mailing.category}"
     yield f"  list        {mailing.list}: {_source(mailing)}"
     yield f"  state       {state_of(mailing)}{_reason(story.record)}"
     yield ""

@@ -65,6 +65,10 @@ def add(
     ],
     topic: Annotated[str, typer.Option(help="What it is about; recipients must have consented to it.")],
     list_name: Annotated[str, typer.Option("--list", help="The list it is sent to.")],
+    category: Annotated[
+        str,
+        typer.Option(help="The kind of goods it is about, for recipients who bought such goods. Default: the topic."),
+    ] = "",
     sample: Annotated[
         int | None,
         typer.Option(
@@ -85,7 +89,13 @@ def add(
         if size is None and await store.mailings.is_new_list(owner.id, list_name):
             size = _sample_size(settings, owner)
         mailing = await store.mailings.add(
-            owner.id, name, topic=topic, list=list_name, by=by or operator(), sample=size or None
+            owner.id,
+            name,
+            topic=topic,
+            list=list_name,
+            by=by or operator(),
+            sample=size or None,
+            category=category.strip(),
         )
         return mailing, owner.name
 

@@ -20,7 +20,7 @@ from mta.store.postgres.database import Connection, Database
 from policy.accounts.mailing import Confirmation, Mailing, Sample
 
 COLUMNS = """
-m.id, m.account_id, m.name, m.topic, m.list, m.created_at, m.created_by, m.confirmed_at, m.confirmed_by,
+m.id, m.account_id, m.name, m.topic, m.category, m.list, m.created_at, m.created_by, m.confirmed_at, m.confirmed_by,
 m.confirmed_terms, m.sample, m.sampled, m.released_at, m.released_by, m.stopped_at, m.stopped_by, m.stopped,
 m.stop_bounces, m.changed_at, s.origin, s.approved_at, array(
     select r.number from mailing_reference r where r.mailing = m.id and r.removed_at is null order by 1
@@ -48,6 +48,7 @@ def mailing_of(row: Any) -> Mailing:
         account_id=row["account_id"],
         name=row["name"],
         topic=row["topic"],
+        category=row["category"],
         list=row["list"],
         confirmation=Confirmation(confirmed, row["confirmed_by"], row["confirmed_terms"]) if confirmed else None,
         sample=Sample(row["sample"], row["sampled"], row["released_at"]) if row["sample"] is not None else None,

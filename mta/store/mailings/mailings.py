@@ -48,7 +48,8 @@ select {COLUMNS} {FROM} where $1::bigint is null or m.account_id = $1
 order by m.created_at desc limit $2"""
 
 _ADD = """
-insert into mailing (id, account_id, name, topic, list, created_by, sample) values ($1, $2, $3, $4, $5, $6, $7)"""
+insert into mailing (id, account_id, name, topic, list, created_by, sample, category)
+values ($1, $2, $3, $4, $5, $6, $7, $8)"""
 
 _NAMED = f"select {COLUMNS} {FROM} where m.name = $1 order by m.created_at desc limit 50"
 
@@ -172,15 +173,26 @@ class Mailings:
     # changes
 
     async def add(
-        self, account_id: int, name: str, *, topic: str, list: str, by: str, sample: int | None = None
+        self,
+        account_id: int,
+        name: str,
+        *,
+        topic: str,
+        list: str,
+        by: str,
+        sample: int | None = None,
+        category: str = "",
     ) -> Mailing:
-        """A new mailing, not confirmed. ``sample``: only so many go out before ``release``.
+        """A new mailing, not confirmed. ``sample``: only so many go out before ``release``; ``category``: the kind of
+        goods that it is about, if that is not its topic.
 
         Raises MailingError, StoreUnavailable."""
         topic = topic.strip().casefold()
         for what, text, longest in (("name", name, 100), ("topic", topic, 64), ("list", list, 64)):
             if not text or len(text) > longest or not text.isprintable() or text != text.strip() or '"' in text:
                 raise MailingError(f"{text!r}: a mailing's {what} is 1 to {longest} printable characters, no quotes")
+        if len(category) > 100 or not category.isprintable():
+            raise MailingError(f"{category[:100]!r}: a category is at most 100 printable characters")
         if topic == "*":
             raise MailingError("a mailing has one topic; * stands for all of them")
         if sample is not None and sample < 1:
@@ -189,7 +201,7 @@ class Mailings:
 
         async def work(connection: Connection) -> None:
             try:
-                await connection.execute(_ADD, mailing_id, account_id, name, topic, list, by, sample)
+                await connection.execute(_ADD, mailing_id, account_id, name, topic, list, by, sample, category)
             except asyncpg.UniqueViolationError:
                 raise MailingError(f"the account has a mailing {name!r} already; each dispatch is a new one") from None
             except asyncpg.ForeignKeyViolationError:

@@ -130,6 +130,11 @@ select found.fingerprint from unnest($1::bytea[]) as one (address_key) cross joi
     where e.address_key = one.address_key and e.account_id = $2 and e.fingerprint is not null offset 0
 ) found"""
 
+_NAMES = """
+select name from account where id = $1
+union select domain from sender_domain where account_id = $1 and verified_at is not null
+union select jsonb_array_elements_text(identity -> 'names') from account_identity where account_id = $1"""
+
 _LIFT = """
 delete from suppression s
 using unnest($2::bytea[], $3::text[], $4::timestamptz[], $5::bigint[]) as one (address_key, topic, at, entry)
@@ -210,8 +215,9 @@ class Consents:
             lacking: Counter[str] = Counter()
             if written:
                 head = await ledger.append(connection, account_id, head, [each.draft for each in written], now)
-                await consents_in_force.put(connection, account_id, self._rows(written, lacking))
-                lifted = await self._lift(connection, account_id, written) if lift else 0
+                names = frozenset(row["name"] for row in await connection.fetch(_NAMES, account_id))
+                await consents_in_force.put(connection, account_id, self._rows(written, names, lacking))
+                lifted = await self._lift(connection, account_id, written, names) if lift else 0
             if gone := [
                 self._revoked(account_id, each.given.address, topic, "as recorded", by, each.given.revoked_at)
                 for each in written
@@ -315,14 +321,16 @@ class Consents:
                 written.append(_Written(each, draft, head.number + len(written) + 1))
         return written
 
-    def _rows(self, written: Sequence[_Written], lacking: Counter[str]) -> list[consents_in_force.ConsentRow]:
-        """Return one row per topic; ``lacking`` counts the missing evidence."""
+    def _rows(
+        self, written: Sequence[_Written], names: frozenset[str], lacking: Counter[str]
+    ) -> list[consents_in_force.ConsentRow]:
+        """Return one row per topic; ``names``: the account's; ``lacking`` counts the missing evidence."""
         found: list[consents_in_force.ConsentRow] = []
         for each in written:
             given = each.given
-            missing = self._assessor.missing(given.basis, given.evidence, given.confirmed_at)
+            missing = self._assessor.missing(given.basis, given.evidence, given.confirmed_at, names)
             lacking.update(missing if given.basis in ACCEPTABLE else (f"basis {given.basis.value}",))
-            facts = facts_of(given.evidence)
+            facts = facts_of(given.evidence, self._assessor.statement(given.evidence, names).name)
             found += [
                 consents_in_force.ConsentRow(
                     each.draft.address_key,
@@ -338,7 +346,9 @@ class Consents:
             ]
         return found
 
-    async def _lift(self, connection: Connection, account_id: int, written: Sequence[_Written]) -> int:
+    async def _lift(
+        self, connection: Connection, account_id: int, written: Sequence[_Written], names: frozenset[str]
+    ) -> int:
         """Lift the suppressions that these consents answer, and record events; return how many."""
         good = [
             (each.draft.address_key, topic, each.given.effective_at, each.entry)
@@ -346,7 +356,7 @@ class Consents:
             for topic in each.given.topics
             if each.given.basis in ACCEPTABLE
             and each.given.revoked_at is None
-            and not self._assessor.missing(each.given.basis, each.given.evidence, each.given.confirmed_at)
+            and not self._assessor.missing(each.given.basis, each.given.evidence, each.given.confirmed_at, names)
         ]
         if not good:
             return 0

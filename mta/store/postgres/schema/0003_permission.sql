@@ -5,6 +5,7 @@ create table mailing (
     account_id  bigint not null references account,
     name        text not null,              -- the account's own name for it
     topic       text not null,
+    category    text not null default '',   -- the kind of goods that it is about; '': its topic
     list        text not null,
     created_at  timestamptz not null default now(),
     created_by  text not null default '',

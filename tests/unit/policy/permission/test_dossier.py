@@ -28,7 +28,7 @@ GIVEN = {
     "confirmed_at": "2026-01-01T10:05:00+00:00",
     "source_url": "https://shop.example/f",
     "ip": "192.0.2.1",
-    "statement": 'Yes <script>alert("1")</script>',
+    "statement": 'Yes, Shop Ltd may mail me offers <script>alert("1")</script>',
     "preticked": False,
 }
 ACCOUNT = Account(

@@ -9,6 +9,7 @@ import pytest
 
 from mta.mail.address import Address
 from policy.accounts.account import Account, Identity, Stream
+from policy.accounts.mailing import Mailing
 from policy.base import Facts, Pass, RecipientFacts, Refuse
 from policy.permission.consent import Basis, Consent
 from policy.permission.tokens import SampleTokens
@@ -23,11 +24,13 @@ ACCOUNT = Account(1, "shop", frozenset({"shop.example"}), identities=(Identity("
 GOOD = Consent(Basis.DOUBLE_OPT_IN, frozenset({"offers"}), GIVEN, GIVEN, 12)
 
 
-def answer(*consents: Consent, topic: str | None = "offers", **settings: object) -> str:
+def answer(*consents: Consent, topic: str | None = "offers", category: str | None = None, **settings: object) -> str:
     """The text of the refusal, or the evidence of the pass after a ``+``."""
     rule = OptIn(OptIn.Settings(**settings), CONTEXT)  # type: ignore[arg-type]
     recipient = RecipientFacts(ANN, consents=consents)
-    verdict, evidence = rule.on_recipient(recipient, Facts(ACCOUNT, Stream.MARKETING, topic=topic), NOW)
+    mailing = None if category is None else Mailing("m", 1, "june", topic or "", "list", category=category)
+    facts = Facts(ACCOUNT, Stream.MARKETING, mailing=mailing, topic=topic)
+    verdict, evidence = rule.on_recipient(recipient, facts, NOW)
     match verdict:
         case Pass():
             return f"+{evidence}"
@@ -87,6 +90,44 @@ def test_a_profile_may_take_fewer_bases_or_proved_third_parties() -> None:
     assert "to a third party" in answer(third)
     assert answer(third, third_party="allow_with_proof").startswith("+")
     assert "is not proved" in answer(replace(third, missing=("document",)), third_party="allow_with_proof")
+
+
+def test_a_purchase_is_for_mail_about_such_goods() -> None:
+    bought = replace(GOOD, basis=Basis.PURCHASE, confirmed_at=None, facts={"category": "Running shoes"})
+    assert answer(bought) == (
+        'for topic "offers" is for "Running shoes" (purchase) and the mailing is about "offers"; '
+        "give the mailing that category (mta mailing add --category), or remove the address"
+    )
+    assert answer(bought, category="running-shoes").startswith("+")
+    assert 'is for "Running shoes"' in answer(bought, category="hats")
+    assert answer(bought, GOOD, category="hats").startswith("+ledger entry 12: double_opt_in")
+    assert answer(bought, topic=None).startswith("+")
+    assert answer(bought, waived=["category"]).startswith("+")
+
+
+def test_a_relation_counts_if_the_profile_names_it() -> None:
+    dealer = replace(GOOD, basis=Basis.RELATION, facts={"category": "offers"})
+    assert "this profile does not take relation" in answer(dealer)
+    assert answer(dealer, bases=["relation"]).startswith("+")
+    assert 'is for "tools" (relation)' in answer(replace(dealer, facts={"category": "tools"}), bases=["relation"])
+
+
+def test_what_is_observed_refuses_nothing_and_is_told() -> None:
+    vague = replace(GOOD, missing=("statement_subject",))
+    assert "a text that says what the mail is about" in answer(vague)
+    assert answer(vague, observed=["statement_subject"]).endswith(", not proved: statement_subject")
+    assert not answer(vague, waived=["statement_subject"]).endswith("statement_subject")
+    assert answer(replace(vague, missing=("ip", "statement_subject")), observed=["statement_subject"]) == (
+        'for topic "offers" is not proved: missing is the IP address of the sign-up (ip); '
+        "record it again with that, or remove the address"
+    )
+
+
+def test_a_statement_for_another_sender_is_told_or_refused() -> None:
+    other = replace(GOOD, facts={"sender": "Other Ltd"})
+    assert answer(other).endswith(', statement names "Other Ltd"')
+    assert 'names "Other Ltd" as the sender' in answer(other, statement_names="account")
+    assert answer(replace(GOOD, facts={"sender": "shop"}), statement_names="account").startswith("+")
 
 
 def test_co_registration_must_name_the_account() -> None:

@@ -17,7 +17,7 @@ from policy.permission.consent import Basis
 from tests.unit.mta.cli.shell import Operator
 
 HEADER = "address,topics,basis,given_at,confirmed_at,source_url,ip,statement,preticked\n"
-REST = "2026-01-01T10:00:00Z,2026-01-01T11:05:00+01:00,https://shop.example/f,192.0.2.1,Yes,no"
+REST = "2026-01-01T10:00:00Z,2026-01-01T11:05:00+01:00,https://shop.example/f,192.0.2.1,Shop may mail me its offers,no"
 
 
 def line(address: str, topics: str = "offers", basis: str = "double_opt_in", rest: str = REST) -> str:
@@ -113,14 +113,15 @@ async def test_malformed_csv_hides_nothing_behind_it(operator: Operator) -> None
 
 async def test_wrong_encodings_are_told_where_they_are(operator: Operator, store: Store) -> None:
     good = line("ann@example.net").encode()
-    latin = line("bob@example.net").replace("Yes", "Ja für Bücher").encode("latin-1")
+    latin = line("bob@example.net").replace("Shop may", "Ja für Shop").encode("latin-1")
     _, errors = await bring(operator, HEADER.encode() + good + latin)
     assert errors == "list.csv:3: statement: octet 0xFC, which is not UTF-8 at position 5; save the file as UTF-8\n"
     wide = (HEADER + line("carl@example.net")).encode("utf-16")
     result = await operator.fails("consent", "import", write(operator, wide), "--account", "shop", status=2)
     assert "save it as UTF-8" in result
     marked = (
-        b"\xef\xbb\xbf" + (HEADER + line("dora@example.net").replace("Yes", "Ja für Bücher")).replace(",", ";").encode()
+        b"\xef\xbb\xbf"
+        + (HEADER + line("dora@example.net").replace("Shop may", "Ja für Shop")).replace(",", ";").encode()
     )
     assert "1 recorded" in (await bring(operator, marked))[0]
     assert len((await facts(store, "dora@example.net")).consents) == 1
@@ -145,7 +146,8 @@ async def test_a_file_with_other_columns_is_not_used(operator: Operator, text: s
 async def test_json_lines(operator: Operator, store: Store) -> None:
     text = (
         '{"address": "ann@example.net", "topics": ["offers", "news"], "basis": "offline_form", '
-        f'"given_at": "2026-01-01", "document": "{"Ab" * 32}", "statement": "Yes", "preticked": false, "ip": null}}\n'
+        f'"given_at": "2026-01-01", "document": "{"Ab" * 32}", "statement": "Shop may mail me its offers", '
+        '"preticked": false, "ip": null}\n'
         '\n{"address": "bob@example.net", "topic": "x"}\n[1]\n{"address": 7}\n{"address": "bo'
     )
     told, errors = await bring(operator, text, name="list.jsonl")
@@ -170,8 +172,9 @@ async def test_what_a_list_leaves_unsaid_is_given_with_the_command(operator: Ope
 async def test_what_no_mail_can_go_by_is_said(operator: Operator) -> None:
     text = HEADER + line("ann@example.net", basis="bought") + line("bob@example.net", rest="2026-01-01T10:00:00Z,,,,,")
     told, _ = await bring(operator, text)
-    assert "basis bought (1)" in told
-    assert "confirmed_at (1)" in told
+    assert "Some cannot be used yet. Missing evidence:" in told
+    assert "  1  basis bought\n" in told
+    assert "  1  the time of the confirmation (confirmed_at)\n" in told
 
 
 async def test_checking_records_nothing(operator: Operator, store: Store) -> None:

@@ -26,7 +26,7 @@ GIVEN = NOW - timedelta(days=30)
 FORM = Evidence(
     source_url="https://shop.example/news",
     ip="192.0.2.7",
-    statement="Shop B.V. may mail me",
+    statement="Shop B.V. may mail me its offers",
     preticked=False,
 )
 
@@ -67,7 +67,8 @@ async def test_what_is_recorded_reaches_the_rules(store: Store) -> None:
     found = await consents(store)
     assert {topic for each in found for topic in each.topics} == {"offers", "news"}
     assert {each.entry for each in found} == {1}
-    assert all(each.missing == () and each.facts == {"source_host": "shop.example"} for each in found)
+    facts = {"source_host": "shop.example", "sender": "Shop B.V."}  # which account 1 has not registered
+    assert all(each.missing == () and each.facts == facts for each in found)
     assert await consents(store, account_id=2) == ()
     assert await consents(store, BOB) == ()
 

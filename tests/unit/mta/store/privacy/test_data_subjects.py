@@ -23,7 +23,7 @@ ANN = Address.parse("ann@example.net")
 NEARLY = ("joann@example.net", "ann@example.net.org", "ann@example.nets", "x.ann@example.net")
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
-FORM = Evidence(document="ab" * 32, statement="Yes, Shop may mail me")
+FORM = Evidence(document="ab" * 32, statement="Yes, Shop may mail me its offers")
 
 
 @pytest.fixture(autouse=True)
