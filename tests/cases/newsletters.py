@@ -2,7 +2,10 @@
 
 Each file of ``newsletters/`` has senders (what is registered for the account) and what stands at the end of each
 newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences. ``right`` is "pass"
-or the rule that must refuse it.
+or the rules that must refuse it.
+
+``newsletters/messages/`` has whole messages, as the programs of senders write them: a file each, and a list for each
+language of who is registered and what is right.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass, replace
 from email.header import Header
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.newsletter import CONTEXT, NOW, facts
 from bench.newsletter import newsletter as sample
@@ -90,37 +94,16 @@ class Newsletter:
     name: str
     identity: Identity
     right: str
-    html: str
-    text: str
-
-    @property
-    def content(self) -> bytes:
-        parts = [("plain", self.text)] * bool(self.text) + [("html", self.html)] * bool(self.html)
-        sender, subject = (
-            Header(said, "utf-8", maxlinelen=900).encode()
-            for said in (self.identity.names[0], _WORDS[self.language][0])
-        )
-        head = (
-            f"From: {sender} <news@shop.example>\r\nTo: ann.example@reader.example\r\nSubject: {subject}\r\n"
-            "Date: Fri, 20 Nov 2026 10:29:00 +0100\r\nMessage-ID: <20261120.4711@app.shop.example>\r\n"
-            "Reply-To: service@shop.example\r\nMIME-Version: 1.0\r\n"
-        )
-        bodies = [
-            f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{body}\r\n"
-            for kind, body in parts
-        ]
-        if len(bodies) == 1:
-            return (head + bodies[0]).encode()
-        inside = "".join(f"--=_part\r\n{body}" for body in bodies)
-        return f'{head}Content-Type: multipart/alternative; boundary="=_part"\r\n\r\n{inside}--=_part--\r\n'.encode()
+    content: bytes
+    domain: str = "shop.example"
 
     def verdict(self, profile: str) -> dict[str, str]:
         """Return the rules of ``profile`` that stop it, with their evidence."""
-        content = self.content
-        message = replace(sample(4000), content=content, headers=Headers.split(content))
+        message = replace(sample(4000), content=self.content, headers=Headers.split(self.content))
         known = facts(message)
-        account = replace(known.account, identities=(self.identity,))
-        known = replace(known, reading=MessageText(content), account=account)
+        domains = known.account.domains | {self.domain}
+        account = replace(known.account, identities=(self.identity,), domains=domains)
+        known = replace(known, reading=MessageText(self.content), account=account)
         chain = _chain(profile)
         shared = screen(chain, message, known, NOW)
         findings = [*shared.findings]
@@ -132,21 +115,50 @@ class Newsletter:
 
 
 def newsletters() -> Iterator[Newsletter]:
+    """Yield the ends in their layouts, then the whole messages."""
     for language in _WORDS:
         data = tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
-        senders = {
-            name: Identity(language, names=tuple(entry.pop("names")), **entry)
-            for name, entry in data["senders"].items()
-        }
+        senders = {name: _identity(language, entry) for name, entry in data["senders"].items()}
         for entry in data["newsletters"]:
-            yield Newsletter(
-                language,
-                entry["name"],
-                senders[entry["of"]],
-                entry["right"],
-                _filled(_LAYOUTS[entry["layout"]], language, entry["html"]) if "html" in entry else "",
-                _filled(_TEXT, language, entry["text"].replace("\n", "\r\n")) if "text" in entry else "",
-            )
+            sender = senders[entry["of"]]
+            html = _filled(_LAYOUTS[entry["layout"]], language, entry["html"]) if "html" in entry else ""
+            text = _filled(_TEXT, language, entry["text"].replace("\n", "\r\n")) if "text" in entry else ""
+            yield Newsletter(language, entry["name"], sender, entry["right"], _composed(language, sender, html, text))
+    for language in _WORDS:
+        yield from _messages(language)
+
+
+def _messages(language: str) -> Iterator[Newsletter]:
+    data = tomllib.loads((FOLDER / "messages" / f"{language}.toml").read_text(encoding="utf-8"))
+    for entry in data["messages"]:
+        sender = dict(data["senders"][entry["of"]])
+        domain = sender.pop("domain")
+        content = (FOLDER / "messages" / language / f"{entry['file']}.eml").read_bytes()
+        yield Newsletter(language, entry["file"], _identity(language, sender), entry["right"], content, domain)
+
+
+def _identity(language: str, registered: dict[str, Any]) -> Identity:
+    return Identity(language, **{**registered, "names": tuple(registered["names"])})
+
+
+def _composed(language: str, identity: Identity, html: str, text: str) -> bytes:
+    parts = [("plain", text)] * bool(text) + [("html", html)] * bool(html)
+    sender, subject = (
+        Header(said, "utf-8", maxlinelen=900).encode() for said in (identity.names[0], _WORDS[language][0])
+    )
+    head = (
+        f"From: {sender} <news@shop.example>\r\nTo: ann.example@reader.example\r\nSubject: {subject}\r\n"
+        "Date: Fri, 20 Nov 2026 10:29:00 +0100\r\nMessage-ID: <20261120.4711@app.shop.example>\r\n"
+        "Reply-To: service@shop.example\r\nMIME-Version: 1.0\r\n"
+    )
+    bodies = [
+        f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{body}\r\n"
+        for kind, body in parts
+    ]
+    if len(bodies) == 1:
+        return (head + bodies[0]).encode()
+    inside = "".join(f"--=_part\r\n{body}" for body in bodies)
+    return f'{head}Content-Type: multipart/alternative; boundary="=_part"\r\n\r\n{inside}--=_part--\r\n'.encode()
 
 
 def _filled(layout: str, language: str, end: str) -> str:
