@@ -10,38 +10,23 @@ import re
 from functools import lru_cache
 
 from policy.text.text_match import AND, BEGIN, BETWEEN, END, ROOM, Sought, fold, sought, word_patterns
+from policy.wordlists import shipped
 
 _DOT = r"[\W_]{0,2}"
-# Each legal form in its spellings, as patterns for folded text. A blank stands for whatever parts two words.
-_SPELLINGS = (
-    "b.v.|besloten vennootschap(?: met beperkte aansprakelijkheid)?|bvba",
-    "n.v.|naamloze vennootschap",
-    "v.o.f.|vennootschap onder firma",
-    "c.v.|commanditaire vennootschap",
-    "vereniging|ver", "cooperatie|coop", "u.a.",
-    "g.gmbh", "g.m.b.h.|gesellschaft mit beschra(?:e)?nkter haftung|mbh",
-    "u.g.(?: haftungsbeschra(?:e)?nkt)?|unternehmergesellschaft(?: haftungsbeschra(?:e)?nkt)?",
-    "a.g.|aktiengesellschaft", "k.g.|kommanditgesellschaft", "o.h.g.|offene handelsgesellschaft",
-    "g.b.r.|gesellschaft burgerlichen rechts", "e.v.|eingetragener verein",
-    "e.g.|eingetragene genossenschaft", "e.k.|e.kfm.|e.kfr.|eingetragener kaufmann|eingetragene kauffrau", "s.e.",
-    "s.a.r.l.|s.r.l.|societe a responsabilite limitee", "s.a.s.u.", "s.a.s.|societe par actions simplifiee",
-    "e.u.r.l.", "s.a.|societe anonyme|sociedad anonima", "s.c.i.", "a.s.b.l.", "v.z.w.",
-    "s.l.u.|sociedad limitada unipersonal", "s.l.l.", "s.l.|sociedad(?: de responsabilidad)? limitada",
-    "association|asociacion|assoc|asso|asoc", "fondation|fundacion|foundation|fund",
-    "ltd|limited", "p.l.c.|public limited company", "inc|incorporated", "l.l.c.|limited liability company",
-    "l.l.p.|limited liability partnership", "corp|corporation", "c.i.c.|community interest company",
-    "u.c.|unlimited company", "e.a.r.l.", "g.a.e.c.", "s.c.e.a.", "s.n.c.", "s.coop.", "co|company|compagnie|compania",
-    "s.p.a.", "pty",
-)  # fmt: skip
 
 
 def _spelled(spellings: str) -> str:
-    pattern = spellings.replace(" ", BETWEEN)
+    """Return a pattern for folded text of a form as the list writes it."""
+    pattern = re.sub(r"\(([^)]*)\)", r"(?:\1)?", spellings).replace(" ", BETWEEN)
     return re.sub(r"(?<=\b\w)\.|(?<=\w)\.(?=[\w|]|\Z)", lambda _: _DOT, pattern)
 
 
-_FORMS = (*map(_spelled, _SPELLINGS), rf"stichting|st(?={_DOT}\W)")
+_FORMS = (
+    *(_spelled(spellings) for country in shipped("legal_forms").values() for spellings in country),
+    rf"stichting|st(?={_DOT}\W)",
+)
 _FORM = re.compile("|".join((*_FORMS[:-1], "stichting")))
+_ENDS = r"(?=\s*(?:[\n,;|•·]|\s-\s|\Z))"  # no word follows that could belong to the name
 _LAST = (
     *((re.compile(rf"{BEGIN}(?:{form})[\W_]*\Z"), form) for form in _FORMS[:-1]),
     (re.compile(rf"{BEGIN}stichting[\W_]*\Z"), _FORMS[-1]),
@@ -54,8 +39,9 @@ _ARTICLE = re.compile(r"\Athe\s+(?=\w)", re.IGNORECASE)
 _STRAY = re.compile(r"[\W_]+\Z")
 
 
-def company(name: str) -> tuple[Sought, Sought]:
-    """``name`` with its legal form in any spelling, before or behind it: whole, and torn by elements inside words."""
+def company(name: str) -> tuple[tuple[Sought, ...], ...]:
+    """``name`` with its legal form in any spelling, before or behind it: whole, torn by elements inside words, or with
+    the form elsewhere in the notice ("SARL au capital de 8000 euros")."""
     name = _ARTICLE.sub("", name)
     rest, form = _take_last(name)
     if not form:
@@ -66,8 +52,15 @@ def company(name: str) -> tuple[Sought, Sought]:
             return core
         return f"(?:{core}{BETWEEN}{AND}{BETWEEN}(?:{form}){END}|(?:{form}){END}{BETWEEN}{core})"
 
-    whole, torn = word_patterns(rest), word_patterns(rest, torn=True)
-    return sought(whole, ROOM * 2, with_form), sought(torn, 0, with_form)
+    def without_form(core: str) -> str:
+        return f"{core}{END}{_ENDS}"
+
+    whole, torn = word_patterns(rest, shortened=True), word_patterns(rest, torn=True)
+    ways: list[tuple[Sought, ...]] = [(sought(whole, ROOM * 2, with_form),), (sought(torn, 0, with_form),)]
+    if form:
+        alone = Sought(re.compile(f"{BEGIN}(?:{form}){END}"))
+        ways.append((sought(whole, ROOM * 2, without_form), alone))
+    return tuple(ways)
 
 
 @lru_cache(4096)

@@ -119,7 +119,7 @@ def missing(text: str, wanted: Sequence[Want]) -> list[Want]:
 
 
 def _shows(text: str, want: Want, start: int, end: int) -> re.Match[str] | None:
-    near = postal.NEAR if want.field is Field.ADDRESS else NEAR
+    near = postal.NEAR if want.field in (Field.ADDRESS, Field.NAME) else NEAR
     return next(filter(None, (find(text, way, start, end, near) for way in want.ways)), None)
 
 
@@ -161,7 +161,7 @@ def _name(identity: Identity) -> Want:
     names = tuple(name for name in identity.names if any(map(str.isalnum, name)))
     if not names:
         raise Unregistered("has no name")
-    return Want(Field.NAME, "name", " or ".join(names), tuple((way,) for name in names for way in company(name)))
+    return Want(Field.NAME, "name", " or ".join(names), tuple(way for name in names for way in company(name)))
 
 
 def _address(identity: Identity) -> Want:
@@ -225,7 +225,7 @@ def _register(identity: Identity) -> Want | None:
         shown = number(
             digits or bare, lead, f"(?:{GAP}{letters.casefold()})?"
         )  # the letters of Berlin are often left out
-        courts = re.split(r"[(),/]", court_of(register))  # "Berlin (Charlottenburg)" goes by either
+        courts = re.split(r"[(),/]", court_of(register, given))  # "Berlin (Charlottenburg)" goes by either
         ways = tuple((shown, words(court)) for court in courts if court.strip())
         return Want(Field.REGISTER, title, f"{register} {given}", ways or ((shown,),))
     return Want(Field.REGISTER, title, given, _numbers_of(known, given))
@@ -252,7 +252,7 @@ def _vat(identity: Identity) -> Want | None:
         given = check_vat(identity.vat, identity.country)
     except NumberError as error:
         raise Unregistered(f"has a VAT number that cannot be right: {identity.vat} {error}") from None
-    letters, rest = (given[:2], given[2:]) if not given.startswith("CHE") else ("", given)
+    letters, rest = (given[:2], given[2:]) if not given.startswith("CHE") else ("", given[:12])
     sought = number(rest, rf"(?:{letters.casefold()}[\W_]{{0,3}})?")
     return Want(Field.VAT, "VAT number", identity.vat, ((sought,),))
 

@@ -28,6 +28,7 @@ from policy.text.text_match import (
     word_patterns,
     words,
 )
+from policy.wordlists import shipped
 
 NEAR = 300  # characters between the street and the rest of the address
 
@@ -47,11 +48,7 @@ _BOXES = (
     r"case[\W_]postale|(?:apartado|apdo)(?:[\W_]{1,3}de[\W_]correos)?)"
 )
 _BARE = re.compile(_NUMBER)
-_LABELS = (
-    "suite", "ste", "unit", "apt", "apartment", "flat", "floor", "fl", "room", "rm", "bus", "bte", "boite", "box",
-    "top", "stiege", "stg", "tur", "stock", "etage", "piso", "planta", "puerta", "pta", "local", "oficina", "office",
-    "nave", "haus", "block", "appt",
-)  # fmt: skip
+_LABELS = shipped("addresses")["labels"]
 _LABEL = rf"(?:{'|'.join(_LABELS)})"
 _RAW_LABEL = _LABEL.replace("boite", "bo[iî]te").replace("tur", "t[uü]r")
 _UNIT = re.compile(
@@ -59,12 +56,8 @@ _UNIT = re.compile(
     r"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b"
 )
 _DOOR = re.compile(r"\d+[ºª°.]*\s*\w{0,3}")
-_CITIES = (
-    ("den haag", "'s-gravenhage", "the hague"), ("'s-hertogenbosch", "den bosch"), ("köln", "cologne"),
-    ("münchen", "munich"), ("wien", "vienna"), ("zürich", "zurich"), ("genève", "geneva", "genf"),
-    ("bruxelles", "brussel", "brussels"), ("antwerpen", "anvers", "antwerp"), ("gent", "gand", "ghent"),
-    ("leuven", "louvain"), ("sevilla", "seville"), ("luxembourg", "luxemburg"),
-)  # fmt: skip
+_FLOOR = f"(?:{'|'.join(shipped('addresses')['floors'])})"
+_CITIES = tuple(tuple(names.split("|")) for names in shipped("addresses")["cities"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +75,16 @@ class Street:
 def address(street: str, postcode: str, city: str, country: str) -> tuple[Sought, ...]:
     """The pieces of an address: the street first, then what must stand near it."""
     parts = read_street(street, country.upper())
-    pieces = [
-        _street(parts, particles=country.upper() in _PARTICLES),
-        *(words(said.removeprefix("the ")) for said in parts.more),
-    ]
+    particles = country.upper() in _PARTICLES
+    more = (words(said.removeprefix("the "), particles=particles, shortened=True) for said in parts.more)
+    pieces = [_street(parts, particles=particles), *more]
     pieces += (Sought(re.compile(f"{BEGIN}{_unit(unit, labelled=True)}")) for unit in parts.units[1:])
     if postcode:
         short = postcode[:5] if re.fullmatch(r"\d{5}-\d{4}", postcode) else postcode  # ZIP+4: the rest may be missing
         pieces.append(number(short, r"(?:(?:[a-z]{1,2}[\W_]{0,3})?)", apart=r"[^\w]|_"))
     plain = fold(city)
     names = next((names for names in _CITIES if plain in map(fold, names)), (city,))
-    pieces.append(words(city) if len(names) == 1 else _any_of(names))
+    pieces.append(words(city, shortened=True) if len(names) == 1 else _any_of(names))
     return tuple(pieces)
 
 
@@ -140,7 +132,7 @@ def _street(street: Street, *, particles: bool) -> Sought:
         return Sought(re.compile(rf"{BEGIN}{_BOXES}[\W_]{{0,5}}(?:n(?:\W?o|r)[\W_]{{0,3}})?{digits}{END}"))
     if not street.name:
         return words(" ".join((street.number, *street.units)))
-    name = word_patterns(_without_calle(street.name), particles=particles)
+    name = word_patterns(_without_calle(street.name), particles=particles, shortened=True)
 
     def around(pattern: str) -> str:
         if street.number:
@@ -176,9 +168,9 @@ def _house(given: str) -> str:
 def _unit(given: str, *, labelled: bool) -> str:
     """``labelled``: a bare number is none. A door that says more than a number ("12B") needs no label."""
     parts = re.findall(r"\d+|[^\W\d_]+", re.sub(r"(?<=\d)[ºª°.]+", " ", given.casefold()))
-    value = r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts) + "(?:st|nd|rd|th)?"
+    value = r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts) + r"(?:st|nd|rd|th|\W?[oa]\b)?"
     before = rf"{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}}(?:n(?:\W?o|r)?[\W_]{{0,3}})?"
-    behind = r"[\W_]{0,3}(?:floor|fl|etage|stock|piso)"
+    behind = rf"[\W_]{{0,3}}{_FLOOR}"
     if labelled and len(parts) == 1:
         return f"(?:{before}{value}|{value}{behind}){END}"
     return f"(?:{before})?{value}(?:{behind})?{END}"

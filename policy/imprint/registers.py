@@ -41,7 +41,11 @@ EU = frozenset({
 })  # fmt: skip
 
 _SEPARATORS = re.compile(r"[\s./\u00a0\u2009\u202f\u2010-\u2015-]+")
-_COURT_NUMBER = re.compile(r"(HR[AB]|GnR|PR|VR|GsR)", re.IGNORECASE)
+_COURT_NUMBER = re.compile(r"\b(HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
+_NO_COURT = re.compile(
+    r"\b(?:amtsgerichts?|registergericht|ag|[a-z]*register|registers|des|beim|HR[AB]|GnR|PR|VR|GsR|nr\.?)(?!\w)|[,:]",
+    re.IGNORECASE,
+)
 
 
 class NumberError(ValueError):
@@ -86,7 +90,17 @@ def check_company_number(number: str) -> str:
     return compacted if compacted.endswith("R") and letters else letters + digits.zfill(8 - len(letters))
 
 
+def check_luxembourg(number: str) -> str:
+    """A number of the register of Luxembourg: a letter for the kind and up to six digits. Raises NumberError."""
+    compacted = compact(number)
+    if not re.fullmatch(r"[A-Z][1-9][0-9]{0,5}", compacted):
+        raise NumberError("is no number of the RCS of Luxembourg: that has a letter and up to 6 digits")
+    return compacted
+
+
 def _check_court_number(number: str) -> str:
+    if "GsR" in number or "GSR" in number:  # since 2024, and not known to the library
+        return number
     found: str = handelsregisternummer.validate(number)
     return found
 
@@ -102,15 +116,17 @@ REGISTERS = (
              _pattern(rf"(?:kvk|k\.v\.k\.|koophandel){_TO}(\d[\d .]{{6,12}}\d)(?!\d)")),
     Register("Companies House", "GB", _pattern(r"compan(?:y|ies)"), check_company_number,
              _pattern(rf"(?:compan(?:y|ies)(?: house)?|registered)(?: reg\w*)?{_TO}((?:[A-Z]{{2}})?\d{{6,8}})(?!\d)")),
-    Register("Handelsregister", "DE", _pattern(r"hr[ab]\b|amtsgericht|handelsregister|gnr\b|vereinsregister"),
+    Register("Handelsregister", "DE", _pattern(r"hr[ab]\b|amtsgericht|handelsregister|gnr\b|[a-z]+register\b"),
              _check_court_number, _pattern(rf"(HR[AB]{_TO}\d{{1,6}}(?: ?[A-Z]{{1,2}}\b)?)")),
     Register("Firmenbuch", "AT", _pattern(r"firmenbuch|\bfn\b"), at_businessid.validate,
              _pattern(rf"FN{_TO}(\d{{4,6}} ?[a-z])\b")),
-    Register("UID", "CH", _pattern(r"\buid\b|\bide\b|zefix"), ch_uid.validate,
+    Register("UID", "CH", _pattern(r"\buid\b|\bide\b|zefix|handelsregister|registre du commerce"), ch_uid.validate,
              _pattern(r"(CHE[- ]?\d{3}[. ]?\d{3}[. ]?\d{3})")),
     Register("SIRET", "FR", _pattern(r"siret"), fr_siret.validate, _pattern(rf"siret{_TO}(\d[\d ]{{12,17}})(?!\d)")),
     Register("RCS", "FR", _pattern(r"rcs|r\.c\.s|siren"), fr_siren.validate,
              _pattern(rf"(?:rcs(?: [a-zà-ÿ-]+)?|siren){_TO}(?:[AB] ?)?(\d{{3}} ?\d{{3}} ?\d{{3}})(?!\d)")),
+    Register("RCS Luxembourg", "LU", _pattern(r"rcs|r\.c\.s|registre de commerce"), check_luxembourg,
+             _pattern(rf"rcs ?l?(?: luxembourg)?{_TO}([A-Z] ?\d{{1,6}})(?!\d)")),
     Register("KBO/BCE", "BE", _pattern(r"kbo|bce|ondernemingsnummer|num[eé]ro d.entreprise|rpr|rpm"), be_vat.validate,
              _pattern(rf"(?:kbo|bce|ondernemingsnummer|entreprise){_TO}(?:BE ?)?"
                       r"([01]?\d{3}[. ]?\d{3}[. ]?\d{3})")),
@@ -137,7 +153,11 @@ def check_registration(register: str, number: str, country: str = "") -> str:
     known = register_of(register, country)
     if known is None:
         return register
-    whole = f"{court_of(register)} {_kind_of(register)} {number}" if known.country == "DE" else number
+    whole = number
+    if known.country == "DE":
+        bare = _COURT_NUMBER.sub("", number)
+        kind = _kind_of(number) or _kind_of(register)
+        whole = f"{court_of(register, number)} {kind} {bare}"
     try:
         known.check(" ".join(whole.split()))
     except NumberError:
@@ -149,11 +169,11 @@ def check_registration(register: str, number: str, country: str = "") -> str:
     return known.title
 
 
-def court_of(register: str) -> str:
-    """The place of a German register: "Aachen" of "HRB Aachen" or "Amtsgericht Aachen HRB"."""
-    return " ".join(
-        re.sub(r"(?i)\b(?:amtsgericht|ag|handelsregister|des|beim|HR[AB]|[,:])(?!\w)", " ", register).split()
-    )
+def court_of(register: str, number: str = "") -> str:
+    """The place of a German register: "Aachen" of "HRB Aachen", "Amtsgericht Aachen HRB" or "Amtsgericht Aachen, HRB 1"
+    for the ``number`` 1."""
+    bare = register.replace(number, " ") if number else register
+    return " ".join(_NO_COURT.sub(" ", bare).split())
 
 
 def _kind_of(register: str) -> str:

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from html import unescape
 
 from mta.mail.headers import Headers, unfold
@@ -108,15 +107,10 @@ class MailingMarks:
         return self._all
 
 
-@cache
-def _grammar() -> UnsubscribeGrammar:
-    return UnsubscribeGrammar.shipped()
-
-
 def _text_marks(reading: MessageText) -> Iterator[MailingMark]:
     """Yield the mark of an unsubscribe link that some reader sees. Most texts hold none of its words: no page is built
     for them."""
-    grammar = _grammar()
+    grammar = UnsubscribeGrammar.shipped()
     if not any(grammar.may_offer(_squeezed(_near_links(body))) for body in reading.bodies):
         return
     for view in reading.views:

@@ -129,11 +129,10 @@ class UnsubscribeLinks:
         for link in reversed(links):
             if self._ours and link.url.startswith(self._ours):
                 return Found(UnsubscribeOffer.OPEN, link.url)
-            words = plain(link.words)
-            if not self._may_say(link, words) or looked_at >= MAX_CANDIDATES:
+            if looked_at >= MAX_CANDIDATES:
                 continue
             looked_at += 1
-            said = self._said_by(link, words)
+            said = self._said_by(link, plain(link.words) if link.words.strip() not in link.url else "")
             if said is None:
                 continue
             if fault := unusable(link.url) or ("nothing of it shows" if link.is_blank else ""):
@@ -144,16 +143,19 @@ class UnsubscribeLinks:
                 return Found(UnsubscribeOffer.OPEN, link.url)
         return best
 
-    def _may_say(self, link: Link, words: str) -> bool:
-        grammar = self._grammar
-        return grammar.says_nothing(words) or grammar.says(words) or grammar.is_meant(plain(link.url))
-
     def _said_by(self, link: Link, words: str) -> str | None:
         """Return what is said of the link, if that is that it unsubscribes: its words with their sentence."""
-        sentence, grammar = sentence_of(link, words), self._grammar
-        if grammar.says(words) or grammar.is_meant(plain(link.url)) or grammar.says(sentence):
-            return sentence
-        return None
+        grammar = self._grammar
+        says = grammar.says(words) or grammar.says_alone(words) or grammar.is_meant(plain(link.url))
+        if not says and (_is_front_page(link.url) or grammar.leads_elsewhere(words)):
+            return None
+        sentence = sentence_of(link, words)
+        return sentence if says or grammar.says(sentence) else None
+
+
+def _is_front_page(url: str) -> bool:
+    """Return whether ``url`` leads to a site as a whole."""
+    return url[:8].lower() == "https://" and not url[8:].partition("/")[2]
 
 
 def unusable(url: str) -> str:
@@ -186,6 +188,6 @@ def sentence_of(link: Link, words: str) -> str:
     """Return the sentence that a link stands in, made plain. Other links beside it end it."""
     before, behind = link.around
     start = _ENDS.split(before[-LONGEST:])[-1]
-    if not start.strip(" :»>\t\n") and "\n" in before:  # the line above it leads up to it
+    if not start.strip(" :»><\t\n") and "\n" in before:  # the line above it leads up to it
         start = " ".join(_ENDS.split(before[-LONGEST:])[-2:])
     return plain(f"{start} {words} {_ENDS.split(behind[:LONGEST])[0]}")

@@ -19,6 +19,7 @@ from functools import lru_cache
 from itertools import islice
 
 from policy.imprint.registers import compact
+from policy.wordlists import shipped
 
 NEAR = 1500  # characters around the name or the street where the rest of a notice is looked for first
 KEPT = 16  # characters of a run beyond ASCII whose folding is remembered
@@ -36,35 +37,31 @@ GAP = r"[ \t\n./-]{0,3}"
 BEGIN, END = r"(?<![^\W_])", r"(?![^\W_])"
 BETWEEN = r"[\W_]{0,20}"
 AND = r"(?:&|und|and|en|et|y|e|u)?"
+_ORDINAL = r"(?:\W?[oa](?![^\W_]))?"  # "sección 8.ª"
 _WITHIN = r"[\W_]{0,3}"
 _UMLAUT = {"ä": "ae?", "ö": "oe?", "ü": "ue?", "å": "(?:aa?)", "ø": "oe?"}
-_ENDINGS = {
-    "strasse": "str(?:asse)?", "straat": "str(?:aat)?", "str": "str(?:asse|aat)?", "platz": "pl(?:atz)?",
-    "plein": "pl(?:ein)?",
-}  # fmt: skip
-_SPELLINGS = (  # of words in addresses and names, folded; whichever is registered, the others are as good
-    "street str st", "saint sint sankt st", "sainte ste", "strasse str", "straat str", "road rd", "lane ln",
-    "avenue ave av", "avenida avinguda avda avd av", "drive dr", "doctor dr", "square sq", "court ct", "highway hwy",
-    "parkway pkwy", "north n", "south s", "east e", "west w", "building bldg", "rue r", "boulevard blvd bld bd bvd",
-    "place pl", "plaza plza plza plz pza pz pl", "faubourg fbg fg", "chaussee chee", "impasse imp",
-    "general gal gral gl", "marechal mal", "paseo passeig pso po", "carretera ctra crta", "batiment bat",
-    "izquierda izqda izda izq",
-    "derecha dcha der", "bajo bj", "escalera escalier esc", "tomo t", "folio fol f", "hoja h", "seccion secc sec s",
-    "poligono pol pg", "industrial ind", "urbanizacion urb", "edificio edif ed", "sur s", "1st first", "2nd second",
-    "3rd third", "4th fourth", "5th fifth", "6th sixth", "7th seventh", "8th eighth", "9th ninth", "10th tenth",
-    "libro l", "inscripcion insc i", "laan ln", "professor prof", "burgemeester burg",
-)  # fmt: skip
 
 
-def _alternatives() -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    for line in _SPELLINGS:
+def _alternatives(lines: Iterable[str], least: int = 1) -> dict[str, str]:
+    """Return a pattern of all words that mean the same, for each word of ``least`` letters."""
+    found: dict[str, set[str]] = {}
+    for line in lines:
         for word in line.split():
-            found.setdefault(word, []).extend(line.split())
-    return {word: f"(?:{'|'.join(sorted(set(all_), key=len, reverse=True))})" for word, all_ in found.items()}
+            found.setdefault(word, set()).update(line.split())
+    return {
+        word: f"(?:{'|'.join(map(re.escape, sorted(same, key=len, reverse=True)))})"
+        for word, same in found.items()
+        if len(word) >= least
+    }
 
 
-_SHORT = _alternatives()
+_ADDRESSES = shipped("addresses")
+_SHORT = _alternatives(line for language in ("en", "fr", "es", "de", "nl") for line in _ADDRESSES[language])
+_SHORT["tradingas"] = r"(?:t\W?a|trading as|d\W?b\W?a|doing business as|h\W?o\W?d\W?n|handelend onder de naam)"
+_ENDINGS = _alternatives(_ADDRESSES["endings"], 3)
+_TRADING_AS = re.compile(
+    r"(?<!\w)(?:t/a|trading as|d/?b/?a|doing business as|h\.?o\.?d\.?n\.?|handelend onder de naam)(?!\w)"
+)
 PARTICLES = frozenset({"de", "del", "la", "las", "los", "el", "du", "des", "le", "les", "d", "l"})
 _PARTICLE = rf"(?:(?:{'|'.join(sorted(PARTICLES))})[\W_]{{1,20}}){{0,2}}"
 
@@ -158,10 +155,10 @@ def number(text: str, lead: str = "", behind: str = "", *, apart: str = r"\W|_")
     return Sought(re.compile(GAP.join(map(re.escape, rest)) + behind + END), before=re.compile(before))
 
 
-def words(text: str, within_numbers: str = "") -> Sought:
+def words(text: str, within_numbers: str = "", *, particles: bool = False, shortened: bool = False) -> Sought:
     """``text`` word by word, whatever stands between them; short words may be dotted (``B.V.``). ``within_numbers``:
-    a pattern for what may part digits."""
-    return sought(word_patterns(text, within_numbers))
+    a pattern for what may part digits. ``particles``, ``shortened``: as in ``word_patterns``."""
+    return sought(word_patterns(text, within_numbers, particles=particles, shortened=shortened))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,25 +173,51 @@ class Words:
     usual: int = 0
 
 
-def word_patterns(text: str, within_numbers: str = "", *, particles: bool = False, torn: bool = False) -> Words:
+def word_patterns(
+    text: str, within_numbers: str = "", *, particles: bool = False, torn: bool = False, shortened: bool = False
+) -> Words:
     """Return the words of ``text`` as a pattern. ``particles``: small words such as "de la" may come and go.
-    ``torn``: elements may begin and end within words, each of which begins a line of the text."""
-    parts = _WORD.findall(unicodedata.normalize("NFC", text).casefold())
+    ``torn``: elements may begin and end within words, each of which begins a line of the text. ``shortened``: words may
+    be shortened with a dot, all but the longest."""
+    plain = _TRADING_AS.sub(
+        "tradingas", re.sub(r"(?<=\w)\.(?=[ºª])", "", unicodedata.normalize("NFC", text).casefold())
+    )
+    found = list(_WORD.finditer(plain))
     if particles:
-        parts = [part for part in parts if part not in PARTICLES] or parts
+        found = [part for part in found if part[0] not in PARTICLES] or found
+    parts = [part[0] for part in found]
+    at, anchor = max(((n, _sure(part)) for n, part in enumerate(parts)), key=lambda one: len(one[1]), default=(0, ""))
+    anchored = len(anchor) >= 4 and not torn
     pattern = ""
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
         if part == "&":
             pattern += AND + BETWEEN
-        else:
-            pattern += _word(part, within_numbers, torn=torn) + ("" if last else BETWEEN)
-            pattern += _PARTICLE if particles and not last else ""
-    at, anchor = max(((n, _sure(part)) for n, part in enumerate(parts)), key=lambda one: len(one[1]), default=(0, ""))
-    if len(anchor) < 4 or torn:
+            continue
+        word = _word(part, within_numbers, torn=torn)
+        if shortened and not (anchored and n == at):
+            word = _or_short(word, part, dotted=plain[found[n].end() : found[n].end() + 1] == ".")
+        pattern += word + ("" if last else BETWEEN)
+        pattern += _PARTICLE if particles and not last else ""
+    if not anchored:
         return Words(pattern, "", 0, 0)
     usual = len(" ".join(map(fold, parts[:at]))) + (at > 0) + fold(parts[at]).find(anchor)
     return Words(pattern, anchor, _room(parts[: at + 1]), _room(parts[at:]), usual)
+
+
+def _or_short(pattern: str, part: str, *, dotted: bool) -> str:
+    """Return a pattern for a word or what people make of it with a dot: some of its letters in their order, the first
+    among them; for a word that has a dot itself (``dotted``), also those that it can stand for."""
+    letters = fold(part)
+    if not letters.isalpha() or not letters.isascii():
+        return pattern
+    if dotted and len(letters) > 1:
+        longer = letters[0] + "".join(rf"[a-z]{{0,5}}?{letter}" for letter in letters[1:]) + "[a-z]{0,10}"
+        return f"(?:{pattern}|{longer})"
+    if len(letters) < 5:
+        return pattern
+    shorter = letters[0] + "".join(f"{letter}?" for letter in letters[1:])
+    return rf"(?:{pattern}|(?=[a-z]{{2,6}}\.){shorter}(?=\.))"
 
 
 def sought(found: Words, more: int = 0, around: Callable[[str], str] = str) -> Sought:
@@ -207,7 +230,7 @@ def sought(found: Words, more: int = 0, around: Callable[[str], str] = str) -> S
 
 def _word(part: str, within_numbers: str, *, torn: bool) -> str:
     if part.isdecimal():
-        return within_numbers.join(part)
+        return within_numbers.join(part) + (_ORDINAL if within_numbers and len(part) < 3 else "")
     plain = fold(part)
     if plain in _SHORT:
         return spellings(plain)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
@@ -25,6 +26,7 @@ _MARKS = re.compile(  # accents that stand by themselves, and what is not seen a
     "\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
 )
 _WORD = r"[^\s|]+"
+_AROUND = ".:!?,;»›>→<«‹[]() "  # signs about the words of a link
 _OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b")
 
 
@@ -36,10 +38,14 @@ class LanguageWords(Section):
     verbs: list[str]
     objects: list[str]
     negations: list[str]
+    apart: list[list[str]]
+    alone: list[str]
+    misleading: list[str]
     receiving: list[str]
     mailings: list[str]
     devices: list[str]
     here: list[str]
+    elsewhere: list[str]
     urls: list[str]
     obstacles: list[str]
     without: list[str]
@@ -58,10 +64,16 @@ class _Words(Section):
 class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
-    __slots__ = ("_devices", "_here", "_hints", "_obstacles", "_offers", "_says", "_urls")
+    __slots__ = (
+        "_alone", "_denies", "_devices", "_elsewhere", "_here", "_hints", "_obstacles", "_offers", "_says",
+        "_urls",
+    )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
         self._says = [_pattern(language) for language in languages]
+        self._denies = [(_denial(language), re.compile(_any(language.misleading))) for language in languages]
+        self._alone = frozenset(word for language in languages for word in language.alone)
+        self._elsewhere = re.compile(_any(word for language in languages for word in language.elsewhere))
         self._offers = [_narrow_pattern(language) for language in languages]
         self._hints = _fewest({hint for language in languages for hint in _hints(language)})
         self._devices = re.compile(_any(word for language in languages for word in language.devices))
@@ -72,6 +84,7 @@ class UnsubscribeGrammar:
         self._here = frozenset(word for language in languages for words in language.here for word in words.split())
 
     @classmethod
+    @cache
     def shipped(cls) -> UnsubscribeGrammar:
         """With the words that ship with the service. Raises ConfigError."""
         words = read(read_text(SHIPPED), SHIPPED.name, _Words, lambda _: ())
@@ -79,7 +92,17 @@ class UnsubscribeGrammar:
 
     def says(self, text: str) -> bool:
         """Return whether ``text``, made plain, says how to unsubscribe."""
-        return any(pattern.search(text) for pattern in self._says)
+        return any(pattern.search(text) for pattern in self._says) or any(
+            denial.search(text) and not misleading.search(text) for denial, misleading in self._denies
+        )
+
+    def says_alone(self, words: str) -> bool:
+        """Return whether a link that has just these words says it: "leave"."""
+        return words.strip(_AROUND) in self._alone
+
+    def leads_elsewhere(self, words: str) -> bool:
+        """Return whether a link under ``words`` is about something else, whatever its sentence says."""
+        return bool(self._elsewhere.search(words))
 
     def offers(self, text: str) -> bool:
         """Return whether ``text``, made plain, says it in words that are not used for anything else: not of orders,
@@ -98,7 +121,7 @@ class UnsubscribeGrammar:
 
     def says_nothing(self, words: str) -> bool:
         """Return whether a link under ``words`` has no meaning of its own: "here", an arrow, nothing."""
-        return all(word.strip(".:!,»›>→") in self._here for word in words.split() if any(map(str.isalpha, word)))
+        return all(word.strip(_AROUND) in self._here for word in words.split() if any(map(str.isalpha, word)))
 
     def is_meant(self, url: str) -> bool:
         """Return whether an address says it."""
@@ -129,7 +152,18 @@ def _pattern(words: LanguageWords) -> re.Pattern[str]:
         *(_apart(parts) for parts in words.separable),
         rf"{verbs}(?: {_WORD}){{0,8}}? {objects}",
         rf"{objects}(?: {_WORD}){{0,8}}? {verbs}",
-        rf"{_any(words.negations)}(?: {_WORD}){{0,6}}? (?:{_any(words.receiving)}|{objects})",
+    ]
+    return re.compile("|".join(ways))
+
+
+def _denial(words: LanguageWords) -> re.Pattern[str]:
+    """Return a pattern for saying that nothing more should come."""
+    coming = rf"(?:{_any(words.receiving)}|{_any(words.objects)})"
+    firm = _any(negation for negation in words.negations if " " in negation)
+    ways = [
+        rf"{_any(words.negations)}(?: {_WORD}){{0,6}}? {coming}",
+        rf"{coming}(?: {_WORD}){{0,6}}? {firm}",
+        *(_apart(parts) for parts in words.apart),
     ]
     return re.compile("|".join(ways))
 
@@ -150,7 +184,7 @@ def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:
 def _hints(words: LanguageWords) -> Iterable[tuple[str, ...]]:
     """Yield what a text must hold, all parts of one, to match the narrow pattern or an address."""
     for alone in (*words.direct, *words.mailings, *words.urls, *(each for each in words.negations if " " in each)):
-        yield (alone.partition("*")[0],)
+        yield tuple(part for part in alone.split("*") if part.strip())
     for parts in words.separable:
         yield tuple(part.partition("*")[0] for part in parts)
 
@@ -175,7 +209,13 @@ def _any(words: Iterable[str]) -> str:
 
 
 def _stem(words: str) -> str:
-    """Return a pattern for whole words; one that ends in "*" may have any ending."""
-    return r"(?<![^\W_])" + " ".join(
-        rf"{re.escape(word[:-1])}\w*" if word.endswith("*") else rf"{re.escape(word)}(?!\w)" for word in words.split()
-    )
+    """Return a pattern for whole words; "*" stands for any beginning or ending, or for a word."""
+    return r"(?<![^\W_])" + " ".join(map(_word, words.split()))
+
+
+def _word(word: str) -> str:
+    if word == "*":
+        return _WORD
+    begin = r"\w*" if word.startswith("*") else ""
+    end = r"\w*" if word.endswith("*") else r"(?!\w)"
+    return begin + re.escape(word.strip("*")) + end

@@ -92,4 +92,4 @@ def test_a_name_is_found_as_it_is_registered(word: str, form: str) -> None:
 
 def shows(name: str, text: str) -> bool:
     folded = fold(f"Info\n{text}\n2026")
-    return any(find(folded, (way,), 0, len(folded)) for way in company(name))
+    return any(find(folded, way, 0, len(folded)) for way in company(name))
