@@ -48,7 +48,7 @@ class Samples(Section):
     maybe: list[str] = Field(default_factory=list)
 
 
-class Language(Section):
+class ReasonWords(Section):
     """The words of one language, by what they say."""
 
     loop: list[str] = Field(default_factory=list)
@@ -74,15 +74,15 @@ class Language(Section):
 class WordFile(Section):
     """The languages of a file of words."""
 
-    en: Language
-    nl: Language
-    de: Language
-    fr: Language
-    es: Language
-    it: Language
-    pt: Language
-    pl: Language
-    other: Language
+    en: ReasonWords
+    nl: ReasonWords
+    de: ReasonWords
+    fr: ReasonWords
+    es: ReasonWords
+    it: ReasonWords
+    pt: ReasonWords
+    pl: ReasonWords
+    other: ReasonWords
 
 
 # In this order: what stands first is believed first.
@@ -173,7 +173,7 @@ def _distance(word: Word, first: Word, last: Word) -> int:
     return max(first.start - word.end, word.start - last.end, 0)
 
 
-def languages() -> Mapping[str, Language]:
+def languages() -> Mapping[str, ReasonWords]:
     """Return the shipped words by language."""
     file = _shipped()
     return {name: getattr(file, name) for name in WordFile.model_fields}

@@ -55,7 +55,8 @@ def confirm(
             moved = await confirm_mailing(context, owner, mailing, handed, by=who, at=datetime.now(UTC))
         except ConfirmationRefused as error:
             fail(f'mailing "{mailing.name}" is not confirmed:\n{error}')
-        return f'Mailing "{mailing.name}" confirmed by {who} under version {context.terms} of the terms. {moved_text(moved)}'
+        said = f'Mailing "{mailing.name}" confirmed by {who} under version {context.terms} of the terms.'
+        return f"{said} {moved_text(moved)}"
 
     print(with_store(settings, work))
 
