@@ -17,7 +17,7 @@ from config.toml import LANGUAGES, Mistake, read, read_text
 from config.types import Section
 
 
-class Language(Enum):
+class TextLanguage(Enum):
     """The languages; the first is used where none of them is known to be understood."""
 
     EN = "en"
@@ -82,21 +82,21 @@ class Texts(Section):
     dossier: DossierTexts
 
 
-def spoken(*codes: str) -> Language:
+def spoken(*codes: str) -> TextLanguage:
     """Return the first of ``codes`` ("nl", "de" ...) that is one of the languages, or the default."""
-    known = {each.value: each for each in Language}
-    return next((known[code] for code in codes if code in known), Language.EN)
+    known = {each.value: each for each in TextLanguage}
+    return next((known[code] for code in codes if code in known), TextLanguage.EN)
 
 
 @cache
-def load_texts() -> Mapping[Language, Texts]:
+def load_texts() -> Mapping[TextLanguage, Texts]:
     """Return the texts by language. Raises ConfigError."""
-    english = _read(Language.EN, None)
+    english = _read(TextLanguage.EN, None)
     first = dict(leaves(english.model_dump()))
-    return {each: english if each is Language.EN else _read(each, first) for each in Language}
+    return {each: english if each is TextLanguage.EN else _read(each, first) for each in TextLanguage}
 
 
-def _read(language: Language, first: Mapping[tuple[str, ...], str] | None) -> Texts:
+def _read(language: TextLanguage, first: Mapping[tuple[str, ...], str] | None) -> Texts:
     path = LANGUAGES / f"{language.value}.toml"
     return read(read_text(path), path.name, Texts, lambda texts: () if first is None else compare(texts, first))
 

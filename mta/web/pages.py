@@ -21,10 +21,10 @@ from string import Template
 from aiohttp import hdrs, web
 
 from config.toml import read_text
-from policy.languages import Language, PageTexts, load_texts
+from policy.languages import PageTexts, TextLanguage, load_texts
 
 TEMPLATES = Path(__file__).parent / "templates"
-LANGUAGES = tuple(each.value for each in Language)  # the first is the default
+LANGUAGES = tuple(each.value for each in TextLanguage)  # the first is the default
 
 CONFIRM = ("confirm", "unsubscribe")  # the field that the button posts
 MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that are read

@@ -19,7 +19,7 @@ from typing import Any, assert_never
 
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression
-from policy.languages import Language, load_texts
+from policy.languages import TextLanguage, load_texts
 from policy.permission.consent import (
     EVERY_TOPIC,
     Absent,
@@ -84,7 +84,7 @@ class Block:
 class Writer:
     """Writes dossiers in one language."""
 
-    def __init__(self, language: Language, assessor: Assessor) -> None:
+    def __init__(self, language: TextLanguage, assessor: Assessor) -> None:
         self._language, self._words, self._assessor = language, load_texts()[language].dossier, assessor
 
     def text(self, dossiers: Sequence[Dossier]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from mta.mail.address import Address, AddressError
 from mta.mail.reply import sanitise
 from policy.accounts.account import Account
-from policy.languages import Language, LetterTexts, load_texts, spoken
+from policy.languages import LetterTexts, TextLanguage, load_texts, spoken
 from policy.reputation.complaint import Case, Occasion
 
 DOSSIERS = 20  # attached to one mail
@@ -33,7 +33,7 @@ _BETWEEN = re.compile(r"[\s<>(),;]+")  # between the parts of a contact such as 
 class ComplaintMail:
     """A mail about cases of one account. ``dossiers``: what the ledger says of the recipient, by case number."""
 
-    language: Language
+    language: TextLanguage
     subject: str
     text: str
     dossiers: Mapping[str, Mapping[str, Any]]
@@ -45,11 +45,13 @@ class ComplaintMailWriter:
     def __init__(self) -> None:
         self._texts = load_texts()
 
-    def language(self, account: Account) -> Language:
+    def language(self, account: Account) -> TextLanguage:
         """Return the language of the account's first identity that is supported, or the default."""
         return spoken(*(identity.language for identity in account.identities))
 
-    def write(self, occasion: Occasion, cases: Sequence[Case], language: Language, remark: str = "") -> ComplaintMail:
+    def write(
+        self, occasion: Occasion, cases: Sequence[Case], language: TextLanguage, remark: str = ""
+    ) -> ComplaintMail:
         """Write the mail about ``cases``, at least one, of one account."""
         words, bases = self._texts[language].letters, self._texts[language].dossier.bases
         dues = [case.due_at for case in cases if case.due_at]

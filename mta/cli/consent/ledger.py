@@ -33,7 +33,7 @@ from mta.cli.options import (
 )
 from mta.cli.output import fail, output_file, print_json, progress
 from mta.cli.suppression.entries import require_liftable
-from policy.languages import Language
+from policy.languages import TextLanguage
 from policy.permission.consent import EVERY_TOPIC, Sign, parse_topic
 from policy.permission.ledger import Head
 from policy.permission.suppression import Reason
@@ -125,8 +125,8 @@ def show(
     address: AddressArgument,
     account: AccountOption = None,
     language: Annotated[
-        Language, typer.Option(help="Language of the dossier; evidence stays as it was recorded.")
-    ] = Language.EN,
+        TextLanguage, typer.Option(help="Language of the dossier; evidence stays as it was recorded.")
+    ] = TextLanguage.EN,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one self-contained page.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from config.toml import LANGUAGES, ConfigError, read
-from policy.languages import Language, Texts, compare, leaves, load_texts, placeholders, spoken
+from policy.languages import TextLanguage, Texts, compare, leaves, load_texts, placeholders, spoken
 
 ENGLISH = (LANGUAGES / "en.toml").read_text()
-FIRST = dict(leaves(load_texts()[Language.EN].model_dump()))
+FIRST = dict(leaves(load_texts()[TextLanguage.EN].model_dump()))
 
 
 def mistakes(text: str) -> str:
@@ -20,7 +20,7 @@ def mistakes(text: str) -> str:
 def test_a_file_for_each_language_and_no_other() -> None:
     assert (
         {path.stem for path in LANGUAGES.iterdir()}
-        == {each.value for each in Language}
+        == {each.value for each in TextLanguage}
         == {each.value for each in load_texts()}
     )
 
@@ -43,5 +43,5 @@ def test_placeholders() -> None:
 
 
 def test_the_first_language_that_is_known() -> None:
-    assert spoken("pl", "fr", "nl") is Language.FR
-    assert spoken() is spoken("pl") is Language.EN
+    assert spoken("pl", "fr", "nl") is TextLanguage.FR
+    assert spoken() is spoken("pl") is TextLanguage.EN

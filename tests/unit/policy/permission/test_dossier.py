@@ -11,7 +11,7 @@ import pytest
 from mta.mail.address import Address
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression
-from policy.languages import Language, load_texts
+from policy.languages import TextLanguage, load_texts
 from policy.permission.consent import Basis, Consent
 from policy.permission.dossier import Dossier, LedgerProof, Writer, as_json
 from policy.permission.evidence import Evidence, Requirement, load_assessor
@@ -72,7 +72,7 @@ DOSSIER = Dossier(
 assessor = load_assessor()
 
 
-def writer(language: Language = Language.EN) -> Writer:
+def writer(language: TextLanguage = TextLanguage.EN) -> Writer:
     return Writer(language, assessor)
 
 
@@ -100,17 +100,17 @@ def test_the_text_tells_every_fact() -> None:
     assert max(len(line) for line in text.splitlines()) <= 120
 
 
-@pytest.mark.parametrize("language", Language)
-def test_every_language_says_everything(language: Language) -> None:
+@pytest.mark.parametrize("language", TextLanguage)
+def test_every_language_says_everything(language: TextLanguage) -> None:
     text = writer(language).text([DOSSIER])
     assert len(text.splitlines()) > 60
-    assert ("Winkel B.V." in text) == (language is not Language.EN)
-    if language is not Language.EN:
+    assert ("Winkel B.V." in text) == (language is not TextLanguage.EN)
+    if language is not TextLanguage.EN:
         assert not set(text.splitlines()) & {"Proof of consent", "Present state", "Revocation, entry 4"}
 
 
 def test_every_fact_has_a_label() -> None:
-    english = load_texts()[Language.EN].dossier
+    english = load_texts()[TextLanguage.EN].dossier
     fields = {
         *Evidence.__dataclass_fields__,
         *(need.value for need in Requirement),
@@ -138,8 +138,8 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-@pytest.mark.parametrize("language", Language)
-def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(language: Language) -> None:
+@pytest.mark.parametrize("language", TextLanguage)
+def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(language: TextLanguage) -> None:
     page = writer(language).html([DOSSIER])
     outline = Outline()
     outline.feed(page)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from policy.accounts.account import Account, Identity
-from policy.languages import Language
+from policy.languages import TextLanguage
 from policy.reputation.complaint import Case, CaseState, Occasion, Source
 from policy.reputation.complaint_mail import LABEL, WIDTH, ComplaintMailWriter
 
@@ -43,9 +43,9 @@ def case(**more: Any) -> Case:
     return replace(known, **more)
 
 
-@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("language", TextLanguage)
 @pytest.mark.parametrize("occasion", Occasion)
-def test_every_language_says_everything(language: Language, occasion: Occasion) -> None:
+def test_every_language_says_everything(language: TextLanguage, occasion: Occasion) -> None:
     letter = SCRIBE.write(occasion, [case()], language, "which form?")
     assert letter.subject.startswith("[C-12] ")
     for fact in ("june (01k", "rita@example.net", "I never signed up", "2026-06-02 12:30 UTC", "C-12", "2026-01-02"):
@@ -57,8 +57,8 @@ def test_every_language_says_everything(language: Language, occasion: Occasion) 
     assert letter.dossiers == {"C-12": DOSSIER}
 
 
-@pytest.mark.parametrize("language", Language)
-def test_every_source_and_label_has_words(language: Language) -> None:
+@pytest.mark.parametrize("language", TextLanguage)
+def test_every_source_and_label_has_words(language: TextLanguage) -> None:
     for source in Source:
         text = SCRIBE.write(Occasion.COMPLAINT, [case(source=source, complaints=3)], language).text
         labels = re.findall(rf"(?m)^(\S.{{0,{LABEL - 2}}}?) {{2,}}\S", text)
@@ -67,12 +67,12 @@ def test_every_source_and_label_has_words(language: Language) -> None:
 
 def test_no_two_languages_say_the_same() -> None:
     for occasion in Occasion:
-        assert len({SCRIBE.write(occasion, [case()], language).text for language in Language}) == 5
+        assert len({SCRIBE.write(occasion, [case()], language).text for language in TextLanguage}) == 5
 
 
 def test_several_cases_are_one_letter_with_the_first_deadline() -> None:
     cases = [case(), case(id=13, due_at=NOW, dossier=None, address=None, mailing=None)]
-    letter = SCRIBE.write(Occasion.COMPLAINT, cases, Language.EN)
+    letter = SCRIBE.write(Occasion.COMPLAINT, cases, TextLanguage.EN)
     assert letter.subject == "[C-12 +1] Complaint: your answer is needed by 2026-06-01 12:00 UTC"
     assert "C-13" in letter.text
     assert list(letter.dossiers) == ["C-12"]
@@ -81,23 +81,23 @@ def test_several_cases_are_one_letter_with_the_first_deadline() -> None:
 def test_nothing_in_the_ledger_is_said() -> None:
     assert (
         "nothing is recorded of this address"
-        in SCRIBE.write(Occasion.COMPLAINT, [case(dossier={"consents": []})], Language.EN).text
+        in SCRIBE.write(Occasion.COMPLAINT, [case(dossier={"consents": []})], TextLanguage.EN).text
     )
 
 
 def test_a_complaint_cannot_write_our_header() -> None:
     letter = SCRIBE.write(
-        Occasion.REJECTED, [case(summary="x\r\nBcc: all@example.net {due}")], Language.EN, "a\r\nB: c {x}"
+        Occasion.REJECTED, [case(summary="x\r\nBcc: all@example.net {due}")], TextLanguage.EN, "a\r\nB: c {x}"
     )
     assert "\n" not in letter.subject
     assert "\r" not in letter.text
-    assert len(SCRIBE.write(Occasion.COMPLAINT, [case()] * 300, Language.DE).subject) <= 200
+    assert len(SCRIBE.write(Occasion.COMPLAINT, [case()] * 300, TextLanguage.DE).subject) <= 200
 
 
 def test_the_language_is_that_of_the_accounts_identity() -> None:
     def account(*languages: str) -> Account:
         return Account(7, "shop", frozenset(), identities=tuple(Identity(each, ("Shop",)) for each in languages))
 
-    assert SCRIBE.language(account("de", "nl")) is Language.DE
-    assert SCRIBE.language(account("pl", "fr")) is Language.FR
-    assert SCRIBE.language(account("pl")) == SCRIBE.language(account()) is Language.EN
+    assert SCRIBE.language(account("de", "nl")) is TextLanguage.DE
+    assert SCRIBE.language(account("pl", "fr")) is TextLanguage.FR
+    assert SCRIBE.language(account("pl")) == SCRIBE.language(account()) is TextLanguage.EN
