@@ -33,7 +33,7 @@ PREFIX = "bounce+"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _KEYS = 16  # key numbers; the other letters are reserved for another layout
-_SEVERAL = 0xFFFFF  # the transaction had several recipients
+_LAST = 0xFFFFF  # the highest place that fits
 _SEAL = 10  # octets
 _WORD = re.compile(
     rf"(?P<said>(?P<key>[{_ALPHABET[:_KEYS]}])(?P<id>[{_ALPHABET}]{{26}})(?P<n>[{_ALPHABET}]{{4}}))"
@@ -46,10 +46,10 @@ _id = lru_cache(4096)(format_id)  # a message has several destinations and attem
 
 @dataclass(frozen=True, slots=True)
 class ReturnPath:
-    """``recipient_index``: the recipient's place in the envelope; None: one of several, whom the report must name."""
+    """``recipient_index``: the recipient's place in the envelope."""
 
     message_id: MessageId
-    recipient_index: int | None
+    recipient_index: int
 
 
 class InvalidReturnPath(Enum):
@@ -83,11 +83,11 @@ class Verp:
         numbers = range(max(1, newest - min(kept, _KEYS - 1)), newest + 1)
         return cls(domain, {number: derive(f"return path {number}") for number in numbers}, keep)
 
-    def make(self, message_id: MessageId, n: int | None) -> Address:
-        """Return the return path of a message, for its recipient ``n`` or for several (None): 54 octets of local
-        part."""
-        place = _SEVERAL if n is None or n > _SEVERAL else n
-        said = f"{self._newest}{_id(message_id)}{_PAIRS[place >> 10]}{_PAIRS[place & 1023]}"
+    def make(self, message_id: MessageId, n: int) -> Address:
+        """Return the return path of a message for its recipient ``n``: 54 octets of local part. Raises ValueError."""
+        if n > _LAST:
+            raise ValueError(f"recipient {n} has no return path; a message has at most {_LAST + 1} of them")
+        said = f"{self._newest}{_id(message_id)}{_PAIRS[n >> 10]}{_PAIRS[n & 1023]}"
         return Address(f"{PREFIX}{said}{self._seal(self._newest, said)}", self._domain)
 
     def read(self, address: Address, now: datetime) -> ReturnPath | InvalidReturnPath | None:
@@ -105,7 +105,7 @@ class Verp:
             place = place << 5 | _ALPHABET.index(letter)
         if not -_YOUNGER <= now - _made_at(message_id) <= self._keep:
             return InvalidReturnPath.EXPIRED
-        return ReturnPath(message_id, None if place == _SEVERAL else place)
+        return ReturnPath(message_id, place)
 
     def _seal(self, key: str, said: str) -> str:
         keyed = self._keys[key].copy()

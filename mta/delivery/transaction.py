@@ -80,12 +80,15 @@ async def transact(
 ) -> Progress:
     """Deliver to as many ``recipients`` as one transaction takes. At least one gets a result, or there is an error.
 
-    ``verp`` makes the return paths; without it bounces go to the sender.
+    ``verp`` makes the return paths, one for each recipient; without it bounces go to the sender.
     """
-    sender = _sender(delivery, recipients, verp)
+    sender = _sender(delivery, recipients[0], verp)
     progress = _screen(session.extensions, delivery, sender, recipients, content)
     if not progress.left:
         return progress
+    if sender != delivery.sender:
+        max_recipients = 1  # each has a return path of its own: what comes back to it speaks of nobody else
+        sender = _sender(delivery, progress.left[0], verp)
     limits = (max_recipients, session.extensions.recipients, session.max_recipients)
     batch = progress.left[: min(limit for limit in limits if limit is not None)]
     envelope = await _send_envelope(session, delivery, sender, batch, content, timeouts)
@@ -103,11 +106,11 @@ async def transact(
 # --- what the receiver can be asked for
 
 
-def _sender(delivery: Delivery, recipients: Sequence[QueuedRecipient], verp: Verp | None) -> Address | None:
+def _sender(delivery: Delivery, recipient: QueuedRecipient, verp: Verp | None) -> Address | None:
     """Return the sender for MAIL. The null sender stays null: nothing may bounce to it."""
     if verp is None or delivery.sender is None:
         return delivery.sender
-    return verp.make(delivery.message_id, recipients[0].index if len(recipients) == 1 else None)
+    return verp.make(delivery.message_id, recipient.index)
 
 
 def _screen(

@@ -1,12 +1,10 @@
 """Decide what follows from an asynchronous bounce: mail that came to one of our return paths.
 
-The return path identifies the message and, in most cases, the recipient; the report only says what happened to it.
+The return path identifies the message and its recipient; the report only says what happened to it.
 
-Invariants: Only a recipient of the message is suppressed, and only for the recipient's own fault. No
-recipient is suppressed for a delay, an auto-reply or the failure of an address that the mail was forwarded to; the last
+Invariants: Only the recipient to whose return path the report came is suppressed, and only for the recipient's own
+fault. No recipient is suppressed for a delay, an auto-reply or the failure of an address that the mail was forwarded to; the last
 counts as a soft bounce.
-
-Limitations: If the transaction had several recipients, the report must name them, and each of them could name another.
 """
 
 from __future__ import annotations
@@ -58,33 +56,25 @@ class _Match:
 def actions_of_bounce(
     report: Report,
     sent: SentMessage,
-    index: int | None,
+    index: int,
     address_key: AddressKey,
     *,
     hard_expires_at: datetime | None = None,
 ) -> list[ReportAction]:
-    """Return the actions for a report about ``sent``: about its recipient ``index``, or about those that the report
-    names (None). Empty if it names none. ``hard_expires_at``: when a suppression for a hard bounce ends."""
+    """Return the actions for a report about recipient ``index`` of ``sent``, whomever else it names. Empty if it says
+    nothing of them. ``hard_expires_at``: when a suppression for a hard bounce ends."""
     if report.kind is not ReportKind.BOUNCE:
         return _auto_reply(report, sent, index)
-    return [
-        action
-        for match in _matches(report, sent, index)
-        for action in _outcome(report, sent, match, address_key, hard_expires_at)
-    ]
+    match = _match(report, sent, index)
+    return [] if match is None else list(_outcome(report, sent, match, address_key, hard_expires_at))
 
 
-def _matches(report: Report, sent: SentMessage, index: int | None) -> Iterator[_Match]:
-    """Match the report's recipients with those of the message. The return path has precedence over the report."""
+def _match(report: Report, sent: SentMessage, index: int) -> _Match | None:
+    """Match the recipient with its part of the report."""
     parts = [part for part in report.recipients if part.action in (ReportedAction.FAILED, ReportedAction.DELAYED)]
-    if index is not None:
-        address = sent.recipient(index)
-        if address and (part := _part_about(parts, address)):
-            yield _Match(index, address, part)
-        return
-    for place, address in enumerate(sent.recipients):
-        if address and (named := [part for part in parts if _names(part, address)]):
-            yield _Match(place, address, named[0])
+    address = sent.recipient(index)
+    part = _part_about(parts, address) if address else None
+    return _Match(index, address, part) if address and part else None
 
 
 def _part_about(parts: list[ReportedRecipient], address: Address) -> ReportedRecipient | None:
@@ -169,7 +159,7 @@ def _event_data(report: Report, part: ReportedRecipient, address: Address) -> di
     return {name: value for name, value in data.items() if value}
 
 
-def _auto_reply(report: Report, sent: SentMessage, index: int | None) -> list[ReportAction]:
+def _auto_reply(report: Report, sent: SentMessage, index: int) -> list[ReportAction]:
     """An auto-reply changes nothing; it is recorded once."""
     key = dedup_key("auto_reply", report.kind.value, sent.id, index)
     kind = InboundReportKind.OTHER if report.kind is ReportKind.OTHER else InboundReportKind.AUTO_REPLY

@@ -80,7 +80,7 @@ def subject_of(report: AttributedReport, address_key: AddressKey) -> ComplaintSu
         ids = [*([path.message_id] if path else []), *report.attribution.message_ids]
         return _by_claim(claim, [messages[each] for each in ids if each in messages], address_key)
     if path and (sent := messages.get(path.message_id)):
-        return _by_path(report, sent, path.recipient_index, address_key)
+        return _by_path(sent, path.recipient_index, address_key)
     return None
 
 
@@ -95,14 +95,9 @@ def _by_claim(claim: Claim, messages: list[SentMessage], address_key: AddressKey
     return ComplaintSubject(claim.account_id, claim.address_key, mailing=claim.mailing or None)
 
 
-def _by_path(
-    report: AttributedReport, sent: SentMessage, index: int | None, address_key: AddressKey
-) -> ComplaintSubject | None:
-    """Return what the return path says; None if it had several recipients and the report names none of them."""
-    if index is None:
-        named = {part.address.key for part in report.report.recipients if part.address}
-        index = next((n for n, each in enumerate(sent.recipients) if each and each.key in named), None)
-    address = None if index is None else sent.recipient(index)
+def _by_path(sent: SentMessage, index: int, address_key: AddressKey) -> ComplaintSubject | None:
+    """Return what the return path says; None if its recipient was erased."""
+    address = sent.recipient(index)
     if address is None:
         return None
     return ComplaintSubject(sent.account_id, address_key(address), address, sent.mailing, sent, index)

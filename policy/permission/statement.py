@@ -52,7 +52,7 @@ class Statement:
     name: str = ""
 
 
-class _Language(Section):
+class _StatementWords(Section):
     """The words of one language, as the file describes them."""
 
     publications: list[str]
@@ -79,11 +79,11 @@ class _Language(Section):
 class _File(Section):
     """``config/defaults/statement_words.toml``."""
 
-    nl: _Language
-    de: _Language
-    fr: _Language
-    es: _Language
-    en: _Language
+    nl: _StatementWords
+    de: _StatementWords
+    fr: _StatementWords
+    es: _StatementWords
+    en: _StatementWords
 
 
 class StatementGrammar:
@@ -91,7 +91,7 @@ class StatementGrammar:
 
     __slots__ = ("_languages",)
 
-    def __init__(self, languages: dict[str, _Language]) -> None:
+    def __init__(self, languages: dict[str, _StatementWords]) -> None:
         self._languages = {code: _Grammar(words, nouns_in_capitals=code == "de") for code, words in languages.items()}
 
     @classmethod
@@ -155,7 +155,7 @@ def _spellings(name: str) -> Iterator[tuple[str, ...]]:
 class _Grammar:
     """The grammar of one language. ``common``: words that tell the language."""
 
-    def __init__(self, words: _Language, *, nouns_in_capitals: bool) -> None:
+    def __init__(self, words: _StatementWords, *, nouns_in_capitals: bool) -> None:
         self._nouns_in_capitals = nouns_in_capitals
         self.common = frozenset(words.common)
         self._publication = _any(words.publications)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLICK = {"List-Unsubscribe": "One-Click"}
 GUESSES = 10_000
+OTHER_READER = "olga@example.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +212,15 @@ async def test_s29_the_genuine_click_works_and_can_be_repeated(target: Target) -
                 assert answer.status == 200
     assert list(await target.world.suppressed()) == [READER]
     assert (await target.desk.shop.send(READER)).reply.code == 550
+
+
+async def test_s23_a_report_to_one_recipients_path_touches_no_other(target: Target) -> None:
+    await target.desk.shop.agree(OTHER_READER)
+    sent = await target.desk.shop.send(OTHER_READER)
+    assert sent.id, sent.reply
+    await target.world.until_ended(sent.id)
+    own, others = path_of(target.receipt), header_of(target.world.taken[-1])
+    for returned in (b"", others):
+        assert (await target.desk.bring(bounce(own, OTHER_READER, returned), own)).code == 250
+    await target.desk.until_worked_off()
+    assert OTHER_READER not in await target.world.suppressed()

@@ -63,7 +63,7 @@ class Found:
 
 
 def follow(
-    about: SentMessage, n: int | None, *parts: ReportedRecipient, kind: ReportKind = ReportKind.BOUNCE
+    about: SentMessage, n: int, *parts: ReportedRecipient, kind: ReportKind = ReportKind.BOUNCE
 ) -> list[Found]:
     report = Report(kind, "rfc3464", parts)
     actions = actions_of_bounce(report, about, n, lambda address: address.key.encode())
@@ -141,11 +141,15 @@ def test_a_failure_goes_before_a_delay_of_the_same_recipient() -> None:
     assert found.event.kind == "bounced_async"
 
 
-def test_of_several_only_those_of_the_envelope_count() -> None:
-    (found,) = follow(sent(ANN, BEN), None, part(BEN), part(EVE), part(None))
-    assert found.event.recipient_index == 1
-    assert found.suppression
-    assert found.suppression.address == BEN
+def test_a_report_speaks_of_the_recipient_whose_return_path_it_came_to() -> None:
+    (own,) = follow(sent(ANN, BEN), 1, part(ANN), part(EVE), part(BEN))
+    assert own.event.recipient_index == 1
+    assert own.suppression
+    assert own.suppression.address == BEN
+    (named,) = follow(sent(ANN, BEN), 0, part(BEN))
+    assert (named.event.recipient_index, named.suppression) == (0, None)
+    assert named.soft
+    assert named.soft.address == ANN
 
 
 def test_nothing_follows_for_an_erased_recipient() -> None:
