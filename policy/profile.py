@@ -28,6 +28,7 @@ from config.types import Section
 from policy.accounts.account import Grant, Stream
 from policy.base import Rule
 from policy.chain import Chain, Failing
+from policy.permission.mailbox import Copies
 from policy.permission.suppression import Lifting
 from policy.plugins import Installed, RuleClass, installed
 from policy.profile_file import NAME, ProfileReader, Table, Written, meant
@@ -65,6 +66,7 @@ class Profile:
     complaints: Clocks
     breakers: Thresholds
     suppressions: Lifting
+    copies: Copies
 
 
 class Profiles:
@@ -239,6 +241,7 @@ def _profile(line: list[Written], builder: _Builder) -> Profile:
         complaints=Clocks().model_copy(update=_inherited(line, "complaints")),
         breakers=Thresholds().model_copy(update=_inherited(line, "breakers")),
         suppressions=Lifting().model_copy(update=_inherited(line, "suppressions")),
+        copies=Copies().model_copy(update=_inherited(line, "copies")),
     )
 
 

@@ -3,8 +3,8 @@
 The return path identifies the message and its recipient; the report only says what happened to it.
 
 Invariants: Only the recipient to whose return path the report came is suppressed, and only for the recipient's own
-fault. No recipient is suppressed for a delay, an auto-reply or the failure of an address that the mail was forwarded to; the last
-counts as a soft bounce.
+fault. No recipient is suppressed for a delay, an auto-reply or the failure of an address that the mail was forwarded
+to; the last counts as a soft bounce.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from functools import lru_cache
 from config.schema import Settings
 from mta.dkim import Signer
 from mta.mail.address import Address
+from mta.mail.delivery import Delivery
 from mta.mail.headers import HeaderError, Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.large_body import LARGE, LargeBody
@@ -32,7 +33,9 @@ from mta.observe.metrics import Metrics
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.smtp_server.handler import Client
 from mta.smtp_server.replies import AUTH_REQUIRED, NO_STORAGE
-from mta.store.queue.enqueue import Enqueued, Leased, NewMessage, record
+from mta.store.queue.copies import FurtherCopy
+from mta.store.queue.enqueue import Leased, NewMessage, record
+from mta.store.queue.messages import Placed
 from mta.store.store import Store
 from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, early_facts, unknown_profile
@@ -91,10 +94,10 @@ class Submission:
             return reply
         return transaction
 
-    async def enqueue(self, messages: list[NewMessage], checked_at: float) -> None:
+    async def enqueue(self, messages: list[NewMessage], checked_at: float) -> Placed:
         """Commit the copies of a message; hand their deliveries to the dispatcher if these may stay in memory.
 
-        Raises StoreUnavailable: then nothing was committed.
+        Return what was queued. Raises StoreUnavailable: then nothing was committed.
         """
         # Each delivery reserves what it will have in memory: any of them may be the last.
         sizes = [
@@ -103,16 +106,18 @@ class Submission:
             for _ in {each.address.domain for each in copy.message.envelope.recipients}
         ]
         reservations = self._active_queue.reserve_all(sizes, messages[0].stream) or ()
-        queued: Enqueued | None = None
+        deliveries: Sequence[Delivery] = ()
         try:
-            queued = await self.store.messages.enqueue_all(messages, leased=bool(reservations))
+            queued, placed = await self.store.messages.enqueue_all(messages, leased=bool(reservations))
+            if isinstance(queued, Leased):
+                deliveries = queued.deliveries
         finally:
-            if not isinstance(queued, Leased):
-                for reservation in reservations:
-                    reservation.release()
-        if isinstance(queued, Leased):
-            leased = zip(queued.deliveries, reservations, strict=True)
+            for reservation in reservations[len(deliveries) :]:
+                reservation.release()
+        if deliveries:
+            leased = zip(deliveries, reservations, strict=False)
             self._dispatch([Job(delivery, reservation, checked_at) for delivery, reservation in leased])
+        return placed
 
     async def hold_for_sample(self, prepared: Prepared) -> list[NewMessage]:
         """Return the messages, held if the sample of their mailing is complete with others."""
@@ -184,8 +189,8 @@ class SubmissionTransaction:
                 submitter, message, known=self.known, quota_left=reservation.left
             )
             messages = await submission.hold_for_sample(prepared)
-            await submission.enqueue(messages, self.checked_at)
-            recipients = sum(len(copy.message.envelope.recipients) for copy in messages)
+            placed = await submission.enqueue(messages, self.checked_at)
+            recipients = sum(len(copy.message.envelope.recipients) for copy in placed.messages)
             reservation.use(recipients)
             submission.texts.count(submitter.account.id, prepared.sketch, recipients, message.origin.received_at)
         except HeaderError as error:
@@ -196,9 +201,12 @@ class SubmissionTransaction:
             return self._recorded(rejected)
         finally:
             reservation.release()
-        self._log_accepted(messages, prepared.dropped, time.perf_counter() - started)
-        more = f" ({len(messages)} copies, one per recipient)" if len(messages) > 1 else ""
-        return Reply(250, "2.0.0", f"OK: queued as {format_id(messages[0].message.id)}{more}")
+        further = [(each.address, _further_copy(each)) for each in placed.further]
+        self._log_accepted(placed.messages, [*prepared.dropped, *further], time.perf_counter() - started)
+        if not placed.messages:
+            return further[0][1]
+        more = f" ({len(placed.messages)} copies, one per recipient)" if len(placed.messages) > 1 else ""
+        return Reply(250, "2.0.0", f"OK: queued as {format_id(placed.messages[0].message.id)}{more}")
 
     def _early_facts(self, stream: Stream) -> Facts:
         facts = self._facts.get(stream)
@@ -260,6 +268,12 @@ class SubmissionTransaction:
         origin = message.origin
         self._submission.store.rejections.note(message.id, origin.account_id, origin.received_at, reply, details)
         return reply
+
+
+def _further_copy(copy: FurtherCopy) -> Reply:
+    """Return the answer for a recipient who has a copy: 250, so that a client that submits again takes it for sent."""
+    text = f"OK: <{copy.address}> has its copy of this mailing, queued as {format_id(copy.message_id)}"
+    return Reply(250, "2.0.0", text)
 
 
 @lru_cache(8)

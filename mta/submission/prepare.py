@@ -40,6 +40,7 @@ from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
 from policy.base import Facts, Finding, RecipientFacts
 from policy.chain import Chain, Screened, personalise, screen
+from policy.permission.mailbox import mailbox_of
 from policy.permission.marketing_signs import MailingMark, MailingMarks, header_marks
 from policy.profile import Profiles, UnknownProfile
 from policy.text.message_text import MessageText
@@ -212,7 +213,15 @@ class Preparer:
             stream=facts.stream,
             topic=facts.topic if facts.stream is Stream.MARKETING else None,
             profile=f"{account.profile} {self.digest(account.profile)}",
+            mailboxes=self._mailboxes(outgoing, facts),
         )
+
+    def _mailboxes(self, message: Message, facts: Facts) -> tuple[str, ...]:
+        """Return the mailboxes of a message whose mailing each of them gets one copy of."""
+        copies = self._profiles.get(facts.account.profile).copies
+        if not copies.one or facts.mailing is None or facts.stream is not Stream.MARKETING:
+            return ()
+        return tuple(mailbox_of(recipient.address, copies) for recipient in message.envelope.recipients)
 
     def _sign(self, copy: Screened, facts: Facts, body: bytes | None) -> tuple[Message, Finding]:
         """Return the message as it leaves, with our Received field and signatures on top. ``body``: the ``bh=`` tag of

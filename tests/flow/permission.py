@@ -59,8 +59,11 @@ class Shop:
     async def announce(self, name: str = MAILING, *, confirmed: bool = True, **more: Any) -> str:
         return await announce(self.store, self.id, name, confirmed=confirmed, **more)
 
-    async def send(self, *readers: str, mailing: str | None = MAILING, **more: Any) -> Submitted:
-        """Submit a newsletter; the first refusal at RCPT, or the answer to the final dot."""
+    async def send(self, *readers: str, mailing: str | None = MAILING, again: bool = True, **more: Any) -> Submitted:
+        """Submit a newsletter; the first refusal at RCPT, or the answer to the final dot. ``again``: although readers
+        may have had one of this mailing."""
+        if again:
+            await self.world.db.execute("delete from mailing_copy")
         fields = (
             {"X-MTA-Stream": "marketing"} | ({"X-MTA-Mailing": mailing} if mailing else {}) | more.pop("fields", {})
         )

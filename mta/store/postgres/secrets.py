@@ -34,13 +34,13 @@ class SecretError(ValueError):
 class Secrets:
     """Keys by purpose. Equal on all machines of one installation, because the file is."""
 
-    __slots__ = ("_address_key", "_root", "_seal")
+    __slots__ = ("_address_key", "_mailbox_key", "_root", "_seal")
 
     def __init__(self, root: bytes) -> None:
         if len(root) != _OCTETS:
             raise SecretError(f"the installation's secret has {_OCTETS} octets, not {len(root)}")
         self._root = root
-        self._address_key = self.derive("address")
+        self._address_key, self._mailbox_key = self.derive("address"), self.derive("mailbox")
         self._seal = AESGCM(self.derive("seal"))
 
     @classmethod
@@ -77,6 +77,10 @@ class Secrets:
     def address_key(self, address: Address) -> bytes:
         """16 octets, equal for all spellings of one mailbox; without the secret nobody can tell which mailbox."""
         return hashlib.blake2b(address.key.encode(), digest_size=16, key=self._address_key).digest()
+
+    def mailbox_key(self, mailbox: str) -> bytes:
+        """16 octets for what ``policy.permission.mailbox.mailbox_of`` returns."""
+        return hashlib.blake2b(mailbox.encode(), digest_size=16, key=self._mailbox_key).digest()
 
     def seal(self, plain: bytes) -> bytes:
         """``plain``, encrypted and authenticated (AES-256-GCM): nonce, then ciphertext with its tag."""

@@ -87,7 +87,8 @@ _PUT = {
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message to be queued; ``message.content`` is already signed. ``holds``: why it is not to be sent yet.
-    ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest."""
+    ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest. ``mailboxes``: of
+    its recipients, in their order, if each is to get one copy of the mailing; else empty."""
 
     message: Message
     account_id: int
@@ -98,6 +99,7 @@ class NewMessage:
     stream: Stream = Stream.TRANSACTIONAL
     topic: str | None = None
     profile: str = ""
+    mailboxes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

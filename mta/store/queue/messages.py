@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from mta.mail.delivery import Delivery
@@ -26,9 +28,10 @@ from mta.store.postgres.batch import Batch
 from mta.store.postgres.database import GONE, Connection, Database, is_full
 from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue import content, enqueue, holds, retention
+from mta.store.queue import content, copies, enqueue, holds, retention
 from mta.store.queue.claim import ClaimTurn, Wanted
 from mta.store.queue.content import StoredContent
+from mta.store.queue.copies import Claimed, CopyKey, FurtherCopy
 from mta.store.queue.enqueue import Enqueued, Held, Leased, NewMessage, Queued
 from mta.store.queue.lease import Lease
 
@@ -65,6 +68,12 @@ with gone as (
 )
 delete from content where message_id = any(array(select id from gone))"""
 
+# A message that must stay queued, and that nobody here knows.
+_RELEASE = """
+update queue q set lease = null
+from unnest($1::uuid[], $2::bigint[]) as one (message_id, lease)
+where q.message_id = any($1) and q.message_id = one.message_id and q.lease = one.lease"""
+
 _REQUEUE = """
 update queue q
 set lease = null,
@@ -79,12 +88,28 @@ where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_i
 _Enqueue = tuple[Sequence[NewMessage], int | None]  # messages queued together, and the lease their rows carry
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What of messages was queued, and which recipients were not, as they have their copy of the mailing."""
+
+    messages: tuple[NewMessage, ...]
+    further: tuple[FurtherCopy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A message that is perhaps queued: the lease its rows would carry, and the copies it would have claimed."""
+
+    lease: int | None
+    keys: tuple[CopyKey, ...] = ()
+
+
 class Messages:
     """Made by ``Store``."""
 
     def __init__(self, database: Database, lease: Lease, secrets: Secrets, metrics: Metrics | None) -> None:
         self._database, self._lease, self._secrets, self._metrics = database, lease, secrets, metrics
-        self._enqueues: Batch[_Enqueue, None] = Batch(
+        self._enqueues: Batch[_Enqueue, Placed] = Batch(
             self._flush,
             items=BATCH_ITEMS,
             weight=BATCH_OCTETS,
@@ -93,7 +118,7 @@ class Messages:
         )
         self._one_large = asyncio.Semaphore(1)
         self._turns = {stream: ClaimTurn(stream) for stream in Stream}
-        self._doubtful: dict[MessageId, int | None] = {}  # perhaps queued; with the lease their rows would carry
+        self._doubtful: dict[MessageId, _Doubt] = {}
         self._unknown_claims: list[Delivery] = []  # of a claim whose commit was lost: leased to us, or not
         self._backends: set[int] = set()
         self._withdrawing: asyncio.Task[None] | None = None
@@ -105,39 +130,43 @@ class Messages:
 
         ``leased``: as this worker's to deliver, unless it is held or this worker has no valid lease.
         """
-        return await self.enqueue_all([new], leased=leased)
+        return (await self.enqueue_all([new], leased=leased))[0]
 
-    async def enqueue_all(self, copies: Sequence[NewMessage], *, leased: bool) -> Enqueued:
-        """As ``enqueue``, for messages that are queued together or not at all; if any is held, none is leased."""
+    async def enqueue_all(self, messages: Sequence[NewMessage], *, leased: bool) -> tuple[Enqueued, Placed]:
+        """As ``enqueue``, for messages that are queued together or not at all; if any is held, none is leased.
+
+        Recipients who have their copy of the mailing are left out, and messages that have no others.
+        """
         began = time.perf_counter()
-        held = distinct(hold for new in copies for hold in new.holds)
+        held = distinct(hold for new in messages for hold in new.holds)
         lease = self._lease.id if leased and not held and self._lease.valid else None
-        large = any(new.message.large for new in copies)
+        large = any(new.message.large for new in messages)
         try:
-            await (self._enqueue_large((copies, lease)) if large else self._enqueues.do((copies, lease)))
+            placed = await (self._enqueue_large((messages, lease)) if large else self._enqueues.do((messages, lease)))
         except StoreUnavailable:
             if self._metrics:
                 self._metrics.store_unavailable.inc()
             raise
         self._observe(StoreCall.ENQUEUE, began)
         if held:
-            return Held(held)
+            return Held(held), placed
         if lease is None:
-            return Queued()
-        return Leased(tuple(delivery for new in copies for delivery in enqueue.deliveries(new, lease)))
+            return Queued(), placed
+        deliveries = tuple(delivery for new in placed.messages for delivery in enqueue.deliveries(new, lease))
+        return Leased(deliveries), placed
 
-    async def _enqueue_large(self, each: _Enqueue) -> None:
+    async def _enqueue_large(self, each: _Enqueue) -> Placed:
         """Commit messages with large content in a transaction of their own, one after the other: others do not wait
         for them."""
-        copies, lease = each
-        seconds = self._database.timeout + sum(new.message.size for new in copies) / SLOWEST
+        seconds = self._database.timeout + sum(new.message.size for new in each[0]) / SLOWEST
         async with self._one_large:
             try:
                 async with self._database.session(seconds) as connection, connection.transaction():
-                    await enqueue.insert(connection, [(new, lease) for new in copies], self._secrets)
-                    for new in copies:
+                    (placed,) = await self._place(connection, [each])
+                    for new in placed.messages:
                         if new.message.large:
                             await content.write(connection, new.message)
+                    return placed
             except OutcomeUnknown as error:
                 self._doubt([each], error.backend)
                 raise
@@ -145,7 +174,7 @@ class Messages:
                 self._doubt([each])
                 raise
 
-    async def _flush(self, batch: list[_Enqueue], since: float) -> Sequence[Exception | None]:
+    async def _flush(self, batch: list[_Enqueue], since: float) -> Sequence[Placed | Exception]:
         left = self._database.timeout - (asyncio.get_running_loop().time() - since)
         try:
             async with self._database.session(left) as connection:
@@ -154,11 +183,10 @@ class Messages:
             self._doubt(batch, error.backend)
             raise
 
-    async def _insert(self, connection: Connection, batch: list[_Enqueue]) -> list[Exception | None]:
+    async def _insert(self, connection: Connection, batch: list[_Enqueue]) -> Sequence[Placed | Exception]:
         """Insert a batch. If the database refuses it, halve it until only the refused message fails."""
         try:
-            flat = [(new, lease) for copies, lease in batch for new in copies]
-            await enqueue.insert(connection, flat, self._secrets)
+            return await self._place(connection, batch)
         except GONE:
             raise
         except Exception as error:
@@ -170,7 +198,20 @@ class Messages:
                 return [error]
             half = len(batch) // 2
             return [*await self._insert(connection, batch[:half]), *await self._insert(connection, batch[half:])]
-        return [None] * len(batch)
+
+    async def _place(self, connection: Connection, batch: Sequence[_Enqueue]) -> Sequence[Placed]:
+        """Queue a batch; of mailings only the first copy for each mailbox."""
+        flat = [(new, lease) for messages, lease in batch for new in messages]
+        if not any(new.mailboxes for new, _ in flat):
+            await enqueue.insert(connection, flat, self._secrets)
+            return [Placed(tuple(messages)) for messages, _ in batch]
+        async with connection.transaction():
+            claimed = await copies.claim(connection, [new for new, _ in flat], self._secrets)
+            kept = [(each.new, lease) for each, (_, lease) in zip(claimed, flat, strict=True) if each.new]
+            if kept:
+                await enqueue.insert(connection, kept, self._secrets)
+        left = iter(claimed)
+        return [_placed(list(islice(left, len(messages)))) for messages, _ in batch]
 
     def _doubt(
         self, enqueues: Iterable[_Enqueue], backend: int | None = None, claimed: Iterable[Delivery] = ()
@@ -179,7 +220,9 @@ class Messages:
 
         ``backend``: the server process that may still be committing. ``claimed``: deliveries that may be leased to us.
         """
-        self._doubtful.update((new.message.id, lease) for copies, lease in enqueues for new in copies)
+        for messages, lease in enqueues:
+            for new in messages:
+                self._doubtful[new.message.id] = _Doubt(lease, tuple(copies.keys_of(new, self._secrets)))
         self._unknown_claims.extend(claimed)
         if backend:
             self._backends.add(backend)
@@ -192,14 +235,25 @@ class Messages:
             doubtful, backends, claims = dict(self._doubtful), list(self._backends), list(self._unknown_claims)
             async with self._database.session() as connection:
                 await connection.execute(_END_BACKENDS, backends)
-                await connection.execute(_WITHDRAW_ROWS, list(doubtful), list(doubtful.values()))
-                await connection.execute(_WITHDRAW_MESSAGES, list(doubtful))
+                async with connection.transaction():
+                    await self._withdraw_messages(connection, doubtful)
                 if claims:
                     await connection.execute(_REQUEUE, *_keys(claims), None)
             for message_id in doubtful:
                 self._doubtful.pop(message_id, None)
             del self._unknown_claims[: len(claims)]
             self._backends.difference_update(backends)
+
+    async def _withdraw_messages(self, connection: Connection, doubtful: Mapping[MessageId, _Doubt]) -> None:
+        """Withdraw messages, but for those that stand for a further copy: the client was told that it is queued."""
+        keys = sorted({key for doubt in doubtful.values() for key in doubt.keys})
+        needed = await copies.needed(connection, keys, doubtful) if keys else set[MessageId]()
+        for statement, ids in ((_WITHDRAW_ROWS, doubtful.keys() - needed), (_RELEASE, needed)):
+            wanted = sorted(ids)
+            await connection.execute(statement, wanted, [doubtful[each].lease for each in wanted])
+        await connection.execute(_WITHDRAW_MESSAGES, sorted(doubtful.keys() - needed))
+        if keys:
+            await copies.free(connection, keys, doubtful)
 
     # --- claim and read
 
@@ -274,6 +328,11 @@ class Messages:
     def _observe(self, call: StoreCall, began: float) -> None:
         if self._metrics:
             self._metrics.store_seconds[call].observe(time.perf_counter() - began)
+
+
+def _placed(claimed: Sequence[Claimed]) -> Placed:
+    messages = tuple(each.new for each in claimed if each.new)
+    return Placed(messages, tuple(further for each in claimed for further in each.further))
 
 
 def _keys(deliveries: Iterable[Delivery]) -> Sequence[Sequence[Any]]:

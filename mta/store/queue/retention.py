@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from mta.mail.identity import MessageId
 from mta.store.postgres.database import Database
+from mta.store.queue import copies
 
 CHUNK = 2000  # messages in one transaction
 SECONDS = 60.0  # for one transaction
@@ -73,8 +74,9 @@ async def sweep(database: Database, now: datetime, keep: float) -> Swept:
     messages = orphans = 0
     while deleted := await _execute(database, _OLD, first_id_of(before)):
         messages += deleted
-    while await _execute(database, _OLD_OTHER, before):
-        pass
+    for statement in (_OLD_OTHER, copies.FORGET):
+        while await _execute(database, statement, before):
+            pass
     last: MessageId | None = uuid.UUID(int=0)
     while last is not None:
         async with database.session(SECONDS) as connection:

@@ -44,6 +44,14 @@ create table mailing_reference (
     primary key (mailing, number)
 );
 
+create table mailing_copy (                 -- who has a copy of a mailing: each mailbox gets one
+    mailing     text collate "C" not null,
+    mailbox     bytea not null,             -- keyed hash of what all spellings of the address have in common, 16 octets
+    message_id  uuid not null,              -- that carries it
+    again       bool not null default false,    -- a further copy was left out: this message must not be withdrawn
+    primary key (mailing, mailbox)
+);
+
 -- The ledger. An entry never changes, except that erasure empties its evidence. The digest stays, so the chain of hashes
 -- can still be verified. hash = sha256(previous hash, number, time, kind, address key, digest of the evidence).
 create table consent_entry (

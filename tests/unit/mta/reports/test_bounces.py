@@ -62,9 +62,7 @@ class Found:
         return self.event.message_id, self.event.recipient_index, self.event.account_id
 
 
-def follow(
-    about: SentMessage, n: int, *parts: ReportedRecipient, kind: ReportKind = ReportKind.BOUNCE
-) -> list[Found]:
+def follow(about: SentMessage, n: int, *parts: ReportedRecipient, kind: ReportKind = ReportKind.BOUNCE) -> list[Found]:
     report = Report(kind, "rfc3464", parts)
     actions = actions_of_bounce(report, about, n, lambda address: address.key.encode())
     keys = dict.fromkeys(action.dedup_key for action in actions)
