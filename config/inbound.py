@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict
 
+from config.delivery import LinkListSettings
 from config.types import Access, Duration, File, HostName, Network, Port, Section, Size, default
 
 LineEndings = Literal["strict", "normalise"]
@@ -154,6 +155,8 @@ class ReportsSettings(Section):
     """Where mail to `abuse` and `postmaster` is forwarded."""
     trusted_reporters: list[HostName] = []
     """Domains whose complaints are accepted without a DKIM signature."""
+    receipts_per_hour: int = Field(200, ge=0)
+    """Maximum receipts for complaints and unsubscribe requests of people, at most one a day to each; 0: none."""
 
 
 class ScannerSettings(Section):
@@ -174,6 +177,7 @@ class ContentScanSettings(Section):
 
     rspamd: ScannerSettings = ScannerSettings()
     clamav: ScannerSettings = ScannerSettings()
+    links: LinkListSettings = LinkListSettings()
 
 
 class RateLimitsSettings(Section):

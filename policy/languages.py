@@ -64,6 +64,16 @@ class LetterTexts(Section):
     sources: dict[str, str]
 
 
+class ReceiptTexts(Section):
+    """Receipts for people's complaints and requests, by what became of them; ``case`` follows where a case was opened,
+    ``automatic`` ends each. Nothing that the writer wrote is filled in."""
+
+    case: str
+    automatic: str
+    subjects: dict[str, str]
+    texts: dict[str, str]
+
+
 class DossierTexts(Section):
     """``labels`` by fact, ``bases`` by basis, ``states`` by judgement."""
 
@@ -79,6 +89,7 @@ class Texts(Section):
     notices: NoticeTexts
     pages: dict[str, PageTexts]
     letters: LetterTexts
+    receipts: ReceiptTexts
     dossier: DossierTexts
 
 

@@ -1,4 +1,5 @@
-"""Build the messages that the service itself sends: DSNs, forwarded reports, mail about complaint cases.
+"""Build the messages that the service itself sends: DSNs, forwarded reports, mail about complaint cases,
+receipts.
 
 Invariants: They come from the null sender, so that nothing bounces back. No Bcc of a forwarded message leaves, no
 verdict in this host's name, and no line longer than RFC 5322 allows. The policy chain does not apply to them, which
@@ -31,6 +32,7 @@ class InternalMailKind(Enum):
     DSN = "dsn"
     FORWARD = "forward"  # an inbound report, to the sender of the message or to the postmaster
     COMPLAINT = "complaint"  # about complaint cases, to their account
+    RECEIPT = "receipt"  # for a complaint or request of a person, to its writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bounce.abuse_mail import AbuseMail, AbuseMailKind, AbuseMailReader
@@ -22,11 +22,12 @@ from bounce.parsers.report_kinds import Original, Report, ReportKind
 from bounce.report import read
 from bounce.suppression import SoftBounceThresholds
 from bounce.verp import PREFIX, InvalidReturnPath, ReturnPath, Verp
-from mta.mail.address import Address
+from mta.mail.address import Address, AddressError
 from mta.mail.identity import MessageId, parse_id
 from mta.store.results.report_actions import FactsQuery, InboundReport, ReportFacts
 from policy.accounts.account import Account
 from policy.permission.tokens import Claim, Tokens
+from policy.reputation.case_replies import CaseReplies
 from policy.reputation.complaint import Source
 
 MAX_OCTETS = 1 << 20  # of a report that are searched for return paths
@@ -41,7 +42,9 @@ _MESSAGE_ID = re.compile(r"\bid ([0-9a-hjkmnp-tv-z]{26})\b")
 @dataclass(frozen=True, slots=True)
 class ReportContext:
     """What processing depends on besides the report. ``postmaster``: where mail for people is forwarded;
-    ``trusted_reporters``: domains believed without a signature; ``address_key``: the keyed hash of an address."""
+    ``trusted_reporters``: domains believed without a signature; ``replies``: reads the addresses of letters about
+    cases; ``own_domains``: that the service itself writes from; ``receipts_per_hour``: to all writers together;
+    ``address_key``: the keyed hash of an address."""
 
     domain: str
     tokens: Tokens
@@ -52,6 +55,9 @@ class ReportContext:
     postmaster: Address | None
     abuse_mail: AbuseMailReader
     authorities: Mapping[str, Source]
+    replies: CaseReplies
+    own_domains: frozenset[str]
+    receipts_per_hour: int
     address_key: Callable[[Address], bytes]
 
 
@@ -79,7 +85,8 @@ class InboundRecipient:
 class AttributedReport:
     """An inbound report, parsed and attributed; with the facts about it once they were read.
 
-    ``abuse_mail``: if it is mail of a person to one of our mailboxes. ``accounts``: those it may be about.
+    ``abuse_mail``: if it is mail of a person to one of our mailboxes; ``writer``: its author, ``writer_key`` the keyed
+    hash; ``answers_letter``: it came to the address of a letter about its case. ``accounts``: those it may be about.
     ``signer``: the domain that is proved to have sent it, if that matters.
     """
 
@@ -89,6 +96,9 @@ class AttributedReport:
     recipients: tuple[InboundRecipient, ...]
     attribution: Attribution = Attribution()
     abuse_mail: AbuseMail | None = None
+    writer: Address | None = None
+    writer_key: bytes | None = None
+    answers_letter: bool = False
     facts: ReportFacts = field(default_factory=ReportFacts)
     accounts: Mapping[int, Account] = field(default_factory=dict)
     signer: str | None = None
@@ -104,10 +114,12 @@ class AttributedReport:
             index = path.recipient_index
             messages[path.message_id] = index if messages.get(path.message_id, index) == index else None
         mail = self.abuse_mail
+        wants = mail is not None and mail.kind in (AbuseMailKind.COMPLAINT, AbuseMailKind.OPT_OUT)
         return FactsQuery(
             tuple(messages.items()),
-            mail.mailings if mail and mail.kind is AbuseMailKind.COMPLAINT else (),
+            mail.mailings if mail and wants else (),
             mail.case if mail and mail.kind is AbuseMailKind.CASE_REPLY else None,
+            self.writer_key if wants else None,
         )
 
     @property
@@ -120,7 +132,7 @@ class AttributedReport:
             found.add(self.facts.mailing[1])
         if self.facts.case_account is not None:
             found.add(self.facts.case_account)
-        return found
+        return found | set(self.facts.mailed_by)
 
 
 def attribute(inbound: InboundReport, context: ReportContext, now: datetime) -> AttributedReport:
@@ -132,14 +144,57 @@ def attribute(inbound: InboundReport, context: ReportContext, now: datetime) -> 
     if report.kind is ReportKind.COMPLAINT:
         about = in_report(inbound.content, report.original, context.tokens, context.verp, now)
         return AttributedReport(inbound, now, report, recipients, about)
-    if is_from_person(report) and any(each.mailbox in FOR_PEOPLE for each in recipients):
-        mail = context.abuse_mail.read(inbound.content, inbound.at)
-        claim = _first_claim(iter(mail.tokens), context.tokens, len(mail.tokens))
-        return AttributedReport(inbound, now, report, recipients, Attribution(claim), mail)
+    if is_from_person(report) and any(map(_is_read, recipients)):
+        return _of_person(inbound, context, now, report, recipients)
     return AttributedReport(inbound, now, report, recipients)
 
 
-FOR_PEOPLE = (ReportMailbox.FEEDBACK, ReportMailbox.ABUSE, ReportMailbox.POSTMASTER)
+def _is_read(recipient: InboundRecipient) -> bool:
+    """Return whether the text of mail to ``recipient`` may say what is wanted."""
+    match recipient.mailbox:
+        case ReportMailbox.UNSUBSCRIBE:
+            return recipient.claim is None
+        case ReportMailbox.BOUNCE:
+            return isinstance(recipient.path, ReturnPath)
+        case _:
+            return True
+
+
+def _of_person(
+    inbound: InboundReport,
+    context: ReportContext,
+    now: datetime,
+    report: Report,
+    recipients: tuple[InboundRecipient, ...],
+) -> AttributedReport:
+    """Attribute mail of a person by what its text says, and by the address that it was sent to."""
+    mail = context.abuse_mail.read(inbound.content, inbound.at)
+    case = next(filter(None, (context.replies.case_of(to.local) for to in inbound.recipients)), None)
+    if case is not None:
+        mail = replace(mail, kind=AbuseMailKind.CASE_REPLY, case=case)
+    elif mail.kind is AbuseMailKind.OTHER and not mail.summary and _is_to(recipients, ReportMailbox.UNSUBSCRIBE):
+        mail = replace(mail, kind=AbuseMailKind.OPT_OUT)  # the mailbox says it
+    claim = _first_claim(iter(mail.tokens), context.tokens, len(mail.tokens))
+    path = next((each.path for each in recipients if isinstance(each.path, ReturnPath)), None)
+    try:
+        writer = Address.parse(mail.sender or "")
+    except AddressError:
+        writer = None
+    return AttributedReport(
+        inbound,
+        now,
+        report,
+        recipients,
+        Attribution(claim, path),
+        mail,
+        writer=writer,
+        writer_key=context.address_key(writer) if writer else None,
+        answers_letter=case is not None,
+    )
+
+
+def _is_to(recipients: tuple[InboundRecipient, ...], mailbox: ReportMailbox) -> bool:
+    return any(each.mailbox is mailbox for each in recipients)
 
 
 def is_from_person(report: Report) -> bool:

@@ -1,7 +1,7 @@
 """Decide what follows from an inbound report: a list of actions, by the mailboxes that it came to.
 
     read: parse ▶ attribute ▶ facts (one round trip) ▶ signature   ``worker``, ``attribution``
-    process: a list of actions                                     here, ``bounces``, ``complaints``
+    process: a list of actions                                     here, ``bounces``, ``complaints``, ``abuse_case``
     apply: one transaction                                         ``mta.store.results.apply_report``
     count: metrics, after the commit                               ``worker``
 
@@ -15,19 +15,22 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from bounce.abuse_mail import AbuseMailKind
 from bounce.mailboxes import ReportMailbox
 from bounce.parsers.report_kinds import ReportKind
 from bounce.verp import InvalidReturnPath
 from mta.observe.labels import InboundReportKind, UnsubscribeMethod
+from mta.reports.abuse_case import actions_at_return_path, actions_of_abuse_mail, needs_signature
 from mta.reports.attribution import AttributedReport, InboundRecipient, ReportContext, is_from_person
 from mta.reports.bounces import actions_of_bounce
-from mta.reports.complaints import actions_of_abuse_mail, actions_of_complaint, needs_signature
+from mta.reports.complaints import actions_of_complaint
 from mta.store.results.report_actions import (
     CountReport,
     CountUnsubscribe,
     Forward,
     ReportAction,
     SentMessage,
+    Suppress,
     Unsubscribe,
 )
 from policy.permission.tokens import UNSUBSCRIBE
@@ -68,7 +71,7 @@ def _actions_for(recipient: InboundRecipient, report: AttributedReport, context:
         case ReportMailbox.BOUNCE:
             return _bounced(recipient, report, context)
         case ReportMailbox.UNSUBSCRIBE:
-            return _unsubscribed(recipient, report)
+            return _unsubscribed(recipient, report, context)
         case ReportMailbox.FEEDBACK | ReportMailbox.ABUSE | ReportMailbox.POSTMASTER as mailbox:
             if report.report.kind is ReportKind.COMPLAINT:
                 return actions_of_complaint(report, context)
@@ -91,6 +94,8 @@ def _bounced(recipient: InboundRecipient, report: AttributedReport, context: Rep
         return [CountReport(InboundReportKind.UNMATCHED)]
     if report.report.kind is ReportKind.COMPLAINT:
         return actions_of_complaint(report, context)
+    if asked := actions_at_return_path(report, sent, path.recipient_index):
+        return [CountUnsubscribe(UnsubscribeMethod.MAIL), *asked]
     lasts = context.thresholds.hard_lasts
     actions = actions_of_bounce(
         report.report,
@@ -119,17 +124,22 @@ def _sent_from(recipient: InboundRecipient, report: AttributedReport) -> SentMes
     return report.facts.messages.get(recipient.path.message_id)
 
 
-def _unsubscribed(recipient: InboundRecipient, report: AttributedReport) -> list[ReportAction]:
-    """Unsubscribe by the token in the subject. Auto-replies and bounces unsubscribe no one; but a subject that is the
-    token and nothing else was written by the link, whatever a mail program says of itself (Apple Mail's claims to be an
-    automatic reply)."""
-    claim = recipient.claim
+def _unsubscribed(recipient: InboundRecipient, report: AttributedReport, context: ReportContext) -> list[ReportAction]:
+    """Unsubscribe by the token in the subject, else by what a person wrote. Auto-replies and bounces unsubscribe no
+    one; but a subject that is the token and nothing else was written by the link, whatever a mail program says of
+    itself (Apple Mail's claims to be an automatic reply)."""
+    claim, mail = recipient.claim, report.abuse_mail
     if not is_from_person(report.report) and not (claim and recipient.is_token_alone):
         return [CountReport(InboundReportKind.OTHER)]
-    if claim is None or claim.purpose != UNSUBSCRIBE or claim.account_id not in report.accounts:
-        return [CountUnsubscribe(UnsubscribeMethod.UNKNOWN), CountReport(InboundReportKind.FORGED)]
-    return [
-        CountUnsubscribe(UnsubscribeMethod.MAIL),
-        CountReport(InboundReportKind.UNSUBSCRIBE, account_id=claim.account_id),
-        Unsubscribe(claim),
-    ]
+    if claim is not None and claim.purpose == UNSUBSCRIBE and claim.account_id in report.accounts:
+        return [
+            CountUnsubscribe(UnsubscribeMethod.MAIL),
+            CountReport(InboundReportKind.UNSUBSCRIBE, account_id=claim.account_id),
+            Unsubscribe(claim),
+        ]
+    unknown: list[ReportAction] = [CountUnsubscribe(UnsubscribeMethod.UNKNOWN)]
+    if claim is not None or mail is None or mail.kind is AbuseMailKind.OTHER:
+        return [*unknown, CountReport(InboundReportKind.FORGED)]
+    actions = actions_of_abuse_mail(report, mail, recipient.mailbox, context)
+    stops = any(isinstance(each, Suppress | Unsubscribe) for each in actions)
+    return [*([CountUnsubscribe(UnsubscribeMethod.MAIL)] if stops else unknown), *actions]

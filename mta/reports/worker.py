@@ -13,25 +13,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from ipaddress import ip_address
 
 from bounce.parsers.report_kinds import ReportKind
 from mta.delivery.mx import Resolver
 from mta.delivery.name_servers import DnsError
-from mta.mail.headers import HeaderError
-from mta.mail.identity import format_id, new_message_id
-from mta.mail.message import IPAddress
 from mta.observe.labels import InboundReportKind
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind, Relay
+from mta.queue.internal_mail import InternalMailBuilder
 from mta.reports.attribution import AttributedReport, ReportContext, attribute
+from mta.reports.outgoing import OutgoingMail
 from mta.reports.process import process, signature_matters
 from mta.reports.reporters import verified_author
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.queue.enqueue import NewMessage
-from mta.store.results.report_actions import CountReport, CountUnsubscribe, Forward, InboundReport, ReportAction
+from mta.store.results.report_actions import CountReport, CountUnsubscribe, InboundReport, ReportAction
 from mta.store.results.report_queue import Backlog, ReportQueue, ReportReclaimed
 from mta.store.store import Store
 
@@ -131,7 +126,7 @@ class ReportProcessor:
             return await self._store.report_queue.drop(inbound)
         report = await self._read(inbound, context)
         actions = process(report, context)
-        applied = await self._store.reports.apply(inbound, actions, lambda each: forwarded(builder, inbound, each))
+        applied = await self._store.reports.apply(inbound, actions, OutgoingMail(builder, inbound, context))
         return self._count(inbound, actions, applied)
 
     async def _read(self, inbound: InboundReport, context: ReportContext) -> AttributedReport:
@@ -156,33 +151,3 @@ class ReportProcessor:
                 kind = action.kind if id(action) in done else InboundReportKind.DUPLICATE
                 self._metrics.inbound_reports[kind].inc()
                 log.info("report processed", report=inbound.id, kind=kind.value, account=action.account_id)
-
-
-def forwarded(builder: InternalMailBuilder, inbound: InboundReport, forward: Forward) -> NewMessage | None:
-    """Return ``inbound`` as a message for ``forward.to``, below our Received field, from the null sender; None if its
-    header is invalid."""
-    now, message_id, client = datetime.now(UTC), new_message_id(), ip_address(inbound.client)
-    received = _received(client, inbound.hello, builder.hostname, format_id(message_id), now)
-    header = inbound.content.partition(b"\r\n\r\n")[0]
-    try:
-        return builder.build(
-            InternalMailKind.FORWARD,
-            message_id,
-            forward.to,
-            received + inbound.content,
-            now,
-            account_id=forward.account_id,
-            smtputf8=not header.isascii() or not received.isascii() or not forward.to.is_ascii,
-            relay=Relay(client, inbound.hello),
-        )
-    except HeaderError:
-        return None
-
-
-def _received(client: IPAddress, hello: str, hostname: str, number: str, now: datetime) -> bytes:
-    literal = f"IPv6:{client}" if client.version == 6 else str(client)
-    return (
-        f"Received: from {hello or 'unknown'} ([{literal}])\r\n"
-        f"\tby {hostname} with ESMTP id {number};\r\n"
-        f"\t{format_datetime(now)}\r\n"
-    ).encode()

@@ -1,20 +1,28 @@
-"""Build tokens, return paths and profiles from the settings, alike in workers, jobs, the web process and commands."""
+"""Build tokens, return paths, readers and profiles, alike in workers, jobs, the web process and commands."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from bounce.abuse_mail import AbuseMailReader
 from bounce.verp import Verp
 from config.schema import Settings
 from mta.store.postgres.secrets import Secrets
 from policy.permission.tokens import TokenMaker, Tokens
 from policy.profile import Profiles, load_profiles
 from policy.rule_context import RuleContext
+from policy.text.unsubscribe_grammar import UnsubscribeGrammar, plain
 
 
 def open_tokens(settings: Settings, secrets: Secrets) -> Tokens:
     """Return the maker and reader of this installation's tokens."""
     return Tokens.derived(secrets.derive, settings.tokens.key, settings.tokens.keys_kept)
+
+
+def open_abuse_mail_reader() -> AbuseMailReader:
+    """Return the reader of people's mail. Raises ConfigError."""
+    grammar = UnsubscribeGrammar.shipped()
+    return AbuseMailReader(lambda text: grammar.says(plain(text)))
 
 
 def open_verp(settings: Settings, secrets: Secrets) -> Verp | None:

@@ -23,7 +23,6 @@ from typing import assert_never
 
 import uvloop
 
-from bounce.abuse_mail import AbuseMailReader
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from bounce.suppression import SoftBounceThresholds, load_soft_bounce_thresholds
@@ -49,7 +48,7 @@ from mta.reports.attribution import ReportContext
 from mta.reports.smtp_handler import ReportHandler
 from mta.reports.worker import ReportProcessor, ReportWorker
 from mta.service import config_validation, control_channel
-from mta.service.composition import open_profiles, open_tokens, open_verp
+from mta.service.composition import open_abuse_mail_reader, open_profiles, open_tokens, open_verp
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
 from mta.smtp_server.auth.authenticator import Authenticator
@@ -306,8 +305,11 @@ class Worker:
             thresholds=_thresholds(settings),
             trusted_reporters=tuple(settings.reports.trusted_reporters),
             postmaster=Address.parse(forward) if forward else None,
-            abuse_mail=AbuseMailReader(),
+            abuse_mail=open_abuse_mail_reader(),
             authorities=load_authorities(),
+            replies=self.store.cases.replies,
+            own_domains=frozenset({domain, settings.server.hostname}),
+            receipts_per_hour=settings.reports.receipts_per_hour,
             address_key=self.secrets.address_key,
         )
 

@@ -27,6 +27,7 @@ class Reason(Enum):
 
     SOFT_BOUNCES = "soft_bounces"  # the mailbox has refused again and again
     HARD_BOUNCE = "hard_bounce"  # there is no such mailbox
+    REQUESTED = "requested"  # by mail in the person's name, which anyone can have written
     REVOKED = "revoked"  # consent was taken back, as the account tells
     UNSUBSCRIBE = "unsubscribe"  # by our link or mail address
     MANUAL = "manual"  # an operator's decision, or a list that was imported
@@ -104,4 +105,8 @@ class Lifting(Section):
         return reason.withdraws and self.after_unsubscribe is Reactivation.NEVER
 
 
-LIFTED_BY_CONSENT = (Reason.REVOKED, Reason.UNSUBSCRIBE)  # a newer consent answers these, and no others
+LIFTED_BY_CONSENT = (
+    Reason.REQUESTED,
+    Reason.REVOKED,
+    Reason.UNSUBSCRIBE,
+)  # a newer consent answers these, and no others

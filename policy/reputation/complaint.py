@@ -5,10 +5,12 @@
            overdue ▶ suspended ▶ agreed ▶ closed
 
 The deadlines come from the account's profile (``[complaints]``). An urgent case, where an account is being used for
-spam, suspends it at once; when its shorter deadline passes, its queue fails. Decisions made here are carried out by
+spam, suspends it at once; when its shorter deadline passes, its queue fails. From an answer on, the case waits for the
+desk, and ``due_at`` is when the desk is reminded. Decisions made here are carried out by
 ``mta.store.reputation.cases``, with the account in the same transaction.
 
-Invariants: no deadline passes silently; an unanswered case is never upheld.
+Invariants: no deadline passes silently, and none that the desk lets pass stops an account. A case is upheld only if the
+account has answered, or has let its time pass.
 
 Limitations: whether an answer is good enough is for people to judge: they accept or reject it.
 """
@@ -62,6 +64,8 @@ class CaseEventKind(Enum):
     COMPLAINT = "complaint"  # one more about the same
     SENT = "sent"
     ANSWERED = "answered"
+    UNPROVEN = "unproven"  # an answer of which it is not proved that it is the account's
+    REMINDED = "reminded"  # the desk was, of an answer that waits for it
     REJECTED = "rejected"
     OVERDUE = "overdue"
     SUSPENDED = "suspended"
@@ -89,7 +93,19 @@ class Occasion(Enum):
     STOPPED = "stopped"  # it is being used for spam
     OVERDUE = "overdue"
     NOTICES = "notices"  # of the CSA, one too many
+    UNPROVEN = "unproven"  # an answer came that anyone may have written
     REJECTED = "rejected"
+    AGREED = "agreed"
+    UPHELD = "upheld"
+    RESUMED = "resumed"
+    TERMINATED = "terminated"
+
+    @property
+    def asks(self) -> bool:
+        """Whether the account is to answer."""
+        return self in (
+            Occasion.COMPLAINT, Occasion.STOPPED, Occasion.OVERDUE, Occasion.NOTICES, Occasion.REJECTED
+        )  # fmt: skip
 
 
 class Until(Enum):
@@ -112,7 +128,11 @@ class Clocks(Section):
     answer_within: Duration = default("48h")
     """How long the account has, from when it was told."""
     until: Annotated[Until, Field(strict=False)] = Until.ANSWERED
-    """What stops that clock: an answer (`answered`), or only that the answer was agreed to (`agreed`)."""
+    """What stops that clock: an answer (`answered`), or only that the answer was agreed to (`agreed`): then an answer
+    that is rejected after the deadline suspends the account at once."""
+    decide_within: Duration = default("24h")
+    """How long an answer may wait for a decision before the operator is reminded, and again after each such time. The
+    account is not suspended meanwhile."""
     overdue: Annotated[Overdue, Field(strict=False)] = Overdue.SUSPEND
     """When it runs out: `suspend` the account until agreed, or only `tell` the operator."""
     stop_within: Duration = default("2h")
@@ -148,8 +168,10 @@ class Complaint:
 @dataclass(frozen=True, slots=True)
 class Case:
     """``profile``: whose clocks run. ``mailing``: its id, ``mailing_name`` the account's name for it. ``complaints``:
-    how many came about the same. ``due_at``: when the clock runs out; ``until``: what stops it; ``remaining``: what is
-    left of one that stands still. ``upheld``: whether the complaint was justified, None: not decided."""
+    how many came about the same. ``due_at``: when the clock runs out, the account's or, of an answered case, the
+    desk's; ``until``: what stops the account's; ``remaining``: what was left of it at the answer, negative if it had
+    passed by then; ``decide_within``: the desk's. ``unproven_at``: when an answer came that is not proved to be the
+    account's. ``upheld``: whether the complaint was justified, None: not decided."""
 
     id: int
     account_id: int
@@ -168,8 +190,10 @@ class Case:
     due_at: datetime | None = None
     until: Until = Until.ANSWERED
     remaining: timedelta | None = None
+    decide_within: timedelta = timedelta(days=1)
     told_at: datetime | None = None
     answered_at: datetime | None = None
+    unproven_at: datetime | None = None
     closed_at: datetime | None = None
     upheld: bool | None = None
     dossier: Mapping[str, Any] | None = None
@@ -179,6 +203,17 @@ class Case:
     def number(self) -> str:
         """As people write it."""
         return f"C-{self.id}"
+
+    @property
+    def waits_for_desk(self) -> bool:
+        """Whether there is an answer to decide on."""
+        return self.answered_at is not None and self.state in (CaseState.ANSWERED, CaseState.SUSPENDED)
+
+    @property
+    def was_ignored(self) -> bool:
+        """Whether the account was told, has not answered, and its time is over."""
+        late = self.state in (CaseState.OVERDUE, CaseState.SUSPENDED) and self.due_at is None
+        return late and self.told_at is not None and self.answered_at is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,68 +233,77 @@ class StepRefused(ValueError):
 def tell(case: Case, clocks: Clocks, now: datetime, csa_notices: int = 0) -> Step:
     """The account is told of an open case, and its clock begins. ``csa_notices``: of the account, this one included,
     within ``clocks.csa_within``."""
-    told = replace(case, told_at=now, until=clocks.until, remaining=None)
-    if case.urgent:
-        due = now + timedelta(seconds=clocks.stop_within)
+    decide_within = timedelta(seconds=clocks.decide_within)
+    told = replace(case, told_at=now, until=clocks.until, decide_within=decide_within, remaining=None, answered_at=None)
+    due = now + timedelta(seconds=clocks.stop_within if case.urgent else clocks.answer_within)
+    too_many = case.source is Source.CSA and 0 < clocks.csa_notices <= csa_notices
+    if case.urgent or too_many:
         stopped = replace(told, state=CaseState.SUSPENDED, due_at=due)
-        return Step(stopped, (CaseEventKind.SENT, CaseEventKind.SUSPENDED), CaseEffect.SUSPEND, Occasion.STOPPED)
-    if case.source is Source.CSA and 0 < clocks.csa_notices <= csa_notices:
-        stopped = replace(told, state=CaseState.SUSPENDED, due_at=None)
-        return Step(stopped, (CaseEventKind.SENT, CaseEventKind.SUSPENDED), CaseEffect.SUSPEND, Occasion.NOTICES)
-    due = now + timedelta(seconds=clocks.answer_within)
+        letter = Occasion.STOPPED if case.urgent else Occasion.NOTICES
+        return Step(stopped, (CaseEventKind.SENT, CaseEventKind.SUSPENDED), CaseEffect.SUSPEND, letter)
     return Step(replace(told, state=CaseState.SENT, due_at=due), (CaseEventKind.SENT,), None, Occasion.COMPLAINT)
 
 
-def run_out(case: Case, clocks: Clocks) -> Step:
-    """The clock of ``case`` has run out."""
+def run_out(case: Case, clocks: Clocks, now: datetime) -> Step:
+    """The clock of ``case`` has run out: the account's, or the desk's."""
     still = replace(case, due_at=None)
+    if case.waits_for_desk:
+        return Step(replace(case, due_at=now + case.decide_within), (CaseEventKind.REMINDED,))
     match case.state:
         case CaseState.SUSPENDED:
             if not case.urgent:
                 return Step(still, ())
             return Step(still, (CaseEventKind.BOUNCED,), CaseEffect.BOUNCE)
-        case CaseState.SENT | CaseState.ANSWERED:
+        case CaseState.SENT:
             if clocks.overdue is Overdue.TELL:
                 return Step(replace(still, state=CaseState.OVERDUE), (CaseEventKind.OVERDUE,), None, Occasion.OVERDUE)
             stopped = replace(still, state=CaseState.SUSPENDED)
             happened = (CaseEventKind.OVERDUE, CaseEventKind.SUSPENDED)
             return Step(stopped, happened, CaseEffect.SUSPEND, Occasion.OVERDUE)
-        case CaseState.OPEN | CaseState.AGREED | CaseState.CLOSED | CaseState.OVERDUE:
+        case CaseState.OPEN | CaseState.ANSWERED | CaseState.AGREED | CaseState.CLOSED | CaseState.OVERDUE:
             return Step(still, ())
         case _:
             assert_never(case.state)
 
 
 def answer(case: Case, now: datetime) -> Step:
-    """The account has answered. Raises StepRefused."""
-    answered = replace(case, answered_at=now)
+    """The account has answered: from now on the case waits for the desk. Raises StepRefused."""
     match case.state:
-        case CaseState.SUSPENDED | CaseState.ANSWERED:
-            return Step(answered, (CaseEventKind.ANSWERED,))
-        case CaseState.SENT | CaseState.OVERDUE:
-            answered = replace(answered, state=CaseState.ANSWERED)
-            if case.until is Until.ANSWERED:
-                remaining = max(case.due_at - now, timedelta(0)) if case.due_at else timedelta(0)
-                answered = replace(answered, due_at=None, remaining=remaining)
-            return Step(answered, (CaseEventKind.ANSWERED,))
         case CaseState.OPEN:
             raise StepRefused("the account has not been told of it yet; the service does so within moments")
         case CaseState.AGREED | CaseState.CLOSED:
             raise StepRefused(f"it is {case.state.value}; there is nothing left to answer")
+        case CaseState.SENT | CaseState.OVERDUE | CaseState.ANSWERED | CaseState.SUSPENDED:
+            pass
         case _:
             assert_never(case.state)
+    if case.waits_for_desk:  # one more answer
+        return Step(case, (CaseEventKind.ANSWERED,))
+    state = CaseState.SUSPENDED if case.state is CaseState.SUSPENDED else CaseState.ANSWERED
+    remaining = case.due_at - now if case.due_at else None
+    answered = replace(
+        case, state=state, answered_at=now, unproven_at=None, remaining=remaining, due_at=now + case.decide_within
+    )
+    return Step(answered, (CaseEventKind.ANSWERED,))
 
 
 def reject(case: Case, now: datetime) -> Step:
-    """The answer is not good enough: the clock goes on where it stood. Raises StepRefused."""
-    if case.answered_at is None or case.state not in (CaseState.ANSWERED, CaseState.SUSPENDED):
+    """The answer is not good enough: the account's clock goes on. Raises StepRefused."""
+    if case.answered_at is None or not case.waits_for_desk:
         raise StepRefused(f"it is {case.state.value}: there is no answer to reject")
-    again = replace(case, answered_at=None, remaining=None)
+    again = replace(case, answered_at=None, remaining=None, due_at=_resumed_clock(case, case.answered_at, now))
     if case.state is CaseState.ANSWERED:
-        again = replace(again, state=CaseState.SENT)
-        if case.due_at is None:
-            again = replace(again, due_at=now + (case.remaining or timedelta(0)))
+        again = replace(again, state=CaseState.SENT, due_at=again.due_at or now)
     return Step(again, (CaseEventKind.REJECTED,), None, Occasion.REJECTED)
+
+
+def _resumed_clock(case: Case, answered_at: datetime, now: datetime) -> datetime | None:
+    """Return when the account's clock runs out after a rejection; None if it had run out before the answer."""
+    if case.remaining is None:
+        return None
+    if case.until is Until.AGREED:  # the time that the desk took counts
+        return max(answered_at + case.remaining, now)
+    return now + max(case.remaining, timedelta(0))
 
 
 def agree(case: Case) -> Step:
@@ -276,20 +320,23 @@ def agree(case: Case) -> Step:
         case _:
             assert_never(case.state)
     agreed = replace(case, state=CaseState.AGREED, due_at=None, remaining=None)
-    return Step(agreed, (CaseEventKind.AGREED,), _freed(case))
+    return Step(agreed, (CaseEventKind.AGREED,), _freed(case), Occasion.AGREED)
 
 
 def close(case: Case, *, upheld: bool, now: datetime, terminated: bool = False) -> Step:
-    """The end of a case. ``terminated``: the account is, so that no answer will come. Raises StepRefused."""
+    """The end of a case. An account that never answered stays suspended when the case is upheld. ``terminated``: the
+    account is, so that no answer will come. Raises StepRefused."""
     if case.state is CaseState.CLOSED:
         raise StepRefused("it is closed already")
-    if upheld and case.answered_at is None and not terminated:
+    silent = case.answered_at is None
+    if upheld and silent and not (case.was_ignored or terminated):
         raise StepRefused(
-            f"it has not been answered, so it cannot be upheld; record the answer (mta complaint answer {case.number} "
-            "--text ...), or close it as unfounded"
+            "it has not been answered, and there is time yet, so it cannot be upheld; record the answer "
+            f"(mta complaint answer {case.number} --text ...), wait for the deadline, or close it as unfounded"
         )
     closed = replace(case, state=CaseState.CLOSED, due_at=None, remaining=None, closed_at=now, upheld=upheld)
-    return Step(closed, (CaseEventKind.CLOSED,), _freed(case))
+    consequence = None if upheld and silent else _freed(case)
+    return Step(closed, (CaseEventKind.CLOSED,), consequence, Occasion.UPHELD if upheld else None)
 
 
 def is_persistent(upheld: int, clocks: Clocks) -> bool:

@@ -55,22 +55,26 @@ class ComplaintMailWriter:
         """Write the mail about ``cases``, at least one, of one account."""
         words, bases = self._texts[language].letters, self._texts[language].dossier.bases
         dues = [case.due_at for case in cases if case.due_at]
-        filled = {"cases": _numbers(cases), "due": _moment(min(dues)) if dues else "", "remark": remark}
+        filled = {"cases": numbers(cases), "due": _moment(min(dues)) if dues else "", "remark": remark}
         subject = words.subjects[occasion.value].format(**filled)
         opening = words.openings[occasion.value].format(**filled)
-        known = {case.number: case.dossier for case in cases[:DOSSIERS] if case.dossier}
+        attached = cases[:DOSSIERS] if occasion.asks else ()
+        known = {case.number: case.dossier for case in attached if case.dossier}
         lines = [*wrap(opening, WIDTH), ""]
         for case in cases:
             for label, fact in self._facts(case, words, bases):
                 lines += _labelled(words.labels[label], fact)
             lines.append("")
-        lines += [words.ask, "-" * len(words.ask)]
-        for n, question in enumerate(words.questions, 1):
-            lines += wrap(question, WIDTH, initial_indent=f"{n}. ", subsequent_indent="   ")
-        lines += ["", *wrap(words.reply, WIDTH)]
-        if known:
-            lines += wrap(words.ledger, WIDTH)
-        return ComplaintMail(language, sanitise(" ".join(subject.split()), SUBJECT), "\n".join(lines) + "\n", known)
+        if occasion.asks:
+            lines += [words.ask, "-" * len(words.ask)]
+            for n, question in enumerate(words.questions, 1):
+                lines += wrap(question, WIDTH, initial_indent=f"{n}. ", subsequent_indent="   ")
+            lines += ["", *wrap(words.reply, WIDTH)]
+            if known:
+                lines += wrap(words.ledger, WIDTH)
+        return ComplaintMail(
+            language, sanitise(" ".join(subject.split()), SUBJECT), "\n".join(lines).rstrip() + "\n", known
+        )
 
     def _facts(self, case: Case, words: LetterTexts, bases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "case", case.number
@@ -85,8 +89,21 @@ class ComplaintMailWriter:
         yield "said", case.summary
         if case.dossier is not None:
             yield "consent", "; ".join(_consents(case.dossier, bases)) or words.nothing
-        if case.due_at:
+        if case.due_at and not case.waits_for_desk:
             yield "due", _moment(case.due_at)
+
+
+def desk_reminder(cases: Sequence[Case]) -> ComplaintMail:
+    """Write to the desk about answers that wait for its decision; in English, as all that operators read."""
+    lines = wrap(
+        "The accounts have answered, and their clocks stand still until you decide: mta complaint accept CASE --text "
+        "TEXT, or mta complaint reject CASE --reason TEXT.",
+        WIDTH,
+    )
+    for case in cases:
+        since = f", answered {_moment(case.answered_at)}" if case.answered_at else ""
+        lines += ["", f"{case.number}: {case.state.value}, account {case.account}{since}"]
+    return ComplaintMail(Language.EN, f"{numbers(cases)} answer waits for your decision", "\n".join(lines) + "\n", {})
 
 
 def contacts_of(account: Account) -> tuple[Address, ...]:
@@ -106,7 +123,8 @@ def _consents(dossier: Mapping[str, Any], bases: Mapping[str, str]) -> Iterator[
         yield f"{bases[each['basis']]}, {each['given_at'][:10]} ({', '.join(each['topics'])})"
 
 
-def _numbers(cases: Sequence[Case]) -> str:
+def numbers(cases: Sequence[Case]) -> str:
+    """Return the numbers of the cases of one letter for its subject: ``[C-17 +4]``."""
     first = cases[0].number
     return f"[{first}]" if len(cases) == 1 else f"[{first} +{len(cases) - 1}]"
 

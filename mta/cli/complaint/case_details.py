@@ -24,16 +24,19 @@ CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="Number of the
 
 _NEXT = {
     CaseState.OPEN: "The running service notifies the account within moments.",
-    CaseState.SENT: "The account must answer; record it: mta complaint answer {case} --text TEXT",
+    CaseState.SENT: (
+        "The account must answer; record it, also one by mail that is not proved to be the account's: "
+        "mta complaint answer {case} --text TEXT"
+    ),
     CaseState.ANSWERED: (
-        "Decide on the answer: mta complaint accept {case} --terms TEXT, or mta complaint reject {case} --reason TEXT"
+        "Decide on the answer: mta complaint accept {case} --text TEXT, or mta complaint reject {case} --reason TEXT"
     ),
     CaseState.AGREED: "When it is done: mta complaint close {case} --upheld, or --unfounded",
     CaseState.OVERDUE: (
-        "No answer in time: mta account suspend {account} --reason TEXT, or mta complaint close {case} --unfounded"
+        "No answer in time: mta account suspend {account} --reason TEXT, or mta complaint close {case} --upheld"
     ),
     CaseState.SUSPENDED: (
-        "To resume the account: mta complaint answer {case} --text TEXT, then mta complaint accept {case} --terms TEXT"
+        "To resume the account: mta complaint answer {case} --text TEXT, then mta complaint accept {case} --text TEXT"
     ),
 }
 
@@ -128,18 +131,21 @@ def print_case(story: CaseStory, *, as_json: bool) -> None:
         print_json(story_fields(story))
         return
     case, now = story.case, datetime.now(UTC)
-    left = case.remaining if case.due_at is None else None
+    due = f"{moment(case.due_at)} UTC ({relative(case.due_at, now)})" if case.due_at else None
+    left = case.remaining if case.waits_for_desk else None
     print_details(
         f"{case.number}  {case.summary}",
         (
             ("account", f"{case.account} ({case.account_id}), profile {case.profile}"),
             ("source", case.source.value.replace("_", " ") + (", urgent" if case.urgent else "")),
             ("state", case.state.value + _decision(case)),
-            ("due", f"{moment(case.due_at)} UTC ({relative(case.due_at, now)})" if case.due_at else None),
+            ("due", None if case.waits_for_desk else due),
+            ("decide by", due if case.waits_for_desk else None),
             (
                 "deadline",
-                f"stopped with {span(left.total_seconds())} left" if left is not None else None,
+                f"stopped with {span(max(left.total_seconds(), 0))} left" if left is not None else None,
             ),
+            ("unproven answer", f"{moment(case.unproven_at)} UTC" if case.unproven_at else None),
             ("mailing", f"{case.mailing_name} ({case.mailing})" if case.mailing_name else case.mailing),
             ("recipient", case.address),
             ("message", f"{format_id(case.message_id)} (mta explain)" if case.message_id else None),

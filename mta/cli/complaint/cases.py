@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from bounce.abuse_mail import AbuseMailReader
 from mta.cli.complaint import decisions
 from mta.cli.complaint.case_details import (
     CaseArgument,
@@ -188,9 +187,11 @@ def open_(
     config: ConfigOption = None,
 ) -> None:
     """Open a case, or add a complaint to an open case about the same."""
+    from mta.service.composition import open_abuse_mail_reader
+
     settings, evidence = load_settings(config), read_evidence(file)
     message_id = parse_message_id(message) if message else None
-    mail = AbuseMailReader().read(evidence, datetime.now(UTC)) if file else None
+    mail = open_abuse_mail_reader().read(evidence, datetime.now(UTC)) if file else None
     given = ComplaintSource(account, summary, mailing, recipient, mail)
 
     async def work(store: Store) -> CaseStory:

@@ -87,18 +87,21 @@ def reject(
 
 def accept(
     which: CaseArgument,
-    text: Annotated[str, typer.Option(metavar="TEXT", help="What was agreed.")],
+    text: Annotated[str, typer.Option(metavar="TEXT", help="What was agreed; sent to the account.")],
     by: ByOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Accept the account's answer and what it will do. An account suspended for this case resumes."""
-    text, case_id = require_text(text, "--text"), parse_case(which)
+    """Accept the account's answer and what it will do; the account is told. One suspended for this case resumes."""
+    from mta.service.jobs.complaints import ComplaintNotifier
+
+    text, case_id, settings = require_text(text, "--text"), parse_case(which), load_settings(config)
 
     async def work(store: Store) -> CaseChanged:
-        return await store.cases.agree(case_id, terms=text, by=by or operator())
+        desk = await ComplaintNotifier.open(settings, store)
+        return await store.cases.agree(case_id, desk, terms=text, by=by or operator())
 
-    print_change(with_store(load_settings(config), work), "answer accepted", as_json=as_json)
+    print_change(with_store(settings, work), "answer accepted", as_json=as_json)
 
 
 def close(
@@ -128,10 +131,9 @@ def close(
         confirm(f"Close C-{case_id}? By that {ends}.", yes=yes)
 
     async def work(store: Store) -> Closed:
-        case = (await store.cases.show(case_id)).case
-        clocks = (await ComplaintNotifier.open(settings, store)).clocks(case.profile)
+        desk = await ComplaintNotifier.open(settings, store)
         return await store.cases.close(
-            case_id, clocks, upheld=upheld, reason=reason.strip(), by=by or operator(), may_terminate=yes or bool(ends)
+            case_id, desk, upheld=upheld, reason=reason.strip(), by=by or operator(), may_terminate=yes or bool(ends)
         )
 
     print_change(with_store(settings, work), "closed", as_json=as_json)

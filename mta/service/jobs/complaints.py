@@ -3,6 +3,8 @@
 The deadlines are the store's and their lengths the profiles'; the mail is composed here, and queued as mail of the
 service, so that it leaves although the account is suspended.
 
+A letter is answered at an address of its own, which proves that the answer comes from the reader of the letter.
+
 Invariants: One account's error does not delay the others. A missing profile does not stop a deadline.
 
 Limitations: An account without a contact address is notified by its webhooks only, and logged; its deadline still runs.
@@ -31,8 +33,9 @@ from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from policy.accounts.account import SERVICE_ACCOUNT
 from policy.profile import Profiles, UnknownProfile
+from policy.reputation.case_replies import CaseReplies
 from policy.reputation.complaint import Case, Clocks, Occasion
-from policy.reputation.complaint_mail import ComplaintMail, ComplaintMailWriter, contacts_of
+from policy.reputation.complaint_mail import ComplaintMail, ComplaintMailWriter, contacts_of, desk_reminder
 
 log = get_logger()
 
@@ -40,18 +43,24 @@ log = get_logger()
 class ComplaintNotifier:
     """Everything the store needs of the configuration to run the deadlines: a ``Desk``. ``open`` makes one."""
 
-    def __init__(self, settings: Settings, profiles: Profiles, accounts: AccountLookup, ring: KeyRing) -> None:
+    def __init__(
+        self, settings: Settings, profiles: Profiles, accounts: AccountLookup, ring: KeyRing, replies: CaseReplies
+    ) -> None:
         self.settings = settings
-        self._profiles, self._accounts, self._ring = profiles, accounts, ring
+        self._profiles, self._accounts, self._ring, self._replies = profiles, accounts, ring, replies
         self._builder = InternalMailBuilder(settings, Signer(settings.signing, ring))
         self._writer = ComplaintMailWriter()
         domain = settings.return_path.domain
+        self._domain = domain
         self._sender = f"abuse@{domain}" if domain else f"postmaster@{settings.server.hostname}"
+        forward = settings.reports.postmaster_forward
+        self._desk = Address.parse(forward) if forward else None
 
     @classmethod
     async def open(cls, settings: Settings, store: Store) -> ComplaintNotifier:
         """Build one with the current signing keys. Raises ConfigError, StoreUnavailable."""
-        return cls(settings, validate_profiles(settings), store.accounts, await open_ring(settings, store))
+        ring = await open_ring(settings, store)
+        return cls(settings, validate_profiles(settings), store.accounts, ring, store.cases.replies)
 
     async def refresh(self, store: Store) -> None:
         """Read the store's signing keys again. Raises StoreUnavailable."""
@@ -70,14 +79,22 @@ class ComplaintNotifier:
         account = self._accounts.by_id(cases[0].account_id)
         if account is None or not (contacts := contacts_of(account)):
             return None
-        to, message_id, sent_at = contacts[0], new_message_id(), datetime.now(UTC)
         mail = self._writer.write(occasion, cases, self._writer.language(account), remark)
+        reply_to = f"{self._replies.local_part(cases[0].id)}@{self._domain}" if self._domain else None
+        return self._mail(contacts[0], mail, reply_to)
+
+    def reminder(self, cases: Sequence[Case], now: datetime) -> NewMessage | None:
+        """Return the mail to the desk about answers that wait for it; None without ``reports.postmaster_forward``."""
+        return self._mail(self._desk, desk_reminder(cases)) if self._desk else None
+
+    def _mail(self, to: Address, mail: ComplaintMail, reply_to: str | None = None) -> NewMessage:
+        message_id, sent_at = new_message_id(), datetime.now(UTC)
         number = f"<{format_id(message_id)}@{self._builder.hostname}>"
         return self._builder.build(
             InternalMailKind.COMPLAINT,
             message_id,
             to,
-            _compose(mail, self._sender, to, number, sent_at),
+            _compose(mail, self._sender, to, number, sent_at, reply_to),
             sent_at,
             account_id=SERVICE_ACCOUNT,
             smtputf8=not to.is_ascii,
@@ -91,15 +108,21 @@ async def run_deadlines(notifier: ComplaintNotifier, store: Store, now: datetime
     rung = await store.cases.clocks.ring(notifier, now)
     if rung.told or rung.over:
         log.info("complaint deadlines processed", notified=rung.told, overdue=rung.over)
+    if rung.waiting:
+        log.warning("complaint answers wait for a decision", cases=list(rung.waiting))
     if rung.unheard:
         log.warning("complaint mail not sent: account has no contact", cases=list(rung.unheard))
 
 
-def _compose(text: ComplaintMail, sender: str, to: Address, message_id: str, now: datetime) -> bytes:
+def _compose(
+    text: ComplaintMail, sender: str, to: Address, message_id: str, now: datetime, reply_to: str | None
+) -> bytes:
     """Compose the mail, with the dossier of each case attached."""
     mail = EmailMessage(mail_policy.SMTP if to.is_ascii else mail_policy.SMTPUTF8)
     mail["From"] = sender
     mail["To"] = str(to)
+    if reply_to:
+        mail["Reply-To"] = reply_to
     mail["Subject"] = text.subject
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = message_id

@@ -15,7 +15,7 @@ that is not active yet cannot be suspended; the case then blocks its approval.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, assert_never
@@ -50,7 +50,7 @@ from complaint_case c join account a on a.id = c.account_id left join mailing m 
 
 _WRITE = """
 update complaint_case set state = $2::text::case_state, due_at = $3, remaining = $4, told_at = $5, answered_at = $6,
-    closed_at = $7, upheld = $8, until = $9
+    closed_at = $7, upheld = $8, until = $9, decide_within = $10, unproven_at = $11
 where id = $1"""
 
 
@@ -84,6 +84,8 @@ async def write(connection: Connection, case: Case) -> None:
         case.closed_at,
         case.upheld,
         case.until.value,
+        case.decide_within,
+        case.unproven_at,
     )
 
 
@@ -117,8 +119,10 @@ def _case(row: Any) -> Case:
         due_at=row["due_at"],
         until=Until(row["until"]),
         remaining=row["remaining"],
+        decide_within=row["decide_within"],
         told_at=row["told_at"],
         answered_at=row["answered_at"],
+        unproven_at=row["unproven_at"],
         closed_at=row["closed_at"],
         upheld=row["upheld"],
         dossier=orjson.loads(row["dossier"]) if row["dossier"] else None,
@@ -129,7 +133,7 @@ def _case(row: Any) -> Case:
 KEPT = 20  # complaints of one case whose text is kept
 LONGEST = 500  # characters of a summary
 
-_ACCOUNT = "select name, profile from account where id = $1"
+_ACCOUNT = "select profile from account where id = $1"
 
 # An urgent complaint restarts the case, unless the account is already suspended for it.
 _OPEN = """
@@ -155,11 +159,11 @@ class CaseError(ValueError):
     """The case cannot be changed; the text says how to fix it."""
 
 
-async def open_case(connection: Connection, complaint: Complaint) -> int:
+async def open_case(connection: Connection, complaint: Complaint, dossier: Mapping[str, Any] | None = None) -> int:
     """Open a case for ``complaint``, or add it to an open one, within the caller's transaction; return the id.
 
-    The service notifies the account shortly after, which starts the deadline. Raises CaseError if there is no such
-    account.
+    ``dossier``: taken before the transaction changed any consent; None: it has not changed any. The service notifies
+    the account shortly after, which starts the deadline. Raises CaseError if there is no such account.
     """
     account = await connection.fetchrow(_ACCOUNT, complaint.account_id)
     if account is None:
@@ -181,7 +185,7 @@ async def open_case(connection: Connection, complaint: Complaint) -> int:
     case_id: int = row["id"]
     fresh = row["complaints"] == 1
     if fresh and complaint.address_key is not None:
-        known = await _dossier(connection, complaint, account["name"])
+        known = dossier or await dossier_of(connection, complaint)
         await connection.execute(_DOSSIER, case_id, orjson.dumps(known).decode())
     data: dict[str, Any] = {"summary": summary, "source": complaint.source.value, "urgent": complaint.urgent}
     if complaint.message_id is not None:
@@ -207,10 +211,12 @@ async def say(
     await connection.execute(_SAY, case_id, by, kind.value, orjson.dumps(data or {}).decode(), evidence)
 
 
-async def _dossier(connection: Connection, complaint: Complaint, name: str) -> dict[str, Any]:
-    """Return what the account's ledger has about the complainant."""
-    assert complaint.address_key is not None
-    account = Account(complaint.account_id, name, frozenset())
+async def dossier_of(connection: Connection, complaint: Complaint) -> dict[str, Any] | None:
+    """Return what the account's ledger has about the complainant, None if they are unknown."""
+    if complaint.address_key is None:
+        return None
+    name = await connection.fetchval("select name from account where id = $1", complaint.account_id)
+    account = Account(complaint.account_id, name or "", frozenset())
     for each in await extracts_of_key(connection, complaint.address_key):
         if each.account_id == complaint.account_id:
             proofs, consents = each.proofs, each.consents
@@ -224,16 +230,22 @@ _OTHER = """
 select min(id) from complaint_case where account_id = $1 and state = 'suspended' and id <> $2"""
 
 
-async def take_step(connection: Connection, step: Step, *, by: str, said: dict[str, Any] | None = None) -> int:
-    """Store ``step`` and apply its effects; return the number of queued recipients concerned.
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """What a step led to. ``recipients``: queued ones concerned; ``resumed``: the account was."""
 
-    ``said``: further fields for the history.
-    """
+    recipients: int = 0
+    resumed: bool = False
+
+
+async def take_step(connection: Connection, step: Step, *, by: str, said: dict[str, Any] | None = None) -> StepTaken:
+    """Store ``step`` and apply its effects. ``said``: further fields for the history."""
     case = step.case
     await write(connection, case)
-    recipients = 0
+    taken = StepTaken()
     if step.consequence is not None:
-        recipients = await _follow(connection, case, step.consequence, by)
+        taken = await _follow(connection, case, step.consequence, by)
+    recipients = taken.recipients
     for happening in step.happened:
         data: dict[str, Any] = {"state": case.state.value} | (said or {})
         if case.due_at is not None:
@@ -241,8 +253,9 @@ async def take_step(connection: Connection, step: Step, *, by: str, said: dict[s
         if recipients:
             data["recipients"] = recipients
         await say(connection, case.id, by, happening, data)
-        await tell_webhooks(connection, case, happening)
-    return recipients
+        if happening is not CaseEventKind.REMINDED:
+            await tell_webhooks(connection, case, happening)
+    return taken
 
 
 async def tell_webhooks(connection: Connection, case: Case, happening: CaseEventKind) -> None:
@@ -256,7 +269,7 @@ async def tell_webhooks(connection: Connection, case: Case, happening: CaseEvent
         "mailing": case.mailing,
         "mailing_name": case.mailing_name,
         "recipient": case.address,
-        "due_at": case.due_at,
+        "due_at": None if case.waits_for_desk else case.due_at,
     }
     await outbox.note(connection, case.account_id, f"case_{happening.value}", data, message_id=case.message_id)
 
@@ -275,13 +288,13 @@ async def terminate(connection: Connection, case: Case, reason: str, *, by: str)
     await tell_webhooks(connection, case, CaseEventKind.TERMINATED)
 
 
-async def _follow(connection: Connection, case: Case, consequence: CaseEffect, by: str) -> int:
+async def _follow(connection: Connection, case: Case, consequence: CaseEffect, by: str) -> StepTaken:
     match consequence:
         case CaseEffect.SUSPEND:
-            return await _suspend(connection, case, by)
+            return StepTaken(await _suspend(connection, case, by))
         case CaseEffect.BOUNCE:
             why = f"account_state: the account is suspended (case {case.number}) and its time to answer has expired"
-            return await fail_queue(connection, case.account_id, why)
+            return StepTaken(await fail_queue(connection, case.account_id, why))
         case CaseEffect.RESUME:
             return await _resume(connection, case, by)
         case _:
@@ -291,25 +304,26 @@ async def _follow(connection: Connection, case: Case, consequence: CaseEffect, b
 async def _suspend(connection: Connection, case: Case, by: str) -> int:
     if await lock(connection, case.account_id) is not AccountStatus.ACTIVE:
         return 0
-    reason = f"complaint, {case.source.value.replace('_', ' ')}: {case.summary}"
+    # Senders read it in replies: never what the complainant wrote.
+    reason = f"complaint, source: {case.source.value.replace('_', ' ')}"
     moved = await change_status(
         connection, case.account_id, StatusChange.SUSPEND, by=by, reason=reason, case=case.number
     )
     return moved.recipients
 
 
-async def _resume(connection: Connection, case: Case, by: str) -> int:
+async def _resume(connection: Connection, case: Case, by: str) -> StepTaken:
     """Resume the account if it was suspended for this case. If another case stands against it, that one is named
     instead."""
     status = await lock(connection, case.account_id)
     named = await connection.fetchval("select complaint_case from account where id = $1", case.account_id)
     if status is not AccountStatus.SUSPENDED or named != case.number:
-        return 0
+        return StepTaken()
     if other := await connection.fetchval(_OTHER, case.account_id, case.id):
         await connection.execute("update account set complaint_case = $2 where id = $1", case.account_id, f"C-{other}")
-        return 0
+        return StepTaken()
     reason = f"case {case.number} is {case.state.value}"
     moved = await change_status(connection, case.account_id, StatusChange.RESUME, by=by, reason=reason)
     await say(connection, case.id, by, CaseEventKind.RESUMED, {"recipients": moved.recipients})
     await tell_webhooks(connection, case, CaseEventKind.RESUMED)
-    return moved.recipients
+    return StepTaken(moved.recipients, resumed=True)

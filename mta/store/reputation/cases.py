@@ -1,12 +1,9 @@
-"""Complaint cases: open, answer, judge, close, record their costs, and act on their deadlines.
+"""Complaint cases: open, answer, judge, close, and record their costs. Their clocks are in ``case_clocks``.
 
-Each operation is one transaction: the case, its history, the account's status and queue, the events for its webhooks.
-Deadlines are compared with the clock of the database, so they survive restarts and do not depend on the clocks of
-machines. The cases of an account are processed in one transaction with its letters: an account counts as notified if
-and only if the letter is queued. Several machines may do this at the same time.
+Each operation is one transaction: the case, its history, the account's status and queue, the letter to the account,
+the events for its webhooks.
 
-Invariants: nothing that ``policy.reputation.complaint`` rejects is written. Complaints from feedback loops wait for
-``QUIET`` and are then sent in one letter, so that an account does not get a letter for every complaint.
+Invariants: nothing that ``policy.reputation.complaint`` rejects is written.
 
 Limitations: operations lock the account first, so two on one account wait for each other. The argument ``now`` is for
 tests; the service uses the clock of the database.
@@ -17,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -27,22 +23,19 @@ from mta.store.journal import account_changes
 from mta.store.journal.account_changes import Changes
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue import enqueue
-from mta.store.queue.enqueue import NewMessage
 from mta.store.queue.queue import SECONDS
 from mta.store.reputation import case_records
-from mta.store.reputation.case_records import CaseEntry, CaseError, open_case, say
+from mta.store.reputation.case_clocks import CaseClocks, Desk, Rung, moment, post
+from mta.store.reputation.case_records import KEPT, CaseEntry, CaseError, StepTaken, open_case, say
 from policy.accounts.account import AccountStatus
+from policy.reputation.case_replies import CaseReplies
 from policy.reputation.complaint import (
-    BY_US,
     EVIDENCE,
     Case,
     CaseEventKind,
     CaseState,
-    Clocks,
     Complaint,
     Occasion,
-    Source,
     Step,
     StepRefused,
     agree,
@@ -50,132 +43,7 @@ from policy.reputation.complaint import (
     close,
     is_persistent,
     reject,
-    run_out,
-    tell,
 )
-
-QUIET = timedelta(minutes=15)  # between two letters about feedback loops
-AT_ONCE = 200  # cases of an account in one transaction and one letter
-
-_WAITING = """
-select account_id from complaint_case c where state = 'open'
-group by account_id
-having bool_or(urgent or source <> 'feedback_loop') or not exists (
-    select from complaint_case t
-    where t.account_id = c.account_id and t.told_at > coalesce($1::timestamptz, now()) - $2::interval
-)"""
-
-_DUE = "select distinct account_id from complaint_case where due_at <= coalesce($1::timestamptz, now())"
-
-_OPEN = f"""
-where c.account_id = $1 and c.state = 'open' order by c.urgent desc, c.source = 'regulator' desc, c.id limit {AT_ONCE}
-for update of c"""
-
-_OVER = f"where c.account_id = $1 and c.due_at <= $2 order by c.id limit {AT_ONCE} for update of c"
-
-_CSA = """
-select count(*) from complaint_case
-where account_id = $1 and source = 'csa' and opened_at > $2 and upheld is distinct from false"""
-
-
-class Desk(Protocol):
-    """The inputs from the configuration."""
-
-    def clocks(self, profile: str) -> Clocks: ...
-
-    def letter(self, occasion: Occasion, cases: Sequence[Case], now: datetime, remark: str = "") -> NewMessage | None:
-        """Return the letter to the account of ``cases``, with our remark; None if there is no address to send it to."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """The result of a round: cases notified, cases whose time ran out, and cases whose account has no contact."""
-
-    told: int = 0
-    over: int = 0
-    unheard: tuple[str, ...] = ()
-
-    def __add__(self, other: Rung) -> Rung:
-        return Rung(self.told + other.told, self.over + other.over, self.unheard + other.unheard)
-
-
-class CaseClocks:
-    """Made by ``Cases``."""
-
-    def __init__(self, database: Database, changes: Changes, secrets: Secrets) -> None:
-        self._database, self._changes, self._secrets = database, changes, secrets
-
-    async def ring(self, desk: Desk, now: datetime | None = None) -> Rung:
-        """Notify accounts of new cases, and act on deadlines that have passed. Raises StoreUnavailable."""
-        rung = Rung()
-        for account_id in await self._accounts(_WAITING, now, QUIET):
-            rung += await self._changes.change(partial(self._tell, desk, account_id, now), seconds=SECONDS)
-        for account_id in await self._accounts(_DUE, now):
-            rung += await self._changes.change(partial(self._run_out, desk, account_id, now), seconds=SECONDS)
-        return rung
-
-    async def _accounts(self, statement: str, *values: object) -> list[int]:
-        async with self._database.session() as connection:
-            return [row["account_id"] for row in await connection.fetch(statement, *values)]
-
-    async def _tell(self, desk: Desk, account_id: int, at: datetime | None, connection: Connection) -> Rung:
-        await account_changes.lock(connection, account_id)
-        cases = await case_records.find(connection, _OPEN, account_id)
-        now = at or await moment(connection)
-        steps = []
-        for case in cases:
-            clocks, notices = desk.clocks(case.profile), 0
-            if case.source is Source.CSA:
-                since = now - timedelta(seconds=clocks.csa_within)
-                notices = await connection.fetchval(_CSA, account_id, since)
-            steps.append(tell(case, clocks, now, notices))
-        return Rung(told=len(steps), unheard=await self._take(connection, desk, steps, now))
-
-    async def _run_out(self, desk: Desk, account_id: int, at: datetime | None, connection: Connection) -> Rung:
-        await account_changes.lock(connection, account_id)
-        now = at or await moment(connection)
-        cases = await case_records.find(connection, _OVER, account_id, now)
-        steps = [run_out(case, desk.clocks(case.profile)) for case in cases]
-        return Rung(over=len(steps), unheard=await self._take(connection, desk, steps, now))
-
-    async def _take(self, connection: Connection, desk: Desk, steps: Sequence[Step], now: datetime) -> tuple[str, ...]:
-        """Take the steps and queue the letters; return the cases whose account has no contact."""
-        unheard: list[str] = []
-        for step in steps:
-            await case_records.take_step(connection, step, by=BY_US)
-        for occasion in Occasion:
-            if cases := [step.case for step in steps if step.letter is occasion]:
-                unheard += await post(connection, desk, self._secrets, occasion, cases, now)
-        return tuple(unheard)
-
-
-async def post(
-    connection: Connection,
-    desk: Desk,
-    secrets: Secrets,
-    occasion: Occasion,
-    cases: Sequence[Case],
-    now: datetime,
-    remark: str = "",
-) -> list[str]:
-    """Queue the letter about ``cases`` within the caller's transaction; return the cases whose account has no
-    contact."""
-    letter = desk.letter(occasion, cases, now, remark)
-    if letter is not None:
-        await enqueue.insert(connection, [(letter, None)], secrets)
-        return []
-    for case in cases:
-        said = {"text": "the account has no contact address (mta account set --contact)"}
-        await say(connection, case.id, BY_US, CaseEventKind.NOTE, said)
-    return [case.number for case in cases]
-
-
-async def moment(connection: Connection) -> datetime:
-    """Return the time of the database."""
-    now: datetime = await connection.fetchval("select now()")
-    return now
-
 
 __all__ = ["CaseChanged", "CaseEntry", "CaseError", "CaseStory", "Cases", "Closed", "Desk", "Rung", "open_case"]
 
@@ -187,6 +55,12 @@ _LIST = """
 where ($1::bigint is null or c.account_id = $1) and ($2::text[] is null or c.state::text = any($2))
     and ($3::timestamptz is null or c.opened_at >= $3)
 order by c.state = 'closed', c.urgent desc, c.source = 'regulator' desc, c.due_at nulls last, c.id limit $4"""
+
+_SAME_LETTER = """
+where c.account_id = $1 and c.told_at = $2 and c.urgent = $3 and c.answered_at is null
+    and c.state in ('sent', 'overdue', 'suspended') order by c.id for update of c"""
+
+_UNPROVEN = "select count(*) from case_event where case_id = $1 and kind = 'unproven'"
 
 _UPHELD = """
 select count(*) from complaint_case where account_id = $1 and upheld and opened_at > $2"""
@@ -225,6 +99,7 @@ class Cases:
     def __init__(self, database: Database, changes: Changes, secrets: Secrets) -> None:
         self._database, self._changes, self._secrets = database, changes, secrets
         self.clocks = CaseClocks(database, changes, secrets)
+        self.replies = CaseReplies(secrets.derive("case replies"))
 
     async def open(self, complaint: Complaint) -> int:
         """Open a case, as ``open_case`` does. Raises CaseError, StoreUnavailable."""
@@ -258,10 +133,10 @@ class Cases:
     ) -> CaseChanged:
         """Record the account's answer. Raises CaseError, StoreUnavailable."""
 
-        async def work(connection: Connection) -> CaseChanged:
-            return await answer_case(connection, case_id, text=text, by=by, evidence=evidence, now=now)
+        async def work(connection: Connection, case: Case, at: datetime) -> CaseChanged:
+            return await _answered(connection, case, at, text=text, by=by, evidence=evidence)
 
-        return await self._changes.change(work, seconds=SECONDS)
+        return await self._act(case_id, work, now)
 
     async def reject(
         self, case_id: int, desk: Desk, *, reason: str, by: str, now: datetime | None = None
@@ -277,18 +152,23 @@ class Cases:
 
         return await self._act(case_id, work, now)
 
-    async def agree(self, case_id: int, *, terms: str, by: str, now: datetime | None = None) -> CaseChanged:
-        """Record what was agreed; an account suspended for the case is resumed. Raises CaseError, StoreUnavailable."""
+    async def agree(self, case_id: int, desk: Desk, *, terms: str, by: str, now: datetime | None = None) -> CaseChanged:
+        """Record what was agreed and tell the account; one suspended for the case is resumed. Raises CaseError,
+        StoreUnavailable."""
+        remark = sanitise(" ".join(terms.split()), TEXT)
 
-        async def work(connection: Connection, case: Case, _: datetime) -> CaseChanged:
-            return await self._taken(connection, agree(case), by, {"terms": sanitise(terms, TEXT)})
+        async def work(connection: Connection, case: Case, at: datetime) -> CaseChanged:
+            step = agree(case)
+            taken = await case_records.take_step(connection, step, by=by, said={"terms": remark})
+            await self._tell_outcome(connection, desk, step, taken, at, remark)
+            return CaseChanged(step.case, taken.recipients)
 
         return await self._act(case_id, work, now)
 
     async def close(
         self,
         case_id: int,
-        clocks: Clocks,
+        desk: Desk,
         *,
         upheld: bool,
         reason: str,
@@ -305,19 +185,23 @@ class Cases:
             status = await account_changes.lock(connection, case.account_id)
             ended = status is AccountStatus.TERMINATED
             step = close(case, upheld=upheld, now=at, terminated=ended)
-            done = await self._taken(connection, step, by, {"upheld": upheld, "reason": sanitise(reason, TEXT)})
+            said = {"upheld": upheld, "reason": sanitise(reason, TEXT)}
+            taken = await case_records.take_step(connection, step, by=by, said=said)
+            clocks = desk.clocks(case.profile)
             since = at - timedelta(seconds=clocks.upheld_within)
             count: int = await connection.fetchval(_UPHELD, case.account_id, since)
             if not upheld or ended or not is_persistent(count, clocks):
-                return Closed(done.case, done.recipients, count)
+                await self._tell_outcome(connection, desk, step, taken, at)
+                return Closed(step.case, taken.recipients, count)
             why = f"persistent spam: {count} complaints upheld within {clocks.upheld_within / 86400:g} days"
             if not may_terminate:
                 raise CaseError(
                     f"{case.number} would be upheld complaint {count} and terminate the account "
                     f"({why}); confirm with --yes"
                 )
-            await case_records.terminate(connection, done.case, why, by=by)
-            return Closed(done.case, 0, count, terminated=True)
+            await case_records.terminate(connection, step.case, why, by=by)
+            await post(connection, desk, self._secrets, Occasion.TERMINATED, [step.case], at)
+            return Closed(step.case, 0, count, terminated=True)
 
         return await self._act(case_id, work, now)
 
@@ -346,8 +230,13 @@ class Cases:
 
         await self._act(case_id, work, None)
 
-    async def _taken(self, connection: Connection, step: Step, by: str, said: dict[str, Any]) -> CaseChanged:
-        return CaseChanged(step.case, await case_records.take_step(connection, step, by=by, said=said))
+    async def _tell_outcome(
+        self, connection: Connection, desk: Desk, step: Step, taken: StepTaken, now: datetime, remark: str = ""
+    ) -> None:
+        """Queue the letters about a step and about the account's resumption, if it has resumed."""
+        for occasion in (step.letter, Occasion.RESUMED if taken.resumed else None):
+            if occasion is not None:
+                await post(connection, desk, self._secrets, occasion, [step.case], now, remark)
 
     async def _act(
         self, case_id: int, work: Callable[[Connection, Case, datetime], Awaitable[T]], now: datetime | None
@@ -358,20 +247,42 @@ class Cases:
         )
 
 
-async def answer_case(
-    connection: Connection, case_id: int, *, text: str, by: str, evidence: bytes = b"", now: datetime | None = None
-) -> CaseChanged:
-    """Record the account's answer, within the caller's transaction. Raises CaseError before anything is written."""
+async def answer_letter(connection: Connection, case_id: int, *, text: str, by: str, evidence: bytes = b"") -> None:
+    """Record the account's answer to the letter about a case, also for the cases that it was told of together with
+    that one. Within the caller's transaction; raises CaseError before anything is written."""
 
-    async def work(connection: Connection, case: Case, at: datetime) -> CaseChanged:
-        step = answer(case, at)
+    async def work(connection: Connection, case: Case, at: datetime) -> None:
+        await _answered(connection, case, at, text=text, by=by, evidence=evidence)
+        for other in await case_records.find(connection, _SAME_LETTER, case.account_id, case.told_at, case.urgent):
+            await _answered(connection, other, at, text=text, by=by)
+
+    await _with_case(connection, case_id, work, None)
+
+
+async def note_unproven(connection: Connection, case_id: int, *, text: str, by: str, evidence: bytes = b"") -> None:
+    """Put an answer that anyone may have written to a case, for people to judge, as long as it has not too many. It
+    stops no clock. Within the caller's transaction; raises CaseError before anything is written."""
+
+    async def work(connection: Connection, case: Case, at: datetime) -> None:
+        if case.state is CaseState.CLOSED or await connection.fetchval(_UNPROVEN, case.id) >= KEPT:
+            raise CaseError(f"{case.number}: it takes no more unproven answers")
         said = {"text": sanitise(text, TEXT)}
-        await say(connection, case.id, by, CaseEventKind.ANSWERED, said, evidence[:EVIDENCE] or None)
-        await case_records.write(connection, step.case)
-        await case_records.tell_webhooks(connection, step.case, CaseEventKind.ANSWERED)
-        return CaseChanged(step.case)
+        await say(connection, case.id, by, CaseEventKind.UNPROVEN, said, evidence[:EVIDENCE] or None)
+        if case.answered_at is None:
+            await connection.execute("update complaint_case set unproven_at = $2 where id = $1", case.id, at)
 
-    return await _with_case(connection, case_id, work, now)
+    await _with_case(connection, case_id, work, None)
+
+
+async def _answered(
+    connection: Connection, case: Case, now: datetime, *, text: str, by: str, evidence: bytes = b""
+) -> CaseChanged:
+    step = answer(case, now)
+    said = {"text": sanitise(text, TEXT)}
+    await say(connection, case.id, by, CaseEventKind.ANSWERED, said, evidence[:EVIDENCE] or None)
+    await case_records.write(connection, step.case)
+    await case_records.tell_webhooks(connection, step.case, CaseEventKind.ANSWERED)
+    return CaseChanged(step.case)
 
 
 async def _with_case(

@@ -7,10 +7,10 @@ are valid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 from uuid import UUID
 
 import orjson
@@ -27,8 +27,8 @@ from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue
 from mta.store.queue.enqueue import NewMessage
-from mta.store.reputation import cases, delivery_stats, soft_bounces
-from mta.store.reputation.case_records import CaseError, open_case
+from mta.store.reputation import case_receipts, cases, delivery_stats, soft_bounces
+from mta.store.reputation.case_records import CaseError, dossier_of, open_case
 from mta.store.results import report_queue
 from mta.store.results.report_actions import (
     AnswerCase,
@@ -43,6 +43,7 @@ from mta.store.results.report_actions import (
     RecordSoftBounce,
     ReportAction,
     ReportFacts,
+    SendReceipt,
     SentMessage,
     Suppress,
     Unsubscribe,
@@ -52,6 +53,7 @@ from policy.reputation.complaint import Complaint
 log = get_logger()
 
 KEPT = timedelta(days=400)
+LATELY = timedelta(days=60)  # who mailed someone within that time is meant by a request that names no sender
 
 # Always returns one row.
 _FACTS = """
@@ -76,7 +78,11 @@ select
         select jsonb_build_array(id, account_id) from mailing where id = any($3::text[])
         order by array_position($3::text[], id) limit 1
     ) as mailing,
-    (select account_id from complaint_case where id = $4) as case_account"""
+    (select account_id from complaint_case where id = $4) as case_account,
+    (
+        select array_agg(account_id order by account_id) from recipient_activity
+        where address_key = $5 and greatest(contacted_at, accepted[cardinality(accepted)]) > now() - $6::interval
+    ) as mailed_by"""
 
 _NEW_KEYS = """
 insert into processed_report (digest) select digest from unnest($1::bytea[]) as digest order by digest
@@ -96,6 +102,7 @@ class _Batch:
     suppressions: list[Suppress] = field(default_factory=list)
     soft_bounces: list[RecordSoftBounce] = field(default_factory=list)
     forwards: list[Forward] = field(default_factory=list)
+    receipts: list[SendReceipt] = field(default_factory=list)
     cases: list[OpenCase] = field(default_factory=list)
     events: list[RecordEvent] = field(default_factory=list)
     stats: list[CountStats] = field(default_factory=list)
@@ -112,6 +119,8 @@ class _Batch:
                 self.soft_bounces.append(action)
             case Forward():
                 self.forwards.append(action)
+            case SendReceipt():
+                self.receipts.append(action)
             case OpenCase():
                 self.cases.append(action)
             case RecordEvent():
@@ -122,6 +131,14 @@ class _Batch:
                 pass  # metrics: the caller counts after the commit
             case _:
                 assert_never(action)
+
+
+class ReportMail(Protocol):
+    """Builds the mail that follows from a report; None if it cannot be sent."""
+
+    def forward(self, forward: Forward) -> NewMessage | None: ...
+
+    def receipt(self, receipt: SendReceipt, case_id: int | None) -> NewMessage | None: ...
 
 
 class Reports:
@@ -137,22 +154,26 @@ class Reports:
             return ReportFacts()
         ids, indexes = zip(*query.messages, strict=True) if query.messages else ((), ())
         async with self._database.session() as connection:
-            row = await connection.fetchrow(_FACTS, ids, indexes, query.mailings, query.case_id)
+            row = await connection.fetchrow(_FACTS, ids, indexes, query.mailings, query.case_id, query.writer, LATELY)
         assert row is not None
         messages = [_sent_message(each) for each in orjson.loads(row["messages"] or "[]")]
         mailing = orjson.loads(row["mailing"]) if row["mailing"] else None
-        return ReportFacts({each.id: each for each in messages}, mailing and tuple(mailing), row["case_account"])
+        return ReportFacts(
+            {each.id: each for each in messages},
+            mailing and tuple(mailing),
+            row["case_account"],
+            tuple(row["mailed_by"] or ()),
+        )
 
     async def apply(
         self,
         report: InboundReport,
         actions: Sequence[ReportAction],
-        compose: Callable[[Forward], NewMessage | None],
+        mail: ReportMail,
     ) -> list[ReportAction]:
         """Apply ``actions`` and remove ``report`` from the queue; return those that were applied.
 
-        ``compose`` builds the mail to forward, None if it cannot be forwarded. Raises ReportReclaimed,
-        StoreUnavailable; then nothing was changed.
+        ``mail`` builds what is to be sent. Raises ReportReclaimed, StoreUnavailable; then nothing was changed.
         """
 
         async def work(connection: Connection) -> list[ReportAction]:
@@ -160,21 +181,22 @@ class Reports:
             keys = {action.dedup_key for action in actions if action.dedup_key is not None}
             new = {row["digest"] for row in await connection.fetch(_NEW_KEYS, list(keys))} if keys else set()
             applied = [action for action in actions if action.dedup_key is None or action.dedup_key in new]
-            await self._write(connection, applied, compose)
+            await self._write(connection, applied, mail)
             return applied
 
         return await self._database.retried(work)
 
     async def sweep(self) -> None:
-        """Delete old dedup keys. Raises StoreUnavailable."""
+        """Delete old dedup keys and traces of receipts. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             await connection.execute(_OLD, KEPT)
+            await case_receipts.sweep(connection)
 
     async def _write(
         self,
         connection: Connection,
         actions: Sequence[ReportAction],
-        compose: Callable[[Forward], NewMessage | None],
+        mail: ReportMail,
     ) -> None:
         """Write ``actions`` in the common order of locks: accounts, ledgers and messages, statistics last."""
         batch = _Batch()
@@ -182,15 +204,28 @@ class Reports:
             batch.add(action)
         for answer in batch.answers:
             await _answer(connection, answer)
+        # Before the suppressions, which end the consents that they tell of.
+        dossiers = [await dossier_of(connection, each.complaint) for each in batch.cases]
         await self._suppress(connection, batch)
-        mails = [(mail, None) for each in batch.forwards if (mail := compose(each))]
-        if mails:
-            await enqueue.insert(connection, mails, self._secrets)
-        opened = {each.dedup_key: await _open_case(connection, each.complaint) for each in batch.cases}
+        opened = {
+            each.dedup_key: await _open_case(connection, each.complaint, dossier)
+            for each, dossier in zip(batch.cases, dossiers, strict=True)
+        }
+        await self._send(connection, batch, opened, mail)
         for event in batch.events:
             await _record(connection, event, opened.get(event.dedup_key))
         for stats in batch.stats:
             await delivery_stats.add(connection, stats.origin, stats.counts)
+
+    async def _send(self, connection: Connection, batch: _Batch, opened: Mapping[bytes, int], mail: ReportMail) -> None:
+        """Queue what is forwarded, and the receipts that may be sent."""
+        messages = [mail.forward(each) for each in batch.forwards]
+        for receipt in batch.receipts:
+            if await case_receipts.reserve(connection, receipt.address_key, receipt.per_hour):
+                case_id = opened.get(receipt.case_key) if receipt.case_key else None
+                messages.append(mail.receipt(receipt, case_id))
+        if built := [(message, None) for message in messages if message]:
+            await enqueue.insert(connection, built, self._secrets)
 
     async def _suppress(self, connection: Connection, batch: _Batch) -> None:
         """Suppress what the reports, the unsubscriptions and too many soft bounces ask for."""
@@ -209,17 +244,18 @@ class Reports:
         await soft_bounces.record(connection, bounces, self.thresholds, ended)
 
 
-async def _open_case(connection: Connection, complaint: Complaint) -> int:
+async def _open_case(connection: Connection, complaint: Complaint, dossier: Mapping[str, Any] | None) -> int:
     """Open a case that names the complainer, of whom a token tells the hash only."""
     if complaint.address is None and complaint.address_key is not None:
         address = await address_of(connection, complaint.account_id, complaint.address_key)
         complaint = replace(complaint, address=str(address) if address else None)
-    return await open_case(connection, complaint)
+    return await open_case(connection, complaint, dossier)
 
 
 async def _answer(connection: Connection, answer: AnswerCase) -> None:
+    record = cases.answer_letter if answer.proven else cases.note_unproven
     try:
-        await cases.answer_case(connection, answer.case_id, text=answer.text, by=answer.by, evidence=answer.evidence)
+        await record(connection, answer.case_id, text=answer.text, by=answer.by, evidence=answer.evidence)
     except CaseError as error:
         log.info("case reply ignored", case=f"C-{answer.case_id}", reason=str(error))
 

@@ -19,10 +19,12 @@ from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.observe.labels import InboundReportKind, UnsubscribeMethod
+from policy.languages import Language
 from policy.permission.suppression import SuppressionRequest
 from policy.permission.tokens import Claim
 from policy.reputation.breaker import DeliveryCounts, MailOrigin
 from policy.reputation.complaint import Complaint
+from policy.reputation.complaint_receipt import ReceiptKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,12 @@ class InboundReport:
 @dataclass(frozen=True, slots=True)
 class FactsQuery:
     """What to read for a report. ``messages``: with a recipient's index, or None for all recipients; ``mailings``:
-    candidates, the most likely first."""
+    candidates, the most likely first; ``writer``: the keyed hash of an address of which to say who has mailed it."""
 
     messages: tuple[tuple[MessageId, int | None], ...] = ()
     mailings: tuple[str, ...] = ()
     case_id: int | None = None
+    writer: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,12 @@ class SentMessage:
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
     """The answer to a FactsQuery. ``mailing``: the first candidate that exists, with its account; ``case_account``: the
-    account of the case."""
+    account of the case; ``mailed_by``: the accounts that have lately sent the writer marketing mail."""
 
     messages: Mapping[MessageId, SentMessage] = field(default_factory=dict)
     mailing: tuple[str, int] | None = None
     case_account: int | None = None
+    mailed_by: tuple[int, ...] = ()
 
 
 # --- actions
@@ -114,12 +118,14 @@ class OpenCase:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCase:
-    """Record an account's answer to a complaint case, unless the case can no longer be answered."""
+    """Record an account's answer to a complaint case, unless the case can no longer be answered. One that is not
+    ``proven`` to be the account's is put to the case for people to judge."""
 
     case_id: int
     text: str
     by: str
     evidence: bytes = field(repr=False)
+    proven: bool = True
     dedup_key: bytes | None = None
 
 
@@ -138,6 +144,22 @@ class Forward:
     dedup_key: bytes
     to: Address
     account_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendReceipt:
+    """Tell the writer of a complaint what follows from it, unless they were told of another one lately, or too many
+    receipts were sent within the hour. ``case_key``: the dedup key under which its case is opened, if one is."""
+
+    dedup_key: bytes
+    to: Address
+    address_key: bytes
+    kind: ReceiptKind
+    language: Language
+    senders: tuple[str, ...]
+    per_hour: int
+    case_key: bytes | None = None
+    in_reply_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +207,7 @@ ReportAction = (
     | AnswerCase
     | Unsubscribe
     | Forward
+    | SendReceipt
     | RecordEvent
     | CountStats
     | CountReport

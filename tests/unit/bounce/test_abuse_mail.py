@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bounce.abuse_mail import AbuseMail, AbuseMailKind, AbuseMailReader, ids_in
+from bounce.abuse_mail import AbuseMail, AbuseMailKind, ids_in
 from mta.mail.identity import first_id_at, format_id, new_message_id
+from mta.service.composition import open_abuse_mail_reader
 
-READER = AbuseMailReader()
+READER = open_abuse_mail_reader()
 NOW = datetime.now(UTC)
 MAILING = format_id(new_message_id())
 TOKEN = "AQ" + "f7-_Zk" * 20

@@ -114,7 +114,8 @@ create table suppression (
     topic       text not null default '',   -- '' all mail, '*' all marketing, otherwise that topic
     address     text,                       -- null: an unsubscribe link carries only the hash
     reason      text not null check (reason in (
-        'soft_bounces', 'hard_bounce', 'revoked', 'unsubscribe', 'manual', 'complaint', 'objection', 'erased'
+        'soft_bounces', 'hard_bounce', 'requested', 'revoked', 'unsubscribe', 'manual', 'complaint', 'objection',
+        'erased'
     )),
     detail      text not null default '',   -- the reason in words
     rule        text not null,

@@ -49,9 +49,12 @@ create table complaint_case (
     opened_at   timestamptz not null default now(),
     due_at      timestamptz,                -- the deadline; its consequence depends on state and profile
     until       text not null default 'answered',   -- what stops the clock: policy.reputation.complaint.Until
-    remaining   interval,                   -- of a clock that is stopped while an answer is reviewed
+    remaining   interval,                   -- of the account's clock while an answer waits for a decision
+    decide_within interval not null default '1 day',    -- how long that may take until the desk is reminded
     told_at     timestamptz,                -- the account was notified
     answered_at timestamptz,
+    unproven_at timestamptz,                -- an answer came of which nothing proves who wrote it
+    proof_asked bool not null default false,    -- and the account was told so
     closed_at   timestamptz,
     upheld      bool,                       -- whether the complaint was justified; null: not decided
     costs       jsonb not null default '[]' -- [{"what", "amount", "currency", "at", "by"}]
@@ -59,6 +62,7 @@ create table complaint_case (
 create index on complaint_case (account_id, opened_at);
 create index on complaint_case (due_at) where due_at is not null;
 create index on complaint_case (id) where state = 'open';
+create index on complaint_case (id) where unproven_at is not null and not proof_asked;
 -- One open case about one thing: further complaints are added to it. Letters of authorities are always new cases.
 create unique index complaint_case_open on complaint_case (account_id, source, mailing, address_key)
     nulls not distinct where state <> 'closed' and source not in ('regulator', 'advertising_body', 'csa');
@@ -73,6 +77,12 @@ create table case_event (                   -- append-only history of a case
     evidence    bytea                       -- the complaint or the answer as received, at most 64 KiB
 );
 create index on case_event (case_id);
+
+create table complaint_receipt (            -- whom we have told lately that a complaint of theirs came
+    address_key bytea primary key,
+    at          timestamptz not null default now()
+);
+create index on complaint_receipt (at);
 
 -- What breakers look at: hourly counts for each mailing (provider '') and each provider (mailing '').
 create table delivery_stats (
@@ -128,3 +138,17 @@ create table blocklist_listing (            -- listings of our addresses and dom
     primary key (list, subject, seen_at)
 );
 create unique index on blocklist_listing (list, subject) where ended_at is null;
+
+create table takedown (                     -- hosts and addresses that no message may link to
+    id          bigint generated always as identity primary key,
+    host        text not null,              -- lower-case A-labels
+    path        text not null,              -- '': the host with all below it
+    query       text not null,
+    reason      text not null,
+    added_by    text not null,
+    added_at    timestamptz not null default now(),
+    removed_by  text,
+    removed_at  timestamptz,                -- null: in force
+    removal_reason text
+);
+create unique index on takedown (host, path, query) where removed_at is null;

@@ -8,7 +8,6 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
 
-from bounce.abuse_mail import AbuseMailReader
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from bounce.suppression import soft_bounce_thresholds
@@ -23,17 +22,20 @@ from mta.observe.metrics import Metrics
 from mta.queue.internal_mail import InternalMailBuilder
 from mta.reports.attribution import ReportContext
 from mta.reports.worker import ReportProcessor
+from mta.service.composition import open_abuse_mail_reader
 from mta.store.results.report_actions import InboundReport
 from mta.store.store import Store
 from policy.permission.tokens import Tokens
 from policy.reputation.authorities import load_authorities
+from policy.reputation.case_replies import CaseReplies
 
 DOMAIN = "returns.example"
 SETTINGS = Settings.model_validate({"server": {"hostname": "mta.example"}})
 TOKENS = Tokens(bytes(range(32)))
 VERP = Verp(DOMAIN, {1: bytes(range(32))}, timedelta(days=30))
 CLASSIFIER = Classifier(load_rules())
-READER = AbuseMailReader()
+READER = open_abuse_mail_reader()
+REPLIES = CaseReplies(bytes(range(32)))
 POSTMASTER = Address.parse("desk@mta.example")
 
 
@@ -54,7 +56,9 @@ class Names:
         return signer.sign(content, Headers.split(content), domain) + content
 
 
-def context(address_key: Callable[[Address], bytes], trusted: Iterable[str] = ()) -> ReportContext:
+def context(
+    address_key: Callable[[Address], bytes], trusted: Iterable[str] = (), replies: CaseReplies = REPLIES
+) -> ReportContext:
     return ReportContext(
         domain=DOMAIN,
         tokens=TOKENS,
@@ -65,6 +69,9 @@ def context(address_key: Callable[[Address], bytes], trusted: Iterable[str] = ()
         postmaster=POSTMASTER,
         abuse_mail=READER,
         authorities=load_authorities(),
+        replies=replies,
+        own_domains=frozenset({DOMAIN, "mta.example"}),
+        receipts_per_hour=100,
         address_key=address_key,
     )
 
@@ -72,7 +79,9 @@ def context(address_key: Callable[[Address], bytes], trusted: Iterable[str] = ()
 def processor(store: Store, names: Names, metrics: Metrics | None = None) -> ReportProcessor:
     resolver: Any = names
     builder = InternalMailBuilder(SETTINGS, Signer(SETTINGS.signing, KeyRing([])))
-    return ReportProcessor(store, resolver, metrics or Metrics(), builder, context(store.suppressions.key))
+    return ReportProcessor(
+        store, resolver, metrics or Metrics(), builder, context(store.suppressions.key, replies=store.cases.replies)
+    )
 
 
 async def arrive(store: Store, content: bytes, *to: str, sender: str | None = None) -> InboundReport:

@@ -11,9 +11,10 @@ from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
 from mta.mail.message import Body
 from mta.queue.internal_mail import InternalMailBuilder
-from mta.reports.worker import forwarded
+from mta.reports.outgoing import OutgoingMail
 from mta.store.queue.enqueue import NewMessage
 from mta.store.results.report_actions import Forward, InboundReport
+from tests.unit.mta.reports import rig
 
 TO = Address.parse("desk@example.com")
 
@@ -22,7 +23,8 @@ def forward(content: bytes, client: str = "192.0.2.1", hello: str = "mx.example.
     settings = Settings.model_validate({"server": {"hostname": "mta.example.net"}})
     builder = InternalMailBuilder(settings, Signer(settings.signing, KeyRing([])))
     inbound = InboundReport(7, datetime.now(UTC), None, (), client, hello, content, 1)
-    return forwarded(builder, inbound, Forward(b"key", TO, 3))
+    context = rig.context(lambda address: address.key.encode())
+    return OutgoingMail(builder, inbound, context).forward(Forward(b"key", TO, 3))
 
 
 def test_nothing_is_changed_but_the_trace() -> None:

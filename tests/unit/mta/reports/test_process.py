@@ -28,15 +28,18 @@ from mta.store.results.report_actions import (
     RecordEvent,
     ReportAction,
     ReportFacts,
+    SendReceipt,
     SentMessage,
     Suppress,
     Unsubscribe,
 )
 from policy.accounts.account import SERVICE_ACCOUNT, Account
+from policy.languages import Language
 from policy.permission.suppression import Reason
 from policy.permission.tokens import COMPLAINT, UNSUBSCRIBE, Claim
 from policy.reputation.breaker import MailOrigin
 from policy.reputation.complaint import Source
+from policy.reputation.complaint_receipt import ReceiptKind
 from tests.inbound_mail import bounce, complaint, letter, vacation
 from tests.unit.mta.reports import rig
 
@@ -66,7 +69,8 @@ def path_of(message_id: MessageId, index: int | None = 0) -> str:
 def attributed(content: bytes, *to: str, sent: Iterable[SentMessage] = (SENT,), **more: Any) -> AttributedReport:
     """A mail with the facts about it. ``more``: further facts, and the ``signer``."""
     signer, account = more.pop("signer", None), more.pop("account", ACCOUNT)
-    inbound = InboundReport(1, NOW, None, tuple(map(Address.parse, to)), "192.0.2.1", "mx", content, 1)
+    sender = more.pop("sender", None)
+    inbound = InboundReport(1, NOW, sender, tuple(map(Address.parse, to)), "192.0.2.1", "mx", content, 1)
     report = attribute(inbound, CONTEXT, NOW)
     facts = ReportFacts({each.id: each for each in sent}, **more)
     return replace(report, facts=facts, accounts={account.id: account}, signer=signer)
@@ -190,7 +194,7 @@ class TestUnsubscribe:
             Unsubscribe(claim),
         ]
 
-    @pytest.mark.parametrize("subject", ["unsubscribe", token(COMPLAINT), token(UNSUBSCRIBE, 9)])
+    @pytest.mark.parametrize("subject", ["offers", token(COMPLAINT), token(UNSUBSCRIBE, 9)])
     def test_only_by_a_token_for_it(self, subject: str) -> None:
         assert follow(letter(UNSUB, subject), UNSUB) == [
             CountUnsubscribe(UnsubscribeMethod.UNKNOWN),
@@ -232,28 +236,140 @@ class TestAbuseMail:
         content = letter(ABUSE, "spam", f"I never subscribed. Mailing-ID: {MAILING}")
         actions = follow(content, ABUSE, mailing=(MAILING, 7), signer=signer)
         assert counted(actions) == [Kind.COMPLAINT, Kind.ABUSE_MAIL]
-        assert of(Suppress, actions) is None
+        request = of(Suppress, actions)
+        assert (request.request.reason if request else None) is (None if signer else Reason.REQUESTED)
         assert of(OpenCase, actions).complaint.source is source
         assert of(CountStats, actions).origin == MailOrigin(7, Stream.MARKETING, MAILING)
 
+    @pytest.mark.parametrize("mailbox", [ABUSE, UNSUB, f"postmaster@{rig.DOMAIN}"])
     @pytest.mark.parametrize(
-        ("author", "signer", "answers"),
+        ("signer", "reason"),
+        [(None, Reason.REQUESTED), ("example.net", Reason.UNSUBSCRIBE)],
+        ids=["unsigned", "signed"],
+    )
+    def test_a_person_who_asks_for_no_more_mail_gets_none(
+        self, mailbox: str, signer: str | None, reason: Reason
+    ) -> None:
+        content = letter(mailbox, "Uitschrijven", "Graag uitschrijven.\r\n> unsubscribe", author="ann@example.net")
+        actions = follow(content, mailbox, mailed_by=(7,), signer=signer)
+        request = of(Suppress, actions).request
+        assert (request.address, request.account_id, request.topic, request.reason) == (ANN, 7, "*", reason)
+        assert of(OpenCase, actions) is None
+        assert (of(Forward, actions) is None) is (mailbox == UNSUB), "what is settled needs no person"
+
+    def test_an_empty_mail_to_the_mailbox_for_that_is_one(self) -> None:
+        empty = letter(UNSUB, "", "\n", author="ann@example.net")
+        assert of(Suppress, follow(empty, UNSUB, mailed_by=(7,))).request.address == ANN
+        assert of(Suppress, follow(letter(ABUSE, "", "\n", author="ann@example.net"), ABUSE, mailed_by=(7,))) is None
+
+    def test_nobody_is_stopped_who_did_not_mail_the_writer(self) -> None:
+        actions = follow(letter(UNSUB, "unsubscribe", author="ann@example.net"), UNSUB)
+        assert counted(actions) == [Kind.ABUSE_MAIL]
+        assert of(Suppress, actions) is None
+        assert of(Forward, actions)
+
+    def test_a_complaint_without_id_is_a_case_only_of_the_one_who_mailed_the_writer(self) -> None:
+        content = letter(ABUSE, "spam", "I never subscribed.", author="ann@example.net")
+        one = follow(content, ABUSE, mailed_by=(7,))
+        assert (of(OpenCase, one).complaint.account_id, of(OpenCase, one).complaint.mailing) == (7, None)
+        two = follow(content, ABUSE, mailed_by=(7, 8))
+        assert of(OpenCase, two) is None
+        assert [each.request.account_id for each in two if isinstance(each, Suppress)] == [7, 8]
+
+    def test_a_reply_to_the_return_path_unsubscribes_its_recipient_alone(self) -> None:
+        path = path_of(MESSAGE)
+        asked = letter(path, "Re: Offers", "Please unsubscribe me", author=str(ANN))
+        assert of(Unsubscribe, follow(asked, path, sender=str(ANN))).claim.address_key == address_key(ANN)
+        other = letter(path, "Re: Offers", "Please unsubscribe me", author="eve@example.net")
+        bounced = letter(path, "Failure", "rejected as spam; please unsubscribe", author=str(ANN))
+        for content, sender in ((other, "eve@example.net"), (bounced, None), (bounced, str(ANN))):
+            actions = follow(content, path, sender=sender)
+            assert of(Unsubscribe, actions) is None
+            assert of(Suppress, actions) is None
+            assert of(OpenCase, actions) is None
+
+    @pytest.mark.parametrize(
+        ("author", "signer", "proven"),
         [
             ("bob@shop.example", "shop.example", True),
             ("bob@shop.example", None, False),
-            ("bob@evil.example", "evil.example", False),
+            ("bob@evil.example", "evil.example", None),
+            ("bob@evil.example", None, None),
         ],
     )
-    def test_an_account_replies_about_its_case(self, author: str, signer: str | None, answers: bool) -> None:
-        content = letter(ABUSE, "Re: [C-3] Complaint", "The form was wrong.", author=author)
+    def test_an_account_replies_about_its_case(self, author: str, signer: str | None, proven: bool | None) -> None:
+        content = letter(ABUSE, "Re: [C-3] Complaint", "We have unsubscribed the address.", author=author)
         actions = follow(content, ABUSE, f"postmaster@{rig.DOMAIN}", case_account=7, signer=signer)
         assert counted(actions) == [Kind.ABUSE_MAIL, Kind.ABUSE_MAIL]
         answer = of(AnswerCase, actions)
-        assert bool(answer) is answers
-        assert not answers or (answer.case_id, answer.text, answer.by) == (3, "The form was wrong.", author)
+        assert (answer and answer.proven) is proven
+        assert proven is None or (answer.case_id, answer.text, answer.by) == (
+            3, "We have unsubscribed the address.", author,
+        )  # fmt: skip
+
+    def test_who_answers_at_the_address_of_the_letter_has_read_it(self) -> None:
+        address = f"{rig.REPLIES.local_part(3)}@{rig.DOMAIN}"
+        content = letter(address, "About your letter", "We have unsubscribed the address.", author="x@lawyer.example")
+        assert attributed(content, address).query.case_id == 3
+        answer = of(AnswerCase, follow(content, address, case_account=7))
+        assert (answer.case_id, answer.proven) == (3, True)
+        forged = address.replace("c3.", "c4.")
+        assert of(AnswerCase, follow(content, forged, case_account=7)) is None
 
     def test_what_programs_send_is_counted_only(self) -> None:
         assert follow(vacation(ABUSE), ABUSE) == [CountReport(Kind.AUTO_REPLY)]
+
+
+class TestReceipt:
+    """Once, and to no program: what is answered automatically can begin a loop."""
+
+    TEXT = f"Ich habe mich nie angemeldet: http://evil.example Mailing-ID: {MAILING}"
+
+    def receipt(
+        self, *fields: str, author: str = "ann@example.net", sender: str | None = None, text: str = TEXT
+    ) -> Any:
+        content = letter(ABUSE, "Buy at evil.example", text, author=author)
+        content = "".join(f"{field}\r\n" for field in fields).encode() + content
+        sender = author if sender is None else sender
+        return of(SendReceipt, follow(content, ABUSE, mailing=(MAILING, 7), sender=sender or None))
+
+    def test_the_writer_is_told(self) -> None:
+        receipt = self.receipt("Message-ID: <1@example.net>")
+        assert (receipt.to, receipt.kind, receipt.language) == (ANN, ReceiptKind.COMPLAINT, Language.DE)
+        assert (receipt.senders, receipt.in_reply_to) == (("shop",), "<1@example.net>")
+        assert self.receipt("Message-ID: <buy at evil.example>").in_reply_to is None
+        assert self.receipt(text=f"unsubscribe {MAILING}").kind is ReceiptKind.STOPPED
+
+    def test_what_nobody_was_found_for_is_asked_about(self) -> None:
+        content = letter(ABUSE, "spam", "I never subscribed.", author="ann@example.net")
+        assert of(SendReceipt, follow(content, ABUSE, sender="ann@example.net")).kind is ReceiptKind.UNKNOWN
+        other = letter(ABUSE, "Hello", "What are your hours?", author="ann@example.net")
+        assert of(SendReceipt, follow(other, ABUSE, sender="ann@example.net")) is None
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            "Auto-Submitted: auto-replied", "Auto-Submitted: auto-generated; x=y", "Precedence: bulk",
+            "Precedence: list", "List-Id: <talk.example.net>", "List-Unsubscribe: <https://x.example>",
+            "X-Auto-Response-Suppress: All", "X-Loop: abuse@returns.example", "Mailing-List: x",
+        ],
+    )  # fmt: skip
+    def test_no_program_and_no_list_is_answered(self, field: str) -> None:
+        assert self.receipt(field) is None
+
+    @pytest.mark.parametrize(
+        ("author", "sender"),
+        [
+            ("ann@example.net", ""),
+            ("ann@example.net", "list-bounces@example.net"),
+            ("mailer-daemon@example.net", None),
+            ("no-reply@example.net", None),
+            (f"abuse@{rig.DOMAIN}", None),
+            ("ann@mta.example", None),
+        ],
+    )
+    def test_nor_the_null_sender_nor_ourselves(self, author: str, sender: str | None) -> None:
+        assert self.receipt(author=author, sender=sender) is None
 
 
 class TestSignature:

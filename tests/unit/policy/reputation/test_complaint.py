@@ -35,6 +35,7 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = Clocks(answer_within="24h")  # type: ignore[arg-type]
 AGREED = Clocks(until=Until.AGREED)
+LATER = NOW + 49 * HOUR
 
 
 def case(**more: Any) -> Case:
@@ -58,14 +59,14 @@ def test_the_account_is_told_and_its_clock_begins() -> None:
 
 
 def test_who_does_not_answer_in_time_is_suspended() -> None:
-    step = run_out(told(), DAY)
+    step = run_out(told(), DAY, LATER)
     assert step.case.state is CaseState.SUSPENDED
     assert step.case.due_at is None
     assert (step.consequence, step.letter) == (CaseEffect.SUSPEND, Occasion.OVERDUE)
 
 
 def test_a_profile_may_leave_it_at_telling_the_operator() -> None:
-    step = run_out(told(), Clocks(overdue=Overdue.TELL))
+    step = run_out(told(), Clocks(overdue=Overdue.TELL), LATER)
     assert (step.case.state, step.consequence) == (CaseState.OVERDUE, None)
 
 
@@ -73,8 +74,17 @@ def test_spam_stops_the_account_at_once_and_its_queue_two_hours_later() -> None:
     step = tell(case(urgent=True), DAY, NOW)
     assert (step.case.state, step.case.due_at) == (CaseState.SUSPENDED, NOW + 2 * HOUR)
     assert (step.consequence, step.letter) == (CaseEffect.SUSPEND, Occasion.STOPPED)
-    over = run_out(answer(step.case, NOW + HOUR).case, DAY)
+    over = run_out(step.case, DAY, NOW + 2 * HOUR)
     assert (over.case.state, over.case.due_at, over.consequence) == (CaseState.SUSPENDED, None, CaseEffect.BOUNCE)
+
+
+def test_an_answer_within_them_keeps_the_queue_until_it_is_decided_on() -> None:
+    waiting = answer(tell(case(urgent=True), DAY, NOW).case, NOW + HOUR).case
+    assert waiting.due_at == NOW + 25 * HOUR
+    assert run_out(waiting, DAY, NOW + 25 * HOUR).consequence is None
+    again = reject(waiting, NOW + 30 * HOUR).case
+    assert (again.state, again.due_at) == (CaseState.SUSPENDED, NOW + 31 * HOUR)
+    assert run_out(again, DAY, NOW + 31 * HOUR).consequence is CaseEffect.BOUNCE
 
 
 def test_an_agreement_in_time_keeps_the_queue() -> None:
@@ -85,19 +95,33 @@ def test_an_agreement_in_time_keeps_the_queue() -> None:
 
 def test_an_answer_stops_the_clock_and_a_rejection_lets_it_go_on() -> None:
     waiting = answered(after=10 * HOUR)
-    assert (waiting.state, waiting.due_at) == (CaseState.ANSWERED, None)
+    assert (waiting.state, waiting.remaining, waiting.due_at) == (CaseState.ANSWERED, 14 * HOUR, NOW + 34 * HOUR)
+    assert answer(waiting, NOW + 20 * HOUR).case == waiting, "one more answer changes no clock"
     again = reject(waiting, NOW + 100 * HOUR).case
     assert (again.state, again.due_at, again.answered_at) == (CaseState.SENT, NOW + 114 * HOUR, None)
     assert reject(waiting, NOW).letter is Occasion.REJECTED
 
 
-def test_where_only_an_agreement_counts_the_clock_runs_on() -> None:
+def test_the_desk_is_reminded_until_it_decides() -> None:
+    waiting = answered()
+    for n in range(1, 4):
+        step = run_out(waiting, DAY, NOW + n * 25 * HOUR)
+        assert (step.happened, step.consequence, step.letter) == ((CaseEventKind.REMINDED,), None, None)
+        assert step.case.due_at == NOW + n * 25 * HOUR + 24 * HOUR
+        waiting = step.case
+    assert reject(waiting, NOW + 100 * HOUR).case.due_at == NOW + 123 * HOUR
+
+
+def test_where_only_an_agreement_counts_the_time_of_the_desk_counts_too() -> None:
     waiting = answered(AGREED)
-    assert (waiting.state, waiting.due_at) == (CaseState.ANSWERED, NOW + 48 * HOUR)
-    assert reject(waiting, NOW + HOUR).case.due_at == NOW + 48 * HOUR
-    step = run_out(waiting, AGREED)
+    assert reject(waiting, NOW + 5 * HOUR).case.due_at == NOW + 48 * HOUR
+    late = NOW + 60 * HOUR
+    assert run_out(waiting, AGREED, late).consequence is None, "it has answered"
+    rejected = reject(waiting, late).case
+    assert rejected.due_at == late
+    step = run_out(rejected, AGREED, late)
     assert (step.case.state, step.consequence) == (CaseState.SUSPENDED, CaseEffect.SUSPEND)
-    assert agree(step.case).consequence is CaseEffect.RESUME
+    assert agree(answer(step.case, late).case).consequence is CaseEffect.RESUME
 
 
 def test_the_third_notice_of_the_csa_suspends() -> None:
@@ -111,14 +135,24 @@ def test_the_third_notice_of_the_csa_suspends() -> None:
     assert tell(case(), clocks, NOW, 99).case.state is CaseState.SENT
 
 
-def test_nothing_is_agreed_or_upheld_that_nobody_has_answered() -> None:
-    for unanswered in (case(), told(), told(urgent=True), run_out(told(), DAY).case):
+def test_nothing_is_agreed_that_nobody_has_answered_and_nothing_upheld_before_its_time() -> None:
+    for unanswered in (case(), told(), told(urgent=True)):
         with pytest.raises(StepRefused, match="has not been answered"):
             agree(unanswered)
         with pytest.raises(StepRefused, match="mta complaint answer C-1"):
             close(unanswered, upheld=True, now=NOW)
         assert close(unanswered, upheld=False, now=NOW).case.state is CaseState.CLOSED
     assert close(told(), upheld=True, now=NOW, terminated=True).case.upheld is True
+
+
+@pytest.mark.parametrize("clocks", [DAY, Clocks(overdue=Overdue.TELL)])
+def test_the_complaint_about_a_silent_account_can_be_upheld_which_does_not_resume_it(clocks: Clocks) -> None:
+    silent = run_out(told(), clocks, LATER).case
+    with pytest.raises(StepRefused, match="has not been answered"):
+        agree(silent)
+    step = close(silent, upheld=True, now=LATER)
+    assert (step.case.upheld, step.consequence, step.letter) == (True, None, Occasion.UPHELD)
+    assert close(told(urgent=True), upheld=False, now=NOW).letter is None
 
 
 def test_what_is_over_is_over() -> None:
@@ -149,7 +183,7 @@ def test_persistence_is_counted() -> None:
 
 
 MOVES = (
-    lambda each, clocks, now: tell(each, clocks, now) if each.state is CaseState.OPEN else run_out(each, clocks),
+    lambda each, clocks, now: tell(each, clocks, now) if each.state is CaseState.OPEN else run_out(each, clocks, now),
     lambda each, clocks, now: answer(each, now),
     lambda each, clocks, now: reject(each, now),
     lambda each, clocks, now: agree(each),
@@ -164,7 +198,7 @@ MOVES = (
 )
 def test_whatever_happens_no_clock_is_lost(moves: list[Any], urgent: bool, clocks: Clocks) -> None:
     """A case waits for its account only with a clock, a suspension ends only by agreeing or closing, and what is
-    closed as justified was answered."""
+    closed as justified was answered, or ignored. No account that has answered is stopped."""
     now, each, suspended = NOW, case(urgent=urgent), False
     for move in moves:
         now += HOUR
@@ -172,12 +206,15 @@ def test_whatever_happens_no_clock_is_lost(moves: list[Any], urgent: bool, clock
             step: Step = move(each, clocks, now)
         except StepRefused:
             continue
-        each = step.case
+        was, each = each, step.case
+        assert not (was.waits_for_desk and step.consequence in (CaseEffect.SUSPEND, CaseEffect.BOUNCE))
+        if each.upheld and each.answered_at is None:
+            assert was.was_ignored
+            break
         if step.consequence is CaseEffect.SUSPEND:
             suspended = True
         if step.consequence is CaseEffect.RESUME:
             assert each.state in (CaseState.AGREED, CaseState.CLOSED)
             suspended = False
         assert suspended == (each.state is CaseState.SUSPENDED)
-        assert (each.due_at is not None) or each.state is not CaseState.SENT
-        assert not (each.upheld and each.answered_at is None)
+        assert (each.due_at is not None) or not (each.state is CaseState.SENT or each.waits_for_desk)

@@ -20,11 +20,13 @@ SPOTLER = Clocks(answer_within="24h")  # type: ignore[arg-type]
 
 @dataclass
 class Desktop(Desk):
-    """Keeps what was written: occasion, cases, remark. ``deaf``: nobody can be written to."""
+    """Keeps what was written: occasion, cases, remark; and of which cases the desk was reminded. ``deaf``: nobody can
+    be written to."""
 
     settings: Clocks = SPOTLER
     deaf: bool = False
     written: list[tuple[Occasion, list[str], str]] = field(default_factory=list)
+    reminded: list[list[str]] = field(default_factory=list)
 
     def clocks(self, profile: str) -> Clocks:
         return self.settings
@@ -34,6 +36,10 @@ class Desktop(Desk):
             return None
         self.written.append((occasion, [case.number for case in cases], remark))
         return make.accepted("ann@shop.example", account_id=SERVICE_ACCOUNT, sender=None)
+
+    def reminder(self, cases: Sequence[Case], now: datetime) -> NewMessage | None:
+        self.reminded.append([case.number for case in cases])
+        return make.accepted("desk@mta.example", account_id=SERVICE_ACCOUNT, sender=None)
 
 
 @dataclass
@@ -54,9 +60,12 @@ class Rig:
     async def answer(self, case: int) -> None:
         await self.store.cases.answer(case, text="sorry", by="ann", now=self.now)
 
+    async def agree(self, case: int, terms: str = "t") -> Any:
+        return await self.store.cases.agree(case, self.desk, terms=terms, by="desk", now=self.now)
+
     async def close(self, case: int, *, upheld: bool, may_terminate: bool = False) -> Any:
         return await self.store.cases.close(
-            case, self.desk.settings, upheld=upheld, reason="r", by="desk", may_terminate=may_terminate, now=self.now
+            case, self.desk, upheld=upheld, reason="r", by="desk", may_terminate=may_terminate, now=self.now
         )
 
     async def state(self, case: int) -> str:

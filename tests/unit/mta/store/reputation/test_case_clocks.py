@@ -43,6 +43,7 @@ async def test_an_answer_in_time_keeps_the_account_going(rig: Rig) -> None:
     await rig.answer(case)
     assert (await rig.ring(100)).over == 0
     assert await rig.status() == ("active", "")
+    assert [occasion for occasion, *_ in rig.desk.written] == [Occasion.COMPLAINT]
 
 
 async def test_a_rejected_answer_lets_the_clock_go_on_where_it_stood(rig: Rig) -> None:
@@ -66,16 +67,64 @@ async def test_48_hours_then_blocked_until_agreed(store: Store) -> None:
     case = await rig.opened()
     await rig.ring()
     await rig.answer(case)
-    await rig.ring(47.9)
-    assert await rig.status() == ("active", "")
-    await rig.ring(0.2)
-    assert await rig.status() == ("suspended", f"C-{case}")
+    await rig.ring(48.1)
+    assert await rig.status() == ("active", ""), "it has answered: the desk is late"
+    await rig.store.cases.reject(case, rig.desk, reason="no solution", by="desk", now=rig.now)
+    await rig.ring(0.1)
+    assert await rig.status() == ("suspended", f"C-{case}"), "no good answer within 48 hours"
     with pytest.raises(AccountError, match=f"case C-{case} is open"):
         await store.account_status.move(rig.account_id, StatusChange.RESUME, by="operator")
-    done = await store.cases.agree(case, terms="form replaced", by="desk", now=rig.now)
+    await rig.answer(case)
+    done = await rig.agree(case, "form replaced")
     assert done.recipients == 2
     assert await rig.status() == ("active", "")
     assert await rig.queued("holds = 0") == 2
+    told = [(occasion, remark) for occasion, _, remark in rig.desk.written[-2:]]
+    assert told == [(Occasion.AGREED, "form replaced"), (Occasion.RESUMED, "form replaced")]
+
+
+async def test_an_answer_that_waits_reminds_the_desk_and_harms_no_account(rig: Rig) -> None:
+    await rig.queue(1)
+    late, urgent = await rig.opened(), await rig.opened(Source.PROVIDER, urgent=True)
+    await rig.ring()
+    for case in (late, urgent):
+        await rig.answer(case)
+    assert (await rig.ring(23.9)).waiting == ()
+    assert (await rig.ring(0.2)).waiting == (f"C-{late}", f"C-{urgent}")
+    assert (await rig.ring(1)).waiting == ()
+    assert (await rig.ring(24)).waiting == (f"C-{late}", f"C-{urgent}")
+    assert rig.desk.reminded == [[f"C-{late}", f"C-{urgent}"]] * 2
+    assert await rig.queued("bounce is not null") == 0, "two hours to stop, but it has answered within them"
+    assert await make.count(rig.store, "outbox where kind = 'case_reminded'") == 0, "the desk's own matter"
+    await rig.agree(late)
+    await rig.agree(urgent)
+    assert (await rig.ring(1000)).waiting == ()
+
+
+async def test_what_a_silent_account_is_told_of_can_be_upheld(store: Store) -> None:
+    rig = await open_rig(store, settings=Clocks(upheld=2))
+    first = await rig.opened()
+    await rig.ring()
+    with pytest.raises(Exception, match="there is time yet"):
+        await rig.close(first, upheld=True)
+    await rig.ring(49)
+    closed = await rig.close(first, upheld=True)
+    assert (closed.upheld, await rig.status()) == (1, ("suspended", f"C-{first}"))
+    assert rig.desk.written[-1][0] is Occasion.UPHELD
+    second = await rig.opened(mailing="m2")
+    await rig.ring()
+    await rig.ring(49)
+    assert (await rig.close(second, upheld=True, may_terminate=True)).terminated
+    assert rig.desk.written[-1][0] is Occasion.TERMINATED
+
+
+async def test_what_senders_read_has_no_word_of_the_complainer(rig: Rig) -> None:
+    await rig.queue(1)
+    await rig.opened(summary="Ihr seid Betrüger, http://evil.example", urgent=True)
+    await rig.ring()
+    row = await make.row(rig.store, "select reason, text from account a join hold h on h.ref = a.complaint_case")
+    assert row["reason"] == "complaint, source: recipient"
+    assert "evil" not in row["text"]
 
 
 async def test_spam_stops_injection_at_once_and_two_hours_later_the_queue_fails(rig: Rig) -> None:
@@ -99,7 +148,7 @@ async def test_an_agreement_within_two_hours_saves_the_queue(rig: Rig) -> None:
     case = await rig.opened(urgent=True)
     await rig.ring()
     await rig.answer(case)
-    await rig.store.cases.agree(case, terms="login changed", by="desk", now=rig.now)
+    await rig.agree(case)
     await rig.ring(5)
     assert await rig.queued("holds = 0 and bounce is null") == 5
     assert await rig.status() == ("active", "")
@@ -112,9 +161,9 @@ async def test_every_case_must_be_settled_before_the_account_goes_on(rig: Rig) -
     assert [await rig.state(case) for case in (first, second)] == ["suspended", "suspended"]
     for case in (first, second):
         await rig.answer(case)
-    await rig.store.cases.agree(first, terms="t", by="desk")
+    await rig.agree(first)
     assert await rig.status() == ("suspended", f"C-{second}")
-    await rig.store.cases.agree(second, terms="t", by="desk")
+    await rig.agree(second)
     assert await rig.status() == ("active", "")
 
 

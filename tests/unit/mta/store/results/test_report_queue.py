@@ -11,13 +11,16 @@ import pytest
 
 from mta.mail.address import Address
 from mta.observe.labels import InboundReportKind
+from mta.store.queue.enqueue import NewMessage
 from mta.store.results.report_actions import (
     CountReport,
     FactsQuery,
+    Forward,
     InboundReport,
     RecordEvent,
     ReportAction,
     ReportFacts,
+    SendReceipt,
     Suppress,
 )
 from mta.store.results.report_queue import MAX_TRIES, Backlog, ReportReclaimed
@@ -44,10 +47,20 @@ def actions(store: Store, key: bytes = b"key") -> list[ReportAction]:
     ]
 
 
+class NoMail:
+    """Nothing is to be sent."""
+
+    def forward(self, forward: Forward) -> NewMessage | None:
+        return None
+
+    def receipt(self, receipt: SendReceipt, case_id: int | None) -> NewMessage | None:
+        return None
+
+
 async def apply(store: Store, report: InboundReport, key: bytes = b"key") -> bool:
     """Whether the actions were applied, not known before."""
     wanted = actions(store, key)
-    applied = await store.reports.apply(report, wanted, lambda _: None)
+    applied = await store.reports.apply(report, wanted, NoMail())
     assert applied in (wanted, [])
     return applied == wanted
 
