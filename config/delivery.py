@@ -185,19 +185,47 @@ class BlocklistCode(Section):
     """Whether this counts as listed."""
 
 
-class Blocklist(Section):
-    """A DNS blocklist (RFC 5782) to check. Observe its terms of use."""
+class DnsBlocklist(Section):
+    """A DNS blocklist (RFC 5782). Observe its terms of use."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,38}[a-z0-9])?$")
-    """Name in events and `mta blocklist`."""
+    """Name in events, replies and `mta blocklist`."""
     zone: HostName
     """DNS zone, e.g. `zen.example.org`."""
-    kind: Literal["ip", "domain"] = "ip"
-    """`ip`: checks the addresses of `egress.sources`; `domain`: the verified sender domains of all accounts."""
     answers: list[BlocklistCode] = []
     """If empty, every answer in 127.0.0.0/8 counts as listed, except 127.255.255.0/24 (query refused)."""
+
+
+class Blocklist(DnsBlocklist):
+    """A DNS blocklist (RFC 5782) to check our own addresses and domains on. Observe its terms of use."""
+
+    kind: Literal["ip", "domain"] = "ip"
+    """`ip`: checks the addresses of `egress.sources`; `domain`: the verified sender domains of all accounts."""
     source_backoff: bool = True
     """Do not send from a listed source as long as another one is left."""
+
+
+class LinkBlocklist(DnsBlocklist):
+    """A DNS blocklist of domains in links (URL blocklist). Observe its terms of use."""
+
+    @property
+    def kind(self) -> Literal["domain"]:
+        """What it lists."""
+        return "domain"
+
+
+class LinkListSettings(Section):
+    """URL blocklists that the rule `links` checks the links of messages against. No list is queried unless it is named
+    here."""
+
+    lists: list[LinkBlocklist] = []
+    timeout: Duration = default("5s")
+    """Timeout for all look-ups of one message together."""
+    max_names: int = Field(100, ge=1, le=1000)
+    """Maximum hosts of one message that are looked up; more count as a failure."""
+    on_failure: Literal["closed", "open"] = "closed"
+    """If a list does not answer: `closed` defers the message (451), `open` accepts it with a note. One that fails its
+    test entries is ignored in either case."""
 
 
 class BlocklistSettings(Section):

@@ -100,6 +100,26 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedLink:
+    """A host in a link that a URL blocklist lists, and what the list means by that."""
+
+    host: str
+    list: str
+    means: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCheck:
+    """What is known of a message's links. ``taken_down``: takedowns that cover one; ``failed``: why they could not be
+    looked up, if that is to stop the message (``on_failure``); ``note``: why it need not."""
+
+    taken_down: tuple[str, ...] = ()
+    listed: tuple[ListedLink, ...] = ()
+    failed: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that rules may know beside the message.
 
@@ -121,6 +141,7 @@ class Facts:
     recipients: tuple[RecipientFacts, ...] = ()
     reading: MessageText = field(default_factory=lambda: MessageText(b""))
     scans: tuple[Scan, ...] = ()
+    links: LinkCheck = LinkCheck()
     quota_left: int | None = None
 
 
@@ -190,7 +211,7 @@ class ContentRule(Protocol):
     """Judges the message, with any verdict.
 
     With a true class attribute ``personal`` it writes what only one recipient may see, and gets a copy for each. With
-    ``needs_scans`` the scanners are asked before it runs.
+    ``needs_scans`` the scanners are asked before it runs, with ``needs_links`` its links are looked up.
     """
 
     name: str

@@ -74,7 +74,7 @@ class Chain:
     although they are not among ``rules``, or only observed.
     """
 
-    __slots__ = ("at_delivery", "at_recipient", "at_sender", "counts_texts", "failing", "needs_scans",
+    __slots__ = ("at_delivery", "at_recipient", "at_sender", "counts_texts", "failing", "needs_links", "needs_scans",
                  "observed", "personal", "rules", "shared")  # fmt: skip
 
     def __init__(
@@ -89,6 +89,7 @@ class Chain:
         self.observed = observed
         self.failing = failing
         self.counts_texts = any(_has(rule, "counts_texts") for rule in self.rules)
+        self.needs_links = any(_has(rule, "needs_links") for rule in self.rules)
         self.needs_scans = any(_has(rule, "needs_scans") for rule in self.rules)
         self.shared = tuple(_step(rule, observed) for rule in self.rules if not _has(rule, "personal"))
         self.personal = tuple(_step(rule, observed) for rule in self.rules if _has(rule, "personal"))

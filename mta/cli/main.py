@@ -37,6 +37,7 @@ COMMANDS = {
     "complaint": ("mta.cli.complaint.cases", "Complaint cases: deadlines, answers, decisions, costs."),
     "breaker": ("mta.cli.reputation.breaker", "Circuit breakers: what they hold, and how to cancel one."),
     "blocklist": ("mta.cli.reputation.blocklist", "What blocklists say about our addresses and domains."),
+    "takedown": ("mta.cli.reputation.takedown", "The takedown list: what no message may link to."),
     "profile": ("mta.cli.service.profile", "Profiles: the rules an account's mail must pass."),
     "consent": ("mta.cli.consent.ledger", "Consents: who agreed to what, and the evidence."),
     "privacy": ("mta.cli.consent.privacy", "Export or erase one person's data (GDPR)."),

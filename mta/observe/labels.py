@@ -124,6 +124,7 @@ class BackgroundTask(Enum):
     ACCOUNTS = "accounts"
     MAILINGS = "mailings"
     BREAKERS = "breakers"
+    TAKEDOWNS = "takedowns"
     PROCESS_METRICS = "process_metrics"
     LOOP_WATCH = "loop_watch"
     STATUS = "status"
@@ -165,6 +166,7 @@ _MATTERS = {
     BackgroundTask.ACCOUNTS,
     BackgroundTask.MAILINGS,
     BackgroundTask.BREAKERS,
+    BackgroundTask.TAKEDOWNS,
     BackgroundTask.LEASE,
     BackgroundTask.KEYS,
     BackgroundTask.CLAIM,

@@ -42,10 +42,11 @@ from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
 from mta.store.queue.messages import Messages
 from mta.store.queue.queue import Queue
-from mta.store.reputation import breakers
+from mta.store.reputation import breakers, takedowns
 from mta.store.reputation.blocklist_listings import BlocklistListings
 from mta.store.reputation.breakers import Breakers
 from mta.store.reputation.cases import Cases
+from mta.store.reputation.takedowns import Takedowns
 from mta.store.results.apply_report import Reports
 from mta.store.results.delivery_results import DeliveryResults
 from mta.store.results.report_queue import ReportQueue
@@ -72,6 +73,7 @@ class Store:
         self.mailings = Mailings(database)
         self.breakers = Breakers(database)
         self.blocklist_listings = BlocklistListings(database)
+        self.takedowns = Takedowns(database)
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
@@ -112,6 +114,8 @@ class Store:
         await store.mailings.start()
         await store.listen(breakers.CHANNEL, store.breakers.changed)
         await store.breakers.start()
+        await store.listen(takedowns.CHANNEL, store.takedowns.changed)
+        await store.takedowns.start()
         return store
 
     def configure(self, thresholds: SoftBounceThresholds) -> None:
@@ -122,6 +126,7 @@ class Store:
         """Let go of all connections. What is still pending fails: drain first."""
         await self.quotas.stop()
         await self.rejections.stop()
+        await self.takedowns.stop()
         await self.breakers.stop()
         await self.mailings.stop()
         await self.accounts.stop()

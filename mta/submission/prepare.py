@@ -34,6 +34,7 @@ from mta.store.store import Store
 from mta.submission.content_scan import Scanners
 from mta.submission.control_headers import SubmissionOptions, read_options, stream_of
 from mta.submission.header_cleanup import UnfitFieldError, clean_header
+from mta.submission.link_check import LinkChecker
 from mta.submission.repeated_texts import RepeatedTexts
 from mta.submission.seven_bit import to_seven_bit
 from policy.accounts.account import Account, Grant
@@ -102,6 +103,7 @@ class Preparer:
         self._texts = texts or RepeatedTexts()
         self._store, self._signer, self._profiles = store, signer, profiles
         self._scanners = Scanners(settings.content_scan)
+        self._links = LinkChecker(settings, store.takedowns)
         self._hostname = settings.server.hostname
         self._host_names = frozenset(filter(None, (self._hostname, settings.return_path.domain)))
         self._encode = settings.submission.eightbit == "encode"
@@ -138,6 +140,9 @@ class Preparer:
             facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
             if content_of:
                 facts = replace(facts, mailing=content_of, topic=options.topic or content_of.topic)
+            if chain.needs_links:
+                checked = await self._links.check(facts.reading, in_thread=message.size > HEAVY)
+                facts = replace(facts, links=checked)
             if stream is Stream.TRANSACTIONAL:
                 facts = replace(facts, marks=MailingMarks(marks, facts.reading))
             sketch = sketch_of(facts.reading.bodies) if chain.counts_texts else ()

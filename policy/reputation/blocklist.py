@@ -18,7 +18,9 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import assert_never
 
-from config.schema import Blocklist
+from config.schema import Blocklist, LinkBlocklist
+
+DnsList = Blocklist | LinkBlocklist
 
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _REFUSED = IPv4Network("127.255.255.0/24")  # widely used for "you may not ask", e.g. through a public resolver
@@ -84,7 +86,7 @@ class KnownListing:
     confirmed_at: datetime | None = None
 
 
-def question(subject: str, blocklist: Blocklist) -> str:
+def question(subject: str, blocklist: DnsList) -> str:
     """The name to ask for: an address backwards (RFC 5782 2.1, 2.4) or a domain, within the list's zone."""
     try:
         address = ip_address(subject)
@@ -103,12 +105,12 @@ def fits(subject: str, blocklist: Blocklist) -> bool:
     return blocklist.kind == "ip"
 
 
-def proofs(blocklist: Blocklist) -> tuple[str, str]:
+def proofs(blocklist: DnsList) -> tuple[str, str]:
     """What the list must list, and what it must not (RFC 5782 5)."""
     return ("127.0.0.2", "127.0.0.1") if blocklist.kind == "ip" else ("test", "invalid")
 
 
-def read(addresses: Sequence[str], blocklist: Blocklist) -> Said:
+def read(addresses: Sequence[str], blocklist: DnsList) -> Said:
     """What the addresses mean that a list has answered with; none: it does not list."""
     if not addresses:
         return Clear()
@@ -127,7 +129,7 @@ def read(addresses: Sequence[str], blocklist: Blocklist) -> Said:
     return Clear() if blocklist.answers else ListedAnswer(tuple(str(code) for code in codes))
 
 
-def trust(must: Said, must_not: Said, blocklist: Blocklist) -> Trust:
+def trust(must: Said, must_not: Said, blocklist: DnsList) -> Trust:
     """Whether the list is to be believed, by what it says of its ``proofs``."""
     yes, no = proofs(blocklist)
     if isinstance(must_not, ListedAnswer):

@@ -94,8 +94,9 @@ def check(
 
 async def _check(settings: Settings, store: Store, wanted: Sequence[str]) -> list[BlocklistCheck]:
     """Ask all lists about ``wanted``, or about everything that is watched."""
+    from mta.delivery.blocklist_query import ask, examine, reason
     from mta.delivery.mx import Resolver
-    from mta.service.jobs.blocklists import PAUSE, ask, examine, reason, subjects
+    from mta.service.jobs.blocklists import PAUSE, subjects
     from policy.reputation.blocklist import Believed, Clear, Ignored, ListedAnswer, Unanswered, fits
 
     resolver = Resolver(settings)

@@ -15,13 +15,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from config.schema import Blocklist, Settings
+from mta.delivery.blocklist_query import ask, examine, reason
 from mta.delivery.mx import Resolver
-from mta.delivery.name_servers import DnsError
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.store.reputation.blocklist_listings import Listing
@@ -36,10 +35,6 @@ from policy.reputation.blocklist import (
     Unanswered,
     fits,
     move,
-    proofs,
-    question,
-    read,
-    trust,
 )
 
 log = get_logger()
@@ -47,37 +42,6 @@ log = get_logger()
 PAUSE = 0.2  # seconds between two queries to the same list
 
 Key = tuple[str, str]  # list, subject
-
-
-@dataclass(frozen=True, slots=True)
-class BlocklistAnswer:
-    """The answer of a list, valid for ``ttl`` seconds."""
-
-    said: Said
-    ttl: float
-
-
-async def ask(resolver: Resolver, blocklist: Blocklist, subject: str) -> BlocklistAnswer:
-    """Query ``blocklist`` for ``subject``. A DNS error is an answer, not an exception."""
-    try:
-        addresses, ttl = await resolver.addresses(question(subject, blocklist))
-    except DnsError as error:
-        return BlocklistAnswer(Unanswered(str(error)), 0.0)
-    return BlocklistAnswer(read(addresses, blocklist), ttl)
-
-
-async def reason(resolver: Resolver, blocklist: Blocklist, subject: str) -> str:
-    """Return the reason that the list gives (RFC 5782 2.1); empty without one."""
-    try:
-        return " ".join(await resolver.txt(question(subject, blocklist)))
-    except DnsError:
-        return ""
-
-
-async def examine(resolver: Resolver, blocklist: Blocklist) -> tuple[Trust, float]:
-    """Query the test entries of a list. Return whether it is to be trusted, and for how many seconds."""
-    must, must_not = [await ask(resolver, blocklist, subject) for subject in proofs(blocklist)]
-    return trust(must.said, must_not.said, blocklist), min(must.ttl, must_not.ttl)
 
 
 def subjects(settings: Settings, blocklist: Blocklist, domains: Sequence[str]) -> list[str]:

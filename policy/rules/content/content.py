@@ -1,9 +1,11 @@
 """Content: flagged mail is reviewed by a person before it is sent; adult content is sent only if agreed.
 
-No classifier recognises hate or defamation reliably enough to reject mail. rspamd flags it with symbols that its
-operator defines, the message is held, and a person decides (``mta queue release``).
+No classifier recognises hate or defamation reliably enough to reject mail. rspamd flags it with symbols, those of the
+rules that ship (``config/rspamd``) or others; the profile says what each means. The message is held, and a person
+decides (``mta queue release``).
 
-Invariants: nothing is rejected because of a classifier alone, except adult content, which an account agrees to or not.
+Invariants: nothing is rejected because of a classifier alone, except adult content, which an account agrees to or not,
+and what a profile names.
 
 Limitations: without rspamd, or without rules there that set these symbols, nothing is flagged.
 """
@@ -33,12 +35,17 @@ class Content:
         """rspamd symbols for content that a person should review first: defamatory, racist, hateful."""
         adult: list[str] = Field(["ADULT_CONTENT"])
         """rspamd symbols for adult content."""
+        refuse: list[str] = Field(default_factory=list)
+        """rspamd symbols for content that is rejected, whatever was agreed."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._review, self._adult = frozenset(settings.review), frozenset(settings.adult)
+        self._refuse = frozenset(settings.refuse)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         labels = frozenset[str]().union(*(scan.labels for scan in facts.scans))
+        if banned := self._refuse & labels:
+            return Refuse(Reply(550, "5.7.1", f"content: it is marked ({_named(banned)}); leave that out")), ""
         if (adult := self._adult & labels) and not facts.account.adult_agreed:
             text = (
                 f'content: it is marked as adult ({_named(adult)}), and that was not agreed with account "'
