@@ -1,7 +1,8 @@
 """A private rspamd and a private clamd, run as our children, each with a few rules of its own.
 
 Neither has its usual rules or signatures, so that nothing is fetched and nothing depends on the day: rspamd knows
-GTUBE (which is built in) and what ``_RULES`` says, clamd knows EICAR's test file by its MD5.
+GTUBE (which is built in), the labels that ship with us and what ``_RULES`` says, clamd knows EICAR's test file by its
+MD5.
 
 It must never read /etc/rspamd or /etc/clamav, or ask a name server.
 """
@@ -56,6 +57,7 @@ rspamd_config.TOO_MANY = {
   score = 0.0,
 }
 """
+_LABELS = Path(__file__).parents[2] / "config/rspamd/imprimatur.lua"
 _CLAMD = """\
 Foreground yes
 LogFile {directory}/log
@@ -89,7 +91,7 @@ class Rspamd:
         _own(self.directory)
         configuration = self.directory / "rspamd.conf"
         configuration.write_text(_RSPAMD.format(directory=self.directory, port=self.port))
-        (self.directory / "rules.lua").write_text(_RULES)
+        (self.directory / "rules.lua").write_text(f"dofile('{_LABELS}')\n{_RULES}")
         (self.directory / "suffixes").write_text("com\nexample\n")
         shared = program.parent.parent / "share" / "rspamd"
         places = {

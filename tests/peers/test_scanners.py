@@ -116,6 +116,28 @@ async def test_actions_of_rspamd(rspamd: Rspamd) -> None:
     assert odd == Scan("rspamd", evidence="add header, 7.5 of 15: ODD 7, ENVELOPE 0.5", labels=labels)
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("Geile Mädchen nackt vor der Webcam: XXX, nur für Erwachsene. Sexcams ab 18+!", {"ADULT_CONTENT"}),
+        ("Hete webcamsex met naakte milfs, alleen voor volwassenen", {"ADULT_CONTENT"}),
+        ("Vidéos porno, filles nues, réservé aux adultes", {"ADULT_CONTENT"}),
+        ("Vídeos XXX: chicas calientes desnudas, solo para adultos", {"ADULT_CONTENT"}),
+        ("Those vermin and subhumans must be shot", {"REVIEW_CONTENT"}),
+        ("Diese Untermenschen sind Ungeziefer", {"REVIEW_CONTENT"}),
+        ("Our new exhibition: the nude in art, 1850 to 1920. Adults only after 20:00.", set()),
+        ("Sexe des anges : une conférence. Naked juices are back in stock.", set()),
+        ("Essex, Sussex and Middlesex: 20 % off parasite treatments for cats", set()),
+        ("Neu im Sortiment: Vermin-Fallen. Wir warnen vor Betrügern und Kriminellen.", set()),
+    ],
+)
+async def test_the_labels_that_ship(rspamd: Rspamd, text: str, labels: set[str]) -> None:
+    content = letter(text=text).replace(b"text/plain\r\n", b"text/plain; charset=utf-8\r\n")
+    found = await scanned(content, rspamd={"address": rspamd.url})
+    assert found.labels - {"ENVELOPE"} == labels
+    assert found.refused is None
+
+
 async def test_the_service_asks_both(world: World, rspamd: Rspamd, clamd: Clamd) -> None:
     world.service.settings["content_scan"] = {
         "rspamd": {"address": rspamd.url},
