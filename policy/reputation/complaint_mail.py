@@ -103,7 +103,9 @@ def desk_reminder(cases: Sequence[Case]) -> ComplaintMail:
     for case in cases:
         since = f", answered {_moment(case.answered_at)}" if case.answered_at else ""
         lines += ["", f"{case.number}: {case.state.value}, account {case.account}{since}"]
-    return ComplaintMail(Language.EN, f"{numbers(cases)} answer waits for your decision", "\n".join(lines) + "\n", {})
+    return ComplaintMail(
+        TextLanguage.EN, f"{numbers(cases)} answer waits for your decision", "\n".join(lines) + "\n", {}
+    )
 
 
 def contacts_of(account: Account) -> tuple[Address, ...]:

@@ -13,7 +13,7 @@ from enum import Enum
 from textwrap import wrap
 
 from mta.mail.reply import sanitise
-from policy.languages import Language, load_texts
+from policy.languages import TextLanguage, load_texts
 
 WIDTH = 76
 SENDERS = 500  # characters of their names
@@ -28,7 +28,7 @@ class ReceiptKind(Enum):
 
 
 def write_receipt(
-    kind: ReceiptKind, language: Language, *, senders: Sequence[str] = (), case: str | None = None
+    kind: ReceiptKind, language: TextLanguage, *, senders: Sequence[str] = (), case: str | None = None
 ) -> tuple[str, str]:
     """Return the subject and the text. ``senders``: whose mail is stopped; ``case``: the number of the case. Raises
     ConfigError."""

@@ -19,7 +19,7 @@ from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.message import Stream
 from mta.observe.labels import InboundReportKind, UnsubscribeMethod
-from policy.languages import Language
+from policy.languages import TextLanguage
 from policy.permission.suppression import SuppressionRequest
 from policy.permission.tokens import Claim
 from policy.reputation.breaker import DeliveryCounts, MailOrigin
@@ -155,7 +155,7 @@ class SendReceipt:
     to: Address
     address_key: bytes
     kind: ReceiptKind
-    language: Language
+    language: TextLanguage
     senders: tuple[str, ...]
     per_hour: int
     case_key: bytes | None = None

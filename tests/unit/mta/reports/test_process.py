@@ -34,7 +34,7 @@ from mta.store.results.report_actions import (
     Unsubscribe,
 )
 from policy.accounts.account import SERVICE_ACCOUNT, Account
-from policy.languages import Language
+from policy.languages import TextLanguage
 from policy.permission.suppression import Reason
 from policy.permission.tokens import COMPLAINT, UNSUBSCRIBE, Claim
 from policy.reputation.breaker import MailOrigin
@@ -335,7 +335,7 @@ class TestReceipt:
 
     def test_the_writer_is_told(self) -> None:
         receipt = self.receipt("Message-ID: <1@example.net>")
-        assert (receipt.to, receipt.kind, receipt.language) == (ANN, ReceiptKind.COMPLAINT, Language.DE)
+        assert (receipt.to, receipt.kind, receipt.language) == (ANN, ReceiptKind.COMPLAINT, TextLanguage.DE)
         assert (receipt.senders, receipt.in_reply_to) == (("shop",), "<1@example.net>")
         assert self.receipt("Message-ID: <buy at evil.example>").in_reply_to is None
         assert self.receipt(text=f"unsubscribe {MAILING}").kind is ReceiptKind.STOPPED
