@@ -30,6 +30,7 @@ from mta.mail.reply import Reply
 from policy.accounts.account import Account, Grant, Stream
 from policy.accounts.mailing import Mailing
 from policy.footer.notice import Notice
+from policy.mailing.reference import Compared
 from policy.permission.consent import Consent
 from policy.permission.marketing_signs import MailingMarks
 from policy.permission.suppression import Reason
@@ -124,8 +125,9 @@ class Facts:
     """All that rules may know beside the message.
 
     ``mailing_name``: what the message called its mailing (``X-MTA-Mailing``), ``mailing``: what that is, if it is
-    known. ``marks``: those of a mailing. ``repeats``: how many recipients get this text
-    within the hour, this message's included; 0 if no rule has ``counts_texts``.
+    known. ``reference``: whether it is one of the messages that were confirmed, None if it was compared with none.
+    ``marks``: those of a mailing. ``repeats``: how many recipients get this text within the hour, this message's
+    included; 0 if no rule has ``counts_texts``.
     ``topic``: what the message is about: its own word for it (``X-MTA-Topic``) or its mailing's; None before
     the message is there. ``quota_left``: recipients that the account's quotas still allow, None: no limit.
     """
@@ -137,6 +139,7 @@ class Facts:
     repeats: int = 0
     mailing_name: str | None = None
     mailing: Mailing | None = None
+    reference: Compared | None = None
     topic: str | None = None
     recipients: tuple[RecipientFacts, ...] = ()
     reading: MessageText = field(default_factory=lambda: MessageText(b""))
@@ -210,8 +213,10 @@ class RecipientRule(Protocol):
 class ContentRule(Protocol):
     """Judges the message, with any verdict.
 
-    With a true class attribute ``personal`` it writes what only one recipient may see, and gets a copy for each. With
-    ``needs_scans`` the scanners are asked before it runs, with ``needs_links`` its links are looked up.
+    With a true attribute ``content_only`` its verdict depends on ``facts.reading`` and ``facts.account`` alone, so that
+    it is the same for all messages that match a reference. With ``personal`` it writes what only one recipient may
+    see, and gets a copy for each. With ``needs_scans`` the scanners are asked before it runs, with ``needs_links`` its
+    links are looked up.
     """
 
     name: str

@@ -11,6 +11,9 @@ affected. A rule that is only observed is recorded and changes nothing.
 What rules write into the message is written when all have run, each field in place of all of its name, a later rule's
 in place of an earlier one's. Notices are written into the texts all at once.
 
+A message that is the same as one that was confirmed (``policy.mailing.reference``) is not read again by the rules that
+judge the content alone: what they found in the confirmed one counts.
+
 Invariants: the chain knows no particular rule, and does nothing that no rule asked for.
 
 Limitations: no rule sees what another of the same run writes; the personal ones see what the shared ones wrote.
@@ -41,6 +44,7 @@ from policy.base import (
 )
 from policy.footer.notice import Notice
 from policy.header_fields import name_of, stamp
+from policy.mailing.reference import Matched
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
 
@@ -62,9 +66,11 @@ class _Step:
     """What one rule is asked when the message is complete; looked up once, because asking each time would be slow."""
 
     name: str
+    rule: Rule
     on_content: ContentStage | None
     on_recipient: RecipientStage | None
     observed: bool
+    content_only: bool
 
 
 class Chain:
@@ -119,7 +125,8 @@ def _step(rule: Rule, observed: frozenset[str]) -> _Step:
     on_content = getattr(rule, "on_content", None)
     if on_content is None and (on_sender := getattr(rule, "on_sender", None)):
         on_content = _ask_again(on_sender)
-    return _Step(rule.name, on_content, getattr(rule, "on_recipient", None), rule.name in observed)
+    on_recipient = getattr(rule, "on_recipient", None)
+    return _Step(rule.name, rule, on_content, on_recipient, rule.name in observed, _has(rule, "content_only"))
 
 
 def _ask_again(on_sender: SenderStage) -> ContentStage:
@@ -249,7 +256,7 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
         name, observed = step.name, step.observed
         try:
             if step.on_content is not None:
-                verdict, evidence = step.on_content(message, facts, now)
+                verdict, evidence = _known(step, message, facts, now) or step.on_content(message, facts, now)
                 run.take(name, verdict, evidence, None, observed=observed)
             if step.on_recipient is not None:
                 for recipient in facts.recipients:
@@ -262,6 +269,22 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
     if run.notices and run.refusal is None and not run.errors:
         run.message = facts.reading.writer.write(run.message, run.notices)
     return run
+
+
+def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str] | None:
+    """Return what a rule about the content alone says of the reference that the message matches, if it passes whatever
+    the values of the variables are; None: the rule is asked itself."""
+    if not step.content_only or step.on_content is None or not isinstance(facts.reference, Matched):
+        return None
+    reference = facts.reference.reference
+    account, evidence = reference.passes.get(step.rule, (None, None))
+    if account is not facts.account and account != facts.account:
+        said = step.on_content(message, replace(facts, reading=reference.source.reading), now)
+        varied = step.on_content(message, replace(facts, reading=reference.probe), now)
+        passes = isinstance(said[0], Pass) and isinstance(varied[0], Pass)
+        evidence = f"{said[1]} (as reference {reference.number})" if passes else None
+        reference.passes[step.rule] = facts.account, evidence
+    return None if evidence is None else (Pass(), evidence)
 
 
 def _conclude(chain: Chain, run: _Run) -> Screened:

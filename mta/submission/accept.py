@@ -40,6 +40,7 @@ from mta.store.store import Store
 from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, early_facts, unknown_profile
 from mta.submission.rate_limit import RateLimit
+from mta.submission.references import CompiledReferences
 from mta.submission.repeated_texts import RepeatedTexts
 from policy.accounts.mailing import sampling_hold
 from policy.base import Facts, RecipientFacts
@@ -68,6 +69,7 @@ class Submission:
     ) -> None:
         self.store = store
         self.texts = RepeatedTexts()
+        self._references = CompiledReferences(store)
         self._disk = disk
         self.events = events
         self.metrics = metrics
@@ -78,7 +80,7 @@ class Submission:
     def configure(self, settings: Settings, signer: Signer, profiles: Profiles) -> None:
         """Take over (re)loaded settings."""
         self.profiles = profiles
-        self.preparer = Preparer(settings, self.store, signer, profiles, self.texts)
+        self.preparer = Preparer(settings, self.store, signer, profiles, self.texts, self._references)
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
 
     async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> SubmissionTransaction | Reply:

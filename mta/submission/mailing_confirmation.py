@@ -10,14 +10,15 @@ Limitations: the content is judged, not the recipients: each message of the mail
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from mta.mail.message import Message
 from mta.store.mailings.mailing_holds import QueueMoved
-from mta.store.mailings.references import NewReference
+from mta.store.mailings.references import NewReference, ReferenceContent
 from mta.store.store import Store
 from mta.submission.lint import Linted, lint
 from mta.submission.prepare import Preparer, Submitter
@@ -25,6 +26,15 @@ from mta.submission.rate_limit import RateLimit
 from policy.accounts.account import Account
 from policy.accounts.mailing import Confirmation, Mailing
 from policy.base import Finding
+from policy.mailing.reference import (
+    MAX_REFERENCES,
+    Reference,
+    Source,
+    UnfitReference,
+    compile_reference,
+    compile_references,
+    source_of,
+)
 from policy.text.message_text import MessageText
 
 
@@ -34,20 +44,26 @@ class ConfirmationRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationContext:
-    """What a mailing is confirmed with: the store, the policy in force, and the version of the terms."""
+    """What a mailing is confirmed with: the store, the policy in force, and the version of the terms.
+    ``needs_message``: the account's profile asks for a message."""
 
     store: Store
     preparer: Preparer
     rate_limit: RateLimit
     terms: str
+    needs_message: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """A message as the confirmer hands it over. ``name``: what it is called in a refusal, such as its file."""
+    """A message as the confirmer hands it over. ``name``: what it is called in a refusal, such as its file.
+    ``is_sample``: it is another copy of one that is confirmed; what differs may vary. ``was_queued``: it is one that
+    was submitted before, as it would leave."""
 
     name: str
     message: Message
+    is_sample: bool = False
+    was_queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,15 @@ class Judged:
     reading: MessageText
 
 
+@dataclass(frozen=True, slots=True)
+class MailingConfirmed:
+    """``references``: those that the mailing has now; ``added``: the numbers of what was confirmed now."""
+
+    moved: QueueMoved
+    references: tuple[Reference, ...]
+    added: tuple[int, ...] = ()
+
+
 async def confirm_mailing(
     context: ConfirmationContext,
     account: Account,
@@ -67,15 +92,23 @@ async def confirm_mailing(
     *,
     by: str,
     at: datetime,
-) -> QueueMoved:
+) -> MailingConfirmed:
     """Confirm that ``mailing`` keeps to the rules and consists of ``messages``; what waited for that is released.
 
     Raises ConfirmationRefused, MailingError, StoreUnavailable, UnknownProfile.
     """
+    if context.needs_message and not messages:
+        raise ConfirmationRefused(
+            f"profile {account.profile} asks for the message that is confirmed; hand it over (--message FILE.eml), or "
+            "name one that is held (--queued ID)"
+        )
     word = Confirmation(at, by, context.terms)
     judged = [await _judge(context, account, mailing, word, handed) for handed in messages]
-    references = [_reference(each) for each in judged]
-    return await context.store.mailings.confirm(mailing.id, by=by, terms=context.terms, messages=references)
+    kept = await context.store.mailings.reference_contents(mailing.id)
+    numbered, compiled = await asyncio.to_thread(_compiled, kept, judged)
+    new = [_reference(each, number, sample_of) for each, (number, sample_of) in zip(judged, numbered, strict=True)]
+    moved = await context.store.mailings.confirm(mailing.id, by=by, terms=context.terms, messages=new)
+    return MailingConfirmed(moved, compiled, tuple(number for number, _ in numbered))
 
 
 async def _judge(
@@ -87,14 +120,62 @@ async def _judge(
     if linted.refusal:
         rejections = [finding.evidence for finding in linted.findings if finding.verdict in ("refuse", "error")]
         raise ConfirmationRefused("\n".join(f"{handed.name}: {text}" for text in rejections or [linted.refusal.text]))
+    if handed.was_queued and _body(linted.outgoing) != _body(handed.message.content):
+        raise ConfirmationRefused(
+            f"{handed.name}: the service has written into it; hand over the message as the application submits it "
+            "(--message FILE.eml)"
+        )
     return Judged(handed, linted, MessageText(linted.outgoing))
 
 
-def _reference(judged: Judged) -> NewReference:
+def _compiled(
+    kept: Sequence[ReferenceContent], judged: Sequence[Judged]
+) -> tuple[list[tuple[int, int | None]], tuple[Reference, ...]]:
+    """Return the number that each message gets, with that of the reference it is a sample of; and all references with
+    them. Raises ConfirmationRefused."""
+    earlier = compile_references([(each.number, each.sample_of, each.content) for each in kept])
+    references = {each.number: each for each in earlier.all}
+    number = max((each.number for each in kept), default=0)
+    if len(kept) + len(judged) > MAX_REFERENCES:
+        raise ConfirmationRefused(f"a mailing has at most {MAX_REFERENCES} references; send the others as another one")
+    numbered: list[tuple[int, int | None]] = []
+    for each in judged:
+        number, source = number + 1, source_of(each.handed.message.content)
+        try:
+            if each.handed.is_sample:
+                taught = _taught(references.values(), source)
+                references[taught.number] = taught
+                numbered.append((number, taught.number))
+            else:
+                references[number] = compile_reference(number, source)
+                numbered.append((number, None))
+        except UnfitReference as error:
+            raise ConfirmationRefused(f"{each.handed.name}: {error}") from None
+    return numbered, tuple(references.values())
+
+
+def _taught(references: Iterable[Reference], sample: Source) -> Reference:
+    """Return the reference that this is a sample of, with what the sample shows. Raises UnfitReference."""
+    why = "there is no reference that it could be a sample of"
+    for reference in references:
+        try:
+            return reference.taught(sample)
+        except UnfitReference as error:
+            why = f"it is no sample of reference {reference.number}: {error}"
+    raise UnfitReference(why)
+
+
+def _body(content: bytes) -> bytes:
+    return content.partition(b"\r\n\r\n")[2]
+
+
+def _reference(judged: Judged, number: int, sample_of: int | None) -> NewReference:
     """Return what is kept of a message."""
     linted = judged.linted
     evidence = {"profile": f"{linted.profile} {linted.digest}", "findings": _plain(linted.findings)}
     return NewReference(
+        number=number,
+        sample_of=sample_of,
         content=judged.handed.message.content,
         outgoing=linted.outgoing,
         preview=judged.reading.visible,

@@ -32,15 +32,17 @@ from mta.mail.reply import Reply
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from mta.submission.content_scan import Scanners
-from mta.submission.control_headers import SubmissionOptions, read_options, stream_of
+from mta.submission.control_headers import OptionError, SubmissionOptions, read_options, stream_of
 from mta.submission.header_cleanup import UnfitFieldError, clean_header
 from mta.submission.link_check import LinkChecker
+from mta.submission.references import CompiledReferences
 from mta.submission.repeated_texts import RepeatedTexts
 from mta.submission.seven_bit import to_seven_bit
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
 from policy.base import Facts, Finding, RecipientFacts
 from policy.chain import Chain, Screened, personalise, screen
+from policy.mailing.reference import BeingConfirmed, Unmatched
 from policy.permission.mailbox import mailbox_of
 from policy.permission.marketing_signs import MailingMark, MailingMarks, header_marks
 from policy.profile import Profiles, UnknownProfile
@@ -99,8 +101,10 @@ class Preparer:
         signer: Signer,
         profiles: Profiles,
         texts: RepeatedTexts | None = None,
+        references: CompiledReferences | None = None,
     ) -> None:
         self._texts = texts or RepeatedTexts()
+        self._references = references or CompiledReferences(store)
         self._store, self._signer, self._profiles = store, signer, profiles
         self._scanners = Scanners(settings.content_scan)
         self._links = LinkChecker(settings, store.takedowns)
@@ -131,6 +135,8 @@ class Preparer:
         marks = header_marks(message.headers)
         message, cleaned = self._cleaned(message)
         if content_of:
+            if options.mailing not in (None, content_of.id, content_of.name):
+                raise OptionError(f'X-MTA-Mailing names another mailing, "{options.mailing}"')
             options = replace(options, stream=Stream.MARKETING, mailing=content_of.id)
         stream = stream_of(options, submitter.grant, marks)
         chain = self._chain(submitter, stream, options, message, marks)
@@ -139,7 +145,10 @@ class Preparer:
         async with self._one_heavy if message.size > HEAVY else nullcontext():
             facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
             if content_of:
-                facts = replace(facts, mailing=content_of, topic=options.topic or content_of.topic)
+                topic = options.topic or content_of.topic
+                facts = replace(facts, mailing=content_of, topic=topic, reference=BeingConfirmed())
+            elif facts.mailing and facts.mailing.references and facts.mailing.confirmation:
+                facts = await self._compared(facts, facts.mailing, message)
             if chain.needs_links:
                 checked = await self._links.check(facts.reading, in_thread=message.size > HEAVY)
                 facts = replace(facts, links=checked)
@@ -166,6 +175,17 @@ class Preparer:
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return Prepared(messages, copies[0].dropped, facts, sketch)
+
+    async def _compared(self, facts: Facts, mailing: Mailing, message: Message) -> Facts:
+        """Return the facts with whether the message is one that was confirmed; before it is not, the mailing is looked
+        up again. Raises StoreUnavailable."""
+        compared = await self._references.compare(mailing, message, facts.reading)
+        if isinstance(compared, Unmatched):
+            now = await self._store.mailings.find(mailing.account_id, mailing.id)
+            if now is not None and now.references != mailing.references:
+                facts = replace(facts, mailing=now)
+                compared = await self._references.compare(now, message, facts.reading)
+        return replace(facts, reference=compared)
 
     def digest(self, profile: str) -> str:
         """Return what changes when the rules of ``profile`` do. Raises UnknownProfile."""

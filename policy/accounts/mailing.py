@@ -13,10 +13,12 @@ from mta.mail.hold import Hold, HoldSource
 
 
 class MailingObstacle(Enum):
-    """What keeps the messages of a mailing; the ``ref`` of its holds. The first three end with the confirmation, those
-    about the list also need what they name."""
+    """What keeps the messages of a mailing; the ``ref`` of its holds. All but the last end with the confirmation; those
+    about the list also need what they name, that about the content a reference that the message matches."""
 
     UNCONFIRMED = "unconfirmed"
+    UNMATCHED = "unmatched"  # nobody has confirmed what the message says
+    MATCHED = "matched"  # somebody has since, and it is about to be released
     UNKNOWN_LIST = "unknown_list"  # it is not known where the list comes from
     UNAPPROVED_LIST = "unapproved_list"  # no reviewer has approved of that
     STOPPED = "stopped"
@@ -72,6 +74,19 @@ class Mailing:
 def mailing_hold(obstacle: MailingObstacle, text: str) -> Hold:
     """Return the hold for an obstacle."""
     return Hold(HoldSource.MAILING, obstacle.value, text)
+
+
+def unmatched_hold(text: str) -> Hold:
+    """Return why a message is held that differs from what was confirmed, as ``text`` says."""
+    return mailing_hold(MailingObstacle.UNMATCHED, text)
+
+
+def unmatched_text(mailing_id: str, name: str, difference: str) -> str:
+    """Return that a message is not what was confirmed, and the remedy."""
+    return (
+        f'the message is not one that was confirmed for mailing "{name}": {difference}; '
+        f"confirm it as it is (mta mailing confirm {mailing_id} --message FILE.eml)"
+    )
 
 
 def stop_hold(reason: str) -> Hold:

@@ -87,10 +87,11 @@ class _Bodies:
 class MessageText:
     """``content``: the whole message. Decoded on demand, and only once."""
 
-    __slots__ = ("_bodies", "_budget", "_content", "_overspent", "_pages", "_texts", "_views", "_writer")
+    __slots__ = ("_bodies", "_budget", "_content", "_overspent", "_pages", "_root", "_texts", "_views", "_writer")
 
     def __init__(self, content: bytes) -> None:
         self._content = content
+        self._root: PyLazyMimePart | str | None = None
         self._bodies: _Bodies | None = None
         self._writer: NoticeWriter | None = None
         self._budget = ReadingBudget()
@@ -105,6 +106,25 @@ class MessageText:
         if self._writer is None:
             self._writer = NoticeWriter(self._content)
         return self._writer
+
+    @property
+    def root(self) -> PyLazyMimePart | None:
+        """The tree of its parts, None if it cannot be read."""
+        if self._root is None:
+            self._root = _tree(self._content)
+        return None if isinstance(self._root, str) else self._root
+
+    def text_of(self, part: PyLazyMimePart) -> str:
+        """The text of a part of the tree as it was written; "" if it has too much."""
+        return self._text(part)
+
+    def with_texts(self, texts: Mapping[int, str]) -> MessageText:
+        """The same message with other texts, by the number of their part (``leaves_of``)."""
+        other = MessageText(self._content)
+        if other.root is not None:
+            leaves = list(leaves_of(other.root))
+            other._texts.update((id(leaves[n]), text) for n, text in texts.items())
+        return other
 
     @property
     def text(self) -> str:
@@ -141,22 +161,22 @@ class MessageText:
     @property
     def images(self) -> tuple[Image, ...]:
         """The pictures in what the reader sees."""
-        return tuple(image for part in self._shown if _is_html(part) for image in self._page(part).images)
+        return tuple(image for part in self._shown if is_page(part) for image in self._page(part).images)
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:
         """Text in what the reader gets that does not show, and how it was hidden."""
-        return tuple(hidden for part in self._shown if _is_html(part) for hidden in self._page(part).hidden)
+        return tuple(hidden for part in self._shown if is_page(part) for hidden in self._page(part).hidden)
 
     @property
     def concealed(self) -> tuple[Hidden, ...]:
         """That of it which styles hide: no comments, nor elements that no program shows."""
-        return tuple(hidden for part in self._shown if _is_html(part) for hidden in self._page(part).concealed)
+        return tuple(hidden for part in self._shown if is_page(part) for hidden in self._page(part).concealed)
 
     @property
     def unproven(self) -> tuple[Unproven, ...]:
         """Text in what the reader gets of which it cannot be told whether it shows, and why."""
-        return tuple(piece for part in self._shown if _is_html(part) for piece in self._page(part).unproven)
+        return tuple(piece for part in self._shown if is_page(part) for piece in self._page(part).unproven)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -178,7 +198,8 @@ class MessageText:
     @property
     def _parts(self) -> _Bodies:
         if self._bodies is None:
-            self._bodies = _sort(self._content)
+            root = self.root
+            self._bodies = _Bodies(fault=str(self._root)) if root is None else _sort(root)
         return self._bodies
 
     @property
@@ -188,7 +209,7 @@ class MessageText:
         return views[0] if len(views) == 1 else tuple({id(part): part for view in views for part in view}.values())
 
     def _view(self, parts: Sequence[PyLazyMimePart]) -> View:
-        text = "\n".join(self._page(part).text if _is_html(part) else self._text(part) for part in parts)
+        text = "\n".join(self._page(part).text if is_page(part) else self._text(part) for part in parts)
         links = (link for part in parts for link in self._links_of(part))
         return View(text, tuple(islice(links, MAX_LINKS)))
 
@@ -212,7 +233,7 @@ class MessageText:
         return page
 
     def _links_of(self, part: PyLazyMimePart) -> Iterator[Link]:
-        if _is_html(part):
+        if is_page(part):
             yield from self._page(part).links
         else:
             yield from _plain_links(self._text(part))
@@ -231,35 +252,39 @@ def _plain_links(text: str) -> Iterator[Link]:
 _HTML = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html"})
 
 
-def _is_html(part: PyLazyMimePart) -> bool:
+def is_page(part: PyLazyMimePart) -> bool:
     return part.content_type.lower() in _HTML
 
 
-def _sort(content: bytes) -> _Bodies:
-    """Which parts are shown, and which are attached."""
+def _tree(content: bytes) -> PyLazyMimePart | str:
+    """The parts of a message, or why they cannot be told."""
     if not content:
-        return _Bodies()
+        return ""
     try:
-        root = parse_email_tree(content, mode="lazy")
+        return parse_email_tree(content, mode="lazy")
     except (ParseError, ValueError, RecursionError) as error:
-        return _Bodies(fault=f"the MIME structure cannot be read ({type(error).__name__})")
-    leaves = list(_leaves(root))
-    bodies = [part for part in leaves if _is_body(part)]
+        return f"the MIME structure cannot be read ({type(error).__name__})"
+
+
+def _sort(root: PyLazyMimePart) -> _Bodies:
+    """Which parts are shown, and which are attached."""
+    leaves = list(leaves_of(root))
+    bodies = [part for part in leaves if is_body(part)]
     fault = "" if len(leaves) < MAX_PARTS and len(bodies) <= MAX_BODIES else "the message has too many parts"
     fault = fault or next(filter(None, map(_part_fault, _every(root))), "")
     bodies = bodies[:MAX_BODIES]
     wanted = {id(part) for part in bodies}
     return _Bodies(
         views=tuple(tuple(part for part in view if id(part) in wanted) for view in _views(root)),
-        plain=tuple(part for part in bodies if not _is_html(part)),
-        html=tuple(part for part in bodies if _is_html(part)),
+        plain=tuple(part for part in bodies if not is_page(part)),
+        html=tuple(part for part in bodies if is_page(part)),
         attachments=tuple(map(_attachment, _attached(root))),
         fault=fault,
         unread=next((_UNREAD for part in leaves if part.is_message and _disposition(part) != "attachment"), ""),
     )
 
 
-def _leaves(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
+def leaves_of(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
     """The parts that hold something, in order; an attached message is one, whatever it holds."""
     waiting = [root]
     for _ in range(MAX_PARTS):
@@ -280,7 +305,7 @@ def _attached(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
             return
         part = waiting.pop()
         waiting += reversed(part.children)
-        if not _is_multipart(part) and (part.filename or not _is_body(part)):
+        if not _is_multipart(part) and (part.filename or not is_body(part)):
             yield part
 
 
@@ -316,7 +341,7 @@ def _views(root: PyLazyMimePart) -> list[list[PyLazyMimePart]]:
     views = [ordinary]
     for node in _every(root):
         if node.content_type.lower() == "multipart/alternative":
-            others = [child for child in node.children if any(map(_is_html, _leaves(child)))]
+            others = [child for child in node.children if any(map(is_page, leaves_of(child)))]
             views += [list(_shown(root, {id(node): child})) for child in others if len(views) < MAX_VIEWS]
     return [view for n, view in enumerate(views) if n == 0 or view != ordinary]
 
@@ -336,7 +361,7 @@ def _shown(root: PyLazyMimePart, chosen: Mapping[int, PyLazyMimePart]) -> Iterat
         elif id(part) in chosen:
             waiting.append(chosen[id(part)])
         elif kind == "multipart/alternative":
-            waiting += [child for child in part.children if any(map(_is_body, _leaves(child)))][-1:]
+            waiting += [child for child in part.children if any(map(is_body, leaves_of(child)))][-1:]
         elif kind == "multipart/related":
             waiting += _root_of(part)
         else:
@@ -362,11 +387,11 @@ def _is_multipart(part: PyLazyMimePart) -> bool:
     return part.content_type[:10].lower() == "multipart/"
 
 
-def _is_body(part: PyLazyMimePart) -> bool:
+def is_body(part: PyLazyMimePart) -> bool:
     """Whether mail programs show it as text."""
     if part.is_message or _disposition(part) not in ("", "inline"):
         return False  # what is not known counts as attached (RFC 2183 2.8)
-    return part.content_type.lower() in ("text/plain", "") or _is_html(part)
+    return part.content_type.lower() in ("text/plain", "") or is_page(part)
 
 
 def _disposition(part: PyLazyMimePart) -> str:
@@ -403,7 +428,7 @@ def _decode(part: PyLazyMimePart) -> str:
             text = octets.decode("cp1252", "replace")
     else:
         text = octets.decode(codec, "replace")
-    return text[:LIMIT] if _is_html(part) else text[:LIMIT].replace("\r\n", "\n")  # HTML's parser does it faster
+    return text[:LIMIT] if is_page(part) else text[:LIMIT].replace("\r\n", "\n")  # HTML's parser does it faster
 
 
 @lru_cache(256)

@@ -13,14 +13,20 @@ import typer
 from mta.cli.context import load_settings, with_store
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
 from mta.cli.mailing.mailing_details import moved_text
-from mta.cli.message.message_file import choose_profiles, open_preparer, read_message, submitted
-from mta.cli.options import ByOption, ConfigOption, operator
+from mta.cli.message.message_file import choose_profiles, message_of, open_preparer, read_message, submitted
+from mta.cli.options import ByOption, ConfigOption, operator, parse_message_id
 from mta.cli.output import fail
+from mta.mail.identity import format_id
+from mta.mail.message import Stream
 
 if TYPE_CHECKING:
     from config.schema import Settings
+    from mta.mail.identity import MessageId
     from mta.store.store import Store
-    from mta.submission.mailing_confirmation import ConfirmationContext
+    from mta.submission.mailing_confirmation import ConfirmationContext, Handed
+    from policy.accounts.account import Account
+    from policy.accounts.mailing import Mailing
+    from policy.mailing.reference import Reference
 
 
 def confirm(
@@ -35,13 +41,29 @@ def confirm(
             "the mailing must match one of them.",
         ),
     ] = None,
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sample",
+            metavar="FILE.eml",
+            help="Another copy of a confirmed message, for another recipient: what differs may vary; repeatable.",
+        ),
+    ] = None,
+    queued: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queued", metavar="MESSAGE-ID", help="A queued message of the mailing, in place of a file; repeatable."
+        ),
+    ] = None,
     account: MailingAccountOption = None,
     by: ByOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Confirm that a mailing keeps to the rules and the current terms. What is held for that is released."""
     settings, who = load_settings(config), by or operator()
-    files = [read_message(file, [], None) for file in message or ()]
+    files = [(read_message(file, [], None), False) for file in message or ()]
+    files += [(read_message(file, [], None), True) for file in sample or ()]
+    ids = [parse_message_id(text) for text in queued or ()]
 
     async def work(store: Store) -> str:
         from mta.submission.mailing_confirmation import ConfirmationRefused, Handed, confirm_mailing
@@ -49,23 +71,58 @@ def confirm(
         mailing = await find_mailing(settings, store, which, account)
         owner = store.accounts.by_id(mailing.account_id)
         assert owner is not None, "a mailing has an account"
-        handed = [Handed(file.name, submitted(file, owner)) for file in files]
-        context = await _context(store, settings)
+        handed = [await _queued(store, owner, mailing, each) for each in ids]
+        handed += [Handed(file.name, submitted(file, owner), is_sample) for file, is_sample in files]
+        context = await _context(store, settings, owner)
         try:
-            moved = await confirm_mailing(context, owner, mailing, handed, by=who, at=datetime.now(UTC))
+            confirmed = await confirm_mailing(context, owner, mailing, handed, by=who, at=datetime.now(UTC))
         except ConfirmationRefused as error:
             fail(f'mailing "{mailing.name}" is not confirmed:\n{error}')
-        said = f'Mailing "{mailing.name}" confirmed by {who} under version {context.terms} of the terms.'
-        return f"{said} {moved_text(moved)}"
+        told = f'Mailing "{mailing.name}" confirmed by {who} under version {context.terms} of the terms.'
+        references = [_reference_text(each) for each in confirmed.references if confirmed.added]
+        return "\n".join([f"{told} {moved_text(confirmed.moved)}", *references])
 
     print(with_store(settings, work))
 
 
-async def _context(store: Store, settings: Settings) -> ConfirmationContext:
+async def _context(store: Store, settings: Settings, account: Account) -> ConfirmationContext:
     from mta.submission.mailing_confirmation import ConfirmationContext
     from mta.submission.rate_limit import RateLimit
+    from policy.rules.mailing.confirmation import Confirmed
 
-    preparer = await open_preparer(store, settings, choose_profiles(settings, None).profiles)
-    return ConfirmationContext(
-        store, preparer, RateLimit(store.quotas, settings.rate_limits), settings.policy.terms.version
+    profiles = choose_profiles(settings, None).profiles
+    preparer = await open_preparer(store, settings, profiles)
+    rate_limit = RateLimit(store.quotas, settings.rate_limits)
+    rules = profiles.get(account.profile).streams.get(Stream.MARKETING)
+    asked = rules.settings.get(Confirmed.name) if rules else None
+    needs_message = isinstance(asked, Confirmed.Settings) and asked.reference == "required"
+    return ConfirmationContext(store, preparer, rate_limit, settings.policy.terms.version, needs_message)
+
+
+async def _queued(store: Store, account: Account, mailing: Mailing, message_id: MessageId) -> Handed:
+    """Return a message that was submitted to the mailing, as it would leave."""
+    from mta.store.queue.content import ContentMissing, whole
+    from mta.submission.mailing_confirmation import Handed
+
+    name = format_id(message_id)
+    story = await store.explain.message(message_id)
+    if story is None or story.account_id != account.id or story.mailing != mailing.id:
+        fail(f'message {name} is not one of mailing "{mailing.name}"')
+    try:
+        octets = await whole(await store.messages.content(message_id))
+    except ContentMissing:
+        fail(f"message {name} is no longer queued; hand over a file (--message FILE.eml)")
+    file = message_of(name, octets, story.recipients[:1], story.sender)
+    return Handed(name, submitted(file, account), was_queued=True)
+
+
+def _reference_text(reference: Reference) -> str:
+    """Return what may vary in a reference, so that the confirmer sees it."""
+    from policy.mailing.variables import VariableKind
+
+    said = dict.fromkeys(
+        f"{each.kind.value} {text!r}" for text, each in reference.variables if each.kind is not VariableKind.TOKEN
     )
+    tokens = sum(1 for _, each in reference.variables if each.kind is VariableKind.TOKEN)
+    varies = [*said, *([f"{tokens} tokens in links"] if tokens else [])]
+    return f"Reference {reference.number}: may vary: {', '.join(varies) or 'nothing'}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -76,20 +77,24 @@ def choose_profiles(settings: Settings, asked: str | None) -> ProfileChoice:
 
 def read_message(file: str, recipients: list[str], sender: str | None) -> MessageFile:
     """Return the message in ``file``, "-" for standard input, or end the command with status 2."""
-    content = _content(file)
+    return message_of(file, _content(file), recipients, sender)
+
+
+def message_of(name: str, content: bytes, recipients: Sequence[str], sender: str | None) -> MessageFile:
+    """Return a message with its envelope, or end the command with status 2."""
     try:
         headers = Headers.split(content)
     except HeaderError as error:
-        fail(f"{file}: not a message: {error}", status=2)
+        fail(f"{name}: not a message: {error}", status=2)
     if not headers.fields:
-        fail(f"{file}: not a message: it has no header", status=2)
-    addresses = [_address(text, "--recipient") for text in recipients] or [_only_recipient(file, headers)]
+        fail(f"{name}: not a message: it has no header", status=2)
+    addresses = [_address(text, "--recipient") for text in recipients] or [_only_recipient(name, headers)]
     envelope = Envelope(
         _address(sender, "--sender") if sender else _author(headers),
         tuple(Recipient(address) for address in dict.fromkeys(addresses)),
         body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
     )
-    return MessageFile(file, content, headers, envelope)
+    return MessageFile(name, content, headers, envelope)
 
 
 async def open_preparer(store: Store, settings: Settings, profiles: Profiles) -> Preparer:

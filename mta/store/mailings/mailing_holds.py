@@ -3,7 +3,8 @@
 A message may be judged by what its mailing was a moment ago. So everything here starts from the mailing as it is now,
 after each change of a mailing and regularly for all of which something is held (``sweep``).
 
-Invariants: holds of other sources stay. Nothing that waits for a confirmation is released without one.
+Invariants: holds of other sources stay. Nothing that waits for a confirmation is released without one, nor what is not
+the message that was confirmed (``content_check``).
 
 Limitations: works in chunks of ``CHUNK`` recipients, each a transaction: between two of them a part has been done. A
 delivery on the wire is not stopped.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mta.mail.hold import HoldSource
+from mta.store.mailings import content_check
 from mta.store.postgres.database import Connection, Database
 from mta.store.queue import holds
 from mta.store.queue.holds import of_mailing, of_waiting
@@ -25,7 +27,8 @@ CHUNK = 5000  # recipients in one transaction
 SECONDS = 60.0  # for one of them
 
 _MAILING = """
-select m.*, s.origin is not null as known, s.approved_at is not null as approved
+select m.*, s.origin is not null as known, s.approved_at is not null as approved,
+    exists (select from mailing_reference where mailing = m.id) as has_references
 from mailing m left join list_source s on s.account_id = m.account_id and s.name = m.list
 where m.id = $1 for update of m"""
 
@@ -66,6 +69,7 @@ class QueueMoved:
 
 async def settle(database: Database, mailing_id: str) -> QueueMoved:
     """Bring what is queued of a mailing in line with it. Raises StoreUnavailable."""
+    await content_check.compare_held(database, mailing_id)
     moved = QueueMoved()
     while step := await database.retried(lambda connection: _step(connection, mailing_id), seconds=SECONDS):
         moved += step
@@ -94,11 +98,7 @@ async def _step(connection: Connection, mailing_id: str) -> QueueMoved | None:
         return moved
     if mailing["confirmed_at"] is None:
         return None
-    obstacles = [MailingObstacle.UNCONFIRMED]
-    if mailing["known"]:
-        obstacles.append(MailingObstacle.UNKNOWN_LIST)
-    if mailing["approved"]:
-        obstacles.append(MailingObstacle.UNAPPROVED_LIST)
+    obstacles = [MailingObstacle.MATCHED] if mailing["has_references"] else content_check.obstacles_of(mailing)
     if mailing["sample"] is not None and mailing["released_at"] is None:
         return await work.sample(obstacles)
     return await work.release(HoldSource.MAILING, obstacles) or await work.release(HoldSource.SAMPLING)

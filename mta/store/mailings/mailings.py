@@ -232,15 +232,36 @@ class Mailings:
                 account_id = await connection.fetchval(_LOCK, mailing_id)
             if account_id is None:
                 raise MailingError(refusal)
-            numbers = [await references.add(connection, mailing_id, new, by=by, terms=terms) for new in messages]
-            if numbers:
-                said["references"] = ", ".join(map(str, numbers))
+            try:
+                for new in messages:
+                    await references.add(connection, mailing_id, new, by=by, terms=terms)
+            except asyncpg.UniqueViolationError:
+                raise MailingError("someone else has confirmed a message of it at this moment; try again") from None
+            if messages:
+                said["references"] = ", ".join(str(new.number) for new in messages)
                 said["sha256"] = ", ".join(new.digest.hex() for new in messages)
             await _say(connection, account_id, by, said)
 
         await self._database.retried(work)
         await self._fresh.now()
         return await mailing_holds.settle(self._database, mailing_id)
+
+    async def remove_reference(self, mailing_id: str, number: int, *, by: str) -> None:
+        """Withdraw a confirmed message, and its samples: the mailing's messages need not be compared with it any more.
+        The last one stays: without any, the mailing could say anything. Raises MailingError, StoreUnavailable."""
+
+        async def work(connection: Connection) -> None:
+            account_id = await connection.fetchval(_LOCK, mailing_id)
+            if account_id is None or not await references.remove(connection, mailing_id, number, by=by):
+                raise MailingError(f"the mailing {mailing_id} has no reference {number}")
+            if not await references.contents(connection, mailing_id):
+                raise MailingError("it is the only reference of the mailing; stop the mailing (mta mailing stop)")
+            await _say(
+                connection, account_id, by, {"mailing": mailing_id, "act": "reference removed", "number": number}
+            )
+
+        await self._database.retried(work)
+        await self._fresh.now()
 
     async def release(self, mailing_id: str, *, by: str) -> QueueMoved:
         """Let go what waits behind a sample or a stop; what is not confirmed stays. Raises MailingError,

@@ -16,32 +16,37 @@ import orjson
 from mta.store.postgres.database import Connection
 
 _ADD = """
-insert into mailing_reference (mailing, number, by, terms, digest, content, outgoing, preview, picture, evidence)
-select $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9 from mailing_reference where mailing = $1
-returning number"""
+insert into mailing_reference
+    (mailing, number, by, terms, sample_of, digest, content, outgoing, preview, picture, evidence)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
 
 _LIST = """
-select number, at, by, terms, digest, octet_length(content) as size, preview, picture, evidence, removed_at, removed_by
+select number, at, by, terms, sample_of, digest, octet_length(content) as size, preview, picture, evidence, removed_at,
+    removed_by
 from mailing_reference where mailing = $1 order by number"""
 
 _CONTENTS = """
-select number, content, outgoing from mailing_reference where mailing = $1 and removed_at is null order by number"""
+select number, sample_of, content, outgoing from mailing_reference
+where mailing = $1 and removed_at is null order by number"""
 
 _REMOVE = """
 update mailing_reference set removed_at = now(), removed_by = $3
-where mailing = $1 and number = $2 and removed_at is null returning number"""
+where mailing = $1 and (number = $2 or sample_of = $2) and removed_at is null returning number"""
 
 
 @dataclass(frozen=True, slots=True)
 class NewReference:
     """A message that is confirmed. ``content``: as an application submits it; ``outgoing``: as its recipient would get
-    it; ``preview``: its text; ``picture``: how it looks, PNG; ``evidence``: what was found."""
+    it; ``preview``: its text; ``picture``: how it looks, PNG; ``evidence``: what was found. ``sample_of``: the number
+    of the reference that it is another copy of."""
 
+    number: int
     content: bytes
     outgoing: bytes
     preview: str = ""
     picture: bytes | None = None
     evidence: Mapping[str, Any] | None = None
+    sample_of: int | None = None
 
     @property
     def digest(self) -> bytes:
@@ -56,6 +61,7 @@ class ReferenceRecord:
     at: datetime
     by: str
     terms: str
+    sample_of: int | None
     digest: str
     size: int
     preview: str
@@ -70,16 +76,16 @@ class ReferenceContent:
     """The message of a reference, as submitted and as it would leave."""
 
     number: int
+    sample_of: int | None
     content: bytes
     outgoing: bytes
 
 
-async def add(connection: Connection, mailing_id: str, new: NewReference, *, by: str, terms: str) -> int:
-    """Write a reference within the caller's transaction, which has locked the mailing; return its number."""
+async def add(connection: Connection, mailing_id: str, new: NewReference, *, by: str, terms: str) -> None:
+    """Write a reference within the caller's transaction. Raises UniqueViolationError if another has its number."""
     evidence = orjson.dumps(new.evidence or {}).decode()
-    values = (new.digest, new.content, new.outgoing, new.preview, new.picture, evidence)
-    number: int = await connection.fetchval(_ADD, mailing_id, by, terms, *values)
-    return number
+    values = (new.sample_of, new.digest, new.content, new.outgoing, new.preview, new.picture, evidence)
+    await connection.execute(_ADD, mailing_id, new.number, by, terms, *values)
 
 
 async def read(connection: Connection, mailing_id: str) -> list[ReferenceRecord]:
@@ -94,9 +100,11 @@ async def read(connection: Connection, mailing_id: str) -> list[ReferenceRecord]
 async def contents(connection: Connection, mailing_id: str) -> Sequence[ReferenceContent]:
     """Return the messages that count, in order."""
     rows = await connection.fetch(_CONTENTS, mailing_id)
-    return [ReferenceContent(row["number"], bytes(row["content"]), bytes(row["outgoing"])) for row in rows]
+    return [
+        ReferenceContent(row["number"], row["sample_of"], bytes(row["content"]), bytes(row["outgoing"])) for row in rows
+    ]
 
 
 async def remove(connection: Connection, mailing_id: str, number: int, *, by: str) -> bool:
-    """Withdraw a reference; return False if there is none of this number that counts."""
-    return await connection.fetchval(_REMOVE, mailing_id, number, by) is not None
+    """Withdraw a reference and its samples; return False if there is none of this number that counts."""
+    return bool(await connection.fetch(_REMOVE, mailing_id, number, by))

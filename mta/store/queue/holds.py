@@ -195,6 +195,37 @@ select count(*), count(lease), count(*) filter (where holds > 0) from changed"""
     return await _tell(connection, await _change(connection, statement, given))
 
 
+async def change(
+    connection: Connection, messages: Sequence[MessageId], source: HoldSource, refs: Collection[str], why: Hold
+) -> None:
+    """Put ``why``, of the same source, in place of the holds with ``refs`` that messages have. Within the caller's
+    transaction."""
+    told = f"jsonb_build_object('source', '{source.value}', 'ref', $3::text, 'text', $4::text)"
+    await connection.execute(
+        f"""
+with locked as materialized (
+    select message_id, recipient_index from queue where message_id = any($1::uuid[]) order by 1, 2 for update
+),
+before as materialized (
+    select h.message_id, h.recipient_index, h.ref from hold h join locked using (message_id, recipient_index)
+    where h.source = '{source.value}' and h.ref = any($2::text[])
+),
+changed as (
+    update hold h set ref = $3, text = $4, held_at = clock_timestamp() from before b
+    where h.message_id = b.message_id and h.recipient_index = b.recipient_index and h.source = '{source.value}'
+        and h.ref = b.ref
+    returning h.message_id, h.recipient_index, b.ref
+)
+insert into event (message_id, recipient_index, kind, data)
+select message_id, recipient_index, 'held', jsonb_build_object('hold', {told}) from changed
+where ref <> $3""",  # noqa: S608 - our own text
+        messages,
+        sorted(refs),
+        why.ref,
+        sanitise(why.text, LONGEST),
+    )
+
+
 async def bounce(
     connection: Connection, scope: HoldScope, reason: str, *, limit: int | None = None, dry_run: bool = False
 ) -> QueueChange:

@@ -31,6 +31,7 @@ Kind = Literal["programs", "scripts", "shortcuts", "images", "macros", "pages"]
 
 class Attachments:
     name = "attachments"
+    content_only = True
 
     class Settings(Section):
         """Which attachments are rejected."""

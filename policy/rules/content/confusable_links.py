@@ -28,6 +28,7 @@ _HOST = re.compile(r"https?:[/\\]{2,}(?:[^/\\?#@]*@)?([^/\\?#:\s]{1,300})", re.I
 
 class ConfusableLinks:
     name = "confusable_links"
+    content_only = True
 
     class Settings(Section):
         """No settings."""

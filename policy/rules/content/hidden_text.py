@@ -28,6 +28,7 @@ from policy.text.message_text import Hidden
 
 class HiddenText:
     name = "hidden_text"
+    content_only = True
 
     class Settings(Section):
         """How much hidden text is allowed."""

@@ -43,6 +43,7 @@ LOGO = 16  # pixels: smaller pictures are spacers, and count who opens a mail
 
 class Imprint:
     name = "imprint"
+    content_only = True
 
     class Settings(Section):
         """What the legal notice must contain."""

@@ -31,6 +31,7 @@ from policy.text.unsubscribe_grammar import UnsubscribeGrammar
 
 class UnsubscribeLink:
     name = "unsubscribe"
+    content_only = True
 
     class Settings(Section):
         """What the text must contain."""

@@ -33,6 +33,7 @@ create table mailing_reference (
     at          timestamptz not null default now(),
     by          text not null,
     terms       text not null,
+    sample_of   int,                        -- the reference of which it is another copy: what differs may vary
     digest      bytea not null,             -- sha256 of the content
     content     bytea not null,             -- as an application submits it
     outgoing    bytea not null,             -- as its recipient would get it

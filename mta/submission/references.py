@@ -1,0 +1,53 @@
+"""The references of mailings, compiled: read when a mailing's first message comes, and kept while it is sent.
+
+Invariants: what is kept belongs to the references that the mailing has now: a new one is read, a removed one is no
+longer used.
+
+Limitations: of the mailings used last as many are kept as fit into ``MOST_OCTETS``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from mta.mail.message import Message
+from mta.store.store import Store
+from policy.accounts.mailing import Mailing
+from policy.mailing.reference import Matched, References, Source, Unmatched, compile_references
+from policy.text.message_text import MessageText
+
+MOST_OCTETS = 64 * 1024 * 1024
+HEAVY = 256 * 1024  # octets of the largest message that is compared at once; larger ones are compared in a thread
+
+_Key = tuple[str, tuple[int, ...]]
+
+
+class CompiledReferences:
+    """One for each process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._compiled: OrderedDict[_Key, References] = OrderedDict()
+
+    async def compare(self, mailing: Mailing, message: Message, reading: MessageText) -> Matched | Unmatched:
+        """Return which reference of its mailing the message matches, or how it differs. Raises StoreUnavailable."""
+        references = await self._of(mailing)
+        recipients = [recipient.address for recipient in message.envelope.recipients]
+
+        def compared() -> Matched | Unmatched:
+            return references.compare(Source.of(message.headers, reading, message.size, recipients))
+
+        return await asyncio.to_thread(compared) if message.size > HEAVY else compared()
+
+    async def _of(self, mailing: Mailing) -> References:
+        key = mailing.id, mailing.references
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            confirmed = await self._store.mailings.reference_contents(mailing.id)
+            submitted = [(each.number, each.sample_of, each.content) for each in confirmed]
+            compiled = self._compiled[key] = await asyncio.to_thread(compile_references, submitted)
+            while len(self._compiled) > 1 and sum(each.octets for each in self._compiled.values()) > MOST_OCTETS:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(key)
+        return compiled
