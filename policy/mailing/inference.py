@@ -32,7 +32,8 @@ PIXEL = 3  # pixels: a larger picture is one that people see
 _LINK = re.compile(r"https?://[^\s\"'<>\\^`{|}]{1,4000}", re.IGNORECASE)
 _AUTHORITY = re.compile(r"https?://[^/?#]*[/?#]", re.IGNORECASE)
 _SEGMENT = re.compile(r"<[^>]*>|[^<]+|<")
-_WORD = re.compile(r"\s+|[^\W_]+|.", re.DOTALL)
+_LETTERS = r"(?:\w|&#?\w{1,20};)+"
+_WORD = re.compile(rf"\s+|{_LETTERS}(?:[-.,:/'’]{_LETTERS})*|.", re.DOTALL)
 _JOINED = re.compile(r"[\w@/:=%-]|\.(?=\w)")  # what makes one word of two, or a link
 _COMMENT_LINK = re.compile(r"href\s*=\s*[\"'][^\"']*\Z", re.IGNORECASE)
 _RAW_TEXT = frozenset({"script", "style", "xmp", "iframe", "noembed", "noframes", "plaintext", "template", "noscript"})
@@ -72,6 +73,16 @@ def learn(text: str, sample: str, *, is_page: bool) -> tuple[Variable, ...]:
         if not may_vary:
             raise NotASample(f'"{text[max(0, each.start - 20) : each.end + 20]}" must be the same in all of them')
     return tuple(learned)
+
+
+def as_for(text: str, reader: Reader, other: str, other_reader: Reader) -> str:
+    """Return ``text`` with the addresses that ``other`` has in place of its reader's, where it has as many."""
+    ours, theirs = list(_addresses(text, reader)), list(_addresses(other, other_reader))
+    if len(ours) != len(theirs):
+        return text
+    for each, their in zip(reversed(ours), reversed(theirs), strict=True):
+        text = text[: each.start] + other[their.start : their.end] + text[each.end :]
+    return text
 
 
 # --- found in the text

@@ -19,7 +19,7 @@ from hashlib import sha256
 
 from mta.mail.address import Address
 from mta.mail.headers import Headers, unfold
-from policy.mailing.inference import NotASample, infer, learn
+from policy.mailing.inference import NotASample, as_for, infer, learn
 from policy.mailing.outline import Outline, outline_of
 from policy.mailing.template import Difference, Template
 from policy.mailing.variables import Reader, Variable, VariableKind, reader_of
@@ -164,8 +164,10 @@ class Reference:
                 if body.template is None:
                     learned.append(())
                     continue
+                ours = body.template.text
                 text = _normal(sample.reading.text_of(part), body.is_page)
-                learned.append(learn(body.template.text, text, is_page=body.is_page))
+                text = as_for(text, sample.reader, ours, self.source.reader)
+                learned.append(learn(ours, text, is_page=body.is_page))
         except NotASample as error:
             raise UnfitReference(str(error)) from None
         bodies = [body.template.variables if body.template else () for body in self.bodies]

@@ -56,19 +56,30 @@ class Template:
         for variable, most, piece, own in self._steps:
             end = text.find(piece, at, at + most + len(piece))
             if end < 0 or not _fits(variable, own, text[at:end], reader, slots):
-                return self._difference(text, at, variable.start)
+                return self._behind(text, at, end, variable, piece)
             found.append(text[at:end])
             at = end + len(piece)
         variable, most, piece, own = self._last
         end = len(text) - len(piece)
-        if not (at <= end <= at + most and text.endswith(piece) and _fits(variable, own, text[at:end], reader, slots)):
-            return self._difference(text, at, variable.start)
+        if not (at <= end <= at + most and text.endswith(piece)):
+            return self._behind(text, at, -1, variable, piece)
+        if not _fits(variable, own, text[at:end], reader, slots):
+            return self._behind(text, at, end, variable, piece)
         return (*found, text[at:end])
 
     def filled(self, value_of: Callable[[Variable], str]) -> str:
         """Return the text with other values for its variables."""
         values = [*map(value_of, self.variables), ""]
         return "".join(part for pair in zip(self.pieces, values, strict=True) for part in pair)
+
+    def _behind(self, text: str, at: int, end: int, variable: Variable, piece: str) -> Difference:
+        """Return the difference at a variable whose value does not fit; if ``end`` is -1, in the piece behind it."""
+        if end >= 0:
+            return self._difference(text, at, variable.start)
+        for length in (32, 16, 8, 4, 2):
+            if (found := text.find(piece[:length], at, at + variable.most + length)) >= 0:
+                return self._difference(text, found, variable.end)
+        return self._difference(text, at, variable.start)
 
     def _difference(self, text: str, at: int, wanted: int) -> Difference:
         """Return the first character that differs behind ``at``, which is ``wanted`` in the reference."""
