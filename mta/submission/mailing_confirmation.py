@@ -28,8 +28,8 @@ from policy.accounts.mailing import Confirmation, Mailing
 from policy.base import Finding
 from policy.mailing.reference import (
     MAX_REFERENCES,
+    ReadMessage,
     Reference,
-    Source,
     UnfitReference,
     compile_reference,
     compile_references,
@@ -154,7 +154,7 @@ def _compiled(
     return numbered, tuple(references.values())
 
 
-def _taught(references: Iterable[Reference], sample: Source) -> Reference:
+def _taught(references: Iterable[Reference], sample: ReadMessage) -> Reference:
     """Return the reference that this is a sample of, with what the sample shows. Raises UnfitReference."""
     why = "there is no reference that it could be a sample of"
     for reference in references:

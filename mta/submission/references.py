@@ -14,7 +14,7 @@ from collections import OrderedDict
 from mta.mail.message import Message
 from mta.store.store import Store
 from policy.accounts.mailing import Mailing
-from policy.mailing.reference import Matched, References, Source, Unmatched, compile_references
+from policy.mailing.reference import Matched, ReadMessage, References, Unmatched, compile_references
 from policy.text.message_text import MessageText
 
 MOST_OCTETS = 64 * 1024 * 1024
@@ -36,7 +36,7 @@ class CompiledReferences:
         recipients = [recipient.address for recipient in message.envelope.recipients]
 
         def compared() -> Matched | Unmatched:
-            return references.compare(Source.of(message.headers, reading, message.size, recipients))
+            return references.compare(ReadMessage.of(message.headers, reading, message.size, recipients))
 
         return await asyncio.to_thread(compared) if message.size > HEAVY else compared()
 

@@ -21,7 +21,7 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers, unfold
 from policy.mailing.inference import NotASample, as_for, infer, learn
 from policy.mailing.outline import Outline, outline_of
-from policy.mailing.template import Difference, Template
+from policy.mailing.template import Template, TextDifference
 from policy.mailing.variables import Reader, Variable, VariableKind, reader_of
 from policy.text.header_text import LONGEST, decoded, shown
 from policy.text.message_text import MessageText, is_body, is_page
@@ -47,7 +47,7 @@ class UnfitReference(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ReadMessage:
     """A message to be compared: its header, whom it is for, what it says, its octets."""
 
     headers: Headers
@@ -57,7 +57,7 @@ class Source:
     outline: Outline | None
 
     @classmethod
-    def of(cls, headers: Headers, reading: MessageText, size: int, recipients: Sequence[Address] = ()) -> Source:
+    def of(cls, headers: Headers, reading: MessageText, size: int, recipients: Sequence[Address] = ()) -> ReadMessage:
         """``recipients``: those of the envelope; without them the To field counts."""
         return cls(headers, reader_of(headers, recipients), reading, size, outline_of(reading))
 
@@ -110,7 +110,7 @@ class Reference:
     the variables, to see what depends on them. ``passes``: what the rules of a chain found, which keeps it here."""
 
     number: int
-    source: Source
+    source: ReadMessage
     same: tuple[tuple[str, ...], ...]
     subject: Template
     bodies: tuple[_Body, ...]
@@ -124,7 +124,7 @@ class Reference:
             for each in template.variables:
                 yield template.text[each.start : each.end], each
 
-    def compare(self, source: Source) -> Matched | Unmatched:
+    def compare(self, source: ReadMessage) -> Matched | Unmatched:
         """Return whether a message is the same."""
         outline, reader = source.outline, source.reader
         if outline is None or not self._has_shape(source):
@@ -134,7 +134,7 @@ class Reference:
                 return Unmatched(self.number, f"its {name.decode().title()} field is not the same", 1)
         slots: dict[str, str] = {}
         found = self.subject.values(_subject(source.headers), reader, slots)
-        if isinstance(found, Difference):
+        if isinstance(found, TextDifference):
             return Unmatched(self.number, f"in its subject, {found.text}", 1 + found.reached)
         reached = 1000
         for body, part in zip(self.bodies, outline.leaves, strict=True):
@@ -147,12 +147,12 @@ class Reference:
             if len(written) - len(text) > body.blank + BLANK:
                 return Unmatched(self.number, f"its {part.content_type} has more blank lines", reached)
             found = body.template.values(text, reader, slots)
-            if isinstance(found, Difference):
+            if isinstance(found, TextDifference):
                 return Unmatched(self.number, f"in its {part.content_type}, {found.text}", reached + found.reached)
             reached += len(text)
         return Matched(self, tuple(slots.values()))
 
-    def taught(self, sample: Source) -> Reference:
+    def taught(self, sample: ReadMessage) -> Reference:
         """Return the reference with what a sample shows to be variable. Raises UnfitReference."""
         outline = sample.outline
         if outline is None or not self._has_shape(sample):
@@ -182,7 +182,7 @@ class Reference:
             raise UnfitReference(compared.text)
         return taught
 
-    def _has_shape(self, source: Source) -> bool:
+    def _has_shape(self, source: ReadMessage) -> bool:
         ours, theirs = self.source.outline, source.outline
         if ours is None or theirs is None or ours.shape != theirs.shape:
             return False
@@ -199,7 +199,7 @@ class References:
     def octets(self) -> int:
         return sum(4 * each.source.size for each in self.all)
 
-    def compare(self, source: Source) -> Matched | Unmatched:
+    def compare(self, source: ReadMessage) -> Matched | Unmatched:
         """Return which reference a message is the same as, or how it differs."""
         closest = Unmatched(0, "nothing of this mailing was confirmed", -1)
         for reference in self.all:
@@ -210,16 +210,16 @@ class References:
         return closest
 
 
-def compile_reference(number: int, source: Source) -> Reference:
+def compile_reference(number: int, source: ReadMessage) -> Reference:
     """Return a confirmed message as a reference. Raises UnfitReference."""
     if source.size > MAX_OCTETS:
         raise UnfitReference(f"it has more than {MAX_OCTETS} octets; link large parts")
     return _compiled(number, source, (), None)
 
 
-def source_of(content: bytes) -> Source:
+def source_of(content: bytes) -> ReadMessage:
     """Return a confirmed message, which is for whom its To field names. Raises HeaderError."""
-    return Source.of(Headers.split(content), MessageText(content), len(content))
+    return ReadMessage.of(Headers.split(content), MessageText(content), len(content))
 
 
 def compile_references(confirmed: Sequence[tuple[int, int | None, bytes]]) -> References:
@@ -239,7 +239,7 @@ def compile_references(confirmed: Sequence[tuple[int, int | None, bytes]]) -> Re
 
 
 def _compiled(
-    number: int, source: Source, of_subject: Sequence[Variable], of_bodies: Sequence[Sequence[Variable]] | None
+    number: int, source: ReadMessage, of_subject: Sequence[Variable], of_bodies: Sequence[Sequence[Variable]] | None
 ) -> Reference:
     """Raises UnfitReference."""
     outline, reader = source.outline, source.reader
@@ -266,7 +266,7 @@ def _compiled(
     return Reference(number, source, values, subject, tuple(bodies), _probe(source, bodies))
 
 
-def _probe(source: Source, bodies: Sequence[_Body]) -> MessageText:
+def _probe(source: ReadMessage, bodies: Sequence[_Body]) -> MessageText:
     """Return the message with other values for the variables of its texts."""
     texts = {
         n: body.template.filled(lambda variable: _PROBES[variable.kind])

@@ -20,7 +20,7 @@ AROUND = 25  # characters that are quoted before and behind a difference
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class TextDifference:
     """Where a text differs from its reference. ``reached``: how much of it did match, in characters."""
 
     reached: int
@@ -43,7 +43,7 @@ class Template:
         steps = [(each, each.most, piece, text[each.start : each.end]) for each, piece in behind]
         self._steps, self._last = tuple(steps[:-1]), steps[-1] if steps else None
 
-    def values(self, text: str, reader: Reader, slots: dict[str, str]) -> tuple[str, ...] | Difference:
+    def values(self, text: str, reader: Reader, slots: dict[str, str]) -> tuple[str, ...] | TextDifference:
         """Return the values that ``text`` has for the variables, or where it differs.
 
         ``slots``: the values of slots that are known; those of this text are added.
@@ -72,7 +72,7 @@ class Template:
         values = [*map(value_of, self.variables), ""]
         return "".join(part for pair in zip(self.pieces, values, strict=True) for part in pair)
 
-    def _behind(self, text: str, at: int, end: int, variable: Variable, piece: str) -> Difference:
+    def _behind(self, text: str, at: int, end: int, variable: Variable, piece: str) -> TextDifference:
         """Return the difference at a variable whose value does not fit; if ``end`` is -1, in the piece behind it."""
         if end >= 0:
             return self._difference(text, at, variable.start)
@@ -81,12 +81,12 @@ class Template:
                 return self._difference(text, found, variable.end)
         return self._difference(text, at, variable.start)
 
-    def _difference(self, text: str, at: int, wanted: int) -> Difference:
+    def _difference(self, text: str, at: int, wanted: int) -> TextDifference:
         """Return the first character that differs behind ``at``, which is ``wanted`` in the reference."""
         same = _common(text[at:], self.text[wanted:])
         here, there = text[max(0, at + same - AROUND) :], self.text[max(0, wanted + same - AROUND) :]
         quoted = [shown(" ".join(part[: 2 * AROUND].split())) for part in (there, here)]
-        return Difference(at + same, f'where it says "{quoted[0]}", this says "{quoted[1]}"')
+        return TextDifference(at + same, f'where it says "{quoted[0]}", this says "{quoted[1]}"')
 
 
 def _fits(variable: Variable, own: str, raw: str, reader: Reader, slots: dict[str, str]) -> bool:

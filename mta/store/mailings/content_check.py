@@ -23,7 +23,7 @@ from mta.store.mailings import references
 from mta.store.postgres.database import Connection, Database
 from mta.store.queue import content, holds
 from policy.accounts.mailing import MailingObstacle, mailing_hold, unmatched_hold, unmatched_text
-from policy.mailing.reference import Matched, References, Source, Unmatched, compile_references
+from policy.mailing.reference import Matched, ReadMessage, References, Unmatched, compile_references
 from policy.text.message_text import MessageText
 
 BATCH = 200  # messages
@@ -91,7 +91,7 @@ async def _compare(
         headers, addresses = Headers.split(octets), [Address.parse(each) for each in recipients]
     except (content.ContentMissing, HeaderError, AddressError) as error:
         return Unmatched(0, f"it cannot be read ({error})")
-    source = Source.of(headers, MessageText(octets), len(octets), addresses)
+    source = ReadMessage.of(headers, MessageText(octets), len(octets), addresses)
     return await asyncio.to_thread(compiled.compare, source)
 
 

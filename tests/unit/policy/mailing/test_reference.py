@@ -10,9 +10,9 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from policy.mailing.reference import (
     Matched,
+    ReadMessage,
     Reference,
     References,
-    Source,
     UnfitReference,
     Unmatched,
     compile_reference,
@@ -63,9 +63,9 @@ def mail(
     ).encode()
 
 
-def arrived(content: bytes, recipient: str) -> Source:
+def arrived(content: bytes, recipient: str) -> ReadMessage:
     """The message with the envelope that it came with."""
-    return Source.of(Headers.split(content), MessageText(content), len(content), [Address.parse(recipient)])
+    return ReadMessage.of(Headers.split(content), MessageText(content), len(content), [Address.parse(recipient)])
 
 
 REFERENCE = compile_reference(1, source_of(mail()))
