@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
 
 from config.schema import RouteSettings, Settings, Shaping, SigningKeySettings
 from config.toml import Mistake, MistakeLevel, dotted
@@ -54,7 +55,17 @@ def has_password(url: str | None) -> bool:
         return False
 
 
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not found, no relative path, a folder
+        return False
+    return True
+
+
 def _server(settings: Settings) -> Iterator[Mistake]:
+    if not _is_time_zone(settings.server.time_zone):
+        yield Mistake(("server", "time_zone"), "no such time zone; expected a name such as Europe/Amsterdam")
     for path, name in ((("server", "hostname"), settings.server.hostname), (("egress", "ehlo"), settings.egress.ehlo)):
         if name and name in _LOCAL_NAMES:
             text = f"{name} is not this host's name in the DNS; many receivers will reject mail"

@@ -106,6 +106,10 @@ class ServerSettings(Section):
 
     hostname: HostName = "localhost.localdomain"
     """Fully qualified name of this host, used in the greeting, EHLO, Received and Message-ID."""
+    operator: str = Field("", max_length=100)
+    """Name of the organisation that runs this service, as letters and dossiers are signed; the host name if not set."""
+    time_zone: str = "UTC"
+    """Time zone of the times in letters and dossiers, e.g. `Europe/Amsterdam`."""
     data_dir: File = Path("data")
     """Directory of the embedded database, the secret and run-time files. Needs a restart."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"

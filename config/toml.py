@@ -28,6 +28,7 @@ from config.toml_repair import SyntaxMistake, parse
 from config.types import Section
 
 DEFAULTS = Path(__file__).parent / "defaults"
+FONTS = Path(__file__).parent / "fonts"
 LANGUAGES = Path(__file__).parent / "languages"
 PROFILES = Path(__file__).parent / "profiles"
 

@@ -75,11 +75,15 @@ class ReceiptTexts(Section):
 
 
 class DossierTexts(Section):
-    """``labels`` by fact, ``bases`` by basis, ``states`` by judgement."""
+    """``labels`` by fact, ``bases`` by basis, ``states`` by judgement, ``reasons`` by that of a suppression, ``signs``
+    by the sign of a relation, ``actors`` by who made an entry, where that was no named person."""
 
     labels: dict[str, str]
     bases: dict[str, str]
     states: dict[str, str]
+    reasons: dict[str, str]
+    signs: dict[str, str]
+    actors: dict[str, str]
 
 
 class Texts(Section):

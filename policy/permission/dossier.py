@@ -1,6 +1,6 @@
 """The dossier: the proof that a person agreed to be mailed, as an abuse desk sends it on request.
 
-One order of facts, three forms: text, JSON, and one self-contained HTML page. The texts are in
+One order of facts, four forms: text, JSON, one self-contained HTML page, and PDF (``dossier_pdf``). The texts are in
 ``config/languages``; recorded data is shown as recorded, in its own language.
 
 Invariants: missing, revoked and erased items are always shown.
@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
 from textwrap import wrap
 from typing import Any, assert_never
 
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression
-from policy.languages import TextLanguage, load_texts
+from policy.languages import load_texts
+from policy.local_format import LocalFormat
 from policy.permission.consent import (
     EVERY_TOPIC,
     Absent,
@@ -46,7 +47,8 @@ _TIMES = frozenset({"given_at", "confirmed_at", "revoked_at", "seen_at"})
 _ORDER = (
     "basis", "opt_in", "topics", "topic", "given_at", "confirmed_at", "revoked_at", "seen_at", "sign", "source_url",
     "ip", "confirm_ip", "statement", "statement_version", "language", "preticked", "sponsors", "document", "purchase",
-    "category", "objection_offered", "informed", "relation", "collector", "reason", "missing", "by", "at", "hash",
+    "category", "objection_offered", "informed", "relation", "collector", "reason", "recorded", "missing", "by",
+    "at", "hash",
 )  # fmt: skip
 
 
@@ -81,11 +83,17 @@ class Block:
     facts: tuple[tuple[str, str], ...]
 
 
-class Writer:
-    """Writes dossiers in one language."""
+class DossierTooLong(ValueError):
+    """The dossier has more pages than a PDF may have."""
 
-    def __init__(self, language: TextLanguage, assessor: Assessor) -> None:
-        self._language, self._words, self._assessor = language, load_texts()[language].dossier, assessor
+
+class Writer:
+    """Writes dossiers in the language of ``local``."""
+
+    def __init__(self, local: LocalFormat, assessor: Assessor, issuer: str) -> None:
+        """``issuer``: who runs the service."""
+        self._local, self._assessor, self._issuer = local, assessor, issuer
+        self._words = load_texts()[local.language].dossier
 
     def text(self, dossiers: Sequence[Dossier]) -> str:
         """For a terminal or a mail."""
@@ -103,8 +111,21 @@ class Writer:
         title = escape(self._label("title"))
         body = "".join(_section(block) for block in self._all(dossiers))
         return (
-            f'<!DOCTYPE html>\n<html lang="{self._language.value}"><head><meta charset="utf-8"><title>{title}</title>'
-            f"<style>{_STYLE}</style></head><body><h1>{title}</h1>\n{body}</body></html>\n"
+            f'<!DOCTYPE html>\n<html lang="{self._local.language.value}"><head><meta charset="utf-8">'
+            f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>\n{body}</body></html>\n"
+        )
+
+    def pdf(self, dossiers: Sequence[Dossier]) -> bytes:
+        """Sheets to print and to keep. Raises DossierTooLong."""
+        from policy.permission.dossier_pdf import write_pdf  # noqa: PLC0415 (fpdf2 takes time and memory to import)
+
+        return write_pdf(
+            self._all(dossiers),
+            title=self._label("title"),
+            language=self._local.language.value,
+            page=self._label("page"),
+            issuer=self._issuer,
+            at=max((each.made_at for each in dossiers), default=datetime(1970, 1, 1, tzinfo=UTC)),
         )
 
     def _all(self, dossiers: Sequence[Dossier]) -> Iterator[Block]:
@@ -123,14 +144,17 @@ class Writer:
         account = dossier.account
         yield self._label("address"), dossier.address
         yield self._label("account"), account.name
-        if identity := _identity(account.identities, self._language.value):
+        if identity := _identity(account.identities, self._local.language.value):
             yield self._label("sender"), ", ".join(identity.names)
             place = " ".join(part for part in (identity.postcode, identity.city) if part)
-            if postal := ", ".join(part for part in (identity.street, place, identity.country) if part):
+            if postal := ", ".join(
+                part for part in (identity.street, place, self._local.country(identity.country)) if part
+            ):
                 yield self._label("postal"), postal
             if register := " ".join(part for part in (identity.register, identity.number) if part):
                 yield self._label("register"), register
-        yield self._label("made_at"), _moment(dossier.made_at)
+        yield self._label("issuer"), self._issuer
+        yield self._label("made_at"), self._moment(dossier.made_at)
 
     def _state(self, dossier: Dossier) -> Iterator[tuple[str, str]]:
         if not dossier.proofs:
@@ -142,9 +166,11 @@ class Writer:
             yield self._topic(topic), self._judgement(found)
         for name in ("contacted_at", "clicked_at", "bought_at"):
             if at := max((at for each in dossier.consents if (at := getattr(each, name))), default=None):
-                yield self._label(name), _moment(at)
+                yield self._label(name), self._moment(at)
         for each in dossier.suppressions:
-            since = self._fill("labels", "since", at=_moment(each.since), reason=each.why)
+            since = self._fill(
+                "labels", "since", at=self._moment(each.since), reason=self._words.reasons[each.reason.value]
+            )
             yield self._label("suppressed"), since
 
     def _topic(self, topic: str) -> str:
@@ -155,11 +181,15 @@ class Writer:
     def _judgement(self, judgement: Judgement) -> str:
         match judgement:
             case Holds(_, until):
-                return self._fill("states", "holds", at=f"{until:%Y-%m-%d}" if until else "")
+                return (
+                    self._fill("states", "holds", at=self._local.day(until))
+                    if until
+                    else self._words.states["unlimited"]
+                )
             case Lapsed(_, at):
-                return self._fill("states", "lapsed", at=f"{at:%Y-%m-%d}")
+                return self._fill("states", "lapsed", at=self._local.day(at))
             case Revoked(_, at):
-                return self._fill("states", "revoked", at=_moment(at))
+                return self._fill("states", "revoked", at=self._moment(at))
             case Incomplete(_, missing):
                 return f"{self._words.states['incomplete']} ({', '.join(self._label(name) for name in missing)})"
             case Unacceptable(consent):
@@ -178,10 +208,19 @@ class Writer:
             confirmed_at = _TIME(said["confirmed_at"]) if said.get("confirmed_at") else None
             missing = self._assessor.missing(Basis(said["basis"]), evidence_of(said), confirmed_at, account.known_names)
             said["missing"] = ", ".join(self._label(name) for name in missing)
-        said |= {"at": _moment(proof.at), "hash": proof.hash.hex()}
+        if proof.kind is EntryKind.REVOKED and said:
+            said |= self._reason(str(said.get("reason", "")))
+        said |= {"at": self._moment(proof.at), "hash": proof.hash.hex()}
         for name in _ORDER:
             if (value := said.get(name)) not in (None, "", []):
                 yield self._name(name), self._value(name, value)
+
+    def _reason(self, recorded: str) -> dict[str, str]:
+        """Return the reason in the language, and what was recorded with it, as it was recorded."""
+        code, _, rest = recorded.partition(": ")
+        if code in self._words.reasons:
+            return {"reason": self._words.reasons[code], "recorded": rest}
+        return {"reason": self._words.reasons["revoked"], "recorded": recorded}
 
     def _name(self, name: str) -> str:
         return self._label("topics" if name == "topic" else name)
@@ -195,11 +234,20 @@ class Writer:
             case str() if name == "basis":
                 return self._words.bases[value]
             case str() if name in _TIMES:
-                return _moment(_TIME(value))
+                return self._moment(_TIME(value))
+            case str() if name == "language":
+                return self._local.language_name(value)
+            case str() if name == "sign":
+                return self._words.signs.get(value, value)
+            case str() if name == "by":
+                return self._words.actors.get(value, value)
             case str() if value == EVERY_TOPIC and name == "topic":
                 return self._label("every_topic")
             case _:
                 return str(value)
+
+    def _moment(self, at: datetime) -> str:
+        return self._local.moment(at, seconds=True)
 
     def _label(self, name: str) -> str:
         return self._words.labels[name]
@@ -253,10 +301,6 @@ def _identity(identities: Iterable[Identity], language: str) -> Identity | None:
     """In that language; else the first there is."""
     known = list(identities)
     return next((each for each in known if each.language == language), known[0] if known else None)
-
-
-def _moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _section(block: Block) -> str:

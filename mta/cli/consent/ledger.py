@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -128,21 +129,31 @@ def show(
         TextLanguage, typer.Option(help="Language of the dossier; evidence stays as it was recorded.")
     ] = TextLanguage.EN,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one self-contained page.")] = None,
+    pdf: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as PDF.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Print the dossier of an address, as an abuse desk sends it. Exit status 1 if nothing is recorded."""
+    from policy.local_format import LocalFormat
     from policy.permission import dossier
     from policy.permission.evidence import load_assessor
 
-    parsed = parse_address(address)
-    found = with_store(load_settings(config), lambda store: dossiers(store, parsed, account))
-    writer = dossier.Writer(language, load_assessor())
+    parsed, settings = parse_address(address), load_settings(config)
+    found = with_store(settings, lambda store: dossiers(store, parsed, account))
+    local = LocalFormat(language, ZoneInfo(settings.server.time_zone))
+    writer = dossier.Writer(local, load_assessor(), settings.server.operator or settings.server.hostname)
     if as_json:
         print_json([dossier.as_json(each) for each in found])
     elif html is not None:
         with output_file(html) as opened:
             opened.write(writer.html(found))
+    elif pdf is not None:
+        try:
+            pdf.write_bytes(writer.pdf(found))
+        except dossier.DossierTooLong as error:
+            fail(f"{error}; use --html, or --account for one ledger")
+        except OSError as error:
+            fail(f"{pdf}: {error.strerror}")
     elif found:
         print(writer.text(found), end="")
     if not any(each.proofs for each in found):

@@ -133,3 +133,10 @@ def test_private_files(mode: int, tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Shaping().connections = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("zone", ["", "Mars/Base", "Europe", "../Europe/Paris", "/etc/localtime"])
+def test_a_time_zone_that_does_not_exist_is_refused(tmp_path: Path, zone: str) -> None:
+    assert load_text('[server]\ntime_zone = "Europe/Madrid"', "mta.toml", tmp_path).server.time_zone == "Europe/Madrid"
+    with pytest.raises(ConfigError, match="time_zone: no such time zone"):
+        load_text(f'[server]\ntime_zone = "{zone}"', "mta.toml", tmp_path)

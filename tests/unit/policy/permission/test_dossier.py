@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,6 +13,7 @@ from mta.mail.address import Address
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression
 from policy.languages import TextLanguage, load_texts
+from policy.local_format import LocalFormat
 from policy.permission.consent import Basis, Consent
 from policy.permission.dossier import Dossier, LedgerProof, Writer, as_json
 from policy.permission.evidence import Evidence, Requirement, load_assessor
@@ -73,7 +75,7 @@ assessor = load_assessor()
 
 
 def writer(language: TextLanguage = TextLanguage.EN) -> Writer:
-    return Writer(language, assessor)
+    return Writer(LocalFormat(language, ZoneInfo("Europe/Amsterdam")), assessor, "Example Mail")
 
 
 def test_the_text_tells_every_fact() -> None:
@@ -81,14 +83,14 @@ def test_the_text_tells_every_fact() -> None:
     for fact in (
         "PROOF OF CONSENT",
         "Shop Ltd",
-        "consent holds, until 2027-12-01",
+        "consent holds, until 1 December 2027",
         "lapsed at ",
         "not fully proved (SHA-256 of the kept document)",
         "this basis is not accepted: bought address",
-        "revoked at 2026-06-01 12:00:00 UTC",
-        "since 2026-06-01 12:00:00 UTC: revoked",
+        "revoked at 1 June 2026, 14:00:00 (Central European Summer Time)",
+        "since 1 June 2026, 14:00:00 (Central European Summer Time): consent",
         "double: confirmed",
-        "2026-01-01 10:05:00 UTC",
+        "1 January 2026, 11:05:00 (Central European Standard Time)",
         "https://shop.example/f",
         "that the box was not ticked beforehand",
         "Sponsors that were named",
