@@ -55,7 +55,7 @@ def company(name: str) -> tuple[tuple[Sought, ...], ...]:
     def without_form(core: str) -> str:
         return f"{core}{END}{_ENDS}"
 
-    whole, torn = word_patterns(rest, shortened=True), word_patterns(rest, torn=True)
+    whole, torn = word_patterns(rest, shortened=True), word_patterns(rest, torn=True, shortened=True)
     ways: list[tuple[Sought, ...]] = [(sought(whole, ROOM * 2, with_form),), (sought(torn, 0, with_form),)]
     if form:
         alone = Sought(re.compile(f"{BEGIN}(?:{form}){END}"))

@@ -168,8 +168,8 @@ def _address(identity: Identity) -> Want:
     if not identity.street or not identity.city:
         raise Unregistered("has no postal address (street, postcode, city)")
     place = " ".join(filter(None, (identity.postcode, identity.city)))
-    pieces = postal.address(identity.street, identity.postcode, identity.city, identity.country)
-    return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", (pieces,))
+    ways = postal.address(identity.street, identity.postcode, identity.city, identity.country)
+    return Want(Field.ADDRESS, "postal address", f"{identity.street}, {place}", ways)
 
 
 def _phone(identity: Identity) -> Want:
@@ -226,7 +226,7 @@ def _register(identity: Identity) -> Want | None:
             digits or bare, lead, f"(?:{GAP}{letters.casefold()})?"
         )  # the letters of Berlin are often left out
         courts = re.split(r"[(),/]", court_of(register, given))  # "Berlin (Charlottenburg)" goes by either
-        ways = tuple((shown, words(court)) for court in courts if court.strip())
+        ways = tuple((shown, words(court, shortened=True)) for court in courts if court.strip())
         return Want(Field.REGISTER, title, f"{register} {given}", ways or ((shown,),))
     return Want(Field.REGISTER, title, given, _numbers_of(known, given))
 

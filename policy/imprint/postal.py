@@ -55,6 +55,7 @@ _UNIT = re.compile(
     rf"{BEGIN}(?:{_RAW_LABEL}(?:[\s.]+|(?=[\d#]))#?\s?|#\s?)(\d\w*(?:[-/]\w+)*|[a-z](?![^\W_]))|"
     r"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b"
 )
+_ORDINAL = r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
 _DOOR = re.compile(r"\d+[ºª°.]*\s*\w{0,3}")
 _FLOOR = f"(?:{'|'.join(shipped('addresses')['floors'])})"
 _CITIES = tuple(tuple(names.split("|")) for names in shipped("addresses")["cities"])
@@ -72,12 +73,13 @@ class Street:
     box: str = ""
 
 
-def address(street: str, postcode: str, city: str, country: str) -> tuple[Sought, ...]:
-    """The pieces of an address: the street first, then what must stand near it."""
+def address(street: str, postcode: str, city: str, country: str) -> tuple[tuple[Sought, ...], ...]:
+    """The pieces of an address: the street first, then what must stand near it; and the same with a street that is torn
+    by elements inside words, or whose longest word is shortened."""
     parts = read_street(street, country.upper())
     particles = country.upper() in _PARTICLES
     more = (words(said.removeprefix("the "), particles=particles, shortened=True) for said in parts.more)
-    pieces = [_street(parts, particles=particles), *more]
+    pieces = [*more]
     pieces += (Sought(re.compile(f"{BEGIN}{_unit(unit, labelled=True)}")) for unit in parts.units[1:])
     if postcode:
         short = postcode[:5] if re.fullmatch(r"\d{5}-\d{4}", postcode) else postcode  # ZIP+4: the rest may be missing
@@ -85,7 +87,7 @@ def address(street: str, postcode: str, city: str, country: str) -> tuple[Sought
     plain = fold(city)
     names = next((names for names in _CITIES if plain in map(fold, names)), (city,))
     pieces.append(words(city, shortened=True) if len(names) == 1 else _any_of(names))
-    return tuple(pieces)
+    return tuple((_street(parts, particles=particles, torn=torn), *pieces) for torn in (False, True))
 
 
 def _any_of(names: tuple[str, ...]) -> Sought:
@@ -126,13 +128,13 @@ def _numbered(segment: str, country: str) -> tuple[str, str] | None:
     return (found["name"], found["number"]) if found else None
 
 
-def _street(street: Street, *, particles: bool) -> Sought:
+def _street(street: Street, *, particles: bool, torn: bool) -> Sought:
     if street.box:
         digits = "[ .]?".join(street.box.replace(" ", ""))
         return Sought(re.compile(rf"{BEGIN}{_BOXES}[\W_]{{0,5}}(?:n(?:\W?o|r)[\W_]{{0,3}})?{digits}{END}"))
     if not street.name:
         return words(" ".join((street.number, *street.units)))
-    name = word_patterns(_without_calle(street.name), particles=particles, shortened=True)
+    name = word_patterns(_without_calle(street.name), particles=particles, torn=torn, shortened=True)
 
     def around(pattern: str) -> str:
         if street.number:
@@ -168,7 +170,10 @@ def _house(given: str) -> str:
 def _unit(given: str, *, labelled: bool) -> str:
     """``labelled``: a bare number is none. A door that says more than a number ("12B") needs no label."""
     parts = re.findall(r"\d+|[^\W\d_]+", re.sub(r"(?<=\d)[ºª°.]+", " ", given.casefold()))
-    value = r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts) + r"(?:st|nd|rd|th|\W?[oa]\b)?"
+    value = (
+        r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts)
+        + r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
+    )
     before = rf"{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}}(?:n(?:\W?o|r)?[\W_]{{0,3}})?"
     behind = rf"[\W_]{{0,3}}{_FLOOR}"
     if labelled and len(parts) == 1:

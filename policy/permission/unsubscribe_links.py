@@ -12,10 +12,11 @@ Limitations: no link is followed; its text and address are all that is judged. F
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
+from itertools import islice
 from urllib.parse import urlsplit
 
 from mta.mail.headers import Headers, unfold
@@ -24,7 +25,9 @@ from policy.text.unsubscribe_grammar import LONGEST, UnsubscribeGrammar, plain
 
 ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 3.1
 MAX_URIS = 10
-MAX_CANDIDATES = 50  # links whose sentence is read
+MAX_CANDIDATES = 50  # links that are read
+LAST = 10  # links at the end that may have their meaning from their sentence
+ELLIPTIC = 3  # words of a sentence that goes on with the one before it: "Not you?"
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
 _URI_CHARACTERS = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")  # RFC 3986 2
@@ -35,6 +38,7 @@ _PLACEHOLDER = re.compile(  # of Liquid, Handlebars, Mailchimp, Marketo, Salesfo
 _ADDRESS = re.compile(r"[^\s@?]{1,64}(?:@|%40)[^\s@?]{1,255}\.[^\s@?.]{2,}", re.IGNORECASE)
 _PRIVATE_DOMAINS = frozenset({"localhost", "local", "internal", "lan", "home", "corp", "localdomain", "invalid"})
 _ENDS = re.compile(r"[.!](?=\s|\Z)|[|•·–—]|\n")  # a question leads to what follows it
+_ENDS_BEHIND = re.compile(r"[.!](?=\s|\Z)|[|•·]|\n")  # a dash goes on with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +127,14 @@ class UnsubscribeLinks:
         """``ours``: how our own links begin."""
         self._grammar, self._ours = grammar, ours
 
-    def find(self, links: Sequence[Link]) -> Found:
-        """Return the best way out. Begins at the end, where it is in most mail."""
-        best, looked_at = NOTHING, 0
-        for link in reversed(links):
+    def find(self, links: Sequence[Link], announced: Collection[str] = ()) -> Found:
+        """Return the best way out. Begins at the end, where it is in most mail. ``announced``: the addresses that the
+        header names for it."""
+        best = NOTHING
+        for at, link in enumerate(islice(reversed(links), MAX_CANDIDATES)):
             if self._ours and link.url.startswith(self._ours):
                 return Found(UnsubscribeOffer.OPEN, link.url)
-            if looked_at >= MAX_CANDIDATES:
-                continue
-            looked_at += 1
-            said = self._said_by(link, plain(link.words) if link.words.strip() not in link.url else "")
+            said = self._said_by(link, link.url in announced, last=at < LAST)
             if said is None:
                 continue
             if fault := unusable(link.url) or ("nothing of it shows" if link.is_blank else ""):
@@ -143,14 +145,21 @@ class UnsubscribeLinks:
                 return Found(UnsubscribeOffer.OPEN, link.url)
         return best
 
-    def _said_by(self, link: Link, words: str) -> str | None:
-        """Return what is said of the link, if that is that it unsubscribes: its words with their sentence."""
+    def _said_by(self, link: Link, is_announced: bool, *, last: bool) -> str | None:
+        """Return what is said of the link, if that is that it unsubscribes: its words with their sentence. ``last``: it
+        is among the last links."""
         grammar = self._grammar
-        says = grammar.says(words) or grammar.says_alone(words) or grammar.is_meant(plain(link.url))
-        if not says and (_is_front_page(link.url) or grammar.leads_elsewhere(words)):
+        words = plain(link.words) if link.words.strip() not in link.url else ""
+        if grammar.says(words) or grammar.says_alone(words) or grammar.is_meant(plain(link.url)):
+            return sentence_of(link, words)
+        elsewhere = not grammar.says_nothing(words) and (not last or grammar.leads_elsewhere(words))
+        if elsewhere or _is_front_page(link.url):
             return None
         sentence = sentence_of(link, words)
-        return sentence if says or grammar.says(sentence) else None
+        if is_announced or grammar.says(sentence):
+            return sentence
+        longer = sentence_of(link, words, elliptic=ELLIPTIC)
+        return longer if longer != sentence and grammar.says(longer) else None
 
 
 def _is_front_page(url: str) -> bool:
@@ -184,10 +193,12 @@ def _is_private(host: str) -> bool:
         return "." not in host or name.isdigit() or name.startswith("0x") or name in _PRIVATE_DOMAINS
 
 
-def sentence_of(link: Link, words: str) -> str:
-    """Return the sentence that a link stands in, made plain. Other links beside it end it."""
+def sentence_of(link: Link, words: str, elliptic: int = 0) -> str:
+    """Return the sentence that a link stands in, made plain. Other links beside it end it. What stands above an empty
+    line, or before at most ``elliptic`` words, belongs to it."""
     before, behind = link.around
-    start = _ENDS.split(before[-LONGEST:])[-1]
-    if not start.strip(" :»><\t\n") and "\n" in before:  # the line above it leads up to it
-        start = " ".join(_ENDS.split(before[-LONGEST:])[-2:])
-    return plain(f"{start} {words} {_ENDS.split(behind[:LONGEST])[0]}")
+    pieces = _ENDS.split(before[-LONGEST:])
+    start = pieces.pop()
+    while pieces and len(start.strip(" :»><\t\n").split()) <= elliptic and (elliptic or "\n" in before):
+        start = f"{pieces.pop()} {start}"
+    return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")

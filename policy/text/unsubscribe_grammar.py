@@ -1,8 +1,9 @@
 """Whether words say how to unsubscribe, and what stands in the way: a small grammar of five languages.
 
 Verbs come before or behind what they are about, in two parts, in any form (``afmelden``, ``meld u hier af``,
-``abzumelden``, ``ne plus recevoir``), so words are matched by stem and nearness, not by phrase. The words are data
-(``config/defaults/unsubscribe_words.toml``).
+``abzumelden``, ``ne plus recevoir``), so words are matched by stem and nearness, not by phrase. Of a link's own
+sentence two things are asked: whether it speaks of less, an end or too much, and whether it speaks of mail. The words
+are data (``config/defaults/unsubscribe_words.toml``).
 
 Limitations: irony and other languages are not understood. A sentence is taken for one of any language: words that mean
 one thing in two of them are rare here.
@@ -38,6 +39,7 @@ class LanguageWords(Section):
     verbs: list[str]
     objects: list[str]
     negations: list[str]
+    excess: list[str]
     apart: list[list[str]]
     alone: list[str]
     misleading: list[str]
@@ -65,13 +67,13 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_alone", "_denies", "_devices", "_elsewhere", "_here", "_hints", "_obstacles", "_offers", "_says",
+        "_alone", "_devices", "_elsewhere", "_here", "_hints", "_less", "_obstacles", "_offers", "_says",
         "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
-        self._says = [_pattern(language) for language in languages]
-        self._denies = [(_denial(language), re.compile(_any(language.misleading))) for language in languages]
+        self._says = re.compile("|".join(_ways(language) for language in languages))
+        self._less = [tuple(map(re.compile, _of_less(language))) for language in languages]
         self._alone = frozenset(word for language in languages for word in language.alone)
         self._elsewhere = re.compile(_any(word for language in languages for word in language.elsewhere))
         self._offers = [_narrow_pattern(language) for language in languages]
@@ -92,8 +94,9 @@ class UnsubscribeGrammar:
 
     def says(self, text: str) -> bool:
         """Return whether ``text``, made plain, says how to unsubscribe."""
-        return any(pattern.search(text) for pattern in self._says) or any(
-            denial.search(text) and not misleading.search(text) for denial, misleading in self._denies
+        return self._says.search(text) is not None or any(
+            less.search(text) and mail.search(text) and not misleading.search(text)
+            for less, mail, misleading in self._less
         )
 
     def says_alone(self, words: str) -> bool:
@@ -145,27 +148,15 @@ def plain(text: str, longest: int | None = LONGEST) -> str:
     return " ".join(text.split())
 
 
-def _pattern(words: LanguageWords) -> re.Pattern[str]:
-    verbs, objects = _any(words.verbs), _any(words.objects)
-    ways = [
-        _any(words.direct),
-        *(_apart(parts) for parts in words.separable),
-        rf"{verbs}(?: {_WORD}){{0,8}}? {objects}",
-        rf"{objects}(?: {_WORD}){{0,8}}? {verbs}",
-    ]
-    return re.compile("|".join(ways))
+def _ways(words: LanguageWords) -> str:
+    """Return a pattern for what says it by itself."""
+    return "|".join((_any(words.direct), *map(_apart, (*words.separable, *words.apart))))
 
 
-def _denial(words: LanguageWords) -> re.Pattern[str]:
-    """Return a pattern for saying that nothing more should come."""
-    coming = rf"(?:{_any(words.receiving)}|{_any(words.objects)})"
-    firm = _any(negation for negation in words.negations if " " in negation)
-    ways = [
-        rf"{_any(words.negations)}(?: {_WORD}){{0,6}}? {coming}",
-        rf"{coming}(?: {_WORD}){{0,6}}? {firm}",
-        *(_apart(parts) for parts in words.apart),
-    ]
-    return re.compile("|".join(ways))
+def _of_less(words: LanguageWords) -> tuple[str, str, str]:
+    """Return patterns for an end or too much, for mail and its coming, and for sentences that mean something else."""
+    less = _any((*words.verbs, *words.negations, *words.excess))
+    return less, _any((*words.objects, *words.receiving)), _any(words.misleading)
 
 
 def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:

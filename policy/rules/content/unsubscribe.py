@@ -22,7 +22,7 @@ from policy.base import Amend, Facts, Pass, Refuse, Verdict
 from policy.footer.wording import unsubscribe_notice
 from policy.footer.writable import writing_fault
 from policy.permission.recipient_claim import claim
-from policy.permission.unsubscribe_links import Found, UnsubscribeLinks, UnsubscribeOffer
+from policy.permission.unsubscribe_links import Found, UnsubscribeLinks, UnsubscribeOffer, offer_of
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
 from policy.text.message_text import Link
@@ -53,8 +53,9 @@ class UnsubscribeLink:
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         append = self._settings.footer == "append"
         url = ""
+        offer = offer_of(message.headers)
         for view in facts.reading.views:
-            found = self._links.find(view.links)
+            found = self._links.find(view.links, offer.https if offer else ())
             if found.offer is UnsubscribeOffer.BARRED and self._settings.obstacles == "refuse":
                 return _refuse(
                     f'the link {shown(found.url, 100)} is barred by "{shown(found.reason)}"; let it unsubscribe at '

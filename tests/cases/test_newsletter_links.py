@@ -1,0 +1,44 @@
+"""Links at the end of newsletters, in five languages: those that unsubscribe, and those that do not."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from html import escape
+
+import pytest
+
+from policy.permission.unsubscribe_links import UnsubscribeLinks, UnsubscribeOffer
+from policy.text.message_text import MessageText
+from policy.text.unsubscribe_grammar import UnsubscribeGrammar
+from tests.cases.newsletters import FOLDER
+
+
+def ends(kind: str) -> Iterator[str]:
+    for language in tomllib.loads((FOLDER / "links.toml").read_text(encoding="utf-8")).values():
+        yield from language[kind]
+
+
+@cache
+def known() -> UnsubscribeLinks:
+    return UnsubscribeLinks(UnsubscribeGrammar.shipped())
+
+
+def offer(end: str) -> UnsubscribeOffer:
+    before, words, behind = re.split(r"[\[\]]", end)
+    link = f'{escape(before)}<a href="https://shop.example/m/8f3a77">{escape(words)}</a>{escape(behind)}'
+    page = f'<p>Hello</p><p><a href="https://shop.example/n/1">More</a></p><p>{link}</p>'
+    content = f"Content-Type: text/html; charset=utf-8\r\n\r\n{page}".encode()
+    return known().find(MessageText(content).links).offer
+
+
+@pytest.mark.parametrize("end", ends("leaves"))
+def test_a_link_that_unsubscribes_is_found(end: str) -> None:
+    assert offer(end) is UnsubscribeOffer.OPEN
+
+
+@pytest.mark.parametrize("end", ends("stays"))
+def test_a_link_that_does_not_is_none(end: str) -> None:
+    assert offer(end) is UnsubscribeOffer.NONE
