@@ -35,12 +35,12 @@ class LanguageWords(Section):
     """The words of one language."""
 
     direct: list[str]
-    separable: list[list[str]]
+    separable: list[str]
     verbs: list[str]
     objects: list[str]
     negations: list[str]
     excess: list[str]
-    apart: list[list[str]]
+    apart: list[str]
     alone: list[str]
     misleading: list[str]
     receiving: list[str]
@@ -150,7 +150,7 @@ def plain(text: str, longest: int | None = LONGEST) -> str:
 
 def _ways(words: LanguageWords) -> str:
     """Return a pattern for what says it by itself."""
-    return "|".join((_any(words.direct), *map(_apart, (*words.separable, *words.apart))))
+    return _any((*words.direct, *words.separable, *words.apart))
 
 
 def _of_less(words: LanguageWords) -> tuple[str, str, str]:
@@ -163,8 +163,7 @@ def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:
     verbs, mailings = _any(words.verbs), _any(words.mailings)
     no_more = [negation for negation in words.negations if " " in negation]
     ways = [
-        _any(words.direct),
-        *(_apart(parts) for parts in words.separable),
+        _any((*words.direct, *words.separable)),
         rf"{verbs}(?: {_WORD}){{0,4}}? {mailings}",
         rf"{mailings}(?: {_WORD}){{0,4}}? {verbs}",
         rf"{_any(no_more)}(?: {_WORD}){{0,6}}? (?:{_any(words.receiving)}|{mailings})",
@@ -174,10 +173,9 @@ def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:
 
 def _hints(words: LanguageWords) -> Iterable[tuple[str, ...]]:
     """Yield what a text must hold, all parts of one, to match the narrow pattern or an address."""
-    for alone in (*words.direct, *words.mailings, *words.urls, *(each for each in words.negations if " " in each)):
-        yield tuple(part for part in alone.split("*") if part.strip())
-    for parts in words.separable:
-        yield tuple(part.partition("*")[0] for part in parts)
+    no_more = (each for each in words.negations if " " in each)
+    for said in (*words.direct, *words.separable, *words.mailings, *words.urls, *no_more):
+        yield tuple(part for part in re.split(r"\*| \.\.\. ", said) if part.strip())
 
 
 def _fewest(hints: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
@@ -190,18 +188,14 @@ def _fewest(hints: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _apart(parts: Sequence[str]) -> str:
-    """Return a pattern for the parts of a verb, with other words between them."""
-    return rf"(?: {_WORD}){{0,6}}? ".join(map(_stem, parts))
-
-
 def _any(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(map(_stem, words))})"
 
 
 def _stem(words: str) -> str:
-    """Return a pattern for whole words; "*" stands for any beginning or ending, or for a word."""
-    return r"(?<![^\W_])" + " ".join(map(_word, words.split()))
+    """Return a pattern for whole words; "*" stands for any beginning or ending, or for a word, "..." for up to six."""
+    pieces = (" ".join(map(_word, piece.split())) for piece in words.split(" ... "))
+    return r"(?<![^\W_])" + rf"(?: {_WORD}){{0,6}}? ".join(pieces)
 
 
 def _word(word: str) -> str:
