@@ -27,7 +27,7 @@ ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 3.1
 MAX_URIS = 10
 MAX_CANDIDATES = 50  # links that are read
 LAST = 10  # links at the end that may have their meaning from their sentence
-ELLIPTIC = 3  # words of a sentence that goes on with the one before it: "Not you?"
+ELLIPTIC = 3  # words of a question that goes on with the sentence before it: "Not you?"
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
 _URI_CHARACTERS = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")  # RFC 3986 2
@@ -195,10 +195,15 @@ def _is_private(host: str) -> bool:
 
 def sentence_of(link: Link, words: str, elliptic: int = 0) -> str:
     """Return the sentence that a link stands in, made plain. Other links beside it end it. What stands above an empty
-    line, or before at most ``elliptic`` words, belongs to it."""
+    line, or before a question of at most ``elliptic`` words, belongs to it."""
     before, behind = link.around
     pieces = _ENDS.split(before[-LONGEST:])
     start = pieces.pop()
-    while pieces and len(start.strip(" :»><\t\n").split()) <= elliptic and (elliptic or "\n" in before):
+    while pieces and _goes_on(start.strip(" :»><\t\n"), elliptic) and (elliptic or "\n" in before):
         start = f"{pieces.pop()} {start}"
     return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")
+
+
+def _goes_on(start: str, elliptic: int) -> bool:
+    """Return whether a sentence that begins like this goes on with the one before it."""
+    return not start or (start.endswith("?") and len(start.split()) <= elliptic)

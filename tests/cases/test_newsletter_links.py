@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 from functools import cache
 from html import escape
 
@@ -16,9 +15,9 @@ from policy.text.unsubscribe_grammar import UnsubscribeGrammar
 from tests.cases.newsletters import FOLDER
 
 
-def ends(kind: str) -> Iterator[str]:
-    for language in tomllib.loads((FOLDER / "links.toml").read_text(encoding="utf-8")).values():
-        yield from language[kind]
+def ends(kind: str) -> list[str]:
+    languages = tomllib.loads((FOLDER / "links.toml").read_text(encoding="utf-8")).values()
+    return [end for language in languages for end in language[kind]]
 
 
 @cache
