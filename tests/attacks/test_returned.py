@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from collections.abc import AsyncIterator
@@ -224,3 +225,43 @@ async def test_s23_a_report_to_one_recipients_path_touches_no_other(target: Targ
         assert (await target.desk.bring(bounce(own, OTHER_READER, returned), own)).code == 250
     await target.desk.until_worked_off()
     assert OTHER_READER not in await target.world.suppressed()
+
+
+async def test_s23_what_is_forged_in_a_readers_name_ends_no_consent_and_can_be_lifted(target: Target) -> None:
+    """Runs behind the one above, whose reader still gets mail."""
+    world, revoked = target.world, "select count(*) from consent_entry where kind = 'revoked'"
+    before = await world.db.fetchval(revoked)
+    forged = letter(f"abuse@{DOMAIN}", "unsubscribe", "Please unsubscribe me", author=OTHER_READER)
+    await target.desk.bring(forged, f"abuse@{DOMAIN}", sender=OTHER_READER)
+    await target.desk.until_worked_off()
+    reason = "select reason from suppression where address = $1"
+    assert await world.db.fetchval(reason, OTHER_READER) == "requested"
+    assert await world.db.fetchval(revoked) == before
+    words = ("suppression", "remove", OTHER_READER, "--account", "shop", "--reason", "she did not write that")
+    await asyncio.to_thread(world.service.cli, *words, "--topic", "*")
+    assert (await target.desk.shop.send(OTHER_READER)).id
+
+
+async def test_s20_a_forged_complaint_carries_no_words_to_its_victim_and_begins_no_loop(target: Target) -> None:
+    world, victim, abuse = target.world, "victim@example.com", f"abuse@{DOMAIN}"
+    said = "Buy at http://evil.example\r\nThis is spam, I never subscribed."
+    plain = letter(abuse, "http://evil.example", said, author=victim)
+    loops = ((plain, ""), (plain, "list-bounces@lists.example"), (b"Auto-Submitted: auto-replied\r\n" + plain, victim))
+    lists = tuple((field + plain, victim) for field in (b"Precedence: bulk\r\n", b"List-Id: <x.example>\r\n"))
+    for content, sender in (*loops, *lists, *[(plain, victim)] * 5):
+        assert (await target.desk.bring(content, abuse, sender=sender)).code == 250
+    await target.desk.until_worked_off()
+
+    def to_victim() -> list[Receipt]:
+        return [each for each in world.taken if victim in {one.address for one in each.recipients}]
+
+    async def sent() -> bool:
+        return bool(to_victim())
+
+    await world.until(sent)
+    queued = "select count(*) from queue where address = $1"
+    assert (len(to_victim()), await world.db.fetchval(queued, victim)) == (1, 0)
+    (receipt,) = to_victim()
+    assert b"evil" not in receipt.content
+    assert receipt.sender.address == ""
+    assert victim not in await world.suppressed()

@@ -43,6 +43,8 @@ from mta.cli.options import (
 )
 from mta.cli.output import Column, fail, output_file, print_json, print_table, relative, to_json
 from mta.mail.address import Address, AddressError
+from policy.permission.consent import EVERY_TOPIC
+from policy.permission.suppression import Reason
 from policy.reputation.complaint import CaseState, Complaint, Source
 
 if TYPE_CHECKING:
@@ -186,7 +188,8 @@ def open_(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Open a case, or add a complaint to an open case about the same."""
+    """Open a case, or add a complaint to an open case about the same. A recipient who complains gets no more
+    marketing mail of the account."""
     from mta.service.composition import open_abuse_mail_reader
 
     settings, evidence = load_settings(config), read_evidence(file)
@@ -218,7 +221,12 @@ def open_(
             urgent=urgent,
             by=by or operator(),
         )
-        return await store.cases.show(await store.cases.open(complaint))
+        case_id = await store.cases.open(complaint)
+        if address and source is Source.RECIPIENT:  # after the case, whose dossier tells the consents of before
+            await store.suppressions.add(
+                owner, address, Reason.COMPLAINT, detail=f"complaint C-{case_id}", topic=EVERY_TOPIC
+            )
+        return await store.cases.show(case_id)
 
     print_case(with_store(settings, work), as_json=as_json)
 

@@ -106,7 +106,10 @@ async def test_a_file_tells_whose_mailing_and_which_recipient(shop: Operator, st
     told = await shop.json("complaint", "open", "--file", str(complaint))
     assert (told["account"], told["mailing_name"], told["address"]) == ("shop", "june", "rita@example.net")
     assert told["summary"] == "Ich habe mich nie angemeldet."
-    assert told["dossier"]["consents"][0]["basis"] == "double_opt_in"
+    (consent,) = told["dossier"]["consents"]
+    assert (consent["basis"], consent["state"]) == ("double_opt_in", "holds")
+    (suppressed,) = await shop.json("suppression", "list", "--account", "shop")
+    assert (suppressed["address"], suppressed["reason"], suppressed["topic"]) == ("rita@example.net", "complaint", "*")
     await shop.says("complaint", "show", "1", "--evidence", str(tmp_path / "kept"))
     assert (tmp_path / "kept/C-1.1.opened").read_bytes() == complaint.read_bytes()
     again = await shop.json("complaint", "open", "--file", str(complaint))
