@@ -238,7 +238,7 @@ async def test_s23_what_is_forged_in_a_readers_name_ends_no_consent_and_can_be_l
     assert await world.db.fetchval(reason, OTHER_READER) == "requested"
     assert await world.db.fetchval(revoked) == before
     words = ("suppression", "remove", OTHER_READER, "--account", "shop", "--reason", "she did not write that")
-    await asyncio.to_thread(world.service.cli, *words, "--topic", "*")
+    await asyncio.to_thread(world.service.cli, *words, "--topic", "*", "--yes")
     assert (await target.desk.shop.send(OTHER_READER)).id
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from email import message_from_bytes
 from email.message import Message
 
+from mta.store.accounts.reviews import Setting
 from mta.testing.script import Receipt
 from tests.flow.harness import SENDER, World
 from tests.flow.permission import READER
@@ -53,7 +54,7 @@ async def test_a_written_request_stops_mail_and_is_acknowledged_once(world: Worl
 
 async def test_a_complaint_by_its_mailing_id_from_the_receipt_to_the_agreement(world: World) -> None:
     async with returns(world) as desk:
-        await world.db.execute("update account set contact = $1", SENDER)
+        await desk.shop.store.reviews.set(desk.shop.id, {Setting.CONTACT: SENDER}, by="test")
         mailing = message_from_bytes((await sent_to(desk)).content)["X-Mailing-ID"]
         await written(desk, f"Ik heb me nooit aangemeld, http://evil.example! Kenmerk: {mailing}")
         (case,) = await world.db.fetch("select id, mailing, dossier::text from complaint_case")

@@ -117,6 +117,7 @@ SHORT_TASKS = {
     "mta/store/accounts/quotas.py": "one loan",
     "mta/store/postgres/batch.py": "one row of flushes; tells every waiter",
     "mta/submission/content_scan.py": "one answer of a scanner",
+    "mta/submission/link_check.py": "one look-up of a link",
     "mta/web/webhooks.py": "one turn of a webhook",
 }
 STARTERS = {"create_task", "ensure_future", "TaskGroup"}
