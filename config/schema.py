@@ -199,7 +199,7 @@ class TestingSettings(Section):
     loopback_receivers: bool = False
     """Deliver to receivers on loopback addresses and to this host's own listeners."""
     private_webhooks: bool = False
-    """Allow webhooks on private and loopback addresses, and on `localhost` without TLS."""
+    """Allow webhooks and the pages of mailings on private and loopback addresses, and on `localhost` without TLS."""
 
 
 class Settings(Section):

@@ -1,11 +1,13 @@
-"""The HTTP client: POST requests to webhooks and to the content scanner.
+"""The HTTP client: POST requests to webhooks and to the content scanner, GET requests for the pages that a mailing
+links to.
 
-An account chooses its webhook URL, so the URL is not trusted: it could point at the database, at cloud metadata, or use
-a name that resolves to another address when it is connected to. The address is therefore checked each time a socket is
-created.
+An account chooses its webhook URL and its links, so a URL is not trusted: it could point at the database, at cloud
+metadata, or use a name that resolves to another address when it is connected to. The address is therefore checked each
+time a socket is created.
 
 Invariants: Unless private addresses are allowed, only public internet addresses are connected to, however they are
-spelt, mapped or translated. Redirects are not followed, cookies are not kept, proxy settings are ignored.
+spelt, mapped or translated. A POST follows no redirect; a GET checks each as it does the first URL. Cookies are not
+kept, proxy settings are ignored.
 Limitations: A public address may be one of our own machines: what listens there must not trust the network. Names are
 resolved by the system's resolver.
 """
@@ -20,6 +22,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urldefrag, urljoin
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from yarl import URL
@@ -27,6 +30,7 @@ from yarl import URL
 from mta.mail.message import IPAddress
 
 MAX_URL = 2000  # characters
+MAX_REDIRECTS = 10  # click trackers need one or two
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 # Not public, although the tables of Python (2021) say otherwise or do not list them.
@@ -55,11 +59,21 @@ class HttpAnswer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class HttpPage:
+    """``url``: where it was found, after redirects."""
+
+    url: str
+    status: int
+    content_type: str
+    body: bytes
+
+
 class HttpClient:
     """``timeout``: seconds for a whole request, None if the caller limits it. ``keep_alive``: reuse connections."""
 
     def __init__(self, *, timeout: float | None, allow_private: bool = False, keep_alive: bool = True) -> None:
-        self._timeout = timeout
+        self._timeout, self._allow_private = timeout, allow_private
         self._session = ClientSession(
             connector=connector(allow_private=allow_private, keep_alive=keep_alive),
             cookie_jar=DummyCookieJar(),
@@ -90,8 +104,46 @@ class HttpClient:
         except (ClientError, OSError, ValueError) as error:
             raise HttpError(str(error) or type(error).__name__) from None
 
+    async def get(self, url: str, headers: Iterable[tuple[str, str]] = (), *, answer_limit: int) -> HttpPage:
+        """Get a page of at most ``answer_limit`` bytes, wherever redirects lead. Raises HttpError, TimeoutError."""
+        seen: set[str] = set()
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    check_url(url, allow_private=self._allow_private)
+                    seen.add(url)
+                    # ``encoded``: the URL is asked for as it is written, which is how a reader's program does it.
+                    asking = self._session.get(URL(url, encoded=True), headers=list(headers), allow_redirects=False)
+                    async with asking as answer:
+                        if (target := _redirect(url, answer)) is None:
+                            return await _page(url, answer, answer_limit)
+                    if target in seen:
+                        raise HttpError(f"redirects in a circle to {target[:200]}")
+                    if len(seen) > MAX_REDIRECTS:
+                        raise HttpError(f"redirects more than {MAX_REDIRECTS} times")
+                    url = target
+        except TimeoutError:
+            raise
+        except (ClientError, OSError, ValueError) as error:
+            raise HttpError(str(error) or type(error).__name__) from None
+
     async def close(self) -> None:
         await self._session.close()
+
+
+def _redirect(url: str, answer: ClientResponse) -> str | None:
+    """Return where an answer leads, without the part after #. Raises ValueError."""
+    location = answer.headers.get("Location")
+    if answer.status not in (301, 302, 303, 307, 308) or not location:
+        return None
+    return urldefrag(urljoin(url, location)).url
+
+
+async def _page(url: str, answer: ClientResponse, limit: int) -> HttpPage:
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise HttpError(f"the answer is compressed ({encoding[:20]}), although that was not asked for")
+    return HttpPage(url, answer.status, answer.headers.get("Content-Type", "")[:200], await _read(answer, limit))
 
 
 async def _read(answer: ClientResponse, limit: int) -> bytes:
@@ -116,23 +168,23 @@ def connector(*, allow_private: bool = False, keep_alive: bool = True) -> TCPCon
 
 
 def check_url(url: str, *, allow_private: bool = False) -> None:
-    """Raise ValueError with the reason if ``url`` cannot be a webhook URL."""
+    """Raise ValueError with the reason if ``url`` is none that this service would ask."""
     if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(f"a webhook URL has at most {MAX_URL} printable ASCII characters")
+        raise ValueError(f"a URL has at most {MAX_URL} printable ASCII characters")
     try:
         parsed = URL(url)
         host, _ = parsed.raw_host, parsed.port
     except ValueError as error:
         raise ValueError(f"{url!r} is not a URL: {error}") from None
     if not host:
-        raise ValueError(f"{url!r} has no host: a webhook URL looks like https://example.com/events")
+        raise ValueError(f"{url!r} has no host: a URL looks like https://example.com/events")
     if parsed.raw_user is not None or parsed.raw_password is not None:
-        raise ValueError("a webhook URL cannot have a user name or password: check the signature instead")
+        raise ValueError("a URL cannot have a user name or password")
     if parsed.raw_fragment:
         raise ValueError(f"{url!r}: remove the part after #, it is never sent")
     local = allow_private and host in _LOCAL
     if parsed.scheme != "https" and not (parsed.scheme == "http" and local):
-        raise ValueError(f"{url!r}: a webhook URL must start with https://")
+        raise ValueError(f"{url!r}: the URL must start with https://")
     address = _literal(host)
     if address is not None and not allow_private and not is_public(address):
         raise ValueError(f"{host} is not a public internet address")

@@ -19,6 +19,7 @@ Limitations: a rule that needs IO (a scanner) does not fit here; its input comes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -30,6 +31,7 @@ from mta.mail.reply import Reply
 from policy.accounts.account import Account, Grant, Stream
 from policy.accounts.mailing import Mailing
 from policy.footer.notice import Notice
+from policy.html.web_page import WebPage
 from policy.mailing.reference import Compared
 from policy.permission.consent import Consent
 from policy.permission.marketing_signs import MailingMarks
@@ -234,6 +236,28 @@ class DeliveryRule(Protocol):
     def before_delivery(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         """Return the verdict and its evidence. Of the recipient only its suppressions are known, of the message its
         account, stream and topic. Not asked if they were looked up within the last second."""
+        ...
+
+
+class PageVerdict(NamedTuple):
+    """``fault``: why a page is not accepted, or "". ``seen``: what speaks for it."""
+
+    fault: str
+    seen: str
+
+
+class PageRule(Protocol):
+    """Has pages looked at that a message links to, once, when its mailing is confirmed. What was seen is in
+    ``facts.mailing.pages`` when it judges a message."""
+
+    name: str
+
+    def pages(self, message: Message, facts: Facts) -> Iterable[str]:
+        """Return the URLs whose pages are to be looked at."""
+        ...
+
+    def on_page(self, page: WebPage, facts: Facts) -> PageVerdict:
+        """Judge one that was found."""
         ...
 
 

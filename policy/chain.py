@@ -26,7 +26,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from mta.mail.address import Address
 from mta.mail.message import Message
@@ -36,6 +36,7 @@ from policy.base import (
     Facts,
     Finding,
     Hold,
+    PageRule,
     Pass,
     RecipientFacts,
     Refuse,
@@ -81,7 +82,7 @@ class Chain:
     """
 
     __slots__ = ("at_delivery", "at_recipient", "at_sender", "counts_texts", "failing", "needs_links", "needs_scans",
-                 "observed", "personal", "rules", "shared")  # fmt: skip
+                 "observed", "page_rules", "personal", "rules", "shared")  # fmt: skip
 
     def __init__(
         self,
@@ -96,6 +97,9 @@ class Chain:
         self.failing = failing
         self.counts_texts = any(_has(rule, "counts_texts") for rule in self.rules)
         self.needs_links = any(_has(rule, "needs_links") for rule in self.rules)
+        self.page_rules: tuple[PageRule, ...] = tuple(
+            cast(PageRule, rule) for rule in self.rules if hasattr(rule, "on_page")
+        )
         self.needs_scans = any(_has(rule, "needs_scans") for rule in self.rules)
         self.shared = tuple(_step(rule, observed) for rule in self.rules if not _has(rule, "personal"))
         self.personal = tuple(_step(rule, observed) for rule in self.rules if _has(rule, "personal"))

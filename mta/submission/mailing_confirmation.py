@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,9 +21,11 @@ from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.references import NewReference, ReferenceContent
 from mta.store.store import Store
 from mta.submission.lint import Linted, lint
+from mta.submission.page_check import PageLookup
 from mta.submission.prepare import Preparer, Submitter
 from mta.submission.rate_limit import RateLimit
 from policy.accounts.account import Account
+from policy.accounts.checked_pages import CheckedPages
 from policy.accounts.mailing import Confirmation, Mailing
 from policy.base import Finding
 from policy.mailing.reference import (
@@ -37,6 +39,11 @@ from policy.mailing.reference import (
 )
 from policy.text.message_text import MessageText
 
+REMEDY = (
+    "Correct the page, or the link, and confirm again. If the page is right and cannot be reached from here, an "
+    "operator may accept it unseen (--skip-link-check --reason)."
+)
+
 
 class ConfirmationRefused(ValueError):
     """Why a mailing is not confirmed: a line for each rejection of one of its messages."""
@@ -44,11 +51,12 @@ class ConfirmationRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationContext:
-    """What a mailing is confirmed with: the store, the policy in force, and the version of the terms.
-    ``needs_message``: the account's profile asks for a message."""
+    """What a mailing is confirmed with: the store, the policy in force, what looks at its pages, and the version of
+    the terms. ``needs_message``: the account's profile asks for a message."""
 
     store: Store
     preparer: Preparer
+    pages: PageLookup
     rate_limit: RateLimit
     terms: str
     needs_message: bool = False
@@ -68,9 +76,11 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A message that the policy accepts, and what was found. ``reading``: what it says as it would leave."""
+    """A message that the policy accepts, and what was found, behind its links too. ``reading``: what it says as it
+    would leave."""
 
     handed: Handed
+    pages: CheckedPages
     linted: Linted
     reading: MessageText
 
@@ -115,7 +125,16 @@ async def _judge(
     context: ConfirmationContext, account: Account, mailing: Mailing, word: Confirmation, handed: Handed
 ) -> Judged:
     """Judge a message by the account's whole chain, as if the mailing were confirmed and its list approved."""
-    meant = replace(mailing, confirmation=word, origin=mailing.origin or "", approved=True, sample=None, references=())
+    pages = await _look(context, account, handed)
+    meant = replace(
+        mailing,
+        confirmation=word,
+        origin=mailing.origin or "",
+        approved=True,
+        sample=None,
+        references=(),
+        pages=pages,
+    )
     linted = await lint(context.preparer, context.rate_limit, Submitter(account), handed.message, content_of=meant)
     if linted.refusal:
         rejections = [finding.evidence for finding in linted.findings if finding.verdict in ("refuse", "error")]
@@ -125,7 +144,16 @@ async def _judge(
             f"{handed.name}: the service has written into it; hand over the message as the application submits it "
             "(--message FILE.eml)"
         )
-    return Judged(handed, linted, MessageText(linted.outgoing))
+    return Judged(handed, pages, linted, MessageText(linted.outgoing))
+
+
+async def _look(context: ConfirmationContext, account: Account, handed: Handed) -> CheckedPages:
+    """Return what is behind the links of a message, if the rules accept that."""
+    pages = await context.pages.check(account, handed.message)
+    if pages.faults:
+        lines = [f"{handed.name}: {page.rule}: the page of {page.url}: {page.fault}" for page in pages.faults]
+        raise ConfirmationRefused("\n".join((*lines, REMEDY)))
+    return pages
 
 
 def _compiled(
@@ -172,7 +200,11 @@ def _body(content: bytes) -> bytes:
 def _reference(judged: Judged, number: int, sample_of: int | None) -> NewReference:
     """Return what is kept of a message."""
     linted = judged.linted
-    evidence = {"profile": f"{linted.profile} {linted.digest}", "findings": _plain(linted.findings)}
+    evidence = {
+        "profile": f"{linted.profile} {linted.digest}",
+        "findings": _plain(linted.findings),
+        "pages": [asdict(page) for page in judged.pages.pages],
+    }
     return NewReference(
         number=number,
         sample_of=sample_of,

@@ -5,11 +5,12 @@ Invariants: an old confirmation never counts for a new dispatch; each mailing is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
 from mta.mail.hold import Hold, HoldSource
+from policy.accounts.checked_pages import CheckedPages
 
 
 class MailingObstacle(Enum):
@@ -55,6 +56,7 @@ class Mailing:
     that list comes from, None if nobody has said so; ``approved``: whether a reviewer has approved that origin.
     ``stopped``: why nothing more may leave, if so.
     ``references``: the numbers of the messages that were confirmed, which its messages must match.
+    ``pages``: those that were looked at for the confirmation, behind links.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Mailing:
     stopped: str | None = None
     references: tuple[int, ...] = ()
     category: str = ""
+    pages: CheckedPages = field(default_factory=CheckedPages)
 
 
 def mailing_hold(obstacle: MailingObstacle, text: str) -> Hold:

@@ -420,7 +420,7 @@ def _decode(part: PyLazyMimePart) -> str:
     except (ParseError, ValueError):
         return ""
     declared = _CHARSET.search(next(iter(_header(part, "content-type")), ""))
-    codec = _codec(declared[1].lower()) if declared else None
+    codec = codec_of(declared[1].lower()) if declared else None
     if codec is None:
         try:
             text = octets.decode("utf-8")
@@ -432,9 +432,9 @@ def _decode(part: PyLazyMimePart) -> str:
 
 
 @lru_cache(256)
-def _codec(label: str) -> str | None:
-    """The codec that mail programs use for a charset's label; None to guess. Python has many that are no charsets,
-    and some of those are slow: only well-known names pass."""
+def codec_of(label: str) -> str | None:
+    """Return the codec that mail programs use for a charset's label; None to guess. Python has many that are no
+    charsets, and some of those are slow: only well-known names pass."""
     if label in ("us-ascii", "ascii", "iso-8859-1", "latin1", "iso8859-1"):
         return None  # programs take these for windows-1252 (WHATWG Encoding 4.2); many senders mean UTF-8
     try:

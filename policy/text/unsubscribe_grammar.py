@@ -75,12 +75,12 @@ class UnsubscribeGrammar:
         self._says = re.compile("|".join(_ways(language) for language in languages))
         self._less = [tuple(map(re.compile, _of_less(language))) for language in languages]
         self._alone = frozenset(word for language in languages for word in language.alone)
-        self._elsewhere = re.compile(_any(word for language in languages for word in language.elsewhere))
+        self._elsewhere = re.compile(any_of(word for language in languages for word in language.elsewhere))
         self._offers = [_narrow_pattern(language) for language in languages]
         self._hints = _fewest({hint for language in languages for hint in _hints(language)})
-        self._devices = re.compile(_any(word for language in languages for word in language.devices))
-        without = _any(word for language in languages for word in language.without)
-        obstacles = _any(word for language in languages for word in language.obstacles)
+        self._devices = re.compile(any_of(word for language in languages for word in language.devices))
+        without = any_of(word for language in languages for word in language.without)
+        obstacles = any_of(word for language in languages for word in language.obstacles)
         self._obstacles = re.compile(rf"(?P<without>{without}(?: {_WORD}){{0,3}} )?{obstacles}")
         self._urls = tuple(part for language in languages for part in language.urls)
         self._here = frozenset(word for language in languages for words in language.here for word in words.split())
@@ -150,23 +150,23 @@ def plain(text: str, longest: int | None = LONGEST) -> str:
 
 def _ways(words: LanguageWords) -> str:
     """Return a pattern for what says it by itself."""
-    return _any((*words.direct, *words.separable, *words.apart))
+    return any_of((*words.direct, *words.separable, *words.apart))
 
 
 def _of_less(words: LanguageWords) -> tuple[str, str, str]:
     """Return patterns for an end or too much, for mail and its coming, and for sentences that mean something else."""
-    less = _any((*words.verbs, *words.negations, *words.excess))
-    return less, _any((*words.objects, *words.receiving)), _any(words.misleading)
+    less = any_of((*words.verbs, *words.negations, *words.excess))
+    return less, any_of((*words.objects, *words.receiving)), any_of(words.misleading)
 
 
 def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:
-    verbs, mailings = _any(words.verbs), _any(words.mailings)
+    verbs, mailings = any_of(words.verbs), any_of(words.mailings)
     no_more = [negation for negation in words.negations if " " in negation]
     ways = [
-        _any((*words.direct, *words.separable)),
+        any_of((*words.direct, *words.separable)),
         rf"{verbs}(?: {_WORD}){{0,4}}? {mailings}",
         rf"{mailings}(?: {_WORD}){{0,4}}? {verbs}",
-        rf"{_any(no_more)}(?: {_WORD}){{0,6}}? (?:{_any(words.receiving)}|{mailings})",
+        rf"{any_of(no_more)}(?: {_WORD}){{0,6}}? (?:{any_of(words.receiving)}|{mailings})",
     ]
     return re.compile("|".join(ways))
 
@@ -188,7 +188,8 @@ def _fewest(hints: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _any(words: Iterable[str]) -> str:
+def any_of(words: Iterable[str]) -> str:
+    """Return a pattern for any of ``words``."""
     return f"(?:{'|'.join(map(_stem, words))})"
 
 

@@ -99,6 +99,8 @@ def _lines(story: MailingStory) -> Iterator[str]:
         yield f"  category    {mailing.category}"
     yield f"  list        {mailing.list}: {_source(mailing)}"
     yield f"  state       {state_of(mailing)}{_reason(story.record)}"
+    for page in mailing.pages.pages:
+        yield f"  page        {page.url}: {page} (rule {page.rule}, {moment(page.at)})"
     yield ""
     yield "History (UTC)"
     for act in story.history:

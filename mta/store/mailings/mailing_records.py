@@ -17,6 +17,7 @@ import orjson
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId
 from mta.store.postgres.database import Connection, Database
+from policy.accounts.checked_pages import CheckedPage, CheckedPages
 from policy.accounts.mailing import Confirmation, Mailing, Sample
 
 COLUMNS = """
@@ -24,7 +25,10 @@ m.id, m.account_id, m.name, m.topic, m.category, m.list, m.created_at, m.created
 m.confirmed_terms, m.sample, m.sampled, m.released_at, m.released_by, m.stopped_at, m.stopped_by, m.stopped,
 m.stop_bounces, m.changed_at, s.origin, s.approved_at, array(
     select r.number from mailing_reference r where r.mailing = m.id and r.removed_at is null order by 1
-) as reference_numbers"""
+) as reference_numbers, array(
+    select r.evidence -> 'pages' from mailing_reference r
+    where r.mailing = m.id and r.removed_at is null and r.evidence ? 'pages'
+) as reference_pages"""
 FROM = "from mailing m left join list_source s on s.account_id = m.account_id and s.name = m.list"
 
 
@@ -56,7 +60,12 @@ def mailing_of(row: Any) -> Mailing:
         approved=row["approved_at"] is not None,
         stopped=row["stopped"],
         references=tuple(row["reference_numbers"]),
+        pages=CheckedPages(tuple(_page(each) for kept in row["reference_pages"] for each in orjson.loads(kept))),
     )
+
+
+def _page(kept: dict[str, Any]) -> CheckedPage:
+    return CheckedPage(**kept | {"at": datetime.fromisoformat(kept["at"])})
 
 
 def record_of(row: Any) -> MailingRecord:

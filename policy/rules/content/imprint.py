@@ -8,8 +8,11 @@ that is registered. What has to be registered is the same.
 
 Invariants: a heading ("Impressum") alone never passes, nor does another company's notice.
 
-Limitations: the page behind a linked notice is not fetched. If the profile accepts a link, it must lead to a verified
-domain of the account, and the name must be visible all the same. Text in images cannot be read.
+If the profile takes a linked notice, the link must lead to a verified domain of the account, and the name must be
+visible all the same. With ``linked = "fetch"`` its page is looked at when the mailing is confirmed with a message, and
+must show all that is required.
+
+Limitations: with ``linked = "accept"`` nobody looks at the page. Text in images cannot be read.
 """
 
 from __future__ import annotations
@@ -25,15 +28,16 @@ from config.types import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
 from policy.accounts.account import Account, Identity
-from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.base import Amend, Facts, PageVerdict, Pass, Refuse, Verdict
 from policy.footer.wording import imprint_notice
 from policy.footer.writable import writing_fault
+from policy.html.web_page import WebPage
 from policy.imprint.gaps import LANGUAGES, Gaps, explain
 from policy.imprint.legal_notice import Field, Shown, Unregistered, Want, either, registered, wants
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
 from policy.text.message_text import Image, Link
-from policy.text.text_match import phrases
+from policy.text.text_match import phrases, together
 from policy.wordlists import bare, shipped
 
 Named = Literal["name", "address", "phone", "email", "register", "vat", "representative", "logo"]
@@ -52,8 +56,9 @@ class Imprint:
         """Required fields; register, vat and representative only if registered for the account."""
         any_of: list[Literal["phone", "email"]] = Setting(["phone", "email"])
         """At least one of these is required; empty: none."""
-        linked: Literal["refuse", "accept"] = "refuse"
-        """Whether a link to the notice on the account's own site may replace everything except name and logo."""
+        linked: Literal["refuse", "accept", "fetch"] = "refuse"
+        """Whether a link to the notice on the account's own site may replace everything except name and logo: never,
+        unseen, or if its page showed the notice when the mailing was confirmed with a message."""
         plain_text: Literal["ignore", "require"] = "ignore"
         """Whether the plain text alternative of an HTML message must contain the notice too."""
         po_box: Literal["refuse", "accept"] = "refuse"
@@ -85,6 +90,39 @@ class Imprint:
             texts.append(Shown(reading.text))
         if self._settings.footer == "append":
             texts = []
+        judged, faults = self._judge(account, texts)
+        if not judged:
+            return _refuse(faults[0])
+        if self._settings.footer == "append":
+            return self._append(message, facts, [one.identity for one in judged])
+        best = min(judged, key=lambda one: len(one.lacking))
+        if not best.lacking:
+            return Pass(), f"the legal notice of {best.identity.names[0]} shows in {best.language}"
+        if all(want.field is not Field.NAME for want in best.lacking) and (link := self._link(reading.links, account)):
+            fault, seen = self._linked(link, facts)
+            if not fault:
+                return Pass(), f"the legal notice of {best.identity.names[0]} is linked ({shown(link.url)}{seen})"
+            return _refuse(f"{explain(best, account.name, reading)}; {fault}")
+        return _refuse(explain(best, account.name, reading))
+
+    def pages(self, message: Message, facts: Facts) -> Sequence[str]:
+        link = self._link(facts.reading.links, facts.account) if self._settings.linked == "fetch" else None
+        return [link.url] if link else ()
+
+    def on_page(self, page: WebPage, facts: Facts) -> PageVerdict:
+        if page.fault:
+            return PageVerdict(f"cannot be read: {page.fault}", "")
+        judged, faults = self._judge(facts.account, [Shown(f"{page.title}\n{page.text}")])
+        if not judged:
+            return PageVerdict(faults[0] if faults else "no identity is registered for the account", "")
+        best = min(judged, key=lambda one: len(one.lacking))
+        if best.lacking:
+            lacking = together(f"the {want.title} ({want.expected})" for want in best.lacking)
+            return PageVerdict(f"does not show {lacking}, as registered in {best.language}", "")
+        return PageVerdict("", f"it shows the legal notice of {best.identity.names[0]} in {best.language}")
+
+    def _judge(self, account: Account, texts: Sequence[Shown]) -> tuple[list[Gaps], list[str]]:
+        """Return what each identity lacks in ``texts``, and why identities could not be judged."""
         judged, faults = [], []
         for identity in account.identities:
             try:
@@ -93,17 +131,22 @@ class Imprint:
                 faults.append(
                     f"the identity registered for account {account.name} {error}; correct it (mta account identity set)"
                 )
-        if not judged:
-            return _refuse(faults[0])
-        if self._settings.footer == "append":
-            return self._append(message, facts, [one.identity for one in judged])
-        best = min(judged, key=lambda one: len(one.lacking))
-        if not best.lacking:
-            return Pass(), f"the legal notice of {best.identity.names[0]} shows in {best.language}"
-        link = self._link(reading.links, account) if self._settings.linked == "accept" else None
-        if link and all(want.field is not Field.NAME for want in best.lacking):
-            return Pass(), f"the legal notice of {best.identity.names[0]} is linked ({shown(link.url)})"
-        return _refuse(explain(best, account.name, reading))
+        return judged, faults
+
+    def _linked(self, link: Link, facts: Facts) -> tuple[str, str]:
+        """Return why a linked notice does not count, or "", and what is known of its page."""
+        if self._settings.linked == "accept":
+            return "", ""
+        known = facts.mailing.pages.find(self.name, link.url) if facts.mailing else None
+        if known is None:
+            return (
+                f"the page of {shown(link.url, 100)} was not looked at: confirm the mailing with a message that links "
+                "to it (mta mailing confirm --message)",
+                "",
+            )
+        if known.fault:
+            return f"the page of {shown(link.url, 100)}: {known.fault} (looked at {known.at:%Y-%m-%d})", ""
+        return "", f", looked at {known.at:%Y-%m-%d}"
 
     def _append(self, message: Message, facts: Facts, identities: Sequence[Identity]) -> tuple[Verdict, str]:
         writer, notice = facts.reading.writer, imprint_notice(identities)
@@ -123,7 +166,9 @@ class Imprint:
         return tuple(dict.fromkeys(want for text in texts for want in text.missing(wanted)))
 
     def _link(self, links: Sequence[Link], account: Account) -> Link | None:
-        """A link that is called like a notice and leads to the account's own site."""
+        """A link that is called like a notice and leads to the account's own site, if one may count."""
+        if self._settings.linked == "refuse":
+            return None
         for link in links:
             if self._headings.search(bare(link.words)) and _host(link.url) in account.domains:
                 return link

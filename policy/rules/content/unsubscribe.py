@@ -5,24 +5,31 @@ What mail clients display from the header is checked by the rule ``list_unsubscr
 With ``footer = "append"`` the service writes its own link (``policy.footer``), one for each recipient, which nobody can
 leave out.
 
-Invariants: a link that is not visible never counts.
+When a mailing is confirmed with a message, the page behind its link is looked at (``page``). Links of the same shape
+are judged by what was seen then: no message waits for a page.
 
-Limitations: no link is followed; its text, the surrounding sentence and its address are all that is judged.
+Invariants: a link that is not visible never counts. A link whose page was found to have an obstacle never passes.
+
+Limitations: without a confirmation by message a link's text, the surrounding sentence and its address are all that is
+judged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
 
 from config.types import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from policy.base import Amend, Facts, Pass, Refuse, Verdict
+from policy.base import Amend, Facts, PageVerdict, Pass, Refuse, Verdict
 from policy.footer.wording import unsubscribe_notice
 from policy.footer.writable import writing_fault
+from policy.html.web_page import WebPage
 from policy.permission.recipient_claim import claim
 from policy.permission.unsubscribe_links import Found, UnsubscribeLinks, UnsubscribeOffer, offer_of
+from policy.permission.unsubscribe_page import UnsubscribePages, page_fault
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
 from policy.text.message_text import Link
@@ -43,11 +50,15 @@ class UnsubscribeLink:
         footer: Literal["require", "append"] = "require"
         """`require` a link in the message, or `append` ours: at the end of each text, or where it says
         `{{unsubscribe}}`."""
+        page: Literal["ignore", "check", "require"] = "check"
+        """`check` the page behind the link when the mailing is confirmed with a message; `require` that the link of
+        each message was checked; or `ignore` pages."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings, self._context = settings, context
         self.personal = settings.footer == "append"  # a link for each recipient
         ours = f"{context.web_url}/u/" if context.web_url else None
+        self._ours = ours
         self._links = UnsubscribeLinks(UnsubscribeGrammar.shipped(), ours)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
@@ -63,10 +74,27 @@ class UnsubscribeLink:
                 )
             if not append and found.offer is UnsubscribeOffer.NONE and self._settings.link == "required":
                 return _refuse(self._missing(facts, found, len(view.links)))
+            if self._is_checked(found.url) and (fault := page_fault(facts, self.name, found.url, self._settings.page)):
+                return _refuse(fault)
             url = url or found.url
         if append:
             return self._append(message, facts)
         return Pass(), f"shows {url[:200]}" if url else "shows no link, and needs none"
+
+    def pages(self, message: Message, facts: Facts) -> Iterator[str]:
+        for view in facts.reading.views:
+            found = self._links.find(view.links)
+            if found.offer is UnsubscribeOffer.OPEN and self._is_checked(found.url):
+                yield found.url
+
+    def on_page(self, page: WebPage, facts: Facts) -> PageVerdict:
+        return UnsubscribePages.shipped().judge(page).verdict
+
+    def _is_checked(self, url: str) -> bool:
+        """Whether a page is looked at: not ours, and not if ours is written into each message anyway."""
+        if self._settings.page == "ignore" or self._settings.footer == "append":
+            return False
+        return url[:8].lower() == "https://" and not (self._ours and url.startswith(self._ours))
 
     def _append(self, message: Message, facts: Facts) -> tuple[Verdict, str]:
         if self._context.web_url is None:

@@ -8,6 +8,7 @@ import pytest
 
 from config.schema import Settings
 from mta.cli import options
+from mta.http_client import HttpClient, HttpError, HttpPage
 from mta.mail.hold import Hold
 from mta.service.composition import open_tokens
 from mta.store.postgres.secrets import Secrets
@@ -23,7 +24,10 @@ SAMPLED = (
 )
 
 
-STRICT = 'extends = "transactional"\n[marketing]\nchain = ["size", "confirmation", "unsubscribe"]\n'
+STRICT = (
+    'extends = "transactional"\n[marketing]\nchain = ["size", "confirmation", "unsubscribe"]\n'
+    '[rules.unsubscribe]\npage = "require"\n'
+)
 MESSAGE = (
     "From: Shop <news@shop.example>\r\nTo: Ann Example <ann@example.net>\r\nSubject: Offers\r\n\r\n"
     "Dear Ann,\r\n\r\napples are cheap today.\r\n\r\n{}\r\n"
@@ -90,8 +94,64 @@ async def test_confirming_names_who_and_which_terms_and_releases_what_waits(oper
     assert await make.count(store, "queue where holds = 0") == 1
 
 
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What is on the web: pages by URL."""
+    found = {"https://shop.example/off/8f3a": "<form method=post><button>Unsubscribe</button></form>"}
+
+    async def get(client: HttpClient, url: str, headers: object, *, answer_limit: int) -> HttpPage:
+        if url not in found:
+            raise HttpError("Cannot connect to the host")
+        return HttpPage(url, 200, "text/html", found[url].encode())
+
+    monkeypatch.setattr(HttpClient, "get", get)
+    return found
+
+
+async def test_the_page_of_a_link_is_looked_at_before_a_mailing_is_confirmed(
+    operator: Operator, store: Store, tmp_path: Path, pages: dict[str, str]
+) -> None:
+    await make.execute(store, "update account set profile = 'strict' where name = 'shop'")
+    mailing = await add(operator, "shop", "june")
+    message = tmp_path / "message.eml"
+    message.write_text(MESSAGE.format(LINK), newline="")
+    confirm = ("mailing", "confirm", "june", "--message", str(message), "--by", "Ann Lee")
+    pages["https://shop.example/off/8f3a"] = "<h1>Sign in</h1><form><input type=password><button>Go</button></form>"
+    told = await operator.fails(*confirm)
+    page = "unsubscribe: the page of https://shop.example/off/8f3a"
+    assert f"{message}: {page}: asks for a password" in told
+    assert "--skip-link-check --reason" in told
+    pages.clear()
+    assert f"{page}: Cannot connect to the host" in await operator.fails(*confirm)
+    assert (await operator.json("mailing", "show", "june"))["mailing"]["confirmation"] is None
+    assert "nothing else does" in await operator.fails(*confirm, "--skip-link-check", status=2)
+    assert "nothing else does" in await operator.fails(*confirm, "--reason", "intranet", status=2)
+    await operator.says(*confirm, "--skip-link-check", "--reason", "intranet")
+    (link,) = (await operator.json("mailing", "show", "june"))["mailing"]["pages"]["pages"]
+    assert (link["url"], link["seen"]) == ("https://shop.example/off/8f3a", "not looked at, by Ann Lee: intranet")
+    assert "8f3a: not looked at, by Ann Lee: intranet (rule unsubscribe, " in await operator.says(
+        "mailing", "show", mailing
+    )
+
+
+async def test_what_was_seen_is_what_the_messages_of_the_mailing_are_judged_by(
+    operator: Operator, store: Store, tmp_path: Path, pages: dict[str, str]
+) -> None:
+    await make.execute(store, "update account set profile = 'strict' where name = 'shop'")
+    mailing_id = await add(operator, "shop", "june")
+    message = tmp_path / "message.eml"
+    message.write_text(MESSAGE.format(LINK), newline="")
+    await operator.says("mailing", "confirm", "june", "--message", str(message))
+    record = await store.mailings.show(mailing_id)
+    assert record is not None
+    seen = record.mailing.pages.find("unsubscribe", "https://shop.example/off/77aa")
+    assert seen is not None
+    assert (seen.status, seen.fault, seen.url) == (200, "", "https://shop.example/off/8f3a")
+    assert record.mailing.pages.find("unsubscribe", "https://shop.example/login/77aa") is None
+
+
 async def test_the_message_that_is_confirmed_is_judged_and_kept(
-    operator: Operator, store: Store, tmp_path: Path
+    operator: Operator, store: Store, tmp_path: Path, pages: dict[str, str]
 ) -> None:
     await make.execute(store, "update account set profile = 'strict' where name = 'shop'")
     mailing = await add(operator, "shop", "june")

@@ -13,9 +13,14 @@ from hypothesis import strategies as st
 from mta.mail.headers import Headers
 from mta.mail.message import Message
 from policy.accounts.account import Account, Identity
+from policy.accounts.checked_pages import CheckedPage, CheckedPages, shape_of
+from policy.accounts.mailing import Mailing
+from policy.base import Facts, PageVerdict
+from policy.html.web_page import WebPage
 from policy.rules.content.imprint import Imprint
+from policy.text.message_text import MessageText
 from tests.unit.policy import identities as known
-from tests.unit.policy.make import CONTEXT, account, ask, facts, message
+from tests.unit.policy.make import CONTEXT, NOW, account, ask, facts, message
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 NUMBERS = ["name", "address", "register", "vat"]
@@ -115,6 +120,29 @@ def test_a_link_counts_if_the_profile_says_so_and_it_leads_home() -> None:
     assert judge(linked, known.BOLLENHOF).startswith("refuse")
     assert "is linked (https://www.bollenhof.example/colofon)" in judge(linked, known.BOLLENHOF, linked="accept")
     assert judge(linked, known.BOLLENHOF, linked="accept", domain="elsewhere.example").startswith("refuse")
+
+
+def test_the_page_of_a_linked_notice_is_judged_as_the_text_is() -> None:
+    owner = account(name="bollenhof", identities=(known.BOLLENHOF,), domains=frozenset({"bollenhof.example"}))
+    subject, url = mail("nl_linked_imprint"), "https://www.bollenhof.example/colofon"
+    fields = ["name", "address", "register"]
+    rule = Imprint(Imprint.Settings.model_validate({"linked": "fetch", "fields": fields}), CONTEXT)
+    known_facts = facts(owner, reading=MessageText(subject.content))
+    assert list(rule.pages(subject, known_facts)) == [url]
+    notice = "<p>Bollenhof Lisse B.V.<br>Heereweg 245a<br>2161 BG Lisse<br>KvK 30124567<br>+31 252 550123</p>"
+    whole = rule.on_page(WebPage(notice), known_facts)
+    assert whole == ("", "it shows the legal notice of Bollenhof Lisse B.V. in Dutch")
+    other = rule.on_page(WebPage(notice.replace("30124567", "30124568")), known_facts)
+    assert other.fault.startswith("does not show the KvK number (30124567)")
+
+    def seen(verdict: PageVerdict) -> Facts:
+        link = CheckedPage("imprint", url, shape_of(url), NOW, url, 200, "", *verdict)
+        mailing = Mailing("01jdqv5wzx8z6m0b9k3f2n7t4c", 1, "m", "t", "l", pages=CheckedPages((link,)))
+        return facts(owner, mailing=mailing)
+
+    assert "colofon, looked at 2026-11-21)" in ask(rule, subject, seen(whole))
+    assert "the page of https://www.bollenhof.example/colofon: does not show" in ask(rule, subject, seen(other))
+    assert "was not looked at: confirm the mailing with a message" in ask(rule, subject, facts(owner))
 
 
 def test_a_post_office_box_is_no_address_unless_the_profile_says_so() -> None:

@@ -17,6 +17,7 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from policy.accounts.account import Account
+from policy.accounts.checked_pages import CheckedPage, CheckedPages, shape_of
 from policy.accounts.mailing import Mailing
 from policy.base import Amend, Facts, Pass, RecipientFacts, Refuse, Verdict
 from policy.chain import Chain, personalise
@@ -165,6 +166,28 @@ def test_our_link_knows_who_clicks() -> None:
 def test_without_a_domain_for_returns_there_is_the_link_alone() -> None:
     verdict = run(ListUnsubscribe, context=replace(CONTEXT, returns=None))
     assert re.fullmatch(r"<https://mail\.example\.com/u/[\w-]+>", told(verdict, "List-Unsubscribe"))
+
+
+def test_an_applications_own_is_judged_by_the_page_that_was_seen_at_the_confirmation() -> None:
+    def seen(fault: str) -> Facts:
+        url = "https://shop.example/u/2"
+        link = CheckedPage("list_unsubscribe", url, shape_of(url), NOW, url, 200, fault=fault)
+        return replace(FACTS, mailing=replace(MAILING, pages=CheckedPages((link,))))
+
+    assert run(ListUnsubscribe, APP, POST, facts=seen(""), page="require") == Pass()
+    answer = refused(run(ListUnsubscribe, APP, POST, facts=seen("answers 404, not 200")))
+    assert "the page of https://shop.example/u/1: answers 404, not 200" in answer
+    assert run(ListUnsubscribe, APP, POST, facts=seen("answers 404, not 200"), page="ignore") == Pass()
+    assert "was not looked at" in refused(run(ListUnsubscribe, APP, POST, page="require"))
+
+
+def test_only_an_applications_own_link_that_is_kept_is_looked_at() -> None:
+    def pages(*fields: str, **settings: Any) -> list[str]:
+        return list(ListUnsubscribe(ListUnsubscribe.Settings(**settings), CONTEXT).pages(message(*fields), FACTS))
+
+    assert pages(APP, POST) == ["https://shop.example/u/1"]
+    assert pages(APP) == pages(APP, POST, own="replace") == pages(APP, POST, page="ignore") == pages() == []
+    assert pages("List-Unsubscribe: <https://mail.example.com/u/AQ8f2a>", POST) == []
 
 
 def test_an_applications_own_is_kept_if_it_can_do_one_click() -> None:

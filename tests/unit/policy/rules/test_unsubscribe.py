@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mta.mail.message import Stream
 from policy.accounts.account import Account
+from policy.accounts.checked_pages import CheckedPage, CheckedPages, shape_of
+from policy.accounts.mailing import Mailing
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
@@ -20,11 +22,16 @@ from tests.unit.policy.rules.test_stamps import NOW, message
 CONTEXT = RuleContext("mx.example.com", SampleTokens(), web_url="https://mail.example.com")
 
 
-def check(body: str, kind: str = "text/html", **settings: Any) -> Verdict:
-    content = f"MIME-Version: 1.0\r\nContent-Type: {kind}; charset=utf-8\r\n\r\n{body}\r\n".encode()
-    facts = Facts(Account(7, "shop", frozenset()), stream=Stream.MARKETING, reading=MessageText(content))
-    verdict, _ = UnsubscribeLink(UnsubscribeLink.Settings(**settings), CONTEXT).on_content(message(), facts, NOW)
+def check(body: str, kind: str = "text/html", mailing: Mailing | None = None, **options: Any) -> Verdict:
+    facts = facts_of(body, kind, mailing)
+    verdict, _ = UnsubscribeLink(UnsubscribeLink.Settings(**options), CONTEXT).on_content(message(), facts, NOW)
     return verdict
+
+
+def facts_of(body: str, kind: str = "text/html", mailing: Mailing | None = None) -> Facts:
+    content = f"MIME-Version: 1.0\r\nContent-Type: {kind}; charset=utf-8\r\n\r\n{body}\r\n".encode()
+    account = Account(7, "shop", frozenset())
+    return Facts(account, stream=Stream.MARKETING, mailing=mailing, reading=MessageText(content))
 
 
 def link(words: str, url: str = "https://t.example/c/8f2a") -> str:
@@ -264,6 +271,42 @@ def test_an_area_counts_if_a_picture_uses_its_map() -> None:
     assert isinstance(check(f"<p>x<img src=x.png usemap='#n'>{area}"), Refuse)
 
 
+URL = "https://t.example/c/8f2a"
+
+
+def confirmed(fault: str = "", rule: str = "unsubscribe") -> Mailing:
+    """A mailing that was confirmed with a message that linked to URL."""
+    seen = CheckedPage(rule, URL, shape_of(URL), NOW, URL, 200, fault=fault, seen="" if fault else "it unsubscribes")
+    return Mailing("01jdqv5wzx8z6m0b9k3f2n7t4c", 7, "m", "t", "l", pages=CheckedPages((seen,)))
+
+
+def test_a_link_is_judged_by_the_page_that_was_seen_at_the_confirmation() -> None:
+    body, other = link("Unsubscribe", "https://t.example/c/9a"), link("Unsubscribe", "https://t.example/d/9a")
+    assert check(body, mailing=confirmed(), page="require") == Pass()
+    verdict = check(body, mailing=confirmed("asks for a password"))
+    assert isinstance(verdict, Refuse)
+    assert "the page of https://t.example/c/9a: asks for a password (looked at 20" in verdict.reply.text
+    assert check(body, mailing=confirmed("asks for a password"), page="ignore") == Pass()
+    assert check(other, mailing=confirmed("asks for a password")) == Pass()
+    verdict = check(other, mailing=confirmed(), page="require")
+    assert isinstance(verdict, Refuse)
+    assert "confirm the mailing with a message that has such a link" in verdict.reply.text
+
+
+def test_the_pages_that_are_looked_at() -> None:
+    def pages(body: str, **options: Any) -> list[str]:
+        rule = UnsubscribeLink(UnsubscribeLink.Settings(**options), CONTEXT)
+        return list(rule.pages(message(), facts_of(body)))
+
+    assert pages(link("Unsubscribe")) == [URL]
+    assert pages(link("Unsubscribe", "https://mail.example.com/u/AQ8f2a")) == []
+    assert pages(link("Unsubscribe", "mailto:list@shop.example?subject=unsubscribe")) == []
+    assert pages(link("Log in to unsubscribe")) == []
+    assert pages(link("Unsubscribe"), page="ignore") == []
+    assert pages(link("Unsubscribe"), footer="append") == []
+
+
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_nothing_in_a_message_raises(text: str) -> None:
     assert isinstance(check(text), Pass | Refuse)
