@@ -65,7 +65,7 @@ class FurtherCopy:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class CopyClaim:
     """A message as it is queued, None if nothing of it is, and the recipients that were left out."""
 
     new: NewMessage | None
@@ -77,7 +77,7 @@ def keys_of(new: NewMessage, secrets: Secrets) -> list[CopyKey]:
     return [(new.mailing or "", secrets.mailbox_key(mailbox)) for mailbox in new.mailboxes]
 
 
-async def claim(connection: Connection, messages: Sequence[NewMessage], secrets: Secrets) -> list[Claimed]:
+async def claim(connection: Connection, messages: Sequence[NewMessage], secrets: Secrets) -> list[CopyClaim]:
     """Claim copies within the caller's transaction; return for each message what is to be queued."""
     keys = [keys_of(new, secrets) for new in messages]
     first: dict[CopyKey, MessageId] = {}
@@ -90,7 +90,7 @@ async def claim(connection: Connection, messages: Sequence[NewMessage], secrets:
     return [_claimed(new, own, carriers) for new, own in zip(messages, keys, strict=True)]
 
 
-def _claimed(new: NewMessage, keys: Sequence[CopyKey], carriers: dict[CopyKey, MessageId]) -> Claimed:
+def _claimed(new: NewMessage, keys: Sequence[CopyKey], carriers: dict[CopyKey, MessageId]) -> CopyClaim:
     """Return ``new`` with the recipients whose copy it carries, each mailbox once."""
     kept, further, seen = [], [], set[CopyKey]()
     for recipient, key in zip(new.message.envelope.recipients, keys, strict=False):
@@ -100,11 +100,11 @@ def _claimed(new: NewMessage, keys: Sequence[CopyKey], carriers: dict[CopyKey, M
             further.append(FurtherCopy(recipient.address, carriers[key]))
         seen.add(key)
     if not further:
-        return Claimed(new)
+        return CopyClaim(new)
     if not kept:
-        return Claimed(None, tuple(further))
+        return CopyClaim(None, tuple(further))
     envelope = replace(new.message.envelope, recipients=tuple(kept))
-    return Claimed(replace(new, message=replace(new.message, envelope=envelope), mailboxes=()), tuple(further))
+    return CopyClaim(replace(new, message=replace(new.message, envelope=envelope), mailboxes=()), tuple(further))
 
 
 async def needed(connection: Connection, keys: Sequence[CopyKey], ids: Iterable[MessageId]) -> set[MessageId]:

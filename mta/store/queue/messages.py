@@ -31,7 +31,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.queue import content, copies, enqueue, holds, retention
 from mta.store.queue.claim import ClaimTurn, Wanted
 from mta.store.queue.content import StoredContent
-from mta.store.queue.copies import Claimed, CopyKey, FurtherCopy
+from mta.store.queue.copies import CopyClaim, CopyKey, FurtherCopy
 from mta.store.queue.enqueue import Enqueued, Held, Leased, NewMessage, Queued
 from mta.store.queue.lease import Lease
 
@@ -330,7 +330,7 @@ class Messages:
             self._metrics.store_seconds[call].observe(time.perf_counter() - began)
 
 
-def _placed(claimed: Sequence[Claimed]) -> Placed:
+def _placed(claimed: Sequence[CopyClaim]) -> Placed:
     messages = tuple(each.new for each in claimed if each.new)
     return Placed(messages, tuple(further for each in claimed for further in each.further))
 
