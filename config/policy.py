@@ -30,6 +30,9 @@ class PolicySettings(Section):
     default_profile: str = "transactional"
     """Profile of new accounts."""
     terms: TermsSettings = TermsSettings()
+    trap_addresses: Annotated[File | None, Access.READ] = None
+    """File of trap addresses, one a line: an address, or the SHA-256 of one in lower case. Lists that have them, and
+    messages to them, count for the profile's `[lists]` and `[breakers]`; no client is told."""
     sender_id: str = Field("imprimatur", pattern=r"^[A-Za-z0-9_-]{5,15}$")
     """Last field of Feedback-ID, by which Gmail identifies this service: 5 to 15 letters and digits."""
 

@@ -28,6 +28,7 @@ from config.types import Section
 from policy.accounts.account import Grant, Stream
 from policy.base import Rule
 from policy.chain import Chain, Failing
+from policy.permission.address_list import ListThresholds
 from policy.permission.mailbox import Copies
 from policy.permission.suppression import Lifting
 from policy.plugins import Installed, RuleClass, installed
@@ -67,6 +68,7 @@ class Profile:
     breakers: Thresholds
     suppressions: Lifting
     copies: Copies
+    lists: ListThresholds
 
 
 class Profiles:
@@ -242,6 +244,7 @@ def _profile(line: list[Written], builder: _Builder) -> Profile:
         breakers=Thresholds().model_copy(update=_inherited(line, "breakers")),
         suppressions=Lifting().model_copy(update=_inherited(line, "suppressions")),
         copies=Copies().model_copy(update=_inherited(line, "copies")),
+        lists=ListThresholds().model_copy(update=_inherited(line, "lists")),
     )
 
 

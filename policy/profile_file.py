@@ -21,6 +21,7 @@ from config.toml import Mistake, read
 from config.types import Section
 from policy.accounts.account import Stream
 from policy.chain import Failing
+from policy.permission.address_list import ListThresholds
 from policy.permission.mailbox import Copies
 from policy.permission.suppression import Lifting
 from policy.plugins import Installed
@@ -31,7 +32,13 @@ NAME = r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$"
 Name = Annotated[
     str, StringConstraints(pattern=NAME, max_length=60), WithJsonSchema({"type": "string", "format": "rule-name"})
 ]
-TABLES = ("complaints", "breakers", "suppressions", "copies")  # besides the streams and the rules; inherited key by key
+TABLES = (
+    "complaints",
+    "breakers",
+    "suppressions",
+    "copies",
+    "lists",
+)  # besides the streams and the rules; inherited key by key
 _FIELD = "rule_"  # before a rule's name, so that no rule can hide an attribute of the model
 
 
@@ -65,6 +72,8 @@ class ProfileFile(Section):
     """What may end a suppression."""
     copies: Copies = Field(default_factory=Copies)
     """How many copies of a mailing a mailbox gets."""
+    lists: ListThresholds = Field(default_factory=ListThresholds)
+    """When an imported list is looked at."""
 
 
 @dataclass(frozen=True, slots=True)

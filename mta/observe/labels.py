@@ -155,6 +155,7 @@ class BackgroundTask(Enum):
     BREAKER_WATCH = "breaker_watch"
     BLOCKLISTS = "blocklists"
     COMPLAINT_DEADLINES = "complaint_deadlines"
+    ADDRESS_LISTS = "address_lists"
 
     @property
     def matters(self) -> bool:

@@ -29,6 +29,7 @@ from mta.service.environment_check import environment_mistakes, public_host
 from mta.smtp_server.tls import CertificateError, server_context
 from mta.web import public
 from policy.permission.tokens import SampleTokens
+from policy.permission.traps import TrapAddresses
 from policy.profile import Profiles, UnknownProfile, load_profiles
 
 NO_RULES = RuleBook((), {})
@@ -59,6 +60,10 @@ def examine(draft: ConfigDraft[Settings]) -> RuleBook:
     try:
         book = load_rules(settings.bounces.rules)
         draft.add(_rules(settings, book))
+    except ConfigError as error:
+        draft.foreign += error.lines
+    try:
+        TrapAddresses.load(settings.policy.trap_addresses)
     except ConfigError as error:
         draft.foreign += error.lines
     draft.add(environment_mistakes(settings))

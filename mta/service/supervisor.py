@@ -46,6 +46,7 @@ from mta.service.child import Child
 from mta.service.config_validation import load_valid
 from mta.service.control_channel import Reopen, Sockets, Start
 from mta.service.fork_server import ForkServer
+from mta.service.jobs.address_lists import check_lists
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
@@ -82,6 +83,7 @@ STATE_INTERVAL = 1.0  # seconds, as all that follow
 DATABASE_INTERVAL = 1.0
 BLOCKLIST_INTERVAL = 2.0
 COMPLAINT_INTERVAL = 2.0
+LIST_INTERVAL = 60.0
 MEASURE_INTERVAL = 5.0
 MAILING_INTERVAL = 10.0
 VERIFICATION_INTERVAL = 60.0
@@ -242,6 +244,7 @@ class Supervisor:
             (BackgroundTask.BREAKER_WATCH, STATE_INTERVAL, self._check_breakers),
             (BackgroundTask.BLOCKLISTS, BLOCKLIST_INTERVAL, self._check_blocklists),
             (BackgroundTask.COMPLAINT_DEADLINES, COMPLAINT_INTERVAL, self._run_deadlines),
+            (BackgroundTask.ADDRESS_LISTS, LIST_INTERVAL, self._check_lists),
         )
         children = [self._tasks.start(BackgroundTask.CHILD, child.run) for child in self._children]
         periodic = [self._tasks.every(name, interval, partial(run, store)) for name, interval, run in jobs]
@@ -329,6 +332,10 @@ class Supervisor:
     async def _check_blocklists(self, store: Store) -> None:
         """Query the blocklists that are due."""
         await self._blocklists.look(self._settings, store)
+
+    async def _check_lists(self, store: Store) -> None:
+        """Check the lists that were imported or have grown."""
+        await check_lists(self._settings, store)
 
     async def _run_deadlines(self, store: Store) -> None:
         """Notify accounts of complaints, and act on expired deadlines."""

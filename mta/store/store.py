@@ -28,6 +28,7 @@ from mta.store.journal.screening_history import Rejections, ScreeningHistory
 from mta.store.journal.webhooks import WebhookStore
 from mta.store.mailings import mailings
 from mta.store.mailings.mailings import Mailings
+from mta.store.permission.address_lists import AddressLists
 from mta.store.permission.consents import Consents
 from mta.store.permission.recipients import Recipients
 from mta.store.permission.suppressions import Suppressions
@@ -77,6 +78,7 @@ class Store:
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
         self.consents = Consents(database, secrets)
+        self.address_lists = AddressLists(database)
         self.unsubscribes = Unsubscribes(database)
         self.report_queue = ReportQueue(database)
         self.reports = Reports(database, secrets)

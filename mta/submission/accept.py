@@ -33,6 +33,7 @@ from mta.observe.metrics import Metrics
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.smtp_server.handler import Client
 from mta.smtp_server.replies import AUTH_REQUIRED, NO_STORAGE
+from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.copies import FurtherCopy
 from mta.store.queue.enqueue import Leased, NewMessage, record
 from mta.store.queue.messages import Placed
@@ -45,6 +46,7 @@ from mta.submission.repeated_texts import RepeatedTexts
 from policy.accounts.mailing import sampling_hold
 from policy.base import Facts, RecipientFacts
 from policy.chain import screen_recipient, screen_sender
+from policy.permission.traps import TrapAddresses
 from policy.profile import Profiles, UnknownProfile
 
 log = get_logger()
@@ -82,6 +84,7 @@ class Submission:
         self.profiles = profiles
         self.preparer = Preparer(settings, self.store, signer, profiles, self.texts, self._references)
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
+        self.traps = TrapAddresses.load(settings.policy.trap_addresses)
 
     async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> SubmissionTransaction | Reply:
         """Begin a transaction, unless a disk is full, or every stream that the client may use refuses the sender, or it
@@ -120,6 +123,15 @@ class Submission:
             leased = zip(deliveries, reservations, strict=False)
             self._dispatch([Job(delivery, reservation, checked_at) for delivery, reservation in leased])
         return placed
+
+    async def count_traps(self, messages: Sequence[NewMessage]) -> None:
+        """Count what was queued for trap addresses; the breakers of mailings and accounts judge it."""
+        for copy in messages:
+            if any(recipient.address in self.traps for recipient in copy.message.envelope.recipients):
+                try:
+                    await self.store.breakers.trap(copy.message.id)
+                except StoreUnavailable as error:  # the message is committed, and its answer must not depend on this
+                    log.warning("trap hit not counted", message=format_id(copy.message.id), reason=str(error))
 
     async def hold_for_sample(self, prepared: Prepared) -> list[NewMessage]:
         """Return the messages, held if the sample of their mailing is complete with others."""
@@ -203,6 +215,8 @@ class SubmissionTransaction:
             return self._recorded(rejected)
         finally:
             reservation.release()
+        if len(submission.traps):
+            await submission.count_traps(placed.messages)
         further = [(each.address, _further_copy(each)) for each in placed.further]
         self._log_accepted(placed.messages, [*prepared.dropped, *further], time.perf_counter() - started)
         if not placed.messages:

@@ -107,6 +107,9 @@ async def confirm_mailing(
 
     Raises ConfirmationRefused, MailingError, StoreUnavailable, UnknownProfile.
     """
+    if finding := await context.store.address_lists.holding(account.id):
+        number, text = finding
+        raise ConfirmationRefused(f"finding {number} about a list: {text} (mta consent findings, dismiss-finding)")
     if context.needs_message and not messages:
         raise ConfirmationRefused(
             f"profile {account.profile} asks for the message that is confirmed; hand it over (--message FILE.eml), or "

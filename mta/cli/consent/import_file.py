@@ -31,10 +31,12 @@ from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason
 
 if TYPE_CHECKING:
+    from mta.store.permission.address_lists import RecordedFinding
     from mta.store.permission.consents import ConsentsRecorded
     from mta.store.permission.import_progress import ImportProgress
     from mta.store.permission.ledger import Given
     from mta.store.store import Store
+    from policy.permission.traps import TrapAddresses
 
 CHUNK = 5000  # records in one transaction
 
@@ -60,6 +62,7 @@ class ImportTally:
     cancelled: int = 0
     bad: int = 0
     lacking: Counter[str] = field(default_factory=Counter)
+    findings: Sequence[RecordedFinding] = ()
 
     def add(self, recorded: ConsentsRecorded) -> None:
         self.fresh += recorded.fresh
@@ -78,6 +81,9 @@ class ImportTally:
             print("Some cannot be used yet. Missing evidence:")
             for name, count in self.lacking.most_common():
                 print(f"  {count:>7}  {described(name)}")
+        for each in self.findings:
+            wait = "; the account's mailings wait for a decision" if each.hold else ""
+            print(f"Finding {each.id}: {each.text}{wait} (mta consent findings).")
 
 
 def described(name: str) -> str:
@@ -104,19 +110,25 @@ def import_(
     Consents that are already recorded stay as they are, and an interrupted import resumes. Exit status 1 if there are
     bad records, 2 if the file cannot be used at all.
     """
+    from mta.service.jobs.address_lists import check_lists
+    from policy.permission.traps import TrapAddresses
+
     defaults = ImportDefaults(datetime.now(UTC), _zone(zone), topics, basis)
     try:
         with TableFile.open(path) as file:
             settings = load_settings(config)
+            traps = TrapAddresses.load(settings.policy.trap_addresses)
 
             async def work(store: Store) -> ImportTally:
                 owner = await require_account_id(store, account)
                 if lift:
                     await require_liftable(store, settings, owner, Reason.UNSUBSCRIBE)
                 if dry_run:
-                    return await _import(store, file, owner, defaults, None, lift=lift)
+                    return await _import(store, file, owner, defaults, None, traps, lift=lift)
                 mark = await _begin(store, owner, file, defaults, force=force)
-                return await _import(store, file, owner, defaults, mark, lift=lift)
+                tally = await _import(store, file, owner, defaults, mark, traps, lift=lift)
+                tally.findings = [each for each in await check_lists(settings, store) if each.file == mark.file.hex()]
+                return tally
 
             tally = with_store(settings, work)
     except OSError as error:
@@ -148,6 +160,7 @@ async def _import(
     account_id: int,
     defaults: ImportDefaults,
     mark: ImportProgress | None,
+    traps: TrapAddresses,
     *,
     lift: bool,
 ) -> ImportTally:
@@ -166,7 +179,9 @@ async def _import(
                 try:
                     if mark:
                         here = ImportProgress(mark.file, tally.read)
-                        tally.add(await store.consents.record(account_id, good, by=by, lift=lift, mark=here))
+                        tally.add(
+                            await store.consents.record(account_id, good, by=by, lift=lift, mark=here, traps=traps)
+                        )
                 finally:
                     chunk = await ahead
                 show(file.octets)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from mta.cli.consent import fields, import_file, records
+from mta.cli.consent import fields, findings, import_file, records
 from mta.cli.consent.fields import COLUMNS, FieldError, ImportDefaults
 from mta.cli.context import account_id, load_settings, require_account_id, with_store
 from mta.cli.options import (
@@ -65,6 +65,8 @@ def register(app: typer.Typer) -> None:
         ("revoke", revoke),
         ("renew", renew),
         ("verify", verify),
+        ("findings", findings.findings),
+        ("dismiss-finding", findings.dismiss_finding),
     )
     commands.command("import", epilog=f"Columns:  \n{_FIELDS}")(import_file.import_)
     commands.command("add", epilog=f"Fields:  \n{_FIELDS}")(add)
@@ -102,13 +104,16 @@ def add(
         given = fields.read({**_named(values), "address": address}, ImportDefaults(datetime.now(UTC)))
     except FieldError as error:
         fail(str(error), status=2)
+    from policy.permission.traps import TrapAddresses
+
     settings = load_settings(config)
 
     async def work(store: Store) -> ConsentsRecorded:
         owner = await require_account_id(store, account)
         if lift:
             await require_liftable(store, settings, owner, Reason.UNSUBSCRIBE)
-        return await store.consents.record(owner, [given], by=operator(), lift=lift)
+        traps = TrapAddresses.load(settings.policy.trap_addresses)
+        return await store.consents.record(owner, [given], by=operator(), lift=lift, traps=traps)
 
     recorded = with_store(settings, work)
     if not recorded.fresh:

@@ -45,6 +45,7 @@ class AccountChangeKind(Enum):
     NETWORK = "network"
     SETTING = "setting"
     MAILING = "mailing"
+    LIST = "list"
     BREAKER = "breaker"
     WEBHOOK = "webhook"
 

@@ -23,7 +23,7 @@ import orjson
 
 from mta.mail.address import Address
 from mta.mail.reply import sanitise
-from mta.store.permission import consents_in_force, import_progress, ledger, suppression_writer
+from mta.store.permission import address_lists, consents_in_force, import_progress, ledger, suppression_writer
 from mta.store.permission.import_progress import ImportProgress
 from mta.store.permission.ledger import Draft, EntryWriter, Given, Verified, given_of
 from mta.store.postgres.database import Connection, Database
@@ -33,6 +33,7 @@ from policy.permission.dossier import LedgerProof
 from policy.permission.evidence import Assessor, facts_of, load_assessor
 from policy.permission.ledger import EntryKind, Head, LedgerEntry
 from policy.permission.suppression import LIFTED_BY_CONSENT, Reason, SuppressionRequest
+from policy.permission.traps import TrapAddresses
 
 _ENTRIES_OF = """
 select account_id, entry, at, kind, hash, evidence from consent_entry where address_key = $1
@@ -198,12 +199,13 @@ class Consents:
         by: str,
         lift: bool = False,
         mark: ImportProgress | None = None,
+        traps: TrapAddresses | None = None,
     ) -> ConsentsRecorded:
         """Record consents, up to a few thousand in one transaction; those recorded before are skipped.
 
         ``by``: who records them, and from where. ``lift``: a complete consent also lifts a suppression for a revocation
-        or unsubscription if it took effect later. ``mark``: the progress of the import. Raises StoreUnavailable; then
-        nothing was written.
+        or unsubscription if it took effect later. ``mark``: the progress of the import. ``traps``: the known trap
+        addresses. Raises StoreUnavailable; then nothing was written.
         """
         drafts = [self._scribe.given(each, by) for each in given]
 
@@ -218,6 +220,9 @@ class Consents:
                 names = frozenset(row["name"] for row in await connection.fetch(_NAMES, account_id))
                 await consents_in_force.put(connection, account_id, self._rows(written, names, lacking))
                 lifted = await self._lift(connection, account_id, written, names) if lift else 0
+                more = address_lists.counted([each.given.address for each in written], traps)
+                hashes = [self._secrets.sketch_hash(each.draft.address_key) for each in written]
+                await address_lists.extend(connection, account_id, mark.file if mark else b"", more, hashes)
             if gone := [
                 self._revoked(account_id, each.given.address, topic, "as recorded", by, each.given.revoked_at)
                 for each in written

@@ -34,13 +34,14 @@ class SecretError(ValueError):
 class Secrets:
     """Keys by purpose. Equal on all machines of one installation, because the file is."""
 
-    __slots__ = ("_address_key", "_mailbox_key", "_root", "_seal")
+    __slots__ = ("_address_key", "_mailbox_key", "_root", "_seal", "_sketch_key")
 
     def __init__(self, root: bytes) -> None:
         if len(root) != _OCTETS:
             raise SecretError(f"the installation's secret has {_OCTETS} octets, not {len(root)}")
         self._root = root
         self._address_key, self._mailbox_key = self.derive("address"), self.derive("mailbox")
+        self._sketch_key = self.derive("list sketch")
         self._seal = AESGCM(self.derive("seal"))
 
     @classmethod
@@ -81,6 +82,10 @@ class Secrets:
     def mailbox_key(self, mailbox: str) -> bytes:
         """16 octets for what ``policy.permission.mailbox.mailbox_of`` returns."""
         return hashlib.blake2b(mailbox.encode(), digest_size=16, key=self._mailbox_key).digest()
+
+    def sketch_hash(self, address_key: bytes) -> int:
+        """64 bits for the sketches of lists: two of them can be compared, and nothing else be learnt."""
+        return int.from_bytes(hashlib.blake2b(address_key, digest_size=8, key=self._sketch_key).digest())
 
     def seal(self, plain: bytes) -> bytes:
         """``plain``, encrypted and authenticated (AES-256-GCM): nonce, then ciphertext with its tag."""

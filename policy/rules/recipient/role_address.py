@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import cache
 from typing import Literal
 
 from pydantic import Field
@@ -66,6 +67,12 @@ class RoleAddress:
             "use the address of a person, or remove it from your list"
         )
         return Refuse(Reply(550, "5.7.1", text)), ""
+
+
+@cache
+def known_roles() -> frozenset[str]:
+    """Return the names of all languages, as ``mailbox`` spells them."""
+    return frozenset(spellings(name for names in shipped("role_addresses").values() for name in names))
 
 
 def mailbox(address: Address) -> str:

@@ -98,6 +98,35 @@ create table consent_import (               -- how far each file was imported: a
     primary key (account_id, file)
 );
 
+create table address_list (                 -- what is known of an imported list: policy.permission.address_list
+    account_id  bigint not null,
+    file        bytea not null,             -- sha256 of its content; empty: records that came one by one
+    addresses   bigint not null,            -- records that were new
+    roles       bigint not null,            -- role addresses among them
+    traps       bigint not null,            -- and trap addresses
+    sketch      bytea not null,             -- the smallest keyed hashes of its addresses, 8 octets each, at most 4,096
+    changed_at  timestamptz not null default now(),
+    checked_at  timestamptz,
+    primary key (account_id, file)
+);
+alter table address_list alter column sketch set storage external;
+create index on address_list (changed_at) where checked_at is null;
+
+create table list_finding (                 -- signs that a list was not collected by its owner
+    id          bigint generated always as identity primary key,
+    account_id  bigint not null references account,
+    file        bytea not null,
+    sign        text not null,              -- policy.permission.address_list.ListSign
+    other_id    bigint,                     -- the account whose list overlaps
+    hold        bool not null,              -- no mailing of the account is confirmed before it is dismissed
+    text        text not null,
+    found_at    timestamptz not null default now(),
+    dismissed_at timestamptz,
+    dismissed_by text,
+    reason      text
+);
+create unique index on list_finding (account_id, file, sign, other_id) nulls not distinct;
+
 create table recipient_activity (           -- contacts between an account and an address
     address_key bytea not null,
     account_id  bigint not null,
