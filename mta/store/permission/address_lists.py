@@ -31,8 +31,8 @@ from policy.permission.address_list import (
     judge_counts,
     judge_overlap,
 )
+from policy.permission.role_names import known_roles, role_name
 from policy.permission.traps import TrapAddresses
-from policy.rules.recipient.role_address import known_roles, mailbox
 
 BATCH = 20  # changed lists in one check
 PAGE = 200  # lists read at once to compare them with
@@ -102,7 +102,7 @@ def counted(addresses: Sequence[Address], traps: TrapAddresses | None) -> ListCo
     roles = known_roles()
     return ListCounts(
         len(addresses),
-        sum(mailbox(address) in roles for address in addresses),
+        sum(role_name(address) in roles for address in addresses),
         sum(address in traps for address in addresses) if traps else 0,
     )
 

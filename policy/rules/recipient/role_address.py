@@ -15,9 +15,7 @@ person. Only five languages are known; ``also`` adds names.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from functools import cache
 from typing import Literal
 
 from pydantic import Field
@@ -27,14 +25,13 @@ from mta.mail.address import Address
 from mta.mail.reply import Reply
 from policy.accounts.account import Stream
 from policy.base import Facts, Pass, RecipientFacts, Refuse, Verdict
+from policy.permission.role_names import role_name
 from policy.rule_context import RuleContext
-from policy.wordlists import bare, shipped, spellings
+from policy.wordlists import shipped, spellings
 
 Language = Literal["nl", "de", "fr", "es", "en"]
 
 LANGUAGES: tuple[Language, ...] = ("nl", "de", "fr", "es", "en")
-
-_ESCAPE = re.compile(r"\\(.)")
 
 
 class RoleAddress:
@@ -57,7 +54,7 @@ class RoleAddress:
 
     def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         address = recipient.address
-        role = mailbox(address)
+        role = role_name(address)
         if role not in self._roles:
             return Pass(), f"{address} is no role"
         if facts.stream is Stream.TRANSACTIONAL and excepted(address, facts.account.role_exceptions):
@@ -67,20 +64,6 @@ class RoleAddress:
             "use the address of a person, or remove it from your list"
         )
         return Refuse(Reply(550, "5.7.1", text)), ""
-
-
-@cache
-def known_roles() -> frozenset[str]:
-    """Return the names of all languages, as ``mailbox`` spells them."""
-    return frozenset(spellings(name for names in shipped("role_addresses").values() for name in names))
-
-
-def mailbox(address: Address) -> str:
-    """The name of the mailbox, bare: without quotes, sub-address and outer blanks."""
-    local = address.local
-    if local.startswith('"'):
-        local = _ESCAPE.sub(r"\1", local[1:-1])
-    return bare(local).partition("+")[0].strip()
 
 
 def excepted(address: Address, exceptions: frozenset[str]) -> bool:
