@@ -33,6 +33,14 @@ class FormatTexts(Section):
     moment: str
 
 
+class CorrespondenceTexts(Section):
+    """How mail to people begins and ends; ``desk``: the department that signs it."""
+
+    greeting: str
+    closing: str
+    desk: str
+
+
 class NoticeTexts(Section):
     """What the service writes into messages (``policy.footer``)."""
 
@@ -90,6 +98,7 @@ class Texts(Section):
     """A language. ``pages``: by the name of the page."""
 
     formats: FormatTexts
+    correspondence: CorrespondenceTexts
     notices: NoticeTexts
     pages: dict[str, PageTexts]
     letters: LetterTexts

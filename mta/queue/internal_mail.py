@@ -48,6 +48,7 @@ class InternalMailBuilder:
 
     def __init__(self, settings: Settings, signer: Signer) -> None:
         self.hostname = settings.server.hostname
+        self.operator = settings.server.operator or self.hostname  # as mail to people is signed
         self._lifetime = timedelta(seconds=settings.queue.expire_after)
         self._signer = signer
         self._host_names = frozenset(filter(None, (self.hostname, settings.return_path.domain)))

@@ -99,7 +99,7 @@ def actions_of_complaint(report: AttributedReport, context: ReportContext) -> li
         return [CountReport(InboundReportKind.UNMATCHED)]
     feedback = report.report.feedback
     data = {"feedback": feedback.value if feedback else None, "form": report.report.form}
-    summary = f"a feedback loop reports a complaint: {report.signer}"
+    summary = report.signer
     return actions_about(subject, Source.FEEDBACK_LOOP, report.signer, summary, report.inbound.content, data)
 
 

@@ -54,7 +54,9 @@ class OutgoingMail:
         """Return the receipt, with the number of its case."""
         context, now, message_id = self._context, datetime.now(UTC), new_message_id()
         case = None if case_id is None else f"C-{case_id}"
-        subject, text = write_receipt(receipt.kind, receipt.language, senders=receipt.senders, case=case)
+        subject, text = write_receipt(
+            receipt.kind, receipt.language, self._builder.operator, senders=receipt.senders, case=case
+        )
         mail = EmailMessage(mail_policy.SMTP if receipt.to.is_ascii else mail_policy.SMTPUTF8)
         mail["From"] = f"abuse@{context.domain}"
         mail["To"] = str(receipt.to)

@@ -111,6 +111,11 @@ class Account:
     adult_agreed: bool = False
 
     @property
+    def registered_name(self) -> str:
+        """The name of whoever stands behind the account; its own name if none is registered."""
+        return next((name for each in self.identities for name in each.names), self.name)
+
+    @property
     def known_names(self) -> frozenset[str]:
         """By which people may know the account: its own name, those of its identities, its domains."""
         return frozenset({self.name, *self.domains, *(name for each in self.identities for name in each.names)})

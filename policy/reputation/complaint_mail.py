@@ -4,7 +4,7 @@ The texts are in ``config/languages``; the account's identity decides which lang
 
 Invariants: The text of a complaint never becomes a header field.
 
-Limitations: Times are UTC. In a mail about very many cases only the first ``DOSSIERS`` have their dossier attached.
+Limitations: In a mail about very many cases only the first ``DOSSIERS`` have their dossier attached.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from textwrap import wrap
 from typing import Any
 
 from mta.mail.address import Address, AddressError
 from mta.mail.reply import sanitise
 from policy.accounts.account import Account
-from policy.languages import LetterTexts, TextLanguage, load_texts, spoken
+from policy.correspondence import framed
+from policy.languages import TextLanguage, load_texts, spoken
+from policy.local_format import LocalFormat
+from policy.permission.consent import EVERY_TOPIC
 from policy.reputation.complaint import Case, Occasion
 
 DOSSIERS = 20  # attached to one mail
@@ -40,29 +43,30 @@ class ComplaintMail:
 
 
 class ComplaintMailWriter:
-    """Writes complaint mail. Built once: loads the texts. Raises ConfigError."""
+    """Writes complaint mail, with times in ``zone``, signed by ``issuer``. Built once: loads the texts. Raises
+    ConfigError."""
 
-    def __init__(self) -> None:
-        self._texts = load_texts()
+    def __init__(self, zone: tzinfo, issuer: str) -> None:
+        self._texts, self._zone, self._issuer = load_texts(), zone, issuer
 
     def language(self, account: Account) -> TextLanguage:
         """Return the language of the account's first identity that is supported, or the default."""
         return spoken(*(identity.language for identity in account.identities))
 
     def write(
-        self, occasion: Occasion, cases: Sequence[Case], language: TextLanguage, remark: str = ""
+        self, occasion: Occasion, cases: Sequence[Case], language: TextLanguage, remark: str = "", addressee: str = ""
     ) -> ComplaintMail:
-        """Write the mail about ``cases``, at least one, of one account."""
-        words, bases = self._texts[language].letters, self._texts[language].dossier.bases
+        """Write the mail about ``cases``, at least one, of one account, to ``addressee``, who stands behind it."""
+        words, local = self._texts[language].letters, LocalFormat(language, self._zone)
         dues = [case.due_at for case in cases if case.due_at]
-        filled = {"cases": numbers(cases), "due": _moment(min(dues)) if dues else "", "remark": remark}
+        filled = {"cases": numbers(cases), "due": local.moment(min(dues)) if dues else "", "remark": remark}
         subject = words.subjects[occasion.value].format(**filled)
         opening = words.openings[occasion.value].format(**filled)
         attached = cases[:DOSSIERS] if occasion.asks else ()
         known = {case.number: case.dossier for case in attached if case.dossier}
         lines = [*wrap(opening, WIDTH), ""]
         for case in cases:
-            for label, fact in self._facts(case, words, bases):
+            for label, fact in self._facts(case, local):
                 lines += _labelled(words.labels[label], fact)
             lines.append("")
         if occasion.asks:
@@ -72,25 +76,33 @@ class ComplaintMailWriter:
             lines += ["", *wrap(words.reply, WIDTH)]
             if known:
                 lines += wrap(words.ledger, WIDTH)
-        return ComplaintMail(
-            language, sanitise(" ".join(subject.split()), SUBJECT), "\n".join(lines).rstrip() + "\n", known
-        )
+        text = framed(lines, language, self._issuer, addressee)
+        return ComplaintMail(language, sanitise(" ".join(subject.split()), SUBJECT), text, known)
 
-    def _facts(self, case: Case, words: LetterTexts, bases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def _facts(self, case: Case, local: LocalFormat) -> Iterator[tuple[str, str]]:
+        words = self._texts[local.language].letters
         yield "case", case.number
         if case.mailing:
             yield "mailing", f"{case.mailing_name} ({case.mailing})" if case.mailing_name else case.mailing
         if case.address:
             yield "recipient", case.address
         yield "source", words.sources[case.source.value]
-        yield "received", _moment(case.opened_at)
+        yield "received", local.moment(case.opened_at)
         if case.complaints > 1:
             yield "count", str(case.complaints)
-        yield "said", case.summary
+        if case.summary:
+            yield "said", case.summary
         if case.dossier is not None:
-            yield "consent", "; ".join(_consents(case.dossier, bases)) or words.nothing
+            yield "consent", "; ".join(self._consents(case.dossier, local)) or words.nothing
         if case.due_at and not case.waits_for_desk:
-            yield "due", _moment(case.due_at)
+            yield "due", local.moment(case.due_at)
+
+    def _consents(self, dossier: Mapping[str, Any], local: LocalFormat) -> Iterator[str]:
+        words = self._texts[local.language].dossier
+        for each in dossier["consents"]:
+            topics = (words.labels["every_topic"] if topic == EVERY_TOPIC else topic for topic in each["topics"])
+            given = local.day(datetime.fromisoformat(each["given_at"]))
+            yield f"{words.bases[each['basis']]}, {given} ({local.join(list(topics))})"
 
 
 def desk_reminder(cases: Sequence[Case]) -> ComplaintMail:
@@ -118,11 +130,6 @@ def contacts_of(account: Account) -> tuple[Address, ...]:
             except AddressError:
                 continue
     return tuple(dict.fromkeys(found))
-
-
-def _consents(dossier: Mapping[str, Any], bases: Mapping[str, str]) -> Iterator[str]:
-    for each in dossier["consents"]:
-        yield f"{bases[each['basis']]}, {each['given_at'][:10]} ({', '.join(each['topics'])})"
 
 
 def numbers(cases: Sequence[Case]) -> str:

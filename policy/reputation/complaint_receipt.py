@@ -13,6 +13,7 @@ from enum import Enum
 from textwrap import wrap
 
 from mta.mail.reply import sanitise
+from policy.correspondence import framed
 from policy.languages import TextLanguage, load_texts
 
 WIDTH = 76
@@ -28,10 +29,10 @@ class ReceiptKind(Enum):
 
 
 def write_receipt(
-    kind: ReceiptKind, language: TextLanguage, *, senders: Sequence[str] = (), case: str | None = None
+    kind: ReceiptKind, language: TextLanguage, issuer: str, *, senders: Sequence[str] = (), case: str | None = None
 ) -> tuple[str, str]:
-    """Return the subject and the text. ``senders``: whose mail is stopped; ``case``: the number of the case. Raises
-    ConfigError."""
+    """Return the subject and the text. ``senders``: whose mail is stopped; ``issuer``: who runs the service; ``case``:
+    the number of the case. Raises ConfigError."""
     words = load_texts()[language].receipts
     named = sanitise(", ".join(senders), SENDERS)
     paragraphs = [words.texts[kind.value].format(senders=named)]
@@ -39,4 +40,4 @@ def write_receipt(
         paragraphs.append(words.case.format(case=case))
     paragraphs.append(words.automatic)
     text = "\n\n".join("\n".join(wrap(each, WIDTH)) for each in paragraphs)
-    return words.subjects[kind.value], text + "\n"
+    return words.subjects[kind.value], framed([text], language, issuer)

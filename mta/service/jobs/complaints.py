@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from email import policy as mail_policy
 from email.message import EmailMessage
 from email.utils import format_datetime
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -49,7 +50,7 @@ class ComplaintNotifier:
         self.settings = settings
         self._profiles, self._accounts, self._ring, self._replies = profiles, accounts, ring, replies
         self._builder = InternalMailBuilder(settings, Signer(settings.signing, ring))
-        self._writer = ComplaintMailWriter()
+        self._writer = ComplaintMailWriter(ZoneInfo(settings.server.time_zone), self._builder.operator)
         domain = settings.return_path.domain
         self._domain = domain
         self._sender = f"abuse@{domain}" if domain else f"postmaster@{settings.server.hostname}"
@@ -79,7 +80,7 @@ class ComplaintNotifier:
         account = self._accounts.by_id(cases[0].account_id)
         if account is None or not (contacts := contacts_of(account)):
             return None
-        mail = self._writer.write(occasion, cases, self._writer.language(account), remark)
+        mail = self._writer.write(occasion, cases, self._writer.language(account), remark, account.registered_name)
         reply_to = f"{self._replies.local_part(cases[0].id)}@{self._domain}" if self._domain else None
         return self._mail(contacts[0], mail, reply_to)
 
