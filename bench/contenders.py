@@ -180,9 +180,9 @@ def _settings(site: Site) -> dict[str, Any]:
         "server": server,
         "signing": {"keys": [{"domain": DOMAIN, "selector": site.key.selector, "file": str(site.key.private)}]},
         "dns": {"servers": [f"{site.resolver}:{site.resolver_port}"]},
-        "egress": {"ipv6": False, "tls": "none"},
+        "egress": {"ipv6": False},
         "testing": {"receiver_port": site.sink_port, "loopback_receivers": True},
-        "shaping": {"default": {"connections": 20, "initial_connections": 20}},
+        "shaping": {"default": {"connections": 20, "initial_connections": 20, "tls": "none"}},
     }
 
 

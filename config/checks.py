@@ -8,25 +8,23 @@ from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
-from config.schema import RouteSettings, Settings, Shaping, SigningKeySettings
+from config.egress_checks import egress_check
+from config.hosts import HOST, has_port, is_address, is_name
+from config.schema import Settings, Shaping, SigningKeySettings
 from config.toml import Mistake, MistakeLevel, dotted
 from config.toml_positions import KeyPath
 
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _IN_MEMORY = 1024 * 1024  # octets of the largest message that is held whole in memory
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_SUFFIX = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
 _NOT_SIGNED = {"return-path", "received", "bcc", "resent-bcc", "dkim-signature"}  # RFC 6376 5.4.1
 _LOCAL_NAMES = ("localhost", "localhost.localdomain")
 _PRIVATE_TOPS = ("arpa", "corp", "home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost")
-_HOST = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
 
 def cross_check(settings: Settings, shipped: list[Shaping]) -> Iterator[Mistake]:
     """Yield all errors in ``settings``; ``shipped``: the providers that come with the service."""
     for check in CHECKS:
         yield from check(settings)
-    yield from _providers(settings, {provider.name for provider in shipped})
+    yield from egress_check(settings, {provider.name for provider in shipped})
 
 
 def _database(settings: Settings) -> Iterator[Mistake]:
@@ -210,7 +208,7 @@ def _private(host: str) -> str | None:
     try:
         address = ip_address(host)
     except ValueError:
-        if not _is_name(host):
+        if not is_name(host):
             return f"{host} is no host name"
         if "." not in host.rstrip(".") or host.rstrip(".").rpartition(".")[2] in _PRIVATE_TOPS or host in _LOCAL_NAMES:
             return f"{host} is a name that recipients cannot reach"
@@ -248,71 +246,12 @@ def _queue(settings: Settings) -> Iterator[Mistake]:
         yield Mistake(("dns", "min_ttl"), "must not be more than dns.max_ttl", ("max_ttl",))
 
 
-def _egress(settings: Settings) -> Iterator[Mistake]:
-    for n, source in enumerate(settings.egress.sources):
-        yield from _address(("egress", "sources", n), source)
+def _dns(settings: Settings) -> Iterator[Mistake]:
     for n, server in enumerate(settings.dns.servers):
-        host = _HOST.fullmatch(server)
-        if not _is_address(server) and not (host and _is_address(host["literal"] or host["name"]) and _port(host)):
+        host = HOST.fullmatch(server)
+        if not is_address(server) and not (host and is_address(host["literal"] or host["name"]) and has_port(host)):
             expected = '"192.0.2.1", "192.0.2.1:53", "2001:db8::1" or "[2001:db8::1]:53"'
             yield Mistake(("dns", "servers", n), f"not a resolver address; expected {expected}")
-
-
-def _routes(settings: Settings) -> Iterator[Mistake]:
-    for n, route in enumerate(settings.routes):
-        yield from _route(("routes", n), route)
-
-
-def _route(path: KeyPath, route: RouteSettings) -> Iterator[Mistake]:
-    for key in ("domains", "hosts"):
-        if not getattr(route, key):
-            yield Mistake((*path, key), "must not be empty")
-    for n, domain in enumerate(route.domains):
-        if domain != "*" and not _SUFFIX.fullmatch(domain):
-            expected = '"example.com", ".example.com" for all subdomains, or "*" (non-ASCII names as xn--)'
-            yield Mistake((*path, "domains", n), f"not a domain; expected {expected}")
-    hosts = [_HOST.fullmatch(host) for host in route.hosts]
-    for n, host in enumerate(hosts):
-        known = host and (_is_address(host["literal"]) if host["literal"] else _is_name(host["name"]))
-        if host is None or not known or not _port(host):
-            expected = '"relay.example.com", "relay.example.com:587" or "[192.0.2.1]:25"'
-            yield Mistake((*path, "hosts", n), f"not a host; expected {expected}")
-    if bool(route.username) != bool(route.password_file):
-        given, other = ("username", "password_file") if route.username else ("password_file", "username")
-        yield Mistake((*path, given), f"needs {other}; set both or neither", (other,))
-    elif route.username and route.tls not in ("required", "implicit"):
-        yield Mistake(
-            (*path, "username"), 'would send the password unprotected; set tls = "required" or "implicit"', ("tls",)
-        )
-
-
-def _providers(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
-    seen: dict[str, int] = {}
-    shapings: list[tuple[KeyPath, Shaping]] = [(("shaping", "default"), settings.shaping.default)]
-    for n, provider in enumerate(settings.shaping.providers):
-        path: KeyPath = ("shaping", "providers", n)
-        shapings.append((path, provider))
-        if provider.name in seen:
-            yield Mistake((*path, "name"), f"second provider named {provider.name}; names must be unique")
-        elif provider.name == "default":
-            yield Mistake((*path, "name"), 'a provider needs a name other than "default"')
-        elif not provider.mx and not provider.domains and provider.name not in shipped:
-            yield Mistake(
-                path, "matches nothing; set mx, domains, or the name of a shipped provider", ("mx", "domains")
-            )
-        seen[provider.name] = n
-        for key in ("mx", "domains"):
-            for m, suffix in enumerate(getattr(provider, key)):
-                if not _SUFFIX.fullmatch(suffix):
-                    yield Mistake((*path, key, m), 'not a domain or suffix; expected "example.com" or ".example.com"')
-    for key in ("name", "mx", "domains"):
-        if getattr(settings.shaping.default, key) == type(settings.shaping.default).model_fields[key].default:
-            continue
-        yield Mistake(("shaping", "default", key), "belongs to a provider; move it to [[shaping.providers]]")
-    for path, shaping in shapings:
-        given = {"connections", "initial_connections"} <= shaping.model_fields_set
-        if given and shaping.initial_connections > shaping.connections:
-            yield Mistake((*path, "initial_connections"), "must not be more than connections", ("connections",))
 
 
 def _blocklists(settings: Settings) -> Iterator[Mistake]:
@@ -327,7 +266,7 @@ def _blocklists(settings: Settings) -> Iterator[Mistake]:
                 place = (*path, "answers", m, "codes")
                 yield Mistake(place, 'not a blocklist answer; expected addresses in 127.0.0.0/8, e.g. "127.0.0.2"')
     for n, subject in enumerate(settings.blocklists.also):
-        if not _is_address(subject) and not _is_name(subject):
+        if not is_address(subject) and not is_name(subject):
             yield Mistake(
                 ("blocklists", "also", n), 'not an address or domain; e.g. "192.0.2.1" or "links.example.com"'
             )
@@ -340,34 +279,18 @@ def _scanners(settings: Settings) -> Iterator[Mistake]:
     if address is not None and not re.fullmatch(r"https?://[^\s/]+/?", address):
         yield Mistake((*path, "rspamd", "address"), 'not an rspamd URL; expected "http://127.0.0.1:11333"')
     address = scanners.clamav.address
-    host = _HOST.fullmatch(address or "")
-    if address is not None and not address.startswith("/") and not (host and host["port"] and _port(host)):
+    host = HOST.fullmatch(address or "")
+    if address is not None and not address.startswith("/") and not (host and host["port"] and has_port(host)):
         expected = '"/run/clamav/clamd.ctl", "127.0.0.1:3310" or "[::1]:3310"'
         yield Mistake((*path, "clamav", "address"), f"not a clamd address; expected {expected}")
 
 
 def _address(path: KeyPath, text: str) -> Iterator[Mistake]:
-    if not _is_address(text):
+    if not is_address(text):
         yield Mistake(path, 'not an IP address; expected e.g. "127.0.0.1", "0.0.0.0" or "::"')
 
 
-def _is_address(text: str | None) -> bool:
-    try:
-        ip_address(text or "")
-    except ValueError:
-        return False
-    return True
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= 253 and _NAME.fullmatch(text) is not None and not text.rpartition(".")[2].isdigit()
-
-
-def _port(host: re.Match[str]) -> bool:
-    return host["port"] is None or 0 < int(host["port"]) <= 65535
-
-
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _server, _database, _listeners, _public_url, _certificate, _limits, _reports, _signing, _queue, _egress, _routes,
-    _scanners, _blocklists,
+    _server, _database, _listeners, _public_url, _certificate, _limits, _reports, _signing, _queue, _dns, _scanners,
+    _blocklists,
 )  # fmt: skip

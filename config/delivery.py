@@ -1,4 +1,4 @@
-"""Sections about sending mail: signing, queue, DNS, egress, routes, shaping, bounces, blocklists."""
+"""Sections about sending mail: signing, queue, DNS, bounces, blocklists. Connections are in ``config.egress``."""
 
 # ruff: noqa: RUF012 (pydantic copies a mutable default for each instance)
 from __future__ import annotations
@@ -74,97 +74,6 @@ class DnsSettings(Section):
     """Minimum time an answer is cached."""
     max_ttl: Duration = default("1h")
     """Maximum time an answer is cached."""
-
-
-class Timeouts(Section):
-    """Timeouts towards receivers, per SMTP stage (RFC 5321 4.5.3.2)."""
-
-    connect: Duration = default("30s")
-    """TCP connection to one address."""
-    greeting: Duration = default("5m")
-    """The 220 greeting."""
-    hello: Duration = default("1m")
-    """Reply to EHLO."""
-    starttls: Duration = default("1m")
-    """Reply to STARTTLS, and the handshake."""
-    mail: Duration = default("5m")
-    """Reply to MAIL."""
-    rcpt: Duration = default("5m")
-    """Reply to each RCPT."""
-    data: Duration = default("2m")
-    """Reply to DATA."""
-    block: Duration = default("3m")
-    """Sending one block of the message."""
-    final_dot: Duration = default("10m")
-    """Reply to the final dot. A shorter timeout causes duplicates."""
-    idle: Duration = default("10s")
-    """How long an idle connection is kept open for the next message."""
-
-
-class RouteSettings(Section):
-    """A static route or smart host."""
-
-    domains: list[str]
-    """Destination domains; `.example.com` for all subdomains, `*` for all domains."""
-    hosts: list[str]
-    """`name`, `name:port` or `[address]:port`, tried in order. Names are resolved to addresses, without MX."""
-    tls: Literal["opportunistic", "required", "implicit", "none"] | None = None
-    """TLS mode; `egress.tls` if not set. `required` and `implicit` verify the certificate."""
-    username: str | None = None
-    """User name for AUTH; needs `tls = "required"` or `"implicit"`."""
-    password_file: Annotated[File | None, Access.PRIVATE] = None
-    """File with the password for `username`; must be readable by its owner only."""
-
-
-class EgressSettings(Section):
-    """Connections to receivers."""
-
-    ehlo: HostName | None = None
-    """Name in EHLO; `server.hostname` if not set."""
-    sources: list[str] = []
-    """Local addresses to send from, used in turn. If empty, the system chooses."""
-    ipv6: bool = True
-    """Use IPv6."""
-    tls: Literal["opportunistic", "none"] = "opportunistic"
-    """`opportunistic`: use STARTTLS if offered, whatever the certificate."""
-    max_hosts: int = Field(5, ge=1)
-    """Maximum addresses tried per attempt."""
-    max_recipients: int = Field(100, ge=1)
-    """Maximum recipients per transaction."""
-    timeouts: Timeouts = Timeouts()
-
-
-class Shaping(Section):
-    """How much load one site (all domains that share their MX) may be given, over all workers."""
-
-    name: str = "default"
-    """Name in `mta explain` and `mta queue`."""
-    mx: list[str] = []
-    """Suffixes of the provider's MX host names, e.g. `.google.com`."""
-    domains: list[str] = []
-    """Destination domains of the provider, whatever their MX."""
-    connections: int = Field(20, ge=1)
-    """Maximum concurrent connections."""
-    initial_connections: int = Field(2, ge=1)
-    """Connections at the start (at most `connections`); each success allows one more."""
-    messages_per_connection: int = Field(100, ge=1)
-    """Messages per connection before a new one is opened."""
-    message_rate: float | None = Field(None, gt=0)
-    """Maximum messages per second."""
-    backoff: Duration = default("5m")
-    """Pause for the site after `backoff_after` failures in a row; doubles up to one hour while it goes on."""
-    backoff_after: int = Field(3, ge=1)
-    """Failed connections, and replies that we send too much, in a row that start a backoff."""
-
-
-class ShapingSettings(Section):
-    """Limits per receiving site."""
-
-    providers: list[Shaping] = []
-    """The first match applies; yours come before the shipped ones (`config/defaults/shaping.toml`). An entry with a
-    shipped name overrides only the keys it has."""
-    default: Shaping = Shaping()
-    """For all other sites; without `name`, `mx` and `domains`."""
 
 
 class BounceSettings(Section):

@@ -23,6 +23,8 @@ FULL = {
     "size": 'a size such as "64kB", "25MB" or "1GiB", or a number of bytes',
     "path": "a path",
     "network": 'a network such as "192.0.2.0/24" or "2001:db8::/32", without host bits',
+    "rate": 'a rate such as "10/s", "300/m", "5000/h" or "50000/d"',
+    "name": "a name of up to 40 lower-case letters, digits, dots, hyphens and underscores",
     "rule-name": "lower-case letters, digits and hyphens",
     "reply-code": 'a reply code such as "550", "55x" or "5xx"',
     "enhanced-code": 'an enhanced code such as "5.1.1", "5.7.x" or "x.2.2"',

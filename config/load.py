@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from operator import is_
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,6 +63,8 @@ def draft_text(text: str, name: str, base: Path) -> ConfigDraft[Settings]:
         shaping = ShapingSettings(
             default=_at_most_all(own.default),
             providers=[_at_most_all(provider) for provider in _combine(own.providers, shipped)],
+            sources=own.sources,
+            tenants=own.tenants,
         )
         made.value = _resolve(made.value.model_copy(update={"shaping": shaping}), base)
     return made
@@ -133,7 +136,7 @@ def _files(settings: Settings, base: Path) -> Iterator[Mistake]:
 
 
 def _resolve(section: AnySection, base: Path) -> AnySection:
-    """Return ``section`` with all relative paths made absolute."""
+    """Return ``section`` with all relative paths made absolute; what holds none stays the same object."""
 
     def resolved(value: object) -> object:
         match value:
@@ -142,8 +145,11 @@ def _resolve(section: AnySection, base: Path) -> AnySection:
             case Section():
                 return _resolve(value, base)
             case list():
-                return [resolved(item) for item in value]
+                items = [resolved(item) for item in value]
+                return value if all(map(is_, items, value)) else items
             case _:
                 return value
 
-    return section.model_copy(update={name: resolved(getattr(section, name)) for name in type(section).model_fields})
+    given = {name: getattr(section, name) for name in type(section).model_fields}
+    changed = {name: new for name, value in given.items() if (new := resolved(value)) is not value}
+    return section.model_copy(update=changed) if changed else section

@@ -52,6 +52,12 @@ def _octets(value: Any) -> int:
     raise ValueError("a size is a number of bytes, or a string with a unit: 64kB, 25MB, 1GiB")
 
 
+def rate_limit(text: str) -> tuple[int, float]:
+    """Return how many a RateLimit allows in how many seconds."""
+    number, _, unit = text.partition("/")
+    return int(number), _UNITS[unit]
+
+
 def default(text: str) -> Any:
     """Return a field whose default is written as in the file and validated like a given value."""
     return Field(text, validate_default=True)
@@ -76,6 +82,16 @@ Size = Annotated[
     BeforeValidator(_octets),
     Field(ge=0, le=2**50),
     WithJsonSchema({"type": ["string", "integer"], "format": "size"}),
+]
+RateLimit = Annotated[
+    str,
+    StringConstraints(pattern=r"^[1-9][0-9]{0,8}/(s|m|h|d)$"),
+    WithJsonSchema({"type": "string", "format": "rate"}),
+]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,38}[a-z0-9])?$"),
+    WithJsonSchema({"type": "string", "format": "name"}),
 ]
 Port = Annotated[int, Field(ge=0, le=65535), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})]
 Network = Annotated[

@@ -55,11 +55,12 @@ class StreamRules:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile ready for use. ``line``: what it stands on, itself last. ``digest``: 12 characters that change when
-    anything does by which mail is judged."""
+    """A profile ready for use. ``certified``: whether its mail may leave from certified sources. ``line``: what it
+    stands on, itself last. ``digest``: 12 characters that change when anything does by which mail is judged."""
 
     name: str
     about: str
+    certified: bool
     where: str
     line: tuple[str, ...]
     streams: Mapping[Stream, StreamRules]
@@ -236,6 +237,7 @@ def _profile(line: list[Written], builder: _Builder) -> Profile:
     return Profile(
         own.name,
         about,
+        next((each.certified for each in reversed(line) if each.certified is not None), False),
         own.where,
         tuple(each.name for each in line),
         streams,

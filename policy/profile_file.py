@@ -64,6 +64,8 @@ class ProfileFile(Section):
     """The profile that this one extends."""
     about: str = ""
     """Its purpose, in one sentence."""
+    certified: bool | None = None
+    """Whether its mail may leave from certified sources (if no rule finds fault with it); inherited, otherwise no."""
     complaints: Clocks = Field(default_factory=Clocks)
     """Deadlines of complaint cases."""
     breakers: Thresholds = Field(default_factory=Thresholds)
@@ -98,6 +100,7 @@ class Written:
     text: str
     extends: str | None
     about: str
+    certified: bool | None
     streams: dict[Stream, Table]
     settings: dict[str, dict[str, Any]]
     tables: dict[str, dict[str, Any]]
@@ -122,7 +125,7 @@ def _written(file: Any, text: str, name: str, where: str) -> Written:
         stream: _table(getattr(file, stream.value)) for stream in Stream if stream.value in file.model_fields_set
     }
     tables = {table: _keys(getattr(file, table)) for table in TABLES}
-    return Written(name, where, text, file.extends, file.about, streams, _given(file.rules), tables)
+    return Written(name, where, text, file.extends, file.about, file.certified, streams, _given(file.rules), tables)
 
 
 def _model(rules: Installed) -> type[ProfileFile]:

@@ -4,9 +4,9 @@ Hosts are tried in the order of the route. If a host cannot be reached, or does 
 next one is tried; recipients that have a reply keep it, and from the moment a final dot is on its way no other host is
 tried. Sessions are kept for the next message to the same host.
 
-Invariants: ``deliver`` raises nothing but Shortage (and cancellation), and no recipient is left without a result
-unless this machine ran short of something, which is no attempt. If it is cancelled before the final dot, nothing was
-sent.
+Invariants: ``deliver`` raises nothing but Shortage, SourceFailed and cancellation, and no recipient is left without a
+result unless this machine ran short of something or cannot send from the source, which is no attempt. If it is
+cancelled before the final dot, nothing was sent.
 Limitations: if it is cancelled after the final dot, it is not known whether the message was taken.
 """
 
@@ -18,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bounce.verp import Verp
-from config.schema import EgressSettings, Timeouts
+from config.schema import EgressSettings, PathLimits, Timeouts
+from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.sources import SourceFailed, SourceHealth
 from mta.delivery.pool import (
     DeliveryError,
     DeliverySession,
@@ -34,12 +36,11 @@ from mta.delivery.pool import (
 )
 from mta.delivery.route import Route, Target
 from mta.delivery.shortage import Shortage
-from mta.delivery.sources import SourceFailed, Sources
+from mta.delivery.tls import TlsPolicy
 from mta.delivery.transaction import Content, size_of, transact
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.identity import format_id
 from mta.mail.reply import Reply, ReplyKind
-from mta.observe.labels import Resource
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -73,8 +74,8 @@ class Courier:
         self._trace = trace
         self._metrics = metrics or Metrics()
         self._quirks = Quirks()
-        self._pool = Pool(settings.timeouts.idle)
-        self._sources = Sources()
+        self._pool = Pool()
+        self.sources = SourceHealth()
         self.configure(settings, hostname, verp, loopback_receivers=loopback_receivers)
 
     def configure(
@@ -87,9 +88,7 @@ class Courier:
     ) -> None:
         """Take over new settings; attempts under way go on with the old ones."""
         self._settings = settings
-        self._sources.addresses = settings.sources
         self._verp = verp
-        self._pool.idle = settings.timeouts.idle
         self._time_limit = _time_limit(settings.timeouts)
         self._dialer = Dialer(
             settings.timeouts,
@@ -100,18 +99,23 @@ class Courier:
             metrics=self._metrics,
         )
 
-    async def deliver(self, delivery: Delivery, route: Route, content: Content) -> Attempt:
-        """Attempt a delivery; return a result for every recipient. ``content``: with CRLF line ends.
+    async def deliver(self, delivery: Delivery, route: Route, path: EgressPath, content: Content) -> Attempt:
+        """Attempt a delivery from the source of ``path``; return a result for every recipient. ``content``: with CRLF
+        line ends.
 
-        Raises Shortage if nothing could be tried.
+        Raises Shortage or SourceFailed if nothing could be tried.
         """
         loop = asyncio.get_running_loop()
         started_at, began = datetime.now(UTC), loop.time()
         limit = began + self._time_limit + len(delivery.recipients) * PER_RECIPIENT + size_of(content) / SLOWEST
-        state = _AttemptState(delivery, route, content, limit, list(delivery.recipients))
+        state = _AttemptState(delivery, route, path, content, limit, list(delivery.recipients))
         self._under_way += 1
         try:
             await self._try_hosts(state)
+        except SourceFailed as error:
+            if not (state.results or state.has_answer):
+                raise
+            state.errors.append(DeliveryError(Stage.CONNECT, Reply(451, "4.4.1", str(error))))
         except Exception as error:
             if not (short := Shortage.of(error)):
                 log.exception("delivery attempt failed", message=format_id(delivery.message_id))
@@ -126,32 +130,15 @@ class Courier:
         """End the idle sessions with QUIT."""
         await self._pool.close()
 
-    def avoid(self, sources: frozenset[str]) -> None:
-        """Do not use these source addresses as long as there are others."""
-        self._sources.listed = sources
-
-    def end_backoffs(self) -> None:
-        """Try all sources again."""
-        self._sources.end_backoffs()
-
     async def _try_hosts(self, state: _AttemptState) -> None:
-        """Try one host after the other. Raises Shortage if one of them could have been tried, and none was."""
-        lacking: Shortage | None = None
-        for target in self._order(state.route):
-            try:
-                error = await self._try_host(target, state)
-            except Shortage as shortage:
-                if shortage.resource is not Resource.SOURCES:
-                    raise
-                lacking = shortage  # for this one's family of addresses
-                continue
+        """Try one host after the other. Raises Shortage, SourceFailed."""
+        for target in self._order(state):
+            error = await self._try_host(target, state)
             if error is None:
                 return
             state.errors.append(error)
             if state.is_over:
                 return
-        if lacking and not state.errors:
-            raise lacking
 
     async def _try_host(self, target: Target, state: _AttemptState) -> DeliveryError | None:
         """Deliver to the recipients that are left, at this host; return the error that prevented it, if any."""
@@ -186,85 +173,63 @@ class Courier:
 
     async def _run_transaction(self, target: Target, state: _AttemptState, *, fresh: bool) -> DeliveryError | None:
         """Run one transaction, on an idle session or a new one. Raises DeliveryError if there is none, Shortage."""
-        route = state.route
-        session = None if fresh else self._idle(target, route)
+        limits, key = state.path.limits, _key(target, state.route, state.path)
+        session = None if fresh else self._pool.take(key)
         if session is None:
             if self._under_way + len(self._pool) > self.connections:
                 self._pool.drop_oldest()
-            session = await self._dial(target, route, state.limit)
+            session = await self._dial(target, key, state)
         session.protocol.limit = state.limit
         state.enter(session)
         timeouts = self._settings.timeouts
+        most = limits.recipients_per_transaction
         try:
-            progress = await transact(
-                session, state.delivery, state.left, state.content, timeouts, self._settings.max_recipients, self._verp
-            )
+            progress = await transact(session, state.delivery, state.left, state.content, timeouts, most, self._verp)
         except BaseException:
             session.protocol.abort()
             raise
+        session.octets += size_of(state.content)
         state.unsolicited += [str(reply.reply) for reply in session.protocol.unsolicited_replies]
-        self._keep(session, route)
+        self._keep(session, limits)
         state.results += progress.results
         state.left = progress.left
         return progress.error
 
-    async def _dial(self, target: Target, route: Route, limit: float) -> DeliverySession:
-        """Open a session from the source whose turn it is, or another one if this machine cannot send from it."""
-        now = asyncio.get_running_loop().time
-        while True:
-            able = self._sources.able(target.address, route.site, now())
-            key = _key(self._sources.next(able), target, route)
-            try:
-                session = await self._dialer.dial(target, key, route.login, limit)
-            except SourceFailed as failure:
-                seconds = self._sources.failed(failure.source, now())
-                self._metrics.source_backoffs.inc()
-                log.error("egress source cannot be used", source=failure.source, reason=failure.why, seconds=seconds)
-            except DeliveryError as error:
-                if type(error) is DeliveryError:
-                    self._sources.met(key.source, route.site, route.shaping, now(), well=False)
-                raise
-            else:
-                self._sources.met(key.source, route.site, route.shaping, now(), well=True)
-                return session
+    async def _dial(self, target: Target, key: SessionKey, state: _AttemptState) -> DeliverySession:
+        try:
+            session = await self._dialer.dial(target, key, state.route.login, state.path.limits, state.limit)
+        except SourceFailed as failure:
+            seconds = self.sources.failed(failure.source, asyncio.get_running_loop().time())
+            self._metrics.source_backoffs.inc()
+            log.error("egress source cannot be used", source=str(failure.source), reason=failure.why, seconds=seconds)
+            raise
+        except DeliveryError:
+            self.sources.worked(key.source)
+            raise
+        self.sources.worked(key.source)
+        return session
 
-    def _keep(self, session: DeliverySession, route: Route) -> None:
-        most = route.shaping.messages_per_connection
+    def _keep(self, session: DeliverySession, limits: PathLimits) -> None:
+        most, octets = limits.messages_per_connection, limits.octets_per_connection
         if session.extensions.transactions is not None:
             most = min(most, session.extensions.transactions)
-        if session.transactions < most:
-            self._pool.put(session)
+        if session.transactions < most and (octets is None or session.octets < octets):
+            self._pool.put(session, limits.idle)
         else:
             quit_session(session)
 
-    # --- which host, from which source
-
-    def _order(self, route: Route) -> Sequence[Target]:
+    def _order(self, state: _AttemptState) -> Sequence[Target]:
         """Return the hosts to try; one with an idle session comes first, whatever its preference."""
-        tries = route.tries()[: self._settings.max_hosts]
+        source = state.path.source
+        tries = [target for target in state.route.tries() if source.reaches(target.address)][: self._settings.max_hosts]
         if len(tries) > 1 and len(self._pool):
-            return sorted(tries, key=lambda target: not self._pool.has(self._keys(target, route)))
+            return sorted(tries, key=lambda target: not self._pool.has(_key(target, state.route, state.path)))
         return tries
 
-    def _keys(self, target: Target, route: Route) -> list[SessionKey]:
-        """Return the sessions that would do; none if no source works."""
-        try:
-            able = self._sources.able(target.address, route.site, asyncio.get_running_loop().time())
-        except Shortage:
-            return []
-        return [_key(source, target, route) for source in able]
 
-    def _idle(self, target: Target, route: Route) -> DeliverySession | None:
-        for key in self._keys(target, route):
-            if session := self._pool.take(key):
-                return session
-        return None
-
-
-def _key(source: str | None, target: Target, route: Route) -> SessionKey:
-    return SessionKey(
-        source, target.address, target.port, route.tls, username=route.login.username if route.login else None
-    )
+def _key(target: Target, route: Route, path: EgressPath) -> SessionKey:
+    tls = route.tls or TlsPolicy(path.limits.tls)
+    return SessionKey(path.source, target.address, target.port, tls, route.login.username if route.login else None)
 
 
 def _time_limit(timeouts: Timeouts) -> float:
@@ -279,6 +244,7 @@ class _AttemptState:
 
     delivery: Delivery
     route: Route
+    path: EgressPath
     content: Content
     limit: float
     left: list[QueuedRecipient]

@@ -23,7 +23,6 @@ from config.schema import EgressSettings, Settings
 from mta.delivery import route as routes
 from mta.delivery.name_servers import DnsError, Missing, NameServers, Records, Unknown
 from mta.delivery.route import MxHost, Ourselves, Route, StaticHost, StaticRoute, StaticRoutes, Target
-from mta.delivery.tls import TlsPolicy
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import Lookup
 from mta.observe.metrics import Metrics
@@ -97,7 +96,7 @@ class Resolver:
 
     def configure(self, settings: Settings) -> None:
         """Take over new settings; everything is looked up again. Raises OSError, UnicodeError for a password file."""
-        self._static_routes = StaticRoutes(settings.routes, settings.egress, settings.testing.receiver_port)
+        self._static_routes = StaticRoutes(settings.routes, settings.testing.receiver_port)
         self._settings = settings
         self._ourselves = Ourselves.of(settings.server.hostname, settings.submission.listeners)
         self._families = _families(settings.egress)
@@ -177,7 +176,7 @@ class Resolver:
             hosts = routes.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
             site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
-            return CachedAnswer(Route(site, shaping, hosts, TlsPolicy(self._settings.egress.tls)), ttl)
+            return CachedAnswer(Route(site, shaping, hosts), ttl)
         if targets:
             return CachedAnswer(routes.loops_back(domain), ttl)
         if error:
@@ -275,7 +274,7 @@ def _families(egress: EgressSettings) -> frozenset[socket.AddressFamily]:
     """Return the families that we have a source address for."""
     families = {socket.AF_INET6, socket.AF_INET} if egress.ipv6 else {socket.AF_INET}
     if egress.sources:
-        families &= {socket.AF_INET6 if ":" in source else socket.AF_INET for source in egress.sources}
+        families &= {socket.AF_INET6 if ":" in source.address else socket.AF_INET for source in egress.sources}
     return frozenset(families)
 
 

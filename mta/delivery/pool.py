@@ -23,11 +23,13 @@ from enum import Enum, auto
 from itertools import count
 from typing import NamedTuple
 
-from config.schema import Timeouts
+from config.schema import PathLimits, Timeouts
 from mta.delivery.client import Lost, ReceiverReply, SmtpClientProtocol, ehlo_keywords
+from mta.delivery.egress import proxy
+from mta.delivery.egress.local_address import is_to_blame
+from mta.delivery.egress.sources import EgressSource, SourceFailed
 from mta.delivery.route import SmartHostLogin, Target, loops_back
 from mta.delivery.shortage import Shortage, shortage, shortage_at_connect
-from mta.delivery.sources import SourceFailed, is_to_blame
 from mta.delivery.tls import TlsContexts, TlsPolicy, handshake_error
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
@@ -112,7 +114,7 @@ class Extensions:
 class SessionKey(NamedTuple):
     """Sessions with the same key can replace each other."""
 
-    source: str | None
+    source: EgressSource
     address: str
     port: int
     tls: TlsPolicy
@@ -121,7 +123,8 @@ class SessionKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class DeliverySession:
-    """A session that is ready for transactions. ``source``: our address. ``tls``: version, None for plain text."""
+    """A session that is ready for transactions. ``source``: our address. ``tls``: version, None for plain text.
+    ``octets``: of the messages it was used for."""
 
     key: SessionKey
     protocol: SmtpClientProtocol
@@ -130,6 +133,7 @@ class DeliverySession:
     tls: str | None
     extensions: Extensions
     transactions: int = 0
+    octets: int = 0
     dirty: bool = False  # the receiver still has a transaction open
     max_recipients: int | None = None  # in one transaction, once the receiver has shown it
 
@@ -157,7 +161,8 @@ class Quirks:
 
 
 class Dialer:
-    """Opens sessions. ``ehlo``: our name. ``loops``: a receiver that greets by our own name is not a mail loop."""
+    """Opens sessions. ``ehlo``: our name, unless the source has its own. ``loops``: a receiver that greets by our own
+    name is not a mail loop."""
 
     def __init__(
         self, timeouts: Timeouts, ehlo: str, *, loops: bool, quirks: Quirks, trace: Trace | None, metrics: Metrics
@@ -171,7 +176,7 @@ class Dialer:
         self._contexts = TlsContexts()
 
     async def dial(
-        self, target: Target, key: SessionKey, login: SmartHostLogin | None, limit: float
+        self, target: Target, key: SessionKey, login: SmartHostLogin | None, limits: PathLimits, limit: float
     ) -> DeliverySession:
         """Open a session, before the loop time ``limit``. Raises DeliveryError, Shortage, SourceFailed."""
         try:
@@ -184,10 +189,13 @@ class Dialer:
             self._metrics.connections_open.inc()
             protocol.on_end = self._metrics.connections_open.dec
         try:
-            return await self._begin(protocol, target, key, login)
+            session = await self._begin(protocol, target, key, login)
         except BaseException:
             protocol.abort()
             raise
+        if not limits.pipelining or self._quirks.has(target.address, Quirk.BROKEN_PIPELINING):
+            session.extensions = replace(session.extensions, pipelining=False)
+        return session
 
     async def _connect(self, target: Target, key: SessionKey, limit: float) -> SmtpClientProtocol:
         loop = asyncio.get_running_loop()
@@ -198,7 +206,10 @@ class Dialer:
         sock = _socket(target, key.source)
         try:
             async with asyncio.timeout(min(self._timeouts.connect, limit - loop.time())):
-                await loop.sock_connect(sock, (target.address, target.port))
+                if key.source.proxy:
+                    await proxy.connect(sock, key.source, target.address, target.port)
+                else:
+                    await loop.sock_connect(sock, (target.address, target.port))
                 await loop.create_connection(
                     lambda: protocol,
                     sock=sock,
@@ -208,11 +219,18 @@ class Dialer:
         except TimeoutError:
             sock.close()
             raise DeliveryError(Stage.CONNECT, _unreachable(target, "no answer")) from None
+        except proxy.EgressProxyError as error:
+            sock.close()
+            raise SourceFailed(key.source, str(error)) from error
+        except proxy.BehindProxyError as error:
+            sock.close()
+            raise DeliveryError(Stage.CONNECT, _unreachable(target, str(error))) from error
         except (OSError, ValueError) as error:
             sock.close()
             if resource := shortage_at_connect(error, target.address):
                 raise Shortage(resource) from error
-            if key.source is not None and is_to_blame(key.source, target.address, error):
+            ours = key.source.address
+            if ours is not None and is_to_blame(ours, target.address, error):
                 raise SourceFailed(key.source, _why(error)) from error
             if strict and not isinstance(error, ConnectionError):
                 raise DeliveryError(Stage.TLS, _tls_failed(target, handshake_error(error))) from error
@@ -227,27 +245,26 @@ class Dialer:
     ) -> DeliverySession:
         """Greeting, EHLO, TLS, AUTH: up to the first MAIL."""
         assert protocol.transport is not None
-        source = str(protocol.transport.get_extra_info("sockname")[0])
+        source = key.source.address or str(protocol.transport.get_extra_info("sockname")[0])
+        ehlo = key.source.ehlo or self._ehlo
         greeting = _positive(Stage.HELLO, await protocol.greeting(self._timeouts.greeting))
-        if not (self._loops or target.home) and greeting.text.partition(" ")[0].lower() == self._ehlo.lower():
+        if not (self._loops or target.home) and greeting.text.partition(" ")[0].lower() == ehlo.lower():
             raise DeliveryError(Stage.HELLO, loops_back(target.name))
-        extensions = await self._hello(protocol)
+        extensions = await self._hello(protocol, ehlo)
         self._note_odd_lines(protocol, target)
         if key.tls in (TlsPolicy.OPPORTUNISTIC, TlsPolicy.REQUIRED) and await self._encrypt(
             protocol, target, key.tls, extensions
         ):
-            extensions = await self._hello_again(protocol, key.tls)
+            extensions = await self._hello_again(protocol, ehlo, key.tls)
         if login:
             await self._log_in(protocol, login, extensions)
-        if self._quirks.has(target.address, Quirk.BROKEN_PIPELINING):
-            extensions = replace(extensions, pipelining=False)
         return DeliverySession(key, protocol, target, source, protocol.tls_version, extensions)
 
-    async def _hello(self, protocol: SmtpClientProtocol) -> Extensions:
+    async def _hello(self, protocol: SmtpClientProtocol, ehlo: str) -> Extensions:
         timeouts = (self._timeouts.hello,)
-        (answer,) = await protocol.ask(f"EHLO {self._ehlo}\r\n".encode(), timeouts, lenient=True)
+        (answer,) = await protocol.ask(f"EHLO {ehlo}\r\n".encode(), timeouts, lenient=True)
         if isinstance(answer, ReceiverReply) and answer.code in _NOT_UNDERSTOOD:
-            _positive(Stage.HELLO, (await protocol.ask(f"HELO {self._ehlo}\r\n".encode(), timeouts))[0])
+            _positive(Stage.HELLO, (await protocol.ask(f"HELO {ehlo}\r\n".encode(), timeouts))[0])
             return Extensions()
         return Extensions.parse(_positive(Stage.HELLO, answer).text)
 
@@ -258,10 +275,10 @@ class Dialer:
                 "receiver sends empty or indented lines, which are skipped", host=target.name, address=target.address
             )
 
-    async def _hello_again(self, protocol: SmtpClientProtocol, tls: TlsPolicy) -> Extensions:
+    async def _hello_again(self, protocol: SmtpClientProtocol, ehlo: str, tls: TlsPolicy) -> Extensions:
         """Return what is offered under TLS. Only now a receiver shows that it rejected our side of the handshake."""
         try:
-            return await self._hello(protocol)
+            return await self._hello(protocol, ehlo)
         except DeliveryError as error:
             if tls is TlsPolicy.OPPORTUNISTIC and protocol.over is not None:
                 raise OpportunisticTlsError(Stage.TLS, error.reply) from error
@@ -326,18 +343,19 @@ def _positive(stage: Stage, answer: ReceiverReply | Lost) -> ReceiverReply:
     return answer
 
 
-def _socket(target: Target, source: str | None) -> socket.socket:
+def _socket(target: Target, source: EgressSource) -> socket.socket:
+    first = source.proxy.host if source.proxy else target.address
     try:
-        sock = socket.socket(socket.AF_INET6 if ":" in target.address else socket.AF_INET, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_INET6 if ":" in first else socket.AF_INET, socket.SOCK_STREAM)
     except OSError as error:
         if resource := shortage(error):
             raise Shortage(resource) from error
         raise DeliveryError(Stage.CONNECT, _unreachable(target, _why(error))) from error
     sock.setblocking(False)
-    if source is not None:
+    if source.address is not None and not source.proxy:
         try:
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((source, 0))
+            sock.bind((source.address, 0))
         except OSError as error:
             sock.close()
             raise SourceFailed(source, _why(error)) from error
@@ -357,11 +375,10 @@ def _why(error: Exception) -> str:
 
 
 class Pool:
-    """Idle sessions, kept for the next message to the same host. ``idle``: for how many seconds."""
+    """Idle sessions, kept for the next message to the same host."""
 
-    def __init__(self, idle: float) -> None:
-        self.idle = idle
-        self._sessions: dict[SessionKey, list[tuple[float, DeliverySession]]] = {}
+    def __init__(self) -> None:
+        self._sessions: dict[SessionKey, list[tuple[float, DeliverySession]]] = {}  # with the loop time of their end
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -381,21 +398,21 @@ class Pool:
             quit_session(session)
         return None
 
-    def has(self, keys: Iterable[SessionKey]) -> bool:
-        return any(key in self._sessions for key in keys)
+    def has(self, key: SessionKey) -> bool:
+        return key in self._sessions
 
-    def put(self, session: DeliverySession) -> None:
-        if self.idle <= 0 or self._count >= MAX_IDLE or not session.protocol.usable:
+    def put(self, session: DeliverySession, idle: float) -> None:
+        """Keep a session for ``idle`` seconds."""
+        if idle <= 0 or self._count >= MAX_IDLE or not session.protocol.usable:
             quit_session(session)
             return
-        loop = asyncio.get_running_loop()
-        self._sessions.setdefault(session.key, []).append((loop.time(), session))
+        ends = asyncio.get_running_loop().time() + idle
+        self._sessions.setdefault(session.key, []).append((ends, session))
         self._count += 1
-        if self._timer is None:
-            self._timer = loop.call_later(self.idle, self._sweep)
+        self._wake_at(ends)
 
     def drop_oldest(self) -> None:
-        """Close the session that has been idle longest: its descriptor is needed."""
+        """Close a session whose end is near: its descriptor is needed."""
         if not self._sessions:
             return
         key, waiting = min(self._sessions.items(), key=lambda entry: entry[1][0][0])
@@ -405,29 +422,33 @@ class Pool:
             del self._sessions[key]
         quit_session(session)
 
+    def _wake_at(self, when: float) -> None:
+        """See to it that ``_sweep`` runs at ``when``, or before."""
+        if self._timer is not None and self._timer.when() <= when:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(when, self._sweep)
+
     def _sweep(self) -> None:
         """Close what has been idle too long; come back when the next one may have been."""
-        loop = asyncio.get_running_loop()
-        oldest = self._close_until(loop.time() - self.idle)
-        self._timer = None if oldest is None else loop.call_at(oldest + self.idle, self._sweep)
-
-    def _close_until(self, limit: float) -> float | None:
-        """Return since when the oldest of the kept sessions is idle."""
-        oldest: float | None = None
+        self._timer, now = None, asyncio.get_running_loop().time()
+        first: float | None = None
         for key, waiting in list(self._sessions.items()):
-            kept = []
-            for since, session in waiting:
-                if since > limit and session.protocol.usable:
-                    kept.append((since, session))
-                else:
-                    quit_session(session)
-            self._count -= len(waiting) - len(kept)
+            kept = [(ends, session) for ends, session in waiting if ends > now and session.protocol.usable]
+            if len(kept) < len(waiting):
+                held = {session for _, session in kept}
+                for _, session in waiting:
+                    if session not in held:
+                        quit_session(session)
+                self._count -= len(waiting) - len(kept)
             if kept:
                 self._sessions[key] = kept
-                oldest = kept[0][0] if oldest is None else min(oldest, kept[0][0])
+                first = min(ends for ends, _ in kept) if first is None else min(first, *(ends for ends, _ in kept))
             else:
                 del self._sessions[key]
-        return oldest
+        if first is not None:
+            self._wake_at(first)
 
     async def close(self) -> None:
         """End all sessions with QUIT."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
-from config.schema import EgressSettings, Listener, RouteSettings, Shaping, ShapingSettings
+from config.schema import Listener, RouteSettings, Shaping, ShapingSettings
 from mta.delivery.tls import TlsPolicy
 from mta.mail.reply import Reply
 
@@ -49,12 +49,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``hosts``: at least one, best preference first; those of equal preference in no particular order."""
+    """``hosts``: at least one, best preference first; those of equal preference in no particular order. ``tls``: of a
+    static route; None: as the path's limits say."""
 
     site: str
     shaping: Shaping
     hosts: tuple[Target, ...]
-    tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
+    tls: TlsPolicy | None = None
     login: SmartHostLogin | None = None
 
     @property
@@ -227,13 +228,13 @@ class StaticRoute:
     """A route of the configuration."""
 
     hosts: tuple[StaticHost, ...]
-    tls: TlsPolicy
+    tls: TlsPolicy | None
     login: SmartHostLogin | None
 
     @classmethod
-    def of(cls, route: RouteSettings, egress: EgressSettings, port: int) -> StaticRoute:
+    def of(cls, route: RouteSettings, port: int) -> StaticRoute:
         """``port``: of hosts that name none. Reads the password file; raises OSError, UnicodeError."""
-        tls = TlsPolicy(route.tls or egress.tls)
+        tls = TlsPolicy(route.tls) if route.tls else None
         port = SMTPS_PORT if tls is TlsPolicy.IMPLICIT else port
         login = None
         if route.username is not None and route.password_file is not None:
@@ -248,10 +249,10 @@ class StaticRoute:
 class StaticRoutes:
     """Static routes by domain; the most specific one counts."""
 
-    def __init__(self, routes: Iterable[RouteSettings], egress: EgressSettings, port: int = SMTP_PORT) -> None:
+    def __init__(self, routes: Iterable[RouteSettings], port: int = SMTP_PORT) -> None:
         self._routes: dict[str, StaticRoute] = {}
         for route in routes:
-            ready = StaticRoute.of(route, egress, port)
+            ready = StaticRoute.of(route, port)
             for domain in route.domains:
                 self._routes.setdefault(domain.lower(), ready)
 

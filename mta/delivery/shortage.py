@@ -24,7 +24,7 @@ _SHORTAGES = {
 _REMEDIES = {
     Resource.DESCRIPTORS: "raise the limit of open files: `mta check` says to how many, and how",
     Resource.MEMORY: "the kernel has no memory for sockets; see net.ipv4.tcp_mem and the memory of the machine",
-    Resource.SOURCES: "none of egress.sources can be used: see the log, and `ip address`",
+    Resource.SOURCES: "no source of the pool can be used: see the log, and `ip address`",
     Resource.PORTS: "widen net.ipv4.ip_local_port_range, or add addresses to egress.sources",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
@@ -53,7 +54,8 @@ class Delivery:
     ``topic``: what marketing mail is about. ``content``: None when the message is not in memory: it is in the store.
     ``whole``: no other recipient of the message is, or was, in a queue row. ``delay_dsn_sent``: the sender has been
     told of the delay. ``lease``: the token under which the rows are ours. ``held``: it was held until it expired, and
-    must not be sent. ``bounce``: the operator's reason to fail it.
+    must not be sent. ``bounce``: the operator's reason to fail it. ``certified``: it may leave
+    from certified sources.
     """
 
     message_id: MessageId
@@ -71,6 +73,7 @@ class Delivery:
     smtputf8: bool = False
     ret: Return | None = None
     envid: str | None = None
+    certified: bool = False
     content: bytes | None = None
     whole: bool = False
     delay_dsn_sent: bool = False
@@ -81,6 +84,17 @@ class Delivery:
     @property
     def attempts(self) -> int:
         return max(recipient.attempts for recipient in self.recipients)
+
+
+class DueDelivery(NamedTuple):
+    """A delivery in the queue that is due. ``ending``: no attempt will be made."""
+
+    message_id: MessageId
+    destination: str
+    account_id: int
+    mailing: str | None
+    due_at: datetime
+    ending: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,9 +134,10 @@ class DsnEvent(_Event, tag="dsn"):
 
 
 class DestinationBackoffEvent(_Event, tag="destination_backoff"):
-    """The backoff of a destination started: connections to it failed, or it says that it gets too much."""
+    """The backoff of a destination started: connections from ``source`` failed, or it says that it gets too much."""
 
     site: str
+    source: str
     until: datetime
     code: int
     status: str
@@ -279,11 +280,11 @@ class EventLog:
         """Log a queued notification. ``kind``: ``failed``, ``delayed`` or ``delivered``."""
         self._write(DsnEvent(_now(), _id(dsn), _id(about), str(recipient), kind))
 
-    def destination_backoff(self, site: str, seconds: float, reply: Reply) -> None:
-        """Log that nothing is sent to ``site`` for ``seconds``; ``reply``: result of the last failed connection."""
+    def destination_backoff(self, site: str, source: str, seconds: float, reply: Reply) -> None:
+        """Log that nothing is sent from ``source`` to ``site`` for ``seconds``; ``reply``: of the last failure."""
         now = _now()
         until = now + timedelta(seconds=seconds)
-        self._write(DestinationBackoffEvent(now, site, until, reply.code, reply.status, _short(reply.text)))
+        self._write(DestinationBackoffEvent(now, site, source, until, reply.code, reply.status, _short(reply.text)))
 
     def expiry_suspended(self, reason: str, seconds: float) -> None:
         """Log that a clock cannot be trusted."""

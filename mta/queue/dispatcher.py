@@ -1,7 +1,7 @@
 """The queue's engine: claims what is due, lets ready queues start deliveries, and records their outcomes.
 
 Fresh deliveries come straight from submission, still in memory; retries are claimed from the store. Both wait in the
-ready queue of their site, from which a few runners take one job after the other to the courier.
+ready queue of their egress path, from which a few runners take one job after the other to the courier.
 
 Invariants: nothing is sent that has not passed the pre-delivery check, or under a lease that has run out; no more is in
 memory than the active queue allows. While the store is away everything waits where it is. A lease that has run out but
@@ -9,7 +9,7 @@ is not lost may become valid again; only deliveries whose lease was given to oth
 Where mail goes is looked up when it is due: what waits for a site in backoff waits for the end of that, or of the DNS
 answer that has led there, whichever is first.
 
-Limitations: each worker forms its own picture of a site's health. What does not fit into its ready queue goes back to
+Limitations: each worker forms its own picture of a path's health. What does not fit into its ready queue goes back to
 the store for a while.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,11 +25,15 @@ from math import ceil
 from typing import Any
 
 from bounce.classify import Classifier
-from config.schema import QueueSettings
+from config.schema import EgressSettings, QueueSettings, ShapingSettings
 from mta.delivery.courier import Courier
+from mta.delivery.egress.paths import PathKey
+from mta.delivery.egress.pools import PoolQuery, SourcePool
+from mta.delivery.egress.sources import SourceFailed
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
 from mta.delivery.shortage import Shortage, ShortageLog
+from mta.mail.delivery import DueDelivery
 from mta.mail.identity import format_id
 from mta.mail.large_body import LARGE
 from mta.mail.message import Stream
@@ -44,11 +49,11 @@ from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.dsn import AccountLookup, DsnComposer
 from mta.queue.outcome import Decision
 from mta.queue.outcome_recorder import OutcomeRecorder
+from mta.queue.paths import NoSource, Paths
 from mta.queue.pre_delivery_check import PreDeliveryCheck
 from mta.queue.ready_queue import AwaitingRoute, ClaimRoom, ReadyQueue
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
-from mta.queue.sites import Sites
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing
 from mta.store.store import Store
@@ -68,7 +73,7 @@ INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
 
 
 class Dispatcher:
-    """``workers``: how many there are; each takes an equal share of every site's limits. ``connections``: most of this
+    """``workers``: how many there are; each takes an equal share of every path's limits. ``connections``: most of this
     worker at once.
     """
 
@@ -76,6 +81,8 @@ class Dispatcher:
         self,
         *,
         settings: QueueSettings,
+        egress: EgressSettings,
+        shaping: ShapingSettings,
         store: Store,
         accounts: AccountLookup,
         resolver: Resolver,
@@ -91,13 +98,14 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._accounts = accounts
         self._resolver = resolver
         self._courier = courier
         self._events = events
         self._metrics = metrics
         self._schedule = _schedule(settings)
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
-        self.ready_queues = Sites(settings.stream_weights, workers)
+        self.ready_queues = Paths(egress, shaping, settings.stream_weights, courier.sources, workers)
         self.connections = ConnectionBudget(connections)
         self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
@@ -127,14 +135,24 @@ class Dispatcher:
 
     # --- called by the other parts of the worker
 
-    def configure(self, settings: QueueSettings, classifier: Classifier, dsn: DsnComposer, profiles: Profiles) -> None:
+    def configure(
+        self,
+        settings: QueueSettings,
+        egress: EgressSettings,
+        shaping: ShapingSettings,
+        classifier: Classifier,
+        dsn: DsnComposer,
+        profiles: Profiles,
+    ) -> None:
         """Take over reloaded settings; deliveries under way are not disturbed."""
         self._settings = settings
         self._schedule = _schedule(settings)
         self._recorder.configure(classifier, dsn, self._schedule)
         self._check.configure(profiles)
-        self.ready_queues.configure(settings.stream_weights)
+        self.ready_queues.configure(egress, shaping, settings.stream_weights)
         self.active_queue.resize(settings.active_deliveries, settings.active_size)
+        for job in [job for queue in self.ready_queues.abandoned() for job in queue.take_all()]:
+            self._place(job)
 
     def suppressions_changed(self, _: str | None = None) -> None:
         """An address was suppressed, or may have been: check the recipients again."""
@@ -148,9 +166,9 @@ class Dispatcher:
         """An operator wants ``site`` to be tried now, or all sites ("")."""
         self._resolver.forget_failures()
         if site == "":
-            self._courier.end_backoffs()
+            self._courier.sources.end_backoffs()
         for queue in self.ready_queues.values():
-            if site in ("", queue.site):
+            if site in ("", queue.path.site):
                 queue.throttle.resume()
                 self._start(queue)
 
@@ -216,7 +234,13 @@ class Dispatcher:
         deliveries, octets = self.active_queue.free(stream), self.active_queue.free_octets(stream)
         if not (deliveries and octets):
             return 0
-        room = ClaimRoom(self.ready_queues, self._known_site, stream, self.active_queue, time.monotonic())
+        now = time.monotonic()
+
+        def claimable(place: tuple[str, str]) -> int:
+            site, pool = place
+            return self.ready_queues.claimable(site, self.ready_queues.pools[pool], stream, self.active_queue, now)
+
+        room = ClaimRoom(functools.partial(self._place_of, stream), claimable)
         claimed = await self._store.messages.claim(
             deliveries=min(deliveries, CLAIM),
             octets=octets,
@@ -234,9 +258,15 @@ class Dispatcher:
                 self._requeue.add([Job(delivery, None)])
         return placed
 
-    def _known_site(self, destination: str) -> str | None:
-        route = self._resolver.cached(destination)
-        return route.site if isinstance(route, Route) else None
+    def _place_of(self, stream: Stream, due: DueDelivery) -> tuple[str, str] | None:
+        """Return the site and the pool of a delivery that is due, if its route is known.
+
+        Whether it may use certified sources is not known before it is claimed: it is taken for granted.
+        """
+        route = self._resolver.cached(due.destination)
+        if not isinstance(route, Route):
+            return None
+        return route.site, self._pool(due.account_id, stream, due.mailing, due.destination, certified=True).name
 
     def _evict(self) -> None:
         """When room is scarce, requeue what ready queues would not begin within the time for which it is put off."""
@@ -254,7 +284,7 @@ class Dispatcher:
     # --- place in a ready queue
 
     def _place(self, job: Job) -> None:
-        """Put a job into its site's ready queue, once its route is known; no error loses it, or those behind it."""
+        """Put a job into the ready queue of its path, once that is known; no error loses it, or those behind it."""
         try:
             self._find_place(job)
         except Exception:
@@ -300,12 +330,43 @@ class Dispatcher:
         if isinstance(route, Reply):
             self._record_failure(job, route)
             return
-        queue = self.ready_queues.of(route, time.monotonic())
+        try:
+            queue = self.ready_queues.choose(self._pool_of(job), route, time.monotonic())
+        except NoSource as error:
+            self._record_failure(job, error.reply)
+            return
+        except Shortage as short:
+            self._put_off([job], short)
+            return
         if queue.accepts(job.delivery.stream, self.active_queue):
             queue.add(job)
             self._start(queue)
         else:
             self._requeue.add([job], NO_ROOM)
+
+    def _pool_of(self, job: Job) -> SourcePool:
+        """Return the pool that the job's mail leaves from."""
+        each = job.delivery
+        return self._pool(each.account_id, each.stream, each.mailing, each.destination, certified=each.certified)
+
+    def _pool(
+        self, account_id: int, stream: Stream, mailing: str | None, domain: str, *, certified: bool
+    ) -> SourcePool:
+        pools = self.ready_queues.pools
+        if not pools.has_choice:
+            return pools.default
+        account = self._accounts.by_id(account_id)
+        return pools.of(
+            PoolQuery(
+                account=account.name if account else None,
+                profile=account.profile if account else None,
+                stream=stream,
+                mailing=mailing,
+                domain=domain,
+                own=account.pool if account else None,
+                certified=certified,
+            )
+        )
 
     # --- run a ready queue
 
@@ -325,7 +386,7 @@ class Dispatcher:
             asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
 
     def _sit_out(self, jobs: Sequence[Job], backoff: float) -> None:
-        """Requeue jobs of a site in backoff for ``backoff`` seconds, but not beyond what DNS has said of them."""
+        """Requeue jobs of a path in backoff for ``backoff`` seconds, but not beyond what DNS has said of them."""
         waits: dict[int, list[Job]] = {}
         for job in jobs:
             wait = min(backoff, self._resolver.known_for(job.delivery.destination))
@@ -346,7 +407,7 @@ class Dispatcher:
             self._spawn(self._serve(queue))
 
     async def _serve(self, queue: ReadyQueue) -> None:
-        """Run one job after the other, for as long as the site may have so many connections."""
+        """Run one job after the other, for as long as the path may have so many connections."""
         try:
             while await self._may_start(queue) and (job := queue.take()) is not None:
                 await self._deliver(queue, job)
@@ -379,6 +440,9 @@ class Dispatcher:
         except StoreUnavailable:
             queue.add(job)
             await self._pause(STORE_PAUSE)
+        except SourceFailed:
+            for waiting in [job, *queue.take_all()]:
+                self._place(waiting)
         except ContentMissing as error:
             log.error("message cannot be sent", reason=str(error))
             self._record_failure(job, UNREADABLE)
@@ -401,7 +465,7 @@ class Dispatcher:
             return
         destination = job.delivery.destination
         route = self._resolver.cached(destination) or await self._resolver.route(destination)
-        if isinstance(route, Reply) or route.site != queue.site:
+        if isinstance(route, Reply) or not self.ready_queues.serves(queue, route):
             self._follow(route, job)
             return
         job.provider = route.provider
@@ -412,12 +476,13 @@ class Dispatcher:
             raise StoreUnavailable("the lease has run out, and is not lost yet")
         queue.began(job, time.monotonic())
         try:
-            attempt = await self._courier.deliver(job.delivery, route, content)
+            attempt = await self._courier.deliver(job.delivery, route, queue.path, content)
         finally:
             queue.ended(job)
         if attempt.untried:
             self._requeue.add([job.split(attempt)], SHORTAGE_PAUSE)
-        decision = self._recorder.record_attempt(job, attempt, content if isinstance(content, bytes) else content.head)
+        head = content if isinstance(content, bytes) else content.head
+        decision = self._recorder.record_attempt(job, attempt, head, queue.path.limits)
         queue.answers = not any(result.stage.is_connection for result in attempt.results)
         self._adjust_throttle(queue, decision)
 
@@ -428,19 +493,19 @@ class Dispatcher:
         self._requeue.add(jobs, max(SHORTAGE_PAUSE, timedelta(seconds=ceil(shortage.seconds))))
 
     def _adjust_throttle(self, queue: ReadyQueue, decision: Decision) -> None:
-        """Learn from the attempt about the site's health."""
+        """Learn from the attempt about the path's health."""
         reply = outcome.site_failure(decision)
         if reply is None:
             queue.throttle.succeeded()
         elif queue.throttle.failed(now := time.monotonic()):
             seconds = queue.throttle.backoff_left(now)
-            self._events.destination_backoff(queue.site, seconds, reply)
+            self._events.destination_backoff(queue.path.site, queue.path.source.name, seconds, reply)
             self._metrics.backoffs.inc()
-            self._spawn(self._report_backoff(queue.site, seconds, reply))
+            self._spawn(self._report_backoff(queue.path.key, seconds, reply))
 
-    async def _report_backoff(self, site: str, seconds: float, reply: Reply) -> None:
+    async def _report_backoff(self, path: PathKey, seconds: float, reply: Reply) -> None:
         with contextlib.suppress(StoreUnavailable):
-            await self._store.backoffs.note(self._store.lease.id, site, seconds, str(reply))
+            await self._store.backoffs.note(self._store.lease.id, path.source, path.site, seconds, str(reply))
 
     def _record_unattempted(self, job: Job) -> bool:
         """Record the end of a job that gets no further attempt; return whether it is one."""

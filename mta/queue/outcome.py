@@ -57,7 +57,8 @@ class Decision:
 
 def decide(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: datetime) -> Decision:
     """Classify the replies of ``attempt``, and schedule what is to be tried again."""
-    delivery, host = attempt.delivery, attempt.host.name if attempt.host else None
+    host = attempt.host.name if attempt.host else None
+    expires_at = schedule.expires_at(attempt.delivery)
 
     def outcome(result: Result) -> Outcome:
         if result.reply.kind is ReplyKind.POSITIVE:
@@ -66,17 +67,17 @@ def decide(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: da
         if meaning.action in (Action.FAIL, Action.SUPPRESS):
             return Failed(result, meaning)
         attempts = result.recipient.attempts + 1
-        if schedule.is_over(attempts, now, delivery.expires_at):
+        if schedule.is_over(attempts, now, expires_at):
             return Failed(result, meaning, expired=True)
         steps = attempts + (UNKNOWN_STEPS if result.delivery_unknown else 0)
-        return Deferred(result, meaning, schedule.next_attempt(steps, now, delivery.expires_at))
+        return Deferred(result, meaning, schedule.next_attempt(steps, now, expires_at))
 
     return Decision(attempt, drop_shared_suppressions(map(outcome, attempt.results)))
 
 
 def decide_unclassified(attempt: Attempt, schedule: Schedule, now: datetime) -> Decision:
     """Decide without rules, when they fail: what was delivered is delivered, the rest is tried again."""
-    expires_at = attempt.delivery.expires_at
+    expires_at = schedule.expires_at(attempt.delivery)
 
     def outcome(result: Result) -> Outcome:
         if result.reply.kind is ReplyKind.POSITIVE:
@@ -103,7 +104,7 @@ def unattempted(job: Job, schedule: Schedule, now: datetime) -> Decision | None:
     if delivery.bounce is not None:
         reply = Reply(554, "5.3.0", sanitise(f"removed from the queue by the operator: {delivery.bounce}"))
         return _failed(job, delivery, dict.fromkeys(delivery.recipients, reply), OPERATOR, now)
-    if schedule.is_over(math.inf if delivery.held else delivery.attempts, now, delivery.expires_at):
+    if schedule.is_over(math.inf if delivery.held else delivery.attempts, now, schedule.expires_at(delivery)):
         replies = {recipient: _expired(recipient) for recipient in delivery.recipients}
         return _failed(job, delivery, replies, EXPIRED, now, expired=True)
     return None

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 
 from bounce.classify import Classifier
 from bounce.dsn_message import DsnKind, DsnRecipient
+from config.schema import PathLimits
 from mta.mail.delivery import Attempt, Delivered
 from mta.mail.identity import MessageId, format_id
 from mta.observe.events import EventLog
@@ -82,14 +83,24 @@ class OutcomeRecorder:
         """The retry schedule; without expiry while a clock cannot be trusted."""
         return self._schedule if self._store.clock.fault is None else replace(self._schedule, expiry=False)
 
-    def record_attempt(self, job: Job, attempt: Attempt, content: bytes | None = None) -> Decision:
-        """Decide what an attempt means, record it, and return it. ``content``: the message, if it is in memory."""
-        now = datetime.now(UTC)
+    def schedule_for(self, limits: PathLimits) -> Schedule:
+        """Return the retry schedule of a path."""
+        if limits.retry_schedule is None and limits.expire_after is None:
+            return self.schedule
+        waits = limits.retry_schedule or self.schedule.waits
+        return replace(self.schedule, waits=waits, longest=limits.expire_after)
+
+    def record_attempt(
+        self, job: Job, attempt: Attempt, content: bytes | None = None, limits: PathLimits | None = None
+    ) -> Decision:
+        """Decide what an attempt means, record it, and return it. ``content``: the message, if it is in memory.
+        ``limits``: of the path, if it was known."""
+        now, schedule = datetime.now(UTC), self.schedule_for(limits) if limits else self.schedule
         try:
-            decision = outcome.decide(attempt, self._classifier, self.schedule, now)
+            decision = outcome.decide(attempt, self._classifier, schedule, now)
         except Exception:
             log.exception("classification failed", message=format_id(attempt.delivery.message_id))
-            decision = outcome.decide_unclassified(attempt, self.schedule, now)
+            decision = outcome.decide_unclassified(attempt, schedule, now)
         self.record(job, decision, content)
         return decision
 

@@ -1,6 +1,7 @@
-"""Jobs that wait in memory: for a connection to their site, or for their route.
+"""Jobs that wait in memory: for a connection of their path, or for their route.
 
-A ready queue holds the jobs of one site (all domains that share their MX); which of them is next, ``fair_queue`` says.
+A ready queue holds the jobs of one egress path: a source, and a site (all domains that share their MX). Which of them
+is next, ``fair_queue`` says.
 As much may wait in one as is still free for its stream (Choudhury and Hahne, "Dynamic queue length thresholds", 1998):
 however many sites stand still, there is room left for those that move. What waits in the store is claimed only as far
 as the site is going to take it soon.
@@ -9,14 +10,18 @@ as the site is going to take it soon.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import Enum, auto
+from typing import Generic, TypeVar
 
-from config.schema import Shaping
+from mta.delivery.egress.paths import EgressPath
+from mta.mail.delivery import DueDelivery
 from mta.mail.message import Stream
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.throttle import Throttle
+
+Place = TypeVar("Place", bound=Hashable)
 
 SOON = 15.0  # seconds
 UNKNOWN = 200  # deliveries claimed at once for a destination whose site is not known, or new
@@ -32,14 +37,14 @@ class Standing(Enum):
 
 
 class ReadyQueue:
-    """``shaping``: where the throttle's limits come from. ``running``: how many runners it has.
+    """``path``: with the limits that the throttle keeps. ``running``: how many runners it has.
     ``answers``: whether the last attempt got its dialogue, None before any.
     """
 
-    __slots__ = ("_began", "answers", "flows", "running", "shaping", "site", "throttle")
+    __slots__ = ("_began", "answers", "flows", "path", "running", "throttle")
 
-    def __init__(self, site: str, shaping: Shaping, throttle: Throttle, weights: Weights) -> None:
-        self.site, self.shaping, self.throttle = site, shaping, throttle
+    def __init__(self, path: EgressPath, throttle: Throttle, weights: Weights) -> None:
+        self.path, self.throttle = path, throttle
         self.flows = FairQueue(weights)
         self.running = 0
         self.answers: bool | None = None
@@ -115,33 +120,24 @@ class ReadyQueue:
         return not self.waiting and not self.running
 
 
-class ClaimRoom:
+class ClaimRoom(Generic[Place]):
     """How much of what is due there is use for, as ``wanted`` says of one delivery after the other.
 
-    ``site``: returns where a destination's mail goes, None if that must be looked up. It is asked each time: a domain
-    that has moved does not wait for the site that it has left.
+    ``place``: returns where a delivery would wait, None if that must be looked up. It is asked each time: a domain that
+    has moved does not wait for the site that it has left. ``claimable``: returns how many more may wait there.
     """
 
-    def __init__(
-        self,
-        queues: Mapping[str, ReadyQueue],
-        site: Callable[[str], str | None],
-        stream: Stream,
-        active_queue: ActiveQueue,
-        now: float,
-    ) -> None:
-        self._queues, self._site = queues, site
-        self._stream, self._active_queue, self._now = stream, active_queue, now
-        self._left: dict[str, int] = {}  # by site; by destination where no site is known
+    def __init__(self, place: Callable[[DueDelivery], Place | None], claimable: Callable[[Place], int]) -> None:
+        self._place, self._claimable = place, claimable
+        self._left: dict[Place | str, int] = {}  # by destination where no place is known
 
-    def wanted(self, destination: str) -> bool:
-        """Return whether there is use for one more delivery to ``destination``, which then counts as claimed."""
-        site = self._site(destination)
-        key = destination if site is None else site
+    def wanted(self, due: DueDelivery) -> bool:
+        """Return whether there is use for one more delivery, which then counts as claimed."""
+        place = self._place(due)
+        key = due.destination if place is None else place
         left = self._left.get(key)
         if left is None:
-            queue = None if site is None else self._queues.get(site)
-            left = queue.claimable(self._stream, self._active_queue, self._now) if queue else UNKNOWN
+            left = UNKNOWN if place is None else self._claimable(place)
         self._left[key] = left - 1
         return left > 0
 

@@ -12,16 +12,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from mta.mail.delivery import Delivery
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """``waits``: seconds after the first, second ... failed attempt; the last one repeats. ``jitter``: 0 to 0.5.
-    ``expiry``: False while no clock can be trusted: then nothing is given up for its age."""
+    ``expiry``: False while no clock can be trusted: then nothing is given up for its age. ``longest``: seconds after
+    which a delivery expires, whatever it asks for; None: no limit."""
 
     waits: Sequence[float]
     jitter: float = 0.1
     min_attempts: int = 1  # or a clock that jumps would bounce the queue
     expiry: bool = True
+    longest: float | None = None
+
+    def expires_at(self, delivery: Delivery) -> datetime:
+        """Return when a delivery expires."""
+        if self.longest is None:
+            return delivery.expires_at
+        return min(delivery.expires_at, delivery.queued_at + timedelta(seconds=self.longest))
 
     def next_attempt(self, attempts: int, now: datetime, expires_at: datetime) -> datetime:
         """Return when to try again after ``attempts`` (1 or more) failed ones; at the latest when it expires.

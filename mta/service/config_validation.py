@@ -147,7 +147,7 @@ def _no_password(route: RouteSettings, settings: Settings) -> str | None:
     try:
         if not route.password_file.read_text().strip():
             return "is empty; write the password into it"
-        StaticRoutes([route], settings.egress)
+        StaticRoutes([route])
     except (OSError, UnicodeError) as error:
         return f"cannot be read: {error}"
     return None

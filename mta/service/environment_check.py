@@ -77,14 +77,17 @@ def _secret(settings: Settings) -> Iterator[Mistake]:
 
 def _sources(settings: Settings) -> Iterator[Mistake]:
     for n, source in enumerate(settings.egress.sources):
-        family = socket.AF_INET6 if ":" in source else socket.AF_INET
+        if source.proxy:
+            continue
         try:
-            with socket.socket(family, socket.SOCK_DGRAM) as tried:
-                tried.bind((source, 0))
+            with socket.socket(
+                socket.AF_INET6 if ":" in source.address else socket.AF_INET, socket.SOCK_DGRAM
+            ) as tried:
+                tried.bind((source.address, 0))
         except OSError as error:
             yield Mistake(
-                ("egress", "sources", n),
-                f"this machine has no address {source} ({error.strerror}); add it to an interface or remove it here",
+                ("egress", "sources", n, "address"),
+                f"this machine has no address {source.address} ({error.strerror}); add it to an interface",
                 level=MistakeLevel.WARNING,
             )
 

@@ -128,6 +128,8 @@ class Worker:
         profiles = open_profiles(settings, secrets)
         self.dispatcher = Dispatcher(
             settings=settings.queue,
+            egress=settings.egress,
+            shaping=settings.shaping,
             store=store,
             accounts=store.accounts,
             resolver=self.resolver,
@@ -267,7 +269,9 @@ class Worker:
         loopback = settings.testing.loopback_receivers
         self.courier.configure(settings.egress, settings.server.hostname, verp, loopback_receivers=loopback)
         self.store.configure(thresholds)
-        self.dispatcher.configure(settings.queue, classifier, self._dsn_composer(settings), profiles)
+        self.dispatcher.configure(
+            settings.queue, settings.egress, settings.shaping, classifier, self._dsn_composer(settings), profiles
+        )
         self.submission.configure(settings, self.signer, profiles)
         self.report_processor.configure(InternalMailBuilder(settings, self.signer), self._report_context(settings))
         domain = settings.return_path.domain
@@ -349,7 +353,8 @@ class Worker:
         """Send nothing from sources that are on a blocklist."""
         while True:
             self._listings_changed.clear()
-            self.courier.avoid(await self.store.blocklist_listings.resting(self.settings.blocklists.backoff_lists))
+            resting = await self.store.blocklist_listings.resting(self.settings.blocklists.backoff_lists)
+            self.courier.sources.listed = resting
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SOURCES_EVERY):
                     await self._listings_changed.wait()

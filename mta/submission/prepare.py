@@ -53,6 +53,8 @@ COPIES_OCTETS = 64 * 1024 * 1024  # of one message's personal copies together
 HEAVY = 256 * 1024  # octets of the largest message that is judged at once; larger ones are judged in a thread
 YIELD_EVERY = 8  # copies that are signed before other tasks run
 
+_CLEAN = frozenset({"pass", "amend"})  # verdicts of a message without fault
+
 UNSIGNED = Reply(451, "4.7.5", "No active DKIM key for the sender's domain; create one with `mta dkim new`")
 
 
@@ -239,6 +241,9 @@ class Preparer:
             topic=facts.topic if facts.stream is Stream.MARKETING else None,
             profile=f"{account.profile} {self.digest(account.profile)}",
             mailboxes=self._mailboxes(outgoing, facts),
+            certified=self._profiles.get(account.profile).certified
+            and not copy.holds
+            and all(each.verdict in _CLEAN for each in copy.findings),
         )
 
     def _mailboxes(self, message: Message, facts: Facts) -> tuple[str, ...]:

@@ -146,7 +146,8 @@ class ReceiverSession(asyncio.Protocol):
 
     def _perform(self, stage: ReceiverStage, usual: bytes, then: Callable[[bytes], None] | None = None) -> None:
         """Answer with ``usual``, or do what the script wants instead; go on with ``then(what was said)``."""
-        self._do(self._act(stage, [recipient.address for recipient in self._recipients]), usual, then)
+        who = [self._client] if stage is ReceiverStage.CONNECT else [each.address for each in self._recipients]
+        self._do(self._act(stage, who), usual, then)
 
     def _act(self, stage: ReceiverStage, recipients: Sequence[str]) -> ScriptedReply:
         """What the script wants now; counts the hit."""

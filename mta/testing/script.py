@@ -76,8 +76,8 @@ def say(text: str, *, wait: float = 0.0, pace: float = 0.0, end: AfterReply = Af
 class ScriptRule:
     """At ``stage``, if a recipient matches ``who`` (``fnmatch``): the n-th hit gets the n-th act, or the last.
 
-    Hits are counted for each recipient. Before RCPT there is no recipient, and only ``*`` matches. ``share``: how
-    often the rule applies at all, 1 for always.
+    Hits are counted for each recipient. At CONNECT the client's address takes its place; from there to RCPT only ``*``
+    matches. ``share``: how often the rule applies at all, 1 for always.
     """
 
     stage: ReceiverStage

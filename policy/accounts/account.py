@@ -109,6 +109,7 @@ class Account:
     lists: frozenset[str] = frozenset()  # of which a reviewer has approved where they come from
     role_exceptions: frozenset[str] = frozenset()  # roles that may get transactional mail all the same: whole addresses
     adult_agreed: bool = False
+    pool: str = "default"  # of egress sources, unless a rule of the configuration chooses another
 
     @property
     def registered_name(self) -> str:

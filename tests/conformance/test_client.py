@@ -26,7 +26,9 @@ async def test_clause(check: Check, tls: ssl.SSLContext) -> None:
     receiver = ScriptedReceiver(check, tls)
     port = await receiver.start("127.0.0.2")
     mode = "opportunistic" if "tls" in check.places else "none"
-    async with far_end(testing={"receiver_port": port}, egress={"tls": mode, "max_hosts": 1}) as far:
+    async with far_end(
+        testing={"receiver_port": port}, egress={"max_hosts": 1}, shaping={"default": {"tls": mode}}
+    ) as far:
         far.receivers.append(receiver)  # closed with the far end
         far.port = port
         far.configure()

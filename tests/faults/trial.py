@@ -158,9 +158,9 @@ def _settings(receiver_port: int, dns_port: int) -> dict[str, Any]:
         "database": {"timeout": "2s", "lease": f"{LEASE:.0f}s"},
         "queue": {"retry_schedule": ["500ms"], "poll": "200ms"},
         "dns": {"servers": [f"127.0.0.1:{dns_port}"], "timeout": "2s"},
-        "egress": {"ipv6": False, "tls": "none"},
+        "egress": {"ipv6": False},
         "testing": {"receiver_port": receiver_port, "loopback_receivers": True},
-        "shaping": {"default": {"connections": CONNECTIONS, "backoff": "500ms"}},
+        "shaping": {"default": {"connections": CONNECTIONS, "backoff": "500ms", "tls": "none"}},
     }
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from config.schema import Settings
 from mta.delivery.courier import Courier
+from mta.delivery.egress.paths import EgressPath, PathShaping
+from mta.delivery.egress.pools import SourcePools
+from mta.delivery.egress.sources import EgressSource
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
 from mta.mail.address import Address
@@ -25,7 +28,7 @@ from mta.testing.script import Script
 
 CONTENT = b"From: ann@sender.example\r\nSubject: hello\r\n\r\nAll work and no play.\r\n"
 PATIENT = dict.fromkeys(
-    ("connect", "greeting", "hello", "starttls", "mail", "rcpt", "data", "block", "final_dot", "idle"), "20s"
+    ("connect", "greeting", "hello", "starttls", "mail", "rcpt", "data", "block", "final_dot"), "20s"
 )
 
 
@@ -64,13 +67,17 @@ class FarEnd:
         sections = {**self._settings, **more}
         egress: dict[str, Any] = {"ipv6": False} | sections.pop("egress", {})
         egress["timeouts"] = PATIENT | egress.get("timeouts", {})
+        shaping: dict[str, Any] = sections.pop("shaping", {})
+        shaping = {**shaping, "default": {"idle": "20s"} | shaping.get("default", {})}
         dns = {"servers": [f"127.0.0.1:{self.dns_port}"], "timeout": "20s"} | sections.pop("dns", {})
         server = {"hostname": "out.sender.example"} | sections.pop("server", {})
         testing = {"receiver_port": self.port, "loopback_receivers": True} | sections.pop("testing", {})
         settings = Settings.model_validate(
-            {"server": server, "egress": egress, "dns": dns, "testing": testing, **sections}
+            {"server": server, "egress": egress, "shaping": shaping, "dns": dns, "testing": testing, **sections}
         )
         self.resolver = Resolver(settings)
+        self.pools = SourcePools(settings.egress)
+        self._shaping = PathShaping(settings.shaping, self.pools)
         self.courier = Courier(
             settings.egress,
             settings.server.hostname,
@@ -89,6 +96,11 @@ class FarEnd:
         assert isinstance(route, Route), route
         return route
 
+    def path(self, route: Route, source: EgressSource | None = None) -> EgressPath:
+        """The path of the next source, or the given one, to a route's site."""
+        chosen = source or self.pools.default.turn(self.pools.default.sources)
+        return EgressPath(chosen, route.site, self._shaping.limits(chosen, route.shaping))
+
     async def refusal(self, domain: str = "example.com") -> Reply:
         reply = await self.resolver.route(domain)
         assert isinstance(reply, Reply), reply
@@ -97,7 +109,8 @@ class FarEnd:
     async def deliver(self, *recipients: str, content: bytes = CONTENT, **fields: Any) -> Attempt:
         """One attempt; every recipient must have exactly one result."""
         delivery = deliver_to(*recipients, content=content, **fields)
-        attempt = await self.courier.deliver(delivery, await self.route(delivery.destination), content)
+        route = await self.route(delivery.destination)
+        attempt = await self.courier.deliver(delivery, route, self.path(route), content)
         assert sorted(result.recipient.index for result in attempt.results) == list(range(len(recipients)))
         return attempt
 

@@ -268,9 +268,8 @@ def _settings(database_url: str, dns_port: int, receiver_port: int) -> dict[str,
         "dns": {"servers": [f"127.0.0.1:{dns_port}"], "timeout": "2s"},
         "egress": {
             "ipv6": False,
-            "tls": "none",
             "timeouts": {"connect": "2s", "greeting": "3s", "rcpt": "3s", "final_dot": "3s"},
         },
         "testing": {"receiver_port": receiver_port, "loopback_receivers": True},
-        "shaping": {"default": {"backoff": "300ms"}},
+        "shaping": {"default": {"backoff": "300ms", "tls": "none"}},
     }

@@ -29,7 +29,7 @@ async def test_retry_ends_the_backoffs_of_all_workers(world: World) -> None:
 
     await world.until(put_off)
     told = await asyncio.to_thread(world.service.cli, "explain", format_id(messages[0]))
-    assert "waits for mx1.dead.example, in backoff until" in told
+    assert "waits for system -> mx1.dead.example, in backoff until" in told
     assert "in 2 workers after 451 4.4.1 connect to mx1.dead.example" in told
     alive = await world.add_receiver("127.0.0.99")
     said = await asyncio.to_thread(world.service.cli, "queue", "retry", "--destination", "dead.example", "--yes")

@@ -31,7 +31,7 @@ async def test_a_listed_source_rests_until_it_is_delisted(world: World) -> None:
     listed = Node(a=("127.0.0.2",), txt=("sends spam",), ttl=0)
     world.zone["2.0.0.127.zen.example"] = listed
     await world.start(
-        egress={"sources": SOURCES},
+        egress={"sources": [{"name": f"ip{n}", "address": address} for n, address in enumerate(SOURCES)]},
         dns={"min_ttl": "0s", "max_ttl": "0s"},
         blocklists=LISTS,
         shaping={"default": {"messages_per_connection": 1}},

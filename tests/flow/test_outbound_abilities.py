@@ -69,11 +69,11 @@ async def test_nothing_ambiguous_gets_onto_the_wire(local: str) -> None:
         bad = Address(local, "example.com")
         route = await far.route()
         delivery = deliver_to("bob@example.com", "eve@example.com", sender=bad)
-        attempt = await far.courier.deliver(delivery, route, CONTENT)
+        attempt = await far.courier.deliver(delivery, route, far.path(route), CONTENT)
         assert set(replies(attempt).values()) == {"553 5.1.3"}
         delivery = deliver_to("bob@example.com")
         object.__setattr__(delivery.recipients[0], "address", bad)
-        attempt = await far.courier.deliver(delivery, route, CONTENT)
+        attempt = await far.courier.deliver(delivery, route, far.path(route), CONTENT)
         assert set(replies(attempt).values()) == {"553 5.1.3"}
         assert [line for _, line in receiver.ledger.commands] == ["EHLO out.sender.example"]
 

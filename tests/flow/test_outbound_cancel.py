@@ -101,7 +101,7 @@ async def test_settings_can_be_taken_over() -> None:
 
 async def serve_forever(far: FarEnd) -> None:
     while True:
-        await far.courier.deliver(deliver_to("bob@example.com"), await far.route(), CONTENT)
+        await far.courier.deliver(deliver_to("bob@example.com"), route := await far.route(), far.path(route), CONTENT)
 
 
 async def test_cancelled_at_any_moment_nothing_is_torn() -> None:

@@ -239,7 +239,7 @@ async def test_dead_ipv6_falls_back_to_ipv4() -> None:
 
 
 async def test_only_families_that_there_is_a_source_for() -> None:
-    async with far_end(egress={"sources": ["127.0.0.1"], "ipv6": True}) as far:
+    async with far_end(egress={"sources": [{"name": "four", "address": "127.0.0.1"}], "ipv6": True}) as far:
         await far.receiver()
         far.zone["dest.example"] = Node(a=("127.0.0.2",), aaaa=("::1",))
         assert addresses(await far.route("dest.example")) == ["127.0.0.2"]

@@ -3,22 +3,18 @@
 import asyncio
 import socket
 from contextlib import closing
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from mta.delivery.courier import Courier
-from mta.delivery.pool import DeliverySession, SessionKey
-from mta.delivery.route import Target
-from mta.delivery.shortage import Shortage
+from mta.delivery.egress.sources import EgressSource, SourceFailed
 from mta.mail.delivery import Stage as Reached
-from mta.observe.labels import Resource, Success
+from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
 from mta.testing.nameserver import Node
 from mta.testing.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
-from tests.flow.far_end import FarEnd, deliver_to, far_end, replies
+from tests.flow.far_end import CONTENT, FarEnd, deliver_to, far_end, replies
 
 
 def at(stage: ReceiverStage, *acts: ScriptedReply) -> Script:
@@ -150,7 +146,7 @@ async def test_a_receiver_by_our_own_name_is_ourselves() -> None:
         route = await far.route()
         far.configure(testing={"loopback_receivers": False})
         delivery = deliver_to("bob@example.com")
-        attempt = await far.courier.deliver(delivery, route, b"x\r\n")
+        attempt = await far.courier.deliver(delivery, route, far.path(route), b"x\r\n")
         assert replies(attempt) == {"bob": "554 5.4.6"}
         assert len(receiver.ledger.receipts) == 1
 
@@ -188,61 +184,28 @@ async def test_connections_are_counted() -> None:
         assert metrics.connections_open.value == 0
 
 
-async def test_an_address_that_we_do_not_have_steps_aside() -> None:
-    """It is left out after its first failure; nobody is blamed for it."""
-    async with far_end(egress={"sources": ["192.0.2.77", "127.0.0.1"]}) as far:
+async def test_an_address_that_we_do_not_have_is_no_attempt() -> None:
+    async with far_end() as far:
         receiver = await far.receiver()
         metrics = Metrics()
-        settings = far.courier._settings
-        far.courier = Courier(settings, "out.sender.example", loopback_receivers=True, metrics=metrics)
-        far.courier._pool.idle = 0
-        with capture_logs() as lines:
-            attempts = [await far.deliver("bob@example.com") for _ in range(5)]
-        assert [(replies(attempt), attempt.source) for attempt in attempts] == [({"bob": "250 2.0.0"}, "127.0.0.1")] * 5
-        assert len(receiver.ledger.accepted) == 5
-        assert metrics.source_backoffs.value == 1
-        assert (metrics.connections[Success.YES].value, metrics.connections[Success.NO].value) == (5, 0)
-        assert [line["source"] for line in lines if line["log_level"] == "error"] == ["192.0.2.77"]
-
-
-async def test_without_another_source_it_is_no_attempt() -> None:
-    async with far_end(egress={"sources": ["192.0.2.77"]}) as far:
-        receiver = await far.receiver()
-        for _ in range(3):
-            with pytest.raises(Shortage) as raised:
-                await far.deliver("bob@example.com")
-            assert raised.value.resource is Resource.SOURCES
-            assert 0 < raised.value.seconds <= 30
+        far.courier = Courier(far.courier._settings, "out.sender.example", loopback_receivers=True, metrics=metrics)
+        route, gone = await far.route(), EgressSource("gone", "192.0.2.77")
+        with capture_logs() as lines, pytest.raises(SourceFailed, match="gone"):
+            await far.courier.deliver(deliver_to("bob@example.com"), route, far.path(route, gone), CONTENT)
         assert receiver.ledger.connections == 0
+        assert metrics.source_backoffs.value == 1
+        assert (metrics.connections[Success.YES].value, metrics.connections[Success.NO].value) == (0, 0)
+        assert [line["source"] for line in lines if line["log_level"] == "error"] == ["gone"]
+        assert not far.courier.sources.usable(gone, asyncio.get_running_loop().time())
 
 
-async def test_a_family_without_a_source_that_works_leaves_the_other() -> None:
-    async with far_end(egress={"sources": ["2001:db8::77", "127.0.0.1"], "ipv6": True}) as far:
+async def test_a_source_goes_to_hosts_of_its_family_only() -> None:
+    async with far_end(egress={"ipv6": True}) as far:
         await far.receiver()
         far.zone["dest.example"] = Node(a=("127.0.0.2",), aaaa=("::1",))
-        assert replies(await far.deliver("bob@dest.example")) == {"bob": "250 2.0.0"}
-
-
-async def test_a_source_that_the_site_turns_away_is_not_used_there() -> None:
-    """The site's dislike of one address costs a few attempts, not every second one."""
-
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"554 5.7.1 not from there\r\n")
-        writer.close()
-
-    shaping = {"default": {"backoff_after": 2}}
-    async with far_end(egress={"sources": ["127.0.0.1", "127.0.0.5"]}, shaping=shaping) as far:
-        await far.receiver()
-        refusing = await asyncio.start_server(greet, "127.0.0.9", far.port)
-        dial = far.courier._dialer.dial
-
-        async def divert(target: Target, key: SessionKey, *rest: Any) -> DeliverySession:
-            address = "127.0.0.9" if key.source == "127.0.0.5" else target.address
-            return await dial(replace(target, address=address), key._replace(address=address), *rest)
-
-        far.courier._dialer.dial = divert  # type: ignore[method-assign]
-        far.courier._pool.idle = 0
-        codes = [replies(await far.deliver("bob@example.com"))["bob"][:3] for _ in range(20)]
-        refusing.close()
-        assert codes.count("554") == 2
-        assert set(codes[-15:]) == {"250"}
+        route = await far.route("dest.example")
+        for n in range(4):
+            attempt = await far.courier.deliver(
+                deliver_to(f"u{n}@dest.example"), route, far.path(route, EgressSource("four", "127.0.0.8")), CONTENT
+            )
+            assert (attempt.source, replies(attempt)) == ("127.0.0.8", {f"u{n}": "250 2.0.0"})

@@ -85,7 +85,7 @@ async def test_a_receiver_that_takes_nobody_is_not_asked_for_ever() -> None:
 
 
 async def test_our_own_limit_and_the_offered_one() -> None:
-    async with far_end(egress={"max_recipients": 10}) as far:
+    async with far_end(shaping={"default": {"recipients_per_transaction": 10}}) as far:
         receiver = await far.receiver()
         await far.receiver(Script(extensions=("PIPELINING", "LIMITS RCPTMAX=7 MAILMAX=2 X=1")), "127.0.0.3")
         far.domain("limited.example", "127.0.0.3")
@@ -120,7 +120,7 @@ async def test_lost_in_the_middle_the_next_host_serves_who_has_no_answer() -> No
 
 async def test_lost_after_the_first_of_two_transactions() -> None:
     """The first five are delivered and stay so; the others go to the next host."""
-    async with far_end(egress={"max_recipients": 5}) as far:
+    async with far_end(shaping={"default": {"recipients_per_transaction": 5}}) as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
         rules = (ScriptRule(ReceiverStage.DATA, "u7@*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE),)),)
         first, second = await far.receiver(Script(rules=rules)), await far.receiver(address="127.0.0.3")
@@ -130,7 +130,7 @@ async def test_lost_after_the_first_of_two_transactions() -> None:
 
 
 async def test_ambiguous_for_the_first_and_untried_for_the_rest() -> None:
-    async with far_end(egress={"max_recipients": 5}) as far:
+    async with far_end(shaping={"default": {"recipients_per_transaction": 5}}) as far:
         far.domain("example.com", "127.0.0.2", "127.0.0.3")
         await far.receiver(
             Script(rules=(ScriptRule(ReceiverStage.END, "*", (ScriptedReply(reply=b"", end=AfterReply.CLOSE),)),))

@@ -31,7 +31,7 @@ async def test_a_new_one_after_so_many_messages() -> None:
 
 
 async def test_idle_ones_are_closed_politely() -> None:
-    async with far_end(egress={"timeouts": {"idle": "50ms"}}) as far:
+    async with far_end(shaping={"default": {"idle": "50ms"}}) as far:
         receiver = await far.receiver()
         await asyncio.gather(*(far.deliver(f"u{n}@example.com") for n in range(5)))
         assert receiver.ledger.connections == 5

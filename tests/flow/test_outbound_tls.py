@@ -90,7 +90,7 @@ async def test_no_certificate_is_too_bad_for_opportunistic_tls(tmp_path: Path) -
 
 
 async def test_not_used_if_switched_off(trusted: ssl.SSLContext) -> None:
-    async with far_end(egress={"tls": "none"}) as far:
+    async with far_end(shaping={"default": {"tls": "none"}}) as far:
         receiver = await far.receiver(starttls(trusted))
         await far.deliver("bob@example.com")
         assert receiver.ledger.receipts[0].tls is None

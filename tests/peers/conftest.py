@@ -40,7 +40,7 @@ async def world(place: Path, database_url: str, key: Key) -> AsyncIterator[World
     async with open_world(place, database_url) as world:
         signing = {"keys": [{"domain": key.domain, "selector": key.selector, "file": str(key.private)}]}
         world.service.settings = {**world.service.settings, "signing": signing}
-        world.service.settings["egress"]["tls"] = "opportunistic"
+        world.service.settings["shaping"]["default"]["tls"] = "opportunistic"
         yield world
 
 

@@ -223,6 +223,7 @@ def test_every_row_is_understood(rows: list[Row]) -> None:
         ("metric", "imprimatur_backoffs_total"),
         ("metric", "imprimatur_inbound_reports_total{kind}"),
         ("event", "destination_backoff.site"),
+        ("event", "destination_backoff.source"),
         ("event", "unsuppressed"),
         ("event", "bounced_async"),
     ],

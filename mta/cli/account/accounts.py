@@ -34,6 +34,7 @@ from mta.cli.output import Cell, Column, fail, minute, print_details, print_json
 from policy.accounts.account import AccountStatus
 
 if TYPE_CHECKING:
+    from config.schema import Settings
     from mta.store.accounts.account_cache import AccountDetails
     from mta.store.store import Store
 
@@ -185,11 +186,15 @@ def set_(
     adult: Annotated[
         bool | None, typer.Option("--adult/--no-adult", help="Whether adult content was agreed upon.")
     ] = None,
+    pool: Annotated[str | None, typer.Option(help="Pool of egress sources, unless a rule in [egress] applies.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Change settings of an account; those that are not given stay."""
     from mta.store.accounts.reviews import Setting
 
+    settings = load_settings(config)
+    if pool is not None:
+        _require_pool(pool, settings)
     if profile is not None:
         _require_profile(profile, load_profiles(config).names)
     given = {
@@ -199,6 +204,7 @@ def set_(
         Setting.QUOTA_DAY: quota_day,
         Setting.QUOTA_MONTH: quota_month,
         Setting.ADULT_AGREED: adult,
+        Setting.POOL: pool,
     }
     quotas = (Setting.QUOTA_DAY, Setting.QUOTA_MONTH)
     changed = {
@@ -212,7 +218,7 @@ def set_(
     async def work(store: Store) -> None:
         await store.reviews.set((await store.accounts.find(name)).account.id, changed, by=operator())
 
-    with_store(load_settings(config), work)
+    with_store(settings, work)
     for setting, value in changed.items():
         print(f"{name}: {setting.value} set to {'no limit' if value is None else value}")
 
@@ -270,6 +276,14 @@ def _require_profile(name: str, known: Sequence[str]) -> None:
         fail(f"there is no profile {name!r}; available: {', '.join(known)}", status=2)
 
 
+def _require_pool(name: str, settings: Settings) -> None:
+    from mta.delivery.egress.pools import SourcePools
+
+    known = SourcePools(settings.egress).names
+    if name not in known:
+        fail(f"there is no pool {name!r} in [egress]; available: {', '.join(known)}", status=2)
+
+
 def _print_new(details: AccountDetails, login: credentials.NewLogin, unsigned: Sequence[str]) -> None:
     name = details.account.name
     print(f"Account {name} created.\n")
@@ -307,6 +321,7 @@ def _print_details(details: AccountDetails) -> None:
             ("revoked", [username for username, is_valid in valid.items() if not is_valid]),
             ("networks", [str(network) for network in details.networks]),
             ("bounce notifications", account.bounce_notifications),
+            ("pool", account.pool),
         ),
     )
 
@@ -321,6 +336,7 @@ def _fields(details: AccountDetails) -> dict[str, Any]:
         "reason": account.reason,
         "case": account.case,
         "profile": account.profile,
+        "pool": account.pool,
         "contact": account.contact,
         "terms": account.terms,
         "quota_day": account.quotas.day,

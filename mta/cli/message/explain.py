@@ -22,7 +22,7 @@ from mta.observe.labels import QueueState
 
 if TYPE_CHECKING:
     from mta.store.journal.events import Event
-    from mta.store.queue.backoffs import SiteBackoff
+    from mta.store.queue.backoffs import PathBackoff
     from mta.store.queue.explain import Story
     from mta.store.queue.queue import QueueEntry
     from mta.store.store import Store
@@ -64,7 +64,7 @@ def explain(
     """Show where a message came from, what was checked, every attempt with its reason, and what comes next."""
     message_id, settings = parse_message_id(message), load_settings(config)
 
-    async def work(store: Store) -> tuple[Story, list[Suppression], Mapping[str, SiteBackoff]] | None:
+    async def work(store: Store) -> tuple[Story, list[Suppression], Mapping[str, PathBackoff]] | None:
         story = await store.explain.message(message_id)
         if story is None:
             return None
@@ -83,7 +83,7 @@ def explain(
 
 
 def _tell(
-    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, SiteBackoff], now: datetime
+    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, PathBackoff], now: datetime
 ) -> Iterator[_Line]:
     """Yield the whole story, line by line. ``suppressions``: those that hold now for its recipients. ``backoffs``:
     what their destinations wait for."""
@@ -186,7 +186,7 @@ def _where(data: Mapping[str, Any]) -> str:
 
 
 def _now(
-    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, SiteBackoff], now: datetime
+    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, PathBackoff], now: datetime
 ) -> Iterator[_Line]:
     queued = {entry.recipient_index: entry for entry in story.queued}
     last = {event.recipient_index: event.kind for event in story.events if event.kind in _STYLES}
@@ -194,7 +194,7 @@ def _now(
         if n in queued:
             yield f"  {recipient}: {_state(queued[n], now)}", "yellow"
             if backoff := backoffs.get(queued[n].destination):
-                yield f"      waits for {backoff.site}, {_backoff(backoff)}", "yellow"
+                yield f"      waits for {backoff.source} -> {backoff.site}, {_backoff(backoff)}", "yellow"
         else:
             ended = last.get(n, "no longer queued")
             yield f"  {recipient}: {ended}", _STYLES.get(ended, "")
@@ -219,13 +219,13 @@ def _state(entry: QueueEntry, now: datetime) -> str:
             return f"attempt {entry.attempts + 1} {due}, {expires}"
 
 
-def _backoff(backoff: SiteBackoff) -> str:
+def _backoff(backoff: PathBackoff) -> str:
     workers = "1 worker" if backoff.workers == 1 else f"{backoff.workers} workers"
     reply = backoff.reply.replace("\n", " / ")
     return f"in backoff until {moment(backoff.until)} UTC in {workers} after {reply}; mta queue retry ends it"
 
 
-def _fields(story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, SiteBackoff]) -> dict[str, Any]:
+def _fields(story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, PathBackoff]) -> dict[str, Any]:
     fields: dict[str, Any] = plain(story)
     return fields | {
         "events": [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from config.schema import Settings
-    from mta.store.queue.backoffs import SiteBackoff
+    from mta.store.queue.backoffs import PathBackoff
     from mta.store.queue.queue import QueueFilter
     from mta.store.store import Store
 
@@ -28,7 +28,7 @@ async def sites_of(settings: Settings, destinations: Collection[str]) -> dict[st
     return {each: route.site for each, route in zip(wanted, routes, strict=True) if isinstance(route, Route)}
 
 
-async def waited_for(settings: Settings, store: Store, destinations: Collection[str]) -> Mapping[str, SiteBackoff]:
+async def waited_for(settings: Settings, store: Store, destinations: Collection[str]) -> Mapping[str, PathBackoff]:
     """Return the backoff that each destination waits for. Nothing is looked up if there is none."""
     backoffs = {each.site: each for each in await store.backoffs.list()} if destinations else {}
     if not backoffs:

@@ -46,7 +46,7 @@ Key = tuple[str, str]  # list, subject
 
 def subjects(settings: Settings, blocklist: Blocklist, domains: Sequence[str]) -> list[str]:
     """Return the addresses and domains that the list is queried for."""
-    ours = (*settings.egress.sources, *domains, *settings.blocklists.also)
+    ours = (*(source.address for source in settings.egress.sources), *domains, *settings.blocklists.also)
     return [subject for subject in dict.fromkeys(ours) if fits(subject, blocklist)]
 
 
@@ -137,4 +137,4 @@ class BlocklistWatch:
         self._metrics.blocklist_listings.set(len(confirmed))
         self._metrics.blocklists_ignored.set(sum(isinstance(each, Ignored) for each in self._trust.values()))
         listed = {each.subject for each in confirmed if each.list in settings.blocklists.backoff_lists}
-        self._metrics.sources_in_backoff.set(len(listed & set(settings.egress.sources)))
+        self._metrics.sources_in_backoff.set(len(listed & {source.address for source in settings.egress.sources}))

@@ -113,7 +113,7 @@ _ACCOUNTS = """
 select
     id, name, bounce_notifications, created_at, status::text, reason, complaint_case, profile, contact, quota_day,
     quota_month,
-    role_exceptions, adult_agreed
+    role_exceptions, adult_agreed, pool
 from account order by name"""
 
 _CREDENTIALS = """
@@ -204,6 +204,7 @@ def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[An
         lists=frozenset(each["name"] for each in sources if each["approved_at"] is not None),
         role_exceptions=frozenset(row["role_exceptions"]),
         adult_agreed=row["adult_agreed"],
+        pool=row["pool"],
     )
 
 

@@ -50,6 +50,7 @@ class Setting(Enum):
     QUOTA_DAY = "quota_day"
     QUOTA_MONTH = "quota_month"
     ADULT_AGREED = "adult_agreed"
+    POOL = "pool"
 
 
 class Reviews:
@@ -158,7 +159,7 @@ def _check_setting(setting: Setting, value: Any) -> None:
             raise AccountError(f"bounce notifications are `dsn`, `event` or `none`, not {value!r}")
         case Setting.QUOTA_DAY | Setting.QUOTA_MONTH if value is not None and not 0 <= value < 2**31:
             raise AccountError(f"a quota is a number of recipients from 0 on, not {value}")
-        case Setting.PROFILE | Setting.CONTACT:
+        case Setting.PROFILE | Setting.CONTACT | Setting.POOL:
             _text(f"the {setting.value}", value)
 
 

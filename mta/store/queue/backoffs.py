@@ -1,4 +1,4 @@
-"""Backoffs of sites, as the workers report them, and an operator's word that they may end.
+"""Backoffs of egress paths, as the workers report them, and an operator's word that they may end.
 
 Each worker decides about its own. Here they can be seen by ``mta explain``, and ended in all workers at once (channel
 ``retry``).
@@ -19,14 +19,14 @@ LONGEST = 7900  # octets of a notification's payload
 
 _NOTE = """
 with over as (delete from backoff where until < now() - interval '1 minute')
-insert into backoff (lease, site, until, reply) values ($1, $2, now() + make_interval(secs => $3), $4)
-on conflict (lease, site) do update set until = excluded.until, reply = excluded.reply"""
+insert into backoff (lease, source, site, until, reply) values ($1, $2, $3, now() + make_interval(secs => $4), $5)
+on conflict (lease, source, site) do update set until = excluded.until, reply = excluded.reply"""
 
 _LIVE = "until > now() and exists (select from worker w where w.id = lease)"
 
 _LIST = f"""
-select site, count(*) as workers, max(until) as until, (array_agg(reply order by until desc))[1] as reply
-from backoff where {_LIVE} group by site order by site"""  # noqa: S608 - our own text
+select source, site, count(*) as workers, max(until) as until, (array_agg(reply order by until desc))[1] as reply
+from backoff where {_LIVE} group by source, site order by site, source"""  # noqa: S608 - our own text
 
 _END = f"""
 with ended as (delete from backoff where $1::text[] is null or site = any($1) returning lease, until)
@@ -34,9 +34,11 @@ select count(*) from ended where {_LIVE}"""  # noqa: S608 - our own text
 
 
 @dataclass(frozen=True, slots=True)
-class SiteBackoff:
-    """A site that ``workers`` workers leave alone, the last one until ``until``. ``reply``: the one that began it."""
+class PathBackoff:
+    """A site that ``workers`` workers leave alone from this source, the last one until ``until``. ``reply``: the one
+    that began it."""
 
+    source: str
     site: str
     workers: int
     until: datetime
@@ -49,16 +51,16 @@ class Backoffs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def note(self, lease: int, site: str, seconds: float, reply: str) -> None:
+    async def note(self, lease: int, source: str, site: str, seconds: float, reply: str) -> None:
         """Report a backoff of the worker with this lease. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            await connection.execute(_NOTE, lease, site, seconds, reply)
+            await connection.execute(_NOTE, lease, source, site, seconds, reply)
 
-    async def list(self) -> Sequence[SiteBackoff]:
-        """Return the backoffs of all workers, by site. Raises StoreUnavailable."""
+    async def list(self) -> Sequence[PathBackoff]:
+        """Return the backoffs of all workers, by site and source. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_LIST)
-        return [SiteBackoff(row["site"], row["workers"], row["until"], row["reply"]) for row in rows]
+        return [PathBackoff(row["source"], row["site"], row["workers"], row["until"], row["reply"]) for row in rows]
 
     async def end(self, sites: Collection[str] | None) -> int:
         """End the backoffs of these sites, or of all, in every worker; return how many there were.

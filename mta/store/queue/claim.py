@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from mta.mail.address import Address
-from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
 from mta.mail.message import Body, Return, Stream
 from mta.store.postgres.database import Connection
 from mta.store.queue.enqueue import notify_bits
@@ -34,10 +34,11 @@ _READY = "stream = ($1::text)::stream and lease is null and holds = 0 and due_at
 
 # The oldest due rows, and what was held until it expired. ``ending``: no attempt will be made.
 _OLDEST = f"""
-(select message_id, destination, account_id, due_at, bounce is not null or $3 and expires_at <= now() as ending
+(select message_id, destination, account_id, mailing, due_at,
+    bounce is not null or $3 and expires_at <= now() as ending
  from queue where {_READY} order by due_at limit $2)
 union all
-(select message_id, destination, account_id, expires_at, true from queue
+(select message_id, destination, account_id, mailing, expires_at, true from queue
  where stream = ($1::text)::stream and lease is null and holds > 0 and expires_at <= now() and $3
  order by expires_at limit $2)"""  # noqa: S608
 
@@ -57,9 +58,9 @@ with recursive turn (account_id, destination, step) as (
     ) next
     where turn.step < {ROUND}
 )
-select turn.account_id, turn.destination, due.message_id, due.due_at, due.ending
+select turn.account_id, turn.destination, due.message_id, due.mailing, due.due_at, due.ending
 from turn left join lateral (
-    select message_id, due_at, bounce is not null or $5 and expires_at <= now() as ending from queue
+    select message_id, mailing, due_at, bounce is not null or $5 and expires_at <= now() as ending from queue
     where account_id = turn.account_id and destination = turn.destination and {_READY}
     order by due_at limit $4
 ) due on true"""  # noqa: S608
@@ -86,12 +87,12 @@ with
 select
     t.message_id, t.recipient_index, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination,
     t.address, t.notify, t.orcpt, t.attempts, t.expires_at, t.delay_dsn_sent, t.holds, t.bounce, t.last_reply,
-    m.sender, m.size, m.recipients, m.received_at, m.record -> 'envelope' as envelope
+    m.sender, m.size, m.recipients, m.received_at, m.record -> 'envelope' as envelope,
+    (m.record -> 'certified')::bool as certified
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.recipient_index"""
 
-Candidate = tuple[Any, str, int, Any, bool]  # message_id, destination, account_id, due_at, ending
-Wanted = Callable[[str], bool]  # whether one more delivery to this destination is of use; asked once for each, in turn
+Wanted = Callable[[DueDelivery], bool]  # whether one more delivery is of use; asked once for each, in turn
 
 
 class ClaimTurn:
@@ -107,57 +108,57 @@ class ClaimTurn:
         """Lease up to ``deliveries`` deliveries of together about ``octets``, each ``wanted`` or waiting for its end
         only. ``expiry``: whether anything expires now."""
         look = LOOK * deliveries
-        found = [_candidate(row) for row in await connection.fetch(_OLDEST, self._stream, look, expiry)]
+        found = [_due(row) for row in await connection.fetch(_OLDEST, self._stream, look, expiry)]
         if len(found) >= look:
             found += await self._round(connection, (deliveries + 1) // 2, expiry)
-        usable = (each for each in in_turns(found) if each[4] or wanted(each[1]))
+        usable = (each for each in in_turns(found) if each.ending or wanted(each))
         fitting = await _fit(connection, list(islice(usable, deliveries)), octets)
         if not fitting:
             return []
-        ids, destinations = [each[0] for each in fitting], [each[1] for each in fitting]
+        ids, destinations = [each.message_id for each in fitting], [each.destination for each in fitting]
         rows = await connection.fetch(_TAKE, ids, destinations, lease, expiry)
         return group(rows, lease)
 
-    async def _round(self, connection: Connection, wanted: int, expiry: bool) -> list[Candidate]:
+    async def _round(self, connection: Connection, wanted: int, expiry: bool) -> list[DueDelivery]:
         """Due deliveries of the next destinations."""
         each = max(EACH, wanted // ROUND)
         rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each, expiry)
         visited = {(row["account_id"], row["destination"]) for row in rows}
         self._account, self._destination = max(visited) if len(visited) == ROUND else (0, "")
-        return [_candidate(row) for row in rows if row["message_id"] is not None]
+        return [_due(row) for row in rows if row["message_id"] is not None]
 
 
-def in_turns(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The deliveries among ``candidates``, each once: accounts take turns, within each account its destinations do,
+def in_turns(due: Sequence[DueDelivery]) -> list[DueDelivery]:
+    """The deliveries among ``due``, each once: accounts take turns, within each account its destinations do,
     within a destination the oldest comes first."""
-    deliveries: dict[tuple[Any, str], Candidate] = {}
-    for each in sorted(candidates, key=lambda each: each[3]):
-        deliveries.setdefault(each[:2], each)
-    by_destination = _alternate(deliveries.values(), lambda each: (each[2], each[1]))
-    return _alternate(by_destination, lambda each: each[2])
+    deliveries: dict[tuple[Any, str], DueDelivery] = {}
+    for each in sorted(due, key=lambda each: each.due_at):
+        deliveries.setdefault((each.message_id, each.destination), each)
+    by_destination = _alternate(deliveries.values(), lambda each: (each.account_id, each.destination))
+    return _alternate(by_destination, lambda each: each.account_id)
 
 
-def _alternate(candidates: Iterable[Candidate], group: Callable[[Candidate], Any]) -> list[Candidate]:
+def _alternate(due: Iterable[DueDelivery], group: Callable[[DueDelivery], Any]) -> list[DueDelivery]:
     """The first of each group, then the second of each, and so on; apart from that the order stays."""
     seen: dict[Any, int] = {}
-    ranked: list[tuple[int, Candidate]] = []
-    for each in candidates:
+    ranked: list[tuple[int, DueDelivery]] = []
+    for each in due:
         rank = seen[group(each)] = seen.get(group(each), 0) + 1
         ranked.append((rank, each))
     ranked.sort(key=lambda pair: pair[0])
     return [each for _, each in ranked]
 
 
-async def _fit(connection: Connection, chosen: Sequence[Candidate], octets: int) -> Sequence[Candidate]:
+async def _fit(connection: Connection, chosen: Sequence[DueDelivery], octets: int) -> Sequence[DueDelivery]:
     """As many of the first as fit into ``octets``; always one."""
     if not chosen:
         return ()
     rows = await connection.fetch(
-        "select id, size from message where id = any($1::uuid[])", [each[0] for each in chosen]
+        "select id, size from message where id = any($1::uuid[])", [each.message_id for each in chosen]
     )
     sizes = {row["id"]: row["size"] for row in rows}
     for count, each in enumerate(chosen):
-        octets -= sizes.get(each[0], 0)
+        octets -= sizes.get(each.message_id, 0)
         if octets < 0 and count > 0:
             return chosen[:count]
     return chosen
@@ -190,6 +191,7 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         smtputf8=envelope.get("smtputf8", False),
         ret=Return(envelope["ret"]) if "ret" in envelope else None,
         envid=envelope.get("envid"),
+        certified=first["certified"],
         whole=len(rows) == first["recipients"],
         delay_dsn_sent=any(row["delay_dsn_sent"] for row in rows),
         lease=lease,
@@ -215,5 +217,7 @@ def _address(text: str) -> Address:
     return Address(local, domain)
 
 
-def _candidate(row: Any) -> Candidate:
-    return row["message_id"], row["destination"], row["account_id"], row["due_at"], row["ending"]
+def _due(row: Any) -> DueDelivery:
+    return DueDelivery(
+        row["message_id"], row["destination"], row["account_id"], row["mailing"], row["due_at"], row["ending"]
+    )

@@ -88,7 +88,8 @@ _PUT = {
 class NewMessage:
     """A message to be queued; ``message.content`` is already signed. ``holds``: why it is not to be sent yet.
     ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest. ``mailboxes``: of
-    its recipients, in their order, if each is to get one copy of the mailing; else empty."""
+    its recipients, in their order, if each is to get one copy of the mailing; else empty. ``certified``: it may leave
+    from certified sources."""
 
     message: Message
     account_id: int
@@ -100,6 +101,7 @@ class NewMessage:
     topic: str | None = None
     profile: str = ""
     mailboxes: tuple[str, ...] = ()
+    certified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
             envid=envelope.envid,
+            certified=accepted.certified,
             content=None if message.large else message.content,
             whole=len(parts) == 1,
             lease=lease,
@@ -259,6 +262,7 @@ def _purpose(accepted: NewMessage) -> dict[str, Any]:
         "mailing": accepted.mailing,
         "topic": accepted.topic,
         "profile": accepted.profile,
+        "certified": accepted.certified,
     }
 
 

@@ -33,7 +33,9 @@ def test_keys_that_need_a_restart_are_named_with_both_values() -> None:
 
 
 def test_everything_else_is_in_use_at_once() -> None:
-    old = settings(submission={"limits": {"message_size": "1MB"}}, egress={"sources": ["192.0.2.1"]})
+    old = settings(
+        submission={"limits": {"message_size": "1MB"}}, egress={"sources": [{"name": "one", "address": "192.0.2.1"}]}
+    )
     new = settings(
         submission={"limits": {"message_size": "2MB"}},
         routes=[{"domains": ["*"], "hosts": ["mx.example"]}],

@@ -131,7 +131,7 @@ def test_a_value_of_another_form_is_told_and_looked_into() -> None:
         'mta.toml:2:submission.listeners[0].port: "70000" must be written withou',
         'mta.toml:4:server.hostname: one value is expected, without brackets: ho',
         'mta.toml:6:egress.sources: "nowhere" must be a list, also with one valu',
-        "mta.toml:6:egress.sources[0]: not an IP address; expected e.g. \"127.0.0",
+        'mta.toml:6:egress.sources[0]: "nowhere" is not valid; expected a table',
         'mta.toml:7:egress.ipv6: "true" must be written without quotes: ipv6 = t',
         "mta.toml:8:dns: there is one of it only; write [dns], with one bracket",
         'mta.toml:9:dns.tiemout: unknown key; did you mean "timeout"?',

@@ -20,6 +20,7 @@ create table account (
     quota_month int,
     role_exceptions text[] not null default '{}',   -- role addresses that may get transactional mail
     adult_agreed bool not null default false,
+    pool        text not null default 'default',    -- of egress sources, unless a rule of the configuration chooses one
     created_at  timestamptz not null default now()
 );
 

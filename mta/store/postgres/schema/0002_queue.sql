@@ -99,10 +99,11 @@ create index hold_account on hold (account_id, source, ref);
 -- What workers tell of their backoffs. A crash may forget it: so does the worker.
 create unlogged table backoff (
     lease       bigint not null,            -- worker.id
+    source      text collate "C" not null,
     site        text collate "C" not null,
     until       timestamptz not null,
     reply       text not null,              -- what began it
-    primary key (lease, site)
+    primary key (lease, source, site)
 );
 create index backoff_until on backoff (until);
 

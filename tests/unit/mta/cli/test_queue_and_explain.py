@@ -201,10 +201,10 @@ async def test_what_waits_for_a_backoff_says_so_and_retry_ends_it(
     message = format_id(await put(store, account, "full@club.example", leased=True))
     assert "waits for" not in await operator.says("explain", message)
     assert nameserver.queries == []
-    await store.backoffs.note(store.lease.id, "mx.club.example", 600.0, "451 4.4.1 connection refused")
-    await store.backoffs.note(store.lease.id, "else.example", 600.0, "451 4.4.1 connection refused")
+    await store.backoffs.note(store.lease.id, "mta-1", "mx.club.example", 600.0, "451 4.4.1 connection refused")
+    await store.backoffs.note(store.lease.id, "mta-1", "else.example", 600.0, "451 4.4.1 connection refused")
     text = await operator.says("explain", message)
-    assert "waits for mx.club.example, in backoff until" in text
+    assert "waits for mta-1 -> mx.club.example, in backoff until" in text
     assert "in 1 worker after 451 4.4.1 connection refused" in text
     assert [each["site"] for each in (await operator.json("explain", message))["backoffs"]] == ["mx.club.example"]
     assert await operator.says("queue", "retry", message, "--yes") == "1 recipient due now.\n1 backoff ended.\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.schema import EgressSettings, Listener, RouteSettings, Shaping, ShapingSettings
+from config.schema import Listener, RouteSettings, Shaping, ShapingSettings
 from mta.delivery.route import (
     MxHost,
     Ourselves,
@@ -123,7 +123,6 @@ def test_routes() -> None:
             RouteSettings(domains=[".example", "a.example"], hosts=["below"], tls="implicit"),
             RouteSettings(domains=[".b.example"], hosts=["deeper"], tls="none"),
         ],
-        EgressSettings(),
     )
 
     def name(domain: str) -> str:
@@ -141,4 +140,4 @@ def test_routes() -> None:
     below = routes.find("c.example")
     assert below is not None
     assert (below.tls, below.hosts[0].port) == (TlsPolicy.IMPLICIT, 465)
-    assert StaticRoutes([], EgressSettings()).find("x.org") is None
+    assert StaticRoutes([]).find("x.org") is None

@@ -138,7 +138,7 @@ def test_every_other_event_is_one_json_object_with_its_name_and_time() -> None:
     )
     log.auth_failed(session="s", client=LOOPBACK, username="u", mechanism="PLAIN", reply=Reply(535, "5.7.8", "wrong"))
     log.dsn(new_message_id(), about=new_message_id(), recipient=ANN, kind="failed")
-    log.destination_backoff("mx.a.example", 300.0, Reply(421, "4.3.2", "busy"))
+    log.destination_backoff("mx.a.example", "mta-1", 300.0, Reply(421, "4.3.2", "busy"))
     events = [json.loads(line) for line in kept.lines]
     assert [event["event"] for event in events] == [
         "session",

@@ -12,6 +12,8 @@ from typing import Any
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from config.schema import QueueSettings, Settings, Shaping
+from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.sources import SourceHealth
 from mta.delivery.route import Route, Target
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient, Result, Stage
 from mta.mail.identity import MessageId
@@ -88,6 +90,8 @@ class Courier:
         self.gate = asyncio.Semaphore(10**6)
         self.answer: Answer = yes
         self.untried = 0
+        self.sources = SourceHealth()
+        self.paths: list[EgressPath] = []
 
     def hold(self) -> None:
         """From now on attempts wait for ``let``."""
@@ -97,10 +101,8 @@ class Courier:
         for _ in range(number):
             self.gate.release()
 
-    def end_backoffs(self) -> None:
-        """There are none."""
-
-    async def deliver(self, delivery: Delivery, _: Route, content: bytes) -> Attempt:
+    async def deliver(self, delivery: Delivery, _: Route, path: EgressPath, content: bytes) -> Attempt:
+        self.paths.append(path)
         assert content
         self.attempts.append(tuple(str(recipient.address) for recipient in delivery.recipients))
         self.running += 1
@@ -147,6 +149,8 @@ class Rig:
         self.dsn = DsnComposer(self.settings, self.accounts, Signer())  # type: ignore[arg-type]
         self.dispatcher = Dispatcher(
             settings=self.settings.queue,
+            egress=self.settings.egress,
+            shaping=self.settings.shaping,
             store=store,
             accounts=self.accounts,
             resolver=self.resolver,  # type: ignore[arg-type]

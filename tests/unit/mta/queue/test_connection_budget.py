@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.schema import Shaping
+from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.sources import SYSTEM_SOURCE
 from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.ready_queue import OVERDUE, ReadyQueue, Standing
 from mta.queue.throttle import Throttle
@@ -15,7 +17,11 @@ LONG_AGO = -2 * OVERDUE
 
 
 def site(name: str = "site") -> ReadyQueue:
-    queue = ReadyQueue(name, Shaping(), Throttle(ceiling=1000, initial=1000, backoff=60, backoff_after=3), WEIGHTS)
+    queue = ReadyQueue(
+        EgressPath(SYSTEM_SOURCE, name, Shaping()),
+        Throttle(ceiling=1000, initial=1000, backoff=60, backoff_after=3),
+        WEIGHTS,
+    )
     queue.add(job())
     return queue
 

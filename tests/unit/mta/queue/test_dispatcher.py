@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mta.delivery.egress.paths import PathKey
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.store.store import Store
@@ -91,7 +92,7 @@ async def test_a_delivery_follows_its_route_to_another_ready_queue(store: Store)
         rig.courier.let(2)
         await rig.settled()
         assert len(rig.courier.attempts) == 2
-        assert rig.dispatcher.ready_queues["elsewhere.example"].taken == 1
+        assert rig.dispatcher.ready_queues[PathKey("system", "elsewhere.example")].taken == 1
 
 
 async def test_an_operators_bounce_needs_no_route_and_no_ready_queue(store: Store) -> None:
@@ -102,7 +103,7 @@ async def test_an_operators_bounce_needs_no_route_and_no_ready_queue(store: Stor
         rig.resolver.routes["down.example"] = route("down.example", backoff="1h", backoff_after=1)
         await rig.submit("ann@down.example")
         await rig.settled()
-        queue = rig.dispatcher.ready_queues["down.example"]
+        queue = rig.dispatcher.ready_queues[PathKey("system", "down.example")]
         assert queue.throttle.site.until > 0
         await execute(store, "alter table queue alter bounce set default 'enough'")  # from their first moment on
         messages = [await rig.queue(f"ben@{domain}") for domain in ("dark.example", "down.example")]

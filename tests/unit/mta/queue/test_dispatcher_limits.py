@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from config.schema import QueueSettings
+from mta.delivery.egress.paths import PathKey
 from mta.mail.delivery import Stage
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
@@ -133,7 +132,7 @@ async def test_a_ready_queue_starts_again_after_its_backoff(store: Store) -> Non
 
 async def test_a_rate_is_kept_and_does_not_delay_the_end(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
-        rig.resolver.routes["example.net"] = route(message_rate=0.001)
+        rig.resolver.routes["example.net"] = route(message_rates=["1/h"])
         await crowd(rig, 5)
         await until(lambda: len(rig.courier.attempts) == 1)
         async with asyncio.timeout(10):
@@ -151,7 +150,7 @@ async def test_a_reload_reaches_the_ready_queues_that_are_known(store: Store) ->
         rig.courier.hold()
         await crowd(rig, 10)
         await until(lambda: rig.courier.running == 2)
-        assert rig.dispatcher.ready_queues["example.net"].throttle.ceiling == 2
+        assert rig.dispatcher.ready_queues[PathKey("system", "example.net")].throttle.ceiling == 2
         rig.courier.let(10)
         await rig.settled()
         assert rig.courier.most == 2
@@ -160,7 +159,9 @@ async def test_a_reload_reaches_the_ready_queues_that_are_known(store: Store) ->
 async def test_a_smaller_active_queue_is_kept_too(store: Store) -> None:
     async with dispatching(store) as rig:
         settings = QueueSettings(active_deliveries=2, poll="20ms")
-        rig.dispatcher.configure(settings, rig.classifier, rig.dsn, rig.profiles)
+        rig.dispatcher.configure(
+            settings, rig.settings.egress, rig.settings.shaping, rig.classifier, rig.dsn, rig.profiles
+        )
         rig.courier.hold()
         for n in range(6):
             await rig.queue(f"ann@d{n}.example")
@@ -187,15 +188,3 @@ async def test_sites_that_stand_still_do_not_stop_the_others(store: Store) -> No
         await until(lambda: rig.active_queue.free(Stream.TRANSACTIONAL) > 0)
         for _ in range(6):
             stuck.release()
-
-
-async def test_idle_ready_queues_are_forgotten_in_backoff_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with dispatching(store, takes=False) as rig:
-        for n in range(3):
-            await rig.submit(f"ann@d{n}.example")
-        await rig.settled()
-        rig.dispatcher.ready_queues["d1.example"].throttle.site.until = float("inf")
-        monkeypatch.setattr("mta.queue.sites.IDLE_QUEUES", 3)
-        await rig.submit("ann@new.example")
-        assert set(rig.dispatcher.ready_queues) == {"d1.example", "new.example"}
-        await rig.settled()

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from mta.delivery.egress.paths import PathKey
 from mta.delivery.name_servers import NotAsked
 from mta.delivery.shortage import Shortage
 from mta.mail.address import Address
@@ -84,7 +85,7 @@ async def test_nor_are_they_sent_when_trouble_follows_the_check(store: Store, mo
         await rig.submit("ann@example.net", "ben@example.net", checked_at=0.0)
         async with asyncio.timeout(30):
             await checked.wait()
-        await until(lambda: rig.dispatcher.ready_queues["example.net"].waiting)
+        await until(lambda: rig.dispatcher.ready_queues[PathKey("system", "example.net")].waiting)
         assert rig.courier.attempts == []
         monkeypatch.setattr(store.suppressions, "find", find)
         store.lease._until = good
@@ -128,7 +129,9 @@ async def test_a_lease_that_has_run_out_may_live_again(store: Store) -> None:
         store.lease._until = 0.0
         rig.courier.let(4)
         await until(lambda: rig.courier.running == 0)
-        await until(lambda: rig.dispatcher.ready_queues["example.net"].taken > 3)  # they were looked at, and kept
+        await until(
+            lambda: rig.dispatcher.ready_queues[PathKey("system", "example.net")].taken > 3
+        )  # they were looked at, and kept
         assert len(rig.courier.attempts) == 1
         await store.lease.renew()
         await rig.settled()
@@ -328,7 +331,7 @@ async def test_what_this_machine_lacks_is_no_attempt_and_no_failure(
         message = await rig.submit("ann@example.net")
         await until(lambda: len(rig.courier.attempts) >= 2)
         assert await rig.queued("attempts = 0") == 1
-        throttle = rig.dispatcher.ready_queues["example.net"].throttle
+        throttle = rig.dispatcher.ready_queues[PathKey("system", "example.net")].throttle
         assert throttle.site.failures == 0
         assert rig.metrics.shortages[Resource.DESCRIPTORS].value >= 1
         short = False

@@ -3,8 +3,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from config.schema import Shaping
+from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.sources import SYSTEM_SOURCE
 from mta.mail.address import Address
-from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.message import Stream
 from mta.queue.active_queue import ActiveQueue, Job
@@ -25,7 +27,11 @@ def job(account: int = 1, mailing: str | None = None, stream: Stream = Stream.TR
 
 
 def ready_queue() -> ReadyQueue:
-    return ReadyQueue("site", Shaping(), Throttle(ceiling=4, initial=2, backoff=60, backoff_after=3), WEIGHTS)
+    return ReadyQueue(
+        EgressPath(SYSTEM_SOURCE, "site", Shaping()),
+        Throttle(ceiling=4, initial=2, backoff=60, backoff_after=3),
+        WEIGHTS,
+    )
 
 
 def test_in_order_for_one_mailing() -> None:
@@ -85,12 +91,19 @@ def test_nothing_is_claimed_for_a_site_in_backoff_or_a_full_queue() -> None:
     assert subject.claimable(OURS, tight, 11.0) == 0
 
 
-def test_a_claim_asks_where_mail_goes_now_and_counts_by_site() -> None:
-    sites = {"a": "site", "b": "site", "c": "new"}
-    room = ClaimRoom({"site": ready_queue()}, sites.get, OURS, ActiveQueue(1000, 10**6), 0.0)
-    assert [room.wanted(domain) for domain in "aab"] == [True, True, False]
-    assert [room.wanted("unknown") for _ in range(UNKNOWN + 1)] == [True] * UNKNOWN + [False]
-    assert room.wanted("c")
+def due(destination: str) -> DueDelivery:
+    return DueDelivery(new_message_id(), destination, 1, None, datetime.now(UTC), ending=False)
+
+
+def test_a_claim_asks_where_mail_goes_now_and_counts_by_place() -> None:
+    sites, left = {"a": "site", "b": "site", "c": "new"}, {"site": 2, "new": 1}
+    room = ClaimRoom(lambda due: sites.get(due.destination), left.__getitem__)
+    assert [room.wanted(due(domain)) for domain in "aab"] == [True, True, False]
+    assert [room.wanted(due("unknown")) for _ in range(UNKNOWN + 1)] == [True] * UNKNOWN + [False]
+    assert room.wanted(due("c"))
+    sites["a"] = "elsewhere"
+    left["elsewhere"] = 1
+    assert room.wanted(due("a"))
 
 
 def test_a_cut_keeps_whose_turn_is_next() -> None:

@@ -107,13 +107,14 @@ def test_workers_as_root_are_noted(folder: Path) -> None:
 
 
 def test_an_address_that_this_machine_lacks(folder: Path) -> None:
-    text = '[egress]\nsources = [\n"127.0.0.1",\n"203.0.113.9",\n"2001:db8::9",\n]\n'
+    ours = ("127.0.0.1", "203.0.113.9", "2001:db8::9")
+    text = "".join(f'[[egress.sources]]\nname = "s{n}"\naddress = "{each}"\n' for n, each in enumerate(ours))
     assert told(folder, text) == []
     assert [line.partition(" (")[0] for line in told(folder, text, WARNING)] == [
-        "mta.toml:4: egress.sources[1]: this machine has no address 203.0.113.9",
-        "mta.toml:5: egress.sources[2]: this machine has no address 2001:db8::9",
+        "mta.toml:6: egress.sources[1].address: this machine has no address 203.0.113.9",
+        "mta.toml:9: egress.sources[2].address: this machine has no address 2001:db8::9",
     ]
-    assert load_valid(folder / "mta.toml").remarks[0].endswith("add it to an interface or remove it here")
+    assert load_valid(folder / "mta.toml").remarks[0].endswith("add it to an interface")
 
 
 def test_a_low_port_is_noted_for_users_who_cannot_bind_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,13 +77,15 @@ def test_check_reads_the_rules(elsewhere: Path) -> None:
 
 
 def test_check_for_programs(elsewhere: Path) -> None:
-    (elsewhere / "mta.toml").write_text('[web]\nport = 70000\n[egress]\nsources = ["203.0.113.9"]\n')
+    (elsewhere / "mta.toml").write_text(
+        '[web]\nport = 70000\n[[egress.sources]]\nname = "one"\naddress = "203.0.113.9"\n'
+    )
     result = mta("check", "--json")
     report = json.loads(result.stdout)
     assert (result.exit_code, report["ok"], report["file"]) == (2, False, "mta.toml")
     expected = "70000 is not valid; expected an integer from 0 to 65535"
     assert report["errors"] == [{"file": "mta.toml", "line": 2, "key": "web.port", "text": expected}]
-    assert [(each["line"], each["key"]) for each in report["warnings"]] == [(4, "egress.sources[0]")]
+    assert [(each["line"], each["key"]) for each in report["warnings"]] == [(5, "egress.sources[0].address")]
     (elsewhere / "mta.toml").write_text("")
     assert json.loads(mta("check", "--json").stdout)["errors"][0]["text"].startswith("mta.toml: holds no setting")
     (elsewhere / "mta.toml").write_text("[web]\nport = 7000\n")

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mta.mail.delivery import DueDelivery
 from mta.mail.message import Stream
 from mta.store.queue import claim
-from mta.store.queue.claim import Candidate, ClaimTurn, in_turns
+from mta.store.queue.claim import ClaimTurn, in_turns
 from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
 from tests.unit.mta.store import make
@@ -106,7 +107,7 @@ async def test_bounds_in_deliveries_and_octets(store: Store) -> None:
 async def test_destinations_to_be_skipped(store: Store) -> None:
     await fill(store, 100, "full.example", due=-600)
     await fill(store, 3, "free.example")
-    taken = await store.messages.claim(deliveries=10, octets=MUCH, wanted="full.example".__ne__)
+    taken = await store.messages.claim(deliveries=10, octets=MUCH, wanted=lambda due: due.destination != "full.example")
     assert [each.destination for each in taken] == ["free.example"] * 3
 
 
@@ -157,21 +158,22 @@ async def test_two_workers_never_take_the_same(store: Store) -> None:
     assert not {each.message_id for each in mine} & {each.message_id for each in theirs}
 
 
-def candidate(minute: int, account: int = 1, destination: str = "a.example") -> Candidate:
-    return uuid.uuid4(), destination, account, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute), False
+def due_after(minute: int, account: int = 1, destination: str = "a.example") -> DueDelivery:
+    due_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+    return DueDelivery(uuid.uuid4(), destination, account, None, due_at, ending=False)
 
 
 def test_turns_are_by_account_then_destination_then_age() -> None:
-    a1, a2, a3 = candidate(3), candidate(1), candidate(2)
-    b1 = candidate(9, destination="b.example")
-    c1, c2 = candidate(20, account=2), candidate(21, account=2)
+    a1, a2, a3 = due_after(3), due_after(1), due_after(2)
+    b1 = due_after(9, destination="b.example")
+    c1, c2 = due_after(20, account=2), due_after(21, account=2)
     assert in_turns([a1, a2, a3, b1, c2, c1]) == [a2, c1, b1, c2, a3, a1]
 
 
 def test_a_delivery_of_several_rows_is_counted_once_by_its_oldest() -> None:
-    early = candidate(1)
-    late = (*early[:3], *candidate(5)[3:])
-    other = candidate(3)
+    early = due_after(1)
+    late = early._replace(due_at=due_after(5).due_at)
+    other = due_after(3)
     assert in_turns([late, other, early]) == [early, other]
 
 
@@ -180,9 +182,9 @@ async def test_no_more_is_claimed_of_a_destination_than_is_wanted(store: Store) 
     await fill(store, 3, "fast.example")
     left = {"slow.example": 2, "fast.example": 50}
 
-    def wanted(destination: str) -> bool:
-        left[destination] -= 1
-        return left[destination] >= 0
+    def wanted(due: DueDelivery) -> bool:
+        left[due.destination] -= 1
+        return left[due.destination] >= 0
 
     taken = await store.messages.claim(deliveries=20, octets=MUCH, wanted=wanted)
     assert Counter(each.destination for each in taken) == {"slow.example": 2, "fast.example": 3}
@@ -200,7 +202,9 @@ async def test_what_only_waits_for_its_end_is_taken_although_its_destination_is_
         "update queue set due_at = now() - interval '2h', expires_at = now() - interval '1h'"
         " where message_id in (select message_id from queue where bounce is null limit 1)",
     )
-    taken = await store.messages.claim(deliveries=100, octets=MUCH, wanted="rests.example".__ne__)
+    taken = await store.messages.claim(
+        deliveries=100, octets=MUCH, wanted=lambda due: due.destination != "rests.example"
+    )
     assert sorted(each.bounce or "" for each in taken) == ["", "why", "why"]
 
 

@@ -1,0 +1,204 @@
+"""Sections about connections to receivers: sources, pools, static routes, and how much each site may be given."""
+
+# ruff: noqa: RUF012 (pydantic copies a mutable default for each instance)
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from config.types import Access, Duration, File, HostName, Name, RateLimit, Section, Size, default
+
+DEFAULT_POOL = "default"
+
+
+class Timeouts(Section):
+    """Timeouts towards receivers, per SMTP stage (RFC 5321 4.5.3.2)."""
+
+    connect: Duration = default("30s")
+    """TCP connection to one address, through the proxy if the source has one."""
+    greeting: Duration = default("5m")
+    """The 220 greeting."""
+    hello: Duration = default("1m")
+    """Reply to EHLO."""
+    starttls: Duration = default("1m")
+    """Reply to STARTTLS, and the handshake."""
+    mail: Duration = default("5m")
+    """Reply to MAIL."""
+    rcpt: Duration = default("5m")
+    """Reply to each RCPT."""
+    data: Duration = default("2m")
+    """Reply to DATA."""
+    block: Duration = default("3m")
+    """Sending one block of the message."""
+    final_dot: Duration = default("10m")
+    """Reply to the final dot. A shorter timeout causes duplicates."""
+
+
+class RouteSettings(Section):
+    """A static route or smart host."""
+
+    domains: list[str]
+    """Destination domains; `.example.com` for all subdomains, `*` for all domains."""
+    hosts: list[str]
+    """`name`, `name:port` or `[address]:port`, tried in order. Names are resolved to addresses, without MX."""
+    tls: Literal["opportunistic", "required", "implicit", "none"] | None = None
+    """TLS mode; that of the site if not set. `required` and `implicit` verify the certificate."""
+    username: str | None = None
+    """User name for AUTH; needs `tls = "required"` or `"implicit"`."""
+    password_file: Annotated[File | None, Access.PRIVATE] = None
+    """File with the password for `username`; must be readable by its owner only."""
+
+
+class SourceSettings(Section):
+    """An address that mail is sent from, under a name."""
+
+    name: Name
+    """Name in pools, shaping, events and `mta explain`."""
+    address: str
+    """IPv4 or IPv6 address: one of this machine's, or one of the proxy's."""
+    ehlo: HostName | None = None
+    """Name in EHLO; `egress.ehlo` if not set. Its address record should be `address`, and the PTR record this name."""
+    proxy: str | None = None
+    """Connect through a proxy that sends from `address`: `haproxy://host:port` (PROXY protocol, version 2) or
+    `socks5://host:port` (RFC 1928)."""
+    certified: bool = False
+    """Registered with a certification programme such as CSA: carries only mail whose profile has `certified = true`,
+    and only if no rule found fault with it."""
+
+
+class PoolMember(Section):
+    """A source in a pool."""
+
+    source: Name
+    """Name of the source."""
+    weight: int = Field(1, ge=1, le=1000)
+    """Share of the pool's mail."""
+
+
+class PoolSettings(Section):
+    """Sources that share mail by weight."""
+
+    name: Name
+    """Name in rules, and for `mta account set --pool`. Without a pool `default`, that one is all sources that are not
+    certified."""
+    members: list[PoolMember] = Field(min_length=1)
+
+
+class PoolRuleSettings(Section):
+    """Which mail goes to a pool. All conditions that are set must be met; an empty list is no condition."""
+
+    pool: Name
+    """Name of the pool."""
+    accounts: list[str] = []
+    """Names of accounts."""
+    profiles: list[str] = []
+    """Profiles of accounts."""
+    streams: list[Literal["transactional", "marketing"]] = []
+    """Streams."""
+    mailings: list[str] = []
+    """Mailing ids; `*` at the end for any continuation."""
+    domains: list[str] = []
+    """Recipient domains; `.example.com` for all subdomains."""
+
+
+class EgressSettings(Section):
+    """Connections to receivers."""
+
+    ehlo: HostName | None = None
+    """Name in EHLO; `server.hostname` if not set."""
+    sources: list[SourceSettings] = []
+    """Addresses to send from. If there are none, the system chooses."""
+    pools: list[PoolSettings] = []
+    """Groups of sources."""
+    rules: list[PoolRuleSettings] = []
+    """The first rule that fits a delivery chooses its pool; then the account's own pool does; then it is `default`. A
+    pool of certified sources is passed over for mail that may not use it."""
+    ipv6: bool = True
+    """Use IPv6."""
+    max_hosts: int = Field(5, ge=1)
+    """Maximum addresses tried per attempt."""
+    timeouts: Timeouts = Timeouts()
+
+
+class PathLimits(Section):
+    """How a site is treated from one source. `[[shaping.sources]]` sets any of these for certain paths."""
+
+    connections: int = Field(20, ge=1)
+    """Maximum concurrent connections, idle ones included."""
+    initial_connections: int = Field(2, ge=1)
+    """Connections at the start (at most `connections`); each success allows one more."""
+    messages_per_connection: int = Field(100, ge=1)
+    """Messages per connection before a new one is opened."""
+    octets_per_connection: Size | None = None
+    """Octets of messages per connection before a new one is opened."""
+    recipients_per_transaction: int = Field(100, ge=1)
+    """Maximum recipients per transaction."""
+    message_rates: list[RateLimit] = []
+    """Maximum messages in a time, all of them together: `["10/s", "300/m", "5000/h", "50000/d"]`."""
+    idle: Duration = default("10s")
+    """How long an idle connection is kept open for the next message."""
+    backoff: Duration = default("5m")
+    """Pause after `backoff_after` failures in a row; doubles up to one hour while it goes on."""
+    backoff_after: int = Field(3, ge=1)
+    """Failed connections, and replies that we send too much, in a row that start a backoff."""
+    retry_schedule: list[Duration] | None = Field(None, min_length=1)
+    """As `queue.retry_schedule`, which applies if this is not set."""
+    expire_after: Duration | None = None
+    """Deliveries fail after this time; `queue.expire_after` if that is shorter or this is not set."""
+    tls: Literal["opportunistic", "required", "none"] = "opportunistic"
+    """`opportunistic`: use STARTTLS if offered, whatever the certificate. `required`: only with a certificate that is
+    valid for the host. `none`: never."""
+    pipelining: bool = True
+    """Use PIPELINING if offered."""
+
+
+class Shaping(PathLimits):
+    """How a site (all domains that share their MX, or a provider) is treated, from each source."""
+
+    name: str = "default"
+    """Name in `mta explain`, `mta queue` and `mta shaping`."""
+    mx: list[str] = []
+    """Suffixes of the provider's MX host names, e.g. `.google.com`."""
+    domains: list[str] = []
+    """Destination domains of the provider, whatever their MX."""
+
+
+class SourceShaping(PathLimits):
+    """Other limits for certain sources, at one provider or everywhere. Only the keys that are set apply."""
+
+    source: Name | None = None
+    """Name of a source; set this or `pool`."""
+    pool: Name | None = None
+    """Name of a pool: each of its sources."""
+    provider: str | None = None
+    """Name of a provider, or `default` for all other sites. If not set: every site."""
+
+
+class TenantShaping(Section):
+    """What one account, or one mailing, may use of a site, over all sources; beside the limits of the path."""
+
+    account: str = "*"
+    """Name of an account; `*`: each account has these limits for itself."""
+    mailing: str | None = None
+    """A mailing id; `*`: each mailing has these limits for itself. If not set: the account as a whole."""
+    provider: str | None = None
+    """Name of a provider, or `default` for each other site. If not set: at every site."""
+    connections: int | None = Field(None, ge=1)
+    """Maximum concurrent connections."""
+    message_rates: list[RateLimit] = []
+    """Maximum messages in a time."""
+
+
+class ShapingSettings(Section):
+    """Limits per egress path: a source and a receiving site."""
+
+    providers: list[Shaping] = []
+    """The first match applies; yours come before the shipped ones (`config/defaults/shaping.toml`). An entry with a
+    shipped name overrides only the keys it has."""
+    default: Shaping = Shaping()
+    """For all other sites; without `name`, `mx` and `domains`."""
+    sources: list[SourceShaping] = []
+    """What differs for certain sources. Later entries override earlier ones, key by key."""
+    tenants: list[TenantShaping] = []
+    """What each account or mailing may use. All that fit apply."""

@@ -1,0 +1,30 @@
+"""How hosts, addresses and domains are written in the configuration."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+SUFFIX = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
+HOST = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
+
+
+def is_address(text: str | None) -> bool:
+    """Return whether ``text`` is an IP address."""
+    try:
+        ip_address(text or "")
+    except ValueError:
+        return False
+    return True
+
+
+def is_name(text: str) -> bool:
+    """Return whether ``text`` is a host name."""
+    return len(text) <= 253 and _NAME.fullmatch(text) is not None and not text.rpartition(".")[2].isdigit()
+
+
+def has_port(host: re.Match[str]) -> bool:
+    """Return whether the port of a match of HOST, if any, is one."""
+    return host["port"] is None or 0 < int(host["port"]) <= 65535

@@ -1,0 +1,149 @@
+"""The ready queues of this worker: one for each egress path, with this worker's share of what the path may carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from config.schema import EgressSettings, PathLimits, ShapingSettings, StreamWeights
+from mta.delivery.egress.paths import EgressPath, PathKey, PathShaping
+from mta.delivery.egress.pools import SourcePool, SourcePools
+from mta.delivery.egress.sources import EgressSource, SourceHealth
+from mta.delivery.route import Route
+from mta.delivery.shortage import Shortage
+from mta.mail.message import Stream
+from mta.mail.reply import Reply
+from mta.observe.labels import Resource
+from mta.queue.active_queue import ActiveQueue
+from mta.queue.fair_queue import Weights
+from mta.queue.ready_queue import UNKNOWN, ReadyQueue
+from mta.queue.throttle import SlidingWindow, Throttle
+
+IDLE_QUEUES = 10_000  # remembered; beyond that, idle ones are forgotten
+
+
+class NoSource(Exception):
+    """No source of the pool has an address of a family that the site has. ``reply``: what the mail gets to hear."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+class Paths(dict[PathKey, ReadyQueue]):
+    """Ready queues by path. ``workers``: how many share the limits of each. ``now`` is monotonic seconds."""
+
+    def __init__(
+        self,
+        egress: EgressSettings,
+        shaping: ShapingSettings,
+        weights: StreamWeights,
+        health: SourceHealth,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self._workers = workers
+        self._health = health
+        self.configure(egress, shaping, weights)
+
+    def configure(self, egress: EgressSettings, shaping: ShapingSettings, weights: StreamWeights) -> None:
+        """Take over reloaded settings. What waits for a source that is gone is to be placed again: ``abandoned``."""
+        self.pools = SourcePools(egress)
+        self._sources = {source.name: source for source in self.pools.sources}
+        self._shaping = PathShaping(shaping, self.pools)
+        self._weights = _weights(weights)
+        for queue in self.values():
+            queue.flows.weights = self._weights
+
+    def claimable(self, site: str, pool: SourcePool, stream: Stream, active_queue: ActiveQueue, now: float) -> int:
+        """Return how many more of ``stream`` there is use for, to ``site`` from the sources of ``pool``."""
+        claimable = 0
+        for source in pool.sources:
+            queue = self.get(PathKey(source.name, site))
+            if queue is not None:
+                claimable += queue.claimable(stream, active_queue, now)
+            elif self._health.usable(source, now):
+                claimable += UNKNOWN
+        return claimable
+
+    def choose(self, pool: SourcePool, route: Route, now: float) -> ReadyQueue:
+        """Return the ready queue of the source whose turn it is, with its current limits.
+
+        Sources that are on a blocklist, or that the site has turned away, are passed over as long as others are left.
+        Raises Shortage if no source of the pool works, NoSource.
+        """
+        return self._of(pool.turn(self._able(pool, route, now)), route, now)
+
+    def serves(self, queue: ReadyQueue, route: Route) -> bool:
+        """Return whether a route is (still) one for this ready queue."""
+        source = queue.path.source
+        return (
+            route.site == queue.path.site
+            and self._sources.get(source.name) == source
+            and any(source.reaches(host.address) for host in route.hosts)
+        )
+
+    def abandoned(self) -> Iterator[ReadyQueue]:
+        """Yield the ready queues whose source is not what the configuration says any more."""
+        for queue in self.values():
+            if self._sources.get(queue.path.source.name) != queue.path.source:
+                yield queue
+
+    @property
+    def busy(self) -> int:
+        return sum(not queue.idle for queue in self.values())
+
+    def in_backoff(self, now: float) -> int:
+        return sum(queue.throttle.in_backoff(now) for queue in self.values())
+
+    def _able(self, pool: SourcePool, route: Route, now: float) -> Sequence[EgressSource]:
+        fitting = [source for source in pool.sources if any(source.reaches(host.address) for host in route.hosts)]
+        if not fitting:
+            raise NoSource(Reply(451, "4.4.4", f"pool {pool.name} has no source for the addresses of {route.site}"))
+        working = [source for source in fitting if self._health.usable(source, now)]
+        if not working:
+            raise Shortage(Resource.SOURCES, self._health.usable_in(fitting, now))
+        if len(working) == 1:
+            return working
+        welcome = [source for source in working if not self._turned_away(source, route.site, now)]
+        unlisted = [source for source in welcome or working if not self._health.is_listed(source)]
+        return unlisted or welcome or working
+
+    def _turned_away(self, source: EgressSource, site: str, now: float) -> bool:
+        queue = self.get(PathKey(source.name, site))
+        return queue is not None and queue.throttle.in_backoff(now)
+
+    def _of(self, source: EgressSource, route: Route, now: float) -> ReadyQueue:
+        limits = self._shaping.limits(source, route.shaping)
+        key = PathKey(source.name, route.site)
+        queue = self.get(key)
+        if queue is None:
+            self._forget_idle(now)
+            path = EgressPath(source, route.site, limits)
+            queue = self[key] = ReadyQueue(path, _throttle(limits, self._workers), self._weights)
+        elif queue.path.limits is not limits or queue.path.source != source:
+            queue.path = EgressPath(source, route.site, limits)
+            queue.throttle.reshape(_throttle(limits, self._workers))
+        return queue
+
+    def _forget_idle(self, now: float) -> None:
+        """Make room for a new ready queue, if need be; paths in backoff are forgotten last."""
+        if len(self) < IDLE_QUEUES:
+            return
+        idle = [queue for queue in self.values() if queue.idle]
+        for queue in [queue for queue in idle if not queue.throttle.in_backoff(now)] or idle:
+            del self[queue.path.key]
+
+
+def _weights(weights: StreamWeights) -> Weights:
+    return {Stream.TRANSACTIONAL: weights.transactional, Stream.MARKETING: weights.marketing}
+
+
+def _throttle(limits: PathLimits, workers: int) -> Throttle:
+    """Return this worker's share of what the path may carry in total; at least one connection."""
+    return Throttle(
+        ceiling=max(1, limits.connections // workers),
+        initial=max(1, min(limits.initial_connections, limits.connections // workers)),
+        backoff=limits.backoff,
+        backoff_after=limits.backoff_after,
+        rates=tuple(SlidingWindow.share(text, workers) for text in limits.message_rates),
+    )
