@@ -133,8 +133,8 @@ class LinkListSettings(Section):
     max_names: int = Field(100, ge=1, le=1000)
     """Maximum hosts of one message that are looked up; more count as a failure."""
     on_failure: Literal["closed", "open"] = "closed"
-    """If a list does not answer: `closed` defers the message (451), `open` accepts it with a note. One that fails its
-    test entries is ignored in either case."""
+    """If a list does not answer, or there are too many links: `closed` defers the message (451), `open` accepts it with
+    a note. A list that fails its test entries is ignored in either case."""
 
 
 class BlocklistSettings(Section):

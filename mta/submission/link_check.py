@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import islice
 
 from config.schema import LinkBlocklist, LinkListSettings, Settings
 from mta.delivery.blocklist_query import ask, examine
@@ -24,7 +23,7 @@ from mta.store.reputation.takedowns import Takedowns
 from policy.base import LinkCheck, ListedLink
 from policy.organisation import organisation
 from policy.reputation.blocklist import Believed, Ignored, ListedAnswer, Said, Trust, Unanswered
-from policy.text.link_targets import MOST, LinkTarget, targets_of
+from policy.text.link_targets import LinkTarget, targets_of
 from policy.text.message_text import MessageText
 
 KEPT = 50_000  # answers
@@ -51,13 +50,13 @@ class LinkChecker:
         taken = self._takedowns.in_force
         if not taken and not self._lists:
             return LinkCheck(note="nothing to look up")
-        targets = await asyncio.to_thread(targets_of, reading) if in_thread else targets_of(reading)
-        found = tuple(str(each.target) for target in targets if (each := taken.find(target)))
-        if found or not self._lists:
+        links = await asyncio.to_thread(targets_of, reading) if in_thread else targets_of(reading)
+        found = tuple(str(each.target) for target in links.targets if (each := taken.find(target)))
+        if found:
             return LinkCheck(taken_down=tuple(dict.fromkeys(found)))
-        names = _names(targets)
+        names = _names(links.targets) if self._lists else []
         listed, faults = await self._look_up(names[: self._settings.max_names])
-        if len(names) > self._settings.max_names or len(targets) > MOST:
+        if len(names) > self._settings.max_names or not links.complete:
             faults = [*faults, "there are too many links"]
         if listed or not faults:
             return LinkCheck(listed=tuple(listed))
@@ -112,5 +111,5 @@ def _kept(said: Said | Trust, ttl: float) -> float:
 
 def _names(targets: Sequence[LinkTarget]) -> list[str]:
     """Return the names to ask for: the hosts and their registered domains."""
-    hosts = (name for target in islice(targets, MOST) for name in (target.host, organisation(target.host)))
+    hosts = (name for target in targets for name in (target.host, organisation(target.host)))
     return list(dict.fromkeys(filter(None, hosts)))

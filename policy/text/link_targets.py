@@ -6,7 +6,8 @@ and reads ``0x7f.1`` and ``2130706433`` as addresses (WHATWG URL); so does this.
 
 Invariants: two spellings that open the same page have one target, as far as a browser decides that without asking.
 
-Limitations: redirects are not followed, and what scripts build is not seen. At most ``MOST`` targets of one message.
+Limitations: redirects are not followed, and what scripts build is not seen. At most ``MOST`` different addresses of one
+message are read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from itertools import islice
 from urllib.parse import unquote
 
 import idna
@@ -25,7 +25,7 @@ import idna
 from mta.mail.address import AddressError, parse_domain
 from policy.text.message_text import MessageText
 
-MOST = 500
+MOST = 5000
 LONGEST = 4000  # characters of an address that are read
 
 _URL = re.compile(r"(?:https?:[/\\]*|[/\\]{2,})[^\s\"'<>`(){}]{1,4000}", re.IGNORECASE)
@@ -47,9 +47,26 @@ class LinkTarget:
         return f"{self.host}{self.path}{self.query}"
 
 
-def targets_of(reading: MessageText) -> tuple[LinkTarget, ...]:
-    """Return the targets of all links of a message, each once."""
-    return tuple(islice(dict.fromkeys(filter(None, map(target_of, _addresses(reading)))), MOST + 1))
+@dataclass(frozen=True, slots=True)
+class LinkTargets:
+    """The targets of a message, each once; ``complete``: whether these are all."""
+
+    targets: tuple[LinkTarget, ...]
+    complete: bool = True
+
+
+def targets_of(reading: MessageText) -> LinkTargets:
+    """Return the targets of all links of a message."""
+    read, found = set[str](), dict[LinkTarget, None]()
+    for address in _addresses(reading):
+        if address in read:
+            continue
+        if len(read) == MOST:
+            return LinkTargets(tuple(found), complete=False)
+        read.add(address)
+        if target := target_of(address):
+            found[target] = None
+    return LinkTargets(tuple(found))
 
 
 def target_of(address: str) -> LinkTarget | None:

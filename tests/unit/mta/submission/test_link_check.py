@@ -14,6 +14,7 @@ from mta.submission.link_check import LinkChecker
 from mta.testing.nameserver import DnsFault, NameServer, Node
 from policy.base import LinkCheck, ListedLink
 from policy.reputation.takedown import Takedown, TakedownList, parse_takedown
+from policy.text.link_targets import MOST
 from policy.text.message_text import MessageText
 
 YES = Node(a=("127.0.0.2",), ttl=300)
@@ -90,6 +91,13 @@ async def test_a_list_that_does_not_answer(world: World, mode: str, expected: st
 async def test_more_links_than_are_looked_up_count_as_a_failure(world: World) -> None:
     checker = await world.checker(max_names=2)
     assert (await checker.check(mail(*(f"https://h{n}.com" for n in range(3))))).failed == "there are too many links"
+
+
+async def test_padding_hides_no_takedown(world: World) -> None:
+    checker = await world.checker(TAKEN, lists=[])
+    padding = [f"https://h{n}.com" for n in range(MOST)]
+    assert (await checker.check(mail(*padding[:-1], "https://pirate.example"))).taken_down
+    assert (await checker.check(mail(*padding, "https://pirate.example"))).failed == "there are too many links"
 
 
 async def test_without_lists_nothing_is_read(world: World) -> None:
