@@ -136,6 +136,7 @@ class BackgroundTask(Enum):
     REQUEUE = "requeue"
     WITHDRAW = "withdraw"
     QUOTAS = "quotas"
+    REPEATED_TEXTS = "repeated_texts"
     REJECTIONS = "rejections"
     ACCEPT = "accept"
     REPORTS = "reports"

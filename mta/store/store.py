@@ -21,6 +21,7 @@ from mta.store.accounts.credentials import Credentials
 from mta.store.accounts.dkim_keys import DkimKeys
 from mta.store.accounts.domains import Domains
 from mta.store.accounts.quotas import Quotas
+from mta.store.accounts.repeated_texts import RepeatedTexts
 from mta.store.accounts.reviews import Reviews
 from mta.store.journal.events import Events
 from mta.store.journal.outbox import Outbox
@@ -84,6 +85,7 @@ class Store:
         self.reports = Reports(database, secrets)
         self.data_subjects = DataSubjects(database, secrets, self.consents, self.suppressions)
         self.quotas = Quotas(database)
+        self.repeated_texts = RepeatedTexts(database)
         self.rejections = Rejections(database)
         self.cases = Cases(database, self.accounts, secrets)
         self.dkim_keys = DkimKeys(database, secrets)
@@ -127,6 +129,7 @@ class Store:
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""
         await self.quotas.stop()
+        await self.repeated_texts.stop()
         await self.rejections.stop()
         await self.takedowns.stop()
         await self.breakers.stop()

@@ -42,7 +42,6 @@ from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, early_facts, unknown_profile
 from mta.submission.rate_limit import RateLimit
 from mta.submission.references import CompiledReferences
-from mta.submission.repeated_texts import RepeatedTexts
 from policy.accounts.mailing import sampling_hold
 from policy.base import Facts, RecipientFacts
 from policy.chain import screen_recipient, screen_sender
@@ -70,7 +69,6 @@ class Submission:
         disk: DiskWatch | None = None,
     ) -> None:
         self.store = store
-        self.texts = RepeatedTexts()
         self._references = CompiledReferences(store)
         self._disk = disk
         self.events = events
@@ -82,7 +80,7 @@ class Submission:
     def configure(self, settings: Settings, signer: Signer, profiles: Profiles) -> None:
         """Take over (re)loaded settings."""
         self.profiles = profiles
-        self.preparer = Preparer(settings, self.store, signer, profiles, self.texts, self._references)
+        self.preparer = Preparer(settings, self.store, signer, profiles, self._references)
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
         self.traps = TrapAddresses.load(settings.policy.trap_addresses)
 
@@ -206,7 +204,9 @@ class SubmissionTransaction:
             placed = await submission.enqueue(messages, self.checked_at)
             recipients = sum(len(copy.message.envelope.recipients) for copy in placed.messages)
             reservation.use(recipients)
-            submission.texts.count(submitter.account.id, prepared.sketch, recipients, message.origin.received_at)
+            submission.store.repeated_texts.count(
+                submitter.account.id, prepared.sketch, recipients, message.origin.received_at
+            )
         except HeaderError as error:
             return self._recorded(MessageRejected(Reply(554, "5.6.0", f"headers: {error}"), message))
         except OptionError as error:

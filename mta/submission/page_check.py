@@ -56,10 +56,10 @@ class PageCheck:
     async def check(self, account: Account, message: Message) -> CheckedPages:
         """Return what is found behind the links that the rules of the account name, all asked for at once."""
         wanted = _Wanted.of(self._profiles, account, message)
-        pages = {url: asyncio.create_task(self._fetch(url)) for url in dict.fromkeys(url for _, url in wanted.links)}
-        await asyncio.gather(*pages.values())
+        urls = list(dict.fromkeys(url for _, url in wanted.links))
+        pages = dict(zip(urls, await asyncio.gather(*map(self._fetch, urls)), strict=True))
         now = datetime.now(UTC)
-        return wanted.answered(lambda rule, url: _judged(rule, url, pages[url].result(), wanted.facts, now))
+        return wanted.answered(lambda rule, url: _judged(rule, url, pages[url], wanted.facts, now))
 
     async def __aenter__(self) -> PageCheck:
         return self

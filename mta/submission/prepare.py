@@ -36,7 +36,6 @@ from mta.submission.control_headers import OptionError, SubmissionOptions, read_
 from mta.submission.header_cleanup import UnfitFieldError, clean_header
 from mta.submission.link_check import LinkChecker
 from mta.submission.references import CompiledReferences
-from mta.submission.repeated_texts import RepeatedTexts
 from mta.submission.seven_bit import to_seven_bit
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
@@ -102,10 +101,8 @@ class Preparer:
         store: Store,
         signer: Signer,
         profiles: Profiles,
-        texts: RepeatedTexts | None = None,
         references: CompiledReferences | None = None,
     ) -> None:
-        self._texts = texts or RepeatedTexts()
         self._references = references or CompiledReferences(store)
         self._store, self._signer, self._profiles = store, signer, profiles
         self._scanners = Scanners(settings.content_scan)
@@ -158,7 +155,7 @@ class Preparer:
                 facts = replace(facts, marks=MailingMarks(marks, facts.reading))
             sketch = sketch_of(facts.reading.bodies) if chain.counts_texts else ()
             if sketch:
-                seen = self._texts.seen(submitter.account.id, sketch, message.origin.received_at)
+                seen = self._store.repeated_texts.seen(submitter.account.id, sketch, message.origin.received_at)
                 facts = replace(facts, repeats=seen + len(message.envelope.recipients))
             facts = replace(facts, quota_left=quota_left)
             if message.size > HEAVY:

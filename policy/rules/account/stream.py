@@ -44,7 +44,7 @@ class StreamAllowed:
         recipients: int = Field(100, ge=1)
         """Most recipients of one message; more of them make it a mailing."""
         repeats: int = Field(0, ge=0)
-        """Most recipients of one text within an hour, in each worker; 0: not counted."""
+        """Most recipients of one text within an hour, over all workers; 0: not counted."""
         purpose: Literal["required", "optional"] = "optional"
         """Whether a credential needs a reviewed purpose. If it has any, its subjects must fit a sample of one."""
 

@@ -107,6 +107,15 @@ create table dkim_key (
     primary key (domain, selector)
 );
 
+-- To how many recipients an account sent a phrase of a text. A crash may forget it, so nothing is written ahead.
+create unlogged table text_count (
+    hour        timestamptz not null,
+    account_id  bigint not null,
+    phrase      bigint not null,            -- its hash: policy.text.same_text
+    recipients  bigint not null,
+    primary key (hour, account_id, phrase)
+);
+
 create table quota_usage (                  -- how much of a quota or rate was given out, over all machines
     scope       text not null,              -- 'account:7:day', 'credential:shop-1', ...
     since       timestamptz not null,       -- start of the period
