@@ -157,7 +157,7 @@ class Shaping(PathLimits):
     """How a site (all domains that share their MX, or a provider) is treated, from each source."""
 
     name: str = "default"
-    """Name in `mta explain`, `mta queue` and `mta shaping`."""
+    """Name in `mta explain` and `mta queue`."""
     mx: list[str] = []
     """Suffixes of the provider's MX host names, e.g. `.google.com`."""
     domains: list[str] = []
