@@ -18,6 +18,7 @@ from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from policy.accounts.account import Acceptance, Account, Identity
 from policy.accounts.mailing import Confirmation, Mailing
 from policy.base import Facts, RecipientFacts, Scan
+from policy.mailing.reference import BeingConfirmed
 from policy.permission.consent import Basis, Consent
 from policy.permission.tokens import Tokens
 from policy.rule_context import RuleContext
@@ -124,6 +125,7 @@ def facts(message: Message) -> Facts:
         Stream.MARKETING,
         mailing_name="2026-47",
         mailing=mailing,
+        reference=BeingConfirmed(),
         topic="aanbiedingen",
         recipients=(
             RecipientFacts(READER, consents=(consent,), accepted=accepted, everywhere=accepted, key=bytes(16)),

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from mta.demo.cases import CONFIRMED, IDENTITY, LAPSED, READER, UNCONFIRMED, SubmissionLogin
+from mta.demo.cases import CONFIRMED, IDENTITY, LAPSED, READER, UNCONFIRMED, SubmissionLogin, confirmed_newsletter
 from mta.demo.environment import DOMAIN
 from mta.mail.address import Address
 from mta.mail.message import Stream
 from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
 from mta.store.accounts.reviews import Setting
+from mta.store.mailings.references import NewReference
 from mta.store.permission.ledger import Given
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus, Grant, Identity
 from policy.accounts.purpose import Purpose
 from policy.permission.consent import Basis
 from policy.permission.evidence import Evidence
+from policy.text.message_text import MessageText
 
 ACCOUNT = "demo"
 BY = "mta demo"
@@ -37,11 +39,20 @@ async def permit(store: Store, account_id: int, *, profile: str, identity: Ident
     await store.reviews.approve_source(account_id, LIST, by=BY)
 
 
-async def announce(store: Store, account_id: int, name: str, *, confirmed: bool = True, topic: str = TOPIC) -> str:
-    """Add a mailing; return its id."""
+async def announce(
+    store: Store,
+    account_id: int,
+    name: str,
+    *,
+    confirmed: bool = True,
+    topic: str = TOPIC,
+    message: bytes | None = None,
+) -> str:
+    """Add a mailing, confirmed with ``message`` if there is one; return its id."""
     mailing = await store.mailings.add(account_id, name, topic=topic, list=LIST, by=BY)
     if confirmed:
-        await store.mailings.confirm(mailing.id, by="A. Baker", terms=TERMS)
+        shown = [NewReference(1, message, message, MessageText(message).visible)] if message else []
+        await store.mailings.confirm(mailing.id, by="A. Baker", terms=TERMS, messages=shown)
     return mailing.id
 
 
@@ -78,7 +89,7 @@ async def open_account(store: Store) -> SubmissionLogin:
     grant = Grant(frozenset(Stream), purposes=(Purpose("demo", "Demonstration: *"),))
     await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram, grant=grant)
     await permit(store, account.id, profile="cleverreach")
-    await announce(store, account.id, CONFIRMED)
+    await announce(store, account.id, CONFIRMED, message=confirmed_newsletter())
     await announce(store, account.id, UNCONFIRMED, confirmed=False)
     readers = [opt_in(READER, host=DOMAIN), opt_in(LAPSED, host=DOMAIN, ago=LONG_AGO)]
     await store.consents.record(account.id, readers, by=BY)

@@ -186,6 +186,12 @@ def _message(case: DemoCase, recipients: list[str]) -> bytes:
     return message.as_bytes(policy=SMTP)
 
 
+def confirmed_newsletter() -> bytes:
+    """Return the message that the mailing CONFIRMED was confirmed with: that of the first case which sends it."""
+    case = next(case for case in CASES if case.newsletter and case.newsletter.mailing == CONFIRMED)
+    return _message(case, [each.recipient for each in case.expected])
+
+
 def newsletter(
     sender: str, recipients: Sequence[str], subject: str, *, imprint: bool = True, fields: dict[str, str] | None = None
 ) -> bytes:

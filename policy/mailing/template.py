@@ -16,7 +16,7 @@ from itertools import pairwise
 from policy.mailing.variables import Reader, Variable, VariableKind, said
 from policy.text.header_text import shown
 
-AROUND = 25  # characters that are quoted before and behind a difference
+BEFORE, BEHIND = 20, 40  # characters that are quoted beside a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class Template:
     def _difference(self, text: str, at: int, wanted: int) -> TextDifference:
         """Return the first character that differs behind ``at``, which is ``wanted`` in the reference."""
         same = _common(text[at:], self.text[wanted:])
-        here, there = text[max(0, at + same - AROUND) :], self.text[max(0, wanted + same - AROUND) :]
-        quoted = [shown(" ".join(part[: 2 * AROUND].split())) for part in (there, here)]
+        here, there = text[max(0, at + same - BEFORE) :], self.text[max(0, wanted + same - BEFORE) :]
+        quoted = [shown(" ".join(part[: BEFORE + BEHIND].split())) for part in (there, here)]
         return TextDifference(at + same, f'where it says "{quoted[0]}", this says "{quoted[1]}"')
 
 

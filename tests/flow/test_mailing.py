@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
+from config.schema import Settings
+from mta.cli.message.message_file import message_of, submitted
 from mta.demo.account import BY, TOPIC
+from mta.demo.cases import newsletter
+from mta.dkim import KeyRing, Signer
 from mta.store.mailings.mailing_holds import QueueMoved
-from tests.flow.harness import World
+from mta.submission.mailing_confirmation import ConfirmationContext, Handed, MailingConfirmed, confirm_mailing
+from mta.submission.prepare import Preparer
+from mta.submission.rate_limit import RateLimit
+from policy.permission.tokens import SampleTokens
+from policy.profile import load_profiles
+from policy.rule_context import RuleContext
+from tests.flow.harness import SENDER, World
 from tests.flow.permission import READER, Shop, shop
 
 PROFILE = 'extends = "cleverreach"\n[marketing.rules.confirmation]\nunconfirmed = "{}"\n'
 TERMS = "1"
+CONTEXT = RuleContext("mta.sender.example", SampleTokens(), web_url="https://mta.sender.example")
 
 
 @asynccontextmanager
@@ -68,6 +80,56 @@ async def test_what_was_held_while_its_mailing_was_confirmed_is_found(world: Wor
         )
         await world.received(1)
         await world.until_event(held.id, "released")
+
+
+def letter(reader: str, offer: str = "this week our sourdough is half the price.") -> bytes:
+    """A newsletter that names its reader's address in a link."""
+    content = newsletter(SENDER, [reader], "Offers", fields={"X-MTA-Stream": "marketing", "X-MTA-Mailing": "summer"})
+    return content.replace(b"this week our sourdough is half the price.", offer.encode())
+
+
+async def confirm(world: World, desk: Shop, *messages: bytes) -> MailingConfirmed:
+    """Confirm the mailing "summer" with its messages, as the command line does it."""
+    mailing = await desk.store.mailings.find(desk.id, "summer")
+    account = desk.store.accounts.by_id(desk.id)
+    assert mailing is not None
+    assert account is not None
+    profiles = load_profiles([world.directory / "strict.toml"], CONTEXT)
+    settings = Settings()
+    signer = Signer(settings.signing, KeyRing.of_files(settings.signing))
+    preparer = Preparer(settings, desk.store, signer, profiles)
+    context = ConfirmationContext(desk.store, preparer, RateLimit(desk.store.quotas, settings.rate_limits), TERMS)
+    files = [message_of("file", content, [], None) for content in messages]
+    handed = [Handed(file.name, submitted(file, account)) for file in files]
+    return await confirm_mailing(context, account, mailing, handed, by="A. Baker", at=datetime.now(UTC))
+
+
+async def test_another_message_than_the_one_confirmed_waits_until_it_is_confirmed_too(world: World) -> None:
+    async with unconfirmed(world, "hold") as desk:
+        await desk.announce("summer", confirmed=False)
+        others = [f"reader{n}@example.com" for n in range(4)]
+        await desk.agree(*others)
+        bill = "pay your bill at once."
+        assert (await desk.send(others[0], content=letter(others[0]))).id
+        early = await desk.send(others[1], content=letter(others[1], bill))
+        assert await holds(world) == [("mailing", "unconfirmed")] * 2
+        await confirm(world, desk, letter(READER))  # the service may release it before the command does
+        assert await holds(world) == [("mailing", "unmatched")]
+        assert (await desk.send(others[2], content=letter(others[2]))).id
+        receipts = await world.received(2)
+        assert {receipt.recipients[0].address for receipt in receipts} == {others[0], others[2]}
+        altered = await desk.send(others[3], content=letter(others[3], bill))
+        assert altered.id
+        assert await holds(world) == [("mailing", "unmatched")] * 2
+        text = await world.db.fetchval("select text from hold limit 1")
+        assert "half the" in text
+        assert "pay your bill" in text
+        confirmed = await confirm(world, desk, letter(READER, bill))
+        assert [each.number for each in confirmed.references] == [1, 2]
+        await world.received(4)
+        assert early.id
+        kinds = [event.kind for event in await world.until_ended(early.id)]
+        assert kinds == ["held", "held", "released", "delivered"]
 
 
 async def test_of_a_sampled_mailing_the_rest_waits_for_a_look(world: World) -> None:

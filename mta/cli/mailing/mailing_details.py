@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,13 +11,14 @@ import typer
 from mta.cli.context import load_settings, with_store
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
 from mta.cli.options import ConfigOption, JsonOption
-from mta.cli.output import fail, moment, plain, print_json, print_lines
+from mta.cli.output import fail, moment, plain, print_json, print_lines, size
 from mta.mail.identity import format_id
 
 if TYPE_CHECKING:
     from mta.store.mailings.mailing_holds import QueueMoved
     from mta.store.mailings.mailing_records import MailingEvent, MailingStory
     from mta.store.mailings.mailings import MailingRecord
+    from mta.store.mailings.references import ReferenceRecord
     from mta.store.store import Store
     from policy.accounts.mailing import Mailing
 
@@ -73,10 +75,25 @@ def mailing_fields(record: MailingRecord, account: str) -> dict[str, Any]:
     return mailing | {"account": account, "state": state_of(record.mailing)} | fields
 
 
+def reference_fields(reference: ReferenceRecord) -> dict[str, Any]:
+    """Return a reference for JSON, without its picture."""
+    fields: dict[str, Any] = plain(replace(reference, picture=None))
+    return fields | {"picture": reference.picture is not None}
+
+
+def reference_line(reference: ReferenceRecord) -> str:
+    """Return a reference in one line."""
+    what = f" (sample of {reference.sample_of})" if reference.sample_of else ""
+    gone = f", removed by {reference.removed_by} {moment(reference.removed_at)}" if reference.removed_at else ""
+    confirmed = f"confirmed by {reference.by} {moment(reference.at)} under terms {reference.terms}"
+    return f"  {reference.number:<3} sha256 {reference.digest[:16]}, {size(reference.size)}, {confirmed}{what}{gone}"
+
+
 def _story_fields(story: MailingStory) -> dict[str, Any]:
     return {
         "mailing": mailing_fields(story.record, story.account),
         "history": [{"at": act.at, "by": act.by, **act.data} for act in story.history],
+        "references": [reference_fields(each) for each in story.references],
         "consents": story.consents,
         "messages": story.messages,
         "recipients": story.recipients,
@@ -106,6 +123,10 @@ def _lines(story: MailingStory) -> Iterator[str]:
     for act in story.history:
         details = ", ".join(f"{name} {value}" for name, value in act.data.items() if name not in ("mailing", "act"))
         yield f"  {moment(act.at)}  {act.data.get('act')} by {act.by}" + (f" ({details})" if details else "")
+    if story.references:
+        yield ""
+        yield "References: the messages that were confirmed (mta mailing preview shows them)"
+        yield from map(reference_line, story.references)
     yield ""
     yield f'Consents of the account for "{mailing.topic}" now'
     for each in story.consents:

@@ -14,7 +14,7 @@ import typer
 
 from mta.cli import options
 from mta.cli.context import account_id, account_names, load_settings, with_store
-from mta.cli.mailing import confirmation, mailing_details
+from mta.cli.mailing import confirmation, mailing_details, references
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
 from mta.cli.mailing.mailing_details import mailing_fields, moved_text, state_of
 from mta.cli.options import (
@@ -52,8 +52,17 @@ def register(app: typer.Typer) -> None:
         ("list", list_),
         ("show", mailing_details.show),
         ("confirm", confirmation.confirm),
+        ("preview", references.preview),
         ("release", release),
         ("stop", stop),
+    )
+    commands.add_typer(
+        group(
+            "References: the messages that a mailing was confirmed with.",
+            ("list", references.list_),
+            ("remove", references.remove),
+        ),
+        name="reference",
     )
     app.add_typer(commands, name="mailing")
 

@@ -16,6 +16,8 @@ import orjson
 
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId
+from mta.store.mailings import references
+from mta.store.mailings.references import ReferenceRecord
 from mta.store.postgres.database import Connection, Database
 from policy.accounts.checked_pages import CheckedPage, CheckedPages
 from policy.accounts.mailing import Confirmation, Mailing, Sample
@@ -166,6 +168,7 @@ class MailingStory:
     refused: Sequence[tuple[str, int, str]]
     consents: Sequence[ConsentSummary]
     history: Sequence[MailingAct]
+    references: Sequence[ReferenceRecord]
     latest: Sequence[MailingEvent]
 
 
@@ -201,6 +204,7 @@ async def _tell(connection: Connection, record: MailingRecord, events: int) -> M
             MailingAct(row["at"], row["by"], orjson.loads(row["data"]))
             for row in await connection.fetch(_HISTORY, account_id, mailing_id)
         ],
+        references=await references.read(connection, mailing_id),
         latest=[
             MailingEvent(row["at"], row["message_id"], row["kind"], row["recipient"], orjson.loads(row["data"]))
             for row in await connection.fetch(_LATEST, account_id, mailing_id, events)

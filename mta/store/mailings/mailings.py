@@ -154,10 +154,11 @@ class Mailings:
         async with self._database.session() as connection:
             return await references.read(connection, mailing_id)
 
-    async def reference_contents(self, mailing_id: str) -> Sequence[ReferenceContent]:
-        """Return the messages that those of the mailing must match. Raises StoreUnavailable."""
+    async def reference_contents(self, mailing_id: str, *, removed: bool = False) -> Sequence[ReferenceContent]:
+        """Return the messages that those of the mailing must match, and those that were ``removed`` if asked for.
+        Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            return await references.contents(connection, mailing_id)
+            return await references.contents(connection, mailing_id, removed=removed)
 
     async def list(self, account_id: int | None = None, *, limit: int = 100) -> list[MailingRecord]:
         """The newest, of one account or of all. Raises StoreUnavailable."""

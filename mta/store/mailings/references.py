@@ -27,7 +27,7 @@ from mailing_reference where mailing = $1 order by number"""
 
 _CONTENTS = """
 select number, sample_of, content, outgoing from mailing_reference
-where mailing = $1 and removed_at is null order by number"""
+where mailing = $1 and (removed_at is null or $2) order by number"""
 
 _REMOVE = """
 update mailing_reference set removed_at = now(), removed_by = $3
@@ -97,9 +97,9 @@ async def read(connection: Connection, mailing_id: str) -> list[ReferenceRecord]
     ]
 
 
-async def contents(connection: Connection, mailing_id: str) -> Sequence[ReferenceContent]:
-    """Return the messages that count, in order."""
-    rows = await connection.fetch(_CONTENTS, mailing_id)
+async def contents(connection: Connection, mailing_id: str, *, removed: bool = False) -> Sequence[ReferenceContent]:
+    """Return the messages that count, in order; those that were ``removed`` too if asked for."""
+    rows = await connection.fetch(_CONTENTS, mailing_id, removed)
     return [
         ReferenceContent(row["number"], row["sample_of"], bytes(row["content"]), bytes(row["outgoing"])) for row in rows
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from config.schema import Settings
 from mta.cli import options
 from mta.http_client import HttpClient, HttpError, HttpPage
+from mta.mail.headers import Headers
 from mta.mail.hold import Hold
+from mta.mail.identity import format_id
 from mta.service.composition import open_tokens
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
@@ -166,6 +169,46 @@ async def test_the_message_that_is_confirmed_is_judged_and_kept(
     assert (kept.number, kept.by, kept.terms) == (1, "Ann Lee", "3")
     assert "apples are cheap today." in kept.preview
     assert {each["policy"] for each in kept.evidence["findings"]} >= {"size", "unsubscribe", "dkim"}
+
+
+async def test_what_was_confirmed_is_shown_and_can_be_withdrawn(
+    operator: Operator, store: Store, tmp_path: Path
+) -> None:
+    await make.execute(store, "update account set profile = 'strict' where name = 'shop'")
+    mailing = await add(operator, "shop", "june")
+    files = [tmp_path / "one.eml", tmp_path / "two.eml", tmp_path / "sample.eml"]
+    texts = [MESSAGE, MESSAGE.replace("apples", "pears"), MESSAGE.replace("8f3a", "x").replace("ann@", "bob@")]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text.format(LINK), newline="")
+    one, two, sample = map(str, files)
+    told = await operator.says("mailing", "confirm", "june", "-m", one, "-m", two, "--sample", sample)
+    assert "Reference 1: may vary: name 'Ann', 1 tokens in links." in told
+    shown = await operator.json("mailing", "show", "june")
+    assert [(each["number"], each["sample_of"]) for each in shown["references"]] == [(1, None), (2, None), (3, 1)]
+    assert "apples are cheap" in await operator.says("mailing", "preview", "june")
+    assert "pears are cheap" in await operator.says("mailing", "preview", "june", "2")
+    written = await operator.says("mailing", "preview", "june", "2", "--output", str(tmp_path))
+    assert (tmp_path / f"{mailing}-2.eml").read_bytes().count(b"pears") == 1
+    assert len(written.split()) == 2
+    assert "Reference 1 " in await operator.says("mailing", "reference", "remove", "june", "1", "--dry-run")
+    await operator.says("mailing", "reference", "remove", "june", "1", "--yes", "--by", "Eve")
+    listed = await operator.json("mailing", "reference", "list", "june")
+    assert [each["removed_by"] for each in listed] == ["Eve", None, "Eve"]
+    assert "stop the mailing" in await operator.fails("mailing", "reference", "remove", "june", "2", "--yes")
+    assert (await operator.json("mailing", "reference", "list", "june"))[1]["removed_at"] is None
+
+
+async def test_a_message_that_waits_is_confirmed_by_its_id(operator: Operator, store: Store) -> None:
+    await make.execute(store, "update account set profile = 'strict' where name = 'shop'")
+    mailing = await add(operator, "shop", "june")
+    account_id = (await store.accounts.find("shop")).account.id
+    accepted = make.accepted("ann@example.net", account_id=account_id, mailing=mailing, hold=WAITS)
+    content = MESSAGE.format(LINK).encode()
+    message = replace(accepted.message, content=content, headers=Headers.split(content))
+    await store.messages.enqueue(replace(accepted, message=message), leased=False)
+    told = await operator.says("mailing", "confirm", "june", "--queued", format_id(message.id))
+    assert "Queued recipients: 1 released." in told
+    assert "is not one of mailing" in await operator.fails("mailing", "confirm", "june", "--queued", "0" * 26)
 
 
 async def test_a_stop_needs_a_reason_and_release_ends_it(operator: Operator, store: Store) -> None:

@@ -13,6 +13,7 @@ from mta.mail.message import Stream
 from policy.accounts.account import Account
 from policy.accounts.mailing import Confirmation, Mailing, Sample
 from policy.base import Facts, Hold, Pass, Refuse, Verdict
+from policy.mailing.reference import BeingConfirmed, Compared, Matched, Unmatched, compile_reference, source_of
 from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
 from policy.rules.mailing.confirmation import Confirmed
@@ -84,6 +85,42 @@ def test_what_waits_for_list_and_word_says_the_list_so_that_the_word_alone_does_
     verdict = check(mailing, unconfirmed="hold", unapproved="hold")
     assert isinstance(verdict, Hold)
     assert verdict.ref == "unapproved_list"
+
+
+MATCHED = Matched(compile_reference(4, source_of(b"From: a@shop.example\r\nSubject: Offers\r\n\r\nHello\r\n")))
+DIFFERS = Unmatched(4, "in its text/plain, it differs")
+
+
+@pytest.mark.parametrize(
+    ("compared", "settings", "fate"),
+    [
+        (None, {}, "pass"),
+        (None, {"reference": "required"}, "hold"),
+        (None, {"reference": "required", "unmatched": "refuse"}, "refuse"),
+        (MATCHED, {"reference": "required", "unmatched": "refuse"}, "pass"),
+        (BeingConfirmed(), {"reference": "required"}, "pass"),
+        (DIFFERS, {}, "hold"),
+        (DIFFERS, {"unmatched": "refuse"}, "refuse"),
+        (DIFFERS, {"unmatched": "observe"}, "pass"),
+    ],
+)
+def test_what_was_confirmed_is_the_message(compared: Compared | None, settings: dict[str, Any], fate: str) -> None:
+    facts = Facts(Account(7, "shop", frozenset()), mailing_name="june", mailing=JUNE, reference=compared)
+    verdict, evidence = Confirmed(Confirmed.Settings(**settings), CONTEXT).on_content(message(), facts, NOW)
+    assert type(verdict).__name__.lower() == fate
+    if isinstance(verdict, Hold):
+        assert (verdict.source, verdict.ref) == (HoldSource.MAILING, "unmatched")
+        assert f"mta mailing confirm {JUNE.id} --message" in verdict.text
+    if compared is DIFFERS:
+        assert "it differs" in (evidence + str(verdict))
+    if compared is MATCHED:
+        assert evidence.endswith("the message is that of reference 4")
+
+
+def test_what_waits_for_a_message_says_so_before_the_confirmation_too() -> None:
+    verdict = check(replace(JUNE, confirmation=None), unconfirmed="hold", reference="required")
+    assert isinstance(verdict, Hold)
+    assert (verdict.ref, "--message" in verdict.text) == ("unmatched", True)
 
 
 def test_a_stopped_mailing_is_refused_whatever_the_settings() -> None:
