@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -33,6 +34,9 @@ class PolicySettings(Section):
     trap_addresses: Annotated[File | None, Access.READ] = None
     """File of trap addresses, one a line: an address, or the SHA-256 of one in lower case. Lists that have them, and
     messages to them, count for the profile's `[lists]` and `[breakers]`; no client is told."""
+    preview_browser: Path | None = None
+    """Chromium, which draws the message that a mailing is confirmed with; not set: one in PATH, if there is one. It is
+    cut off from the network, runs no scripts, and is started as `nobody` by root."""
     sender_id: str = Field("imprimatur", pattern=r"^[A-Za-z0-9_-]{5,15}$")
     """Last field of Feedback-ID, by which Gmail identifies this service: 5 to 15 letters and digits."""
 

@@ -281,13 +281,14 @@ def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[
     if not step.content_only or step.on_content is None or not isinstance(facts.reference, Matched):
         return None
     reference = facts.reference.reference
-    account, evidence = reference.passes.get(step.rule, (None, None))
-    if account is not facts.account and account != facts.account:
+    beside = facts.account, facts.mailing.pages if facts.mailing else None
+    known, evidence = reference.passes.get(step.rule, (None, None))
+    if known != beside:
         said = step.on_content(message, replace(facts, reading=reference.source.reading), now)
         varied = step.on_content(message, replace(facts, reading=reference.probe), now)
         passes = isinstance(said[0], Pass) and isinstance(varied[0], Pass)
         evidence = f"{said[1]} (as reference {reference.number})" if passes else None
-        reference.passes[step.rule] = facts.account, evidence
+        reference.passes[step.rule] = beside, evidence
     return None if evidence is None else (Pass(), evidence)
 
 

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from mta.mail.message import Message
@@ -23,6 +24,7 @@ from mta.store.store import Store
 from mta.submission.lint import Linted, lint
 from mta.submission.page_check import PageLookup
 from mta.submission.prepare import Preparer, Submitter
+from mta.submission.preview_picture import draw
 from mta.submission.rate_limit import RateLimit
 from policy.accounts.account import Account
 from policy.accounts.checked_pages import CheckedPages
@@ -52,7 +54,7 @@ class ConfirmationRefused(ValueError):
 @dataclass(frozen=True, slots=True)
 class ConfirmationContext:
     """What a mailing is confirmed with: the store, the policy in force, what looks at its pages, and the version of
-    the terms. ``needs_message``: the account's profile asks for a message."""
+    the terms. ``needs_message``: the account's profile asks for a message. ``browser``: Chromium, if there is one."""
 
     store: Store
     preparer: Preparer
@@ -60,6 +62,7 @@ class ConfirmationContext:
     rate_limit: RateLimit
     terms: str
     needs_message: bool = False
+    browser: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,11 @@ async def confirm_mailing(
     judged = [await _judge(context, account, mailing, word, handed) for handed in messages]
     kept = await context.store.mailings.reference_contents(mailing.id)
     numbered, compiled = await asyncio.to_thread(_compiled, kept, judged)
-    new = [_reference(each, number, sample_of) for each, (number, sample_of) in zip(judged, numbered, strict=True)]
+    pictures = [await _picture(context, each) for each in judged]
+    new = [
+        _reference(each, number, sample_of, picture)
+        for each, (number, sample_of), picture in zip(judged, numbered, pictures, strict=True)
+    ]
     moved = await context.store.mailings.confirm(mailing.id, by=by, terms=context.terms, messages=new)
     return MailingConfirmed(moved, compiled, tuple(number for number, _ in numbered))
 
@@ -200,7 +207,13 @@ def _body(content: bytes) -> bytes:
     return content.partition(b"\r\n\r\n")[2]
 
 
-def _reference(judged: Judged, number: int, sample_of: int | None) -> NewReference:
+async def _picture(context: ConfirmationContext, judged: Judged) -> bytes | None:
+    """Return how the page of a message looks, None without a browser or a page."""
+    page = judged.reading.page
+    return await draw(page, context.browser) if context.browser and page else None
+
+
+def _reference(judged: Judged, number: int, sample_of: int | None, picture: bytes | None) -> NewReference:
     """Return what is kept of a message."""
     linted = judged.linted
     evidence = {
@@ -214,6 +227,7 @@ def _reference(judged: Judged, number: int, sample_of: int | None) -> NewReferen
         content=judged.handed.message.content,
         outgoing=linted.outgoing,
         preview=judged.reading.visible,
+        picture=picture,
         evidence=evidence,
     )
 

@@ -22,7 +22,7 @@ from mta.mail.headers import Headers, unfold
 from policy.mailing.inference import NotASample, as_for, infer, learn
 from policy.mailing.outline import Outline, outline_of
 from policy.mailing.template import Template, TextDifference
-from policy.mailing.variables import Reader, Variable, VariableKind, reader_of
+from policy.mailing.variables import Reader, Variable, VariableKind
 from policy.text.header_text import LONGEST, decoded, shown
 from policy.text.message_text import MessageText, is_body, is_page
 
@@ -59,7 +59,7 @@ class ReadMessage:
     @classmethod
     def of(cls, headers: Headers, reading: MessageText, size: int, recipients: Sequence[Address] = ()) -> ReadMessage:
         """``recipients``: those of the envelope; without them the To field counts."""
-        return cls(headers, reader_of(headers, recipients), reading, size, outline_of(reading))
+        return cls(headers, Reader(headers, recipients), reading, size, outline_of(reading))
 
     @property
     def between(self) -> int:

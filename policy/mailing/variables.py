@@ -13,12 +13,13 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from html import unescape
 from urllib.parse import unquote
 
 from mta.mail.address import Address, AddressError
 from mta.mail.headers import Headers
-from policy.text.author import read_author
+from policy.text.author import Author, read_author
 
 
 class VariableKind(Enum):
@@ -43,29 +44,37 @@ _RAW = re.compile(r"[^\s<>\"'`\\]+\Z")
 MOST = {VariableKind.ADDRESS: 400, VariableKind.NAME: 120, VariableKind.NUMBER: 20, VariableKind.CODE: 40}
 
 
-@dataclass(frozen=True, slots=True)
 class Reader:
-    """Whom a message is for. ``name``: as its To field says; ``words``: those of the name, case folded; ``addresses``:
-    its recipients, in lower case."""
+    """Whom a message is for, by its To field and its ``recipients``, or by the To field alone; read on demand."""
 
-    name: str
-    words: frozenset[str]
-    addresses: frozenset[str]
+    def __init__(self, headers: Headers, recipients: Collection[Address] = ()) -> None:
+        self._headers, self._recipients = headers, recipients
 
+    @cached_property
+    def _named(self) -> tuple[Author, ...]:
+        found = []
+        for value in self._headers.all(b"to"):
+            try:
+                found.append(read_author(value))
+            except AddressError:
+                continue
+        return tuple(found)
 
-def reader_of(headers: Headers, recipients: Collection[Address] = ()) -> Reader:
-    """Return whom a message is for: as its To field says and its envelope, or by the To field alone."""
-    named, addresses = [], set(map(str, recipients))
-    for value in headers.all(b"to"):
-        try:
-            to = read_author(value)
-        except AddressError:
-            continue
-        named += [to.name] if to.name else []
-        if not recipients:
-            addresses.add(str(to.address))
-    words = frozenset(word for name in named for word in _words(name))
-    return Reader(named[0] if len(named) == 1 else "", words, frozenset(map(str.lower, addresses)))
+    @property
+    def name(self) -> str:
+        """The name as the To field has it, "" if there are several or none."""
+        names = [to.name for to in self._named if to.name]
+        return names[0] if len(names) == 1 else ""
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of all names in the To field, case folded."""
+        return frozenset(word for to in self._named for word in _words(to.name))
+
+    @cached_property
+    def addresses(self) -> frozenset[str]:
+        """The recipients, in lower case."""
+        return frozenset(str(each).lower() for each in self._recipients or [to.address for to in self._named])
 
 
 @dataclass(frozen=True, slots=True)

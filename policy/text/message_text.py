@@ -154,6 +154,11 @@ class MessageText:
         return self.views[0].text
 
     @property
+    def page(self) -> str:
+        """The source of the page that the reader sees, "" if it is no page."""
+        return next((self._text(part) for part in self._parts.views[0] if is_page(part)), "")
+
+    @property
     def links(self) -> tuple[Link, ...]:
         """The links in what the reader sees; in plain text, all that mail programs make one of."""
         return self.views[0].links

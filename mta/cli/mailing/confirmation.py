@@ -110,6 +110,7 @@ async def _context(
     """What a mailing is confirmed with. ``skipped``: why its pages are accepted unseen, or None."""
     from mta.submission.mailing_confirmation import ConfirmationContext
     from mta.submission.page_check import PageCheck, PageLookup, SkippedPageCheck
+    from mta.submission.preview_picture import find_browser
     from mta.submission.rate_limit import RateLimit
     from policy.rules.mailing.confirmation import Confirmed
 
@@ -119,9 +120,10 @@ async def _context(
     rules = profiles.get(account.profile).streams.get(Stream.MARKETING)
     asked = rules.settings.get(Confirmed.name) if rules else None
     needs_message = isinstance(asked, Confirmed.Settings) and asked.reference == "required"
+    browser = find_browser(settings.policy.preview_browser)
 
     def with_pages(pages: PageLookup) -> ConfirmationContext:
-        return ConfirmationContext(store, preparer, pages, rate_limit, terms, needs_message)
+        return ConfirmationContext(store, preparer, pages, rate_limit, terms, needs_message, browser)
 
     if skipped is not None:
         yield with_pages(SkippedPageCheck(profiles, by, skipped))
