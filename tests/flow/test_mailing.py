@@ -13,6 +13,7 @@ from mta.demo.cases import newsletter
 from mta.dkim import KeyRing, Signer
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.submission.mailing_confirmation import ConfirmationContext, Handed, MailingConfirmed, confirm_mailing
+from mta.submission.page_check import SkippedPageCheck
 from mta.submission.prepare import Preparer
 from mta.submission.rate_limit import RateLimit
 from policy.permission.tokens import SampleTokens
@@ -98,7 +99,9 @@ async def confirm(world: World, desk: Shop, *messages: bytes) -> MailingConfirme
     settings = Settings()
     signer = Signer(settings.signing, KeyRing.of_files(settings.signing))
     preparer = Preparer(settings, desk.store, signer, profiles)
-    context = ConfirmationContext(desk.store, preparer, RateLimit(desk.store.quotas, settings.rate_limits), TERMS)
+    pages = SkippedPageCheck(profiles, "A. Baker", "no network")
+    rate_limit = RateLimit(desk.store.quotas, settings.rate_limits)
+    context = ConfirmationContext(desk.store, preparer, pages, rate_limit, TERMS)
     files = [message_of("file", content, [], None) for content in messages]
     handed = [Handed(file.name, submitted(file, account)) for file in files]
     return await confirm_mailing(context, account, mailing, handed, by="A. Baker", at=datetime.now(UTC))

@@ -35,6 +35,7 @@ MESSAGE = (
     "From: Shop <news@shop.example>\r\nTo: Ann Example <ann@example.net>\r\nSubject: Offers\r\n\r\n"
     "Dear Ann,\r\n\r\napples are cheap today.\r\n\r\n{}\r\n"
 )
+UNSEEN = ("--skip-link-check", "--reason", "no network")
 LINK = "Unsubscribe: https://shop.example/off/8f3a"
 
 
@@ -181,7 +182,7 @@ async def test_what_was_confirmed_is_shown_and_can_be_withdrawn(
     for file, text in zip(files, texts, strict=True):
         file.write_text(text.format(LINK), newline="")
     one, two, sample = map(str, files)
-    told = await operator.says("mailing", "confirm", "june", "-m", one, "-m", two, "--sample", sample)
+    told = await operator.says("mailing", "confirm", "june", "-m", one, "-m", two, "--sample", sample, *UNSEEN)
     assert "Reference 1: may vary: name 'Ann', 1 tokens in links." in told
     shown = await operator.json("mailing", "show", "june")
     assert [(each["number"], each["sample_of"]) for each in shown["references"]] == [(1, None), (2, None), (3, 1)]
@@ -206,7 +207,7 @@ async def test_a_message_that_waits_is_confirmed_by_its_id(operator: Operator, s
     content = MESSAGE.format(LINK).encode()
     message = replace(accepted.message, content=content, headers=Headers.split(content))
     await store.messages.enqueue(replace(accepted, message=message), leased=False)
-    told = await operator.says("mailing", "confirm", "june", "--queued", format_id(message.id))
+    told = await operator.says("mailing", "confirm", "june", "--queued", format_id(message.id), *UNSEEN)
     assert "Queued recipients: 1 released." in told
     assert "is not one of mailing" in await operator.fails("mailing", "confirm", "june", "--queued", "0" * 26)
 
