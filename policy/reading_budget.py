@@ -24,6 +24,26 @@ class ReadingBudget:
     css: int = 100_000
     steps: int = 100_000
 
+    def copy(self) -> ReadingBudget:
+        """Return the same, to be compared with later."""
+        return ReadingBudget(self.characters, self.tags, self.css, self.steps)
+
+    def less(self, later: ReadingBudget) -> ReadingBudget:
+        """Return what was taken until ``later``."""
+        return ReadingBudget(
+            self.characters - later.characters, self.tags - later.tags, self.css - later.css, self.steps - later.steps
+        )
+
+    def covers(self, spent: ReadingBudget) -> bool:
+        """Return whether ``spent`` can be taken."""
+        left = self.less(spent)
+        return min(left.characters, left.tags, left.css, left.steps) >= 0
+
+    def take(self, spent: ReadingBudget) -> None:
+        """Take as much as was taken before."""
+        left = self.less(spent)
+        self.characters, self.tags, self.css, self.steps = left.characters, left.tags, left.css, left.steps
+
     def take_characters(self, count: int) -> None:
         """Raises TooIntricate."""
         self.characters -= count

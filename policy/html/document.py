@@ -144,11 +144,13 @@ class HtmlDocument:
     """One HTML body. ``text``: a line for each run of text that shows. ``concealed``: text that its styles hide, and
     how. ``unproven``: text of which it cannot be told whether it shows. ``fault``: why it could not be read, or ""."""
 
-    __slots__ = ("_html", "_not_rendered", "_root", "concealed", "fault", "text", "unproven")
+    __slots__ = ("_html", "_images", "_links", "_not_rendered", "_root", "concealed", "fault", "text", "unproven")
 
     def __init__(self, html: str, budget: ReadingBudget | None = None) -> None:
         self._html = html
         self._root: LexborNode | None = None
+        self._links: tuple[Link, ...] | None = None
+        self._images: tuple[Image, ...] | None = None
         self._not_rendered: list[Hidden] = []
         self.concealed: tuple[Hidden, ...] = ()
         self.unproven: tuple[Unproven, ...] = ()
@@ -189,32 +191,16 @@ class HtmlDocument:
     @property
     def links(self) -> tuple[Link, ...]:
         """The links that show, top to bottom; areas of a map only if a picture uses it."""
-        if self._root is None:
-            return ()
-        found = []
-        for node in self._root.css("a[href]"):
-            if url := (node.attrs["href"] or "").strip():
-                found.append(Link(url, node=node))
-        for picture in self._root.css("img[usemap]"):
-            name = (picture.attributes.get("usemap") or "").removeprefix("#")
-            for area in self._root.css("map[name] area[href]"):
-                if (area.parent.attributes.get("name") if area.parent else None) == name:
-                    found.append(Link((area.attrs["href"] or "").strip(), area.attributes.get("alt") or ""))
-        return tuple(found)
+        if self._links is None:
+            self._links = tuple(_links(self._root)) if self._root else ()
+        return self._links
 
     @property
     def images(self) -> tuple[Image, ...]:
         """The pictures that show, top to bottom."""
-        if self._root is None:
-            return ()
-        found = []
-        for node in self._root.css("img[src]"):
-            said = node.attributes
-            source = (said.get("src") or "").strip()
-            if source:
-                sizes = _size(said.get("width")), _size(said.get("height"))
-                found.append(Image(source, said.get("alt") or "", *sizes))
-        return tuple(found)
+        if self._images is None:
+            self._images = tuple(_images(self._root)) if self._root else ()
+        return self._images
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:
@@ -224,6 +210,24 @@ class HtmlDocument:
         if not self.fault:
             said += (Hidden(text, Hiding.COMMENT) for text in _comments(self._html[:LIMIT]) if text.strip())
         return tuple(said)
+
+
+def _links(root: LexborNode) -> Iterator[Link]:
+    for node in root.css("a[href]"):
+        if url := (node.attrs["href"] or "").strip():
+            yield Link(url, node=node)
+    for picture in root.css("img[usemap]"):
+        name = (picture.attributes.get("usemap") or "").removeprefix("#")
+        for area in root.css("map[name] area[href]"):
+            if (area.parent.attributes.get("name") if area.parent else None) == name:
+                yield Link((area.attrs["href"] or "").strip(), area.attributes.get("alt") or "")
+
+
+def _images(root: LexborNode) -> Iterator[Image]:
+    for node in root.css("img[src]"):
+        said = node.attributes
+        if source := (said.get("src") or "").strip():
+            yield Image(source, said.get("alt") or "", _size(said.get("width")), _size(said.get("height")))
 
 
 def sheets_of(tree: LexborHTMLParser, budget: ReadingBudget) -> list[Sheet]:

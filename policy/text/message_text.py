@@ -29,9 +29,11 @@ from policy.footer.writer import NoticeWriter
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
+from policy.text.page_cache import PageCache
 
 __all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText", "Unproven", "View"]
 
+MAX_CACHED = 16 * 1024 * 1024  # octets of pages that are kept for the next message
 MAX_BODIES = 20  # texts that are read: a message that people write has one or two
 MAX_ENCODED = 4 * 1024 * 1024  # octets of the largest text that is decoded at all: about 20 ms
 MAX_PARTS = 2000
@@ -39,6 +41,7 @@ MAX_LINKS = 2000
 MAX_VIEWS = 5
 AROUND = 300  # characters beside a link in plain text
 
+_PAGES = PageCache(MAX_CACHED)
 _UNREAD = "a message inside the message, which programs show; attach it (Content-Disposition: attachment)"
 _URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'{}|\\^`]{1,2000}", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # and bidi
@@ -234,7 +237,7 @@ class MessageText:
     def _page(self, part: PyLazyMimePart) -> HtmlDocument:
         page = self._pages.get(id(part))
         if page is None:
-            page = self._pages[id(part)] = HtmlDocument(self._text(part), self._budget)
+            page = self._pages[id(part)] = _PAGES.page(self._text(part), self._budget)
         return page
 
     def _links_of(self, part: PyLazyMimePart) -> Iterator[Link]:
