@@ -34,6 +34,7 @@ NEAR = 300  # characters between the street and the rest of the address
 
 _NUMBER_FIRST = frozenset({"FR", "GB", "US", "IE", "CA", "AU", "NZ", "LU", "MC"})
 _PARTICLES = frozenset({"ES", "FR", "PT", "IT", "BE", "LU", "MC"})  # where "de la" is left out, or not
+_DIRECTIONS = frozenset("nsew")
 _SUFFIX = r"(?:bis|ter|quater)\b|[a-z](?![^\W_])"
 _NUMBER = rf"\d+(?:\s?[-/+]\s?\d+)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero"
 _NUMBERED = re.compile(r"\b(?:n\.?\s?[º°o]\.?|nr\.?|n[uú]m(?:ero)?\.?|no\.?)\s*(?=\d)")
@@ -125,7 +126,12 @@ def _numbered(segment: str, country: str) -> tuple[str, str] | None:
     """The name and the house number of a street, whichever comes first."""
     order = (_HEAD, _TAIL) if country in _NUMBER_FIRST else (_TAIL, _HEAD)
     found = next(filter(None, (pattern.fullmatch(segment) for pattern in order)), None)
-    return (found["name"], found["number"]) if found else None
+    if found is None:
+        return None
+    house, _, direction = found["number"].rpartition(" ")
+    if house and direction in _DIRECTIONS and found.start("number") == 0:  # "310 S Main St"
+        return f"{direction} {found['name']}", house
+    return found["name"], found["number"]
 
 
 def _street(street: Street, *, particles: bool, torn: bool) -> Sought:

@@ -199,11 +199,11 @@ def sentence_of(link: Link, words: str, elliptic: int = 0) -> str:
     before, behind = link.around
     pieces = _ENDS.split(before[-LONGEST:])
     start = pieces.pop()
-    while pieces and _goes_on(start.strip(" :»><\t\n"), elliptic) and (elliptic or "\n" in before):
+    while pieces and _goes_on(start.strip(" :»><\t\n"), elliptic, is_below="\n" in before):
         start = f"{pieces.pop()} {start}"
     return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")
 
 
-def _goes_on(start: str, elliptic: int) -> bool:
-    """Return whether a sentence that begins like this goes on with the one before it."""
-    return not start or (start.endswith("?") and len(start.split()) <= elliptic)
+def _goes_on(start: str, elliptic: int, *, is_below: bool) -> bool:
+    """Return whether a sentence that begins like this goes on with the one before it. ``is_below``: a line above it."""
+    return is_below if not start else start.endswith("?") and len(start.split()) <= elliptic

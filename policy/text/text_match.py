@@ -38,6 +38,7 @@ BEGIN, END = r"(?<![^\W_])", r"(?![^\W_])"
 BETWEEN = r"[\W_]{0,20}"
 AND = r"(?:&|und|and|en|et|y|e|u)?"
 _ORDINAL = r"(?:\W?[oa](?![^\W_]))?"  # "sección 8.ª"
+_CONJUNCTIONS = frozenset({"und", "and", "et"})  # those that are no initials
 _WITHIN = r"[\W_]{0,3}"
 _UMLAUT = {"ä": "ae?", "ö": "oe?", "ü": "ue?", "å": "(?:aa?)", "ø": "oe?"}
 
@@ -191,7 +192,7 @@ def word_patterns(
     pattern = ""
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
-        if part == "&":
+        if part == "&" or (part in _CONJUNCTIONS and not last):
             pattern += AND + BETWEEN
             continue
         word = _word(part, within_numbers, torn=torn)
