@@ -12,6 +12,7 @@ Limitations: Whether the report is genuine is not checked here; callers require 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from bounce.classify import Classifier
@@ -23,6 +24,7 @@ from bounce.parsers.free_text import (
     BAR,
     Candidate,
     FreeTextBounce,
+    Known,
     failed_in,
     free_text_of,
     known_of,
@@ -41,26 +43,32 @@ from bounce.parsers.report_kinds import (
 from mta.mail.address import Address
 
 
-def read(content: bytes, classifier: Classifier | None = None, sent_to: Address | None = None) -> Report:
+def read(
+    content: bytes,
+    classifier: Classifier | None = None,
+    sent_to: Address | None = None,
+    mailed: Collection[Address] = (),
+) -> Report:
     """Return the report in ``content``, a whole mail; with a ``classifier``, its replies are classified. ``sent_to``:
-    our own return path, at which it arrived."""
+    our own return path, at which it arrived; ``mailed``: the recipients of the message that the return path names."""
     try:
-        report = _read(content, sent_to)
+        report = _read(content, sent_to, mailed)
         return report.classified(classifier) if classifier else report
     except Exception:  # unreadable mail must change nothing
         return Report(ReportKind.OTHER, "unreadable")
 
 
-def _read(content: bytes, sent_to: Address | None) -> Report:
+def _read(content: bytes, sent_to: Address | None, mailed: Collection[Address]) -> Report:
     mail = _peeled(parse_mail(content))
     text = free_text_of(mail)
     evidence = evidence_of(mail, text, at_our_path=sent_to is not None)
+    known = known_of(mail, text.original, sent_to, mailed)
     report = (
         read_feedback(mail)
         or read_receipt(mail, text)
         or (None if evidence.is_mail_system else read_challenge(mail, text))
-        or _from_fields(mail, text, evidence, sent_to)
-        or _from_free_text(mail, text, evidence, sent_to)
+        or _from_fields(mail, text, evidence, known)
+        or _from_free_text(mail, text, evidence, known)
         or read_json(mail)
         or read_auto_reply(mail, text)
         or Report(ReportKind.OTHER)
@@ -88,7 +96,7 @@ def _peeled(mail: Mail) -> Mail:
     return mail
 
 
-def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to: Address | None) -> Report | None:
+def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, known: Known) -> Report | None:
     """Read RFC 3464 fields. Outside a report's frame they count only if a mail system wrote the mail."""
     part = status_part(mail)
     if part is None:
@@ -96,9 +104,9 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to
     framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
     if not framed and not evidence.is_report and (is_forwarded(mail) or part.type not in DSN_TYPES):
         return None
-    per_message, recipients = read_status(part, text, known_of(mail, text.original, sent_to))
+    per_message, recipients = read_status(part, text, known)
     if not recipients and per_message.has("reporting-mta"):
-        recipients = _only_recipient(text)
+        recipients = _unnamed(text, known)
     if not recipients or not (evidence.is_report or any(_is_refusal(one) for one in recipients)):
         return None  # a friendly note in a borrowed frame
     actions = {one.action for one in recipients}
@@ -119,23 +127,19 @@ def _is_refusal(part: ReportedRecipient) -> bool:
     return quotes_reply(part.diagnostic) or not part.status.endswith(".0.0")
 
 
-def _from_free_text(mail: Mail, text: FreeTextBounce, evidence: Authorship, sent_to: Address | None) -> Report | None:
+def _from_free_text(mail: Mail, text: FreeTextBounce, evidence: Authorship, known: Known) -> Report | None:
     """Read the prose of a mail system: the addresses that it says failed, else the only one that it can mean."""
     if not evidence.is_report or not evidence.has("failure_words", "smtp_reply", "bounce_subject"):
         return None
-    known = known_of(mail, text.original, sent_to)
     found = failed_in(text, known)
-    if not found and (text.original.fields.all or has_bounce_subject(mail)):
-        named = sorted(known.failed)
-        found = tuple(
-            reported(Candidate(address, BAR, 0, list(text.lines)), (), delayed=False) for address in named
-        ) or _only_recipient(text)
+    if not found and (known.mailed or text.original.fields.all or has_bounce_subject(mail)):
+        found = _unnamed(text, known)
     return Report(ReportKind.BOUNCE, "prose", found, text.original) if found else None
 
 
-def _only_recipient(text: FreeTextBounce) -> tuple[ReportedRecipient, ...]:
-    """Attribute a failure that names no recipient to the recipient of the returned message, if it had only one."""
-    address = only_recipient(text.original)
-    if address is None:
-        return ()
-    return (reported(Candidate(str(address), BAR, 0, list(text.lines)), (), delayed=False),)
+def _unnamed(text: FreeTextBounce, known: Known) -> tuple[ReportedRecipient, ...]:
+    """Attribute a failure that names no recipient to the one that our return path names, or a field of the report, or
+    to that of the returned message, if it had only one."""
+    only = only_recipient(text.original)
+    addresses = known.mailed if len(known.mailed) == 1 else known.failed or ({str(only)} if only else ())
+    return tuple(reported(Candidate(each, BAR, 0, list(text.lines)), (), delayed=False) for each in sorted(addresses))

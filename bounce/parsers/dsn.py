@@ -69,8 +69,8 @@ def read_status(part: Part, text: FreeTextBounce, known: Known) -> tuple[Fields,
             per_message = Fields(per_message.all + fields.all)
         if fields.has("final-recipient") or fields.has("original-recipient") or (found and fields.has("action")):
             found.append(_recipient(fields, per_message, text, text_by_address, stage))
-    if len(found) == 1 and found[0].address is None:  # such as "@mx.example.org": the text may name it
-        named = [address for each in text_by_address if (address := address_of(each))]
+    if len(found) == 1 and found[0].address is None:  # hidden, or such as "@mx.example.org": the text may name it
+        named = [address for each in known.mailed or text_by_address if (address := address_of(each))]
         found[0] = replace(found[0], address=named[0]) if len(named) == 1 else found[0]
     return per_message, tuple(found)
 

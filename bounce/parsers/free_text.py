@@ -13,7 +13,7 @@ Limitations: Reads at most MAX_LINES lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -91,6 +91,7 @@ class Known:
     others: frozenset[str] = frozenset()
     domain: str = ""  # the reporter's
     failed: frozenset[str] = frozenset()  # X-Failed-Recipients, as Exim and Google write it
+    mailed: frozenset[str] = frozenset()  # the recipients of the message that our own return path names
 
 
 def free_text_of(mail: Mail) -> FreeTextBounce:
@@ -124,9 +125,11 @@ def _original(block: bytes) -> Original:
     return Original(header, fields) if fields.all else Original()
 
 
-def known_of(mail: Mail, original: Original, sent_to: Address | None = None) -> Known:
-    """Return who may have failed and who cannot have, by the headers of the report and of the returned message."""
-    recipients: set[str] = set()
+def known_of(mail: Mail, original: Original, sent_to: Address | None, mailed: Collection[Address]) -> Known:
+    """Return who may have failed and who cannot have, by our return path and the headers of the report and of the
+    returned message."""
+    sent = frozenset(str(address).lower() for address in mailed)
+    recipients = set(sent)
     for name in ("to", "x-original-to", "delivered-to", "original-recipient", "x-rcpt-to", "envelope-to"):
         recipients |= _addresses(original.fields.each(name))
     failed = _addresses(mail.fields.each("x-failed-recipients"))
@@ -138,7 +141,8 @@ def known_of(mail: Mail, original: Original, sent_to: Address | None = None) -> 
             others |= _addresses(original.fields.each(name))
     author = sorted(_addresses(mail.fields.each("from")))
     domain = author[0].rpartition("@")[2] if author else ""
-    return Known(frozenset(recipients), frozenset(others - recipients), domain, frozenset(failed))
+    others -= recipients
+    return Known(frozenset(recipients), frozenset(others), domain, frozenset(failed), sent)
 
 
 def failed_in(text: FreeTextBounce, known: Known) -> tuple[ReportedRecipient, ...]:
@@ -162,7 +166,7 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
     likely = {key for key, one in found.items() if one.points > 0}
     if not named and len(likely) == 1:
         named = likely  # the only address can only be the recipient's
-    named = named - known.others or named
+    named = likely & known.mailed or named - known.others or named
     places = [place for place in places if place[1] in named]
     for place, (n, key) in enumerate(places):
         following = places[place + 1][0] if place + 1 < len(places) else len(lines)

@@ -135,10 +135,19 @@ class AttributedReport:
         return found | set(self.facts.mailed_by)
 
 
-def attribute(inbound: InboundReport, context: ReportContext, now: datetime) -> AttributedReport:
-    """Parse ``inbound`` and attribute it."""
-    ours = next((to for to in inbound.recipients if isinstance(context.verp.read(to, now), ReturnPath)), None)
-    report = read(inbound.content, context.classifier, ours)
+def return_path_of(inbound: InboundReport, context: ReportContext, now: datetime) -> tuple[Address, ReturnPath] | None:
+    """Return the first valid return path that ``inbound`` was sent to, as an address and by what it says."""
+    for to in inbound.recipients:
+        path = context.verp.read(to, now)
+        if isinstance(path, ReturnPath):
+            return to, path
+    return None
+
+
+def attribute(inbound: InboundReport, context: ReportContext, now: datetime, facts: ReportFacts) -> AttributedReport:
+    """Parse ``inbound`` and attribute it. ``facts``: about the message that its return path names."""
+    ours, path = return_path_of(inbound, context, now) or (None, None)
+    report = read(inbound.content, context.classifier, ours, recipients_of(path, facts) if path else ())
     found = (_recipient(to, report, context, now) for to in inbound.recipients)
     recipients = tuple(each for each in found if each)
     if report.kind is ReportKind.COMPLAINT:
@@ -195,6 +204,20 @@ def _of_person(
 
 def _is_to(recipients: tuple[InboundRecipient, ...], mailbox: ReportMailbox) -> bool:
     return any(each.mailbox is mailbox for each in recipients)
+
+
+def query_of(path: ReturnPath | None) -> FactsQuery:
+    """Return the query for the message that ``path`` names."""
+    return FactsQuery(((path.message_id, path.recipient_index),) if path else ())
+
+
+def recipients_of(path: ReturnPath, facts: ReportFacts) -> list[Address]:
+    """Return the recipients whom ``path`` names: one, or all of a shared transaction."""
+    sent = facts.messages.get(path.message_id)
+    if sent is None:
+        return []
+    named = sent.recipients if path.recipient_index is None else [sent.recipient(path.recipient_index)]
+    return [each for each in named if each]
 
 
 def is_from_person(report: Report) -> bool:

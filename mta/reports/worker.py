@@ -21,7 +21,7 @@ from mta.observe.labels import InboundReportKind
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue.internal_mail import InternalMailBuilder
-from mta.reports.attribution import AttributedReport, ReportContext, attribute
+from mta.reports.attribution import AttributedReport, ReportContext, attribute, query_of, return_path_of
 from mta.reports.outgoing import OutgoingMail
 from mta.reports.process import process, signature_matters
 from mta.reports.reporters import verified_author
@@ -131,8 +131,14 @@ class ReportProcessor:
 
     async def _read(self, inbound: InboundReport, context: ReportContext) -> AttributedReport:
         """Parse and attribute ``inbound``; read the facts about it, and verify its signature if that matters."""
-        report = attribute(inbound, context, datetime.now(UTC))
-        report = replace(report, facts=await self._store.reports.facts(report.query))
+        now = datetime.now(UTC)
+        ours = return_path_of(inbound, context, now)
+        query = query_of(ours[1] if ours else None)
+        facts = await self._store.reports.facts(query)
+        report = attribute(inbound, context, now, facts)
+        if report.query != query:
+            facts = await self._store.reports.facts(report.query)
+        report = replace(report, facts=facts)
         accounts = [self._store.accounts.by_id(each) for each in report.account_ids]
         report = replace(report, accounts={each.id: each for each in accounts if each})
         if signature_matters(report, context):

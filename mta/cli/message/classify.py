@@ -1,7 +1,7 @@
 """``mta classify``: what a reply, or mail that came back, means, and which rule says so.
 
-Invariants: neither the service nor the database is needed, nor more of the configuration than the names of rule files.
-No content of a mail file ends the command.
+Invariants: neither the service nor the database is needed, nor more of the configuration than the names of rule files;
+only for ``--sent-to`` a return path of this installation. No content of a mail file ends the command.
 
 Limitations: a file that begins with an mbox ``From `` line may hold several mails; their recipients are shown as those
 of the file.
@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,11 +23,15 @@ from bounce.parsers.mime import MAX_OCTETS
 from bounce.parsers.report_kinds import Report, ReportedRecipient, ReportKind
 from bounce.report import read
 from bounce.rules import RuleBook, load_rules
+from bounce.verp import ReturnPath
 from mta.cli.options import ConfigOption, JsonLinesOption, find_config
-from mta.cli.output import errors_reported, print_json_line
+from mta.cli.output import errors_reported, fail, print_json_line
 from mta.mail.address import Address, AddressError
 from mta.mail.delivery import Classification, Stage
 from mta.mail.reply import Reply
+
+if TYPE_CHECKING:
+    from mta.store.store import Store
 
 MAX_MAILS = 1000  # of one mbox
 
@@ -56,7 +61,11 @@ def classify(
     host: Annotated[str | None, typer.Option(help="Name of the receiving host, for provider rules.")] = None,
     sent_to: Annotated[
         str | None,
-        typer.Option(metavar="RETURN_PATH", help="For mail files: our own return path, at which the mail arrived."),
+        typer.Option(
+            metavar="RETURN_PATH",
+            help="For mail files: our own return path, at which the mail arrived. If it is one of this installation, "
+            "the recipients that it names are read from the database.",
+        ),
     ] = None,
     as_json: JsonLinesOption = False,
     categories: Annotated[bool, typer.Option("--categories", help="List the categories and what they mean.")] = False,
@@ -69,7 +78,8 @@ def classify(
         return
     classifier = Classifier(book)
     if replies and _are_files(replies):
-        whole = _classify_files(replies, classifier, _address(sent_to), as_json=as_json)
+        ours = _address(sent_to)
+        whole = _classify_files(replies, classifier, ours, _mailed(ours, config), as_json=as_json)
     else:
         whole = _classify_replies(book, classifier, replies or (), stage, host, as_json=as_json)
     if not whole:
@@ -175,7 +185,42 @@ def _address(sent_to: str | None) -> Address | None:
         raise typer.BadParameter(str(error), param_hint="--sent-to") from None
 
 
-def _classify_files(paths: Sequence[str], classifier: Classifier, sent_to: Address | None, *, as_json: bool) -> bool:
+def _mailed(ours: Address | None, config: Path | None) -> Sequence[Address]:
+    """Return the recipients that our return path names, as the service knows them; none if it is not of this
+    installation."""
+    path = find_config(config)
+    if ours is None or path is None:
+        return ()
+    from config.load import load_file
+    from mta.cli.context import with_store
+    from mta.reports.attribution import query_of, recipients_of
+    from mta.service.composition import open_verp
+    from mta.store.postgres.secrets import Secrets
+
+    with errors_reported():
+        settings = load_file(path)
+    if ours.domain != settings.return_path.domain:
+        return ()
+    secrets = Secrets.load_or_create(settings.server.secret_file or settings.server.data_dir / "secret")
+
+    async def work(store: Store) -> Sequence[Address]:
+        verp = open_verp(settings, secrets)
+        found = verp.read(ours, datetime.now(UTC)) if verp else None
+        if not isinstance(found, ReturnPath):
+            fail(f"{ours} is {found.value if found else 'no return path'}")
+        return recipients_of(found, await store.reports.facts(query_of(found)))
+
+    return with_store(settings, work)
+
+
+def _classify_files(
+    paths: Sequence[str],
+    classifier: Classifier,
+    sent_to: Address | None,
+    mailed: Sequence[Address],
+    *,
+    as_json: bool,
+) -> bool:
     """Print what each file holds. Return whether all could be read."""
     whole = True
     for path in paths:
@@ -187,7 +232,7 @@ def _classify_files(paths: Sequence[str], classifier: Classifier, sent_to: Addre
             print(f"{path[:200]}: {reason}; give mail files, or a reply such as 550 5.1.1 ...", file=sys.stderr)
             whole = False
             continue
-        reports = [read(mail, classifier, sent_to) for mail in mails_in(content)]
+        reports = [read(mail, classifier, sent_to, mailed) for mail in mails_in(content)]
         if as_json:
             recipients = [_recipient_fields(part, report) for report in reports for part in report.recipients]
             print_json_line({"file": path, "kind": _NAMES[_first(reports).kind], "recipients": recipients})

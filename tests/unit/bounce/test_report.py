@@ -14,6 +14,7 @@ from bounce.classify import Classifier
 from bounce.parsers.report_kinds import Feedback, ReportedAction, ReportKind
 from bounce.report import read
 from bounce.rules import load_rules
+from mta.mail.address import Address
 from mta.mail.delivery import Action, Fault
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -239,3 +240,33 @@ def test_work_is_bounded_whatever_the_size(name: str, classifier: Classifier) ->
         sys.setprofile(None)
     assert report.form != "unreadable"
     assert counted < 150_000  # 250 recipients are read, each by the rules
+
+
+# Known recipients: our own return path names them.
+
+
+def prose(text: str) -> bytes:
+    return f"Return-Path: <>\nFrom: MAILER-DAEMON@mx.example\nSubject: failure notice\n\n{text}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("Your message was refused:\n\n550 5.1.1 no such user", "ann@example.com"),  # the report hides the address
+        ("<eve@elsewhere.example>:\n550 no such user\n\nFor <ann@example.com> nothing is known.", "ann@example.com"),
+        ("<eve@elsewhere.example>:\n550 no such user", "eve@elsewhere.example"),  # forwarded: see mta.reports.bounces
+    ],
+)
+def test_the_recipient_whom_our_return_path_names_comes_first(text: str, address: str, classifier: Classifier) -> None:
+    report = read(
+        prose(text), classifier, Address.parse("bounce+x@returns.example"), [Address.parse("ann@example.com")]
+    )
+    assert report.kind is ReportKind.BOUNCE
+    assert [str(part.address) for part in report.recipients] == [address]
+
+
+def test_a_hidden_recipient_is_one_of_a_shared_transaction_only_if_named(classifier: Classifier) -> None:
+    shared = [Address.parse("ann@example.com"), Address.parse("ben@example.com")]
+    assert read(prose("It failed:\n550 no such user"), classifier, None, shared).recipients == ()
+    named = read(prose("It failed for ben@example.com (and copies to eve@example.net)"), classifier, None, shared)
+    assert [str(part.address) for part in named.recipients] == ["ben@example.com"]

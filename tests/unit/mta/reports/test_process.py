@@ -71,8 +71,8 @@ def attributed(content: bytes, *to: str, sent: Iterable[SentMessage] = (SENT,), 
     signer, account = more.pop("signer", None), more.pop("account", ACCOUNT)
     sender = more.pop("sender", None)
     inbound = InboundReport(1, NOW, sender, tuple(map(Address.parse, to)), "192.0.2.1", "mx", content, 1)
-    report = attribute(inbound, CONTEXT, NOW)
     facts = ReportFacts({each.id: each for each in sent}, **more)
+    report = attribute(inbound, CONTEXT, NOW, facts)
     return replace(report, facts=facts, accounts={account.id: account}, signer=signer)
 
 
