@@ -1,12 +1,11 @@
 """Classify a receiver's reply: by the first rule that knows its words, else by the grammar of words, else by its code.
 
 Rules are data (``config/defaults/bounces.toml`` and the operator's own). What no rule can change is here: a 4xx is
-retried (unless the rule sets ``on_4xx``), a refused connection is retried, a reply suppresses a recipient only if it
-answers RCPT TO (or, with a code about the address, the final dot), words about the sender outweigh those about a
-mailbox, and "temporarily" or "or full" take the milder reading.
+retried (unless the rule sets ``on_4xx``), a refused connection is retried, words about the sender outweigh those about
+a mailbox, and "temporarily" or "or full" take the milder reading.
 
-Invariants: Never fails, whatever the reply contains. An answer to a command that names no recipient is never the
-recipient's fault.
+Invariants: Never fails, whatever the reply contains. Only an answer to RCPT TO, or our own finding about the domain, is
+a recipient's fault: the others answer a command that names no recipient, or the message that several may share.
 
 Limitations: A 5xx whose words nobody knows fails the recipient without suppressing the address.
 """
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from bounce.grammar import flattened, read_words, words_of
+from bounce.grammar import OTHERS_FAULT, flattened, read_words, words_of
 from bounce.pattern import Pattern
 from bounce.rules import BounceRule, RuleBook
 from mta.mail.delivery import Action, Classification, Fault, Stage
@@ -33,7 +32,6 @@ _WORDS = re.compile(r"[a-z0-9]+")
 _GLUED = re.compile(r"[^@]{0,200}@[\w.-]{0,250}?(?:(?=\.{2})\.+|(?![\w.-])[>)\]\"',;:]{0,3}|\Z)")
 _INNER_STATUS = re.compile(r"[#(]([45]\.\d{1,3}\.\d{1,3})(?![\d.])")  # "(#5.1.1)", as qmail and IronPort write it
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
-_ABOUT_THE_ADDRESS = ("5.1.1", "5.1.10", "5.1.6", "5.2.1")
 _POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
@@ -159,11 +157,11 @@ def _by_words(first: Classification, words: Classification | None, reply: Reply)
 
 
 def _milder(first: Classification, text: str, status: str) -> Classification:
-    """Return ``first``, which blames the recipient, unless the words speak of the sender or of a passing state."""
+    """Return ``first``, which blames the recipient, unless the words speak of another's fault or of a passing state."""
     tags = {word.tag: word.text for word in words_of(text)}
     if first.fault is not Fault.RECIPIENT or first.category == "recipient_refuses":
         return first
-    if "sender" in tags:
+    if not tags.keys().isdisjoint(OTHERS_FAULT):
         return read_words(text) or first
     if first.action is not Action.SUPPRESS and not first.hard:
         return first
@@ -182,13 +180,9 @@ def _bounded(found: Classification, reply: Reply, stage: Stage) -> Classificatio
         return replace(found, hard=found.hard and stage is Stage.RESOLVE)
     if stage is Stage.RESOLVE:  # our own finding about the domain
         return replace(found, action=Action.FAIL) if found.action is Action.SUPPRESS else found
-    if stage in _OF_THE_MESSAGE:
-        if reply.status in _ABOUT_THE_ADDRESS and stage is Stage.FINAL_DOT:
-            return found
-        fault = found.fault if reply.status[1:].startswith((".1.", ".2.")) else Fault.SITE
-        action = Action.FAIL if found.action is Action.SUPPRESS else found.action
-        return replace(found, fault=fault, action=action, hard=False)
     action = Action.FAIL if found.action is Action.SUPPRESS else found.action
+    if stage in _OF_THE_MESSAGE:
+        return replace(found, fault=Fault.SITE, action=action, hard=False)
     category = "bad_sender" if stage is Stage.SENDER else "policy_refusal"
     return replace(found, category=category, fault=Fault.SENDER, action=action, hard=False)
 

@@ -95,6 +95,7 @@ _OTHERS = {
     "rate": ("rate_limited", Fault.SENDER),
     "network": ("connection_failure", Fault.NETWORK),
 }
+OTHERS_FAULT = tuple(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
 _TAGS = (*_OTHERS, "no_mail", "temporarily", "maybe", "unknown", "closed", "refuses", "domain", "object")
 
 

@@ -1,8 +1,7 @@
 """Decide which failures suppress a recipient, at once (hard bounce) or by number (soft bounces).
 
-A rule says that a reply suppresses (``Action.SUPPRESS``). Whether it applies to a recipient also depends on the others:
-one reply to the final dot for three recipients identifies none of them. Soft bounces (mailbox full) are counted
-against the thresholds in the settings.
+A rule says that a reply suppresses (``Action.SUPPRESS``). Soft bounces (mailbox full) are counted against the
+thresholds in the settings.
 
 Invariants: A single soft bounce never suppresses, and only the recipient's fault counts.
 
@@ -12,14 +11,14 @@ Limitations: Only messages that finally failed count; one that got through after
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from bounce.rules import RuleBook
 from config.schema import SuppressionSettings
 from config.toml import ConfigError
 from mta.mail.address import Address
-from mta.mail.delivery import Action, Classification, Failed, Fault, Outcome, Stage
+from mta.mail.delivery import Action, Classification, Failed, Fault, Outcome
 from mta.mail.identity import MessageId
 
 
@@ -56,42 +55,20 @@ class SoftBounce:
     message_id: MessageId | None = None
 
 
-def drop_shared_suppressions(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
-    """Return the outcomes of one attempt without suppressions for a reply that several recipients share."""
-    outcomes = tuple(outcomes)
-    if not _share_a_reply(outcomes):
-        return outcomes
-    return tuple(_not_suppressed(outcome) if isinstance(outcome, Failed) else outcome for outcome in outcomes)
-
-
-def _share_a_reply(outcomes: Iterable[Outcome]) -> bool:
-    return sum(outcome.result.stage is Stage.FINAL_DOT for outcome in outcomes) > 1
-
-
-def _not_suppressed(failed: Failed) -> Failed:
-    found = failed.classification
-    if failed.result.stage is not Stage.FINAL_DOT or found.action is not Action.SUPPRESS:
-        return failed
-    return replace(failed, classification=replace(found, action=Action.FAIL))
-
-
 def is_soft(found: Classification) -> bool:
     """Return whether a failure is the recipient's fault, but does not suppress by itself."""
     return found.fault is Fault.RECIPIENT and found.action is not Action.SUPPRESS
 
 
 def soft_failures(outcomes: Iterable[Outcome], thresholds: SoftBounceThresholds) -> Iterator[Failed]:
-    """Yield the outcomes of one attempt that count as soft bounces."""
-    outcomes = tuple(outcomes)
-    shared = _share_a_reply(outcomes)
-    for outcome in outcomes:
+    """Yield the outcomes that count as soft bounces."""
+    for each in outcomes:
         if (
-            isinstance(outcome, Failed)
-            and is_soft(outcome.classification)
-            and outcome.classification.category in thresholds.soft
-            and not (shared and outcome.result.stage is Stage.FINAL_DOT)
+            isinstance(each, Failed)
+            and each.classification.category in thresholds.soft
+            and is_soft(each.classification)
         ):
-            yield outcome
+            yield each
 
 
 def threshold_faults(settings: SuppressionSettings, book: RuleBook) -> Iterator[tuple[int, str]]:

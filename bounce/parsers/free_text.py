@@ -178,7 +178,7 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
 def _block(lines: Sequence[str], address: str) -> list[str]:
     """Return the lines about ``address``, the first of ``lines``: a transcript ends with ``550 <address>...``."""
     end = next((n for n, line in enumerate(lines) if _VERDICT.match(line) and address in line.lower()), len(lines))
-    return [line for line in lines[: end + 1] if line.strip()]
+    return list(lines[: end + 1])
 
 
 def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> ReportedRecipient:

@@ -32,6 +32,7 @@ _LONE_CODE = re.compile(r"^[ \t]*(?P<code>[45]\d\d)[ \t]*$", re.MULTILINE)
 _BARE_STATUS = re.compile(r"(?:^|[\s#(\[<=:,;'\"])(?P<status>[45]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _AGAIN = re.compile(rf"\s(?P<code>[45]\d\d)(?P<sep>[ -])#?(?={_STATUS})")
 _TAIL = re.compile(r"\s*\((?:in reply to|delivery attempts|state \d|#?timeout)[^()]{0,120}\)?\s*\Z", re.IGNORECASE)
+_PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _STAGES = (
     (Stage.CONNECT, re.compile(r"refused to talk to me|initial connection|while connecting|smtp:connect|in banner")),
     (Stage.HELLO, re.compile(r"(?:to|after|>>>|\bour|smtp:)\s?(?:helo|ehlo)\b|but my name was rejected")),
@@ -70,7 +71,7 @@ def reply_of(diagnostic: str, status: str, failed: bool) -> Reply:
         digit = known[0] if known[:1] in ("4", "5") else "5" if failed else "4"
         return Reply(int(digit + "50"), known or f"{digit}.0.0", _flat(text))
     code = match["code"]
-    words = _AGAIN.sub(r"\n\g<code>\g<sep>", _TAIL.sub("", " ".join(text[match.start("code") :].split())))
+    words = _AGAIN.sub(r"\n\g<code>\g<sep>", _TAIL.sub("", " ".join(_quoted(text, match.start("code")).split())))
     reply = Reply.read(re.sub(rf"\A{code}[\s:\]#-]{{0,6}}", f"{code} ", words))
     if reply.status.endswith(".0.0"):
         inner = _BARE_STATUS.search(words)
@@ -79,6 +80,12 @@ def reply_of(diagnostic: str, status: str, failed: bool) -> Reply:
         if status and status[0] == code[0]:
             return Reply(reply.code, status, reply.text)
     return reply
+
+
+def _quoted(text: str, start: int) -> str:
+    """Return the reply that begins at ``start``: to the bracket that closes it, or to the end of its paragraph."""
+    reply = _PARAGRAPH.split(text[start:], maxsplit=1)[0]
+    return reply.partition("]")[0] if text[start - 1 : start] == "[" else reply
 
 
 def status_of(reply: Reply, status: str) -> str:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bounce.classify import Classifier
-from bounce.suppression import drop_shared_suppressions
 from mta.mail.delivery import (
     Action,
     Attempt,
@@ -72,7 +71,7 @@ def decide(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: da
         steps = attempts + (UNKNOWN_STEPS if result.delivery_unknown else 0)
         return Deferred(result, meaning, schedule.next_attempt(steps, now, expires_at))
 
-    return Decision(attempt, drop_shared_suppressions(map(outcome, attempt.results)))
+    return Decision(attempt, tuple(map(outcome, attempt.results)))
 
 
 def decide_unclassified(attempt: Attempt, schedule: Schedule, now: datetime) -> Decision:

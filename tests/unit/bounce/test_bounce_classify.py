@@ -48,11 +48,10 @@ def test_no_route_is_final() -> None:
     assert classify("451 4.4.3 no answer from the name servers", Stage.RESOLVE) == ("dns_failure", Action.RETRY)
 
 
-@pytest.mark.parametrize("stage", [Stage.SENDER, Stage.DATA])
+@pytest.mark.parametrize("stage", [Stage.SENDER, Stage.DATA, Stage.FINAL_DOT])
 def test_nobody_is_suppressed_before_being_named(stage: Stage) -> None:
     assert CLASSIFIER.classify(USER_UNKNOWN, stage).action is Action.FAIL
     assert CLASSIFIER.classify(USER_UNKNOWN, Stage.RECIPIENT).action is Action.SUPPRESS
-    assert CLASSIFIER.classify(USER_UNKNOWN, Stage.FINAL_DOT).action is Action.SUPPRESS
 
 
 @pytest.mark.parametrize("code", [-1, 0, 100, 199, 300, 354, 399, 600, 999])

@@ -13,7 +13,6 @@ from bounce.rules import BounceRule, load_rules
 from bounce.suppression import (
     SoftBounceThresholds,
     Threshold,
-    drop_shared_suppressions,
     is_soft,
     load_soft_bounce_thresholds,
     soft_failures,
@@ -37,8 +36,7 @@ def failed(reply: Reply, stage: Stage, host: str | None = None, n: int = 0, *, e
 
 def blamed(outcome: Failed) -> bool:
     """Whether it suppresses, or could with others, under thresholds for every category there is."""
-    (spared,) = drop_shared_suppressions([outcome])
-    return spared.classification.action is Action.SUPPRESS or any(soft_failures([outcome], MOST_IMPATIENT))
+    return outcome.classification.action is Action.SUPPRESS or any(soft_failures([outcome], MOST_IMPATIENT))
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -82,14 +80,18 @@ def test_whatever_code_a_text_comes_with_the_fault_decides(
         assert not blamed(outcome)
 
 
-def test_an_answer_that_several_share_is_held_against_nobody() -> None:
+def test_a_full_mailbox_counts_if_rcpt_to_was_answered() -> None:
     full = Reply(552, "5.2.2", "Mailbox full")
-    alone = failed(full, Stage.RECIPIENT)
-    shared = [failed(full, Stage.FINAL_DOT, n=n) for n in (1, 2)]
-    assert is_soft(alone.classification)
-    assert list(soft_failures([alone, *shared], MOST_IMPATIENT)) == [alone]
-    assert list(soft_failures(shared[:1], MOST_IMPATIENT)) == shared[:1]
-    assert list(soft_failures([alone], SoftBounceThresholds())) == []
+    named = failed(full, Stage.RECIPIENT)
+    of_the_message = [failed(full, stage) for stage in (Stage.DATA, Stage.FINAL_DOT)]
+    assert is_soft(named.classification)
+    assert list(soft_failures([named, *of_the_message], MOST_IMPATIENT)) == [named]
+    assert list(soft_failures([named], SoftBounceThresholds())) == []
+
+
+@pytest.mark.parametrize("stage", [each for each in Stage if each not in (Stage.RECIPIENT, Stage.RESOLVE)])
+def test_no_rule_blames_a_recipient_for_what_the_stage_answers(stage: Stage) -> None:
+    assert not [sample for rule, sample in SAMPLES if blamed(failed(sample, stage, host(rule), expired=True))]
 
 
 def test_what_suppresses_at_once_is_not_counted_too() -> None:
