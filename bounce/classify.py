@@ -146,13 +146,13 @@ def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
 
 def _by_words(first: Classification, words: Classification | None, reply: Reply) -> Classification:
     """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
-    they are milder; x.7.z makes doubtful what they say of a mailbox."""
+    they are milder; x.7.z makes it doubtful that a mailbox is closed: it may be so for us."""
     if words is None or (first.hard and (words.action is Action.SUPPRESS or words.rule == "words-maybe")):
         return first
     if first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal":
         return first
-    if words.action is Action.SUPPRESS and reply.status.startswith("5.7."):
-        return replace(words, action=Action.FAIL, hard=False)
+    if words.rule == "words-closed" and reply.status.startswith("5.7."):
+        return replace(words, action=Action.FAIL)
     return words
 
 

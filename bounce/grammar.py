@@ -54,6 +54,7 @@ class ReasonWords(Section):
     loop: list[str] = Field(default_factory=list)
     sender: list[str] = Field(default_factory=list)
     relay: list[str] = Field(default_factory=list)
+    size: list[str] = Field(default_factory=list)
     content: list[str] = Field(default_factory=list)
     full: list[str] = Field(default_factory=list)
     rate: list[str] = Field(default_factory=list)
@@ -65,6 +66,7 @@ class ReasonWords(Section):
     maybe: list[str] = Field(default_factory=list)
     object: list[str] = Field(default_factory=list)
     domain: list[str] = Field(default_factory=list)
+    ip: list[str] = Field(default_factory=list)
     no_mail: list[str] = Field(default_factory=list)
     failure: list[str] = Field(default_factory=list)
     delay: list[str] = Field(default_factory=list)
@@ -90,13 +92,14 @@ _OTHERS = {
     "loop": ("message_loop", Fault.SITE),
     "sender": ("policy_refusal", Fault.SENDER),
     "relay": ("relaying_denied", Fault.SITE),
+    "size": ("too_large", Fault.CONTENT),
     "content": ("spam_content", Fault.CONTENT),
     "full": ("mailbox_full", Fault.RECIPIENT),
     "rate": ("rate_limited", Fault.SENDER),
     "network": ("connection_failure", Fault.NETWORK),
 }
 OTHERS_FAULT = tuple(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
-_TAGS = (*_OTHERS, "no_mail", "temporarily", "maybe", "unknown", "closed", "refuses", "domain", "object")
+_TAGS = (*_OTHERS, "no_mail", "temporarily", "maybe", "unknown", "closed", "refuses", "domain", "object", "ip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,8 @@ def read_words(text: str) -> Classification | None:
         if (pair := _pair(found, state)) is None:
             continue
         matched = text[pair[0].start : pair[1].end]
+        if "ip" in (pair[0].tag, pair[1].tag):
+            return Classification("policy_refusal", Fault.SENDER, Action.FAIL, "words-sender", matched)
         if "temporarily" in tags:
             return Classification("inactive_mailbox", Fault.RECIPIENT, Action.FAIL, "words-temporarily", matched)
         if any(word.tag == "maybe" and _distance(word, *pair) <= NEAR for word in found):
@@ -163,7 +168,7 @@ def read_words(text: str) -> Classification | None:
 
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return the closest pair of a state and an object, or None if none are near each other."""
-    named = [word for word in found if word.tag in ("object", "domain", state)]
+    named = [word for word in found if word.tag in ("object", "domain", "ip", state)]
     pairs = [(one, other) for one, other in pairwise(named) if (one.tag == state) != (other.tag == state)]
     closest = min(pairs, key=lambda pair: pair[1].start - pair[0].end, default=None)
     return closest if closest and closest[1].start - closest[0].end <= NEAR else None
@@ -202,20 +207,37 @@ def _delays() -> re.Pattern[str]:
 
 def _by_letter(phrases: Mapping[str, list[str]]) -> dict[str, re.Pattern[str]]:
     """Return, for each first letter, the pattern of the phrases that may begin with it; ``""`` for other letters."""
-    first = {
-        (tag, phrase): phrase[0] if phrase[0].isalnum() or phrase == "@" else ""
-        for tag in phrases
-        for phrase in phrases[tag]
-    }
+    spelled = [(tag, each) for tag in phrases for phrase in phrases[tag] for each in _spelled(phrase)]
+    first = [each[0] if each[0].isalnum() or each == "@" else "" for _, each in spelled]
     patterns = {}
-    for letter in set(first.values()) | {""}:
-        groups = []
-        for tag, each in phrases.items():
-            fitting = [phrase for phrase in each if first[tag, phrase] in (letter, "")]
-            if fitting:
-                groups.append(f"(?P<{tag}>(?:{'|'.join(fitting)})(?:\\b|(?<!\\w)))")
+    for letter in {*first, ""}:
+        fitting: dict[str, list[str]] = {}
+        for (tag, each), begins in zip(spelled, first, strict=True):
+            if begins in (letter, ""):
+                fitting.setdefault(tag, []).append(each)
+        groups = (f"(?P<{tag}>(?:{'|'.join(each)})(?:\\b|(?<!\\w)))" for tag, each in fitting.items())
         patterns[letter] = re.compile("|".join(groups) or r"(?!)")
     return patterns
+
+
+def _spelled(phrase: str) -> Iterator[str]:
+    """Yield ``(?:a|b)c`` as ``ac`` and ``bc``: phrases of which the first letter is known."""
+    if not phrase.startswith("(?:"):
+        yield phrase
+        return
+    choices, end = [3], 3
+    depth = 1
+    while depth:
+        letter = phrase[end]
+        depth += (letter == "(") - (letter == ")")
+        if letter == "|" and depth == 1:
+            choices.append(end + 1)
+        end += 1 + (letter == "\\")
+    rest = phrase[end:].removeprefix("?")
+    for start, after in pairwise([*choices, end]):
+        yield from _spelled(phrase[start : after - 1] + rest)
+    if rest != phrase[end:]:
+        yield from _spelled(rest)
 
 
 def _found(tables: Mapping[str, re.Pattern[str]], text: str) -> Iterator[Word]:

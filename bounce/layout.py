@@ -22,6 +22,7 @@ class Layout(Section):
     subject: list[str] = Field(default_factory=list)
     digest: list[str] = Field(default_factory=list)
     recipient: list[str] = Field(default_factory=list)
+    reason: list[str] = Field(default_factory=list)
     author: list[str] = Field(default_factory=list)
     sent_by: list[str] = Field(default_factory=list)
     detail: list[str] = Field(default_factory=list)

@@ -19,7 +19,15 @@ from bounce.classify import Classifier
 from bounce.parsers.arf import only_recipient, read_feedback
 from bounce.parsers.auto_reply import read_auto_reply, read_challenge
 from bounce.parsers.dsn import date_of, read_receipt, read_status, status_part
-from bounce.parsers.evidence import DSN_TYPES, Authorship, evidence_of, has_bounce_subject, is_forwarded
+from bounce.parsers.evidence import (
+    DSN_TYPES,
+    Authorship,
+    evidence_of,
+    has_bounce_subject,
+    has_null_sender,
+    is_forwarded,
+    role_of,
+)
 from bounce.parsers.free_text import (
     BAR,
     Candidate,
@@ -91,7 +99,9 @@ def _peeled(mail: Mail) -> Mail:
         if part.type == "message/rfc822":
             inner = parse_mail(part.content.lstrip(b"\n"))
             framed = mail.parameters.get("report-type", "").lower() == "delivery-status"
-            if inner.first(*DSN_TYPES) and (framed or evidence_of(mail, free_text_of(mail)).is_mail_system):
+            role = role_of(mail)
+            scanned = role in ("daemon", "postmaster") or (role == "gateway" and has_null_sender(mail))
+            if inner.first(*DSN_TYPES) and (framed or scanned):
                 return inner
     return mail
 
@@ -123,8 +133,8 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, known: 
 
 
 def _is_refusal(part: ReportedRecipient) -> bool:
-    """Return whether a host refused the recipient, by a reply or a code that says more than "failed"."""
-    return quotes_reply(part.diagnostic) or not part.status.endswith(".0.0")
+    """Return whether a host refused the recipient, by a reply or a code that says more than "failed" or "policy"."""
+    return quotes_reply(part.diagnostic) or not (part.status.endswith(".0.0") or part.status[1:3] == ".7")
 
 
 def _from_free_text(mail: Mail, text: FreeTextBounce, evidence: Authorship, known: Known) -> Report | None:

@@ -30,6 +30,7 @@ _REPLY = re.compile(r"(?:re|aw|antw|sv|vs|r|odp|res|rif)\s{0,3}(?:\[\d+\])?\s{0,
 _FORWARD = re.compile(r"(?:fwd?|wg|tr|rv|doorst|i|enc|pd|vl)\s{0,3}:", re.IGNORECASE)
 _POSTMASTER = re.compile(r"(?:^|[<\s])postmaster@")
 _ENVELOPE = re.compile(r"(?m)^[\s>]{0,20}(mail from|rcpt to)\s?:[^@\n]{0,80}@")
+_LABELLED = r"(?m)^[^\w\n]{0,20}(?:[\w-]{1,20} ){0,2}{}[ .]{0,20}:"
 _PRECEDENCE = ("auto_reply", "auto-reply", "autoreply")
 
 
@@ -76,7 +77,7 @@ class Authorship:
         if self.score < self.bar or self.role == "daemon":
             return self.score >= self.bar
         # What also administrators and shops write needs more than an address and a subject.
-        quoted = self.has("returned_message", "report_type", "smtp_reply")
+        quoted = self.has("returned_message", "report_type", "smtp_reply", "labels")
         return quoted or (self.role == "postmaster" and self.has("bounce_subject", "our_return_path"))
 
     @property
@@ -165,7 +166,8 @@ def _facts(mail: Mail, text: FreeTextBounce, role: str, at_our_path: bool) -> It
         yield "list_headers"
     if role == "nobody" and (mail.fields.has("in-reply-to") or mail.fields.has("references")):
         yield "answer"
-    if not system and _REPLY.match(subject):
+    returned = role == "gateway" and "returned_message" in proofs
+    if not (system or returned) and _REPLY.match(subject):
         yield "reply_subject"
     if _FORWARD.match(subject):
         yield "forward_subject"
@@ -183,8 +185,11 @@ def _proofs(mail: Mail, text: FreeTextBounce) -> Iterator[str]:
         yield "report_type"
     if text.original.fields.all:
         yield "returned_message"
-    if len(set(_ENVELOPE.findall(text.lower[:MAX_WORDS]))) == 2:
+    own = text.lower[:MAX_WORDS]
+    if len(set(_ENVELOPE.findall(own))) == 2:
         yield "envelope"
+    if phrases("recipient", _LABELLED + "[^@\\n]{0,70}@").search(own) and phrases("reason", _LABELLED).search(own):
+        yield "labels"
 
 
 def _subject(mail: Mail) -> str:

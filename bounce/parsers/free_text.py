@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from bounce.grammar import delay_in, failure_in
+from bounce.grammar import delay_in, failure_in, flattened, read_words
 from bounce.layout import phrases
 from bounce.parsers.mime import Mail, decode_words, read_fields
 from bounce.parsers.replies import host_of, quotes_reply, reply_of, stage_of
@@ -39,11 +39,12 @@ ANY_ADDRESS = re.compile(rf"(?<![^\s<>()\[\]:;,\"'|\\@=])(?P<address>{_LOCAL}@{_
 _LEAD = re.compile(r"[\s*•·»+#|=>–—-]{0,40}(?:\d{1,3}[.)]\s)?")
 _REPLIED = re.compile(r"(?:<<< ?)?[45]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3} )?\Z")
 _EXPANDED = re.compile(
-    rf"\((?:expanded|generated|forwarded) from:? ?<?(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})"
+    r"\((?:[a-z]{1,12} )?(?:expanded|generated|forwarded) from:? ?"
+    rf"<?(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})"
 )
 _QUOTED_TO = re.compile(r"\s*to\s{0,3}:", re.IGNORECASE)
 _VERDICT = re.compile(r"[45]\d\d [^@]{0,70}@[^>\s]{1,255}>?\.\.\.")
-_TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
+_TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}[ .]{0,20}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
 _COMMAND = re.compile(r"rcpt to: ?<?\Z")
 _EMPTY = re.compile(r"[\s<>\"'()\[\]:;,.*-]*\Z")
 _STAFF = re.compile(
@@ -164,6 +165,7 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
         places.append((n, key))
     named = {key for key, one in found.items() if one.points >= BAR}
     likely = {key for key, one in found.items() if one.points > 0}
+    likely = likely or {key for key, one in found.items() if one.points == 0}
     if not named and len(likely) == 1:
         named = likely  # the only address can only be the recipient's
     named = likely & known.mailed or named - known.others or named
@@ -184,7 +186,7 @@ def _block(lines: Sequence[str], address: str) -> list[str]:
 def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> ReportedRecipient:
     """Build a recipient's part from the lines about it or, if they hold no reply, also from the shared ones."""
     text = "\n".join(candidate.lines).strip()
-    if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text):
+    if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text) and read_words(flattened(text)) is None:
         text = "\n".join([*candidate.lines, *(line for line in shared if line not in candidate.lines)]).strip()
     reply = reply_of(text, "", not delayed)
     final = address_of(candidate.address)

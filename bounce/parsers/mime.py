@@ -41,6 +41,7 @@ _SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNO
 _BLANK = re.compile(rb"\A(?:[ \t]{0,200}\n){1,50}(?=From |[A-Za-z][A-Za-z0-9-]{1,40}:)")
 _OTHER_HEADER = re.compile(rb"(?mi)^(?:received|message-id|return-path):")
 _BLOCK = re.compile(r"<(?:/?(?:p|div|tr|li|ul|ol|table|h[1-6]|blockquote|pre|hr)|br)\b[^<>]*>", re.IGNORECASE)
+_CELL = re.compile(r"\s{0,20}:?\s{0,20}</t[dh]>", re.IGNORECASE)
 _INVISIBLE = re.compile(r"<(style|script|head|title)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2028\u2029\ud800-\udfff\ufeff]")
@@ -170,7 +171,7 @@ def clean(text: str) -> str:
 
 
 def visible(markup: str) -> str:
-    """Return the visible text of HTML, a line for each block."""
+    """Return the visible text of HTML, a line for each block; the cells of a table row as ``label: value``."""
     kept, at = [], 0
     while opening := _INVISIBLE.search(markup, at):
         kept.append(markup[at : opening.start()])
@@ -180,7 +181,8 @@ def visible(markup: str) -> str:
             break
         at = closing
     kept.append(markup[at:])
-    return html.unescape(_TAG.sub("", _BLOCK.sub("\n", "".join(kept).replace("\n", " "))))
+    lines = _BLOCK.sub("\n", _CELL.sub(": ", "".join(kept).replace("\n", " ")))
+    return html.unescape(_TAG.sub("", lines))
 
 
 @lru_cache(256)

@@ -181,7 +181,7 @@ def _is_certain(part: ReportedRecipient, reply: Reply, found: Classification) ->
 
     A report about a recipient is about RCPT TO, unless it names another command: an answer to MAIL FROM or to the
     connection says nothing of a recipient, one to the message only with a code about the address (x.1.z, x.2.z), and
-    x.7.z (policy) makes doubtful what is said beside it, unless the provider is known to mean it.
+    x.7.z (policy) makes it doubtful that a mailbox is closed, unless the provider is known to mean it.
     """
     subject, _, detail = reply.status.partition(".")[2].partition(".")
     if subject == "1" and detail in ("7", "8"):
@@ -192,7 +192,7 @@ def _is_certain(part: ReportedRecipient, reply: Reply, found: Classification) ->
         return True
     if part.stage in (Stage.DATA, Stage.FINAL_DOT):
         return subject == "2" and not found.hard
-    return subject != "7" or found.action is not Action.SUPPRESS
+    return subject != "7" or found.hard
 
 
 def merged(parts: Sequence[ReportedRecipient]) -> tuple[ReportedRecipient, ...]:
