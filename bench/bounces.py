@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.ordinary_mail import ordinary_mail
 from bounce.classify import Classifier, searchable
 from bounce.parsers.report_kinds import ReportedRecipient, ReportKind
 from bounce.report import read
@@ -38,10 +39,7 @@ from mta.mail.delivery import Stage
 from mta.mail.reply import ReplyKind
 
 CORRECTIONS = Path(__file__).with_name("bounce_labels.tsv")
-ORDINARY = [
-    Path(__file__).parents[1] / "tests/unit/bounce/samples/quiet",
-    Path(__file__).parents[1] / "tests/cases/bounces/ordinary",
-]
+QUIET = Path(__file__).parents[1] / "tests/unit/bounce/samples/quiet"
 _OF_THE_DOMAIN = ("hostunknown", "notaccept")  # hard, but the address is not suppressed at once
 
 Part = tuple[str, int]  # a rule and one of its patterns; -1: its codes
@@ -220,13 +218,8 @@ def times(found: Iterable[Found]) -> str:
 
 def ordinary(classifier: Classifier) -> list[tuple[str, bool]]:
     """Return each mail of our own that is no bounce, and whether it is taken for one."""
-    mails = [
-        (path.name, mail)
-        for folder in ORDINARY
-        for path in folder.glob("*.eml")
-        for mail in mails_in(path.read_bytes())
-    ]
-    return [(name, read(mail, classifier).kind is ReportKind.BOUNCE) for name, mail in mails]
+    mails = [*((path.name, path.read_bytes()) for path in sorted(QUIET.glob("*.eml"))), *ordinary_mail()]
+    return [(name, read(content, classifier).kind is ReportKind.BOUNCE) for name, content in mails]
 
 
 def confusion(found: Iterable[Found]) -> list[str]:
@@ -280,6 +273,7 @@ def main() -> int:
     print(times(found))
     taken = ordinary(classifier)
     print(f"ordinary mail taken for a bounce: {sum(each for _, each in taken)} of {len(taken)}")
+    print(*(f"TAKEN FOR A BOUNCE {name}" for name, each in taken if each), sep="\n")
     print("", "the worst ten families, left out", *(scores(*each) for each in by_family(without)[:10]), sep="\n")
     if not options.quiet:
         print("", "families, left out", *(scores(*each) for each in by_family(without)), sep="\n")

@@ -165,7 +165,8 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
         places.append((n, key))
     named = {key for key, one in found.items() if one.points >= BAR}
     likely = {key for key, one in found.items() if one.points > 0}
-    likely = likely or {key for key, one in found.items() if one.points == 0}
+    if not (likely or known.recipients):
+        likely = {key for key, one in found.items() if one.points == 0}
     if not named and len(likely) == 1:
         named = likely  # the only address can only be the recipient's
     named = likely & known.mailed or named - known.others or named
