@@ -72,7 +72,7 @@ def _read(content: bytes, sent_to: Address | None, mailed: Collection[Address]) 
     evidence = evidence_of(mail, text, at_our_path=sent_to is not None)
     known = known_of(mail, text.original, sent_to, mailed)
     report = (
-        read_feedback(mail)
+        read_feedback(mail, text)
         or read_receipt(mail, text)
         or (None if evidence.is_mail_system else read_challenge(mail, text))
         or _from_fields(mail, text, evidence, known)

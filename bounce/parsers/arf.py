@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 
 from bounce.parsers.dsn import date_of
-from bounce.parsers.free_text import MAX_ORIGINAL, address_of, original_of
-from bounce.parsers.mime import Fields, Mail, read_fields, split_header
+from bounce.parsers.free_text import FreeTextBounce, address_of
+from bounce.parsers.mime import Fields, Mail, read_fields
 from bounce.parsers.report_kinds import (
     Feedback,
     Original,
@@ -27,18 +27,18 @@ from mta.mail.address import Address
 
 _TYPES = {kind.value: kind for kind in Feedback} | {"auth-failure-report": Feedback.AUTH_FAILURE}
 _REDACTED = re.compile(r"redacted|x{4,}|\*{3,}|hidden|removed", re.IGNORECASE)
+_OUTLOOK = re.compile(r"\b(?:hotmail|outlook|live|msn)\.")
 _FEEDBACK = re.compile(rb"(?mi)^feedback-type[ \t]*:[ \t]*[a-z]")
 
 
-def read_feedback(mail: Mail) -> Report | None:
+def read_feedback(mail: Mail, text: FreeTextBounce) -> Report | None:
     """Return the complaint or other feedback in ``mail``, or None."""
     fields = _fields(mail)
     if fields is None:
-        return _hotmail(mail)
+        return _hotmail(mail, text.original)
     kind = (fields.get("feedback-type") or "").lower().partition(";")[0].strip()
     feedback = _TYPES.get(kind, Feedback.OTHER)
-    original = original_of(mail) or Original()
-    return _report(mail, "arf", feedback, _addresses(fields, original), original, fields)
+    return _report("arf", feedback, _addresses(fields, text.original), text.original, fields)
 
 
 def _fields(mail: Mail) -> Fields | None:
@@ -76,25 +76,18 @@ def only_recipient(original: Original) -> Address | None:
     return None
 
 
-def _hotmail(mail: Mail) -> Report | None:
-    """Return a complaint of Outlook.com's JMRP: no fields, the message attached."""
+def _hotmail(mail: Mail, original: Original) -> Report | None:
+    """Return a complaint of Outlook.com's JMRP: no fields, the message attached or, formerly, in place of a text."""
     subject = (mail.fields.get("subject") or "").lower()
-    sender = (mail.fields.get("from") or "").lower()
-    if not subject.startswith("complaint about message from ") or not re.search(
-        r"\b(?:hotmail|outlook|live)\.", sender
-    ):
+    if not subject.startswith("complaint about message from ") or not original.fields.all:
         return None
-    part = mail.first("message/rfc822") or (mail.parts[-1] if mail.parts else None)
-    if part is None:
+    if not _OUTLOOK.search((mail.fields.get("from") or "").lower()):
         return None
-    block = part.content.lstrip(b"\n") if part.type == "message/rfc822" else b""
-    header = split_header(block)[0][:MAX_ORIGINAL]
-    original = Original(header, read_fields(header))
-    return _report(mail, "hotmail", Feedback.ABUSE, [only_recipient(original)], original, Fields())
+    return _report("hotmail", Feedback.ABUSE, [only_recipient(original)], original, Fields())
 
 
 def _report(
-    mail: Mail, form: str, feedback: Feedback, addresses: list[Address | None], original: Original, fields: Fields
+    form: str, feedback: Feedback, addresses: list[Address | None], original: Original, fields: Fields
 ) -> Report:
     complaint = feedback.is_complaint
     action = ReportedAction.COMPLAINED if complaint else ReportedAction.NOTED

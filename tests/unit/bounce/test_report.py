@@ -190,14 +190,23 @@ def test_a_complaint_without_the_field_is_about_the_only_recipient() -> None:
     assert str(read(feedback("abuse", fields="")).recipients[0].address) == "ann@example.com"
 
 
-def test_complaint_of_outlook() -> None:
-    report = read(
-        b"From: staff@hotmail.com\nSubject: complaint about message from 192.0.2.7\n"
-        b"Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: message/rfc822\n\n"
-        b"X-HmXmrOriginalRecipient: ann@hotmail.com\nFrom: news@news.example\nTo: someone\n\nhello\n--m--\n"
-    )
+JMRP = b"X-HmXmrOriginalRecipient: ann@hotmail.com\nReceived: from mta.example\nFrom: news@news.example\nTo: someone\n\nhello\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: message/rfc822\n\n" + JMRP + b"--m--\n",
+        b"\n" + JMRP,  # without a part of its own
+        b"MIME-Version: 1.0\nContent-Type: text/plain\n\n" + JMRP,
+    ],
+)
+def test_complaint_of_outlook(content: bytes) -> None:
+    report = read(b"From: staff@hotmail.com\nSubject: complaint about message from 192.0.2.7\n" + content)
     assert report.kind is ReportKind.COMPLAINT
+    assert report.date is None
     assert str(report.recipients[0].address) == "ann@hotmail.com"
+    assert report.original.fields.get("from") == "news@news.example"
 
 
 def test_a_receipt_changes_nothing(classifier: Classifier) -> None:
