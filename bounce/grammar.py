@@ -18,13 +18,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
 
-from pydantic import Field
-
-from config.toml import DEFAULTS, read, read_text
-from config.types import Section
+from bounce.languages import Kind, every, phrases
 from mta.mail.delivery import Action, Classification, Fault
 
-SHIPPED = DEFAULTS / "bounce-words.toml"
 NEAR = 60  # characters between an object and its state
 
 _WORD = re.compile(r"(?<![^\W_])[^\W_]|@")
@@ -34,61 +30,8 @@ _ADDRESS = re.compile(
 )
 _BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")
 
-
-class Samples(Section):
-    """Texts that must be read as what they stand under."""
-
-    unknown: list[str] = Field(default_factory=list)
-    closed: list[str] = Field(default_factory=list)
-    full: list[str] = Field(default_factory=list)
-    sender: list[str] = Field(default_factory=list)
-    temporary: list[str] = Field(default_factory=list)
-    loop: list[str] = Field(default_factory=list)
-    domain: list[str] = Field(default_factory=list)
-    maybe: list[str] = Field(default_factory=list)
-
-
-class ReasonWords(Section):
-    """The words of one language, by what they say."""
-
-    loop: list[str] = Field(default_factory=list)
-    sender: list[str] = Field(default_factory=list)
-    relay: list[str] = Field(default_factory=list)
-    size: list[str] = Field(default_factory=list)
-    content: list[str] = Field(default_factory=list)
-    full: list[str] = Field(default_factory=list)
-    rate: list[str] = Field(default_factory=list)
-    network: list[str] = Field(default_factory=list)
-    temporarily: list[str] = Field(default_factory=list)
-    unknown: list[str] = Field(default_factory=list)
-    closed: list[str] = Field(default_factory=list)
-    refuses: list[str] = Field(default_factory=list)
-    maybe: list[str] = Field(default_factory=list)
-    object: list[str] = Field(default_factory=list)
-    domain: list[str] = Field(default_factory=list)
-    ip: list[str] = Field(default_factory=list)
-    no_mail: list[str] = Field(default_factory=list)
-    failure: list[str] = Field(default_factory=list)
-    delay: list[str] = Field(default_factory=list)
-    samples: Samples = Field(default_factory=Samples)
-
-
-class WordFile(Section):
-    """The languages of a file of words."""
-
-    en: ReasonWords
-    nl: ReasonWords
-    de: ReasonWords
-    fr: ReasonWords
-    es: ReasonWords
-    it: ReasonWords
-    pt: ReasonWords
-    pl: ReasonWords
-    other: ReasonWords
-
-
 # In this order: what stands first is believed first.
-_OTHERS = {
+_OTHERS: dict[Kind, tuple[str, Fault]] = {
     "loop": ("message_loop", Fault.SITE),
     "sender": ("policy_refusal", Fault.SENDER),
     "relay": ("relaying_denied", Fault.SITE),
@@ -99,7 +42,7 @@ _OTHERS = {
     "network": ("connection_failure", Fault.NETWORK),
 }
 OTHERS_FAULT = tuple(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
-_TAGS = (*_OTHERS, "no_mail", "temporarily", "maybe", "unknown", "closed", "refuses", "domain", "object", "ip")
+_STATES: tuple[Kind, ...] = ("temporarily", "maybe", "unknown", "closed", "refuses", "domain", "object", "ip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +68,7 @@ def failure_in(text: str) -> str | None:
 
 def delay_in(text: str) -> str | None:
     """Return the first words in ``text`` (lower case, single spaces) that say that delivery is still tried."""
-    found = _delays().search(text)
+    found = phrases("delay").search(text)
     return found[0] if found else None
 
 
@@ -179,35 +122,19 @@ def _distance(word: Word, first: Word, last: Word) -> int:
     return max(first.start - word.end, word.start - last.end, 0)
 
 
-def languages() -> Mapping[str, ReasonWords]:
-    """Return the shipped words by language."""
-    file = _shipped()
-    return {name: getattr(file, name) for name in WordFile.model_fields}
-
-
-@cache
-def _shipped() -> WordFile:
-    return read(read_text(SHIPPED), "config/defaults/bounce-words.toml", WordFile, lambda _: ())
-
-
 @cache
 def _tables() -> dict[str, re.Pattern[str]]:
-    return _by_letter({tag: [each for one in languages().values() for each in getattr(one, tag)] for tag in _TAGS})
+    return _by_letter({tag: every(tag) for tag in (*_OTHERS, "no_mail", *_STATES)})
 
 
 @cache
 def _failures() -> dict[str, re.Pattern[str]]:
-    return _by_letter({"failure": [each for one in languages().values() for each in one.failure]})
+    return _by_letter({"failure": every("failure")})
 
 
-@cache
-def _delays() -> re.Pattern[str]:
-    return re.compile("|".join(each for one in languages().values() for each in one.delay))
-
-
-def _by_letter(phrases: Mapping[str, list[str]]) -> dict[str, re.Pattern[str]]:
+def _by_letter(words: Mapping[Kind, list[str]]) -> dict[str, re.Pattern[str]]:
     """Return, for each first letter, the pattern of the phrases that may begin with it; ``""`` for other letters."""
-    spelled = [(tag, each) for tag in phrases for phrase in phrases[tag] for each in _spelled(phrase)]
+    spelled = [(tag, each) for tag in words for phrase in words[tag] for each in _spelled(phrase)]
     first = [each[0] if each[0].isalnum() or each == "@" else "" for _, each in spelled]
     patterns = {}
     for letter in {*first, ""}:

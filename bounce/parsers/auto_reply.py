@@ -8,7 +8,7 @@ changes nothing either.
 
 from __future__ import annotations
 
-from bounce.layout import phrases
+from bounce.languages import phrases
 from bounce.parsers.evidence import is_marked_auto_reply
 from bounce.parsers.free_text import FreeTextBounce, address_of
 from bounce.parsers.mime import Mail, decode_words

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from bounce.grammar import failure_in, flattened, read_words
-from bounce.layout import phrases
+from bounce.languages import phrases
 from bounce.parsers.free_text import FreeTextBounce
 from bounce.parsers.mime import Mail, decode_words
 from bounce.parsers.replies import quotes_reply

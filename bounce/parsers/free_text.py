@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from bounce.grammar import delay_in, failure_in, flattened, read_words
-from bounce.layout import phrases
+from bounce.languages import phrases
 from bounce.parsers.mime import Mail, decode_words, read_fields
 from bounce.parsers.replies import host_of, quotes_reply, reply_of, stage_of
 from bounce.parsers.report_kinds import MAX_RECIPIENTS, Original, ReportedAction, ReportedRecipient
@@ -50,7 +50,7 @@ _EMPTY = re.compile(r"[\s<>\"'()\[\]:;,.*-]*\Z")
 _STAFF = re.compile(
     r"(?:post[-_]?master|mailer-daemon|abuse|hostmaster|noc|support|helpdesk|unblock|double-bounce)\Z", re.IGNORECASE
 )
-# Where the phrases of ``bounce.layout`` stand.
+# Where the phrases of ``bounce.languages`` stand.
 _AFTER_RECIPIENT = r"\b{}:?\s{0,3}\Z"
 _AFTER_AUTHOR = r"\b{}\s{0,3}:"
 _AFTER_SENT_BY = r"\b{}\s{1,3}\Z"

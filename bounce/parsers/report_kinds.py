@@ -73,20 +73,8 @@ class Original:
     fields: Fields = NO_FIELDS
 
     @property
-    def message_id(self) -> str | None:
-        return self.fields.get("message-id")
-
-    @property
-    def return_path(self) -> str | None:
-        return self.fields.get("return-path")
-
-    @property
     def list_unsubscribe(self) -> str | None:
         return self.fields.get("list-unsubscribe")
-
-    @property
-    def feedback_id(self) -> str | None:
-        return self.fields.get("feedback-id")
 
     @property
     def cfbl_feedback_id(self) -> str | None:

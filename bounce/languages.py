@@ -1,0 +1,59 @@
+"""The phrases of mail systems and programs, by language: regular expressions in lower case.
+
+``config/defaults/bounce-words.toml`` has what a refusal says, ``bounce-layout.toml`` what stands around it. A language
+is added there, not here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Literal
+
+from pydantic import Field
+
+from config.toml import DEFAULTS, read, read_text
+from config.types import Section
+
+Language = Literal["en", "nl", "de", "fr", "es", "it", "pt", "pl", "other"]
+# Of a refusal and of a report as a whole; of what stands around it; of answers.
+Reason = Literal[
+    "loop", "sender", "relay", "size", "content", "full", "rate", "network", "no_mail", "temporarily", "maybe"
+]
+State = Literal["unknown", "closed", "refuses", "domain", "object", "ip", "failure", "delay"]
+Place = Literal["subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned"]
+Answer = Literal["away_subject", "away", "challenge"]
+Kind = Reason | State | Place | Answer
+ByLanguage = dict[Language, dict[Kind, list[str]]]
+
+
+class PhraseFile(Section):
+    """One of the files. ``samples``: texts that must be read as the kind that they stand under."""
+
+    words: ByLanguage
+    samples: ByLanguage = Field(default_factory=dict)
+
+
+def every(kind: Kind) -> list[str]:
+    """Return the phrases of ``kind`` in all languages."""
+    return [phrase for file in _shipped() for words in file.words.values() for phrase in words.get(kind, ())]
+
+
+@cache
+def phrases(kind: Kind, pattern: str = "{}") -> re.Pattern[str]:
+    """Return what finds any phrase of ``kind`` in lower-case text, in the place of ``{}`` in ``pattern``."""
+    return re.compile(pattern.replace("{}", f"(?:{'|'.join(every(kind))})", 1), re.DOTALL)
+
+
+def samples() -> Mapping[Language, Mapping[Kind, list[str]]]:
+    """Return the texts that prove the words of each language."""
+    return {language: kinds for file in _shipped() for language, kinds in file.samples.items()}
+
+
+@cache
+def _shipped() -> tuple[PhraseFile, ...]:
+    names = ("bounce-words.toml", "bounce-layout.toml")
+    return tuple(
+        read(read_text(DEFAULTS / name), f"config/defaults/{name}", PhraseFile, lambda _: ()) for name in names
+    )
