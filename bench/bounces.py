@@ -262,7 +262,7 @@ def main() -> int:
         return 2
     book = load_rules()
     classifier = Classifier(book)
-    read(b"From: MAILER-DAEMON\n\nfailed: ann@example.com", classifier)  # loads the words
+    taken = ordinary(classifier)  # first: it loads the words of every kind
     found = measure(corpus, classifier, labels_of(corpus))
     without = left_out(corpus, book, found)
     print(f"{'':20}       {'':28}         hard: precision / recall, suppress: precision / recall")
@@ -271,9 +271,9 @@ def main() -> int:
     print(scores("replies", in_band(classifier, found)))
     print(scores("replies, left out", in_band(classifier, without)))
     print(times(found))
-    taken = ordinary(classifier)
     print(f"ordinary mail taken for a bounce: {sum(each for _, each in taken)} of {len(taken)}")
-    print(*(f"TAKEN FOR A BOUNCE {name}" for name, each in taken if each), sep="\n")
+    for name in (name for name, each in taken if each):
+        print(f"TAKEN FOR A BOUNCE {name}")
     print("", "the worst ten families, left out", *(scores(*each) for each in by_family(without)[:10]), sep="\n")
     if not options.quiet:
         print("", "families, left out", *(scores(*each) for each in by_family(without)), sep="\n")

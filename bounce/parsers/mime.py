@@ -41,7 +41,7 @@ _SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNO
 _BLANK = re.compile(rb"\A(?:[ \t]{0,200}\n){1,50}(?=From |[A-Za-z][A-Za-z0-9-]{1,40}:)")
 _OTHER_HEADER = re.compile(rb"(?mi)^(?:received|message-id|return-path):")
 _BLOCK = re.compile(r"<(?:/?(?:p|div|tr|li|ul|ol|table|h[1-6]|blockquote|pre|hr)|br)\b[^<>]*>", re.IGNORECASE)
-_CELL = re.compile(r"\s{0,20}:?\s{0,20}</t[dh]>", re.IGNORECASE)
+_CELL = re.compile(r":?</t[dh]>", re.IGNORECASE)
 _INVISIBLE = re.compile(r"<(style|script|head|title)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2028\u2029\ud800-\udfff\ufeff]")
