@@ -22,6 +22,7 @@ from bounce.languages import Kind, every, phrases
 from mta.mail.delivery import Action, Classification, Fault
 
 NEAR = 60  # characters between an object and its state
+BEFORE = 8  # characters between the sender and an object of theirs
 
 _WORD = re.compile(r"(?<![^\W_])[^\W_]|@")
 _IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f:]{4,40})(?![\w])\]?")
@@ -42,7 +43,10 @@ _OTHERS: dict[Kind, tuple[str, Fault]] = {
     "network": ("connection_failure", Fault.NETWORK),
 }
 OTHERS_FAULT = tuple(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
-_STATES: tuple[Kind, ...] = ("temporarily", "maybe", "unknown", "closed", "refuses", "domain", "object", "ip")
+_STATES: tuple[Kind, ...] = (
+    *("temporarily", "maybe", "unknown", "closed", "refuses"),
+    *("originator", "ip", "domain", "object"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def read_words(text: str) -> Classification | None:
         if (pair := _pair(found, state)) is None:
             continue
         matched = text[pair[0].start : pair[1].end]
-        if "ip" in (pair[0].tag, pair[1].tag):
+        if "ip" in (pair[0].tag, pair[1].tag) or any(_is_of(word, *pair) for word in found):
             return Classification("policy_refusal", Fault.SENDER, Action.FAIL, "words-sender", matched)
         if "temporarily" in tags:
             return Classification("inactive_mailbox", Fault.RECIPIENT, Action.FAIL, "words-temporarily", matched)
@@ -115,6 +119,11 @@ def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     pairs = [(one, other) for one, other in pairwise(named) if (one.tag == state) != (other.tag == state)]
     closest = min(pairs, key=lambda pair: pair[1].start - pair[0].end, default=None)
     return closest if closest and closest[1].start - closest[0].end <= NEAR else None
+
+
+def _is_of(word: Word, first: Word, last: Word) -> bool:
+    """Return whether ``word`` says whose the object is: "sender address unknown", "domain of the sender ..."."""
+    return word.tag == "originator" and first.start - BEFORE <= word.end <= last.end
 
 
 def _distance(word: Word, first: Word, last: Word) -> int:
