@@ -51,6 +51,15 @@ class Notify(Flag):
     DELAY = auto()
 
 
+class SenderTls(Enum):
+    """What the sender wants of TLS on the whole way (RFC 8689): what the receivers' policies say; verified TLS or no
+    delivery (REQUIRETLS); delivery whatever the policies say (``TLS-Required: No``)."""
+
+    AS_POLICY = "as_policy"
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """One RCPT. ``notify`` None: not given, which means FAILURE and, by local policy, DELAY. ``orcpt`` as received."""
@@ -70,6 +79,7 @@ class Envelope:
     smtputf8: bool = False
     ret: Return | None = None
     envid: str | None = None
+    tls: SenderTls = SenderTls.AS_POLICY
 
 
 @dataclass(frozen=True, slots=True)
