@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
-from mta.mail.message import Body, Notify, Return, Stream
+from mta.mail.message import Body, Notify, Return, SenderTls, Stream
 from mta.mail.reply import Reply
 
 
@@ -22,6 +22,7 @@ class Stage(Enum):
     RESOLVE = "resolve"
     CONNECT = "connect"
     TLS = "tls"
+    TLS_POLICY = "tls_policy"  # the host did not come up to a policy of the domain, or to the sender's wish
     HELLO = "hello"
     SENDER = "sender"
     RECIPIENT = "recipient"
@@ -30,7 +31,7 @@ class Stage(Enum):
 
     @property
     def is_connection(self) -> bool:
-        return self in (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.HELLO)
+        return self in (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.TLS_POLICY, Stage.HELLO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Delivery:
     ret: Return | None = None
     envid: str | None = None
     certified: bool = False
+    tls: SenderTls = SenderTls.AS_POLICY
     content: bytes | None = None
     whole: bool = False
     delay_dsn_sent: bool = False

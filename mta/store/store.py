@@ -44,6 +44,8 @@ from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
 from mta.store.queue.messages import Messages
 from mta.store.queue.queue import Queue
+from mta.store.queue.sts_policies import StsPolicyStore
+from mta.store.queue.tls_results import TlsResults
 from mta.store.reputation import breakers, takedowns
 from mta.store.reputation.blocklist_listings import BlocklistListings
 from mta.store.reputation.breakers import Breakers
@@ -94,6 +96,8 @@ class Store:
         self.webhooks = WebhookStore(database, secrets)
         self.queue = Queue(database)
         self.backoffs = Backoffs(database)
+        self.sts_policies = StsPolicyStore(database)
+        self.tls_results = TlsResults(database)
         self.explain = Explain(database)
         self.screening_history = ScreeningHistory(database)
 

@@ -22,7 +22,7 @@ import orjson
 
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
-from mta.mail.message import Body, Return, Stream
+from mta.mail.message import Body, Return, SenderTls, Stream
 from mta.store.postgres.database import Connection
 from mta.store.queue.enqueue import notify_bits
 
@@ -192,6 +192,7 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         ret=Return(envelope["ret"]) if "ret" in envelope else None,
         envid=envelope.get("envid"),
         certified=first["certified"],
+        tls=SenderTls(envelope.get("tls", SenderTls.AS_POLICY)),
         whole=len(rows) == first["recipients"],
         delay_dsn_sent=any(row["delay_dsn_sent"] for row in rows),
         lease=lease,

@@ -21,7 +21,7 @@ import orjson
 from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.headers import Headers, unfold
 from mta.mail.hold import Hold, distinct
-from mta.mail.message import Envelope, Message, Notify, Stream
+from mta.mail.message import Envelope, Message, Notify, SenderTls, Stream
 from mta.mail.reply import sanitise
 from mta.store.journal import recipient_activity
 from mta.store.journal.recipient_activity import Contacted
@@ -177,6 +177,7 @@ def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
             ret=envelope.ret,
             envid=envelope.envid,
             certified=accepted.certified,
+            tls=envelope.tls,
             content=None if message.large else message.content,
             whole=len(parts) == 1,
             lease=lease,
@@ -280,6 +281,8 @@ def _envelope(envelope: Envelope) -> dict[str, Any]:
         kept["ret"] = envelope.ret.value
     if envelope.envid is not None:
         kept["envid"] = envelope.envid
+    if envelope.tls is not SenderTls.AS_POLICY:
+        kept["tls"] = envelope.tls.value
     return kept
 
 

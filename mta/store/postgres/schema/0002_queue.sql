@@ -107,6 +107,48 @@ create unlogged table backoff (
 );
 create index backoff_until on backoff (until);
 
+create table mta_sts_policy (               -- of recipient domains (RFC 8461)
+    domain      text collate "C" primary key,
+    record_id   text not null,              -- id in the TXT record when it was last fetched
+    policy      bytea,                      -- as fetched; null: it could not be
+    fetched_at  timestamptz,
+    expires_at  timestamptz,                -- of the policy
+    tried_at    timestamptz not null default now(),
+    used_at     timestamptz not null default now(),
+    fault_result text,                      -- why the last fetch failed; null: it did not
+    fault       text
+);
+
+create table tls_report (                   -- one row for each day and recipient domain that a TLS report may tell of
+    day         date not null,              -- UTC
+    domain      text collate "C" not null,
+    due_at      timestamptz not null,
+    tries       int not null default 0,
+    done        bool not null default false,
+    primary key (day, domain)
+);
+create index tls_report_due on tls_report (due_at) where not done;
+
+create table tls_sessions (                 -- sessions with receivers, by the policy that they were held to (RFC 8460)
+    day         date not null,
+    domain      text collate "C" not null,
+    policy_key  bytea not null,             -- digest of the policy
+    policy      jsonb not null,
+    successful  bigint not null,
+    failed      bigint not null,
+    primary key (day, domain, policy_key)
+);
+
+create table tls_failure (                  -- how some of them failed
+    day         date not null,
+    domain      text collate "C" not null,
+    policy_key  bytea not null,
+    failure_key bytea not null,
+    failure     jsonb not null,
+    sessions    bigint not null,
+    primary key (day, domain, policy_key, failure_key)
+);
+
 -- Rows of these two tables are short-lived. Their space must be reused soon, and the files must not shrink and grow
 -- again: a page that is written anew costs a system call, a reused one does not.
 alter table queue set (

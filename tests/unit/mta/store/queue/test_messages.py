@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from mta.mail.address import Address
-from mta.mail.message import Body, Notify, Recipient, Return
+from mta.mail.message import Body, Notify, Recipient, Return, SenderTls
 from mta.store.queue.content import PIECE, ContentMissing, whole
 from mta.store.queue.enqueue import Held, Queued
 from mta.store.store import Store
@@ -41,7 +41,7 @@ async def test_one_delivery_for_each_destination_and_one_content_for_all(store: 
 async def test_everything_that_was_asked_for_comes_back_when_it_is_leased(store: Store) -> None:
     accepted = make.accepted(
         "ann@example.net", size=60_000, mailing="news-7", body=Body.EIGHT_BIT, smtputf8=True, ret=Return.HEADERS,
-        envid="id-1",
+        envid="id-1", tls=SenderTls.REQUIRED,
     )  # fmt: skip
     recipient = Recipient(Address.parse('"odd,local"@example.net'), Notify.SUCCESS | Notify.DELAY, "rfc822;odd")
     message, envelope = accepted.message, accepted.message.envelope
@@ -51,8 +51,8 @@ async def test_everything_that_was_asked_for_comes_back_when_it_is_leased(store:
     assert delivery.content is None
     assert await store.messages.content(delivery.message_id) == message.content
     assert (delivery.sender, delivery.mailing, delivery.size) == (envelope.sender, "news-7", len(message.content))
-    assert (delivery.body, delivery.smtputf8, delivery.ret, delivery.envid) == (
-        Body.EIGHT_BIT, True, Return.HEADERS, "id-1",
+    assert (delivery.body, delivery.smtputf8, delivery.ret, delivery.envid, delivery.tls) == (
+        Body.EIGHT_BIT, True, Return.HEADERS, "id-1", SenderTls.REQUIRED,
     )  # fmt: skip
     assert delivery.queued_at == message.origin.received_at
     assert abs(delivery.expires_at - accepted.expires_at) < timedelta(seconds=30)  # by the database's clock
