@@ -9,6 +9,7 @@ DSN about a DSN: both have the null sender.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from config.schema import Settings
 from mta.dkim import Signer
 from mta.mail.delivery import Attempt, Outcome
 from mta.mail.identity import format_id, new_message_id
+from mta.mail.message import Return, SenderTls
 from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
 from mta.store.queue.enqueue import NewMessage
 from policy.accounts.account import Account
@@ -45,6 +47,8 @@ class DsnComposer:
         """Return the DSN, signed if the host's own domain has a key."""
         delivery, now, message_id = attempt.delivery, datetime.now(UTC), new_message_id()
         assert delivery.sender is not None
+        if delivery.tls is SenderTls.REQUIRED:  # RFC 8689 5: what it says leaves by verified TLS only
+            attempt = replace(attempt, delivery=replace(delivery, ret=Return.HEADERS))
         composed = dsn_message.compose(
             attempt,
             recipients,
@@ -63,5 +67,6 @@ class DsnComposer:
             now,
             account_id=delivery.account_id,
             smtputf8=composed.smtputf8,
+            tls=delivery.tls,
             signing_domain=self._builder.hostname,
         )

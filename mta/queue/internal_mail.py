@@ -18,7 +18,7 @@ from mta.dkim import Signer
 from mta.mail.address import Address
 from mta.mail.headers import Headers, break_long_lines
 from mta.mail.identity import MessageId
-from mta.mail.message import Body, Envelope, IPAddress, Message, Origin, Recipient
+from mta.mail.message import Body, Envelope, IPAddress, Message, Origin, Recipient, SenderTls
 from mta.store.queue.enqueue import NewMessage
 from policy.base import Finding
 from policy.header_fields import outgoing_fields
@@ -33,6 +33,7 @@ class InternalMailKind(Enum):
     FORWARD = "forward"  # an inbound report, to the sender of the message or to the postmaster
     COMPLAINT = "complaint"  # about complaint cases, to their account
     RECEIPT = "receipt"  # for a complaint or request of a person, to its writer
+    TLS_REPORT = "tls_report"  # how TLS with a receiver went, to its operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class InternalMailBuilder:
         *,
         account_id: int,
         smtputf8: bool,
+        tls: SenderTls = SenderTls.AS_POLICY,
         signing_domain: str | None = None,
         relay: Relay | None = None,
     ) -> NewMessage:
@@ -85,7 +87,8 @@ class InternalMailBuilder:
             protocol="ESMTP" if relay else "local",
             received_at=now,
         )
-        message = Message(message_id, Envelope(None, (Recipient(to),), body, smtputf8), origin, headers, content)
+        envelope = Envelope(None, (Recipient(to),), body, smtputf8, tls=tls)
+        message = Message(message_id, envelope, origin, headers, content)
         finding = Finding(kind.value, "pass", "sent by the service itself; the policy chain does not apply")
         return NewMessage(message, account_id, expires_at=now + self._lifetime, findings=(finding,))
 

@@ -18,13 +18,14 @@ from typing import TypeVar
 
 from mta.mail.address import Address, AddressError
 from mta.mail.characters import hidden
-from mta.mail.message import Body, Envelope, Notify, Recipient, Return
+from mta.mail.message import Body, Envelope, Notify, Recipient, Return, SenderTls
 from mta.mail.reply import Reply
 from mta.smtp_server.replies import LINE_TOO_LONG, Rejected, too_large
 
 MAX_LINE = 512  # octets with CRLF, RFC 5321 4.5.3.1.4
 MAX_LINES = {
-    "MAIL": 512 + 26 + 17 + 10 + 500 + 120,  # + SIZE (1870), BODY (6152), SMTPUTF8 (6531), AUTH (4954), DSN (3461)
+    # + SIZE (RFC 1870), BODY (6152), SMTPUTF8 (6531), AUTH (4954), DSN (3461), REQUIRETLS (8689)
+    "MAIL": 512 + 26 + 17 + 10 + 500 + 120 + 11,
     "RCPT": 512 + 10 + 30 + 500,  # + SMTPUTF8, NOTIFY, ORCPT
     "AUTH": 12288,  # RFC 4954 4
 }  # fmt: skip
@@ -87,17 +88,19 @@ def device_hello(argument: str) -> str:
 def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope, int | None]:
     """Return ``FROM:<path> parameters`` as an envelope without recipients, and the announced size."""
     path, parameters = _path_and_parameters(argument, "FROM:", "MAIL", extended=extended)
-    size, body, utf8, ret, envid = None, Body.SEVEN_BIT, False, None, None
+    size, body, utf8, ret, envid, tls = None, Body.SEVEN_BIT, False, None, None, SenderTls.AS_POLICY
     for keyword, value in parameters.items():
         match keyword:
             case "SIZE":
                 size = _read_size(value, max_size)
             case "BODY":
                 body = _read_enum(Body, keyword, value)
+            case "SMTPUTF8" | "REQUIRETLS" if value is not None:
+                raise _bad(keyword, "takes no value")
             case "SMTPUTF8":
-                if value is not None:
-                    raise _bad(keyword, "takes no value")
                 utf8 = True
+            case "REQUIRETLS":
+                tls = SenderTls.REQUIRED
             case "RET":
                 ret = _read_enum(Return, keyword, value)
             case "ENVID":
@@ -107,7 +110,7 @@ def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope
             case _:
                 raise Rejected(Reply(555, "5.5.4", f"Unsupported option: {_shown(keyword)}"))
     sender = _address(path, "sender", "5.1.7", utf8=utf8) if path else None
-    return Envelope(sender, (), body, utf8, ret, envid), size
+    return Envelope(sender, (), body, utf8, ret, envid, tls), size
 
 
 def read_recipient(argument: str, *, extended: bool, utf8: bool, postmaster_domain: str | None = None) -> Recipient:

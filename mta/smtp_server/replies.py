@@ -78,6 +78,7 @@ NO_TLS = Reply(454, "4.7.0", "TLS not available")
 TLS_ACTIVE = Reply(503, "5.5.1", "TLS already active")
 DATA_BEFORE_TLS = Reply(501, "5.5.4", "Protocol error: data sent between STARTTLS and the TLS handshake")
 
+NO_REQUIRETLS = Reply(530, "5.7.10", "REQUIRETLS needs TLS: send STARTTLS first")
 AUTH_REQUIRED = Reply(530, "5.7.0", "Authentication required")
 AUTH_NEEDS_TLS = Reply(538, "5.7.11", "Encryption required for requested authentication mechanism")
 AUTH_ALREADY = Reply(503, "5.5.1", "Already authenticated")

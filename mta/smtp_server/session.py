@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 from config.schema import Listener, ListenerTls
 from mta.mail.address import Address
-from mta.mail.message import Body, Envelope, Recipient
+from mta.mail.message import Body, Envelope, Recipient, SenderTls
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import Auth
 from mta.observe.log import get_logger
@@ -83,7 +83,7 @@ class _Mail:
         must be told."""
         mail = self.envelope
         body = Body.SEVEN_BIT if is_ascii else Body.EIGHT_BIT
-        return Envelope(mail.sender, tuple(self.recipients), body, mail.smtputf8, mail.ret, mail.envid)
+        return replace(mail, recipients=tuple(self.recipients), body=body)
 
 
 class Session:
@@ -247,6 +247,8 @@ class Session:
         self._begin(self._hello(argument), extended=True)
         lines = [self._context.hostname, "PIPELINING", f"SIZE {self._context.limits.message_size}", "8BITMIME"]
         lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
+        if self._takes_requiretls:
+            lines.append("REQUIRETLS")
         if self._listener.tls is ListenerTls.STARTTLS and not self._client.tls:
             lines.append("STARTTLS")
         if self._context.authenticator and self._may_log_in:
@@ -272,6 +274,11 @@ class Session:
     def _begin(self, name: str, *, extended: bool) -> None:
         self.reset()
         self._client.hello, self._client.extended = name, extended
+
+    @property
+    def _takes_requiretls(self) -> bool:
+        """Whether REQUIRETLS is offered (RFC 8689 2): under TLS, where mail is submitted."""
+        return self._client.tls is not None and self._context.authenticator is not None
 
     @property
     def _may_log_in(self) -> bool:
@@ -362,6 +369,8 @@ class Session:
         client, context = self._client, self._context
         limit = context.limits.message_size
         envelope, size = read_mail(argument, extended=client.extended, max_size=limit)
+        if envelope.tls is SenderTls.REQUIRED and not self._takes_requiretls:
+            raise Rejected(replies.NO_REQUIRETLS)
         if size is not None and not has_room(size, context.message_budget, context.spool):
             raise Rejected(replies.NO_MEMORY)
         answer = await self._ask(context.handler.on_sender, client, envelope, size)

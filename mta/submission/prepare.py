@@ -27,7 +27,7 @@ from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.large_body import LargeBody, whole_lines
 from mta.mail.mailbox import parse_mailbox
-from mta.mail.message import Body, Message, Origin, Stream
+from mta.mail.message import Body, Message, Origin, SenderTls, Stream
 from mta.mail.reply import Reply
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
@@ -132,7 +132,7 @@ class Preparer:
         submitter = replace(submitter, grant=self._profiles.settled(submitter.account.profile, submitter.grant))
         options = read_options(message.headers)
         marks = header_marks(message.headers)
-        message, cleaned = self._cleaned(message)
+        message, cleaned = self._cleaned(_with_tls_wish(message))
         if content_of:
             if options.mailing not in (None, content_of.id, content_of.name):
                 raise OptionError(f'X-MTA-Mailing names another mailing, "{options.mailing}"')
@@ -279,6 +279,14 @@ class Preparer:
             f"\tby {self._hostname} with {origin.protocol} id {format_id(message.id)}{tls}{only};\r\n"
             f"\t{_date(int(origin.received_at.timestamp()))}\r\n"
         ).encode()
+
+
+def _with_tls_wish(message: Message) -> Message:
+    """Note ``TLS-Required: No`` in the envelope, unless MAIL had REQUIRETLS, which counts more (RFC 8689 3 and 4.1)."""
+    said = (message.headers.value(b"tls-required") or "").lower()
+    if said != "no" or message.envelope.tls is SenderTls.REQUIRED:
+        return message
+    return replace(message, envelope=replace(message.envelope, tls=SenderTls.OPTIONAL))
 
 
 def _in_seven_bits(message: Message) -> tuple[Message, Finding]:

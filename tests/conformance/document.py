@@ -44,6 +44,7 @@ RFCS = {
     "8314": "TLS for Submission",
     "8463": "Ed25519 for DKIM",
     "8601": "Authentication-Results",
+    "8689": "REQUIRETLS",
 }
 COLUMNS = "| clause | requirement | as | check | state |\n|---|---|---|---|---|\n"
 HEAD = """# Conformance

@@ -12,7 +12,7 @@ from config.schema import QueueSettings, ServerSettings, Settings
 from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Delivery, Outcome, QueuedRecipient
 from mta.mail.identity import new_message_id
-from mta.mail.message import Notify
+from mta.mail.message import Notify, SenderTls
 from mta.queue.dsn import DsnComposer
 from mta.store.store import Store
 from policy.accounts.account import Account
@@ -113,3 +113,15 @@ async def test_it_is_queued_with_the_outcome_and_causes_no_other(store: Store) -
     assert await store.messages.content(queued.message_id) == dsn.message.content
     again = failed(queued.recipients[0])
     assert composer.wanted(attempt(queued, again), [again]) == ()
+
+
+def test_what_needed_verified_tls_is_returned_by_it_and_without_its_body() -> None:
+    """RFC 8689 5."""
+    content = b"From: shop@acme.example\r\nSubject: plans\r\n\r\nthe secret\r\n"
+    for wish, returned in ((SenderTls.AS_POLICY, True), (SenderTls.REQUIRED, False), (SenderTls.OPTIONAL, True)):
+        of = delivery(tls=wish)
+        failure = failed(ANN)
+        new = made().compose(attempt(of, failure), made().wanted(attempt(of, failure), [failure]), content)
+        assert new.message.envelope.tls is wish
+        assert b"Subject: plans" in new.message.content
+        assert (b"the secret" in new.message.content) is returned

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.mail.address import Address
-from mta.mail.message import Body, Envelope, Notify, Recipient, Return
+from mta.mail.message import Body, Envelope, Notify, Recipient, Return, SenderTls
 from mta.smtp_server.commands import parse_line, read_chunk, read_hello, read_mail, read_recipient
 from mta.smtp_server.replies import Rejected
 
@@ -114,6 +114,7 @@ def test_addresses_outside_ascii_need_smtputf8() -> None:
         ("AUTH=<>", Envelope(None, ())),
         ("AUTH=e+3Dmc2@example.com", Envelope(None, ())),
         ("SMTPUTF8  SIZE=10", Envelope(None, (), smtputf8=True)),
+        ("requiretls", Envelope(None, (), tls=SenderTls.REQUIRED)),
     ],
 )
 def test_parameters_of_mail(parameters: str, envelope: Envelope) -> None:
@@ -133,6 +134,7 @@ def test_parameters_of_mail(parameters: str, envelope: Envelope) -> None:
         ("BODY=BINARYMIME", "501 5.5.4 Syntax error in parameter BODY: must be one of 7BIT, 8BITMIME"),
         ("BODY", "501 5.5.4 Syntax error in parameter BODY: must be one of 7BIT, 8BITMIME"),
         ("RET=ALL", "501 5.5.4 Syntax error in parameter RET: must be one of FULL, HDRS"),
+        ("REQUIRETLS=yes", "501 5.5.4 Syntax error in parameter REQUIRETLS: takes no value"),
         ("SMTPUTF8=yes", "501 5.5.4 Syntax error in parameter SMTPUTF8: takes no value"),
         ("ENVID=", "501 5.5.4 Syntax error in parameter ENVID=: use KEYWORD or KEYWORD=value"),
         ("ENVID", "501 5.5.4 Syntax error in parameter ENVID: must be xtext of at most 100 characters"),
@@ -145,7 +147,6 @@ def test_parameters_of_mail(parameters: str, envelope: Envelope) -> None:
         ),
         ("FOO", "555 5.5.4 Unsupported option: FOO"),
         ("NOTIFY=NEVER", "555 5.5.4 Unsupported option: NOTIFY"),
-        ("REQUIRETLS", "555 5.5.4 Unsupported option: REQUIRETLS"),
         ("MT-PRIORITY=3", "555 5.5.4 Unsupported option: MT-PRIORITY"),
         ("-X=1", "501 5.5.4 Syntax error in parameter -X=1: use KEYWORD or KEYWORD=value"),
         ("A=b=c", "501 5.5.4 Syntax error in parameter A=b=c: use KEYWORD or KEYWORD=value"),

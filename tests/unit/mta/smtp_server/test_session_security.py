@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 import pytest
 from scramp import ScramClient
 
+from mta.mail.message import SenderTls
 from tests.unit.mta.submission_rig import (
     BEGIN,
     HELLO,
@@ -72,6 +73,22 @@ async def test_starttls_begins_anew() -> None:
         assert known.tls.startswith("TLSv1.3 TLS_")
         assert known.protocol == "ESMTPSA"
         assert known.credential == "app"
+
+
+async def test_requiretls_is_for_sessions_that_are_encrypted() -> None:
+    _, trust = certificates()
+    async with submission(listeners=STARTTLS) as rig:
+        client = await rig.greeted()
+        assert "REQUIRETLS" not in await client.ask(HELLO)
+        answer = await client.ask("MAIL FROM:<news@shop.example> REQUIRETLS")
+        assert answer == "530 5.7.10 REQUIRETLS needs TLS: send STARTTLS first"
+        assert (await client.ask("STARTTLS"))[:3] == "220"
+        await client.start_tls(trust)
+        assert "250-REQUIRETLS" in (await client.ask(HELLO)).split("\n")
+        assert (await client.ask("MAIL FROM:<news@shop.example> REQUIRETLS"))[:3] == "250"
+        assert await client.codes(RCPT + b"DATA\r\n", 2) == ["250", "354"]
+        assert (await client.ask(MESSAGE + b".\r\n"))[:3] == "250"
+        assert rig.taken[0].envelope.tls is SenderTls.REQUIRED
 
 
 async def test_commands_sent_before_tls_are_not_run_after_it() -> None:

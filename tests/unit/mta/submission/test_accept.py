@@ -16,7 +16,7 @@ import pytest
 from config.schema import PolicySettings, QueueSettings, ServerSettings, Settings, SigningSettings
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
-from mta.mail.message import Envelope, Recipient
+from mta.mail.message import Envelope, Recipient, SenderTls
 from mta.mail.reply import Reply
 from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
@@ -134,6 +134,24 @@ async def test_it_is_signed_and_traced_on_top(store: Store) -> None:
     assert content.startswith(b"DKIM-Signature: v=1\r\nReceived: from app.acme.example ([192.0.2.1])\r\n\tby mta.acme")
     assert b"for <ann@example.net>;" in content
     assert content.endswith(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("field", "asked", "kept"),
+    [
+        (b"TLS-Required: No\r\n", SenderTls.AS_POLICY, SenderTls.OPTIONAL),
+        (b"TLS-Required: no \r\n", SenderTls.AS_POLICY, SenderTls.OPTIONAL),
+        (b"TLS-Required: Yes\r\n", SenderTls.AS_POLICY, SenderTls.AS_POLICY),
+        (b"TLS-Required: No\r\n", SenderTls.REQUIRED, SenderTls.REQUIRED),
+        (b"", SenderTls.REQUIRED, SenderTls.REQUIRED),
+    ],
+)
+async def test_what_the_sender_wants_of_tls(store: Store, field: bytes, asked: SenderTls, kept: SenderTls) -> None:
+    rig = make(store)
+    assert (await rig.transaction().on_message(replace(envelope(), tls=asked), field + CONTENT)).code == 250
+    (job,) = rig.dispatched
+    assert job.delivery.tls is kept
+    job.release()
 
 
 async def test_no_recipient_is_told_of_the_others(store: Store) -> None:
