@@ -249,9 +249,13 @@ def _queue(settings: Settings) -> Iterator[Mistake]:
 def _dns(settings: Settings) -> Iterator[Mistake]:
     for n, server in enumerate(settings.dns.servers):
         host = HOST.fullmatch(server)
-        if not is_address(server) and not (host and is_address(host["literal"] or host["name"]) and has_port(host)):
+        address = (host["literal"] or host["name"]) if host and has_port(host) else server
+        if not is_address(address):
             expected = '"192.0.2.1", "192.0.2.1:53", "2001:db8::1" or "[2001:db8::1]:53"'
             yield Mistake(("dns", "servers", n), f"not a resolver address; expected {expected}")
+        elif settings.dns.validating and not ip_address(address).is_loopback:
+            text = "is not on this machine, so that others could forge its AD flag; run a validating resolver here"
+            yield Mistake(("dns", "servers", n), text, ("validating",))
 
 
 def _blocklists(settings: Settings) -> Iterator[Mistake]:

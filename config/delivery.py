@@ -68,6 +68,9 @@ class DnsSettings(Section):
 
     servers: list[str] = []
     """`address` or `address:port` of resolvers; if empty, those of the system."""
+    validating: bool = False
+    """The resolvers validate DNSSEC, and their AD flag is believed. They must be on a loopback address: unbound, for
+    example. `mta check` tests it. DANE needs it."""
     timeout: Duration = default("10s")
     """Timeout of a lookup; each server gets a third of it per try."""
     min_ttl: Duration = default("30s")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.types import Access, Duration, File, HostName, Name, RateLimit, Section, Size, default
+from config.types import MAILBOX, Access, Duration, File, HostName, Name, Network, RateLimit, Section, Size, default
 
 DEFAULT_POOL = "default"
 
@@ -44,6 +44,11 @@ class RouteSettings(Section):
     """`name`, `name:port` or `[address]:port`, tried in order. Names are resolved to addresses, without MX."""
     tls: Literal["opportunistic", "required", "implicit", "none"] | None = None
     """TLS mode; that of the site if not set. `required` and `implicit` verify the certificate."""
+    certificate: Annotated[File | None, Access.READ] = None
+    """PEM file with the certificate chain that is shown to these hosts (TLS client certificate), instead of the
+    source's."""
+    key: Annotated[File | None, Access.PRIVATE] = None
+    """PEM file with its private key; must be readable by its owner only."""
     username: str | None = None
     """User name for AUTH; needs `tls = "required"` or `"implicit"`."""
     password_file: Annotated[File | None, Access.PRIVATE] = None
@@ -62,6 +67,10 @@ class SourceSettings(Section):
     proxy: str | None = None
     """Connect through a proxy that sends from `address`: `haproxy://host:port` (PROXY protocol, version 2) or
     `socks5://host:port` (RFC 1928)."""
+    certificate: Annotated[File | None, Access.READ] = None
+    """PEM file with the certificate chain that is shown to receivers which ask for one (TLS client certificate)."""
+    key: Annotated[File | None, Access.PRIVATE] = None
+    """PEM file with its private key; must be readable by its owner only."""
     certified: bool = False
     """Registered with a certification programme such as CSA: carries only mail whose profile has `certified = true`,
     and only if no rule found fault with it."""
@@ -102,6 +111,21 @@ class PoolRuleSettings(Section):
     """Recipient domains; `.example.com` for all subdomains."""
 
 
+class DeniedHost(Section):
+    """Mail hosts that nothing is sent to, whatever MX records lead there. Static routes are not concerned."""
+
+    host: str | None = None
+    """Name of the host; `.example.com` for all below it. Set this or `network`."""
+    network: Network | None = None
+    """Address or network of hosts, e.g. `192.0.2.0/24`."""
+    code: int = Field(550, ge=400, le=599)
+    """Reply code for mail that no other host takes: 4xx is tried again, 5xx fails."""
+    status: str = Field("5.4.4", pattern=r"^[45]\.\d{1,3}\.\d{1,3}$")
+    """Its enhanced status code; the first digit is that of `code`."""
+    text: str = Field("the mail host is on the deny list", min_length=1, max_length=200)
+    """Its text, which senders see."""
+
+
 class EgressSettings(Section):
     """Connections to receivers."""
 
@@ -118,6 +142,20 @@ class EgressSettings(Section):
     """Use IPv6."""
     max_hosts: int = Field(5, ge=1)
     """Maximum addresses tried per attempt."""
+    denied_hosts: list[DeniedHost] = []
+    """The first entry that fits a host applies."""
+    dane: bool = True
+    """Verify receivers by DANE (RFC 7672) where they publish TLSA records. Needs `dns.validating`, without which it has
+    no effect."""
+    mta_sts: bool = True
+    """Follow the MTA-STS policies of recipient domains (RFC 8461)."""
+    tls_policy_exceptions: list[str] = []
+    """Recipient domains whose DANE records and MTA-STS policies are ignored; `.example.com` for all subdomains."""
+    tls_reports: bool = True
+    """Send domains that want them daily reports on TLS with their hosts (RFC 8460). By mail only if there is a DKIM key
+    for the domain of `tls_report_from`."""
+    tls_report_from: str | None = Field(None, max_length=254, pattern=MAILBOX)
+    """Address that the reports come from, and contact for questions; postmaster at `server.hostname` if not set."""
     timeouts: Timeouts = Timeouts()
 
 

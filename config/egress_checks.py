@@ -7,7 +7,15 @@ from difflib import get_close_matches
 
 from config.egress import DEFAULT_POOL
 from config.hosts import HOST, SUFFIX, has_port, is_address, is_name
-from config.schema import PathLimits, PoolSettings, RouteSettings, Settings, SourceShaping, TenantShaping
+from config.schema import (
+    PathLimits,
+    PoolSettings,
+    RouteSettings,
+    Settings,
+    SourceSettings,
+    SourceShaping,
+    TenantShaping,
+)
 from config.toml import Mistake
 from config.toml_positions import KeyPath
 
@@ -20,6 +28,8 @@ def egress_check(settings: Settings, shipped: set[str]) -> Iterator[Mistake]:
     yield from _pools(settings)
     yield from _rules(settings)
     yield from _routes(settings)
+    yield from _tls(settings)
+    yield from _denied_hosts(settings)
     yield from _providers(settings, shipped)
     yield from _overrides(settings, shipped | {"default", *(each.name for each in settings.shaping.providers)})
 
@@ -37,6 +47,33 @@ def _sources(settings: Settings) -> Iterator[Mistake]:
             yield Mistake((*path, "address"), 'not an IP address; expected e.g. "192.0.2.1" or "2001:db8::1"')
         if source.proxy is not None:
             yield from _proxy((*path, "proxy"), source.proxy)
+        yield from _certificate(path, source)
+
+
+def _certificate(path: KeyPath, owner: SourceSettings | RouteSettings) -> Iterator[Mistake]:
+    if bool(owner.certificate) != bool(owner.key):
+        given, other = ("certificate", "key") if owner.certificate else ("key", "certificate")
+        yield Mistake((*path, given), f"needs {other}; set both or neither", (other,))
+
+
+def _tls(settings: Settings) -> Iterator[Mistake]:
+    egress = settings.egress
+    for n, domain in enumerate(egress.tls_policy_exceptions):
+        if not SUFFIX.fullmatch(domain):
+            place = ("egress", "tls_policy_exceptions", n)
+            yield Mistake(place, 'not a domain; expected "example.com" or ".example.com"')
+
+
+def _denied_hosts(settings: Settings) -> Iterator[Mistake]:
+    for n, denied in enumerate(settings.egress.denied_hosts):
+        path: KeyPath = ("egress", "denied_hosts", n)
+        if bool(denied.host) == bool(denied.network):
+            yield Mistake(path, "set either host or network", ("host", "network"))
+        elif denied.host and not SUFFIX.fullmatch(denied.host):
+            yield Mistake((*path, "host"), 'not a host; expected "mx.example.com" or ".example.com"')
+        if not denied.status.startswith(str(denied.code // 100)):
+            text = f"does not go with code {denied.code}; expected {denied.code // 100}.x.y"
+            yield Mistake((*path, "status"), text, ("code",))
 
 
 def _proxy(path: KeyPath, url: str) -> Iterator[Mistake]:
@@ -108,6 +145,7 @@ def _route(path: KeyPath, route: RouteSettings) -> Iterator[Mistake]:
         if host is None or not known or not has_port(host):
             expected = '"relay.example.com", "relay.example.com:587" or "[192.0.2.1]:25"'
             yield Mistake((*path, "hosts", n), f"not a host; expected {expected}")
+    yield from _certificate(path, route)
     if bool(route.username) != bool(route.password_file):
         given, other = ("username", "password_file") if route.username else ("password_file", "username")
         yield Mistake((*path, given), f"needs {other}; set both or neither", (other,))

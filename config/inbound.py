@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Strict
 
 from config.delivery import LinkListSettings
-from config.types import Access, Duration, File, HostName, Network, Port, Section, Size, default
+from config.types import MAILBOX, Access, Duration, File, HostName, Network, Port, Section, Size, default
 
 LineEndings = Literal["strict", "normalise"]
 
@@ -149,9 +149,7 @@ class ReportsSettings(Section):
     limits: ReportLimits = ReportLimits()
     backlog: int = Field(100_000, ge=1)
     """Maximum reports waiting to be processed; more get 452 4.3.1 and are sent again later."""
-    postmaster_forward: str | None = Field(
-        None, max_length=254, pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
-    )
+    postmaster_forward: str | None = Field(None, max_length=254, pattern=MAILBOX)
     """Where mail to `abuse` and `postmaster` is forwarded."""
     trusted_reporters: list[HostName] = []
     """Domains whose complaints are accepted without a DKIM signature."""

@@ -27,6 +27,7 @@ from config.delivery import (
     StreamWeights,
 )
 from config.egress import (
+    DeniedHost,
     EgressSettings,
     PathLimits,
     PoolMember,
@@ -72,6 +73,7 @@ __all__ = [
     "Certificate",
     "ContentScanSettings",
     "DatabaseSettings",
+    "DeniedHost",
     "DnsSettings",
     "EgressSettings",
     "Limits",
@@ -212,6 +214,8 @@ class TestingSettings(Section):
 
     receiver_port: Port = 25
     """Port of receivers, unless a static route names one."""
+    policy_port: Port = 443
+    """Port of the hosts that MTA-STS policies are fetched from."""
     loopback_receivers: bool = False
     """Deliver to receivers on loopback addresses and to this host's own listeners."""
     private_webhooks: bool = False

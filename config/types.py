@@ -98,6 +98,7 @@ Network = Annotated[
     Annotated[IPv4Network, Strict(False)] | Annotated[IPv6Network, Strict(False)],
     WithJsonSchema({"type": "string", "format": "network"}),
 ]
+MAILBOX = r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"  # a plain address, as a pattern
 File = Annotated[Path, Strict(False), WithJsonSchema({"type": "string", "format": "path"})]
 HostName = Annotated[
     str,

@@ -1,5 +1,5 @@
-"""The HTTP client: POST requests to webhooks and to the content scanner, GET requests for the pages that a mailing
-links to.
+"""The HTTP client: POST requests to webhooks, the content scanner and takers of TLS reports, GET requests for the pages
+that a mailing links to and for MTA-STS policies.
 
 An account chooses its webhook URL and its links, so a URL is not trusted: it could point at the database, at cloud
 metadata, or use a name that resolves to another address when it is connected to. The address is therefore checked each
@@ -8,8 +8,7 @@ time a socket is created.
 Invariants: Unless private addresses are allowed, only public internet addresses are connected to, however they are
 spelt, mapped or translated. A POST follows no redirect; a GET checks each as it does the first URL. Cookies are not
 kept, proxy settings are ignored.
-Limitations: A public address may be one of our own machines: what listens there must not trust the network. Names are
-resolved by the system's resolver.
+Limitations: A public address may be one of our own machines: what listens there must not trust the network.
 """
 
 from __future__ import annotations
@@ -19,12 +18,22 @@ import errno
 import io
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Iterable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from mta.mail.message import IPAddress
@@ -49,6 +58,10 @@ class HttpError(Exception):
     """Why a request got no usable answer."""
 
 
+class CertificateNotValid(HttpError):
+    """The server has no valid certificate for its name."""
+
+
 class NotPublic(OSError):
     """The address is not public. An OSError, so that it ends the attempt as an unreachable host would."""
 
@@ -69,13 +82,24 @@ class HttpPage:
     body: bytes
 
 
-class HttpClient:
-    """``timeout``: seconds for a whole request, None if the caller limits it. ``keep_alive``: reuse connections."""
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
-    def __init__(self, *, timeout: float | None, allow_private: bool = False, keep_alive: bool = True) -> None:
+
+class HttpClient:
+    """``timeout``: seconds for a whole request, None if the caller limits it. ``keep_alive``: reuse connections.
+    ``resolve``: gives the addresses of a name, or raises OSError; without it the system's resolver does."""
+
+    def __init__(
+        self,
+        *,
+        timeout: float | None,
+        allow_private: bool = False,
+        keep_alive: bool = True,
+        resolve: Resolve | None = None,
+    ) -> None:
         self._timeout, self._allow_private = timeout, allow_private
         self._session = ClientSession(
-            connector=connector(allow_private=allow_private, keep_alive=keep_alive),
+            connector=connector(allow_private=allow_private, keep_alive=keep_alive, resolve=resolve),
             cookie_jar=DummyCookieJar(),
             timeout=ClientTimeout(total=None),
             auto_decompress=False,
@@ -102,10 +126,13 @@ class HttpClient:
         except TimeoutError:
             raise
         except (ClientError, OSError, ValueError) as error:
-            raise HttpError(str(error) or type(error).__name__) from None
+            raise _error(error) from None
 
-    async def get(self, url: str, headers: Iterable[tuple[str, str]] = (), *, answer_limit: int) -> HttpPage:
-        """Get a page of at most ``answer_limit`` bytes, wherever redirects lead. Raises HttpError, TimeoutError."""
+    async def get(
+        self, url: str, headers: Iterable[tuple[str, str]] = (), *, answer_limit: int, follow: bool = True
+    ) -> HttpPage:
+        """Get a page of at most ``answer_limit`` bytes, wherever redirects lead; without ``follow`` a redirect is what
+        is got. Raises HttpError, TimeoutError."""
         seen: set[str] = set()
         try:
             async with asyncio.timeout(self._timeout):
@@ -115,7 +142,7 @@ class HttpClient:
                     # ``encoded``: the URL is asked for as it is written, which is how a reader's program does it.
                     asking = self._session.get(URL(url, encoded=True), headers=list(headers), allow_redirects=False)
                     async with asking as answer:
-                        if (target := _redirect(url, answer)) is None:
+                        if (target := _redirect(url, answer) if follow else None) is None:
                             return await _page(url, answer, answer_limit)
                     if target in seen:
                         raise HttpError(f"redirects in a circle to {target[:200]}")
@@ -125,10 +152,16 @@ class HttpClient:
         except TimeoutError:
             raise
         except (ClientError, OSError, ValueError) as error:
-            raise HttpError(str(error) or type(error).__name__) from None
+            raise _error(error) from None
 
     async def close(self) -> None:
         await self._session.close()
+
+
+def _error(error: Exception) -> HttpError:
+    if isinstance(error, ClientConnectorCertificateError):
+        return CertificateNotValid(str(error.certificate_error))
+    return HttpError(str(error) or type(error).__name__)
 
 
 def _redirect(url: str, answer: ClientResponse) -> str | None:
@@ -155,7 +188,32 @@ async def _read(answer: ClientResponse, limit: int) -> bytes:
     return bytes(body)
 
 
-def connector(*, allow_private: bool = False, keep_alive: bool = True) -> TCPConnector:
+class _Resolver(AbstractResolver):
+    """Lets aiohttp resolve names as we do."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in await self._resolve(host)
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def connector(*, allow_private: bool = False, keep_alive: bool = True, resolve: Resolve | None = None) -> TCPConnector:
     """Return a connector to public addresses only, unless ``allow_private``. The caller limits the connections."""
 
     def make_socket(address: tuple[Any, ...]) -> socket.socket:
@@ -164,7 +222,14 @@ def connector(*, allow_private: bool = False, keep_alive: bool = True) -> TCPCon
             require_public(str(place[0]))
         return socket.socket(family, kind, protocol)
 
-    return TCPConnector(limit=0, ttl_dns_cache=30, socket_factory=make_socket, force_close=not keep_alive)
+    return TCPConnector(
+        limit=0,
+        ttl_dns_cache=30,
+        socket_factory=make_socket,
+        force_close=not keep_alive,
+        resolver=_Resolver(resolve) if resolve else None,
+        ssl=ssl.create_default_context() if resolve else True,
+    )
 
 
 def check_url(url: str, *, allow_private: bool = False) -> None:

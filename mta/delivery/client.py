@@ -26,8 +26,9 @@ from aiosmtplib.errors import SMTPServerDisconnected
 from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 
-from mta.delivery.tls import handshake_error
+from mta.delivery.tls.contexts import handshake_fault
 from mta.mail.reply import Reply
+from mta.mail.tls_session import TlsFault, TlsResult
 from mta.observe.trace import Trace
 
 BLOCK = 64 * 1024  # octets of a message written at once; more wait until the receiver has taken some
@@ -35,6 +36,7 @@ MAX_REPLY = 64 * 1024  # octets of one reply, all its lines together
 
 _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*)|\r?)\n")
 _ODD = re.compile(rb"[ \t]*+\r?\n|[ \t]++(?:(?=[0-9]{3}[ \r\n-])|[^\n]*+\n)")  # an empty line, an indent, indented text
+_DER = 2  # _ssl.ENCODING_DER
 _SHOWN = 100  # octets of an invalid reply that are reported
 
 
@@ -422,7 +424,7 @@ class SmtpClientProtocol(SMTPProtocol):
 
     # --- TLS
 
-    async def encrypt(self, context: ssl.SSLContext, name: str, timeout: float) -> str | None:
+    async def encrypt(self, context: ssl.SSLContext, name: str, timeout: float) -> TlsFault | None:
         """Encrypt the connection; return None, or what went wrong: then the session is over.
 
         What came in plain text after the 220 is discarded: it may have been injected (RFC 3207 4.2).
@@ -430,7 +432,7 @@ class SmtpClientProtocol(SMTPProtocol):
         self._reader = ReplyReader()
         self.unsolicited_replies.clear()
         if self.over is not None:
-            return self.over.reply.text
+            return _closed(self.over.reply.text)
         try:
             transport = await self._loop.start_tls(
                 cast(asyncio.WriteTransport, self.transport),
@@ -440,22 +442,31 @@ class SmtpClientProtocol(SMTPProtocol):
                 ssl_handshake_timeout=timeout,
             )
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; ValueError: a name that cannot be in SNI
-            return self._no_tls(handshake_error(error))
+            return self._no_tls(handshake_fault(error))
         if transport is None or self.over is not None:
-            return self._no_tls("closed during the handshake")
+            return self._no_tls(_closed("closed during the handshake"))
         self.transport = transport
         self._over_ssl = True
         return None
 
-    def _no_tls(self, why: str) -> str:
-        self.end(Lost(Cause.ABORTED, Reply(451, "4.7.5", f"TLS failed: {why}")))
-        return why
+    def _no_tls(self, fault: TlsFault) -> TlsFault:
+        self.end(Lost(Cause.ABORTED, Reply(451, "4.7.5", f"TLS failed: {fault.text}")))
+        return fault
 
     @property
     def tls_version(self) -> str | None:
         """For example ``TLSv1.3``; None for plain text."""
         tls = self.transport.get_extra_info("ssl_object") if self.transport else None
         return tls.version() if tls else None
+
+    def certificates(self) -> list[bytes]:
+        """Return the chain that the receiver has shown, its own certificate first (DER); verified or not."""
+        tls = self.transport.get_extra_info("ssl_object") if self.transport else None
+        if tls is None:
+            return []
+        if hasattr(tls, "get_unverified_chain"):  # from Python 3.13 on
+            return [bytes(each) for each in tls.get_unverified_chain()]
+        return [each.public_bytes(_DER) for each in tls._sslobj.get_unverified_chain() or ()]
 
     # --- trace
 
@@ -467,6 +478,10 @@ class SmtpClientProtocol(SMTPProtocol):
         assert self._trace is not None
         for line in text.rstrip("\r\n").split("\n"):
             self._trace.line("out", self._name, self._peer, sent, line.rstrip("\r"))
+
+
+def _closed(text: str) -> TlsFault:
+    return TlsFault(TlsResult.VALIDATION_FAILURE, text, in_handshake=True)
 
 
 def ehlo_keywords(text: str) -> tuple[Mapping[str, str], Sequence[str]]:

@@ -32,15 +32,21 @@ from mta.delivery.pool import (
     Quirks,
     SessionKey,
     StaleSessionError,
+    TlsError,
     quit_session,
 )
 from mta.delivery.route import Route, Target
 from mta.delivery.shortage import Shortage
-from mta.delivery.tls import TlsPolicy
+from mta.delivery.tls.demand import REQUIRETLS, HostDemand, TlsDemand, TlsPolicy, Unfit, judge, judge_static
+from mta.delivery.tls.recorder import Peer, TlsRecorder
+from mta.delivery.tls.session_counts import SessionCounts
 from mta.delivery.transaction import Content, size_of, transact
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.identity import format_id
+from mta.mail.message import SenderTls
 from mta.mail.reply import Reply, ReplyKind
+from mta.mail.tls_session import TlsFault, TlsResult
+from mta.observe.events import EventLog
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -50,8 +56,29 @@ log = get_logger()
 SLOWEST = 1000  # octets a second: a message that is sent more slowly is given up
 PER_RECIPIENT = 30.0  # seconds more for each
 
+NO_REQUIRETLS = TlsFault(TlsResult.VALIDATION_FAILURE, "the host does not offer REQUIRETLS")
+_NO_STARTTLS = TlsFault(TlsResult.STARTTLS_NOT_SUPPORTED, "STARTTLS is not offered, or was rejected")
 _INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
 _STAGES = {stage: n for n, stage in enumerate(Stage)}
+
+
+class PolicyError(DeliveryError):
+    """A host is not fit for mail to this domain, or from this sender; another one may be. ``is_final``: if none is,
+    waiting does not help."""
+
+    def __init__(self, by: str, reply: Reply, final: str | None = None) -> None:
+        """``final``: the enhanced status code, if it is."""
+        self.is_final = final is not None
+        text = f"{by}: {reply.text}"
+        if final:
+            super().__init__(Stage.SENDER, Reply(550, final, text))
+        else:
+            super().__init__(Stage.TLS_POLICY, Reply(451, reply.status, text))
+
+    @classmethod
+    def of(cls, found: HostDemand | Unfit, fault: TlsFault, reply: Reply) -> PolicyError:
+        """``reply``: what is recorded of the fault. To REQUIRETLS what is no accident is final (RFC 8689 4.2.1)."""
+        return cls(found.by, reply, "5.7.10" if found.by == REQUIRETLS and not fault.in_handshake else None)
 
 
 class Courier:
@@ -67,12 +94,15 @@ class Courier:
         loopback_receivers: bool = False,
         trace: Trace | None = None,
         metrics: Metrics | None = None,
+        events: EventLog | None = None,
+        counts: SessionCounts | None = None,
         connections: int = 100_000,
     ) -> None:
         self.connections = connections
         self._under_way = 0
         self._trace = trace
         self._metrics = metrics or Metrics()
+        self._tls = TlsRecorder(self._metrics, events, counts)
         self._quirks = Quirks()
         self._pool = Pool()
         self.sources = SourceHealth()
@@ -142,15 +172,26 @@ class Courier:
 
     async def _try_host(self, target: Target, state: _AttemptState) -> DeliveryError | None:
         """Deliver to the recipients that are left, at this host; return the error that prevented it, if any."""
+        found = state.demand(target)
+        if isinstance(found, Unfit):
+            self._tls.failed(state.domain, found, state.peer(target), found.fault)
+            return PolicyError.of(found, found.fault, Reply(451, "4.7.5", found.fault.text))
         worked_around: set[type[DeliveryError]] = set()
         error: DeliveryError | None = None
         while state.left:
             try:
-                error = await self._run_transaction(target, state, fresh=error is not None)
+                error = await self._run_transaction(target, found, state, fresh=error is not None)
             except DeliveryError as raised:
                 error = raised
                 if error.stage is not Stage.CONNECT:
                     state.host = Host(target.name, target.address)
+            if isinstance(error, TlsError):
+                self._tls.failed(state.domain, found, state.peer(target), error.fault)
+                if found.otherwise is not None and not state.is_over:  # a policy in testing: it has been told
+                    found = HostDemand(found.otherwise)
+                    continue
+                if found.by:
+                    return PolicyError.of(found, error.fault, error.reply)
             if error is not None:
                 if state.is_over or type(error) in worked_around or not self._work_around(error, target):
                     return error
@@ -171,14 +212,21 @@ class Courier:
             case _:
                 return False
 
-    async def _run_transaction(self, target: Target, state: _AttemptState, *, fresh: bool) -> DeliveryError | None:
+    async def _run_transaction(
+        self, target: Target, found: HostDemand, state: _AttemptState, *, fresh: bool
+    ) -> DeliveryError | None:
         """Run one transaction, on an idle session or a new one. Raises DeliveryError if there is none, Shortage."""
-        limits, key = state.path.limits, _key(target, state.route, state.path)
+        limits, key = state.path.limits, state.key(target, found.demand)
         session = None if fresh else self._pool.take(key)
         if session is None:
             if self._under_way + len(self._pool) > self.connections:
                 self._pool.drop_oldest()
-            session = await self._dial(target, key, state)
+            session = await self._dial(target, key, found, state)
+        if state.delivery.tls is SenderTls.REQUIRED and not session.extensions.requiretls:
+            self._keep(session, limits)
+            lacking = HostDemand(found.demand, by=REQUIRETLS)
+            self._tls.failed(state.domain, lacking, state.peer(target), NO_REQUIRETLS)
+            raise PolicyError(REQUIRETLS, Reply(550, "5.7.30", f"{target.name} does not offer it"), "5.7.30")
         session.protocol.limit = state.limit
         state.enter(session)
         timeouts = self._settings.timeouts
@@ -195,7 +243,7 @@ class Courier:
         state.left = progress.left
         return progress.error
 
-    async def _dial(self, target: Target, key: SessionKey, state: _AttemptState) -> DeliverySession:
+    async def _dial(self, target: Target, key: SessionKey, found: HostDemand, state: _AttemptState) -> DeliverySession:
         try:
             session = await self._dialer.dial(target, key, state.route.login, state.path.limits, state.limit)
         except SourceFailed as failure:
@@ -207,6 +255,9 @@ class Courier:
             self.sources.worked(key.source)
             raise
         self.sources.worked(key.source)
+        wanted = key.tls.policy is TlsPolicy.OPPORTUNISTIC and not self._quirks.has(target.address, Quirk.BROKEN_TLS)
+        fault = _NO_STARTTLS if wanted and session.tls is None else None
+        self._tls.opened(state.domain, found, Peer(target.name, target.address, session.source), session.tls, fault)
         return session
 
     def _keep(self, session: DeliverySession, limits: PathLimits) -> None:
@@ -223,13 +274,12 @@ class Courier:
         source = state.path.source
         tries = [target for target in state.route.tries() if source.reaches(target.address)][: self._settings.max_hosts]
         if len(tries) > 1 and len(self._pool):
-            return sorted(tries, key=lambda target: not self._pool.has(_key(target, state.route, state.path)))
+            return sorted(tries, key=lambda target: not self._has_idle(target, state))
         return tries
 
-
-def _key(target: Target, route: Route, path: EgressPath) -> SessionKey:
-    tls = route.tls or TlsPolicy(path.limits.tls)
-    return SessionKey(path.source, target.address, target.port, tls, route.login.username if route.login else None)
+    def _has_idle(self, target: Target, state: _AttemptState) -> bool:
+        found = state.demand(target)
+        return isinstance(found, HostDemand) and self._pool.has(state.key(target, found.demand))
 
 
 def _time_limit(timeouts: Timeouts) -> float:
@@ -256,6 +306,26 @@ class _AttemptState:
     unsolicited: list[str] = field(default_factory=list)
 
     @property
+    def domain(self) -> str:
+        return self.delivery.destination
+
+    def demand(self, target: Target) -> HostDemand | Unfit:
+        """Return what TLS the host must show for this mail."""
+        ours, published = self.route.tls or TlsPolicy(self.path.limits.tls), self.route.published
+        if published is None:
+            return judge_static(target.name, ours, self.delivery.tls)
+        return judge(target.name, published, ours, self.delivery.tls)
+
+    def key(self, target: Target, demand: TlsDemand) -> SessionKey:
+        """Return which idle sessions will do."""
+        source, login = self.path.source, self.route.login
+        certificate = self.route.certificate or source.certificate
+        return SessionKey(source, target.address, target.port, demand, login.username if login else None, certificate)
+
+    def peer(self, target: Target) -> Peer:
+        return Peer(target.name, target.address, self.path.source.address or "")
+
+    @property
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self.limit
 
@@ -271,14 +341,16 @@ class _AttemptState:
         self.receiver_sends_dsn = self.receiver_sends_dsn and session.extensions.dsn
 
     def attempt(self, started_at: datetime, seconds: float) -> Attempt:
-        """Return the attempt. Of several hosts' errors the one that got furthest counts; of equals, a transient one."""
+        """Return the attempt. Of several hosts' errors the one that got furthest counts; of equals, a transient one.
+        That no host may have the mail is final only if each of them could be asked."""
         results, delivery = tuple(self.results), self.delivery
         untried: tuple[QueuedRecipient, ...] = ()
         if self.left and not self.errors:
             untried = tuple(self.left)
             delivery = replace(delivery, recipients=tuple(result.recipient for result in results), whole=False)
         elif self.left:
-            worst = max(self.errors, key=lambda each: (_STAGES[each.stage], each.reply.kind is not ReplyKind.PERMANENT))
+            passing = [each for each in self.errors if not (isinstance(each, PolicyError) and each.is_final)]
+            worst = max(passing or self.errors, key=_rank)
             results += tuple(Result(recipient, worst.stage, worst.reply) for recipient in self.left)
         return Attempt(
             delivery,
@@ -292,3 +364,7 @@ class _AttemptState:
             provider=self.route.provider,
             untried=untried,
         )
+
+
+def _rank(error: DeliveryError) -> tuple[int, bool]:
+    return _STAGES[error.stage], error.reply.kind is not ReplyKind.PERMANENT

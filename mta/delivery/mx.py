@@ -6,92 +6,65 @@ for a domain, it is looked up once.
 Invariants: a failed look-up is not an answer: only a clear NXDOMAIN that no other name server contradicts is permanent.
 A host whose IPv6 addresses cannot be had is used with its IPv4 addresses, and the other way round; no timeout is waited
 for. A caller that is cancelled does not disturb others that wait for the same answer.
-Limitations: only the first MAX_NAMES hosts of a domain are looked up. When a cache is full its oldest entry goes, used
-or not.
+With the route comes what the domain demands of TLS: its MTA-STS policy, and the TLSA records of its hosts.
+Limitations: only the first MAX_NAMES hosts of a domain are looked up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from config.schema import EgressSettings, Settings
 from mta.delivery import route as routes
+from mta.delivery.lookup_cache import Cache, CachedAnswer
 from mta.delivery.name_servers import DnsError, Missing, NameServers, Records, Unknown
-from mta.delivery.route import MxHost, Ourselves, Route, StaticHost, StaticRoute, StaticRoutes, Target
+from mta.delivery.route import (
+    DeniedHosts,
+    DomainSet,
+    MxHost,
+    Ourselves,
+    Route,
+    StaticHost,
+    StaticRoute,
+    StaticRoutes,
+    Target,
+)
+from mta.delivery.tls.dane import Tlsa
+from mta.delivery.tls.demand import DomainTls, HostTlsa
+from mta.delivery.tls.mta_sts import StsPolicy
+from mta.delivery.tls.session_counts import SessionCounts
+from mta.delivery.tls.sts_policies import FETCH_TIMEOUT, StsPolicies
+from mta.http_client import HttpClient
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe.labels import Lookup
 from mta.observe.metrics import Metrics
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.queue.sts_policies import StsPolicyStore
 
 CACHE_SIZE = 50_000  # names
 MAX_NAMES = 20  # hosts of one domain whose addresses are looked up
 LATE_SIX = 0.1  # seconds that IPv4 addresses wait for IPv6 ones (as in RFC 8305 3)
 LATE_FOUR = 1.0  # the other way round: a host that has IPv4 is best not tried by IPv6 only
 
-V = TypeVar("V")
-
-
-@dataclass(frozen=True, slots=True)
-class CachedAnswer(Generic[V]):
-    """An answer and the seconds for which it is kept."""
-
-    value: V
-    ttl: float
-
-
-class Cache(Generic[V]):
-    """``size``: entries kept. What ``find`` returns is kept, an answer or a failure; what it raises is not."""
-
-    def __init__(self, size: int, find: Callable[[str], Awaitable[CachedAnswer[V]]]) -> None:
-        self._size = size
-        self._find = find
-        self._known: dict[str, tuple[float, V]] = {}
-        self._searches: dict[str, asyncio.Task[V]] = {}
-
-    def peek(self, key: str) -> V | None:
-        """Return the answer if it is known now."""
-        known = self._known.get(key)
-        return known[1] if known is not None and time.monotonic() < known[0] else None
-
-    def left(self, key: str) -> float:
-        """Return for how many seconds the answer is still known; 0 if it is not."""
-        known = self._known.get(key)
-        return max(0.0, known[0] - time.monotonic()) if known is not None else 0.0
-
-    def forget(self, which: Callable[[V], bool]) -> None:
-        """Drop answers that are to be found anew."""
-        self._known = {key: (until, value) for key, (until, value) in self._known.items() if not which(value)}
-
-    async def get(self, key: str) -> V:
-        """Return the answer, known or found; many callers at once cause one search."""
-        if (known := self.peek(key)) is not None:
-            return known
-        search = self._searches.get(key)
-        if search is None:
-            search = self._searches[key] = asyncio.create_task(self._search(key))
-        return await asyncio.shield(search)
-
-    async def _search(self, key: str) -> V:
-        try:
-            found = await self._find(key)
-        finally:
-            del self._searches[key]
-        self._known.pop(key, None)  # so that it moves to the end
-        if len(self._known) >= self._size:
-            del self._known[next(iter(self._known))]
-        self._known[key] = (time.monotonic() + found.ttl, found.value)
-        return found.value
-
 
 class Resolver:
     """Routes by destination domain (lower-case A-labels), and the look-ups of other parts."""
 
-    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics | None = None,
+        *,
+        sts_store: StsPolicyStore | None = None,
+        counts: SessionCounts | None = None,
+    ) -> None:
+        """``sts_store``: where MTA-STS policies are kept; without it none are looked up. ``counts``: of fetches."""
         self._metrics = metrics or Metrics()
+        self._sts_store, self._counts = sts_store, counts
+        self._http: HttpClient | None = None
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -103,6 +76,13 @@ class Resolver:
         self._servers = NameServers(settings.dns)
         self._routes: Cache[Route | Reply] = Cache(CACHE_SIZE, self._find)
         self._hosts: Cache[_Addresses] = Cache(CACHE_SIZE, self._find_addresses)
+        self._tlsa: Cache[HostTlsa | None] = Cache(CACHE_SIZE, self._find_tlsa)
+        self._denied = DeniedHosts(settings.egress.denied_hosts)
+        self._exceptions = DomainSet(settings.egress.tls_policy_exceptions)
+
+    async def close(self) -> None:
+        if self._http:
+            await self._http.close()
 
     def cached(self, domain: str) -> Route | Reply | None:
         """Return the route if it is known; None if it must be looked up. Never waits."""
@@ -116,6 +96,7 @@ class Resolver:
         """Look up anew what could not be looked up."""
         self._routes.forget(lambda route: isinstance(route, Reply) and route.kind is ReplyKind.TRANSIENT)
         self._hosts.forget(lambda addresses: addresses.error is not None)
+        self._tlsa.forget(lambda tlsa: tlsa is not None and tlsa.error is not None)
 
     async def route(self, domain: str) -> Route | Reply:
         """Return the route of ``domain``, or why it has none. Raises NotAsked only."""
@@ -141,21 +122,61 @@ class Resolver:
             case Unknown(why):
                 raise DnsError(f"look-up of {name} failed: {why}")
 
+    @property
+    def sts_policies(self) -> StsPolicies | None:
+        """The MTA-STS policies of domains; None if they are not followed."""
+        if self._sts_store is None or not self._settings.egress.mta_sts:
+            return None
+        port = self._settings.testing.policy_port
+        return StsPolicies(self._sts_store, self._policy_client, self.txt, self._metrics, self._counts, port)
+
+    def _policy_client(self) -> HttpClient:
+        self._http = self._http or self.http_client(FETCH_TIMEOUT)
+        return self._http
+
+    def http_client(self, timeout: float) -> HttpClient:
+        """Return a client that finds hosts by our name servers; the caller closes it."""
+        private = self._settings.testing.loopback_receivers
+        return HttpClient(timeout=timeout, allow_private=private, keep_alive=False, resolve=self._all_addresses)
+
+    async def _all_addresses(self, name: str) -> list[str]:
+        """Return the addresses of ``name``. Raises OSError, NotAsked."""
+        found = await self._hosts.get(name)
+        if not (found.six or found.four):
+            raise OSError(found.error or f"{name} has no address")
+        return [*found.six, *found.four]
+
     async def _find(self, domain: str) -> CachedAnswer[Route | Reply]:
         if static := self._static_routes.find(domain):
             return await self._by_static_route(domain, static)
-        match await self._servers.ask(domain, "MX"):
+        try:
+            answer, sts = await asyncio.gather(self._servers.ask(domain, "MX"), self._find_sts(domain))
+        except StoreUnavailable:
+            why = "it is not known whether it has an MTA-STS policy"
+            return CachedAnswer(routes.lookup_failed(domain, why), self._settings.dns.min_ttl)
+        match answer:
             case Unknown(why):
                 self._metrics.dns[Lookup.FAILED].inc()
                 return CachedAnswer(routes.lookup_failed(domain, why), self._settings.dns.min_ttl)
             case Missing(ttl):
                 self._metrics.dns[Lookup.NOT_FOUND].inc()
                 return CachedAnswer(routes.no_such_domain(domain), ttl)
-            case Records(data, ttl):
+            case Records(data, ttl, secure):
                 self._metrics.dns[Lookup.OK].inc()
-                return await self._by_exchanges(domain, [each for each in data if isinstance(each, MxHost)], ttl)
+                published = DomainTls(domain, sts, mx_secure=secure)
+                records = [each for each in data if isinstance(each, MxHost)]
+                return await self._by_exchanges(domain, records, ttl, published)
 
-    async def _by_exchanges(self, domain: str, records: list[MxHost], ttl: float) -> CachedAnswer[Route | Reply]:
+    async def _find_sts(self, domain: str) -> StsPolicy | None:
+        """Return the MTA-STS policy of a domain, if there is one and it is followed. Raises StoreUnavailable."""
+        policies = self.sts_policies
+        if policies is None or domain in self._exceptions or domain == self._settings.return_path.domain:
+            return None
+        return (await policies.find(domain)).policy
+
+    async def _by_exchanges(
+        self, domain: str, records: list[MxHost], ttl: float, published: DomainTls
+    ) -> CachedAnswer[Route | Reply]:
         """Return the route of a domain with these MX records."""
         exchanges = routes.mail_exchanges(domain, records)
         if not exchanges:
@@ -171,12 +192,16 @@ class Resolver:
         ]
         ttl = min(ttl, *(answer.ttl for answer in answers))
         error = next((answer.error for answer in answers if answer.error), None)
-        hosts = tuple(targets)
+        denials = [self._denied.find(target.name, target.address) for target in targets]
+        hosts = tuple(target for target, denial in zip(targets, denials, strict=True) if denial is None)
         if not (home or self._settings.testing.loopback_receivers):
-            hosts = routes.without_ourselves(targets, lambda target: self._ourselves.meets(target, _is_local))
+            hosts = routes.without_ourselves(hosts, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
             site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
-            return CachedAnswer(Route(site, shaping, hosts), ttl)
+            tlsa, ttl = await self._tlsa_of(hosts, published, ttl)
+            return CachedAnswer(Route(site, shaping, hosts, published=replace(published, tlsa=tlsa)), ttl)
+        if denial := next((denial for denial in denials if denial), None):
+            return CachedAnswer(denial, ttl)
         if targets:
             return CachedAnswer(routes.loops_back(domain), ttl)
         if error:
@@ -185,6 +210,41 @@ class Resolver:
             return CachedAnswer(routes.no_host(domain), ttl)
         missing = {exchange.host for exchange, answer in zip(asked, answers, strict=True) if answer.missing}
         return CachedAnswer(routes.no_address(domain, [exchange.host for exchange in asked], missing), ttl)
+
+    # --- DANE
+
+    async def _tlsa_of(
+        self, hosts: Sequence[Target], published: DomainTls, ttl: float
+    ) -> tuple[Mapping[str, HostTlsa], float]:
+        """Return the TLSA records of these hosts, by name, and for how many seconds all of this holds."""
+        usable = self._settings.egress.dane and published.mx_secure and published.domain not in self._exceptions
+        if not usable:
+            return {}, ttl
+        names = list(dict.fromkeys(host.name for host in hosts))
+        found = await asyncio.gather(*(self._tlsa.get(name) for name in names))
+        ttl = min(ttl, *(self._tlsa.left(name) or ttl for name in names))
+        return {name: tlsa for name, tlsa in zip(names, found, strict=True) if tlsa is not None}, ttl
+
+    async def _find_tlsa(self, host: str) -> CachedAnswer[HostTlsa | None]:
+        """Return the TLSA records of a host with secure addresses; at the end of its aliases first (RFC 7672 2.2.3)."""
+        addresses = await self._hosts.get(host)
+        ttl = addresses.ttl
+        if not addresses.secure:
+            return CachedAnswer(None, ttl)
+        for base in dict.fromkeys((addresses.owner, host)):
+            name = f"_{self._settings.testing.receiver_port}._tcp.{base}"
+            match await self._servers.ask(name, "TLSA"):
+                case Unknown(why):
+                    error = f"look-up of the TLSA records at {name} failed: {why}"
+                    return CachedAnswer(HostTlsa(base, error=error), self._settings.dns.min_ttl)
+                case Records(data, its_ttl, secure=True) if data:
+                    records = tuple(each for each in data if isinstance(each, Tlsa))
+                    return CachedAnswer(HostTlsa(base, records), min(ttl, its_ttl))
+                case Records(_, its_ttl) | Missing(its_ttl):
+                    ttl = min(ttl, its_ttl)
+        return CachedAnswer(None, ttl)
+
+    # --- static routes, addresses
 
     async def _by_static_route(self, domain: str, static: StaticRoute) -> CachedAnswer[Route | Reply]:
         """Return the route by a static route. A host of the operator without an address is no reason to bounce."""
@@ -203,7 +263,7 @@ class Resolver:
         site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
         site = site if shaping is not self._settings.shaping.default else static.site
         ttl = min(answer.ttl for answer in answers)
-        return CachedAnswer(Route(site, shaping, tuple(targets), static.tls, static.login), ttl)
+        return CachedAnswer(Route(site, shaping, tuple(targets), static.tls, static.login, static.certificate), ttl)
 
     async def _static(self, host: StaticHost) -> _Addresses:
         if host.is_address:
@@ -234,6 +294,9 @@ class Resolver:
             min(family.ttl for family in families),
             next((family.error for family in families if family.error), None),
             missing=any(family.missing for family in families),
+            secure=any(family.addresses for family in families)
+            and all(family.secure for family in families if family.addresses),
+            owner=next((family.owner for family in families if family.addresses), name),
         )
         return CachedAnswer(addresses, addresses.ttl)
 
@@ -242,7 +305,7 @@ class Resolver:
             return _Family((), self._settings.dns.max_ttl)
         match await self._servers.ask(name, kind):
             case Records() as found:
-                return _Family(found.texts, found.ttl)
+                return _Family(found.texts, found.ttl, secure=found.secure, owner=found.owner)
             case Missing(ttl):
                 return _Family((), ttl, missing=True)
             case Unknown(why):
@@ -251,23 +314,28 @@ class Resolver:
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A host's addresses of one family. ``error``: why there may be more than these. ``missing``: no such name."""
+    """A host's addresses of one family. ``error``: why there may be more than these. ``missing``: no such name.
+    ``owner``: the name at the end of the aliases."""
 
     addresses: tuple[str, ...]
     ttl: float
     error: str | None = None
     missing: bool = False
+    secure: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Addresses:
-    """A host's addresses of both families."""
+    """A host's addresses of both families. ``secure``: all of them, by DNSSEC. ``owner``: whose they really are."""
 
     six: tuple[str, ...]
     four: tuple[str, ...]
     ttl: float
     error: str | None
     missing: bool = False
+    secure: bool = False
+    owner: str = ""
 
 
 def _families(egress: EgressSettings) -> frozenset[socket.AddressFamily]:

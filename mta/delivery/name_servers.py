@@ -6,15 +6,19 @@ with EDNS is asked without: at once if it says so, in the second round if it is 
 Invariants: what is no answer is a failure, never "nothing there": error codes, referrals, answers of a server that is
 neither an authority nor a resolver, contradictions between servers. Answers with another id, question or sender are
 ignored.
+An answer is ``secure`` if the server says that it has validated it (the AD flag, RFC 4035 3.2.3), the settings say that
+the servers validate, and nothing but this machine is between it and us.
 Limitations: the name servers are trusted: there is no DNSSEC validation here. A resolver that gives nothing, and no
-reason (RFC 2308 2.2, type 3), is believed: several common ones do so.
+reason (RFC 2308 2.2, type 3), is believed: several common ones do so. dnspython takes no TLSA record whose digest has
+the wrong length: the look-up fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 import dns.asyncquery
 import dns.exception
@@ -26,6 +30,7 @@ import dns.rdatatype
 import dns.resolver
 from dns.rdata import Rdata
 from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.TLSA import TLSA
 from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
@@ -33,6 +38,7 @@ from dns.rdtypes.IN.AAAA import AAAA
 from config.schema import DnsSettings
 from mta.delivery.route import MxHost
 from mta.delivery.shortage import Shortage, shortage
+from mta.delivery.tls.dane import Tlsa
 
 CONCURRENT = 200  # questions under way at once, each with its own socket
 EDNS_SIZE = 1232  # octets, the size that is never fragmented (DNS Flag Day 2020)
@@ -56,10 +62,13 @@ class NotAsked(DnsError, Shortage):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records of one type that a name has, possibly none: ``MxHost`` for MX, the text for the others."""
+    """The records of one type that a name has, possibly none: ``MxHost`` for MX, ``Tlsa``, the text for the others.
+    ``owner``: the name at the end of its aliases."""
 
-    data: tuple[MxHost | str, ...]
+    data: tuple[MxHost | Tlsa | str, ...]
     ttl: float
+    secure: bool = False
+    owner: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -71,6 +80,7 @@ class Missing:
     """There is no such name."""
 
     ttl: float
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,7 @@ class _Alias:
     """The name is another one's alias, and nothing was said about that."""
 
     target: dns.name.Name
+    secure: bool
 
 
 DnsAnswer = Records | Missing | Unknown
@@ -97,11 +108,20 @@ class NameServers:
     def __init__(self, settings: DnsSettings) -> None:
         self._settings = settings
         self._servers = [_server(text) for text in settings.servers] or _system_servers()
+        self._validating = settings.validating and self.are_local
         self._without_edns: dict[Server, float] = {}  # until when, monotonic
         self._slots = asyncio.Semaphore(CONCURRENT)
 
+    @property
+    def are_local(self) -> bool:
+        """Whether nothing but this machine is between the servers and us."""
+        return all(ip_address(address.partition("%")[0]).is_loopback for address, _ in self._servers)
+
     async def ask(self, name: str, kind: str) -> DnsAnswer:
-        """Return the records of type ``kind`` ("MX", "A", "AAAA" or "TXT"). Raises NotAsked only."""
+        """Return the records of type ``kind`` ("MX", "A", "AAAA", "TXT", "TLSA" or "SOA", whose data is left out).
+
+        Raises NotAsked only.
+        """
         try:
             question = dns.name.from_text(name), dns.rdatatype.from_text(kind)
         except dns.exception.DNSException:
@@ -116,10 +136,14 @@ class NameServers:
     async def _follow(self, question: Question) -> DnsAnswer:
         """Ask, and follow aliases that the servers have not followed."""
         name, kind = question
+        secure = True
         for _ in range(MAX_ALIASES):
             found = await self._ask_all((name, kind))
-            if not isinstance(found, _Alias):
+            if isinstance(found, Unknown):
                 return found
+            secure = secure and found.secure
+            if not isinstance(found, _Alias):
+                return replace(found, secure=secure)
             name = found.target
         return Unknown(f"more than {MAX_ALIASES} aliases")
 
@@ -157,6 +181,8 @@ class NameServers:
         """Return what one server says, over UDP or, if it does not fit, TCP. Invalid answers are ignored."""
         address, port = server
         query = dns.message.make_query(*question, use_edns=0 if edns else None, payload=EDNS_SIZE if edns else None)
+        if self._validating:
+            query.flags |= dns.flags.AD  # RFC 6840 5.7: say whether it is secure
         try:
             response, _ = await dns.asyncquery.udp_with_fallback(
                 query, address, self._settings.timeout / 3, port, ignore_unexpected=True, ignore_errors=True
@@ -177,26 +203,31 @@ class NameServers:
             return Unknown(dns.rcode.to_text(code))
         chain = response.resolve_chaining()
         ttl = min(max(chain.minimum_ttl, self._settings.min_ttl), self._settings.max_ttl)
+        secure = self._validating and bool(response.flags & dns.flags.AD)
+        owner = _text(chain.canonical_name)
         if chain.answer:
-            return Records(tuple(value for each in chain.answer if (value := _value(each)) is not None), ttl)
+            data = tuple(value for each in chain.answer if (value := _value(each)) is not None)
+            return Records(data, ttl, secure, owner)
         kinds = {each.rdtype for each in response.authority}
         if dns.rdatatype.SOA not in kinds:
             ttl = self._settings.min_ttl  # RFC 2308 5: nothing says for how long
             if code == dns.rcode.NOERROR and chain.cnames:
-                return _Alias(chain.canonical_name)
+                return _Alias(chain.canonical_name, secure)
             if code == dns.rcode.NOERROR and dns.rdatatype.NS in kinds:
                 return Unknown("lame: it refers to other servers")
             if not response.flags & _KNOWN:
                 return Unknown("lame: neither an authority nor a resolver")
-        return Missing(ttl) if code == dns.rcode.NXDOMAIN else Records((), ttl)
+        return Missing(ttl, secure) if code == dns.rcode.NXDOMAIN else Records((), ttl, secure, owner)
 
 
-def _value(record: Rdata) -> MxHost | str | None:
+def _value(record: Rdata) -> MxHost | Tlsa | str | None:
     match record:
         case A() | AAAA():
             return str(record.address)
         case MX():
             return MxHost(record.preference, _text(record.exchange))
+        case TLSA():
+            return Tlsa(record.usage, record.selector, record.mtype, record.cert)
         case TXT():
             return b"".join(record.strings).decode("utf-8", "replace")
         case _:

@@ -19,6 +19,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import Enum, auto
 from itertools import count
 from typing import NamedTuple
@@ -30,9 +31,12 @@ from mta.delivery.egress.local_address import is_to_blame
 from mta.delivery.egress.sources import EgressSource, SourceFailed
 from mta.delivery.route import SmartHostLogin, Target, loops_back
 from mta.delivery.shortage import Shortage, shortage, shortage_at_connect
-from mta.delivery.tls import TlsContexts, TlsPolicy, handshake_error
+from mta.delivery.tls import dane
+from mta.delivery.tls.contexts import TlsContexts, handshake_fault
+from mta.delivery.tls.demand import ClientCertificate, TlsDemand, TlsPolicy
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
+from mta.mail.tls_session import TlsFault, TlsResult
 from mta.observe.labels import Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -60,7 +64,15 @@ class DeliveryError(Exception):
         self.reply = reply
 
 
-class OpportunisticTlsError(DeliveryError):
+class TlsError(DeliveryError):
+    """TLS did not come up to what was demanded."""
+
+    def __init__(self, reply: Reply, fault: TlsFault) -> None:
+        super().__init__(Stage.TLS, reply)
+        self.fault = fault
+
+
+class OpportunisticTlsError(TlsError):
     """Opportunistic TLS failed: a new session in plain text may do."""
 
 
@@ -81,6 +93,7 @@ class Extensions:
     smtputf8: bool = False
     starttls: bool = False
     dsn: bool = False
+    requiretls: bool = False
     sizes: bool = False
     size: int | None = None
     auth: frozenset[str] = frozenset()
@@ -103,6 +116,7 @@ class Extensions:
             smtputf8="smtputf8" in offered,
             starttls="starttls" in offered,
             dsn="dsn" in offered,
+            requiretls="requiretls" in offered,
             sizes="size" in offered,
             size=int(size) if size.isascii() and size.isdigit() and len(size) < 20 and int(size) > 0 else None,
             auth=frozenset(mechanisms),
@@ -117,8 +131,9 @@ class SessionKey(NamedTuple):
     source: EgressSource
     address: str
     port: int
-    tls: TlsPolicy
+    tls: TlsDemand
     username: str | None
+    certificate: ClientCertificate | None = None  # that we show
 
 
 @dataclass(slots=True, eq=False)
@@ -199,7 +214,7 @@ class Dialer:
 
     async def _connect(self, target: Target, key: SessionKey, limit: float) -> SmtpClientProtocol:
         loop = asyncio.get_running_loop()
-        strict = key.tls is TlsPolicy.IMPLICIT
+        implicit = key.tls.policy is TlsPolicy.IMPLICIT
         name = f"{os.getpid():x}-{next(_numbers):x}"
         protocol = SmtpClientProtocol(loop, self._trace, name, f"{target.name} [{target.address}]")
         protocol.limit = limit
@@ -213,8 +228,8 @@ class Dialer:
                 await loop.create_connection(
                     lambda: protocol,
                     sock=sock,
-                    ssl=self._contexts.of(key.tls) if strict else None,
-                    server_hostname=target.name if strict else None,
+                    ssl=self._contexts.of(key.tls.policy, key.certificate) if implicit else None,
+                    server_hostname=target.name if implicit else None,
                 )
         except TimeoutError:
             sock.close()
@@ -232,8 +247,8 @@ class Dialer:
             ours = key.source.address
             if ours is not None and is_to_blame(ours, target.address, error):
                 raise SourceFailed(key.source, _why(error)) from error
-            if strict and not isinstance(error, ConnectionError):
-                raise DeliveryError(Stage.TLS, _tls_failed(target, handshake_error(error))) from error
+            if implicit and not isinstance(error, ConnectionError):
+                raise _tls_failed(target, handshake_fault(error)) from error
             raise DeliveryError(Stage.CONNECT, _unreachable(target, _why(error))) from error
         except BaseException:
             sock.close()
@@ -252,10 +267,8 @@ class Dialer:
             raise DeliveryError(Stage.HELLO, loops_back(target.name))
         extensions = await self._hello(protocol, ehlo)
         self._note_odd_lines(protocol, target)
-        if key.tls in (TlsPolicy.OPPORTUNISTIC, TlsPolicy.REQUIRED) and await self._encrypt(
-            protocol, target, key.tls, extensions
-        ):
-            extensions = await self._hello_again(protocol, ehlo, key.tls)
+        if await self._encrypt(protocol, target, key, extensions):
+            extensions = await self._hello_again(protocol, ehlo, key.tls.policy)
         if login:
             await self._log_in(protocol, login, extensions)
         return DeliverySession(key, protocol, target, source, protocol.tls_version, extensions)
@@ -281,31 +294,36 @@ class Dialer:
             return await self._hello(protocol, ehlo)
         except DeliveryError as error:
             if tls is TlsPolicy.OPPORTUNISTIC and protocol.over is not None:
-                raise OpportunisticTlsError(Stage.TLS, error.reply) from error
+                raise OpportunisticTlsError(error.reply, _no_handshake(error.reply.text)) from error
             raise
 
     async def _encrypt(
-        self, protocol: SmtpClientProtocol, target: Target, tls: TlsPolicy, extensions: Extensions
+        self, protocol: SmtpClientProtocol, target: Target, key: SessionKey, extensions: Extensions
     ) -> bool:
-        """STARTTLS (RFC 3207); return False to go on in plain text."""
-        if tls is TlsPolicy.OPPORTUNISTIC and (
-            not extensions.starttls or self._quirks.has(target.address, Quirk.BROKEN_TLS)
-        ):
+        """STARTTLS (RFC 3207); return False to go on as it is. Raises TlsError."""
+        policy, name = key.tls.policy, target.name
+        opportunistic = policy is TlsPolicy.OPPORTUNISTIC
+        if policy in (TlsPolicy.NONE, TlsPolicy.IMPLICIT):
             return False
-        failure = OpportunisticTlsError if tls is TlsPolicy.OPPORTUNISTIC else DeliveryError
+        if opportunistic and (not extensions.starttls or self._quirks.has(target.address, Quirk.BROKEN_TLS)):
+            return False
+        failure = OpportunisticTlsError if opportunistic else TlsError
         if not extensions.starttls:
-            text = f"TLS is required, but was not offered by {target.name}"
-            raise DeliveryError(Stage.TLS, Reply(451, "4.7.4", text))
+            raise _no_starttls(failure, f"TLS is required, but was not offered by {name}")
         answer = (await protocol.ask(b"STARTTLS\r\n", (self._timeouts.starttls,)))[0]
         if isinstance(answer, Lost):
-            raise failure(Stage.TLS, answer.reply)
+            raise failure(answer.reply, _no_handshake(answer.reply.text))
         if answer.code != 220:
-            if tls is TlsPolicy.OPPORTUNISTIC and protocol.usable:
+            if opportunistic and protocol.usable:
                 return False
-            text = f"{target.name} rejected STARTTLS: {answer.code} {answer.text}"
-            raise failure(Stage.TLS, Reply(451, "4.7.4", text))
-        if problem := await protocol.encrypt(self._contexts.of(tls), target.name, self._timeouts.starttls):
-            raise failure(Stage.TLS, _tls_failed(target, problem))
+            raise _no_starttls(failure, f"{name} rejected STARTTLS: {answer.code} {answer.text}")
+        context = self._contexts.of(policy, key.certificate)
+        sni = key.tls.names[0] if key.tls.names else name
+        fault = await protocol.encrypt(context, sni, self._timeouts.starttls)
+        if fault is None and policy is TlsPolicy.DANE:
+            fault = dane.verify(protocol.certificates(), key.tls.tlsa, key.tls.names, datetime.now(UTC))
+        if fault:
+            raise _tls_failed(target, fault, failure)
         return True
 
     async def _log_in(self, protocol: SmtpClientProtocol, login: SmartHostLogin, extensions: Extensions) -> None:
@@ -366,8 +384,16 @@ def _unreachable(target: Target, why: str) -> Reply:
     return Reply(451, "4.4.1", f"connect to {target.name} [{target.address}]:{target.port}: {why}")
 
 
-def _tls_failed(target: Target, why: str) -> Reply:
-    return Reply(451, "4.7.5", f"TLS with {target.name} failed: {why}")
+def _tls_failed(target: Target, fault: TlsFault, kind: type[TlsError] = TlsError) -> TlsError:
+    return kind(Reply(451, "4.7.5", f"TLS with {target.name} failed: {fault.text}"), fault)
+
+
+def _no_starttls(kind: type[TlsError], text: str) -> TlsError:
+    return kind(Reply(451, "4.7.4", text), TlsFault(TlsResult.STARTTLS_NOT_SUPPORTED, text))
+
+
+def _no_handshake(text: str) -> TlsFault:
+    return TlsFault(TlsResult.VALIDATION_FAILURE, text, in_handshake=True)
 
 
 def _why(error: Exception) -> str:

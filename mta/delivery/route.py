@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
-from config.schema import Listener, RouteSettings, Shaping, ShapingSettings
-from mta.delivery.tls import TlsPolicy
+from config.schema import DeniedHost, Listener, RouteSettings, Shaping, ShapingSettings
+from mta.delivery.tls.demand import ClientCertificate, DomainTls, TlsPolicy
 from mta.mail.reply import Reply
 
 SMTP_PORT = 25
@@ -50,13 +50,15 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Route:
     """``hosts``: at least one, best preference first; those of equal preference in no particular order. ``tls``: of a
-    static route; None: as the path's limits say."""
+    static route; None: as the path's limits say. ``published``: what the domain demands; None for a static route."""
 
     site: str
     shaping: Shaping
     hosts: tuple[Target, ...]
     tls: TlsPolicy | None = None
     login: SmartHostLogin | None = None
+    certificate: ClientCertificate | None = None
+    published: DomainTls | None = None
 
     @property
     def provider(self) -> str:
@@ -199,6 +201,40 @@ class Ourselves:
         return False
 
 
+# --- the deny list
+
+
+class DeniedHosts:
+    """Mail hosts that nothing is sent to."""
+
+    def __init__(self, settings: Iterable[DeniedHost]) -> None:
+        self._entries = [(each, Reply(each.code, each.status, each.text)) for each in settings]
+
+    def find(self, name: str, address: str) -> Reply | None:
+        """Return what mail for this host gets to hear; None if the host is not on the list."""
+        for entry, reply in self._entries:
+            if entry.host is not None and _is_or_below(name, entry.host):
+                return reply
+            if entry.network is not None and ip_address(address) in entry.network:
+                return reply
+        return None
+
+
+def _is_or_below(name: str, pattern: str) -> bool:
+    """``pattern``: a name, or ``.name`` for all below it."""
+    return name.endswith(pattern) if pattern.startswith(".") else name == pattern
+
+
+class DomainSet:
+    """Domains of the settings; ``.example.com`` for all below it."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = frozenset(pattern.lower() for pattern in patterns)
+
+    def __contains__(self, domain: str) -> bool:
+        return bool(self._patterns) and any(key in self._patterns for key in _keys(domain))
+
+
 # --- static routes
 
 
@@ -230,6 +266,7 @@ class StaticRoute:
     hosts: tuple[StaticHost, ...]
     tls: TlsPolicy | None
     login: SmartHostLogin | None
+    certificate: ClientCertificate | None
 
     @classmethod
     def of(cls, route: RouteSettings, port: int) -> StaticRoute:
@@ -239,7 +276,8 @@ class StaticRoute:
         login = None
         if route.username is not None and route.password_file is not None:
             login = SmartHostLogin(route.username, route.password_file.read_text("utf-8").rstrip("\r\n"))
-        return cls(tuple(static_host(text, port) for text in route.hosts), tls, login)
+        certificate = ClientCertificate.of(route.certificate, route.key)
+        return cls(tuple(static_host(text, port) for text in route.hosts), tls, login, certificate)
 
     @property
     def site(self) -> str:

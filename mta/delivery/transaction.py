@@ -27,7 +27,7 @@ from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient, Result, Stage
 from mta.mail.headers import Headers
 from mta.mail.large_body import whole_lines
-from mta.mail.message import Body, Notify
+from mta.mail.message import Body, Notify, SenderTls
 from mta.mail.reply import Reply
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing, StoredContent
@@ -176,6 +176,8 @@ def mail_command(delivery: Delivery, sender: Address | None, content: Content, e
             command += f" RET={delivery.ret.value}"
         if delivery.envid is not None and _XTEXT.match(delivery.envid):
             command += f" ENVID={delivery.envid}"
+    if delivery.tls is SenderTls.REQUIRED:
+        command += " REQUIRETLS"
     return command.encode() + b"\r\n"
 
 

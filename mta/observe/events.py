@@ -25,6 +25,7 @@ from mta.mail.hold import Hold
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import IPAddress, Message
 from mta.mail.reply import Reply
+from mta.mail.tls_session import TlsFault
 from mta.observe.sink import Sink
 
 MAX_TEXT = 500  # characters of a reply or other external text; keeps a line below PIPE_BUF
@@ -144,6 +145,17 @@ class DestinationBackoffEvent(_Event, tag="destination_backoff"):
     text: str
 
 
+class TlsPolicyFailedEvent(_Event, tag="tls_policy_failed"):
+    """A host did not come up to a TLS policy. ``testing``: mail goes there nevertheless. ``result``: RFC 8460 4.3."""
+
+    destination: str
+    host: str
+    by: str
+    result: str
+    text: str
+    testing: bool
+
+
 class ExpirySuspendedEvent(_Event, tag="expiry_suspended"):
     """No message expires from now on: a clock was set by ``seconds``, or differs by as many."""
 
@@ -159,6 +171,7 @@ EVENTS: tuple[type[msgspec.Struct], ...] = (
     OutcomeEvent,
     DsnEvent,
     DestinationBackoffEvent,
+    TlsPolicyFailedEvent,
     ExpirySuspendedEvent,
 )
 
@@ -285,6 +298,11 @@ class EventLog:
         now = _now()
         until = now + timedelta(seconds=seconds)
         self._write(DestinationBackoffEvent(now, site, source, until, reply.code, reply.status, _short(reply.text)))
+
+    def tls_policy_failed(self, destination: str, host: str, by: str, fault: TlsFault, *, testing: bool) -> None:
+        """Log that ``host`` did not come up to the TLS that ``by`` demands for mail to ``destination``."""
+        result, text = fault.result.value, _short(fault.text)
+        self._write(TlsPolicyFailedEvent(_now(), destination, host, by, result, text, testing))
 
     def expiry_suspended(self, reason: str, seconds: float) -> None:
         """Log that a clock cannot be trusted."""

@@ -142,6 +142,7 @@ class BackgroundTask(Enum):
     REPORTS = "reports"
     REPORT_BACKLOG = "report_backlog"
     SOURCES = "sources"
+    TLS_COUNTS = "tls_counts"
     # of the web process
     WEBHOOKS = "webhooks"
     WEBHOOK_LAG = "webhook_lag"
@@ -157,6 +158,8 @@ class BackgroundTask(Enum):
     BLOCKLISTS = "blocklists"
     COMPLAINT_DEADLINES = "complaint_deadlines"
     ADDRESS_LISTS = "address_lists"
+    TLS_POLICIES = "tls_policies"
+    TLS_REPORTS = "tls_reports"
 
     @property
     def matters(self) -> bool:
@@ -186,6 +189,24 @@ class Success(Enum):
 
     YES = "yes"
     NO = "no"
+
+
+class TlsDemandedBy(Enum):
+    """Who demanded TLS that a receiver did not come up to."""
+
+    DANE = "dane"
+    MTA_STS = "mta_sts"
+    MTA_STS_TESTING = "mta_sts_testing"
+    REQUIRETLS = "requiretls"
+
+
+class Protection(Enum):
+    """How a connection to a receiver is protected; verified by the authorities that this machine trusts, or DANE."""
+
+    PLAIN = "plain"
+    ENCRYPTED = "encrypted"
+    VERIFIED = "verified"
+    DANE = "dane"
 
 
 class Resource(Enum):

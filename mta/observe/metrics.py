@@ -22,12 +22,14 @@ from mta.observe.labels import (
     Encryption,
     InboundReportKind,
     Lookup,
+    Protection,
     QueueState,
     RejectionSubject,
     Resource,
     Severity,
     StoreCall,
     Success,
+    TlsDemandedBy,
     UnsubscribeMethod,
 )
 from mta.observe.shared_counters import LONG_SECONDS, Family, MetricType, SharedCounters, map_file
@@ -128,6 +130,17 @@ class Metrics:
         self.suppressions = counters.counter("suppressions", "Addresses added to the suppression list")
         self.dsn = counters.counter("dsn", "Delivery status notifications sent to senders")
         self.connections = counters.counters("connections", "Connection attempts to receivers", "success", Success)
+        self.connection_protection = counters.counters(
+            "connection_protection", "Connections to receivers, by how they are protected", "protection", Protection
+        )
+        self.tls_policy_failures = counters.counters(
+            "tls_policy_failures",
+            "Receivers that did not come up to a TLS policy, by who demands it",
+            "by",
+            TlsDemandedBy,
+        )
+        self.sts_fetches = counters.counters("sts_fetches", "MTA-STS policies fetched", "success", Success)
+        self.tls_reports = counters.counters("tls_reports", "TLS reports sent or posted", "success", Success)
         self.connections_open = counters.gauge("connections_open", "Connections to receivers open now")
         self.connections_most = counters.gauge("connections_most", "Connections to receivers that may be open at once")
         self.shortages = counters.counters(

@@ -29,6 +29,7 @@ from bounce.suppression import SoftBounceThresholds, load_soft_bounce_thresholds
 from config.schema import Limits, Settings
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
+from mta.delivery.tls.session_counts import SessionCounts
 from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
 from mta.observe import log as logging
@@ -66,6 +67,7 @@ log = get_logger()
 
 STATUS_EVERY = 1.0  # seconds
 SOURCES_EVERY = 60.0  # in case a notification was missed, or the settings have changed
+TLS_COUNTS_EVERY = 60.0
 RENEWALS = 4  # within the length of a lease
 
 
@@ -112,7 +114,8 @@ class Worker:
         self._listings_changed = asyncio.Event()
         self.keys = KeyRing.of_files(settings.signing)
         self.signer = Signer(settings.signing, self.keys)
-        self.resolver = Resolver(settings, metrics)
+        self.tls_counts = SessionCounts()
+        self.resolver = Resolver(settings, metrics, sts_store=store.sts_policies, counts=self.tls_counts)
         verp = open_verp(settings, secrets)
         self.courier = Courier(
             settings.egress,
@@ -121,6 +124,8 @@ class Worker:
             loopback_receivers=settings.testing.loopback_receivers,
             trace=self.trace,
             metrics=metrics,
+            events=self.events,
+            counts=self.tls_counts,
             connections=self.descriptors.outbound,
         )
         metrics.connections_most.set(self.descriptors.outbound)
@@ -223,6 +228,7 @@ class Worker:
             )
         ]
         tasks.append(self.tasks.every(BackgroundTask.CLOCK, CHECK_EVERY, self._check_clock))
+        tasks.append(self.tasks.every(BackgroundTask.TLS_COUNTS, TLS_COUNTS_EVERY, self._write_tls_counts))
         try:
             await self.trace.start()
             await self.listeners.start()
@@ -335,6 +341,15 @@ class Worker:
             self.events.expiry_suspended(fault.reason, fault.seconds)
         self._clock_fault = fault.reason if fault else ""
 
+    async def _write_tls_counts(self) -> None:
+        """Write what was counted for TLS reports. Raises StoreUnavailable; then it is counted again."""
+        counts = self.tls_counts.take()
+        try:
+            await self.store.tls_results.add(counts)
+        except StoreUnavailable:
+            self.tls_counts.put_back(counts)
+            raise
+
     async def _follow_keys(self) -> None:
         while True:
             await self._keys_changed.wait()
@@ -381,8 +396,10 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.courier.close()
+        await self.resolver.close()
         await self.trace.stop()
         with contextlib.suppress(StoreUnavailable):
+            await self._write_tls_counts()
             await self.store.lease.release()
         self.events.close()
 

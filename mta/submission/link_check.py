@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 from config.schema import LinkBlocklist, LinkListSettings, Settings
 from mta.delivery.blocklist_query import ask, examine
-from mta.delivery.mx import Cache, CachedAnswer, Resolver
+from mta.delivery.lookup_cache import Cache, CachedAnswer
+from mta.delivery.mx import Resolver
 from mta.observe.log import get_logger
 from mta.store.reputation.takedowns import Takedowns
 from policy.base import LinkCheck, ListedLink

@@ -27,7 +27,7 @@ _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
 _QUESTION = struct.Struct("!HH")
 _POINTER = b"\xc0\x0c"  # to the question's name
-_RESPONSE, _AUTHORITATIVE, _TRUNCATED, _DESIRED, _AVAILABLE = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
+_RESPONSE, _AUTHORITATIVE, _TRUNCATED, _DESIRED, _AVAILABLE, _AUTHENTIC = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020
 _PLAIN_UDP = 512  # octets, RFC 1035 4.2.1
 _MAX_CHAIN = 16
 
@@ -43,6 +43,7 @@ class RecordType(IntEnum):
     TXT = 16
     AAAA = 28
     OPT = 41
+    TLSA = 52
 
 
 class DnsFault(Enum):
@@ -78,13 +79,16 @@ _CODES = {fault: _Code[fault.name] for fault in DnsFault if fault.name in _Code.
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The records of one name. ``faults``: by the type's name. ``delay``: seconds before each answer."""
+    """The records of one name. ``tlsa``: usage, selector, matching type, data. ``secure``: who asks whether they are
+    validated is told so (the AD flag). ``faults``: by the type's name. ``delay``: seconds before each answer."""
 
     mx: tuple[tuple[int, str], ...] = ()
     a: tuple[str, ...] = ()
     aaaa: tuple[str, ...] = ()
     txt: tuple[str, ...] = ()
+    tlsa: tuple[tuple[int, int, int, bytes], ...] = ()
     cname: str | None = None
+    secure: bool = False
     ttl: int = 300
     delay: float = 0.0
     faults: Mapping[str, DnsFault] = field(default_factory=dict)
@@ -105,11 +109,12 @@ class Query:
 
 class NameServer:
     """``queries`` tells what was asked; ``zone`` may be exchanged at any time. ``edns``: what queries with EDNS get
-    instead of an answer."""
+    instead of an answer. ``secure``: what holds for names that are not in the zone."""
 
-    def __init__(self, zone: Zone, edns: DnsFault | None = None) -> None:
+    def __init__(self, zone: Zone, edns: DnsFault | None = None, *, secure: bool = False) -> None:
         self.zone = zone
         self.edns = edns
+        self.secure = secure
         self.queries: list[Query] = []
         self._transport: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
@@ -194,7 +199,8 @@ class NameServer:
             question.number ^= 0xFFFF
         if fault is DnsFault.TRUNCATED and not tcp:
             return question.reply(_Code.NOERROR, (), truncated=True)
-        code, records = _look_up(self.zone, question.name, question.kind)
+        code, records, secure = _look_up(self.zone, question.name, question.kind, self.secure)
+        question.secure = secure
         answer = question.reply(code, records)
         if not tcp and len(answer) > question.udp_size:
             return question.reply(code, (), truncated=True)
@@ -215,9 +221,10 @@ class _Question:
     name: str
     kind: str
     section: bytes  # as it came
-    recursion: int
+    flags: int
     udp_size: int
     extended: bool
+    secure: bool = False  # whether the answer is
 
     @classmethod
     def read(cls, wire: bytes) -> _Question | None:
@@ -235,12 +242,14 @@ class _Question:
             extended = additional == 1 and wire[end : end + 3] == b"\0\0" + bytes([RecordType.OPT])
             udp_size = max(_PLAIN_UDP, int.from_bytes(wire[end + 3 : end + 5], "big")) if extended else _PLAIN_UDP
             name = RecordType(kind).name if kind in set(RecordType) else str(kind)
-            return cls(number, ".".join(labels).lower(), name, wire[12:end], flags & _DESIRED, udp_size, extended)
+            return cls(number, ".".join(labels).lower(), name, wire[12:end], flags, udp_size, extended)
         except (IndexError, struct.error, UnicodeDecodeError):
             return None
 
     def reply(self, code: _Code, records: Sequence[bytes], *, truncated: bool = False) -> bytes:
-        flags = _RESPONSE | _AUTHORITATIVE | _AVAILABLE | self.recursion | (code & 0xF)
+        flags = _RESPONSE | _AUTHORITATIVE | _AVAILABLE | self.flags & _DESIRED | (code & 0xF)
+        if self.secure:
+            flags |= self.flags & _AUTHENTIC
         if truncated:
             flags |= _TRUNCATED
         authority = () if records or truncated else (_start_of_authority(),)
@@ -252,7 +261,7 @@ class _Question:
     def lame(self, *, refers: bool) -> bytes:
         """An answer that says nothing, or only who might know."""
         servers = [_record(b"\0", RecordType.NS, 60, _name("ns.elsewhere.example"))] if refers else []
-        header = _HEADER.pack(self.number, _RESPONSE | self.recursion, 1, 0, len(servers), 0)
+        header = _HEADER.pack(self.number, _RESPONSE | self.flags & _DESIRED, 1, 0, len(servers), 0)
         return b"".join([header, self.section, *servers])
 
     def forged(self) -> Iterator[bytes]:
@@ -265,24 +274,26 @@ class _Question:
             )
 
 
-def _look_up(zone: Zone, name: str, kind: str) -> tuple[_Code, list[bytes]]:
-    """The answer section, aliases followed within the zone."""
+def _look_up(zone: Zone, name: str, kind: str, secure: bool) -> tuple[_Code, list[bytes], bool]:
+    """The answer section, aliases followed within the zone, and whether all of it is secure. ``secure``: what holds for
+    names that are not there."""
     owner = _POINTER
     records: list[bytes] = []
+    whole = True
     for _ in range(_MAX_CHAIN):
         node = zone.get(name)
         if isinstance(node, DnsFault):
-            return _CODES.get(node, _Code.SERVFAIL), []
+            return _CODES.get(node, _Code.SERVFAIL), [], False
+        whole = whole and (node.secure if node else secure)
         if node is None:
             exists = any(other.endswith("." + name) for other in zone)
-            return (_Code.NOERROR if exists else _Code.NXDOMAIN), records
+            return (_Code.NOERROR if exists else _Code.NXDOMAIN), records, whole
         if node.cname is None or kind == "CNAME":
-            return _Code.NOERROR, records + [
-                _record(owner, RecordType[kind], node.ttl, data) for data in _data(node, kind)
-            ]
+            records += [_record(owner, RecordType[kind], node.ttl, data) for data in _data(node, kind)]
+            return _Code.NOERROR, records, whole
         records.append(_record(owner, RecordType.CNAME, node.ttl, _name(node.cname)))
         name, owner = node.cname.lower(), _name(node.cname)
-    return _Code.SERVFAIL, []
+    return _Code.SERVFAIL, [], False
 
 
 def _data(node: Node, kind: str) -> Iterator[bytes]:
@@ -299,6 +310,8 @@ def _data(node: Node, kind: str) -> Iterator[bytes]:
                 octets = text.encode()
                 pieces = [octets[at : at + 255] for at in range(0, len(octets), 255)] or [b""]
                 yield b"".join(bytes([len(piece)]) + piece for piece in pieces)
+        case "TLSA":
+            yield from (bytes([usage, selector, matching]) + data for usage, selector, matching, data in node.tlsa)
         case "CNAME" if node.cname:
             yield _name(node.cname)
 

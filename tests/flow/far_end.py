@@ -18,10 +18,12 @@ from mta.delivery.egress.pools import SourcePools
 from mta.delivery.egress.sources import EgressSource
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
+from mta.delivery.tls.session_counts import SessionCounts
 from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply
+from mta.store.queue.sts_policies import StsPolicyStore
 from mta.testing.nameserver import DnsFault, NameServer, Node
 from mta.testing.receiver import Receiver
 from mta.testing.script import Script
@@ -40,6 +42,8 @@ class FarEnd:
         self.nameserver = NameServer(self.zone)
         self.receivers: list[Receiver] = []
         self.port = 0
+        self.sts_store: StsPolicyStore | None = None
+        self.counts = SessionCounts()
         self._settings = settings
 
     async def open(self) -> None:
@@ -48,6 +52,7 @@ class FarEnd:
     async def close(self) -> None:
         if self.receivers:
             await self.courier.close()
+            await self.resolver.close()
         for receiver in self.receivers:
             await receiver.stop()
         await self.nameserver.stop()
@@ -75,13 +80,14 @@ class FarEnd:
         settings = Settings.model_validate(
             {"server": server, "egress": egress, "shaping": shaping, "dns": dns, "testing": testing, **sections}
         )
-        self.resolver = Resolver(settings)
+        self.resolver = Resolver(settings, sts_store=self.sts_store, counts=self.counts)
         self.pools = SourcePools(settings.egress)
         self._shaping = PathShaping(settings.shaping, self.pools)
         self.courier = Courier(
             settings.egress,
             settings.server.hostname,
             loopback_receivers=settings.testing.loopback_receivers,
+            counts=self.counts,
         )
 
     def domain(self, name: str, *addresses: str, preference: int | None = None) -> None:

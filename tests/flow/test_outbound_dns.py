@@ -320,7 +320,7 @@ async def test_domains_with_the_same_hosts_share_site_and_look_ups() -> None:
 
 async def test_an_answer_holds_within_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("mta.delivery.mx.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("mta.delivery.lookup_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
     async with far_end(dns={"min_ttl": "10s", "max_ttl": "100s"}) as far:
         await far.receiver()
         far.zone["short.example"] = Node(a=("127.0.0.2",), ttl=1)

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from mta.mail.delivery import Stage as Reached
 from mta.testing.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.flow.far_end import FarEnd, far_end, replies
+from tests.flow.legacy_receiver import LIBRARY, LegacyReceiver
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,33 @@ async def test_plain_text_behind_the_220_is_forgotten(trusted: ssl.SSLContext) -
         assert attempt.host.tls == "TLSv1.3"
         assert attempt.transcript is None
         assert len(receiver.ledger.receipts) == 1
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="needs libgnutls: OpenSSL cannot be without RFC 5746")
+async def test_a_receiver_without_rfc_5746_is_encrypted_unless_it_must_be_verified(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    issued = authority.issue_cert("mx1.example.com")
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    legacy = LegacyReceiver(tmp_path / "cert.pem", tmp_path / "key.pem")
+    async with far_end() as far:
+        await far.receiver(address="127.0.0.3")
+        far.port = legacy.port
+        far.configure()
+        attempt = await far.deliver("bob@example.com")
+        assert replies(attempt) == {"bob": "250 2.0.0"}
+        assert attempt.host is not None
+        assert attempt.host.tls == "TLSv1.2"
+        assert legacy.encrypted == [True]
+        far.configure(shaping={"default": {"tls": "required"}})
+        attempt = await far.deliver("bob@example.com")
+        assert replies(attempt) == {"bob": "451 4.7.5"}
+        assert "legacy" in attempt.results[0].reply.text
+        assert legacy.encrypted == [True]
+    legacy.close()
 
 
 # --- smart hosts: verified

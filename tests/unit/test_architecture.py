@@ -109,7 +109,8 @@ def test_folders_stay_small() -> None:
 # Tasks that end by themselves, soon; what runs for as long as its process is started by BackgroundTasks.
 SHORT_TASKS = {
     "mta/observe/background.py": "starts the long-lived tasks",
-    "mta/delivery/mx.py": "one look-up",
+    "mta/delivery/lookup_cache.py": "one look-up",
+    "mta/delivery/mx.py": "the addresses of one host",
     "mta/queue/dispatcher.py": "one look-up of a route; a runner, which ends with its ready queue",
     "mta/queue/outcome_recorder.py": "one outcome",
     "mta/service/supervisor.py": "the start of the service",

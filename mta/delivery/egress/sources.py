@@ -14,6 +14,7 @@ from typing import Literal
 
 from config.schema import EgressSettings, SourceSettings
 from mta.delivery.backoff import Backoff
+from mta.delivery.tls.demand import ClientCertificate
 
 SOURCE_BACKOFF = 30.0  # seconds, the first one
 SYSTEM = "system"  # name of the source that the system chooses
@@ -45,18 +46,20 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class EgressSource:
-    """``address``: None if the system chooses. ``ehlo``: None for the common name."""
+    """``address``: None if the system chooses. ``ehlo``: None for the common name. ``certificate``: that we show."""
 
     name: str
     address: str | None = None
     ehlo: str | None = None
     proxy: Proxy | None = None
     certified: bool = False
+    certificate: ClientCertificate | None = None
 
     @classmethod
     def of(cls, settings: SourceSettings) -> EgressSource:
         proxy = None if settings.proxy is None else Proxy.parse(settings.proxy)
-        return cls(settings.name, settings.address, settings.ehlo, proxy, settings.certified)
+        certificate = ClientCertificate.of(settings.certificate, settings.key)
+        return cls(settings.name, settings.address, settings.ehlo, proxy, settings.certified, certificate)
 
     def reaches(self, address: str) -> bool:
         """Return whether a receiver's address is of this source's family."""

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mta.delivery.mx import Cache, CachedAnswer
+from mta.delivery.lookup_cache import Cache, CachedAnswer
 from mta.delivery.pool import QUIRK_LASTS, Quirk, Quirks
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=100.0)
-    for module in ("mx", "pool"):
+    for module in ("lookup_cache", "pool"):
         monkeypatch.setattr(f"mta.delivery.{module}.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 

@@ -18,7 +18,7 @@ from mta.delivery.route import (
     static_host,
     without_ourselves,
 )
-from mta.delivery.tls import TlsPolicy
+from mta.delivery.tls.demand import TlsPolicy
 
 ADDRESSES = st.lists(st.integers(0, 99).map(str), unique=True, max_size=6)
 
