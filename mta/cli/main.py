@@ -46,6 +46,7 @@ COMMANDS = {
     "events": ("mta.cli.service.events", "An account's events: list them, or send them again."),
     "classify": ("mta.cli.message.classify", "Say what a reply or a bounce message means."),
     "certificate": ("mta.cli.service.certificate", "The certificate of the SMTP listeners, and how clients trust it."),
+    "tls": ("mta.cli.service.tls", "TLS towards receivers: policies of a domain, today's sessions."),
     "trace": ("mta.cli.service.trace", "Show live SMTP sessions."),
     "top": ("mta.cli.service.top", "Live rates, queue, destinations, processes and recent errors."),
     "sink": ("mta.cli.testing.sink", "A scripted SMTP receiver, to send mail to."),

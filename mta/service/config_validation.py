@@ -21,7 +21,10 @@ from bounce.suppression import threshold_faults
 from config.load import draft_file
 from config.schema import RouteSettings, Settings
 from config.toml import ConfigDraft, ConfigError, Mistake, MistakeLevel
+from config.toml_positions import KeyPath
 from mta.delivery.route import StaticRoutes
+from mta.delivery.tls.contexts import TlsContexts
+from mta.delivery.tls.demand import ClientCertificate, TlsPolicy
 from mta.dkim.keys import key_file_faults
 from mta.service.certificate_check import certificate_mistakes
 from mta.service.composition import rule_context
@@ -69,6 +72,7 @@ def examine(draft: ConfigDraft[Settings]) -> RuleBook:
     draft.add(environment_mistakes(settings))
     draft.add(_keys(settings))
     draft.add(_certificates(settings))
+    draft.add(_client_certificates(settings))
     draft.add(_passwords(settings))
     try:
         profiles = validate_profiles(settings)
@@ -134,6 +138,19 @@ def _certificates(settings: Settings) -> Iterator[Mistake]:
                 public.server_context(pages)
             except CertificateError as error:
                 yield Mistake(("web", "public", "certificate"), str(error))
+
+
+def _client_certificates(settings: Settings) -> Iterator[Mistake]:
+    owners: list[tuple[KeyPath, Path | None, Path | None]] = [
+        (("egress", "sources", n), each.certificate, each.key) for n, each in enumerate(settings.egress.sources)
+    ]
+    owners += [(("routes", n), each.certificate, each.key) for n, each in enumerate(settings.routes)]
+    for path, chain, key in owners:
+        if certificate := ClientCertificate.of(chain, key):
+            try:
+                TlsContexts().of(TlsPolicy.REQUIRED, certificate)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                yield Mistake((*path, "certificate"), f"{chain} and {key} cannot be used together: {error}")
 
 
 def _passwords(settings: Settings) -> Iterator[Mistake]:

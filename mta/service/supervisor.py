@@ -51,6 +51,7 @@ from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.service.jobs.domain_verification import verify_due
+from mta.service.jobs.tls_reports import send_due_reports
 from mta.service.offered import offered
 from mta.smtp_server.listener import ListenError, bind, listen
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
@@ -87,7 +88,9 @@ LIST_INTERVAL = 60.0
 MEASURE_INTERVAL = 5.0
 MAILING_INTERVAL = 10.0
 VERIFICATION_INTERVAL = 60.0
+TLS_INTERVAL = 60.0
 SWEEP_INTERVAL = 600.0
+TLS_POLICIES = 50  # fetched again in one round
 KILLED_WITHIN = 10.0
 HUNG_AFTER_LEASES = 2  # a child that has not reported for so long is replaced,
 HUNG_ALONE_AFTER = 15.0  # or, if no other one can do its work, after so many seconds
@@ -245,6 +248,8 @@ class Supervisor:
             (BackgroundTask.BLOCKLISTS, BLOCKLIST_INTERVAL, self._check_blocklists),
             (BackgroundTask.COMPLAINT_DEADLINES, COMPLAINT_INTERVAL, self._run_deadlines),
             (BackgroundTask.ADDRESS_LISTS, LIST_INTERVAL, self._check_lists),
+            (BackgroundTask.TLS_POLICIES, TLS_INTERVAL, self._refresh_tls_policies),
+            (BackgroundTask.TLS_REPORTS, TLS_INTERVAL, self._send_tls_reports),
         )
         children = [self._tasks.start(BackgroundTask.CHILD, child.run) for child in self._children]
         periodic = [self._tasks.every(name, interval, partial(run, store)) for name, interval, run in jobs]
@@ -315,6 +320,8 @@ class Supervisor:
         await store.breakers.forget()
         await store.report_queue.sweep()
         await store.reports.sweep()
+        await store.sts_policies.sweep()
+        await store.tls_results.sweep()
 
     async def _sweep_mailings(self, store: Store) -> None:
         """Release or hold what was queued while its mailing was being confirmed, released or stopped."""
@@ -342,6 +349,20 @@ class Supervisor:
         if self._complaints is None or self._complaints.settings is not self._settings:
             self._complaints = await ComplaintNotifier.open(self._settings, store)
         await run_deadlines(self._complaints, store)
+
+    async def _refresh_tls_policies(self, store: Store) -> None:
+        """Fetch MTA-STS policies again before they expire."""
+        resolver = Resolver(self._settings, self._metrics, sts_store=store.sts_policies)
+        try:
+            if resolver.sts_policies:
+                await resolver.sts_policies.refresh(TLS_POLICIES)
+        finally:
+            await resolver.close()
+
+    async def _send_tls_reports(self, store: Store) -> None:
+        """Send the TLS reports that are due."""
+        if self._settings.egress.tls_reports:
+            await send_due_reports(self._settings, store, self._metrics)
 
     async def _report_state(self, _: Store) -> None:
         for child in self._children:

@@ -19,6 +19,7 @@ from mta.cli.output import fail, print_details, print_json
 if TYPE_CHECKING:
     from bounce.rules import RuleBook
     from config.schema import Settings
+    from config.toml import Mistake
 
 _SHIPPED = "config/defaults/mta.toml"
 
@@ -66,6 +67,10 @@ def check(
             print_json(_report(str(path), error.lines, [], []))
         raise
     book = examine(draft)
+    if draft.value is not None and draft.value.dns.validating:
+        from mta.delivery.dnssec_check import check_validation
+
+        draft.add(_validation(check_validation(draft.value.dns)))
     wrong = {level: draft.lines(level) for level in (MistakeLevel.ERROR, MistakeLevel.WARNING)}
     notes = [*draft.lines(MistakeLevel.NOTE), *(f"changed since it was installed: {path}" for path in changed)]
     if as_json:
@@ -77,6 +82,12 @@ def check(
             print(f"  note: {note}")
     if draft.value is None or any(wrong.values()):
         fail("\n".join([*wrong[MistakeLevel.ERROR], *wrong[MistakeLevel.WARNING]]), status=2)
+
+
+def _validation(fault: str | None) -> list[Mistake]:
+    from config.toml import Mistake, MistakeLevel
+
+    return [Mistake(("dns", "validating"), f"{fault}; DANE needs it", level=MistakeLevel.WARNING)] if fault else []
 
 
 def _report(file: str, errors: list[str], warnings: list[str], notes: list[str]) -> dict[str, Any]:
