@@ -175,7 +175,14 @@ class Refuse:
     reply: Reply
 
 
-Verdict = Pass | Amend | Hold | Refuse  # a held message is accepted, and waits
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """The message passes; ``instead`` is recorded as what the rule would have done, were it not set to observe."""
+
+    instead: Refuse | Hold
+
+
+Verdict = Pass | Amend | Hold | Refuse | Observe  # a held message is accepted, and waits
 
 
 class Finding(NamedTuple):  # thirty are made for each message, and a tuple is made in half the time
@@ -235,7 +242,7 @@ class DeliveryRule(Protocol):
 
     def before_delivery(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         """Return the verdict and its evidence. Of the recipient only its suppressions are known, of the message its
-        account, stream and topic. Not asked if they were looked up within the last second."""
+        account, stream, topic and first mark of a mailing. Not asked if they were looked up within the last second."""
         ...
 
 

@@ -6,7 +6,7 @@ first refusal of the whole message (a permanent one before a temporary one) or, 
 them. At MAIL, at RCPT and before delivery the first refusal is the answer.
 
 A rule that raises is an internal error: the message is answered 451, whatever the other rules say, and others are not
-affected. A rule that is only observed is recorded and changes nothing.
+affected. A rule that is only observed is recorded and changes nothing; so is what a rule itself only observes.
 
 What rules write into the message is written when all have run, each field in place of all of its name, a later rule's
 in place of an earlier one's. Notices are written into the texts all at once.
@@ -36,6 +36,7 @@ from policy.base import (
     Facts,
     Finding,
     Hold,
+    Observe,
     PageRule,
     Pass,
     RecipientFacts,
@@ -177,6 +178,8 @@ class _Run:
     def take(self, name: str, verdict: Verdict, evidence: str, recipient: Address | None, *, observed: bool) -> None:
         """Record one verdict, and act on it unless it is only observed."""
         named = None if recipient is None else str(recipient)
+        if isinstance(verdict, Observe):
+            verdict, observed = verdict.instead, True
         if isinstance(verdict, Pass):
             self.findings.append(Finding(name, "pass", evidence, named))
             return
@@ -328,7 +331,7 @@ def _together(replies: Sequence[Reply]) -> Reply:
     return Reply(first.code, first.status, "\n".join(lines))
 
 
-def _note(verdict: Verdict, evidence: str) -> str:
+def _note(verdict: Pass | Amend | Hold | Refuse, evidence: str) -> str:
     match verdict:
         case Pass():
             return evidence

@@ -109,8 +109,8 @@ def _words(
         else:
             unheard.append(name)
             continue
-        observed = name in new.chain.observed
-        heard += [weighed for word in words if (weighed := _weigh(word, observed=observed))]
+        observed, before = name in new.chain.observed, old is not None and name in old.chain.observed
+        heard += [weighed for word in words if (weighed := _weigh(word, observed=observed, before=before))]
     return heard, [name for name in unheard if name not in new.chain.observed]
 
 
@@ -121,14 +121,17 @@ def _by_rule(findings: Sequence[Finding]) -> Mapping[str, list[Finding]]:
     return found
 
 
-def _weigh(word: Finding, *, observed: bool) -> Finding | None:
-    """The finding as it counts when its rule is enforced, or None when it is only observed."""
+def _weigh(word: Finding, *, observed: bool, before: bool) -> Finding | None:
+    """The finding as it counts when its rule is enforced, or None when it is only observed. ``before``: the rule was
+    observed when it was found; if it was not, it observes this by its own settings."""
     if word.verdict == "error":
         return word
     if observed:
         return None
     if word.verdict != "observe":
         return word
+    if not before:
+        return None
     kind, _, evidence = word.evidence.removeprefix("would ").partition(": ")
     return Finding(word.policy, kind, evidence, word.recipient)
 

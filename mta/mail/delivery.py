@@ -56,7 +56,7 @@ class Delivery:
     ``whole``: no other recipient of the message is, or was, in a queue row. ``delay_dsn_sent``: the sender has been
     told of the delay. ``lease``: the token under which the rows are ours. ``held``: it was held until it expired, and
     must not be sent. ``bounce``: the operator's reason to fail it. ``certified``: it may leave
-    from certified sources.
+    from certified sources. ``mark``: a mark of a mailing that transactional mail shows: its name, and where it shows.
     """
 
     message_id: MessageId
@@ -76,6 +76,7 @@ class Delivery:
     envid: str | None = None
     certified: bool = False
     tls: SenderTls = SenderTls.AS_POLICY
+    mark: tuple[str, str] | None = None
     content: bytes | None = None
     whole: bool = False
     delay_dsn_sent: bool = False

@@ -28,6 +28,7 @@ from mta.store.permission.suppressions import Suppressions
 from policy.accounts.account import SERVICE_ACCOUNT, Account, AccountStatus, activation_hold, suspension_hold
 from policy.base import Facts, RecipientFacts, Suppression
 from policy.chain import screen_delivery
+from policy.permission.marketing_signs import MailingMarks
 from policy.profile import Profiles
 
 CHECK_LASTS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
@@ -125,7 +126,7 @@ class PreDeliveryCheck:
         for each in await self._suppressions.find(delivery.account_id, [r.address for r in delivery.recipients]):
             found.setdefault(each.address.key, []).append(each)
         chain, now = self._profiles.enforced(account.profile, delivery.stream), datetime.now(UTC)
-        facts = Facts(account, stream=delivery.stream, topic=delivery.topic)
+        facts = Facts(account, stream=delivery.stream, topic=delivery.topic, marks=MailingMarks.kept(delivery.mark))
         suppressed = {}
         for recipient in delivery.recipients:
             known = RecipientFacts(recipient.address, tuple(found.get(recipient.address.key, ())))

@@ -131,7 +131,7 @@ class Preparer:
         """
         submitter = replace(submitter, grant=self._profiles.settled(submitter.account.profile, submitter.grant))
         options = read_options(message.headers)
-        marks = header_marks(message.headers)
+        marks = header_marks(message.headers, automatic=message.envelope.sender is None)
         message, cleaned = self._cleaned(_with_tls_wish(message))
         if content_of:
             if options.mailing not in (None, content_of.id, content_of.name):
@@ -162,7 +162,7 @@ class Preparer:
                 copies = await asyncio.to_thread(screen_copies, chain, message, facts)
             else:
                 copies = screen_copies(chain, message, facts)
-        body = None
+        body, mark = None, facts.marks.first
         if message.large:
             facts = replace(
                 facts, reading=MessageText(b""), marks=MailingMarks()
@@ -170,7 +170,8 @@ class Preparer:
             body = await _body_hash(message.large)
         messages = []
         for n, copy in enumerate(copies, 1):
-            messages.append(self._new_message(replace(copy, findings=(*cleaned, *copy.findings)), facts, options, body))
+            judged = replace(copy, findings=(*cleaned, *copy.findings))
+            messages.append(replace(self._new_message(judged, facts, options, body), mark=mark))
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return Prepared(messages, copies[0].dropped, facts, sketch)

@@ -73,15 +73,20 @@ _OF_MANY = frozenset({"bulk", "list", "junk"})  # values of Precedence
 _WORDS = {b"id": "ID", b"mta": "MTA", b"csa": "CSA"}
 
 
-def header_marks(headers: Headers) -> tuple[MailingMark, ...]:
-    """Return the marks in a header, as it was submitted, in its order."""
+def header_marks(headers: Headers, *, automatic: bool = False) -> tuple[MailingMark, ...]:
+    """Return the marks in a header, as it was submitted, in its order. ``automatic``: it comes from <>, as automatic
+    replies do, which have a Precedence against loops."""
     marks = []
     for name, raw in headers.fields:
         if (sign := _FIELDS.get(name)) is not None:
             marks.append(MailingMark(sign, _written(name)))
-        elif name == b"precedence" and (value := unfold(raw.partition(b":")[2]).strip().lower()) in _OF_MANY:
+        elif name == b"precedence" and not automatic and (value := _value(raw)) in _OF_MANY:
             marks.append(MailingMark(MailingSign.PRECEDENCE, f"Precedence: {value}"))
     return tuple(marks)
+
+
+def _value(raw: bytes) -> str:
+    return unfold(raw.partition(b":")[2]).strip().lower()
 
 
 def _written(name: bytes) -> str:
@@ -98,6 +103,16 @@ class MailingMarks:
     def __init__(self, header: tuple[MailingMark, ...] = (), reading: MessageText | None = None) -> None:
         self._header, self._reading = header, reading
         self._all: tuple[MailingMark, ...] | None = None
+
+    @classmethod
+    def kept(cls, first: tuple[str, str] | None) -> MailingMarks:
+        """Return the marks of a queued message, of which the first is kept as ``first`` gives it."""
+        return cls((MailingMark(MailingSign(first[0]), first[1]),) if first else ())
+
+    @property
+    def first(self) -> tuple[str, str] | None:
+        """Return name and place of the first one, as they are kept with a queued message."""
+        return (self.all[0].sign.value, self.all[0].where) if self.all else None
 
     @property
     def all(self) -> tuple[MailingMark, ...]:

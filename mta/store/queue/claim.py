@@ -88,7 +88,7 @@ select
     t.message_id, t.recipient_index, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination,
     t.address, t.notify, t.orcpt, t.attempts, t.expires_at, t.delay_dsn_sent, t.holds, t.bounce, t.last_reply,
     m.sender, m.size, m.recipients, m.received_at, m.record -> 'envelope' as envelope,
-    (m.record -> 'certified')::bool as certified
+    (m.record -> 'certified')::bool as certified, m.record -> 'mark' as mark
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.recipient_index"""
 
@@ -193,6 +193,7 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         envid=envelope.get("envid"),
         certified=first["certified"],
         tls=SenderTls(envelope.get("tls", SenderTls.AS_POLICY)),
+        mark=(mark[0], mark[1]) if (mark := orjson.loads(first["mark"])) else None,
         whole=len(rows) == first["recipients"],
         delay_dsn_sent=any(row["delay_dsn_sent"] for row in rows),
         lease=lease,

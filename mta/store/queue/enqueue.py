@@ -89,7 +89,8 @@ class NewMessage:
     """A message to be queued; ``message.content`` is already signed. ``holds``: why it is not to be sent yet.
     ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest. ``mailboxes``: of
     its recipients, in their order, if each is to get one copy of the mailing; else empty. ``certified``: it may leave
-    from certified sources."""
+    from certified sources. ``mark``: a mark of a mailing that transactional mail shows: its name, and where it
+    shows."""
 
     message: Message
     account_id: int
@@ -102,6 +103,7 @@ class NewMessage:
     profile: str = ""
     mailboxes: tuple[str, ...] = ()
     certified: bool = False
+    mark: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
             envid=envelope.envid,
             certified=accepted.certified,
             tls=envelope.tls,
+            mark=accepted.mark,
             content=None if message.large else message.content,
             whole=len(parts) == 1,
             lease=lease,
@@ -264,6 +267,7 @@ def _purpose(accepted: NewMessage) -> dict[str, Any]:
         "topic": accepted.topic,
         "profile": accepted.profile,
         "certified": accepted.certified,
+        "mark": accepted.mark,
     }
 
 

@@ -6,9 +6,9 @@ MAIL FROM:<> reaches no one and cleans no list; such mail should be delivery rep
 4.5.5). A header field is quickly written: what a message shows counts, not what it calls itself. A profile or a
 credential may allow signs by name, for a ticket system that writes List-Id.
 
-Limitations: an operator who observes this rule, or allows a sign, lets such mail pass; whoever unsubscribed does not
-get it even then (rule ``suppressed``). Advertising without any mark is told only by the samples that the credential was
-granted for.
+Limitations: an operator who observes this rule or a sign, or allows one, lets such mail pass; whoever unsubscribed does
+not get it even then (rule ``suppressed``). Advertising without any mark is told only by the samples that the credential
+was granted for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import Field
 from config.types import Section
 from mta.mail.message import Message, Stream
 from mta.mail.reply import Reply
-from policy.base import Facts, Pass, Refuse, Verdict
+from policy.base import Facts, Observe, Pass, Refuse, Verdict
 from policy.permission.marketing_signs import MailingMark, MailingSign
 from policy.rule_context import RuleContext
 from policy.text.header_text import decoded, shown
@@ -41,6 +41,8 @@ class StreamAllowed:
 
         allow: list[SignName] = Field(default_factory=list)
         """Marks of a mailing that it may show, such as `list_id`; a credential may be allowed more."""
+        observe: list[SignName] = Field(default_factory=list)
+        """Marks that are recorded only, as what would have been refused."""
         recipients: int = Field(100, ge=1)
         """Most recipients of one message; more of them make it a mailing."""
         repeats: int = Field(0, ge=0)
@@ -51,7 +53,7 @@ class StreamAllowed:
     def __init__(self, settings: Settings, context: RuleContext) -> None:
         self._settings = settings
         self.counts_texts = settings.repeats > 0
-        self._allowed = frozenset(settings.allow)
+        self._allowed, self._observed = frozenset(settings.allow), frozenset(settings.observe)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         stream, allowed = facts.stream, facts.grant.streams
@@ -68,15 +70,14 @@ class StreamAllowed:
 
     def _on_transactional(self, message: Message, facts: Facts) -> tuple[Verdict, str]:
         allowed = self._allowed | facts.grant.signs
-        seen = []
+        seen, observed = [], None
         for mark in self._marks(message, facts):
-            if mark.sign.value not in allowed:
-                return _refuse(
-                    f"the message is sent as transactional, but shows {mark.where}, which makes it marketing; send it "
-                    "with `X-MTA-Stream: marketing` to people who agreed, or have the sign allowed for the credential "
-                    f"(mta account credential scope, --allow-sign {mark.sign.value})"
-                )
-            seen.append(mark.where)
+            if mark.sign.value in allowed:
+                seen.append(mark.where)
+            elif mark.sign.value in self._observed:
+                observed = observed or mark
+            else:
+                return Refuse(_looks_like_mailing(mark)), ""
         purposes = facts.grant.purposes
         evidence = ["transactional allowed", *([f"although it shows {', '.join(seen)}"] if seen else [])]
         if purposes or self._settings.purpose == "required":
@@ -90,14 +91,13 @@ class StreamAllowed:
                     '(mta account credential scope, --purpose "what: a subject")'
                 )
             evidence.append(f"fits {fitting}")
+        if observed:
+            return Observe(Refuse(_looks_like_mailing(observed))), ""
         return Pass(), ", ".join(evidence)
 
     def _marks(self, message: Message, facts: Facts) -> Iterator[MailingMark]:
-        """Yield the marks that count. Automatic replies, which come from <>, have a Precedence against loops."""
-        automatic = message.envelope.sender is None
-        for mark in facts.marks.all:
-            if not (automatic and mark.sign is MailingSign.PRECEDENCE):
-                yield mark
+        """Yield the marks that count."""
+        yield from facts.marks.all
         if (recipients := len(message.envelope.recipients)) > self._settings.recipients:
             yield MailingMark(
                 MailingSign.RECIPIENTS, f"{recipients} recipients at once (limit {self._settings.recipients})"
@@ -105,6 +105,14 @@ class StreamAllowed:
         if self.counts_texts and facts.repeats > self._settings.repeats:
             text = f"the same text to {facts.repeats} recipients within an hour (limit {self._settings.repeats})"
             yield MailingMark(MailingSign.REPEATED_TEXT, text)
+
+
+def _looks_like_mailing(mark: MailingMark) -> Reply:
+    return _reply(
+        f"the message is sent as transactional, but shows {mark.where}, which makes it marketing; send it with "
+        "`X-MTA-Stream: marketing` to people who agreed, or have the sign allowed for the credential "
+        f"(mta account credential scope, --allow-sign {mark.sign.value})"
+    )
 
 
 def _not_granted(message: Message, stream: Stream, allowed: frozenset[Stream]) -> str:
@@ -116,4 +124,8 @@ def _not_granted(message: Message, stream: Stream, allowed: frozenset[Stream]) -
 
 
 def _refuse(fact: str) -> tuple[Verdict, str]:
-    return Refuse(Reply(550, "5.7.1", f"stream: {fact}")), ""
+    return Refuse(_reply(fact)), ""
+
+
+def _reply(fact: str) -> Reply:
+    return Reply(550, "5.7.1", f"stream: {fact}")

@@ -1,9 +1,10 @@
 """Suppressed: an address that hard-bounced, complained or objected is not mailed again.
 
-Whoever unsubscribed gets no mail that shows marks of a mailing either, in whichever stream, allowed marks included.
+Whoever unsubscribed gets no mail that shows marks of a mailing either, in whichever stream, allowed marks included. Nor
+do they get what was queued before.
 
-Limitations: sees only the suppressions in the facts: those of this account, and those for everyone. Before delivery the
-marks of a message are not known any more.
+Limitations: sees only the suppressions in the facts: those of this account, and those for everyone. How many recipients
+a message or its text has is no mark here: that is told by the limits of the rule ``stream``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from policy.accounts.account import Account, Stream
-from policy.base import Amend, ContentRule, Facts, Hold, Pass, RecipientFacts, Refuse, SenderRule, Verdict
+from policy.base import Amend, ContentRule, Facts, Hold, Observe, Pass, RecipientFacts, Refuse, SenderRule, Verdict
 from policy.permission.tokens import SampleTokens
 from policy.rule_context import RuleContext
 from policy.text.message_text import MessageText
@@ -75,3 +75,5 @@ def _line(verdict: Verdict, evidence: str) -> str:
             return f"hold: {verdict}"
         case Refuse(reply):
             return f"refuse: {reply}"
+        case Observe(instead):
+            return f"observe: would {_line(instead, evidence)}"

@@ -85,6 +85,12 @@ def test_from_observed_to_enforced_and_back() -> None:
     assert after(refused, rules("a", "b"), rules("a", "b", observe="a"), None).fate is ReplayVerdict.ACCEPTED
 
 
+def test_what_a_rule_itself_observes_stays_observed() -> None:
+    record = judged(WATCHED, passed("b"))
+    assert after(record, rules("a", "b"), rules("a", "b"), None).fate is ReplayVerdict.ACCEPTED
+    assert after(record, rules("a", "b", observe="a"), rules("a", "b"), None).fate is ReplayVerdict.REFUSED
+
+
 def test_a_new_rule_is_asked_again_or_unknown() -> None:
     record = judged(passed("a"))
     unknown = after(record, rules("a"), rules("a", "c"), None)

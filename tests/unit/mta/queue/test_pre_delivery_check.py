@@ -123,6 +123,33 @@ async def test_a_suppression_stops_what_it_covers(store: Store, topic: str, sent
         assert went == sent
 
 
+@pytest.mark.parametrize("leased_first", [True, False])
+@pytest.mark.parametrize(("reason", "topic"), [("unsubscribe", "offers"), ("objection", "*")])
+async def test_what_looks_like_a_mailing_is_stopped_in_any_stream(
+    store: Store, reason: str, topic: str, *, leased_first: bool
+) -> None:
+    async with dispatching(store) as rig:
+        await execute(
+            store,
+            "insert into suppression (address_key, account_id, topic, address, reason, rule, evidence)"
+            " values ($1, 1, $2, 'ann@example.net', $3, 'link', '')",
+            store.suppressions._secrets.address_key(ANN),
+            topic,
+            reason,
+        )
+        messages = []
+        for mark in (("list_id", "List-Id"), None):
+            if leased_first:
+                messages.append(await rig.submit("ann@example.net", checked_at=0.0, mark=mark))
+            else:
+                messages.append(await rig.queue("ann@example.net", mark=mark))
+        await until(lambda: rig.courier.attempts)
+        await rig.settled()
+        assert len(rig.courier.attempts) == 1
+        (event,) = await store.events.of_message(messages[0])
+        assert "the message shows List-Id, so it counts as a mailing" in event.data["text"]
+
+
 async def test_a_backlog_of_marketing_does_not_keep_transactional_mail_waiting(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

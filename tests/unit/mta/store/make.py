@@ -57,7 +57,7 @@ def message(
 
 def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: Hold | None = None, **more: Any) -> NewMessage:
     mailing, topic = more.pop("mailing", None), more.pop("topic", None)
-    stream = more.pop("stream", Stream.TRANSACTIONAL)
+    stream, mark = more.pop("stream", Stream.TRANSACTIONAL), more.pop("mark", None)
     return NewMessage(
         message(*to, **more),
         account_id,
@@ -67,6 +67,7 @@ def accepted(*to: str, account_id: int = 1, hours: float = 24, hold: Hold | None
         (hold,) if hold else (),
         stream,
         topic,
+        mark=mark,
     )
 
 

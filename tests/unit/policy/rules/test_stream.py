@@ -45,7 +45,8 @@ LIST_MAIL = b"From: ann@shop.example\r\nSubject: Build 9\r\nList-Id: <builds.sho
 
 def judged(subject: Message, grant: Grant | None = None, **settings: Any) -> str:
     rule = StreamAllowed(StreamAllowed.Settings(**settings), CONTEXT)
-    marks = MailingMarks(header_marks(subject.headers), MessageText(subject.content))
+    automatic = subject.envelope.sender is None
+    marks = MailingMarks(header_marks(subject.headers, automatic=automatic), MessageText(subject.content))
     known = facts(stream=Stream.TRANSACTIONAL, grant=grant or Grant(), marks=marks)
     return ask(rule, subject, known)
 
@@ -65,6 +66,19 @@ def test_an_operator_allows_each_sign_by_name() -> None:
     assert "shows List-Id" in judged(message(LIST_MAIL), Grant(signs=frozenset({"precedence"})))
     passed = judged(message(LIST_MAIL), Grant(signs=frozenset({"precedence"})), allow=["list_id"])
     assert passed == "pass: transactional allowed, although it shows List-Id, Precedence: list"
+
+
+def test_a_sign_may_be_observed_first() -> None:
+    both = {"observe": ["list_id", "precedence"]}
+    assert judged(message(LIST_MAIL), **both).startswith(
+        "observe: would refuse: 550 5.7.1 stream: the message is sent as transactional, but shows List-Id"
+    )
+    assert "shows Precedence: list" in judged(message(LIST_MAIL), observe=["precedence"], allow=["list_id"])
+    assert judged(message(LIST_MAIL), observe=["list_id"]).startswith("refuse: 550 5.7.1 stream")
+    unfit = Grant(purposes=(Purpose.parse("order: Your order *"),))
+    assert "fits no sample" in judged(message(LIST_MAIL), unfit, **both)
+    crowd = [f"r{n}@example.net" for n in range(21)]
+    assert "would refuse" in judged(message(to=crowd), recipients=20, observe=["recipients"])
 
 
 def test_an_automatic_reply_may_have_a_precedence() -> None:
