@@ -33,6 +33,11 @@ class Stage(Enum):
     def is_connection(self) -> bool:
         return self in (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.TLS_POLICY, Stage.HELLO)
 
+    @property
+    def is_of_site(self) -> bool:
+        """Whether a failure concerns the whole site. A policy is of one domain; others of the site may have none."""
+        return self.is_connection and self is not Stage.TLS_POLICY
+
 
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:

@@ -483,7 +483,7 @@ class Dispatcher:
             self._requeue.add([job.split(attempt)], SHORTAGE_PAUSE)
         head = content if isinstance(content, bytes) else content.head
         decision = self._recorder.record_attempt(job, attempt, head, queue.path.limits)
-        queue.answers = not any(result.stage.is_connection for result in attempt.results)
+        queue.answers = not any(result.stage.is_of_site for result in attempt.results)
         self._adjust_throttle(queue, decision)
 
     def _put_off(self, jobs: Sequence[Job], shortage: Shortage) -> None:

@@ -160,7 +160,7 @@ def _concerns_site(outcome: Deferred | Failed) -> bool:
     result, meaning = outcome.result, outcome.classification
     reply = result.reply
     if result.stage.is_connection:
-        return True
+        return result.stage.is_of_site
     if meaning.fault in (Fault.SITE, Fault.NETWORK) and (reply.code == 421 or reply.status in _NO_MAIL_NOW):
         return True
     of_mailbox = meaning.fault is not Fault.SENDER and reply.status[1:].startswith(".2.")

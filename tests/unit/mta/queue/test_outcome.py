@@ -133,6 +133,7 @@ def test_a_part_of_a_delivery_that_is_suppressed_is_a_delivery_of_its_own() -> N
         (Stage.RECIPIENT, "550 5.1.1 no such user", False),
         (Stage.FINAL_DOT, "550-5.7.1 likely suspicious due to the very low reputation of the sending IP", False),
         (Stage.FINAL_DOT, "421-4.7.26 Your email has been rate limited because it is unauthenticated.", False),
+        (Stage.TLS_POLICY, "451 4.7.5 MTA-STS policy of example.com: TLS with mx1.example.com failed", False),
         (Stage.FINAL_DOT, "250 2.0.0 taken", False),
     ],
 )
