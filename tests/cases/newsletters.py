@@ -2,7 +2,8 @@
 
 Each file of ``newsletters/`` has senders (what is registered for the account) and what stands at the end of each
 newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences. ``right`` is "pass"
-or the rules that must refuse it.
+or the rules that must refuse it. ``newsletters/everyday/`` has more of them, with the ends that the programs of senders
+write, from writers who had not seen the code and the word lists.
 
 ``newsletters/messages/`` has whole messages, as the programs of senders write them: a file each, and a list for each
 language of who is registered and what is right.
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from email.header import Header
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +118,8 @@ class Newsletter:
 
 def newsletters() -> Iterator[Newsletter]:
     """Yield the ends in their layouts, then the whole messages."""
-    for language in _WORDS:
-        data = tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
+    for folder, language in product((FOLDER, FOLDER / "everyday"), _WORDS):
+        data = tomllib.loads((folder / f"{language}.toml").read_text(encoding="utf-8"))
         senders = {name: _identity(language, entry) for name, entry in data["senders"].items()}
         for entry in data["newsletters"]:
             sender = senders[entry["of"]]
