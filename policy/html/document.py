@@ -93,6 +93,7 @@ class Link:
 
 
 _BLOCKS = frozenset({"p", "td", "th", "div", "li", "body", "center", "h1", "h2", "h3", "h4", "footer", "address", "dd"})
+_WHITE = re.compile(r"\s+")
 MAX_AROUND = 400  # texts of a block that are read
 
 
@@ -117,7 +118,7 @@ def _around(link: LexborNode) -> tuple[str, str]:
         if node.mem_id == link.mem_id:
             side = 1
         elif node.tag == "-text":
-            sides[side].append(node.text(deep=True))
+            sides[side].append(_WHITE.sub(" ", node.text(deep=True)))  # a line end in the source is none on the screen
         elif node.tag in ("a", "br", "hr", "p", "tr", "td", "li", "div"):
             sides[side].append(" | " if node.tag == "a" else "\n")
             waiting += [] if node.tag == "a" else reversed(_children(node))

@@ -1,5 +1,5 @@
 """Names of companies, whatever way their legal form is written: "B.V.", "BV" and "Besloten Vennootschap", behind the
-name or in front of it, in brackets or not.
+name or in front of it, in brackets or not. Short names may have their words in another order.
 
 Invariants: another legal form is another company; so is the name without the form that is registered.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import islice, permutations
 
 from policy.text.text_match import AND, BEGIN, BETWEEN, END, ROOM, Sought, fold, sought, word_patterns
 from policy.wordlists import shipped
+
+REORDERED = 3  # words of a name that may come in any order
 
 _DOT = r"[\W_]{0,2}"
 
@@ -57,10 +60,19 @@ def company(name: str) -> tuple[tuple[Sought, ...], ...]:
 
     whole, torn = word_patterns(rest, shortened=True), word_patterns(rest, torn=True, shortened=True)
     ways: list[tuple[Sought, ...]] = [(sought(whole, ROOM * 2, with_form),), (sought(torn, 0, with_form),)]
+    ways += [(sought(word_patterns(other), ROOM * 2, with_form),) for other in _reordered(rest)]
     if form:
         alone = Sought(re.compile(f"{BEGIN}(?:{form}){END}"))
         ways.append((sought(whole, ROOM * 2, without_form), alone))
     return tuple(ways)
+
+
+def _reordered(name: str) -> list[str]:
+    """``name`` with its two or three words in any other order: "Buchhandlung Vogt", "Vogt Buchhandlung"."""
+    parts = name.split()
+    if not 2 <= len(parts) <= REORDERED or not all(map(str.isalpha, parts)):
+        return []
+    return [" ".join(order) for order in islice(permutations(parts), 1, None)]
 
 
 @lru_cache(4096)

@@ -36,7 +36,9 @@ _NUMBER_FIRST = frozenset({"FR", "GB", "US", "IE", "CA", "AU", "NZ", "LU", "MC"}
 _PARTICLES = frozenset({"ES", "FR", "PT", "IT", "BE", "LU", "MC"})  # where "de la" is left out, or not
 _DIRECTIONS = frozenset("nsew")
 _SUFFIX = r"(?:bis|ter|quater)\b|[a-z](?![^\W_])"
-_NUMBER = rf"\d+(?:\s?[-/+]\s?\d+)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero"
+_KILOMETRE = r"(?:km|kil[oó]metro|p\.?k)\.?\s*\d+(?:\.\d+)?"  # houses on a country road
+_COMMA = re.compile(r"(\b(?:km|kil[oó]metro|p\.?k)\.?\s*\d+),(?=\d)")
+_NUMBER = rf"\d+(?:\s?[-/+]\s?\d+)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero|{_KILOMETRE}"
 _NUMBERED = re.compile(r"\b(?:n\.?\s?[º°o]\.?|nr\.?|n[uú]m(?:ero)?\.?|no\.?)\s*(?=\d)")
 _HEAD = re.compile(rf"(?P<number>{_NUMBER})\s+(?P<name>.*[^\W\d_].*)")
 _TAIL = re.compile(rf"(?P<name>.*[^\W\d_].*?)[\s.]+(?P<number>{_NUMBER})")
@@ -53,7 +55,7 @@ _LABELS = shipped("addresses")["labels"]
 _LABEL = rf"(?:{'|'.join(_LABELS)})"
 _RAW_LABEL = _LABEL.replace("boite", "bo[iî]te").replace("tur", "t[uü]r")
 _UNIT = re.compile(
-    rf"{BEGIN}(?:{_RAW_LABEL}(?:[\s.]+|(?=[\d#]))#?\s?|#\s?)(\d\w*(?:[-/]\w+)*|[a-z](?![^\W_]))|"
+    rf"{BEGIN}(?:{_RAW_LABEL}(?:[\s.]+|(?=[\d#]))#?\s?|#\s?)(\d\w*(?:[-/]\w+)*|[a-z]-?\d\w*|[a-z](?![^\W_]))|"
     r"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b"
 )
 _ORDINAL = r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
@@ -102,7 +104,7 @@ def read_street(street: str, country: str) -> Street:
     name = number = ""
     units: list[str] = []
     more: list[str] = []
-    for segment in re.split(r"[,;\n|·]| - ", _NUMBERED.sub("", street.casefold())):
+    for segment in re.split(r"[,;\n|·]| - ", _whole_numbers(street.casefold())):
         segment = segment.strip(" ./-(")
         if found := _UNIT.search(segment):
             units.append(next(filter(None, found.groups())))
@@ -120,6 +122,11 @@ def read_street(street: str, country: str) -> Street:
         else:
             more.append(segment)
     return Street(name, number, tuple(units), tuple(more))
+
+
+def _whole_numbers(street: str) -> str:
+    """``street`` without words for "number", and no comma inside one ("km 3,5")."""
+    return _COMMA.sub(r"\1.", _NUMBERED.sub("", street))
 
 
 def _numbered(segment: str, country: str) -> tuple[str, str] | None:
@@ -165,7 +172,7 @@ def _house(given: str) -> str:
     if given.startswith("s"):
         return r"(?:s[\W_]{0,3}n(?:umero)?|sin[\W_]{1,3}num(?:ero)?)"
     parts = re.findall(r"\d+|[^\W\d_]+", fold(given))
-    pattern = parts[0]
+    pattern = parts[0] if parts[0].isdecimal() else r"(?:km|kilometro|p\W?k)"
     for before, part in pairwise(parts):
         both = before.isdecimal() and part.isdecimal()
         pattern += (rf"[\W_]{{1,5}}(?:{_LABEL}[\W_]{{0,3}})?" if both else r"[\W_]{0,2}") + part

@@ -1,10 +1,10 @@
 """How a message lets its reader unsubscribe: its ``List-Unsubscribe`` fields, and the links in its text.
 
 A link is read by what it says: its words, the text of its picture, or, if those have no meaning of their own ("here"),
-the sentence that it stands in.
+the sentence that it stands in. Obstacles are also looked for in the sentences beside that.
 
-Invariants: a link that asks for a login or a survey first does not count, nor does one that nobody can open, nor half
-a header.
+Invariants: a link that asks for a login or a survey first does not count, nor does one that nobody can open, one that
+leads to the privacy policy, or half a header.
 
 Limitations: no link is followed; its text and address are all that is judged. Five languages are known.
 """
@@ -27,6 +27,7 @@ ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 3.1
 MAX_URIS = 10
 MAX_CANDIDATES = 50  # links that are read
 LAST = 10  # links at the end that may have their meaning from their sentence
+BESIDE = 2  # sentences behind the link's own that may tell of an obstacle
 ELLIPTIC = 3  # words of a question that goes on with the sentence before it: "Not you?"
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
@@ -37,6 +38,7 @@ _PLACEHOLDER = re.compile(  # of Liquid, Handlebars, Mailchimp, Marketo, Salesfo
 )
 _ADDRESS = re.compile(r"[^\s@?]{1,64}(?:@|%40)[^\s@?]{1,255}\.[^\s@?.]{2,}", re.IGNORECASE)
 _PRIVATE_DOMAINS = frozenset({"localhost", "local", "internal", "lan", "home", "corp", "localdomain", "invalid"})
+_FRONT_PAGE = re.compile(r"https://[^/?#]*/?(?:#.*)?", re.IGNORECASE)
 _ENDS = re.compile(r"[.!](?=\s|\Z)|[|•·–—]|\n")  # a question leads to what follows it
 _ENDS_BEHIND = re.compile(r"[.!](?=\s|\Z)|[|•·]|\n")  # a dash goes on with it
 
@@ -137,13 +139,31 @@ class UnsubscribeLinks:
             said = self._said_by(link, link.url in announced, last=at < LAST)
             if said is None:
                 continue
-            if fault := unusable(link.url) or ("nothing of it shows" if link.is_blank else ""):
+            if fault := unusable(link.url) or self._misled(link):
                 best = best if best.url else Found(UnsubscribeOffer.NONE, link.url, fault)
-            elif obstacle := self._grammar.obstacle(said, link.url):
+            elif obstacle := self._grammar.obstacle(said, link.url) or self._demanded_beside(link):
                 best = Found(UnsubscribeOffer.BARRED, link.url, obstacle)
             else:
                 return Found(UnsubscribeOffer.OPEN, link.url)
         return best
+
+    def _misled(self, link: Link) -> str:
+        """Return why a link leads nowhere, whatever it says, or ""."""
+        if link.is_blank:
+            return "nothing of it shows"
+        if page := self._grammar.other_page(link.url):
+            return f"it leads to another page ({page[:60]})"
+        if _is_front_page(link.url) and not self._grammar.is_meant(plain(link.url)):
+            return "it leads to the front page"
+        return ""
+
+    def _demanded_beside(self, link: Link) -> str:
+        """Return the obstacle that the sentences beside a link's own tell of, or "": "You will need your password"."""
+        before, behind = sentences_beside(link)
+        demanded = self._grammar.demanded
+        if before and self._grammar.says(before) and (obstacle := demanded(before)):
+            return obstacle
+        return next(filter(None, map(demanded, behind)), "")
 
     def _said_by(self, link: Link, is_announced: bool, *, last: bool) -> str | None:
         """Return what is said of the link, if that is that it unsubscribes: its words with their sentence. ``last``: it
@@ -164,7 +184,7 @@ class UnsubscribeLinks:
 
 def _is_front_page(url: str) -> bool:
     """Return whether ``url`` leads to a site as a whole."""
-    return url[:8].lower() == "https://" and not url[8:].partition("/")[2]
+    return _FRONT_PAGE.fullmatch(url) is not None
 
 
 def unusable(url: str) -> str:
@@ -202,6 +222,14 @@ def sentence_of(link: Link, words: str, elliptic: int = 0) -> str:
     while pieces and _goes_on(start.strip(" :»><\t\n"), elliptic, is_below="\n" in before):
         start = f"{pieces.pop()} {start}"
     return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")
+
+
+def sentences_beside(link: Link) -> tuple[str, tuple[str, ...]]:
+    """Return the sentence before a link's own, and the ``BESIDE`` after it, made plain. Other links end them."""
+    before, behind = link.around
+    earlier = [piece for piece in _ENDS.split(before[-LONGEST:].rpartition("|")[2])[:-1] if piece.strip()]
+    later = [piece for piece in _ENDS_BEHIND.split(behind[:LONGEST].partition("|")[0])[1:] if piece.strip()]
+    return plain(earlier[-1] if earlier else ""), tuple(map(plain, later[:BESIDE]))
 
 
 def _goes_on(start: str, elliptic: int, *, is_below: bool) -> bool:

@@ -28,6 +28,7 @@ _MARKS = re.compile(  # accents that stand by themselves, and what is not seen a
 )
 _WORD = r"[^\s|]+"
 _AROUND = ".:!?,;»›>→<«‹[]() "  # signs about the words of a link
+_QUERY = re.compile(r"[?#;]")
 _OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b")
 
 
@@ -51,6 +52,9 @@ class LanguageWords(Section):
     urls: list[str]
     obstacles: list[str]
     without: list[str]
+    demands: list[str]
+    aims: list[str]
+    pages: list[str]
 
 
 class _Words(Section):
@@ -67,8 +71,8 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_alone", "_devices", "_elsewhere", "_here", "_hints", "_less", "_obstacles", "_offers", "_says",
-        "_urls",
+        "_aims", "_alone", "_demands", "_devices", "_elsewhere", "_here", "_hints", "_less", "_obstacles", "_offers",
+        "_pages", "_says", "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
@@ -76,6 +80,9 @@ class UnsubscribeGrammar:
         self._less = [tuple(map(re.compile, _of_less(language))) for language in languages]
         self._alone = frozenset(word for language in languages for word in language.alone)
         self._elsewhere = re.compile(any_of(word for language in languages for word in language.elsewhere))
+        self._demands = re.compile(any_of(word for language in languages for word in language.demands))
+        self._aims = re.compile(any_of(word for language in languages for word in language.aims))
+        self._pages = re.compile(any_of(word for language in languages for word in language.pages))
         self._offers = [_narrow_pattern(language) for language in languages]
         self._hints = _fewest({hint for language in languages for hint in _hints(language)})
         self._devices = re.compile(any_of(word for language in languages for word in language.devices))
@@ -129,6 +136,18 @@ class UnsubscribeGrammar:
     def is_meant(self, url: str) -> bool:
         """Return whether an address says it."""
         return any(part in url for part in self._urls)
+
+    def other_page(self, url: str) -> str:
+        """Return the end of the path of ``url`` if it names a page on which nobody unsubscribes, or "": the privacy
+        policy."""
+        end = plain(_QUERY.split(url)[0].rstrip("/").rpartition("/")[2])
+        return end if self._pages.search(end) and not self.is_meant(plain(url)) else ""
+
+    def demanded(self, sentence: str) -> str:
+        """Return what a sentence beside the link's own says is needed first, or "". That there is a login says
+        nothing; that one must log in does, unless to do something else."""
+        obstacle = self.obstacle(sentence)
+        return obstacle if obstacle and self._demands.search(sentence) and not self._aims.search(sentence) else ""
 
     def obstacle(self, text: str, url: str = "") -> str:
         """Return what stands in the way according to ``text`` (made plain) or ``url``, or ""."""

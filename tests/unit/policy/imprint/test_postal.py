@@ -32,6 +32,9 @@ BRISTOL = ("Office 5, The Old Fire Station, 84 Silver Street", "BS1 2AG", "Brist
 PORTLAND = ("2100 S.W. 5th Ave, Unit #7", "97201", "Portland", "US")
 DUBLIN = ("Unit 2, Greenfield Business Park, Ballymount Rd. Lower", "D12 A1B2", "Dublin 12", "IE")
 SEVILLE = ("Polígono Industrial El Pino, nave 7", "41016", "Sevilla", "ES")
+CAZORLA = ("Ctra. de Cazorla, km 3,5", "23400", "Úbeda", "ES")
+CHOLET = ("Zone artisanale Les Prés, 4 chemin du Moulin", "49300", "Cholet", "FR")
+VEGAS = ("9850 South Maryland Parkway, Suite A5", "89183", "Las Vegas", "US")
 AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
 
 
@@ -72,6 +75,12 @@ AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
         (PORTLAND, "2100 SW Fifth Avenue #7, Portland OR 97201"),
         (DUBLIN, "Unit 2 Greenfield Business Park\nBallymount Road Lower\nDublin 12\nD12A1B2"),
         (SEVILLE, "Pol. Ind. El Pino - Nave nº 7\nSevilla (41016)"),
+        (SEVILLE, "P.I. El Pino, nave 7, 41016 Sevilla"),
+        (CAZORLA, "Carretera Cazorla Km. 3,5 - 23400 Úbeda"),
+        (CAZORLA, "Crta. de Cazorla, kilómetro 3.5, Úbeda 23400"),
+        (CHOLET, "ZA Les Prés, 4 ch. du Moulin, 49300 CHOLET"),
+        (CHOLET, "Z.A. Les Prés - 4, chemin du Moulin - 49300 Cholet"),
+        (VEGAS, "9850 S Maryland Pkwy, Ste A-5, Las Vegas, NV 89183"),
         (AUSTIN, "PO Box 1234, Austin, TX 78701"),
         (AUSTIN, "Post Office Box 1234\nAustin, Texas 78701"),
     ],
@@ -111,6 +120,10 @@ def test_an_address_is_found_however_it_is_written(registered: Address, text: st
         (PORTLAND, "2100 SW 6th Ave, Unit 7, Portland, OR 97201"),
         (DUBLIN, "Unit 4, Greenfield Business Park, Ballymount Road Lower, Dublin 12, D12 A1B2"),
         (SEVILLE, "Polígono Industrial El Pino, nave 9, 41016 Sevilla"),
+        (CAZORLA, "Carretera de Cazorla, km 35, 23400 Úbeda"),
+        (CAZORLA, "Carretera de Cazorla, km 3, 23400 Úbeda"),
+        (CHOLET, "ZI Les Prés, 4 chemin du Moulin, 49300 Cholet"),
+        (VEGAS, "9850 South Maryland Parkway, Suite B5, Las Vegas, NV 89183"),
         (AUSTIN, "PO Box 1243, Austin, TX 78701"),
     ],
 )

@@ -191,6 +191,10 @@ BARRED = [
     "[Unsubscribe] after answering our survey.", "[Abmelden] ist nur schriftlich möglich.",
     "Unsubscribing is not possible [here].",
     "[Unsubscribe] for a fee of 2 euros", "[Uitschrijven] kan alleen telefonisch",
+    "[Unsubscribe here]. You will need your password.", "You can [unsubscribe]. Please log in to the club first.",
+    "[Afmelden]. U heeft hiervoor uw wachtwoord nodig.", "[Abmelden]. Dazu müssen Sie sich einloggen.",
+    "[Désabonnez-vous]. Votre mot de passe vous sera demandé.", "[Darse de baja]. Antes tendrá que iniciar sesión.",
+    "To unsubscribe you must enter your password. Click [here] to unsubscribe.",
 ]  # fmt: skip
 
 
@@ -222,7 +226,9 @@ def test_an_obstacle_in_the_sentence_bars_the_way(text: str) -> None:
     [
         "[Unsubscribe] at once, no login needed.", "[Abmelden] ohne Anmeldung oder Passwort",
         "Uitschrijven kan [hier] zonder in te loggen",
-        "[Se désabonner] sans connexion",
+        "[Se désabonner] sans connexion", "[Unsubscribe]. You do not need a password.",
+        "[Unsubscribe]. You must log in to change your profile.", "[Abmelden]. Ihr Passwort bleibt geheim.",
+        "[Unsubscribe] | You need a password for the shop.", "Members must log in to order. [Unsubscribe]",
         "<a href=https://shop.example/login>Log in</a> [Unsubscribe] <a href=x>Survey</a>",
     ],
 )  # fmt: skip
@@ -240,6 +246,10 @@ def test_what_is_not_needed_bars_nothing(text: str) -> None:
         ("https://127.1/u", "127.1 is not reached"), ("https://shop.local/u", "shop.local is not"),
         ("https://0x7f.1/u", "is not reached"), ("mailto:", "no mail address"), ("mailto:?subject=stop",
         "no mail address"),
+        ("https://shop.example/privacy-policy/", "another page"),
+        ("https://shop.example/nl/privacybeleid", "another page"),
+        ("https://shop.example/datenschutz.html?lang=de#nl", "another page"), ("https://shop.example", "front page"),
+        ("https://shop.example/#nl", "front page"),
         ("https://shop.example/{{unsubscribe}}", "template"), ("*|UNSUB|*", "template"), ("//shop.example/u",
         "it is no address"), ("/u", "it is no address"),
         ("#", "it is no address"), ("javascript:void(0)", "it is no address"), ("https:///u", "is not reached"),
