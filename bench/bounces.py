@@ -30,8 +30,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.ordinary_mail import ordinary_mail
-from bounce.classify import Classifier, searchable
+from bounce.classify import Classifier
 from bounce.parsers.report_kinds import ReportedRecipient, ReportKind
+from bounce.reply_index import searchable
 from bounce.report import read
 from bounce.rules import BounceRule, RuleBook, load_rules
 from mta.cli.message.classify import mails_in

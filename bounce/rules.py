@@ -21,9 +21,10 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from bounce.pattern import Pattern, PatternError
+from bounce.reply_index import ReplyRule
 from config.toml import DEFAULTS, ConfigError, Mistake, read, read_text
 from config.toml_positions import KeyPath
-from config.types import Section
+from config.types import EnhancedCode, ReplyCode, Section
 from mta.mail.delivery import Action, Fault, Stage
 from mta.mail.reply import Reply
 
@@ -36,16 +37,6 @@ Name = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$", max_length=60),
     WithJsonSchema({"type": "string", "format": "rule-name"}),
-]
-Code = Annotated[
-    str,
-    StringConstraints(pattern=r"^[45]([0-9][0-9x]|xx)$"),
-    WithJsonSchema({"type": "string", "format": "reply-code"}),
-]
-Enhanced = Annotated[
-    str,
-    StringConstraints(pattern=r"^[x45]\.([0-9]{1,3}\.([0-9]{1,3}|x)|x\.x)$"),
-    WithJsonSchema({"type": "string", "format": "enhanced-code"}),
 ]
 FaultName = Literal["recipient", "sender", "site", "content", "network"]
 ActionName = Literal["retry", "fail", "suppress"]
@@ -71,8 +62,8 @@ class RuleEntry(Section):
     hard: bool | None = None
     certain: bool = False
     on_4xx: Literal["retry", "fail"] = "retry"
-    codes: list[Code] = Field(default_factory=list)
-    enhanced: list[Enhanced] = Field(default_factory=list)
+    codes: list[ReplyCode] = Field(default_factory=list)
+    enhanced: list[EnhancedCode] = Field(default_factory=list)
     patterns: list[str] = Field(default_factory=list)
     mx: list[str] = Field(default_factory=list)
     stages: list[StageName] = Field(default_factory=list)
@@ -99,21 +90,14 @@ class Category:
     hard: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BounceRule:
-    """A compiled rule. An empty condition is always true; ``samples``: replies that must match this rule first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BounceRule(ReplyRule):
+    """A compiled rule. ``samples``: replies that must match this rule first."""
 
-    id: str
     category: str
     fault: Fault
     action: Action
     on_4xx: Action
-    codes: frozenset[str]
-    enhanced: frozenset[str]
-    patterns: tuple[Pattern, ...]
-    mx: tuple[str, ...]
-    stages: frozenset[Stage]
-    samples: tuple[Reply, ...]
     reason: str
     hard: bool = False
     certain: bool = False
@@ -188,7 +172,7 @@ def _rule_mistakes(rule: RuleEntry, categories: Mapping[str, Category]) -> Itera
         yield ("hard" if rule.hard else "fault" if rule.fault else "category",), _NO_HARD_BOUNCE
     for n, pattern in enumerate(rule.patterns):
         try:
-            _parsed(pattern)
+            parsed(pattern)
         except PatternError as error:
             yield ("patterns", n), f"the pattern of rule {rule.id} {error}"
     if not rule.samples:
@@ -224,12 +208,8 @@ def _rule(entry: RuleEntry, category: Category) -> BounceRule:
         action=_action(entry, category),
         on_4xx=Action(entry.on_4xx),
         codes=frozenset(entry.codes),
-        enhanced=frozenset(
-            spelled.replace("x.", f"{digit}.", 1) if spelled[0] == "x" else spelled
-            for spelled in entry.enhanced
-            for digit in "45"
-        ),
-        patterns=tuple(_parsed(pattern) for pattern in entry.patterns),
+        enhanced=both_kinds(entry.enhanced),
+        patterns=tuple(parsed(pattern) for pattern in entry.patterns),
         mx=tuple(suffix.lower() for suffix in entry.mx),
         stages=frozenset(Stage(stage) for stage in entry.stages),
         samples=tuple(Reply.read(sample) for sample in entry.samples),
@@ -239,6 +219,16 @@ def _rule(entry: RuleEntry, category: Category) -> BounceRule:
     )
 
 
+def both_kinds(enhanced: Iterable[str]) -> frozenset[str]:
+    """Return enhanced codes with ``x.7.1`` spelled out as 4.7.1 and 5.7.1."""
+    return frozenset(
+        spelled.replace("x.", f"{digit}.", 1) if spelled[0] == "x" else spelled
+        for spelled in enhanced
+        for digit in "45"
+    )
+
+
 @lru_cache(4096)
-def _parsed(text: str) -> Pattern:
+def parsed(text: str) -> Pattern:
+    """Return the compiled pattern. Raises PatternError."""
     return Pattern.parse(text)

@@ -7,7 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.types import MAILBOX, Access, Duration, File, HostName, Name, Network, RateLimit, Section, Size, default
+from config.types import (
+    MAILBOX,
+    Access,
+    Duration,
+    EnhancedCode,
+    File,
+    HostName,
+    Name,
+    Network,
+    RateLimit,
+    ReplyCode,
+    Section,
+    Size,
+    default,
+)
 
 DEFAULT_POOL = "default"
 
@@ -228,6 +242,52 @@ class TenantShaping(Section):
     """Maximum messages in a time."""
 
 
+class AutomationRule(Section):
+    """What a receiver's replies make of a path, a mailing or an account for a time. Every rule that fits a reply
+    applies, and the strictest effect of all counts."""
+
+    name: Name
+    """Name in `mta shaping actions`. With a shipped name, only the keys that are given change."""
+    enabled: bool = True
+    """`false` turns a shipped rule off."""
+    providers: list[str] = []
+    """Names of providers, or sites. If empty: every site."""
+    codes: list[ReplyCode] = []
+    """Reply codes: `"421"`, `"4xx"`."""
+    enhanced: list[EnhancedCode] = []
+    """Enhanced codes: `"4.7.28"`, `"x.7.1"`."""
+    patterns: list[str] = []
+    """Words of the reply, one of these, as in bounce rules (docs/bounces.md)."""
+    categories: list[str] = []
+    """Categories of bounce rules, one of these."""
+    samples: list[str] = []
+    """Replies that the rule must fit; checked when the file is read. Not for rules by category alone."""
+    count: int | None = Field(None, ge=1)
+    """So many of these replies within `window`, over all workers and machines. Without `count` and `share`: the first
+    such reply is enough."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Such a share of all replies within `window`, if there were at least `volume` of them."""
+    volume: int = Field(100, ge=1)
+    """See `share`."""
+    window: Duration = default("1h")
+    """At most one day."""
+    scope: list[Literal["source", "pool", "site", "domain", "account", "mailing", "stream"]] = ["source", "site"]
+    """What the effects are for: that of the delivery that got the reply, all of these together."""
+    effects: list[Literal["pause", "limit", "close", "pool", "hold_mailing", "alert"]] = ["pause"]
+    """`pause`: nothing is sent. `limit`: `connections` and `message_rates` hold as well. `close`: idle connections are
+    closed. `pool`: mail leaves from `pool`. `hold_mailing`: the mailing is stopped. `alert`: it is only reported."""
+    duration: Duration = default("1h")
+    """How long; at most 30 days."""
+    connections: int | None = Field(None, ge=1)
+    """Of the effect `limit`."""
+    message_rates: list[RateLimit] = []
+    """Of the effect `limit`."""
+    pool: Name | None = None
+    """Of the effect `pool`."""
+    reason: str = ""
+    """One line, for people."""
+
+
 class ShapingSettings(Section):
     """Limits per egress path: a source and a receiving site."""
 
@@ -240,3 +300,5 @@ class ShapingSettings(Section):
     """What differs for certain sources. Later entries override earlier ones, key by key."""
     tenants: list[TenantShaping] = []
     """What each account or mailing may use. All that fit apply."""
+    automation: list[AutomationRule] = []
+    """What is done about receivers' replies; yours come before the shipped ones (`config/defaults/automation.toml`)."""

@@ -110,7 +110,7 @@ def _members(path: KeyPath, pool: PoolSettings, sources: Iterable[str]) -> Itera
         if member.source in seen:
             yield Mistake(place, f"{member.source} is in this pool already; give it a weight instead")
         seen.add(member.source)
-        yield from _known(place, "source", member.source, sources)
+        yield from known_name(place, "source", member.source, sources)
 
 
 def _rules(settings: Settings) -> Iterator[Mistake]:
@@ -118,7 +118,7 @@ def _rules(settings: Settings) -> Iterator[Mistake]:
     conditions = ("accounts", "profiles", "streams", "mailings", "domains")
     for n, rule in enumerate(settings.egress.rules):
         path: KeyPath = ("egress", "rules", n)
-        yield from _known((*path, "pool"), "pool", rule.pool, pools)
+        yield from known_name((*path, "pool"), "pool", rule.pool, pools)
         for m, domain in enumerate(rule.domains):
             if not SUFFIX.fullmatch(domain):
                 yield Mistake((*path, "domains", m), 'not a domain; expected "example.com" or ".example.com"')
@@ -192,9 +192,9 @@ def _overrides(settings: Settings, providers: set[str]) -> Iterator[Mistake]:
         if (override.source is None) == (override.pool is None):
             yield Mistake(path, "needs a source or a pool, one of them", ("source", "pool"))
         if override.source is not None:
-            yield from _known((*path, "source"), "source", override.source, sources)
+            yield from known_name((*path, "source"), "source", override.source, sources)
         if override.pool is not None:
-            yield from _known((*path, "pool"), "pool", override.pool, pools)
+            yield from known_name((*path, "pool"), "pool", override.pool, pools)
         yield from _provider(path, override, providers)
         if not override.model_fields_set & set(PathLimits.model_fields):
             yield Mistake(path, "changes nothing; set a limit")
@@ -207,10 +207,11 @@ def _overrides(settings: Settings, providers: set[str]) -> Iterator[Mistake]:
 
 def _provider(path: KeyPath, each: SourceShaping | TenantShaping, providers: set[str]) -> Iterator[Mistake]:
     if each.provider is not None:
-        yield from _known((*path, "provider"), "provider", each.provider, providers)
+        yield from known_name((*path, "provider"), "provider", each.provider, providers)
 
 
-def _known(path: KeyPath, kind: str, name: str, known: Iterable[str]) -> Iterator[Mistake]:
+def known_name(path: KeyPath, kind: str, name: str, known: Iterable[str]) -> Iterator[Mistake]:
+    """Yield an error if there is no ``kind`` of this name."""
     names = sorted(set(known))
     if name not in names:
         close = get_close_matches(name, names, 1, 0.6)

@@ -1,8 +1,9 @@
 """Load the configuration: return complete ``Settings`` or raise all errors at once.
 
 ``defaults/mta.toml`` is used only if no file is given. ``defaults/shaping.toml`` is always added after the operator's
-providers; an entry with a shipped name overrides only the keys it has. ``defaults/bounces.toml`` is added by
-``bounce.rules``. Relative paths are relative to the directory of the file.
+providers, ``defaults/automation.toml`` after their automation rules; an entry with a shipped name overrides only the
+keys it has. ``defaults/bounces.toml`` is added by ``bounce.rules``. Relative paths are relative to the directory of
+the file.
 
 Invariants: files named in the configuration are not opened; only their existence and mode are checked.
 """
@@ -15,8 +16,9 @@ from operator import is_
 from pathlib import Path
 from typing import TypeVar
 
+from config.automation_checks import automation_check
 from config.checks import cross_check, has_password
-from config.schema import Settings, Shaping, ShapingSettings
+from config.schema import AutomationRule, Settings, Shaping, ShapingSettings
 from config.toml import DEFAULTS, ConfigDraft, ConfigError, Mistake, MistakeLevel, draft, read, read_text
 from config.toml_positions import KeyPath
 from config.types import Access, Section
@@ -24,6 +26,7 @@ from config.types import Access, Section
 __all__ = ["ConfigError", "load_file", "load_text"]
 
 AnySection = TypeVar("AnySection", bound=Section)
+Named = TypeVar("Named", Shaping, AutomationRule)
 
 
 def load_file(path: Path | None) -> Settings:
@@ -50,12 +53,14 @@ def draft_file(path: Path | None) -> ConfigDraft[Settings]:
 
 def draft_text(text: str, name: str, base: Path) -> ConfigDraft[Settings]:
     """Return the settings in ``text`` with every mistake; paths in them are absolute."""
-    shipped = read(
-        read_text(DEFAULTS / "shaping.toml"), "config/defaults/shaping.toml", ShapingSettings, _nothing
-    ).providers
+    shipped, rules = shipped_providers(), shipped_automation()
 
     def check(settings: Settings) -> Iterable[Mistake]:
-        return chain(cross_check(settings, shipped), _files(settings, base))
+        return chain(
+            cross_check(settings, shipped),
+            automation_check(settings, rules, {provider.name for provider in shipped}),
+            _files(settings, base),
+        )
 
     made = draft(text, name, Settings, check)
     if made.value is not None:
@@ -65,6 +70,7 @@ def draft_text(text: str, name: str, base: Path) -> ConfigDraft[Settings]:
             providers=[_at_most_all(provider) for provider in _combine(own.providers, shipped)],
             sources=own.sources,
             tenants=own.tenants,
+            automation=_combine(own.automation, rules),
         )
         made.value = _resolve(made.value.model_copy(update={"shaping": shaping}), base)
     return made
@@ -85,17 +91,29 @@ def _nothing(_: ShapingSettings) -> Iterable[Mistake]:
     return ()
 
 
-def _combine(own: list[Shaping], shipped: list[Shaping]) -> list[Shaping]:
-    """Return the operator's providers, completed by shipped ones of the same name, then the other shipped ones."""
-    by_name = {provider.name: provider for provider in shipped}
+def shipped_providers() -> list[Shaping]:
+    """Return the providers that come with the service."""
+    return _shipped("shaping.toml").providers
+
+
+def shipped_automation() -> list[AutomationRule]:
+    """Return the automation rules that come with the service."""
+    return _shipped("automation.toml").automation
+
+
+def _shipped(name: str) -> ShapingSettings:
+    return read(read_text(DEFAULTS / name), f"config/defaults/{name}", ShapingSettings, _nothing)
+
+
+def _combine(own: list[Named], shipped: list[Named]) -> list[Named]:
+    """Return the operator's entries, completed by shipped ones of the same name, then the other shipped ones."""
+    by_name = {each.name: each for each in shipped}
     completed = [
-        by_name[provider.name].model_copy(update=provider.model_dump(exclude_unset=True))
-        if provider.name in by_name
-        else provider
-        for provider in own
+        by_name[each.name].model_copy(update=each.model_dump(exclude_unset=True)) if each.name in by_name else each
+        for each in own
     ]
-    taken = {provider.name for provider in own}
-    return completed + [provider for provider in shipped if provider.name not in taken]
+    taken = {each.name for each in own}
+    return completed + [each for each in shipped if each.name not in taken]
 
 
 def _at_most_all(shaping: Shaping) -> Shaping:

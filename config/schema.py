@@ -27,6 +27,7 @@ from config.delivery import (
     StreamWeights,
 )
 from config.egress import (
+    AutomationRule,
     DeniedHost,
     EgressSettings,
     PathLimits,
@@ -66,6 +67,7 @@ from config.policy import (
 from config.types import Access, Duration, File, HostName, Network, Port, Section, default
 
 __all__ = [
+    "AutomationRule",
     "Blocklist",
     "BlocklistCode",
     "BlocklistSettings",

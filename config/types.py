@@ -93,6 +93,16 @@ Name = Annotated[
     StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,38}[a-z0-9])?$"),
     WithJsonSchema({"type": "string", "format": "name"}),
 ]
+ReplyCode = Annotated[
+    str,
+    StringConstraints(pattern=r"^[45]([0-9][0-9x]|xx)$"),
+    WithJsonSchema({"type": "string", "format": "reply-code"}),
+]
+EnhancedCode = Annotated[
+    str,
+    StringConstraints(pattern=r"^[x45]\.([0-9]{1,3}\.([0-9]{1,3}|x)|x\.x)$"),
+    WithJsonSchema({"type": "string", "format": "enhanced-code"}),
+]
 Port = Annotated[int, Field(ge=0, le=65535), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})]
 Network = Annotated[
     Annotated[IPv4Network, Strict(False)] | Annotated[IPv6Network, Strict(False)],

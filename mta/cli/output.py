@@ -67,8 +67,9 @@ def _status(error: Exception) -> int | None:
     from mta.store.postgres.secrets import SecretError
     from mta.store.reputation.breakers import BreakerError
     from mta.store.reputation.cases import CaseError
+    from mta.store.reputation.shaping_actions import ActionError
 
-    refused = (AccountError, BreakerError, CaseError, KeyExists, MailingError, WebhookError)
+    refused = (AccountError, ActionError, BreakerError, CaseError, KeyExists, MailingError, WebhookError)
     unavailable = (EmbeddedError, SchemaError, SecretError, StoreUnavailable)
     return 1 if isinstance(error, refused + unavailable) else None
 

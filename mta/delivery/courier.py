@@ -156,6 +156,10 @@ class Courier:
             self._under_way -= 1
         return state.attempt(started_at, loop.time() - began)
 
+    def close_idle(self, source: str, site: str) -> None:
+        """End the idle sessions of a path."""
+        self._pool.close_idle(source, site)
+
     async def close(self) -> None:
         """End the idle sessions with QUIT."""
         await self._pool.close()
@@ -228,6 +232,7 @@ class Courier:
             self._tls.failed(state.domain, lacking, state.peer(target), NO_REQUIRETLS)
             raise PolicyError(REQUIRETLS, Reply(550, "5.7.30", f"{target.name} does not offer it"), "5.7.30")
         session.protocol.limit = state.limit
+        session.site = state.path.site
         state.enter(session)
         timeouts = self._settings.timeouts
         most = limits.recipients_per_transaction

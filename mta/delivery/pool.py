@@ -151,6 +151,7 @@ class DeliverySession:
     octets: int = 0
     dirty: bool = False  # the receiver still has a transaction open
     max_recipients: int | None = None  # in one transaction, once the receiver has shown it
+    site: str = ""  # that it was last used for
 
 
 class Quirk(Enum):
@@ -436,6 +437,21 @@ class Pool:
         self._sessions.setdefault(session.key, []).append((ends, session))
         self._count += 1
         self._wake_at(ends)
+
+    def close_idle(self, source: str, site: str) -> None:
+        """Close the sessions of a path."""
+        for key, waiting in list(self._sessions.items()):
+            if key.source.name != source:
+                continue
+            kept = [each for each in waiting if each[1].site != site]
+            for _, session in waiting:
+                if session.site == site:
+                    quit_session(session)
+            self._count -= len(waiting) - len(kept)
+            if kept:
+                self._sessions[key] = kept
+            else:
+                del self._sessions[key]
 
     def drop_oldest(self) -> None:
         """Close a session whose end is near: its descriptor is needed."""

@@ -25,6 +25,7 @@ from mta.mail.hold import Hold
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import IPAddress, Message
 from mta.mail.reply import Reply
+from mta.mail.shaping_action import ShapingAction
 from mta.mail.tls_session import TlsFault
 from mta.observe.sink import Sink
 
@@ -156,6 +157,18 @@ class TlsPolicyFailedEvent(_Event, tag="tls_policy_failed"):
     testing: bool
 
 
+class ShapingActionEvent(_Event, tag="shaping_action"):
+    """A shaping action was begun by ``rule``, for mail in ``scope``. ``sample``: the reply that began it."""
+
+    action: int
+    rule: str
+    scope: dict[str, str | int]
+    effect: str
+    reason: str
+    sample: str
+    until: datetime
+
+
 class ExpirySuspendedEvent(_Event, tag="expiry_suspended"):
     """No message expires from now on: a clock was set by ``seconds``, or differs by as many."""
 
@@ -172,6 +185,7 @@ EVENTS: tuple[type[msgspec.Struct], ...] = (
     DsnEvent,
     DestinationBackoffEvent,
     TlsPolicyFailedEvent,
+    ShapingActionEvent,
     ExpirySuspendedEvent,
 )
 
@@ -303,6 +317,15 @@ class EventLog:
         """Log that ``host`` did not come up to the TLS that ``by`` demands for mail to ``destination``."""
         result, text = fault.result.value, _short(fault.text)
         self._write(TlsPolicyFailedEvent(_now(), destination, host, by, result, text, testing))
+
+    def shaping_action(self, action: ShapingAction) -> None:
+        """Log that a rule has begun an action."""
+        rule, scope, effect = action.rule, action.scope.fields, action.effect.value
+        self._write(
+            ShapingActionEvent(
+                _now(), action.id, rule, scope, effect, action.reason, _short(action.sample), action.expires_at
+            )
+        )
 
     def expiry_suspended(self, reason: str, seconds: float) -> None:
         """Log that a clock cannot be trusted."""

@@ -16,6 +16,7 @@ from typing import assert_never
 from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Fault, Outcome, Stage
 from mta.mail.message import Message
 from mta.mail.reply import Reply, ReplyKind
+from mta.mail.shaping_action import Effect
 from mta.observe.labels import (
     Auth,
     BackgroundTask,
@@ -81,6 +82,12 @@ class Metrics:
         self.ready_queues = counters.gauge("ready_queues", "Ready queues that are not empty")
         self.ready_queues_in_backoff = counters.gauge("ready_queues_in_backoff", "Ready queues in backoff")
         self.backoffs = counters.counter("backoffs", "Backoffs of destinations started")
+        self.shaping_actions = counters.counters(
+            "shaping_actions", "Shaping actions begun by rules, by effect", "effect", Effect
+        )
+        self.shaping_actions_in_force = counters.gauges(
+            "shaping_actions_in_force", "Shaping actions in force, by effect", "effect", Effect, MetricType.MAX
+        )
         self.claim_age = counters.gauge(
             "claim_age_seconds", "Time since a worker last managed to claim due recipients", MetricType.MAX
         )

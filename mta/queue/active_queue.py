@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mta.mail.delivery import Attempt, Delivery
 from mta.mail.message import Stream
+from mta.mail.shaping_action import Place
 
 TIGHT = 1 / 8  # share of the active queue that is kept free at the cost of slow sites
 KEPT = 1 / 8  # share of the active queue that is kept for each stream
@@ -41,19 +42,21 @@ class Job:
 
     ``reservation``: its room in the active queue; None for a part of a delivery that has gone its own way.
     ``checked_at``: monotonic time (seconds) at which the recipients were last known not to be suppressed.
-    ``provider``: where its route leads, as it is counted; empty until that is known.
+    ``provider``: where its route leads, as it is counted; empty until that is known. ``place``: where it stands,
+    without its source.
     """
 
     delivery: Delivery
     reservation: Reservation | None
     checked_at: float = 0.0
     provider: str = ""
+    place: Place | None = None
 
     def split(self, attempt: Attempt) -> Job:
         """Leave to this job what was attempted; return the rest."""
         rest = replace(self.delivery, recipients=attempt.untried, whole=False)
         self.delivery = attempt.delivery
-        return Job(rest, None, self.checked_at, self.provider)
+        return Job(rest, None, self.checked_at, self.provider, self.place)
 
     def release(self) -> None:
         """Return its room in the active queue."""

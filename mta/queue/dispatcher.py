@@ -27,6 +27,7 @@ from typing import Any
 from bounce.classify import Classifier
 from config.schema import EgressSettings, QueueSettings, ShapingSettings
 from mta.delivery.courier import Courier
+from mta.delivery.egress.actions import ActionsInForce
 from mta.delivery.egress.paths import PathKey
 from mta.delivery.egress.pools import PoolQuery, SourcePool
 from mta.delivery.egress.sources import SourceFailed
@@ -38,6 +39,7 @@ from mta.mail.identity import format_id
 from mta.mail.large_body import LARGE
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
+from mta.mail.shaping_action import ActionScope, Effect, Place
 from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
 from mta.observe.labels import Lookup
@@ -49,9 +51,10 @@ from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.dsn import AccountLookup, DsnComposer
 from mta.queue.outcome import Decision
 from mta.queue.outcome_recorder import OutcomeRecorder
-from mta.queue.paths import NoSource, Paths
+from mta.queue.paths import NoSource, Paths, Paused
 from mta.queue.pre_delivery_check import PreDeliveryCheck
 from mta.queue.ready_queue import AwaitingRoute, ClaimRoom, ReadyQueue
+from mta.queue.reply_watch import ReplyWatch
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
 from mta.store.postgres.errors import StoreUnavailable
@@ -128,6 +131,8 @@ class Dispatcher:
             requeue=self._requeue,
             metrics=metrics,
         )
+        self._replies = ReplyWatch(shaping, store, events, metrics)
+        self._last_closed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[ReadyQueue] = set()
         self._evicted_at = self._claimed_at = time.monotonic()
@@ -150,6 +155,7 @@ class Dispatcher:
         self._recorder.configure(classifier, dsn, self._schedule)
         self._check.configure(profiles)
         self.ready_queues.configure(egress, shaping, settings.stream_weights)
+        self._replies.configure(shaping)
         self.active_queue.resize(settings.active_deliveries, settings.active_size)
         for job in [job for queue in self.ready_queues.abandoned() for job in queue.take_all()]:
             self._place(job)
@@ -161,6 +167,26 @@ class Dispatcher:
     def queue_changed(self, _: str | None = None) -> None:
         """An operator has changed rows that may be ours: requeue what has not begun, to claim it as it is now."""
         self._requeue.add(self._take_waiting())
+
+    def actions_changed(self) -> None:
+        """Shaping actions have begun or ended: what waits here may have to wait for them, or to move."""
+        known = self._store.shaping_actions.known
+        concerned = self.ready_queues.take_over(ActionsInForce(known))
+        for job in [job for queue in concerned for job in queue.take_all()]:
+            self._place(job)
+        for action in known:
+            if action.effect is Effect.CLOSE and action.id > self._last_closed:
+                self._last_closed = action.id
+                self._close_idle(action.scope)
+        for queue in self.ready_queues.values():
+            self._start(queue)
+
+    def _close_idle(self, scope: ActionScope) -> None:
+        """Close the idle connections of the paths in ``scope``."""
+        for queue in self.ready_queues.values():
+            source, site = queue.path.key
+            if scope.covers(source, site, self.ready_queues.pools.of_source(source)):
+                self._courier.close_idle(source, site)
 
     def end_backoffs(self, site: str | None) -> None:
         """An operator wants ``site`` to be tried now, or all sites ("")."""
@@ -266,7 +292,8 @@ class Dispatcher:
         route = self._resolver.cached(due.destination)
         if not isinstance(route, Route):
             return None
-        return route.site, self._pool(due.account_id, stream, due.mailing, due.destination, certified=True).name
+        mail = Place("", route.site, due.destination, due.account_id, stream, due.mailing)
+        return route.site, self._pool(mail, certified=True).name
 
     def _evict(self) -> None:
         """When room is scarce, requeue what ready queues would not begin within the time for which it is put off."""
@@ -330,8 +357,15 @@ class Dispatcher:
         if isinstance(route, Reply):
             self._record_failure(job, route)
             return
+        each = job.delivery
+        place = Place("", route.site, each.destination, each.account_id, each.stream, each.mailing)
+        pool = self._pool(place, certified=each.certified)
+        job.place = place._replace(pool=pool.name)
         try:
-            queue = self.ready_queues.choose(self._pool_of(job), route, time.monotonic())
+            queue = self.ready_queues.choose(pool, route, time.monotonic(), job.place)
+        except Paused as paused:
+            self._requeue.pause([job], paused.action)
+            return
         except NoSource as error:
             self._record_failure(job, error.reply)
             return
@@ -344,29 +378,25 @@ class Dispatcher:
         else:
             self._requeue.add([job], NO_ROOM)
 
-    def _pool_of(self, job: Job) -> SourcePool:
-        """Return the pool that the job's mail leaves from."""
-        each = job.delivery
-        return self._pool(each.account_id, each.stream, each.mailing, each.destination, certified=each.certified)
-
-    def _pool(
-        self, account_id: int, stream: Stream, mailing: str | None, domain: str, *, certified: bool
-    ) -> SourcePool:
-        pools = self.ready_queues.pools
+    def _pool(self, mail: Place, *, certified: bool) -> SourcePool:
+        """Return the pool that mail leaves from, which is still to be chosen in its ``Place``."""
+        pools, actions = self.ready_queues.pools, self.ready_queues.actions
         if not pools.has_choice:
             return pools.default
-        account = self._accounts.by_id(account_id)
-        return pools.of(
-            PoolQuery(
-                account=account.name if account else None,
-                profile=account.profile if account else None,
-                stream=stream,
-                mailing=mailing,
-                domain=domain,
-                own=account.pool if account else None,
-                certified=certified,
-            )
+        account = self._accounts.by_id(mail.account_id)
+        query = PoolQuery(
+            account=account.name if account else None,
+            profile=account.profile if account else None,
+            stream=mail.stream,
+            mailing=mail.mailing,
+            domain=mail.domain,
+            own=account.pool if account else None,
+            certified=certified,
         )
+        pool = pools.of(query)
+        if actions.moves and (name := actions.pool_of(mail._replace(pool=pool.name), datetime.now(UTC))):
+            return pools.permitted(name, query) or pool
+        return pool
 
     # --- run a ready queue
 
@@ -485,6 +515,10 @@ class Dispatcher:
         decision = self._recorder.record_attempt(job, attempt, head, queue.path.limits)
         queue.answers = not any(result.stage.is_of_site for result in attempt.results)
         self._adjust_throttle(queue, decision)
+        if job.place is not None:
+            place = job.place._replace(source=queue.path.source.name)
+            if fired := self._replies.fired(decision, place):
+                self._spawn(self._replies.begin(fired))
 
     def _put_off(self, jobs: Sequence[Job], shortage: Shortage) -> None:
         """Requeue what could not be tried for lack of something here. It is no attempt, and no failure of a site."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from config.schema import EgressSettings, PathLimits, ShapingSettings, StreamWeights
+from mta.delivery.egress.actions import ActionsInForce
 from mta.delivery.egress.paths import EgressPath, PathKey, PathShaping
 from mta.delivery.egress.pools import SourcePool, SourcePools
 from mta.delivery.egress.sources import EgressSource, SourceHealth
@@ -12,6 +14,7 @@ from mta.delivery.route import Route
 from mta.delivery.shortage import Shortage
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
+from mta.mail.shaping_action import Place, ShapingAction
 from mta.observe.labels import Resource
 from mta.queue.active_queue import ActiveQueue
 from mta.queue.fair_queue import Weights
@@ -29,6 +32,14 @@ class NoSource(Exception):
         self.reply = reply
 
 
+class Paused(Exception):
+    """Mail must wait for a shaping action."""
+
+    def __init__(self, action: ShapingAction) -> None:
+        super().__init__(f"shaping action {action.id}")
+        self.action = action
+
+
 class Paths(dict[PathKey, ReadyQueue]):
     """Ready queues by path. ``workers``: how many share the limits of each. ``now`` is monotonic seconds."""
 
@@ -42,6 +53,7 @@ class Paths(dict[PathKey, ReadyQueue]):
     ) -> None:
         super().__init__()
         self._workers = workers
+        self.actions = ActionsInForce()
         self._health = health
         self.configure(egress, shaping, weights)
 
@@ -54,6 +66,19 @@ class Paths(dict[PathKey, ReadyQueue]):
         for queue in self.values():
             queue.flows.weights = self._weights
 
+    def take_over(self, actions: ActionsInForce) -> Sequence[ReadyQueue]:
+        """Let other actions be in force; return the ready queues with mail that may have to wait, or to move."""
+        self.actions, today = actions, datetime.now(UTC)
+        concerned = []
+        for queue in self.values():
+            self._reshape(queue)
+            source, site = queue.path.key
+            if actions.is_paused(source, site, self.pools.of_source(source), today):
+                queue.throttle.restart()
+            if actions.moves or actions.may_pause(source, site, today):
+                concerned.append(queue)
+        return concerned
+
     def claimable(self, site: str, pool: SourcePool, stream: Stream, active_queue: ActiveQueue, now: float) -> int:
         """Return how many more of ``stream`` there is use for, to ``site`` from the sources of ``pool``."""
         claimable = 0
@@ -65,13 +90,13 @@ class Paths(dict[PathKey, ReadyQueue]):
                 claimable += UNKNOWN
         return claimable
 
-    def choose(self, pool: SourcePool, route: Route, now: float) -> ReadyQueue:
+    def choose(self, pool: SourcePool, route: Route, now: float, place: Place) -> ReadyQueue:
         """Return the ready queue of the source whose turn it is, with its current limits.
 
         Sources that are on a blocklist, or that the site has turned away, are passed over as long as others are left.
-        Raises Shortage if no source of the pool works, NoSource.
+        ``place``: where the mail stands. Raises Shortage if no source of the pool works, Paused, NoSource.
         """
-        return self._of(pool.turn(self._able(pool, route, now)), route, now)
+        return self._of(pool.turn(self._able(pool, route, now, place)), route, now)
 
     def serves(self, queue: ReadyQueue, route: Route) -> bool:
         """Return whether a route is (still) one for this ready queue."""
@@ -95,18 +120,30 @@ class Paths(dict[PathKey, ReadyQueue]):
     def in_backoff(self, now: float) -> int:
         return sum(queue.throttle.in_backoff(now) for queue in self.values())
 
-    def _able(self, pool: SourcePool, route: Route, now: float) -> Sequence[EgressSource]:
+    def _able(self, pool: SourcePool, route: Route, now: float, place: Place) -> Sequence[EgressSource]:
         fitting = [source for source in pool.sources if any(source.reaches(host.address) for host in route.hosts)]
         if not fitting:
             raise NoSource(Reply(451, "4.4.4", f"pool {pool.name} has no source for the addresses of {route.site}"))
         working = [source for source in fitting if self._health.usable(source, now)]
         if not working:
             raise Shortage(Resource.SOURCES, self._health.usable_in(fitting, now))
+        if self.actions.pauses:
+            working = self._unpaused(working, place)
         if len(working) == 1:
             return working
         welcome = [source for source in working if not self._turned_away(source, route.site, now)]
         unlisted = [source for source in welcome or working if not self._health.is_listed(source)]
         return unlisted or welcome or working
+
+    def _unpaused(self, sources: Sequence[EgressSource], place: Place) -> list[EgressSource]:
+        """Return the sources that may send now. Raises Paused with the pause that ends first if there is none."""
+        today = datetime.now(UTC)
+        found = [(source, self.actions.pause(place._replace(source=source.name), today)) for source in sources]
+        free = [source for source, pause in found if pause is None]
+        if not free:
+            pauses = [pause for _, pause in found if pause is not None]
+            raise Paused(min(pauses, key=lambda each: each.expires_at))
+        return free
 
     def _turned_away(self, source: EgressSource, site: str, now: float) -> bool:
         queue = self.get(PathKey(source.name, site))
@@ -120,10 +157,21 @@ class Paths(dict[PathKey, ReadyQueue]):
             self._forget_idle(now)
             path = EgressPath(source, route.site, limits)
             queue = self[key] = ReadyQueue(path, _throttle(limits, self._workers), self._weights)
+            pools = self.pools.of_source(source.name)
+            if self.actions.is_recovering(source.name, route.site, pools, datetime.now(UTC)):
+                queue.throttle.restart()
         elif queue.path.limits is not limits or queue.path.source != source:
             queue.path = EgressPath(source, route.site, limits)
-            queue.throttle.reshape(_throttle(limits, self._workers))
+        self._reshape(queue)
         return queue
+
+    def _reshape(self, queue: ReadyQueue) -> None:
+        """Let the throttle keep the limits of the path, or what the actions in force leave of them."""
+        source, site = queue.path.key
+        limits = self.actions.limits(source, site, self.pools.of_source(source), queue.path.limits, datetime.now(UTC))
+        if queue.limits is not limits:
+            queue.limits = limits
+            queue.throttle.reshape(_throttle(limits, self._workers))
 
     def _forget_idle(self, now: float) -> None:
         """Make room for a new ready queue, if need be; paths in backoff are forgotten last."""

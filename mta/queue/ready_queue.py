@@ -37,14 +37,14 @@ class Standing(Enum):
 
 
 class ReadyQueue:
-    """``path``: with the limits that the throttle keeps. ``running``: how many runners it has.
-    ``answers``: whether the last attempt got its dialogue, None before any.
+    """``limits``: which the throttle keeps: those of the path, or lower ones for a time. ``running``: how many runners
+    it has. ``answers``: whether the last attempt got its dialogue, None before any.
     """
 
-    __slots__ = ("_began", "answers", "flows", "path", "running", "throttle")
+    __slots__ = ("_began", "answers", "flows", "limits", "path", "running", "throttle")
 
     def __init__(self, path: EgressPath, throttle: Throttle, weights: Weights) -> None:
-        self.path, self.throttle = path, throttle
+        self.path, self.limits, self.throttle = path, path.limits, throttle
         self.flows = FairQueue(weights)
         self.running = 0
         self.answers: bool | None = None

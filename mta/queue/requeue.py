@@ -12,9 +12,10 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from mta.mail.hold import Hold
+from mta.mail.shaping_action import ShapingAction
 from mta.observe.background import BackgroundTasks
 from mta.observe.labels import BackgroundTask
 from mta.queue.active_queue import Job
@@ -23,7 +24,7 @@ from mta.store.queue.messages import Messages
 NO_ROOM = timedelta(seconds=15)  # wait of what does not fit into its ready queue
 NOT_RECORDED = timedelta(minutes=1)  # wait after an outcome that could not be recorded
 
-_Kind = tuple[timedelta | None, Hold | None]  # how long it waits, why it is held
+_Kind = tuple[timedelta | None, Hold | int | None]  # how long it waits; why it is held, or the action it waits for
 
 
 class Requeue:
@@ -40,6 +41,11 @@ class Requeue:
             return
         rounded = None if wait is None else timedelta(seconds=math.ceil(wait.total_seconds()))
         self._collect((rounded, None), jobs)
+
+    def pause(self, jobs: Sequence[Job], action: ShapingAction) -> None:
+        """Requeue ``jobs``, due when ``action`` ends."""
+        left = (action.expires_at - datetime.now(UTC)).total_seconds()
+        self._collect((timedelta(seconds=max(0, math.ceil(left))), action.id), jobs)
 
     def hold(self, job: Job, hold: Hold) -> None:
         """Requeue ``job``, to be held until it is released."""
@@ -71,9 +77,9 @@ class Requeue:
                 job.release()
 
     async def _write(self, kind: _Kind, jobs: Sequence[Job]) -> None:
-        wait, hold = kind
+        wait, why = kind
         deliveries = [job.delivery for job in jobs]
-        if hold is None:
-            await self._messages.requeue(deliveries, wait)
+        if isinstance(why, Hold):
+            await self._messages.hold(deliveries, why)
         else:
-            await self._messages.hold(deliveries, hold)
+            await self._messages.requeue(deliveries, wait, why)

@@ -111,6 +111,10 @@ class Throttle:
         self.limit = 1
         return True
 
+    def restart(self) -> None:
+        """Let one connection try first, as after a backoff."""
+        self.limit = 1
+
     def resume(self) -> None:
         """End the backoff; one connection tries first."""
         self.site.end()

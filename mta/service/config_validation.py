@@ -22,6 +22,7 @@ from config.load import draft_file
 from config.schema import RouteSettings, Settings
 from config.toml import ConfigDraft, ConfigError, Mistake, MistakeLevel
 from config.toml_positions import KeyPath
+from mta.delivery.egress import automation
 from mta.delivery.route import StaticRoutes
 from mta.delivery.tls.contexts import TlsContexts
 from mta.delivery.tls.demand import ClientCertificate, TlsPolicy
@@ -63,6 +64,7 @@ def examine(draft: ConfigDraft[Settings]) -> RuleBook:
     try:
         book = load_rules(settings.bounces.rules)
         draft.add(_rules(settings, book))
+        draft.add(_automation(settings, book))
     except ConfigError as error:
         draft.foreign += error.lines
     try:
@@ -99,6 +101,11 @@ def _rules(settings: Settings, book: RuleBook) -> Iterator[Mistake]:
         yield Mistake(("bounces", "rules"), fault)
     for n, fault in threshold_faults(settings.suppression, book):
         yield Mistake(("suppression", "soft_bounces", n, "category"), fault)
+
+
+def _automation(settings: Settings, book: RuleBook) -> Iterator[Mistake]:
+    for n, key, fault in automation.faults(settings.shaping.automation, book.categories):
+        yield Mistake(("shaping", "automation", n, *key), fault)
 
 
 def _keys(settings: Settings) -> Iterator[Mistake]:

@@ -47,6 +47,7 @@ from mta.service.config_validation import load_valid
 from mta.service.control_channel import Reopen, Sockets, Start
 from mta.service.fork_server import ForkServer
 from mta.service.jobs.address_lists import check_lists
+from mta.service.jobs.automation import AutomationJob
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
@@ -233,6 +234,7 @@ class Supervisor:
     async def _watch(self, store: Store) -> None:
         """Run the children and the periodic jobs until the service is stopped."""
         self._breakers, self._blocklists = BreakerWatch(self._metrics), BlocklistWatch(self._metrics)
+        self._automation = AutomationJob(self._metrics)
         await store.listen(delivery_stats.CHANNEL, self._breakers.complained)
         reap_every = self._settings.database.lease / REAPS_PER_LEASE
         jobs: tuple[tuple[BackgroundTask, float, Callable[[Store], Awaitable[None]]], ...] = (
@@ -245,6 +247,7 @@ class Supervisor:
             (BackgroundTask.MAILING_HOLDS, MAILING_INTERVAL, self._sweep_mailings),
             (BackgroundTask.SENDER_DOMAINS, VERIFICATION_INTERVAL, self._verify_domains),
             (BackgroundTask.BREAKER_WATCH, STATE_INTERVAL, self._check_breakers),
+            (BackgroundTask.AUTOMATION, STATE_INTERVAL, self._run_automation),
             (BackgroundTask.BLOCKLISTS, BLOCKLIST_INTERVAL, self._check_blocklists),
             (BackgroundTask.COMPLAINT_DEADLINES, COMPLAINT_INTERVAL, self._run_deadlines),
             (BackgroundTask.ADDRESS_LISTS, LIST_INTERVAL, self._check_lists),
@@ -318,6 +321,8 @@ class Supervisor:
         await store.messages.sweep(self._settings.retention.messages)
         await store.data_subjects.forget(self._settings.retention)
         await store.breakers.forget()
+        await store.shaping_actions.forget()
+        await store.reply_counts.forget()
         await store.report_queue.sweep()
         await store.reports.sweep()
         await store.sts_policies.sweep()
@@ -335,6 +340,10 @@ class Supervisor:
         """Check the breakers: every minute, and at once after a complaint."""
         await self._breakers.look(self._settings, store)
         await self._breakers.pause()
+
+    async def _run_automation(self, store: Store) -> None:
+        """Judge the windows of the automation rules, and end what follows from actions that are over."""
+        await self._automation.run(self._settings, store)
 
     async def _check_blocklists(self, store: Store) -> None:
         """Query the blocklists that are due."""

@@ -214,6 +214,7 @@ class Worker:
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
         await self.store.listen("retry", self.dispatcher.end_backoffs)
+        self.store.shaping_actions.watch(self.dispatcher.actions_changed)
         tasks = [
             self.tasks.start(name, work)
             for name, work in (

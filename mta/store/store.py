@@ -46,10 +46,12 @@ from mta.store.queue.messages import Messages
 from mta.store.queue.queue import Queue
 from mta.store.queue.sts_policies import StsPolicyStore
 from mta.store.queue.tls_results import TlsResults
-from mta.store.reputation import breakers, takedowns
+from mta.store.reputation import breakers, shaping_actions, takedowns
 from mta.store.reputation.blocklist_listings import BlocklistListings
 from mta.store.reputation.breakers import Breakers
 from mta.store.reputation.cases import Cases
+from mta.store.reputation.reply_counts import ReplyCounts
+from mta.store.reputation.shaping_actions import ShapingActions
 from mta.store.reputation.takedowns import Takedowns
 from mta.store.results.apply_report import Reports
 from mta.store.results.delivery_results import DeliveryResults
@@ -76,6 +78,8 @@ class Store:
         self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)
         self.breakers = Breakers(database)
+        self.shaping_actions = ShapingActions(database)
+        self.reply_counts = ReplyCounts(database)
         self.blocklist_listings = BlocklistListings(database)
         self.takedowns = Takedowns(database)
         self.suppressions = Suppressions(database, secrets, metrics)
@@ -122,6 +126,8 @@ class Store:
         await store.mailings.start()
         await store.listen(breakers.CHANNEL, store.breakers.changed)
         await store.breakers.start()
+        await store.listen(shaping_actions.CHANNEL, store.shaping_actions.changed)
+        await store.shaping_actions.start()
         await store.listen(takedowns.CHANNEL, store.takedowns.changed)
         await store.takedowns.start()
         return store
@@ -136,6 +142,8 @@ class Store:
         await self.repeated_texts.stop()
         await self.rejections.stop()
         await self.takedowns.stop()
+        await self.reply_counts.stop()
+        await self.shaping_actions.stop()
         await self.breakers.stop()
         await self.mailings.stop()
         await self.accounts.stop()

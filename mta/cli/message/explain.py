@@ -6,6 +6,7 @@ Invariants: nothing that is known is left out. No control character of a receive
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
 
 if TYPE_CHECKING:
+    from mta.mail.shaping_action import ShapingAction
     from mta.store.journal.events import Event
     from mta.store.queue.backoffs import PathBackoff
     from mta.store.queue.explain import Story
@@ -52,6 +54,14 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """What queued recipients wait for: backoffs by destination, shaping actions by id."""
+
+    backoffs: Mapping[str, PathBackoff]
+    actions: Mapping[int, ShapingAction]
+
+
 def register(app: typer.Typer) -> None:
     app.command("explain")(explain)
 
@@ -64,14 +74,15 @@ def explain(
     """Show where a message came from, what was checked, every attempt with its reason, and what comes next."""
     message_id, settings = parse_message_id(message), load_settings(config)
 
-    async def work(store: Store) -> tuple[Story, list[Suppression], Mapping[str, PathBackoff]] | None:
+    async def work(store: Store) -> tuple[Story, list[Suppression], _Waits] | None:
         story = await store.explain.message(message_id)
         if story is None:
             return None
         addresses = [Address(*recipient.rsplit("@", 1)) for recipient in story.recipients]
         ready = {entry.destination for entry in story.queued if entry.state is QueueState.READY}
         suppressions = await store.suppressions.find(story.account_id, addresses)
-        return story, suppressions, await waited_for(settings, store, ready)
+        actions = {action.id: action for action in store.shaping_actions.known}
+        return story, suppressions, _Waits(await waited_for(settings, store, ready), actions)
 
     found = with_store(settings, work)
     if found is None:
@@ -82,11 +93,8 @@ def explain(
         print_lines(_tell(*found, datetime.now(UTC)))
 
 
-def _tell(
-    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, PathBackoff], now: datetime
-) -> Iterator[_Line]:
-    """Yield the whole story, line by line. ``suppressions``: those that hold now for its recipients. ``backoffs``:
-    what their destinations wait for."""
+def _tell(story: Story, suppressions: Sequence[Suppression], waits: _Waits, now: datetime) -> Iterator[_Line]:
+    """Yield the whole story, line by line. ``suppressions``: those that hold now for its recipients."""
     yield f"Message {format_id(story.message_id)}", "bold"
     yield from _origin(story)
     yield "", ""
@@ -109,7 +117,7 @@ def _tell(
         yield from _event(event, _recipient(story, event.recipient_index), tries.get(event.recipient_index or 0, 0))
     yield "", ""
     yield "Now", "bold"
-    yield from _now(story, suppressions, backoffs, now)
+    yield from _now(story, suppressions, waits, now)
 
 
 def _origin(story: Story) -> Iterator[_Line]:
@@ -185,15 +193,15 @@ def _where(data: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _now(
-    story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, PathBackoff], now: datetime
-) -> Iterator[_Line]:
+def _now(story: Story, suppressions: Sequence[Suppression], waits: _Waits, now: datetime) -> Iterator[_Line]:
     queued = {entry.recipient_index: entry for entry in story.queued}
     last = {event.recipient_index: event.kind for event in story.events if event.kind in _STYLES}
     for n, recipient in enumerate(story.recipients):
         if n in queued:
             yield f"  {recipient}: {_state(queued[n], now)}", "yellow"
-            if backoff := backoffs.get(queued[n].destination):
+            if action := waits.actions.get(queued[n].waits_for or 0):
+                yield f"      waits for {_action(action)}", "yellow"
+            elif backoff := waits.backoffs.get(queued[n].destination):
                 yield f"      waits for {backoff.source} -> {backoff.site}, {_backoff(backoff)}", "yellow"
         else:
             ended = last.get(n, "no longer queued")
@@ -225,14 +233,19 @@ def _backoff(backoff: PathBackoff) -> str:
     return f"in backoff until {moment(backoff.until)} UTC in {workers} after {reply}; mta queue retry ends it"
 
 
-def _fields(story: Story, suppressions: Sequence[Suppression], backoffs: Mapping[str, PathBackoff]) -> dict[str, Any]:
+def _action(action: ShapingAction) -> str:
+    words = f"shaping action {action.id} ({action.name}, by {action.author}) until {moment(action.expires_at)} UTC"
+    return f"{words}: {action.reason}; mta shaping actions cancel {action.id} ends it"
+
+
+def _fields(story: Story, suppressions: Sequence[Suppression], waits: _Waits) -> dict[str, Any]:
     fields: dict[str, Any] = plain(story)
     return fields | {
         "events": [
             {"at": event.at, "recipient_index": event.recipient_index, "kind": event.kind, **event.data}
             for event in story.events
         ],
-        "backoffs": [{"destination": each, **plain(backoff)} for each, backoff in backoffs.items()],
+        "backoffs": [{"destination": each, **plain(backoff)} for each, backoff in waits.backoffs.items()],
         "suppressed": [
             {
                 "address": each.address,

@@ -12,6 +12,7 @@ from mta.cli.context import load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import Column, fail, moment, print_details, print_json, print_lines, print_table, relative, span
 from mta.cli.queue import changes
+from mta.cli.queue.reroute import reroute
 from mta.cli.queue.selection import (
     DestinationOption,
     HeldByOption,
@@ -56,6 +57,7 @@ def register(app: typer.Typer) -> None:
     commands.command("list")(list_)
     commands.command("show")(show)
     changes.register(commands)
+    commands.command("reroute")(reroute)
     app.add_typer(commands, name="queue")
 
 

@@ -70,6 +70,10 @@ class SourcePools:
         if DEFAULT_POOL not in self._pools:
             self._pools[DEFAULT_POOL] = _pool(DEFAULT_POOL, open_to_all, sources)
         self._rules = [_Rule(rule) for rule in settings.rules]
+        self._of_source = {
+            source: frozenset(name for name, pool in self._pools.items() if source in pool.weights)
+            for source in sources
+        }
 
         self.has_choice = len(self._pools) > 1
 
@@ -87,16 +91,21 @@ class SourcePools:
     def __getitem__(self, name: str) -> SourcePool:
         return self._pools[name]
 
+    def of_source(self, source: str) -> frozenset[str]:
+        """Return the names of the pools that a source is in."""
+        return self._of_source.get(source, frozenset())
+
     def of(self, query: PoolQuery) -> SourcePool:
         """Return the pool of a delivery; one that it may not use, or that is gone, is passed over."""
         for rule in self._rules:
-            if rule.fits(query) and (pool := self._permitted(rule.pool, query)):
+            if rule.fits(query) and (pool := self.permitted(rule.pool, query)):
                 return pool
-        if query.own is not None and (pool := self._permitted(query.own, query)):
+        if query.own is not None and (pool := self.permitted(query.own, query)):
             return pool
         return self.default
 
-    def _permitted(self, name: str, query: PoolQuery) -> SourcePool | None:
+    def permitted(self, name: str, query: PoolQuery) -> SourcePool | None:
+        """Return the pool ``name``, if there is one and the delivery may use it."""
         pool = self._pools.get(name)
         return pool if pool and (query.certified or not pool.is_certified) else None
 

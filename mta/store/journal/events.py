@@ -38,6 +38,16 @@ join message m on m.id = e.message_id
 where e.kind in ('deferred', 'failed', 'expired') order by e.at desc limit $1"""
 
 
+# What the newest messages heard from a domain.
+_REPLIES = """
+select e.at, e.message_id, e.recipient_index, e.kind, e.data
+from (select * from event where message_id is not null order by message_id desc limit 20000) e
+join message m on m.id = e.message_id
+where e.kind in ('delivered', 'deferred', 'failed', 'expired')
+    and split_part(m.record -> 'recipients' ->> e.recipient_index, '@', 2) = $1
+order by e.at desc limit $2"""
+
+
 class Events:
     """Made by ``Store``."""
 
@@ -59,6 +69,11 @@ class Events:
         async with self._database.session() as connection:
             rows = await connection.fetch(_TROUBLES, limit)
         return [(row["recipient"], _event(row)) for row in rows]
+
+    async def replies_of(self, domain: str, limit: int) -> list[Event]:
+        """The newest replies about recipients in a domain, the newest first. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return [_event(row) for row in await connection.fetch(_REPLIES, domain, limit)]
 
     async def of_message(self, message_id: MessageId) -> list[Event]:
         """In order. Raises StoreUnavailable."""

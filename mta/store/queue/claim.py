@@ -79,7 +79,7 @@ with
         ) q
     ),
     taken as (
-        update queue q set lease = $3
+        update queue q set lease = $3, waits_for = null
         from mine
         where q.message_id = any($1) and q.message_id = mine.message_id and q.recipient_index = mine.recipient_index
         returning q.*

@@ -77,6 +77,7 @@ where q.message_id = any($1) and q.message_id = one.message_id and q.lease = one
 _REQUEUE = """
 update queue q
 set lease = null,
+    waits_for = $5,
     due_at = case
         when q.bounce is null then least(coalesce(now() + $4::interval, q.due_at), q.expires_at)
         else q.due_at
@@ -84,6 +85,9 @@ set lease = null,
 from unnest($1::uuid[], $2::int[], $3::bigint[]) as one (message_id, recipient_index, lease)
 where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
     and q.lease = one.lease"""
+
+# A cancellation either came first and is seen, or comes after and finds what was put off.
+_IN_FORCE = "select id from shaping_action where id = $1 and cancelled_at is null and expires_at > now() for share"
 
 _Enqueue = tuple[Sequence[NewMessage], int | None]  # messages queued together, and the lease their rows carry
 
@@ -238,7 +242,7 @@ class Messages:
                 async with connection.transaction():
                     await self._withdraw_messages(connection, doubtful)
                 if claims:
-                    await connection.execute(_REQUEUE, *_keys(claims), None)
+                    await connection.execute(_REQUEUE, *_keys(claims), None, None)
             for message_id in doubtful:
                 self._doubtful.pop(message_id, None)
             del self._unknown_claims[: len(claims)]
@@ -300,14 +304,17 @@ class Messages:
 
     # --- give up a claim
 
-    async def requeue(self, deliveries: Sequence[Delivery], wait: timedelta | None = None) -> None:
+    async def requeue(
+        self, deliveries: Sequence[Delivery], wait: timedelta | None = None, waits_for: int | None = None
+    ) -> None:
         """Release rows that are still ours, due after ``wait`` (as before if None); no attempt is counted.
 
+        ``waits_for``: the shaping action that puts them off; if it was cancelled meanwhile, they are due now.
         Raises StoreUnavailable.
         """
         if deliveries:
             columns = _keys(deliveries)
-            await self._database.retried(lambda connection: connection.execute(_REQUEUE, *columns, wait))
+            await self._database.retried(lambda connection: _requeue(connection, columns, wait, waits_for))
 
     async def hold(self, deliveries: Sequence[Delivery], hold: Hold) -> None:
         """Release rows that are still ours, and hold them unless their account may send again, or the breaker was
@@ -333,6 +340,14 @@ class Messages:
 def _placed(claimed: Sequence[CopyClaim]) -> Placed:
     messages = tuple(each.new for each in claimed if each.new)
     return Placed(messages, tuple(further for each in claimed for further in each.further))
+
+
+async def _requeue(
+    connection: Connection, columns: Sequence[Sequence[Any]], wait: timedelta | None, waits_for: int | None
+) -> None:
+    if waits_for is not None and await connection.fetchrow(_IN_FORCE, waits_for) is None:
+        wait, waits_for = timedelta(0), None
+    await connection.execute(_REQUEUE, *columns, wait, waits_for)
 
 
 def _keys(deliveries: Iterable[Delivery]) -> Sequence[Sequence[Any]]:

@@ -45,7 +45,7 @@ q.holds > 0 and exists (
 _COLUMNS = f"""
 q.message_id, q.recipient_index, q.account_id, a.name as account, q.stream::text as stream, q.topic, q.mailing,
 m.sender, q.address, q.destination, {_STATE} as state, {holds.AS_JSON} as holds, q.bounce, q.attempts,
-m.received_at, q.due_at, q.expires_at, q.last_reply, w.host, w.pid"""
+m.received_at, q.due_at, q.expires_at, q.last_reply, q.waits_for, w.host, w.pid"""
 
 _FROM = """
 from queue q
@@ -183,6 +183,7 @@ class QueueEntry:
     expires_at: datetime
     last_reply: str | None
     worker: tuple[str, int] | None
+    waits_for: int | None
 
 
 class Queue:
@@ -293,6 +294,25 @@ class Queue:
 
         return await self._database.retried(work, seconds=SECONDS)
 
+    async def put_off(self, which: QueueFilter, until: datetime, *, dry_run: bool = False) -> QueueChange:
+        """Let what waits for its next attempt have it at ``until``, or when it expires. Raises StoreUnavailable."""
+        condition, values = which.where()
+        meant = f"q.holds = 0 and {condition}"
+        count = f"select count(*) filter (where lease is null), count(lease) from queue q where {meant}"  # noqa: S608
+        change = f"""
+update queue q set due_at = least(${len(values) + 1}, q.expires_at), waits_for = null
+where q.lease is null and {meant}"""  # noqa: S608 - our own text
+
+        async def work(connection: Connection) -> QueueChange:
+            await holds.plan_for_many(connection)
+            row = await connection.fetchrow(count, *values)
+            assert row is not None
+            if not dry_run:
+                await connection.execute(change, *values, until)
+            return QueueChange(*row)
+
+        return await self._database.retried(work, seconds=SECONDS)
+
     async def hold(self, which: QueueFilter, reason: str, *, dry_run: bool = False) -> QueueChange:
         """Hold recipients until an operator releases them, or they expire. Raises StoreUnavailable."""
         hold = Hold(HoldSource.OPERATOR, "", reason)
@@ -342,4 +362,5 @@ def _queued(row: Any) -> QueueEntry:
         expires_at=row["expires_at"],
         last_reply=row["last_reply"],
         worker=(row["host"], row["pid"]) if row["host"] is not None else None,
+        waits_for=row["waits_for"],
     )

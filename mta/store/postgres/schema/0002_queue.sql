@@ -65,6 +65,7 @@ create table queue (                        -- one row for each recipient still 
     expires_at  timestamptz not null,
     delay_dsn_sent bool not null default false,
     last_reply  text,
+    waits_for   bigint,                     -- shaping_action.id: the pause that has put it off; null: none
     primary key (message_id, recipient_index),
     -- Whatever has expired is due, so expiry needs no index and no job of its own.
     constraint due_before_expiry check (due_at <= expires_at),
@@ -77,6 +78,7 @@ create index queue_held on queue (stream, expires_at) where lease is null and ho
 create index queue_leased on queue (lease) where lease is not null;
 create index queue_address on queue (address_key);
 create index queue_mailing on queue (mailing) where mailing is not null;
+create index queue_waits_for on queue (waits_for) where waits_for is not null;
 
 create type hold_source as enum ('account_status', 'breaker', 'mailing', 'sampling', 'operator', 'review');
 
@@ -147,6 +149,38 @@ create table tls_failure (                  -- how some of them failed
     failure     jsonb not null,
     sessions    bigint not null,
     primary key (day, domain, policy_key, failure_key)
+);
+
+-- What is done for a time about mail of a scope, by an automation rule or an operator: mta.mail.shaping_action.
+create table shaping_action (
+    id          bigint generated always as identity primary key,
+    name        text not null,
+    rule        text not null,              -- '': an operator began it
+    scope       jsonb not null,
+    effect      text not null,
+    settings    jsonb not null,             -- of the effect: connections, message_rates, pool
+    reason      text not null,
+    sample      text not null,              -- the reply that began it
+    author      text not null,
+    created_at  timestamptz not null default now(),
+    expires_at  timestamptz not null,
+    cancelled_at timestamptz,
+    cancelled_by text,
+    cancel_reason text,
+    ended       bool not null default false -- what follows from its end was done
+);
+create index on shaping_action (expires_at);
+create index on shaping_action (rule, scope);
+
+-- How many replies fit an automation rule with a window. A crash may forget it.
+create unlogged table reply_count (
+    rule        text not null,
+    scope       jsonb not null,
+    minute      timestamptz not null,
+    replies     bigint not null,
+    matched     bigint not null,
+    sample      text not null,
+    primary key (rule, scope, minute)
 );
 
 -- Rows of these two tables are short-lived. Their space must be reused soon, and the files must not shrink and grow

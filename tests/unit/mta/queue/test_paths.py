@@ -12,12 +12,14 @@ from mta.delivery.egress.sources import SOURCE_BACKOFF, SourceHealth
 from mta.delivery.route import Route, Target
 from mta.delivery.shortage import Shortage
 from mta.mail.message import Stream
+from mta.mail.shaping_action import Place
 from mta.observe.labels import Resource
 from mta.queue import paths
 from mta.queue.active_queue import ActiveQueue
 from mta.queue.paths import NoSource, Paths
 from mta.queue.ready_queue import UNKNOWN
 
+MAIL = Place("default", "strict", "example.net", 1, Stream.MARKETING)
 SHAPING = Shaping(backoff="1m", backoff_after=3, connections=8)
 
 
@@ -37,7 +39,7 @@ def route(site: str = "strict", *addresses: str, shaping: Shaping = SHAPING) -> 
 
 
 def chosen(subject: Paths, to: Route, now: float = 0, count: int = 6) -> set[str]:
-    return {subject.choose(subject.pools.default, to, now).path.source.name for _ in range(count)}
+    return {subject.choose(subject.pools.default, to, now, MAIL).path.source.name for _ in range(count)}
 
 
 def test_the_sources_of_the_receivers_family_by_turns() -> None:
@@ -109,7 +111,7 @@ def test_there_is_use_for_mail_as_long_as_a_source_of_its_pool_serves() -> None:
 
 def test_workers_share_what_a_path_may_carry() -> None:
     subject = made("192.0.2.1", workers=4, sources=[{"source": "s0", "message_rates": ["8/s", "2/m"]}])
-    throttle = subject.choose(subject.pools.default, route(), 0).throttle
+    throttle = subject.choose(subject.pools.default, route(), 0, MAIL).throttle
     assert throttle.ceiling == 2
     assert [(each.most, each.seconds) for each in throttle.rates] == [(2, 1.0), (1, 120.0)]
 

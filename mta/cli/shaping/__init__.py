@@ -1,0 +1,1 @@
+"""``mta shaping``: actions in force, suspensions, and the limits of a path explained."""

@@ -1,0 +1,27 @@
+"""``mta shaping``: its commands."""
+
+from __future__ import annotations
+
+import typer
+
+from mta.cli.options import group
+from mta.cli.shaping import actions, explain, suspend
+
+
+def register(app: typer.Typer) -> None:
+    commands = group(
+        "How mail is shaped: what holds for a destination and why, and what rules and operators have begun.",
+        ("explain", explain.explain),
+        ("suspend", suspend.suspend),
+        ("resume", suspend.resume),
+    )
+    commands.add_typer(
+        group(
+            "Actions that automation rules and operators have begun.",
+            ("list", actions.list_),
+            ("show", actions.show),
+            ("cancel", actions.cancel),
+        ),
+        name="actions",
+    )
+    app.add_typer(commands, name="shaping")
