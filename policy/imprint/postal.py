@@ -59,6 +59,7 @@ _UNIT = re.compile(
     r"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b"
 )
 _ORDINAL = r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
+_ZONE = re.compile(rf"\b(?:{'|'.join(shipped('addresses')['zones'])})(?=\s)")
 _DOOR = re.compile(r"\d+[ºª°.]*\s*\w{0,3}")
 _FLOOR = f"(?:{'|'.join(shipped('addresses')['floors'])})"
 _CITIES = tuple(tuple(names.split("|")) for names in shipped("addresses")["cities"])
@@ -104,7 +105,7 @@ def read_street(street: str, country: str) -> Street:
     name = number = ""
     units: list[str] = []
     more: list[str] = []
-    for segment in re.split(r"[,;\n|·]| - ", _whole_numbers(street.casefold())):
+    for segment in re.split(r"[,;\n|·]| - ", _letters_apart(_whole_numbers(street.casefold()), country)):
         segment = segment.strip(" ./-(")
         if found := _UNIT.search(segment):
             units.append(next(filter(None, found.groups())))
@@ -127,6 +128,11 @@ def read_street(street: str, country: str) -> Street:
 def _whole_numbers(street: str) -> str:
     """``street`` without words for "number", and no comma inside one ("km 3,5")."""
     return _COMMA.sub(r"\1.", _NUMBERED.sub("", street))
+
+
+def _letters_apart(street: str, country: str) -> str:
+    """``street`` with a blank between the letters of a zone, each of which may be written as its word."""
+    return _ZONE.sub(lambda zone: " ".join(zone[0]), street) if country in _PARTICLES else street
 
 
 def _numbered(segment: str, country: str) -> tuple[str, str] | None:

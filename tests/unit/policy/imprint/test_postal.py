@@ -34,6 +34,7 @@ DUBLIN = ("Unit 2, Greenfield Business Park, Ballymount Rd. Lower", "D12 A1B2", 
 SEVILLE = ("Polígono Industrial El Pino, nave 7", "41016", "Sevilla", "ES")
 CAZORLA = ("Ctra. de Cazorla, km 3,5", "23400", "Úbeda", "ES")
 CHOLET = ("Zone artisanale Les Prés, 4 chemin du Moulin", "49300", "Cholet", "FR")
+PONTARLIER = ("ZI de la Gare, 3 rue des Forges", "25300", "Pontarlier", "FR")
 VEGAS = ("9850 South Maryland Parkway, Suite A5", "89183", "Las Vegas", "US")
 AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
 
@@ -80,6 +81,8 @@ AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
         (CAZORLA, "Crta. de Cazorla, kilómetro 3.5, Úbeda 23400"),
         (CHOLET, "ZA Les Prés, 4 ch. du Moulin, 49300 CHOLET"),
         (CHOLET, "Z.A. Les Prés - 4, chemin du Moulin - 49300 Cholet"),
+        (PONTARLIER, "Zone Industrielle de la Gare\n3, rue des Forges\n25300 Pontarlier"),
+        (PONTARLIER, "Z.I. de la Gare, 3 rue des Forges, 25300 Pontarlier"),
         (VEGAS, "9850 S Maryland Pkwy, Ste A-5, Las Vegas, NV 89183"),
         (AUSTIN, "PO Box 1234, Austin, TX 78701"),
         (AUSTIN, "Post Office Box 1234\nAustin, Texas 78701"),
@@ -123,6 +126,7 @@ def test_an_address_is_found_however_it_is_written(registered: Address, text: st
         (CAZORLA, "Carretera de Cazorla, km 35, 23400 Úbeda"),
         (CAZORLA, "Carretera de Cazorla, km 3, 23400 Úbeda"),
         (CHOLET, "ZI Les Prés, 4 chemin du Moulin, 49300 Cholet"),
+        (PONTARLIER, "Zone artisanale de la Gare, 3 rue des Forges, 25300 Pontarlier"),
         (VEGAS, "9850 South Maryland Parkway, Suite B5, Las Vegas, NV 89183"),
         (AUSTIN, "PO Box 1243, Austin, TX 78701"),
     ],
