@@ -194,6 +194,8 @@ BARRED = [
     "[Unsubscribe here]. You will need your password.", "You can [unsubscribe]. Please log in to the club first.",
     "[Afmelden]. U heeft hiervoor uw wachtwoord nodig.", "[Abmelden]. Dazu müssen Sie sich einloggen.",
     "[Désabonnez-vous]. Votre mot de passe vous sera demandé.", "[Darse de baja]. Antes tendrá que iniciar sesión.",
+    "[Afmelden]. Log hiervoor eerst in op je account.", "[Abmelden]. Halten Sie Ihre Zugangsdaten bereit.",
+    "[Se désinscrire]. Il faut être connecté à son compte.", "[Unsubscribe]. A short survey must be completed.",
     "To unsubscribe you must enter your password. Click [here] to unsubscribe.",
 ]  # fmt: skip
 
@@ -228,6 +230,9 @@ def test_an_obstacle_in_the_sentence_bars_the_way(text: str) -> None:
         "Uitschrijven kan [hier] zonder in te loggen",
         "[Se désabonner] sans connexion", "[Unsubscribe]. You do not need a password.",
         "[Unsubscribe]. You must log in to change your profile.", "[Abmelden]. Ihr Passwort bleibt geheim.",
+        "[Se désabonner]. Nous ne vous demanderons jamais votre mot de passe.",
+        "[Uitschrijven]. Verzendkosten zijn vereist bij kleine bestellingen.",
+        "[Cancelar suscripción]. Gastos de envío gratis antes del domingo.",
         "[Unsubscribe] | You need a password for the shop.", "Members must log in to order. [Unsubscribe]",
         "<a href=https://shop.example/login>Log in</a> [Unsubscribe] <a href=x>Survey</a>",
     ],
