@@ -100,8 +100,9 @@ class RetentionSettings(Section):
     rejections: Duration = default("90d")
     """Metadata and findings of rejected messages."""
     consent_evidence: Duration = default("1095d")
-    """Evidence of a consent after it was revoked or expired, and complainants after a case was closed (limitation of
-    claims: three years in most of Europe)."""
+    """Evidence of a consent after it was revoked or expired, complainants after a case was closed, and the confirmed
+    messages of a mailing once no record of its messages is left (limitation of claims: three years in most of
+    Europe)."""
     recipient_activity: Duration = default("1095d")
     """When an address was last mailed, from that day on."""
     account_history: Duration = default("3650d")

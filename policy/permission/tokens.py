@@ -105,9 +105,9 @@ class SampleTokens:
     """
 
     def make(self, claim: Claim) -> str:
-        """Return a placeholder: letters, digits and ``-``."""
+        """Return a placeholder, which looks like a token wherever messages are compared: no words with ``-``."""
         octets = _HEAD + _NONCE + len(_text(claim)) + len(claim.address_key) + _TAG
-        return "sample-token-".ljust((octets * 8 + 5) // 6, "0")
+        return "sampleToken".ljust((octets * 8 + 5) // 6, "0")
 
 
 def _text(claim: Claim) -> bytes:

@@ -135,6 +135,24 @@ async def test_another_message_than_the_one_confirmed_waits_until_it_is_confirme
         assert kinds == ["held", "held", "released", "delivered"]
 
 
+async def test_what_waits_with_a_footer_of_the_service_goes_when_its_message_is_confirmed(world: World) -> None:
+    """The footer differs in each copy, for its link is the recipient's own."""
+    file = world.directory / "strict.toml"
+    file.write_text('extends = "custommail"\n[marketing.rules.confirmation]\nunconfirmed = "hold"\n')
+    async with shop(world, "strict", profiles=[file]) as desk:
+        await desk.announce("summer", confirmed=False)
+        others = [f"reader{n}@example.com" for n in range(3)]
+        await desk.agree(*others)
+        for other in others[:2]:
+            assert (await desk.send(other, content=letter(other))).id
+        assert (await desk.send(others[2], content=letter(others[2], "pay your bill at once."))).id
+        await confirm(world, desk, letter(READER))
+        receipts = await world.received(2)
+        assert {receipt.recipients[0].address for receipt in receipts} == set(others[:2])
+        assert all(b"https://mta.sender.example/u/" in receipt.content for receipt in receipts)
+        assert await holds(world) == [("mailing", "unmatched")]
+
+
 async def test_of_a_sampled_mailing_the_rest_waits_for_a_look(world: World) -> None:
     async with shop(world) as desk:
         mailing = await desk.store.mailings.add(desk.id, "first", topic=TOPIC, list="newsletter", by=BY, sample=2)

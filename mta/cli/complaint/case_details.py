@@ -166,6 +166,11 @@ def _below(story: CaseStory) -> Iterator[str]:
             yield f"  {each['basis']} of {each['given_at'][:19]}, {', '.join(each['topics'])}: {each['state']}"
         if not consents:
             yield "  none recorded"
+        if confirmed := case.dossier["confirmed"]:
+            yield "Confirmed for the mailing"
+            for each in confirmed:
+                who = f"{each['at'][:19]} by {each['by']}"
+                yield f"  reference {each['reference']} of {who}, sha256 {each['sha256'][:16]}"
         yield "  (whole dossier: --json, or mta consent show)"
     yield ""
     yield "History (UTC)"

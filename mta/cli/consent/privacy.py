@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mta.store.privacy.data_subjects import Erased
     from mta.store.store import Store
 
-_TABLES = ("contacts", "queued", "messages", "refusals", "events", "cases")
+_TABLES = ("contacts", "queued", "messages", "refusals", "events", "cases", "references")
 
 
 def register(app: typer.Typer) -> None:
@@ -139,7 +139,7 @@ def _print_erased(address: Address, erased: Erased, names: Mapping[int, str]) ->
             (
                 "records without the address",
                 f"{redacted.messages} messages, {redacted.rejections} rejections, {redacted.events} events, "
-                f"{redacted.suppressions} suppressions",
+                f"{redacted.references} confirmed messages, {redacted.suppressions} suppressions",
             ),
         ),
     )

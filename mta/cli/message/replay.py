@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -165,6 +165,9 @@ async def _again(
     message = _message(judgement, account, content)
     options = SubmissionOptions(stream=stream, mailing=judgement.mailing, topic=judgement.topic)
     facts = await gather(store, scanners, Submitter(account), message, options, stream, new.chain, {})
+    if (mailing := facts.mailing) and mailing.references and mailing.confirmation:
+        compared = await store.mailings.compare_queued(mailing.id, judgement.message_id, judgement.recipients)
+        facts = replace(facts, reference=compared)
     try:
         return merged_findings(screen_copies(new.chain, message, facts))
     except MessageRejected as rejected:

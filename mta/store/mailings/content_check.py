@@ -52,11 +52,9 @@ async def compare_held(database: Database, mailing_id: str) -> None:
         if mailing is None or mailing["referenced_at"] is None:
             return
         held = await _held(connection, mailing)
-        confirmed = await references.contents(connection, mailing_id) if held else ()
     if not held:
         return
-    as_sent = [(each.number, each.sample_of, each.outgoing) for each in confirmed]
-    compiled = await asyncio.to_thread(compile_references, as_sent)
+    compiled = await _as_sent(database, mailing_id)
     while held:
         verdicts: dict[Hold, list[MessageId]] = {}
         for row in held:
@@ -65,6 +63,21 @@ async def compare_held(database: Database, mailing_id: str) -> None:
         await database.retried(lambda connection, verdicts=verdicts: _write(connection, mailing, verdicts))  # type: ignore[misc]
         async with database.session() as connection:
             held = await _held(connection, mailing)
+
+
+async def compare_queued(
+    database: Database, mailing_id: str, message_id: MessageId, recipients: Sequence[str]
+) -> Matched | Unmatched:
+    """Return which message confirmed for its mailing a queued one matches as it would leave, or how it differs. Raises
+    StoreUnavailable."""
+    return await _compare(database, await _as_sent(database, mailing_id), message_id, recipients)
+
+
+async def _as_sent(database: Database, mailing_id: str) -> References:
+    async with database.session() as connection:
+        confirmed = await references.contents(connection, mailing_id)
+    as_sent = [(each.number, each.sample_of, each.outgoing) for each in confirmed]
+    return await asyncio.to_thread(compile_references, as_sent)
 
 
 def obstacles_of(mailing: Any) -> list[MailingObstacle]:

@@ -20,11 +20,11 @@ from typing import Any
 
 import asyncpg
 
-from mta.mail.identity import format_id, new_message_id
+from mta.mail.identity import MessageId, format_id, new_message_id
 from mta.mail.reply import sanitise
 from mta.observe.labels import BackgroundTask
 from mta.store.journal.account_changes import AccountChangeKind, note
-from mta.store.mailings import mailing_holds, mailing_records, references
+from mta.store.mailings import content_check, mailing_holds, mailing_records, references
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.mailing_records import COLUMNS, FROM, MailingRecord, MailingStory, mailing_of, record_of
 from mta.store.mailings.references import NewReference, ReferenceContent, ReferenceRecord
@@ -32,6 +32,7 @@ from mta.store.postgres.cache_refresh import Freshness
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.errors import StoreUnavailable
 from policy.accounts.mailing import Mailing
+from policy.mailing.reference import Matched, Unmatched
 
 __all__ = ["MailingError", "MailingRecord", "Mailings"]
 
@@ -153,6 +154,12 @@ class Mailings:
         """Return the messages that were confirmed for a mailing, without their content. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             return await references.read(connection, mailing_id)
+
+    async def compare_queued(
+        self, mailing_id: str, message_id: MessageId, recipients: Sequence[str]
+    ) -> Matched | Unmatched:
+        """Return whether a queued message is, as it would leave, one that was confirmed. Raises StoreUnavailable."""
+        return await content_check.compare_queued(self._database, mailing_id, message_id, recipients)
 
     async def reference_contents(self, mailing_id: str, *, removed: bool = False) -> Sequence[ReferenceContent]:
         """Return the messages that those of the mailing must match, and those that were ``removed`` if asked for.

@@ -1,6 +1,7 @@
 """The messages that were confirmed for a mailing: written once, looked up, withdrawn.
 
-Invariants: a reference is never changed or deleted; one that was removed no longer counts, and stays as evidence.
+Invariants: a reference is never changed, but for the address of a person who was erased; one that was removed no
+longer counts, and stays as evidence for as long as that of consents (``mta.store.privacy``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
 _LIST = """
 select number, at, by, terms, sample_of, digest, octet_length(content) as size, preview, picture, evidence, removed_at,
     removed_by
+from mailing_reference where mailing = $1 order by number"""
+
+_TICKED = """
+select number as reference, at, by, terms, encode(digest, 'hex') as sha256, evidence -> 'pages' as pages, removed_at
 from mailing_reference where mailing = $1 order by number"""
 
 _CONTENTS = """
@@ -94,6 +99,19 @@ async def read(connection: Connection, mailing_id: str) -> list[ReferenceRecord]
     return [
         ReferenceRecord(**dict(row) | {"digest": row["digest"].hex(), "evidence": orjson.loads(row["evidence"])})
         for row in rows
+    ]
+
+
+async def ticked(connection: Connection, mailing_id: str) -> list[dict[str, Any]]:
+    """Return what was confirmed, for a dossier: hash, who, when, under which terms, and the pages that were seen."""
+    return [
+        dict(row)
+        | {
+            "at": row["at"].isoformat(),
+            "removed_at": row["removed_at"].isoformat() if row["removed_at"] else None,
+            "pages": orjson.loads(row["pages"] or "[]"),
+        }
+        for row in await connection.fetch(_TICKED, mailing_id)
     ]
 
 

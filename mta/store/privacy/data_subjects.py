@@ -43,6 +43,10 @@ _REJECTIONS = """
 select id, account_id, received_at, record ->> 'reply' as reply from rejection where record::text ~* $1
 order by id"""
 _EVENTS = "select at, message_id, kind, data from event where data::text ~* $1 order by id"
+_REFERENCES = f"""
+select m.account_id, r.mailing, m.name, r.number, r.at, r.by, encode(r.digest, 'hex') as digest
+from mailing_reference r join mailing m on m.id = r.mailing
+where ($1::bigint is null or m.account_id = $1) and {redaction.REFERENCE_HAS} order by r.mailing, r.number"""  # noqa: S608
 _QUEUED = (
     f"select message_id, account_id, due_at, expires_at, {holds.AS_JSON} as holds from queue q"  # noqa: S608
     " where address_key = $1 order by message_id"
@@ -60,7 +64,8 @@ _NOTE = "insert into event (kind, data) values ('subject_erased', $1)"
 class DataSubject:
     """All data about an address: rows as stored, with ids and times as text.
 
-    ``contacts``: when accounts mailed it; ``contact_of``: ids of the accounts whose contact it is.
+    ``contacts``: when accounts mailed it; ``references``: confirmed messages of mailings
+    in which it stands; ``contact_of``: ids of the accounts whose contact it is.
     """
 
     address: Address
@@ -72,6 +77,7 @@ class DataSubject:
     refusals: Sequence[Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
     cases: Sequence[Mapping[str, Any]]
+    references: Sequence[Mapping[str, Any]]
     contact_of: Sequence[int]
 
 
@@ -116,6 +122,7 @@ class DataSubjects:
                 refusals=await _rows(connection, _REJECTIONS, search),
                 events=await _rows(connection, _EVENTS, search),
                 cases=await _rows(connection, erasure.CASES_OF_SUBJECT, key),
+                references=await _rows(connection, _REFERENCES, None, search),
                 contact_of=[row["id"] for row in await connection.fetch(_ACCOUNTS, str(address))],
             )
 

@@ -69,6 +69,13 @@ delete from rejection where id = any(array(select id from rejection where id < $
 _HISTORY = """
 delete from account_change where id = any(array(select id from account_change where at < $1 limit $2))"""
 
+# Of mailings of which no message is recorded any more.
+_REFERENCES = """
+delete from mailing_reference where ctid = any(array(
+    select r.ctid from mailing_reference r
+    where r.at < $1 and not exists (select from message where record ->> 'mailing' = r.mailing) limit $2
+))"""
+
 # Pages by key, so that large tables are read in parts.
 _CONTACTS = """
 with page as (
@@ -119,7 +126,8 @@ _AT_FIRST: tuple[bytes, int] = (b"", 0)
 class Forgotten:
     """Numbers of deleted rows. ``subjects``: addresses whose evidence was erased, per account; ``events_out``:
     events for webhooks; ``expired``: suppressions; ``soft``: soft bounces that no longer count; ``cases``: closed
-    complaint cases whose personal data was erased, after the same time as evidence of consents."""
+    complaint cases whose personal data was erased, and ``references``: confirmed messages of mailings, after the same
+    time as evidence of consents."""
 
     refusals: int = 0
     changes: int = 0
@@ -129,6 +137,7 @@ class Forgotten:
     expired: int = 0
     soft: int = 0
     cases: int = 0
+    references: int = 0
 
 
 async def forget(database: Database, now: datetime, keep: RetentionSettings) -> Forgotten:
@@ -144,6 +153,7 @@ async def forget(database: Database, now: datetime, keep: RetentionSettings) -> 
         await _all(database, _EXPIRED, now),
         await _all(database, soft_bounces.SWEEP, (now - timedelta(days=soft_bounces.KEPT)).date()),
         await _all(database, _CLOSED_CASES, now - timedelta(seconds=keep.consent_evidence)),
+        await _all(database, _REFERENCES, now - timedelta(seconds=keep.consent_evidence)),
     )
 
 

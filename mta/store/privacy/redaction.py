@@ -1,10 +1,12 @@
-"""Remove an address from records about messages: messages, rejections, events, suppressions.
+"""Remove an address from records about messages: messages, rejections, events, suppressions, references of mailings.
 
 It is replaced by its keyed hash: the same everywhere, and meaningless without the secret.
 
 Invariants: another address that merely contains this one is never touched.
 
-Limitations: scans whole tables, so it takes as long as reading them. The content of queued messages is not changed.
+Limitations: scans whole tables, so it takes as long as reading them. The content of queued messages is not changed. In
+the reference of a mailing the address is found as it is written, not in base64 or quoted-printable. Its digest stays
+that of what was confirmed.
 Subjects and display names are not searched for a person's name.
 """
 
@@ -44,6 +46,18 @@ _OUTBOX = """
 update outbox set data = regexp_replace(data::text, $2, $3, 'gi')::jsonb
 where ($1::bigint is null or account_id = $1) and data::text ~* $2"""
 
+# Messages are octets of any kind: PostgreSQL looks for text in their escaped form.
+REFERENCE_HAS = "(r.preview ~* $2 or encode(r.content, 'escape') ~* $2 or encode(r.outgoing, 'escape') ~* $2)"
+_REFERENCES = f"""
+update mailing_reference r set
+    content = decode(regexp_replace(encode(r.content, 'escape'), $2, $3, 'gi'), 'escape'),
+    outgoing = decode(regexp_replace(encode(r.outgoing, 'escape'), $2, $3, 'gi'), 'escape'),
+    preview = regexp_replace(r.preview, $2, $3, 'gi'),
+    evidence = regexp_replace(r.evidence::text, $2, $3, 'gi')::jsonb,
+    picture = case when r.preview ~* $2 then null else r.picture end
+from mailing m
+where m.id = r.mailing and ($1::bigint is null or m.account_id = $1) and {REFERENCE_HAS}"""  # noqa: S608 - our own text
+
 _SUPPRESSIONS = """
 update suppression set address = $3, evidence = '' where address_key = $2 and ($1::bigint is null or account_id = $1)"""
 
@@ -55,6 +69,7 @@ class Redacted:
     messages: int
     rejections: int
     events: int
+    references: int
     suppressions: int
 
 
@@ -71,7 +86,7 @@ async def redact(database: Database, account_id: int | None, address: Address, a
     """
     search, instead = pattern(address), address_placeholder(address_key)
     counts: list[int] = []
-    for statement in (_MESSAGES, _REJECTIONS, _EVENTS):
+    for statement in (_MESSAGES, _REJECTIONS, _EVENTS, _REFERENCES):
         async with database.session(SECONDS) as connection:
             counts.append(_count(await connection.execute(statement, account_id, search, instead)))
     async with database.session(SECONDS) as connection:

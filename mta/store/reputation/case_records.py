@@ -27,6 +27,7 @@ from mta.mail.reply import sanitise
 from mta.store.accounts.account_status import change_status, fail_queue
 from mta.store.journal import outbox
 from mta.store.journal.account_changes import lock
+from mta.store.mailings import references
 from mta.store.permission.consents import extracts_of_key
 from mta.store.postgres.database import Connection
 from policy.accounts.account import Account, AccountStatus, StatusChange
@@ -212,7 +213,8 @@ async def say(
 
 
 async def dossier_of(connection: Connection, complaint: Complaint) -> dict[str, Any] | None:
-    """Return what the account's ledger has about the complainant, None if they are unknown."""
+    """Return what the account's ledger has about the complainant, and what was confirmed for the mailing; None if the
+    complainant is unknown."""
     if complaint.address_key is None:
         return None
     name = await connection.fetchval("select name from account where id = $1", complaint.account_id)
@@ -223,7 +225,9 @@ async def dossier_of(connection: Connection, complaint: Complaint) -> dict[str, 
             break
     else:
         proofs, consents = (), ()
-    return as_json(Dossier(complaint.address or "", account, datetime.now(UTC), proofs, consents, ()))
+    dossier = as_json(Dossier(complaint.address or "", account, datetime.now(UTC), proofs, consents, ()))
+    confirmed = await references.ticked(connection, complaint.mailing) if complaint.mailing else []
+    return dossier | {"confirmed": confirmed}
 
 
 _OTHER = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import orjson
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from config.schema import RetentionSettings
 from mta.mail.address import Address
 from mta.mail.message import Stream
+from mta.store.mailings.references import NewReference
 from mta.store.permission.ledger import Given, Verified
 from mta.store.postgres.secrets import address_placeholder
 from mta.store.privacy import erasure
@@ -23,6 +25,7 @@ ANN = Address.parse("ann@example.net")
 NEARLY = ("joann@example.net", "ann@example.net.org", "ann@example.nets", "x.ann@example.net")
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
+SHOWN = b"To: Ann@example.net, " + NEARLY[0].encode() + b"\r\n\r\nCaf\xc3\xa9 \\ for ann@example.net\r\n"
 FORM = Evidence(document="ab" * 32, statement="Yes, Shop may mail me its offers")
 
 
@@ -37,13 +40,24 @@ def given(address: Address = ANN, topic: str = "offers", at: datetime = NOW - 30
 
 async def everything(store: Store) -> str:
     """All text of all tables in which an address could be."""
-    tables = ("message", "rejection", "event", "suppression", "consent", "recipient_activity", "consent_entry", "queue")
+    tables = (
+        "message",
+        "rejection",
+        "event",
+        "suppression",
+        "consent",
+        "recipient_activity",
+        "consent_entry",
+        "queue",
+        "mailing_reference",
+    )
     async with store._database.session() as connection:
         found = [
             row[0] for table in tables for row in await connection.fetch(f"select to_jsonb(t)::text from {table} t")
         ]
+        written = await connection.fetch("select convert_from(content || outgoing, 'UTF8') from mailing_reference")
         evidence = await connection.fetch("select convert_from(evidence, 'UTF8') from consent_entry")
-    return "\n".join([*found, *(row[0] or "" for row in evidence)])
+    return "\n".join([*found, *(row[0] or "" for row in [*evidence, *written])])
 
 
 def without_others(text: str) -> str:
@@ -76,6 +90,10 @@ async def history(store: Store) -> Store:
         orjson.dumps({"reply": "550 opt_in: consent of <ann@example.net> lapsed"}).decode(),
     )
     await store.consents.renew(1, ANN, Sign.PURCHASE, by="shop")
+    mailing = await store.mailings.add(1, "june", topic="offers", list="customers", by="test")
+    await store.mailings.confirm(
+        mailing.id, by="A. Baker", terms="1", messages=[NewReference(1, SHOWN, SHOWN, "Hi, Ann@example.net", b"PNG")]
+    )
     return store
 
 
@@ -85,23 +103,36 @@ async def test_everything_that_is_kept_is_told(history: Store) -> None:
     assert [each.suppression.account_id for each in subject.suppressions] == [2]
     assert (len(subject.messages), len(subject.queued), len(subject.refusals), len(subject.contacts)) == (2, 1, 1, 1)
     assert "suppressed" in {event["kind"] for event in subject.events}
-    orjson.dumps([subject.messages, subject.queued, subject.refusals, subject.contacts, subject.events])
+    assert [(each["name"], each["number"], each["by"]) for each in subject.references] == [("june", 1, "A. Baker")]
+    orjson.dumps(
+        [subject.references, subject.messages, subject.queued, subject.refusals, subject.contacts, subject.events]
+    )
 
 
 async def test_others_are_not_told(history: Store) -> None:
     subject = await history.data_subjects.find(Address.parse("nn@example.net"))
-    found = (subject.consents, subject.suppressions, subject.messages, subject.refusals, subject.events)
+    found = (
+        subject.references,
+        subject.consents,
+        subject.suppressions,
+        subject.messages,
+        subject.refusals,
+        subject.events,
+    )
     assert not any(found)
 
 
 async def test_what_is_erased_is_nowhere_and_stays_blocked(history: Store) -> None:
     erased = await history.data_subjects.erase(ANN, by="desk", keep_proof=None)
     assert (erased.pulled, erased.emptied, erased.kept) == (1, 5, ())
-    assert (erased.redacted.messages, erased.redacted.rejections) == (2, 1)
+    assert (erased.redacted.messages, erased.redacted.rejections, erased.redacted.references) == (2, 1, 1)
     left = await everything(history)
     assert all(name in left for name in NEARLY)
     assert "ann@" not in without_others(left)
     assert address_placeholder(history.suppressions._secrets.address_key(ANN)) in left
+    assert "Café \\ for " in left
+    reference = await make.row(history, "select digest, picture from mailing_reference")
+    assert (reference["digest"], reference["picture"]) == (sha256(SHOWN).digest(), None)
     for account_id in (1, 2):
         (facts,) = await history.recipients.find(account_id, [ANN])
         assert "*" in {each.topic for each in facts.suppressions}
@@ -164,4 +195,15 @@ async def test_each_class_of_data_has_its_time(history: Store) -> None:
     keep = RetentionSettings.model_validate({"rejections": "1d", "recipient_activity": "2d", "account_history": "3d"})
     assert await forget(history._database, NOW + 1.5 * DAY, keep) == Forgotten(refusals=1)
     assert await forget(history._database, NOW + 2.5 * DAY, keep) == Forgotten(contacts=1)
-    assert await forget(history._database, NOW + 3.5 * DAY, keep) == Forgotten(changes=1)
+    assert await forget(history._database, NOW + 3.5 * DAY, keep) == Forgotten(changes=3)  # with those of the mailing
+
+
+async def test_what_was_confirmed_is_kept_while_messages_of_its_mailing_are_known(history: Store) -> None:
+    mailing = await make.row(history, "select id from mailing")
+    await history.messages.enqueue(make.accepted("ann@example.net", mailing=mailing["id"]), leased=False)
+    keep = RetentionSettings.model_validate({"consent_evidence": "10d"})
+    assert (await forget(history._database, NOW + 11 * DAY, keep)).references == 0
+    await make.execute(history, "delete from queue")
+    await make.execute(history, "delete from message")
+    assert (await forget(history._database, NOW + 9 * DAY, keep)).references == 0
+    assert (await forget(history._database, NOW + 11 * DAY, keep)).references == 1

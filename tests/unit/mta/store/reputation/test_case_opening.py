@@ -10,6 +10,7 @@ import pytest
 from mta.demo.account import opt_in
 from mta.mail.address import Address
 from mta.mail.identity import new_message_id
+from mta.store.mailings.references import NewReference
 from mta.store.postgres.secrets import Secrets
 from mta.store.reputation.cases import CaseError, open_case
 from mta.store.store import Store
@@ -83,6 +84,29 @@ async def test_the_consent_as_the_ledger_has_it_is_kept(store: Store, secrets: S
     assert dossier["account"] == "shop"
     assert [each["kind"] for each in dossier["entries"]] == ["given"]
     assert dossier["consents"][0]["basis"] == "double_opt_in"
+
+
+async def test_what_was_confirmed_is_kept_with_the_case(store: Store, secrets: Secrets) -> None:
+    account_id = await account(store)
+    mailing = await store.mailings.add(account_id, "june", topic="offers", list="customers", by="ann")
+    pages = [
+        {
+            "url": "https://shop.example/u",
+            "fault": "",
+            "seen": "one click",
+            "rule": "unsubscribe",
+            "shape": "",
+            "at": "2026-11-30T12:00:00+00:00",
+        }
+    ]
+    shown = NewReference(1, b"Subject: June\r\n\r\nHi\r\n", b"", evidence={"pages": pages})
+    await store.mailings.confirm(mailing.id, by="A. Baker", terms="1", messages=[shown])
+    key = secrets.address_key(ANN)
+    await opened(store, Complaint(account_id, Source.RECIPIENT, "never asked", mailing.id, None, key))
+    dossier = orjson.loads((await make.row(store, "select dossier from complaint_case"))["dossier"])
+    (ticked,) = dossier["confirmed"]
+    assert ticked["sha256"] == shown.digest.hex()
+    assert (ticked["reference"], ticked["by"], ticked["terms"], ticked["pages"]) == (1, "A. Baker", "1", pages)
 
 
 async def test_whatever_a_complaint_contains_fits(store: Store) -> None:
