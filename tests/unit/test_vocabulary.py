@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,12 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
+@cache
+def surface(where: str) -> frozenset[str]:
+    """Return the names of one surface of the product."""
+    return frozenset(SURFACES[where]())
+
+
 SURFACES: dict[str, Callable[[], set[str]]] = {
     "command": command_names,
     "option": option_names,
@@ -173,7 +180,7 @@ SURFACES: dict[str, Callable[[], set[str]]] = {
 }
 
 
-def offenders(rows: Iterable[Row], names: Callable[[str], set[str]]) -> list[str]:
+def offenders(rows: Iterable[Row], names: Callable[[str], Collection[str]]) -> list[str]:
     """Return a line for each old name that is in use."""
     found = []
     for row in rows:
@@ -191,7 +198,7 @@ def rows() -> list[Row]:
 
 
 def test_no_old_word_is_in_use(rows: list[Row]) -> None:
-    assert offenders(rows, lambda where: SURFACES[where]()) == []
+    assert offenders(rows, surface) == []
 
 
 def test_new_words_exist(rows: list[Row]) -> None:
@@ -200,7 +207,7 @@ def test_new_words_exist(rows: list[Row]) -> None:
         for row in rows
         if row.where in SURFACES
         for new in row.new
-        if new not in SURFACES[row.where]()
+        if new not in surface(row.where)
     ]
     assert missing == []
 
@@ -229,7 +236,7 @@ def test_every_row_is_understood(rows: list[Row]) -> None:
     ],
 )
 def test_each_surface_is_seen(where: str, current: str) -> None:
-    found = offenders([Row(current, ("x",), where)], lambda where: SURFACES[where]())
+    found = offenders([Row(current, ("x",), where)], surface)
     assert found == [f"{where} {current!r}: {current} is now x"]
 
 

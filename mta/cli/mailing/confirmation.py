@@ -37,7 +37,6 @@ def confirm(
         list[str] | None,
         typer.Option(
             "--message",
-            "-m",
             metavar="FILE.eml",
             help="A message of the mailing, as the application submits it; repeatable, for variants. Each message of "
             "the mailing must match one of them.",

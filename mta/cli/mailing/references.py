@@ -14,7 +14,17 @@ import typer
 from mta.cli.context import load_settings, with_store
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
 from mta.cli.mailing.mailing_details import reference_fields, reference_line
-from mta.cli.options import ByOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, operator
+from mta.cli.options import (
+    ByOption,
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ReasonOption,
+    YesOption,
+    confirm,
+    operator,
+    require_text,
+)
 from mta.cli.output import fail, print_json, print_lines
 
 if TYPE_CHECKING:
@@ -82,6 +92,7 @@ def list_(
 def remove(
     which: MailingArgument,
     number: NumberArgument,
+    reason: ReasonOption,
     account: MailingAccountOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -89,7 +100,7 @@ def remove(
     config: ConfigOption = None,
 ) -> None:
     """Withdraw a confirmed message: others like it are held or rejected from now on."""
-    settings, who = load_settings(config), by or operator()
+    settings, who, reason = load_settings(config), by or operator(), require_text(reason, "--reason")
 
     async def look(store: Store) -> Mailing:
         mailing = await find_mailing(settings, store, which, account)
@@ -103,5 +114,5 @@ def remove(
         print(f"{told} would be removed.".capitalize())
         return
     confirm(f"Remove {told}?", yes=yes)
-    with_store(settings, lambda store: store.mailings.remove_reference(mailing.id, number, by=who))
+    with_store(settings, lambda store: store.mailings.remove_reference(mailing.id, number, by=who, why=reason))
     print(f'Reference {number} of mailing "{mailing.name}" removed by {who}.')

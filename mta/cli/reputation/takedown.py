@@ -19,6 +19,8 @@ from mta.cli.options import (
     JsonOption,
     LimitOption,
     ReasonOption,
+    YesOption,
+    confirm,
     group,
     operator,
     require_text,
@@ -97,6 +99,7 @@ def remove(
     reason: ReasonOption,
     by: ByOption = None,
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Allow links there again."""
@@ -104,6 +107,7 @@ def remove(
     if dry_run:
         print(f"{target} would be allowed again.")
         return
+    confirm(f"Allow links to {target} again?", yes=yes)
     removed = with_store(
         load_settings(config), lambda store: store.takedowns.remove(target, reason=reason, by=by or operator())
     )

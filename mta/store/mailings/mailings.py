@@ -254,7 +254,7 @@ class Mailings:
         await self._fresh.now()
         return await mailing_holds.settle(self._database, mailing_id)
 
-    async def remove_reference(self, mailing_id: str, number: int, *, by: str) -> None:
+    async def remove_reference(self, mailing_id: str, number: int, *, by: str, why: str) -> None:
         """Withdraw a confirmed message, and its samples: the mailing's messages need not be compared with it any more.
         The last one stays: without any, the mailing could say anything. Raises MailingError, StoreUnavailable."""
 
@@ -264,9 +264,8 @@ class Mailings:
                 raise MailingError(f"the mailing {mailing_id} has no reference {number}")
             if not await references.contents(connection, mailing_id):
                 raise MailingError("it is the only reference of the mailing; stop the mailing (mta mailing stop)")
-            await _say(
-                connection, account_id, by, {"mailing": mailing_id, "act": "reference removed", "number": number}
-            )
+            said = {"mailing": mailing_id, "act": "reference removed", "number": number, "why": sanitise(why, 200)}
+            await _say(connection, account_id, by, said)
 
         await self._database.retried(work)
         await self._fresh.now()

@@ -182,7 +182,9 @@ async def test_what_was_confirmed_is_shown_and_can_be_withdrawn(
     for file, text in zip(files, texts, strict=True):
         file.write_text(text.format(LINK), newline="")
     one, two, sample = map(str, files)
-    told = await operator.says("mailing", "confirm", "june", "-m", one, "-m", two, "--sample", sample, *UNSEEN)
+    told = await operator.says(
+        "mailing", "confirm", "june", "--message", one, "--message", two, "--sample", sample, *UNSEEN
+    )
     assert "Reference 1: may vary: name 'Ann', 1 tokens in links." in told
     shown = await operator.json("mailing", "show", "june")
     assert [(each["number"], each["sample_of"]) for each in shown["references"]] == [(1, None), (2, None), (3, 1)]
@@ -191,11 +193,15 @@ async def test_what_was_confirmed_is_shown_and_can_be_withdrawn(
     written = await operator.says("mailing", "preview", "june", "2", "--output", str(tmp_path))
     assert (tmp_path / f"{mailing}-2.eml").read_bytes().count(b"pears") == 1
     assert len(written.split()) == 2
-    assert "Reference 1 " in await operator.says("mailing", "reference", "remove", "june", "1", "--dry-run")
-    await operator.says("mailing", "reference", "remove", "june", "1", "--yes", "--by", "Eve")
+    assert "Reference 1 " in await operator.says(
+        "mailing", "reference", "remove", "june", "1", "--reason", "an error", "--dry-run"
+    )
+    await operator.says("mailing", "reference", "remove", "june", "1", "--reason", "an error", "--yes", "--by", "Eve")
     listed = await operator.json("mailing", "reference", "list", "june")
     assert [each["removed_by"] for each in listed] == ["Eve", None, "Eve"]
-    assert "stop the mailing" in await operator.fails("mailing", "reference", "remove", "june", "2", "--yes")
+    assert "stop the mailing" in await operator.fails(
+        "mailing", "reference", "remove", "june", "2", "--reason", "an error", "--yes"
+    )
     assert (await operator.json("mailing", "reference", "list", "june"))[1]["removed_at"] is None
 
 

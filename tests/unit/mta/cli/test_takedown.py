@@ -36,8 +36,10 @@ async def test_a_takedown_from_its_reason_to_its_end(
     assert "--reason must not be empty" in await operator.fails("takedown", "add", "a.b", "--reason", " ", status=2)
     assert "public suffix" in await operator.fails("takedown", "add", "co.uk", "--reason", "x", status=2)
     assert "what is taken down?" in await operator.fails("takedown", "add", "--reason", "x", status=2)
-    assert "was not taken down" in await operator.fails("takedown", "remove", "www.pirate.example", "--reason", "x")
-    removed = await operator.says("takedown", "remove", "pirate.example", "--reason", "settled", "--by", "bob")
+    assert "was not taken down" in await operator.fails(
+        "takedown", "remove", "www.pirate.example", "--reason", "x", "--yes"
+    )
+    removed = await operator.says("takedown", "remove", "pirate.example", "--reason", "settled", "--yes", "--by", "bob")
     assert removed == "pirate.example is allowed again.\n"
     await until_covered(store, False)
     assert len(await operator.json("takedown", "list")) == 2
