@@ -68,7 +68,7 @@ def _effects(rule: AutomationRule) -> Iterator[tuple[KeyPath, str, tuple[str, ..
     for effect in ("limit", "close"):
         if effect in effects and not scope <= OF_A_PATH:
             others = ", ".join(sorted(scope - OF_A_PATH))
-            yield ("scope",), f'"{effect}" is for connections, which are of a source and a site, not of a {others}', ()
+            yield ("scope",), f'"{effect}" is for connections, which are of a source and a site, not of: {others}', ()
     if ("pool" in effects) != (rule.pool is not None):
         key = "effects" if rule.pool is None else "pool"
         yield (key,), 'the effect "pool" and the key pool need each other', ("effects", "pool")
