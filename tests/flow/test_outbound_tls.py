@@ -96,6 +96,7 @@ async def test_not_used_if_switched_off(trusted: ssl.SSLContext) -> None:
         await far.deliver("bob@example.com")
         assert receiver.ledger.receipts[0].tls is None
         assert "STARTTLS" not in [line for _, line in receiver.ledger.commands]
+        assert far.counts.take() == ()  # nothing for a TLS report: TLS was not tried
 
 
 BROKEN = {

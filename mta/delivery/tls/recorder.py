@@ -37,7 +37,7 @@ class TlsRecorder:
             self.failed(domain, found, peer, found.fault)
         elif fault is not None:
             self._count(domain, found.applied, peer, fault)
-        elif found.applied is not None and self._counts:
+        elif tls is not None and found.applied is not None and self._counts:
             self._counts.succeeded(domain, found.applied)
 
     def failed(self, domain: str, found: HostDemand | Unfit, peer: Peer, fault: TlsFault) -> None:
