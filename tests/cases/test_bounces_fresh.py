@@ -22,7 +22,8 @@ from bounce.rules import load_rules
 from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply
 
-FOLDER = Path(__file__).with_name("bounces") / "fresh"
+BOUNCES = Path(__file__).with_name("bounces")
+FOLDERS = ("fresh", "second")
 
 
 @cache
@@ -30,21 +31,20 @@ def classifier() -> Classifier:
     return Classifier(load_rules())
 
 
-def rows(name: str) -> list[dict[str, str]]:
-    with (FOLDER / name).open(encoding="utf-8") as file:
+def rows(folder: str, name: str) -> list[dict[str, str]]:
+    with (BOUNCES / folder / name).open(encoding="utf-8") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def cases(name: str, key: str) -> list[object]:
-    not_yet = {row["case"]: row["misread"] for row in rows("not-yet.tsv")}
-    return [
-        pytest.param(
-            row,
-            id=row[key][:60],
-            marks=[pytest.mark.xfail(strict=True, reason=not_yet[row[key]])] if row[key] in not_yet else [],
-        )
-        for row in rows(name)
-    ]
+    found: list[object] = []
+    for folder in FOLDERS:
+        not_yet = {row["case"]: row["misread"] for row in rows(folder, "not-yet.tsv")}
+        for row in rows(folder, name):
+            reason = not_yet.get(row[key])
+            marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+            found.append(pytest.param({**row, "folder": folder}, id=row[key][:60], marks=marks))
+    return found
 
 
 def mail_differences(report: Report, row: dict[str, str]) -> list[str]:
@@ -94,7 +94,7 @@ def differences_of(found: Classification | None, judgement: str) -> list[str]:
 
 @pytest.mark.parametrize("row", cases("labels.tsv", "file"))
 def test_mail(row: dict[str, str]) -> None:
-    assert mail_differences(read((FOLDER / row["file"]).read_bytes(), classifier()), row) == []
+    assert mail_differences(read((BOUNCES / row["folder"] / row["file"]).read_bytes(), classifier()), row) == []
 
 
 @pytest.mark.parametrize("row", cases("replies.tsv", "reply"))

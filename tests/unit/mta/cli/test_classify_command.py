@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from bounce.verp import Verp
 from mta.cli.main import build
+from mta.store.postgres.secrets import Secrets
+from mta.store.store import Store
+from tests.unit.mta.cli.shell import Operator
+from tests.unit.mta.store import make
 
 UNKNOWN = "550 5.1.1 <ann@example.com>: Recipient address rejected: User unknown"
 
@@ -180,6 +186,22 @@ def test_our_return_path_is_a_fact(tmp_path: Path) -> None:
     assert told["kind"] == "bounce"
     assert "our_return_path +1" in told["recipients"][0]["why"]
     assert classify("--sent-to", "nobody", str(file)).exit_code == 2
+
+
+async def test_our_return_path_names_the_recipient(
+    tmp_path: Path, database_url: str, secrets: Secrets, store: Store
+) -> None:
+    operator = Operator(tmp_path, database_url, secrets, '[return_path]\ndomain = "returns.example"\n')
+    sent = make.accepted("ann@example.net")
+    make.leased(await store.messages.enqueue(sent, leased=True))
+    path = str(Verp.derived("returns.example", secrets.derive, 1, 0, timedelta(days=30)).make(sent.message.id, 0))
+    file = tmp_path / "unnamed.eml"
+    file.write_bytes(b"From: postmaster@example.net\nSubject: Undelivered mail\n\nThe message failed: mailbox full\n")
+    told = await operator.json("classify", "--sent-to", path, str(file))
+    assert [each["address"] for each in told["recipients"]] == ["ann@example.net"]
+    assert (await operator.json("classify", "--sent-to", "bounce+x@elsewhere.example", str(file)))["recipients"] == []
+    forged = path.replace("@", "0@")
+    assert await operator.fails("classify", "--sent-to", forged, str(file)) == f"{forged} is forged\n"
 
 
 def test_every_sample_in_one_run() -> None:

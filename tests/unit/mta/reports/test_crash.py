@@ -163,6 +163,7 @@ class Trial:
     async def prepare(self) -> None:
         """An account with a message out and one waiting, a consent, a case and a webhook."""
         store = self.store
+        await store.lease.renew()  # all trials together may last longer than a lease
         empty = "; ".join(f"delete from {table}" for table in await tables(store))  # much faster than truncate
         await make.execute(store, f"set session_replication_role = replica; {empty}; reset session_replication_role")
         await make.execute(store, "select setval(oid::regclass, 1, false) from pg_class where relkind = 'S'")
