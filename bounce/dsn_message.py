@@ -7,14 +7,16 @@ transport. A message from the null sender causes no DSN, which prevents loops.
 Invariants: A receiver's text never becomes a header field. No more of the message is returned than allowed. The null
 sender never gets a DSN.
 
-Limitations: Success is ``relayed``, never ``delivered``, because nothing is known beyond the next host. The text is in
-English.
+Limitations: Success is ``relayed``, never ``delivered``, because nothing is known beyond the next host. Only the part
+for people is in the sender's language: subject, names of parts and fields are the customary English ones, which
+programs look for.
 """
 
 from __future__ import annotations
 
+import quopri
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -47,6 +49,23 @@ class DsnRecipient:
 
     kind: DsnKind
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class DsnWords:
+    """What the part for people says, in ``language``; names in braces are filled in. ``moment``: writes a time."""
+
+    language: str
+    moment: Callable[[datetime], str]
+    system: str
+    failed: str
+    delayed: str
+    relayed: str
+    said: str
+    reason: str
+    expired: str
+    retried: str
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +113,7 @@ def _part_of(outcome: Outcome, receiver_sends_dsn: bool, tell_delay: bool) -> Ds
 def compose(
     attempt: Attempt,
     recipients: Sequence[DsnRecipient],
+    words: DsnWords,
     *,
     reporter: str,
     dsn_id: str,
@@ -113,10 +133,10 @@ def compose(
         raise ValueError("a DSN needs a sender to report to and at least one recipient to report on")
     returned = _returned(delivery, recipients, content, limit)
     utf8 = delivery.smtputf8 and not _is_plain(delivery, recipients, returned)
-    text = _text(attempt, recipients, reporter, message_id)
+    text = _text(attempt, recipients, words, reporter, message_id)
     status = _status(attempt, recipients, reporter, utf8)
     parts = [
-        _part("text/plain; charset=" + ("us-ascii" if text.isascii() else "utf-8"), "Notification", text.encode()),
+        _text_part(text, words.language),
         _part(f"message/{'global-' if utf8 else ''}delivery-status", "Delivery report", status),
     ]
     if returned:
@@ -168,6 +188,18 @@ def _returned_type(whole: bool, utf8: bool) -> tuple[str, str]:
     return ("message/global-headers" if utf8 else "text/rfc822-headers"), "Header of the message"
 
 
+def _text_part(text: str, language: str) -> bytes:
+    charset, encoding, octets = "us-ascii", "7bit", text.encode()
+    if not text.isascii():
+        charset, encoding = "utf-8", "quoted-printable"
+        octets = quopri.encodestring(text.replace("\r\n", "\n").encode()).replace(b"\n", b"\r\n")
+    head = (
+        f"Content-Type: text/plain; charset={charset}\r\nContent-Description: Notification\r\n"
+        f"Content-Language: {language}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
+    )
+    return head.encode() + octets
+
+
 def _part(kind: str, description: str, octets: bytes) -> bytes:
     encoding = "7bit" if octets.isascii() else "8bit"
     head = (
@@ -199,35 +231,32 @@ def _header(
     )
 
 
-_INTRODUCTIONS = {
-    DsnKind.FAILED: "Your message could not be delivered to the following recipients. It will not be retried.",
-    DsnKind.DELAYED: "Your message is delayed for the following recipients. You do not need to send it again.",
-    DsnKind.RELAYED: "Your message was relayed to the mail system of the following recipients, which does not send "
-    "delivery notifications. You will receive no further notification unless delivery fails there.",
-}
-
-
-def _text(attempt: Attempt, recipients: Sequence[DsnRecipient], reporter: str, message_id: str) -> str:
+def _text(attempt: Attempt, recipients: Sequence[DsnRecipient], words: DsnWords, reporter: str, message_id: str) -> str:
     """Return the part for people."""
-    paragraphs = [f"This is the mail system at {reporter}."]
-    for kind, introduction in _INTRODUCTIONS.items():
+    introductions = {DsnKind.FAILED: words.failed, DsnKind.DELAYED: words.delayed, DsnKind.RELAYED: words.relayed}
+    paragraphs = [words.system.format(host=reporter)]
+    for kind, introduction in introductions.items():
         concerned = [part for part in recipients if part.kind is kind]
         if concerned:
-            paragraphs.append("\r\n".join(wrap(introduction, 76)))
-            paragraphs += [_recipient_text(attempt, part) for part in concerned]
-    paragraphs.append(f"Reference: {message_id}")
+            paragraphs.append("\r\n".join(wrap(introduction, 76, break_on_hyphens=False)))
+            paragraphs += [_recipient_text(attempt, part, words) for part in concerned]
+    paragraphs.append(words.reference.format(id=message_id))
     return "\r\n\r\n".join(paragraphs) + "\r\n"
 
 
-def _recipient_text(attempt: Attempt, part: DsnRecipient) -> str:
-    result = part.outcome.result
-    speaker = f"{_line(attempt.host.name)} said" if attempt.host else "Reason"
-    sentences = [f"{speaker}: {_quoted(result.reply)}"]
+def _recipient_text(attempt: Attempt, part: DsnRecipient, words: DsnWords) -> str:
+    result, delivery = part.outcome.result, attempt.delivery
+    reply = _quoted(result.reply)
+    sentences = [
+        words.said.format(host=_line(attempt.host.name), reply=reply)
+        if attempt.host
+        else words.reason.format(reply=reply)
+    ]
     if isinstance(part.outcome, Failed) and part.outcome.expired:
-        sentences.append(f"The message was queued on {format_datetime(attempt.delivery.queued_at)} and has expired.")
+        sentences.append(words.expired.format(at=words.moment(delivery.queued_at)))
     if part.kind is DsnKind.DELAYED:
-        sentences.append(f"Delivery attempts continue until {format_datetime(attempt.delivery.expires_at)}.")
-    lines = [line for sentence in sentences for line in wrap(sentence, 72)]
+        sentences.append(words.retried.format(at=words.moment(delivery.expires_at)))
+    lines = [line for sentence in sentences for line in wrap(sentence, 72, break_on_hyphens=False)]
     return "\r\n".join([f"  <{result.recipient.address}>", *(f"    {line}" for line in lines)])
 
 

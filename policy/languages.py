@@ -28,9 +28,12 @@ class TextLanguage(Enum):
 
 
 class FormatTexts(Section):
-    """``moment``: how a time of day is written with its date and zone."""
+    """``moment``: how a time of day is written with its date and zone; ``first_day``: of a month; ``quote``: what
+    others have written."""
 
     moment: str
+    first_day: str
+    quote: str
 
 
 class CorrespondenceTexts(Section):
@@ -57,19 +60,29 @@ class PageTexts(Section):
     button: str | None = None
 
 
+class UnsubscribeTexts(Section):
+    """What the pages for unsubscribing say of the link: whose mail it ends, and about what."""
+
+    sender: str
+    topic: str
+    every_topic: str
+
+
 class LetterTexts(Section):
-    """Letters about complaints. ``subjects`` and ``openings``: by occasion; ``sources``: by the source of a
-    complaint."""
+    """Letters about complaints. ``subjects`` and ``openings``: by occasion; ``sources``: by the source of a complaint;
+    ``causes``: by what it is about, where no person has said so."""
 
     ask: str
     questions: list[str]
     reply: str
-    ledger: str
+    attached: str
+    left_out: str
     nothing: str
     subjects: dict[str, str]
     openings: dict[str, str]
     labels: dict[str, str]
     sources: dict[str, str]
+    causes: dict[str, str]
 
 
 class ReceiptTexts(Section):
@@ -82,11 +95,27 @@ class ReceiptTexts(Section):
     texts: dict[str, str]
 
 
+class BounceTexts(Section):
+    """The part for people of delivery status notifications (``bounce.dsn_message``)."""
+
+    system: str
+    failed: str
+    delayed: str
+    relayed: str
+    said: str
+    reason: str
+    expired: str
+    retried: str
+    reference: str
+
+
 class DossierTexts(Section):
-    """``labels`` by fact, ``bases`` by basis, ``states`` by judgement, ``reasons`` by that of a suppression, ``signs``
-    by the sign of a relation, ``actors`` by who made an entry, where that was no named person."""
+    """``labels`` by fact, ``requirements`` by what a basis asks for, as it stands in a sentence, ``bases`` by basis,
+    ``states`` by judgement, ``reasons`` by that of a suppression, ``signs`` by the sign of a relation, ``actors`` by
+    who made an entry, where that was no named person."""
 
     labels: dict[str, str]
+    requirements: dict[str, str]
     bases: dict[str, str]
     states: dict[str, str]
     reasons: dict[str, str]
@@ -101,8 +130,10 @@ class Texts(Section):
     correspondence: CorrespondenceTexts
     notices: NoticeTexts
     pages: dict[str, PageTexts]
+    unsubscribe: UnsubscribeTexts
     letters: LetterTexts
     receipts: ReceiptTexts
+    bounces: BounceTexts
     dossier: DossierTexts
 
 

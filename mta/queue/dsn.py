@@ -1,6 +1,6 @@
 """Build DSNs for senders, to be queued in the same transaction as the outcomes they report.
 
-``bounce.dsn_message`` decides who gets one and composes it.
+``bounce.dsn_message`` decides who gets one and composes it, in the language of the account.
 
 Invariants: A DSN never fails an outcome: if the message cannot be read any more, the DSN goes without it. There is no
 DSN about a DSN: both have the null sender.
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from functools import cache
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from bounce import dsn_message
-from bounce.dsn_message import DsnRecipient
+from bounce.dsn_message import DsnRecipient, DsnWords
 from config.schema import Settings
 from mta.dkim import Signer
 from mta.mail.delivery import Attempt, Outcome
@@ -23,6 +25,9 @@ from mta.mail.message import Return, SenderTls
 from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
 from mta.store.queue.enqueue import NewMessage
 from policy.accounts.account import Account
+from policy.correspondence import language_of
+from policy.languages import TextLanguage, load_texts
+from policy.local_format import LocalFormat
 
 MAX_RETURNED = 50_000  # octets of a message that a DSN returns
 
@@ -31,10 +36,18 @@ class AccountLookup(Protocol):
     def by_id(self, account_id: int) -> Account | None: ...
 
 
+@cache
+def dsn_words(language: TextLanguage, zone: tzinfo) -> DsnWords:
+    """Return the texts of DSNs in ``language``, with times in ``zone``. Raises ConfigError."""
+    texts = load_texts()[language].bounces.model_dump()
+    return DsnWords(language=language.value, moment=LocalFormat(language, zone).moment, **texts)
+
+
 class DsnComposer:
     def __init__(self, settings: Settings, accounts: AccountLookup, signer: Signer) -> None:
         self._delay_after = settings.queue.delay_dsn_after
         self._accounts = accounts
+        self._zone = ZoneInfo(settings.server.time_zone)
         self._builder = InternalMailBuilder(settings, signer)
 
     def wanted(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> tuple[DsnRecipient, ...]:
@@ -49,9 +62,11 @@ class DsnComposer:
         assert delivery.sender is not None
         if delivery.tls is SenderTls.REQUIRED:  # RFC 8689 5: what it says leaves by verified TLS only
             attempt = replace(attempt, delivery=replace(delivery, ret=Return.HEADERS))
+        account = self._accounts.by_id(delivery.account_id)
         composed = dsn_message.compose(
             attempt,
             recipients,
+            dsn_words(language_of(account) if account else TextLanguage.EN, self._zone),
             reporter=self._builder.hostname,
             dsn_id=format_id(message_id),
             message_id=format_id(delivery.message_id),

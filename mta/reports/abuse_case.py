@@ -43,7 +43,7 @@ from policy.permission.suppression import Reason, SuppressionRequest
 from policy.permission.tokens import UNSUBSCRIBE, Claim
 from policy.reputation.authorities import source_of
 from policy.reputation.breaker import ONE_COMPLAINT, MailOrigin
-from policy.reputation.complaint import EVIDENCE, Complaint, Source
+from policy.reputation.complaint import EVIDENCE, Complaint, ComplaintCause, ComplaintCauseKind, Source
 from policy.reputation.complaint_receipt import ReceiptKind
 
 MAX_SENDER = 254  # characters
@@ -129,7 +129,8 @@ def _opted_out(report: AttributedReport, context: ReportContext) -> _Done:
 def _complained(report: AttributedReport, mail: AbuseMail, context: ReportContext) -> _Done:
     sender = (mail.sender or report.inbound.sender or UNKNOWN_SENDER)[:MAX_SENDER]
     if subject := subject_of(report, context.address_key):
-        actions = actions_about(subject, Source.RECIPIENT, sender, mail.summary, report.inbound.content, {})
+        summary, cause = _summary(mail)
+        actions = actions_about(subject, Source.RECIPIENT, sender, summary, report.inbound.content, {}, cause)
         return _Done(actions, (subject.account_id,), _key_of_case(actions))
     source = source_of(report.signer, context.authorities)
     accounts = _senders_meant(report)
@@ -189,10 +190,12 @@ def _case(
         address_hash = None
     who = address_hash.hex() if address_hash else sender
     key = dedup_key("abuse_case", source.value, mailing or f"account {account_id}", who)
+    summary, cause = _summary(mail)
     complaint = Complaint(
         account_id=account_id,
         source=source,
-        summary=mail.summary or mail.subject or "a complaint without text",
+        summary=summary,
+        cause=cause,
         mailing=mailing,
         address=address[:MAX_SENDER] or None,
         address_key=address_hash,
@@ -204,6 +207,13 @@ def _case(
         RecordEvent(key, "complained", {"by": sender, "mailing": mailing}, account_id),
         CountStats(key, MailOrigin(account_id, Stream.MARKETING, mailing), ONE_COMPLAINT),
     ]
+
+
+def _summary(mail: AbuseMail) -> tuple[str, ComplaintCause | None]:
+    """Return what the mail says, or that it says nothing."""
+    if said := mail.summary or mail.subject:
+        return said, None
+    return "a complaint without text", ComplaintCause(ComplaintCauseKind.WITHOUT_TEXT)
 
 
 def _key_of_case(actions: Sequence[ReportAction]) -> bytes | None:

@@ -35,7 +35,7 @@ from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason, SuppressionRequest
 from policy.permission.tokens import COMPLAINT, UNSUBSCRIBE, Claim
 from policy.reputation.breaker import ONE_COMPLAINT, MailOrigin
-from policy.reputation.complaint import EVIDENCE, Complaint, Source
+from policy.reputation.complaint import EVIDENCE, Complaint, ComplaintCause, ComplaintCauseKind, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,18 @@ def actions_of_complaint(report: AttributedReport, context: ReportContext) -> li
         return [CountReport(InboundReportKind.UNMATCHED)]
     feedback = report.report.feedback
     data = {"feedback": feedback.value if feedback else None, "form": report.report.form}
-    summary = report.signer
-    return actions_about(subject, Source.FEEDBACK_LOOP, report.signer, summary, report.inbound.content, data)
+    summary, cause = report.signer, ComplaintCause(ComplaintCauseKind.REPORTED, {"by": report.signer})
+    return actions_about(subject, Source.FEEDBACK_LOOP, report.signer, summary, report.inbound.content, data, cause)
 
 
 def actions_about(
-    subject: ComplaintSubject, source: Source, by: str, summary: str, content: bytes, data: Mapping[str, Any]
+    subject: ComplaintSubject,
+    source: Source,
+    by: str,
+    summary: str,
+    content: bytes,
+    data: Mapping[str, Any],
+    cause: ComplaintCause | None,
 ) -> list[ReportAction]:
     """Return the actions for a complaint. ``by``: the verified domain or the address that reports it; ``data``: further
     fields of the event."""
@@ -134,6 +140,7 @@ def actions_about(
                 account_id=subject.account_id,
                 source=source,
                 summary=summary,
+                cause=cause,
                 mailing=subject.mailing,
                 address=str(subject.address) if subject.address else None,
                 address_key=subject.address_key,

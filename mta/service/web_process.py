@@ -46,7 +46,8 @@ class PublicSide:
 
     def __init__(self, settings: Settings, store: Store, secrets: Secrets, metrics: Metrics) -> None:
         self._secrets = secrets
-        self._app = make_public(store.unsubscribes, open_tokens(settings, secrets), settings.web.public, metrics)
+        tokens = open_tokens(settings, secrets)
+        self._app = make_public(store.unsubscribes, store.accounts.by_id, tokens, settings.web.public, metrics)
         self._server = PublicServer(self._app)
 
     async def open(self, settings: Settings) -> None:

@@ -1,5 +1,7 @@
 """The pages for recipients: one template, texts from ``config/languages``, and the response headers.
 
+A page can say whose mail it is about; names and topics are shown as they were registered.
+
 Pages load nothing and run nothing: no script, no image, no cookie. The only style sheet is in the page itself, and the
 content security policy (CSP 3) names it by its hash.
 
@@ -13,6 +15,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from html import escape
 from pathlib import Path
@@ -21,16 +24,21 @@ from string import Template
 from aiohttp import hdrs, web
 
 from config.toml import read_text
-from policy.languages import PageTexts, TextLanguage, load_texts
+from policy.accounts.account import Account
+from policy.languages import TextLanguage, Texts, UnsubscribeTexts, load_texts
+from policy.permission.consent import EVERY_TOPIC
+from policy.text.header_text import shown
 
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = tuple(each.value for each in TextLanguage)  # the first is the default
 
 CONFIRM = ("confirm", "unsubscribe")  # the field that the button posts
+MAX_FACT = 200  # characters of a name or topic
 MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that are read
 
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _FORM = '<form method="post"><button type="submit" name="{}" value="{}">{}</button></form>\n'
+_FACT = "<div><dt>{}</dt><dd><bdi>{}</bdi></dd></div>\n"
 _RANGE = re.compile(r"(\*|[a-z]{1,8}(?:-[a-z0-9]{1,8})*)(?:\s*;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?")
 
 
@@ -46,43 +54,77 @@ class Page(Enum):
     UNAVAILABLE = ("unavailable", 503)
 
 
+@dataclass(frozen=True, slots=True)
+class LinkSubject:
+    """What a link is about: the names of the sender by language ("": the one for all others), and the topic."""
+
+    names: Mapping[str, str]
+    topic: str
+
+    @classmethod
+    def of(cls, account: Account | None, topic: str) -> LinkSubject:
+        """With the names that are registered for ``account``; None: it is gone, and nothing tells who it was."""
+        if account is None:
+            return cls({}, topic)
+        registered = {each.language: each.names[0] for each in account.identities if each.names}
+        return cls({**registered, "": account.registered_name}, topic)
+
+    def sender(self, language: str) -> str:
+        return self.names.get(language) or self.names.get("", "")
+
+
 class Pages:
-    """All pages, rendered. Made by ``Pages.load``."""
+    """All pages. Made by ``Pages.load``."""
 
-    __slots__ = ("_headers", "_html")
+    __slots__ = ("_headers", "_template", "_texts")
 
-    def __init__(self, template: str, texts: Mapping[str, Mapping[str, PageTexts]]) -> None:
-        self._html = {
-            (language, name): _render(Template(template), language, words)
-            for language, pages in texts.items()
-            for name, words in pages.items()
-        }
+    def __init__(self, template: str, texts: Mapping[str, Texts]) -> None:
+        self._template, self._texts = Template(template), texts
         style = _STYLE.search(template)
         self._headers = response_headers(style[1] if style else "")
 
     @classmethod
     def load(cls) -> Pages:
         """Load the template and texts shipped with the service. Raises ConfigError."""
-        texts = {language.value: texts.pages for language, texts in load_texts().items()}
-        return cls(read_text(TEMPLATES / "page.html"), texts)
+        return cls(read_text(TEMPLATES / "page.html"), {each.value: texts for each, texts in load_texts().items()})
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The header fields of every response of the public port."""
         return self._headers
 
-    def respond(self, page: Page, accept_language: str, *, wait: float = 0.0) -> web.Response:
+    def respond(
+        self, page: Page, accept_language: str, *, about: LinkSubject | None = None, wait: float = 0.0
+    ) -> web.Response:
         """Return ``page`` in the language of the header field Accept-Language. ``wait``: seconds for Retry-After."""
         name, status = page.value
         language = choose_language(accept_language, LANGUAGES)
         response = web.Response(
-            body=self._html[language, name], status=status, content_type="text/html", charset="utf-8"
+            text=self._render(name, language, about), status=status, content_type="text/html", charset="utf-8"
         )
         response.headers[hdrs.CONTENT_LANGUAGE] = language
         response.headers[hdrs.VARY] = hdrs.ACCEPT_LANGUAGE
         if wait:
             response.headers[hdrs.RETRY_AFTER] = str(int(wait) + 1)
         return response
+
+    def _render(self, name: str, language: str, about: LinkSubject | None) -> str:
+        words = self._texts[language].pages[name]
+        return self._template.substitute(
+            language=language,
+            title=escape(words.title),
+            text=escape(words.text),
+            role="" if words.button else ' role="status"',
+            facts=_facts(about, language, self._texts[language].unsubscribe) if about else "",
+            form=_FORM.format(*CONFIRM, escape(words.button)) if words.button else "",
+        )
+
+
+def _facts(about: LinkSubject, language: str, words: UnsubscribeTexts) -> str:
+    topic = words.every_topic if about.topic in ("", EVERY_TOPIC) else about.topic
+    facts = {words.sender: about.sender(language), words.topic: topic}
+    rows = (_FACT.format(escape(label), escape(shown(fact, MAX_FACT))) for label, fact in facts.items() if fact)
+    return f"<dl>\n{''.join(rows)}</dl>\n"
 
 
 def response_headers(style: str) -> dict[str, str]:
@@ -99,14 +141,6 @@ def response_headers(style: str) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "X-Robots-Tag": "noindex, nofollow",
     }
-
-
-def _render(template: Template, language: str, words: PageTexts) -> bytes:
-    form = _FORM.format(*CONFIRM, escape(words.button)) if words.button else ""
-    role = "" if words.button else ' role="status"'
-    return template.substitute(
-        language=language, title=escape(words.title), text=escape(words.text), role=role, form=form
-    ).encode()
 
 
 def choose_language(header: str, available: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ from mta.smtp_server.tls import CertificateError
 from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.errors import StoreUnavailable
 from mta.web.pages import Page, Pages
-from mta.web.unsubscribe import HANDLERS, UnsubscribeHandlers
+from mta.web.unsubscribe import HANDLERS, AccountById, UnsubscribeHandlers
 from policy.permission.tokens import Tokens
 
 log = get_logger()
@@ -250,12 +250,16 @@ CLIENT_LIMIT: web.AppKey[ClientLimit] = web.AppKey("client_limit", ClientLimit)
 
 
 def make_public(
-    unsubscribes: Unsubscribes, tokens: Tokens, settings: PublicPagesSettings, metrics: Metrics
+    unsubscribes: Unsubscribes,
+    account_by_id: AccountById,
+    tokens: Tokens,
+    settings: PublicPagesSettings,
+    metrics: Metrics,
 ) -> web.Application:
     """Return the application of the public port. Raises ConfigError."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_guard])
     app[PAGES], app[CLIENT_LIMIT] = Pages.load(), ClientLimit(settings)
-    app[HANDLERS] = UnsubscribeHandlers(unsubscribes, tokens, app[PAGES], metrics)
+    app[HANDLERS] = UnsubscribeHandlers(unsubscribes, account_by_id, tokens, app[PAGES], metrics)
     app.add_routes(app[HANDLERS].routes())
     app.on_response_prepare.append(_add_headers)
     return app

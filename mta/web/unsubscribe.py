@@ -4,8 +4,9 @@
     POST        `List-Unsubscribe=One-Click`, or the button's own field: unsubscribed, and the page that says so
                 anything else: 400, nothing is changed
 
-Both can be repeated. A link that was damaged on its way names no one: the page says so, and what else to do. For a
-valid one the answer and the work of the database are the same whether or not its recipient is known.
+Both can be repeated. The pages name the sender and the topic that the link is about. A link that was damaged on its way
+names no one: the page says so, and what else to do. For a valid one the answer and the work of the database are the
+same whether or not its recipient is known.
 
 Invariants: GET, HEAD and OPTIONS change nothing: links are followed by malware scanners. The page asks for no identity,
 sets no cookie and does not redirect.
@@ -15,18 +16,22 @@ Limitations: Anyone who has the link can use it, also someone to whom the messag
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
 from mta.observe.labels import UnsubscribeMethod
 from mta.observe.metrics import Metrics
 from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
+from mta.store.postgres.errors import StoreUnavailable
 from mta.web.forms import read_form
-from mta.web.pages import CONFIRM, Page, Pages
+from mta.web.pages import CONFIRM, LinkSubject, Page, Pages
+from policy.accounts.account import Account
 from policy.permission.tokens import UNSUBSCRIBE, Claim, Tokens
 
 BODY_TIMEOUT = 10.0  # seconds for a body to arrive
 MAX_TRANSACTIONS = 4  # at once; more wait, so that a flood leaves connections for /readyz (database.pool_size)
+AccountById = Callable[[int], Account | None]
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
 _METHODS = {("list-unsubscribe", "one-click"): UnsubscribeVia.ONE_CLICK, CONFIRM: UnsubscribeVia.PAGE}
@@ -36,8 +41,11 @@ _COUNTED = {UnsubscribeVia.ONE_CLICK: UnsubscribeMethod.ONE_CLICK, UnsubscribeVi
 class UnsubscribeHandlers:
     """The request handlers."""
 
-    def __init__(self, unsubscribes: Unsubscribes, tokens: Tokens, pages: Pages, metrics: Metrics) -> None:
-        self._unsubscribes, self._tokens, self._pages, self._metrics = unsubscribes, tokens, pages, metrics
+    def __init__(
+        self, unsubscribes: Unsubscribes, account_by_id: AccountById, tokens: Tokens, pages: Pages, metrics: Metrics
+    ) -> None:
+        self._unsubscribes, self._account_by_id, self._tokens = unsubscribes, account_by_id, tokens
+        self._pages, self._metrics = pages, metrics
         self._transactions = asyncio.Semaphore(MAX_TRANSACTIONS)
 
     def configure(self, tokens: Tokens) -> None:
@@ -50,7 +58,10 @@ class UnsubscribeHandlers:
 
     async def show(self, request: web.Request) -> web.Response:
         """Return the page with the button, or what to do about a damaged link. Handles HEAD too."""
-        return self._pages.respond(Page.CONFIRM if self._claim(request) else Page.DAMAGED, _language(request))
+        claim = self._claim(request)
+        if claim is None:
+            return self._pages.respond(Page.DAMAGED, _language(request))
+        return self._pages.respond(Page.CONFIRM, _language(request), about=self._subject(claim))
 
     async def options(self, _: web.Request) -> web.Response:
         """Return the methods; without CORS fields, so that scripts of other sites cannot use them."""
@@ -68,7 +79,15 @@ class UnsubscribeHandlers:
         async with self._transactions:
             done = await self._unsubscribes.take(claim, via, request.headers.get(hdrs.USER_AGENT, ""))
         self._metrics.unsubscribes[_COUNTED[via] if done else UnsubscribeMethod.UNKNOWN].inc()
-        return self._pages.respond(Page.DONE, _language(request))
+        return self._pages.respond(Page.DONE, _language(request), about=self._subject(claim))
+
+    def _subject(self, claim: Claim) -> LinkSubject:
+        """Return whose mail ``claim`` is about; without a name if the accounts could not be read yet."""
+        try:
+            account = self._account_by_id(claim.account_id)
+        except StoreUnavailable:
+            account = None
+        return LinkSubject.of(account, claim.topic)
 
     def _claim(self, request: web.Request) -> Claim | None:
         claim = self._tokens.read_passed_on(request.match_info["token"])

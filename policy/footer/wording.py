@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC
+from functools import cache
 
 from policy.accounts.account import Identity
 from policy.footer.notice import Notice, Run
 from policy.imprint.registers import court_of
-from policy.languages import load_texts, spoken
+from policy.languages import TextLanguage, load_texts, spoken
+from policy.local_format import LocalFormat
 
 _GERMAN = re.compile(r"\b(?:HR[AB]|GnR|PR|VR|GsR)(?![^\W\d_])", re.IGNORECASE)
 
@@ -23,7 +26,7 @@ def _imprint(identity: Identity) -> tuple[Run, ...]:
     place = " ".join(filter(None, (identity.postcode, identity.city)))
     said = [
         identity.names[0],
-        ", ".join(filter(None, (identity.street, place, identity.country))),
+        ", ".join(filter(None, (identity.street, place, _country(identity)))),
         identity.phone,
         identity.email,
         _registration(identity),
@@ -31,6 +34,15 @@ def _imprint(identity: Identity) -> tuple[Run, ...]:
         f"{texts.represented} {identity.representative}" if identity.representative else "",
     ]
     return tuple(Run(" ".join(text.split())) for text in said if text.strip())
+
+
+@cache
+def _formats(language: TextLanguage) -> LocalFormat:
+    return LocalFormat(language, UTC)
+
+
+def _country(identity: Identity) -> str:
+    return _formats(spoken(identity.language)).country(identity.country)
 
 
 def _registration(identity: Identity) -> str:

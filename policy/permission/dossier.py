@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from html import escape
-from textwrap import wrap
 from typing import Any, assert_never
 
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression
+from policy.correspondence import wrap
 from policy.languages import load_texts
 from policy.local_format import LocalFormat
 from policy.permission.consent import (
@@ -43,12 +43,13 @@ from policy.permission.ledger import EntryKind
 LABEL = 38  # columns of text for a label
 WIDTH = 110
 _TIME = datetime.fromisoformat
+_QUOTED = frozenset({"statement", "category", "informed", "relation", "recorded"})  # in the words of whoever said so
 _TIMES = frozenset({"given_at", "confirmed_at", "revoked_at", "seen_at"})
 _ORDER = (
-    "basis", "opt_in", "topics", "topic", "given_at", "confirmed_at", "revoked_at", "seen_at", "sign", "source_url",
-    "ip", "confirm_ip", "statement", "statement_version", "language", "preticked", "sponsors", "document", "purchase",
-    "category", "objection_offered", "informed", "relation", "collector", "reason", "recorded", "missing", "by",
-    "at", "hash",
+    "basis", "confirmation", "topics", "topic", "given_at", "confirmed_at", "revoked_at", "seen_at", "sign",
+    "source_url", "ip", "confirm_ip", "statement", "statement_version", "language", "preticked", "sponsors",
+    "document", "purchase", "category", "objection_offered", "informed", "relation", "collector", "reason", "recorded",
+    "missing", "by", "at", "hash",
 )  # fmt: skip
 
 
@@ -142,7 +143,8 @@ class Writer:
 
     def _subject(self, dossier: Dossier) -> Iterator[tuple[str, str]]:
         account = dossier.account
-        yield self._label("address"), dossier.address
+        if dossier.address:
+            yield self._label("address"), dossier.address
         yield self._label("account"), account.name
         if identity := _identity(account.identities, self._local.language.value):
             yield self._label("sender"), ", ".join(identity.names)
@@ -176,7 +178,7 @@ class Writer:
     def _topic(self, topic: str) -> str:
         if topic == EVERY_TOPIC:
             return self._label("every_topic")
-        return self._fill("labels", "topic", topic=topic)
+        return self._fill("labels", "topic", topic=self._local.quote(topic))
 
     def _judgement(self, judgement: Judgement) -> str:
         match judgement:
@@ -191,9 +193,9 @@ class Writer:
             case Revoked(_, at):
                 return self._fill("states", "revoked", at=self._moment(at))
             case Incomplete(_, missing):
-                return f"{self._words.states['incomplete']} ({', '.join(self._label(name) for name in missing)})"
+                return self._fill("states", "incomplete", missing=self._requirements(missing))
             case Unacceptable(consent):
-                return f"{self._words.states['unacceptable']}: {self._words.bases[consent.basis.value]}"
+                return self._fill("states", "unacceptable", basis=self._words.bases[consent.basis.value])
             case Absent() | OffTopic() | OtherGoods():
                 return self._words.states["absent"]
             case _:
@@ -204,12 +206,14 @@ class Writer:
         if proof.said is None:
             yield "", self._label("gone")
         if proof.kind is EntryKind.GIVEN and said:
-            said["opt_in"] = self._label("double" if said.get("confirmed_at") else "single")
+            said["confirmation"] = self._label("double" if said.get("confirmed_at") else "single")
             confirmed_at = _TIME(said["confirmed_at"]) if said.get("confirmed_at") else None
             missing = self._assessor.missing(Basis(said["basis"]), evidence_of(said), confirmed_at, account.known_names)
-            said["missing"] = ", ".join(self._label(name) for name in missing)
+            said["missing"] = self._requirements(missing)
         if proof.kind is EntryKind.REVOKED and said:
             said |= self._reason(str(said.get("reason", "")))
+        if proof.kind is EntryKind.ERASED and said:
+            said |= {"reason": "", "recorded": said.get("reason", "")}
         said |= {"at": self._moment(proof.at), "hash": proof.hash.hex()}
         for name in _ORDER:
             if (value := said.get(name)) not in (None, "", []):
@@ -229,8 +233,10 @@ class Writer:
         match value:
             case bool():
                 return self._label("yes" if value else "no")
+            case list() | tuple() if name == "topics":
+                return list_topics(value, self._local)
             case list() | tuple():
-                return ", ".join(self._label("every_topic") if each == EVERY_TOPIC else str(each) for each in value)
+                return ", ".join(str(each) for each in value)
             case str() if name == "basis":
                 return self._words.bases[value]
             case str() if name in _TIMES:
@@ -241,10 +247,15 @@ class Writer:
                 return self._words.signs.get(value, value)
             case str() if name == "by":
                 return self._words.actors.get(value, value)
-            case str() if value == EVERY_TOPIC and name == "topic":
-                return self._label("every_topic")
+            case str() if name == "topic":
+                return list_topics([value], self._local)
+            case str() if name in _QUOTED:
+                return self._local.quote(value)
             case _:
                 return str(value)
+
+    def _requirements(self, missing: Iterable[str]) -> str:
+        return self._local.join([self._words.requirements[name] for name in missing])
 
     def _moment(self, at: datetime) -> str:
         return self._local.moment(at, seconds=True)
@@ -255,6 +266,12 @@ class Writer:
     def _fill(self, table: str, name: str, **values: object) -> str:
         words: dict[str, str] = getattr(self._words, table)
         return words[name].format(**values)
+
+
+def list_topics(topics: Iterable[str], local: LocalFormat) -> str:
+    """Return the topics as they were recorded, in quotation marks."""
+    every = load_texts()[local.language].dossier.labels["every_topic_listed"]
+    return local.join([every if topic == EVERY_TOPIC else local.quote(topic) for topic in topics])
 
 
 def as_json(dossier: Dossier) -> dict[str, Any]:
@@ -292,9 +309,49 @@ def as_json(dossier: Dossier) -> dict[str, Any]:
     }
 
 
+def dossier_of_case(fields: Mapping[str, Any], account: Account) -> Dossier:
+    """Return the dossier that is kept with a case of ``account``, from what ``as_json`` has made of it. It was taken
+    without suppressions."""
+    return Dossier(
+        fields["address"],
+        account,
+        _TIME(fields["made_at"]),
+        tuple(
+            LedgerProof(
+                each["number"],
+                _TIME(each["at"]),
+                EntryKind(each["kind"]),
+                bytes.fromhex(each["hash"]),
+                each["evidence"],
+            )
+            for each in fields["entries"]
+        ),
+        tuple(
+            Consent(
+                Basis(each["basis"]),
+                frozenset(each["topics"]),
+                _TIME(each["given_at"]),
+                _time_of(each, "confirmed_at"),
+                each["entry"],
+                tuple(each["missing"]),
+                _time_of(each, "contacted_at"),
+                _time_of(each, "revoked_at"),
+                clicked_at=_time_of(each, "clicked_at"),
+                bought_at=_time_of(each, "bought_at"),
+            )
+            for each in fields["consents"]
+        ),
+        (),
+    )
+
+
 def _times(consent: Consent) -> dict[str, str | None]:
     names = ("given_at", "confirmed_at", "revoked_at", "contacted_at", "clicked_at", "bought_at")
     return {name: at.isoformat() if (at := getattr(consent, name)) else None for name in names}
+
+
+def _time_of(fields: Mapping[str, Any], name: str) -> datetime | None:
+    return _TIME(fields[name]) if fields[name] else None
 
 
 def _identity(identities: Iterable[Identity], language: str) -> Identity | None:

@@ -29,6 +29,7 @@ from mta.mail.delivery import Action, Classification, Deferred, Delivered, Faile
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.message import Stream
 from mta.mail.reply import Reply, ReplyKind
+from policy.reputation.complaint import ComplaintCause, ComplaintCauseKind
 
 # Categories of config/defaults/bounces.toml. What suppresses for a recipient's fault is hard, whatever it is called.
 _UNKNOWN = frozenset({"bad_mailbox"})
@@ -206,6 +207,14 @@ class BreakerFinding:
         if self.kind is BreakerKind.TRAPS:
             return f"{self.cases} spam traps hit (limit {self.ceiling:g})"
         return f"{self.cases} {what} of {self.volume} recipients ({self.rate:.2%}, limit {self.ceiling:.2%})"
+
+    @property
+    def cause(self) -> ComplaintCause:
+        """The finding for letters in any language."""
+        return ComplaintCause(
+            ComplaintCauseKind(self.kind.value),
+            {"cases": self.cases, "volume": self.volume, "rate": self.rate, "ceiling": self.ceiling},
+        )
 
 
 def name_of(kind: BreakerKind, scope: Scope) -> str:

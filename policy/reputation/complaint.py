@@ -18,7 +18,7 @@ Limitations: whether an answer is good enough is for people to judge: they accep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, assert_never
@@ -147,11 +147,33 @@ class Clocks(Section):
     """In how long a time."""
 
 
+class ComplaintCauseKind(Enum):
+    """What a complaint is about that no person has put into words."""
+
+    BLOCKLISTED = "blocklisted"
+    REPORTED = "reported"  # by a feedback loop
+    WITHOUT_TEXT = "without_text"
+    COMPLAINTS = "complaints"  # and what else a breaker counts (``policy.reputation.breaker.BreakerKind``)
+    HARD_BOUNCES = "hard_bounces"
+    UNKNOWN_USERS = "unknown_users"
+    TRAPS = "traps"
+    REJECTIONS = "rejections"
+
+
+@dataclass(frozen=True, slots=True)
+class ComplaintCause:
+    """``facts``: what is filled into its text in each language: a count is an int, a share a float."""
+
+    kind: ComplaintCauseKind
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One that came in. ``address``: whose complaint it is, as far as known; ``address_key`` its keyed hash, 16 octets,
-    which may be all there is. ``mailing``: its id. ``evidence``: the complaint as it came. ``urgent``: the account is
-    being used for spam. ``by``: who brings it."""
+    """One that came in. ``summary``: in the words of whoever complains, or in English for the operator; then ``cause``
+    says the same for letters in any language. ``address``: whose complaint it is, as far as known; ``address_key`` its
+    keyed hash, 16 octets, which may be all there is. ``mailing``: its id. ``evidence``: the complaint as it came.
+    ``urgent``: the account is being used for spam. ``by``: who brings it."""
 
     account_id: int
     source: Source
@@ -163,6 +185,7 @@ class Complaint:
     evidence: bytes = b""
     urgent: bool = False
     by: str = BY_US
+    cause: ComplaintCause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +204,7 @@ class Case:
     profile: str
     summary: str
     opened_at: datetime
+    cause: ComplaintCause | None = None
     mailing: str | None = None
     mailing_name: str | None = None
     message_id: MessageId | None = None

@@ -9,12 +9,13 @@ in whose name it was written.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from enum import Enum
-from textwrap import wrap
 
 from mta.mail.reply import sanitise
-from policy.correspondence import framed
+from policy.correspondence import framed, wrap
 from policy.languages import TextLanguage, load_texts
+from policy.local_format import LocalFormat
 
 WIDTH = 76
 SENDERS = 500  # characters of their names
@@ -34,7 +35,7 @@ def write_receipt(
     """Return the subject and the text. ``senders``: whose mail is stopped; ``issuer``: who runs the service; ``case``:
     the number of the case. Raises ConfigError."""
     words = load_texts()[language].receipts
-    named = sanitise(", ".join(senders), SENDERS)
+    named = sanitise(LocalFormat(language, UTC).join(senders), SENDERS)
     paragraphs = [words.texts[kind.value].format(senders=named)]
     if case:
         paragraphs.append(words.case.format(case=case))

@@ -64,7 +64,7 @@ async def test_no_answer_in_24_hours_stops_the_account_until_there_is_an_agreeme
     await mta(shop, "open", "--account", "shop", "--summary", "never signed up", "--recipient", "rita@example.com")
     await until_state(shop, "sent, account active")
     told = await letter(shop, 1)
-    assert told["Subject"].startswith("[C-1] Complaint: your answer is needed by ")
+    assert told["Subject"].startswith("[C-1] Complaint: please reply by ")
     assert told["From"] == "postmaster@mta.sender.example"
 
     await shop.db.execute("update complaint_case set due_at = due_at - interval '23 hours 59 minutes'")

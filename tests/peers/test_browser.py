@@ -28,7 +28,7 @@ async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_p
     await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     tokens, public = open_tokens(Settings(), secrets), PublicPagesSettings(port=free_port())
     token = tokens.make(Claim("u", 1, secrets.address_key(Address.parse("ann@example.net")), "m-1", "offers"))
-    server = PublicServer(make_public(store.unsubscribes, tokens, public, Metrics()))
+    server = PublicServer(make_public(store.unsubscribes, store.accounts.by_id, tokens, public, Metrics()))
     await server.open(public)
     try:
         async with open_tab(tmp_path / "browser") as tab:
@@ -38,7 +38,7 @@ async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_p
             assert await tab.ask("document.documentElement.lang") == "nl"
             assert await tab.ask("document.title") == "Uitschrijven"
             assert await tab.ask("document.querySelectorAll('button, input, a, script, img').length") == 1
-            assert await tab.ask("getComputedStyle(document.querySelector('main')).maxWidth") == "512px", "styled"
+            assert await tab.ask("getComputedStyle(document.querySelector('main')).maxWidth") == "552px", "styled"
             tree = await tab.call("Accessibility.getFullAXTree")
             named = {(node["role"]["value"], node.get("name", {}).get("value")) for node in tree["nodes"]}
             assert {("heading", "Uitschrijven"), ("button", "Uitschrijven")} <= named

@@ -19,8 +19,6 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from zoneinfo import ZoneInfo
 
-import orjson
-
 from config.schema import Settings
 from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
@@ -80,7 +78,7 @@ class ComplaintNotifier:
         account = self._accounts.by_id(cases[0].account_id)
         if account is None or not (contacts := contacts_of(account)):
             return None
-        mail = self._writer.write(occasion, cases, self._writer.language(account), remark, account.registered_name)
+        mail = self._writer.write(occasion, cases, account, remark)
         reply_to = f"{self._replies.local_part(cases[0].id)}@{self._domain}" if self._domain else None
         return self._mail(contacts[0], mail, reply_to)
 
@@ -118,7 +116,7 @@ async def run_deadlines(notifier: ComplaintNotifier, store: Store, now: datetime
 def _compose(
     text: ComplaintMail, sender: str, to: Address, message_id: str, now: datetime, reply_to: str | None
 ) -> bytes:
-    """Compose the mail, with the dossier of each case attached."""
+    """Compose the mail with its attachments."""
     mail = EmailMessage(mail_policy.SMTP if to.is_ascii else mail_policy.SMTPUTF8)
     mail["From"] = sender
     mail["To"] = str(to)
@@ -129,8 +127,7 @@ def _compose(
     mail["Message-ID"] = message_id
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(text.text, cte="quoted-printable")
-    for number, dossier in text.dossiers.items():
-        content = orjson.dumps(dossier, option=orjson.OPT_INDENT_2)
-        mail.add_attachment(content, maintype="application", subtype="json", filename=f"{number}.json")
+    for file in text.attachments:
+        mail.add_attachment(file.content, maintype="application", subtype=file.subtype, filename=file.name)
     mail["Content-Language"] = text.language.value  # last: content fields move into the first part
     return mail.as_bytes()

@@ -20,7 +20,7 @@ from mta.store.journal import outbox
 from mta.store.postgres.database import Connection, Database
 from mta.store.reputation.case_records import open_case
 from policy.reputation.blocklist import KnownListing
-from policy.reputation.complaint import Complaint, Source
+from policy.reputation.complaint import Complaint, ComplaintCause, ComplaintCauseKind, Source
 
 CHANNEL = "listings"
 LONGEST = 500  # characters of an answer kept
@@ -101,7 +101,8 @@ class BlocklistListings:
             owner = await connection.fetchval(_OWNER, subject)
             if owner is not None:
                 summary = f"{subject} is on the blocklist {name}: {answer}"
-                case_id = await open_case(connection, Complaint(owner, Source.BLOCKLIST, summary))
+                cause = ComplaintCause(ComplaintCauseKind.BLOCKLISTED, data)
+                case_id = await open_case(connection, Complaint(owner, Source.BLOCKLIST, summary, cause=cause))
                 await connection.execute(
                     "update blocklist_listing set case_id = $3 where list = $1 and subject = $2 and ended_at is null",
                     name,

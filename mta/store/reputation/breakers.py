@@ -139,7 +139,8 @@ async def trip(connection: Connection, finding: BreakerFinding) -> bool:
     )
     if breaker_id is None:
         return False
-    complaint = Complaint(scope.account_id, Source.BREAKER, f"{finding.name}: {finding.words}", mailing=mailing)
+    summary = f"{finding.name}: {finding.words}"
+    complaint = Complaint(scope.account_id, Source.BREAKER, summary, mailing, cause=finding.cause)
     case_id = await open_case(connection, complaint)
     await connection.execute("update breaker set case_id = $2 where id = $1", breaker_id, case_id)
     if mailing is not None:

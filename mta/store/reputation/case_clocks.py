@@ -12,6 +12,7 @@ Limitations: the argument ``now`` is for tests; the service uses the clock of th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -183,7 +184,7 @@ async def post(
 ) -> list[str]:
     """Queue the letter about ``cases`` within the caller's transaction; return the cases whose account has no
     contact."""
-    letter = desk.letter(occasion, cases, now, remark)
+    letter = await asyncio.to_thread(desk.letter, occasion, cases, now, remark)  # PDFs take a while
     if letter is not None:
         await enqueue.insert(connection, [(letter, None)], secrets)
         return []

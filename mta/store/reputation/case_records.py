@@ -39,6 +39,8 @@ from policy.reputation.complaint import (
     CaseEventKind,
     CaseState,
     Complaint,
+    ComplaintCause,
+    ComplaintCauseKind,
     Source,
     Step,
     Until,
@@ -111,6 +113,7 @@ def _case(row: Any) -> Case:
         profile=row["profile"],
         summary=row["summary"],
         opened_at=row["opened_at"],
+        cause=_cause(row["cause"]),
         mailing=row["mailing"],
         mailing_name=row["mailing_name"],
         message_id=row["message_id"],
@@ -131,6 +134,13 @@ def _case(row: Any) -> Case:
     )
 
 
+def _cause(stored: str | None) -> ComplaintCause | None:
+    if stored is None:
+        return None
+    fields = orjson.loads(stored)
+    return ComplaintCause(ComplaintCauseKind(fields["kind"]), fields["facts"])
+
+
 KEPT = 20  # complaints of one case whose text is kept
 LONGEST = 500  # characters of a summary
 
@@ -139,8 +149,8 @@ _ACCOUNT = "select profile from account where id = $1"
 # An urgent complaint restarts the case, unless the account is already suspended for it.
 _OPEN = """
 insert into complaint_case as c
-    (account_id, source, profile, mailing, message_id, address, address_key, summary, urgent)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    (account_id, source, profile, mailing, message_id, address, address_key, summary, urgent, cause)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 on conflict (account_id, source, mailing, address_key)
     where state <> 'closed' and source not in ('regulator', 'advertising_body', 'csa')
 do update set
@@ -181,6 +191,7 @@ async def open_case(connection: Connection, complaint: Complaint, dossier: Mappi
         complaint.address_key,
         summary,
         complaint.urgent,
+        None if complaint.cause is None else orjson.dumps(complaint.cause).decode(),
     )
     assert row is not None
     case_id: int = row["id"]

@@ -32,6 +32,8 @@ from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Body, Notify, Return
 from mta.mail.reply import Reply
+from mta.queue.dsn import dsn_words
+from policy.languages import TextLanguage
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
 FAILURE = Classification("bad_mailbox", Fault.RECIPIENT, Action.SUPPRESS, "user-unknown")
@@ -90,12 +92,19 @@ def told(*outcomes: Outcome, notices: str = "dsn", delay_after: float = 4 * 3600
     return [part.kind for part in wanted(made, outcomes, notices, delay_after, NOW)]
 
 
-def notice(*outcomes: Outcome, content: bytes | None = CONTENT, limit: int = 50_000, **about: object) -> DsnMessage:
+def notice(
+    *outcomes: Outcome,
+    content: bytes | None = CONTENT,
+    limit: int = 50_000,
+    language: TextLanguage = TextLanguage.EN,
+    **about: object,
+) -> DsnMessage:
     made = attempt(*outcomes, **about)  # type: ignore[arg-type]
     kinds = {Failed: DsnKind.FAILED, Deferred: DsnKind.DELAYED, Delivered: DsnKind.RELAYED}
     return compose(
         made,
         [DsnRecipient(kinds[type(outcome)], outcome) for outcome in outcomes],
+        dsn_words(language, UTC),
         reporter="mail.sender.example",
         dsn_id="notice",
         message_id="01message",
@@ -209,6 +218,25 @@ def test_relayed() -> None:
     assert (groups(made)[1]["Action"], groups(made)[1]["Status"]) == ("relayed", "2.0.0")
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        (TextLanguage.DE, "mx.example.com meldet: 550"),
+        (TextLanguage.FR, "Réponse de mx.example.com\xa0: 550"),
+    ],
+)
+def test_people_read_their_language_and_programs_what_they_know(language: TextLanguage, said: str) -> None:
+    made = notice(failed(), deferred(), language=language)
+    text = parts(made)[0]
+    assert made.body is Body.SEVEN_BIT
+    assert text["Content-Language"] == language.value
+    payload = text.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    assert said in payload.decode()
+    assert email.message_from_bytes(made.content)["Subject"] == "Delivery Status Notification (Failure)"
+    assert groups(made) == groups(notice(failed(), deferred()))
+
+
 def test_failure_of_our_own() -> None:
     made = notice(failed(reply=Reply(550, "5.1.2", "the domain does not exist")), host=None)
     assert "Remote-MTA" not in groups(made)[1]
@@ -218,7 +246,7 @@ def test_failure_of_our_own() -> None:
 def test_expired() -> None:
     made = notice(failed(reply=Reply(451, "4.7.1", "Greylisted"), expired=True))
     assert groups(made)[1]["Status"] == "4.7.1"
-    assert "queued on Tue, 04 Mar 2025 00:06:07 +0000" in " ".join(str(parts(made)[0].get_payload()).split())
+    assert "queued on 4 March 2025, 00:06 (UTC)" in " ".join(str(parts(made)[0].get_payload()).split())
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ def test_a_missing_a_foreign_and_a_wrongly_filled_text_are_named() -> None:
     assert "dossier.labels.heading: not in the first" in mistakes(
         ENGLISH.replace('\ntitle = "Proof', '\nheading = "Proof')
     )
-    assert "dossier.labels.given: other placeholders" in mistakes(ENGLISH.replace("entry {number}", "entry {count}"))
+    assert "dossier.labels.given: other placeholders" in mistakes(
+        ENGLISH.replace("Entry {number}: consent", "Entry {count}: consent")
+    )
 
 
 def test_placeholders() -> None:
@@ -74,7 +76,7 @@ def test_no_text_has_words_of_another_language_or_raw_codes(language: TextLangua
         (TextLanguage.EN, "1 July 2026, 14:30 (Central European Summer Time)"),
         (TextLanguage.NL, "1 juli 2026 om 14:30 uur (Midden-Europese zomertijd)"),
         (TextLanguage.DE, "1. Juli 2026, 14:30 Uhr (Mitteleuropäische Sommerzeit)"),
-        (TextLanguage.FR, "1 juillet 2026 à 14:30 (heure d’été d’Europe centrale)"),
+        (TextLanguage.FR, "1er juillet 2026 à 14:30 (heure d’été d’Europe centrale)"),
         (TextLanguage.ES, "1 de julio de 2026 a las 14:30 (hora de verano de Europa central)"),
     ],
 )

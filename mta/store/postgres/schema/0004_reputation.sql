@@ -43,6 +43,7 @@ create table complaint_case (
     address     text,                       -- of the person who complains; null: unknown
     address_key bytea,
     summary     text not null,
+    cause       jsonb,                      -- what it is about if no person has said so: {"kind", "facts"}
     dossier     jsonb,                      -- the consent as the ledger had it then
     urgent      bool not null default false,    -- the account is being used for spam: hours, not a day
     complaints  int not null default 1,     -- how many about the same thing

@@ -94,7 +94,7 @@ async def test_what_anyone_may_have_written_is_put_to_the_case_and_stops_no_cloc
     desk = await ComplaintNotifier.open(SETTINGS, told)
     await run_deadlines(desk, told)
     await run_deadlines(desk, told)
-    asked = [mail for mail in await sent(told) if "Did this answer come from you?" in mail["Subject"]]
+    asked = [mail for mail in await sent(told) if "Did you send this reply?" in mail["Subject"]]
     assert len(asked) == 1, "the account is told once"
     assert await reply(told, "Ann <ann@elsewhere.example>", None, "no number", asked[0]["Reply-To"])
     case = (await told.cases.show(1)).case

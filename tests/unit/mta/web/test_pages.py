@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.web.pages import LANGUAGES, TEMPLATES, Page, Pages, choose_language
-from policy.languages import PageTexts
+from mta.web.pages import LANGUAGES, TEMPLATES, LinkSubject, Page, Pages, choose_language
+from policy.accounts.account import Account, Identity
+from policy.languages import PageTexts, TextLanguage, load_texts
 
 PAGES = Pages.load()
 
@@ -91,13 +92,25 @@ def test_the_policy_allows_the_one_style_sheet_and_the_form_and_nothing_else() -
 
 def test_words_are_escaped() -> None:
     odd = PageTexts(title="<b>", text="a & b", button='"><script>')
-    template = (TEMPLATES / "page.html").read_text()
-    body = Pages(template, {"en": {"confirm": odd}}).respond(Page.CONFIRM, "").body
-    assert isinstance(body, bytes)
-    text = body.decode()
+    texts = load_texts()[TextLanguage.EN].model_copy(update={"pages": {"confirm": odd}})
+    pages = Pages((TEMPLATES / "page.html").read_text(), {"en": texts})
+    text = pages.respond(Page.CONFIRM, "", about=LinkSubject({"": "<script>x"}, "</dd><script>")).text
+    assert text
     assert "&lt;b&gt;" in text
     assert "a &amp; b" in text
     assert "<script>" not in text
+
+
+def test_the_sender_is_named_in_the_readers_language_and_the_topic_as_recorded() -> None:
+    identities = (Identity("de", ("Möbel GmbH",)), Identity("fr", ("Meubles SA",)))
+    about = LinkSubject.of(Account(1, "shop", frozenset(), identities=identities), "*")
+    shown = {language: PAGES.respond(Page.CONFIRM, language, about=about).text or "" for language in LANGUAGES}
+    for language, text in shown.items():
+        assert ("Meubles SA" if language == "fr" else "Möbel GmbH") in text
+    assert "All newsletters and advertising" in shown["en"]
+    long = PAGES.respond(Page.CONFIRM, "en", about=LinkSubject({"": "shop\u202e\x00"}, "x" * 5000)).text or ""
+    assert "shop\ufffd\ufffd" in long
+    assert "x" * 201 not in long
 
 
 def test_languages_and_waits_are_in_the_header() -> None:

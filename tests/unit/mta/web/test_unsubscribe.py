@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from typing import Any
@@ -21,8 +22,8 @@ from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.public import MAX_BODY, make_public
-from mta.web.unsubscribe import HANDLERS
-from policy.accounts.account import AccountStatus
+from mta.web.unsubscribe import HANDLERS, AccountById
+from policy.accounts.account import AccountStatus, Identity
 from policy.permission.tokens import Claim, Tokens
 from tests.unit.mta.store.make import count
 
@@ -47,9 +48,13 @@ class Site(TestClient):
         return [await count(self.store, table) for table in TABLES] == [0, 0, 0, 1]
 
 
-async def open_site(unsubscribes: Unsubscribes, settings: PublicPagesSettings = PublicPagesSettings()) -> Site:  # noqa: B008 - frozen
+async def open_site(
+    unsubscribes: Unsubscribes,
+    settings: PublicPagesSettings = PublicPagesSettings(),  # noqa: B008 - frozen
+    account_by_id: AccountById = lambda _: None,
+) -> Site:
     metrics = Metrics()
-    site = Site(TestServer(make_public(unsubscribes, TOKENS, settings, metrics)))
+    site = Site(TestServer(make_public(unsubscribes, account_by_id, TOKENS, settings, metrics)))
     site.metrics = metrics
     await site.start_server()
     return site
@@ -58,7 +63,7 @@ async def open_site(unsubscribes: Unsubscribes, settings: PublicPagesSettings = 
 @pytest.fixture
 async def site(store: Store) -> AsyncIterator[Site]:
     await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
-    site = await open_site(store.unsubscribes)
+    site = await open_site(store.unsubscribes, account_by_id=store.accounts.by_id)
     site.store = store
     yield site
     await site.close()
@@ -87,11 +92,18 @@ def foreign(token: str) -> list[str]:
     ]
 
 
-def unknown(token: str) -> str:
+def gone(token: str) -> str:
     """A token of ours for an account that is gone."""
     claim = TOKENS.read(token)
     assert claim
     return TOKENS.make(Claim("u", 99, claim.address_key, "", "offers"))
+
+
+def unknown(token: str) -> str:
+    """A token of ours for a person of whom nothing is recorded."""
+    claim = TOKENS.read(token)
+    assert claim
+    return TOKENS.make(Claim("u", claim.account_id, bytes(16), claim.mailing, claim.topic))
 
 
 class TestGet:
@@ -106,6 +118,17 @@ class TestGet:
     async def test_is_the_same_whether_or_not_the_recipient_is_known(self, site: Site, token: str) -> None:
         ours = await seen(await site.get(f"/u/{token}"))
         assert await seen(await site.get(f"/u/{unknown(token)}")) == ours
+
+    async def test_names_the_sender_and_the_topic(self, site: Site, token: str) -> None:
+        assert facts_in(await (await site.get(f"/u/{token}")).text()) == {"Sender": "shop", "Topic": "offers"}
+        await site.store.reviews.set_identity(1, Identity("de", ("Möbel & Söhne GmbH",)), by="ann")
+        answer = await site.get(f"/u/{token}", headers={"Accept-Language": "nl"})
+        assert facts_in(await answer.text()) == {"Afzender": "Möbel &amp; Söhne GmbH", "Onderwerp": "offers"}
+        assert facts_in(await (await site.click(token)).text())["Sender"] == "Möbel &amp; Söhne GmbH"
+
+    async def test_of_an_account_that_is_gone_names_none(self, site: Site, token: str) -> None:
+        answer = await site.get(f"/u/{gone(token)}")
+        assert (answer.status, facts_in(await answer.text())) == (200, {"Topic": "offers"})
 
     async def test_of_a_damaged_link_says_so(self, site: Site, token: str) -> None:
         for other in foreign(token):
@@ -168,11 +191,13 @@ class TestPost:
         assert await count(site.store, "suppression") == 1
         assert await count(site.store, "consent_entry") == 1
 
-    async def test_an_unknown_recipient_looks_the_same_and_changes_nothing(self, site: Site, token: str) -> None:
-        answer = await seen(await site.click(unknown(token)))
+    async def test_an_unknown_recipient_looks_the_same(self, site: Site, token: str) -> None:
+        assert await seen(await site.click(unknown(token))) == await seen(await site.click(token))
+
+    async def test_a_link_of_an_account_that_is_gone_changes_nothing(self, site: Site, token: str) -> None:
+        assert (await site.click(gone(token))).status == 200
         assert await site.untouched()
         assert site.metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].value == 1
-        assert answer == await seen(await site.click(token))
 
     async def test_a_damaged_link_is_never_called_done(self, site: Site, token: str) -> None:
         others = foreign(token)
@@ -302,6 +327,11 @@ async def test_each_client_may_ask_so_often(store: Store, token: str) -> None:
     assert await count(store, "suppression") == 0
     assert (await site.get(f"/u/{token}", headers=other)).status == 200
     await site.close()
+
+
+def facts_in(page: str) -> dict[str, str]:
+    """What a page says of the link, as it is written there."""
+    return dict(re.findall(r"<dt>(.*?)</dt><dd><bdi>(.*?)</bdi></dd>", page))
 
 
 async def seen(answer: ClientResponse) -> tuple[int, bytes, dict[str, str]]:

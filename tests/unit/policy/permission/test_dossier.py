@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
@@ -14,8 +15,8 @@ from policy.accounts.account import Account, Identity
 from policy.base import Suppression
 from policy.languages import TextLanguage, load_texts
 from policy.local_format import LocalFormat
-from policy.permission.consent import Basis, Consent
-from policy.permission.dossier import Dossier, LedgerProof, Writer, as_json
+from policy.permission.consent import Basis, Consent, Sign
+from policy.permission.dossier import Dossier, LedgerProof, Writer, as_json, dossier_of_case
 from policy.permission.evidence import Evidence, Requirement, load_assessor
 from policy.permission.ledger import EntryKind
 from policy.permission.suppression import Reason
@@ -83,19 +84,19 @@ def test_the_text_tells_every_fact() -> None:
     for fact in (
         "PROOF OF CONSENT",
         "Shop Ltd",
-        "consent holds, until 1 December 2027",
-        "lapsed at ",
-        "not fully proved (SHA-256 of the kept document)",
-        "this basis is not accepted: bought address",
-        "revoked at 1 June 2026, 14:00:00 (Central European Summer Time)",
+        "it lapses on 1 December 2027",
+        "lapsed on ",
+        "not fully proven; missing: document on file",
+        "basis not accepted: purchased address",
+        "withdrawn on 1 June 2026, 14:00:00 (Central European Summer Time)",
         "since 1 June 2026, 14:00:00 (Central European Summer Time): consent",
-        "double: confirmed",
+        "given (double opt-in)",
         "1 January 2026, 11:05:00 (Central European Standard Time)",
         "https://shop.example/f",
-        "that the box was not ticked beforehand",
-        "Sponsors that were named",
-        "The evidence of this entry was erased.",
-        "Revocation, entry 4",
+        "proof that the box was not ticked in advance",
+        "names of the sponsors",
+        "The evidence of this entry has been erased.",
+        "Entry 4: withdrawal",
         "01" * 32,
     ):
         assert fact in text
@@ -108,18 +109,25 @@ def test_every_language_says_everything(language: TextLanguage) -> None:
     assert len(text.splitlines()) > 60
     assert ("Winkel B.V." in text) == (language is not TextLanguage.EN)
     if language is not TextLanguage.EN:
-        assert not set(text.splitlines()) & {"Proof of consent", "Present state", "Revocation, entry 4"}
+        assert not set(text.splitlines()) & {"Proof of consent", "Current status", "Entry 4: withdrawal"}
 
 
 def test_every_fact_has_a_label() -> None:
     english = load_texts()[TextLanguage.EN].dossier
     fields = {
         *Evidence.__dataclass_fields__,
-        *(need.value for need in Requirement),
         *(kind.value for kind in EntryKind),
     }
     assert fields <= set(english.labels)
     assert {basis.value for basis in Basis} == set(english.bases)
+    assert {need.value for need in Requirement} == set(english.requirements)
+    assert {reason.value for reason in Reason} == set(english.reasons)
+    assert {sign.value for sign in Sign} == set(english.signs)
+
+
+def test_a_dossier_that_was_kept_with_a_case_is_the_same() -> None:
+    kept = dossier_of_case(json.loads(json.dumps(as_json(DOSSIER))), ACCOUNT)
+    assert replace(DOSSIER, suppressions=()) == kept
 
 
 class Outline(HTMLParser):
@@ -167,4 +175,4 @@ def test_machines_get_all_of_it() -> None:
 
 def test_nothing_is_said_too() -> None:
     empty = Dossier("ann@example.net", ACCOUNT, NOW, (), (), ())
-    assert "Nothing is recorded of this address." in writer().text([empty])
+    assert "Nothing is recorded about this address." in writer().text([empty])

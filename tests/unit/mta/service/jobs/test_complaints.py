@@ -57,12 +57,13 @@ async def test_the_contact_is_told_in_its_language_with_the_dossier(store: Store
     assert (mail["To"], mail["From"], mail["Auto-Submitted"], mail["Content-Language"]) == (
         "ann@shop.example", "abuse@returns.example", "auto-generated", "nl",
     )  # fmt: skip
-    assert mail["Subject"].startswith("[C-1] Klacht: uw antwoord is nodig vóór ")
+    assert mail["Subject"].startswith("[C-1] Klacht: graag uw antwoord vóór ")
     body = mail.get_body()
     assert body is not None
     assert "rita@example.net" in body.get_content()
-    (dossier,) = mail.iter_attachments()
-    assert (dossier.get_filename(), dossier.get_content_type()) == ("C-1.json", "application/json")
+    assert [(each.get_filename(), each.get_content_type()) for each in mail.iter_attachments()] == [
+        ("C-1.pdf", "application/pdf"), ("C-1.json", "application/json"),
+    ]  # fmt: skip
     row = await make.row(store, "select sender, record->'envelope'->>'body' as body from message")
     assert (row["sender"], row["body"]) == (None, "7BIT")
 

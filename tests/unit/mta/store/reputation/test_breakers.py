@@ -25,6 +25,7 @@ from policy.reputation.breaker import (
     ProviderScope,
     Thresholds,
 )
+from policy.reputation.complaint import ComplaintCause, ComplaintCauseKind, Source
 from tests.unit.mta.store import make
 
 SMALL = Thresholds(rejections_floor=10, rejections_stop=0.2, complaints_floor=10, complaints_stop=0.3, traps_stop=2)
@@ -118,7 +119,11 @@ async def test_rejections_by_a_provider_trip_once_and_hold_that_provider_only(st
     (tripped,) = await store.breakers.list()
     assert (tripped.name, tripped.kind, tripped.cases, tripped.volume) == (name, BreakerKind.REJECTIONS, 5, 10)
     assert tripped.scope == ProviderScope(shop, "gmail", Stream.TRANSACTIONAL)
-    assert await make.count(store, "complaint_case where source = 'breaker'") == 1
+    (case,) = await store.cases.list(shop)
+    assert case.source is Source.BREAKER
+    assert case.cause == ComplaintCause(
+        ComplaintCauseKind.REJECTIONS, {"cases": 5, "volume": 10, "rate": 0.5, "ceiling": tripped.ceiling}
+    )
     assert await make.count(store, "event where kind = 'breaker_tripped'") == 1
     assert await make.count(store, "suppression") == 0
 
