@@ -26,8 +26,12 @@ servers = ["127.0.0.1:{port}"]
 timeout = "1s"
 min_ttl = "0s"
 max_ttl = "0s"
-[egress]
-sources = ["192.0.2.1", "192.0.2.2"]
+[[egress.sources]]
+name = "one"
+address = "192.0.2.1"
+[[egress.sources]]
+name = "two"
+address = "192.0.2.2"
 [blocklists]
 every = "0s"
 confirm_after = "0s"

@@ -29,7 +29,8 @@ async def fill(
         with made as (
             insert into message (id, account_id, sender, size, recipients, received_at, record)
             select gen_random_uuid(), $2, 'shop@acme.example', 1000, 1, now() - make_interval(secs => $4),
-                   '{"envelope": {"body": "7BIT"}, "recipients": [], "origin": {}, "summary": {}, "findings": []}'
+                   '{"envelope": {"body": "7BIT"}, "recipients": [], "origin": {}, "summary": {}, "findings": [],
+                     "certified": false, "mark": null}'
             from generate_series(1, $1) returning id
         )
         insert into queue (message_id, recipient_index, account_id, destination, address, address_key, due_at,
