@@ -41,7 +41,7 @@ async def test_a_written_request_stops_mail_and_is_acknowledged_once(world: Worl
         assert tuple(row) == (READER, "*", "requested")
         assert (await desk.shop.send(READER)).reply.code == 550
         receipt = await newest(world, 2)
-        assert (receipt["Subject"], receipt["Auto-Submitted"]) == ("U krijgt deze e-mail niet meer", "auto-replied")
+        assert (receipt["Subject"], receipt["Auto-Submitted"]) == ("U ontvangt deze e-mails niet meer", "auto-replied")
         assert "evil" not in receipt.as_string()
         for _ in range(3):
             await written(desk, "Graag uitschrijven.")

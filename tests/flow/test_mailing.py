@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import pytest
+
 from config.schema import Settings
 from mta.cli.message.message_file import message_of, submitted
 from mta.demo.account import BY, TOPIC
@@ -69,6 +71,7 @@ async def test_a_held_mailing_goes_when_it_is_confirmed(world: World) -> None:
         assert [event.kind for event in await world.until_ended(held.id)] == ["released", "delivered"]
 
 
+@pytest.mark.nightly
 async def test_what_was_held_while_its_mailing_was_confirmed_is_found(world: World) -> None:
     async with unconfirmed(world, "hold") as desk:
         mailing = await desk.announce("summer", confirmed=False)

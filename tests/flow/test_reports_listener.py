@@ -85,7 +85,7 @@ async def test_unsubscribing_by_mail(world: World) -> None:
         box = f"unsubscribe@{DOMAIN}"
         before = await desk.state()
         await desk.bring(letter(box, token[:-1] + ("A" if token[-1] != "A" else "B")), box, sender=READER)
-        await desk.bring(letter(box, "unsubscribe me please"), box, sender=READER)
+        await desk.bring(letter(box, "hello, who are you?"), box, sender=READER)
         absent = vacation(box).replace(b"Away until Monday", b"Automatic reply: " + token.encode())
         await desk.bring(absent, box, sender=READER)
         await desk.until_worked_off()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from mta.mail.identity import format_id
 from mta.testing.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
@@ -79,6 +81,7 @@ async def test_a_rule_pauses_the_path_in_all_workers_until_it_is_cancelled(world
         assert kinds(await world.until_ended(message))[-1] == "delivered"
 
 
+@pytest.mark.nightly
 async def test_rules_with_a_window_count_over_all_workers_and_others_fire_at_once(world: World) -> None:
     busy = ScriptRule(ReceiverStage.RCPT, "*@microsoft365.example", (say(BUSY),))
     blocked = ScriptRule(ReceiverStage.RCPT, "*@t-online.example", (say(BLOCKED),))

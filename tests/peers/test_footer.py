@@ -113,6 +113,7 @@ async def test_no_trick_hides_the_footer(tmp_path: Path) -> None:
     assert "\n".join(unseen) == ""
 
 
+@pytest.mark.nightly
 async def test_no_neighbour_covers_it(tmp_path: Path) -> None:
     pages = [
         html_with(f"{aim}{{{style}}}") for style in COVERS for aim in ("h1, p", "html", "body", "body *", "p::after")
@@ -128,6 +129,7 @@ async def test_nothing_that_stays_open_holds_it(tmp_path: Path) -> None:
     assert "\n".join(unseen) == ""
 
 
+@pytest.mark.nightly
 async def test_styles_made_at_random_do_not_hide_it(tmp_path: Path) -> None:
     dice, documents = random.Random(SEED), []
     for _ in range(EXAMPLES):

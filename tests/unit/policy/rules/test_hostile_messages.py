@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 
 import pytest
@@ -71,8 +72,19 @@ CALLS_PER_OCTET = 20
 def test_the_work_of_the_chain_grows_with_the_message_only(pieces: list[tuple[str, int]]) -> None:
     html = "".join(piece.format(n=f"{turn:06x}") for piece, count in pieces for turn in range(count))
     subject = message("From: a@shop.example\r\nContent-Type: text/html; charset=utf-8\r\n", html.encode()[:250_000])
+    _load()
     calls = _calls(lambda: _judge(subject))
     assert calls < 20_000 + CALLS_PER_OCTET * len(subject.content)
+
+
+@cache
+def _load() -> None:
+    """Judge one message, so that what is read for the first one is not counted."""
+    _judge(
+        message(
+            "From: a@shop.example\r\nContent-Type: text/html\r\n", b"<p>Shop B.V., 1234 AB <a href=x>Unsubscribe</a>"
+        )
+    )
 
 
 def _calls(work: Callable[[], object]) -> int:
