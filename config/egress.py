@@ -152,6 +152,9 @@ class EgressSettings(Section):
     rules: list[PoolRuleSettings] = []
     """The first rule that fits a delivery chooses its pool; then the account's own pool does; then it is `default`. A
     pool of certified sources is passed over for mail that may not use it."""
+    avoid_unfit_sources: bool = True
+    """Pass over sources that the hourly check has found a fault with (PTR record, name in EHLO, SPF of the return path
+    domain), as long as the pool has others. A source whose address this machine lacks is never used."""
     ipv6: bool = True
     """Use IPv6."""
     max_hosts: int = Field(5, ge=1)

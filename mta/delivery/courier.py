@@ -102,6 +102,7 @@ class Courier:
         self._under_way = 0
         self._trace = trace
         self._metrics = metrics or Metrics()
+        self._events = events
         self._tls = TlsRecorder(self._metrics, events, counts)
         self._quirks = Quirks()
         self._pool = Pool()
@@ -254,6 +255,8 @@ class Courier:
         except SourceFailed as failure:
             seconds = self.sources.failed(failure.source, asyncio.get_running_loop().time())
             self._metrics.source_backoffs.inc()
+            if self._events is not None:
+                self._events.source_backoff(failure.source.name, failure.source.address, seconds, failure.why)
             log.error("egress source cannot be used", source=str(failure.source), reason=failure.why, seconds=seconds)
             raise
         except DeliveryError:

@@ -104,9 +104,13 @@ class Resolver:
 
     async def txt(self, name: str) -> list[str]:
         """Return the TXT records of ``name``, each as one text; none if there is no such name. Raises DnsError."""
-        match await self._servers.ask(name, "TXT"):
-            case Records() as found:
-                return list(found.texts)
+        return await self.records(name, "TXT")
+
+    async def records(self, name: str, kind: str) -> list[str]:
+        """Return the records of a type as texts, the hosts for "MX"; none if there is no such name. Raises DnsError."""
+        match await self._servers.ask(name, kind):
+            case Records(data):
+                return [each.host if isinstance(each, MxHost) else each for each in data if not isinstance(each, Tlsa)]
             case Missing():
                 return []
             case Unknown(why):

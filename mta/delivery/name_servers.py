@@ -30,6 +30,7 @@ import dns.rdatatype
 import dns.resolver
 from dns.rdata import Rdata
 from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.PTR import PTR
 from dns.rdtypes.ANY.TLSA import TLSA
 from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
@@ -118,7 +119,8 @@ class NameServers:
         return all(ip_address(address.partition("%")[0]).is_loopback for address, _ in self._servers)
 
     async def ask(self, name: str, kind: str) -> DnsAnswer:
-        """Return the records of type ``kind`` ("MX", "A", "AAAA", "TXT", "TLSA" or "SOA", whose data is left out).
+        """Return the records of type ``kind`` ("MX", "A", "AAAA", "PTR", "TXT", "TLSA" or "SOA", whose data is
+        left out).
 
         Raises NotAsked only.
         """
@@ -226,6 +228,8 @@ def _value(record: Rdata) -> MxHost | Tlsa | str | None:
             return str(record.address)
         case MX():
             return MxHost(record.preference, _text(record.exchange))
+        case PTR():
+            return _text(record.target)
         case TLSA():
             return Tlsa(record.usage, record.selector, record.mtype, record.cert)
         case TXT():

@@ -169,6 +169,15 @@ class ShapingActionEvent(_Event, tag="shaping_action"):
     until: datetime
 
 
+class SourceBackoffEvent(_Event, tag="source_backoff"):
+    """This machine cannot send from ``source``; it is not used until ``until``."""
+
+    source: str
+    address: str | None
+    until: datetime
+    text: str
+
+
 class ExpirySuspendedEvent(_Event, tag="expiry_suspended"):
     """No message expires from now on: a clock was set by ``seconds``, or differs by as many."""
 
@@ -186,6 +195,7 @@ EVENTS: tuple[type[msgspec.Struct], ...] = (
     DestinationBackoffEvent,
     TlsPolicyFailedEvent,
     ShapingActionEvent,
+    SourceBackoffEvent,
     ExpirySuspendedEvent,
 )
 
@@ -317,6 +327,11 @@ class EventLog:
         """Log that ``host`` did not come up to the TLS that ``by`` demands for mail to ``destination``."""
         result, text = fault.result.value, _short(fault.text)
         self._write(TlsPolicyFailedEvent(_now(), destination, host, by, result, text, testing))
+
+    def source_backoff(self, source: str, address: str | None, seconds: float, why: str) -> None:
+        """Log that this machine cannot send from ``source``, which is not used for ``seconds``."""
+        now = _now()
+        self._write(SourceBackoffEvent(now, source, address, now + timedelta(seconds=seconds), _short(why)))
 
     def shaping_action(self, action: ShapingAction) -> None:
         """Log that a rule has begun an action."""

@@ -159,6 +159,7 @@ class BackgroundTask(Enum):
     BREAKER_WATCH = "breaker_watch"
     AUTOMATION = "automation"
     BLOCKLISTS = "blocklists"
+    SOURCE_CHECKS = "source_checks"
     COMPLAINT_DEADLINES = "complaint_deadlines"
     ADDRESS_LISTS = "address_lists"
     TLS_POLICIES = "tls_policies"

@@ -17,6 +17,7 @@ from mta.mail.delivery import Action, Attempt, Deferred, Delivered, Failed, Faul
 from mta.mail.message import Message
 from mta.mail.reply import Reply, ReplyKind
 from mta.mail.shaping_action import Effect
+from mta.mail.source_fault import SourceFaultKind
 from mta.observe.labels import (
     Auth,
     BackgroundTask,
@@ -155,6 +156,13 @@ class Metrics:
         )
         self.source_backoffs = counters.counter(
             "source_backoffs", "Backoffs of egress sources started: this machine could not send from them"
+        )
+        self.source_faults = counters.gauges(
+            "source_faults",
+            "Egress sources with a fault, as this machine and the DNS say, by fault",
+            "fault",
+            SourceFaultKind,
+            MetricType.MAX,
         )
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
         # reports

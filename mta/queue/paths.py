@@ -132,7 +132,7 @@ class Paths(dict[PathKey, ReadyQueue]):
         if len(working) == 1:
             return working
         welcome = [source for source in working if not self._turned_away(source, route.site, now)]
-        unlisted = [source for source in welcome or working if not self._health.is_listed(source)]
+        unlisted = [source for source in welcome or working if not self._health.steps_aside(source)]
         return unlisted or welcome or working
 
     def _unpaused(self, sources: Sequence[EgressSource], place: Place) -> list[EgressSource]:

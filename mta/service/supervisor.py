@@ -52,6 +52,7 @@ from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.service.jobs.domain_verification import verify_due
+from mta.service.jobs.source_checks import SourceWatch
 from mta.service.jobs.tls_reports import send_due_reports
 from mta.service.offered import offered
 from mta.smtp_server.listener import ListenError, bind, listen
@@ -89,6 +90,7 @@ LIST_INTERVAL = 60.0
 MEASURE_INTERVAL = 5.0
 MAILING_INTERVAL = 10.0
 VERIFICATION_INTERVAL = 60.0
+SOURCE_INTERVAL = 60.0
 TLS_INTERVAL = 60.0
 SWEEP_INTERVAL = 600.0
 TLS_POLICIES = 50  # fetched again in one round
@@ -234,7 +236,7 @@ class Supervisor:
     async def _watch(self, store: Store) -> None:
         """Run the children and the periodic jobs until the service is stopped."""
         self._breakers, self._blocklists = BreakerWatch(self._metrics), BlocklistWatch(self._metrics)
-        self._automation = AutomationJob(self._metrics)
+        self._automation, self._sources = AutomationJob(self._metrics), SourceWatch(self._metrics)
         await store.listen(delivery_stats.CHANNEL, self._breakers.complained)
         reap_every = self._settings.database.lease / REAPS_PER_LEASE
         jobs: tuple[tuple[BackgroundTask, float, Callable[[Store], Awaitable[None]]], ...] = (
@@ -248,6 +250,7 @@ class Supervisor:
             (BackgroundTask.SENDER_DOMAINS, VERIFICATION_INTERVAL, self._verify_domains),
             (BackgroundTask.BREAKER_WATCH, STATE_INTERVAL, self._check_breakers),
             (BackgroundTask.AUTOMATION, STATE_INTERVAL, self._run_automation),
+            (BackgroundTask.SOURCE_CHECKS, SOURCE_INTERVAL, self._check_sources),
             (BackgroundTask.BLOCKLISTS, BLOCKLIST_INTERVAL, self._check_blocklists),
             (BackgroundTask.COMPLAINT_DEADLINES, COMPLAINT_INTERVAL, self._run_deadlines),
             (BackgroundTask.ADDRESS_LISTS, LIST_INTERVAL, self._check_lists),
@@ -323,6 +326,7 @@ class Supervisor:
         await store.breakers.forget()
         await store.shaping_actions.forget()
         await store.reply_counts.forget()
+        await store.source_checks.forget()
         await store.report_queue.sweep()
         await store.reports.sweep()
         await store.sts_policies.sweep()
@@ -344,6 +348,10 @@ class Supervisor:
     async def _run_automation(self, store: Store) -> None:
         """Judge the windows of the automation rules, and end what follows from actions that are over."""
         await self._automation.run(self._settings, store)
+
+    async def _check_sources(self, store: Store) -> None:
+        """Check the addresses that mail is sent from."""
+        await self._sources.look(self._settings, store)
 
     async def _check_blocklists(self, store: Store) -> None:
         """Query the blocklists that are due."""

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import platform
 import signal
 import socket
 import ssl
@@ -32,6 +33,7 @@ from mta.delivery.mx import Resolver
 from mta.delivery.tls.session_counts import SessionCounts
 from mta.dkim import KeyRing, Signer
 from mta.mail.address import Address
+from mta.mail.source_fault import SourceFaultKind
 from mta.observe import log as logging
 from mta.observe.background import BackgroundTasks, FailingTask
 from mta.observe.disk import DiskWatch, kept_on
@@ -59,6 +61,8 @@ from mta.smtp_server.tls import server_context
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.clock import CHECK_EVERY
+from mta.store.reputation import source_checks
+from mta.store.reputation.source_checks import SourceCheck
 from mta.store.store import Store
 from mta.submission.accept import Submission
 from policy.reputation.authorities import load_authorities
@@ -111,7 +115,7 @@ class Worker:
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
         self._clock_fault = ""
         self._keys_changed = asyncio.Event()
-        self._listings_changed = asyncio.Event()
+        self._sources_changed = asyncio.Event()
         self.keys = KeyRing.of_files(settings.signing)
         self.signer = Signer(settings.signing, self.keys)
         self.tls_counts = SessionCounts()
@@ -210,7 +214,8 @@ class Worker:
         """Serve until the supervisor's stream ends."""
         await self._read_keys()
         await self.store.listen("keys", lambda _: self._keys_changed.set())
-        await self.store.listen("listings", lambda _: self._listings_changed.set())
+        await self.store.listen("listings", lambda _: self._sources_changed.set())
+        await self.store.listen(source_checks.CHANNEL, lambda _: self._sources_changed.set())
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
         await self.store.listen("retry", self.dispatcher.end_backoffs)
@@ -223,7 +228,7 @@ class Worker:
                 (BackgroundTask.CLAIM, self.dispatcher.run),
                 (BackgroundTask.REPORTS, self.report_worker.run),
                 (BackgroundTask.REPORT_BACKLOG, self.report_worker.count),
-                (BackgroundTask.SOURCES, self._avoid_listed_sources),
+                (BackgroundTask.SOURCES, self._avoid_sources),
                 (BackgroundTask.PROCESS_METRICS, lambda: sample_process(self.metrics)),
                 (BackgroundTask.LOOP_WATCH, lambda: watch_loop(self.metrics)),
             )
@@ -365,15 +370,17 @@ class Worker:
         """Read the DKIM keys that are in the store."""
         self.keys.replace_stored(await self.store.dkim_keys.list())
 
-    async def _avoid_listed_sources(self) -> None:
-        """Send nothing from sources that are on a blocklist."""
+    async def _avoid_sources(self) -> None:
+        """Follow which sources are on a blocklist, missing on this machine, or not as receivers want them."""
         while True:
-            self._listings_changed.clear()
-            resting = await self.store.blocklist_listings.resting(self.settings.blocklists.backoff_lists)
-            self.courier.sources.listed = resting
+            self._sources_changed.clear()
+            health = self.courier.sources
+            health.listed = await self.store.blocklist_listings.resting(self.settings.blocklists.backoff_lists)
+            checks = await self.store.source_checks.list(platform.node())
+            health.absent, health.unfit = _unfit(self.settings, checks)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SOURCES_EVERY):
-                    await self._listings_changed.wait()
+                    await self._sources_changed.wait()
 
     async def _report_status(self, writer: asyncio.StreamWriter) -> None:
         """Report to the supervisor what `mta top` shows and readiness depends on."""
@@ -423,6 +430,20 @@ def _classifier(settings: Settings) -> Classifier:
 
 def _thresholds(settings: Settings) -> SoftBounceThresholds:
     return load_soft_bounce_thresholds(settings.suppression, load_rules(settings.bounces.rules))
+
+
+def _unfit(settings: Settings, checks: Sequence[SourceCheck]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the sources that this machine lacks, and of those that others are to be preferred to."""
+    addresses = {source.name: source.address for source in settings.egress.sources}
+    absent, unfit = set[str](), set[str]()
+    for check in checks:
+        if addresses.get(check.source) == check.address:
+            kinds = {fault.kind for fault in check.faults}
+            if SourceFaultKind.ABSENT in kinds:
+                absent.add(check.source)
+            if kinds and settings.egress.avoid_unfit_sources:
+                unfit.add(check.source)
+    return frozenset(absent), frozenset(unfit)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

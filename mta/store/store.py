@@ -52,6 +52,7 @@ from mta.store.reputation.breakers import Breakers
 from mta.store.reputation.cases import Cases
 from mta.store.reputation.reply_counts import ReplyCounts
 from mta.store.reputation.shaping_actions import ShapingActions
+from mta.store.reputation.source_checks import SourceChecks
 from mta.store.reputation.takedowns import Takedowns
 from mta.store.results.apply_report import Reports
 from mta.store.results.delivery_results import DeliveryResults
@@ -80,6 +81,7 @@ class Store:
         self.breakers = Breakers(database)
         self.shaping_actions = ShapingActions(database)
         self.reply_counts = ReplyCounts(database)
+        self.source_checks = SourceChecks(database)
         self.blocklist_listings = BlocklistListings(database)
         self.takedowns = Takedowns(database)
         self.suppressions = Suppressions(database, secrets, metrics)

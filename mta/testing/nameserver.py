@@ -39,6 +39,7 @@ class RecordType(IntEnum):
     NS = 2
     CNAME = 5
     SOA = 6
+    PTR = 12
     MX = 15
     TXT = 16
     AAAA = 28
@@ -86,6 +87,7 @@ class Node:
     a: tuple[str, ...] = ()
     aaaa: tuple[str, ...] = ()
     txt: tuple[str, ...] = ()
+    ptr: tuple[str, ...] = ()
     tlsa: tuple[tuple[int, int, int, bytes], ...] = ()
     cname: str | None = None
     secure: bool = False
@@ -310,6 +312,8 @@ def _data(node: Node, kind: str) -> Iterator[bytes]:
                 octets = text.encode()
                 pieces = [octets[at : at + 255] for at in range(0, len(octets), 255)] or [b""]
                 yield b"".join(bytes([len(piece)]) + piece for piece in pieces)
+        case "PTR":
+            yield from map(_name, node.ptr)
         case "TLSA":
             yield from (bytes([usage, selector, matching]) + data for usage, selector, matching, data in node.tlsa)
         case "CNAME" if node.cname:

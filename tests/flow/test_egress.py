@@ -61,11 +61,22 @@ async def _own_pool(world: World) -> bool:
 
 
 async def test_a_source_that_fails_moves_its_mail_and_not_the_site(world: World) -> None:
+    proxy = ForwardingProxy(socks=False)
+    nameless = source("nameless", "192.0.2.78", proxy=f"haproxy://127.0.0.1:{await proxy.start()}")
     await world.start(
-        egress={"sources": [source("gone", "192.0.2.77"), source("here", "127.0.1.1")]},
+        egress={"sources": [source("gone", "192.0.2.77"), nameless, source("here", "127.0.1.1")]},
         shaping={"default": {"messages_per_connection": 1, "backoff_after": 1, "backoff": "1h"}},
     )
-    assert await leaves_from(world, "ann@example.com", 6) == {"127.0.1.1"}
+
+    async def moved() -> bool:  # "nameless" works, and is passed over for its DNS
+        return await leaves_from(world, "ann@example.com", 6) == {"127.0.1.1"}
+
+    await world.until(moved)
+    await proxy.stop()
+    rows = await world.db.fetch(
+        "select data ->> 'source' as source from event where kind = 'source_taken_out' order by 1"
+    )
+    assert [row["source"] for row in rows] == ["gone", "nameless"]
     assert await world.db.fetchval("select count(*) from backoff") == 0
     assert await world.db.fetchval("select count(*) from event where kind = 'deferred'") == 0
 

@@ -3,7 +3,8 @@
 A source that this machine cannot send from (the address is not there, has no way out, or its proxy is gone) is not used
 until its backoff ends: its mail takes another source of the pool. That is no failure of the site, and no attempt.
 
-Limitations: each worker learns for itself.
+Limitations: what a connection shows each worker learns for itself; what the hourly check finds all workers of the
+machine know.
 """
 
 from __future__ import annotations
@@ -78,23 +79,29 @@ def configured(settings: EgressSettings) -> Sequence[EgressSource]:
 
 
 class SourceHealth:
-    """Which sources serve. ``listed``: addresses on a blocklist. ``now`` is monotonic seconds."""
+    """Which sources serve. ``listed``: addresses on a blocklist. ``absent``, ``unfit``: names of sources whose address
+    this machine lacks, or that the DNS speaks against. ``now`` is monotonic seconds."""
 
     def __init__(self) -> None:
         self.listed: frozenset[str] = frozenset()
+        self.absent: frozenset[str] = frozenset()
+        self.unfit: frozenset[str] = frozenset()
         self._failing: dict[str, Backoff] = {}
 
     def usable(self, source: EgressSource, now: float) -> bool:
         """Return whether this machine can send from ``source``, as far as it knows."""
+        if source.name in self.absent:
+            return False
         backoff = self._failing.get(source.name)
         return backoff is None or not backoff.active(now)
 
     def usable_in(self, sources: Sequence[EgressSource], now: float) -> float:
         """Return the seconds until the first of ``sources`` may be tried again."""
-        return max(0.0, min(self._ends(sources)) - now)
+        return max(0.0, min(self._ends(sources, now)) - now)
 
-    def is_listed(self, source: EgressSource) -> bool:
-        return source.address in self.listed
+    def steps_aside(self, source: EgressSource) -> bool:
+        """Return whether others are to be used as long as there are any."""
+        return source.address in self.listed or source.name in self.unfit
 
     def failed(self, source: EgressSource, now: float) -> float:
         """Note that this machine cannot send from ``source``; return the seconds for which it is not used."""
@@ -111,7 +118,8 @@ class SourceHealth:
         """Try them all again."""
         self._failing.clear()
 
-    def _ends(self, sources: Sequence[EgressSource]) -> Iterator[float]:
+    def _ends(self, sources: Sequence[EgressSource], now: float) -> Iterator[float]:
         for source in sources:
             backoff = self._failing.get(source.name)
-            yield backoff.until if backoff else 0.0
+            until = backoff.until if backoff else 0.0
+            yield max(until, now + SOURCE_BACKOFF) if source.name in self.absent else until

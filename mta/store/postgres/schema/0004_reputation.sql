@@ -140,6 +140,16 @@ create table blocklist_listing (            -- listings of our addresses and dom
 );
 create unique index on blocklist_listing (list, subject) where ended_at is null;
 
+create table source_check (                 -- what the last check of an egress source found, on each machine
+    host        text not null,
+    source      text not null,
+    address     text not null,
+    checked_at  timestamptz not null,
+    faults      jsonb not null,             -- [{"kind", "text", "remedy"}]
+    unknown     jsonb not null,             -- {kind: why it could not be looked up}
+    primary key (host, source)
+);
+
 create table takedown (                     -- hosts and addresses that no message may link to
     id          bigint generated always as identity primary key,
     host        text not null,              -- lower-case A-labels

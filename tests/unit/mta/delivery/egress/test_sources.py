@@ -63,7 +63,18 @@ def test_the_first_to_be_tried_again_is_waited_for() -> None:
 def test_what_is_listed_is_known_by_its_address() -> None:
     subject = SourceHealth()
     subject.listed = frozenset({"192.0.2.1"})
-    assert [subject.is_listed(each) for each in (A, B, SYSTEM_SOURCE)] == [True, False, False]
+    assert [subject.steps_aside(each) for each in (A, B, SYSTEM_SOURCE)] == [True, False, False]
+    subject.unfit = frozenset({"b"})
+    assert [subject.steps_aside(each) for each in (A, B, SYSTEM_SOURCE)] == [True, True, False]
+
+
+def test_one_that_the_machine_lacks_is_not_used_until_it_is_there() -> None:
+    subject = SourceHealth()
+    subject.absent = frozenset({"a"})
+    assert (subject.usable(A, 0), subject.usable(B, 0)) == (False, True)
+    assert subject.usable_in([A], 5) == SOURCE_BACKOFF
+    subject.absent = frozenset()
+    assert subject.usable(A, 0)
 
 
 @pytest.mark.parametrize(
