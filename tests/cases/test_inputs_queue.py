@@ -140,6 +140,7 @@ async def test_32_a_domain_whose_mx_moved_does_not_wait_for_the_dead_host(
         assert not [receipt for receipt in world.taken if "stays" in str(receipt.recipients)]
 
 
+@pytest.mark.nightly
 async def test_33_a_receiver_that_limits_us_is_given_less_and_no_breaker_trips(
     tmp_path: Path, database_url: str
 ) -> None:

@@ -23,7 +23,7 @@ async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
         yield world
 
 
-@pytest.mark.parametrize("days", [6, -2])
+@pytest.mark.parametrize("days", [6, pytest.param(-2, marks=pytest.mark.nightly)])
 async def test_waiting_mail_is_delivered(world: World, days: int) -> None:
     world.receiver.script = Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (say("451 4.7.1 come back later"),)),))
     await world.start(queue={"retry_schedule": ["15s"], "expire_after": "1d", "poll": "200ms"})

@@ -11,6 +11,7 @@ from tests.faults.trial import Standing, seeds, stand, trial
 from tests.flow.harness import open_directory
 
 pytestmark = pytest.mark.crash
+USUAL = ("kill_worker", "kill_database", "stop_in_order", "hostile_receivers")  # the others are nightly: 10 s each
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,9 @@ def standing() -> Iterator[Standing]:
 
 
 @pytest.mark.parametrize("seed", seeds())
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [name if name in USUAL else pytest.param(name, marks=pytest.mark.nightly) for name in FAULTS]
+)
 async def test_fault(standing: Standing, fault: str, seed: int) -> None:
     async with trial(standing, seed, fault) as this:
         verify(await strike(this, FAULTS[fault]))

@@ -29,6 +29,7 @@ async def test_power_cut(on_disk: tuple[Standing, Disk], seed: int) -> None:
         verify(await strike(this, disk.power_cut))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", seeds())
 async def test_full_disk(on_disk: tuple[Standing, Disk], seed: int) -> None:
     standing, disk = on_disk

@@ -11,6 +11,7 @@ from tests.faults.trial import seeds, trial
 pytestmark = pytest.mark.crash
 
 
+@pytest.mark.nightly
 async def test_cut_database() -> None:
     async with cut_database.standing() as (standing, fault):
         for seed in seeds():

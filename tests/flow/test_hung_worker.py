@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 
+import pytest
+
 from tests.flow.harness import World, message
 
 CLIENTS = 40
@@ -50,6 +52,7 @@ async def test_nobody_waits_for_a_worker_that_hangs_and_it_is_replaced(world: Wo
     assert await ready()
 
 
+@pytest.mark.nightly
 async def test_the_only_worker_is_replaced_too_and_serves_who_waited(world: World) -> None:
     await world.start(server={"workers": 1}, database={"timeout": "900ms", "lease": "2s"})
     (victim,) = world.service.workers()

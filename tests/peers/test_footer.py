@@ -123,6 +123,7 @@ async def test_no_neighbour_covers_it(tmp_path: Path) -> None:
     assert "\n".join(unseen) == ""
 
 
+@pytest.mark.nightly
 async def test_nothing_that_stays_open_holds_it(tmp_path: Path) -> None:
     made, unseen = await judged(tmp_path, [html_with("td{color:#fff}", tail) for tail in TAILS])
     assert made == len(TAILS)

@@ -24,7 +24,7 @@ from tests.peers.browser import Tab, open_tab
 
 pytestmark = [pytest.mark.peer, pytest.mark.skipif(bool(programs.absent("chromium")), reason="Chromium is not here")]
 
-EXAMPLES = int(os.environ.get("VISIBILITY_EXAMPLES", "400"))  # pages that are made; the nightly target makes 10,000
+EXAMPLES = int(os.environ.get("VISIBILITY_EXAMPLES", "150"))  # pages that are made; the nightly target makes 10,000
 SEED = int(os.environ.get("SEED", "1"))
 NOTICE = "Voorbeeld B.V. 12345678"
 SCREENS = ((1280, "light"), (360, "light"), (1280, "dark"))

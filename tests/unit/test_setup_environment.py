@@ -74,6 +74,7 @@ def test_what_is_ready_is_left_alone(checkout: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.nightly
 def test_an_environment_of_another_python_is_made_anew(checkout: Path) -> None:
     (checkout / ".venv/lib/python3.9/site-packages").mkdir(parents=True)
     nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}

@@ -149,7 +149,7 @@ async def test_outcomes_are_held_until_the_database_is_back(shaky: Store, own_po
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("seed", range(int(os.environ.get("CRASH_SEEDS", "5"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("CRASH_SEEDS", "2"))))
 async def test_a_killed_server_loses_nothing_that_was_promised(
     shaky: Store, own_postgres: EmbeddedPostgres, seed: int
 ) -> None:
