@@ -13,21 +13,19 @@ not added yet is lost with it, and a crash of the database forgets the hour.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from mta.observe.labels import BackgroundTask
-from mta.observe.log import get_logger
 from mta.store.postgres.database import Connection, Database
-from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
+from mta.store.postgres.errors import OutcomeUnknown
+from mta.store.postgres.periodic_flush import PeriodicFlush
 from policy.text.same_text import repeats_of
 
 MOST = 100_000  # phrases in memory; beyond them the counts begin anew
 SHARED = 8  # recipients of a phrase from which on it is shared: few texts go to so many
 ROWS = 5000  # of one flush; the most frequent phrases first
-FLUSH_EVERY = 1.0  # seconds
 HOUR = timedelta(hours=1)
 
 _ADD = """
@@ -37,8 +35,6 @@ on conflict (hour, account_id, phrase) do update set recipients = known.recipien
 returning account_id, phrase, recipients"""
 
 _EXPIRE = "delete from text_count where hour < $1"
-
-log = get_logger()
 
 Phrase = tuple[int, int]  # account, hash
 
@@ -58,8 +54,7 @@ class RepeatedTexts:
         self._database = database
         self._hour = datetime.fromtimestamp(0, UTC)
         self._counts: dict[Phrase, _Count] = {}
-        self._flushing: asyncio.Task[None] | None = None
-        self._stopped = False
+        self._flushing = PeriodicFlush(database, BackgroundTask.REPEATED_TEXTS, self.flush, self._to_send)
 
     def seen(self, account_id: int, sketch: Sequence[int], at: datetime) -> int:
         """Return to how many recipients the text went in the hour of ``at``."""
@@ -72,19 +67,12 @@ class RepeatedTexts:
         self._turn(at)
         for phrase in sketch:
             self._counts.setdefault((account_id, phrase), _Count()).unsent += recipients
-        if sketch and not self._stopped and (self._flushing is None or self._flushing.done()):
-            self._flushing = self._database.tasks.start(BackgroundTask.REPEATED_TEXTS, self._flush_on)
+        if sketch:
+            self._flushing.begin()
 
     async def stop(self) -> None:
         """Add what was counted, if the database can be reached."""
-        self._stopped = True
-        if self._flushing:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
-        try:
-            await self.flush()
-        except StoreUnavailable:
-            log.info("counts of repeated texts are lost with this worker")
+        await self._flushing.stop()
 
     async def flush(self) -> None:
         """Add what was counted, and learn the counts of all workers. Raises StoreUnavailable."""
@@ -109,13 +97,6 @@ class RepeatedTexts:
         if len(shared) > ROWS:
             shared = sorted(shared, key=lambda each: each[1])[-ROWS:]
         return dict(sorted(shared))  # rows are locked in this order by all workers
-
-    async def _flush_on(self) -> None:
-        """Flush for as long as there is something to share."""
-        await asyncio.sleep(FLUSH_EVERY)
-        while self._to_send():
-            await self.flush()
-            await asyncio.sleep(FLUSH_EVERY)
 
     def _turn(self, at: datetime) -> None:
         hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

@@ -10,7 +10,6 @@ crash of the database forgets all. What led to an action does not count again af
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,12 +17,11 @@ import orjson
 
 from mta.mail.shaping_action import ActionScope, WindowCount
 from mta.observe.labels import BackgroundTask
-from mta.observe.log import get_logger
 from mta.store.postgres.database import Connection, Database
-from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
+from mta.store.postgres.errors import OutcomeUnknown
+from mta.store.postgres.periodic_flush import PeriodicFlush
 
 MOST = 50_000  # scopes in memory; beyond them no more are counted before the next flush
-FLUSH_EVERY = 1.0  # seconds
 KEPT = 2  # days
 
 _ADD = """
@@ -51,8 +49,6 @@ having sum(c.matched) > 0"""
 
 _FORGET = "delete from reply_count where minute < now() - make_interval(days => $1)"
 
-log = get_logger()
-
 _Key = tuple[str, str]  # rule, scope as JSON
 
 
@@ -69,8 +65,7 @@ class ReplyCounts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._counts: dict[_Key, _Count] = {}
-        self._flushing: asyncio.Task[None] | None = None
-        self._stopped = False
+        self._flushing = PeriodicFlush(database, BackgroundTask.REPLY_COUNTS, self.flush, lambda: self._counts)
 
     def count(self, rule: str, scope: ActionScope, *, replies: int, matched: int, sample: str = "") -> None:
         """Count ``replies`` in a scope, of which ``matched`` fit the rule."""
@@ -83,8 +78,7 @@ class ReplyCounts:
         counted.replies += replies
         counted.matched += matched
         counted.sample = sample or counted.sample
-        if not self._stopped and (self._flushing is None or self._flushing.done()):
-            self._flushing = self._database.tasks.start(BackgroundTask.REPLY_COUNTS, self._flush_on)
+        self._flushing.begin()
 
     async def windows(self, windows: Mapping[str, float]) -> Sequence[WindowCount]:
         """Return what was counted within each rule's window (seconds), by scope. Raises StoreUnavailable."""
@@ -108,14 +102,7 @@ class ReplyCounts:
 
     async def stop(self) -> None:
         """Add what was counted, if the database can be reached."""
-        self._stopped = True
-        if self._flushing:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
-        try:
-            await self.flush()
-        except StoreUnavailable:
-            log.info("counts of replies are lost with this worker")
+        await self._flushing.stop()
 
     async def flush(self) -> None:
         """Add what was counted. Raises StoreUnavailable."""
@@ -132,13 +119,6 @@ class ReplyCounts:
                 later.replies, later.matched = later.replies + count.replies, later.matched + count.matched
                 later.sample = later.sample or count.sample
             raise
-
-    async def _flush_on(self) -> None:
-        """Flush for as long as there is something to add."""
-        await asyncio.sleep(FLUSH_EVERY)
-        while self._counts:
-            await self.flush()
-            await asyncio.sleep(FLUSH_EVERY)
 
 
 async def _add(connection: Connection, sent: Mapping[_Key, _Count]) -> None:

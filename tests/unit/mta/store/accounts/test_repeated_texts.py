@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from config.schema import DatabaseSettings as DatabaseSettings
-from mta.store.accounts import repeated_texts
+from mta.store.postgres import periodic_flush
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.text.same_text import sketch_of
@@ -82,7 +82,7 @@ async def test_few_recipients_make_no_rows_and_the_last_hour_none(stores: list[S
 async def test_what_was_counted_is_added_by_itself_and_at_the_end(
     stores: list[Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeated_texts, "FLUSH_EVERY", 0.01)
+    monkeypatch.setattr(periodic_flush, "EVERY", 0.01)
     sketch = sketch_of([TEXT])
     texts = stores[0].repeated_texts
     texts.count(1, sketch, 50, NOW)
