@@ -55,11 +55,11 @@ class Classifier:
         """Return ``first``, or what the words mean where the rule knew only the code, or read too much into them."""
         if reply.kind is not ReplyKind.PERMANENT or stage.is_connection:
             return first
-        by_code = first.rule in self._only_codes
+        by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
         if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
             return first
         text = flattened(reply.text[:MAX_TEXT])
-        return _milder(_by_words(first, read_words(text), reply) if by_code else first, text, reply.status)
+        return _milder(_by_words(first, text, reply) if by_code else first, text, reply.status)
 
     def sample_errors(self) -> list[str]:
         """Return an error for each sample that does not match its own rule first."""
@@ -97,15 +97,18 @@ def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
     return rule.action
 
 
-def _by_words(first: Classification, words: Classification | None, reply: Reply) -> Classification:
+def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
     """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
     they are milder; x.7.z makes it doubtful that a mailbox is closed: it may be so for us."""
+    words = read_words(text)
     if words is None or (first.hard and (words.action is Action.SUPPRESS or words.rule == "words-maybe")):
+        return first
+    if first.category == "mailbox_full" and any(word.tag == "full" for word in words_of(text)):
         return first
     if first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal":
         return first
-    if words.rule == "words-closed" and reply.status.startswith("5.7."):
-        return replace(words, action=Action.FAIL)
+    if words.rule in ("words-closed", "words-unavailable") and reply.status.startswith("5.7."):
+        return replace(words, action=Action.FAIL, hard=False)
     return words
 
 

@@ -25,10 +25,12 @@ NEAR = 60  # characters between an object and its state
 BEFORE = 8  # characters between the sender and an object of theirs
 
 _WORD = re.compile(r"(?<![^\W_])[^\W_]|@")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z]{2})")  # in words like "DisabledUser"
 _IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f:]{4,40})(?![\w])\]?")
 _ADDRESS = re.compile(
     r"[^\s<>()\[\],;:\"'@]{1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
 )
+_LOCAL = re.compile(r"<[a-z0-9][a-z0-9.+=-]{0,63}>")  # "<ann> is disabled"
 _BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")
 
 # In this order: what stands first is believed first.
@@ -44,8 +46,14 @@ _OTHERS: dict[Kind, tuple[str, Fault]] = {
 }
 OTHERS_FAULT = tuple(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
 _STATES: tuple[Kind, ...] = (
-    *("temporarily", "maybe", "unknown", "closed", "refuses"),
+    *("temporarily", "maybe", "unknown", "closed", "unavailable", "refuses"),
     *("originator", "ip", "domain", "object"),
+)
+# RFC 5321 4.2.3 words any refusal of a recipient as "mailbox unavailable", so clearer words come first.
+_ABOUT_MAILBOX: tuple[tuple[Kind, str, bool], ...] = (
+    ("unknown", "bad_mailbox", True),
+    ("closed", "inactive_mailbox", False),
+    ("unavailable", "bad_mailbox", True),  # also said of a mailbox that refuses us: not suppressed at once
 )
 
 
@@ -78,9 +86,10 @@ def delay_in(text: str) -> str | None:
 
 def flattened(text: str) -> str:
     """Return ``text`` in lower case on one line, with ``@`` for each address and ``ip-address`` for each IP address."""
-    flat = " ".join(text.lower().replace("_", " ").split())
+    flat = _HUMP.sub(" ", text).lower().replace("_", " ")
     flat = _ADDRESS.sub("@ ", flat) if "@" in flat else flat
-    return _IP.sub("ip-address", flat)
+    flat = _LOCAL.sub("@ ", flat) if "<" in flat else flat
+    return _IP.sub("ip-address", " ".join(flat.split()))
 
 
 def read_words(text: str) -> Classification | None:
@@ -95,7 +104,7 @@ def read_words(text: str) -> Classification | None:
         return Classification(
             "bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", tags["no_mail"].text, hard=True
         )
-    for state, category, hard in (("unknown", "bad_mailbox", True), ("closed", "inactive_mailbox", False)):
+    for state, category, hard in _ABOUT_MAILBOX:
         if (pair := _pair(found, state)) is None:
             continue
         matched = text[pair[0].start : pair[1].end]
@@ -107,7 +116,8 @@ def read_words(text: str) -> Classification | None:
             return Classification(category, Fault.RECIPIENT, Action.FAIL, "words-maybe", matched)
         if "domain" in (pair[0].tag, pair[1].tag):
             return Classification("bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", matched, hard)
-        return Classification(category, Fault.RECIPIENT, Action.SUPPRESS, f"words-{state}", matched, hard)
+        action = Action.FAIL if state == "unavailable" else Action.SUPPRESS
+        return Classification(category, Fault.RECIPIENT, action, f"words-{state}", matched, hard)
     if "refuses" in tags:
         return Classification("recipient_refuses", Fault.RECIPIENT, Action.FAIL, "words-refuses", tags["refuses"].text)
     return None
@@ -116,6 +126,8 @@ def read_words(text: str) -> Classification | None:
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return the closest pair of a state and an object, or None if none are near each other."""
     named = [word for word in found if word.tag in ("object", "domain", "ip", state)]
+    if state == "unavailable":  # of a mailbox, not of the service that is asked for an address
+        named = [word for word in named if word.text != "@"]
     pairs = [(one, other) for one, other in pairwise(named) if (one.tag == state) != (other.tag == state)]
     closest = min(pairs, key=lambda pair: pair[1].start - pair[0].end, default=None)
     return closest if closest and closest[1].start - closest[0].end <= NEAR else None

@@ -21,7 +21,9 @@ Language = Literal["en", "nl", "de", "fr", "es", "it", "pt", "pl", "other"]
 Reason = Literal[
     "loop", "sender", "relay", "size", "content", "full", "rate", "network", "no_mail", "temporarily", "maybe"
 ]
-State = Literal["unknown", "closed", "refuses", "originator", "domain", "object", "ip", "failure", "delay"]
+State = Literal[
+    "unknown", "closed", "unavailable", "refuses", "originator", "domain", "object", "ip", "failure", "delay"
+]
 Place = Literal["subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned"]
 Answer = Literal["away_subject", "away", "challenge"]
 Kind = Reason | State | Place | Answer

@@ -108,8 +108,8 @@ def test_rules_of_one_provider() -> None:
     text = "550 <ann@gmx.net>: Requested action not taken: mailbox unavailable"
     assert classify(text, host="mx00.gmx.net.") == ("bad_mailbox", Action.SUPPRESS)
     assert classify(text, host="MX00.GMX.NET") == ("bad_mailbox", Action.SUPPRESS)
-    assert classify(text, host="mx.fakegmx.net") == ("refused", Action.FAIL)
-    assert classify(text) == ("refused", Action.FAIL)
+    assert classify(text, host="mx.fakegmx.net") == ("bad_mailbox", Action.FAIL)
+    assert classify(text) == ("bad_mailbox", Action.FAIL)  # others word any refusal so (RFC 5321 4.2.3)
 
 
 def test_enhanced_code_in_the_text() -> None:
