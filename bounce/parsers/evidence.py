@@ -78,7 +78,14 @@ class Authorship:
             return self.score >= self.bar
         # What also administrators and shops write needs more than an address and a subject.
         quoted = self.has("returned_message", "report_type", "smtp_reply", "labels")
+        if self.role == "nobody" or self.has("list_headers"):  # a whole bounce may be pasted below a subject of one
+            return quoted and self.has("null_return_path", "report_type")
         return quoted or (self.role == "postmaster" and self.has("bounce_subject", "our_return_path"))
+
+    @property
+    def is_of_people(self) -> bool:
+        """Whether a person or a list wrote the mail, answers or forwards it."""
+        return self.role == "nobody" or self.has("list_headers", "answer", "reply_subject", "forward_subject")
 
     @property
     def is_mail_system(self) -> bool:

@@ -37,7 +37,9 @@ _LABEL = rf"(?:[{_LETTER}](?:[{_LETTER}#-]{{0,61}}[{_LETTER}])?|[\u2e80-\uffff]{
 _LOCAL = r"[^\s<>()\[\]:;,\"'|\\@=]{1,64}"
 ANY_ADDRESS = re.compile(rf"(?<![^\s<>()\[\]:;,\"'|\\@=])(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})")
 _LEAD = re.compile(r"[\s*•·»+#|=>–—-]{0,40}(?:\d{1,3}[.)]\s)?")
+_IN_REPLY = re.compile(r"\b[45]\d\d[ -][^@]{25,}\Z")  # what a host says there is no label
 _REPLIED = re.compile(r"(?:<<< ?)?[45]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3} )?\Z")
+_EXPANDED_FROM = re.compile(r"\((?:[a-z]{1,12} )?(?:expanded|generated|forwarded) from:? ?<?\Z")
 _EXPANDED = re.compile(
     r"\((?:[a-z]{1,12} )?(?:expanded|generated|forwarded) from:? ?"
     rf"<?(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})"
@@ -61,7 +63,7 @@ _FIELD = re.compile(r"(?:> ?)?[A-Za-z][A-Za-z0-9-]{1,40}:")
 _TRACE = re.compile(
     r"(?:> ?)?(?:received|return-path|message-id|dkim-signature|mime-version|delivered-to|x-received):", re.IGNORECASE
 )
-_TOKEN = re.compile(r"\s{1,20}(?P<local>[A-Za-z][\w.+-]{0,63})\s*\Z")
+_TOKEN = re.compile(r"\s{1,20}(?P<local>[A-Za-z][\w.+-]{0,63})\s*(?:\([^()]{1,200}\)\s*)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,9 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
             key = address.lower()
             if _STAFF.match(key.partition("@")[0]) and key not in known.recipients:
                 continue
+            if _EXPANDED_FROM.search(line[: match.start()].lower()):
+                yield n, address, 1  # it failed if what it was expanded to is no address
+                continue
             points, begins = _points(line, match, near)
             if _QUOTED_TO.match(line) and any(
                 phrases("detail", _DETAIL).match(other.lower()) for other in lines[n + 1 : n + 3]
@@ -277,7 +282,10 @@ def _points(line: str, match: re.Match[str], near: bool) -> tuple[int, bool]:
         return -4, False
     tail = tail.lstrip(">\"') ")
     alone = tail[:1] == ":" or _EMPTY.match(tail) is not None
-    recipient = near and phrases("recipient", _AFTER_RECIPIENT).search(lead.rstrip(" <\"'([")[-LABEL:]) is not None
+    said = _IN_REPLY.search(line, max(0, match.start() - 500), match.start())
+    recipient = (
+        near and not said and phrases("recipient", _AFTER_RECIPIENT).search(lead.rstrip(" <\"'([")[-LABEL:]) is not None
+    )
     named = _COMMAND.search(lead[-LABEL:]) is not None or recipient
     return 2 * begins + (begins and alone) + 2 * named, begins and not lead
 
@@ -289,8 +297,10 @@ def _bare_locals(lines: Sequence[str], known: Known) -> list[Candidate]:
     announced = False
     for n, line in enumerate(lines):
         match = _TOKEN.match(line)
-        if announced and match and known.domain:
-            found.append(Candidate(f"{match['local']}@{known.domain}", BAR, n, [line, *lines[:40]]))
+        if announced and match and (known.domain or known.recipients):
+            local = match["local"].lower()
+            whole = [key for key in known.recipients if key.partition("@")[0] == local]
+            found.append(Candidate(whole[0] if whole else f"{local}@{known.domain}", BAR, n, [line, *lines[:40]]))
         elif line.strip():
             announced = line.rstrip().endswith(":") and failure_in(line.lower()) is not None
     return found

@@ -38,7 +38,7 @@ _PARAMETER = re.compile(r';\s*([A-Za-z0-9*-]{1,40})\s*=\s*(?:"([^"]{0,300})"|([^
 _ENCODED = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]{0,800})\?=(?:\s+(?==\?))?")
 _FOLD = re.compile(r"\n[ \t]+")
 _SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNORECASE | re.MULTILINE)
-_BLANK = re.compile(rb"\A(?:[ \t]{0,200}\n){1,50}(?=From |[A-Za-z][A-Za-z0-9-]{1,40}:)")
+_BLANK = re.compile(rb"\A(?:[ \t]{0,1000}\n){1,50}(?=From |[A-Za-z][A-Za-z0-9-]{1,40}:)")
 _OTHER_HEADER = re.compile(rb"(?mi)^(?:received|message-id|return-path):")
 _BLOCK = re.compile(r"<(?:/?(?:p|div|tr|li|ul|ol|table|h[1-6]|blockquote|pre|hr)|br)\b[^<>]*>", re.IGNORECASE)
 _CELL = re.compile(r":?</t[dh]>", re.IGNORECASE)
