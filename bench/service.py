@@ -40,6 +40,7 @@ class Service:
     settings: Mapping[str, Any] = field(default_factory=dict)
     port: int = field(default_factory=lambda: free_port())
     web_port: int = field(default_factory=lambda: free_port())
+    admin_port: int = field(default_factory=lambda: free_port())
     environment: dict[str, str] = field(default_factory=dict)
     open_files: int | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -63,7 +64,7 @@ class Service:
             "server": {"hostname": "mta.bench.example", "data_dir": str(self.data)},
             "submission": {"listeners": [{"address": "127.0.0.1", "port": self.port, "tls": "none"}]},
             "observe": {"events": str(self.events)},
-            "web": {"address": "127.0.0.1", "port": self.web_port},
+            "web": {"address": "127.0.0.1", "port": self.web_port, "admin": {"port": self.admin_port}},
         }
         self.config.write_text(to_toml(merged(merged(private, self.settings), sections)))
 

@@ -67,6 +67,7 @@ from config.policy import (
 from config.types import Access, Duration, File, HostName, Network, Port, Section, default
 
 __all__ = [
+    "AdminSettings",
     "AutomationRule",
     "Blocklist",
     "BlocklistCode",
@@ -189,6 +190,26 @@ class PublicPagesSettings(Section):
     """Requests one client may make at once before the rate applies."""
 
 
+class AdminSettings(Section):
+    """The REST API `/v1` and the pages of operators and accounts, on a port of their own (docs/api.md)."""
+
+    address: str = "127.0.0.1"
+    """IP address to listen on; `::` for all, which needs a certificate or a reverse proxy. Needs a restart."""
+    port: Port | None = 8026
+    """TCP port. Needs a restart."""
+    certificate: Annotated[File | None, Access.READ] = None
+    """PEM file with the certificate chain, for HTTPS without a reverse proxy. If not set, plain HTTP."""
+    key: Annotated[File | None, Access.PRIVATE] = None
+    """PEM file with the private key; must be readable by its owner only."""
+    proxy_from: list[Network] = []
+    """Reverse proxies whose X-Forwarded-For is trusted."""
+    rate: float = Field(1000, gt=0)
+    """Requests per second and token; more get 429. Requests without a valid token are limited to a hundredth of it per
+    client address (IPv6: per /64)."""
+    burst: int = Field(5000, ge=1)
+    """Requests one token may make at once before the rate applies."""
+
+
 class WebhookSettings(Section):
     """Delivery of events to webhooks (docs/webhooks.md)."""
 
@@ -208,6 +229,7 @@ class WebSettings(Section):
     port: Port = 8025
     """TCP port. Needs a restart."""
     public: PublicPagesSettings = PublicPagesSettings()
+    admin: AdminSettings = AdminSettings()
     webhooks: WebhookSettings = WebhookSettings()
 
 

@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mta.cli.options import find_config
+from mta.cli.options import find_config, operator
 from mta.cli.output import errors_reported, fail
 
 if TYPE_CHECKING:
     from config.schema import Settings
+    from mta.admin.context import AdminContext
     from mta.store.postgres.embedded import EmbeddedPostgres
     from mta.store.store import Store
     from policy.profile import Profiles
@@ -104,6 +105,30 @@ def with_store(
             return asyncio.run(run())
         except StoreUnavailable as error:
             fail(f"the database cannot be reached: {error}", status=status or 1)
+
+
+def with_admin(
+    settings: Settings,
+    work: Callable[[AdminContext], Awaitable[T]],
+    *,
+    by: str | None = None,
+    new: bool = False,
+    status: int | None = None,
+) -> T:
+    """Return what ``work(context)`` returns, done by the user ``by``, by default the one who runs this command.
+
+    Otherwise as ``with_store``.
+    """
+    from mta.admin.context import AdminContext, operator_actor
+    from mta.service.config_validation import validate_profiles
+
+    actor = operator_actor(by or operator())
+    return with_store(
+        settings,
+        lambda store: work(AdminContext(store, settings, lambda: validate_profiles(settings), actor)),
+        new=new,
+        status=status,
+    )
 
 
 async def account_names(store: Store) -> dict[int, str]:

@@ -58,6 +58,7 @@ def _status(error: Exception) -> int | None:
         return 2
     if isinstance(error, StatusChangeRefused | UnknownProfile):
         return 1
+    from mta.admin.errors import AdminError, InvalidValue
     from mta.store.accounts.dkim_keys import KeyExists
     from mta.store.journal.account_changes import AccountError
     from mta.store.journal.webhooks import WebhookError
@@ -69,6 +70,8 @@ def _status(error: Exception) -> int | None:
     from mta.store.reputation.cases import CaseError
     from mta.store.reputation.shaping_actions import ActionError
 
+    if isinstance(error, AdminError):
+        return 2 if isinstance(error, InvalidValue) else 1
     refused = (AccountError, ActionError, BreakerError, CaseError, KeyExists, MailingError, WebhookError)
     unavailable = (EmbeddedError, SchemaError, SecretError, StoreUnavailable)
     return 1 if isinstance(error, refused + unavailable) else None

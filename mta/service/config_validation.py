@@ -31,7 +31,7 @@ from mta.service.certificate_check import certificate_mistakes
 from mta.service.composition import rule_context
 from mta.service.environment_check import environment_mistakes, public_host
 from mta.smtp_server.tls import CertificateError, server_context
-from mta.web import public
+from mta.web.https import https_context
 from policy.permission.tokens import SampleTokens
 from policy.permission.traps import TrapAddresses
 from policy.profile import Profiles, UnknownProfile, load_profiles
@@ -114,8 +114,8 @@ def _keys(settings: Settings) -> Iterator[Mistake]:
 
 
 def _certificates(settings: Settings) -> Iterator[Mistake]:
-    """Check both certificates: what is known of them first, then whether OpenSSL takes them."""
-    now, tls, pages = datetime.now(UTC), settings.submission.tls, settings.web.public
+    """Check all certificates: what is known of them first, then whether OpenSSL takes them."""
+    now, tls = datetime.now(UTC), settings.submission.tls
     if tls.certificate and tls.key:
         host = settings.server.hostname
         found = list(
@@ -132,19 +132,22 @@ def _certificates(settings: Settings) -> Iterator[Mistake]:
     elif settings.submission.listeners and not tls.certificate:
         text = "clients see a self-signed certificate, because submission.tls.certificate is not set"
         yield Mistake(("submission", "tls"), text, level=MistakeLevel.NOTE)
-    if pages.certificate and pages.key:
-        host_key = "web.public.url"
+    web = settings.web
+    for name, pages, host_key in (("public", web.public, "web.public.url"), ("admin", web.admin, "server.hostname")):
+        if not (pages.certificate and pages.key):
+            continue
+        name_in_url = public_host(settings) if name == "public" else settings.server.hostname
         found = list(
             certificate_mistakes(
-                ("web", "public"), pages.certificate, pages.key, host=public_host(settings), host_key=host_key, now=now
+                ("web", name), pages.certificate, pages.key, host=name_in_url, host_key=host_key, now=now
             )
         )
         yield from found
         if not any(each.level is MistakeLevel.ERROR for each in found):
             try:
-                public.server_context(pages)
+                https_context(pages, f"web.{name}")
             except CertificateError as error:
-                yield Mistake(("web", "public", "certificate"), str(error))
+                yield Mistake(("web", name, "certificate"), str(error))
 
 
 def _client_certificates(settings: Settings) -> Iterator[Mistake]:

@@ -101,6 +101,7 @@ def _low_ports(settings: Settings) -> Iterator[Mistake]:
         *((("reports", "listeners", n, "port"), each.port) for n, each in enumerate(settings.reports.listeners)),
         (("web", "port"), settings.web.port),
         (("web", "public", "port"), settings.web.public.port),
+        (("web", "admin", "port"), settings.web.admin.port),
     ]
     for place, port in places:
         if port and port < least:

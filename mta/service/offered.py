@@ -18,6 +18,7 @@ def offered(settings: Settings) -> dict[str, object]:
         "reports": [each.place for each in settings.reports.listeners],
         "web": f"{web.address}:{web.port}",
         "public": f"{public.address}:{public.port}" if public else None,
+        "admin": f"{web.admin.address}:{web.admin.port}" if web.admin.port else None,
         "database": _without_secrets(url) if url else f"its own, in {settings.server.data_dir}",
     }
 

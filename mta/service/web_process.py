@@ -1,7 +1,7 @@
 """Run the web process: serve HTTP and send webhooks, started by the supervisor like a worker.
 
-It is a process of its own so that HTTP requests do not delay mail, nor mail HTTP requests. Monitoring and the pages for
-recipients are two applications on two ports.
+It is a process of its own so that HTTP requests do not delay mail, nor mail HTTP requests. Monitoring, the pages for
+recipients and the API are three applications on three ports.
 
 Invariants: the web process ends with its supervisor.
 """
@@ -9,9 +9,10 @@ Invariants: the web process ends with its supervisor.
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -25,16 +26,18 @@ from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
-from mta.service.composition import open_tokens
+from mta.service.composition import open_profiles, open_tokens
 from mta.service.control_channel import Reload, Start
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
-from mta.web.monitoring import make_app, serve
-from mta.web.public import CLIENT_LIMIT, PublicServer, make_public
+from mta.web.admin import LIMITS, AdminPort
+from mta.web.monitoring import monitoring_app
+from mta.web.public import PublicPages
 from mta.web.readiness import ServiceReadiness
-from mta.web.unsubscribe import HANDLERS
+from mta.web.server import HttpServer, PlainPort
 from mta.web.webhooks import WebhookSender
+from policy.profile import Profiles
 
 log = get_logger()
 
@@ -47,8 +50,8 @@ class PublicSide:
     def __init__(self, settings: Settings, store: Store, secrets: Secrets, metrics: Metrics) -> None:
         self._secrets = secrets
         tokens = open_tokens(settings, secrets)
-        self._app = make_public(store.unsubscribes, store.accounts.by_id, tokens, settings.web.public, metrics)
-        self._server = PublicServer(self._app)
+        self._pages = PublicPages(store.unsubscribes, store.accounts.by_id, tokens, settings.web.public, metrics)
+        self._server = HttpServer(self._pages.app, "web.public")
 
     async def open(self, settings: Settings) -> None:
         """Start to listen. Raises OSError if the port is taken, CertificateError."""
@@ -59,9 +62,33 @@ class PublicSide:
 
     def configure(self, settings: Settings) -> None:
         """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
-        self._app[HANDLERS].configure(open_tokens(settings, self._secrets))
-        self._app[CLIENT_LIMIT].configure(settings.web.public)
+        self._pages.configure(settings.web.public, open_tokens(settings, self._secrets))
         self._server.configure(settings.web.public)
+
+    async def close(self) -> None:
+        await self._server.close()
+
+
+class AdminSide:
+    """The server of the API, if a port is configured."""
+
+    def __init__(self, settings: Settings, store: Store, secrets: Secrets, readiness: ServiceReadiness) -> None:
+        self._secrets = secrets
+        self._port = AdminPort(store, settings, self._profiles(settings), readiness)
+        self._server = HttpServer(self._port.app, "web.admin", LIMITS)
+
+    def _profiles(self, settings: Settings) -> Callable[[], Profiles]:
+        return functools.cache(lambda: open_profiles(settings, self._secrets))
+
+    async def open(self, settings: Settings) -> None:
+        """Start to listen. Raises OSError if the port is taken, CertificateError."""
+        if settings.web.admin.port is not None:
+            await self._server.open(settings.web.admin)
+
+    def configure(self, settings: Settings) -> None:
+        """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
+        self._port.configure(settings, self._profiles(settings))
+        self._server.configure(settings.web.admin)
 
     async def close(self) -> None:
         await self._server.close()
@@ -79,7 +106,7 @@ async def _main(control: socket.socket) -> None:
     metrics = Metrics.open(start.run_dir)
     async with AsyncExitStack() as stack:
         tasks = BackgroundTasks(metrics)
-        public, sender = await _open(stack, start, metrics, tasks)
+        sides, sender = await _open(stack, start, metrics, tasks)
         own = [
             tasks.start(BackgroundTask.PROCESS_METRICS, lambda: sample_process(metrics)),
             tasks.start(BackgroundTask.LOOP_WATCH, lambda: watch_loop(metrics)),
@@ -87,7 +114,7 @@ async def _main(control: socket.socket) -> None:
         ]
         while (message := await control_channel.receive(reader)) is not None:
             if isinstance(message, Reload):
-                _configure(public, message.settings)
+                _configure(sides, message.settings)
                 sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
         for task in own:
             task.cancel()
@@ -96,33 +123,39 @@ async def _main(control: socket.socket) -> None:
 
 async def _open(
     stack: AsyncExitStack, start: Start, metrics: Metrics, tasks: BackgroundTasks
-) -> tuple[PublicSide, WebhookSender]:
-    """Serve both ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
+) -> tuple[Sequence[PublicSide | AdminSide], WebhookSender]:
+    """Serve all ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     settings, secrets = start.settings, Secrets(start.secret)
     try:
         store = await Store.open(start.dsn, settings.database, secrets, tasks=tasks)
         stack.push_async_callback(store.close)
         disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
-        runner = await serve(make_app(ServiceReadiness(store, start.run_dir, disk), start.run_dir), settings.web)
-        stack.push_async_callback(runner.cleanup)
+        readiness = ServiceReadiness(store, start.run_dir, disk)
+        monitoring = HttpServer(monitoring_app(readiness, start.run_dir), "web")
+        stack.push_async_callback(monitoring.close)
+        await monitoring.open(PlainPort(settings.web.address, settings.web.port))
         public = PublicSide(settings, store, secrets, metrics)
         stack.push_async_callback(public.close)
         await public.open(settings)
+        admin = AdminSide(settings, store, secrets, readiness)
+        stack.push_async_callback(admin.close)
+        await admin.open(settings)
     except (StoreUnavailable, OSError, CertificateError) as error:
         log.error("web process not started", reason=str(error))
         raise SystemExit(1) from None
     webhooks, private = settings.web.webhooks, settings.testing.private_webhooks
     sender = WebhookSender(store, webhooks, metrics, tasks, allow_private=private)
     stack.push_async_callback(sender.stop)
-    return public, sender
+    return (public, admin), sender
 
 
-def _configure(public: PublicSide, settings: Settings) -> None:
+def _configure(sides: Sequence[PublicSide | AdminSide], settings: Settings) -> None:
     logging.configure(settings.observe.log_level, process="web")
-    try:
-        public.configure(settings)
-    except CertificateError as error:  # a file has changed since the supervisor read it
-        log.error("reloaded settings not fully applied", reason=str(error))
+    for side in sides:
+        try:
+            side.configure(settings)
+        except CertificateError as error:  # a file has changed since the supervisor read it
+            log.error("reloaded settings not fully applied", reason=str(error))
 
 
 async def _report_status(writer: asyncio.StreamWriter, tasks: BackgroundTasks) -> None:

@@ -14,15 +14,17 @@ from bounce.suppression import SoftBounceThresholds
 from config import schema
 from mta.observe.background import BackgroundTasks
 from mta.observe.metrics import Metrics
-from mta.store.accounts import accounts
+from mta.store.accounts import accounts, api_tokens
 from mta.store.accounts.account_status import AccountStatuses
 from mta.store.accounts.accounts import Accounts
+from mta.store.accounts.api_tokens import ApiTokens
 from mta.store.accounts.credentials import Credentials
 from mta.store.accounts.dkim_keys import DkimKeys
 from mta.store.accounts.domains import Domains
 from mta.store.accounts.quotas import Quotas
 from mta.store.accounts.repeated_texts import RepeatedTexts
 from mta.store.accounts.reviews import Reviews
+from mta.store.journal.audit import Audit
 from mta.store.journal.events import Events
 from mta.store.journal.outbox import Outbox
 from mta.store.journal.screening_history import Rejections, ScreeningHistory
@@ -75,6 +77,8 @@ class Store:
         self.accounts = Accounts(database)
         self.account_status = AccountStatuses(self.accounts)
         self.credentials = Credentials(self.accounts)
+        self.api_tokens = ApiTokens(database)
+        self.audit = Audit(database)
         self.domains = Domains(database, self.accounts)
         self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)
@@ -126,6 +130,7 @@ class Store:
         for channel in (mailings.CHANNEL, accounts.CHANNEL):  # an approved list is news of the account
             await store.listen(channel, store.mailings.changed)
         await store.mailings.start()
+        await store.listen(api_tokens.CHANNEL, store.api_tokens.changed)
         await store.listen(breakers.CHANNEL, store.breakers.changed)
         await store.breakers.start()
         await store.listen(shaping_actions.CHANNEL, store.shaping_actions.changed)

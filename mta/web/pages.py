@@ -21,7 +21,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from aiohttp import hdrs, web
+from starlette.responses import HTMLResponse
 
 from config.toml import read_text
 from policy.accounts.account import Account
@@ -95,17 +95,15 @@ class Pages:
 
     def respond(
         self, page: Page, accept_language: str, *, about: LinkSubject | None = None, wait: float = 0.0
-    ) -> web.Response:
+    ) -> HTMLResponse:
         """Return ``page`` in the language of the header field Accept-Language. ``wait``: seconds for Retry-After."""
         name, status = page.value
         language = choose_language(accept_language, LANGUAGES)
-        response = web.Response(
-            text=self._render(name, language, about), status=status, content_type="text/html", charset="utf-8"
-        )
-        response.headers[hdrs.CONTENT_LANGUAGE] = language
-        response.headers[hdrs.VARY] = hdrs.ACCEPT_LANGUAGE
+        response = HTMLResponse(self._render(name, language, about), status_code=status)
+        response.headers["Content-Language"] = language
+        response.headers["Vary"] = "Accept-Language"
         if wait:
-            response.headers[hdrs.RETRY_AFTER] = str(int(wait) + 1)
+            response.headers["Retry-After"] = str(int(wait) + 1)
         return response
 
     def _render(self, name: str, language: str, about: LinkSubject | None) -> str:
@@ -137,7 +135,6 @@ def response_headers(style: str) -> dict[str, str]:
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
-        "Server": "imprimatur",
         "X-Content-Type-Options": "nosniff",
         "X-Robots-Tag": "noindex, nofollow",
     }

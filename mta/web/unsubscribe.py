@@ -18,7 +18,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiohttp import hdrs, web
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from mta.observe.labels import UnsubscribeMethod
 from mta.observe.metrics import Metrics
@@ -29,13 +32,27 @@ from mta.web.pages import CONFIRM, LinkSubject, Page, Pages
 from policy.accounts.account import Account
 from policy.permission.tokens import UNSUBSCRIBE, Claim, Tokens
 
-BODY_TIMEOUT = 10.0  # seconds for a body to arrive
 MAX_TRANSACTIONS = 4  # at once; more wait, so that a flood leaves connections for /readyz (database.pool_size)
 AccountById = Callable[[int], Account | None]
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
 _METHODS = {("list-unsubscribe", "one-click"): UnsubscribeVia.ONE_CLICK, CONFIRM: UnsubscribeVia.PAGE}
 _COUNTED = {UnsubscribeVia.ONE_CLICK: UnsubscribeMethod.ONE_CLICK, UnsubscribeVia.PAGE: UnsubscribeMethod.PAGE}
+
+
+class _Link(Convertor[str]):
+    """The rest of a path, line ends included: mail programs break links."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("link", _Link())
 
 
 class UnsubscribeHandlers:
@@ -52,23 +69,27 @@ class UnsubscribeHandlers:
         """Use the keys of the reloaded settings."""
         self._tokens = tokens
 
-    def routes(self) -> list[web.RouteDef]:
-        path = "/u/{token:(?s:.+)}"
-        return [web.get(path, self.show), web.post(path, self.unsubscribe), web.options(path, self.options)]
+    def routes(self) -> list[Route]:
+        path = "/u/{token:link}"
+        return [
+            Route(path, self.show, methods=["GET"]),
+            Route(path, self.unsubscribe, methods=["POST"]),
+            Route(path, self.options, methods=["OPTIONS"]),
+        ]
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show(self, request: Request) -> Response:
         """Return the page with the button, or what to do about a damaged link. Handles HEAD too."""
         claim = self._claim(request)
         if claim is None:
             return self._pages.respond(Page.DAMAGED, _language(request))
         return self._pages.respond(Page.CONFIRM, _language(request), about=self._subject(claim))
 
-    async def options(self, _: web.Request) -> web.Response:
+    async def options(self, _: Request) -> Response:
         """Return the methods; without CORS fields, so that scripts of other sites cannot use them."""
-        return web.Response(status=204, headers={hdrs.ALLOW: ALLOWED})
+        return Response(status_code=204, headers={"Allow": ALLOWED})
 
-    async def unsubscribe(self, request: web.Request) -> web.Response:
-        """Unsubscribe. Raises StoreUnavailable, HTTPException if the body is too large."""
+    async def unsubscribe(self, request: Request) -> Response:
+        """Unsubscribe. Raises StoreUnavailable."""
         via = await _posted(request)
         if via is None:
             return self._pages.respond(Page.INVALID, _language(request))
@@ -77,7 +98,7 @@ class UnsubscribeHandlers:
             self._metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].inc()
             return self._pages.respond(Page.DAMAGED, _language(request))
         async with self._transactions:
-            done = await self._unsubscribes.take(claim, via, request.headers.get(hdrs.USER_AGENT, ""))
+            done = await self._unsubscribes.take(claim, via, request.headers.get("user-agent", ""))
         self._metrics.unsubscribes[_COUNTED[via] if done else UnsubscribeMethod.UNKNOWN].inc()
         return self._pages.respond(Page.DONE, _language(request), about=self._subject(claim))
 
@@ -89,25 +110,17 @@ class UnsubscribeHandlers:
             account = None
         return LinkSubject.of(account, claim.topic)
 
-    def _claim(self, request: web.Request) -> Claim | None:
-        claim = self._tokens.read_passed_on(request.match_info["token"])
+    def _claim(self, request: Request) -> Claim | None:
+        claim = self._tokens.read_passed_on(request.path_params["token"])
         return claim if claim and claim.purpose == UNSUBSCRIBE else None
 
 
-async def _posted(request: web.Request) -> UnsubscribeVia | None:
+async def _posted(request: Request) -> UnsubscribeVia | None:
     """Return what was posted: the first of the two known fields; None without one."""
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            body = await request.read()
-    except TimeoutError:
-        return None
-    fields = read_form(request.headers.get(hdrs.CONTENT_TYPE, ""), body)
+    fields = read_form(request.headers.get("content-type", ""), await request.body())
     known = ((name.lower(), value.lower()) for name, value in fields)
     return next((_METHODS[field] for field in known if field in _METHODS), None)
 
 
-def _language(request: web.Request) -> str:
-    return request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
-
-
-HANDLERS: web.AppKey[UnsubscribeHandlers] = web.AppKey("unsubscribe", UnsubscribeHandlers)
+def _language(request: Request) -> str:
+    return request.headers.get("accept-language", "")

@@ -15,7 +15,8 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_tokens
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.web.public import PublicServer, make_public
+from mta.web.public import PublicPages
+from mta.web.server import HttpServer
 from policy.accounts.account import AccountStatus
 from policy.permission.tokens import Claim
 from tests.peers.browser import open_tab
@@ -28,7 +29,8 @@ async def test_a_person_presses_the_button(store: Store, secrets: Secrets, tmp_p
     await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     tokens, public = open_tokens(Settings(), secrets), PublicPagesSettings(port=free_port())
     token = tokens.make(Claim("u", 1, secrets.address_key(Address.parse("ann@example.net")), "m-1", "offers"))
-    server = PublicServer(make_public(store.unsubscribes, store.accounts.by_id, tokens, public, Metrics()))
+    pages = PublicPages(store.unsubscribes, store.accounts.by_id, tokens, public, Metrics())
+    server = HttpServer(pages.app, "web.public")
     await server.open(public)
     try:
         async with open_tab(tmp_path / "browser") as tab:

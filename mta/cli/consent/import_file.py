@@ -22,15 +22,15 @@ import typer
 
 from mta.cli.consent import records
 from mta.cli.consent.fields import ImportDefaults
-from mta.cli.context import load_settings, require_account_id, with_store
+from mta.cli.context import load_settings, require_account_id, with_admin
 from mta.cli.options import ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, progress
-from mta.cli.suppression.entries import require_liftable
 from mta.cli.table_file import BadRow, TableFile, UnusableFile
 from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.store.permission.address_lists import RecordedFinding
     from mta.store.permission.consents import ConsentsRecorded
     from mta.store.permission.import_progress import ImportProgress
@@ -110,6 +110,7 @@ def import_(
     Consents that are already recorded stay as they are, and an interrupted import resumes. Exit status 1 if there are
     bad records, 2 if the file cannot be used at all.
     """
+    from mta.admin.suppressions import require_liftable
     from mta.service.jobs.address_lists import check_lists
     from policy.permission.traps import TrapAddresses
 
@@ -119,10 +120,11 @@ def import_(
             settings = load_settings(config)
             traps = TrapAddresses.load(settings.policy.trap_addresses)
 
-            async def work(store: Store) -> ImportTally:
+            async def work(context: AdminContext) -> ImportTally:
+                store = context.store
                 owner = await require_account_id(store, account)
                 if lift:
-                    await require_liftable(store, settings, owner, Reason.UNSUBSCRIBE)
+                    await require_liftable(context, owner, Reason.UNSUBSCRIBE)
                 if dry_run:
                     return await _import(store, file, owner, defaults, None, traps, lift=lift)
                 mark = await _begin(store, owner, file, defaults, force=force)
@@ -130,7 +132,7 @@ def import_(
                 tally.findings = [each for each in await check_lists(settings, store) if each.file == mark.file.hex()]
                 return tally
 
-            tally = with_store(settings, work)
+            tally = with_admin(settings, work)
     except OSError as error:
         fail(f"{path}: cannot be read: {error.strerror}", status=2)
     tally.print()

@@ -18,7 +18,7 @@ import typer
 
 from mta.cli.consent import fields, findings, import_file, records
 from mta.cli.consent.fields import COLUMNS, FieldError, ImportDefaults
-from mta.cli.context import account_id, load_settings, require_account_id, with_store
+from mta.cli.context import account_id, load_settings, require_account_id, with_admin, with_store
 from mta.cli.options import (
     AccountOption,
     AddressArgument,
@@ -33,13 +33,13 @@ from mta.cli.options import (
     parse_address,
 )
 from mta.cli.output import fail, output_file, print_json, progress
-from mta.cli.suppression.entries import require_liftable
 from policy.languages import TextLanguage
 from policy.permission.consent import EVERY_TOPIC, Sign, parse_topic
 from policy.permission.ledger import Head
 from policy.permission.suppression import Reason
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.mail.address import Address
     from mta.store.permission.consents import ConsentsRecorded
     from mta.store.permission.ledger import Verified
@@ -104,18 +104,20 @@ def add(
         given = fields.read({**_named(values), "address": address}, ImportDefaults(datetime.now(UTC)))
     except FieldError as error:
         fail(str(error), status=2)
+    from mta.admin.suppressions import require_liftable
     from policy.permission.traps import TrapAddresses
 
     settings = load_settings(config)
 
-    async def work(store: Store) -> ConsentsRecorded:
+    async def work(context: AdminContext) -> ConsentsRecorded:
+        store = context.store
         owner = await require_account_id(store, account)
         if lift:
-            await require_liftable(store, settings, owner, Reason.UNSUBSCRIBE)
+            await require_liftable(context, owner, Reason.UNSUBSCRIBE)
         traps = TrapAddresses.load(settings.policy.trap_addresses)
         return await store.consents.record(owner, [given], by=operator(), lift=lift, traps=traps)
 
-    recorded = with_store(settings, work)
+    recorded = with_admin(settings, work)
     if not recorded.fresh:
         print(f"{given.address}: already recorded.")
         return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import account_id, account_names, load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     AccountOption,
     AddressArgument,
@@ -26,7 +26,6 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
     parse_address,
     require_span,
     require_text,
@@ -34,13 +33,11 @@ from mta.cli.options import (
 from mta.cli.output import Column, fail, minute, moment, print_details, print_json, print_table
 from mta.cli.suppression import lists
 from mta.mail.identity import format_id
-from policy.accounts.account import AccountStatus
 from policy.permission.suppression import Reason
 
 if TYPE_CHECKING:
-    from config.schema import Settings
+    from mta.admin.context import AdminContext
     from mta.store.permission.suppressions import SuppressionRecord
-    from mta.store.store import Store
     from policy.base import Suppression
 
 ScopeOption = Annotated[
@@ -79,12 +76,15 @@ def list_(
     if account and for_all:
         fail("--account and --global exclude each other", status=2)
 
-    async def work(store: Store) -> tuple[list[Suppression], Mapping[int, str]]:
-        scope = lists.ALL_ACCOUNTS if for_all else await account_id(store, account)
-        return await store.suppressions.list(scope, limit=limit, reason=reason_code), await account_names(store)
+    from mta.admin import suppressions
 
-    found, names = with_store(load_settings(config), work)
-    found.reverse()
+    async def work(context: AdminContext) -> tuple[list[Suppression], Mapping[int, str]]:
+        page = await suppressions.list_page(
+            context, account=account, everywhere=for_all, reason=reason_code, limit=limit
+        )
+        return [each for _, each in page], await context.account_names()
+
+    found, names = with_admin(load_settings(config), work)
     if as_json:
         print_json([_fields(each, names) for each in found])
         return
@@ -98,10 +98,12 @@ def list_(
 def show(address: AddressArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show why an address is suppressed, for which account and since when. Exit status 1 if it is not."""
 
-    async def work(store: Store) -> tuple[Sequence[SuppressionRecord], Mapping[int, str]]:
-        return await store.suppressions.of(parse_address(address)), await account_names(store)
+    from mta.admin import suppressions
 
-    found, names = with_store(load_settings(config), work)
+    async def work(context: AdminContext) -> tuple[Sequence[SuppressionRecord], Mapping[int, str]]:
+        return await suppressions.find(context, parse_address(address)), await context.account_names()
+
+    found, names = with_admin(load_settings(config), work)
     if as_json:
         print_json(
             [
@@ -141,34 +143,28 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Suppress an address and cancel queued copies to it. Without --account it holds for every account, so it asks."""
+    from mta.admin import suppressions
+
     until = datetime.now(UTC) + require_span(expire, "--expire") if expire else None
     if until and reason_code.permanent:
         fail(
             f"a suppression for {reason_code.value} never expires: omit --expire or choose another --reason-code",
             status=2,
         )
-    parsed, who, settings = parse_address(address), operator(), load_settings(config)
+    parsed, settings = parse_address(address), load_settings(config)
     if account is None:
         confirm(f"No account may mail {parsed} any more, whoever it is: suppress it {_for(None, topic)}?", yes=yes)
 
-    async def work(store: Store) -> str:
-        request = store.suppressions.act(
-            await account_id(store, account),
-            parsed,
-            reason_code,
-            detail=reason,
-            evidence=f"by {who}",
-            topic=topic,
-            by=who,
-            expires_at=until,
+    async def work(context: AdminContext) -> str:
+        added = await suppressions.add(
+            context, parsed, reason=reason, code=reason_code, account=account, topic=topic, expires_at=until
         )
-        applied = await store.suppressions.apply([request])
-        if not applied.changed:
+        if not added.is_new:
             return f"{parsed} is already suppressed {_for(account, topic)}; the first reason is kept."
-        cancelled = f" {applied.pulled} queued copies cancelled." if applied.pulled else ""
+        cancelled = f" {added.cancelled} queued copies cancelled." if added.cancelled else ""
         return f"{parsed} suppressed {_for(account, topic)}{f' until {until:%Y-%m-%d}' if until else ''}.{cancelled}"
 
-    print(with_store(settings, work, new=True))
+    print(with_admin(settings, work, new=True))
 
 
 def remove(
@@ -184,47 +180,30 @@ def remove(
 
     A profile may keep for good what a recipient has asked for ([suppressions] after_unsubscribe = "never").
     """
-    reason, parsed, who = require_text(reason, "--reason"), parse_address(address), operator()
+    from mta.admin import suppressions
+
+    reason, parsed = require_text(reason, "--reason"), parse_address(address)
     settings = load_settings(config)
     if not dry_run:
         confirm(f"Lift the suppression of {parsed} {_for(account, topic)}?", yes=yes)
 
-    async def work(store: Store) -> list[str]:
-        scope, names = await account_id(store, account), await account_names(store)
-        known = [each.suppression for each in await store.suppressions.of(parsed)]
-        meant = [each for each in known if (each.account_id, each.topic) == (scope, topic)]
-        others = ", ".join(_for_scope(each, names) for each in known if each not in meant)
-        if not meant:
+    async def work(context: AdminContext) -> list[str]:
+        names = await context.account_names()
+        try:
+            lifted = await suppressions.lift(
+                context, parsed, reason=reason, account=account, topic=topic, dry_run=dry_run
+            )
+        except suppressions.NotSuppressed as error:
+            others = ", ".join(_for_scope(each, names) for each in error.others)
             fail(f"{parsed} is not suppressed {_for(account, topic)}" + (f"; it is {others}" if others else ""))
-        for each in meant:
-            await require_liftable(store, settings, scope, each.reason)
         if dry_run:
             return [f"The suppression of {parsed} {_for(account, topic)} would be lifted."]
-        lifted = await store.suppressions.remove(scope, parsed, reason=f"{reason} (by {who})", topic=topic, by=who)
         said = [f"{parsed} is no longer suppressed {_for(account, topic)}."]
-        if others:
-            said.append(f"It is still suppressed {others}.")
-        return [*said, _NO_CONSENT] if lifted and lifted.withdraws else said
+        if lifted.others:
+            said.append(f"It is still suppressed {', '.join(_for_scope(each, names) for each in lifted.others)}.")
+        return [*said, _NO_CONSENT] if lifted.needs_consent else said
 
-    print("\n".join(with_store(settings, work)))
-
-
-async def require_liftable(store: Store, settings: Settings, scope: int | None, reason: Reason) -> None:
-    """End the command if the profile of a concerned account keeps a suppression for ``reason`` for good.
-
-    ``scope`` None: it holds for all accounts, and the profile of any of them may keep it.
-    """
-    from mta.service.config_validation import validate_profiles
-
-    profiles = validate_profiles(settings)
-    for account in (each.account for each in await store.accounts.list()):
-        if account.status is AccountStatus.TERMINATED or scope not in (None, account.id):
-            continue
-        if profiles.get(account.profile).suppressions.forbids(reason):
-            fail(
-                f'profile "{account.profile}" of account {account.name} keeps a suppression for {reason.value} for '
-                'good ([suppressions] after_unsubscribe = "never")'
-            )
+    print("\n".join(with_admin(settings, work)))
 
 
 def about_topic(topic: str) -> str:

@@ -49,11 +49,28 @@ where ($1::bigint is null or account_id = $1) and (expires_at is null or expires
     and ($3::text is null or reason = $3)
 order by created_at desc, address limit $2"""
 
+_PAGE = """
+select address, address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
+where ($1::bigint is null or account_id = $1) and (expires_at is null or expires_at > now())
+    and ($2::text is null or reason = $2)
+    and ($3::timestamptz is null or (created_at, address_key, account_id, topic) < ($3, $4, $5, $6))
+order by created_at desc, address_key desc, account_id desc, topic desc limit $7"""
+
 _REMOVE = """
 delete from suppression where address_key = $1 and account_id = $2 and topic = $3
 returning reason, detail, rule, created_at"""
 
 _NOTE = "insert into event (kind, data) values ($1, $2)"
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionKey:
+    """The place of a suppression among all of them, ordered by time. ``account_id`` 0: for all accounts."""
+
+    since: datetime
+    address_key: bytes
+    account_id: int
+    topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +192,21 @@ class Suppressions:
             found = await connection.fetch(_OF, self._secrets.address_key(address))
         return [SuppressionRecord(_suppression(address, row), row["evidence"], row["message_id"]) for row in found]
 
+    async def page(
+        self,
+        account_id: int | None = None,
+        *,
+        reason: Reason | None = None,
+        before: SuppressionKey | None = None,
+        limit: int = 100,
+    ) -> list[tuple[SuppressionKey, Suppression]]:
+        """Return the newest suppressions first, those after ``before`` in this order. ``account_id`` 0: only the global
+        ones. Raises StoreUnavailable."""
+        place = (before.since, before.address_key, before.account_id, before.topic) if before else (None,) * 4
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_PAGE, account_id, reason.value if reason else None, *place, limit)
+        return [(_key(row), _suppression(_address(row), row)) for row in rows]
+
     async def list(
         self, account_id: int | None = None, *, limit: int | None = None, reason: Reason | None = None
     ) -> list[Suppression]:
@@ -186,6 +218,10 @@ class Suppressions:
             listed = await connection.fetch(_LIST, account_id, limit, reason.value if reason else None)
         listed.reverse()
         return [_suppression(_address(row), row) for row in listed]
+
+
+def _key(row: Any) -> SuppressionKey:
+    return SuppressionKey(row["created_at"], row["address_key"], row["account_id"], row["topic"])
 
 
 def _standing(address: Address, _: bytes, account_id: int, rows: Sequence[Any]) -> list[Suppression]:

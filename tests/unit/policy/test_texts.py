@@ -110,7 +110,7 @@ def receipts(language: TextLanguage) -> Iterator[str]:
 def pages(language: TextLanguage) -> Iterator[str]:
     about = LinkSubject.of(account(language), "")
     for page in Page:
-        html = PAGES.respond(page, language.value, about=about).text or ""
+        html = PAGES.respond(page, language.value, about=about).body.decode()
         yield words_of(html)
     yield words_of(writer(language).html([dossier(language)]))
 

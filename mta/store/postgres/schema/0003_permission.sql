@@ -156,5 +156,6 @@ create table suppression (
     primary key (address_key, account_id, topic),
     check (expires_at is null or reason in ('soft_bounces', 'hard_bounce', 'manual'))
 );
-create index on suppression (account_id, created_at);
+create index on suppression (account_id, created_at, address_key, topic);
+create index on suppression (created_at, address_key, account_id, topic);
 create index on suppression (expires_at) where expires_at is not null;

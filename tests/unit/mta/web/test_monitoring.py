@@ -9,15 +9,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import unused_port
+from aiohttp import ClientSession
 
-from config.schema import WebSettings
+from bench.service import free_port
 from mta.observe.exposition import prepare
 from mta.observe.metrics import Metrics
 from mta.store.postgres.errors import StoreUnavailable
-from mta.web.monitoring import make_app, serve
+from mta.web.asgi import Asgi
+from mta.web.monitoring import monitoring_app
 from mta.web.readiness import ServiceReadiness
+from mta.web.server import HttpServer, PlainPort
 
 NOW = 1_000_000.0
 CHECKS = ["database", "clock", "worker-0", "claiming", "descriptors", "tasks"]
@@ -39,11 +40,11 @@ class Store:
 
 
 @asynccontextmanager
-async def serving(app: web.Application) -> AsyncIterator[str]:
-    port = unused_port()
-    runner = await serve(app, WebSettings(address="127.0.0.1", port=port))
+async def serving(app: Asgi) -> AsyncIterator[str]:
+    port, server = free_port(), HttpServer(app, "web")
+    await server.open(PlainPort("127.0.0.1", port))
     yield f"http://127.0.0.1:{port}"
-    await runner.cleanup()
+    await server.close()
 
 
 def state(run_dir: Path, at: float, *children: dict[str, Any]) -> Path:
@@ -58,7 +59,7 @@ async def test_healthy_ready_and_counted(tmp_path: Path) -> None:
     prepare(tmp_path)
     Metrics.open(tmp_path).sessions.inc(3)
     state(tmp_path, time.time(), {"name": "worker-0", "pid": 2, "seen_at": time.time()})
-    async with serving(make_app(ServiceReadiness(Store(), tmp_path), tmp_path)) as url, ClientSession() as client:
+    async with serving(monitoring_app(ServiceReadiness(Store(), tmp_path), tmp_path)) as url, ClientSession() as client:
         async with client.get(f"{url}/healthz") as answer:
             assert (answer.status, (await answer.json())["ok"]) == (200, True)
         async with client.get(f"{url}/readyz") as answer:
@@ -76,7 +77,7 @@ async def test_not_ready_says_why_and_nothing_more(tmp_path: Path) -> None:
     prepare(tmp_path)
     async with (
         serving(
-            make_app(
+            monitoring_app(
                 ServiceReadiness(Store(StoreUnavailable("no password for imprimatur@db.example.com")), tmp_path),
                 tmp_path,
             )

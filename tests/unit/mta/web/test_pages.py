@@ -94,7 +94,7 @@ def test_words_are_escaped() -> None:
     odd = PageTexts(title="<b>", text="a & b", button='"><script>')
     texts = load_texts()[TextLanguage.EN].model_copy(update={"pages": {"confirm": odd}})
     pages = Pages((TEMPLATES / "page.html").read_text(), {"en": texts})
-    text = pages.respond(Page.CONFIRM, "", about=LinkSubject({"": "<script>x"}, "</dd><script>")).text
+    text = pages.respond(Page.CONFIRM, "", about=LinkSubject({"": "<script>x"}, "</dd><script>")).body.decode()
     assert text
     assert "&lt;b&gt;" in text
     assert "a &amp; b" in text
@@ -104,18 +104,18 @@ def test_words_are_escaped() -> None:
 def test_the_sender_is_named_in_the_readers_language_and_the_topic_as_recorded() -> None:
     identities = (Identity("de", ("Möbel GmbH",)), Identity("fr", ("Meubles SA",)))
     about = LinkSubject.of(Account(1, "shop", frozenset(), identities=identities), "*")
-    shown = {language: PAGES.respond(Page.CONFIRM, language, about=about).text or "" for language in LANGUAGES}
+    shown = {language: PAGES.respond(Page.CONFIRM, language, about=about).body.decode() for language in LANGUAGES}
     for language, text in shown.items():
         assert ("Meubles SA" if language == "fr" else "Möbel GmbH") in text
     assert "All newsletters and advertising" in shown["en"]
-    long = PAGES.respond(Page.CONFIRM, "en", about=LinkSubject({"": "shop\u202e\x00"}, "x" * 5000)).text or ""
+    long = PAGES.respond(Page.CONFIRM, "en", about=LinkSubject({"": "shop\u202e\x00"}, "x" * 5000)).body.decode()
     assert "shop\ufffd\ufffd" in long
     assert "x" * 201 not in long
 
 
 def test_languages_and_waits_are_in_the_header() -> None:
     response = PAGES.respond(Page.BUSY, "fr-BE", wait=0.2)
-    assert response.status == 429
+    assert response.status_code == 429
     assert response.headers["Content-Language"] == "fr"
     assert response.headers["Vary"] == "Accept-Language"
     assert response.headers["Retry-After"] == "1"

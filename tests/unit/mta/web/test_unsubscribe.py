@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import structlog
-from aiohttp import ClientResponse, FormData
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientError, ClientResponse, ClientSession, FormData
 
+from bench.service import free_port
 from config.schema import PublicPagesSettings
 from mta.mail.address import Address
 from mta.observe.labels import UnsubscribeMethod
@@ -21,8 +21,10 @@ from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.web.public import MAX_BODY, make_public
-from mta.web.unsubscribe import HANDLERS, AccountById
+from mta.web import public
+from mta.web.public import MAX_BODY, PublicPages
+from mta.web.server import HttpServer, PlainPort
+from mta.web.unsubscribe import AccountById
 from policy.accounts.account import AccountStatus, Identity
 from policy.permission.tokens import Claim, Tokens
 from tests.unit.mta.store.make import count
@@ -34,12 +36,18 @@ URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
 TABLES = ("suppression", "consent_entry", "event", "account")
 
 
-class Site(TestClient):
+class Site:
     """A browser before our pages. It follows no redirects: there are none."""
 
-    __test__ = False
     metrics: Metrics
     store: Store
+    public: PublicPages
+    server: HttpServer
+
+    def __init__(self, url: str) -> None:
+        self.http = ClientSession(url)
+        self.get, self.post, self.head, self.put = self.http.get, self.http.post, self.http.head, self.http.put
+        self.options, self.request = self.http.options, self.http.request
 
     async def click(self, token: str, **more: Any) -> ClientResponse:
         return await self.post(f"/u/{token}", data=CLICK, allow_redirects=False, **more)
@@ -47,16 +55,21 @@ class Site(TestClient):
     async def untouched(self) -> bool:
         return [await count(self.store, table) for table in TABLES] == [0, 0, 0, 1]
 
+    async def close(self) -> None:
+        await self.http.close()
+        await self.server.close()
+
 
 async def open_site(
     unsubscribes: Unsubscribes,
     settings: PublicPagesSettings = PublicPagesSettings(),  # noqa: B008 - frozen
     account_by_id: AccountById = lambda _: None,
 ) -> Site:
-    metrics = Metrics()
-    site = Site(TestServer(make_public(unsubscribes, account_by_id, TOKENS, settings, metrics)))
-    site.metrics = metrics
-    await site.start_server()
+    metrics, port = Metrics(), free_port()
+    public = PublicPages(unsubscribes, account_by_id, TOKENS, settings, metrics)
+    site = Site(f"http://127.0.0.1:{port}")
+    site.metrics, site.public, site.server = metrics, public, HttpServer(public.app, "web.public")
+    await site.server.open(PlainPort("127.0.0.1", port))
     return site
 
 
@@ -261,7 +274,7 @@ class TestPost:
         assert await site.untouched()
 
     async def test_a_new_key_reads_the_old_links(self, site: Site, token: str) -> None:
-        site.app[HANDLERS].configure(Tokens(bytes(31) + b"\1", bytes(32)))
+        site.public.configure(PublicPagesSettings(), Tokens(bytes(31) + b"\1", bytes(32)))
         await site.click(token)
         assert await count(site.store, "suppression") == 1
 
@@ -284,7 +297,7 @@ class TestEveryAnswer:
             assert answer.headers["Referrer-Policy"] == "no-referrer"
             assert answer.headers["X-Robots-Tag"] == "noindex, nofollow"
             assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
-            assert "aiohttp" not in answer.headers["Server"]
+            assert answer.headers.getall("Server") == ["imprimatur"]
             assert "Set-Cookie" not in answer.headers
             assert "Location" not in answer.headers
 
@@ -313,6 +326,23 @@ async def test_a_fault_of_ours_is_logged_without_what_was_asked_for(token: str) 
     assert answer.status == 503
     assert logged[0]["kind"] == "ValueError"
     assert token not in repr(logged)
+    await site.close()
+
+
+async def test_a_body_that_never_ends_is_cut(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public, "BODY", 0.2)
+    site = await open_site(Broken(ValueError("never asked")))
+
+    async def slowly() -> AsyncIterator[bytes]:
+        while True:
+            yield b"a"
+            await asyncio.sleep(0.01)
+
+    try:
+        async with site.post(f"/u/{token}", data=slowly()) as answer:
+            assert (answer.status, answer.headers["Connection"]) == (408, "close")
+    except ClientError:
+        pass  # cut while it was still sending
     await site.close()
 
 

@@ -1,0 +1,180 @@
+"""The port of operators and accounts: the guard before the API, which says who calls and what each may take.
+
+Invariants: nothing behind ``/v1`` is reached without a valid token, but the OpenAPI document. A token is neither logged
+nor shown. Wrong tokens are counted per client, so none is guessed. The body of a request is bounded, and read in time.
+Limitations: requests are counted per process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from config.schema import AdminSettings, Settings
+from mta.admin.context import Actor, AdminContext, Via
+from mta.admin.permissions import Role
+from mta.store.accounts.api_tokens import ApiToken
+from mta.store.postgres.errors import StoreUnavailable
+from mta.store.store import Store
+from mta.web.api import problems
+from mta.web.api.app import make_api
+from mta.web.asgi import CLOSE, Asgi, AsgiMessage, Receive, Scope, Send, with_headers
+from mta.web.clients import RequestRates, client_of, subscriber
+from mta.web.readiness import ServiceReadiness
+from mta.web.server import HttpLimits
+from policy.profile import Profiles
+
+API = "/v1/"
+OPEN = ("/v1/openapi.json",)  # what may be read without a token
+MAX_BODY = 1024 * 1024  # octets, unless a handler allows more
+PART = 20.0  # seconds that a client may take for the next part of a body
+GUESSES = 100  # wrong tokens count for so many requests
+LIMITS = HttpLimits(connections=1000, per_client=500, idle=60.0, lifetime=3600.0)
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(slots=True)
+class RequestBody:
+    """How much of a request's body may be read; a handler that takes more says so before it reads."""
+
+    limit: int = MAX_BODY
+    size: int = 0
+    refused: bool = field(default=False)
+
+    def bounded(self, receive: Receive) -> Receive:
+        """Return a ``receive`` that raises HTTPException once the body is too large or does not come."""
+
+        async def within() -> AsgiMessage:
+            try:
+                async with asyncio.timeout(PART):
+                    message = await receive()
+            except TimeoutError:
+                self.refused = True
+                raise HTTPException(408, f"no part of the body came for {PART:g} s", CLOSE) from None
+            self.size += len(message.get("body", b""))
+            if self.size > self.limit:
+                self.refused = True
+                raise HTTPException(413, f"the body is longer than {self.limit} octets", CLOSE)
+            return message
+
+        return within
+
+
+class AdminPort:
+    """The application, and what a reload changes of it. ``app`` is what a server serves."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        profiles: Callable[[], Profiles],
+        readiness: ServiceReadiness,
+    ) -> None:
+        self._store, self._profiles = store, profiles
+        self.api = make_api()
+        self.api.state.readiness = readiness
+        self._tokens = RequestRates(1, 1)
+        self._guesses = RequestRates(1, 1)
+        self.configure(settings, profiles)
+
+    def configure(self, settings: Settings, profiles: Callable[[], Profiles]) -> None:
+        """Apply reloaded settings."""
+        self._settings, self._profiles = settings, profiles
+        admin = settings.web.admin
+        self._tokens.configure(admin.rate, admin.burst)
+        self._guesses.configure(max(admin.rate / GUESSES, 0.1), max(admin.burst // GUESSES, 5))
+
+    @property
+    def _admin(self) -> AdminSettings:
+        return self._settings.web.admin
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        send = with_headers(send, HEADERS)
+        path: str = scope["path"]
+        if "\0" in path or b"%00" in scope["query_string"]:
+            return await problems.problem(400, "a NUL is not allowed")(scope, receive, send)
+        if not path.startswith(API):
+            return await problems.problem(404)(scope, receive, send)
+        if path in OPEN:
+            return await self._serve(self.api, scope, receive, send)
+        headers = Headers(scope=scope)
+        source = str(self._source(scope, headers))
+        try:
+            found = await self._authenticate(headers, source)
+        except StoreUnavailable:
+            return await problems.unavailable()(scope, receive, send)
+        if isinstance(found, Response):
+            return await found(scope, receive, with_headers(send, CLOSE))
+        if (wait := self._tokens.take(found.id)) > 0:
+            late = problems.problem(429, "too many requests", headers={"Retry-After": str(int(wait) + 1)})
+            return await late(scope, receive, with_headers(send, self._rate_fields(found.id)))
+        actor = _actor(found, source)
+        scope.setdefault("state", {})["context"] = AdminContext(self._store, self._settings, self._profiles, actor)
+        return await self._serve(self.api, scope, receive, with_headers(send, self._rate_fields(found.id)))
+
+    async def _serve(self, app: Asgi, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run ``app``; turn what it does not expect into a problem."""
+        started = False
+        body = RequestBody()
+        scope.setdefault("state", {})["body"] = body
+
+        async def watched(message: AsgiMessage) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await app(scope, body.bounded(receive), watched)
+        except Exception as error:
+            response = problems.failed(error)
+            if started:
+                raise
+            await response(scope, receive, send)
+
+    def _source(self, scope: Scope, headers: Headers) -> object:
+        peer = scope["client"][0] if scope.get("client") else ""
+        return client_of(peer, headers.getlist("x-forwarded-for"), self._admin.proxy_from)
+
+    async def _authenticate(self, headers: Headers, source: str) -> ApiToken | Response:
+        """Return the token of a request, or what is answered to one without. Raises StoreUnavailable."""
+        client = subscriber(client_of(source, (), ()))
+        if not self._guesses.left(client):
+            return problems.problem(429, "too many requests without a valid token", headers={"Retry-After": "10"})
+        kind, _, text = headers.get("authorization", "").partition(" ")
+        token = await self._store.api_tokens.find(text.strip()) if kind.lower() == "bearer" and text else None
+        if token is None:
+            self._guesses.take(client)
+            why = "the token is not valid, was revoked or has expired" if text else "a token is needed"
+            return problems.problem(401, why, headers={"WWW-Authenticate": 'Bearer realm="imprimatur"'})
+        await self._store.api_tokens.used(token, source)
+        return token
+
+    def _rate_fields(self, token: int) -> dict[str, str]:
+        """Return the RateLimit fields (draft-ietf-httpapi-ratelimit-headers)."""
+        admin = self._admin
+        window = max(1, round(admin.burst / admin.rate))
+        left = self._tokens.left(token)
+        full = max(0, round((admin.burst - left) / admin.rate))
+        return {
+            "RateLimit-Policy": f'"token";q={admin.burst};w={window}',
+            "RateLimit": f'"token";r={left};t={full}',
+        }
+
+
+def _actor(token: ApiToken, source: str) -> Actor:
+    role = Role(token.role)
+    scopes = role.scopes if token.scopes is None else role.scopes & frozenset(token.scopes)
+    return Actor(f"token {token.name}", role, Via.API, source, token.account_id, token.account, scopes)

@@ -1,0 +1,133 @@
+"""Errors as problem details (RFC 9457), with the field that is wrong.
+
+Invariants: the text of an unexpected exception is neither shown nor logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from config.toml import ConfigError
+from mta.admin.errors import AdminError, Forbidden, InvalidValue, NotFound
+from mta.mail.address import AddressError
+from mta.observe.log import get_logger
+from mta.store.journal.account_changes import AccountError
+from mta.store.postgres.errors import StoreUnavailable
+from mta.web.asgi import where
+from policy.accounts.account import StatusChangeRefused
+from policy.permission.consent import TopicError
+from policy.profile import UnknownProfile
+
+log = get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = 5  # seconds
+
+REFUSALS: tuple[type[Exception], ...] = (AdminError, AccountError, StatusChangeRefused, UnknownProfile)
+MISTAKES: tuple[type[Exception], ...] = (AddressError, TopicError, ConfigError)
+
+
+class WrongField(BaseModel):
+    """One mistake, and where it is: one of ``pointer`` (RFC 6901, in the body), ``parameter``, ``header``."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+    header: str | None = None
+
+
+class Problem(BaseModel):
+    """Problem details, RFC 9457."""
+
+    type: str = Field("about:blank", description="What kind of problem; about:blank: as the status says.")
+    title: str
+    status: int
+    detail: str = ""
+    errors: list[WrongField] | None = Field(None, description="What is wrong with the request, by field.")
+
+
+def problem(
+    status: int,
+    detail: str = "",
+    *,
+    kind: str = "about:blank",
+    title: str = "",
+    errors: Sequence[WrongField] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return the response."""
+    shown: dict[str, Any] = {"type": kind, "title": title or HTTPStatus(status).phrase, "status": status}
+    if detail:
+        shown["detail"] = detail
+    if errors:
+        shown["errors"] = [each.model_dump(exclude_none=True) for each in errors]
+    return JSONResponse(shown, status, headers, media_type=MEDIA_TYPE)
+
+
+def unavailable() -> JSONResponse:
+    """Return the response to a request that cannot be served now."""
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return problem(503, "the service cannot answer now; nothing was changed, or it is not known yet", headers=headers)
+
+
+def failed(error: Exception) -> JSONResponse:
+    """Return the response to a fault of ours, which is logged."""
+    log.error("request failed", kind=type(error).__name__, where=where(error))
+    return problem(500, "an internal error, which was logged")
+
+
+def register(app: FastAPI) -> None:
+    """Turn expected exceptions into problems."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(StoreUnavailable, lambda _, __: unavailable())
+    for kind in (*REFUSALS, *MISTAKES):
+        app.add_exception_handler(kind, _refused)
+
+
+def _refused(request: Request, error: Exception) -> JSONResponse:
+    match error:
+        case InvalidValue():
+            outside = error.field in request.query_params or error.field in request.path_params
+            place = {"parameter": error.field} if outside else {"pointer": f"/{error.field}"}
+            return problem(422, str(error), errors=[WrongField(detail=str(error), **place)])
+        case NotFound():
+            return problem(404, str(error))
+        case Forbidden():
+            return problem(403, str(error))
+        case _ if isinstance(error, MISTAKES):
+            return problem(422, str(error))
+        case _:
+            return problem(409, str(error))
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
+    return problem(error.status_code, detail, headers=error.headers)
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [_field_error(each) for each in error.errors()[:20]]
+    return problem(422, "; ".join(each.detail for each in errors[:3]), errors=errors)
+
+
+def _field_error(error: Mapping[str, Any]) -> WrongField:
+    source, *path = error["loc"]
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    name = ".".join(str(each) for each in path)
+    if source == "body":
+        place = "".join("/" + str(each).replace("~", "~0").replace("/", "~1") for each in path)
+        return WrongField(detail=f"{name}: {detail}" if name else detail, pointer=place)
+    if source == "header":
+        return WrongField(detail=f"{name}: {detail}", header=name)
+    return WrongField(detail=f"{name}: {detail}", parameter=name)

@@ -1,0 +1,30 @@
+"""One database and one server for the tests of a file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from config.schema import DatabaseSettings
+from mta.store.postgres.secrets import Secrets
+from mta.store.store import Store
+from tests.conftest import new_database
+from tests.unit.mta.web.api.rig import Api, open_api
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_server: str) -> Iterator[str]:
+    yield from new_database(postgres_server)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    secrets = Secrets(bytes(range(32)))
+    store = await Store.open(module_database, DatabaseSettings(), secrets)
+    try:
+        async with open_api(store, secrets, tmp_path_factory.mktemp("run")) as opened:
+            yield opened
+    finally:
+        await store.close()

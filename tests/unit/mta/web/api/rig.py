@@ -1,0 +1,91 @@
+"""The administration port on a real store, and clients with tokens of each role."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession
+
+from bench.service import free_port
+from config.schema import Settings
+from mta.admin import tokens
+from mta.admin.context import AdminContext, operator_actor
+from mta.admin.permissions import Role
+from mta.service.composition import open_profiles
+from mta.store.postgres.secrets import Secrets
+from mta.store.store import Store
+from mta.web.admin import AdminPort
+from mta.web.readiness import ServiceReadiness
+from mta.web.server import HttpServer
+from policy.accounts.account import AccountStatus
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Any
+    text: str
+    json: Any
+
+
+@dataclass
+class Api:
+    """``tokens``: texts of tokens by name: operator, abuse_desk, shop, club."""
+
+    url: str
+    http: ClientSession
+    store: Store
+    settings: Settings
+    port: AdminPort
+    context: AdminContext
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self, method: str, path: str, *, by: str | None = "operator", **more: Any) -> Answer:
+        """Send a request with the token called ``by``, None: with none."""
+        headers = dict(more.pop("headers", {}))
+        if by is not None:
+            headers.setdefault("Authorization", f"Bearer {self.tokens[by]}")
+        async with self.http.request(method, path, headers=headers, allow_redirects=False, **more) as answer:
+            text = (await answer.read()).decode()
+            is_json = "json" in answer.headers.get("Content-Type", "")
+            json = await answer.json(content_type=None) if is_json and text else None
+            return Answer(answer.status, answer.headers, text, json)
+
+    async def get(self, path: str, **more: Any) -> Answer:
+        return await self.ask("GET", path, **more)
+
+    async def post(self, path: str, body: Any, **more: Any) -> Answer:
+        return await self.ask("POST", path, json=body, **more)
+
+    async def token(self, name: str, role: Role, account: str | None = None, **more: Any) -> str:
+        _, self.tokens[name] = await tokens.add(self.context, name, role, account=account, **more)
+        return self.tokens[name]
+
+
+@asynccontextmanager
+async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any) -> AsyncIterator[Api]:
+    """Serve the port. Accounts: shop and club, active, each with a domain of its own."""
+    port = free_port()
+    admin = {"port": port, **sections.pop("admin", {})}
+    settings = Settings.model_validate({"web": {"admin": admin}, **sections})
+    profiles = open_profiles(settings, secrets)
+    side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder))
+    server = HttpServer(side.app, "web.admin")
+    await server.open(settings.web.admin)
+    context = AdminContext(store, settings, lambda: profiles, operator_actor("ann"))
+    for name in ("shop", "club"):
+        await store.accounts.add(name, domains=[f"{name}.example"], status=AccountStatus.ACTIVE, verified=True)
+    async with ClientSession(f"http://127.0.0.1:{port}") as http:
+        api = Api(f"http://127.0.0.1:{port}", http, store, settings, side, context)
+        await api.token("operator", Role.OPERATOR)
+        await api.token("abuse_desk", Role.ABUSE_DESK)
+        await api.token("shop", Role.ACCOUNT, "shop")
+        await api.token("club", Role.ACCOUNT, "club")
+        try:
+            yield api
+        finally:
+            await server.close()
