@@ -53,7 +53,7 @@ class NoticeTexts(Section):
 
 
 class PageTexts(Section):
-    """One page (``mta.web.pages``)."""
+    """One page (``mta.web.recipient_pages``)."""
 
     title: str
     text: str

@@ -22,7 +22,7 @@ from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.errors import StoreUnavailable
 from mta.web.asgi import CLOSE, Asgi, ClientGone, Receive, Scope, Send, read_body, replayed, where, with_headers
 from mta.web.clients import RequestRates, client_of, subscriber
-from mta.web.pages import Page, Pages
+from mta.web.recipient_pages import Page, Pages
 from mta.web.unsubscribe import AccountById, UnsubscribeHandlers
 from policy.permission.tokens import Tokens
 

@@ -28,7 +28,7 @@ from mta.observe.metrics import Metrics
 from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
 from mta.store.postgres.errors import StoreUnavailable
 from mta.web.forms import read_form
-from mta.web.pages import CONFIRM, LinkSubject, Page, Pages
+from mta.web.recipient_pages import CONFIRM, LinkSubject, Page, Pages
 from policy.accounts.account import Account
 from policy.permission.tokens import UNSUBSCRIBE, Claim, Tokens
 

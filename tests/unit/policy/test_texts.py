@@ -14,7 +14,7 @@ import pytest
 from bounce.dsn_message import DsnKind
 from mta.mail.address import Address
 from mta.queue.dsn import dsn_words
-from mta.web.pages import LinkSubject, Page, Pages
+from mta.web.recipient_pages import LinkSubject, Page, Pages
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression
 from policy.footer.wording import imprint_notice, unsubscribe_notice

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta.web.pages import LANGUAGES, TEMPLATES, LinkSubject, Page, Pages, choose_language
+from mta.web.recipient_pages import LANGUAGES, TEMPLATES, LinkSubject, Page, Pages, choose_language
 from policy.accounts.account import Account, Identity
 from policy.languages import PageTexts, TextLanguage, load_texts
 
