@@ -208,14 +208,32 @@ def _fewest(hints: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 
 
 def any_of(words: Iterable[str]) -> str:
-    """Return a pattern for any of ``words``."""
-    return f"(?:{'|'.join(map(_stem, words))})"
+    """Return a pattern for any of ``words``, the first of them that is there. What begins alike is written once, so
+    that few are tried at each word of a text."""
+    return rf"(?<![^\W_])(?:{_either(list(map(_stem, words)))})"
 
 
-def _stem(words: str) -> str:
-    """Return a pattern for whole words; "*" stands for any beginning or ending, or for a word, "..." for up to six."""
-    pieces = (" ".join(map(_word, piece.split())) for piece in words.split(" ... "))
-    return r"(?<![^\W_])" + rf"(?: {_WORD}){{0,6}}? ".join(pieces)
+def _either(stems: Sequence[tuple[str, str]]) -> str:
+    """Return a pattern for any of ``stems``, in their order: letters that are next, and a pattern for the rest."""
+    branches: list[str] = []
+    run: dict[str, list[tuple[str, str]]] = {}  # by the next letter: those with another one cannot match as well
+    for letters, rest in (*stems, ("", "")):
+        if letters:
+            run.setdefault(letters[0], []).append((letters[1:], rest))
+            continue
+        for letter, behind in run.items():
+            branches.append(re.escape(letter) + (_either(behind) if len(behind) == 1 else f"(?:{_either(behind)})"))
+        run = {}
+        branches.append(rest)
+    return "|".join(branches[:-1])
+
+
+def _stem(words: str) -> tuple[str, str]:
+    """Return the letters that begin whole words, and a pattern for the rest; "*" stands for any beginning or ending, or
+    for a word, "..." for up to six."""
+    letters = words.partition(" ")[0].partition("*")[0]
+    pieces = [" ".join(map(_word, piece.split())) for piece in words.split(" ... ")]
+    return letters, rf"(?: {_WORD}){{0,6}}? ".join(pieces).removeprefix(re.escape(letters))
 
 
 def _word(word: str) -> str:
