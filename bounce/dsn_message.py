@@ -25,7 +25,7 @@ from textwrap import wrap
 from typing import assert_never
 
 from mta.mail.delivery import Attempt, Deferred, Delivered, Delivery, Failed, Outcome, QueuedRecipient
-from mta.mail.message import Body, Notify, Return
+from mta.mail.message import Body, ByMode, Notify, Return
 from mta.mail.reply import Reply
 
 MAX_REPLY = 600  # characters quoted of a receiver's reply
@@ -83,19 +83,23 @@ def wanted(
     """Return what to report to the sender after ``attempt``; empty if no DSN is wanted.
 
     ``notices`` is the account's choice; anything but "dsn" means no mail. ``delay_after`` (seconds, 0 never) is how
-    long a message waits before a single DSN reports the delay.
+    long a message waits before a single DSN reports the delay; one that is to be delivered by some time has its own.
     """
     delivery = attempt.delivery
     if delivery.sender is None or notices != "dsn":
         return ()
-    waited = delay_after > 0 and now - delivery.queued_at >= timedelta(seconds=delay_after)
-    tell_delay = waited and not delivery.delay_dsn_sent
-    parts = (_part_of(outcome, attempt.receiver_sends_dsn, tell_delay) for outcome in outcomes)
+    waited = delay_after > 0 and now - delivery.since >= timedelta(seconds=delay_after)
+    by = delivery.deliver_by
+    late = by is not None and by.mode is ByMode.NOTIFY and now >= by.deadline
+    tell_delay = (waited or late) and not delivery.delay_dsn_sent
+    traced = by is not None and by.trace
+    parts = (_part_of(outcome, attempt.receiver_sends_dsn, tell_delay, traced) for outcome in outcomes)
     return tuple(part for part in parts if part)
 
 
-def _part_of(outcome: Outcome, receiver_sends_dsn: bool, tell_delay: bool) -> DsnRecipient | None:
-    """Apply RFC 3461 4.1: without NOTIFY, failures are reported and, by local policy, delays."""
+def _part_of(outcome: Outcome, receiver_sends_dsn: bool, tell_delay: bool, traced: bool) -> DsnRecipient | None:
+    """Apply RFC 3461 4.1: without NOTIFY, failures are reported and, by local policy, delays. ``traced``: the sender
+    wants to know of each relay, unless NOTIFY says NEVER (RFC 2852 4)."""
     notify = outcome.result.recipient.notify
     match outcome:
         case Failed() if notify is None or Notify.FAILURE in notify:
@@ -103,6 +107,8 @@ def _part_of(outcome: Outcome, receiver_sends_dsn: bool, tell_delay: bool) -> Ds
         case Deferred() if tell_delay and (notify is None or Notify.DELAY in notify):
             return DsnRecipient(DsnKind.DELAYED, outcome)
         case Delivered() if notify is not None and Notify.SUCCESS in notify and not receiver_sends_dsn:
+            return DsnRecipient(DsnKind.RELAYED, outcome)
+        case Delivered() if traced and notify != Notify.NEVER:
             return DsnRecipient(DsnKind.RELAYED, outcome)
         case Failed() | Deferred() | Delivered():
             return None
@@ -267,6 +273,10 @@ def _status(attempt: Attempt, recipients: Sequence[DsnRecipient], reporter: str,
     if delivery.envid:
         groups[0].append(_field("Original-Envelope-Id", _decoded(delivery.envid)))
     groups[0].append(_field("Arrival-Date", format_datetime(delivery.queued_at)))
+    if delivery.deliver_by:  # RFC 2852 5
+        groups[0].append(_field("Deliver-By-Date", format_datetime(delivery.deliver_by.deadline)))
+    if delivery.release and delivery.release.request:  # RFC 4865 5
+        groups[0].append(_field("Future-Release-Request", delivery.release.request))
     groups += [_recipient_fields(attempt, part) for part in recipients]
     text = "\r\n".join("".join(group) for group in groups)
     return text.encode() if utf8 else text.encode("ascii", "replace")

@@ -77,6 +77,14 @@ def _server(settings: Settings) -> Iterator[Mistake]:
             )
 
 
+def _send_windows(settings: Settings) -> Iterator[Mistake]:
+    for n, window in enumerate(settings.queue.send_windows):
+        if not _is_time_zone(window.zone):
+            yield Mistake(
+                ("queue", "send_windows", n, "zone"), "no such time zone; expected a name such as Europe/Amsterdam"
+            )
+
+
 def _listeners(settings: Settings) -> Iterator[Mistake]:
     taken: dict[int, list[tuple[str, str]]] = {}  # by port: address, and who has it
     sections = (("submission", settings.submission.listeners), ("reports", settings.reports.listeners))
@@ -295,6 +303,6 @@ def _address(path: KeyPath, text: str) -> Iterator[Mistake]:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
-    _server, _database, _listeners, _public_url, _certificate, _limits, _reports, _signing, _queue, _dns, _scanners,
-    _blocklists,
+    _server, _database, _send_windows, _listeners, _public_url, _certificate, _limits, _reports, _signing, _queue, _dns,
+    _scanners, _blocklists,
 )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from config.header_fields import Signed, signed_names
-from config.types import Access, Duration, File, HostName, Network, Section, Selector, Size, default
+from config.mail_conditions import MailConditionSettings
+from config.types import Access, Duration, File, HostName, Name, Network, Section, Selector, Size, WeekHours, default
 
 
 class SigningKeySettings(Section):
@@ -43,6 +44,19 @@ class StreamWeights(Section):
     """Weight of marketing deliveries."""
 
 
+class SendWindowSettings(MailConditionSettings):
+    """When mail may leave, for the mail that fits all conditions. Mail that several windows fit leaves while all of
+    them are open; in between it waits in the queue."""
+
+    name: Name
+    """Name in `mta queue` and `mta explain`."""
+    times: list[WeekHours] = Field(min_length=1)
+    """Days and hours, any of these: `"mon-fri 08:00-20:00"`, `"sat,sun 10:00-14:00"`, `"mon-sun 22:00-06:00"` (until
+    the next morning)."""
+    zone: str
+    """Time zone of these hours, e.g. `Europe/Berlin`; summer time is observed."""
+
+
 class QueueSettings(Section):
     """Queueing and retries."""
 
@@ -59,6 +73,7 @@ class QueueSettings(Section):
     active_size: Size = default("32MiB")
     """Maximum memory for message content per worker; content that does not fit is read from the database again."""
     stream_weights: StreamWeights = StreamWeights()
+    send_windows: list[SendWindowSettings] = []
     poll: Duration = default("1s")
     """How often the database is checked for due deliveries."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from config.mail_conditions import MailConditionSettings
 from config.types import (
     MAILBOX,
     Access,
@@ -108,21 +109,11 @@ class PoolSettings(Section):
     members: list[PoolMember] = Field(min_length=1)
 
 
-class PoolRuleSettings(Section):
+class PoolRuleSettings(MailConditionSettings):
     """Which mail goes to a pool. All conditions that are set must be met; an empty list is no condition."""
 
     pool: Name
     """Name of the pool."""
-    accounts: list[str] = []
-    """Names of accounts."""
-    profiles: list[str] = []
-    """Profiles of accounts."""
-    streams: list[Literal["transactional", "marketing"]] = []
-    """Streams."""
-    mailings: list[str] = []
-    """Mailing ids; `*` at the end for any continuation."""
-    domains: list[str] = []
-    """Recipient domains; `.example.com` for all subdomains."""
 
 
 class DeniedHost(Section):

@@ -68,6 +68,9 @@ class SubmissionLimits(Section):
     and those that have logged in within a day."""
     connections_per_address: int = Field(200, ge=1)
     """Maximum open connections per client address and worker."""
+    send_delay: Duration = default("30d")
+    """How long a message may wait for its first attempt (`X-MTA-Send-At`, HOLDFOR, HOLDUNTIL); announced with
+    FUTURERELEASE. `0s`: not at all."""
     errors: int = Field(20, ge=1)
     """Rejected commands per session before it is closed with 421 4.7.0."""
     auth_failures_per_address: int = Field(10, ge=1)

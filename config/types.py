@@ -35,6 +35,9 @@ _SIZE = re.compile(rf"{_NUMBER}\s*(B|kB|KiB|MB|MiB|GB|GiB|)")
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # The last label of a host name is no number: 192.0.2.1 is an address (RFC 3696 2).
 _HOST_NAME = rf"^({_LABEL}\.)*[0-9]{{0,62}}[A-Za-z]([A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?$"
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY, _DAY_TIME = f"({'|'.join(_DAYS)})", "([01][0-9]|2[0-3]):[0-5][0-9]"
+_WEEK_HOURS = rf"^{_DAY}(-{_DAY})?(,{_DAY}(-{_DAY})?)* +{_DAY_TIME}-({_DAY_TIME}|24:00)$"
 _SELECTOR = rf"^{_LABEL}(\.{_LABEL})*$"
 
 
@@ -56,6 +59,19 @@ def rate_limit(text: str) -> tuple[int, float]:
     """Return how many a RateLimit allows in how many seconds."""
     number, _, unit = text.partition("/")
     return int(number), _UNITS[unit]
+
+
+def week_hours(text: str) -> tuple[frozenset[int], int, int]:
+    """Return the days (0: Monday), the start and the end of a WeekHours; both in minutes from midnight, an end that
+    is not after the start on the next day."""
+    names, hours = text.split()
+    days: set[int] = set()
+    for part in names.split(","):
+        first, _, last = part.partition("-")
+        start, end = _DAYS.index(first), _DAYS.index(last or first)
+        days |= {n % 7 for n in range(start, end + 1 if end >= start else end + 8)}
+    opens, closes = (60 * int(each[:2]) + int(each[3:]) for each in hours.split("-"))
+    return frozenset(days), opens, closes if closes > opens else closes + 24 * 60
 
 
 def default(text: str) -> Any:
@@ -110,6 +126,9 @@ Network = Annotated[
 ]
 MAILBOX = r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"  # a plain address, as a pattern
 File = Annotated[Path, Strict(False), WithJsonSchema({"type": "string", "format": "path"})]
+WeekHours = Annotated[
+    str, StringConstraints(pattern=_WEEK_HOURS), WithJsonSchema({"type": "string", "format": "hours"})
+]
 HostName = Annotated[
     str,
     StringConstraints(to_lower=True, max_length=253, pattern=_HOST_NAME),

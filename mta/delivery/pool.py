@@ -86,7 +86,8 @@ class StaleSessionError(DeliveryError):
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """What EHLO offered. ``size``: octets of the largest message, None if not given."""
+    """What EHLO offered. ``size``: octets of the largest message, None if not given. ``deliver_by``: the shortest time
+    that it takes (RFC 2852 3), 0 if it takes any, None if not offered."""
 
     pipelining: bool = False
     eight_bit: bool = False
@@ -94,6 +95,8 @@ class Extensions:
     starttls: bool = False
     dsn: bool = False
     requiretls: bool = False
+    mt_priority: bool = False
+    deliver_by: int | None = None
     sizes: bool = False
     size: int | None = None
     auth: frozenset[str] = frozenset()
@@ -117,12 +120,20 @@ class Extensions:
             starttls="starttls" in offered,
             dsn="dsn" in offered,
             requiretls="requiretls" in offered,
+            mt_priority="mt-priority" in offered,
+            deliver_by=_shortest(offered["deliverby"]) if "deliverby" in offered else None,
             sizes="size" in offered,
             size=int(size) if size.isascii() and size.isdigit() and len(size) < 20 and int(size) > 0 else None,
             auth=frozenset(mechanisms),
             recipients=limits.get("RCPTMAX"),
             transactions=limits.get("MAILMAX"),
         )
+
+
+def _shortest(text: str) -> int:
+    """Return the min-by-time of DELIVERBY; what is no number says nothing."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 class SessionKey(NamedTuple):

@@ -14,9 +14,11 @@ then a connection that is lost at any point leaves it unknown whether the messag
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import assert_never
 
 from bounce.verp import Verp
@@ -27,7 +29,7 @@ from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient, Result, Stage
 from mta.mail.headers import Headers
 from mta.mail.large_body import whole_lines
-from mta.mail.message import Body, Notify, SenderTls
+from mta.mail.message import Body, ByMode, DeliverBy, Notify, SenderTls
 from mta.mail.reply import Reply
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing, StoredContent
@@ -38,6 +40,8 @@ _SAFE = re.compile(r"[^\x00-\x20\x7f<>]+\Z")  # in a path: nothing that could en
 _XTEXT = re.compile(r"[\x21-\x7e]+\Z")  # RFC 3461 4
 _DOT = re.compile(rb"\n\.")  # twice as fast as ``in``, and most messages have none
 _TOO_MANY = re.compile(r"(?i)too many (?:recipients|rcpts)")
+
+MAX_BY = 999_999_999  # seconds, RFC 2852 4
 
 UNSAFE = Reply(553, "5.1.3", "address cannot be used in an SMTP command")
 NO_UTF8_ADDRESS = Reply(553, "5.6.7", "non-ASCII address, but the receiver does not support SMTPUTF8")
@@ -162,8 +166,10 @@ def unsupported_recipient(recipient: QueuedRecipient, extensions: Extensions) ->
 # --- commands
 
 
-def mail_command(delivery: Delivery, sender: Address | None, content: Content, extensions: Extensions) -> bytes:
-    """MAIL (RFC 5321 4.1.1.2), for a delivery that is supported."""
+def mail_command(
+    delivery: Delivery, sender: Address | None, content: Content, extensions: Extensions, now: datetime
+) -> bytes:
+    """MAIL (RFC 5321 4.1.1.2), for a delivery that is supported. ``now``: what BY counts from."""
     command = f"MAIL FROM:<{sender or ''}>"
     if extensions.sizes:
         command += f" SIZE={size_of(content)}"
@@ -178,7 +184,19 @@ def mail_command(delivery: Delivery, sender: Address | None, content: Content, e
             command += f" ENVID={delivery.envid}"
     if delivery.tls is SenderTls.REQUIRED:
         command += " REQUIRETLS"
+    if delivery.priority and extensions.mt_priority:
+        command += f" MT-PRIORITY={delivery.priority}"
+    if delivery.deliver_by and extensions.deliver_by is not None:
+        command += _by(delivery.deliver_by, extensions.deliver_by, now)
     return command.encode() + b"\r\n"
+
+
+def _by(wanted: DeliverBy, shortest: int, now: datetime) -> str:
+    """Return BY with what is left of the time (RFC 2852 4.1); a receiver that would refuse so little is not told."""
+    left = math.floor((wanted.deadline - now).total_seconds())
+    if wanted.mode is ByMode.RETURN and left < max(1, shortest):
+        return ""
+    return f" BY={max(left, -MAX_BY)};{wanted.mode.value}{'T' if wanted.trace else ''}"
 
 
 def rcpt_command(recipient: QueuedRecipient, extensions: Extensions) -> bytes:
@@ -256,7 +274,7 @@ async def _send_envelope(
     timeouts: Timeouts,
 ) -> _EnvelopeReplies:
     """MAIL, RCPT and DATA; before them RSET, if the receiver still has a transaction open."""
-    mail = mail_command(delivery, sender, content, session.extensions)
+    mail = mail_command(delivery, sender, content, session.extensions, datetime.now(UTC))
     rcpts = [rcpt_command(recipient, session.extensions) for recipient in batch]
     reset, session.dirty = session.dirty, False
     session.transactions += 1

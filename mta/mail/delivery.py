@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
-from mta.mail.message import Body, Notify, Return, SenderTls, Stream
+from mta.mail.message import Body, DeliverBy, Notify, Release, Return, SenderTls, Stream
 from mta.mail.reply import Reply
 
 
@@ -39,6 +39,13 @@ class Stage(Enum):
         return self.is_connection and self is not Stage.TLS_POLICY
 
 
+class DelayReason(Enum):
+    """Why a delivery waits for a time of the day, not for its turn or its next try."""
+
+    RELEASE = "release"  # the sender's wish
+    SEND_WINDOW = "send_window"
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:
     """A recipient still to be delivered to. ``index``: its place in the envelope. ``attempts``: how many were made.
@@ -62,6 +69,7 @@ class Delivery:
     told of the delay. ``lease``: the token under which the rows are ours. ``held``: it was held until it expired, and
     must not be sent. ``bounce``: the operator's reason to fail it. ``certified``: it may leave
     from certified sources. ``mark``: a mark of a mailing that transactional mail shows: its name, and where it shows.
+    ``priority``: from -9 to 9 (RFC 6710).
     """
 
     message_id: MessageId
@@ -82,6 +90,9 @@ class Delivery:
     certified: bool = False
     tls: SenderTls = SenderTls.AS_POLICY
     mark: tuple[str, str] | None = None
+    release: Release | None = None
+    deliver_by: DeliverBy | None = None
+    priority: int = 0
     content: bytes | None = None
     whole: bool = False
     delay_dsn_sent: bool = False
@@ -92,6 +103,11 @@ class Delivery:
     @property
     def attempts(self) -> int:
         return max(recipient.attempts for recipient in self.recipients)
+
+    @property
+    def since(self) -> datetime:
+        """Since when it was to be delivered."""
+        return self.release.at if self.release else self.queued_at
 
 
 class DueDelivery(NamedTuple):
@@ -186,9 +202,12 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
+    """``reason``: why ``until`` is later than the retry schedule says."""
+
     result: Result
     classification: Classification
     until: datetime
+    reason: DelayReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,31 @@ class SenderTls(Enum):
     OPTIONAL = "optional"
 
 
+class ByMode(Enum):
+    """What follows when a message is not delivered by its time (RFC 2852 4): it comes back, or the sender is told."""
+
+    RETURN = "R"
+    NOTIFY = "N"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverBy:
+    """Until when a message is to be delivered (RFC 2852). ``trace``: each relay sends a DSN."""
+
+    deadline: datetime
+    mode: ByMode
+    trace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """When the first attempt may be made. ``request``: what the client asked for (RFC 4865), None if it did so in the
+    header."""
+
+    at: datetime
+    request: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """One RCPT. ``notify`` None: not given, which means FAILURE and, by local policy, DELAY. ``orcpt`` as received."""
@@ -71,7 +96,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """``sender`` None is the null return path ``<>``."""
+    """``sender`` None is the null return path ``<>``. ``priority``: from -9 to 9 (RFC 6710)."""
 
     sender: Address | None
     recipients: tuple[Recipient, ...]
@@ -80,6 +105,9 @@ class Envelope:
     ret: Return | None = None
     envid: str | None = None
     tls: SenderTls = SenderTls.AS_POLICY
+    release: Release | None = None
+    deliver_by: DeliverBy | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,11 +109,12 @@ class InboundReportKind(Enum):
 
 
 class QueueState(Enum):
-    """The state of a queued recipient. ``leased``: in a worker's active queue."""
+    """The state of a queued recipient. ``leased``: in a worker's active queue. ``delayed``: it waits for a time."""
 
     READY = "ready"
     LEASED = "leased"
     HELD = "held"
+    DELAYED = "delayed"
 
 
 class BackgroundTask(Enum):

@@ -301,7 +301,7 @@ class Metrics:
     def _delivered(self, attempt: Attempt, recipients: int) -> None:
         self.recipients_delivered[Encryption.of(attempt.host.tls if attempt.host else None)].inc(recipients)
         self.bytes_delivered.inc(attempt.delivery.size)
-        seconds = (attempt.started_at - attempt.delivery.queued_at).total_seconds() + attempt.seconds
+        seconds = max(0.0, (attempt.started_at - attempt.delivery.since).total_seconds()) + attempt.seconds
         for _ in range(recipients):
             self.delivery_seconds.observe(seconds)
 

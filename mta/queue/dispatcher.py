@@ -57,6 +57,7 @@ from mta.queue.ready_queue import AwaitingRoute, ClaimRoom, ReadyQueue
 from mta.queue.reply_watch import ReplyWatch
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
+from mta.queue.send_windows import SendWindows
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing
 from mta.store.store import Store
@@ -113,6 +114,7 @@ class Dispatcher:
         self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
         self._requeue = Requeue(store.messages, tasks)
+        self.send_windows = SendWindows(settings.send_windows, accounts)
         self._recorder = OutcomeRecorder(
             store=store,
             requeue=self._requeue,
@@ -121,6 +123,7 @@ class Dispatcher:
             classifier=classifier,
             dsn=dsn,
             schedule=self._schedule,
+            windows=self.send_windows,
         )
         self._check = PreDeliveryCheck(
             accounts=accounts,
@@ -152,7 +155,8 @@ class Dispatcher:
         """Take over reloaded settings; deliveries under way are not disturbed."""
         self._settings = settings
         self._schedule = _schedule(settings)
-        self._recorder.configure(classifier, dsn, self._schedule)
+        self.send_windows = SendWindows(settings.send_windows, self._accounts)
+        self._recorder.configure(classifier, dsn, self._schedule, self.send_windows)
         self._check.configure(profiles)
         self.ready_queues.configure(egress, shaping, settings.stream_weights)
         self._replies.configure(shaping)
@@ -319,7 +323,7 @@ class Dispatcher:
             self._record_failure(job, INTERNAL)
 
     def _find_place(self, job: Job) -> None:
-        if self._record_unattempted(job):
+        if self._record_unattempted(job) or not self._window_is_open(job):
             return
         delivery = job.delivery
         route = self._resolver.cached(delivery.destination)
@@ -491,7 +495,7 @@ class Dispatcher:
         if job.delivery.lease != self._store.lease.id:  # the lease was lost meanwhile, and another worker may hold it
             job.release()
             return
-        if self._record_unattempted(job):
+        if self._record_unattempted(job) or not self._window_is_open(job):
             return
         destination = job.delivery.destination
         route = self._resolver.cached(destination) or await self._resolver.route(destination)
@@ -549,6 +553,13 @@ class Dispatcher:
         elif job.delivery.held:  # claimed for its end, which our clock does not confirm
             self._requeue.add([job])
         return decision is not None or job.delivery.held
+
+    def _window_is_open(self, job: Job) -> bool:
+        """Return whether a job may be tried at this time of the day; if not, it is requeued until it may."""
+        opens_at = self.send_windows.opens_at(job.delivery, datetime.now(UTC)) if self.send_windows else None
+        if opens_at is not None:
+            self._requeue.until_open(job, opens_at)
+        return opens_at is None
 
     def _record_failure(self, job: Job, reply: Reply) -> None:
         """Record an attempt that failed before a receiver was contacted."""

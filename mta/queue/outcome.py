@@ -32,7 +32,7 @@ from mta.mail.delivery import (
 )
 from mta.mail.reply import Reply, ReplyKind, sanitise
 from mta.queue.active_queue import Job
-from mta.queue.schedule import Schedule
+from mta.queue.schedule import Schedule, is_too_late, notice_due_at
 from policy.accounts.account import Account
 from policy.reputation.breaker import is_limit
 
@@ -69,7 +69,8 @@ def decide(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: da
         if schedule.is_over(attempts, now, expires_at):
             return Failed(result, meaning, expired=True)
         steps = attempts + (UNKNOWN_STEPS if result.delivery_unknown else 0)
-        return Deferred(result, meaning, schedule.next_attempt(steps, now, expires_at))
+        until, reason = schedule.next_attempt(steps, now, expires_at, notice_due_at(attempt.delivery))
+        return Deferred(result, meaning, until, reason)
 
     return Decision(attempt, tuple(map(outcome, attempt.results)))
 
@@ -81,8 +82,8 @@ def decide_unclassified(attempt: Attempt, schedule: Schedule, now: datetime) -> 
     def outcome(result: Result) -> Outcome:
         if result.reply.kind is ReplyKind.POSITIVE:
             return Delivered(result)
-        until = schedule.next_attempt(result.recipient.attempts + 1, now, expires_at)
-        return Deferred(result, UNCLASSIFIED, until)
+        until, reason = schedule.next_attempt(result.recipient.attempts + 1, now, expires_at)
+        return Deferred(result, UNCLASSIFIED, until, reason)
 
     return Decision(attempt, tuple(map(outcome, attempt.results)))
 
@@ -103,7 +104,8 @@ def unattempted(job: Job, schedule: Schedule, now: datetime) -> Decision | None:
     if delivery.bounce is not None:
         reply = Reply(554, "5.3.0", sanitise(f"removed from the queue by the operator: {delivery.bounce}"))
         return _failed(job, delivery, dict.fromkeys(delivery.recipients, reply), OPERATOR, now)
-    if schedule.is_over(math.inf if delivery.held else delivery.attempts, now, schedule.expires_at(delivery)):
+    attempts = math.inf if delivery.held or is_too_late(delivery, now) else delivery.attempts
+    if schedule.is_over(attempts, now, schedule.expires_at(delivery)):
         replies = {recipient: _expired(recipient) for recipient in delivery.recipients}
         return _failed(job, delivery, replies, EXPIRED, now, expired=True)
     return None

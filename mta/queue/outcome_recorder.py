@@ -33,6 +33,7 @@ from mta.queue.dsn import DsnComposer
 from mta.queue.outcome import Decision
 from mta.queue.requeue import NOT_RECORDED, Requeue
 from mta.queue.schedule import Schedule
+from mta.queue.send_windows import SendWindows
 from mta.store.postgres.batch import Batch
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing
@@ -59,6 +60,7 @@ class OutcomeRecorder:
         classifier: Classifier,
         dsn: DsnComposer,
         schedule: Schedule,
+        windows: SendWindows,
     ) -> None:
         self._store = store
         self._requeue = requeue
@@ -72,11 +74,11 @@ class OutcomeRecorder:
             weigh=lambda each: len(each.outcomes),
             keeps=True,
         )
-        self.configure(classifier, dsn, schedule)
+        self.configure(classifier, dsn, schedule, windows)
 
-    def configure(self, classifier: Classifier, dsn: DsnComposer, schedule: Schedule) -> None:
+    def configure(self, classifier: Classifier, dsn: DsnComposer, schedule: Schedule, windows: SendWindows) -> None:
         """Take over reloaded settings."""
-        self._classifier, self._dsn, self._schedule = classifier, dsn, schedule
+        self._classifier, self._dsn, self._schedule, self._windows = classifier, dsn, schedule, windows
 
     @property
     def schedule(self) -> Schedule:
@@ -96,6 +98,8 @@ class OutcomeRecorder:
         """Decide what an attempt means, record it, and return it. ``content``: the message, if it is in memory.
         ``limits``: of the path, if it was known."""
         now, schedule = datetime.now(UTC), self.schedule_for(limits) if limits else self.schedule
+        if windows := self._windows.of(attempt.delivery):
+            schedule = replace(schedule, windows=windows)
         try:
             decision = outcome.decide(attempt, self._classifier, schedule, now)
         except Exception:

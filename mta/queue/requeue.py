@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from mta.mail.delivery import DelayReason
 from mta.mail.hold import Hold
 from mta.mail.shaping_action import ShapingAction
 from mta.observe.background import BackgroundTasks
@@ -24,7 +25,8 @@ from mta.store.queue.messages import Messages
 NO_ROOM = timedelta(seconds=15)  # wait of what does not fit into its ready queue
 NOT_RECORDED = timedelta(minutes=1)  # wait after an outcome that could not be recorded
 
-_Kind = tuple[timedelta | None, Hold | int | None]  # how long it waits; why it is held, or the action it waits for
+# How long it waits; why it is held, the action it waits for, or why it is not for its next try.
+_Kind = tuple[timedelta | None, Hold | int | DelayReason | None]
 
 
 class Requeue:
@@ -46,6 +48,11 @@ class Requeue:
         """Requeue ``jobs``, due when ``action`` ends."""
         left = (action.expires_at - datetime.now(UTC)).total_seconds()
         self._collect((timedelta(seconds=max(0, math.ceil(left))), action.id), jobs)
+
+    def until_open(self, job: Job, opens_at: datetime) -> None:
+        """Requeue ``job``, due when its send window opens."""
+        left = (opens_at - datetime.now(UTC)).total_seconds()
+        self._collect((timedelta(seconds=max(0, math.ceil(left))), DelayReason.SEND_WINDOW), [job])
 
     def hold(self, job: Job, hold: Hold) -> None:
         """Requeue ``job``, to be held until it is released."""
@@ -81,5 +88,7 @@ class Requeue:
         deliveries = [job.delivery for job in jobs]
         if isinstance(why, Hold):
             await self._messages.hold(deliveries, why)
+        elif isinstance(why, DelayReason):
+            await self._messages.requeue(deliveries, wait, delayed_by=why)
         else:
             await self._messages.requeue(deliveries, wait, why)

@@ -304,7 +304,8 @@ class Supervisor:
 
     async def _keep_times(self, store: Store) -> None:
         """Keep the queue's times right when the database's clock is set."""
-        await store.clock.repair(self._settings.queue.expire_after)
+        settings = self._settings
+        await store.clock.repair(settings.queue.expire_after + settings.submission.limits.send_delay)
 
     async def _measure(self, store: Store) -> None:
         """Set the gauges that only the database knows."""

@@ -21,11 +21,13 @@ from mta.mail.characters import hidden
 from mta.mail.message import Body, Envelope, Notify, Recipient, Return, SenderTls
 from mta.mail.reply import Reply
 from mta.smtp_server.replies import LINE_TOO_LONG, Rejected, too_large
+from mta.smtp_server.timing import TimingOffer, check_order, read_by, read_hold, read_priority
 
 MAX_LINE = 512  # octets with CRLF, RFC 5321 4.5.3.1.4
 MAX_LINES = {
-    # + SIZE (RFC 1870), BODY (6152), SMTPUTF8 (6531), AUTH (4954), DSN (3461), REQUIRETLS (8689)
-    "MAIL": 512 + 26 + 17 + 10 + 500 + 120 + 11,
+    # + SIZE (RFC 1870), BODY (6152), SMTPUTF8 (6531), AUTH (4954), DSN (3461), REQUIRETLS (8689), HOLDUNTIL (4865),
+    # BY (2852), MT-PRIORITY (6710)
+    "MAIL": 512 + 26 + 17 + 10 + 500 + 120 + 11 + 34 + 17 + 15,
     "RCPT": 512 + 10 + 30 + 500,  # + SMTPUTF8, NOTIFY, ORCPT
     "AUTH": 12288,  # RFC 4954 4
 }  # fmt: skip
@@ -85,10 +87,14 @@ def device_hello(argument: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", argument).strip("-")[:MAX_HELLO] or "unknown"
 
 
-def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope, int | None]:
-    """Return ``FROM:<path> parameters`` as an envelope without recipients, and the announced size."""
+def read_mail(
+    argument: str, *, extended: bool, max_size: int, timing: TimingOffer | None = None
+) -> tuple[Envelope, int | None]:
+    """Return ``FROM:<path> parameters`` as an envelope without recipients, and the announced size. ``timing``: what is
+    offered about times; None: nothing."""
     path, parameters = _path_and_parameters(argument, "FROM:", "MAIL", extended=extended)
     size, body, utf8, ret, envid, tls = None, Body.SEVEN_BIT, False, None, None, SenderTls.AS_POLICY
+    release, deliver_by, priority = None, None, 0
     for keyword, value in parameters.items():
         match keyword:
             case "SIZE":
@@ -107,10 +113,19 @@ def read_mail(argument: str, *, extended: bool, max_size: int) -> tuple[Envelope
                 envid = _read_xtext(keyword, value, MAX_ENVID)
             case "AUTH":  # who first submitted it (RFC 4954 5): not used
                 _read_xtext(keyword, value, MAX_ORCPT)
+            case "HOLDFOR" | "HOLDUNTIL" if timing:
+                if release:
+                    raise _bad(keyword, "HOLDFOR and HOLDUNTIL exclude each other; give one of them")
+                release = read_hold(keyword, value, timing)
+            case "BY" if timing:
+                deliver_by = read_by(value, timing)
+            case "MT-PRIORITY" if timing:
+                priority = read_priority(value)
             case _:
                 raise Rejected(Reply(555, "5.5.4", f"Unsupported option: {_shown(keyword)}"))
+    check_order(release, deliver_by)
     sender = _address(path, "sender", "5.1.7", utf8=utf8) if path else None
-    return Envelope(sender, (), body, utf8, ret, envid, tls), size
+    return Envelope(sender, (), body, utf8, ret, envid, tls, release, deliver_by, priority), size
 
 
 def read_recipient(argument: str, *, extended: bool, utf8: bool, postmaster_domain: str | None = None) -> Recipient:

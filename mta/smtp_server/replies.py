@@ -103,6 +103,12 @@ CREDENTIAL_CHANGED = Reply(421, "4.7.0", "Credential changed or revoked, closing
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down, closing connection")
 
 
+def priority_lowered(asked: int, granted: int) -> Reply:
+    """RFC 6710 4.1: the text begins with the priority that the message has now."""
+    text = f"{granted} is the priority of the message: {asked} is more than its account may ask (mta account set)"
+    return Reply(250, "2.3.6", text)
+
+
 def too_large(limit: int) -> Reply:
     """Return the answer to a message of more than ``limit`` octets."""
     return Reply(552, "5.3.4", f"Message size exceeds fixed limit of {limit} octets")

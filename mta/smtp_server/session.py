@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from config.schema import Listener, ListenerTls
@@ -42,6 +43,7 @@ from mta.smtp_server.line_io import HIDDEN, ReplyWriter
 from mta.smtp_server.message_syntax import message_fault
 from mta.smtp_server.replies import CloseSession, ConnectionLost, Rejected
 from mta.smtp_server.states import AFTER_REJECTION, TRANSITIONS, State
+from mta.smtp_server.timing import TimingOffer
 from mta.store.postgres.errors import StoreFull, StoreUnavailable
 from policy.accounts.account import Grant
 
@@ -247,6 +249,8 @@ class Session:
         self._begin(self._hello(argument), extended=True)
         lines = [self._context.hostname, "PIPELINING", f"SIZE {self._context.limits.message_size}", "8BITMIME"]
         lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
+        if timing := self._timing:
+            lines += timing.keywords
         if self._takes_requiretls:
             lines.append("REQUIRETLS")
         if self._listener.tls is ListenerTls.STARTTLS and not self._client.tls:
@@ -274,6 +278,13 @@ class Session:
     def _begin(self, name: str, *, extended: bool) -> None:
         self.reset()
         self._client.hello, self._client.extended = name, extended
+
+    @property
+    def _timing(self) -> TimingOffer | None:
+        """What is offered about times (RFC 4865 3, 2852 3, 6710 3): where mail is submitted."""
+        if self._context.authenticator is None:
+            return None
+        return TimingOffer(datetime.now(UTC), self._context.limits.send_delay)
 
     @property
     def _takes_requiretls(self) -> bool:
@@ -368,16 +379,19 @@ class Session:
         self._require_account()
         client, context = self._client, self._context
         limit = context.limits.message_size
-        envelope, size = read_mail(argument, extended=client.extended, max_size=limit)
+        envelope, size = read_mail(argument, extended=client.extended, max_size=limit, timing=self._timing)
         if envelope.tls is SenderTls.REQUIRED and not self._takes_requiretls:
             raise Rejected(replies.NO_REQUIRETLS)
         if size is not None and not has_room(size, context.message_budget, context.spool):
             raise Rejected(replies.NO_MEMORY)
+        asked, most = envelope.priority, client.account.max_priority if client.account else 0
+        if asked > most:
+            envelope = replace(envelope, priority=most)
         answer = await self._ask(context.handler.on_sender, client, envelope, size)
         if isinstance(answer, Reply):
             raise Rejected(answer, sender=envelope.sender)
         self._mail = _Mail(envelope, answer, size)
-        self._writer.send(replies.SENDER_OK)
+        self._writer.send(replies.SENDER_OK if asked <= most else replies.priority_lowered(asked, most))
 
     async def _rcpt_to(self, argument: str) -> None:
         mail, context = self._mail, self._context

@@ -31,6 +31,7 @@ from mta.observe.events import EventLog
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue.active_queue import ActiveQueue, Job
+from mta.queue.send_windows import SendWindows
 from mta.smtp_server.handler import Client
 from mta.smtp_server.replies import AUTH_REQUIRED, NO_STORAGE
 from mta.store.postgres.errors import StoreUnavailable
@@ -75,11 +76,13 @@ class Submission:
         self.metrics = metrics
         self._active_queue = active_queue
         self._dispatch = dispatch
+        self._accounts = store.accounts
         self.configure(settings, signer, profiles)
 
     def configure(self, settings: Settings, signer: Signer, profiles: Profiles) -> None:
         """Take over (re)loaded settings."""
         self.profiles = profiles
+        self._send_windows = SendWindows(settings.queue.send_windows, self._accounts)
         self.preparer = Preparer(settings, self.store, signer, profiles, self._references)
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
         self.traps = TrapAddresses.load(settings.policy.trap_addresses)
@@ -111,6 +114,8 @@ class Submission:
         reservations = self._active_queue.reserve_all(sizes, messages[0].stream) or ()
         deliveries: Sequence[Delivery] = ()
         try:
+            now = messages[0].message.origin.received_at
+            messages = [self._send_windows.delayed(copy, now) for copy in messages]
             queued, placed = await self.store.messages.enqueue_all(messages, leased=bool(reservations))
             if isinstance(queued, Leased):
                 deliveries = queued.deliveries

@@ -2,6 +2,7 @@
 
     X-MTA-Stream: marketing          X-MTA-Mailing: autumn-2026
     X-MTA-Topic: offers              X-MTA-Expire: 6h
+    X-MTA-Send-At: 2026-12-01T09:00 Europe/Berlin
 
 Invariants: nothing is guessed: a field that is unknown, given twice or malformed is an error for the client.
 """
@@ -11,15 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from config.header_fields import OPTION_PREFIX
 from mta.mail.headers import Headers, unfold
+from mta.mail.release_time import ReleaseTimeError, parse_release_time
 from policy.accounts.account import Grant, Stream
 from policy.permission.marketing_signs import MailingMark
 
 PREFIX = OPTION_PREFIX.lower().encode()
-KNOWN = ("stream", "mailing", "topic", "expire")
+KNOWN = ("stream", "mailing", "topic", "expire", "send-at")
 LONGEST = 100  # characters of a value
 
 _SPAN = re.compile(r"(\d{1,6})\s*([mhd])\Z")
@@ -32,12 +34,13 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SubmissionOptions:
-    """``mailing``: its name or id. ``topic``: in lower case. None: not given."""
+    """``mailing``: its name or id. ``topic``: in lower case. ``send_at``: not before it. None: not given."""
 
     stream: Stream | None = None
     mailing: str | None = None
     topic: str | None = None
     expire: timedelta | None = None
+    send_at: datetime | None = None
 
 
 def read_options(headers: Headers) -> SubmissionOptions:
@@ -78,6 +81,7 @@ def _read(values: dict[str, str]) -> SubmissionOptions:
         mailing=values.get("mailing"),
         topic=topic.casefold() if topic else None,
         expire=_span(values["expire"]) if "expire" in values else None,
+        send_at=_send_at(values["send-at"]) if "send-at" in values else None,
     )
 
 
@@ -93,3 +97,11 @@ def _span(value: str) -> timedelta:
     if not match:
         raise OptionError("X-MTA-Expire must be a whole number with a unit: 30m, 6h or 2d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _send_at(value: str) -> datetime:
+    try:
+        return parse_release_time(value)
+    except ReleaseTimeError as error:
+        examples = "2026-12-01T09:00:00+01:00, 2026-12-01T08:00:00Z or 2026-12-01T09:00 Europe/Berlin"
+        raise OptionError(f"X-MTA-Send-At {error}; write {examples}") from None

@@ -37,6 +37,7 @@ from mta.submission.header_cleanup import UnfitFieldError, clean_header
 from mta.submission.link_check import LinkChecker
 from mta.submission.references import CompiledReferences
 from mta.submission.seven_bit import to_seven_bit
+from mta.submission.timing import expires_at, with_release
 from policy.accounts.account import Account, Grant
 from policy.accounts.mailing import Mailing
 from policy.base import Facts, Finding, RecipientFacts
@@ -111,6 +112,7 @@ class Preparer:
         self._host_names = frozenset(filter(None, (self._hostname, settings.return_path.domain)))
         self._encode = settings.submission.eightbit == "encode"
         self._expire_after = timedelta(seconds=settings.queue.expire_after)
+        self._send_delay = settings.submission.limits.send_delay
         self._require_signature = settings.signing.require
         self._one_heavy = asyncio.Semaphore(1)
 
@@ -131,6 +133,7 @@ class Preparer:
         """
         submitter = replace(submitter, grant=self._profiles.settled(submitter.account.profile, submitter.grant))
         options = read_options(message.headers)
+        message = with_release(message, options.send_at, self._send_delay)
         marks = header_marks(message.headers, automatic=message.envelope.sender is None)
         message, cleaned = self._cleaned(_with_tls_wish(message))
         if content_of:
@@ -231,7 +234,7 @@ class Preparer:
         return NewMessage(
             outgoing,
             account.id,
-            expires_at=message.origin.received_at + min(options.expire or self._expire_after, self._expire_after),
+            expires_at=expires_at(message.envelope, message.origin.received_at, options.expire, self._expire_after),
             findings=(*copy.findings, finding),
             mailing=facts.mailing.id if facts.mailing else options.mailing,
             holds=copy.holds,
@@ -274,6 +277,8 @@ class Preparer:
         """RFC 5321 4.4; `for` only with a single recipient, so that no other recipient is disclosed."""
         origin, recipients = message.origin, message.envelope.recipients
         only = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
+        if priority := message.envelope.priority:  # RFC 6710 4.5
+            only += f"\r\n\tPRIORITY {priority}"
         tls = f"\r\n\t({origin.tls})" if origin.tls else ""
         return (
             f"Received: from {origin.hello or 'unknown'} ([{_literal(origin)}])\r\n"

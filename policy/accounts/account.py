@@ -84,6 +84,9 @@ class QuotaLimits:
     month: int | None = None
 
 
+DEFAULT_WEIGHT, MAX_WEIGHT = 10, 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """What is known of an account. ``domains``: verified sender domains, lower-case A-labels; subdomains count only if
@@ -110,6 +113,8 @@ class Account:
     role_exceptions: frozenset[str] = frozenset()  # roles that may get transactional mail all the same: whole addresses
     adult_agreed: bool = False
     pool: str = "default"  # of egress sources, unless a rule of the configuration chooses another
+    weight: int = DEFAULT_WEIGHT  # of its mail where others' waits for the same connections
+    max_priority: int = 0  # that its messages may ask for (RFC 6710): from -9 to 9
 
     @property
     def registered_name(self) -> str:

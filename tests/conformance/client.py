@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mta.mail.message import Body, Notify, Return
+from mta.mail.message import Body, ByMode, DeliverBy, Notify, Return
 from tests.conformance.dialogue import Check, Step, expand, grouped, octets
 from tests.flow.far_end import FarEnd
 
@@ -128,6 +129,10 @@ async def converse(check: Check, far: FarEnd, receiver: ScriptedReceiver) -> lis
     if "dsn" in words:
         fields |= {"ret": Return("HDRS"), "envid": "QQ314"}
         fields["0"] = {"notify": Notify.SUCCESS | Notify.FAILURE, "orcpt": "rfc822;old@example.com"}
+    if "urgent" in words:
+        fields["priority"] = 4
+    if "within" in words:
+        fields["deliver_by"] = DeliverBy(datetime.now(UTC) + timedelta(minutes=5), ByMode.RETURN, trace=True)
     attempt = await far.deliver(*recipients, content=text.encode(), **fields)
     if "quits" in words:
         await far.courier.close()

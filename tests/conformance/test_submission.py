@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -53,6 +54,7 @@ class Submission:
             "loop": received * 101,
             "path": received * 10,
             "secret": self.secret,
+            "soon": f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}",
             "plain": base64.b64encode(f"\0app\0{self.secret}".encode()).decode(),
         }
 

@@ -187,6 +187,13 @@ def set_(
         bool | None, typer.Option("--adult/--no-adult", help="Whether adult content was agreed upon.")
     ] = None,
     pool: Annotated[str | None, typer.Option(help="Pool of egress sources, unless a rule in [egress] applies.")] = None,
+    weight: Annotated[
+        int | None, typer.Option(metavar="N", help="Its share where others' mail waits, too: 1 to 1000; usually 10.")
+    ] = None,
+    max_priority: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Highest priority that its messages may ask for, -9 to 9 (RFC 6710)."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Change settings of an account; those that are not given stay."""
@@ -205,6 +212,8 @@ def set_(
         Setting.QUOTA_MONTH: quota_month,
         Setting.ADULT_AGREED: adult,
         Setting.POOL: pool,
+        Setting.WEIGHT: weight,
+        Setting.MAX_PRIORITY: max_priority,
     }
     quotas = (Setting.QUOTA_DAY, Setting.QUOTA_MONTH)
     changed = {
@@ -322,6 +331,8 @@ def _print_details(details: AccountDetails) -> None:
             ("networks", [str(network) for network in details.networks]),
             ("bounce notifications", account.bounce_notifications),
             ("pool", account.pool),
+            ("weight", str(account.weight)),
+            ("highest priority", str(account.max_priority)),
         ),
     )
 
@@ -337,6 +348,8 @@ def _fields(details: AccountDetails) -> dict[str, Any]:
         "case": account.case,
         "profile": account.profile,
         "pool": account.pool,
+        "weight": account.weight,
+        "max_priority": account.max_priority,
         "contact": account.contact,
         "terms": account.terms,
         "quota_day": account.quotas.day,

@@ -15,7 +15,7 @@ import typer
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import fail, moment, plain, print_json, print_lines, relative, size
-from mta.cli.queue.backoffs import waited_for
+from mta.cli.queue.backoffs import DELAYS, waited_for
 from mta.mail.address import Address
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id
@@ -225,6 +225,10 @@ def _state(entry: QueueEntry, now: datetime) -> str:
         case QueueState.READY:
             due = f"{relative(entry.due_at, now)} ({moment(entry.due_at)} UTC)"
             return f"attempt {entry.attempts + 1} {due}, {expires}"
+        case QueueState.DELAYED:
+            due = f"{relative(entry.due_at, now)} ({moment(entry.due_at)} UTC)"
+            why = DELAYS[entry.delayed_by] if entry.delayed_by else "its time"
+            return f"waits for {why}: attempt {entry.attempts + 1} {due}, {expires}"
 
 
 def _backoff(backoff: PathBackoff) -> str:

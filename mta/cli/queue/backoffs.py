@@ -1,4 +1,4 @@
-"""Backoffs of the sites that mail waits for: which, and how to end them.
+"""What mail waits for: times, and backoffs of its sites; how to end these.
 
 Limitations: the sites are those that this machine's DNS leads to now.
 """
@@ -9,12 +9,18 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from mta.mail.delivery import DelayReason
+
 if TYPE_CHECKING:
     from config.schema import Settings
     from mta.store.queue.backoffs import PathBackoff
     from mta.store.queue.queue import QueueFilter
     from mta.store.store import Store
 
+DELAYS = {
+    DelayReason.RELEASE: "the time its sender asked for",
+    DelayReason.SEND_WINDOW: "its send window (queue.send_windows)",
+}
 MAX_DESTINATIONS = 500  # looked up; for more, all backoffs end
 
 

@@ -12,6 +12,7 @@ from mta.cli.context import load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import Column, fail, moment, print_details, print_json, print_lines, print_table, relative, span
 from mta.cli.queue import changes
+from mta.cli.queue.backoffs import DELAYS
 from mta.cli.queue.reroute import reroute
 from mta.cli.queue.selection import (
     DestinationOption,
@@ -135,7 +136,7 @@ def list_(
             format_id(entry.message_id),
             entry.address,
             "bouncing" if entry.bounce else entry.state.value,
-            relative(entry.due_at, now) if entry.state is QueueState.READY else "",
+            relative(entry.due_at, now) if entry.state in (QueueState.READY, QueueState.DELAYED) else "",
             _reason(entry),
             entry.attempts,
             relative(entry.queued_at, now),
@@ -148,8 +149,10 @@ def list_(
 
 
 def _reason(entry: QueueEntry) -> str:
-    """Return why a recipient is still queued: its bounce, its holds, or the last reply."""
-    return (entry.bounce or " / ".join(map(str, entry.holds)) or entry.last_reply or "").replace("\n", " / ")
+    """Return why a recipient is still queued: its bounce, its holds, the time it waits for, or the last reply."""
+    delay = DELAYS[entry.delayed_by] if entry.state is QueueState.DELAYED and entry.delayed_by else None
+    words = entry.bounce or " / ".join(map(str, entry.holds)) or delay or entry.last_reply or ""
+    return words.replace("\n", " / ")
 
 
 def show(
@@ -181,6 +184,8 @@ def show(
                 ("attempts", str(entry.attempts)),
                 ("accepted", f"{moment(entry.queued_at)} UTC"),
                 ("next attempt", f"{moment(entry.due_at)} UTC"),
+                ("waits for", DELAYS[entry.delayed_by] if entry.delayed_by else None),
+                ("priority", str(entry.priority) if entry.priority else None),
                 ("expires", f"{moment(entry.expires_at)} UTC"),
                 ("last reply", entry.last_reply),
             ),

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from config.egress import DEFAULT_POOL
 from config.schema import EgressSettings, PoolRuleSettings
+from mta.delivery.egress.mail_conditions import MailConditions, MailFacts
 from mta.delivery.egress.sources import EgressSource, configured
-from mta.mail.message import Stream
 
 
 @dataclass(slots=True, eq=False)
@@ -45,15 +45,10 @@ class SourcePool:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolQuery:
+class PoolQuery(MailFacts):
     """What a delivery's pool depends on. ``own``: the pool set for its account. ``certified``: its profile lets it use
     certified sources, and no rule found fault with it."""
 
-    account: str | None
-    profile: str | None
-    stream: Stream
-    mailing: str | None
-    domain: str
     own: str | None = None
     certified: bool = False
 
@@ -115,32 +110,7 @@ class _Rule:
 
     def __init__(self, rule: PoolRuleSettings) -> None:
         self.pool = rule.pool
-        self._accounts, self._profiles = frozenset(rule.accounts), frozenset(rule.profiles)
-        self._streams = frozenset(map(Stream, rule.streams))
-        self._mailings = frozenset(each for each in rule.mailings if not each.endswith("*"))
-        self._beginnings = tuple(each[:-1] for each in rule.mailings if each.endswith("*"))
-        self._domains = frozenset(domain.lower() for domain in rule.domains)
-
-    def fits(self, query: PoolQuery) -> bool:
-        return (
-            (not self._accounts or query.account in self._accounts)
-            and (not self._profiles or query.profile in self._profiles)
-            and (not self._streams or query.stream in self._streams)
-            and (not (self._mailings or self._beginnings) or self._is_mailing(query.mailing))
-            and (not self._domains or self._is_domain(query.domain))
-        )
-
-    def _is_mailing(self, mailing: str | None) -> bool:
-        return mailing is not None and (mailing in self._mailings or mailing.startswith(self._beginnings))
-
-    def _is_domain(self, domain: str) -> bool:
-        if domain in self._domains:
-            return True
-        while "." in domain:
-            domain = domain.partition(".")[2]
-            if "." + domain in self._domains:
-                return True
-        return False
+        self.fits = MailConditions(rule).fits
 
 
 def _pool(name: str, weights: dict[str, int], sources: dict[str, EgressSource]) -> SourcePool:

@@ -113,7 +113,7 @@ _ACCOUNTS = """
 select
     id, name, bounce_notifications, created_at, status::text, reason, complaint_case, profile, contact, quota_day,
     quota_month,
-    role_exceptions, adult_agreed, pool
+    role_exceptions, adult_agreed, pool, weight, max_priority
 from account order by name"""
 
 _CREDENTIALS = """
@@ -205,6 +205,8 @@ def _account(row: Any, domains: list[Any], identities: list[Any], terms: list[An
         role_exceptions=frozenset(row["role_exceptions"]),
         adult_agreed=row["adult_agreed"],
         pool=row["pool"],
+        weight=row["weight"],
+        max_priority=row["max_priority"],
     )
 
 

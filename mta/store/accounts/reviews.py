@@ -19,7 +19,7 @@ from mta.mail.address import Address
 from mta.mail.reply import sanitise
 from mta.store.journal.account_changes import AccountChangeKind, AccountError, Changes, lock_alive, note
 from mta.store.postgres.database import Connection
-from policy.accounts.account import Identity
+from policy.accounts.account import DEFAULT_WEIGHT, MAX_WEIGHT, Identity
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}\Z")
 _LONGEST = 1000  # characters of anything written here
@@ -51,6 +51,8 @@ class Setting(Enum):
     QUOTA_MONTH = "quota_month"
     ADULT_AGREED = "adult_agreed"
     POOL = "pool"
+    WEIGHT = "weight"
+    MAX_PRIORITY = "max_priority"
 
 
 class Reviews:
@@ -159,6 +161,12 @@ def _check_setting(setting: Setting, value: Any) -> None:
             raise AccountError(f"bounce notifications are `dsn`, `event` or `none`, not {value!r}")
         case Setting.QUOTA_DAY | Setting.QUOTA_MONTH if value is not None and not 0 <= value < 2**31:
             raise AccountError(f"a quota is a number of recipients from 0 on, not {value}")
+        case Setting.WEIGHT if not 1 <= value <= MAX_WEIGHT:
+            raise AccountError(
+                f"a weight is a number from 1 to {MAX_WEIGHT}, not {value}; the usual one is {DEFAULT_WEIGHT}"
+            )
+        case Setting.MAX_PRIORITY if not -9 <= value <= 9:
+            raise AccountError(f"a priority is a number from -9 to 9 (RFC 6710), not {value}; the usual one is 0")
         case Setting.PROFILE | Setting.CONTACT | Setting.POOL:
             _text(f"the {setting.value}", value)
 

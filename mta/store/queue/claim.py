@@ -15,6 +15,7 @@ destinations that are not wanted one by one: behind many thousands of them the o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ import orjson
 
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
-from mta.mail.message import Body, Return, SenderTls, Stream
+from mta.mail.message import Body, ByMode, DeliverBy, Release, Return, SenderTls, Stream
 from mta.store.postgres.database import Connection
 from mta.store.queue.enqueue import notify_bits
 
@@ -79,7 +80,7 @@ with
         ) q
     ),
     taken as (
-        update queue q set lease = $3, waits_for = null
+        update queue q set lease = $3, waits_for = null, delayed_by = null
         from mine
         where q.message_id = any($1) and q.message_id = mine.message_id and q.recipient_index = mine.recipient_index
         returning q.*
@@ -193,6 +194,9 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         envid=envelope.get("envid"),
         certified=first["certified"],
         tls=SenderTls(envelope.get("tls", SenderTls.AS_POLICY)),
+        release=_release(envelope.get("release")),
+        deliver_by=_deliver_by(envelope.get("deliver_by")),
+        priority=envelope.get("priority", 0),
         mark=(mark[0], mark[1]) if (mark := orjson.loads(first["mark"])) else None,
         whole=len(rows) == first["recipients"],
         delay_dsn_sent=any(row["delay_dsn_sent"] for row in rows),
@@ -200,6 +204,14 @@ def _delivery(rows: Sequence[Any], lease: int) -> Delivery:
         held=any(row["holds"] for row in rows),
         bounce=next((row["bounce"] for row in rows if row["bounce"] is not None), None),
     )
+
+
+def _release(kept: list[Any] | None) -> Release | None:
+    return Release(datetime.fromisoformat(kept[0]), kept[1]) if kept else None
+
+
+def _deliver_by(kept: list[Any] | None) -> DeliverBy | None:
+    return DeliverBy(datetime.fromisoformat(kept[0]), ByMode(kept[1]), kept[2]) if kept else None
 
 
 def _recipient(row: Any) -> QueuedRecipient:

@@ -11,17 +11,17 @@ Limitations: a batch is held in memory several times over, here and in the serve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import orjson
 
-from mta.mail.delivery import Delivery, QueuedRecipient
+from mta.mail.delivery import DelayReason, Delivery, QueuedRecipient
 from mta.mail.headers import Headers, unfold
 from mta.mail.hold import Hold, distinct
-from mta.mail.message import Envelope, Message, Notify, SenderTls, Stream
+from mta.mail.message import Envelope, Message, Notify, Recipient, SenderTls, Stream
 from mta.mail.reply import sanitise
 from mta.store.journal import recipient_activity
 from mta.store.journal.recipient_activity import Contacted
@@ -33,6 +33,8 @@ from policy.base import Finding
 
 SHOWN = 200  # characters kept of a header field
 EVIDENCE = 500  # and of what a rule found
+
+_AT_ONCE = timedelta(), None
 
 _SUMMARY = {b"subject": "subject", b"from": "from", b"message-id": "message-id"}
 
@@ -53,27 +55,28 @@ with
 _QUEUE = """
 insert into queue (
     message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
-    lease, expires_at, stream, due_at
+    lease, expires_at, stream, due_at, delayed_by, priority
 )
 select
     message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
-    lease, now() + lasts, stream::stream, least(now(), now() + lasts)
+    lease, now() + lasts, stream::stream, least(now() + waits, now() + lasts), delayed_by::delay_reason, priority
 from unnest(
     $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[],
-    $18::smallint[], $19::text[], $20::smallint[], $21::bigint[], $22::interval[], $23::text[]
+    $18::smallint[], $19::text[], $20::smallint[], $21::bigint[], $22::interval[], $23::text[],
+    $24::interval[], $25::text[], $26::smallint[]
 ) as one (
     message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
-    lease, lasts, stream
+    lease, lasts, stream, waits, delayed_by, priority
 )"""
 
 _CONTACT = f""",
     arrived as (
-        select * from unnest($24::bytea[], $25::bigint[], $26::timestamptz[]) as one (address_key, account_id, at)
+        select * from unnest($27::bytea[], $28::bigint[], $29::timestamptz[]) as one (address_key, account_id, at)
     ),
     contacts as ({recipient_activity.ACCEPTED})"""  # noqa: S608 - our own text
 
 _HELD, _HELD_MARKETING = (f""",
-    held as ({placed(first)})""" for first in (24, 27))  # fmt: skip
+    held as ({placed(first)})""" for first in (27, 30))  # fmt: skip
 
 # By whether there is marketing mail in the batch, and whether anything of it is held.
 _PUT = {
@@ -84,13 +87,20 @@ _PUT = {
 }
 
 
+class Delay(NamedTuple):
+    """Until when the first attempt waits, and why."""
+
+    until: datetime
+    reason: DelayReason
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message to be queued; ``message.content`` is already signed. ``holds``: why it is not to be sent yet.
     ``topic``: what marketing mail is about. ``profile``: whose rules it passed, with their digest. ``mailboxes``: of
     its recipients, in their order, if each is to get one copy of the mailing; else empty. ``certified``: it may leave
     from certified sources. ``mark``: a mark of a mailing that transactional mail shows: its name, and where it
-    shows."""
+    shows. ``delays``: of the first attempts, by destination."""
 
     message: Message
     account_id: int
@@ -104,6 +114,7 @@ class NewMessage:
     mailboxes: tuple[str, ...] = ()
     certified: bool = False
     mark: tuple[str, str] | None = None
+    delays: Mapping[str, Delay] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +192,9 @@ def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
             certified=accepted.certified,
             tls=envelope.tls,
             mark=accepted.mark,
+            release=envelope.release,
+            deliver_by=envelope.deliver_by,
+            priority=envelope.priority,
             content=None if message.large else message.content,
             whole=len(parts) == 1,
             lease=lease,
@@ -205,6 +219,7 @@ def _message_row(accepted: NewMessage) -> tuple[Any, ...]:
 
 def _queue_rows(accepted: NewMessage, lease: int | None, secrets: Secrets) -> list[tuple[Any, ...]]:
     holds = len(distinct(accepted.holds)) if accepted.holds else 0
+    received_at = accepted.message.origin.received_at
     return [
         (
             accepted.message.id,
@@ -219,11 +234,18 @@ def _queue_rows(accepted: NewMessage, lease: int | None, secrets: Secrets) -> li
             recipient.orcpt,
             holds,
             lease,
-            accepted.expires_at - accepted.message.origin.received_at,
+            accepted.expires_at - received_at,
             accepted.stream.value,
+            *_wait(accepted, recipient, received_at),
+            accepted.message.envelope.priority,
         )
         for n, recipient in enumerate(accepted.message.envelope.recipients)
     ]
+
+
+def _wait(accepted: NewMessage, recipient: Recipient, received_at: datetime) -> tuple[timedelta, str | None]:
+    delay = accepted.delays.get(recipient.address.domain) if accepted.delays else None
+    return (delay.until - received_at, delay.reason.value) if delay else _AT_ONCE
 
 
 def _hold_rows(accepted: NewMessage) -> Iterator[HoldRow]:
@@ -287,6 +309,12 @@ def _envelope(envelope: Envelope) -> dict[str, Any]:
         kept["envid"] = envelope.envid
     if envelope.tls is not SenderTls.AS_POLICY:
         kept["tls"] = envelope.tls.value
+    if envelope.release is not None:
+        kept["release"] = [envelope.release.at, envelope.release.request]
+    if (by := envelope.deliver_by) is not None:
+        kept["deliver_by"] = [by.deadline, by.mode.value, by.trace]
+    if envelope.priority:
+        kept["priority"] = envelope.priority
     return kept
 
 

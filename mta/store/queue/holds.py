@@ -176,7 +176,8 @@ gone as (
     returning h.message_id, h.recipient_index, h.source, h.ref
 ),
 changed as (
-    update queue q set holds = q.holds - jsonb_array_length(one.ended), due_at = least(now(), q.expires_at)
+    update queue q set holds = q.holds - jsonb_array_length(one.ended),
+        due_at = case when q.delayed_by is null then least(now(), q.expires_at) else q.due_at end
     from (
         select message_id, recipient_index, jsonb_agg(jsonb_build_object('source', source, 'ref', ref)) as ended
         from gone group by 1, 2

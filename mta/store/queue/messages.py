@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from mta.mail.delivery import Delivery
+from mta.mail.delivery import DelayReason, Delivery
 from mta.mail.hold import Hold, distinct
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
@@ -78,6 +78,7 @@ _REQUEUE = """
 update queue q
 set lease = null,
     waits_for = $5,
+    delayed_by = ($6::text)::delay_reason,
     due_at = case
         when q.bounce is null then least(coalesce(now() + $4::interval, q.due_at), q.expires_at)
         else q.due_at
@@ -137,13 +138,14 @@ class Messages:
         return (await self.enqueue_all([new], leased=leased))[0]
 
     async def enqueue_all(self, messages: Sequence[NewMessage], *, leased: bool) -> tuple[Enqueued, Placed]:
-        """As ``enqueue``, for messages that are queued together or not at all; if any is held, none is leased.
+        """As ``enqueue``, for messages queued together or not at all; none is leased if any is held or delayed.
 
         Recipients who have their copy of the mailing are left out, and messages that have no others.
         """
         began = time.perf_counter()
         held = distinct(hold for new in messages for hold in new.holds)
-        lease = self._lease.id if leased and not held and self._lease.valid else None
+        delayed = any(new.delays for new in messages)
+        lease = self._lease.id if leased and not held and not delayed and self._lease.valid else None
         large = any(new.message.large for new in messages)
         try:
             placed = await (self._enqueue_large((messages, lease)) if large else self._enqueues.do((messages, lease)))
@@ -242,7 +244,7 @@ class Messages:
                 async with connection.transaction():
                     await self._withdraw_messages(connection, doubtful)
                 if claims:
-                    await connection.execute(_REQUEUE, *_keys(claims), None, None)
+                    await connection.execute(_REQUEUE, *_keys(claims), None, None, None)
             for message_id in doubtful:
                 self._doubtful.pop(message_id, None)
             del self._unknown_claims[: len(claims)]
@@ -305,16 +307,20 @@ class Messages:
     # --- give up a claim
 
     async def requeue(
-        self, deliveries: Sequence[Delivery], wait: timedelta | None = None, waits_for: int | None = None
+        self,
+        deliveries: Sequence[Delivery],
+        wait: timedelta | None = None,
+        waits_for: int | None = None,
+        delayed_by: DelayReason | None = None,
     ) -> None:
         """Release rows that are still ours, due after ``wait`` (as before if None); no attempt is counted.
 
         ``waits_for``: the shaping action that puts them off; if it was cancelled meanwhile, they are due now.
-        Raises StoreUnavailable.
+        ``delayed_by``: why they wait, if it is not for their next try. Raises StoreUnavailable.
         """
         if deliveries:
             columns = _keys(deliveries)
-            await self._database.retried(lambda connection: _requeue(connection, columns, wait, waits_for))
+            await self._database.retried(lambda connection: _requeue(connection, columns, wait, waits_for, delayed_by))
 
     async def hold(self, deliveries: Sequence[Delivery], hold: Hold) -> None:
         """Release rows that are still ours, and hold them unless their account may send again, or the breaker was
@@ -343,11 +349,15 @@ def _placed(claimed: Sequence[CopyClaim]) -> Placed:
 
 
 async def _requeue(
-    connection: Connection, columns: Sequence[Sequence[Any]], wait: timedelta | None, waits_for: int | None
+    connection: Connection,
+    columns: Sequence[Sequence[Any]],
+    wait: timedelta | None,
+    waits_for: int | None,
+    delayed_by: DelayReason | None,
 ) -> None:
     if waits_for is not None and await connection.fetchrow(_IN_FORCE, waits_for) is None:
         wait, waits_for = timedelta(0), None
-    await connection.execute(_REQUEUE, *columns, wait, waits_for)
+    await connection.execute(_REQUEUE, *columns, wait, waits_for, delayed_by and delayed_by.value)
 
 
 def _keys(deliveries: Iterable[Delivery]) -> Sequence[Sequence[Any]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from mta.mail.delivery import DelayReason
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId, first_id_at
 from mta.mail.message import Stream
@@ -30,7 +31,12 @@ COUNTED = 50_000  # rows counted one by one for the gauges
 SECONDS = 300.0  # for one question or change over the whole queue
 RELEASABLE = (HoldSource.OPERATOR, HoldSource.REVIEW)  # the others end with what they stand for
 
-_STATE = "case when q.lease is not null then 'leased' when q.holds > 0 then 'held' else 'ready' end"
+_IS_DELAYED = "q.lease is null and q.holds = 0 and q.delayed_by is not null and q.due_at > now()"
+
+_STATE = f"""
+case
+    when q.lease is not null then 'leased' when q.holds > 0 then 'held' when {_IS_DELAYED} then 'delayed' else 'ready'
+end"""
 
 _MAILING = "(coalesce(q.mailing, '') = ${0} or q.mailing in (select id from mailing where name = ${0}))"
 
@@ -45,7 +51,8 @@ q.holds > 0 and exists (
 _COLUMNS = f"""
 q.message_id, q.recipient_index, q.account_id, a.name as account, q.stream::text as stream, q.topic, q.mailing,
 m.sender, q.address, q.destination, {_STATE} as state, {holds.AS_JSON} as holds, q.bounce, q.attempts,
-m.received_at, q.due_at, q.expires_at, q.last_reply, q.waits_for, w.host, w.pid"""
+m.received_at, q.due_at, q.expires_at, q.last_reply, q.waits_for,
+q.delayed_by::text as delayed_by, q.priority, w.host, w.pid"""
 
 _FROM = """
 from queue q
@@ -53,11 +60,11 @@ join message m on m.id = q.message_id
 left join account a on a.id = q.account_id
 left join worker w on w.id = q.lease"""
 
-# The first rows of the primary key are the oldest messages.
+# The first rows of the primary key are the oldest messages. What waits for a time is as old as its sender wished.
 _OLDEST = """
 select extract(epoch from now() - m.received_at)::float8
 from queue q join message m on m.id = q.message_id
-where q.expires_at > now() order by q.message_id limit 1"""
+where q.expires_at > now() and q.delayed_by is null order by q.message_id limit 1"""
 
 # The first row of each stream's index of due rows.
 _LATE = """
@@ -67,12 +74,13 @@ select coalesce(extract(epoch from now() - min(due_at)), 0)::float8 from (
     (select due_at from queue where stream = 'marketing' and lease is null and holds = 0 order by due_at limit 1)
 ) first"""
 
-_COUNT = """
+_COUNT = f"""
 select
     (select count(*) from (select from queue where lease is null and holds = 0 limit $1) one) as ready,
     (select count(*) from (select from queue where lease is null and holds > 0 limit $1) one) as held,
+    (select count(*) from (select from queue q where {_IS_DELAYED} limit $1) one) as delayed,
     (select count(*) from (select from queue where lease is not null limit $1) one) as leased,
-    (select reltuples::bigint from pg_class where oid = 'queue'::regclass) as rows"""
+    (select reltuples::bigint from pg_class where oid = 'queue'::regclass) as rows"""  # noqa: S608
 
 
 class By(Enum):
@@ -184,6 +192,8 @@ class QueueEntry:
     last_reply: str | None
     worker: tuple[str, int] | None
     waits_for: int | None
+    delayed_by: DelayReason | None
+    priority: int
 
 
 class Queue:
@@ -203,7 +213,8 @@ class Queue:
             row = await connection.fetchrow(_COUNT, COUNTED)
         assert row is not None
         ready = row["ready"] if row["ready"] < COUNTED else max(COUNTED, row["rows"] - row["held"] - row["leased"])
-        return {"ready": ready, "held": row["held"], "leased": row["leased"]}
+        others = {state: row[state] for state in ("delayed", "held", "leased")}
+        return {"ready": max(0, ready - row["delayed"]), **others}
 
     async def oldest_unexpired_age(self) -> float:
         """Seconds since the oldest message that is not expired was received; 0 if there is none."""
@@ -278,9 +289,12 @@ class Queue:
     # changes; with ``dry_run`` they only count
 
     async def retry(self, which: QueueFilter, *, dry_run: bool = False) -> QueueChange:
-        """Make what waits for its next attempt due now. Raises StoreUnavailable."""
+        """Make what waits for its next attempt due now; what waits for a time (its release, its send window) only if
+        its message is named. Raises StoreUnavailable."""
         condition, values = which.where()
         waiting = f"q.lease is null and q.holds = 0 and {condition}"
+        if which.message_id is None:
+            waiting += f" and not ({_IS_DELAYED})"
         statement = f"update queue q set due_at = least(now(), q.expires_at) where {waiting}"  # noqa: S608
         if dry_run:
             statement = f"select count(*) from queue q where {waiting}"  # noqa: S608
@@ -300,7 +314,7 @@ class Queue:
         meant = f"q.holds = 0 and {condition}"
         count = f"select count(*) filter (where lease is null), count(lease) from queue q where {meant}"  # noqa: S608
         change = f"""
-update queue q set due_at = least(${len(values) + 1}, q.expires_at), waits_for = null
+update queue q set due_at = least(${len(values) + 1}, q.expires_at), waits_for = null, delayed_by = null
 where q.lease is null and {meant}"""  # noqa: S608 - our own text
 
         async def work(connection: Connection) -> QueueChange:
@@ -363,4 +377,6 @@ def _queued(row: Any) -> QueueEntry:
         last_reply=row["last_reply"],
         worker=(row["host"], row["pid"]) if row["host"] is not None else None,
         waits_for=row["waits_for"],
+        delayed_by=DelayReason(row["delayed_by"]) if row["delayed_by"] else None,
+        priority=row["priority"],
     )

@@ -142,7 +142,8 @@ select message_id, recipient_index from gone"""  # noqa: S608 - our own text
 # same (expiry was suspended, for a clock that cannot be trusted) expires with its next attempt.
 _DEFER = """
 update queue q
-set attempts = attempts + 1, lease = null, last_reply = one.reply, delay_dsn_sent = q.delay_dsn_sent or one.told,
+set attempts = attempts + 1, lease = null, last_reply = one.reply, delayed_by = one.delayed_by::delay_reason,
+    delay_dsn_sent = q.delay_dsn_sent or one.told,
     due_at = case
         when q.bounce is not null then least(now(), q.expires_at)
         when q.expires_at > now() then least(now() + one.wait, q.expires_at)
@@ -152,8 +153,8 @@ set attempts = attempts + 1, lease = null, last_reply = one.reply, delay_dsn_sen
         when q.bounce is not null or q.expires_at > now() then q.expires_at
         else now() + one.wait
     end
-from unnest($1::uuid[], $2::int[], $3::bigint[], $4::interval[], $5::text[], $6::bool[])
-    as one (message_id, recipient_index, lease, wait, reply, told)
+from unnest($1::uuid[], $2::int[], $3::bigint[], $4::interval[], $5::text[], $6::bool[], $7::text[])
+    as one (message_id, recipient_index, lease, wait, reply, told, delayed_by)
 where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_index = one.recipient_index
     and q.lease = one.lease
 returning q.message_id, q.recipient_index"""
@@ -334,6 +335,7 @@ async def _defer(
             max(outcome.until - now, timedelta()),
             _last_reply(outcome, detail),
             each.delay_dsn_sent,
+            outcome.reason and outcome.reason.value,
         )
         for each, outcome in deferred
     ]

@@ -21,6 +21,8 @@ create table account (
     role_exceptions text[] not null default '{}',   -- role addresses that may get transactional mail
     adult_agreed bool not null default false,
     pool        text not null default 'default',    -- of egress sources, unless a rule of the configuration chooses one
+    weight      int not null default 10 check (weight between 1 and 1000),     -- in the queue, beside other accounts
+    max_priority smallint not null default 0 check (max_priority between -9 and 9),   -- of RFC 6710
     created_at  timestamptz not null default now()
 );
 

@@ -45,6 +45,8 @@ create table content (
 );
 alter table content alter column octets set storage plain;
 
+create type delay_reason as enum ('release', 'send_window');
+
 create table queue (                        -- one row for each recipient still to be served
     message_id  uuid not null,
     recipient_index int not null,           -- position in the envelope, from 0
@@ -66,6 +68,8 @@ create table queue (                        -- one row for each recipient still 
     delay_dsn_sent bool not null default false,
     last_reply  text,
     waits_for   bigint,                     -- shaping_action.id: the pause that has put it off; null: none
+    delayed_by  delay_reason,               -- what due_at is the time of; null: of its turn, or of its next try
+    priority    smallint not null default 0,    -- from -9 to 9 (RFC 6710)
     primary key (message_id, recipient_index),
     -- Whatever has expired is due, so expiry needs no index and no job of its own.
     constraint due_before_expiry check (due_at <= expires_at),
@@ -78,6 +82,7 @@ create index queue_held on queue (stream, expires_at) where lease is null and ho
 create index queue_leased on queue (lease) where lease is not null;
 create index queue_address on queue (address_key);
 create index queue_mailing on queue (mailing) where mailing is not null;
+create index queue_delayed on queue (due_at) where lease is null and holds = 0 and delayed_by is not null;
 create index queue_waits_for on queue (waits_for) where waits_for is not null;
 
 create type hold_source as enum ('account_status', 'breaker', 'mailing', 'sampling', 'operator', 'review');

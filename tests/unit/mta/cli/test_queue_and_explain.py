@@ -106,7 +106,7 @@ async def test_the_summary_counts_by_whatever_is_asked(store: Store, account: in
     by_mailing = await shell.json("queue", "--by", "mailing")
     assert {group["key"]: group["recipients"] for group in by_mailing["groups"]} == {"spring": 2, "": 1}
     text = (await shell.run("queue", "--by", "account")).stdout
-    assert "3 recipients: 3 ready, 0 leased, 0 held" in text
+    assert "3 recipients: 3 ready, 0 leased, 0 held, 0 delayed" in text
     assert "acme" in text
 
 

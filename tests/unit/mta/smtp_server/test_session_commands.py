@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -17,7 +18,11 @@ CANNOT_VERIFY = "252 2.1.5 Cannot VRFY user, but will accept message and attempt
 async def test_a_message_goes_through() -> None:
     async with submission() as rig:
         client = await rig.greeted()
-        assert (await client.ask("EHLO app.test")).split("\n") == [
+        offered = (await client.ask("EHLO app.test")).split("\n")
+        limit, until = offered.pop().removeprefix("250 FUTURERELEASE ").split()
+        assert limit == "2592000"
+        assert timedelta(days=29) < datetime.fromisoformat(until) - datetime.now(UTC) <= timedelta(days=30)
+        assert offered == [
             "250-mx.test",
             "250-PIPELINING",
             "250-SIZE 52428800",
@@ -25,7 +30,9 @@ async def test_a_message_goes_through() -> None:
             "250-SMTPUTF8",
             "250-ENHANCEDSTATUSCODES",
             "250-CHUNKING",
-            "250 DSN",
+            "250-DSN",
+            "250-DELIVERBY",
+            "250-MT-PRIORITY",
         ]
         assert await client.ask("MAIL FROM:<news@shop.example> SIZE=100") == "250 2.1.0 Sender OK"
         assert await client.ask("RCPT TO:<ann@customer.example>") == "250 2.1.5 Recipient OK"

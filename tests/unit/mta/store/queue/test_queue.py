@@ -47,7 +47,7 @@ async def test_summaries(filled: Store) -> None:
     assert (await filled.queue.summary(By.DESTINATION))[0] == one
     assert {group.key: group.recipients for group in await filled.queue.summary(By.ACCOUNT)} == {"acme": 5, "other": 1}
     assert {group.key: group.recipients for group in await filled.queue.summary(By.MAILING)} == {"news": 2, "": 4}
-    assert await filled.queue.count_states() == {"ready": 4, "held": 1, "leased": 1}
+    assert await filled.queue.count_states() == {"ready": 4, "delayed": 0, "held": 1, "leased": 1}
     (only,) = await filled.queue.summary(By.STATE, QueueFilter(mailing="news"))
     assert (only.key, only.recipients) == ("ready", 2)
     assert len(await filled.queue.summary(By.DESTINATION, limit=1)) == 1
@@ -56,7 +56,7 @@ async def test_summaries(filled: Store) -> None:
 async def test_a_long_queue_is_estimated(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "COUNTED", 3)
     await make.execute(filled, "update pg_class set reltuples = 1000 where oid = 'queue'::regclass")
-    assert await filled.queue.count_states() == {"ready": 998, "held": 1, "leased": 1}
+    assert await filled.queue.count_states() == {"ready": 998, "delayed": 0, "held": 1, "leased": 1}
 
 
 async def test_every_filter_finds_its_own(filled: Store) -> None:
@@ -91,7 +91,7 @@ async def test_a_dry_run_counts_and_changes_nothing(filled: Store) -> None:
     assert await queue.hold(one, "why", dry_run=True) == QueueChange(4, 1)
     assert await queue.release(QueueFilter(), dry_run=True) == QueueChange(1, 0)
     assert await queue.bounce(one, "why", dry_run=True) == QueueChange(4, 1)
-    assert await queue.count_states() == {"ready": 4, "held": 1, "leased": 1}
+    assert await queue.count_states() == {"ready": 4, "delayed": 0, "held": 1, "leased": 1}
 
 
 async def test_retry_makes_due_now(filled: Store) -> None:
@@ -130,7 +130,7 @@ async def test_what_was_held_while_it_was_delivered_stays_held_if_it_comes_back(
     delivery = await make.put(store)
     await store.queue.hold(QueueFilter(), "why")
     await make.write(store, make.result(delivery, [make.deferred(delivery.recipients[0], minutes=0)]))
-    assert await store.queue.count_states() == {"ready": 0, "held": 1, "leased": 0}
+    assert await store.queue.count_states() == {"ready": 0, "delayed": 0, "held": 1, "leased": 0}
     assert await store.messages.claim(deliveries=10, octets=10**6) == []
 
 
@@ -138,7 +138,7 @@ async def test_a_bounce_is_left_to_a_worker_whatever_the_state(filled: Store) ->
     assert await filled.queue.bounce(QueueFilter(), "account closed") == QueueChange(6, 1)
     taken = await filled.messages.claim(deliveries=10, octets=10**6)
     assert [each.bounce for each in taken] == ["account closed"] * 5
-    assert await filled.queue.count_states() == {"ready": 0, "held": 0, "leased": 6}
+    assert await filled.queue.count_states() == {"ready": 0, "delayed": 0, "held": 0, "leased": 6}
 
 
 async def test_a_bounce_that_comes_during_an_attempt_is_due_right_after_it(store: Store) -> None:
