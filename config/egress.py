@@ -282,6 +282,33 @@ class AutomationRule(Section):
     """One line, for people."""
 
 
+class WarmupCurve(Section):
+    """How the daily volume of a source that warms up grows."""
+
+    name: Name
+    """Name in `[[shaping.warmup]]`. One of a shipped name replaces it."""
+    daily: list[Annotated[int, Field(ge=1, le=100_000_000)]] = Field(min_length=1, max_length=365)
+    """Recipients on the first, second, ... day on which there is mail; none less than the one before. After the last
+    one the source is warm."""
+    reason: str = ""
+    """Where the figures come from, for people."""
+
+
+class WarmupSettings(Section):
+    """A source that warms up: on each day no more than its curve says is sent from it to each provider group."""
+
+    source: Name | None = None
+    """Name of a source; set this or `pool`."""
+    pool: Name | None = None
+    """Name of a pool: each of its sources, each with its own count."""
+    provider: str | None = None
+    """Name of a provider, or `default` for all other sites together. If not set: each of them, with its own count."""
+    curve: Name = "standard"
+    """Name of the curve."""
+    first_day: int = Field(1, ge=1, le=365)
+    """The day of the curve to begin with, for a source that has sent before."""
+
+
 class ShapingSettings(Section):
     """Limits per egress path: a source and a receiving site."""
 
@@ -294,5 +321,9 @@ class ShapingSettings(Section):
     """What differs for certain sources. Later entries override earlier ones, key by key."""
     tenants: list[TenantShaping] = []
     """What each account or mailing may use. All that fit apply."""
+    warmup: list[WarmupSettings] = []
+    """Sources that warm up. Later entries replace earlier ones for the same source and provider."""
+    curves: list[WarmupCurve] = []
+    """Curves of daily volumes; beside the shipped ones, `standard` and `careful` (`config/defaults/warmup.toml`)."""
     automation: list[AutomationRule] = []
     """What is done about receivers' replies; yours come before the shipped ones (`config/defaults/automation.toml`)."""

@@ -18,15 +18,16 @@ from typing import TypeVar
 
 from config.automation_checks import automation_check
 from config.checks import cross_check, has_password
-from config.schema import AutomationRule, Settings, Shaping, ShapingSettings
+from config.schema import AutomationRule, Settings, Shaping, ShapingSettings, WarmupCurve
 from config.toml import DEFAULTS, ConfigDraft, ConfigError, Mistake, MistakeLevel, draft, read, read_text
 from config.toml_positions import KeyPath
 from config.types import Access, Section
+from config.warmup_checks import warmup_check
 
 __all__ = ["ConfigError", "load_file", "load_text"]
 
 AnySection = TypeVar("AnySection", bound=Section)
-Named = TypeVar("Named", Shaping, AutomationRule)
+Named = TypeVar("Named", Shaping, AutomationRule, WarmupCurve)
 
 
 def load_file(path: Path | None) -> Settings:
@@ -53,12 +54,13 @@ def draft_file(path: Path | None) -> ConfigDraft[Settings]:
 
 def draft_text(text: str, name: str, base: Path) -> ConfigDraft[Settings]:
     """Return the settings in ``text`` with every mistake; paths in them are absolute."""
-    shipped, rules = shipped_providers(), shipped_automation()
+    shipped, rules, curves = shipped_providers(), shipped_automation(), shipped_curves()
 
     def check(settings: Settings) -> Iterable[Mistake]:
         return chain(
             cross_check(settings, shipped),
             automation_check(settings, rules, {provider.name for provider in shipped}),
+            warmup_check(settings, {provider.name for provider in shipped}, {curve.name for curve in curves}),
             _files(settings, base),
         )
 
@@ -70,6 +72,8 @@ def draft_text(text: str, name: str, base: Path) -> ConfigDraft[Settings]:
             providers=[_at_most_all(provider) for provider in _combine(own.providers, shipped)],
             sources=own.sources,
             tenants=own.tenants,
+            warmup=own.warmup,
+            curves=_combine(own.curves, curves),
             automation=_combine(own.automation, rules),
         )
         made.value = _resolve(made.value.model_copy(update={"shaping": shaping}), base)
@@ -99,6 +103,11 @@ def shipped_providers() -> list[Shaping]:
 def shipped_automation() -> list[AutomationRule]:
     """Return the automation rules that come with the service."""
     return _shipped("automation.toml").automation
+
+
+def shipped_curves() -> list[WarmupCurve]:
+    """Return the warm-up curves that come with the service."""
+    return _shipped("warmup.toml").curves
 
 
 def _shipped(name: str) -> ShapingSettings:

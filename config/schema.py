@@ -41,6 +41,8 @@ from config.egress import (
     SourceShaping,
     TenantShaping,
     Timeouts,
+    WarmupCurve,
+    WarmupSettings,
 )
 from config.inbound import (
     Certificate,
@@ -117,6 +119,8 @@ __all__ = [
     "TestingSettings",
     "Timeouts",
     "TokensSettings",
+    "WarmupCurve",
+    "WarmupSettings",
     "WebSettings",
     "WebhookSettings",
 ]

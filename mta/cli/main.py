@@ -33,6 +33,7 @@ COMMANDS = {
     "dkim": ("mta.cli.service.dkim", "DKIM keys: create, publish, check, activate, retire."),
     "queue": ("mta.cli.queue.queued", "Queued mail: what waits, where and why; retry, hold, release, bounce."),
     "shaping": ("mta.cli.shaping.commands", "Limits explained, suspensions, actions of automation rules."),
+    "warmup": ("mta.cli.shaping.warmup", "Sources that warm up: planned and sent, per provider."),
     "explain": ("mta.cli.message.explain", "Everything known about one message."),
     "lint": ("mta.cli.message.lint", "Judge a message, or a changed profile, without sending anything."),
     "mailing": ("mta.cli.mailing.mailings", "Mailings: create, confirm, release, stop."),

@@ -140,6 +140,7 @@ class BackgroundTask(Enum):
     QUOTAS = "quotas"
     REPEATED_TEXTS = "repeated_texts"
     REPLY_COUNTS = "reply_counts"
+    WARMUP = "warmup"
     REJECTIONS = "rejections"
     ACCEPT = "accept"
     REPORTS = "reports"

@@ -164,6 +164,12 @@ class Metrics:
             SourceFaultKind,
             MetricType.MAX,
         )
+        self.warmup_waits = counters.counter(
+            "warmup_waits", "Deliveries put off because every source of their pool warms up and has no room"
+        )
+        self.warmup_paused = counters.gauge(
+            "warmup_paused", "Sources that warm up and were paused today at a provider group", MetricType.MAX
+        )
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
         # reports
         self.unsubscribes = counters.counters(

@@ -43,7 +43,7 @@ class Job:
     ``reservation``: its room in the active queue; None for a part of a delivery that has gone its own way.
     ``checked_at``: monotonic time (seconds) at which the recipients were last known not to be suppressed.
     ``provider``: where its route leads, as it is counted; empty until that is known. ``place``: where it stands,
-    without its source.
+    without its source. ``engaged``: whether its recipients have shown interest lately, None until that is asked.
     """
 
     delivery: Delivery
@@ -51,12 +51,13 @@ class Job:
     checked_at: float = 0.0
     provider: str = ""
     place: Place | None = None
+    engaged: bool | None = None
 
     def split(self, attempt: Attempt) -> Job:
         """Leave to this job what was attempted; return the rest."""
         rest = replace(self.delivery, recipients=attempt.untried, whole=False)
         self.delivery = attempt.delivery
-        return Job(rest, None, self.checked_at, self.provider, self.place)
+        return Job(rest, None, self.checked_at, self.provider, self.place, self.engaged)
 
     def release(self) -> None:
         """Return its room in the active queue."""

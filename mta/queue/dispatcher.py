@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -31,6 +31,7 @@ from mta.delivery.egress.actions import ActionsInForce
 from mta.delivery.egress.paths import PathKey
 from mta.delivery.egress.pools import PoolQuery, SourcePool
 from mta.delivery.egress.sources import SourceFailed
+from mta.delivery.egress.warmup import WarmupPlans
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
 from mta.delivery.shortage import Shortage, ShortageLog
@@ -58,6 +59,7 @@ from mta.queue.reply_watch import ReplyWatch
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.schedule import Schedule
 from mta.queue.send_windows import SendWindows
+from mta.queue.warmup import WarmupGate, WarmupWait
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing
 from mta.store.store import Store
@@ -135,6 +137,8 @@ class Dispatcher:
             metrics=metrics,
         )
         self._replies = ReplyWatch(shaping, store, events, metrics)
+        self._warmup = WarmupGate(store.warmup_days, store.recipient_activity, metrics, self._place, self._spawn)
+        self._warmup.plans = WarmupPlans(shaping, self.ready_queues.pools)
         self._last_closed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[ReadyQueue] = set()
@@ -160,6 +164,7 @@ class Dispatcher:
         self._check.configure(profiles)
         self.ready_queues.configure(egress, shaping, settings.stream_weights)
         self._replies.configure(shaping)
+        self._warmup.plans = WarmupPlans(shaping, self.ready_queues.pools)
         self.active_queue.resize(settings.active_deliveries, settings.active_size)
         for job in [job for queue in self.ready_queues.abandoned() for job in queue.take_all()]:
             self._place(job)
@@ -255,7 +260,7 @@ class Dispatcher:
 
     def _take_waiting(self) -> list[Job]:
         waiting = [job for queue in self.ready_queues.values() for job in queue.take_all()]
-        return waiting + self._awaiting_route.pop_all()
+        return waiting + self._awaiting_route.pop_all() + self._warmup.pop_all()
 
     # --- claim
 
@@ -270,7 +275,7 @@ class Dispatcher:
             site, pool = place
             return self.ready_queues.claimable(site, self.ready_queues.pools[pool], stream, self.active_queue, now)
 
-        room = ClaimRoom(functools.partial(self._place_of, stream), claimable)
+        room = ClaimRoom(partial(self._place_of, stream), claimable)
         claimed = await self._store.messages.claim(
             deliveries=min(deliveries, CLAIM),
             octets=octets,
@@ -365,8 +370,12 @@ class Dispatcher:
         place = Place("", route.site, each.destination, each.account_id, each.stream, each.mailing)
         pool = self._pool(place, certified=each.certified)
         job.place = place._replace(pool=pool.name)
+        provider = route.shaping.name
+        if self._warmup.plans and self._warmup.must_look_up(job, pool, provider):
+            return
+        room = partial(self._warmup.with_room, provider=provider, job=job) if self._warmup.plans else None
         try:
-            queue = self.ready_queues.choose(pool, route, time.monotonic(), job.place)
+            queue = self.ready_queues.choose(pool, route, time.monotonic(), job.place, room)
         except Paused as paused:
             self._requeue.pause([job], paused.action)
             return
@@ -375,6 +384,9 @@ class Dispatcher:
             return
         except Shortage as short:
             self._put_off([job], short)
+            return
+        except WarmupWait as full:
+            self._requeue.add([job], timedelta(seconds=full.seconds))
             return
         if queue.accepts(job.delivery.stream, self.active_queue):
             queue.add(job)
@@ -508,15 +520,23 @@ class Dispatcher:
             return
         if not self._store.lease.valid:
             raise StoreUnavailable("the lease has run out, and is not lost yet")
+        ticket = self._warmup.take(queue.path.source.name, route.shaping.name, job)
+        if ticket is None:  # others have used the day's volume meanwhile
+            self._place(job)
+            return
         queue.began(job, time.monotonic())
         try:
             attempt = await self._courier.deliver(job.delivery, route, queue.path, content)
+        except (Shortage, SourceFailed):
+            ticket.cancel()
+            raise
         finally:
             queue.ended(job)
         if attempt.untried:
             self._requeue.add([job.split(attempt)], SHORTAGE_PAUSE)
         head = content if isinstance(content, bytes) else content.head
         decision = self._recorder.record_attempt(job, attempt, head, queue.path.limits)
+        ticket.settle(decision)
         queue.answers = not any(result.stage.is_of_site for result in attempt.results)
         self._adjust_throttle(queue, decision)
         if job.place is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from config.schema import EgressSettings, PathLimits, ShapingSettings, StreamWeights
@@ -22,6 +22,9 @@ from mta.queue.ready_queue import UNKNOWN, ReadyQueue
 from mta.queue.throttle import SlidingWindow, Throttle
 
 IDLE_QUEUES = 10_000  # remembered; beyond that, idle ones are forgotten
+
+
+Room = Callable[[Sequence[EgressSource]], list[EgressSource]]  # those that have room for a delivery
 
 
 class NoSource(Exception):
@@ -90,13 +93,14 @@ class Paths(dict[PathKey, ReadyQueue]):
                 claimable += UNKNOWN
         return claimable
 
-    def choose(self, pool: SourcePool, route: Route, now: float, place: Place) -> ReadyQueue:
+    def choose(self, pool: SourcePool, route: Route, now: float, place: Place, room: Room | None = None) -> ReadyQueue:
         """Return the ready queue of the source whose turn it is, with its current limits.
 
         Sources that are on a blocklist, or that the site has turned away, are passed over as long as others are left.
-        ``place``: where the mail stands. Raises Shortage if no source of the pool works, Paused, NoSource.
+        ``place``: where the mail stands. ``room``: leaves out sources that warm up and have sent their share. Raises
+        Shortage if no source of the pool works, Paused, NoSource, and what ``room`` raises.
         """
-        return self._of(pool.turn(self._able(pool, route, now, place)), route, now)
+        return self._of(pool.turn(self._able(pool, route, now, place, room)), route, now)
 
     def serves(self, queue: ReadyQueue, route: Route) -> bool:
         """Return whether a route is (still) one for this ready queue."""
@@ -120,7 +124,9 @@ class Paths(dict[PathKey, ReadyQueue]):
     def in_backoff(self, now: float) -> int:
         return sum(queue.throttle.in_backoff(now) for queue in self.values())
 
-    def _able(self, pool: SourcePool, route: Route, now: float, place: Place) -> Sequence[EgressSource]:
+    def _able(
+        self, pool: SourcePool, route: Route, now: float, place: Place, room: Room | None
+    ) -> Sequence[EgressSource]:
         fitting = [source for source in pool.sources if any(source.reaches(host.address) for host in route.hosts)]
         if not fitting:
             raise NoSource(Reply(451, "4.4.4", f"pool {pool.name} has no source for the addresses of {route.site}"))
@@ -129,6 +135,8 @@ class Paths(dict[PathKey, ReadyQueue]):
             raise Shortage(Resource.SOURCES, self._health.usable_in(fitting, now))
         if self.actions.pauses:
             working = self._unpaused(working, place)
+        if room is not None:
+            working = room(working)
         if len(working) == 1:
             return working
         welcome = [source for source in working if not self._turned_away(source, route.site, now)]

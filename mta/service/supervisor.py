@@ -328,6 +328,7 @@ class Supervisor:
         await store.shaping_actions.forget()
         await store.reply_counts.forget()
         await store.source_checks.forget()
+        await store.warmup_days.forget()
         await store.report_queue.sweep()
         await store.reports.sweep()
         await store.sts_policies.sweep()
@@ -351,8 +352,11 @@ class Supervisor:
         await self._automation.run(self._settings, store)
 
     async def _check_sources(self, store: Store) -> None:
-        """Check the addresses that mail is sent from."""
+        """Check the addresses that mail is sent from, and how those that warm up do."""
         await self._sources.look(self._settings, store)
+        today = datetime.now(UTC).date()
+        paused = [day for day in await store.warmup_days.latest() if day.day == today and day.paused]
+        self._metrics.warmup_paused.set(len(paused))
 
     async def _check_blocklists(self, store: Store) -> None:
         """Query the blocklists that are due."""

@@ -27,6 +27,7 @@ from mta.store.accounts.reviews import Reviews
 from mta.store.journal.audit import Audit
 from mta.store.journal.events import Events
 from mta.store.journal.outbox import Outbox
+from mta.store.journal.recipient_activity import RecipientActivity
 from mta.store.journal.screening_history import Rejections, ScreeningHistory
 from mta.store.journal.webhooks import WebhookStore
 from mta.store.mailings import mailings
@@ -56,6 +57,7 @@ from mta.store.reputation.reply_counts import ReplyCounts
 from mta.store.reputation.shaping_actions import ShapingActions
 from mta.store.reputation.source_checks import SourceChecks
 from mta.store.reputation.takedowns import Takedowns
+from mta.store.reputation.warmup import WarmupDays
 from mta.store.results.apply_report import Reports
 from mta.store.results.delivery_results import DeliveryResults
 from mta.store.results.report_queue import ReportQueue
@@ -85,11 +87,13 @@ class Store:
         self.breakers = Breakers(database)
         self.shaping_actions = ShapingActions(database)
         self.reply_counts = ReplyCounts(database)
+        self.warmup_days = WarmupDays(database)
         self.source_checks = SourceChecks(database)
         self.blocklist_listings = BlocklistListings(database)
         self.takedowns = Takedowns(database)
         self.suppressions = Suppressions(database, secrets, metrics)
         self.recipients = Recipients(database, secrets, metrics)
+        self.recipient_activity = RecipientActivity(database, secrets)
         self.consents = Consents(database, secrets)
         self.address_lists = AddressLists(database)
         self.unsubscribes = Unsubscribes(database)
@@ -146,6 +150,7 @@ class Store:
     async def close(self) -> None:
         """Let go of all connections. What is still pending fails: drain first."""
         await self.quotas.stop()
+        await self.warmup_days.stop()
         await self.repeated_texts.stop()
         await self.rejections.stop()
         await self.takedowns.stop()

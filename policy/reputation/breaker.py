@@ -234,6 +234,11 @@ def is_limit(meaning: Classification, reply: Reply) -> bool:
     return reply.kind is ReplyKind.TRANSIENT and meaning.category in _LIMITS
 
 
+def is_against_us(meaning: Classification, reply: Reply) -> bool:
+    """Return whether a receiver finds fault with us as a sender, or asks for less mail."""
+    return meaning.fault is Fault.SENDER or meaning.category in _AGAINST_US or is_limit(meaning, reply)
+
+
 def counted(outcome: Outcome, *, reached: bool) -> DeliveryCounts | None:
     """What an outcome counts as; None: as nothing. ``reached``: a receiver had said it, not we ourselves."""
     match outcome:

@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from mta.store.postgres.database import Connection
+from mta.mail.address import Address
+from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.secrets import Secrets
 
 KEPT = 30
 
@@ -48,6 +50,29 @@ with reached as (
     select * from unnest($1::bytea[], $2::bigint[], $3::timestamptz[]) as one (address_key, account_id, at)
 )
 {DELIVERED}"""  # noqa: S608 - our own text
+
+
+# Who has clicked or bought in the last quarter, or got mail in the last month, without having complained since.
+_ENGAGED = """
+select place from unnest($1::bytea[], $2::bigint[]) with ordinality as one (address_key, account_id, place)
+join recipient_activity known using (address_key, account_id)
+where greatest(known.clicked_at, known.bought_at) > now() - interval '90 days'
+    or known.contacted_at > now() - interval '30 days'"""
+
+
+class RecipientActivity:
+    """Made by ``Store``."""
+
+    def __init__(self, database: Database, secrets: Secrets) -> None:
+        self._database, self._secrets = database, secrets
+
+    async def engaged(self, mailboxes: Sequence[tuple[int, Address]]) -> frozenset[tuple[int, Address]]:
+        """Return those (account, address) that have shown interest in an account's mail lately. Raises
+        StoreUnavailable."""
+        keys = [self._secrets.address_key(address) for _, address in mailboxes]
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_ENGAGED, keys, [account for account, _ in mailboxes])
+        return frozenset(mailboxes[row["place"] - 1] for row in rows)
 
 
 async def delivered(connection: Connection, contacted: Sequence[Contacted]) -> None:

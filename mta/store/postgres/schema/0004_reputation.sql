@@ -140,6 +140,19 @@ create table blocklist_listing (            -- listings of our addresses and dom
 );
 create unique index on blocklist_listing (list, subject) where ended_at is null;
 
+create table warmup_day (                   -- what a source that warms up has sent to a provider group on a day
+    source      text not null,
+    provider    text not null,
+    day         date not null,              -- UTC
+    step        int not null,               -- of its curve, from 0
+    used        bigint not null default 0,  -- recipients lent to workers and not brought back
+    good        bigint not null default 0,
+    bad         bigint not null default 0,  -- answers against us as a sender
+    paused      text not null default '',   -- why nothing more is sent on this day
+    primary key (source, provider, day)
+);
+alter table warmup_day set (fillfactor = 50);
+
 create table source_check (                 -- what the last check of an egress source found, on each machine
     host        text not null,
     source      text not null,

@@ -126,3 +126,44 @@ async def test_explain_says_which_line_sets_what_with_and_without_a_database(
     fields = await alone.json("shaping", "explain", "gmail.com")
     assert fields["sources"]["one"]["connections"]["value"] == 7
     assert fields["actions"] is None
+
+
+WARMUP = """
+[[egress.sources]]
+name = "new"
+address = "192.0.2.2"
+[[shaping.curves]]
+name = "slow"
+daily = [10, 20]
+[[shaping.warmup]]
+source = "new"
+provider = "gmail"
+curve = "slow"
+[[shaping.warmup]]
+source = "new"
+provider = "yahoo"
+curve = "slow"
+"""
+
+
+async def test_warm_up_is_shown_set_and_resumed(
+    tmp_path: Path, database_url: str, secrets: Secrets, store: Store
+) -> None:
+    operator = Operator(tmp_path, database_url, secrets, WARMUP)
+    assert "2 more that are warm or have sent nothing yet" in await operator.says("warmup")
+    say = ("--reason", "has sent before")
+    would = await operator.says("warmup", "set", "new", "gmail", "--day", "2", *say, "--dry-run")
+    assert would == "new would send 20 recipients to gmail today, day 2 of curve slow.\n"
+    assert await store.warmup_days.latest() == []
+    await operator.says("warmup", "set", "new", "gmail", "--day", "2", *say)
+    assert "does at: gmail, yahoo" in await operator.fails("warmup", "set", "new", "gmx", "--day", "2", *say, status=2)
+    assert "has 2 days" in await operator.fails("warmup", "set", "new", "gmail", "--day", "4", *say, status=2)
+    assert "not paused" in await operator.fails("warmup", "resume", "new", "gmail", *say)
+    async with store.events._database.session() as connection:
+        await connection.execute("update warmup_day set used = 12, good = 5, bad = 7, paused = 'too many'")
+    (gmail,) = [row for row in await operator.json("warmup") if row["provider"] == "gmail"]
+    assert (gmail["day"], gmail["planned"], gmail["sent"], gmail["tomorrow"]) == (2, 20, 12, 10)
+    assert "paused until midnight UTC: too many" in gmail["state"]
+    await operator.says("warmup", "resume", "new", "gmail", *say)
+    (gmail,) = [row for row in await operator.json("warmup") if row["provider"] == "gmail"]
+    assert (gmail["state"], gmail["tomorrow"]) == ("warming up", None)  # warm tomorrow
