@@ -39,7 +39,10 @@ class Classifier:
         if reply.kind is ReplyKind.POSITIVE:
             return _POSITIVE
         first = next(self._matches(reply, stage, host), None)
-        return _bounded(_UNKNOWN if first is None else self._judged(first, reply, stage), reply, stage)
+        found = _UNKNOWN if first is None else self._judged(first, reply, stage)
+        if found.category == "inactive_mailbox" and found.action is Action.SUPPRESS and reply.status == "5.1.1":
+            found = replace(found, hard=True)  # words and code together: closed for good
+        return _bounded(found, stage)
 
     def explain(
         self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None
@@ -117,7 +120,8 @@ def _milder(first: Classification, text: str, status: str) -> Classification:
     tags = {word.tag: word.text for word in words_of(text)}
     if first.fault is not Fault.RECIPIENT or first.category == "recipient_refuses":
         return first
-    if not tags.keys().isdisjoint(OTHERS_FAULT):
+    others = tags.keys() & OTHERS_FAULT
+    if others and not (first.category == "mailbox_full" and others == {"size"}):  # too large for what is left of it
         return read_words(text) or first
     if first.action is not Action.SUPPRESS and not first.hard:
         return first
@@ -128,7 +132,7 @@ def _milder(first: Classification, text: str, status: str) -> Classification:
     return first
 
 
-def _bounded(found: Classification, reply: Reply, stage: Stage) -> Classification:
+def _bounded(found: Classification, stage: Stage) -> Classification:
     """Return ``found`` without blame of a recipient whom the refused command did not name."""
     if stage is Stage.RECIPIENT:
         return found

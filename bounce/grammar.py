@@ -44,13 +44,14 @@ _OTHERS: dict[Kind, tuple[str, Fault]] = {
     "rate": ("rate_limited", Fault.SENDER),
     "network": ("connection_failure", Fault.NETWORK),
 }
-OTHERS_FAULT = tuple(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
+OTHERS_FAULT = frozenset(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
 _STATES: tuple[Kind, ...] = (
-    *("temporarily", "maybe", "unknown", "closed", "unavailable", "refuses"),
+    *("temporarily", "maybe", "gone", "unknown", "closed", "unavailable", "refuses"),
     *("originator", "ip", "domain", "object"),
 )
 # RFC 5321 4.2.3 words any refusal of a recipient as "mailbox unavailable", so clearer words come first.
 _ABOUT_MAILBOX: tuple[tuple[Kind, str, bool], ...] = (
+    ("gone", "bad_mailbox", True),  # of a person: it needs no object
     ("unknown", "bad_mailbox", True),
     ("closed", "inactive_mailbox", False),
     ("unavailable", "bad_mailbox", True),  # also said of a mailbox that refuses us: not suppressed at once
@@ -125,6 +126,8 @@ def read_words(text: str) -> Classification | None:
 
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return the closest pair of a state and an object, or None if none are near each other."""
+    if state == "gone":
+        return next(((word, word) for word in found if word.tag == state), None)
     named = [word for word in found if word.tag in ("object", "domain", "ip", state)]
     if state == "unavailable":  # of a mailbox, not of the service that is asked for an address
         named = [word for word in named if word.text != "@"]

@@ -10,11 +10,15 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Literal
+from unicodedata import normalize
 
 from pydantic import Field
 
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
+
+_ACCENTED = re.compile("[à-öø-žß]")
+_TWO_LETTERS = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"}
 
 Language = Literal["en", "nl", "de", "fr", "es", "it", "pt", "pl", "other"]
 # Of a refusal and of a report as a whole; of what stands around it; of answers.
@@ -22,7 +26,8 @@ Reason = Literal[
     "loop", "sender", "relay", "size", "content", "full", "rate", "network", "no_mail", "temporarily", "maybe"
 ]
 State = Literal[
-    "unknown", "closed", "unavailable", "refuses", "originator", "domain", "object", "ip", "failure", "delay"
+    "gone", "unknown", "closed", "unavailable", "refuses", "originator", "domain", "object", "ip", "failure",
+    "delay",
 ]
 Place = Literal["subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned"]
 Answer = Literal["away_subject", "away", "challenge"]
@@ -39,7 +44,17 @@ class PhraseFile(Section):
 
 def every(kind: Kind) -> list[str]:
     """Return the phrases of ``kind`` in all languages."""
-    return [phrase for file in _shipped() for words in file.words.values() for phrase in words.get(kind, ())]
+    return [_spelled(each) for file in _shipped() for words in file.words.values() for each in words.get(kind, ())]
+
+
+def _spelled(phrase: str) -> str:
+    """Return ``phrase`` with each accented letter also as the plain ones, or as whatever a wrong charset made of it."""
+    first = _ACCENTED.sub(lambda letter: f"(?:{letter[0]}|{_plain(letter[0])})", phrase[:1])
+    return first + _ACCENTED.sub(lambda letter: f"(?:.|{_plain(letter[0])})", phrase[1:])
+
+
+def _plain(letter: str) -> str:
+    return _TWO_LETTERS.get(letter) or normalize("NFD", letter)[0].replace("ł", "l")
 
 
 @cache

@@ -15,7 +15,7 @@ from functools import cache
 
 from bounce.grammar import failure_in, flattened, read_words
 from bounce.languages import phrases
-from bounce.parsers.free_text import FreeTextBounce
+from bounce.parsers.free_text import LABELLED, FreeTextBounce
 from bounce.parsers.mime import Mail, decode_words
 from bounce.parsers.replies import quotes_reply
 from config.toml import DEFAULTS, read, read_text
@@ -30,7 +30,6 @@ _REPLY = re.compile(r"(?:re|aw|antw|sv|vs|r|odp|res|rif)\s{0,3}(?:\[\d+\])?\s{0,
 _FORWARD = re.compile(r"(?:fwd?|wg|tr|rv|doorst|i|enc|pd|vl)\s{0,3}:", re.IGNORECASE)
 _POSTMASTER = re.compile(r"(?:^|[<\s])postmaster@")
 _ENVELOPE = re.compile(r"(?m)^[\s>]{0,20}(mail from|rcpt to)\s?:[^@\n]{0,80}@")
-_LABELLED = r"(?m)^[^\w\n]{0,20}(?:[\w-]{1,20} ){0,2}{}[ .]{0,20}:"
 _PRECEDENCE = ("auto_reply", "auto-reply", "autoreply")
 
 
@@ -195,7 +194,7 @@ def _proofs(mail: Mail, text: FreeTextBounce) -> Iterator[str]:
     own = text.lower[:MAX_WORDS]
     if len(set(_ENVELOPE.findall(own))) == 2:
         yield "envelope"
-    if phrases("recipient", _LABELLED + "[^@\\n]{0,70}@").search(own) and phrases("reason", _LABELLED).search(own):
+    if phrases("recipient", LABELLED + "[^@\\n]{0,70}@").search(own) and phrases("reason", LABELLED).search(own):
         yield "labels"
 
 

@@ -52,6 +52,7 @@ _EMPTY = re.compile(r"[\s<>\"'()\[\]:;,.*-]*\Z")
 _STAFF = re.compile(
     r"(?:post[-_]?master|mailer-daemon|abuse|hostmaster|noc|support|helpdesk|unblock|double-bounce)\Z", re.IGNORECASE
 )
+LABELLED = r"(?m)^[^\w\n]{0,20}(?:[\w-]{1,20} ){0,2}{}[ .]{0,20}:"
 # Where the phrases of ``bounce.languages`` stand.
 _AFTER_RECIPIENT = r"\b{}:?\s{0,3}\Z"
 _AFTER_AUTHOR = r"\b{}\s{0,3}:"
@@ -191,7 +192,7 @@ def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> Repo
     text = "\n".join(candidate.lines).strip()
     if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text) and read_words(flattened(text)) is None:
         text = "\n".join([*candidate.lines, *(line for line in shared if line not in candidate.lines)]).strip()
-    reply = reply_of(text, "", not delayed)
+    reply = reply_of(_reason_in(text) or text, "", not delayed)
     final = address_of(candidate.address)
     expanded = _EXPANDED.search(" ".join(candidate.lines[:3])) if candidate.lines else None
     return ReportedRecipient(
@@ -204,6 +205,12 @@ def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> Repo
         stage=stage_of((text,)),
         host=host_of(text),
     )
+
+
+def _reason_in(text: str) -> str:
+    """Return the paragraph that a label like "Reason:" announces, if no reply is quoted: greetings say nothing."""
+    label = None if quotes_reply(text) else phrases("reason", LABELLED).search(text.lower())
+    return text[label.end() :].strip().partition("\n\n")[0] if label and len(text) == len(text.lower()) else ""
 
 
 def address_of(text: str) -> Address | None:
