@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
-from bounce.grammar import OTHERS_FAULT, flattened, read_words, words_of
+from bounce.grammar import OTHERS_FAULT, flattened, read_full_mailbox, read_words, words_of
 from bounce.reply_index import MAX_TEXT, ReplyIndex
 from bounce.rules import BounceRule, RuleBook
 from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply, ReplyKind
 
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
+_OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
 _POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
@@ -59,9 +61,11 @@ class Classifier:
         if reply.kind is not ReplyKind.PERMANENT or stage.is_connection:
             return first
         by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
+        text = flattened(reply.text[:MAX_TEXT])
+        if first.category in _OF_WHAT:
+            return read_full_mailbox(text, named_first=first.category == "too_large") or first
         if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
             return first
-        text = flattened(reply.text[:MAX_TEXT])
         return _milder(_by_words(first, text, reply) if by_code else first, text, reply.status)
 
     def sample_errors(self) -> list[str]:
@@ -121,10 +125,13 @@ def _milder(first: Classification, text: str, status: str) -> Classification:
     if first.fault is not Fault.RECIPIENT or first.category == "recipient_refuses":
         return first
     others = tags.keys() & OTHERS_FAULT
-    if others and not (first.category == "mailbox_full" and others == {"size"}):  # too large for what is left of it
+    if others and not (first.category == "mailbox_full" and others <= {"size", "content"}):
         return read_words(text) or first
     if first.action is not Action.SUPPRESS and not first.hard:
         return first
+    found = words_of(text)
+    if any(maybe.tag == "maybe" and 0 <= word.start - maybe.end <= 1 for maybe, word in pairwise(found)):
+        return replace(first, action=Action.FAIL, hard=False)  # "either unknown or ..."
     if "full" in tags:
         return Classification("mailbox_full", Fault.RECIPIENT, Action.FAIL, "words-full", tags["full"])
     if "temporarily" in tags or (status in ("5.7.0", "5.7.1") and first.category == "inactive_mailbox"):

@@ -22,6 +22,7 @@ from bounce.languages import Kind, every, phrases
 from mta.mail.delivery import Action, Classification, Fault
 
 NEAR = 60  # characters between an object and its state
+DENIED = 30  # characters between "not" and what is denied
 BEFORE = 8  # characters between the sender and an object of theirs
 
 _WORD = re.compile(r"(?<![^\W_])[^\W_]|@")
@@ -48,6 +49,7 @@ OTHERS_FAULT = frozenset(tag for tag, (_, fault) in _OTHERS.items() if fault is 
 _STATES: tuple[Kind, ...] = (
     *("temporarily", "maybe", "gone", "unknown", "closed", "unavailable", "refuses"),
     *("originator", "ip", "domain", "object"),
+    *("existence_first", "existence", "negation"),
 )
 # RFC 5321 4.2.3 words any refusal of a recipient as "mailbox unavailable", so clearer words come first.
 _ABOUT_MAILBOX: tuple[tuple[Kind, str, bool], ...] = (
@@ -56,6 +58,10 @@ _ABOUT_MAILBOX: tuple[tuple[Kind, str, bool], ...] = (
     ("closed", "inactive_mailbox", False),
     ("unavailable", "bad_mailbox", True),  # also said of a mailbox that refuses us: not suppressed at once
 )
+
+
+_DENYING: tuple[Kind, ...] = ("negation", "existence", "existence_first")
+_DENIALS = frozenset({("negation", "existence"), ("negation", "existence_first"), ("existence_first", "negation")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,20 @@ class Word:
 @lru_cache(256)  # the recipients of a report share their reason, but for the address
 def words_of(text: str) -> tuple[Word, ...]:
     """Return the phrases of the grammar in ``text`` (as ``flattened`` returns it), in order."""
-    return tuple(_found(_tables(), text))
+    return tuple(_denied(_found(_tables(), text)))
+
+
+def _denied(found: Iterator[Word]) -> Iterator[Word]:
+    """Yield ``found`` with "not ... exist", or "exists ... not" in German and Dutch, as one word that says unknown."""
+    last: Word | None = None
+    for word in found:
+        if last is not None and word.start - last.end <= DENIED and (last.tag, word.tag) in _DENIALS:
+            yield Word("unknown", f"{last.text} ... {word.text}", last.start, word.end)
+            last = None
+        elif word.tag in _DENYING:
+            last = word
+        else:
+            yield word
 
 
 def failure_in(text: str) -> str | None:
@@ -109,7 +128,9 @@ def read_words(text: str) -> Classification | None:
         if (pair := _pair(found, state)) is None:
             continue
         matched = text[pair[0].start : pair[1].end]
-        if "ip" in (pair[0].tag, pair[1].tag) or any(_is_of(word, *pair) for word in found):
+        if not {"ip", "originator"}.isdisjoint((pair[0].tag, pair[1].tag)) or any(
+            _is_of(word, *pair) for word in found
+        ):
             return Classification("policy_refusal", Fault.SENDER, Action.FAIL, "words-sender", matched)
         if "temporarily" in tags:
             return Classification("inactive_mailbox", Fault.RECIPIENT, Action.FAIL, "words-temporarily", matched)
@@ -124,11 +145,20 @@ def read_words(text: str) -> Classification | None:
     return None
 
 
+def read_full_mailbox(text: str, *, named_first: bool) -> Classification | None:
+    """Return that the mailbox is full, if ``text`` names it, or its user, beside (or before) these words."""
+    pair = _pair(words_of(text), "full")
+    if pair is None or "object" not in (pair[0].tag, pair[1 - named_first].tag) or "@" in (pair[0].text, pair[1].text):
+        return None
+    matched = text[pair[0].start : pair[1].end]
+    return Classification("mailbox_full", Fault.RECIPIENT, Action.FAIL, "words-full", matched)
+
+
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return the closest pair of a state and an object, or None if none are near each other."""
     if state == "gone":
         return next(((word, word) for word in found if word.tag == state), None)
-    named = [word for word in found if word.tag in ("object", "domain", "ip", state)]
+    named = [word for word in found if word.tag in ("object", "domain", "ip", "originator", state)]
     if state == "unavailable":  # of a mailbox, not of the service that is asked for an address
         named = [word for word in named if word.text != "@"]
     pairs = [(one, other) for one, other in pairwise(named) if (one.tag == state) != (other.tag == state)]

@@ -25,13 +25,23 @@ Language = Literal["en", "nl", "de", "fr", "es", "it", "pt", "pl", "other"]
 Reason = Literal[
     "loop", "sender", "relay", "size", "content", "full", "rate", "network", "no_mail", "temporarily", "maybe"
 ]
+Existence = Literal["negation", "existence", "existence_first"]
 State = Literal[
-    "gone", "unknown", "closed", "unavailable", "refuses", "originator", "domain", "object", "ip", "failure",
+    "gone",
+    "unknown",
+    "closed",
+    "unavailable",
+    "refuses",
+    "originator",
+    "domain",
+    "object",
+    "ip",
+    "failure",
     "delay",
 ]
 Place = Literal["subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned"]
 Answer = Literal["away_subject", "away", "challenge"]
-Kind = Reason | State | Place | Answer
+Kind = Reason | Existence | State | Place | Answer
 ByLanguage = dict[Language, dict[Kind, list[str]]]
 
 

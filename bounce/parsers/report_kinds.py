@@ -162,7 +162,9 @@ def _classified(
     if part.action is ReportedAction.FAILED and found.action is Action.RETRY:
         # The reporter gave up: there is no retry, and a user who was unknown for days is.
         final = classify(Reply(part.reply.code + 100, f"5{part.reply.status[1:]}", part.reply.text), stage, host)
-        found = replace(found, action=Action.FAIL, hard=final.hard and final.category == found.category == "bad_mailbox")
+        found = replace(
+            found, action=Action.FAIL, hard=final.hard and final.category == found.category == "bad_mailbox"
+        )
     return replace(part, classification=found)
 
 
