@@ -121,15 +121,16 @@ def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
 
 def _milder(first: Classification, text: str, status: str) -> Classification:
     """Return ``first``, which blames the recipient, unless the words speak of another's fault or of a passing state."""
-    tags = {word.tag: word.text for word in words_of(text)}
     if first.fault is not Fault.RECIPIENT or first.category == "recipient_refuses":
         return first
-    others = tags.keys() & OTHERS_FAULT
-    if others and not (first.category == "mailbox_full" and others <= {"size", "content"}):
-        return read_words(text) or first
+    found, words = words_of(text), read_words(text)
+    tags = {word.tag: word.text for word in found}
+    if first.category == "mailbox_full" and tags.keys() & OTHERS_FAULT <= {"size", "content"}:
+        return first  # too large for what is left of it
+    if words is not None and words.fault is not Fault.RECIPIENT:
+        return words
     if first.action is not Action.SUPPRESS and not first.hard:
         return first
-    found = words_of(text)
     if any(maybe.tag == "maybe" and 0 <= word.start - maybe.end <= 1 for maybe, word in pairwise(found)):
         return replace(first, action=Action.FAIL, hard=False)  # "either unknown or ..."
     if "full" in tags:

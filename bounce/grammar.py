@@ -44,6 +44,7 @@ _OTHERS: dict[Kind, tuple[str, Fault]] = {
     "full": ("mailbox_full", Fault.RECIPIENT),
     "rate": ("rate_limited", Fault.SENDER),
     "network": ("connection_failure", Fault.NETWORK),
+    "site": ("system_failure", Fault.SITE),
 }
 OTHERS_FAULT = frozenset(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
 _STATES: tuple[Kind, ...] = (

@@ -18,12 +18,12 @@ from config.toml import DEFAULTS, read, read_text
 from config.types import Section
 
 _ACCENTED = re.compile("[à-öø-žß]")
-_TWO_LETTERS = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"}
+_TWO_LETTERS = {umlaut: f"{vowel}e" for umlaut, vowel in zip("äöü", "aou", strict=True)} | {"ß": "ss"}
 
 Language = Literal["en", "nl", "de", "fr", "es", "it", "pt", "pl", "other"]
 # Of a refusal and of a report as a whole; of what stands around it; of answers.
 Reason = Literal[
-    "loop", "sender", "relay", "size", "content", "full", "rate", "network", "no_mail", "temporarily", "maybe"
+    "loop", "sender", "relay", "size", "content", "full", "rate", "network", "site", "no_mail", "temporarily", "maybe"
 ]
 Existence = Literal["negation", "existence", "existence_first"]
 State = Literal[
