@@ -39,7 +39,9 @@ State = Literal[
     "failure",
     "delay",
 ]
-Place = Literal["subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned"]
+Place = Literal[
+    "subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned", "success"
+]
 Answer = Literal["away_subject", "away", "challenge"]
 Kind = Reason | Existence | State | Place | Answer
 ByLanguage = dict[Language, dict[Kind, list[str]]]

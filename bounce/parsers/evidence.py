@@ -163,10 +163,15 @@ def _facts(mail: Mail, text: FreeTextBounce, role: str, at_our_path: bool) -> It
     yield from proofs
     if has_bounce_subject(mail):
         yield "bounce_subject"
-    if failure_in(text.lower[:MAX_WORDS]) or read_words(flattened(text.lower[:MAX_WORDS])):
+    own = text.lower[:MAX_WORDS]
+    failed = bool(failure_in(own) or read_words(flattened(own)))
+    replied = quotes_reply("\n".join(text.lines))
+    if failed:
         yield "failure_words"
-    if quotes_reply("\n".join(text.lines)):
+    if replied:
         yield "smtp_reply"
+    if not (failed or replied) and phrases("success", r"\b{}").search(own):
+        yield "success_words"
     system = role in ("daemon", "postmaster") and bool(proofs)
     if not system and any(mail.fields.has(name) for name in _shipped().fields.lists):
         yield "list_headers"

@@ -176,9 +176,19 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
     places = [place for place in places if place[1] in named]
     for place, (n, key) in enumerate(places):
         following = places[place + 1][0] if place + 1 < len(places) else len(lines)
-        block = _block(lines[n : max(n + 1, following)], key)
+        own = _clause(lines[n], key, {other for m, other in places[max(0, place - 1) : place + 2] if m == n})
+        block = [own] if own else _block(lines[n : max(n + 1, following)], key)
         found[key].lines += [line for line in block if not found[key].lines or line != found[key].lines[-1]]
     return [one for key, one in found.items() if key in named]
+
+
+def _clause(line: str, address: str, named: Collection[str]) -> str:
+    """Return the part of ``line`` about ``address``, if it names others, too, and says something of each."""
+    starts = sorted(line.lower().find(each) for each in named)
+    start = line.lower().find(address)
+    end = next((each for each in starts if each > start), len(line))
+    part = line[start if start != starts[0] else 0 : end]
+    return part if len(named) > 1 and read_words(flattened(part)) is not None else ""
 
 
 def _block(lines: Sequence[str], address: str) -> list[str]:
@@ -256,9 +266,7 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
                 yield n, address, 1  # it failed if what it was expanded to is no address
                 continue
             points, begins = _points(line, match, near)
-            if _QUOTED_TO.match(line) and any(
-                phrases("detail", _DETAIL).match(other.lower()) for other in lines[n + 1 : n + 3]
-            ):
+            if _QUOTED_TO.match(line) and any(map(_is_detail, lines[n + 1 : n + 3])):
                 yield n, address, 1  # details of the message, quoted by the mail system
                 continue
             if key in known.others:
