@@ -171,9 +171,9 @@ class PathLimits(Section):
     """How a site is treated from one source. `[[shaping.sources]]` sets any of these for certain paths."""
 
     connections: int = Field(20, ge=1)
-    """Maximum concurrent connections, idle ones included."""
+    """Maximum concurrent connections of all workers and machines, idle ones included."""
     initial_connections: int = Field(2, ge=1)
-    """Connections at the start (at most `connections`); each success allows one more."""
+    """Connections of a worker at the start (at most `connections`); each success allows it one more."""
     messages_per_connection: int = Field(100, ge=1)
     """Messages per connection before a new one is opened."""
     octets_per_connection: Size | None = None
@@ -181,7 +181,8 @@ class PathLimits(Section):
     recipients_per_transaction: int = Field(100, ge=1)
     """Maximum recipients per transaction."""
     message_rates: list[RateLimit] = []
-    """Maximum messages in a time, all of them together: `["10/s", "300/m", "5000/h", "50000/d"]`."""
+    """Maximum messages of all workers and machines in any such time; all rates hold together: `["10/s", "300/m",
+    "5000/h", "50000/d"]`."""
     idle: Duration = default("10s")
     """How long an idle connection is kept open for the next message."""
     backoff: Duration = default("5m")

@@ -175,12 +175,17 @@ _QUIT = Lost(Cause.ABORTED, Reply(451, "4.4.2", "connection closed by this host"
 class SmtpClientProtocol(SMTPProtocol):
     """One connection. ``limit``: loop time at which every wait ends (but for the reply to the final dot).
 
-    ``name`` and ``peer``: what the trace calls the session and its other side.
+    ``name`` and ``peer``: what the trace calls the session and its other side. ``on_end``: called when the session is
+    over; ``on_closed``: when the connection is closed. ``in_doubt``: a message was sent to its final dot, and has no
+    reply yet.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, trace: Trace | None, name: str, peer: str) -> None:
         super().__init__(loop)
         self.limit = inf
+        self.in_doubt = False
+        self.on_closed: Callable[[], None] | None = None
+        self.is_closed = False
         self.unsolicited_replies: list[ReceiverReply] = []
         self.over: Lost | None = None
         self.on_end: Callable[[], None] | None = None
@@ -265,7 +270,11 @@ class SmtpClientProtocol(SMTPProtocol):
         if not sent:
             return self._unsent()
         self._arm(final_dot, inf)
-        await waiter
+        self.in_doubt = True
+        try:
+            await waiter
+        finally:
+            self.in_doubt = False
         return self._collected()[0]
 
     def _put(self, octets: bytes) -> bool:
@@ -360,6 +369,9 @@ class SmtpClientProtocol(SMTPProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.end(_CLOSED)
         super().connection_lost(exc)
+        self.is_closed = True
+        if self.on_closed:
+            self._loop.call_soon(self.on_closed)  # the loop closes the socket when this call has returned
 
     def _end_not_smtp(self, how: str) -> None:
         self.end(Lost(Cause.NOT_SMTP, Reply(451, "4.5.0", f"the receiver sent an invalid SMTP reply: {how}")))

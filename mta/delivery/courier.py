@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bounce.verp import Verp
 from config.schema import EgressSettings, PathLimits, Timeouts
 from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.slots import StartPermit
 from mta.delivery.egress.sources import SourceFailed, SourceHealth
 from mta.delivery.pool import (
     DeliveryError,
@@ -40,13 +42,14 @@ from mta.delivery.shortage import Shortage
 from mta.delivery.tls.demand import REQUIRETLS, HostDemand, TlsDemand, TlsPolicy, Unfit, judge, judge_static
 from mta.delivery.tls.recorder import Peer, TlsRecorder
 from mta.delivery.tls.session_counts import SessionCounts
-from mta.delivery.transaction import Content, size_of, transact
+from mta.delivery.transaction import Content, Progress, size_of, transact
 from mta.mail.delivery import Attempt, Delivery, Host, QueuedRecipient, Result, Stage
 from mta.mail.identity import format_id
 from mta.mail.message import SenderTls
 from mta.mail.reply import Reply, ReplyKind
 from mta.mail.tls_session import TlsFault, TlsResult
 from mta.observe.events import EventLog
+from mta.observe.labels import Resource
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -55,6 +58,7 @@ log = get_logger()
 
 SLOWEST = 1000  # octets a second: a message that is sent more slowly is given up
 PER_RECIPIENT = 30.0  # seconds more for each
+SLOT_PATIENCE = 30.0  # seconds to wait until a connection of the path is closed
 
 NO_REQUIRETLS = TlsFault(TlsResult.VALIDATION_FAILURE, "the host does not offer REQUIRETLS")
 _NO_STARTTLS = TlsFault(TlsResult.STARTTLS_NOT_SUPPORTED, "STARTTLS is not offered, or was rejected")
@@ -100,6 +104,7 @@ class Courier:
     ) -> None:
         self.connections = connections
         self._under_way = 0
+        self._busy: set[DeliverySession] = set()
         self._trace = trace
         self._metrics = metrics or Metrics()
         self._events = events
@@ -130,16 +135,23 @@ class Courier:
             metrics=self._metrics,
         )
 
-    async def deliver(self, delivery: Delivery, route: Route, path: EgressPath, content: Content) -> Attempt:
+    async def deliver(
+        self,
+        delivery: Delivery,
+        route: Route,
+        path: EgressPath,
+        content: Content,
+        permit: StartPermit | None = None,
+    ) -> Attempt:
         """Attempt a delivery from the source of ``path``; return a result for every recipient. ``content``: with CRLF
-        line ends.
+        line ends. ``permit``: asked before each MAIL.
 
         Raises Shortage or SourceFailed if nothing could be tried.
         """
         loop = asyncio.get_running_loop()
         started_at, began = datetime.now(UTC), loop.time()
         limit = began + self._time_limit + len(delivery.recipients) * PER_RECIPIENT + size_of(content) / SLOWEST
-        state = _AttemptState(delivery, route, path, content, limit, list(delivery.recipients))
+        state = _AttemptState(delivery, route, path, content, limit, list(delivery.recipients), permit)
         self._under_way += 1
         try:
             await self._try_hosts(state)
@@ -157,9 +169,18 @@ class Courier:
             self._under_way -= 1
         return state.attempt(started_at, loop.time() - began)
 
-    def close_idle(self, source: str, site: str) -> None:
-        """End the idle sessions of a path."""
-        self._pool.close_idle(source, site)
+    def close_idle(self, source: str, site: str, most: int | None = None) -> None:
+        """End the idle sessions of a path, ``most`` of them at most."""
+        self._pool.close_idle(source, site, most)
+
+    def revoke(self, *, in_doubt: bool) -> None:
+        """Close every connection: this worker cannot rely on its shares any more. What has not been sent to its final
+        dot is no attempt. ``in_doubt``: do not wait for the replies to messages that have been, either."""
+        self._pool.close_all()
+        for session in self._busy:
+            if in_doubt or not session.protocol.in_doubt:
+                session.is_revoked = not session.protocol.in_doubt
+                session.protocol.abort()
 
     async def close(self) -> None:
         """End the idle sessions with QUIT."""
@@ -232,26 +253,45 @@ class Courier:
             lacking = HostDemand(found.demand, by=REQUIRETLS)
             self._tls.failed(state.domain, lacking, state.peer(target), NO_REQUIRETLS)
             raise PolicyError(REQUIRETLS, Reply(550, "5.7.30", f"{target.name} does not offer it"), "5.7.30")
+        if state.permit is not None and not await state.permit.next():
+            self._keep(session, limits)
+            raise Shortage(Resource.SHARE)
         session.protocol.limit = state.limit
-        session.site = state.path.site
         state.enter(session)
-        timeouts = self._settings.timeouts
-        most = limits.recipients_per_transaction
+        self._busy.add(session)
         try:
-            progress = await transact(session, state.delivery, state.left, state.content, timeouts, most, self._verp)
+            progress = await self._transact(session, state)
         except BaseException:
             session.protocol.abort()
             raise
+        finally:
+            self._busy.discard(session)
         session.octets += size_of(state.content)
         state.unsolicited += [str(reply.reply) for reply in session.protocol.unsolicited_replies]
         self._keep(session, limits)
         state.results += progress.results
         state.left = progress.left
+        if session.is_revoked and state.left:
+            raise Shortage(Resource.LEASE)
         return progress.error
 
-    async def _dial(self, target: Target, key: SessionKey, found: HostDemand, state: _AttemptState) -> DeliverySession:
+    async def _transact(self, session: DeliverySession, state: _AttemptState) -> Progress:
+        timeouts, most = self._settings.timeouts, state.path.limits.recipients_per_transaction
+        started = _nothing if state.permit is None else state.permit.started
         try:
-            session = await self._dialer.dial(target, key, state.route.login, state.path.limits, state.limit)
+            return await transact(
+                session, state.delivery, state.left, state.content, timeouts, most, self._verp, started=started
+            )
+        finally:
+            started()
+
+    async def _dial(self, target: Target, key: SessionKey, found: HostDemand, state: _AttemptState) -> DeliverySession:
+        path, slots = state.path, state.path.slots
+        await self._take_slot(path)
+        try:
+            session = await self._dialer.dial(
+                target, key, state.route.login, path.limits, state.limit, closed=slots.release
+            )
         except SourceFailed as failure:
             seconds = self.sources.failed(failure.source, asyncio.get_running_loop().time())
             self._metrics.source_backoffs.inc()
@@ -267,6 +307,18 @@ class Courier:
         fault = _NO_STARTTLS if wanted and session.tls is None else None
         self._tls.opened(state.domain, found, Peer(target.name, target.address, session.source), session.tls, fault)
         return session
+
+    async def _take_slot(self, path: EgressPath) -> None:
+        """Count one more connection of the path; if there are too many, close an idle one first. Raises Shortage."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SLOT_PATIENCE):
+                while not path.slots.take():
+                    self._pool.close_idle(path.source.name, path.site, 1)
+                    free = asyncio.Event()
+                    path.slots.when_free(free.set)
+                    await free.wait()
+                return
+        raise Shortage(Resource.SHARE)
 
     def _keep(self, session: DeliverySession, limits: PathLimits) -> None:
         most, octets = limits.messages_per_connection, limits.octets_per_connection
@@ -290,6 +342,10 @@ class Courier:
         return isinstance(found, HostDemand) and self._pool.has(state.key(target, found.demand))
 
 
+def _nothing() -> None:
+    """No permit takes note."""
+
+
 def _time_limit(timeouts: Timeouts) -> float:
     """Return the seconds up to DATA, however the receivers spread their slowness over the stages and hosts."""
     before_mail = timeouts.connect + timeouts.greeting + timeouts.hello + timeouts.starttls
@@ -306,6 +362,7 @@ class _AttemptState:
     content: Content
     limit: float
     left: list[QueuedRecipient]
+    permit: StartPermit | None
     results: list[Result] = field(default_factory=list)
     errors: list[DeliveryError] = field(default_factory=list)
     host: Host | None = None
@@ -328,7 +385,8 @@ class _AttemptState:
         """Return which idle sessions will do."""
         source, login = self.path.source, self.route.login
         certificate = self.route.certificate or source.certificate
-        return SessionKey(source, target.address, target.port, demand, login.username if login else None, certificate)
+        username = login.username if login else None
+        return SessionKey(source, self.path.site, target.address, target.port, demand, username, certificate)
 
     def peer(self, target: Target) -> Peer:
         return Peer(target.name, target.address, self.path.source.address or "")

@@ -17,7 +17,7 @@ import re
 import socket
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -137,9 +137,10 @@ def _shortest(text: str) -> int:
 
 
 class SessionKey(NamedTuple):
-    """Sessions with the same key can replace each other."""
+    """Sessions with the same key can replace each other. ``site``: a connection counts for one path."""
 
     source: EgressSource
+    site: str
     address: str
     port: int
     tls: TlsDemand
@@ -162,7 +163,7 @@ class DeliverySession:
     octets: int = 0
     dirty: bool = False  # the receiver still has a transaction open
     max_recipients: int | None = None  # in one transaction, once the receiver has shown it
-    site: str = ""  # that it was last used for
+    is_revoked: bool = False  # cut, as this worker could not rely on its share of the limits any more
 
 
 class Quirk(Enum):
@@ -203,14 +204,26 @@ class Dialer:
         self._contexts = TlsContexts()
 
     async def dial(
-        self, target: Target, key: SessionKey, login: SmartHostLogin | None, limits: PathLimits, limit: float
+        self,
+        target: Target,
+        key: SessionKey,
+        login: SmartHostLogin | None,
+        limits: PathLimits,
+        limit: float,
+        closed: Callable[[], None] = lambda: None,
     ) -> DeliverySession:
-        """Open a session, before the loop time ``limit``. Raises DeliveryError, Shortage, SourceFailed."""
+        """Open a session, before the loop time ``limit``. ``closed``: called when its connection is closed, or could
+        not be made. Raises DeliveryError, Shortage, SourceFailed."""
         try:
             protocol = await self._connect(target, key, limit)
-        except DeliveryError:
-            self._metrics.connections[Success.NO].inc()
+        except BaseException as error:
+            closed()
+            if isinstance(error, DeliveryError):
+                self._metrics.connections[Success.NO].inc()
             raise
+        protocol.on_closed = closed
+        if protocol.is_closed:
+            closed()
         self._metrics.connections[Success.YES].inc()
         if protocol.over is None:
             self._metrics.connections_open.inc()
@@ -449,31 +462,40 @@ class Pool:
         self._count += 1
         self._wake_at(ends)
 
-    def close_idle(self, source: str, site: str) -> None:
-        """Close the sessions of a path."""
-        for key, waiting in list(self._sessions.items()):
-            if key.source.name != source:
-                continue
-            kept = [each for each in waiting if each[1].site != site]
-            for _, session in waiting:
-                if session.site == site:
-                    quit_session(session)
-            self._count -= len(waiting) - len(kept)
-            if kept:
-                self._sessions[key] = kept
-            else:
-                del self._sessions[key]
+    def close_idle(self, source: str, site: str, most: int | None = None) -> None:
+        """Close the sessions of a path, ``most`` of them at most, those first that have been idle longest."""
+        of_path = [key for key in self._sessions if key.site == site and key.source.name == source]
+        idle = sorted(
+            ((ends, n, key, session) for key in of_path for n, (ends, session) in enumerate(self._sessions[key])),
+            key=lambda each: each[0],
+        )
+        for _, _, key, session in idle[:most]:
+            self._remove(key, session)
+            quit_session(session)
+
+    def _remove(self, key: SessionKey, session: DeliverySession) -> None:
+        self._sessions[key] = [each for each in self._sessions[key] if each[1] is not session]
+        self._count -= 1
+        if not self._sessions[key]:
+            del self._sessions[key]
 
     def drop_oldest(self) -> None:
         """Close a session whose end is near: its descriptor is needed."""
         if not self._sessions:
             return
         key, waiting = min(self._sessions.items(), key=lambda entry: entry[1][0][0])
-        _, session = waiting.pop(0)
-        self._count -= 1
-        if not waiting:
-            del self._sessions[key]
+        _, session = waiting[0]
+        self._remove(key, session)
         quit_session(session)
+
+    def close_all(self) -> None:
+        """Close every session now, without waiting for the reply to QUIT."""
+        idle = [session for waiting in self._sessions.values() for _, session in waiting]
+        self._sessions.clear()
+        self._count = 0
+        for session in idle:
+            quit_session(session)
+            session.protocol.abort()
 
     def _wake_at(self, when: float) -> None:
         """See to it that ``_sweep`` runs at ``when``, or before."""

@@ -25,6 +25,8 @@ _REMEDIES = {
     Resource.DESCRIPTORS: "raise the limit of open files: `mta check` says to how many, and how",
     Resource.MEMORY: "the kernel has no memory for sockets; see net.ipv4.tcp_mem and the memory of the machine",
     Resource.SOURCES: "no source of the pool can be used: see the log, and `ip address`",
+    Resource.SHARE: "the limits of the site allow the rest of the attempt later; it is tried again",
+    Resource.LEASE: "PostgreSQL did not answer for most of database.lease: see the log, and `mta check`",
     Resource.PORTS: "widen net.ipv4.ip_local_port_range, or add addresses to egress.sources",
 }
 

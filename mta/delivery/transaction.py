@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import assert_never
@@ -81,10 +81,13 @@ async def transact(
     timeouts: Timeouts,
     max_recipients: int,
     verp: Verp | None = None,
+    *,
+    started: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Deliver to as many ``recipients`` as one transaction takes. At least one gets a result, or there is an error.
 
-    ``verp`` makes the return paths, one for each recipient; without it bounces go to the sender.
+    ``verp`` makes the return paths, one for each recipient; without it bounces go to the sender. ``started``: called
+    when the receiver has answered MAIL.
     """
     sender = _sender(delivery, recipients[0], verp)
     progress = _screen(session.extensions, delivery, sender, recipients, content)
@@ -96,6 +99,7 @@ async def transact(
     limits = (max_recipients, session.extensions.recipients, session.max_recipients)
     batch = progress.left[: min(limit for limit in limits if limit is not None)]
     envelope = await _send_envelope(session, delivery, sender, batch, content, timeouts)
+    started()
     if stage := _out_of_step(session, envelope):
         _give_up(session, progress, stage)
     elif _mail_accepted(session, envelope.mail, progress):

@@ -136,6 +136,7 @@ class BackgroundTask(Enum):
     KEYS = "keys"
     CLAIM = "claim"
     REQUEUE = "requeue"
+    EGRESS_LIMITS = "egress_limits"
     WITHDRAW = "withdraw"
     QUOTAS = "quotas"
     REPEATED_TEXTS = "repeated_texts"
@@ -182,6 +183,7 @@ _MATTERS = {
     BackgroundTask.KEYS,
     BackgroundTask.CLAIM,
     BackgroundTask.REQUEUE,
+    BackgroundTask.EGRESS_LIMITS,
     BackgroundTask.WITHDRAW,
     BackgroundTask.ACCEPT,
     BackgroundTask.CHILD,
@@ -217,9 +219,12 @@ class Protection(Enum):
 
 class Resource(Enum):
     """What this machine was short of. ``ports``: local ports for connections to receivers. ``sources``: addresses of
-    egress.sources that it can send from."""
+    egress.sources that it can send from. ``share``: connections or starts that the site's limits allow. ``lease``: it
+    could not renew its lease, and with it its shares."""
 
     DESCRIPTORS = "descriptors"
     MEMORY = "memory"
     PORTS = "ports"
     SOURCES = "sources"
+    SHARE = "share"
+    LEASE = "lease"

@@ -29,7 +29,6 @@ from config.schema import EgressSettings, QueueSettings, ShapingSettings
 from mta.delivery.courier import Courier
 from mta.delivery.egress.actions import ActionsInForce
 from mta.delivery.egress.paths import PathKey
-from mta.delivery.egress.pools import PoolQuery, SourcePool
 from mta.delivery.egress.sources import SourceFailed
 from mta.delivery.egress.warmup import WarmupPlans
 from mta.delivery.mx import Resolver
@@ -50,6 +49,7 @@ from mta.queue import outcome
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.dsn import AccountLookup, DsnComposer
+from mta.queue.limit_leasing import LimitLeasing, Starts
 from mta.queue.outcome import Decision
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.paths import NoSource, Paths, Paused
@@ -71,7 +71,7 @@ GROW_AFTER = 0.05  # seconds that jobs wait for a busy runner before more runner
 CLAIM = 500  # deliveries of one stream claimed at once
 EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues move
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
-MAX_PAUSE = 1.0  # seconds after which a runner that waits for its rate looks for a new one
+LONG_WAIT = 30.0  # seconds for which what waits for a rate waits in the store
 SHORTAGE_PAUSE = timedelta(seconds=2)  # wait of what this machine is short of something for
 
 UNREADABLE = Reply(451, "4.3.0", "message could not be read from the queue")
@@ -79,9 +79,7 @@ INTERNAL = Reply(451, "4.3.0", "internal error; it has been logged")
 
 
 class Dispatcher:
-    """``workers``: how many there are; each takes an equal share of every path's limits. ``connections``: most of this
-    worker at once.
-    """
+    """``connections``: most of this worker at once."""
 
     def __init__(
         self,
@@ -99,7 +97,6 @@ class Dispatcher:
         events: EventLog,
         metrics: Metrics,
         tasks: BackgroundTasks,
-        workers: int = 1,
         connections: int = 100_000,
     ) -> None:
         self._settings = settings
@@ -111,7 +108,10 @@ class Dispatcher:
         self._metrics = metrics
         self._schedule = _schedule(settings)
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
-        self.ready_queues = Paths(egress, shaping, settings.stream_weights, courier.sources, workers)
+        self.limits = LimitLeasing(store.egress_limits, store.lease, tasks, partial(courier.revoke, in_doubt=False))
+        self.ready_queues = Paths(
+            egress, shaping, settings.stream_weights, courier.sources, accounts, self.limits.permits, self._changed
+        )
         self.connections = ConnectionBudget(connections)
         self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
@@ -142,6 +142,7 @@ class Dispatcher:
         self._last_closed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._growing: set[ReadyQueue] = set()
+        self._timed: set[ReadyQueue] = set()  # they come back when their rates allow more
         self._evicted_at = self._claimed_at = time.monotonic()
         self._stopping = asyncio.Event()
 
@@ -251,12 +252,18 @@ class Dispatcher:
         await asyncio.gather(self._recorder.drain(left + grace), self._requeue.drain(left))
 
     def forget(self) -> None:
-        """Drop the deliveries that wait: the lease was lost, and other workers hold them now.
+        """Drop the deliveries that wait, and the shares of limits: the lease was lost, and other workers have them now.
 
         The store will reject the outcomes of those that are under way.
         """
+        self.limits.lose()
+        self._courier.revoke(in_doubt=True)
         for job in self._take_waiting():
             job.release()
+
+    async def close(self) -> None:
+        """Give back the shares of limits, once the courier has closed its connections."""
+        await self.limits.stop()
 
     def _take_waiting(self) -> list[Job]:
         waiting = [job for queue in self.ready_queues.values() for job in queue.take_all()]
@@ -302,7 +309,7 @@ class Dispatcher:
         if not isinstance(route, Route):
             return None
         mail = Place("", route.site, due.destination, due.account_id, stream, due.mailing)
-        return route.site, self._pool(mail, certified=True).name
+        return route.site, self.ready_queues.pool_of(mail, certified=True).name
 
     def _evict(self) -> None:
         """When room is scarce, requeue what ready queues would not begin within the time for which it is put off."""
@@ -368,7 +375,7 @@ class Dispatcher:
             return
         each = job.delivery
         place = Place("", route.site, each.destination, each.account_id, each.stream, each.mailing)
-        pool = self._pool(place, certified=each.certified)
+        pool = self.ready_queues.pool_of(place, certified=each.certified)
         job.place = place._replace(pool=pool.name)
         provider = route.shaping.name
         if self._warmup.plans and self._warmup.must_look_up(job, pool, provider):
@@ -394,26 +401,6 @@ class Dispatcher:
         else:
             self._requeue.add([job], NO_ROOM)
 
-    def _pool(self, mail: Place, *, certified: bool) -> SourcePool:
-        """Return the pool that mail leaves from, which is still to be chosen in its ``Place``."""
-        pools, actions = self.ready_queues.pools, self.ready_queues.actions
-        if not pools.has_choice:
-            return pools.default
-        account = self._accounts.by_id(mail.account_id)
-        query = PoolQuery(
-            account=account.name if account else None,
-            profile=account.profile if account else None,
-            stream=mail.stream,
-            mailing=mail.mailing,
-            domain=mail.domain,
-            own=account.pool if account else None,
-            certified=certified,
-        )
-        pool = pools.of(query)
-        if actions.moves and (name := actions.pool_of(mail._replace(pool=pool.name), datetime.now(UTC))):
-            return pools.permitted(name, query) or pool
-        return pool
-
     # --- run a ready queue
 
     def _start(self, queue: ReadyQueue) -> None:
@@ -423,13 +410,36 @@ class Dispatcher:
         now = time.monotonic()
         if queue.throttle.in_backoff(now):
             self._sit_out(queue.take_all(), queue.throttle.backoff_left(now))
-        elif queue.startable(now) <= 0:
-            pass  # a runner that ends looks again
+            return
+        if queue.permits.is_short(now):
+            self.limits.need(queue.permits)
+        if queue.startable(now) <= 0:
+            self._wait_for_rate(queue, now)  # or for a runner that ends, or for more connections
         elif queue.running == 0 or queue.waiting > 2 * queue.running:
             self._start_runners(queue, 1)
         elif queue not in self._growing:
             self._growing.add(queue)
             asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
+
+    def _wait_for_rate(self, queue: ReadyQueue, now: float) -> None:
+        """Come back when the rates allow another start. What would wait for long waits in the store."""
+        if (closed := queue.permits.closed_for(now)) >= LONG_WAIT:
+            queue.closed_until = now + closed
+            self._sit_out(queue.take_all(), closed)
+        elif 0 < (wait := queue.permits.wait(now)) < LONG_WAIT and queue not in self._timed:
+            self._timed.add(queue)
+            asyncio.get_running_loop().call_later(wait, self._time_over, queue)
+
+    def _time_over(self, queue: ReadyQueue) -> None:
+        self._timed.discard(queue)
+        self._start(queue)
+
+    def _changed(self, queue: ReadyQueue) -> None:
+        """The limits allow more than before, or others wait for connections of ours."""
+        connections = queue.connections
+        if connections.is_over:
+            self._courier.close_idle(*queue.path.key, connections.held - connections.keep)
+        self._start(queue)
 
     def _sit_out(self, jobs: Sequence[Job], backoff: float) -> None:
         """Requeue jobs of a path in backoff for ``backoff`` seconds, but not beyond what DNS has said of them."""
@@ -449,40 +459,39 @@ class Dispatcher:
         for _ in range(count):
             if not self.connections.take(queue, time.monotonic()):
                 return  # one that ends elsewhere calls it up
-            queue.running += 1
+            queue.connections.begin()
             self._spawn(self._serve(queue))
 
     async def _serve(self, queue: ReadyQueue) -> None:
         """Run one job after the other, for as long as the path may have so many connections."""
         try:
-            while await self._may_start(queue) and (job := queue.take()) is not None:
+            while self._may_start(queue) and (job := queue.take()) is not None:
                 await self._deliver(queue, job)
                 self._start(queue)
         finally:
-            queue.running -= 1
+            queue.connections.end()
             self.connections.release()
-            self._start(queue)
+            self._changed(queue)
             for waiting in self.connections.admissible(time.monotonic()):
                 self._start(waiting)
 
-    async def _may_start(self, queue: ReadyQueue) -> bool:
-        """Wait until the next job may start; return False if this runner is no longer needed."""
-        while queue.waiting and not self._stopping.is_set():
-            now = time.monotonic()
-            if queue.running > queue.throttle.allowed(now) or not self.connections.keeps(queue, now):
-                return False
-            pause = queue.throttle.wait(now)
-            if not pause:
-                return True
-            await self._pause(min(pause, MAX_PAUSE))
-        return False
+    def _may_start(self, queue: ReadyQueue) -> bool:
+        """Return whether a runner may go on with another job; if not, it is no longer needed."""
+        now = time.monotonic()
+        return (
+            not self._stopping.is_set()
+            and queue.keeps(now)
+            and self.connections.keeps(queue, now)
+            and queue.permits.startable(now) > 0
+        )
 
     # --- deliver
 
     async def _deliver(self, queue: ReadyQueue, job: Job) -> None:
         """Take a job to its outcome; no error loses it."""
+        starts = Starts([queue.permits])
         try:
-            await self._attempt(queue, job)
+            await self._attempt(queue, job, starts)
         except StoreUnavailable:
             queue.add(job)
             await self._pause(STORE_PAUSE)
@@ -498,8 +507,10 @@ class Dispatcher:
                 return
             log.exception("attempt failed", message=format_id(job.delivery.message_id))
             self._record_failure(job, INTERNAL)
+        finally:
+            starts.close()
 
-    async def _attempt(self, queue: ReadyQueue, job: Job) -> None:
+    async def _attempt(self, queue: ReadyQueue, job: Job, starts: Starts) -> None:
         """If the job is still ours, not expired, routed here and passes the check: attempt it, and record the outcome.
 
         Raises StoreUnavailable, ContentMissing.
@@ -526,7 +537,7 @@ class Dispatcher:
             return
         queue.began(job, time.monotonic())
         try:
-            attempt = await self._courier.deliver(job.delivery, route, queue.path, content)
+            attempt = await self._courier.deliver(job.delivery, route, queue.path, content, starts)
         except (Shortage, SourceFailed):
             ticket.cancel()
             raise

@@ -1,14 +1,15 @@
-"""The ready queues of this worker: one for each egress path, with this worker's share of what the path may carry."""
+"""The ready queues of this worker, one for each egress path, and which of them mail takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from config.schema import EgressSettings, PathLimits, ShapingSettings, StreamWeights
 from mta.delivery.egress.actions import ActionsInForce
 from mta.delivery.egress.paths import EgressPath, PathKey, PathShaping
-from mta.delivery.egress.pools import SourcePool, SourcePools
+from mta.delivery.egress.pools import PoolQuery, SourcePool, SourcePools
 from mta.delivery.egress.sources import EgressSource, SourceHealth
 from mta.delivery.route import Route
 from mta.delivery.shortage import Shortage
@@ -17,9 +18,11 @@ from mta.mail.reply import Reply
 from mta.mail.shaping_action import Place, ShapingAction
 from mta.observe.labels import Resource
 from mta.queue.active_queue import ActiveQueue
+from mta.queue.dsn import AccountLookup
 from mta.queue.fair_queue import Weights
+from mta.queue.path_limits import Permits
 from mta.queue.ready_queue import UNKNOWN, ReadyQueue
-from mta.queue.throttle import SlidingWindow, Throttle
+from mta.queue.throttle import Throttle
 
 IDLE_QUEUES = 10_000  # remembered; beyond that, idle ones are forgotten
 
@@ -44,7 +47,7 @@ class Paused(Exception):
 
 
 class Paths(dict[PathKey, ReadyQueue]):
-    """Ready queues by path. ``workers``: how many share the limits of each. ``now`` is monotonic seconds."""
+    """Ready queues by path. ``now`` is monotonic seconds."""
 
     def __init__(
         self,
@@ -52,12 +55,15 @@ class Paths(dict[PathKey, ReadyQueue]):
         shaping: ShapingSettings,
         weights: StreamWeights,
         health: SourceHealth,
-        workers: int,
+        accounts: AccountLookup,
+        permits: Callable[[str], Permits],
+        changed: Callable[[ReadyQueue], None],
     ) -> None:
+        """``permits``: returns those of a scope. ``changed``: called when those of a ready queue allow more or less."""
         super().__init__()
-        self._workers = workers
+        self._changed = changed
         self.actions = ActionsInForce()
-        self._health = health
+        self._health, self._accounts, self._permits = health, accounts, permits
         self.configure(egress, shaping, weights)
 
     def configure(self, egress: EgressSettings, shaping: ShapingSettings, weights: StreamWeights) -> None:
@@ -92,6 +98,26 @@ class Paths(dict[PathKey, ReadyQueue]):
             elif self._health.usable(source, now):
                 claimable += UNKNOWN
         return claimable
+
+    def pool_of(self, mail: Place, *, certified: bool) -> SourcePool:
+        """Return the pool that mail leaves from, which is still to be chosen in its ``Place``."""
+        if not self.pools.has_choice:
+            return self.pools.default
+        account = self._accounts.by_id(mail.account_id)
+        query = PoolQuery(
+            account=account.name if account else None,
+            profile=account.profile if account else None,
+            stream=mail.stream,
+            mailing=mail.mailing,
+            domain=mail.domain,
+            own=account.pool if account else None,
+            certified=certified,
+        )
+        pool = self.pools.of(query)
+        moves = self.actions.moves
+        if moves and (name := self.actions.pool_of(mail._replace(pool=pool.name), datetime.now(UTC))):
+            return self.pools.permitted(name, query) or pool
+        return pool
 
     def choose(self, pool: SourcePool, route: Route, now: float, place: Place, room: Room | None = None) -> ReadyQueue:
         """Return the ready queue of the source whose turn it is, with its current limits.
@@ -163,13 +189,15 @@ class Paths(dict[PathKey, ReadyQueue]):
         queue = self.get(key)
         if queue is None:
             self._forget_idle(now)
-            path = EgressPath(source, route.site, limits)
-            queue = self[key] = ReadyQueue(path, _throttle(limits, self._workers), self._weights)
+            permits = self._permits(f"path:{source.name}:{route.site}")
+            path = EgressPath(source, route.site, limits, permits.slots)
+            queue = self[key] = ReadyQueue(path, _throttle(limits), permits, self._weights)
+            permits.changed = partial(self._changed, queue)
             pools = self.pools.of_source(source.name)
             if self.actions.is_recovering(source.name, route.site, pools, datetime.now(UTC)):
                 queue.throttle.restart()
         elif queue.path.limits is not limits or queue.path.source != source:
-            queue.path = EgressPath(source, route.site, limits)
+            queue.path = EgressPath(source, route.site, limits, queue.path.slots)
         self._reshape(queue)
         return queue
 
@@ -178,8 +206,8 @@ class Paths(dict[PathKey, ReadyQueue]):
         source, site = queue.path.key
         limits = self.actions.limits(source, site, self.pools.of_source(source), queue.path.limits, datetime.now(UTC))
         if queue.limits is not limits:
-            queue.limits = limits
-            queue.throttle.reshape(_throttle(limits, self._workers))
+            queue.limit(limits)
+            queue.throttle.reshape(_throttle(limits))
 
     def _forget_idle(self, now: float) -> None:
         """Make room for a new ready queue, if need be; paths in backoff are forgotten last."""
@@ -194,12 +222,10 @@ def _weights(weights: StreamWeights) -> Weights:
     return {Stream.TRANSACTIONAL: weights.transactional, Stream.MARKETING: weights.marketing}
 
 
-def _throttle(limits: PathLimits, workers: int) -> Throttle:
-    """Return this worker's share of what the path may carry in total; at least one connection."""
+def _throttle(limits: PathLimits) -> Throttle:
     return Throttle(
-        ceiling=max(1, limits.connections // workers),
-        initial=max(1, min(limits.initial_connections, limits.connections // workers)),
+        ceiling=limits.connections,
+        initial=min(limits.initial_connections, limits.connections),
         backoff=limits.backoff,
         backoff_after=limits.backoff_after,
-        rates=tuple(SlidingWindow.share(text, workers) for text in limits.message_rates),
     )

@@ -14,11 +14,13 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
+from config.schema import PathLimits
 from mta.delivery.egress.paths import EgressPath
 from mta.mail.delivery import DueDelivery
 from mta.mail.message import Stream
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.fair_queue import FairQueue, Weights
+from mta.queue.path_limits import Permits
 from mta.queue.throttle import Throttle
 
 Place = TypeVar("Place", bound=Hashable)
@@ -37,22 +39,41 @@ class Standing(Enum):
 
 
 class ReadyQueue:
-    """``limits``: which the throttle keeps: those of the path, or lower ones for a time. ``running``: how many runners
-    it has. ``answers``: whether the last attempt got its dialogue, None before any.
+    """``limits``: which hold now: those of the path, or lower ones for a time. ``permits``: this worker's shares of
+    them. ``answers``: whether the last attempt got its dialogue, None before any. ``closed_until``: no start before.
     """
 
-    __slots__ = ("_began", "answers", "flows", "limits", "path", "running", "throttle")
+    __slots__ = ("_began", "answers", "closed_until", "connections", "flows", "limits", "path", "permits", "throttle")
 
-    def __init__(self, path: EgressPath, throttle: Throttle, weights: Weights) -> None:
-        self.path, self.limits, self.throttle = path, path.limits, throttle
+    def __init__(self, path: EgressPath, throttle: Throttle, permits: Permits, weights: Weights) -> None:
+        self.path, self.limits, self.throttle, self.permits = path, path.limits, throttle, permits
+        permits.limit(path.limits.connections, path.limits.message_rates)
+        permits.needed = self._needed
+        assert permits.connections is not None
+        self.connections = permits.connections
         self.flows = FairQueue(weights)
-        self.running = 0
+        self.closed_until = 0.0
         self.answers: bool | None = None
         self._began: dict[Job, float] = {}  # attempts under way, the oldest first
 
     @property
     def waiting(self) -> int:
         return self.flows.waiting
+
+    @property
+    def running(self) -> int:
+        """How many runners it has."""
+        return self.connections.running
+
+    def limit(self, limits: PathLimits) -> None:
+        """Let other limits hold."""
+        self.limits = limits
+        self.permits.limit(limits.connections, limits.message_rates)
+
+    def _needed(self, now: float) -> tuple[int, int]:
+        """Return for how many more runners, and for how many more starts, there is use."""
+        waiting, allowed = self.waiting, self.throttle.allowed(now)
+        return max(0, min(waiting, allowed - self.running)), waiting if allowed else 0
 
     @property
     def taken(self) -> int:
@@ -72,7 +93,7 @@ class ReadyQueue:
 
     def claimable(self, stream: Stream, active_queue: ActiveQueue, now: float) -> int:
         """Return how many more of ``stream`` there is use for, beside what waits."""
-        if self.throttle.in_backoff(now) or not self.accepts(stream, active_queue):
+        if self.throttle.in_backoff(now) or now < self.closed_until or not self.accepts(stream, active_queue):
             return 0
         most = self.soon(stream)
         if not active_queue.is_tight(stream):
@@ -94,8 +115,13 @@ class ReadyQueue:
         return iter(self.flows)
 
     def startable(self, now: float) -> int:
-        """Return how many more jobs may start now."""
-        return min(self.waiting, self.throttle.allowed(now) - self.running)
+        """Return how many more runners may start now."""
+        allowed = min(self.throttle.allowed(now), self.connections.usable)
+        return min(self.waiting, allowed - self.running, self.permits.startable(now))
+
+    def keeps(self, now: float) -> bool:
+        """Return whether as many runners as there are may go on."""
+        return self.running <= min(self.throttle.allowed(now), self.connections.usable)
 
     def began(self, job: Job, now: float) -> None:
         """Note that an attempt at ``job`` is under way, until ``ended``."""

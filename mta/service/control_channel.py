@@ -29,7 +29,6 @@ class Start:
     """What a child needs to begin. ``listeners`` are those of [submission], ``report_listeners`` those of [reports]."""
 
     index: int
-    workers: int
     settings: Settings
     dsn: str
     secret: bytes

@@ -149,7 +149,6 @@ class Worker:
             events=self.events,
             metrics=metrics,
             tasks=tasks,
-            workers=start.workers,
             connections=self.descriptors.outbound,
         )
         self.submission = Submission(
@@ -219,6 +218,7 @@ class Worker:
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
         await self.store.listen("retry", self.dispatcher.end_backoffs)
+        await self.store.egress_limits.listen(self.dispatcher.limits.called)
         self.store.shaping_actions.watch(self.dispatcher.actions_changed)
         tasks = [
             self.tasks.start(name, work)
@@ -404,6 +404,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.courier.close()
+        await self.dispatcher.close()
         await self.resolver.close()
         await self.trace.stop()
         with contextlib.suppress(StoreUnavailable):

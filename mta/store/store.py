@@ -43,6 +43,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.privacy.data_subjects import DataSubjects
 from mta.store.queue.backoffs import Backoffs
 from mta.store.queue.clock import Clock
+from mta.store.queue.egress_limits import EgressLimits
 from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
 from mta.store.queue.messages import Messages
@@ -110,6 +111,7 @@ class Store:
         self.webhooks = WebhookStore(database, secrets)
         self.queue = Queue(database)
         self.backoffs = Backoffs(database)
+        self.egress_limits = EgressLimits(database, self.lease)
         self.sts_policies = StsPolicyStore(database)
         self.tls_results = TlsResults(database)
         self.explain = Explain(database)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from config.schema import PathLimits, Shaping, ShapingSettings, SourceShaping
 from mta.delivery.egress.pools import SourcePools
+from mta.delivery.egress.slots import ConnectionSlots
 from mta.delivery.egress.sources import EgressSource
 
 MAX_KNOWN = 20_000  # combinations of a source and a shaping remembered
@@ -25,11 +26,12 @@ class PathKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EgressPath:
-    """``limits``: what applies to this source at this site, all overrides included."""
+    """``limits``: what applies to this source at this site, all overrides included. ``slots``: its connections."""
 
     source: EgressSource
     site: str
     limits: PathLimits
+    slots: ConnectionSlots = field(default_factory=ConnectionSlots, compare=False)
 
     @property
     def key(self) -> PathKey:

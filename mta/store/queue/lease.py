@@ -116,6 +116,11 @@ class Lease:
         """Whether what this worker holds may still be delivered by it."""
         return time.monotonic() < self._until
 
+    @property
+    def left(self) -> float:
+        """Seconds for which it is still valid, as it stands."""
+        return max(0.0, self._until - time.monotonic())
+
     async def register(self) -> None:
         """Get a fresh lease; rows held under an earlier one are lost. Raises StoreUnavailable."""
         began, me = time.monotonic(), this_process()

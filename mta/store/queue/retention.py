@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from mta.mail.identity import MessageId
 from mta.store.postgres.database import Database
-from mta.store.queue import copies
+from mta.store.queue import copies, egress_limits
 
 CHUNK = 2000  # messages in one transaction
 SECONDS = 60.0  # for one transaction
@@ -69,7 +69,7 @@ class Swept:
 
 
 async def sweep(database: Database, now: datetime, keep: float) -> Swept:
-    """Delete records and events older than ``keep`` seconds, and content without queue rows."""
+    """Delete records and events older than ``keep`` seconds, content without queue rows, and unused limits."""
     before = now - timedelta(seconds=keep)
     messages = orphans = 0
     while deleted := await _execute(database, _OLD, first_id_of(before)):
@@ -85,6 +85,7 @@ async def sweep(database: Database, now: datetime, keep: float) -> Swept:
         last, orphans = row["last"], orphans + row["orphans"]
     async with database.session(SECONDS) as connection:
         await connection.execute(_LEFT_BEHIND, CHUNK)
+        await connection.execute(egress_limits.FORGET)
     return Swept(messages, orphans)
 
 

@@ -114,6 +114,23 @@ create unlogged table backoff (
 );
 create index backoff_until on backoff (until);
 
+-- Limits on connections and rates, shared by all workers: mta.store.queue.limit_shares. A worker's share is its until its
+-- lease ends, so a crash must not forget it.
+create table egress_limit (
+    scope       text collate "C" not null,
+    seconds     int not null,               -- window of a rate; 0: concurrent connections
+    total       int not null,
+    state       jsonb not null default '{"shares": {}, "cooling": []}',
+    used_at     timestamptz not null default now(),
+    primary key (scope, seconds)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+create table limit_time (                   -- one row: seconds that the time of these limits is behind the clock
+    id          int primary key default 1 check (id = 1),
+    behind      float8 not null default 0
+);
+insert into limit_time default values;
+
 create table mta_sts_policy (               -- of recipient domains (RFC 8461)
     domain      text collate "C" primary key,
     record_id   text not null,              -- id in the TXT record when it was last fetched

@@ -13,6 +13,7 @@ from bounce.classify import Classifier
 from bounce.rules import load_rules
 from config.schema import QueueSettings, Settings, Shaping
 from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.slots import StartPermit
 from mta.delivery.egress.sources import SourceHealth
 from mta.delivery.route import Route, Target
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient, Result, Stage
@@ -101,9 +102,19 @@ class Courier:
         for _ in range(number):
             self.gate.release()
 
-    async def deliver(self, delivery: Delivery, _: Route, path: EgressPath, content: bytes) -> Attempt:
+    def close_idle(self, source: str, site: str, most: int | None = None) -> None:
+        """It keeps no connections."""
+
+    def revoke(self, *, in_doubt: bool) -> None:
+        """It has none to close."""
+
+    async def deliver(
+        self, delivery: Delivery, _: Route, path: EgressPath, content: bytes, permit: StartPermit
+    ) -> Attempt:
         self.paths.append(path)
         assert content
+        assert await permit.next()
+        permit.started()
         self.attempts.append(tuple(str(recipient.address) for recipient in delivery.recipients))
         self.running += 1
         self.most = max(self.most, self.running)
@@ -137,7 +148,7 @@ class Signer:
 
 
 class Rig:
-    def __init__(self, store: Store, bounce_notifications: str, workers: int, **queue: Any) -> None:
+    def __init__(self, store: Store, bounce_notifications: str, **queue: Any) -> None:
         self.store = store
         self.resolver = Resolver()
         self.courier = Courier()
@@ -161,7 +172,6 @@ class Rig:
             events=EventLog(NoSink()),
             metrics=self.metrics,
             tasks=BackgroundTasks(self.metrics),
-            workers=workers,
         )
         self.active_queue = self.dispatcher.active_queue
 
@@ -211,15 +221,15 @@ class Rig:
 
 def outcome_recorder(store: Store) -> OutcomeRecorder:
     """The recorder of a dispatcher that does nothing else."""
-    return Rig(store, "none", 1).dispatcher._recorder
+    return Rig(store, "none").dispatcher._recorder
 
 
 @asynccontextmanager
 async def dispatching(
-    store: Store, *, takes: bool = True, bounce_notifications: str = "none", workers: int = 1, **queue: Any
+    store: Store, *, takes: bool = True, bounce_notifications: str = "none", **queue: Any
 ) -> AsyncIterator[Rig]:
     """A running dispatcher; ``takes``: it looks for what is due."""
-    rig = Rig(store, bounce_notifications, workers, **queue)
+    rig = Rig(store, bounce_notifications, **queue)
     running = asyncio.create_task(rig.dispatcher.run()) if takes else None
     try:
         yield rig
@@ -227,6 +237,7 @@ async def dispatching(
         rig.courier.gate = asyncio.Semaphore(10**6)
         async with asyncio.timeout(20):
             await rig.dispatcher.stop(0.0)
+            await rig.dispatcher.close()
             if running:
                 await running
 

@@ -11,7 +11,7 @@ from mta.delivery.egress.sources import SYSTEM_SOURCE
 from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.ready_queue import OVERDUE, ReadyQueue, Standing
 from mta.queue.throttle import Throttle
-from tests.unit.mta.queue.test_ready_queue import WEIGHTS, job
+from tests.unit.mta.queue.test_ready_queue import WEIGHTS, job, permits
 
 LONG_AGO = -2 * OVERDUE
 
@@ -20,6 +20,7 @@ def site(name: str = "site") -> ReadyQueue:
     queue = ReadyQueue(
         EgressPath(SYSTEM_SOURCE, name, Shaping()),
         Throttle(ceiling=1000, initial=1000, backoff=60, backoff_after=3),
+        permits(),
         WEIGHTS,
     )
     queue.add(job())
@@ -28,7 +29,7 @@ def site(name: str = "site") -> ReadyQueue:
 
 def connect(budget: ConnectionBudget, queue: ReadyQueue, began: float = 0.0) -> bool:
     if budget.take(queue, 0.0):
-        queue.running += 1
+        queue.connections.begin()
         queue.began(job(), began)
         return True
     return False
@@ -89,7 +90,7 @@ def test_who_was_not_admitted_is_called_up_when_a_connection_ends() -> None:
         assert connect(budget, queue)
     assert not connect(budget, waiting)
     assert list(budget.admissible(0.0)) == []
-    first.running -= 1
+    first.connections.end()
     budget.release()
     assert list(budget.admissible(0.0)) == [waiting]
     assert list(budget.admissible(0.0)) == []

@@ -31,17 +31,6 @@ async def test_each_success_lets_another_start_though_nothing_new_comes(store: S
         assert rig.courier.most == 6
 
 
-async def test_a_share_for_each_worker(store: Store) -> None:
-    async with dispatching(store, takes=False, workers=3) as rig:
-        rig.courier.hold()
-        rig.resolver.routes["example.net"] = route(connections=6, initial_connections=6)
-        await crowd(rig, 10)
-        await until(lambda: rig.courier.running == 2)
-        rig.courier.let(10)
-        await rig.settled()
-        assert rig.courier.most == 2
-
-
 async def test_a_site_that_cannot_be_reached_is_in_backoff_and_holds_nothing(store: Store) -> None:
     async with dispatching(store, takes=False) as rig:
         rig.resolver.routes["example.net"] = route(connections=1, initial_connections=1, backoff="10m", backoff_after=3)

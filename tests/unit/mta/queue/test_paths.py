@@ -16,6 +16,7 @@ from mta.mail.shaping_action import Place
 from mta.observe.labels import Resource
 from mta.queue import paths
 from mta.queue.active_queue import ActiveQueue
+from mta.queue.path_limits import Permits
 from mta.queue.paths import NoSource, Paths
 from mta.queue.ready_queue import UNKNOWN
 
@@ -28,9 +29,15 @@ def egress(*addresses: str) -> EgressSettings:
     return EgressSettings.model_validate({"sources": named})
 
 
-def made(*addresses: str, workers: int = 1, **shaping: Any) -> Paths:
+class NoAccounts:
+    def by_id(self, _: int) -> None:
+        """There is none."""
+
+
+def made(*addresses: str, **shaping: Any) -> Paths:
     settings = ShapingSettings.model_validate(shaping)
-    return Paths(egress(*addresses), settings, StreamWeights(), SourceHealth(), workers)
+    health, accounts = SourceHealth(), NoAccounts()
+    return Paths(egress(*addresses), settings, StreamWeights(), health, accounts, Permits, lambda _: None)
 
 
 def route(site: str = "strict", *addresses: str, shaping: Shaping = SHAPING) -> Route:
@@ -109,11 +116,13 @@ def test_there_is_use_for_mail_as_long_as_a_source_of_its_pool_serves() -> None:
     assert use() == 0
 
 
-def test_workers_share_what_a_path_may_carry() -> None:
-    subject = made("192.0.2.1", workers=4, sources=[{"source": "s0", "message_rates": ["8/s", "2/m"]}])
-    throttle = subject.choose(subject.pools.default, route(), 0, MAIL).throttle
-    assert throttle.ceiling == 2
-    assert [(each.most, each.seconds) for each in throttle.rates] == [(2, 1.0), (1, 120.0)]
+def test_what_a_path_may_carry_is_that_of_its_source_and_site() -> None:
+    subject = made("192.0.2.1", "192.0.2.2", sources=[{"source": "s0", "message_rates": ["8/s", "2/m"]}])
+    chosen(subject, route())
+    first, second = (subject[PathKey(source, "strict")] for source in ("s0", "s1"))
+    assert (first.permits.scope, first.connections.total, first.throttle.ceiling) == ("path:s0:strict", 8, 8)
+    assert [(rate.total, rate.key.seconds) for rate in first.permits.rates] == [(8, 1), (2, 60)]
+    assert list(second.permits.rates) == []
 
 
 def test_new_settings_apply_to_what_is_there_and_gone_sources_are_told() -> None:

@@ -10,8 +10,10 @@ from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.message import Stream
 from mta.queue.active_queue import ActiveQueue, Job
+from mta.queue.path_limits import Permits
 from mta.queue.ready_queue import SOON, UNKNOWN, ClaimRoom, ReadyQueue
 from mta.queue.throttle import Throttle
+from mta.store.queue.limit_shares import LimitAnswer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WEIGHTS = {Stream.TRANSACTIONAL: 4, Stream.MARKETING: 1}
@@ -26,10 +28,20 @@ def job(account: int = 1, mailing: str | None = None, stream: Stream = Stream.TR
     return Job(delivery, None)
 
 
+def permits() -> Permits:
+    """More connections than any test needs."""
+    found = Permits("site")
+    found.limit(1000, ())
+    assert found.connections is not None
+    found.connections.answered(LimitAnswer(1000, 1000), 0)
+    return found
+
+
 def ready_queue() -> ReadyQueue:
     return ReadyQueue(
         EgressPath(SYSTEM_SOURCE, "site", Shaping()),
         Throttle(ceiling=4, initial=2, backoff=60, backoff_after=3),
+        permits(),
         WEIGHTS,
     )
 
@@ -47,7 +59,7 @@ def test_startable_is_bounded_by_window_and_by_what_waits() -> None:
     for _ in range(9):
         subject.add(job())
     assert subject.startable(0) == 2
-    subject.running = 1
+    subject.connections.begin()
     assert subject.startable(0) == 1
 
 

@@ -2,11 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from mta.delivery.backoff import MAX_BACKOFF
-from mta.queue.throttle import PARTS, SlidingWindow, Throttle
+from mta.queue.throttle import Throttle
 
 
 def throttle(**values: Any) -> Throttle:
@@ -78,57 +75,10 @@ def test_failures_of_others_under_way_do_not_prolong_a_backoff() -> None:
     assert subject.site.until == 60
 
 
-def rates(*texts: str, workers: int = 1) -> tuple[SlidingWindow, ...]:
-    return tuple(SlidingWindow.share(text, workers) for text in texts)
-
-
-def test_all_rates_hold_together() -> None:
-    subject, now, starts = throttle(rates=rates("10/s", "15/m")), 0.0, []
-    while len(starts) < 40:
-        if wait := subject.wait(now):
-            now += wait
-        else:
-            starts.append(now)
-    assert starts[9] == 0.0
-    assert starts[10:15] == [1.0] * 5
-    for most, seconds in ((10, 1.0), (15, 60.0)):
-        assert all(late - early >= seconds for early, late in zip(starts, starts[most:], strict=False))
-    assert starts[39] < 2.1 * 60
-
-
-@given(
-    most=st.integers(1, 200),
-    gaps=st.lists(st.floats(0, 0.3), min_size=1, max_size=400),
-)
-def test_no_window_holds_more_than_its_most(most: int, gaps: list[float]) -> None:
-    subject, now, starts = SlidingWindow(most, 1.0), 0.0, []
-    for gap in gaps:
-        now += gap
-        if not subject.wait(now):
-            subject.start(now)
-            starts.append(now)
-    assert starts
-    assert all(late - early >= 1.0 for early, late in zip(starts, starts[most:], strict=False))
-
-
-def test_a_share_of_less_than_one_start_is_one_in_a_longer_time() -> None:
-    assert [(each.most, each.seconds) for each in rates("100/h", "3/d", workers=8)] == [(12, 3600.0), (1, 230400.0)]
-
-
-def test_a_window_counts_in_parts_however_much_it_allows() -> None:
-    subject = SlidingWindow(1_000_000, 86400.0)
-    for n in range(100_000):
-        subject.start(n / 2)
-    assert len(subject._parts) <= PARTS + 1
-
-
 def test_new_limits_keep_what_was_learned() -> None:
     subject = throttle(initial=10)
     subject.failed(0)
-    subject.reshape(throttle(ceiling=3, rates=rates("5/s")))
-    assert (subject.allowed(0), subject.rates[0].most, subject.site.failures) == (3, 5, 1)
-    subject.wait(0)
-    subject.reshape(throttle(ceiling=3, rates=rates("5/s")))
-    assert [subject.wait(0) for _ in range(5)] == [0, 0, 0, 0, 1.0]
+    subject.reshape(throttle(ceiling=3))
+    assert (subject.allowed(0), subject.site.failures) == (3, 1)
     subject.succeeded()
     assert subject.allowed(0) == 3

@@ -35,7 +35,7 @@ def settings(level: str = "info") -> Settings:
 
 
 def start() -> Start:
-    return Start(0, 1, settings(), "postgresql:///nowhere", b"secret", Path("unused"))
+    return Start(0, settings(), "postgresql:///nowhere", b"secret", Path("unused"))
 
 
 @asynccontextmanager
@@ -216,7 +216,7 @@ def test_waits_double_up_to_a_limit_for_ever() -> None:
 
 def test_a_reload_changes_how_sockets_are_used_but_not_which() -> None:
     before, other = Listener(port=587), Listener(port=465)
-    one = Start(0, 1, settings(), "", b"", Path("unused"), ((before, 5), (other, 6)))
+    one = Start(0, settings(), "", b"", Path("unused"), ((before, 5), (other, 6)))
     after = Listener(port=587, tls=ListenerTls.NONE)
     changed = one.reloaded(Settings(submission=SubmissionSettings(listeners=[Listener(port=25), after])))
     assert changed.listeners == ((after, 5), (other, 6))
