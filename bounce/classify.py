@@ -108,7 +108,8 @@ def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
     """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
     they are milder; x.7.z makes it doubtful that a mailbox is closed: it may be so for us."""
     words = read_words(text)
-    if words is None or (first.hard and (words.action is Action.SUPPRESS or words.rule == "words-maybe")):
+    address = first.hard and first.fault is Fault.RECIPIENT
+    if words is None or (address and (words.action is Action.SUPPRESS or words.rule == "words-maybe")):
         return first
     if first.category == "mailbox_full" and any(word.tag == "full" for word in words_of(text)):
         return first
