@@ -33,6 +33,9 @@ def first_id_at(moment: datetime) -> MessageId:
     return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
+LENGTH = 26  # characters of an id as text
+
+
 def format_id(message_id: MessageId) -> str:
     """Return the id as 26 lower-case characters."""
     value, pairs = message_id.int, []
@@ -44,7 +47,7 @@ def format_id(message_id: MessageId) -> str:
 def parse_id(text: str) -> MessageId:
     """Return the id written as ``text``, in upper or lower case. Raises ValueError."""
     letters = text.strip().lower()
-    if len(letters) != 26 or not all(letter in _VALUES for letter in letters):
+    if len(letters) != LENGTH or not all(letter in _VALUES for letter in letters):
         raise ValueError(f"{text!r} is not a message id (26 letters and digits, as in the answer `queued as ID`)")
     value = 0
     for letter in letters:

@@ -11,6 +11,7 @@ everything is restarted.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mta.observe.metrics import PREFIX, Metrics
+from mta.observe.metrics import PREFIX, PROVIDERS_FILE, Metrics, read_providers
 from mta.observe.shared_counters import SIZE, Family, MetricType, create_file, read_file
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -84,8 +85,9 @@ class Totals:
         return family.bounds[-1]
 
 
-def prepare(run_dir: Path) -> None:
-    """Reset all metrics. Called once, when the service starts and before any of its processes does.
+def prepare(run_dir: Path, providers: Sequence[str] = ()) -> None:
+    """Reset all metrics. Called once, when the service starts and before any of its processes does. ``providers``: the
+    groups that receivers are counted by.
 
     The directory gets the owner of ``run_dir``, which is the user that the unprivileged processes run as.
     """
@@ -94,13 +96,15 @@ def prepare(run_dir: Path) -> None:
     if os.geteuid() == 0:
         owner = run_dir.stat()
         os.chown(directory, owner.st_uid, owner.st_gid, follow_symlinks=False)
-    for path in directory.glob("*.counters"):
+    for path in (*directory.glob("*.counters"), directory / PROVIDERS_FILE):
         path.unlink(missing_ok=True)
+    with open(create_file(directory / PROVIDERS_FILE), "w") as file:
+        json.dump(list(providers), file)
 
 
 def mark_dead(run_dir: Path, pid: int) -> None:
     """Keep the counts of the ended process ``pid``, drop its gauges, and remove its file."""
-    counters = Metrics().counters
+    counters = Metrics(providers=read_providers(run_dir)).counters
     directory = run_dir / "metrics"
     with _locked(directory):
         for path in directory.glob(f"{pid}-*{counters.suffix}"):
@@ -116,7 +120,7 @@ def mark_dead(run_dir: Path, pid: int) -> None:
 
 def totals(run_dir: Path) -> Totals:
     """Return the combined metrics as they are now, zero if the service never ran here. Raises PermissionError."""
-    counters = Metrics().counters
+    counters = Metrics(providers=read_providers(run_dir)).counters
     directory = run_dir / "metrics"
     if not directory.is_dir():
         return Totals.of(counters.families)

@@ -7,7 +7,9 @@ receiver. The exposition shows a member's name in lower case.
 from __future__ import annotations
 
 from enum import Enum
+from typing import assert_never
 
+from mta.mail.delivery import Deferred, Delivered, Failed, Outcome
 from mta.mail.reply import Reply, ReplyKind
 
 
@@ -197,6 +199,26 @@ class Success(Enum):
 
     YES = "yes"
     NO = "no"
+
+
+class ProviderOutcome(Enum):
+    """What became of a recipient in one attempt."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> ProviderOutcome:
+        match outcome:
+            case Delivered():
+                return cls.DELIVERED
+            case Deferred():
+                return cls.DEFERRED
+            case Failed():
+                return cls.FAILED
+            case _:
+                assert_never(outcome)
 
 
 class TlsDemandedBy(Enum):

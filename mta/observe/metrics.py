@@ -1,15 +1,19 @@
 """Every metric of the service, declared once. Each process counts its own; ``mta.observe.exposition`` combines them.
 
-Invariants: Label values are enums, never text from a client or receiver: no domains, accounts or addresses.
-Limitations: Counts start from zero when the service starts, as Prometheus expects.
+Invariants: Label values are enums, or names of the configuration, never text from a client or receiver: no domains,
+accounts or addresses.
+Limitations: Counts start from zero when the service starts, as Prometheus expects. A provider group that a reload adds
+is counted as REST until the next start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import assert_never
 
@@ -25,6 +29,7 @@ from mta.observe.labels import (
     InboundReportKind,
     Lookup,
     Protection,
+    ProviderOutcome,
     QueueState,
     RejectionSubject,
     Resource,
@@ -35,19 +40,24 @@ from mta.observe.labels import (
     UnsubscribeMethod,
 )
 from mta.observe.shared_counters import LONG_SECONDS, Family, MetricType, SharedCounters, map_file
-from policy.reputation.breaker import BreakerKind
+from policy.reputation.breaker import BreakerKind, is_against_us
 
 PREFIX = "imprimatur_"
 SAMPLE_EVERY = 1.0  # seconds
+REST = "default"  # all sites that belong to no provider group
+MAX_PROVIDERS = 500  # groups counted each for itself
+PROVIDERS_FILE = "providers"
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
 
 class Metrics:
-    """The metrics of one process. ``Metrics()`` counts in private memory (tests, commands)."""
+    """The metrics of one process. ``Metrics()`` counts in private memory (tests, commands). ``providers``: names of the
+    provider groups of the configuration; what goes elsewhere is counted as REST."""
 
-    def __init__(self, counters: SharedCounters | None = None) -> None:
+    def __init__(self, counters: SharedCounters | None = None, providers: Sequence[str] = ()) -> None:
         self.counters = counters = SharedCounters() if counters is None else counters
+        groups = [REST, *(name for name in providers if name != REST)][:MAX_PROVIDERS]
         # submission
         self.sessions = counters.counter("sessions", "SMTP sessions opened by clients")
         self.sessions_open = counters.gauge("sessions_open", "SMTP sessions open now")
@@ -171,6 +181,26 @@ class Metrics:
             "warmup_paused", "Sources that warm up and were paused today at a provider group", MetricType.MAX
         )
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
+        # receivers, by provider group
+        self.provider_recipients = counters.named_table(
+            "provider_recipients",
+            "Outcomes of attempts, by recipient and provider group",
+            "provider",
+            groups,
+            ("outcome", ProviderOutcome),
+        )
+        self.provider_rejections = counters.named_counters(
+            "provider_rejections",
+            "Answers against us as a sender: reputation, policy, too much mail",
+            "provider",
+            groups,
+        )
+        self.provider_delivery_seconds = counters.named_counters(
+            "provider_delivery_seconds", "Time from acceptance to delivery, all recipients together", "provider", groups
+        )
+        self.provider_backoffs = counters.named_counters(
+            "provider_backoffs", "Backoffs of paths started, by provider group", "provider", groups
+        )
         # reports
         self.unsubscribes = counters.counters(
             "unsubscribes",
@@ -265,8 +295,9 @@ class Metrics:
         """Open the metrics of this process, visible to ``exposition``. Call it once per process, after any fork."""
         directory = run_dir / "metrics"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{os.getpid()}-{time.monotonic_ns()}{cls().counters.suffix}"
-        return cls(SharedCounters(map_file(directory / name)))
+        providers = read_providers(run_dir)
+        name = f"{os.getpid()}-{time.monotonic_ns()}{cls(providers=providers).counters.suffix}"
+        return cls(SharedCounters(map_file(directory / name)), providers)
 
     def accepted(self, message: Message, seconds: float) -> None:
         """Count a message that was committed and answered with 250 ``seconds`` after the end of its data."""
@@ -278,6 +309,23 @@ class Metrics:
     def rejected(self, reply: Reply) -> None:
         """Count a command, message or session that was rejected with ``reply``."""
         self.rejections[Severity.of(reply), RejectionSubject.of(reply)].inc()
+
+    def provider_outcomes(
+        self, provider: str, outcomes: Sequence[Outcome], since: datetime, ended_at: datetime
+    ) -> None:
+        """Count the outcomes of an attempt for a provider group. ``since``: when the message could first be sent."""
+        group = provider if provider in self.provider_rejections else REST
+        counters = self.provider_recipients[group]
+        for outcome in outcomes:
+            counters[ProviderOutcome.of(outcome)].inc()
+            if isinstance(outcome, Delivered):
+                self.provider_delivery_seconds[group].inc(max(0.0, (ended_at - since).total_seconds()))
+            elif is_against_us(outcome.classification, outcome.result.reply):
+                self.provider_rejections[group].inc()
+
+    def provider_backoff(self, provider: str) -> None:
+        """Count a backoff that has begun."""
+        self.provider_backoffs[provider if provider in self.provider_backoffs else REST].inc()
 
     def outcome_recorded(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
         """Count an attempt whose outcomes were written to the database."""
@@ -310,6 +358,15 @@ class Metrics:
         seconds = max(0.0, (attempt.started_at - attempt.delivery.since).total_seconds()) + attempt.seconds
         for _ in range(recipients):
             self.delivery_seconds.observe(seconds)
+
+
+def read_providers(run_dir: Path) -> Sequence[str]:
+    """Return the provider groups that the processes of this service count, none if it has not been started."""
+    try:
+        names: list[str] = json.loads((run_dir / "metrics" / PROVIDERS_FILE).read_bytes())
+        return names
+    except (OSError, ValueError):
+        return ()
 
 
 def full_name(family: Family) -> str:

@@ -4,7 +4,8 @@ Each process maps one small file of doubles. Counting is one addition in memory:
 the counts survive ``kill -9``. Each series has a fixed slot, assigned in the order of declaration, so all processes
 that run the same code agree on it; the fingerprint of the declarations is part of the file's name.
 
-Invariants: Memory does not grow with traffic: labels are enums, so the number of series is fixed by the declarations.
+Invariants: Memory does not grow with traffic: labels are enums, or names given at the declaration, so the number of
+series is fixed by the declarations.
 Limitations: One writing thread per process. A reader may see a histogram's sum one observation ahead of its buckets.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
@@ -20,7 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Generic, TypeVar
 
-SIZE = 16 * 1024  # bytes of a file: 2,048 series
+SIZE = 64 * 1024  # bytes of a file: 8,192 series
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LONG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0, 432000.0)
 
@@ -161,6 +163,9 @@ class Histograms(Generic[Label]):
         return self._children[label]
 
 
+NamedCounters = dict[str, Counter]  # by name
+
+
 class SharedCounters:
     """The values of this process and the declarations that give each slot its meaning."""
 
@@ -184,6 +189,18 @@ class SharedCounters:
         pairs = product(first[1], second[1])
         return CounterTable({pair: Counter(self.values, start) for pair, start in zip(pairs, starts, strict=True)})
 
+    def named_counters(self, name: str, help: str, label: str, names: Sequence[str]) -> NamedCounters:
+        starts = self._declare_series(name, help, MetricType.COUNTER, (label,), [(each,) for each in names]).starts
+        return {each: Counter(self.values, start) for each, start in zip(names, starts, strict=True)}
+
+    def named_table(
+        self, name: str, help: str, label: str, names: Sequence[str], second: tuple[str, type[Second]]
+    ) -> dict[str, Counters[Second]]:
+        members = list(second[1])
+        series = [(each, member.name.lower()) for each in names for member in members]
+        starts = iter(self._declare_series(name, help, MetricType.COUNTER, (label, second[0]), series).starts)
+        return {each: Counters({member: Counter(self.values, next(starts)) for member in members}) for each in names}
+
     def gauge(self, name: str, help: str, type_: MetricType = MetricType.SUM) -> Gauge:
         return Gauge(self.values, self._declare(name, help, type_).start)
 
@@ -205,8 +222,19 @@ class SharedCounters:
     def _declare(
         self, name: str, help: str, type_: MetricType, *labels: tuple[str, type[Enum]], bounds: tuple[float, ...] = ()
     ) -> Family:
-        series = tuple(product(*([member.name.lower() for member in members] for _, members in labels)))
-        family = Family(name, help, type_, tuple(label for label, _ in labels), series, self._next, bounds)
+        series = list(product(*([member.name.lower() for member in members] for _, members in labels)))
+        return self._declare_series(name, help, type_, tuple(label for label, _ in labels), series, bounds)
+
+    def _declare_series(
+        self,
+        name: str,
+        help: str,
+        type_: MetricType,
+        labels: tuple[str, ...],
+        series: Sequence[tuple[str, ...]],
+        bounds: tuple[float, ...] = (),
+    ) -> Family:
+        family = Family(name, help, type_, labels, tuple(series), self._next, bounds)
         self._next = family.slots.stop
         if self._next > len(self.values):
             raise ValueError(f"metric {name}: more than {len(self.values)} series in all; raise SIZE")

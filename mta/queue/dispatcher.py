@@ -548,8 +548,10 @@ class Dispatcher:
         head = content if isinstance(content, bytes) else content.head
         decision = self._recorder.record_attempt(job, attempt, head, queue.path.limits)
         ticket.settle(decision)
+        ended_at = attempt.started_at + timedelta(seconds=attempt.seconds)
+        self._metrics.provider_outcomes(route.shaping.name, decision.outcomes, job.delivery.since, ended_at)
         queue.answers = not any(result.stage.is_of_site for result in attempt.results)
-        self._adjust_throttle(queue, decision)
+        self._adjust_throttle(queue, decision, route.shaping.name)
         if job.place is not None:
             place = job.place._replace(source=queue.path.source.name)
             if fired := self._replies.fired(decision, place):
@@ -561,8 +563,8 @@ class Dispatcher:
         self._shortages.note(shortage.resource)
         self._requeue.add(jobs, max(SHORTAGE_PAUSE, timedelta(seconds=ceil(shortage.seconds))))
 
-    def _adjust_throttle(self, queue: ReadyQueue, decision: Decision) -> None:
-        """Learn from the attempt about the path's health."""
+    def _adjust_throttle(self, queue: ReadyQueue, decision: Decision, provider: str) -> None:
+        """Learn from the attempt about the path's health. ``provider``: as its group is counted."""
         reply = outcome.site_failure(decision)
         if reply is None:
             queue.throttle.succeeded()
@@ -570,6 +572,7 @@ class Dispatcher:
             seconds = queue.throttle.backoff_left(now)
             self._events.destination_backoff(queue.path.site, queue.path.source.name, seconds, reply)
             self._metrics.backoffs.inc()
+            self._metrics.provider_backoff(provider)
             self._spawn(self._report_backoff(queue.path.key, seconds, reply))
 
     async def _report_backoff(self, path: PathKey, seconds: float, reply: Reply) -> None:

@@ -138,7 +138,8 @@ class Supervisor:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._fork_server.close)
             stack.enter_context(_locked(self._run_dir))
-            exposition.prepare(self._run_dir)
+            groups = [provider.name for provider in self._settings.shaping.providers]
+            exposition.prepare(self._run_dir, groups)
             self._metrics = Metrics.open(self._run_dir)
             self._tasks = BackgroundTasks(self._metrics)
             self._metrics.workers_wanted.set(self._workers)

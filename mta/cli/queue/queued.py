@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +30,7 @@ from mta.cli.queue.selection import (
     StreamOption,
     TopicOption,
 )
-from mta.mail.identity import format_id
+from mta.mail.identity import LENGTH, format_id
 from mta.observe.labels import QueueState
 from mta.store.queue.queue import By
 
@@ -155,13 +157,34 @@ def _reason(entry: QueueEntry) -> str:
     return words.replace("\n", " / ")
 
 
+def _show_site(name: str, as_json: bool, config: Path | None) -> None:
+    from mta.cli.shaping.site import SiteView, as_fields, look, site_by_name, tell
+
+    settings = load_settings(config)
+
+    async def view() -> SiteView:
+        return await look(settings, config, await site_by_name(settings, name), count=True)
+
+    found = asyncio.run(view())
+    if as_json:
+        print_json(as_fields(found))
+    else:
+        print_lines(tell(found))
+
+
 def show(
-    message: Annotated[str, typer.Argument(metavar="ID", help="Id of the message.")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID|SITE", help="Id of a message; or a site: a provider, a domain, a mail host.")
+    ],
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show the recipients of a message that are still queued. For its past: `mta explain`."""
-    message_id = parse_message_id(message)
+    """Show the recipients of a message that are still queued (for its past: `mta explain`); or what waits for a site,
+    the limits for it, what holds it up now, and its last replies."""
+    if "." in name or len(name) != LENGTH:
+        _show_site(name, as_json, config)
+        return
+    message, message_id = name, parse_message_id(name)
     found = with_store(load_settings(config), lambda store: store.queue.show(message_id))
     if not found:
         fail(f"no recipient of {message} is queued; for its past: mta explain {message}")

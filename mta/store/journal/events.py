@@ -7,7 +7,7 @@ Limitations: events of one message are ordered by time, which is the clock of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,7 @@ select e.at, e.message_id, e.recipient_index, e.kind, e.data
 from (select * from event where message_id is not null order by message_id desc limit 20000) e
 join message m on m.id = e.message_id
 where e.kind in ('delivered', 'deferred', 'failed', 'expired')
-    and split_part(m.record -> 'recipients' ->> e.recipient_index, '@', 2) = $1
+    and split_part(m.record -> 'recipients' ->> e.recipient_index, '@', 2) = any($1::text[])
 order by e.at desc limit $2"""
 
 
@@ -70,10 +70,10 @@ class Events:
             rows = await connection.fetch(_TROUBLES, limit)
         return [(row["recipient"], _event(row)) for row in rows]
 
-    async def replies_of(self, domain: str, limit: int) -> list[Event]:
-        """The newest replies about recipients in a domain, the newest first. Raises StoreUnavailable."""
+    async def replies_of(self, domains: Sequence[str], limit: int) -> list[Event]:
+        """The newest replies about recipients in these domains, the newest first. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            return [_event(row) for row in await connection.fetch(_REPLIES, domain, limit)]
+            return [_event(row) for row in await connection.fetch(_REPLIES, list(domains), limit)]
 
     async def of_message(self, message_id: MessageId) -> list[Event]:
         """In order. Raises StoreUnavailable."""

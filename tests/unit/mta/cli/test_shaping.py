@@ -167,3 +167,21 @@ async def test_warm_up_is_shown_set_and_resumed(
     await operator.says("warmup", "resume", "new", "gmail", *say)
     (gmail,) = [row for row in await operator.json("warmup") if row["provider"] == "gmail"]
     assert (gmail["state"], gmail["tomorrow"]) == ("warming up", None)  # warm tomorrow
+
+
+async def test_a_site_is_shown_with_what_waits_for_it(
+    tmp_path: Path, database_url: str, secrets: Secrets, store: Store
+) -> None:
+    operator = Operator(tmp_path, database_url, secrets, CONFIG)
+    account = (await store.accounts.add("shop", status=AccountStatus.ACTIVE, by="test")).id
+    await make.put(store, "ann@gmail.com", "bob@gmail.com", account_id=account)
+    await make.put(store, "eve@elsewhere.example", account_id=account)
+    scope = ActionScope(site="gmail", source="two")
+    await store.shaping_actions.begin(NewAction("slow", scope, Effect.PAUSE, "too much", "rule", 600, rule="slow"))
+    told = await operator.says("queue", "show", "gmail")
+    for words in ("Site gmail, provider gmail", "2 recipients queued", "by domain: gmail.com 2", "paused until"):
+        assert words in told
+    assert "message_rates                1/s" in told
+    fields = await operator.json("queue", "show", "elsewhere.example")
+    assert [group["recipients"] for group in fields["queued"]] == [1]
+    assert "is no message, domain or provider" in await operator.fails("queue", "show", "gmial", status=2)

@@ -231,7 +231,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_run_directory(tmp_path: Pat
     mark_dead(tmp_path, os.getpid())
     Metrics.open(tmp_path)
     made = [tmp_path / "metrics", *(tmp_path / "metrics").iterdir()]
-    assert len(made) == 4
+    assert len(made) == 5
     assert {path.stat().st_uid for path in made} == {65534}
 
 
@@ -244,3 +244,25 @@ async def test_a_process_measures_its_memory_and_cpu_time(monkeypatch: pytest.Mo
     sampling.cancel()
     assert metrics.resident_bytes.value > 1_000_000
     assert metrics.cpu_seconds.value > 0
+
+
+def test_receivers_are_counted_by_the_groups_of_the_configuration(tmp_path: Path) -> None:
+    prepare(tmp_path, ["gmail", "yahoo"])
+    metrics = Metrics.open(tmp_path)
+    recipient = QueuedRecipient(0, Address("ann", "a.example"))
+    blocked = Classification("bad_reputation", Fault.SENDER, Action.RETRY, "rule")
+    now = datetime.now(UTC)
+    outcomes = [
+        Delivered(Result(recipient, Stage.FINAL_DOT, Reply(250, "2.0.0", "ok"))),
+        Deferred(Result(recipient, Stage.RECIPIENT, Reply(421, "4.7.0", "too much")), blocked, now),
+    ]
+    metrics.provider_outcomes("gmail", outcomes, now - timedelta(seconds=3), now)
+    metrics.provider_outcomes("unknown", outcomes[:1], now, now)
+    metrics.provider_backoff("yahoo")
+    text = exposition(tmp_path)
+    assert sample(text, 'imprimatur_provider_recipients_total{outcome="delivered",provider="gmail"}') == 1
+    assert sample(text, 'imprimatur_provider_recipients_total{outcome="deferred",provider="gmail"}') == 1
+    assert sample(text, 'imprimatur_provider_recipients_total{outcome="delivered",provider="default"}') == 1
+    assert sample(text, 'imprimatur_provider_rejections_total{provider="gmail"}') == 1
+    assert sample(text, 'imprimatur_provider_delivery_seconds_total{provider="gmail"}') == 3
+    assert sample(text, 'imprimatur_provider_backoffs_total{provider="yahoo"}') == 1
