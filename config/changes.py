@@ -90,3 +90,54 @@ def _shown(schema: JsonSchema, path: KeyPath, value: Any) -> str:
             return str(value)
         case _:
             return show(value)
+
+
+def described(in_use: Settings, wanted: Settings) -> list[str]:
+    """Return a line for each key that differs: ``shaping.default.connections: 20, then 10``.
+
+    Tables with a name are compared by it, others as a whole.
+    """
+    return list(_described(Settings.model_json_schema(), in_use, wanted, (), ""))
+
+
+def _described(schema: JsonSchema, old: Section, new: Section, path: KeyPath, shown: str) -> Iterator[str]:
+    for name in type(new).model_fields:
+        before, after, here = getattr(old, name), getattr(new, name), (*path, name)
+        label = f"{shown}.{name}" if shown else name
+        if before == after:
+            continue
+        if isinstance(before, Section) and isinstance(after, Section):
+            yield from _described(schema, before, after, here, label)
+        elif _holds_sections(before, after):
+            yield from _described_list(schema, before, after, here, label)
+        elif _part(schema, here).get("writeOnly"):
+            yield f"{label}: another value"
+        else:
+            yield f"{label}: {_shown(schema, here, before)}, then {_shown(schema, here, after)}"
+
+
+def _described_list(
+    schema: JsonSchema, old: list[Section], new: list[Section], path: KeyPath, label: str
+) -> Iterator[str]:
+    here = (*path, 0)
+    named = [{getattr(each, "name", None): each for each in entries} for entries in (old, new)]
+    if all(
+        None not in by_name and len(by_name) == len(given) for by_name, given in zip(named, (old, new), strict=True)
+    ):
+        before, after = named
+        for name in (*before, *(each for each in after if each not in before)):
+            if name not in after:
+                yield f"{label} {name}: removed"
+            elif name not in before:
+                yield f"{label} {name}: new, {_shown(schema, here, after[name])}"
+            elif before[name] != after[name]:
+                yield from _described(schema, before[name], after[name], here, f"{label} {name}")
+        if [*before] != [*after] and set(before) == set(after):
+            yield f"{label}: another order, and the first that fits counts: {', '.join(map(str, after))}"
+        return
+    for each in old:
+        if each not in new:
+            yield f"{label}: removed, {_shown(schema, here, each)}"
+    for each in new:
+        if each not in old:
+            yield f"{label}: new, {_shown(schema, here, each)}"

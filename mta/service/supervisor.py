@@ -33,7 +33,7 @@ import orjson
 
 from config.changes import waiting_for_restart
 from config.schema import Listener, Settings
-from config.toml import ConfigError
+from config.toml import DEFAULTS, ConfigError, read_text
 from mta.delivery.mx import Resolver
 from mta.observe import exposition
 from mta.observe.background import BackgroundTasks
@@ -144,6 +144,7 @@ class Supervisor:
             self._tasks = BackgroundTasks(self._metrics)
             self._metrics.workers_wanted.set(self._workers)
             self._metrics.config_loaded.set(time.time())
+            self._keep_config()
             sockets = await self._bind(stack)
             dsn = await self._database(stack)
             server = self._settings.server
@@ -434,6 +435,7 @@ class Supervisor:
             for child in self._children:
                 child.reload(valid.settings)
             self._metrics.config_loaded.set(time.time())
+            self._keep_config()
             waiting = waiting_for_restart(self._started_with, valid.settings)
             log.info("configuration reloaded", after_a_restart=waiting)
             for remark in valid.remarks:
@@ -441,6 +443,16 @@ class Supervisor:
         self._metrics.reloads[Success.NO if lines else Success.YES].inc()
         answer = {"at": datetime.now(UTC).isoformat(), "ok": not lines, "lines": lines, "waiting": waiting}
         _write(self._run_dir / "reload.json", orjson.dumps(answer))
+
+    def _keep_config(self) -> None:
+        """Keep the text of the configuration in use, for `mta reload --dry-run`."""
+        path = self._path or DEFAULTS / "mta.toml"
+        try:
+            kept = {"name": str(path), "base": str(path.absolute().parent), "text": read_text(path)}
+        except ConfigError as error:  # it is gone again; what is in use stays
+            log.warning("configuration not kept", mistakes=error.lines)
+            return
+        _write(self._run_dir / "config.json", orjson.dumps(kept))
 
     def _reopen(self) -> None:
         for child in self._children:

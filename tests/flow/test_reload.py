@@ -22,6 +22,14 @@ async def test_good_then_bad(world: World) -> None:
     assert await largest(world) == "1000000"
 
     world.service.configure(submission={"limits": {"message_size": "2MB"}})
+    told = await asyncio.to_thread(world.service.cli, "reload", "--dry-run")
+    assert told.splitlines() == [
+        "Would change:",
+        "  submission.limits.message_size: 1000000, then 2000000",
+        "For queued mail:",
+        "  nothing",
+    ]
+    assert await largest(world) == "1000000"
     await asyncio.to_thread(world.service.cli, "reload")
     assert await largest(world) == "2000000"
 

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import load_settings
+from mta.cli.context import load_settings, with_store
 from mta.cli.installation import changed_files, refuse
-from mta.cli.options import ConfigOption, find_config, require_span
+from mta.cli.options import ConfigOption, DryRunOption, find_config, require_span
 from mta.cli.output import errors_reported, fail
 
 if TYPE_CHECKING:
+    from config.schema import Settings
     from mta.store.postgres.embedded import EmbeddedPostgres
 
 POLL = 0.05  # seconds between looks for the answer
@@ -94,8 +95,12 @@ def _run(config: Path | None, embedded: EmbeddedPostgres | None) -> None:
 def reload(
     config: ConfigOption = None,
     wait: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the service's answer.")] = "15s",
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Make the running service read its configuration again. Exit status 2 if the file is wrong, 1 if none runs."""
+    """Make the running service read its configuration again. Exit status 2 if the file is wrong, 1 if none runs.
+
+    With --dry-run: show what would change, and what that means for queued mail.
+    """
     from mta.service.config_validation import load_valid
 
     patience = require_span(wait, "--wait").total_seconds()
@@ -105,6 +110,9 @@ def reload(
     pid = running(run_dir / "supervisor.pid")
     if pid is None:
         fail(f"no service runs on {settings.server.data_dir}; start it with `mta serve`")
+    if dry_run:
+        _preview(settings, run_dir)
+        return
     before = _answer(run_dir / "reload.json")
     try:
         os.kill(pid, signal.SIGHUP)
@@ -117,6 +125,27 @@ def reload(
         fail("\n".join(["the service rejected the file and keeps its settings:", *answer["lines"]]), status=2)
     print("Configuration reloaded.")
     for line in answer.get("waiting", ()):
+        print(f"Needs a restart: {line}")
+
+
+def _preview(settings: Settings, run_dir: Path) -> None:
+    """Print what a reload would change."""
+    from config.changes import described, waiting_for_restart
+    from mta.cli.service.reload_preview import effects, settings_in_use
+
+    old = settings_in_use(run_dir)
+    if old is None:
+        fail(
+            f"{run_dir}/config.json does not say what is in use; restart the service once, or reload without --dry-run"
+        )
+    changes = described(old, settings)
+    if not changes:
+        print("Nothing would change.")
+        return
+    print("\n".join(["Would change:", *(f"  {line}" for line in changes)]))
+    found = with_store(settings, lambda store: effects(old, settings, store))
+    print("\n".join(["For queued mail:", *(f"  {line}" for line in found or ["nothing"])]))
+    for line in waiting_for_restart(old, settings):
         print(f"Needs a restart: {line}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.changes import waiting_for_restart
+from config.changes import described, waiting_for_restart
 from config.schema import Settings
 
 
@@ -43,3 +43,32 @@ def test_everything_else_is_in_use_at_once() -> None:
     )
     assert waiting_for_restart(old, new) == []
     assert waiting_for_restart(old, old) == []
+
+
+def test_every_change_is_described_by_name() -> None:
+    old = settings(
+        egress={"sources": [{"name": "one", "address": "192.0.2.1"}, {"name": "two", "address": "192.0.2.2"}]},
+        shaping={"default": {"connections": 20}, "sources": [{"source": "one", "connections": 2}]},
+        database={"url": "postgresql://u:topsecret@h/x"},
+    )
+    new = settings(
+        egress={"sources": [{"name": "two", "address": "192.0.2.9"}, {"name": "three", "address": "192.0.2.3"}]},
+        shaping={"default": {"connections": 5}, "sources": [{"source": "one", "connections": 3}]},
+        database={"url": "postgresql://u:othersecret@h/x"},
+    )
+    assert described(old, new) == [
+        "database.url: another value",
+        "egress.sources one: removed",
+        'egress.sources two.address: "192.0.2.2", then "192.0.2.9"',
+        'egress.sources three: new, {address = "192.0.2.3", name = "three"}',
+        "shaping.default.connections: 20, then 5",
+        'shaping.sources: removed, {connections = 2, source = "one"}',
+        'shaping.sources: new, {connections = 3, source = "one"}',
+    ]
+    assert described(old, old) == []
+
+
+def test_another_order_of_named_entries_is_a_change() -> None:
+    entries = [{"name": "one", "mx": [".a.example"]}, {"name": "two", "mx": [".b.example"]}]
+    old, new = settings(shaping={"providers": entries}), settings(shaping={"providers": entries[::-1]})
+    assert described(old, new) == ["shaping.providers: another order, and the first that fits counts: two, one"]
