@@ -128,7 +128,8 @@ def _milder(first: Classification, text: str, status: str) -> Classification:
     tags = {word.tag: word.text for word in found}
     if first.category == "mailbox_full" and tags.keys() & OTHERS_FAULT <= {"size", "content"}:
         return first  # too large for what is left of it
-    if words is not None and words.fault is not Fault.RECIPIENT:
+    elsewhere = ("bad_mailbox", "bad_domain")  # the recipient's domain does not exist, not the recipient
+    if words is not None and (words.fault is not Fault.RECIPIENT or (first.category, words.category) == elsewhere):
         return words
     if first.action is not Action.SUPPRESS and not first.hard:
         return first
