@@ -145,6 +145,7 @@ class Dispatcher:
         self._timed: set[ReadyQueue] = set()  # they come back when their rates allow more
         self._evicted_at = self._claimed_at = time.monotonic()
         self._stopping = asyncio.Event()
+        self._due = asyncio.Event()
 
     # --- called by the other parts of the worker
 
@@ -220,7 +221,14 @@ class Dispatcher:
             claimed = [await self._claim(stream) for stream in Stream]
             self._claimed_at = time.monotonic()
             if CLAIM not in claimed:
-                await self._pause(self._settings.poll)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.poll):
+                        await self._due.wait()
+            self._due.clear()
+
+    def wake(self, _: str | None = None) -> None:
+        """Claim now: another process has queued something that is due."""
+        self._due.set()
 
     @property
     def claim_age(self) -> float:
@@ -240,6 +248,7 @@ class Dispatcher:
         """Requeue what waits, let running attempts end, and cancel them after ``grace`` seconds."""
         deadline = asyncio.get_running_loop().time() + grace
         self._stopping.set()
+        self._due.set()
         self._requeue.add(self._take_waiting())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)

@@ -9,15 +9,15 @@ Invariants: the web process ends with its supervisor.
 from __future__ import annotations
 
 import asyncio
-import functools
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import uvloop
 
 from config.schema import Settings
+from config.toml import ConfigError
 from mta.observe import log as logging
 from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch, kept_on
@@ -27,7 +27,8 @@ from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens
-from mta.service.control_channel import Reload, Start
+from mta.service.control_channel import Reload, Reopen, Start
+from mta.service.http_submission import HttpSubmission
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
@@ -37,7 +38,6 @@ from mta.web.public import PublicPages
 from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpServer, PlainPort
 from mta.web.webhooks import WebhookSender
-from policy.profile import Profiles
 
 log = get_logger()
 
@@ -72,26 +72,38 @@ class PublicSide:
 class AdminSide:
     """The server of the API, if a port is configured."""
 
-    def __init__(self, settings: Settings, store: Store, secrets: Secrets, readiness: ServiceReadiness) -> None:
+    def __init__(
+        self,
+        start: Start,
+        store: Store,
+        secrets: Secrets,
+        metrics: Metrics,
+        readiness: ServiceReadiness,
+        disk: DiskWatch,
+    ) -> None:
+        """Raises ConfigError."""
         self._secrets = secrets
-        self._port = AdminPort(store, settings, self._profiles(settings), readiness)
+        profiles = open_profiles(start.settings, secrets)
+        self.submission = HttpSubmission(start, store, profiles, metrics, disk)
+        self._port = AdminPort(store, start.settings, lambda: profiles, readiness, self.submission.sender)
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
 
-    def _profiles(self, settings: Settings) -> Callable[[], Profiles]:
-        return functools.cache(lambda: open_profiles(settings, self._secrets))
-
-    async def open(self, settings: Settings) -> None:
-        """Start to listen. Raises OSError if the port is taken, CertificateError."""
+    async def open(self, settings: Settings, tasks: BackgroundTasks) -> None:
+        """Start to listen. Raises OSError if the port is taken, CertificateError, StoreUnavailable."""
         if settings.web.admin.port is not None:
+            await self.submission.start(tasks)
             await self._server.open(settings.web.admin)
 
     def configure(self, settings: Settings) -> None:
         """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
-        self._port.configure(settings, self._profiles(settings))
+        profiles = open_profiles(settings, self._secrets)
+        self.submission.configure(settings, profiles)
+        self._port.configure(settings, lambda: profiles)
         self._server.configure(settings.web.admin)
 
     async def close(self) -> None:
         await self._server.close()
+        await self.submission.close()
 
 
 async def _main(control: socket.socket) -> None:
@@ -113,6 +125,8 @@ async def _main(control: socket.socket) -> None:
             tasks.every(BackgroundTask.STATUS, STATUS_EVERY, lambda: _report_status(writer, tasks)),
         ]
         while (message := await control_channel.receive(reader)) is not None:
+            if isinstance(message, Reopen):
+                sides[1].submission.events.reopen()
             if isinstance(message, Reload):
                 _configure(sides, message.settings)
                 sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
@@ -123,7 +137,7 @@ async def _main(control: socket.socket) -> None:
 
 async def _open(
     stack: AsyncExitStack, start: Start, metrics: Metrics, tasks: BackgroundTasks
-) -> tuple[Sequence[PublicSide | AdminSide], WebhookSender]:
+) -> tuple[tuple[PublicSide, AdminSide], WebhookSender]:
     """Serve all ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     settings, secrets = start.settings, Secrets(start.secret)
     try:
@@ -137,10 +151,10 @@ async def _open(
         public = PublicSide(settings, store, secrets, metrics)
         stack.push_async_callback(public.close)
         await public.open(settings)
-        admin = AdminSide(settings, store, secrets, readiness)
+        admin = AdminSide(start, store, secrets, metrics, readiness, disk)
         stack.push_async_callback(admin.close)
-        await admin.open(settings)
-    except (StoreUnavailable, OSError, CertificateError) as error:
+        await admin.open(settings, tasks)
+    except (StoreUnavailable, OSError, CertificateError, ConfigError) as error:
         log.error("web process not started", reason=str(error))
         raise SystemExit(1) from None
     webhooks, private = settings.web.webhooks, settings.testing.private_webhooks
@@ -154,7 +168,7 @@ def _configure(sides: Sequence[PublicSide | AdminSide], settings: Settings) -> N
     for side in sides:
         try:
             side.configure(settings)
-        except CertificateError as error:  # a file has changed since the supervisor read it
+        except (CertificateError, ConfigError) as error:  # a file has changed since the supervisor read it
             log.error("reloaded settings not fully applied", reason=str(error))
 
 

@@ -54,6 +54,7 @@ from mta.service import config_validation, control_channel
 from mta.service.composition import open_abuse_mail_reader, open_profiles, open_tokens, open_verp
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
+from mta.service.stored_keys import follow_stored_keys
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.listener import Listeners
 from mta.smtp_server.spool import Spool
@@ -61,6 +62,7 @@ from mta.smtp_server.tls import server_context
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.clock import CHECK_EVERY
+from mta.store.queue.messages import DUE
 from mta.store.reputation import source_checks
 from mta.store.reputation.source_checks import SourceCheck
 from mta.store.store import Store
@@ -114,7 +116,6 @@ class Worker:
         self.events = EventLog(open_sink(settings.observe.events, metrics), self._account_name)
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
         self._clock_fault = ""
-        self._keys_changed = asyncio.Event()
         self._sources_changed = asyncio.Event()
         self.keys = KeyRing.of_files(settings.signing)
         self.signer = Signer(settings.signing, self.keys)
@@ -211,20 +212,19 @@ class Worker:
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve until the supervisor's stream ends."""
-        await self._read_keys()
-        await self.store.listen("keys", lambda _: self._keys_changed.set())
+        keys = await follow_stored_keys(self.store, self.keys, self.tasks)
         await self.store.listen("listings", lambda _: self._sources_changed.set())
         await self.store.listen(source_checks.CHANNEL, lambda _: self._sources_changed.set())
         await self.store.listen("suppressed", self.dispatcher.suppressions_changed)
         await self.store.listen("queue", self.dispatcher.queue_changed)
         await self.store.listen("retry", self.dispatcher.end_backoffs)
         await self.store.egress_limits.listen(self.dispatcher.limits.called)
+        await self.store.listen(DUE, self.dispatcher.wake)
         self.store.shaping_actions.watch(self.dispatcher.actions_changed)
         tasks = [
             self.tasks.start(name, work)
             for name, work in (
                 (BackgroundTask.LEASE, self._renew_lease),
-                (BackgroundTask.KEYS, self._follow_keys),
                 (BackgroundTask.CLAIM, self.dispatcher.run),
                 (BackgroundTask.REPORTS, self.report_worker.run),
                 (BackgroundTask.REPORT_BACKLOG, self.report_worker.count),
@@ -233,6 +233,7 @@ class Worker:
                 (BackgroundTask.LOOP_WATCH, lambda: watch_loop(self.metrics)),
             )
         ]
+        tasks.append(keys)
         tasks.append(self.tasks.every(BackgroundTask.CLOCK, CHECK_EVERY, self._check_clock))
         tasks.append(self.tasks.every(BackgroundTask.TLS_COUNTS, TLS_COUNTS_EVERY, self._write_tls_counts))
         try:
@@ -355,20 +356,6 @@ class Worker:
         except StoreUnavailable:
             self.tls_counts.put_back(counts)
             raise
-
-    async def _follow_keys(self) -> None:
-        while True:
-            await self._keys_changed.wait()
-            self._keys_changed.clear()
-            try:
-                await self._read_keys()
-            except StoreUnavailable:
-                self._keys_changed.set()
-                raise
-
-    async def _read_keys(self) -> None:
-        """Read the DKIM keys that are in the store."""
-        self.keys.replace_stored(await self.store.dkim_keys.list())
 
     async def _avoid_sources(self) -> None:
         """Follow which sources are on a blocklist, missing on this machine, or not as receivers want them."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -54,7 +54,8 @@ log = get_logger()
 
 class Submission:
     """The handler of the submission listeners. ``dispatch`` takes the deliveries that stay in memory;
-    ``active_queue`` says whether they may. ``disk``: where mail is kept, if it is on this machine."""
+    ``active_queue`` says whether they may; None: this process delivers nothing, and workers claim what is queued.
+    ``disk``: where mail is kept, if it is on this machine."""
 
     def __init__(
         self,
@@ -63,8 +64,8 @@ class Submission:
         store: Store,
         signer: Signer,
         profiles: Profiles,
-        active_queue: ActiveQueue,
-        dispatch: Callable[[Sequence[Job]], None],
+        active_queue: ActiveQueue | None = None,
+        dispatch: Callable[[Sequence[Job]], None] = lambda _: None,
         events: EventLog,
         metrics: Metrics,
         disk: DiskWatch | None = None,
@@ -105,6 +106,8 @@ class Submission:
 
         Return what was queued. Raises StoreUnavailable: then nothing was committed.
         """
+        if self._active_queue is None:
+            return (await self.store.messages.enqueue_all(messages, leased=False))[1]
         # Each delivery reserves what it will have in memory: any of them may be the last.
         sizes = [
             min(copy.message.size, LARGE)
@@ -146,6 +149,16 @@ class Submission:
             return messages
         hold = sampling_hold(mailing.id, mailing.name, mailing.list, mailing.sample.size)
         return [replace(copy, holds=(hold,)) for copy in messages]
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionResult:
+    """What became of a message: the answer to its final dot, what was queued, and the answers for recipients that are
+    left out of it."""
+
+    reply: Reply
+    messages: tuple[NewMessage, ...] = ()
+    left_out: tuple[tuple[Address, Reply], ...] = ()
 
 
 class SubmissionTransaction:
@@ -194,12 +207,16 @@ class SubmissionTransaction:
 
     async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:
         """Prepare and commit the message; return the answer to its final dot."""
+        return (await self.submit(envelope, content, large)).reply
+
+    async def submit(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> SubmissionResult:
+        """Prepare and commit the message; return what became of it and of each recipient."""
         started = time.perf_counter()
         submission, submitter = self._submission, self._submitter
         try:
             message = self._message(envelope, content, large)
         except HeaderError as error:
-            return Reply(554, "5.6.0", f"headers: {error}")
+            return SubmissionResult(Reply(554, "5.6.0", f"headers: {error}"))
         reservation = await submission.rate_limit.reserve(submitter.account, len(envelope.recipients))
         try:
             prepared = await submission.preparer.prepare(
@@ -213,21 +230,23 @@ class SubmissionTransaction:
                 submitter.account.id, prepared.sketch, recipients, message.origin.received_at
             )
         except HeaderError as error:
-            return self._recorded(MessageRejected(Reply(554, "5.6.0", f"headers: {error}"), message))
+            return SubmissionResult(self._recorded(MessageRejected(Reply(554, "5.6.0", f"headers: {error}"), message)))
         except OptionError as error:
-            return self._recorded(MessageRejected(Reply(550, "5.6.0", str(error)), message))
+            return SubmissionResult(self._recorded(MessageRejected(Reply(550, "5.6.0", str(error)), message)))
         except MessageRejected as rejected:
-            return self._recorded(rejected)
+            return SubmissionResult(self._recorded(rejected))
         finally:
             reservation.release()
         if len(submission.traps):
             await submission.count_traps(placed.messages)
         further = [(each.address, _further_copy(each)) for each in placed.further]
-        self._log_accepted(placed.messages, [*prepared.dropped, *further], time.perf_counter() - started)
+        left_out = (*prepared.dropped, *further)
+        self._log_accepted(placed.messages, left_out, time.perf_counter() - started)
         if not placed.messages:
-            return further[0][1]
+            return SubmissionResult(further[0][1], (), left_out)
         more = f" ({len(placed.messages)} copies, one per recipient)" if len(placed.messages) > 1 else ""
-        return Reply(250, "2.0.0", f"OK: queued as {format_id(placed.messages[0].message.id)}{more}")
+        reply = Reply(250, "2.0.0", f"OK: queued as {format_id(placed.messages[0].message.id)}{more}")
+        return SubmissionResult(reply, placed.messages, left_out)
 
     def _early_facts(self, stream: Stream) -> Facts:
         facts = self._facts.get(stream)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from config.schema import AdminSettings, Settings
 from mta.admin.context import Actor, AdminContext, Via
 from mta.admin.permissions import Role
+from mta.admin.sending import MessageSender
 from mta.store.accounts.api_tokens import ApiToken
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
@@ -81,10 +82,11 @@ class AdminPort:
         settings: Settings,
         profiles: Callable[[], Profiles],
         readiness: ServiceReadiness,
+        sender: MessageSender,
     ) -> None:
         self._store, self._profiles = store, profiles
         self.api = make_api()
-        self.api.state.readiness = readiness
+        self.api.state.readiness, self.api.state.sender = readiness, sender
         self._tokens = RequestRates(1, 1)
         self._guesses = RequestRates(1, 1)
         self.configure(settings, profiles)

@@ -116,6 +116,7 @@ SHORT_TASKS = {
     "mta/service/supervisor.py": "the start of the service",
     "mta/smtp_server/listener.py": "the introduction of one connection",
     "mta/store/accounts/quotas.py": "one loan",
+    "mta/store/queue/messages.py": "one notification",
     "mta/store/postgres/batch.py": "one row of flushes; tells every waiter",
     "mta/submission/content_scan.py": "one answer of a scanner",
     "mta/submission/link_check.py": "one look-up of a link",

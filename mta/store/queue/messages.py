@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -90,6 +91,9 @@ where q.message_id = any($1) and q.message_id = one.message_id and q.recipient_i
 # A cancellation either came first and is seen, or comes after and finds what was put off.
 _IN_FORCE = "select id from shaping_action where id = $1 and cancelled_at is null and expires_at > now() for share"
 
+DUE = "due"  # the channel on which workers are told that there is something to claim
+ANNOUNCE_AFTER = 0.01  # seconds in which further messages are told of together
+
 _Enqueue = tuple[Sequence[NewMessage], int | None]  # messages queued together, and the lease their rows carry
 
 
@@ -127,6 +131,7 @@ class Messages:
         self._unknown_claims: list[Delivery] = []  # of a claim whose commit was lost: leased to us, or not
         self._backends: set[int] = set()
         self._withdrawing: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
 
     # --- enqueue
 
@@ -157,9 +162,21 @@ class Messages:
         if held:
             return Held(held), placed
         if lease is None:
+            self._announce()
             return Queued(), placed
         deliveries = tuple(delivery for new in placed.messages for delivery in enqueue.deliveries(new, lease))
         return Leased(deliveries), placed
+
+    def _announce(self) -> None:
+        """Tell the workers soon that messages are due. Without it they find them when they look next."""
+        if self._announcing is None or self._announcing.done():
+            self._announcing = asyncio.create_task(self._tell_workers())
+
+    async def _tell_workers(self) -> None:
+        await asyncio.sleep(ANNOUNCE_AFTER)
+        with suppress(StoreUnavailable):
+            async with self._database.session() as connection:
+                await connection.execute("select pg_notify($1, '')", DUE)
 
     async def _enqueue_large(self, each: _Enqueue) -> Placed:
         """Commit messages with large content in a transaction of their own, one after the other: others do not wait

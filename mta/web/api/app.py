@@ -6,10 +6,12 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 
-from mta.web.api import audit, problems, service, suppressions, tokens
+from mta.web.api import audit, messages, problems, service, suppressions, tokens
 
-NOUNS = (audit, service, suppressions, tokens)
+NOUNS = (audit, messages, service, suppressions, tokens)
 
 _ABOUT = """Every request has a token: `Authorization: Bearer imp_...`, made by `mta token add`.
 
@@ -31,7 +33,22 @@ def make_api() -> FastAPI:
     problems.register(app)
     for noun in NOUNS:
         app.include_router(noun.router)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the document of ``app``, with the bodies that handlers read themselves."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        _, schemas = models_json_schema(
+            [(model, "validation") for model in messages.SCHEMAS], ref_template="#/components/schemas/{model}"
+        )
+        document["components"]["schemas"].update(schemas["$defs"])
+        app.openapi_schema = document
+    return app.openapi_schema
 
 
 def openapi() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import unicodedata
 from typing import Annotated
 
@@ -46,6 +48,23 @@ Paragraph = Annotated[str, AfterValidator(_several_lines)]
 """Text of several lines."""
 
 Reason = Annotated[str, Query(min_length=1, max_length=1000, description="Why; kept in the history.")]
+
+
+def _base64(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be base64, in a string")
+    try:
+        return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("is not base64 (RFC 4648 4)") from None
+
+
+Base64 = Annotated[
+    bytes,
+    BeforeValidator(_base64),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/\r\n]*={0,2}$"}),
+]
+"""Octets, as base64."""
 
 AddressField = Annotated[
     Address,

@@ -62,14 +62,15 @@ def problem(
     title: str = "",
     errors: Sequence[WrongField] = (),
     headers: Mapping[str, str] | None = None,
+    further: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """Return the response."""
+    """Return the response. ``further``: extension members (RFC 9457 3.2)."""
     shown: dict[str, Any] = {"type": kind, "title": title or HTTPStatus(status).phrase, "status": status}
     if detail:
         shown["detail"] = detail
     if errors:
         shown["errors"] = [each.model_dump(exclude_none=True) for each in errors]
-    return JSONResponse(shown, status, headers, media_type=MEDIA_TYPE)
+    return JSONResponse({**(further or {}), **shown}, status, headers, media_type=MEDIA_TYPE)
 
 
 def unavailable() -> JSONResponse:

@@ -15,7 +15,12 @@ from config.schema import Settings
 from mta.admin import tokens
 from mta.admin.context import AdminContext, operator_actor
 from mta.admin.permissions import Role
+from mta.admin.sending import MessageSender
+from mta.observe.background import BackgroundTasks
+from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
+from mta.service.control_channel import Start
+from mta.service.http_submission import HttpSubmission
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -41,6 +46,7 @@ class Api:
     store: Store
     settings: Settings
     port: AdminPort
+    sender: MessageSender
     context: AdminContext
     tokens: dict[str, str] = field(default_factory=dict)
 
@@ -73,14 +79,18 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     admin = {"port": port, **sections.pop("admin", {})}
     settings = Settings.model_validate({"web": {"admin": admin}, **sections})
     profiles = open_profiles(settings, secrets)
-    side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder))
+    start = Start(0, 1, settings, "", secrets.root, folder)
+    submission = HttpSubmission(start, store, profiles, Metrics())
+    tasks = BackgroundTasks()
+    await submission.start(tasks)
+    side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder), submission.sender)
     server = HttpServer(side.app, "web.admin")
     await server.open(settings.web.admin)
     context = AdminContext(store, settings, lambda: profiles, operator_actor("ann"))
     for name in ("shop", "club"):
         await store.accounts.add(name, domains=[f"{name}.example"], status=AccountStatus.ACTIVE, verified=True)
     async with ClientSession(f"http://127.0.0.1:{port}") as http:
-        api = Api(f"http://127.0.0.1:{port}", http, store, settings, side, context)
+        api = Api(f"http://127.0.0.1:{port}", http, store, settings, side, submission.sender, context)
         await api.token("operator", Role.OPERATOR)
         await api.token("abuse_desk", Role.ABUSE_DESK)
         await api.token("shop", Role.ACCOUNT, "shop")
@@ -89,3 +99,4 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
             yield api
         finally:
             await server.close()
+            await submission.close()

@@ -1,0 +1,358 @@
+"""``POST /v1/messages``: send a message, written whole (RFC 5322) or given in parts, one or several.
+
+Invariants: 201 means committed, as 250 does over SMTP. A refusal is a problem with the reply that SMTP would give.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from mta.admin.context import AdminContext
+from mta.admin.errors import InvalidValue
+from mta.admin.sending import MessageSender, RecipientStatus, Sent
+from mta.mail.address import Address, AddressError
+from mta.mail.identity import format_id
+from mta.mail.mailbox import read_mailbox
+from mta.mail.message import Stream
+from mta.mail.reply import Reply, ReplyKind
+from mta.smtp_server.body import COPIES
+from mta.smtp_server.replies import NO_MEMORY
+from mta.submission.compose import ComposeError, GivenFile, MessageDraft, NamedAddress, compose
+from mta.web.api.fields import AccountFilter, AddressField, Base64, Line, Model
+from mta.web.api.problems import problem
+from mta.web.api.routing import ApiRouter, Context
+
+router = ApiRouter("messages")
+
+REFUSED = "urn:imprimatur:problem:refused"
+MAX_BATCH = 100
+JSON_MARGIN = 256 * 1024  # octets of a body of JSON beyond its texts and attachments
+PIECE = 64 * 1024
+RAW, JSON = "message/rfc822", "application/json"
+
+
+# --- requests
+
+
+def _mailbox(value: object) -> object:
+    """Read ``Ann <ann@example.net>``."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = read_mailbox(value)
+    except AddressError as error:
+        raise ValueError(f"{value[:100]!r} {error}") from None
+    return {"address": str(found.address), "name": found.name.strip('" ')}
+
+
+class MailboxObject(Model):
+    """An address with the name that is shown beside it; a string `Ann <ann@example.net>` means the same."""
+
+    address: AddressField
+    name: Line = Field("", max_length=200)
+
+
+MailboxField = Annotated[
+    MailboxObject,
+    BeforeValidator(_mailbox, json_schema_input_type=str | MailboxObject),
+]
+
+
+class AttachmentObject(Model):
+    """``content_id``: for an image that the HTML shows as `cid:...`."""
+
+    filename: Line = Field(min_length=1, max_length=200)
+    content: Base64
+    content_type: Line = Field("application/octet-stream", max_length=160)
+    content_id: Line = Field("", max_length=100)
+
+
+class SendOptions(Model):
+    """The options of a submission: over SMTP the header fields X-MTA-*."""
+
+    stream: Stream | None = Field(None, description="Default: what the header shows.")
+    mailing: Line | None = Field(None, min_length=1, max_length=100, description="Name or id of the mailing.")
+    topic: Line | None = Field(None, min_length=1, max_length=100)
+    expire: str | None = Field(None, pattern=r"^\d{1,6}[mhd]$", description="Give up after: `30m`, `6h`, `2d`.")
+
+
+class MessageObject(Model):
+    """A message in parts. All recipients get the same message; for personal ones send several messages."""
+
+    author: MailboxField = Field(alias="from")
+    to: list[MailboxField] = Field(min_length=1, max_length=1000)
+    cc: list[MailboxField] = Field([], max_length=1000)
+    bcc: list[MailboxField] = Field([], max_length=1000)
+    reply_to: list[MailboxField] = Field([], max_length=10)
+    subject: Line = Field(max_length=2000)
+    text: str | None = None
+    html: str | None = None
+    attachments: list[AttachmentObject] = Field([], max_length=100)
+    headers: dict[str, Line] = Field({}, max_length=100, description="Further header fields.")
+    options: SendOptions = SendOptions()
+    sender: AddressField | None = Field(None, description="The return path; default: the address in `from`.")
+
+
+class MessageBatch(Model):
+    """Several messages; each has its own result."""
+
+    messages: list[MessageObject] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+_BATCH = re.compile(rb'\s*\{\s*"messages"')
+_ONE: TypeAdapter[MessageObject] = TypeAdapter(MessageObject)
+_SEVERAL: TypeAdapter[MessageBatch] = TypeAdapter(MessageBatch)
+
+
+# --- responses
+
+
+class ReplyObject(Model):
+    """An SMTP reply."""
+
+    code: int
+    status: str
+    text: str
+
+
+class RecipientObject(Model):
+    """``message``: the id of its message. ``reply``: why it is refused. ``holds``: why it waits."""
+
+    address: str
+    status: RecipientStatus
+    message: str | None = None
+    reply: ReplyObject | None = None
+    holds: list[str] = Field(default_factory=list)
+
+
+class MessageResult(Model):
+    """``id``: of the first message queued; recipients with a copy of their own have ids of their own."""
+
+    id: str | None
+    reply: ReplyObject
+    recipients: list[RecipientObject]
+
+
+class BatchResult(MessageResult):
+    """``http_status``: what this message would have been answered alone."""
+
+    http_status: int
+
+
+class BatchResults(Model):
+    results: list[BatchResult]
+
+
+def _reply(reply: Reply) -> ReplyObject:
+    return ReplyObject(code=reply.code, status=reply.status, text=reply.text)
+
+
+def _sent(sent: Sent) -> MessageResult:
+    recipients = [
+        RecipientObject(
+            address=str(each.address),
+            status=each.status,
+            message=format_id(each.message) if each.message else None,
+            reply=_reply(each.reply) if each.reply else None,
+            holds=list(each.holds),
+        )
+        for each in sent.recipients
+    ]
+    first = next((each.message for each in recipients if each.message), None)
+    return MessageResult(id=first, reply=_reply(sent.reply), recipients=recipients)
+
+
+def http_status(reply: Reply) -> int:
+    """Return the status of HTTP that says what ``reply`` does."""
+    match reply.kind:
+        case ReplyKind.POSITIVE:
+            return 201
+        case ReplyKind.PERMANENT:
+            return 413 if (reply.code, reply.status) == (552, "5.3.4") else 422
+        case ReplyKind.TRANSIENT:
+            return 429 if reply.code == 450 else 503
+
+
+def _answer(sent: Sent) -> Response:
+    body, status = _sent(sent), http_status(sent.reply)
+    if sent.is_accepted:
+        return JSONResponse(body.model_dump(mode="json"), status)
+    headers = {"Retry-After": "60"} if sent.reply.kind is ReplyKind.TRANSIENT else None
+    further = body.model_dump(mode="json", exclude_none=True)
+    return problem(
+        status, str(sent.reply), kind=REFUSED, title="The message was refused", headers=headers, further=further
+    )
+
+
+# --- the operation
+
+_REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {
+                "oneOf": [
+                    {"$ref": "#/components/schemas/MessageObject"},
+                    {"$ref": "#/components/schemas/MessageBatch"},
+                ]
+            }
+        },
+        RAW: {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+SCHEMAS = (MessageObject, MessageBatch)  # of bodies that the handler reads itself
+
+EnvelopeFrom = Annotated[str | None, Query(alias="from", max_length=400, description="Return path of a raw message.")]
+EnvelopeTo = Annotated[list[str], Query(max_length=1000, description="A recipient of a raw message; may be repeated.")]
+
+
+@router.operation(
+    "POST",
+    "",
+    "messages:write",
+    status_code=201,
+    response_model=MessageResult,
+    responses={200: {"model": BatchResults, "description": "The results of a batch."}},
+    openapi_extra={"requestBody": _REQUEST_BODY},
+)
+async def send(
+    request: Request,
+    context: Context,
+    account: AccountFilter = None,
+    sender: EnvelopeFrom = None,
+    to: EnvelopeTo = [],  # noqa: B006 - FastAPI copies it
+) -> Response:
+    """Send a message: raw, with its envelope in the query, or as JSON; or a batch, whose results stand in its order.
+
+    It passes the same rules as over SMTP, and 201 means that it is committed. A batch is answered 200.
+    """
+    transport: MessageSender = request.app.state.sender
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == RAW:
+        request.state.body.limit = transport.limits.message_size + 1
+        return _answer(await _send_raw(request, context, transport, account, sender, to))
+    if kind != JSON:
+        return problem(415, f"the body is {JSON} or {RAW}", headers={"Accept-Post": f"{JSON}, {RAW}"})
+    request.state.body.limit = transport.limits.message_size * 4 // 3 + JSON_MARGIN
+    reserved = 0
+    try:
+        announced = _announced(request) or 0
+        if not transport.budget.reserve(COPIES * announced, small=announced <= PIECE):
+            return _answer(Sent(NO_MEMORY))
+        reserved = COPIES * announced
+        body = bytearray()
+        async for piece in request.stream():
+            more = COPIES * max(0, len(body) + len(piece)) - reserved
+            if more > 0:
+                if not transport.budget.reserve(more):
+                    return _answer(Sent(NO_MEMORY))
+                reserved += more
+            body += piece
+        given = _read(bytes(body))
+        if isinstance(given, MessageObject):
+            return _answer(await _send_object(request, context, transport, account, given))
+        results: list[BatchResult] = []
+        for each in given.messages:
+            sent = await _send_object(request, context, transport, account, each)
+            results.append(BatchResult(**dict(_sent(sent)), http_status=http_status(sent.reply)))
+        return JSONResponse(BatchResults(results=results).model_dump(mode="json"))
+    finally:
+        transport.budget.release(reserved)
+
+
+def _announced(request: Request) -> int | None:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def _read(body: bytes) -> MessageObject | MessageBatch:
+    """Raises RequestValidationError."""
+    adapter: TypeAdapter[Any] = _SEVERAL if _BATCH.match(body) else _ONE
+    try:
+        found: MessageObject | MessageBatch = adapter.validate_json(body)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in errors]) from None
+    return found
+
+
+async def _send_raw(
+    request: Request,
+    context: AdminContext,
+    transport: MessageSender,
+    account: str | None,
+    sender: str | None,
+    to: Sequence[str],
+) -> Sent:
+    if sender is None:
+        raise InvalidValue("from", "from: the query must name the return path; empty: the null return path")
+    return await transport.send(
+        context,
+        account,
+        _parsed("from", sender) if sender else None,
+        [_parsed("to", each) for each in to],
+        request.stream(),
+        size=_announced(request),
+        scheme=request.url.scheme,
+    )
+
+
+def _parsed(name: Literal["from", "to"], text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise InvalidValue(name, f"{name}: {text[:100]!r}: {error}") from None
+
+
+async def _send_object(
+    request: Request, context: AdminContext, transport: MessageSender, account: str | None, given: MessageObject
+) -> Sent:
+    recipients = [each.address for each in (*given.to, *given.cc, *given.bcc)]
+    try:
+        content = compose(_draft(given), datetime.now(UTC))
+    except ComposeError as error:
+        raise InvalidValue(error.part, str(error)) from None
+    return await transport.send(
+        context,
+        account,
+        given.sender or given.author.address,
+        recipients,
+        _pieces(content),
+        size=len(content),
+        scheme=request.url.scheme,
+    )
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), PIECE):
+        yield content[start : start + PIECE]
+
+
+def _draft(given: MessageObject) -> MessageDraft:
+    options = given.options.model_dump(mode="json", exclude_none=True)
+    return MessageDraft(
+        author=_named(given.author),
+        to=[_named(each) for each in given.to],
+        cc=[_named(each) for each in given.cc],
+        reply_to=[_named(each) for each in given.reply_to],
+        subject=given.subject,
+        text=given.text,
+        html=given.html,
+        attachments=[
+            GivenFile(each.filename, each.content, each.content_type, each.content_id) for each in given.attachments
+        ],
+        headers=list(given.headers.items()),
+        options=list(options.items()),
+    )
+
+
+def _named(given: MailboxObject) -> NamedAddress:
+    return NamedAddress(given.address, given.name)
