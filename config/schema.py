@@ -201,17 +201,29 @@ class AdminSettings(Section):
     """IP address to listen on; `::` for all, which needs a certificate or a reverse proxy. Needs a restart."""
     port: Port | None = 8026
     """TCP port. Needs a restart."""
+    url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?$")
+    """Address under which browsers reach the port, such as `https://mta.example.net`; links to the login begin with it.
+    If not set, made from `address` and `port`."""
     certificate: Annotated[File | None, Access.READ] = None
     """PEM file with the certificate chain, for HTTPS without a reverse proxy. If not set, plain HTTP."""
     key: Annotated[File | None, Access.PRIVATE] = None
     """PEM file with the private key; must be readable by its owner only."""
     proxy_from: list[Network] = []
-    """Reverse proxies whose X-Forwarded-For is trusted."""
+    """Reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
     rate: float = Field(1000, gt=0)
     """Requests per second and token; more get 429. Requests without a valid token are limited to a hundredth of it per
     client address (IPv6: per /64)."""
     burst: int = Field(5000, ge=1)
     """Requests one token may make at once before the rate applies."""
+
+    @property
+    def base_url(self) -> str:
+        """Where browsers reach the port."""
+        if self.url:
+            return self.url
+        host = "localhost" if self.address in ("127.0.0.1", "::1", "::", "0.0.0.0") else self.address  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
 
 
 class WebhookSettings(Section):

@@ -30,6 +30,7 @@ NOUNS: Final = (
     "shaping",
     "suppressions",
     "tokens",
+    "users",
     "webhooks",
 )
 ALL_SCOPES: Final = frozenset(f"{noun}:{verb}" for noun in NOUNS for verb in ("read", "write"))

@@ -80,6 +80,9 @@ log_level = "warning"
 [web]
 port = {web}
 
+[web.admin]
+port = {admin}
+
 [web.public]
 url = "https://mta.{domain}"
 
@@ -97,6 +100,7 @@ class DemoEnvironment:
     directory: Path
     smtp_port: int
     web_port: int
+    admin_port: int
     receiver: Receiver
     names: NameServer
     names_port: int
@@ -137,8 +141,8 @@ async def create(directory: Path, *, retry: tuple[str, ...], known_ports: bool =
         names = NameServer(_ZONE | {name: Node(txt=(text,)) for name, text in txt.items()})
         undo.push_async_callback(names.stop)
         names_port = await names.start()
-        smtp, web = (_free_port(port if known_ports else 0) for port in (2525, 8025))
-        environment = DemoEnvironment(directory, smtp, web, receiver, names, names_port, txt)
+        smtp, web, admin = (_free_port(port if known_ports else 0) for port in (2525, 8025, 8026))
+        environment = DemoEnvironment(directory, smtp, web, admin, receiver, names, names_port, txt)
         environment.config.write_text(_config(environment, retry=retry, receiver=receiver_port))
         undo.pop_all()
     return environment
@@ -170,6 +174,7 @@ def _config(environment: DemoEnvironment, *, retry: tuple[str, ...], receiver: i
         receiver=receiver,
         events=environment.events,
         web=environment.web_port,
+        admin=environment.admin_port,
         keys="\n".join(_key_section(selector) for selector, _ in KEYS),
     )
 

@@ -26,6 +26,7 @@ from mta.demo.account import open_account
 from mta.demo.board import Board, follow, look
 from mta.demo.cases import CASES, SubmissionLogin, submit
 from mta.demo.environment import DemoEnvironment, create, database, new_directory
+from mta.demo.people import log_in_links
 from mta.demo.service import service
 from mta.mail.identity import format_id
 from mta.store.store import Store
@@ -34,6 +35,13 @@ RETRY_ONCE = ("1s", "2s", "4s")
 RETRY_STAYING = ("5s", "10s", "30s", "1m")
 RESULTS_WITHIN = 90.0  # seconds
 POLL_EVERY = 0.2
+
+_PAGES = """
+[bold]Look at it in a browser[/]: each link logs in once.
+
+  as the operator       {operator}
+  as the shop's user    {shop}
+"""
 
 _HINTS = """
 [bold]Submit by hand[/] (the receiver serves inbox.example, club.example, tarpit.example and demo.example; local parts
@@ -78,6 +86,8 @@ async def run(*, once: bool, console: Console) -> bool:
         for line in differences:
             console.print(f"[red]unexpected:[/] {line}")
         if not once:
+            operator, shop = await log_in_links(store, environment)
+            console.print(_PAGES.format(operator=operator, shop=shop), soft_wrap=True)
             _print_hints(environment, login, board, console)
             await follow(environment.events, console)
         return not differences

@@ -153,6 +153,7 @@ class BackgroundTask(Enum):
     # of the web process
     WEBHOOKS = "webhooks"
     WEBHOOK_LAG = "webhook_lag"
+    RATE_HISTORY = "rate_history"
     # of the supervisor
     CHILD = "child"
     DATABASE = "database"

@@ -335,6 +335,7 @@ class Supervisor:
         await store.reports.sweep()
         await store.sts_policies.sweep()
         await store.tls_results.sweep()
+        await store.web_sessions.sweep()
 
     async def _sweep_mailings(self, store: Store) -> None:
         """Release or hold what was queued while its mailing was being confirmed, released or stopped."""

@@ -70,7 +70,7 @@ class PublicSide:
 
 
 class AdminSide:
-    """The server of the API, if a port is configured."""
+    """The server of the API and the pages, if a port is configured."""
 
     def __init__(
         self,
@@ -87,12 +87,14 @@ class AdminSide:
         self.submission = HttpSubmission(start, store, profiles, metrics, disk)
         self._port = AdminPort(store, start.settings, lambda: profiles, readiness, self.submission.sender)
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
+        self._rates: asyncio.Task[None] | None = None
 
     async def open(self, settings: Settings, tasks: BackgroundTasks) -> None:
         """Start to listen. Raises OSError if the port is taken, CertificateError, StoreUnavailable."""
         if settings.web.admin.port is not None:
             await self.submission.start(tasks)
             await self._server.open(settings.web.admin)
+            self._rates = tasks.start(BackgroundTask.RATE_HISTORY, self._port.rates.run)
 
     def configure(self, settings: Settings) -> None:
         """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
@@ -102,8 +104,11 @@ class AdminSide:
         self._server.configure(settings.web.admin)
 
     async def close(self) -> None:
+        if self._rates:
+            self._rates.cancel()
         await self._server.close()
         await self.submission.close()
+        self._port.pages.close()
 
 
 async def _main(control: socket.socket) -> None:

@@ -24,6 +24,8 @@ from mta.store.accounts.domains import Domains
 from mta.store.accounts.quotas import Quotas
 from mta.store.accounts.repeated_texts import RepeatedTexts
 from mta.store.accounts.reviews import Reviews
+from mta.store.accounts.web_sessions import WebSessions
+from mta.store.accounts.web_users import WebUsers
 from mta.store.journal.audit import Audit
 from mta.store.journal.events import Events
 from mta.store.journal.outbox import Outbox
@@ -54,6 +56,7 @@ from mta.store.reputation import breakers, shaping_actions, takedowns
 from mta.store.reputation.blocklist_listings import BlocklistListings
 from mta.store.reputation.breakers import Breakers
 from mta.store.reputation.cases import Cases
+from mta.store.reputation.delivery_figures import DeliveryFigures
 from mta.store.reputation.reply_counts import ReplyCounts
 from mta.store.reputation.shaping_actions import ShapingActions
 from mta.store.reputation.source_checks import SourceChecks
@@ -82,6 +85,8 @@ class Store:
         self.credentials = Credentials(self.accounts)
         self.api_tokens = ApiTokens(database)
         self.audit = Audit(database)
+        self.web_users = WebUsers(database, secrets)
+        self.web_sessions = WebSessions(database)
         self.domains = Domains(database, self.accounts)
         self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)
@@ -89,6 +94,7 @@ class Store:
         self.shaping_actions = ShapingActions(database)
         self.reply_counts = ReplyCounts(database)
         self.warmup_days = WarmupDays(database)
+        self.delivery_figures = DeliveryFigures(database)
         self.source_checks = SourceChecks(database)
         self.blocklist_listings = BlocklistListings(database)
         self.takedowns = Takedowns(database)

@@ -26,6 +26,8 @@ from mta.web.api import problems
 from mta.web.api.app import make_api
 from mta.web.asgi import CLOSE, Asgi, AsgiMessage, Receive, Scope, Send, with_headers
 from mta.web.clients import RequestRates, client_of, subscriber
+from mta.web.pages.app import PagesApp
+from mta.web.pages.rates import RateHistory
 from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpLimits
 from policy.profile import Profiles
@@ -53,6 +55,9 @@ class RequestBody:
     limit: int = MAX_BODY
     size: int = 0
     refused: bool = field(default=False)
+
+    def allow(self, octets: int) -> None:
+        self.limit = octets
 
     def bounded(self, receive: Receive) -> Receive:
         """Return a ``receive`` that raises HTTPException once the body is too large or does not come."""
@@ -85,6 +90,8 @@ class AdminPort:
         sender: MessageSender,
     ) -> None:
         self._store, self._profiles = store, profiles
+        self.rates = RateHistory(settings.server.data_dir / "run")
+        self.pages = PagesApp(store, {"rates": self.rates, "readiness": readiness})
         self.api = make_api()
         self.api.state.readiness, self.api.state.sender = readiness, sender
         self._tokens = RequestRates(1, 1)
@@ -103,7 +110,11 @@ class AdminPort:
         return self._settings.web.admin
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request: of the API, or for a page."""
+        if not scope["path"].startswith(API) and "\0" not in scope["path"] and b"%00" not in scope["query_string"]:
+            body = RequestBody()
+            bounded = body.bounded(receive)
+            return await self.pages.serve(scope, bounded, send, self._settings, self._profiles, body.allow)
         send = with_headers(send, HEADERS)
         path: str = scope["path"]
         if "\0" in path or b"%00" in scope["query_string"]:

@@ -35,7 +35,8 @@ select e.at, e.message_id, e.recipient_index, e.kind, e.data,
     m.record -> 'recipients' ->> e.recipient_index as recipient
 from (select * from event where message_id is not null order by message_id desc limit 1000) e
 join message m on m.id = e.message_id
-where e.kind in ('deferred', 'failed', 'expired') order by e.at desc limit $1"""
+where e.kind in ('deferred', 'failed', 'expired') and ($2::bigint is null or m.account_id = $2)
+order by e.at desc limit $1"""
 
 
 # What the newest messages heard from a domain.
@@ -64,10 +65,10 @@ class Events:
                 message_id, recipient_index, kind, orjson.dumps(data).decode(),
             )  # fmt: skip
 
-    async def troubles(self, limit: int) -> list[tuple[str, Event]]:
-        """What went wrong of late with the newest messages: the recipient and the event. Raises StoreUnavailable."""
+    async def troubles(self, limit: int, account_id: int | None = None) -> list[tuple[str, Event]]:
+        """Return what went wrong with the newest messages: the recipient and the event. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(_TROUBLES, limit)
+            rows = await connection.fetch(_TROUBLES, limit, account_id)
         return [(row["recipient"], _event(row)) for row in rows]
 
     async def replies_of(self, domains: Sequence[str], limit: int) -> list[Event]:

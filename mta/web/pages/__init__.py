@@ -1,0 +1,1 @@
+"""The pages of operators and accounts, for browsers: server-side HTML that needs no JavaScript."""
