@@ -18,7 +18,11 @@ from config.schema import Settings
 from mta.admin import users
 from mta.admin.context import AdminContext, operator_actor
 from mta.admin.permissions import Role
+from mta.observe.background import BackgroundTasks
+from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
+from mta.service.control_channel import Start
+from mta.service.http_submission import HttpSubmission
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -149,7 +153,9 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     server = {"data_dir": str(folder), **sections.pop("server", {})}
     settings = Settings.model_validate({"server": server, "web": {"admin": admin}, **sections})
     profiles = open_profiles(settings, secrets)
-    side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder))
+    submission = HttpSubmission(Start(0, 1, settings, "", secrets.root, folder), store, profiles, Metrics())
+    await submission.start(BackgroundTasks())
+    side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder), submission.sender)
     served = HttpServer(side.app, "web.admin")
     await served.open(settings.web.admin)
     context = AdminContext(store, settings, lambda: profiles, operator_actor("root"))
@@ -167,4 +173,5 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     finally:
         await site.close()
         await served.close()
+        await submission.close()
         side.pages.close()
