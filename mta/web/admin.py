@@ -26,8 +26,8 @@ from mta.web.api import problems
 from mta.web.api.app import make_api
 from mta.web.asgi import CLOSE, Asgi, AsgiMessage, Receive, Scope, Send, with_headers
 from mta.web.clients import RequestRates, client_of, subscriber
-from mta.web.pages.app import PagesApp
 from mta.web.pages.rates import RateHistory
+from mta.web.pages.site import PagesApp
 from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpLimits
 from policy.profile import Profiles

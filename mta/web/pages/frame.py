@@ -1,6 +1,6 @@
 """What every page is made of: its request, its routes, and what a handler returns.
 
-A handler of GET returns a ``View`` (or a response); one of POST does something and returns a ``Redirect``. When a POST
+A handler of GET returns a ``PageView`` (or a response); one of POST does something and returns a ``Redirect``. When a POST
 is refused, the page that has its form is shown again, with what was typed and what is wrong.
 
 Invariants: there is no route without a scope. GET changes nothing. Nothing is done without the form's CSRF token.
@@ -32,7 +32,7 @@ E = TypeVar("E", bound=Enum)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PageView:
     """A page: a template of ``templates/pages`` and its values."""
 
     template: str
@@ -51,7 +51,7 @@ class Redirect:
     tone: str = "ok"
 
 
-Answer = View | Redirect | Response
+Answer = PageView | Redirect | Response
 
 
 @dataclass(slots=True)

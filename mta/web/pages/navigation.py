@@ -75,13 +75,13 @@ MENU: Sequence[tuple[str, Sequence[Entry]]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class MenuItem:
     title: str
     path: str
     current: bool
 
 
-def menu_of(page: PageRequest, known: frozenset[str]) -> list[tuple[str, list[Shown]]]:
+def menu_of(page: PageRequest, known: frozenset[str]) -> list[tuple[str, list[MenuItem]]]:
     """Return the menu of a user. ``known``: the paths that have a page."""
     current = max(
         (each.path for _, group in MENU for each in group if _is_below(page.path, each.path)), key=len, default=""
@@ -90,7 +90,7 @@ def menu_of(page: PageRequest, known: frozenset[str]) -> list[tuple[str, list[Sh
         (
             title,
             [
-                Shown(each.title, each.path, each.path == current)
+                MenuItem(each.title, each.path, each.path == current)
                 for each in group
                 if each.path in known and page.may(each.scope) and (page.is_operator or not each.operator)
             ],

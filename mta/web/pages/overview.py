@@ -14,8 +14,8 @@ from mta.observe.labels import QueueState
 from mta.store.queue.queue import By, QueueFilter
 from mta.store.reputation.delivery_figures import AccountFigures, HourFigures, ProviderFigures
 from mta.web.pages import tables
-from mta.web.pages.frame import PageRequest, PageRoutes, View
-from mta.web.pages.tables import Cell, Table
+from mta.web.pages.frame import PageRequest, PageRoutes, PageView
+from mta.web.pages.tables import Cell, PageTable
 from policy.accounts.account import AccountStatus
 from policy.profile import UnknownProfile
 from policy.reputation.breaker import DeliveryCounts, Thresholds
@@ -53,7 +53,7 @@ class Against:
 
 
 @routes.get("/", "messages:read")
-async def show(page: PageRequest) -> View:
+async def show(page: PageRequest) -> PageView:
     """Show the overview: of the service, or of the user's account."""
     own, store = page.context.actor.account_id, page.context.store
     since = datetime.now(UTC) - DAY
@@ -79,7 +79,7 @@ async def show(page: PageRequest) -> View:
         ],
         "troubles": await _troubles(page),
     }
-    return View("overview.html", "Overview", values)
+    return PageView("overview.html", "Overview", values)
 
 
 def _hours(figures: Sequence[HourFigures]) -> list[tuple[datetime, int, int, int]]:
@@ -151,7 +151,7 @@ async def _complaints_to_do(page: PageRequest) -> list[Todo]:
     return found
 
 
-def _providers(page: PageRequest, figures: Sequence[ProviderFigures]) -> Table:
+def _providers(page: PageRequest, figures: Sequence[ProviderFigures]) -> PageTable:
     titles = tables.columns(
         provider="Provider",
         delivered=("Delivered", "number"),
@@ -179,7 +179,7 @@ def _providers(page: PageRequest, figures: Sequence[ProviderFigures]) -> Table:
             ]
         )
     empty = "Nothing was sent in the last 24 hours."
-    table = Table.sorted(page, "Results by provider, last 24 hours", titles, rows, empty=empty)
+    table = PageTable.sorted(page, "Results by provider, last 24 hours", titles, rows, empty=empty)
     table.csv = ""
     return table
 
@@ -202,7 +202,7 @@ async def _against(page: PageRequest, figures: AccountFigures, name: str) -> Aga
     )  # fmt: skip
 
 
-async def _troubles(page: PageRequest) -> Table:
+async def _troubles(page: PageRequest) -> PageTable:
     found = await page.context.store.events.troubles(TROUBLES, page.context.actor.account_id)
     titles = tables.columns(at=("When", "time"), what="What", to="Recipient", reply=("Reply", "wide"))
     rows = []
@@ -213,4 +213,4 @@ async def _troubles(page: PageRequest) -> Table:
         rows.append(
             [tables.at(event.at), tables.badge(event.kind, tone), tables.link(recipient, href), tables.text(reply)]
         )
-    return Table("What went wrong recently", titles, rows, "Nothing went wrong with the newest messages.")
+    return PageTable("What went wrong recently", titles, rows, "Nothing went wrong with the newest messages.")

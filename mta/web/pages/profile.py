@@ -28,9 +28,9 @@ from mta.store.accounts.web_sessions import WebSession
 from mta.store.accounts.web_users import Passkey
 from mta.store.journal.account_changes import AccountError
 from mta.web.pages import tables
-from mta.web.pages.frame import Answer, PageRequest, PageRoutes, Redirect, View
+from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, Redirect
 from mta.web.pages.login import challenge_of, origin_of, site_of
-from mta.web.pages.tables import Table
+from mta.web.pages.tables import PageTable
 
 routes = PageRoutes()
 
@@ -39,7 +39,7 @@ SCOPE = "service:read"  # every role has it
 
 
 @routes.get("/me", SCOPE)
-async def show(page: PageRequest) -> View:
+async def show(page: PageRequest) -> PageView:
     """Show how the user can log in, and where they are logged in."""
     store = page.context.store
     user = await store.web_users.by_id(page.user.id)
@@ -53,10 +53,10 @@ async def show(page: PageRequest) -> View:
         "passkeys": _passkeys(await store.web_users.passkeys(user.id)),
         "sessions": _sessions(await store.web_sessions.of(user.id)),
     }
-    return View("profile.html", "Your login", values)
+    return PageView("profile.html", "Your login", values)
 
 
-def _passkeys(found: Sequence[Passkey]) -> Table:
+def _passkeys(found: Sequence[Passkey]) -> PageTable:
     titles = tables.columns(name="Name", made=("Added", "time"), used=("Last used", "time"), act=("", "act"))
     rows = [
         [
@@ -67,10 +67,10 @@ def _passkeys(found: Sequence[Passkey]) -> Table:
         ]
         for each in found
     ]
-    return Table("Passkeys", titles, rows, "No passkey yet.")
+    return PageTable("Passkeys", titles, rows, "No passkey yet.")
 
 
-def _sessions(found: Sequence[WebSession]) -> Table:
+def _sessions(found: Sequence[WebSession]) -> PageTable:
     titles = tables.columns(
         began=("Logged in", "time"), seen=("Last seen", "time"), source="From", agent=("Browser", "wide")
     )
@@ -78,7 +78,7 @@ def _sessions(found: Sequence[WebSession]) -> Table:
         [tables.at(each.created_at), tables.at(each.seen_at), tables.text(each.source), tables.text(each.agent)]
         for each in found
     ]
-    return Table("Sessions", titles, rows)
+    return PageTable("Sessions", titles, rows)
 
 
 @routes.post("/me/password", SCOPE, again=show)

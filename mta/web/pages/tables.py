@@ -86,7 +86,7 @@ def act(label: str, to: str, *, reason: bool = False, danger: bool = False, **fi
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """``kind``: text, number, time, mono or wide."""
 
     key: str
@@ -94,20 +94,20 @@ class Column:
     kind: str = "text"
 
 
-def columns(**titles: str | tuple[str, str]) -> list[Column]:
+def columns(**titles: str | tuple[str, str]) -> list[TableColumn]:
     """Return columns by their keys: a title, or a title and a kind."""
-    return [Column(key, *((title,) if isinstance(title, str) else title)) for key, title in titles.items()]
+    return [TableColumn(key, *((title,) if isinstance(title, str) else title)) for key, title in titles.items()]
 
 
 @dataclass(slots=True)
-class Table:
+class PageTable:
     """A table as it is shown. ``caption``: for screen readers, and above the table if ``says`` it.
 
     ``following``: the address of the next page; ``first``: that of the first one, if this is not it.
     """
 
     caption: str
-    columns: Sequence[Column]
+    columns: Sequence[TableColumn]
     rows: Sequence[Sequence[Cell]]
     empty: str = "There is nothing here yet."
     sortable: bool = False
@@ -123,12 +123,12 @@ class Table:
         cls,
         page: PageRequest,
         caption: str,
-        columns: Sequence[Column],
+        columns: Sequence[TableColumn],
         rows: Sequence[Sequence[Cell]],
         *,
         empty: str = "There is nothing here yet.",
         name: str = "",
-    ) -> Table:
+    ) -> PageTable:
         """Return a table that is complete, sorted as the query says. ``name``: tells tables of one page apart."""
         wanted, descending = page.query(f"{name}sort"), bool(page.query(f"{name}desc"))
         place = next((n for n, each in enumerate(columns) if each.key == wanted), None)

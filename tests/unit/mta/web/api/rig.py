@@ -79,7 +79,7 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     admin = {"port": port, **sections.pop("admin", {})}
     settings = Settings.model_validate({"web": {"admin": admin}, **sections})
     profiles = open_profiles(settings, secrets)
-    start = Start(0, 1, settings, "", secrets.root, folder)
+    start = Start(0, settings, "", secrets.root, folder)
     submission = HttpSubmission(start, store, profiles, Metrics())
     tasks = BackgroundTasks()
     await submission.start(tasks)

@@ -153,7 +153,7 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     server = {"data_dir": str(folder), **sections.pop("server", {})}
     settings = Settings.model_validate({"server": server, "web": {"admin": admin}, **sections})
     profiles = open_profiles(settings, secrets)
-    submission = HttpSubmission(Start(0, 1, settings, "", secrets.root, folder), store, profiles, Metrics())
+    submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), store, profiles, Metrics())
     await submission.start(BackgroundTasks())
     side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder), submission.sender)
     served = HttpServer(side.app, "web.admin")

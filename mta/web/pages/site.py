@@ -35,7 +35,7 @@ from mta.store.store import Store
 from mta.web.api.problems import MISTAKES, REFUSALS
 from mta.web.asgi import Receive, Scope, Send, where, with_headers
 from mta.web.pages import sessions
-from mta.web.pages.frame import Answer, PageRequest, PageRoute, Redirect, View
+from mta.web.pages.frame import Answer, PageRequest, PageRoute, PageView, Redirect
 from mta.web.pages.login import Login, LoginRefused
 from mta.web.pages.navigation import menu_of
 from mta.web.pages.rendering import PREFIX, SECURITY, StaticFiles, Templates
@@ -184,7 +184,7 @@ class _Call:
             answer = await route.again(page)
         except (*REFUSALS, *MISTAKES):
             return self.failure(409, str(error))
-        return self._shown(replace(answer, status=422) if isinstance(answer, View) else answer)
+        return self._shown(replace(answer, status=422) if isinstance(answer, PageView) else answer)
 
     def _match(self) -> tuple[PageRoute, dict[str, Any]] | None:
         method = "GET" if self._request.method == "HEAD" else self._request.method
@@ -203,10 +203,10 @@ class _Call:
                 if answer.done:
                     self._flash(response, answer.done, answer.tone)
                 return response
-            case View():
+            case PageView():
                 return self._render(answer)
 
-    def _render(self, view: View) -> Response:
+    def _render(self, view: PageView) -> Response:
         flash = self._read_flash()
         values = {**self._common(view.title), **view.values, "crumbs": view.crumbs, "flash": flash}
         html = self._app._templates.render(view.template, values)
