@@ -1,7 +1,7 @@
 """What every page is made of: its request, its routes, and what a handler returns.
 
-A handler of GET returns a ``PageView`` (or a response); one of POST does something and returns a ``Redirect``. When a POST
-is refused, the page that has its form is shown again, with what was typed and what is wrong.
+A handler of GET returns a ``PageView`` (or a response); one of POST does something and returns a ``Redirect``. When a
+POST is refused, the page that has its form is shown again, with what was typed and what is wrong.
 
 Invariants: there is no route without a scope. GET changes nothing. Nothing is done without the form's CSRF token.
 """
