@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Any
 
+from config.types import MAILBOX
+
 JsonSchema = dict[str, Any]
 
 FULL = {
@@ -28,12 +30,18 @@ FULL = {
     "rule-name": "lower-case letters, digits and hyphens",
     "reply-code": 'a reply code such as "550", "55x" or "5xx"',
     "enhanced-code": 'an enhanced code such as "5.1.1", "5.7.x" or "x.2.2"',
+    "hours": 'an hour range such as "mon-fri 08:00-20:00" or "sat,sun 10:00-14:00"',
     "date": "a date such as 2026-01-31, without quotes",
     "hostname": "a host name (letters, digits, hyphens and dots; other scripts as xn--)",
 }
 """Words of error messages, by type or format."""
 
-SHORT = {name: name for name in FULL} | {"boolean": "true or false", "array": "list", "hostname": "host name"}
+SHORT = {name: name for name in FULL} | {
+    "boolean": "true or false",
+    "array": "list",
+    "hostname": "host name",
+    "hours": "hour range",
+}
 """Words of the tables in ``docs/config.md``."""
 
 
@@ -67,6 +75,8 @@ def allowed(schema: JsonSchema, part: JsonSchema, words: Mapping[str, str] = FUL
         return _either([show(value) for value in part.get("enum", [part.get("const")])])
     if part.get("format") in words:
         return words[part["format"]]
+    if part.get("pattern") == MAILBOX and words is FULL:
+        return 'an address such as "postmaster@example.com"'
     name = words.get(str(part.get("type")), "a value")
     if part.get("type") != "array":
         return name + _bounds(part)

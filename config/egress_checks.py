@@ -97,7 +97,9 @@ def _pools(settings: Settings) -> Iterator[Mistake]:
         if len(kinds) > 1:
             yield Mistake((*path, "members"), "mixes sources that are certified with others; make two pools")
         elif pool.name == DEFAULT_POOL and kinds == {True}:
-            yield Mistake(path, "the default pool gets all mail, so its sources cannot be certified")
+            yield Mistake(
+                path, "the default pool gets all mail, so its sources cannot be certified; give it another name"
+            )
     if sources and DEFAULT_POOL not in seen and all(source.certified for source in sources.values()):
         text = "all of them are certified, and no source is left for other mail; add one that is not"
         yield Mistake(("egress", "sources"), text)
@@ -215,5 +217,12 @@ def known_name(path: KeyPath, kind: str, name: str, known: Iterable[str]) -> Ite
     names = sorted(set(known))
     if name not in names:
         close = get_close_matches(name, names, 1, 0.6)
-        hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else "there is none"
-        yield Mistake(path, f'there is no {kind} "{name}"; {hint}')
+        yield Mistake(path, f'there is no {kind} "{name}"; {_instead(close, names)}')
+
+
+def _instead(close: list[str], names: list[str]) -> str:
+    if close:
+        return f'did you mean "{close[0]}"?'
+    if len(names) == 1:
+        return f'there is only "{names[0]}"'
+    return f"there are {', '.join(names)}" if names else "there is none"
