@@ -98,7 +98,7 @@ def _peeled(mail: Mail) -> Mail:
     for part in mail.parts[:4]:
         if part.type == "message/rfc822":
             inner = parse_mail(part.content.lstrip(b"\n"))
-            framed = mail.parameters.get("report-type", "").lower() == "delivery-status"
+            framed = mail.report_type == "delivery-status"
             role = role_of(mail)
             scanned = role in ("daemon", "postmaster") or (role == "gateway" and has_null_sender(mail))
             if inner.first(*DSN_TYPES) and (framed or scanned):
@@ -111,7 +111,7 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, known: 
     part = status_part(mail)
     if part is None:
         return None
-    framed = mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.type == "multipart/report"
+    framed = mail.report_type == "delivery-status" or mail.type == "multipart/report"
     if not framed and not evidence.is_report and (is_forwarded(mail) or part.type not in DSN_TYPES):
         return None
     per_message, recipients = read_status(part, text, known)

@@ -96,7 +96,7 @@ class ReceiptTexts(Section):
 
 
 class BounceTexts(Section):
-    """The part for people of delivery status notifications (``bounce.dsn_message``)."""
+    """The part for people of delivery status notifications (``mta.queue.dsn_message``)."""
 
     system: str
     failed: str

@@ -46,7 +46,7 @@ def _fields(mail: Mail) -> Fields | None:
     named = mail.first("message/feedback-report")
     if named is not None:
         return read_fields(named.content.lstrip(b"\n"))
-    if mail.parameters.get("report-type", "").lower() != "feedback-report":
+    if mail.report_type != "feedback-report":
         return None
     for part in mail.parts[:4]:
         if _FEEDBACK.search(part.content[:4000]):
@@ -61,7 +61,7 @@ def _addresses(fields: Fields, original: Original) -> list[Address | None]:
         for name in ("original-rcpt-to", "removal-recipient", "x-original-rcpt-to", "redacted-address")
         for value in fields.each(name)
     ]
-    found = [address_of(value.partition("<")[2].partition(">")[0] if "<" in value else value) for value in named]
+    found = [address_of(value) for value in named]
     whole = list(dict.fromkeys(one for one in found if one is not None and not _REDACTED.search(one.local)))
     return list(whole) or [only_recipient(original)]
 
@@ -71,8 +71,7 @@ def only_recipient(original: Original) -> Address | None:
     for name in ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to", "x-rcpt-to", "to"):
         values = original.fields.each(name)
         if len(values) == 1 and values[0].count("@") == 1 and not _REDACTED.search(values[0]):
-            value = values[0]
-            return address_of(value.partition("<")[2].partition(">")[0] if "<" in value else value)
+            return address_of(values[0])
     return None
 
 

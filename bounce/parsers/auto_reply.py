@@ -49,5 +49,5 @@ def read_auto_reply(mail: Mail, text: FreeTextBounce) -> Report | None:
 
 def _report(mail: Mail, kind: ReportKind, form: str) -> Report:
     value = mail.fields.get("from") or ""
-    address = address_of(value.rpartition("<")[2].partition(">")[0] if "<" in value else value.partition("(")[0])
+    address = address_of(value if "<" in value else value.partition("(")[0])
     return Report(kind, form, (ReportedRecipient(ReportedAction.REPLIED, address, address),) if address else ())

@@ -19,7 +19,7 @@ from itertools import takewhile
 from bounce.grammar import failure_in, flattened, read_words
 from bounce.parsers.evidence import DSN_TYPES
 from bounce.parsers.free_text import FreeTextBounce, Known, address_of, candidates_in
-from bounce.parsers.mime import Fields, Mail, Part, clean, decode_words, read_fields
+from bounce.parsers.mime import Fields, Mail, Part, decode_unitext, decode_words, read_fields
 from bounce.parsers.replies import quotes_reply, reply_of, stage_of, status_of
 from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportedRecipient, ReportKind
 from mta.mail.address import Address
@@ -29,20 +29,10 @@ MAX_BLOCKS = MAX_RECIPIENTS + 10  # field groups
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _ONCE = frozenset({b"final-recipient", b"original-recipient", b"action"})
-_ACTIONS = {
-    action.value: action
-    for action in (
-        ReportedAction.FAILED,
-        ReportedAction.DELAYED,
-        ReportedAction.DELIVERED,
-        ReportedAction.RELAYED,
-        ReportedAction.EXPANDED,
-    )
-}
+_ACTIONS = {name: ReportedAction(name) for name in ("failed", "delayed", "delivered", "relayed", "expanded")}
 _LOOSE = re.compile(rb"(?mi)^(?:final|original)-recipient[ \t]*:")
 _FIELD_LINE = re.compile(r"(?:reporting-mta|final-recipient|original-recipient|action)[ \t]*:", re.IGNORECASE)
 _GENERATED = re.compile(r"(?:generated (?:by|from)|expanded from:?) <?([^\s<>()]{1,64}@[^\s<>()]{1,255})")
-_UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 
 def status_part(mail: Mail) -> Part | None:
@@ -80,7 +70,7 @@ def read_receipt(mail: Mail, text: FreeTextBounce) -> Report | None:
     person did, and does not say whether the mailbox works. If a program deleted the message and the text says that it
     was refused, it is a failure (Sieve's reject, RFC 5429 2.2.1, and Dovecot's quota)."""
     part = mail.first("message/disposition-notification", "message/global-disposition-notification")
-    if part is None and mail.parameters.get("report-type", "").lower() != "disposition-notification":
+    if part is None and mail.report_type != "disposition-notification":
         return None
     fields = read_fields(part.content.lstrip(b"\n") if part else b"")
     value = fields.get("final-recipient") or fields.get("original-recipient") or ""
@@ -203,10 +193,7 @@ def _address(value: str | None) -> Address | None:
         return None
     kind, _, text = value.rpartition(";")
     if "utf-8" in kind.lower():
-        text = clean(_UNITEXT.sub(lambda match: chr(min(int(match[1], 16), 0x10FFFF)), text))
-    text = text.strip()
-    if "<" in text:
-        text = text.partition("<")[2].partition(">")[0]
+        text = decode_unitext(text)
     return address_of(text)
 
 

@@ -192,7 +192,7 @@ def _proofs(mail: Mail, text: FreeTextBounce) -> Iterator[str]:
     """Yield the facts of the mail's form, which are seldom in what a person or a list writes."""
     if has_null_sender(mail):
         yield "null_return_path"
-    if mail.parameters.get("report-type", "").lower() == "delivery-status" or mail.first(*DSN_TYPES):
+    if mail.report_type == "delivery-status" or mail.first(*DSN_TYPES):
         yield "report_type"
     if text.original.fields.all:
         yield "returned_message"

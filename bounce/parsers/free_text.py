@@ -224,7 +224,8 @@ def _reason_in(text: str) -> str:
 
 
 def address_of(text: str) -> Address | None:
-    """Parse ``text`` as an address; None if it is not a mailbox. An underscore in a domain is what some hosts have."""
+    """Parse ``text``, which may be ``Name <address>``; None if it is no mailbox. Some hosts have an underscore."""
+    text = text.rpartition("<")[2].partition(">")[0] if "<" in text else text
     text = text.strip().strip("<>").removeprefix("mailto:").rstrip(".,;")
     text = text[1:-1] if text[:1] == text[-1:] == "'" else text
     try:

@@ -36,6 +36,7 @@ _CHARSET = re.compile(
 _KIND = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
 _PARAMETER = re.compile(r';\s*([A-Za-z0-9*-]{1,40})\s*=\s*(?:"([^"]{0,300})"|([^\s;"]{1,300}))')
 _ENCODED = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\s]{0,800})\?=(?:\s+(?==\?))?")
+_UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _FOLD = re.compile(r"\n[ \t]+")
 _SNIFFED = re.compile(rb"^--(\S[^\n]{4,100}?)[ \t]{0,20}\n(?=Content-)", re.IGNORECASE | re.MULTILINE)
 _BLANK = re.compile(rb"\A(?:[ \t]{0,1000}\n){1,50}(?=From |[A-Za-z][A-Za-z0-9-]{1,40}:)")
@@ -104,6 +105,11 @@ class Mail:
     type: str
     parameters: dict[str, str]
     parts: tuple[Part, ...]
+
+    @property
+    def report_type(self) -> str:
+        """The parameter of multipart/report (RFC 6522 3); empty without one."""
+        return self.parameters.get("report-type", "").lower()
 
     def first(self, *types: str) -> Part | None:
         return next((part for part in self.parts if part.type in types), None)
@@ -183,6 +189,11 @@ def visible(markup: str) -> str:
     kept.append(markup[at:])
     lines = _BLOCK.sub("\n", _CELL.sub(": ", "".join(kept).replace("\n", " ")))
     return html.unescape(_TAG.sub("", lines))
+
+
+def decode_unitext(text: str) -> str:
+    """Decode the \\x{..} escapes of an address of type utf-8 (RFC 6533 3)."""
+    return clean(_UNITEXT.sub(lambda match: chr(min(int(match[1], 16), 0x10FFFF)), text))
 
 
 @lru_cache(256)

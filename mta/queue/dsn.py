@@ -1,6 +1,6 @@
 """Build DSNs for senders, to be queued in the same transaction as the outcomes they report.
 
-``bounce.dsn_message`` decides who gets one and composes it, in the language of the account.
+``mta.queue.dsn_message`` decides who gets one and composes it, in the language of the account.
 
 Invariants: A DSN never fails an outcome: if the message cannot be read any more, the DSN goes without it. There is no
 DSN about a DSN: both have the null sender.
@@ -15,13 +15,13 @@ from functools import cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from bounce import dsn_message
-from bounce.dsn_message import DsnRecipient, DsnWords
 from config.schema import Settings
 from mta.dkim import Signer
 from mta.mail.delivery import Attempt, Outcome
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Return, SenderTls
+from mta.queue import dsn_message
+from mta.queue.dsn_message import DsnRecipient, DsnWords
 from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
 from mta.store.queue.enqueue import NewMessage
 from policy.accounts.account import Account

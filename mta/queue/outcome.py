@@ -1,7 +1,7 @@
 """Decide what an attempt means, recipient by recipient: delivered, deferred or failed.
 
 ``Failed.suppresses`` says whether the address is to be suppressed; whether the sender gets a DSN about an outcome,
-``bounce.dsn_message.wanted`` decides.
+``mta.queue.dsn_message.wanted`` decides.
 
 Invariants: nothing is done here; outcomes and all that follows from them go to the store in one transaction.
 Limitations: an attempt whose connection was lost after the final dot is tried again later than others: the receiver may

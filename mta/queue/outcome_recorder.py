@@ -19,7 +19,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from bounce.classify import Classifier
-from bounce.dsn_message import DsnKind, DsnRecipient
 from config.schema import PathLimits
 from mta.mail.delivery import Attempt, Delivered
 from mta.mail.identity import MessageId, format_id
@@ -30,6 +29,7 @@ from mta.observe.metrics import Metrics
 from mta.queue import outcome
 from mta.queue.active_queue import Job
 from mta.queue.dsn import DsnComposer
+from mta.queue.dsn_message import DsnKind, DsnRecipient
 from mta.queue.outcome import Decision
 from mta.queue.requeue import NOT_RECORDED, Requeue
 from mta.queue.schedule import Schedule

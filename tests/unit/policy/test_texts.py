@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bounce.dsn_message import DsnKind
 from mta.mail.address import Address
 from mta.queue.dsn import dsn_words
+from mta.queue.dsn_message import DsnKind
 from mta.web.recipient_pages import LinkSubject, Page, Pages
 from policy.accounts.account import Account, Identity
 from policy.base import Suppression

@@ -24,6 +24,7 @@ from enum import Enum
 from textwrap import wrap
 from typing import assert_never
 
+from bounce.parsers.mime import decode_unitext
 from mta.mail.delivery import Attempt, Deferred, Delivered, Delivery, Failed, Outcome, QueuedRecipient
 from mta.mail.message import Body, ByMode, Notify, Return
 from mta.mail.reply import Reply
@@ -32,7 +33,6 @@ MAX_REPLY = 600  # characters quoted of a receiver's reply
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
-_UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 
 class DsnKind(Enum):
@@ -307,13 +307,8 @@ def _original(recipient: QueuedRecipient) -> str:
     kind, _, encoded = (recipient.orcpt or "").partition(";")
     address = _decoded(encoded)
     if kind.lower() == "utf-8":
-        address = _line(_UNITEXT.sub(_character, address))
+        address = _line(decode_unitext(address))
     return f"{kind}; {address}"
-
-
-def _character(match: re.Match[str]) -> str:
-    code = int(match[1], 16)
-    return chr(code) if code <= 0x10FFFF else "?"
 
 
 def _decoded(xtext: str) -> str:

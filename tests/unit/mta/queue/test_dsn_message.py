@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounce.dsn_message import DsnKind, DsnMessage, DsnRecipient, compose, wanted
 from mta.mail.address import Address
 from mta.mail.delivery import (
     Action,
@@ -33,6 +32,7 @@ from mta.mail.identity import new_message_id
 from mta.mail.message import Body, Notify, Return
 from mta.mail.reply import Reply
 from mta.queue.dsn import dsn_words
+from mta.queue.dsn_message import DsnKind, DsnMessage, DsnRecipient, compose, wanted
 from policy.languages import TextLanguage
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
