@@ -78,6 +78,11 @@ class Link:
         return self._around
 
     @property
+    def element(self) -> int | None:
+        """The identity of its element; None in plain text."""
+        return self._node.mem_id if self._node is not None else None
+
+    @property
     def is_blank(self) -> bool:
         """Whether there is nothing of it to press: no text and no picture."""
         return not self.words and self._node is not None and self._node.css_first("img") is None
@@ -92,9 +97,13 @@ class Link:
         return f"Link({self.url!r}, {self.words!r})"
 
 
+# Signs in what ``HtmlDocument.flow`` returns.
+BLOCK_END, LINKS_MEET, LINK_MARK, LINK_BEGINS, LINK_ENDS = "\x1d", "\x1e", "\ue000", "\ue001", "\ue002"
 _BLOCKS = frozenset({"p", "td", "th", "div", "li", "body", "center", "h1", "h2", "h3", "h4", "footer", "address", "dd"})
 _WHITE = re.compile(r"\s+")
+_ENDS_BLOCK = _BLOCKS | {"table", "tr", "ul", "ol", "section", "header", "dl", "dt", "blockquote", "h5", "h6", "article"}
 MAX_AROUND = 400  # texts of a block that are read
+MAX_FLOW = 20_000  # elements and texts of a page that are
 
 
 def _words_of(link: LexborNode) -> str:
@@ -125,6 +134,39 @@ def _around(link: LexborNode) -> tuple[str, str]:
         else:
             waiting += reversed(_children(node))
     return "".join(sides[0]), "".join(sides[1])
+
+
+def _flow(root: LexborNode, marked: Link) -> Iterator[str]:
+    """Yield the text below ``root`` with the ends of its blocks and lines, and the places where links meet."""
+    mark = marked.element
+    waiting: list[LexborNode | str] = [root]
+    after_link = False
+    for _ in range(MAX_FLOW):
+        if not waiting:
+            return
+        node = waiting.pop()
+        if isinstance(node, str):
+            after_link = after_link or node == LINK_ENDS
+            yield node
+        elif node.tag == "-text":
+            text = _WHITE.sub(" ", node.text(deep=True))
+            after_link = after_link and not any(map(str.isalnum, text))
+            yield text
+        elif node.tag == "a":
+            yield LINKS_MEET * after_link + (LINK_MARK if node.mem_id == mark else LINK_BEGINS)
+            after_link = False
+            waiting.append(LINK_ENDS)
+            waiting += reversed(_children(node))
+        elif node.tag in _ENDS_BLOCK:
+            yield BLOCK_END
+            waiting.append(BLOCK_END)
+            waiting += reversed(_children(node))
+        else:
+            if node.tag in ("br", "hr"):
+                yield "\n" if node.tag == "br" else BLOCK_END
+            elif node.tag == "img":
+                yield f" {node.attributes.get('alt') or ''} "
+            waiting += reversed(_children(node))
 
 
 def _children(node: LexborNode) -> list[LexborNode]:
@@ -202,6 +244,12 @@ class HtmlDocument:
         if self._images is None:
             self._images = tuple(_images(self._root)) if self._root else ()
         return self._images
+
+    def flow(self, marked: Link) -> str:
+        """Return what shows from top to bottom: ``BLOCK_END`` and line ends where blocks and lines end, ``LINKS_MEET``
+        between links without a word between them, ``LINK_MARK`` before ``marked``, other links between ``LINK_BEGINS``
+        and ``LINK_ENDS``."""
+        return "".join(_flow(self._root, marked)) if self._root else ""
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:

@@ -42,6 +42,7 @@ _NUMBER = rf"\d+(?:\s?[-/+]\s?\d+)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin 
 _NUMBERED = re.compile(r"\b(?:n\.?\s?[º°o]\.?|nr\.?|n[uú]m(?:ero)?\.?|no\.?)\s*(?=\d)")
 _HEAD = re.compile(rf"(?P<number>{_NUMBER})\s+(?P<name>.*[^\W\d_].*)")
 _TAIL = re.compile(rf"(?P<name>.*[^\W\d_].*?)[\s.]+(?P<number>{_NUMBER})")
+_ROMAN = {"1": "i", "2": "ii", "3": "iii", "4": "iv", "5": "v", "6": "vi"}
 _BOX = re.compile(
     r"(?:p\.?\s?o\.?\s?box|post(?:al| office)? box|postbus|postfach|b\.?\s?p\.?|bo[iî]te postale|case postale|"
     r"apartado(?: de correos)?|apdo\.?(?: de correos)?)\s*(?P<number>\d[\d ]*)"
@@ -181,7 +182,8 @@ def _house(given: str) -> str:
     pattern = parts[0] if parts[0].isdecimal() else r"(?:km|kilometro|p\W?k)"
     for before, part in pairwise(parts):
         both = before.isdecimal() and part.isdecimal()
-        pattern += (rf"[\W_]{{1,5}}(?:{_LABEL}[\W_]{{0,3}})?" if both else r"[\W_]{0,2}") + part
+        again = f"(?:{part}|{_ROMAN[part]})" if both and part in _ROMAN else part  # "12-3" is "12-III" in Amsterdam
+        pattern += (rf"[\W_]{{1,5}}(?:{_LABEL}[\W_]{{0,3}})?" if both else r"[\W_]{0,2}") + again
     other = "" if len(parts) > 1 else r"(?![\W_]{0,2}(?:bis|ter|quater)(?![^\W_]))"
     return rf"(?:n(?:\W?o|r|um(?:ero)?|ummer)?[\W_]{{0,3}})?{pattern}{END}{other}"
 

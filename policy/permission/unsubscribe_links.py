@@ -1,7 +1,8 @@
 """How a message lets its reader unsubscribe: its ``List-Unsubscribe`` fields, and the links in its text.
 
 A link is read by what it says: its words, the text of its picture, or, if those have no meaning of their own ("here"),
-the sentence that it stands in. Obstacles are also looked for in the sentences beside that.
+the sentence that it stands in. Obstacles are looked for there, in the sentences behind it, and in all that speak of
+unsubscribing, wherever they stand.
 
 Invariants: a link that asks for a login or a survey first does not count, nor does one that nobody can open, one that
 leads to the privacy policy, or half a header.
@@ -21,13 +22,19 @@ from urllib.parse import urlsplit
 
 from mta.mail.headers import Headers, unfold
 from policy.html.document import Link
+from policy.text.message_text import View
+from policy.text.obstacle_grammar import AT_ONCE, Nearness, ObstacleGrammar, obstacle_in_url
+from policy.text.sentences import sentences_of
 from policy.text.unsubscribe_grammar import LONGEST, UnsubscribeGrammar, plain
 
 ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 3.1
 MAX_URIS = 10
 MAX_CANDIDATES = 50  # links that are read
 LAST = 10  # links at the end that may have their meaning from their sentence
-BESIDE = 2  # sentences behind the link's own that may tell of an obstacle
+BEHIND = 5  # sentences behind the link's own that may tell of an obstacle
+TELLING = 4  # words of a sentence that counts as one of these
+MAX_SPOTS = 100  # places of a text that are looked at for obstacles
+BEFORE_SPOT, BEHIND_SPOT = 300, 700  # characters about one of them
 ELLIPTIC = 3  # words of a question that goes on with the sentence before it: "Not you?"
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
@@ -123,17 +130,18 @@ NOTHING = Found(UnsubscribeOffer.NONE)
 class UnsubscribeLinks:
     """Finds the way out among the links of a text."""
 
-    __slots__ = ("_grammar", "_ours")
+    __slots__ = ("_grammar", "_obstacles", "_ours", "_patience")
 
-    def __init__(self, grammar: UnsubscribeGrammar, ours: str | None = None) -> None:
-        """``ours``: how our own links begin."""
-        self._grammar, self._ours = grammar, ours
+    def __init__(self, grammar: UnsubscribeGrammar, ours: str | None = None, patience: int = AT_ONCE) -> None:
+        """``ours``: how our own links begin. ``patience``: the days that unsubscribing may take."""
+        self._grammar, self._ours, self._patience = grammar, ours, patience
+        self._obstacles = ObstacleGrammar.shipped()
 
-    def find(self, links: Sequence[Link], announced: Collection[str] = ()) -> Found:
+    def find(self, view: View, announced: Collection[str] = ()) -> Found:
         """Return the best way out. Begins at the end, where it is in most mail. ``announced``: the addresses that the
         header names for it."""
         best = NOTHING
-        for at, link in enumerate(islice(reversed(links), MAX_CANDIDATES)):
+        for at, link in enumerate(islice(reversed(view.links), MAX_CANDIDATES)):
             if self._ours and link.url.startswith(self._ours):
                 return Found(UnsubscribeOffer.OPEN, link.url)
             said = self._said_by(link, link.url in announced, last=at < LAST)
@@ -141,7 +149,7 @@ class UnsubscribeLinks:
                 continue
             if fault := unusable(link.url) or self._misled(link):
                 best = best if best.url else Found(UnsubscribeOffer.NONE, link.url, fault)
-            elif obstacle := self._grammar.obstacle(said, link.url) or self._demanded_beside(link):
+            elif obstacle := self._obstacle(view, link, said):
                 best = Found(UnsubscribeOffer.BARRED, link.url, obstacle)
             else:
                 return Found(UnsubscribeOffer.OPEN, link.url)
@@ -157,19 +165,47 @@ class UnsubscribeLinks:
             return "it leads to the front page"
         return ""
 
-    def _demanded_beside(self, link: Link) -> str:
-        """Return the obstacle that the sentences beside a link's own tell of, or "": "You will need your password"."""
-        before, behind = sentences_beside(link)
-        demanded = self._grammar.demanded
-        if before and self._grammar.says(before) and (obstacle := demanded(before)):
-            return obstacle
-        return next(filter(None, map(demanded, behind)), "")
+    def _obstacle(self, view: View, link: Link, said: str) -> str:
+        """Return the obstacle that the link's own sentence tells of, its address, or what else the text says of
+        unsubscribing; or ""."""
+        told = self._obstacles.told
+        if own := told(said, Nearness.OWN, self._patience) or obstacle_in_url(link.url):
+            return own
+        if not self._may_be_barred(view, link):
+            return ""
+        sentences = sentences_of(view, link)
+        behind = 0 if sentences.at >= 0 else BEHIND
+        for n, sentence in enumerate(sentences.all):
+            if any(map(self._grammar.offers, sentence.links)):
+                continue  # it tells of another link
+            about = self._grammar.offers(sentence.said) and not self._grammar.is_of_others(sentence.said)
+            near = n > sentences.at and behind < BEHIND
+            behind += near and len(sentence.said.split()) >= TELLING
+            if about or near:
+                beside = Nearness.LISTED if sentence.is_listed else Nearness.NEAR
+                if obstacle := told(sentence.said, Nearness.ABOUT if about else beside, self._patience):
+                    return obstacle
+        return ""
+
+    def _may_be_barred(self, view: View, link: Link) -> bool:
+        """Return whether anything near the link, or near what speaks of unsubscribing, may be an obstacle; quick."""
+        text = plain(view.text, None)
+        own = plain(link.words) or plain(link.url)
+        spots = {*islice(self._grammar.spots(text), MAX_SPOTS), max(text.rfind(own), 0)}
+        end = 0
+        for spot in sorted(spots):
+            start, end = max(end, spot - BEFORE_SPOT), spot + BEHIND_SPOT
+            if self._obstacles.may_tell(text[start:end]):
+                return True
+        return False
 
     def _said_by(self, link: Link, is_announced: bool, *, last: bool) -> str | None:
         """Return what is said of the link, if that is that it unsubscribes: its words with their sentence. ``last``: it
         is among the last links."""
         grammar = self._grammar
         words = plain(link.words) if link.words.strip() not in link.url else ""
+        if self._is_of_others(link, words):
+            return None
         if grammar.says(words) or grammar.says_alone(words) or grammar.is_meant(plain(link.url)):
             return sentence_of(link, words)
         elsewhere = not grammar.says_nothing(words) and (not last or grammar.leads_elsewhere(words))
@@ -180,6 +216,14 @@ class UnsubscribeLinks:
             return sentence
         longer = sentence_of(link, words, elliptic=ELLIPTIC)
         return longer if longer != sentence and grammar.says(longer) else None
+
+
+    def _is_of_others(self, link: Link, words: str) -> bool:
+        """Return whether a link ends something other than mail, by its words or those of its sentence."""
+        grammar = self._grammar
+        if not grammar.is_of_others(words):
+            return False
+        return grammar.is_of_others(sentence_of(link, words))
 
 
 def _is_front_page(url: str) -> bool:
@@ -222,14 +266,6 @@ def sentence_of(link: Link, words: str, elliptic: int = 0) -> str:
     while pieces and _goes_on(start.strip(" :»><\t\n"), elliptic, is_below="\n" in before):
         start = f"{pieces.pop()} {start}"
     return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")
-
-
-def sentences_beside(link: Link) -> tuple[str, tuple[str, ...]]:
-    """Return the sentence before a link's own, and the ``BESIDE`` after it, made plain. Other links end them."""
-    before, behind = link.around
-    earlier = [piece for piece in _ENDS.split(before[-LONGEST:].rpartition("|")[2])[:-1] if piece.strip()]
-    later = [piece for piece in _ENDS_BEHIND.split(behind[:LONGEST].partition("|")[0])[1:] if piece.strip()]
-    return plain(earlier[-1] if earlier else ""), tuple(map(plain, later[:BESIDE]))
 
 
 def _goes_on(start: str, elliptic: int, *, is_below: bool) -> bool:

@@ -23,6 +23,7 @@ from config.types import Section
 from policy.base import Facts, PageVerdict
 from policy.html.web_page import Form, FormField, WebPage
 from policy.text.header_text import shown
+from policy.text.obstacle_grammar import Nearness, ObstacleGrammar
 from policy.text.unsubscribe_grammar import UnsubscribeGrammar, any_of, plain
 
 SHIPPED = DEFAULTS / "unsubscribe_page.toml"
@@ -85,10 +86,10 @@ class _Words(Section):
 class UnsubscribePages:
     """Judges pages, by the words of all languages."""
 
-    __slots__ = ("_agree", "_done", "_further", "_grammar", "_onward", "_optional", "_unless")
+    __slots__ = ("_agree", "_done", "_further", "_grammar", "_obstacles", "_onward", "_optional", "_unless")
 
     def __init__(self, grammar: UnsubscribeGrammar, languages: Sequence[PageWords]) -> None:
-        self._grammar = grammar
+        self._grammar, self._obstacles = grammar, ObstacleGrammar.shipped()
         self._done = re.compile(any_of(said for words in languages for said in words.done))
         self._further = re.compile(any_of(said for words in languages for said in words.further))
         self._unless = re.compile(any_of(word for words in languages for word in words.unless))
@@ -144,7 +145,7 @@ class UnsubscribePages:
         for field in form.fields:
             if self._must_answer(field, text):
                 return PageOffer(PageFault.QUESTION, shown(field.label, 60))
-        if obstacle := self._grammar.obstacle(text):
+        if obstacle := self._obstacles.told(text, Nearness.OWN):
             return PageOffer(PageFault.OBSTACLE, shown(obstacle, 60))
         if not form.buttons:
             return PageOffer(PageFault.SCRIPT)
@@ -174,7 +175,7 @@ class UnsubscribePages:
         if any(form.asks_password for form in page.forms):
             return PageOffer(PageFault.LOGIN)
         for sentence in _sentences(page.text):
-            if grammar.offers(sentence) and (obstacle := grammar.obstacle(sentence)):
+            if grammar.offers(sentence) and (obstacle := self._obstacles.told(sentence, Nearness.ABOUT)):
                 return PageOffer(PageFault.OBSTACLE, shown(obstacle, 60))
         if button := next((words for words in page.loose_buttons if grammar.offers(plain(words))), ""):
             return PageOffer(PageFault.SCRIPT, f'the button "{shown(button, 60)}"')

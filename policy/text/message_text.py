@@ -68,10 +68,11 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one reader sees: the text, and the links in it."""
+    """What one reader sees: the text, the links in it, and the pages and texts that it comes from."""
 
     text: str
     links: tuple[Link, ...]
+    sources: tuple[HtmlDocument | str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +218,10 @@ class MessageText:
         return views[0] if len(views) == 1 else tuple({id(part): part for view in views for part in view}.values())
 
     def _view(self, parts: Sequence[PyLazyMimePart]) -> View:
-        text = "\n".join(self._page(part).text if is_page(part) else self._text(part) for part in parts)
+        sources = tuple(self._page(part) if is_page(part) else self._text(part) for part in parts)
+        text = "\n".join(source if isinstance(source, str) else source.text for source in sources)
         links = (link for part in parts for link in self._links_of(part))
-        return View(text, tuple(islice(links, MAX_LINKS)))
+        return View(text, tuple(islice(links, MAX_LINKS)), sources)
 
     def _text(self, part: PyLazyMimePart) -> str:
         text = self._texts.get(id(part))

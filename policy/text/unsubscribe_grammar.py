@@ -1,4 +1,4 @@
-"""Whether words say how to unsubscribe, and what stands in the way: a small grammar of five languages.
+"""Whether words say how to unsubscribe: a small grammar of five languages.
 
 Verbs come before or behind what they are about, in two parts, in any form (``afmelden``, ``meld u hier af``,
 ``abzumelden``, ``ne plus recevoir``), so words are matched by stem and nearness, not by phrase. Of a link's own
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 
 from config.toml import DEFAULTS, read, read_text
@@ -26,10 +26,9 @@ _MARKS = re.compile(  # accents that stand by themselves, and what is not seen a
     "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
 )
-_WORD = r"[^\s|]+"
+_WORD = r"[^\s|?]+"
 _AROUND = ".:!?,;»›>→<«‹[]() "  # signs about the words of a link
 _QUERY = re.compile(r"[?#;]")
-_OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b")
 
 
 class LanguageWords(Section):
@@ -50,11 +49,9 @@ class LanguageWords(Section):
     here: list[str]
     elsewhere: list[str]
     urls: list[str]
-    obstacles: list[str]
-    without: list[str]
-    demands: list[str]
-    aims: list[str]
+    others: list[str]
     pages: list[str]
+    desks: list[str]
 
 
 class _Words(Section):
@@ -71,8 +68,8 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_aims", "_alone", "_demands", "_devices", "_elsewhere", "_here", "_hints", "_less", "_obstacles", "_offers",
-        "_pages", "_says", "_urls",
+        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_mail", "_offers", "_others", "_pages", "_says",
+        "_spots", "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
@@ -80,15 +77,14 @@ class UnsubscribeGrammar:
         self._less = [tuple(map(re.compile, _of_less(language))) for language in languages]
         self._alone = frozenset(word for language in languages for word in language.alone)
         self._elsewhere = re.compile(any_of(word for language in languages for word in language.elsewhere))
-        self._demands = re.compile(any_of(word for language in languages for word in language.demands))
-        self._aims = re.compile(any_of(word for language in languages for word in language.aims))
+        self._others = re.compile(any_of(word for language in languages for word in language.others))
+        self._mail = re.compile(any_of(word for language in languages for word in language.objects))
         self._pages = re.compile(any_of(word for language in languages for word in language.pages))
+        self._desks = frozenset(word for language in languages for word in language.desks)
         self._offers = [_narrow_pattern(language) for language in languages]
         self._hints = _fewest({hint for language in languages for hint in _hints(language)})
         self._devices = re.compile(any_of(word for language in languages for word in language.devices))
-        without = any_of(word for language in languages for word in language.without)
-        obstacles = any_of(word for language in languages for word in language.obstacles)
-        self._obstacles = re.compile(rf"(?P<without>{without}(?: {_WORD}){{0,3}} )?{obstacles}")
+        self._spots = _fewest({hint for language in languages for hint in _spots(language)})
         self._urls = tuple(part for language in languages for part in language.urls)
         self._here = frozenset(word for language in languages for words in language.here for word in words.split())
 
@@ -119,6 +115,18 @@ class UnsubscribeGrammar:
         contracts, mail addresses or devices."""
         return any(pattern.search(text) for pattern in self._offers) and not self._devices.search(text)
 
+    def is_of_others(self, text: str) -> bool:
+        """Return whether ``text`` is about ending something other than mail: a course, a membership, an order."""
+        return bool(self._others.search(text)) and not self._mail.search(text)
+
+    def spots(self, text: str) -> Iterator[int]:
+        """Yield where ``text``, made plain, may speak of unsubscribing."""
+        for (spot,) in self._spots:
+            at = text.find(spot)
+            while at >= 0:
+                yield at
+                at = text.find(spot, at + len(spot))
+
     def may_offer(self, text: str) -> bool:
         """Return whether a text, made plain, can hold a link that ``offers``; quick, and true too often."""
         for hint in self._hints:
@@ -138,24 +146,17 @@ class UnsubscribeGrammar:
         return any(part in url for part in self._urls)
 
     def other_page(self, url: str) -> str:
-        """Return the end of the path of ``url`` if it names a page on which nobody unsubscribes, or "": the privacy
-        policy."""
-        end = plain(_QUERY.split(url)[0].rstrip("/").rpartition("/")[2])
-        return end if self._pages.search(end) and not self.is_meant(plain(url)) else ""
-
-    def demanded(self, sentence: str) -> str:
-        """Return what a sentence beside the link's own says is needed first, or "". That there is a login says
-        nothing; that one must log in does, unless to do something else."""
-        obstacle = self.obstacle(sentence)
-        return obstacle if obstacle and self._demands.search(sentence) and not self._aims.search(sentence) else ""
-
-    def obstacle(self, text: str, url: str = "") -> str:
-        """Return what stands in the way according to ``text`` (made plain) or ``url``, or ""."""
-        for found in self._obstacles.finditer(text):
-            if found["without"] is None:
-                return found[0]
-        found_in_url = _OBSTACLE_IN_URL.search(url.lower())
-        return found_in_url[0] if found_in_url else ""
+        """Return the part of the path of ``url`` that names a page on which nobody unsubscribes, or "": the privacy
+        policy, a contact form."""
+        if self.is_meant(plain(url)):
+            return ""
+        parts = [plain(part) for part in _QUERY.split(url)[0].split("/")[3:]]
+        for n, part in enumerate(parts):
+            if self._pages.search(part):
+                return part
+            if part.partition(".")[0] in self._desks and not any(map(str.isdecimal, "".join(parts[n + 1 :]))):
+                return part
+        return ""
 
 
 def plain(text: str, longest: int | None = LONGEST) -> str:
@@ -195,6 +196,12 @@ def _hints(words: LanguageWords) -> Iterable[tuple[str, ...]]:
     no_more = (each for each in words.negations if " " in each)
     for said in (*words.direct, *words.separable, *words.mailings, *words.urls, *no_more):
         yield tuple(part for part in re.split(r"\*| \.\.\. ", said) if part.strip())
+
+
+def _spots(words: LanguageWords) -> Iterable[tuple[str, ...]]:
+    """Yield the longest parts of what says it by itself."""
+    for said in words.direct:
+        yield (max(said.split("*"), key=len),)
 
 
 def _fewest(hints: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

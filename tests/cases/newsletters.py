@@ -1,12 +1,15 @@
 """Newsletters as data: their ends, in five languages, put into the layouts that senders use.
 
 Each file of ``newsletters/`` has senders (what is registered for the account) and what stands at the end of each
-newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences. ``right`` is "pass"
-or the rules that must refuse it. ``newsletters/everyday/`` has more of them, with the ends that the programs of senders
+newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences, ``{b}`` the page in a
+browser, ``{i}`` the sender's ``notice``. ``right`` is "pass" or the rules that must refuse it. ``newsletters/everyday/`` has more of them, with the ends that the programs of senders
 write, from writers who had not seen the code and the word lists.
 
 ``newsletters/messages/`` has whole messages, as the programs of senders write them: a file each, and a list for each
 language of who is registered and what is right.
+
+``newsletters/blind/`` has rounds of ends in all languages, most of them bad: each was written before the code saw it, and
+says how many it judged wrong at first.
 """
 
 from __future__ import annotations
@@ -39,52 +42,9 @@ _WORDS = {
     "es": ("Novedades de este mes", "Recién llegado: mira lo que hay esta semana.", "Leer más"),
     "en": ("This month's news", "Just in: have a look at what there is this week.", "Read more"),
 }
-_LINKS = {"{u}": "https://news.shop.example/u/8f3a-77c1", "{p}": "https://news.shop.example/p/8f3a-77c1"}
+_LINKS = {f"{{{page}}}": f"https://news.shop.example/{page}/8f3a-77c1" for page in "upb"}
 _LOGO = '<img src="https://static.shop.example/logo.png" alt="Logo" width="120" height="40">'
-_SIMPLE = """\
-<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>{title}</title></head><body>{logo}<h1>{title}</h1>
-<p>{intro}</p><p><a href="https://shop.example/n/1">{more}</a></p><hr><div>{end}</div></body></html>
-"""
-_TOP = """\
-<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>{title}</title></head><body><div>{end}</div>{logo}
-<h1>{title}</h1><p>{intro}</p><p><a href="https://shop.example/n/1">{more}</a></p></body></html>
-"""
-_TABLES = """\
-<html><head><meta http-equiv="Content-Type" content="text/html; charset=utf-8"><style type="text/css">
-body {{ margin: 0; padding: 0; }} td {{ font-family: Arial, sans-serif; }} .foot {{ font-size: 11px; color: #666666; }}
-@media only screen and (max-width: 480px) {{ .wide {{ width: 100% !important; }} }}</style></head>
-<body bgcolor="#eeeeee"><table width="100%" cellpadding="0" cellspacing="0" border="0"><tr><td align="center">
-<table class="wide" width="600" cellpadding="0" cellspacing="0" bgcolor="#ffffff"><tr><td>{logo}</td></tr>
-<tr><td style="padding: 20px;"><h1>{title}</h1>{intro}<br><a href="https://shop.example/n/1">{more}</a></td></tr>
-<tr><td class="foot" style="padding: 20px;">{end}</td></tr></table></td></tr></table></body></html>
-"""
-_MJML = """\
-<!doctype html><html xmlns="http://www.w3.org/1999/xhtml" xmlns:v="urn:schemas-microsoft-com:vml"><head>
-<title>{title}</title><meta name="viewport" content="width=device-width, initial-scale=1">
-<style type="text/css">#outlook a {{ padding:0; }} body {{ margin:0;padding:0; }}
-p {{ display:block;margin:13px 0; }}</style>
-<!--[if mso]><noscript><xml><o:OfficeDocumentSettings><o:PixelsPerInch>96</o:PixelsPerInch></o:OfficeDocumentSettings>
-</xml></noscript><![endif]--><style type="text/css">@media only screen and (min-width:480px) {{
-.mj-column-per-100 {{ width:100% !important; max-width: 100%; }} }}</style></head>
-<body style="word-spacing:normal;background-color:#ffffff;">
-<div style="display:none;font-size:1px;color:#ffffff;max-height:0px;overflow:hidden;">{intro}</div>
-<div style="background-color:#ffffff;"><!--[if mso | IE]><table align="center" width="600"><tr><td><![endif]-->
-<div style="margin:0px auto;max-width:600px;"><table align="center" border="0" cellpadding="0" role="presentation"
-style="width:100%;"><tbody><tr><td style="direction:ltr;font-size:0px;padding:20px 0;text-align:center;">
-<div class="mj-column-per-100" style="font-size:0px;
-text-align:left;display:inline-block;vertical-align:top;width:100%;">
-<table border="0" role="presentation" width="100%"><tbody>
-<tr><td style="font-size:0px;padding:10px 25px;word-break:break-word;">{logo}<div
-style="font-family:Arial;font-size:20px;line-height:1;text-align:left;color:#333333;">{title}</div></td></tr>
-<tr><td style="font-size:0px;padding:10px 25px;word-break:break-word;"><div
-style="font-family:Arial;font-size:13px;line-height:1.5;text-align:left;color:#333333;">{intro}
-<a href="https://shop.example/n/1">{more}</a></div></td></tr>
-<tr><td style="font-size:0px;padding:10px 25px;word-break:break-word;"><div
-style="font-family:Arial;font-size:12px;line-height:1.5;text-align:left;color:#555555;">{end}</div></td></tr>
-</tbody></table></div></td></tr></tbody></table></div><!--[if mso | IE]></td></tr></table><![endif]--></div>
-</body></html>
-"""
-_LAYOUTS = {"simple": _SIMPLE, "top": _TOP, "tables": _TABLES, "mjml": _MJML}
+_LAYOUTS = {path.stem: path.read_text(encoding="utf-8") for path in (FOLDER / "layouts").glob("*.html")}
 _TEXT = "{title}\r\n\r\n{intro}\r\n{more}: https://shop.example/n/1\r\n\r\n{end}\r\n"
 
 
@@ -119,15 +79,24 @@ class Newsletter:
 def newsletters() -> Iterator[Newsletter]:
     """Yield the ends in their layouts, then the whole messages."""
     for folder, language in product((FOLDER, FOLDER / "everyday"), _WORDS):
-        data = tomllib.loads((folder / f"{language}.toml").read_text(encoding="utf-8"))
-        senders = {name: _identity(language, entry) for name, entry in data["senders"].items()}
-        for entry in data["newsletters"]:
-            sender = senders[entry["of"]]
-            html = _filled(_LAYOUTS[entry["layout"]], language, entry["html"]) if "html" in entry else ""
-            text = _filled(_TEXT, language, entry["text"].replace("\n", "\r\n")) if "text" in entry else ""
-            yield Newsletter(language, entry["name"], sender, entry["right"], _composed(language, sender, html, text))
+        yield from ends_of(folder / f"{language}.toml", language)
     for language in _WORDS:
         yield from _messages(language)
+    for path in sorted((FOLDER / "blind").glob("*.toml")):
+        yield from ends_of(path)
+
+
+def ends_of(path: Path, language: str = "") -> Iterator[Newsletter]:
+    """Yield the ends of a file in their layouts. ``language``: that of all senders; "" if each says its own."""
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    for entry in data["newsletters"]:
+        registered = dict(data["senders"][entry["of"]])
+        notice, spoken = registered.pop("notice", ""), registered.pop("language", language)
+        sender = _identity(spoken, registered)
+        html = _filled(_LAYOUTS[entry["layout"]], spoken, entry["html"], notice) if "html" in entry else ""
+        plain_notice = notice.replace("<br>", "\r\n")
+        text = _filled(_TEXT, spoken, entry["text"].replace("\n", "\r\n"), plain_notice) if "text" in entry else ""
+        yield Newsletter(spoken, entry["name"], sender, entry["right"], _composed(spoken, sender, html, text))
 
 
 def _messages(language: str) -> Iterator[Newsletter]:
@@ -163,9 +132,9 @@ def _composed(language: str, identity: Identity, html: str, text: str) -> bytes:
     return f'{head}Content-Type: multipart/alternative; boundary="=_part"\r\n\r\n{inside}--=_part--\r\n'.encode()
 
 
-def _filled(layout: str, language: str, end: str) -> str:
+def _filled(layout: str, language: str, end: str, notice: str) -> str:
     title, intro, more = _WORDS[language]
-    for place, link in _LINKS.items():
+    for place, link in (_LINKS | {"{i}": notice}).items():
         end = end.replace(place, link)
     return layout.format(lang=language, title=title, intro=intro, more=more, logo=_LOGO, end=end)
 

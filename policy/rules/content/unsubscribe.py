@@ -1,4 +1,5 @@
-"""Unsubscribe: the text of a marketing message shows an unsubscribe link, without a login or survey before it.
+"""Unsubscribe: the text of a marketing message shows an unsubscribe link, at once: no
+login, survey, letter, fee or delay before it.
 
 What mail clients display from the header is checked by the rule ``list_unsubscribe``.
 
@@ -20,6 +21,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field as Setting
+
 from config.types import Section
 from mta.mail.message import Message
 from mta.mail.reply import Reply
@@ -32,7 +35,8 @@ from policy.permission.unsubscribe_links import Found, UnsubscribeLinks, Unsubsc
 from policy.permission.unsubscribe_page import UnsubscribePages, page_fault
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
-from policy.text.message_text import Link
+from policy.text.message_text import Link, View
+from policy.text.obstacle_grammar import AT_ONCE
 from policy.text.unsubscribe_grammar import UnsubscribeGrammar
 
 
@@ -46,7 +50,10 @@ class UnsubscribeLink:
         link: Literal["required", "optional"] = "required"
         """Whether the text must contain an unsubscribe link."""
         obstacles: Literal["refuse", "allow"] = "refuse"
-        """What to do with a link that mentions a login or survey: `refuse` the message, or `allow` it."""
+        """What to do with a message that tells of an obstacle before its link (a login, a survey, a fee, a letter, a
+        delay): `refuse` it, or `allow` it."""
+        delay_days: int = Setting(AT_ONCE, ge=0, le=60)
+        """How many days unsubscribing may take, by what the message says."""
         footer: Literal["require", "append"] = "require"
         """`require` a link in the message, or `append` ours: at the end of each text, or where it says
         `{{unsubscribe}}`."""
@@ -59,14 +66,14 @@ class UnsubscribeLink:
         self.personal = settings.footer == "append"  # a link for each recipient
         ours = f"{context.web_url}/u/" if context.web_url else None
         self._ours = ours
-        self._links = UnsubscribeLinks(UnsubscribeGrammar.shipped(), ours)
+        self._links = UnsubscribeLinks(UnsubscribeGrammar.shipped(), ours, settings.delay_days)
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         append = self._settings.footer == "append"
         url = ""
         offer = offer_of(message.headers)
         for view in facts.reading.views:
-            found = self._links.find(view.links, offer.https if offer else ())
+            found = self._links.find(view, offer.https if offer else ())
             if found.offer is UnsubscribeOffer.BARRED and self._settings.obstacles == "refuse":
                 return _refuse(
                     f'the link {shown(found.url, 100)} is barred by "{shown(found.reason)}"; let it unsubscribe at '
@@ -83,7 +90,7 @@ class UnsubscribeLink:
 
     def pages(self, message: Message, facts: Facts) -> Iterator[str]:
         for view in facts.reading.views:
-            found = self._links.find(view.links)
+            found = self._links.find(view)
             if found.offer is UnsubscribeOffer.OPEN and self._is_checked(found.url):
                 yield found.url
 
@@ -113,7 +120,7 @@ class UnsubscribeLink:
         if found.url:
             return f"the link {shown(found.url, 100)} cannot be used: {found.reason}; link to an https address of yours"
         for piece in facts.reading.unproven:
-            hidden = self._links.find([Link(url, words) for url, words in piece.links])
+            hidden = self._links.find(View("", tuple(Link(url, words) for url, words in piece.links)))
             if hidden.offer is not UnsubscribeOffer.NONE:
                 return (
                     f"the link {shown(hidden.url, 100)} is there, but it is not proved that it shows: "

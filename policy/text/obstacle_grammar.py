@@ -1,0 +1,239 @@
+"""What stands in the way of unsubscribing, as a sentence tells it: a grammar of five languages.
+
+An obstacle is something to be done first (log in, answer questions), a price, another way than the link (a letter), a
+delay, or that it cannot be done. Whether a sentence means that it is one depends on what else it says: that it is
+needed, or that nothing else will do; not, if it is one way of several ("or by letter") or is not asked for ("no login
+needed"). The words are data (``config/defaults/unsubscribe_obstacles.toml``).
+
+Limitations: irony and other languages are not understood. A sentence without small words is taken for one of any
+language.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import cache
+
+from config.toml import DEFAULTS, read, read_text
+from config.types import Section
+from policy.text.unsubscribe_grammar import any_of
+
+SHIPPED = DEFAULTS / "unsubscribe_obstacles.toml"
+DECIDED = 3  # small words of a language that are enough to tell it from another with one less
+AT_ONCE = 2  # days that unsubscribing may take (Gmail and Yahoo, sender guidelines 2024: two days)
+
+_WORD = r"[^\s|?]+"
+_NUMBER = re.compile(r"\W{0,4}\d")
+_SUM = r"(?:€|£|\$|\b(?:eur|euro|euros|usd|gbp|chf)\b) ?\d|\d ?(?:€|£|\$|(?:eur|euro|euros|usd|gbp|chf|pounds|pence|cents?)\b)"
+_OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b")
+_ADDRESS = re.compile(r"\S{1,64}@\S+")
+_TOKEN = re.compile(r"[^\W\d_]+")
+
+
+class Nearness(Enum):
+    """How a sentence belongs to a link that unsubscribes."""
+
+    OWN = "the link stands in it"
+    ABOUT = "it speaks of unsubscribing itself"
+    NEAR = "it stands behind the link"
+    LISTED = "it stands behind the link, as another entry of a list"
+
+
+class ObstacleWords(Section):
+    """The words of one language."""
+
+    first: list[str]
+    paid: list[str]
+    means: list[str]
+    impossible: list[str]
+    without: list[str]
+    hour: list[str]
+    day: list[str]
+    week: list[str]
+    month: list[str]
+    numbers: list[str]
+    many: list[str]
+    spans: list[str]
+    later: list[str]
+    demands: list[str]
+    alternatives: list[str]
+    requests: list[str]
+    fallback: list[str]
+    optional: list[str]
+    aims: list[str]
+    services: list[str]
+    usual: list[str]
+
+
+class _Words(Section):
+    """``config/defaults/unsubscribe_obstacles.toml``."""
+
+    nl: ObstacleWords
+    de: ObstacleWords
+    fr: ObstacleWords
+    es: ObstacleWords
+    en: ObstacleWords
+
+
+class ObstacleGrammar:
+    """The grammar of all languages, compiled."""
+
+    __slots__ = ("_languages", "_signs")
+
+    def __init__(self, languages: list[ObstacleWords]) -> None:
+        self._languages = [_Language(words) for words in languages]
+        told = [
+            word
+            for words in languages
+            for kind in (words.first, words.paid, words.means, words.impossible, words.later)
+            for word in kind
+        ]
+        units = [
+            unit for words in languages for kind in (words.hour, words.day, words.week, words.month) for unit in kind
+        ]
+        self._signs = re.compile(f"{any_of((*told, *units))}|{_SUM}")
+
+    @classmethod
+    @cache
+    def shipped(cls) -> ObstacleGrammar:
+        """With the words that ship with the service. Raises ConfigError."""
+        words = read(read_text(SHIPPED), SHIPPED.name, _Words, lambda _: ())
+        return cls([getattr(words, language) for language in _Words.model_fields])
+
+    def may_tell(self, text: str) -> bool:
+        """Return whether a text can tell of an obstacle; quick, and true too often."""
+        return self._signs.search(text) is not None
+
+    def told(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE) -> str:
+        """Return the obstacle that a sentence, made plain, tells of, or "". ``patience``: days it may take."""
+        sentence = _ADDRESS.sub(" ", sentence)
+        if not self.may_tell(sentence):
+            return ""
+        return next(filter(None, (each.told(sentence, nearness, patience) for each in self._spoken(sentence))), "")
+
+    def _spoken(self, sentence: str) -> list[_Language]:
+        """Return the language of a sentence: that of most of its small words; several, if that is undecided."""
+        words = set(_TOKEN.findall(sentence))
+        counts = [len(words & language.usual) for language in self._languages]
+        most = max(counts)
+        least = most if most <= 1 or most >= DECIDED else most - 1
+        return [language for language, count in zip(self._languages, counts, strict=True) if count >= least]
+
+
+class _Language:
+    """The patterns of one language."""
+
+    __slots__ = (
+        "_aims", "_alternatives", "_demands", "_fallback", "_first", "_impossible", "_later", "_means", "_optional", "_other_way",
+        "_paid", "_requests", "_services", "_takes", "_without", "usual",
+    )  # fmt: skip
+
+    def __init__(self, words: ObstacleWords) -> None:
+        self.usual = frozenset(words.usual)
+        self._first = re.compile(any_of(words.first))
+        self._paid = re.compile(f"{any_of(words.paid)}|{_SUM}")
+        self._means = re.compile(any_of(words.means))
+        self._impossible = re.compile(any_of(words.impossible))
+        self._later = re.compile(any_of(words.later))
+        self._without = re.compile(rf"{any_of(words.without)}(?: {_WORD}){{0,3}} \Z")
+        self._demands = re.compile(any_of(words.demands))
+        self._alternatives = re.compile(any_of(words.alternatives))
+        self._other_way = re.compile(rf"{any_of(words.alternatives)}(?: {_WORD}){{0,6}} \Z")
+        self._requests = re.compile(any_of(words.requests))
+        self._fallback = re.compile(any_of(words.fallback))
+        self._optional = re.compile(any_of(words.optional))
+        self._aims = re.compile(any_of(words.aims))
+        self._services = re.compile(any_of(words.services))
+        self._takes = _Spans(words)
+
+    def told(self, sentence: str, nearness: Nearness, patience: int) -> str:
+        needed = self._demands.search(sentence) is not None
+        asked = nearness in (Nearness.OWN, Nearness.ABOUT) or self._requests.search(sentence) is not None
+        if not asked and (nearness is Nearness.LISTED or not needed or self._aims.search(sentence)):
+            return ""
+        if nearness is not Nearness.OWN and self._services.search(sentence):
+            return ""
+        found = self._done_first(sentence, nearness, needed=needed) or self._another_way(sentence, needed=needed)
+        if not found and asked:
+            found = self._cost(sentence) or self._refusal(sentence) or self._delay(sentence, patience)
+        return found
+
+    def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> str:
+        """Return what must be done first. That there is a login says nothing; that one must log in does."""
+        if self._optional.search(sentence) or (nearness is Nearness.ABOUT and not needed and self._aims.search(sentence)):
+            return ""
+        for found in self._first.finditer(sentence):
+            before = sentence[: found.start()]
+            if not self._without.search(before) and (needed or not self._other_way.search(before)):
+                return found[0]
+        return ""
+
+    def _another_way(self, sentence: str, *, needed: bool) -> str:
+        """Return the other way than the link; not a telephone number."""
+        if not needed and self._alternatives.search(sentence):
+            return ""
+        for found in self._means.finditer(sentence):
+            if not self._without.search(sentence[: found.start()]) and not _NUMBER.match(sentence, found.end()):
+                return found[0]
+        return ""
+
+    def _cost(self, sentence: str) -> str:
+        if self._aims.search(sentence):
+            return ""
+        for found in self._paid.finditer(sentence):
+            if not self._without.search(sentence[: found.start()]):
+                return found[0]
+        return ""
+
+    def _refusal(self, sentence: str) -> str:
+        found = self._impossible.search(sentence)
+        return found[0] if found and not self._fallback.search(sentence) else ""
+
+    def _delay(self, sentence: str, patience: int) -> str:
+        later = self._later.search(sentence)
+        return later[0] if later else self._takes.longer_than(patience, sentence)
+
+
+class _Spans:
+    """The times that something takes: "within 30 days"."""
+
+    __slots__ = ("_counted", "_many", "_numbers")
+
+    def __init__(self, words: ObstacleWords) -> None:
+        self._numbers = [re.compile(any_of([number])) for number in words.numbers]
+        numbers = any_of((*words.numbers, *words.many, "one"))
+        self._many = re.compile(any_of(words.many))
+        takes, lasts = any_of(words.spans), any_of(word for word in words.spans if len(word) > 5)
+        units = "|".join(
+            f"(?P<{unit}>{any_of(named)})"
+            for unit, named in (("hours", words.hour), ("days", words.day), ("weeks", words.week), ("months", words.month))
+        )
+        span = f"(?P<number>\\d{{1,3}}|{numbers})(?:(?: ?(?:-|–) ?| {_WORD} )(?P<upto>\\d{{1,3}}|{numbers}))?(?: {_WORD}){{0,1}}? (?:{units})"
+        self._counted = re.compile(
+            rf"(?P<takes>{takes}(?: {_WORD}){{0,4}}? )?{span}(?P<lasts>(?: {_WORD}){{0,3}}? {lasts})?"
+        )
+
+    def longer_than(self, patience: int, sentence: str) -> str:
+        """Return the first time of more than so many days, or ""."""
+        for found in self._counted.finditer(sentence):
+            if (found["takes"] or found["lasts"]) and self._days(found) > patience:
+                return found[0]
+        return ""
+
+    def _days(self, found: re.Match[str]) -> float:
+        lengths = {"hours": 1 / 24, "days": 1, "weeks": 7, "months": 30}
+        return self._count(found["upto"] or found["number"]) * next(lengths[unit] for unit in lengths if found[unit])
+
+    def _count(self, said: str) -> int:
+        if said.isdecimal():
+            return int(said)
+        if self._many.fullmatch(said):
+            return 30
+        return next((n for n, each in enumerate(self._numbers, 1) if each.fullmatch(said)), 1)
+
+
+def obstacle_in_url(url: str) -> str:
+    """Return the part of an address that leads to a login or a survey, or ""."""
+    found = _OBSTACLE_IN_URL.search(url.lower())
+    return found[0] if found else ""
