@@ -25,6 +25,7 @@ from policy.html.document import Link
 from policy.text.message_text import View
 from policy.text.obstacle_grammar import AT_ONCE, Nearness, ObstacleGrammar, obstacle_in_url
 from policy.text.sentences import sentences_of
+from policy.text.text_match import fold
 from policy.text.unsubscribe_grammar import LONGEST, UnsubscribeGrammar, plain
 
 ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 3.1
@@ -34,7 +35,7 @@ LAST = 10  # links at the end that may have their meaning from their sentence
 BEHIND = 5  # sentences behind the link's own that may tell of an obstacle
 TELLING = 4  # words of a sentence that counts as one of these
 MAX_SPOTS = 100  # places of a text that are looked at for obstacles
-BEFORE_SPOT, BEHIND_SPOT = 300, 700  # characters about one of them
+BEFORE_SPOT, BEHIND_SPOT = 200, 700  # characters about one of them
 ELLIPTIC = 3  # words of a question that goes on with the sentence before it: "Not you?"
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
@@ -178,7 +179,7 @@ class UnsubscribeLinks:
         for n, sentence in enumerate(sentences.all):
             if any(map(self._grammar.offers, sentence.links)):
                 continue  # it tells of another link
-            about = self._grammar.offers(sentence.said) and not self._grammar.is_of_others(sentence.said)
+            about = self._speaks_of_it(sentence.said)
             near = n > sentences.at and behind < BEHIND
             behind += near and len(sentence.said.split()) >= TELLING
             if about or near:
@@ -187,15 +188,19 @@ class UnsubscribeLinks:
                     return obstacle
         return ""
 
+    def _speaks_of_it(self, sentence: str) -> bool:
+        grammar = self._grammar
+        return grammar.may_offer(sentence) and grammar.offers(sentence) and not grammar.is_of_others(sentence)
+
     def _may_be_barred(self, view: View, link: Link) -> bool:
         """Return whether anything near the link, or near what speaks of unsubscribing, may be an obstacle; quick."""
-        text = plain(view.text, None)
+        text = fold(view.text).replace("\n", " ")
         own = plain(link.words) or plain(link.url)
         spots = {*islice(self._grammar.spots(text), MAX_SPOTS), max(text.rfind(own), 0)}
         end = 0
         for spot in sorted(spots):
             start, end = max(end, spot - BEFORE_SPOT), spot + BEHIND_SPOT
-            if self._obstacles.may_tell(text[start:end]):
+            if self._obstacles.may_tell(" ".join(text[start:end].split())):
                 return True
         return False
 

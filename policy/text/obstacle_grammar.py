@@ -65,6 +65,11 @@ class ObstacleWords(Section):
     services: list[str]
     usual: list[str]
 
+    @property
+    def units(self) -> dict[str, list[str]]:
+        """Return the units of time."""
+        return {"hours": self.hour, "days": self.day, "weeks": self.week, "months": self.month}
+
 
 class _Words(Section):
     """``config/defaults/unsubscribe_obstacles.toml``."""
@@ -89,10 +94,10 @@ class ObstacleGrammar:
             for kind in (words.first, words.paid, words.means, words.impossible, words.later)
             for word in kind
         ]
-        units = [
-            unit for words in languages for kind in (words.hour, words.day, words.week, words.month) for unit in kind
-        ]
-        self._signs = re.compile(f"{any_of((*told, *units))}|{_SUM}")
+        counts = [count for words in languages for count in (*words.numbers, *words.many, "one")]
+        units = [unit for words in languages for kind in words.units.values() for unit in kind]
+        times = rf"(?:(?<![\d.])\d{{1,3}}|{any_of(dict.fromkeys(counts))})(?: {_WORD})?? {any_of(dict.fromkeys(units))}"
+        self._signs = re.compile(f"{any_of(dict.fromkeys(told))}|{times}|{_SUM}")
 
     @classmethod
     @cache
@@ -202,16 +207,13 @@ class _Spans:
 
     def __init__(self, words: ObstacleWords) -> None:
         self._numbers = [re.compile(any_of([number])) for number in words.numbers]
-        numbers = any_of((*words.numbers, *words.many, "one"))
         self._many = re.compile(any_of(words.many))
+        number = rf"(?:(?<!\d)\d{{1,3}}|{any_of((*words.numbers, *words.many, 'one'))})"
+        units = "|".join(f"(?P<{kind}>{any_of(units)})" for kind, units in words.units.items())
+        time = rf"(?P<number>{number})(?:(?: ?[-–] ?| {_WORD} )(?P<upto>{number}))?(?: {_WORD})?? (?:{units})"
         takes, lasts = any_of(words.spans), any_of(word for word in words.spans if len(word) > 5)
-        units = "|".join(
-            f"(?P<{unit}>{any_of(named)})"
-            for unit, named in (("hours", words.hour), ("days", words.day), ("weeks", words.week), ("months", words.month))
-        )
-        span = f"(?P<number>\\d{{1,3}}|{numbers})(?:(?: ?(?:-|–) ?| {_WORD} )(?P<upto>\\d{{1,3}}|{numbers}))?(?: {_WORD}){{0,1}}? (?:{units})"
         self._counted = re.compile(
-            rf"(?P<takes>{takes}(?: {_WORD}){{0,4}}? )?{span}(?P<lasts>(?: {_WORD}){{0,3}}? {lasts})?"
+            rf"(?P<takes>{takes}(?: {_WORD}){{0,4}}? )?{time}(?P<lasts>(?: {_WORD}){{0,3}}? {lasts})?"
         )
 
     def longer_than(self, patience: int, sentence: str) -> str:
