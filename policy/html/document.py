@@ -101,7 +101,20 @@ class Link:
 BLOCK_END, LINKS_MEET, LINK_MARK, LINK_BEGINS, LINK_ENDS = "\x1d", "\x1e", "\ue000", "\ue001", "\ue002"
 _BLOCKS = frozenset({"p", "td", "th", "div", "li", "body", "center", "h1", "h2", "h3", "h4", "footer", "address", "dd"})
 _WHITE = re.compile(r"\s+")
-_ENDS_BLOCK = _BLOCKS | {"table", "tr", "ul", "ol", "section", "header", "dl", "dt", "blockquote", "h5", "h6", "article"}
+_ENDS_BLOCK = _BLOCKS | {
+    "table",
+    "tr",
+    "ul",
+    "ol",
+    "section",
+    "header",
+    "dl",
+    "dt",
+    "blockquote",
+    "h5",
+    "h6",
+    "article",
+}
 MAX_AROUND = 400  # texts of a block that are read
 MAX_FLOW = 20_000  # elements and texts of a page that are
 

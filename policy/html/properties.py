@@ -22,6 +22,7 @@ READABLE = 3.0  # pixels: smaller text is not meant to be read
 SMALL = 0.7  # of a line height: lines below it run into each other
 LARGEST = 160.0  # pixels of a font: larger letters fill the screen
 FAR = 2000.0  # pixels: a box as large pushes all that follows away
+WIDEST = 120  # percent of the screen, or of what it stands in
 MOST = 320.0  # pixels that spacing may push text away
 LEAST = -24.0  # pixels of negative spacing: more may cover something
 
@@ -289,7 +290,7 @@ def _extent(draft: _Draft, name: str, value: str) -> None:
         draft.settle(name)
         return
     length = pixels(value)
-    if length is None or length < 0 or length > FAR:
+    if length is None or length < 0 or length > FAR or _outgrows(value):
         draft.mark(name, value, covers=length is not None and length > FAR)
         return
     wide = "width" in name or "inline" in name
@@ -302,7 +303,16 @@ def _extent(draft: _Draft, name: str, value: str) -> None:
     draft.said["extent"] = min(length, extent) if isinstance(extent, float) else length
 
 
+def _outgrows(value: str) -> bool:
+    """Return whether a box of that width is wider than the screen or what it stands in: its text may be beside it."""
+    length = LENGTH.match(value)
+    return length is not None and length[2] in ("vw", "vmax", "%") and float(length[1]) > WIDEST
+
+
 def _least_width(draft: _Draft, name: str, value: str) -> None:
+    if _outgrows(value):
+        draft.mark(name, value)
+        return
     _within(0, 1600)(draft, name, value)
     length = pixels(value)
     if length is not None and (value.endswith("%") or length >= MOST / 4):
@@ -411,7 +421,7 @@ _HANDLERS: dict[str, Handler] = {
     "word-spacing": _within(-2, 40),
     "min-width": _least_width,
     "min-height": _within(0, MOST * 3),
-    "min-inline-size": _within(0, 1600),
+    "min-inline-size": _least_width,
     "border-spacing": _within(0, MOST),
     "padding-block": _within(0, MOST),
     "padding-inline": _within(0, MOST),

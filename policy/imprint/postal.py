@@ -171,8 +171,8 @@ def _street(street: Street, *, particles: bool, torn: bool) -> Sought:
 
 
 def _without_calle(name: str) -> str:
-    """A Spanish street needs no word for street."""
-    return re.sub(r"\A(?:calle|c/|c\.|carrer)\s*(?=\w)", "", name)
+    """A Spanish street needs no word for street, nor a French hamlet one for hamlet."""
+    return re.sub(r"\A(?:calle|c/|c\.|carrer|lieu[- ]?dit|l\.-?d\.)\s*(?=\w)", "", name)
 
 
 def _house(given: str) -> str:

@@ -222,7 +222,6 @@ class UnsubscribeLinks:
         longer = sentence_of(link, words, elliptic=ELLIPTIC)
         return longer if longer != sentence and grammar.says(longer) else None
 
-
     def _is_of_others(self, link: Link, words: str) -> bool:
         """Return whether a link ends something other than mail, by its words or those of its sentence."""
         grammar = self._grammar

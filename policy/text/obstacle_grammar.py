@@ -20,14 +20,21 @@ from config.types import Section
 from policy.text.unsubscribe_grammar import any_of
 
 SHIPPED = DEFAULTS / "unsubscribe_obstacles.toml"
+REACH = 60  # characters between a thing and the word that demands it
 DECIDED = 3  # small words of a language that are enough to tell it from another with one less
 AT_ONCE = 2  # days that unsubscribing may take (Gmail and Yahoo, sender guidelines 2024: two days)
 
 _WORD = r"[^\s|?]+"
 _NUMBER = re.compile(r"\W{0,4}\d")
-_SUM = r"(?:€|£|\$|\b(?:eur|euro|euros|usd|gbp|chf)\b) ?\d|\d ?(?:€|£|\$|(?:eur|euro|euros|usd|gbp|chf|pounds|pence|cents?)\b)"
+_SUM = (
+    r"(?:€|£|\$|\b(?:eur|euro|euros|usd|gbp|chf)\b) ?\d"
+    r"|\d ?(?:€|£|\$|(?:eur|euro|euros|usd|gbp|chf|pounds|pence|cents?)\b)"
+)
 _OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b")
 _ADDRESS = re.compile(r"\S{1,64}@\S+")
+_CLAUSES = re.compile(
+    r"[;:,](?=\s)|\b(?:maar|aber|but|mais|pero|omdat|weil|denn|want|because|car|parce qu|porque|puisqu)\b"
+)
 _TOKEN = re.compile(r"[^\W\d_]+")
 
 
@@ -47,7 +54,9 @@ class ObstacleWords(Section):
     paid: list[str]
     means: list[str]
     impossible: list[str]
+    props: list[str]
     without: list[str]
+    needless: list[str]
     hour: list[str]
     day: list[str]
     week: list[str]
@@ -84,7 +93,7 @@ class _Words(Section):
 class ObstacleGrammar:
     """The grammar of all languages, compiled."""
 
-    __slots__ = ("_languages", "_signs")
+    __slots__ = ("_demands", "_languages", "_props", "_signs")
 
     def __init__(self, languages: list[ObstacleWords]) -> None:
         self._languages = [_Language(words) for words in languages]
@@ -98,6 +107,8 @@ class ObstacleGrammar:
         units = [unit for words in languages for kind in words.units.values() for unit in kind]
         times = rf"(?:(?<![\d.])\d{{1,3}}|{any_of(dict.fromkeys(counts))})(?: {_WORD})?? {any_of(dict.fromkeys(units))}"
         self._signs = re.compile(f"{any_of(dict.fromkeys(told))}|{times}|{_SUM}")
+        self._props = re.compile(any_of(dict.fromkeys(prop for words in languages for prop in words.props)))
+        self._demands = re.compile(any_of(dict.fromkeys(demand for words in languages for demand in words.demands)))
 
     @classmethod
     @cache
@@ -108,7 +119,12 @@ class ObstacleGrammar:
 
     def may_tell(self, text: str) -> bool:
         """Return whether a text can tell of an obstacle; quick, and true too often."""
-        return self._signs.search(text) is not None
+        if self._signs.search(text):
+            return True
+        demands = [found.start() for found in self._demands.finditer(text)]
+        if not demands:
+            return False
+        return any(abs(found.start() - at) < REACH for found in self._props.finditer(text) for at in demands)
 
     def told(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE) -> str:
         """Return the obstacle that a sentence, made plain, tells of, or "". ``patience``: days it may take."""
@@ -130,8 +146,8 @@ class _Language:
     """The patterns of one language."""
 
     __slots__ = (
-        "_aims", "_alternatives", "_demands", "_fallback", "_first", "_impossible", "_later", "_means", "_optional", "_other_way",
-        "_paid", "_requests", "_services", "_takes", "_without", "usual",
+        "_aims", "_alternatives", "_demands", "_fallback", "_first", "_impossible", "_later", "_means", "_needless",
+        "_optional", "_other_way", "_paid", "_props", "_requests", "_services", "_takes", "_without", "usual",
     )  # fmt: skip
 
     def __init__(self, words: ObstacleWords) -> None:
@@ -141,6 +157,8 @@ class _Language:
         self._means = re.compile(any_of(words.means))
         self._impossible = re.compile(any_of(words.impossible))
         self._later = re.compile(any_of(words.later))
+        self._props = re.compile(any_of(words.props))
+        self._needless = re.compile(any_of(words.needless))
         self._without = re.compile(rf"{any_of(words.without)}(?: {_WORD}){{0,3}} \Z")
         self._demands = re.compile(any_of(words.demands))
         self._alternatives = re.compile(any_of(words.alternatives))
@@ -154,46 +172,69 @@ class _Language:
 
     def told(self, sentence: str, nearness: Nearness, patience: int) -> str:
         needed = self._demands.search(sentence) is not None
-        asked = nearness in (Nearness.OWN, Nearness.ABOUT) or self._requests.search(sentence) is not None
-        if not asked and (nearness is Nearness.LISTED or not needed or self._aims.search(sentence)):
+        beside = nearness in (Nearness.NEAR, Nearness.LISTED)
+        asked = not beside or self._requests.search(sentence) is not None
+        if not asked and (nearness is Nearness.LISTED or not needed):
             return ""
-        if nearness is not Nearness.OWN and self._services.search(sentence):
+        if beside and self._aims.search(sentence):
             return ""
         found = self._done_first(sentence, nearness, needed=needed) or self._another_way(sentence, needed=needed)
         if not found and asked:
-            found = self._cost(sentence) or self._refusal(sentence) or self._delay(sentence, patience)
+            found = self._cost(sentence) or self._needed(sentence) or self._refusal(sentence)
+            found = found or self._delay(sentence, patience)
         return found
 
     def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> str:
         """Return what must be done first. That there is a login says nothing; that one must log in does."""
-        if self._optional.search(sentence) or (nearness is Nearness.ABOUT and not needed and self._aims.search(sentence)):
+        if self._optional.search(sentence) or (
+            nearness is Nearness.ABOUT and not needed and self._aims.search(sentence)
+        ):
             return ""
-        for found in self._first.finditer(sentence):
-            before = sentence[: found.start()]
-            if not self._without.search(before) and (needed or not self._other_way.search(before)):
-                return found[0]
+        for clause in _CLAUSES.split(sentence):
+            for found in self._first.finditer(clause):
+                if not self._is_void(clause, found) and (
+                    needed or not self._other_way.search(clause, 0, found.start())
+                ):
+                    return found[0]
         return ""
 
     def _another_way(self, sentence: str, *, needed: bool) -> str:
         """Return the other way than the link; not a telephone number."""
         if not needed and self._alternatives.search(sentence):
             return ""
-        for found in self._means.finditer(sentence):
-            if not self._without.search(sentence[: found.start()]) and not _NUMBER.match(sentence, found.end()):
+        for clause in _CLAUSES.split(sentence):
+            for found in self._means.finditer(clause):
+                if not self._is_void(clause, found) and not _NUMBER.match(clause, found.end()):
+                    return found[0]
+        return ""
+
+    def _needed(self, sentence: str) -> str:
+        """Return a thing that one must have or use, told with the demand in one clause: "only for members"."""
+        if self._optional.search(sentence) or self._aims.search(sentence):
+            return ""
+        for clause in _CLAUSES.split(sentence):
+            found = self._props.search(clause)
+            if found and self._demands.search(clause) and not self._is_void(clause, found):
                 return found[0]
         return ""
 
     def _cost(self, sentence: str) -> str:
         if self._aims.search(sentence):
             return ""
-        for found in self._paid.finditer(sentence):
-            if not self._without.search(sentence[: found.start()]):
-                return found[0]
+        for clause in _CLAUSES.split(sentence):
+            for found in self._paid.finditer(clause):
+                if not self._is_void(clause, found):
+                    return found[0]
         return ""
+
+    def _is_void(self, clause: str, found: re.Match[str]) -> bool:
+        """Return whether what was found is not asked for: "no login", "a login is not needed"."""
+        return bool(self._needless.search(clause) or self._without.search(clause, 0, found.start()))
 
     def _refusal(self, sentence: str) -> str:
         found = self._impossible.search(sentence)
-        return found[0] if found and not self._fallback.search(sentence) else ""
+        excused = self._fallback.search(sentence) or self._services.search(sentence)
+        return found[0] if found and not excused else ""
 
     def _delay(self, sentence: str, patience: int) -> str:
         later = self._later.search(sentence)

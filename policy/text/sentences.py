@@ -57,7 +57,9 @@ def sentences_of(view: View, link: Link) -> Sentences:
                 at = len(found) if at < 0 else at
             elif not said:
                 continue
-            found.append(Sentence(said, tuple(map(plain, _OTHER_LINK.findall(piece))), end in _PARTS_ENTRIES and end != ""))
+            found.append(
+                Sentence(said, tuple(map(plain, _OTHER_LINK.findall(piece))), end in _PARTS_ENTRIES and end != "")
+            )
     return Sentences(tuple(found), at)
 
 
@@ -76,7 +78,9 @@ def _unwrapped(text: str) -> str:
             continue
         before = pieces[-1] if pieces else BLOCK_END
         first = line.translate(_SIGNS).lstrip("\"'(«„“")[:1]
-        goes_on = before[-1:] not in (BLOCK_END, ".", "!") and (first.islower() or len(before) >= WRAPPED or before[-1:] == "?")
+        goes_on = before[-1:] not in (BLOCK_END, ".", "!") and (
+            first.islower() or len(before) >= WRAPPED or before[-1:] == "?"
+        )
         pieces += [" " if goes_on else BLOCK_END] if pieces else []
         pieces.append(line)
     return "".join(pieces)

@@ -39,6 +39,7 @@ BETWEEN = r"[\W_]{0,20}"
 AND = r"(?:&|und|and|en|et|y|e|u)?"
 _ORDINAL = r"(?:\W?[oa](?![^\W_]))?"  # "sección 8.ª"
 _CONJUNCTIONS = frozenset({"und", "and", "et"})  # those that are no initials
+_SHORT_CONJUNCTIONS = frozenset({"y", "en", "e"})
 _WITHIN = r"[\W_]{0,3}"
 _UMLAUT = {"ä": "ae?", "ö": "oe?", "ü": "ue?", "å": "(?:aa?)", "ø": "oe?"}
 
@@ -192,7 +193,7 @@ def word_patterns(
     pattern = ""
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
-        if part == "&" or (part in _CONJUNCTIONS and not last):
+        if part == "&" or (part in _CONJUNCTIONS and not last) or _joins(parts, n):
             pattern += AND + BETWEEN
             continue
         word = _word(part, within_numbers, torn=torn)
@@ -204,6 +205,11 @@ def word_patterns(
         return Words(pattern, "", 0, 0)
     usual = len(" ".join(map(fold, parts[:at]))) + (at > 0) + fold(parts[at]).find(anchor)
     return Words(pattern, anchor, _room(parts[: at + 1]), _room(parts[at:]), usual)
+
+
+def _joins(parts: Sequence[str], n: int) -> bool:
+    """Return whether a word that may be an initial stands between two that are none: "Ortega y Asociados"."""
+    return parts[n] in _SHORT_CONJUNCTIONS and 0 < n < len(parts) - 1 and len(parts[n - 1]) > 2 < len(parts[n + 1])
 
 
 def _or_short(pattern: str, part: str, *, dotted: bool) -> str:

@@ -68,8 +68,8 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_mail", "_offers", "_others", "_pages", "_says",
-        "_spots", "_urls",
+        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_mail", "_offers", "_others",
+        "_pages", "_says", "_spots", "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:

@@ -1,15 +1,13 @@
 """Newsletters as data: their ends, in five languages, put into the layouts that senders use.
 
 Each file of ``newsletters/`` has senders (what is registered for the account) and what stands at the end of each
-newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences, ``{b}`` the page in a
-browser, ``{i}`` the sender's ``notice``. ``right`` is "pass" or the rules that must refuse it. ``newsletters/everyday/`` has more of them, with the ends that the programs of senders
-write, from writers who had not seen the code and the word lists.
+newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences, ``{b}`` the page in
+a browser, ``{i}`` the sender's ``notice``. ``right`` is "pass" or the rules that must refuse it.
 
-``newsletters/messages/`` has whole messages, as the programs of senders write them: a file each, and a list for each
-language of who is registered and what is right.
-
-``newsletters/blind/`` has rounds of ends in all languages, most of them bad: each was written before the code saw it, and
-says how many it judged wrong at first.
+``newsletters/everyday/`` has more of them, with the ends that the programs of senders write, from writers who had not
+seen the code and the word lists. ``newsletters/messages/`` has whole messages, as the programs of senders write them:
+a file each, and a list for each language of who is registered and what is right. ``newsletters/blind/`` has rounds of
+ends in all languages, most of them bad: each was written before the code saw it, and says how many were judged wrong.
 """
 
 from __future__ import annotations

@@ -29,6 +29,12 @@ SEED = int(os.environ.get("SEED", "1"))
 NOTICE = "Voorbeeld B.V. 12345678"
 SCREENS = ((1280, "light"), (360, "light"), (1280, "dark"))
 DIFFERENT = 24  # of 255, in one channel: less is not seen
+SCROLL = """(() => {
+const locked = [document.documentElement, document.body].some(
+  element => /hidden|clip/.test(getComputedStyle(element).overflowY));
+const notice = document.getElementById("n");
+if (notice && !locked) scrollTo(0, notice.getBoundingClientRect().top + scrollY - 100);
+})()"""  # as a reader does, and not where a reader cannot
 
 SELECTORS = (
     ".foot", "div", "*", "body", "html", "#n", "[class]", "body *", "body > *", "div.foot", ".wrap .foot",
@@ -156,7 +162,7 @@ async def test_what_is_taken_for_shown_can_be_seen(tmp_path: Path) -> None:
     shown, unseen = 0, []
     async with open_tab(tmp_path / "browser") as tab:
         await tab.open("data:text/html,<p>mail")
-        judge = Judge(tab)
+        judge = Judge(tab, first=SCROLL)
         await judge.prepare()
         for _, page in zip(range(EXAMPLES), pages(dice), strict=False):
             document = HtmlDocument(page.html)
