@@ -18,7 +18,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 
@@ -72,7 +72,7 @@ class View:
 
     text: str
     links: tuple[Link, ...]
-    sources: tuple[HtmlDocument | str, ...] = ()
+    sources: tuple[HtmlDocument | str, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
