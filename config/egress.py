@@ -232,9 +232,9 @@ class TenantShaping(Section):
     provider: str | None = None
     """Name of a provider, or `default` for each other site. If not set: at every site."""
     connections: int | None = Field(None, ge=1)
-    """Maximum concurrent connections."""
+    """Maximum deliveries under way at once, over all workers and machines."""
     message_rates: list[RateLimit] = []
-    """Maximum messages in a time."""
+    """Maximum messages of all workers and machines in any such time."""
 
 
 class AutomationRule(Section):

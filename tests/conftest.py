@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,24 @@ def secrets() -> Secrets:
     return Secrets(bytes(range(32)))
 
 
-@pytest.fixture
-async def store(database_url: str, database_settings: DatabaseSettings, secrets: Secrets) -> AsyncIterator[Store]:
-    """The store on this test's database, with its worker's lease registered."""
-    store = await Store.open(database_url, database_settings, secrets)
+@asynccontextmanager
+async def opened(url: str, settings: DatabaseSettings, secrets: Secrets) -> AsyncIterator[Store]:
+    """A store with its worker's lease registered."""
+    store = await Store.open(url, settings, secrets)
     await store.lease.register()
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def store(database_url: str, database_settings: DatabaseSettings, secrets: Secrets) -> AsyncIterator[Store]:
+    """The store on this test's database, with its worker's lease registered."""
+    async with opened(database_url, database_settings, secrets) as store:
+        yield store
+
+
+@pytest.fixture
+async def other(database_url: str, database_settings: DatabaseSettings, secrets: Secrets) -> AsyncIterator[Store]:
+    """The store of another worker, on the same database."""
+    async with opened(database_url, database_settings, secrets) as store:
+        yield store

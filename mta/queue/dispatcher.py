@@ -57,8 +57,10 @@ from mta.queue.pre_delivery_check import PreDeliveryCheck
 from mta.queue.ready_queue import AwaitingRoute, ClaimRoom, ReadyQueue
 from mta.queue.reply_watch import ReplyWatch
 from mta.queue.requeue import NO_ROOM, Requeue
+from mta.queue.runners import Runners
 from mta.queue.schedule import Schedule
 from mta.queue.send_windows import SendWindows
+from mta.queue.tenant_limits import TenantLimits
 from mta.queue.warmup import WarmupGate, WarmupWait
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing
@@ -67,11 +69,9 @@ from policy.profile import Profiles
 
 log = get_logger()
 
-GROW_AFTER = 0.05  # seconds that jobs wait for a busy runner before more runners are started
 CLAIM = 500  # deliveries of one stream claimed at once
 EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues move
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
-LONG_WAIT = 30.0  # seconds for which what waits for a rate waits in the store
 SHORTAGE_PAUSE = timedelta(seconds=2)  # wait of what this machine is short of something for
 
 UNREADABLE = Reply(451, "4.3.0", "message could not be read from the queue")
@@ -109,10 +109,28 @@ class Dispatcher:
         self._schedule = _schedule(settings)
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
         self.limits = LimitLeasing(store.egress_limits, store.lease, tasks, partial(courier.revoke, in_doubt=False))
-        self.ready_queues = Paths(
-            egress, shaping, settings.stream_weights, courier.sources, accounts, self.limits.permits, self._changed
+        self._stopping = asyncio.Event()
+        self._requeue = Requeue(store.messages, tasks)
+        self._runners = Runners(
+            limits=self.limits,
+            connections=ConnectionBudget(connections),
+            tenants=TenantLimits(shaping, accounts, self.limits, self._requeue),
+            close_idle=courier.close_idle,
+            deliver=self._deliver,
+            sit_out=self._sit_out,
+            spawn=self._spawn,
+            stopping=self._stopping,
         )
-        self.connections = ConnectionBudget(connections)
+        self.connections = self._runners.connections
+        self.ready_queues = Paths(
+            egress,
+            shaping,
+            settings.stream_weights,
+            courier.sources,
+            accounts,
+            self.limits.permits,
+            self._runners.changed,
+        )
         self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
         self._requeue = Requeue(store.messages, tasks)
@@ -141,10 +159,7 @@ class Dispatcher:
         self._warmup.plans = WarmupPlans(shaping, self.ready_queues.pools)
         self._last_closed = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._growing: set[ReadyQueue] = set()
-        self._timed: set[ReadyQueue] = set()  # they come back when their rates allow more
         self._evicted_at = self._claimed_at = time.monotonic()
-        self._stopping = asyncio.Event()
         self._due = asyncio.Event()
 
     # --- called by the other parts of the worker
@@ -166,6 +181,7 @@ class Dispatcher:
         self._check.configure(profiles)
         self.ready_queues.configure(egress, shaping, settings.stream_weights)
         self._replies.configure(shaping)
+        self._runners.tenants.configure(shaping)
         self._warmup.plans = WarmupPlans(shaping, self.ready_queues.pools)
         self.active_queue.resize(settings.active_deliveries, settings.active_size)
         for job in [job for queue in self.ready_queues.abandoned() for job in queue.take_all()]:
@@ -190,7 +206,7 @@ class Dispatcher:
                 self._last_closed = action.id
                 self._close_idle(action.scope)
         for queue in self.ready_queues.values():
-            self._start(queue)
+            self._runners.start(queue)
 
     def _close_idle(self, scope: ActionScope) -> None:
         """Close the idle connections of the paths in ``scope``."""
@@ -207,7 +223,7 @@ class Dispatcher:
         for queue in self.ready_queues.values():
             if site in ("", queue.path.site):
                 queue.throttle.resume()
-                self._start(queue)
+                self._runners.start(queue)
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Take in fresh deliveries, leased to this worker, with their room reserved."""
@@ -406,49 +422,9 @@ class Dispatcher:
             return
         if queue.accepts(job.delivery.stream, self.active_queue):
             queue.add(job)
-            self._start(queue)
+            self._runners.start(queue)
         else:
             self._requeue.add([job], NO_ROOM)
-
-    # --- run a ready queue
-
-    def _start(self, queue: ReadyQueue) -> None:
-        """See to it that what waits is served: by one runner, or more if many jobs wait or runners are slow."""
-        if self._stopping.is_set() or not queue.waiting:
-            return
-        now = time.monotonic()
-        if queue.throttle.in_backoff(now):
-            self._sit_out(queue.take_all(), queue.throttle.backoff_left(now))
-            return
-        if queue.permits.is_short(now):
-            self.limits.need(queue.permits)
-        if queue.startable(now) <= 0:
-            self._wait_for_rate(queue, now)  # or for a runner that ends, or for more connections
-        elif queue.running == 0 or queue.waiting > 2 * queue.running:
-            self._start_runners(queue, 1)
-        elif queue not in self._growing:
-            self._growing.add(queue)
-            asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
-
-    def _wait_for_rate(self, queue: ReadyQueue, now: float) -> None:
-        """Come back when the rates allow another start. What would wait for long waits in the store."""
-        if (closed := queue.permits.closed_for(now)) >= LONG_WAIT:
-            queue.closed_until = now + closed
-            self._sit_out(queue.take_all(), closed)
-        elif 0 < (wait := queue.permits.wait(now)) < LONG_WAIT and queue not in self._timed:
-            self._timed.add(queue)
-            asyncio.get_running_loop().call_later(wait, self._time_over, queue)
-
-    def _time_over(self, queue: ReadyQueue) -> None:
-        self._timed.discard(queue)
-        self._start(queue)
-
-    def _changed(self, queue: ReadyQueue) -> None:
-        """The limits allow more than before, or others wait for connections of ours."""
-        connections = queue.connections
-        if connections.is_over:
-            self._courier.close_idle(*queue.path.key, connections.held - connections.keep)
-        self._start(queue)
 
     def _sit_out(self, jobs: Sequence[Job], backoff: float) -> None:
         """Requeue jobs of a path in backoff for ``backoff`` seconds, but not beyond what DNS has said of them."""
@@ -459,46 +435,10 @@ class Dispatcher:
         for seconds, waiting in waits.items():
             self._requeue.add(waiting, timedelta(seconds=seconds))
 
-    def _grow(self, queue: ReadyQueue) -> None:
-        self._growing.discard(queue)
-        if not self._stopping.is_set():
-            self._start_runners(queue, queue.startable(time.monotonic()))
-
-    def _start_runners(self, queue: ReadyQueue, count: int) -> None:
-        for _ in range(count):
-            if not self.connections.take(queue, time.monotonic()):
-                return  # one that ends elsewhere calls it up
-            queue.connections.begin()
-            self._spawn(self._serve(queue))
-
-    async def _serve(self, queue: ReadyQueue) -> None:
-        """Run one job after the other, for as long as the path may have so many connections."""
-        try:
-            while self._may_start(queue) and (job := queue.take()) is not None:
-                await self._deliver(queue, job)
-                self._start(queue)
-        finally:
-            queue.connections.end()
-            self.connections.release()
-            self._changed(queue)
-            for waiting in self.connections.admissible(time.monotonic()):
-                self._start(waiting)
-
-    def _may_start(self, queue: ReadyQueue) -> bool:
-        """Return whether a runner may go on with another job; if not, it is no longer needed."""
-        now = time.monotonic()
-        return (
-            not self._stopping.is_set()
-            and queue.keeps(now)
-            and self.connections.keeps(queue, now)
-            and queue.permits.startable(now) > 0
-        )
-
     # --- deliver
 
-    async def _deliver(self, queue: ReadyQueue, job: Job) -> None:
+    async def _deliver(self, queue: ReadyQueue, job: Job, starts: Starts) -> None:
         """Take a job to its outcome; no error loses it."""
-        starts = Starts([queue.permits])
         try:
             await self._attempt(queue, job, starts)
         except StoreUnavailable:
@@ -516,8 +456,6 @@ class Dispatcher:
                 return
             log.exception("attempt failed", message=format_id(job.delivery.message_id))
             self._record_failure(job, INTERNAL)
-        finally:
-            starts.close()
 
     async def _attempt(self, queue: ReadyQueue, job: Job, starts: Starts) -> None:
         """If the job is still ours, not expired, routed here and passes the check: attempt it, and record the outcome.

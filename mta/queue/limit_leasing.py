@@ -37,11 +37,15 @@ PATIENCE = 5.0  # seconds for which an attempt waits, with its connection open, 
 class Starts:
     """What an attempt may start: its first message by units that were reserved for it, further ones as they come.
 
-    It is a StartPermit. ``close`` gives back what was not used.
+    It is a StartPermit. ``tenants``: permits of its account and mailing, a connection of which it has until ``close``,
+    which also gives back what was not used.
     """
 
-    def __init__(self, permits: Sequence[Permits]) -> None:
-        self._permits = permits
+    def __init__(self, path: Permits, tenants: Sequence[Permits]) -> None:
+        self._permits = [path, *tenants]
+        self._connections = [each.connections for each in tenants if each.connections is not None]
+        for connections in self._connections:
+            connections.begin()
         self._reserved = self._reserve()
 
     async def next(self) -> bool:
@@ -49,9 +53,9 @@ class Starts:
             return True
         deadline = monotonic() + PATIENCE
         while wait := max(permits.wait(monotonic()) for permits in self._permits):
-            if monotonic() + min(wait, AWAY) > deadline:
+            if monotonic() + wait > deadline:
                 return False
-            await asyncio.sleep(min(wait, AWAY))
+            await asyncio.sleep(wait)
         self._reserved = self._reserve()
         return True
 
@@ -67,6 +71,8 @@ class Starts:
             if rate.epoch == epoch:
                 rate.unreserve()
         self._reserved = None
+        for connections in self._connections:
+            connections.end()
 
     def _reserve(self) -> list[tuple[RateShare, int]] | None:
         return [unit for permits in self._permits for unit in permits.reserve()]

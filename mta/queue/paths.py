@@ -190,14 +190,14 @@ class Paths(dict[PathKey, ReadyQueue]):
         if queue is None:
             self._forget_idle(now)
             permits = self._permits(f"path:{source.name}:{route.site}")
-            path = EgressPath(source, route.site, limits, permits.slots)
+            path = EgressPath(source, route.site, limits, permits.slots, route.shaping.name)
             queue = self[key] = ReadyQueue(path, _throttle(limits), permits, self._weights)
             permits.changed = partial(self._changed, queue)
             pools = self.pools.of_source(source.name)
             if self.actions.is_recovering(source.name, route.site, pools, datetime.now(UTC)):
                 queue.throttle.restart()
         elif queue.path.limits is not limits or queue.path.source != source:
-            queue.path = EgressPath(source, route.site, limits, queue.path.slots)
+            queue.path = EgressPath(source, route.site, limits, queue.path.slots, route.shaping.name)
         self._reshape(queue)
         return queue
 

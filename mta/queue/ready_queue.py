@@ -9,7 +9,7 @@ as the site is going to take it soon.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
@@ -41,9 +41,22 @@ class Standing(Enum):
 class ReadyQueue:
     """``limits``: which hold now: those of the path, or lower ones for a time. ``permits``: this worker's shares of
     them. ``answers``: whether the last attempt got its dialogue, None before any. ``closed_until``: no start before.
+    ``aside``: jobs that wait for something of their own, by what that is.
     """
 
-    __slots__ = ("_began", "answers", "closed_until", "connections", "flows", "limits", "path", "permits", "throttle")
+    __slots__ = (
+        "_began",
+        "_resumed",
+        "answers",
+        "aside",
+        "closed_until",
+        "connections",
+        "flows",
+        "limits",
+        "path",
+        "permits",
+        "throttle",
+    )
 
     def __init__(self, path: EgressPath, throttle: Throttle, permits: Permits, weights: Weights) -> None:
         self.path, self.limits, self.throttle, self.permits = path, path.limits, throttle, permits
@@ -53,12 +66,15 @@ class ReadyQueue:
         self.connections = permits.connections
         self.flows = FairQueue(weights)
         self.closed_until = 0.0
+        self.aside: dict[Hashable, deque[Job]] = {}
+        self._resumed: deque[Job] = deque()  # they were aside, and are next
         self.answers: bool | None = None
         self._began: dict[Job, float] = {}  # attempts under way, the oldest first
 
     @property
     def waiting(self) -> int:
-        return self.flows.waiting
+        """How many jobs wait for their turn."""
+        return self.flows.waiting + len(self._resumed)
 
     @property
     def running(self) -> int:
@@ -105,14 +121,35 @@ class ReadyQueue:
 
     def take(self) -> Job | None:
         """Remove and return the next job."""
-        return self.flows.take()
+        return self._resumed.popleft() if self._resumed else self.flows.take()
+
+    def set_aside(self, reason: Hashable, job: Job) -> None:
+        """Let a job that was taken wait until ``resume``."""
+        self.aside.setdefault(reason, deque()).append(job)
+
+    def resume(self, reason: Hashable, most: int) -> int:
+        """Let jobs that wait for ``reason`` be next, ``most`` of them at most; return how many."""
+        waiting = self.aside.get(reason)
+        if waiting is None:
+            return 0
+        number = min(most, len(waiting))
+        self._resumed.extend(waiting.popleft() for _ in range(number))
+        if not waiting:
+            del self.aside[reason]
+        return number
 
     def take_all(self) -> list[Job]:
         """Remove and return everything that waits."""
-        return [job for stream in Stream for job in self.flows[stream].take_all()]
+        jobs = [*self._resumed, *(job for waiting in self.aside.values() for job in waiting)]
+        self._resumed.clear()
+        self.aside.clear()
+        return jobs + [job for stream in Stream for job in self.flows[stream].take_all()]
 
     def __iter__(self) -> Iterator[Job]:
-        return iter(self.flows)
+        yield from self._resumed
+        for waiting in self.aside.values():
+            yield from waiting
+        yield from self.flows
 
     def startable(self, now: float) -> int:
         """Return how many more runners may start now."""
@@ -143,7 +180,7 @@ class ReadyQueue:
 
     @property
     def idle(self) -> bool:
-        return not self.waiting and not self.running
+        return not self.waiting and not self.running and not self.aside
 
 
 class ClaimRoom(Generic[Place]):

@@ -26,12 +26,14 @@ class PathKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EgressPath:
-    """``limits``: what applies to this source at this site, all overrides included. ``slots``: its connections."""
+    """``limits``: what applies to this source at this site, all overrides included. ``slots``: its connections.
+    ``provider``: name of the site's entry in the configuration."""
 
     source: EgressSource
     site: str
     limits: PathLimits
     slots: ConnectionSlots = field(default_factory=ConnectionSlots, compare=False)
+    provider: str = "default"
 
     @property
     def key(self) -> PathKey:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bounce.classify import Classifier
 from bounce.rules import load_rules
-from config.schema import QueueSettings, Settings, Shaping
+from config.schema import QueueSettings, Settings, Shaping, ShapingSettings
 from mta.delivery.egress.paths import EgressPath
 from mta.delivery.egress.slots import StartPermit
 from mta.delivery.egress.sources import SourceHealth
@@ -148,13 +148,18 @@ class Signer:
 
 
 class Rig:
-    def __init__(self, store: Store, bounce_notifications: str, **queue: Any) -> None:
+    def __init__(
+        self, store: Store, bounce_notifications: str, shaping: dict[str, Any] | None = None, **queue: Any
+    ) -> None:
         self.store = store
         self.resolver = Resolver()
         self.courier = Courier()
         self.metrics = Metrics()
         self.classifier = Classifier(load_rules([]))
-        self.settings = Settings(queue=QueueSettings(**{"poll": "20ms", "delay_dsn_after": "0s", **queue}))
+        self.settings = Settings(
+            queue=QueueSettings(**{"poll": "20ms", "delay_dsn_after": "0s", **queue}),
+            shaping=ShapingSettings.model_validate(shaping or {}),
+        )
         self.accounts = Accounts(bounce_notifications)
         self.profiles = Profiles.shipped(CONTEXT)
         self.dsn = DsnComposer(self.settings, self.accounts, Signer())  # type: ignore[arg-type]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -16,28 +14,12 @@ from mta.store.postgres.errors import LeaseLost
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.limit_shares import LimitAnswer, LimitKey, LimitRequest
 from mta.store.store import Store
+from tests.conftest import opened
 from tests.faults.clocks import clock_set
 from tests.unit.mta.store.make import count, execute, until
 
 CONNECTIONS = LimitKey("path:s0:example.net")
 MINUTE = LimitKey("path:s0:example.net", 60)
-
-Opener = Callable[[], Store]
-
-
-@pytest.fixture
-async def other(database_url: str, database_settings: DatabaseSettings, secrets: Secrets) -> AsyncIterator[Store]:
-    """The store of another worker."""
-    async with opened(database_url, database_settings, secrets) as store:
-        yield store
-
-
-@asynccontextmanager
-async def opened(url: str, settings: DatabaseSettings, secrets: Secrets) -> AsyncIterator[Store]:
-    store = await Store.open(url, settings, secrets)
-    await store.lease.register()
-    yield store
-    await store.close()
 
 
 async def ask(store: Store, key: LimitKey, total: int, wanted: int, free: int = 0, used: int = 0) -> LimitAnswer:
