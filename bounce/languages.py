@@ -27,17 +27,7 @@ Reason = Literal[
 ]
 Existence = Literal["negation", "existence", "existence_first"]
 State = Literal[
-    "gone",
-    "unknown",
-    "closed",
-    "unavailable",
-    "refuses",
-    "originator",
-    "domain",
-    "object",
-    "ip",
-    "failure",
-    "delay",
+    "gone", "unknown", "closed", "unavailable", "refuses", "originator", "domain", "object", "ip", "failure", "delay"
 ]
 Place = Literal[
     "subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned", "success"

@@ -48,7 +48,9 @@ class ReplyIndex(Generic[Rule]):
         self._rules = rules
         self._by_word: dict[str, list[_Candidate]] = {}
         self._by_code: dict[str, list[_Candidate]] = {}
-        counts = Counter(word for rule in rules for reply in rule.samples for word in _words(searchable(reply.text)))
+        counts = Counter(
+            word for rule in rules for reply in rule.samples for word in _WORDS.findall(searchable(reply.text))
+        )
         for position, rule in enumerate(rules):
             for number, pattern in enumerate(rule.patterns):
                 for word in _rarest(pattern, counts):
@@ -63,7 +65,7 @@ class ReplyIndex(Generic[Rule]):
         text = searchable(reply.text)
         keys = _keys(reply.code, _status(reply, text))
         candidates: set[_Candidate] = set()
-        for word in _words(text):
+        for word in _WORDS.findall(text):
             if word in self._by_word:
                 candidates.update(self._by_word[word])
         for key in keys:
@@ -93,10 +95,6 @@ def _applies(rule: ReplyRule, keys: frozenset[str], stage: Stage, host: str) -> 
         and (not rule.stages or stage in rule.stages)
         and (not rule.mx or host.endswith(rule.mx))
     )
-
-
-def _words(text: str) -> list[str]:
-    return _WORDS.findall(text)
 
 
 def _status(reply: Reply, text: str) -> str:

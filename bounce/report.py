@@ -28,26 +28,11 @@ from bounce.parsers.evidence import (
     is_forwarded,
     role_of,
 )
-from bounce.parsers.free_text import (
-    BAR,
-    Candidate,
-    FreeTextBounce,
-    Known,
-    failed_in,
-    free_text_of,
-    known_of,
-    reported,
-)
+from bounce.parsers.free_text import BAR, Candidate, FreeTextBounce, Known, failed_in, free_text_of, known_of, reported
 from bounce.parsers.mime import Mail, decode_words, parse_mail
 from bounce.parsers.provider_json import read_json
 from bounce.parsers.replies import quotes_reply
-from bounce.parsers.report_kinds import (
-    Report,
-    ReportedAction,
-    ReportedRecipient,
-    ReportKind,
-    merged,
-)
+from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind, merged
 from mta.mail.address import Address
 
 

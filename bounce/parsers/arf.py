@@ -15,14 +15,7 @@ import re
 from bounce.parsers.dsn import date_of
 from bounce.parsers.free_text import FreeTextBounce, address_of
 from bounce.parsers.mime import Fields, Mail, read_fields
-from bounce.parsers.report_kinds import (
-    Feedback,
-    Original,
-    Report,
-    ReportedAction,
-    ReportedRecipient,
-    ReportKind,
-)
+from bounce.parsers.report_kinds import Feedback, Original, Report, ReportedAction, ReportedRecipient, ReportKind
 from mta.mail.address import Address
 
 _TYPES = {kind.value: kind for kind in Feedback} | {"auth-failure-report": Feedback.AUTH_FAILURE}

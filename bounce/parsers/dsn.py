@@ -21,7 +21,7 @@ from bounce.parsers.evidence import DSN_TYPES
 from bounce.parsers.free_text import FreeTextBounce, Known, address_of, candidates_in
 from bounce.parsers.mime import Fields, Mail, Part, decode_unitext, decode_words, read_fields
 from bounce.parsers.replies import quotes_reply, reply_of, stage_of, status_of
-from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportedRecipient, ReportKind
+from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportedRecipient, ReportKind, part_of
 from mta.mail.address import Address
 from mta.mail.delivery import Stage
 
@@ -78,11 +78,7 @@ def read_receipt(mail: Mail, text: FreeTextBounce) -> Report | None:
     disposition = (fields.get("disposition") or "").lower()
     refused = "deleted" in disposition and "automatic-action" in disposition and _says_refused(mail, text)
     if refused and address:
-        words = "\n".join(text.lines).strip()
-        reply = reply_of(words, "", True)
-        recipient = ReportedRecipient(
-            ReportedAction.FAILED, address, address, reply.status, reply, words, stage_of((words,))
-        )
+        recipient = part_of(address, "\n".join(text.lines).strip())
         return Report(ReportKind.BOUNCE, "mdn", (recipient,), text.original, fields.get("reporting-ua"))
     return Report(
         kind=ReportKind.RECEIPT,

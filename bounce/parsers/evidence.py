@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from bounce.grammar import failure_in, flattened, read_words
 from bounce.languages import phrases
@@ -33,29 +34,17 @@ _ENVELOPE = re.compile(r"(?m)^[\s>]{0,20}(mail from|rcpt to)\s?:[^@\n]{0,80}@")
 _PRECEDENCE = ("auto_reply", "auto-reply", "autoreply")
 
 
-class Authors(Section):
-    """Patterns of an author's local part or name, by role; ``product``: of a name only."""
-
-    daemon: list[str]
-    postmaster: list[str]
-    gateway: list[str]
-    product: list[str]
-
-
-class MarkFields(Section):
-    """Names of header fields."""
-
-    lists: list[str]
-    answers: list[str]
+Role = Literal["daemon", "postmaster", "gateway", "product"]
 
 
 class EvidenceFile(Section):
-    """The facts, the bar, and what the facts are read from."""
+    """The facts, the bar, and what the facts are read from. ``authors``: patterns of an author's local part or name, by
+    role; ``product``: of a name only. ``fields``: names of header fields."""
 
     bar: int
     weights: dict[str, int]
-    authors: Authors
-    fields: MarkFields
+    authors: dict[Role, list[str]]
+    fields: dict[Literal["lists", "answers"], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +128,7 @@ def is_marked_auto_reply(mail: Mail) -> bool:
         submitted.startswith("auto-replied")
         or precedence in _PRECEDENCE
         or generated.startswith("reply")
-        or any(mail.fields.has(name) for name in _shipped().fields.answers)
+        or any(mail.fields.has(name) for name in _shipped().fields["answers"])
     )
 
 
@@ -173,7 +162,7 @@ def _facts(mail: Mail, text: FreeTextBounce, role: str, at_our_path: bool) -> It
     if not (failed or replied) and phrases("success", r"\b{}").search(own):
         yield "success_words"
     system = role in ("daemon", "postmaster") and bool(proofs)
-    if not system and any(mail.fields.has(name) for name in _shipped().fields.lists):
+    if not system and any(mail.fields.has(name) for name in _shipped().fields["lists"]):
         yield "list_headers"
     if role == "nobody" and (mail.fields.has("in-reply-to") or mail.fields.has("references")):
         yield "answer"
@@ -208,8 +197,8 @@ def _subject(mail: Mail) -> str:
 
 
 @cache
-def _author(role: str) -> re.Pattern[str]:
-    return re.compile("|".join(getattr(_shipped().authors, role)))
+def _author(role: Role) -> re.Pattern[str]:
+    return re.compile("|".join(_shipped().authors[role]))
 
 
 @cache

@@ -20,8 +20,8 @@ from functools import cache
 from bounce.grammar import delay_in, failure_in, flattened, read_words
 from bounce.languages import phrases
 from bounce.parsers.mime import Mail, decode_words, read_fields
-from bounce.parsers.replies import host_of, quotes_reply, reply_of, stage_of
-from bounce.parsers.report_kinds import MAX_RECIPIENTS, Original, ReportedAction, ReportedRecipient
+from bounce.parsers.replies import host_of, quotes_reply
+from bounce.parsers.report_kinds import MAX_RECIPIENTS, Original, ReportedAction, ReportedRecipient, part_of
 from mta.mail.address import Address, AddressError
 
 MAX_LINES = 400
@@ -202,19 +202,11 @@ def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> Repo
     text = "\n".join(candidate.lines).strip()
     if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text) and read_words(flattened(text)) is None:
         text = "\n".join([*candidate.lines, *(line for line in shared if line not in candidate.lines)]).strip()
-    reply = reply_of(_reason_in(text) or text, "", not delayed)
     final = address_of(candidate.address)
     expanded = _EXPANDED.search(" ".join(candidate.lines[:3])) if candidate.lines else None
-    return ReportedRecipient(
-        action=ReportedAction.DELAYED if delayed else ReportedAction.FAILED,
-        address=(address_of(expanded["address"]) if expanded else None) or final,
-        final=final,
-        status=reply.status,
-        reply=reply,
-        diagnostic=text[:MAX_LINE],
-        stage=stage_of((text,)),
-        host=host_of(text),
-    )
+    address = (address_of(expanded["address"]) if expanded else None) or final
+    action = ReportedAction.DELAYED if delayed else ReportedAction.FAILED
+    return part_of(address, text[:MAX_LINE], "", action, said=_reason_in(text) or text, final=final, host=host_of(text))
 
 
 def _reason_in(text: str) -> str:

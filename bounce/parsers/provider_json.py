@@ -11,7 +11,6 @@ from typing import Any
 
 from bounce.parsers.free_text import MAX_ORIGINAL, address_of
 from bounce.parsers.mime import Mail, read_fields
-from bounce.parsers.replies import reply_of, stage_of, status_of
 from bounce.parsers.report_kinds import (
     Feedback,
     Original,
@@ -19,6 +18,7 @@ from bounce.parsers.report_kinds import (
     ReportedAction,
     ReportedRecipient,
     ReportKind,
+    part_of,
 )
 
 MAX_JSON = 60_000
@@ -59,12 +59,8 @@ def _bounce(data: dict[str, Any]) -> Report:
         status = str(one.get("status") or "")
         name = str(one.get("action") or ("failed" if failed else "delayed"))
         action = ReportedAction.DELAYED if name == "delayed" else ReportedAction.FAILED
-        reply = reply_of(text, status, name == "failed")
         address = address_of(str(one.get("emailAddress") or ""))
-        host = str(data.get("remoteMtaIp") or "") or None
-        parts.append(
-            ReportedRecipient(action, address, address, status_of(reply, status), reply, text, stage_of((text,)), host)
-        )
+        parts.append(part_of(address, text, status, action, host=str(data.get("remoteMtaIp") or "") or None))
     return Report(ReportKind.BOUNCE, "ses", tuple(parts), reporter=str(data.get("reportingMTA") or "") or None)
 
 

@@ -69,7 +69,7 @@ def reply_of(diagnostic: str, status: str, failed: bool) -> Reply:
         own = _BARE_STATUS.search(text)
         known = _better(own["status"] if own else "", status)
         digit = known[0] if known[:1] in ("4", "5") else "5" if failed else "4"
-        return Reply(int(digit + "50"), known or f"{digit}.0.0", _flat(text))
+        return Reply(int(digit + "50"), known or f"{digit}.0.0", Reply.parse(550, " ".join(text.split())).text)
     code = match["code"]
     words = _AGAIN.sub(r"\n\g<code>\g<sep>", _TAIL.sub("", " ".join(_quoted(text, match.start("code")).split())))
     reply = Reply.read(re.sub(rf"\A{code}[\s:\]#-]{{0,6}}", f"{code} ", words))
@@ -116,23 +116,14 @@ def host_of(text: str) -> str | None:
 
 def _find(text: str) -> re.Match[str] | None:
     """Find the last rejection with an enhanced code, else the last one introduced as a reply, else a code on a line."""
-    found = list(_WITH_STATUS.finditer(text))
-    # Lines of one reply repeat its code: go back to its first line.
-    if found:
-        last = found[-1]
-        for other in reversed(found[:-1]):
-            if other["code"] != last["code"] or other["status"] != last["status"]:
-                break
-            last = other
-        return last
-    plain = list(_REPLY.finditer(text))
-    if plain:
-        last = plain[-1]
-        for other in reversed(plain[:-1]):
-            if other["code"] != last["code"]:
-                break
-            last = other
-        return last
+    for pattern, repeated in ((_WITH_STATUS, ("code", "status")), (_REPLY, ("code",))):
+        first = None
+        for match in reversed([*pattern.finditer(text)]):
+            if first is not None and match.group(*repeated) != first.group(*repeated):
+                break  # lines of one reply repeat its code: go back to its first line
+            first = match
+        if first is not None:
+            return first
     return _LONE_CODE.search(text)
 
 
@@ -140,7 +131,3 @@ def _better(first: str, second: str) -> str:
     """Return the more specific status: any before x.0.0, the first before the second."""
     candidates = [status for status in (first, second) if status]
     return next((status for status in candidates if not status.endswith(".0.0")), candidates[0] if candidates else "")
-
-
-def _flat(text: str) -> str:
-    return Reply.parse(550, " ".join(text.split())).text

@@ -15,7 +15,7 @@ from functools import cache
 
 from bounce.classify import Classifier
 from bounce.parsers.mime import NO_FIELDS, Fields
-from bounce.parsers.replies import quotes_reply
+from bounce.parsers.replies import quotes_reply, reply_of, stage_of, status_of
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply
@@ -110,6 +110,22 @@ class ReportedRecipient:
     def hard(self) -> bool:
         """Whether it failed because the address or its domain does not exist, so that the next message fails too."""
         return self.action is ReportedAction.FAILED and self.classification is not None and self.classification.hard
+
+
+def part_of(
+    address: Address | None,
+    text: str,
+    status: str = "",
+    action: ReportedAction = ReportedAction.FAILED,
+    *,
+    said: str = "",
+    final: Address | None = None,
+    host: str | None = None,
+) -> ReportedRecipient:
+    """Build a recipient's part from the ``text`` about it; ``said``: where the reply is, if not in all of it."""
+    reply = reply_of(said or text, status, action is not ReportedAction.DELAYED)
+    stage = stage_of((text,))
+    return ReportedRecipient(action, address, final or address, status_of(reply, status), reply, text, stage, host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bounce.abuse_mail import AbuseMail, AbuseMailKind
-from bounce.mailboxes import ReportMailbox
 from mta.mail.address import Address, AddressError
 from mta.mail.message import Stream
 from mta.observe.labels import InboundReportKind
 from mta.reports.attribution import AttributedReport, ReportContext
 from mta.reports.case_reply import actions_of_case_reply, is_of_account
 from mta.reports.complaints import actions_about, subject_of
+from mta.reports.mailboxes import ReportMailbox
 from mta.store.results.report_actions import (
     CountReport,
     CountStats,

@@ -17,13 +17,13 @@ from datetime import datetime
 
 from bounce.abuse_mail import AbuseMail, AbuseMailKind, AbuseMailReader
 from bounce.classify import Classifier
-from bounce.mailboxes import ReportMailbox, mailbox_of
 from bounce.parsers.report_kinds import Original, Report, ReportKind
 from bounce.report import read
 from bounce.suppression import SoftBounceThresholds
 from bounce.verp import PREFIX, InvalidReturnPath, ReturnPath, Verp
 from mta.mail.address import Address, AddressError
 from mta.mail.identity import MessageId, parse_id
+from mta.reports.mailboxes import ReportMailbox, mailbox_of
 from mta.store.results.report_actions import FactsQuery, InboundReport, ReportFacts
 from policy.accounts.account import Account
 from policy.permission.tokens import Claim, Tokens

@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import assert_never
 
 from bounce.abuse_mail import AbuseMailKind
-from bounce.mailboxes import ReportMailbox
 from bounce.parsers.report_kinds import ReportKind
 from bounce.verp import InvalidReturnPath
 from mta.observe.labels import InboundReportKind, UnsubscribeMethod
@@ -24,6 +23,7 @@ from mta.reports.abuse_case import actions_at_return_path, actions_of_abuse_mail
 from mta.reports.attribution import AttributedReport, InboundRecipient, ReportContext, is_from_person
 from mta.reports.bounces import actions_of_bounce
 from mta.reports.complaints import actions_of_complaint
+from mta.reports.mailboxes import ReportMailbox
 from mta.store.results.report_actions import (
     CountReport,
     CountUnsubscribe,

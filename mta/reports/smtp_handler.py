@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bounce.mailboxes import ReportMailbox, mailbox_of
 from bounce.verp import InvalidReturnPath, Verp
 from mta.mail.address import Address
 from mta.mail.large_body import LargeBody
@@ -21,6 +20,7 @@ from mta.mail.message import Envelope, Recipient
 from mta.mail.reply import Reply
 from mta.observe.labels import InboundReportKind
 from mta.observe.metrics import Metrics
+from mta.reports.mailboxes import ReportMailbox, mailbox_of
 from mta.smtp_server.handler import Client
 from mta.store.results.report_queue import ReportQueue
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounce.mailboxes import ReportMailbox, mailbox_of
 from mta.mail.address import Address
+from mta.reports.mailboxes import ReportMailbox, mailbox_of
 
 DOMAIN = "returns.example.com"
 
