@@ -35,6 +35,7 @@ class Start:
     run_dir: Path
     listeners: Sockets = ()
     report_listeners: Sockets = ()
+    config_file: Path | None = None  # None: what is shipped
 
     def reloaded(self, settings: Settings) -> Start:
         """Return what a successor needs after a reload: the same sockets, and the new settings for them."""

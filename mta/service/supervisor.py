@@ -206,7 +206,7 @@ class Supervisor:
         return await asyncio.to_thread(self._embedded.start)
 
     def _make_children(self, dsn: str, secret: bytes, sockets: WorkerSockets) -> list[Child]:
-        web = Start(self._workers, self._settings, dsn, secret, self._run_dir)
+        web = Start(self._workers, self._settings, dsn, secret, self._run_dir, config_file=self._path)
         worker = replace(
             web,
             listeners=_numbered(sockets.submission),

@@ -85,7 +85,9 @@ class AdminSide:
         self._secrets = secrets
         profiles = open_profiles(start.settings, secrets)
         self.submission = HttpSubmission(start, store, profiles, metrics, disk)
-        self._port = AdminPort(store, start.settings, lambda: profiles, readiness, self.submission.sender)
+        self._port = AdminPort(
+            store, start.settings, lambda: profiles, readiness, self.submission.sender, start.config_file
+        )
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
         self._rates: asyncio.Task[None] | None = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -88,10 +89,11 @@ class AdminPort:
         profiles: Callable[[], Profiles],
         readiness: ServiceReadiness,
         sender: MessageSender,
+        config_file: Path | None = None,
     ) -> None:
         self._store, self._profiles = store, profiles
         self.rates = RateHistory(settings.server.data_dir / "run")
-        self.pages = PagesApp(store, {"rates": self.rates, "readiness": readiness})
+        self.pages = PagesApp(store, {"rates": self.rates, "readiness": readiness, "config_file": config_file})
         self.api = make_api()
         self.api.state.readiness, self.api.state.sender = readiness, sender
         self._tokens = RequestRates(1, 1)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mta.admin.backoffs import DELAYS, waited_for
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import fail, moment, plain, print_json, print_lines, relative, size
-from mta.cli.queue.backoffs import DELAYS, waited_for
 from mta.mail.address import Address
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id

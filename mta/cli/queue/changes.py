@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mta.admin.backoffs import end as end_backoffs
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, operator
 from mta.cli.output import fail, print_json
-from mta.cli.queue.backoffs import end as end_backoffs
 from mta.cli.queue.selection import (
     DestinationOption,
     HeldByOption,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mta.admin.backoffs import DELAYS
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import Column, fail, moment, print_details, print_json, print_lines, print_table, relative, span
 from mta.cli.queue import changes
-from mta.cli.queue.backoffs import DELAYS
 from mta.cli.queue.reroute import reroute
 from mta.cli.queue.selection import (
     DestinationOption,

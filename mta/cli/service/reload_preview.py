@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from mta.admin.backoffs import MAX_DESTINATIONS
 from mta.cli.output import span
-from mta.cli.queue.backoffs import MAX_DESTINATIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

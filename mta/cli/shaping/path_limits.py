@@ -11,7 +11,7 @@ from mta.cli.context import load_settings
 from mta.cli.options import AccountOption, ConfigOption, JsonOption, parse_domain
 from mta.cli.output import print_json, print_lines
 from mta.cli.shaping.scope import SourceOption
-from mta.cli.shaping.site import SiteView, as_fields, look, site_of_domain, tell
+from mta.cli.shaping.site import SiteView, as_fields, look, tell
 
 
 def explain(
@@ -22,6 +22,8 @@ def explain(
     config: ConfigOption = None,
 ) -> None:
     """Show the limits for mail to DOMAIN, the line that sets each, and what holds it up now."""
+    from mta.admin.sites import site_of_domain
+
     settings, domain = load_settings(config), parse_domain(domain)
 
     async def view() -> SiteView:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mta.admin.backoffs import MAX_DESTINATIONS, sites_of
 from mta.cli.context import account_id
 from mta.cli.options import parse_domain, require_span
 from mta.cli.output import fail
-from mta.cli.queue.backoffs import MAX_DESTINATIONS, sites_of
 from mta.mail.message import Stream
 from mta.mail.shaping_action import ActionScope
 

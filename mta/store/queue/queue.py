@@ -265,9 +265,17 @@ class Queue:
         rows = await self._ask(question, *values, limit)
         return [row["destination"] for row in rows]
 
-    async def list(self, which: QueueFilter, *, limit: int | None = None) -> Sequence[QueueEntry]:
-        """Queued recipients, the oldest message first. Raises StoreUnavailable."""
+    async def list(
+        self, which: QueueFilter, *, after: tuple[MessageId, int] | None = None, limit: int | None = None
+    ) -> Sequence[QueueEntry]:
+        """Return queued recipients, the oldest message first. ``after``: the last one of the page before.
+
+        Raises StoreUnavailable.
+        """
         condition, values = which.where()
+        if after is not None:
+            condition += f" and (q.message_id, q.recipient_index) > (${len(values) + 1}, ${len(values) + 2})"
+            values += [*after]
         rows = await self._ask(
             f"select {_COLUMNS} {_FROM} where {condition}"
             f" order by q.message_id, q.recipient_index limit ${len(values) + 1}",

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
+from config.schema import Settings
+from mta.delivery.mx import Resolver
+from mta.delivery.route import Route
 from mta.mail.delivery import DelayReason
-
-if TYPE_CHECKING:
-    from config.schema import Settings
-    from mta.store.queue.backoffs import PathBackoff
-    from mta.store.queue.queue import QueueFilter
-    from mta.store.store import Store
+from mta.store.queue.backoffs import PathBackoff
+from mta.store.queue.queue import QueueFilter
+from mta.store.store import Store
 
 DELAYS = {
     DelayReason.RELEASE: "the time its sender asked for",
@@ -26,9 +25,6 @@ MAX_DESTINATIONS = 500  # looked up; for more, all backoffs end
 
 async def sites_of(settings: Settings, destinations: Collection[str]) -> dict[str, str]:
     """Return where the mail of each destination goes; without those that lead nowhere."""
-    from mta.delivery.mx import Resolver
-    from mta.delivery.route import Route
-
     resolver, wanted = Resolver(settings), sorted(destinations)
     routes = await asyncio.gather(*(resolver.route(each) for each in wanted))
     return {each: route.site for each, route in zip(wanted, routes, strict=True) if isinstance(route, Route)}

@@ -1,0 +1,123 @@
+"""The queue: count, list and search it; retry, hold, release and bounce what is in it.
+
+Invariants: a change never means the whole queue by accident: a filter that is everything must be asked for. An account
+sees its own mail only, and may give it up; it cannot end what an operator or a rule decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from typing import Any, assert_never
+
+from mta.admin import backoffs
+from mta.admin.context import AdminContext
+from mta.admin.errors import Forbidden, InvalidValue
+from mta.mail.identity import MessageId, format_id
+from mta.store.queue.holds import QueueChange
+from mta.store.queue.queue import By, Group, QueueEntry, QueueFilter
+
+
+class QueueAction(Enum):
+    """What can be done with queued recipients."""
+
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    BOUNCE = "bounce"
+
+    @property
+    def result(self) -> str:
+        """What recipients are then."""
+        return {"retry": "due now", "hold": "held", "release": "released", "bounce": "bounced"}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """``backoffs``: how many were ended."""
+
+    change: QueueChange
+    backoffs: int = 0
+
+
+def own(context: AdminContext, which: QueueFilter) -> QueueFilter:
+    """Return the filter, confined to the actor's account."""
+    account_id = context.actor.account_id
+    return which if account_id is None else replace(which, account_id=account_id)
+
+
+async def summary(
+    context: AdminContext, by: By, which: QueueFilter | None = None, limit: int | None = None
+) -> Sequence[Group]:
+    """Return counts, the largest first. Raises StoreUnavailable."""
+    return await context.store.queue.summary(by, own(context, which or QueueFilter()), limit)
+
+
+async def entries(
+    context: AdminContext, which: QueueFilter, *, after: tuple[MessageId, int] | None = None, limit: int = 100
+) -> Sequence[QueueEntry]:
+    """Return queued recipients, the oldest message first. Raises StoreUnavailable."""
+    return await context.store.queue.list(own(context, which), after=after, limit=limit)
+
+
+async def change(
+    context: AdminContext,
+    action: QueueAction,
+    which: QueueFilter,
+    *,
+    reason: str = "",
+    everything: bool = False,
+    dry_run: bool = False,
+) -> QueueChanged:
+    """Change queued recipients, or count them. ``everything``: the whole queue may be meant.
+
+    Raises InvalidValue, Forbidden, StoreUnavailable.
+    """
+    if which.is_everything and not everything:
+        raise InvalidValue("filter", "no recipients are selected: name a message, a destination, an account or more")
+    if context.actor.account_id is not None and action is not QueueAction.BOUNCE:
+        raise Forbidden("only an operator can do this; you can bounce your own mail, or stop its mailing")
+    which = own(context, which)
+    if dry_run:
+        return QueueChanged(await _make(context, action, which, "", dry_run=True))
+    why = f"{reason.strip() or 'by hand'} ({context.actor.name})"
+    async with context.audited(
+        f"queue.{action.value}", described(which), account_id=which.account_id, reason=reason
+    ) as entry:
+        ended = 0
+        if action is QueueAction.RETRY:  # first: what is due is claimed at once
+            ended = await backoffs.end(context.settings, context.store, [which])
+        made = await _make(context, action, which, why, dry_run=False)
+        entry.after.update(recipients=made.recipients, leased=made.leased, backoffs_ended=ended)
+    return QueueChanged(made, ended)
+
+
+async def _make(
+    context: AdminContext, action: QueueAction, which: QueueFilter, why: str, *, dry_run: bool
+) -> QueueChange:
+    queue = context.store.queue
+    match action:
+        case QueueAction.RETRY:
+            return await queue.retry(which, dry_run=dry_run)
+        case QueueAction.HOLD:
+            return await queue.hold(which, why, dry_run=dry_run)
+        case QueueAction.RELEASE:
+            return await queue.release(which, why, dry_run=dry_run)
+        case QueueAction.BOUNCE:
+            return await queue.bounce(which, why, dry_run=dry_run)
+        case _:
+            assert_never(action)
+
+
+def described(which: QueueFilter) -> str:
+    """Return a filter in words."""
+    given = {each.name: getattr(which, each.name) for each in fields(QueueFilter)}
+    words = [f"{key} {_value(key, value)}" for key, value in given.items() if value is not None]
+    return ", ".join(words) or "the whole queue"
+
+
+def _value(key: str, value: Any) -> str:
+    if key == "message_id":
+        return format_id(value)
+    return str(value.value if isinstance(value, Enum) else value)

@@ -1,0 +1,88 @@
+"""Shaping actions: list, begin a pause, cancel.
+
+Invariants: only operators see and change them: they are about mail of all accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mta.admin.context import AdminContext
+from mta.admin.errors import InvalidValue, NotFound, Refused
+from mta.delivery.egress.sources import configured
+from mta.mail.shaping_action import ActionScope, Effect, NewAction, ShapingAction
+from mta.store.reputation.shaping_actions import ActionError, CancelledActions
+
+LONGEST = timedelta(days=30)
+SUSPEND = "suspend"  # the name of a pause by hand
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDetails:
+    """``waiting``: queued recipients that an action has put off."""
+
+    action: ShapingAction
+    waiting: int
+
+
+async def list_actions(context: AdminContext, *, ended: bool = False, limit: int = 100) -> Sequence[ShapingAction]:
+    """Return the newest first. Raises Forbidden, StoreUnavailable."""
+    context.require_operator()
+    return await context.store.shaping_actions.list(ended=ended, limit=limit)
+
+
+async def get(context: AdminContext, number: str) -> ActionDetails:
+    """Raises Forbidden, NotFound, StoreUnavailable."""
+    context.require_operator()
+    try:
+        found = await context.store.shaping_actions.find(number)
+    except ActionError as error:
+        raise NotFound(str(error)) from None
+    action = next((each for each in found if str(each.id) == number), found[0])
+    return ActionDetails(action, await context.store.shaping_actions.waiting(action))
+
+
+async def pause(context: AdminContext, scope: ActionScope, *, span: timedelta, reason: str) -> ShapingAction:
+    """Send nothing of a scope for a while, mail that comes later included.
+
+    Raises Forbidden, InvalidValue, Refused if it is paused already, StoreUnavailable.
+    """
+    context.require_operator()
+    if scope == ActionScope():
+        raise InvalidValue("scope", "say which mail: a source, site, domain, account or mailing")
+    names = [each.name for each in configured(context.settings.egress)]
+    if scope.source not in (None, *names):
+        raise InvalidValue("source", f"there is no source {scope.source!r}; there are {', '.join(names)}")
+    if not reason.strip():
+        raise InvalidValue("reason", "say why: the reason is kept, and shown to other operators")
+    if not timedelta(0) < span <= LONGEST:
+        raise InvalidValue("span", "the end must lie in the future, at most 30 days from now")
+    actor = context.actor
+    new = NewAction(SUSPEND, scope, Effect.PAUSE, reason.strip(), actor.name, span.total_seconds())
+    async with context.audited("shaping.pause", scope, account_id=scope.account_id, reason=reason) as entry:
+        action = await context.store.shaping_actions.begin(new)
+        if action is None:
+            raise Refused(f"{scope} is paused already")
+        entry.after.update(id=action.id, expires_at=action.expires_at)
+    return action
+
+
+async def cancel(context: AdminContext, number: str, *, reason: str) -> CancelledActions:
+    """End an action before its time; mail that waits for it is due at once.
+
+    Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable.
+    """
+    context.require_operator()
+    if not reason.strip():
+        raise InvalidValue("reason", "say why: the reason is kept, and shown to other operators")
+    action = (await get(context, number)).action
+    async with context.audited("shaping.cancel", action.id, reason=reason) as entry:
+        entry.before.update(name=action.name, scope=action.scope.fields, expires_at=action.expires_at)
+        try:
+            done = await context.store.shaping_actions.cancel([action], by=context.actor.name, reason=reason.strip())
+        except ActionError as error:
+            raise Refused(str(error)) from None
+        entry.after.update(due=done.due)
+    return done
