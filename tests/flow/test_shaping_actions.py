@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from mta.cli.main import build
 from mta.mail.identity import format_id
 from mta.testing.script import FRIENDLY, AfterReply, ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import World, kinds
@@ -24,7 +26,11 @@ def provider(name: str) -> dict[str, Any]:
 
 
 async def cli(world: World, *words: str) -> str:
-    return await asyncio.to_thread(world.service.cli, *words)
+    """Run a command in this process, which saves its start."""
+    command = [*words, "--config", str(world.service.config)]
+    result = await asyncio.to_thread(CliRunner().invoke, build(words[0]), command)
+    assert result.exit_code == 0, result.output
+    return str(result.stdout)
 
 
 async def waiting(world: World, count: int) -> None:
@@ -69,11 +75,6 @@ async def test_a_rule_pauses_the_path_in_all_workers_until_it_is_cancelled(world
     await world.start()
     one_more = await world.accept("late@gmail.example")
     await waiting(world, 8)
-    told = await cli(world, "shaping", "explain", "gmail.example")
-    assert "paused until" in told
-    assert "Gmail has detected an unusual rate" in told
-    assert "config/defaults/shaping.toml:" in told
-
     said = await cli(world, "shaping", "actions", "cancel", "1", "--reason", "solved", "--yes")
     assert "8 recipients due now" in said
     await world.received(8, gmail.ledger)
@@ -105,6 +106,7 @@ async def test_rules_with_a_window_count_over_all_workers_and_others_fire_at_onc
     assert "limit 1 connections, 30/m" in " ".join(listed.split())
 
 
+@pytest.mark.nightly
 async def test_operators_suspend_resume_and_reroute(world: World) -> None:
     world.domain("slow.example", "127.0.0.2")
     await world.start(

@@ -42,8 +42,23 @@ REPLIES = [
         "421-4.7.28 Gmail has detected an unusual rate of unsolicited mail originating\n421-4.7.28 from your SPF "
         "domain [sender.example 15]. To protect our users from\n421 4.7.28 spam, mail sent from your domain has been "
         "temporarily rate limited. a1-20020 - gsmtp",
+        "gmail-unusual-rate-domain",
+        (Effect.PAUSE, Effect.ALERT),
+    ),
+    (
+        "gmail",
+        "421-4.7.28 Gmail has detected an unusual rate of unsolicited mail originating\n421-4.7.28 from your IP "
+        "address [192.0.2.7 15]. To protect our users from\n421 4.7.28 spam, mail sent from your IP address has been "
+        "temporarily rate limited. a1-20020 - gsmtp",
         "gmail-unusual-rate",
         (Effect.PAUSE, Effect.CLOSE),
+    ),
+    (
+        "yahoo",
+        "553 5.7.2 [TSS11] All messages from 192.0.2.7 will be permanently deferred; Retrying will NOT succeed. See "
+        "https://postmaster.yahooinc.com/error-codes",
+        "yahoo-blocked",
+        (Effect.PAUSE, Effect.CLOSE, Effect.ALERT),
     ),
     ("gmail", "421 4.7.0 Try again later, closing connection. (EHLO) x9 - gsmtp", "gmail-try-again-later",
      (Effect.PAUSE, Effect.CLOSE)),
@@ -126,6 +141,14 @@ def test_shipped_rules_have_no_faults() -> None:
 @pytest.mark.parametrize("site", ["gmail", "yahoo", "outlook", "t-online", "orange", "apple", "mx.other.example"])
 def test_what_says_nothing_about_the_sender_fits_no_rule(reply: str, site: str) -> None:
     assert fitting(reply, site) == []
+
+
+def test_what_concerns_one_recipient_or_a_domain_of_ours_is_not_laid_on_the_address() -> None:
+    busy = "421 4.7.1 Messages to eve@icloud.com deferred due to excessive volume. Try again later - "
+    assert fitting(f"{busy}https://support.apple.com/en-us/HT204137", "apple") == []
+    quick = "450-4.2.1 The user you are trying to contact is receiving email at a rate that\n450 4.2.1 prevents more"
+    assert fitting(quick, "gmail") == []
+    assert fitting(REPLIES[0][1], "gmail") == ["gmail-unusual-rate-domain"]
 
 
 def test_a_provider_is_not_judged_by_the_words_of_another() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from config.schema import DatabaseSettings
+from mta.delivery.egress.actions import ActionsInForce
 from mta.mail.message import Stream
-from mta.mail.shaping_action import ActionScope, Effect, NewAction
+from mta.mail.shaping_action import ActionScope, Effect, NewAction, ShapingAction
+from mta.store.postgres.secrets import Secrets
 from mta.store.reputation.shaping_actions import ActionError
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
@@ -111,3 +115,27 @@ async def test_counts_of_all_workers_within_the_window_and_not_before_the_last_a
     assert await store.reply_counts.windows({"another": 3600.0}) == []
     await store.shaping_actions.begin(new(SITE))
     assert await store.reply_counts.windows({"a-rule": 3600.0}) == []
+
+
+async def until(store: Store, fits: Callable[[Sequence[ShapingAction]], bool]) -> None:
+    """Wait until a process knows it, by notification: without one it would look again after half a minute."""
+    changed = asyncio.Event()
+    store.shaping_actions.watch(changed.set)
+    async with asyncio.timeout(10):
+        while not fits(store.shaping_actions.known):
+            await changed.wait()
+            changed.clear()
+
+
+async def test_a_cancelled_action_ends_in_every_process(store: Store, database_url: str, secrets: Secrets) -> None:
+    others = [await Store.open(database_url, DatabaseSettings(), secrets) for _ in range(2)]  # two machines
+    action = await store.shaping_actions.begin(new())
+    assert action is not None
+    for each in others:
+        await until(each, lambda known: action in known)
+    await others[0].shaping_actions.cancel([action], by="ann", reason="solved")
+    for each in (store, *others):
+        await until(each, lambda known: all(other.cancelled_at for other in known))
+        assert not ActionsInForce(each.shaping_actions.known).is_paused("mta-1", "gmail", (), datetime.now(UTC))
+    for each in others:
+        await each.close()
