@@ -68,6 +68,51 @@ class UnsubscribeTexts(Section):
     every_topic: str
 
 
+class SignUpTexts(Section):
+    """Sign-up forms and the mail that asks for the confirmation. ``errors``: by what is wrong with what was sent."""
+
+    heading: str
+    address: str
+    topics: str
+    sponsors: str
+    note: str
+    submit: str
+    errors: dict[str, str]
+    mail_subject: str
+    mail_intro: str
+    mail_statement: str
+    mail_sponsors: str
+    mail_ask: str
+    mail_until: str
+    mail_not_you: str
+
+
+class PreferenceTexts(Section):
+    """The page on which a person chooses topics."""
+
+    heading: str
+    text: str
+    keep: str
+    save: str
+    all: str
+    link: str
+
+
+class AbuseFormTexts(Section):
+    """The page on which a person complains. ``errors``: by what is wrong with what was sent."""
+
+    heading: str
+    text: str
+    address: str
+    mailing: str
+    mailing_hint: str
+    said: str
+    message: str
+    message_hint: str
+    submit: str
+    errors: dict[str, str]
+
+
 class LetterTexts(Section):
     """Letters about complaints. ``subjects`` and ``openings``: by occasion; ``sources``: by the source of a complaint;
     ``causes``: by what it is about, where no person has said so."""
@@ -131,6 +176,9 @@ class Texts(Section):
     notices: NoticeTexts
     pages: dict[str, PageTexts]
     unsubscribe: UnsubscribeTexts
+    sign_up: SignUpTexts
+    preferences: PreferenceTexts
+    abuse_form: AbuseFormTexts
     letters: LetterTexts
     receipts: ReceiptTexts
     bounces: BounceTexts

@@ -28,6 +28,7 @@ NOUNS: Final = (
     "queue",
     "service",
     "shaping",
+    "sign-up-forms",
     "suppressions",
     "tokens",
     "users",
@@ -61,10 +62,10 @@ _SCOPES: Final = {
     Role.OPERATOR: ALL_SCOPES,
     Role.ABUSE_DESK: _scopes(
         "accounts:read audit:read breakers complaints consents:read domains:read events:read jobs:read keys:read"
-        " lists:read mailings messages:read queue service:read shaping:read suppressions"
+        " lists:read mailings messages:read queue service:read shaping:read sign-up-forms:read suppressions"
     ),
     Role.ACCOUNT: _scopes(
         "accounts:read complaints consents credentials domains events:read jobs:read keys:read lists mailings messages"
-        " queue service:read suppressions webhooks"
+        " queue service:read sign-up-forms suppressions webhooks"
     ),
 }

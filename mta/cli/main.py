@@ -44,6 +44,7 @@ COMMANDS = {
     "takedown": ("mta.cli.reputation.takedown", "The takedown list: what no message may link to."),
     "profile": ("mta.cli.service.profile", "Profiles: the rules an account's mail must pass."),
     "consent": ("mta.cli.consent.ledger", "Consents: who agreed to what, and the evidence."),
+    "form": ("mta.cli.consent.sign_up_forms", "Sign-up forms with double opt-in: make, embed, close."),
     "privacy": ("mta.cli.consent.privacy", "Export or erase one person's data (GDPR)."),
     "suppression": ("mta.cli.suppression.entries", "Suppressions: addresses that must not be mailed."),
     "webhook": ("mta.cli.service.webhook", "Webhooks: where an account's events are sent."),

@@ -84,6 +84,18 @@ class StoreCall(Enum):
     RECIPIENTS = "recipients"
 
 
+class SignUpResult(Enum):
+    """What became of a request of a sign-up form. ``bot``: no person filled the form in."""
+
+    ASKED = "asked"
+    LIMITED = "limited"
+    BOT = "bot"
+    INVALID = "invalid"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    EXPIRED = "expired"
+
+
 class UnsubscribeMethod(Enum):
     """How a recipient unsubscribed. ``unknown``: the token is not valid."""
 
@@ -167,6 +179,7 @@ class BackgroundTask(Enum):
     BLOCKLISTS = "blocklists"
     SOURCE_CHECKS = "source_checks"
     COMPLAINT_DEADLINES = "complaint_deadlines"
+    SIGN_UPS = "sign_ups"
     ADDRESS_LISTS = "address_lists"
     TLS_POLICIES = "tls_policies"
     TLS_REPORTS = "tls_reports"

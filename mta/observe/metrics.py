@@ -34,6 +34,7 @@ from mta.observe.labels import (
     RejectionSubject,
     Resource,
     Severity,
+    SignUpResult,
     StoreCall,
     Success,
     TlsDemandedBy,
@@ -207,6 +208,9 @@ class Metrics:
             "Unsubscribe requests, by method; unknown: the token is not valid",
             "method",
             UnsubscribeMethod,
+        )
+        self.sign_ups = counters.counters(
+            "sign_ups", "Requests of sign-up forms, by what became of them", "result", SignUpResult
         )
         self.inbound_reports = counters.counters(
             "inbound_reports", "Bounces, complaints and other mail received, by kind", "kind", InboundReportKind

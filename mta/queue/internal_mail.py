@@ -1,7 +1,8 @@
 """Build the messages that the service itself sends: DSNs, forwarded reports, mail about complaint cases,
-receipts.
+receipts, requests to confirm a sign-up.
 
-Invariants: They come from the null sender, so that nothing bounces back. No Bcc of a forwarded message leaves, no
+Invariants: They come from the null sender, so that nothing bounces back, unless it is to be known that they do; then
+nobody is sent a DSN. No Bcc of a forwarded message leaves, no
 verdict in this host's name, and no line longer than RFC 5322 allows. The policy chain does not apply to them, which
 their finding says.
 """
@@ -18,7 +19,7 @@ from mta.dkim import Signer
 from mta.mail.address import Address
 from mta.mail.headers import Headers, break_long_lines
 from mta.mail.identity import MessageId
-from mta.mail.message import Body, Envelope, IPAddress, Message, Origin, Recipient, SenderTls
+from mta.mail.message import Body, Envelope, IPAddress, Message, Notify, Origin, Recipient, SenderTls
 from mta.store.queue.enqueue import NewMessage
 from policy.base import Finding
 from policy.header_fields import outgoing_fields
@@ -34,6 +35,7 @@ class InternalMailKind(Enum):
     COMPLAINT = "complaint"  # about complaint cases, to their account
     RECEIPT = "receipt"  # for a complaint or request of a person, to its writer
     TLS_REPORT = "tls_report"  # how TLS with a receiver went, to its operator
+    SIGN_UP = "sign_up"  # asks a person to confirm what was asked for with a form
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,13 @@ class InternalMailBuilder:
         smtputf8: bool,
         tls: SenderTls = SenderTls.AS_POLICY,
         signing_domain: str | None = None,
+        sender: Address | None = None,
         relay: Relay | None = None,
     ) -> NewMessage:
         """Return ``content`` as a message for ``to``, to be queued as mail of the account.
 
-        ``signing_domain``: of the DKIM signature, if it has a key. Raises HeaderError if the header is invalid.
+        ``signing_domain``: of the DKIM signature, if it has a key. ``sender``: of the envelope. Raises
+        HeaderError if the header is invalid.
         """
         headers, content = self._fit_to_leave(content)
         if signing_domain and (signature := self._signer.sign(content, headers, signing_domain)):
@@ -87,7 +91,8 @@ class InternalMailBuilder:
             protocol="ESMTP" if relay else "local",
             received_at=now,
         )
-        envelope = Envelope(None, (Recipient(to),), body, smtputf8, tls=tls)
+        recipient = Recipient(to, Notify.NEVER if sender else None)
+        envelope = Envelope(sender, (recipient,), body, smtputf8, tls=tls)
         message = Message(message_id, envelope, origin, headers, content)
         finding = Finding(kind.value, "pass", "sent by the service itself; the policy chain does not apply")
         return NewMessage(message, account_id, expires_at=now + self._lifetime, findings=(finding,))

@@ -52,6 +52,7 @@ from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
 from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
 from mta.service.jobs.domain_verification import verify_due
+from mta.service.jobs.sign_ups import send_requests
 from mta.service.jobs.source_checks import SourceWatch
 from mta.service.jobs.tls_reports import send_due_reports
 from mta.service.offered import offered
@@ -87,6 +88,7 @@ DATABASE_INTERVAL = 1.0
 BLOCKLIST_INTERVAL = 2.0
 COMPLAINT_INTERVAL = 2.0
 LIST_INTERVAL = 60.0
+SIGN_UP_INTERVAL = 1.0
 MEASURE_INTERVAL = 5.0
 MAILING_INTERVAL = 10.0
 VERIFICATION_INTERVAL = 60.0
@@ -255,6 +257,7 @@ class Supervisor:
             (BackgroundTask.SOURCE_CHECKS, SOURCE_INTERVAL, self._check_sources),
             (BackgroundTask.BLOCKLISTS, BLOCKLIST_INTERVAL, self._check_blocklists),
             (BackgroundTask.COMPLAINT_DEADLINES, COMPLAINT_INTERVAL, self._run_deadlines),
+            (BackgroundTask.SIGN_UPS, SIGN_UP_INTERVAL, self._send_sign_ups),
             (BackgroundTask.ADDRESS_LISTS, LIST_INTERVAL, self._check_lists),
             (BackgroundTask.TLS_POLICIES, TLS_INTERVAL, self._refresh_tls_policies),
             (BackgroundTask.TLS_REPORTS, TLS_INTERVAL, self._send_tls_reports),
@@ -374,6 +377,10 @@ class Supervisor:
         if self._complaints is None or self._complaints.settings is not self._settings:
             self._complaints = await ComplaintNotifier.open(self._settings, store)
         await run_deadlines(self._complaints, store)
+
+    async def _send_sign_ups(self, store: Store) -> None:
+        """Ask the people who filled in a form to confirm it."""
+        await send_requests(self._settings, store, self._metrics)
 
     async def _refresh_tls_policies(self, store: Store) -> None:
         """Fetch MTA-STS policies again before they expire."""

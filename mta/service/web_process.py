@@ -37,6 +37,7 @@ from mta.web.monitoring import monitoring_app
 from mta.web.public import PublicPages
 from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpServer, PlainPort
+from mta.web.sign_up import FormClock
 from mta.web.webhooks import WebhookSender
 
 log = get_logger()
@@ -50,7 +51,7 @@ class PublicSide:
     def __init__(self, settings: Settings, store: Store, secrets: Secrets, metrics: Metrics) -> None:
         self._secrets = secrets
         tokens = open_tokens(settings, secrets)
-        self._pages = PublicPages(store.unsubscribes, store.accounts.by_id, tokens, settings.web.public, metrics)
+        self._pages = PublicPages(store, tokens, FormClock(secrets.derive("form clock")), settings, metrics)
         self._server = HttpServer(self._pages.app, "web.public")
 
     async def open(self, settings: Settings) -> None:
@@ -62,7 +63,7 @@ class PublicSide:
 
     def configure(self, settings: Settings) -> None:
         """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
-        self._pages.configure(settings.web.public, open_tokens(settings, self._secrets))
+        self._pages.configure(settings, open_tokens(settings, self._secrets))
         self._server.configure(settings.web.public)
 
     async def close(self) -> None:

@@ -37,6 +37,7 @@ from mta.store.mailings.mailings import Mailings
 from mta.store.permission.address_lists import AddressLists
 from mta.store.permission.consents import Consents
 from mta.store.permission.recipients import Recipients
+from mta.store.permission.sign_ups import SignUps
 from mta.store.permission.suppressions import Suppressions
 from mta.store.permission.unsubscribes import Unsubscribes
 from mta.store.postgres.database import Database
@@ -104,6 +105,7 @@ class Store:
         self.consents = Consents(database, secrets)
         self.address_lists = AddressLists(database)
         self.unsubscribes = Unsubscribes(database)
+        self.sign_ups = SignUps(database, secrets, self.consents)
         self.report_queue = ReportQueue(database)
         self.reports = Reports(database, secrets)
         self.data_subjects = DataSubjects(database, secrets, self.consents, self.suppressions)

@@ -53,15 +53,20 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
-    """Return a ``send`` that sets ``headers`` in the response, in place of its own of the same name."""
+def with_headers(send: Send, headers: Mapping[str, str], *, own_first: bool = False) -> Send:
+    """Return a ``send`` that sets ``headers`` in the response, in place of its own of the same name; with ``own_first``
+    only those that it has not set itself."""
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     names = {name for name, _ in encoded}
 
     async def send_with(message: AsgiMessage) -> None:
         if message["type"] == "http.response.start":
             own: Iterable[tuple[bytes, bytes]] = message.get("headers", ())
-            message["headers"] = [*(each for each in own if each[0].lower() not in names), *encoded]
+            if own_first:
+                has = {name.lower() for name, _ in own}
+                message["headers"] = [*own, *(each for each in encoded if each[0] not in has)]
+            else:
+                message["headers"] = [*(each for each in own if each[0].lower() not in names), *encoded]
         await send(message)
 
     return send_with

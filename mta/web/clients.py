@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from starlette.requests import Request
+
 from mta.mail.message import IPAddress
 
 MAX_CLIENTS = 100_000  # whose request rate is remembered
@@ -17,6 +19,7 @@ MAX_HOPS = 20  # proxies in X-Forwarded-For
 ROUNDING = 1e-6  # seconds
 UNKNOWN = ip_address("0.0.0.0")  # noqa: S104 - a socket without addresses
 
+ClientOf = Callable[[Request], IPAddress]
 Networks = Sequence[IPv4Network | IPv6Network]
 
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 
 from mta.mail.mime_value import parse_mime_value
 
-MAX_FIELDS = 20
+MAX_FIELDS = 40
 
 FormFields = tuple[tuple[str, str], ...]
 

@@ -1,4 +1,4 @@
-"""The pages for recipients: one template, texts from ``config/languages``, and the response headers.
+"""The pages for people who get mail: templates, texts from ``config/languages``, and the response headers.
 
 A page can say whose mail it is about; names and topics are shown as they were registered.
 
@@ -14,32 +14,37 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from html import escape
 from pathlib import Path
-from string import Template
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from config.toml import read_text
+from mta.store.postgres.errors import StoreUnavailable
 from policy.accounts.account import Account
-from policy.languages import TextLanguage, Texts, UnsubscribeTexts, load_texts
+from policy.languages import TextLanguage, Texts, load_texts
 from policy.permission.consent import EVERY_TOPIC
 from policy.text.header_text import shown
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates" / "public"
 LANGUAGES = tuple(each.value for each in TextLanguage)  # the first is the default
 
 CONFIRM = ("confirm", "unsubscribe")  # the field that the button posts
+CONFIRM_SIGN_UP = ("confirm", "sign_up")
 MAX_FACT = 200  # characters of a name or topic
 MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that are read
 
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-_FORM = '<form method="post"><button type="submit" name="{}" value="{}">{}</button></form>\n'
-_FACT = "<div><dt>{}</dt><dd><bdi>{}</bdi></dd></div>\n"
+_NO_FRAME = "frame-ancestors 'none'"
+_BLANKS = ("language", "title", "text", "button", "confirm", "facts", "link", "link_text")
+_EMPTY: Mapping[str, Any] = dict.fromkeys(_BLANKS, "")
 _RANGE = re.compile(r"(\*|[a-z]{1,8}(?:-[a-z0-9]{1,8})*)(?:\s*;\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?")
+
+
+AccountById = Callable[[int], Account | None]
 
 
 class Page(Enum):
@@ -52,6 +57,14 @@ class Page(Enum):
     NOT_FOUND = ("not_found", 404)
     BUSY = ("busy", 429)
     UNAVAILABLE = ("unavailable", 503)
+    SIGN_UP_SENT = ("sign_up_sent", 200)
+    SIGN_UP_CONFIRM = ("sign_up_confirm", 200)
+    SIGN_UP_DONE = ("sign_up_done", 200)
+    SIGN_UP_AGAIN = ("sign_up_again", 200)
+    SIGN_UP_EXPIRED = ("sign_up_expired", 410)
+    SIGN_UP_CLOSED = ("sign_up_closed", 410)
+    PREFERENCES_SAVED = ("preferences_saved", 200)
+    ABUSE_SENT = ("abuse_sent", 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +86,36 @@ class LinkSubject:
         return self.names.get(language) or self.names.get("", "")
 
 
+def subject_of(account_by_id: AccountById, account_id: int, topic: str) -> LinkSubject:
+    """Return what a link is about; without a name if the accounts could not be read yet."""
+    try:
+        account = account_by_id(account_id)
+    except StoreUnavailable:
+        account = None
+    return LinkSubject.of(account, topic)
+
+
 class Pages:
     """All pages. Made by ``Pages.load``."""
 
-    __slots__ = ("_headers", "_template", "_texts")
+    __slots__ = ("_headers", "_templates", "_texts")
 
-    def __init__(self, template: str, texts: Mapping[str, Texts]) -> None:
-        self._template, self._texts = Template(template), texts
-        style = _STYLE.search(template)
+    def __init__(self, templates: Path, texts: Mapping[str, Texts]) -> None:
+        self._templates = Environment(
+            loader=FileSystemLoader(templates),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._texts = texts
+        style = _STYLE.search(self._templates.get_template("page.html").render(_EMPTY))
         self._headers = response_headers(style[1] if style else "")
 
     @classmethod
     def load(cls) -> Pages:
-        """Load the template and texts shipped with the service. Raises ConfigError."""
-        return cls(read_text(TEMPLATES / "page.html"), {each.value: texts for each, texts in load_texts().items()})
+        """Load the templates and texts shipped with the service. Raises ConfigError."""
+        return cls(TEMPLATES, {each.value: texts for each, texts in load_texts().items()})
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -94,41 +123,68 @@ class Pages:
         return self._headers
 
     def respond(
-        self, page: Page, accept_language: str, *, about: LinkSubject | None = None, wait: float = 0.0
+        self,
+        page: Page,
+        accept_language: str,
+        *,
+        about: LinkSubject | None = None,
+        wait: float = 0.0,
+        preferences: str | None = None,
+        sites: Sequence[str] = (),
     ) -> HTMLResponse:
-        """Return ``page`` in the language of the header field Accept-Language. ``wait``: seconds for Retry-After."""
+        """Return ``page`` in the language of the header field Accept-Language. ``wait``: seconds for Retry-After;
+        ``preferences``: a link to the choice of topics; ``sites``: as in ``show``."""
         name, status = page.value
         language = choose_language(accept_language, LANGUAGES)
-        response = HTMLResponse(self._render(name, language, about), status_code=status)
-        response.headers["Content-Language"] = language
-        response.headers["Vary"] = "Accept-Language"
+        words = self._texts[language].pages[name]
+        response = self.show(
+            "page",
+            language,
+            status,
+            sites=sites,
+            title=words.title,
+            text=words.text,
+            button=words.button,
+            confirm=CONFIRM_SIGN_UP if page is Page.SIGN_UP_CONFIRM else CONFIRM,
+            facts=self.facts(about, language) if about else (),
+            link=preferences,
+            link_text=self._texts[language].preferences.link,
+        )
         if wait:
             response.headers["Retry-After"] = str(int(wait) + 1)
         return response
 
-    def _render(self, name: str, language: str, about: LinkSubject | None) -> str:
-        words = self._texts[language].pages[name]
-        return self._template.substitute(
-            language=language,
-            title=escape(words.title),
-            text=escape(words.text),
-            role="" if words.button else ' role="status"',
-            facts=_facts(about, language, self._texts[language].unsubscribe) if about else "",
-            form=_FORM.format(*CONFIRM, escape(words.button)) if words.button else "",
-        )
+    def show(
+        self, template: str, language: str, status: int = 200, *, sites: Sequence[str] = (), **values: Any
+    ) -> HTMLResponse:
+        """Return the page that ``template`` makes of ``values``. ``sites``: origins that may show it in a frame."""
+        content = self._templates.get_template(f"{template}.html").render(language=language, **values)
+        response = HTMLResponse(content, status_code=status)
+        response.headers["Content-Language"] = language
+        response.headers["Vary"] = "Accept-Language"
+        if sites:
+            policy = self._headers["Content-Security-Policy"]
+            response.headers["Content-Security-Policy"] = policy.replace(
+                _NO_FRAME, f"frame-ancestors {' '.join(sites)}"
+            )
+        return response
 
+    def texts(self, language: str) -> Texts:
+        """Return the texts of a language, one of LANGUAGES."""
+        return self._texts[language]
 
-def _facts(about: LinkSubject, language: str, words: UnsubscribeTexts) -> str:
-    topic = words.every_topic if about.topic in ("", EVERY_TOPIC) else about.topic
-    facts = {words.sender: about.sender(language), words.topic: topic}
-    rows = (_FACT.format(escape(label), escape(shown(fact, MAX_FACT))) for label, fact in facts.items() if fact)
-    return f"<dl>\n{''.join(rows)}</dl>\n"
+    def facts(self, about: LinkSubject, language: str) -> list[tuple[str, str]]:
+        """Return what a page says of the mail that it is about: label and value."""
+        words = self._texts[language].unsubscribe
+        topic = words.every_topic if about.topic in ("", EVERY_TOPIC) else about.topic
+        facts = {words.sender: about.sender(language), words.topic: topic}
+        return [(label, shown(fact, MAX_FACT)) for label, fact in facts.items() if fact]
 
 
 def response_headers(style: str) -> dict[str, str]:
     """Return the header fields of every response. ``style``: the only style sheet that is allowed."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    allowed = f"style-src 'sha256-{digest}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    allowed = f"style-src 'sha256-{digest}'; form-action 'self'; {_NO_FRAME}; base-uri 'none'"
     return {
         "Cache-Control": "no-store",
         "Content-Security-Policy": f"default-src 'none'; {allowed}",

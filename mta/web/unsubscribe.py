@@ -1,7 +1,9 @@
-"""``/u/TOKEN``: unsubscribe, by the mail program's one click (RFC 8058) or by the button of a page.
+"""``/u/TOKEN``: unsubscribe, by the mail program's one click (RFC 8058) or by the button of a page; with
+``?choose``, by topic.
 
-    GET, HEAD   the page with the button
+    GET, HEAD   the page with the button, or with the topics that the person gets mail about
     POST        `List-Unsubscribe=One-Click`, or the button's own field: unsubscribed, and the page that says so
+                the topics to keep: unsubscribed from the others
                 anything else: 400, nothing is changed
 
 Both can be repeated. The pages name the sender and the topic that the link is about. A link that was damaged on its way
@@ -10,13 +12,14 @@ same whether or not its recipient is known.
 
 Invariants: GET, HEAD and OPTIONS change nothing: links are followed by malware scanners. The page asks for no identity,
 sets no cookie and does not redirect.
-Limitations: Anyone who has the link can use it, also someone to whom the message was forwarded.
+Limitations: A choice only takes away: for more mail there are forms. Anyone who has the link can use it, also someone
+to whom the message was forwarded.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
@@ -26,14 +29,22 @@ from starlette.routing import Route
 from mta.observe.labels import UnsubscribeMethod
 from mta.observe.metrics import Metrics
 from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
-from mta.store.postgres.errors import StoreUnavailable
-from mta.web.forms import read_form
-from mta.web.recipient_pages import CONFIRM, LinkSubject, Page, Pages
-from policy.accounts.account import Account
+from mta.web.forms import FormFields, read_form
+from mta.web.recipient_pages import (
+    CONFIRM,
+    LANGUAGES,
+    AccountById,
+    LinkSubject,
+    Page,
+    Pages,
+    choose_language,
+    subject_of,
+)
+from policy.permission.consent import EVERY_TOPIC
 from policy.permission.tokens import UNSUBSCRIBE, Claim, Tokens
 
 MAX_TRANSACTIONS = 4  # at once; more wait, so that a flood leaves connections for /readyz (database.pool_size)
-AccountById = Callable[[int], Account | None]
+CHOOSE, SAVE = "choose", "save"  # the query of the page with the topics, and the field that its buttons send
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
 _METHODS = {("list-unsubscribe", "one-click"): UnsubscribeVia.ONE_CLICK, CONFIRM: UnsubscribeVia.PAGE}
@@ -78,11 +89,15 @@ class UnsubscribeHandlers:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Return the page with the button, or what to do about a damaged link. Handles HEAD too."""
+        """Return the page with the button or the topics, or what to do about a damaged link. Raises StoreUnavailable.
+        Handles HEAD too."""
         claim = self._claim(request)
         if claim is None:
             return self._pages.respond(Page.DAMAGED, _language(request))
-        return self._pages.respond(Page.CONFIRM, _language(request), about=self._subject(claim))
+        if CHOOSE in request.query_params:
+            return await self._choose(claim, _language(request))
+        about = self._subject(claim)
+        return self._pages.respond(Page.CONFIRM, _language(request), about=about, preferences=f"?{CHOOSE}")
 
     async def options(self, _: Request) -> Response:
         """Return the methods; without CORS fields, so that scripts of other sites cannot use them."""
@@ -90,34 +105,64 @@ class UnsubscribeHandlers:
 
     async def unsubscribe(self, request: Request) -> Response:
         """Unsubscribe. Raises StoreUnavailable."""
-        via = await _posted(request)
-        if via is None:
+        fields = read_form(request.headers.get("content-type", ""), await request.body())
+        via, chosen = _asked(fields), any(name == SAVE for name, _ in fields)
+        if via is None and not chosen:
             return self._pages.respond(Page.INVALID, _language(request))
         claim = self._claim(request)
         if claim is None:
             self._metrics.unsubscribes[UnsubscribeMethod.UNKNOWN].inc()
             return self._pages.respond(Page.DAMAGED, _language(request))
+        if via is None:
+            return await self._keep(claim, fields, request)
         async with self._transactions:
             done = await self._unsubscribes.take(claim, via, request.headers.get("user-agent", ""))
         self._metrics.unsubscribes[_COUNTED[via] if done else UnsubscribeMethod.UNKNOWN].inc()
         return self._pages.respond(Page.DONE, _language(request), about=self._subject(claim))
 
+    async def _choose(self, claim: Claim, accept_language: str) -> Response:
+        language = choose_language(accept_language, LANGUAGES)
+        words = self._pages.texts(language)
+        names = await self._topics(claim)
+        labels = [(name, words.unsubscribe.every_topic if name == EVERY_TOPIC else name) for name in names]
+        return self._pages.show(
+            "preferences",
+            language,
+            title=words.preferences.heading,
+            words=words.preferences,
+            topics=labels,
+            facts=self._pages.facts(self._subject(claim), language)[:1],
+        )
+
+    async def _keep(self, claim: Claim, fields: FormFields, request: Request) -> Response:
+        """Unsubscribe from the topics that were not kept, or from all."""
+        everything = (SAVE, "none") in fields
+        kept = set() if everything else {value for name, value in fields if name == "keep"}
+        async with self._transactions:
+            topics = [EVERY_TOPIC] if everything else await self._topics(claim)
+            for topic in (name for name in topics if name not in kept):
+                one = replace(claim, topic=topic)
+                done = await self._unsubscribes.take(one, UnsubscribeVia.PAGE, request.headers.get("user-agent", ""))
+                self._metrics.unsubscribes[UnsubscribeMethod.PAGE if done else UnsubscribeMethod.UNKNOWN].inc()
+        page = Page.DONE if everything else Page.PREFERENCES_SAVED
+        return self._pages.respond(page, _language(request), about=self._subject(replace(claim, topic="")))
+
+    async def _topics(self, claim: Claim) -> list[str]:
+        """Return the topics that the person gets mail about, the link's own among them: a page that lacked it would
+        tell that the person is not known. Raises StoreUnavailable."""
+        found = await self._unsubscribes.topics(claim)
+        return found or [claim.topic or EVERY_TOPIC]
+
     def _subject(self, claim: Claim) -> LinkSubject:
-        """Return whose mail ``claim`` is about; without a name if the accounts could not be read yet."""
-        try:
-            account = self._account_by_id(claim.account_id)
-        except StoreUnavailable:
-            account = None
-        return LinkSubject.of(account, claim.topic)
+        return subject_of(self._account_by_id, claim.account_id, claim.topic)
 
     def _claim(self, request: Request) -> Claim | None:
         claim = self._tokens.read_passed_on(request.path_params["token"])
         return claim if claim and claim.purpose == UNSUBSCRIBE else None
 
 
-async def _posted(request: Request) -> UnsubscribeVia | None:
-    """Return what was posted: the first of the two known fields; None without one."""
-    fields = read_form(request.headers.get("content-type", ""), await request.body())
+def _asked(fields: FormFields) -> UnsubscribeVia | None:
+    """Return what was asked for: by the first of the two known fields; None without one."""
     known = ((name.lower(), value.lower()) for name, value in fields)
     return next((_METHODS[field] for field in known if field in _METHODS), None)
 

@@ -43,6 +43,16 @@ select evidence from consent_entry where account_id = $1 and address_key = $2 an
 order by entry desc limit 1"""
 
 
+_TOPICS = """
+select topic from consent c
+where account_id = $1 and address_key = $2 and revoked_at is null and not exists (
+    select from suppression s
+    where s.account_id = $1 and s.address_key = $2 and s.topic in ('', '*', c.topic)
+        and coalesce(s.expires_at > now(), true)
+)
+order by topic limit 100"""
+
+
 class UnsubscribeVia(Enum):
     """How a recipient unsubscribed."""
 
@@ -68,6 +78,11 @@ class Unsubscribes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def topics(self, claim: Claim) -> list[str]:
+        """Return the topics that the recipient has agreed to and not withdrawn from. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return [row["topic"] for row in await connection.fetch(_TOPICS, claim.account_id, claim.address_key)]
 
     async def take(self, claim: Claim, way: UnsubscribeVia, agent: str = "") -> Unsubscribed | None:
         """Unsubscribe the recipient that ``claim`` names from its topic, or from all marketing if it has none.

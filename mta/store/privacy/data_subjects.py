@@ -54,9 +54,13 @@ _QUEUED = (
 _CONTACTS = """
 select account_id, contacted_at, clicked_at, bought_at, accepted from recipient_activity where address_key = $1
 order by account_id"""
+_SIGN_UPS = """
+select id as number, form_id, account_id, client, asked, at, sent_at, confirmed_at, confirm_client from sign_up
+where address_key = $1 order by id"""
 _ACCOUNTS = "select id from account where lower(contact) = lower($1) order by id"
 _FORGET_CONTACT = "delete from recipient_activity where address_key = $1 and ($2::bigint is null or account_id = $2)"
 _FORGET_BOUNCES = "delete from soft_bounce where address_key = $1 and ($2::bigint is null or account_id = $2)"
+_FORGET_SIGN_UPS = "delete from sign_up where address_key = $1 and ($2::bigint is null or account_id = $2)"
 _NOTE = "insert into event (kind, data) values ('subject_erased', $1)"
 
 
@@ -65,7 +69,8 @@ class DataSubject:
     """All data about an address: rows as stored, with ids and times as text.
 
     ``contacts``: when accounts mailed it; ``references``: confirmed messages of mailings
-    in which it stands; ``contact_of``: ids of the accounts whose contact it is.
+    in which it stands; ``sign_ups``: what was asked for with forms; ``contact_of``: ids of the accounts whose contact
+    it is.
     """
 
     address: Address
@@ -78,6 +83,7 @@ class DataSubject:
     events: Sequence[Mapping[str, Any]]
     cases: Sequence[Mapping[str, Any]]
     references: Sequence[Mapping[str, Any]]
+    sign_ups: Sequence[Mapping[str, Any]]
     contact_of: Sequence[int]
 
 
@@ -123,6 +129,7 @@ class DataSubjects:
                 events=await _rows(connection, _EVENTS, search),
                 cases=await _rows(connection, erasure.CASES_OF_SUBJECT, key),
                 references=await _rows(connection, _REFERENCES, None, search),
+                sign_ups=await _rows(connection, _SIGN_UPS, key),
                 contact_of=[row["id"] for row in await connection.fetch(_ACCOUNTS, str(address))],
             )
 
@@ -153,6 +160,7 @@ class DataSubjects:
         async with self._database.session() as connection:
             await connection.execute(_FORGET_CONTACT, key, account_id)
             await connection.execute(_FORGET_BOUNCES, key, account_id)
+            await connection.execute(_FORGET_SIGN_UPS, key, account_id)
             await erasure.erase_cases(connection, key, account_id)
             note = {"subject": key.hex(), "account_id": account_id, "by": by, "kept": len(kept)}
             await connection.execute(_NOTE, orjson.dumps(note).decode())
@@ -189,7 +197,7 @@ def _plain(name: str, value: Any) -> Any:
             return value.isoformat()
         case list():
             return [_plain(name, each) for each in value]
-        case str() if name in ("data", "summary", "holds"):
+        case str() if name in ("data", "summary", "holds", "asked"):
             return orjson.loads(value)
         case _ if name in ("id", "message_id") and value is not None:
             return format_id(value)

@@ -23,7 +23,7 @@ from typing import Any
 
 from config.schema import RetentionSettings
 from mta.store.journal import outbox
-from mta.store.permission import ledger
+from mta.store.permission import ledger, sign_ups
 from mta.store.postgres.database import Connection, Database
 from mta.store.queue.retention import first_id_of
 from mta.store.reputation import soft_bounces
@@ -138,6 +138,7 @@ class Forgotten:
     soft: int = 0
     cases: int = 0
     references: int = 0
+    sign_ups: int = 0
 
 
 async def forget(database: Database, now: datetime, keep: RetentionSettings) -> Forgotten:
@@ -154,6 +155,7 @@ async def forget(database: Database, now: datetime, keep: RetentionSettings) -> 
         await _all(database, soft_bounces.SWEEP, (now - timedelta(days=soft_bounces.KEPT)).date()),
         await _all(database, _CLOSED_CASES, now - timedelta(seconds=keep.consent_evidence)),
         await _all(database, _REFERENCES, now - timedelta(seconds=keep.consent_evidence)),
+        await _all(database, sign_ups.SWEEP, now - sign_ups.KEPT),
     )
 
 

@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from mta.web.api import audit, messages, problems, service, suppressions, tokens
+from mta.web.api import audit, messages, problems, service, sign_up_forms, suppressions, tokens
 
-NOUNS = (audit, messages, service, suppressions, tokens)
+NOUNS = (audit, messages, service, sign_up_forms, suppressions, tokens)
 
 _ABOUT = """Every request has a token: `Authorization: Bearer imp_...`, made by `mta token add`.
 

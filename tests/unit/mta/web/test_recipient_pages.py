@@ -56,7 +56,7 @@ def test_whole_pages_in_the_language_they_say(kind: Page, language: str) -> None
     assert page.open == []
     assert page.all("html") == [{"lang": language}]
     assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
-    assert "$" not in text
+    assert "{{" not in text
     named = {name for _, attributes in page.found for name in attributes}
     assert not named & {"src", "href", "action", "style", "background"}, "nothing is fetched from anywhere"
     assert not [name for name in named if name.startswith("on")]
@@ -64,11 +64,12 @@ def test_whole_pages_in_the_language_they_say(kind: Page, language: str) -> None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_only_the_first_page_has_a_button_and_just_one(language: str) -> None:
-    page = Elements(text_of(Page.CONFIRM, language))
-    assert page.all("form") == [{"method": "post"}]
-    assert page.all("button") == [{"type": "submit", "name": "confirm", "value": "unsubscribe"}]
-    for kind in set(Page) - {Page.CONFIRM}:
+def test_only_pages_that_ask_have_a_button_and_just_one(language: str) -> None:
+    for kind, value in ((Page.CONFIRM, "unsubscribe"), (Page.SIGN_UP_CONFIRM, "sign_up")):
+        page = Elements(text_of(kind, language))
+        assert page.all("form") == [{"method": "post"}]
+        assert page.all("button") == [{"type": "submit", "name": "confirm", "value": value}]
+    for kind in set(Page) - {Page.CONFIRM, Page.SIGN_UP_CONFIRM}:
         assert Elements(text_of(kind, language)).all("button") == []
 
 
@@ -93,7 +94,7 @@ def test_the_policy_allows_the_one_style_sheet_and_the_form_and_nothing_else() -
 def test_words_are_escaped() -> None:
     odd = PageTexts(title="<b>", text="a & b", button='"><script>')
     texts = load_texts()[TextLanguage.EN].model_copy(update={"pages": {"confirm": odd}})
-    pages = Pages((TEMPLATES / "page.html").read_text(), {"en": texts})
+    pages = Pages(TEMPLATES, {"en": texts})
     text = pages.respond(Page.CONFIRM, "", about=LinkSubject({"": "<script>x"}, "</dd><script>")).body.decode()
     assert text
     assert "&lt;b&gt;" in text

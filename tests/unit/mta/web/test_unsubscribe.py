@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ import structlog
 from aiohttp import ClientError, ClientResponse, ClientSession, FormData
 
 from bench.service import free_port
-from config.schema import PublicPagesSettings
+from config.schema import Settings
 from mta.mail.address import Address
 from mta.observe.labels import UnsubscribeMethod
 from mta.observe.metrics import Metrics
@@ -22,9 +22,9 @@ from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web import public
-from mta.web.public import MAX_BODY, PublicPages
+from mta.web.public import MAX_BODY, PublicPages, PublicStore
 from mta.web.server import HttpServer, PlainPort
-from mta.web.unsubscribe import AccountById
+from mta.web.sign_up import FormClock
 from policy.accounts.account import AccountStatus, Identity
 from policy.permission.tokens import Claim, Tokens
 from tests.unit.mta.store.make import count
@@ -34,6 +34,10 @@ CLICK = {"List-Unsubscribe": "One-Click"}
 BUTTON = {"confirm": "unsubscribe"}
 URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
 TABLES = ("suppression", "consent_entry", "event", "account")
+
+
+def settings_with(**public: Any) -> Settings:
+    return Settings.model_validate({"server": {"hostname": "mta.example.net"}, "web": {"public": public}})
 
 
 class Site:
@@ -60,13 +64,9 @@ class Site:
         await self.server.close()
 
 
-async def open_site(
-    unsubscribes: Unsubscribes,
-    settings: PublicPagesSettings = PublicPagesSettings(),  # noqa: B008 - frozen
-    account_by_id: AccountById = lambda _: None,
-) -> Site:
+async def open_site(store: PublicStore, **public_settings: Any) -> Site:
     metrics, port = Metrics(), free_port()
-    public = PublicPages(unsubscribes, account_by_id, TOKENS, settings, metrics)
+    public = PublicPages(store, TOKENS, FormClock(bytes(32)), settings_with(**public_settings), metrics)
     site = Site(f"http://127.0.0.1:{port}")
     site.metrics, site.public, site.server = metrics, public, HttpServer(public.app, "web.public")
     await site.server.open(PlainPort("127.0.0.1", port))
@@ -76,7 +76,7 @@ async def open_site(
 @pytest.fixture
 async def site(store: Store) -> AsyncIterator[Site]:
     await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
-    site = await open_site(store.unsubscribes, account_by_id=store.accounts.by_id)
+    site = await open_site(store)
     site.store = store
     yield site
     await site.close()
@@ -274,7 +274,7 @@ class TestPost:
         assert await site.untouched()
 
     async def test_a_new_key_reads_the_old_links(self, site: Site, token: str) -> None:
-        site.public.configure(PublicPagesSettings(), Tokens(bytes(31) + b"\1", bytes(32)))
+        site.public.configure(settings_with(), Tokens(bytes(31) + b"\1", bytes(32)))
         await site.click(token)
         assert await count(site.store, "suppression") == 1
 
@@ -312,15 +312,21 @@ class Broken(Unsubscribes):
         raise self.error
 
 
+def broken(error: Exception) -> Any:
+    return SimpleNamespace(
+        unsubscribes=Broken(error), accounts=SimpleNamespace(by_id=lambda _: None), sign_ups=None, report_queue=None
+    )
+
+
 async def test_a_database_that_is_away_says_come_again(token: str) -> None:
-    site = await open_site(Broken(StoreUnavailable("no answer")))
+    site = await open_site(broken(StoreUnavailable("no answer")))
     answer = await site.click(token)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "61")
     await site.close()
 
 
 async def test_a_fault_of_ours_is_logged_without_what_was_asked_for(token: str) -> None:
-    site = await open_site(Broken(ValueError(f"bad {token}")))
+    site = await open_site(broken(ValueError(f"bad {token}")))
     with structlog.testing.capture_logs() as logged:
         answer = await site.click(token)
     assert answer.status == 503
@@ -331,7 +337,7 @@ async def test_a_fault_of_ours_is_logged_without_what_was_asked_for(token: str) 
 
 async def test_a_body_that_never_ends_is_cut(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(public, "BODY", 0.2)
-    site = await open_site(Broken(ValueError("never asked")))
+    site = await open_site(broken(ValueError("never asked")))
 
     async def slowly() -> AsyncIterator[bytes]:
         while True:
@@ -347,8 +353,8 @@ async def test_a_body_that_never_ends_is_cut(token: str, monkeypatch: pytest.Mon
 
 
 async def test_each_client_may_ask_so_often(store: Store, token: str) -> None:
-    proxies = [ip_network("127.0.0.0/8")]
-    site = await open_site(store.unsubscribes, PublicPagesSettings(rate=0.01, burst=2, proxy_from=proxies))
+    proxies = ["127.0.0.0/8"]
+    site = await open_site(store, rate=0.01, burst=2, proxy_from=proxies)
     one, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
     statuses = [(await site.get(f"/u/{token}", headers=one)).status for _ in range(3)]
     assert statuses == [200, 200, 429]
