@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.cli.context import load_settings, with_admin
-from mta.cli.options import AccountOption, ConfigOption, JsonOption, YesOption, confirm, group
-from mta.cli.output import Column, minute, plain, print_json, print_table
+from mta.cli.options import AccountOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, group
+from mta.cli.output import Column, minute, plain, print_details, print_json, print_table
 
 if TYPE_CHECKING:
     from mta.admin.context import AdminContext
@@ -91,9 +91,10 @@ def show(
     html: Annotated[
         str | None, typer.Option("--html", metavar="LANGUAGE", help="Print HTML to copy into a page, in this language.")
     ] = None,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Print a form as JSON, or as HTML to copy into a page."""
+    """Show a form, or print it as HTML to copy into a page."""
     from mta.admin import sign_up_forms
 
     async def work(context: AdminContext) -> tuple[KeptForm, str | None, str]:
@@ -103,24 +104,47 @@ def show(
     form, page, text = with_admin(load_settings(config), work)
     if html:
         print(text, end="")
-    else:
+    elif as_json:
         print_json({**plain(form), "page": page})
+    else:
+        print_details(f"Form {name} of {account}", _details(form, page))
 
 
 def close(
     name: NameArgument,
     account: OwnerOption,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit.")] = "",
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Take no more requests. Links that were sent stay good."""
     from mta.admin import sign_up_forms
 
-    confirm(f"Close the form {name} of {account}?", yes=yes)
+    if not dry_run:
+        confirm(f"Close the form {name} of {account}?", yes=yes)
 
-    async def work(context: AdminContext) -> None:
+    async def work(context: AdminContext) -> str:
+        if dry_run:
+            await sign_up_forms.get(context, account, name)
+            return f"Form {name} would be closed."
         await sign_up_forms.close(context, account, name, reason=reason)
+        return f"Form {name} is closed."
 
-    with_admin(load_settings(config), work)
-    print(f"Form {name} is closed.")
+    print(with_admin(load_settings(config), work))
+
+
+def _details(kept: KeptForm, page: str | None) -> list[tuple[str, str]]:
+    form = kept.form
+    return [
+        ("page", page or "none before web.public.url is set"),
+        ("state", f"closed {minute(kept.closed_at)} by {kept.closed_by}" if kept.closed_at else "open"),
+        ("requests", f"{kept.asked} in 30 days, {kept.confirmed} confirmed"),
+        ("sender", form.sender),
+        ("version", form.version),
+        ("topics", ", ".join(topic.name for topic in form.topics)),
+        *((f"statement {language}", text) for language, text in form.statements.items()),
+        ("sponsors", ", ".join(form.sponsors)),
+        ("shown at", form.page or "its own page"),
+        ("embedded by", ", ".join(form.sites)),
+    ]
