@@ -49,6 +49,7 @@ from mta.store.queue.clock import Clock
 from mta.store.queue.egress_limits import EgressLimits
 from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
+from mta.store.queue.message_search import MessageSearch
 from mta.store.queue.messages import Messages
 from mta.store.queue.queue import Queue
 from mta.store.queue.sts_policies import StsPolicyStore
@@ -123,6 +124,7 @@ class Store:
         self.sts_policies = StsPolicyStore(database)
         self.tls_results = TlsResults(database)
         self.explain = Explain(database)
+        self.message_search = MessageSearch(database)
         self.screening_history = ScreeningHistory(database)
 
     @classmethod

@@ -51,6 +51,13 @@ class Redirect:
     tone: str = "ok"
 
 
+class Given(dict[str, str]):
+    """What was asked for; "" for what was not."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
 Answer = PageView | Redirect | Response
 
 

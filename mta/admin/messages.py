@@ -1,0 +1,97 @@
+"""Messages: search them, and everything known of one.
+
+Invariants: an account finds its own messages only; those of others look as if there were none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from mta.admin.backoffs import waited_for
+from mta.admin.context import AdminContext
+from mta.admin.errors import NotFound
+from mta.mail.address import Address
+from mta.mail.identity import MessageId, format_id
+from mta.mail.shaping_action import ShapingAction
+from mta.observe.labels import QueueState
+from mta.store.journal.screening_history import Rejection
+from mta.store.queue.backoffs import PathBackoff
+from mta.store.queue.content import ContentMissing
+from mta.store.queue.explain import Story
+from mta.store.queue.message_search import FoundMessage, MessageQuery
+from policy.base import Suppression
+
+NEWEST = UUID(int=2**128 - 1)
+CONTENT = 256 * 1024  # octets that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStory:
+    """A message, the suppressions that hold now for its recipients, and what queued ones wait for: backoffs by
+    destination, actions by id."""
+
+    story: Story
+    suppressions: Sequence[Suppression]
+    backoffs: Mapping[str, PathBackoff]
+    actions: Mapping[int, ShapingAction]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownContent:
+    """The beginning of a message as it is sent."""
+
+    octets: bytes
+    size: int
+
+
+async def explain(context: AdminContext, message_id: MessageId) -> MessageStory:
+    """Return everything known of a message. Raises NotFound, StoreUnavailable."""
+    store = context.store
+    story = await store.explain.message(message_id)
+    if story is None or context.actor.account_id not in (None, story.account_id):
+        raise NotFound(f"there is no record of {format_id(message_id)}; records are kept for retention.messages")
+    addresses = [Address(*recipient.rsplit("@", 1)) for recipient in story.recipients]
+    ready = {entry.destination for entry in story.queued if entry.state is QueueState.READY}
+    return MessageStory(
+        story,
+        await store.suppressions.find(story.account_id, addresses),
+        await waited_for(context.settings, store, ready),
+        {action.id: action for action in store.shaping_actions.known},
+    )
+
+
+async def content(context: AdminContext, message_id: MessageId) -> ShownContent | None:
+    """Return the beginning of a queued message, None once it is not queued. Raises NotFound, StoreUnavailable."""
+    story = await context.store.explain.message(message_id)
+    if story is None or context.actor.account_id not in (None, story.account_id):
+        raise NotFound(f"there is no record of {format_id(message_id)}")
+    if not story.queued:
+        return None
+    try:
+        found = await context.store.messages.content(message_id)
+    except ContentMissing:
+        return None
+    if isinstance(found, bytes):
+        return ShownContent(found[:CONTENT], len(found))
+    begun = b""
+    async for piece in found.pieces():
+        begun += piece
+        if len(begun) >= CONTENT:
+            break
+    return ShownContent(begun[:CONTENT], found.size)
+
+
+async def search(
+    context: AdminContext, query: MessageQuery, *, before: MessageId | None = None, limit: int = 50
+) -> Sequence[FoundMessage]:
+    """Return the newest messages that fit. Raises StoreUnavailable."""
+    return await context.store.message_search.find(
+        query, before or NEWEST, account_id=context.actor.account_id, limit=limit
+    )
+
+
+async def rejections(context: AdminContext, *, limit: int = 100) -> Sequence[Rejection]:
+    """Return the newest messages that were not accepted. Raises StoreUnavailable."""
+    return await context.store.rejections.last(limit, context.actor.account_id)
