@@ -51,7 +51,7 @@ class Redirect:
     tone: str = "ok"
 
 
-class Given(dict[str, str]):
+class QueryValues(dict[str, str]):
     """What was asked for; "" for what was not."""
 
     def __missing__(self, key: str) -> str:

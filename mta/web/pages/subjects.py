@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mta.web.pages import messages, overview, profile, queue
+from mta.web.pages import message_pages, overview, profile, queue_pages
 from mta.web.pages.frame import PageRoute
+
+SUBJECTS = (overview, queue_pages, message_pages, profile)
 
 
 def all_routes() -> Iterator[PageRoute]:
     """Yield the routes of all pages."""
-    for subject in (overview, queue, messages, profile):
+    for subject in SUBJECTS:
         yield from subject.routes

@@ -17,7 +17,7 @@ from mta.observe.labels import QueueState
 from mta.store.queue.queue import By, QueueEntry, QueueFilter
 from mta.web.api.listing import Cursor
 from mta.web.pages import tables
-from mta.web.pages.frame import Answer, Given, PageRequest, PageRoutes, PageView, Redirect, message_id
+from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, QueryValues, Redirect, message_id
 from mta.web.pages.tables import Cell, PageTable
 
 routes = PageRoutes()
@@ -162,7 +162,7 @@ async def _listing(
     table.csv = page.here(format="csv", cursor=None)
     kept = {name: value for name, value in given.items() if name in FILTERS}
     values = {
-        "given": Given(given),
+        "given": QueryValues(given),
         "filter": queue.described(queue.own(page.context, which)),
         "change": urlencode(kept),
         "ages": AGES,
@@ -222,7 +222,7 @@ async def change_form(page: PageRequest) -> PageView:
     counted = await queue.change(page.context, wanted, which, dry_run=True, everything=True)
     values = {
         "action": wanted,
-        "given": Given(given),
+        "given": QueryValues(given),
         "filter": queue.described(queue.own(page.context, which)),
         "counted": counted.change,
         "everything": which.is_everything,

@@ -22,8 +22,8 @@ from mta.store.queue.message_search import FoundMessage, MessageQuery
 from mta.store.queue.queue import QueueEntry
 from mta.web.api.listing import Cursor
 from mta.web.pages import tables
-from mta.web.pages.frame import Answer, Given, PageRequest, PageRoutes, PageView, Redirect, message_id
-from mta.web.pages.queue import actions_of
+from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, QueryValues, Redirect, message_id
+from mta.web.pages.queue_pages import actions_of
 from mta.web.pages.tables import PageTable
 from policy.text.message_text import MessageText
 
@@ -50,7 +50,7 @@ _CURSOR: Cursor[str] = Cursor(str)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RecipientStanding:
     """How one recipient stands. ``reply``: the last one, or why there is none; ``next``: what comes, in words."""
 
     address: str
@@ -65,7 +65,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MessageStep:
     """One event, as the timeline shows it."""
 
     at: datetime
@@ -82,7 +82,9 @@ async def search(page: PageRequest) -> Answer:
     typed = page.query("id")
     if typed and (number := message_id(typed)):
         return Redirect(f"/messages/{format_id(number)}")
-    given = Given({name: page.query(name) for name in ("recipient", "sender", "subject", "reply") if page.query(name)})
+    given = QueryValues(
+        {name: page.query(name) for name in ("recipient", "sender", "subject", "reply") if page.query(name)}
+    )
     table = None
     if given:
         query = MessageQuery(
@@ -161,7 +163,7 @@ def _number(page: PageRequest) -> MessageId:
     return number
 
 
-def _standings(told: MessageStory) -> list[Standing]:
+def _standings(told: MessageStory) -> list[RecipientStanding]:
     story = told.story
     queued = {entry.recipient_index: entry for entry in story.queued}
     found = []
@@ -176,39 +178,43 @@ def _standings(told: MessageStory) -> list[Standing]:
         last = next((each.kind for each in reversed(events) if each.kind in TONES), "")
         state = "refused" if story.refused else last or "no longer queued"
         tone = "bad" if story.refused else TONES.get(last, "")
-        found.append(Standing(address, state, tone, story.refused or reply, rule, len(tries), ""))
+        found.append(RecipientStanding(address, state, tone, story.refused or reply, rule, len(tries), ""))
     return found
 
 
-def _waiting(told: MessageStory, entry: QueueEntry, reply: str, rule: str, tries: int) -> Standing:
+def _waiting(told: MessageStory, entry: QueueEntry, reply: str, rule: str, tries: int) -> RecipientStanding:
     waits = ""
     if action := told.actions.get(entry.waits_for or 0):
         waits = f"Shaping action {action.id} ({action.name}): {action.reason}"
     elif backoff := told.backoffs.get(entry.destination):
         waits = f"Backoff of {backoff.source} to {backoff.site}, after: {backoff.reply}"
     if entry.bounce:
-        return Standing(entry.address, "bouncing", "bad", entry.bounce, "", tries, "fails at once")
+        return RecipientStanding(entry.address, "bouncing", "bad", entry.bounce, "", tries, "fails at once")
     match entry.state:
         case QueueState.HELD:
             why = "; ".join(map(str, entry.holds))
-            return Standing(entry.address, "held", "warn", reply or why, rule, tries, "until it is released", None, why)
+            return RecipientStanding(
+                entry.address, "held", "warn", reply or why, rule, tries, "until it is released", None, why
+            )
         case QueueState.LEASED:
-            return Standing(entry.address, "in delivery", "info", reply, rule, tries, "a worker has it now")
+            return RecipientStanding(entry.address, "in delivery", "info", reply, rule, tries, "a worker has it now")
         case _:
             words = "next attempt"
-            return Standing(entry.address, entry.state.value, "info", reply, rule, tries, words, entry.due_at, waits)
+            return RecipientStanding(
+                entry.address, entry.state.value, "info", reply, rule, tries, words, entry.due_at, waits
+            )
 
 
 def _reply(event: Event) -> str:
     return " ".join(str(event.data[key]) for key in ("code", "status", "text") if event.data.get(key))
 
 
-def _steps(told: MessageStory) -> list[Step]:
+def _steps(told: MessageStory) -> list[MessageStep]:
     story = told.story
     if story.refused:
-        return [Step(story.received_at, "bad", "Refused", "", story.refused)]
+        return [MessageStep(story.received_at, "bad", "Refused", "", story.refused)]
     number = len(story.recipients)
-    steps = [Step(story.received_at, "info", f"Accepted for {number} recipient{'' if number == 1 else 's'}", "")]
+    steps = [MessageStep(story.received_at, "info", f"Accepted for {number} recipient{'' if number == 1 else 's'}", "")]
     tries: dict[int | None, int] = {}
     for event in story.events:
         n = event.recipient_index
@@ -217,16 +223,16 @@ def _steps(told: MessageStory) -> list[Step]:
             tries[n] = tries.get(n, 0) + 1
             steps.append(_attempt(event, whom, tries[n]))
         elif event.kind in ("held", "released"):
-            steps.append(Step(event.at, TONES[event.kind], event.kind.capitalize(), whom, "", (_hold(event),)))
+            steps.append(MessageStep(event.at, TONES[event.kind], event.kind.capitalize(), whom, "", (_hold(event),)))
         else:
             words = WORDS.get(event.kind, event.kind.replace("_", " "))
             notes = [f"{key} {value}" for key, value in event.data.items() if value not in (None, "", True)]
-            step = Step(event.at, TONES.get(event.kind, ""), words.capitalize(), whom, "", (", ".join(notes),))
+            step = MessageStep(event.at, TONES.get(event.kind, ""), words.capitalize(), whom, "", (", ".join(notes),))
             steps.append(step)
     return steps
 
 
-def _attempt(event: Event, whom: str, number: int) -> Step:
+def _attempt(event: Event, whom: str, number: int) -> MessageStep:
     data, notes = event.data, []
     if "host" in data:
         notes.append(f"{data['host']} [{data['address']}], {data.get('tls') or 'not encrypted'}")
@@ -240,7 +246,7 @@ def _attempt(event: Event, whom: str, number: int) -> Step:
     if data.get("delivery_unknown"):
         notes.append("no reply to the final dot: the receiver may have accepted it, and may get it twice")
     stage = f" at {data['stage']}" if "stage" in data else ""
-    return Step(
+    return MessageStep(
         event.at, TONES[event.kind], f"Attempt {number}: {event.kind}{stage}", whom, _reply(event), tuple(notes)
     )
 
