@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from bench import processes, resolver, sink
-from bench.contenders import Contender
+from bench.contenders import DOMAIN, Contender
 from bench.service import free_port
 from bench.sink import Arrivals
 from bench.source import Load, Sent, Source, domain
@@ -99,6 +99,7 @@ def rig(hosts: Hosts = Hosts.SINK) -> Iterator[Rig]:
     """Run sink and resolver for DOMAINS domains."""
     port = free_port()
     zone = {domain(n): (f"mx{n:02d}.example", _SINKS[n] if hosts is Hosts.SINK else _NO_SINK) for n in range(DOMAINS)}
+    zone[DOMAIN] = f"mx.{DOMAIN}", _NO_SINK  # answers to what it sends can be delivered
     silent = socket.create_server((_NO_SINK, port), backlog=4096) if hosts is Hosts.SILENT else None
     control, far = _CONTEXT.Pipe()
     helpers: list[BaseProcess] = [

@@ -137,10 +137,10 @@ class Service:
         """Kill all processes of PostgreSQL at once."""
         signal_all(self.freeze_database(), signal.SIGKILL)
 
-    def cli(self, *arguments: str, check: bool = True) -> str:
+    def cli(self, *arguments: str, check: bool = True, patience: float = 120) -> str:
         """Run ``mta ARGUMENTS --config ...``; return its output. Raises RuntimeError with its errors if it fails."""
         command = [*MTA, *arguments, "--config", str(self.config)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
         if check and done.returncode:
             raise RuntimeError(f"mta {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout

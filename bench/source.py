@@ -28,7 +28,8 @@ _KEPT_REPLIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send. ``size``: bytes of content; ``per_connection``: messages before a new connection is made."""
+    """What to send. ``size``: bytes of content; ``per_connection``: messages before a new connection is made;
+    ``content``: a message to send in place of a plain one, with lines that end in CRLF."""
 
     port: int
     count: int
@@ -39,6 +40,7 @@ class Load:
     address: str = "127.0.0.1"
     first_id: int = 0
     login: tuple[str, str] | None = None
+    content: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -96,12 +98,23 @@ def render(size: int) -> tuple[bytes, bytes]:
     return head, b"\r\n\r\n" + body + b".\r\n"
 
 
+def recipient(n: int, domains: int) -> str:
+    """Return to whom message ``n`` goes: each has a recipient of its own."""
+    return f"user{n}@{domain(n % domains)}"
+
+
+def split(content: bytes) -> tuple[bytes, bytes]:
+    """Return a message in two parts, as it is sent; its id goes between them."""
+    head, _, body = content.partition(b"\r\n\r\n")
+    return head + b"\r\n" + ID_FIELD, b"\r\n\r\n" + body.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+
+
 class Source:
     """Sends one load."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._head, self._tail = render(load.size)
+        self._head, self._tail = split(load.content) if load.content else render(load.size)
         self._poll = select.epoll()
         self._sessions: dict[int, _Session] = {}
         self._ids: Iterator[int] = iter(range(load.first_id, load.first_id + load.count))
@@ -165,7 +178,7 @@ class Source:
         match session.step:
             case _Step.MAIL:
                 session.step = _Step.RCPT
-                self._send(session, b"RCPT TO:<user@%s>\r\n" % domain(session.id % self._load.domains).encode())
+                self._send(session, b"RCPT TO:<%s>\r\n" % recipient(session.id, self._load.domains).encode())
             case _Step.RCPT:
                 session.step = _Step.DATA
                 self._send(session, b"DATA\r\n")

@@ -11,8 +11,10 @@ the tree builder is quadratic for deep nesting and crowded tags, so pages with t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -27,9 +29,9 @@ MAX_OPEN = 200  # formatting elements that are not closed: each paragraph opens 
 WINDOW = 4096  # so many characters without a ">" may be one tag with too many attributes
 MAX_GAPS = 64  # between attributes in a window
 _GAPS = " \t\r\n\f/\"'"
-_FORMATTING = re.compile(
-    r"<(?:(/)|)(?:a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])", re.IGNORECASE
-)
+_FORMATTING = frozenset({
+    "a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"
+})  # fmt: skip
 _PROBE = "imprimatur-probe"
 
 _NOT_RENDERED = (
@@ -47,7 +49,7 @@ _UNDERSTOOD = frozenset({
     "label", "time", "mark", "bdi", "form", "fieldset", "legend", "input", "button", "picture", "source", "nobr",
     "data", "hgroup", "area", "public", "o", "v", "w", "xml", "style", "title", "script",
 })  # fmt: skip
-_TAG = re.compile(r"<([a-zA-Z][a-zA-Z0-9]{0,30})")
+_TAG = re.compile(r"<(/?[a-zA-Z][a-zA-Z0-9]{0,30}[^<a-zA-Z0-9]?)")  # with the character behind its name
 _NOT_FOR_ALL = re.compile(r"<!(?:--)?\s*\[if\s*!|<!\[if", re.IGNORECASE)  # downlevel-revealed: hidden in Outlook
 
 
@@ -198,14 +200,18 @@ class Image:
 
 class HtmlDocument:
     """One HTML body. ``text``: a line for each run of text that shows. ``concealed``: text that its styles hide, and
-    how. ``unproven``: text of which it cannot be told whether it shows. ``fault``: why it could not be read, or ""."""
+    how. ``unproven``: text of which it cannot be told whether it shows. ``fault``: why it could not be read, or "".
+    ``kept``: what was found in it, for ``View``."""
 
-    __slots__ = ("_html", "_images", "_links", "_not_rendered", "_root", "concealed", "fault", "text", "unproven")
+    __slots__ = (
+        "_html", "_images", "_links", "_not_rendered", "_root", "concealed", "fault", "kept", "text", "unproven"
+    )  # fmt: skip
 
     def __init__(self, html: str, budget: ReadingBudget | None = None) -> None:
         self._html = html
         self._root: LexborNode | None = None
         self._links: tuple[Link, ...] | None = None
+        self.kept: dict[Hashable, Any] = {}
         self._images: tuple[Image, ...] | None = None
         self._not_rendered: list[Hidden] = []
         self.concealed: tuple[Hidden, ...] = ()
@@ -219,13 +225,17 @@ class HtmlDocument:
 
     def _read(self, html: str, budget: ReadingBudget) -> None:
         """Raises TooIntricate."""
-        check_tags(html[:LIMIT], budget)
+        tags = Counter(_TAG.findall(html))
+        if len(html) <= LIMIT:
+            check_tags(html, budget, tags)
+        else:
+            check_tags(html[:LIMIT], budget)
         tree = LexborHTMLParser(html[:LIMIT])
         root = tree.body or tree.root
         if root is None:
             return
         sheets = sheets_of(tree, budget)
-        names = frozenset(map(str.lower, _TAG.findall(html)))
+        names = frozenset(_name(tag) for tag in tags if tag[0] != "/")
         for name in _NOT_RENDERED:
             if name in names:
                 self._take(tree, name)
@@ -334,17 +344,31 @@ def _opens(comment: LexborNode) -> bool:
     return text.startswith("[if") and "endif" not in text
 
 
-def check_tags(html: str, budget: ReadingBudget) -> None:
-    """Raise TooIntricate if the tree builder might take too long for this page."""
-    tags = html.count("<")
-    budget.take_tags(tags)
-    if tags > FEW_TAGS:
-        ends = _FORMATTING.findall(html)
-        if (unclosed := ends.count("") - ends.count("/")) > MAX_OPEN:
+def check_tags(html: str, budget: ReadingBudget, tags: Counter[str] | None = None) -> None:
+    """Raise TooIntricate if the tree builder might take too long for this page. ``tags``: how often it has each."""
+    count = html.count("<")
+    budget.take_tags(count)
+    if count > FEW_TAGS:
+        unclosed = _unclosed(Counter(_TAG.findall(html)) if tags is None else tags)
+        if unclosed > MAX_OPEN:
             raise TooIntricate(f"leaves {unclosed} elements such as <b> open, at most {MAX_OPEN} are read")
     for start in range(0, len(html), WINDOW):
         if html.find(">", start, start + WINDOW) < 0 and _is_crowded_tag(html, start):
             raise TooIntricate(f"has a tag with more than {MAX_GAPS} attributes")
+
+
+def _unclosed(tags: Counter[str]) -> int:
+    """Return how many elements of formatting are opened and not closed."""
+    unclosed = 0
+    for tag, count in tags.items():
+        if (tag[-1] in "/>" or tag[-1].isspace()) and (name := tag[:-1].lower()).removeprefix("/") in _FORMATTING:
+            unclosed += -count if name[0] == "/" else count
+    return unclosed
+
+
+def _name(tag: str) -> str:
+    """Return the name of a tag, in lower case, from what ``_TAG`` finds."""
+    return (tag if tag[-1].isascii() and tag[-1].isalnum() else tag[:-1]).lower()
 
 
 def _is_crowded_tag(html: str, start: int) -> bool:

@@ -17,19 +17,22 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from typing import Any, TypeVar
 
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
 
-from mta.mail.mime_value import parse_mime_value
+from mta.mail.mime_value import MimeValue, parse_mime_value
 from policy.footer.writer import NoticeWriter
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
 from policy.text.page_cache import PageCache
+
+Kept = TypeVar("Kept")
 
 __all__ = ["Attachment", "Hidden", "Image", "Link", "MessageText", "Unproven", "View"]
 
@@ -39,11 +42,14 @@ MAX_ENCODED = 4 * 1024 * 1024  # octets of the largest text that is decoded at a
 MAX_PARTS = 2000
 MAX_LINKS = 2000
 MAX_VIEWS = 5
+MAX_KEPT = 64  # results that are kept with what a reader sees
 AROUND = 300  # characters beside a link in plain text
 
 _PAGES = PageCache(MAX_CACHED)
 _UNREAD = "a message inside the message, which programs show; attach it (Content-Disposition: attachment)"
 _URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'{}|\\^`]{1,2000}", re.IGNORECASE)
+_ONCE = ("boundary", "charset", "start")  # parameters that mean something else if they are there twice
+_SIMPLE = re.compile(r'[^;"()=\\]*(?:;\s*[a-z-]+=(?:"[^"()\\]*"|[^\s;"()=\\]+))*\s*')  # no name in pieces
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # and bidi
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_:.+-]{1,40})", re.IGNORECASE)
 _SAFE_CODECS = re.compile(
@@ -68,11 +74,30 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one reader sees: the text, the links in it, and the pages and texts that it comes from."""
+    """What one reader sees: the text, the links in it, and the pages and texts that it comes from. ``found``: what
+    rules found in it, shared by the messages whose page is the same.
+
+    Invariants: what is kept follows from these alone, and from what it is kept by.
+    """
 
     text: str
-    links: tuple[Link, ...]
+    links: tuple[Link, ...] = ()
     sources: tuple[HtmlDocument | str, ...] = field(default=(), repr=False, compare=False)
+    found: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def urls(self) -> frozenset[str]:
+        """The addresses of its links."""
+        return self.kept("urls", lambda: frozenset(link.url for link in self.links))
+
+    def kept(self, key: Hashable, find: Callable[[], Kept]) -> Kept:
+        """Return what ``find`` finds in it, found once for each ``key``: the rule, and all else that it goes by."""
+        kept: Kept | None = self.found.get(key)
+        if kept is None:
+            if len(self.found) >= MAX_KEPT:
+                self.found.clear()
+            kept = self.found[key] = find()
+        return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +244,8 @@ class MessageText:
 
     def _view(self, parts: Sequence[PyLazyMimePart]) -> View:
         sources = tuple(self._page(part) if is_page(part) else self._text(part) for part in parts)
+        if len(sources) == 1 and isinstance(page := sources[0], HtmlDocument):
+            return View(page.text, page.links[:MAX_LINKS], sources, page.kept)
         text = "\n".join(source if isinstance(source, str) else source.text for source in sources)
         links = (link for part in parts for link in self._links_of(part))
         return View(text, tuple(islice(links, MAX_LINKS)), sources)
@@ -337,9 +364,12 @@ def _part_fault(part: PyLazyMimePart) -> str:
         if len(fields) > 1:
             return f"a part has {len(fields)} {name.title()} fields"
         if fields and (";" in fields[0] or "(" in fields[0]):
-            value = parse_mime_value(fields[0].encode("utf-8", "surrogateescape"))
-            for parameter in ("boundary", "charset", "start"):
-                if len(value.all(parameter)) > 1:
+            said = fields[0].lower()
+            simple = _SIMPLE.fullmatch(said) is not None
+            for parameter in _ONCE:
+                if simple and said.count(parameter) < 2:
+                    continue
+                if len(_mime_value(fields[0]).all(parameter)) > 1:
                     return f"a part has several values of {parameter} in its {name.title()}"
     return ""
 
@@ -381,7 +411,7 @@ def _shown(root: PyLazyMimePart, chosen: Mapping[int, PyLazyMimePart]) -> Iterat
 def _root_of(related: PyLazyMimePart) -> list[PyLazyMimePart]:
     """The part that is shown: the one that ``start`` names, else the first (RFC 2387 3.2)."""
     fields = _header(related, "content-type")
-    start = parse_mime_value(fields[0].encode("utf-8", "surrogateescape")).all("start") if fields else ()
+    start = _mime_value(fields[0]).all("start") if fields else ()
     if start:
         named = [part for part in related.children if _content_id(part) == start[0].decode("latin-1").strip("<> ")]
         if named:
@@ -407,7 +437,12 @@ def is_body(part: PyLazyMimePart) -> bool:
 def _disposition(part: PyLazyMimePart) -> str:
     """``inline``, ``attachment`` or another, "" for none; comments do not count."""
     said = next(iter(_header(part, "content-disposition")), "")
-    return parse_mime_value(said.encode("utf-8", "surrogateescape")).kind if said else ""
+    return _mime_value(said).kind if said else ""
+
+
+@lru_cache(1024)  # the parts of a mailing's messages say the same
+def _mime_value(field: str) -> MimeValue:
+    return parse_mime_value(field.encode("utf-8", "surrogateescape"))
 
 
 def _attachment(part: PyLazyMimePart) -> Attachment:

@@ -87,7 +87,7 @@ class RequiredHeaders:
         try:
             date = read_date(value)
         except DateError as error:
-            fault = f"is none (RFC 5322 3.3): {error}"
+            fault = f"is none (RFC 5322 3.3): {shown(str(error), 200)}"
         else:
             if self._within is None or abs(date - now) <= self._within:
                 return None

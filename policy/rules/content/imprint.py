@@ -36,7 +36,7 @@ from policy.imprint.gaps import LANGUAGES, Gaps, explain
 from policy.imprint.legal_notice import Field, Shown, Unregistered, Want, either, registered, wants
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
-from policy.text.message_text import Image, Link
+from policy.text.message_text import Image, Link, View
 from policy.text.text_match import phrases, together
 from policy.wordlists import bare, shipped
 
@@ -85,9 +85,9 @@ class Imprint:
             )
         if Field.LOGO in self._fields and not any(map(_is_logo, reading.images)):
             return _refuse("no logo shows; put a picture of it into the HTML (<img src=...>)")
-        texts = [Shown(view.text) for view in reading.views]
+        texts = list(reading.views)
         if self._settings.plain_text == "require" and reading.text and reading.html_text:
-            texts.append(Shown(reading.text))
+            texts.append(View(reading.text))
         if self._settings.footer == "append":
             texts = []
         judged, faults = self._judge(account, texts)
@@ -112,7 +112,7 @@ class Imprint:
     def on_page(self, page: WebPage, facts: Facts) -> PageVerdict:
         if page.fault:
             return PageVerdict(f"cannot be read: {page.fault}", "")
-        judged, faults = self._judge(facts.account, [Shown(f"{page.title}\n{page.text}")])
+        judged, faults = self._judge(facts.account, [View(f"{page.title}\n{page.text}")])
         if not judged:
             return PageVerdict(faults[0] if faults else "no identity is registered for the account", "")
         best = min(judged, key=lambda one: len(one.lacking))
@@ -121,7 +121,7 @@ class Imprint:
             return PageVerdict(f"does not show {lacking}, as registered in {best.language}", "")
         return PageVerdict("", f"it shows the legal notice of {best.identity.names[0]} in {best.language}")
 
-    def _judge(self, account: Account, texts: Sequence[Shown]) -> tuple[list[Gaps], list[str]]:
+    def _judge(self, account: Account, texts: Sequence[View]) -> tuple[list[Gaps], list[str]]:
         """Return what each identity lacks in ``texts``, and why identities could not be judged."""
         judged, faults = [], []
         for identity in account.identities:
@@ -156,14 +156,18 @@ class Imprint:
         named = " and ".join(f"{notice.wordings[each][0].text} ({each})" for each in written)
         return Amend((), f"the registered imprint was written into the message: {named}", notices=(notice,)), ""
 
-    def _lacking(self, identity: Identity, texts: Sequence[Shown]) -> tuple[Want, ...]:
+    def _lacking(self, identity: Identity, texts: Sequence[View]) -> tuple[Want, ...]:
         """What of ``identity`` does not show in each of ``texts``. Raises Unregistered."""
         if self._settings.po_box == "refuse" and self._po_box.search(bare(identity.street)):
             raise Unregistered(f"has a post-office box for an address ({identity.street})")
         wanted = wants(identity, self._fields)
         if self._any_of:
             wanted += (either(registered(identity, self._any_of)),)
-        return tuple(dict.fromkeys(want for text in texts for want in text.missing(wanted)))
+
+        def missing(view: View) -> list[Want]:
+            return view.kept((self, identity), lambda: Shown(view.text).missing(wanted))
+
+        return tuple(dict.fromkeys(want for view in texts for want in missing(view)))
 
     def _link(self, links: Sequence[Link], account: Account) -> Link | None:
         """A link that is called like a notice and leads to the account's own site, if one may count."""

@@ -73,7 +73,8 @@ class UnsubscribeLink:
         url = ""
         offer = offer_of(message.headers)
         for view in facts.reading.views:
-            found = self._links.find(view, offer.https if offer else ())
+            announced = tuple(url for url in offer.https if url in view.urls) if offer else ()
+            found = view.kept((self, announced), lambda: self._links.find(view, announced))  # noqa: B023
             if found.offer is UnsubscribeOffer.BARRED and self._settings.obstacles == "refuse":
                 return _refuse(
                     f'the link {shown(found.url, 100)} is barred by "{shown(found.reason)}"; let it unsubscribe at '

@@ -1,0 +1,60 @@
+"""What is kept of a page for the next message changes no finding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mta.mail.headers import Headers
+from policy.accounts.account import Identity
+from policy.base import Finding
+from policy.text import message_text
+from policy.text.message_text import MAX_CACHED, MAX_KEPT, MessageText, View
+from policy.text.page_cache import PageCache
+from tests.golden.findings.compare import findings_of
+from tests.golden.findings.messages import Case, case
+
+MESSAGES = 30
+OTHER = Identity("en", ("Moor & Wool Ltd",), "14 Station Road", "LS1 4AB", "Leeds", "GB", "+44 20 7946 0123",
+                 "help@moorwool.example", "Companies House", "03456789")  # fmt: skip
+ANNOUNCED = b"List-Unsubscribe: <https://shop.example/aanbieding/1?bron=knop>, <https://shop.example/n/1>\r\n"
+
+
+def read_anew(given: Case) -> Case:
+    return replace(given, facts=replace(given.facts, reading=MessageText(given.message.content)))
+
+
+def of_another_sender(given: Case) -> Case:
+    account = replace(given.facts.account, identities=(OTHER,))
+    return read_anew(replace(given, facts=replace(given.facts, account=account)))
+
+
+def announced_elsewhere(given: Case) -> Case:
+    content = ANNOUNCED + given.message.content
+    message = replace(given.message, content=content, headers=Headers.split(content))
+    return read_anew(replace(given, message=message))
+
+
+def all_findings(cases: list[Case]) -> list[list[Finding]]:
+    return [findings_of(each) for each in cases]
+
+
+def test_findings_are_the_same_with_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [case(number) for number in range(MESSAGES)]
+    ways = (read_anew, of_another_sender, announced_elsewhere)
+    monkeypatch.setattr(message_text, "_PAGES", PageCache(0))
+    alone = [all_findings([way(each) for each in given]) for way in ways]
+    monkeypatch.setattr(message_text, "_PAGES", kept := PageCache(MAX_CACHED))
+    for _ in range(3):  # a page is kept when it comes again
+        together = [all_findings([way(each) for each in given]) for way in ways]
+    assert together == alone
+    assert kept.octets > 0
+    assert alone[0] != alone[1] != alone[2]
+
+
+def test_what_is_kept_of_a_view_is_bounded() -> None:
+    view = View("text")
+    for n in range(MAX_KEPT * 3):
+        assert view.kept(n, lambda n=n: [n]) == [n]  # type: ignore[misc]
+    assert len(view.found) <= MAX_KEPT
