@@ -177,7 +177,7 @@ class SmtpClientProtocol(SMTPProtocol):
 
     ``name`` and ``peer``: what the trace calls the session and its other side. ``on_end``: called when the session is
     over; ``on_closed``: when the connection is closed. ``in_doubt``: a message was sent to its final dot, and has no
-    reply yet.
+    reply yet. ``is_revoked``: cut, as this worker could not rely on its share of the limits any more.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, trace: Trace | None, name: str, peer: str) -> None:
@@ -185,7 +185,7 @@ class SmtpClientProtocol(SMTPProtocol):
         self.limit = inf
         self.in_doubt = False
         self.on_closed: Callable[[], None] | None = None
-        self.is_closed = False
+        self.is_closed = self.is_revoked = False
         self.unsolicited_replies: list[ReceiverReply] = []
         self.over: Lost | None = None
         self.on_end: Callable[[], None] | None = None
@@ -214,6 +214,8 @@ class SmtpClientProtocol(SMTPProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._expect((inf,))  # the greeting may be here before it is asked for
+        if self.over is not None:  # it was ended while the connection was made
+            cast(asyncio.Transport, transport).abort()
 
     async def greeting(self, timeout: float) -> ReceiverReply | Lost:
         assert self._waiter is not None
@@ -393,6 +395,11 @@ class SmtpClientProtocol(SMTPProtocol):
             cast(asyncio.Transport, self.transport).abort()
         if self.on_end:
             self.on_end()
+
+    def revoke(self) -> None:
+        """Close the connection, whatever it has come to."""
+        self.is_revoked = not self.in_doubt
+        self.abort()
 
     def abort(self) -> None:
         """Close the connection at once. What was not written to its final dot has not been sent."""

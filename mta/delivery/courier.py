@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 
 from bounce.verp import Verp
 from config.schema import EgressSettings, PathLimits, Timeouts
+from mta.delivery.client import SmtpClientProtocol
 from mta.delivery.egress.paths import EgressPath
 from mta.delivery.egress.slots import StartPermit
 from mta.delivery.egress.sources import SourceFailed, SourceHealth
@@ -104,7 +105,8 @@ class Courier:
     ) -> None:
         self.connections = connections
         self._under_way = 0
-        self._busy: set[DeliverySession] = set()
+        self._begun: set[SmtpClientProtocol] = set()
+        self._busy: set[SmtpClientProtocol] = set()
         self._trace = trace
         self._metrics = metrics or Metrics()
         self._events = events
@@ -133,6 +135,7 @@ class Courier:
             quirks=self._quirks,
             trace=self._trace,
             metrics=self._metrics,
+            begun=self._begun,
         )
 
     async def deliver(
@@ -177,10 +180,9 @@ class Courier:
         """Close every connection: this worker cannot rely on its shares any more. What has not been sent to its final
         dot is no attempt. ``in_doubt``: do not wait for the replies to messages that have been, either."""
         self._pool.close_all()
-        for session in self._busy:
-            if in_doubt or not session.protocol.in_doubt:
-                session.is_revoked = not session.protocol.in_doubt
-                session.protocol.abort()
+        for protocol in [*self._begun, *self._busy]:
+            if in_doubt or not protocol.in_doubt:
+                protocol.revoke()
 
     async def close(self) -> None:
         """End the idle sessions with QUIT."""
@@ -258,20 +260,20 @@ class Courier:
             raise Shortage(Resource.SHARE)
         session.protocol.limit = state.limit
         state.enter(session)
-        self._busy.add(session)
+        self._busy.add(session.protocol)
         try:
             progress = await self._transact(session, state)
         except BaseException:
             session.protocol.abort()
             raise
         finally:
-            self._busy.discard(session)
+            self._busy.discard(session.protocol)
         session.octets += size_of(state.content)
         state.unsolicited += [str(reply.reply) for reply in session.protocol.unsolicited_replies]
         self._keep(session, limits)
         state.results += progress.results
         state.left = progress.left
-        if session.is_revoked and state.left:
+        if session.protocol.is_revoked and state.left:
             raise Shortage(Resource.LEASE)
         return progress.error
 

@@ -37,7 +37,7 @@ from mta.delivery.tls.demand import ClientCertificate, TlsDemand, TlsPolicy
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.mail.tls_session import TlsFault, TlsResult
-from mta.observe.labels import Success
+from mta.observe.labels import Resource, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.trace import Trace
@@ -163,7 +163,6 @@ class DeliverySession:
     octets: int = 0
     dirty: bool = False  # the receiver still has a transaction open
     max_recipients: int | None = None  # in one transaction, once the receiver has shown it
-    is_revoked: bool = False  # cut, as this worker could not rely on its share of the limits any more
 
 
 class Quirk(Enum):
@@ -190,10 +189,18 @@ class Quirks:
 
 class Dialer:
     """Opens sessions. ``ehlo``: our name, unless the source has its own. ``loops``: a receiver that greets by our own
-    name is not a mail loop."""
+    name is not a mail loop. ``begun``: connections that are not ready for a transaction yet."""
 
     def __init__(
-        self, timeouts: Timeouts, ehlo: str, *, loops: bool, quirks: Quirks, trace: Trace | None, metrics: Metrics
+        self,
+        timeouts: Timeouts,
+        ehlo: str,
+        *,
+        loops: bool,
+        quirks: Quirks,
+        trace: Trace | None,
+        metrics: Metrics,
+        begun: set[SmtpClientProtocol],
     ) -> None:
         self._timeouts = timeouts
         self._ehlo = ehlo
@@ -202,6 +209,7 @@ class Dialer:
         self._trace = trace
         self._metrics = metrics
         self._contexts = TlsContexts()
+        self._begun = begun
 
     async def dial(
         self,
@@ -214,8 +222,36 @@ class Dialer:
     ) -> DeliverySession:
         """Open a session, before the loop time ``limit``. ``closed``: called when its connection is closed, or could
         not be made. Raises DeliveryError, Shortage, SourceFailed."""
+        protocol = self._protocol(target, limit)
+        self._begun.add(protocol)
         try:
-            protocol = await self._connect(target, key, limit)
+            return await self._open(protocol, target, key, login, limits, limit, closed)
+        except DeliveryError as error:
+            if protocol.is_revoked:
+                raise Shortage(Resource.LEASE) from error
+            raise
+        finally:
+            self._begun.discard(protocol)
+
+    def _protocol(self, target: Target, limit: float) -> SmtpClientProtocol:
+        name = f"{os.getpid():x}-{next(_numbers):x}"
+        loop = asyncio.get_running_loop()
+        protocol = SmtpClientProtocol(loop, self._trace, name, f"{target.name} [{target.address}]")
+        protocol.limit = limit
+        return protocol
+
+    async def _open(
+        self,
+        protocol: SmtpClientProtocol,
+        target: Target,
+        key: SessionKey,
+        login: SmartHostLogin | None,
+        limits: PathLimits,
+        limit: float,
+        closed: Callable[[], None],
+    ) -> DeliverySession:
+        try:
+            await self._connect(protocol, target, key, limit)
         except BaseException as error:
             closed()
             if isinstance(error, DeliveryError):
@@ -224,6 +260,8 @@ class Dialer:
         protocol.on_closed = closed
         if protocol.is_closed:
             closed()
+        if protocol.is_revoked:
+            raise Shortage(Resource.LEASE)
         self._metrics.connections[Success.YES].inc()
         if protocol.over is None:
             self._metrics.connections_open.inc()
@@ -237,12 +275,9 @@ class Dialer:
             session.extensions = replace(session.extensions, pipelining=False)
         return session
 
-    async def _connect(self, target: Target, key: SessionKey, limit: float) -> SmtpClientProtocol:
+    async def _connect(self, protocol: SmtpClientProtocol, target: Target, key: SessionKey, limit: float) -> None:
         loop = asyncio.get_running_loop()
         implicit = key.tls.policy is TlsPolicy.IMPLICIT
-        name = f"{os.getpid():x}-{next(_numbers):x}"
-        protocol = SmtpClientProtocol(loop, self._trace, name, f"{target.name} [{target.address}]")
-        protocol.limit = limit
         sock = _socket(target, key.source)
         try:
             async with asyncio.timeout(min(self._timeouts.connect, limit - loop.time())):
@@ -278,7 +313,6 @@ class Dialer:
         except BaseException:
             sock.close()
             raise
-        return protocol
 
     async def _begin(
         self, protocol: SmtpClientProtocol, target: Target, key: SessionKey, login: SmartHostLogin | None
