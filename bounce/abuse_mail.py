@@ -170,12 +170,8 @@ class AbuseMailReader:
         most, best, kind = 0, None, AbuseMailKind.OTHER
         for language, pattern in self._spam.items():
             spam, stop = set(pattern.findall(lowered)), set(self._stop[language].findall(lowered))
-            if len(spam) + len(stop) > most:
-                most, best, kind = (
-                    len(spam) + len(stop),
-                    language,
-                    AbuseMailKind.COMPLAINT if spam else AbuseMailKind.OPT_OUT,
-                )
+            if (count := len(spam) + len(stop)) > most:
+                most, best, kind = count, language, AbuseMailKind.COMPLAINT if spam else AbuseMailKind.OPT_OUT
         if kind is not AbuseMailKind.COMPLAINT and any(each.search(lowered) for each in self._keep.values()):
             return best, AbuseMailKind.OTHER
         if kind is AbuseMailKind.OTHER and self._asks_to_stop(lowered):

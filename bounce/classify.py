@@ -50,11 +50,8 @@ class Classifier:
         self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None
     ) -> tuple[Classification, ...]:
         """Return the result of every matching rule, in order; the first one counts."""
-        found = list(self._matches(reply, stage, host))
-        if not found:
-            return ()
-        meaning = self.classify(reply, stage, host)
-        return meaning, *found[meaning.rule == found[0].rule :]
+        found, meaning = list(self._matches(reply, stage, host)), self.classify(reply, stage, host)
+        return (meaning, *found[meaning.rule == found[0].rule :]) if found else ()
 
     def _judged(self, first: Classification, reply: Reply, stage: Stage) -> Classification:
         """Return ``first``, or what the words mean where the rule knew only the code, or read too much into them."""

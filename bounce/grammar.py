@@ -116,34 +116,17 @@ def flattened(text: str) -> str:
 def read_words(text: str) -> Classification | None:
     """Return what a permanent refusal means by its words, or None if they are not known."""
     found = words_of(text)
-    tags = {word.tag: word for word in reversed(found)}
+    tags = {word.tag: word.text for word in reversed(found)}
     for tag, (category, fault) in _OTHERS.items():
         if tag in tags:
-            category = "blocklisted" if tag == "sender" and _BLOCKED.search(text) else category
-            return Classification(category, fault, Action.FAIL, f"words-{tag}", tags[tag].text)
+            listed = tag == "sender" and _BLOCKED.search(text)
+            return _meaning("blocklisted" if listed else category, tag, tags[tag], fault)
     if "no_mail" in tags:
-        return Classification(
-            "bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", tags["no_mail"].text, hard=True
-        )
+        return _meaning("bad_domain", "domain", tags["no_mail"], hard=True)
     for state, category, hard in _ABOUT_MAILBOX:
-        if (pair := _pair(found, state)) is None:
-            continue
-        matched = text[pair[0].start : pair[1].end]
-        if not {"ip", "originator"}.isdisjoint((pair[0].tag, pair[1].tag)) or any(
-            _is_of(word, *pair) for word in found
-        ):
-            return Classification("policy_refusal", Fault.SENDER, Action.FAIL, "words-sender", matched)
-        if "temporarily" in tags:
-            return Classification("inactive_mailbox", Fault.RECIPIENT, Action.FAIL, "words-temporarily", matched)
-        if any(word.tag == "maybe" and _distance(word, *pair) <= NEAR for word in found):
-            return Classification(category, Fault.RECIPIENT, Action.FAIL, "words-maybe", matched)
-        if "domain" in (pair[0].tag, pair[1].tag):
-            return Classification("bad_domain", Fault.RECIPIENT, Action.FAIL, "words-domain", matched, hard)
-        action = Action.FAIL if state == "unavailable" else Action.SUPPRESS
-        return Classification(category, Fault.RECIPIENT, action, f"words-{state}", matched, hard)
-    if "refuses" in tags:
-        return Classification("recipient_refuses", Fault.RECIPIENT, Action.FAIL, "words-refuses", tags["refuses"].text)
-    return None
+        if pair := _pair(found, state):
+            return _of_state(state, category, hard, text, pair, found)
+    return _meaning("recipient_refuses", "refuses", tags["refuses"]) if "refuses" in tags else None
 
 
 def read_full_mailbox(text: str, *, named_first: bool) -> Classification | None:
@@ -151,8 +134,30 @@ def read_full_mailbox(text: str, *, named_first: bool) -> Classification | None:
     pair = _pair(words_of(text), "full")
     if pair is None or "object" not in (pair[0].tag, pair[1 - named_first].tag) or "@" in (pair[0].text, pair[1].text):
         return None
-    matched = text[pair[0].start : pair[1].end]
-    return Classification("mailbox_full", Fault.RECIPIENT, Action.FAIL, "words-full", matched)
+    return _meaning("mailbox_full", "full", text[pair[0].start : pair[1].end])
+
+
+def _of_state(
+    state: str, category: str, hard: bool, text: str, pair: tuple[Word, Word], found: tuple[Word, ...]
+) -> Classification:
+    """Return what the state in ``pair`` means: of whom it is said, and whether it may pass or is certain at all."""
+    matched, of = text[pair[0].start : pair[1].end], {pair[0].tag, pair[1].tag}
+    if of & {"ip", "originator"} or any(_is_of(word, *pair) for word in found):
+        return _meaning("policy_refusal", "sender", matched, Fault.SENDER)
+    if any(word.tag == "temporarily" for word in found):
+        return _meaning("inactive_mailbox", "temporarily", matched)
+    if any(word.tag == "maybe" and _distance(word, *pair) <= NEAR for word in found):
+        return _meaning(category, "maybe", matched)
+    if "domain" in of:
+        return _meaning("bad_domain", "domain", matched, hard=hard)
+    return _meaning(category, state, matched, hard=hard, suppress=state != "unavailable")
+
+
+def _meaning(
+    category: str, kind: str, said: str, fault: Fault = Fault.RECIPIENT, *, hard: bool = False, suppress: bool = False
+) -> Classification:
+    action = Action.SUPPRESS if suppress else Action.FAIL
+    return Classification(category, fault, action, f"words-{kind}", said, hard)
 
 
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:

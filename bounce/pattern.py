@@ -68,23 +68,14 @@ class Pattern:
         if not words:
             raise PatternError("has no word that every match must contain; add one")
         try:
-            return cls(text, re.compile(rf"(?:{text})(?![a-z0-9])"), words)
+            return cls(text, re.compile(rf"(?:(?<![a-z0-9])|(?![a-z0-9]))(?:{text})(?![a-z0-9])"), words)
         except re.error as error:
             raise PatternError(f"is not a regular expression: {error.msg}") from None
 
     def search(self, text: str) -> str | None:
         """Return the whole words that match in ``text`` (lower case, single spaces), or None."""
         match = self.regex.search(text)
-        while match:
-            start = match.start()
-            if start == 0 or not (_is_word(text[start]) and _is_word(text[start - 1])):
-                return match[0]
-            match = self.regex.search(text, start + 1)
-        return None
-
-
-def _is_word(letter: str) -> bool:
-    return letter.isascii() and letter.isalnum()
+        return match[0] if match else None
 
 
 def _words(stretches: list[Stretch]) -> tuple[tuple[frozenset[str], ...], ...]:

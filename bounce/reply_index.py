@@ -48,9 +48,8 @@ class ReplyIndex(Generic[Rule]):
         self._rules = rules
         self._by_word: dict[str, list[_Candidate]] = {}
         self._by_code: dict[str, list[_Candidate]] = {}
-        counts = Counter(
-            word for rule in rules for reply in rule.samples for word in _WORDS.findall(searchable(reply.text))
-        )
+        samples = (searchable(reply.text) for rule in rules for reply in rule.samples)
+        counts = Counter(word for text in samples for word in _WORDS.findall(text))
         for position, rule in enumerate(rules):
             for number, pattern in enumerate(rule.patterns):
                 for word in _rarest(pattern, counts):

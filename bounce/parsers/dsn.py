@@ -18,7 +18,7 @@ from itertools import takewhile
 
 from bounce.grammar import failure_in, flattened, read_words
 from bounce.parsers.evidence import DSN_TYPES
-from bounce.parsers.free_text import FreeTextBounce, Known, address_of, candidates_in
+from bounce.parsers.free_text import FreeTextBounce, Known, address_of, candidates_in, expanded_from
 from bounce.parsers.mime import Fields, Mail, Part, decode_unitext, decode_words, read_fields
 from bounce.parsers.replies import quotes_reply, reply_of, stage_of, status_of
 from bounce.parsers.report_kinds import MAX_RECIPIENTS, Report, ReportedAction, ReportedRecipient, ReportKind, part_of
@@ -32,7 +32,6 @@ _ONCE = frozenset({b"final-recipient", b"original-recipient", b"action"})
 _ACTIONS = {name: ReportedAction(name) for name in ("failed", "delayed", "delivered", "relayed", "expanded")}
 _LOOSE = re.compile(rb"(?mi)^(?:final|original)-recipient[ \t]*:")
 _FIELD_LINE = re.compile(r"(?:reporting-mta|final-recipient|original-recipient|action)[ \t]*:", re.IGNORECASE)
-_GENERATED = re.compile(r"(?:generated (?:by|from)|expanded from:?) <?([^\s<>()]{1,64}@[^\s<>()]{1,255})")
 
 
 def status_part(mail: Mail) -> Part | None:
@@ -174,8 +173,7 @@ def _expanded_from(fields: Fields, text: FreeTextBounce) -> Address | None:
     value = (fields.get("final-recipient") or "").rpartition(";")[2].strip()
     if not value or value[0] not in '|/"':
         return None
-    named = _GENERATED.findall("\n".join(text.lines))
-    return address_of(named[0]) if len(set(named)) == 1 else None
+    return expanded_from(text.lower)
 
 
 def _status(value: str | None) -> str:

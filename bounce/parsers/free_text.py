@@ -39,11 +39,9 @@ ANY_ADDRESS = re.compile(rf"(?<![^\s<>()\[\]:;,\"'|\\@=])(?P<address>{_LOCAL}@{_
 _LEAD = re.compile(r"[\s*•·»+#|=>–—-]{0,40}(?:\d{1,3}[.)]\s)?")
 _IN_REPLY = re.compile(r"\b[45]\d\d[ -][^@]{25,}\Z")  # what a host says there is no label
 _REPLIED = re.compile(r"(?:<<< ?)?[45]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3} )?\Z")
-_EXPANDED_FROM = re.compile(r"\((?:[a-z]{1,12} )?(?:expanded|generated|forwarded) from:? ?<?\Z")
-_EXPANDED = re.compile(
-    r"\((?:[a-z]{1,12} )?(?:expanded|generated|forwarded) from:? ?"
-    rf"<?(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})"
-)
+_EXPANDED_FROM = r"(?:expanded|generated|forwarded) (?:from|by):? ?<?"
+_IS_EXPANDED = re.compile(rf"{_EXPANDED_FROM}\Z")
+_EXPANDED = re.compile(rf"{_EXPANDED_FROM}(?P<address>{_LOCAL}@{_LABEL}(?:\.{_LABEL}){{0,12}})")
 _QUOTED_TO = re.compile(r"\s*to\s{0,3}:", re.IGNORECASE)
 _VERDICT = re.compile(r"[45]\d\d [^@]{0,70}@[^>\s]{1,255}>?\.\.\.")
 _TAGGED = re.compile(r"[^\W\d_][^:.!?@<>]{0,60}[ .]{0,20}:\s{0,8}(?:[\w-]{1,20};\s{0,3})?\Z")
@@ -203,10 +201,15 @@ def reported(candidate: Candidate, shared: Sequence[str], delayed: bool) -> Repo
     if shared and not re.search(r"\b[45]\d\d\b|\b[45]\.\d\.\d", text) and read_words(flattened(text)) is None:
         text = "\n".join([*candidate.lines, *(line for line in shared if line not in candidate.lines)]).strip()
     final = address_of(candidate.address)
-    expanded = _EXPANDED.search(" ".join(candidate.lines[:3])) if candidate.lines else None
-    address = (address_of(expanded["address"]) if expanded else None) or final
+    address = expanded_from(" ".join(candidate.lines[:3])) or final
     action = ReportedAction.DELAYED if delayed else ReportedAction.FAILED
     return part_of(address, text[:MAX_LINE], "", action, said=_reason_in(text) or text, final=final, host=host_of(text))
+
+
+def expanded_from(text: str) -> Address | None:
+    """Return the only address from which ``text`` says that another was expanded."""
+    named = {match["address"] for match in _EXPANDED.finditer(text.lower())}
+    return address_of(named.pop()) if len(named) == 1 else None
 
 
 def _reason_in(text: str) -> str:
@@ -255,7 +258,7 @@ def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str,
             key = address.lower()
             if _STAFF.match(key.partition("@")[0]) and key not in known.recipients:
                 continue
-            if _EXPANDED_FROM.search(line[: match.start()].lower()):
+            if _IS_EXPANDED.search(line[: match.start()].lower()):
                 yield n, address, 1  # it failed if what it was expanded to is no address
                 continue
             points, begins = _points(line, match, near)

@@ -41,11 +41,8 @@ def read_json(mail: Mail) -> Report | None:
         case "Delivery":
             addresses = _inside(data, "delivery").get("recipients")
             each = [address_of(str(one)) for one in addresses] if isinstance(addresses, list) else []
-            return Report(
-                ReportKind.RECEIPT,
-                "ses",
-                tuple(ReportedRecipient(ReportedAction.DELIVERED, one, one, "2.0.0") for one in each),
-            )
+            parts = tuple(ReportedRecipient(ReportedAction.DELIVERED, one, one, "2.0.0") for one in each)
+            return Report(ReportKind.RECEIPT, "ses", parts)
         case _:
             return None
 
