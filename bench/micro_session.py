@@ -19,7 +19,7 @@ import smtplib
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +29,7 @@ from aiosmtpd.smtp import SMTP
 
 from bench.source import Load, Source
 from config.schema import Certificate, Limits, Listener, ListenerTls
+from mta.mail.address import Address
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
 from mta.observe.background import BackgroundTasks
@@ -66,7 +67,7 @@ class AcceptAll:
     async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> AcceptAll:
         return self
 
-    async def on_recipient(self, recipient: Recipient) -> Reply | None:
+    async def on_recipient(self, recipient: Recipient, ahead: Sequence[Address] = ()) -> Reply | None:
         return None
 
     async def on_message(self, envelope: Envelope, content: bytes, large: object = None) -> Reply:

@@ -10,7 +10,7 @@ Limitations: a return path is checked at RCPT: a forged or expired one is reject
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from bounce.verp import InvalidReturnPath, Verp
@@ -97,7 +97,7 @@ class ReportTransaction:
     def __init__(self, handler: ReportHandler, client: Client) -> None:
         self._handler, self._client = handler, client
 
-    async def on_recipient(self, recipient: Recipient) -> Reply | None:
+    async def on_recipient(self, recipient: Recipient, ahead: Sequence[Address] = ()) -> Reply | None:
         return self._handler.rejection(recipient.address)
 
     async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:

@@ -233,6 +233,10 @@ class Connection(SMTP):
         """Return whether the client has sent more than was read."""
         return bool(self._input.buffer)
 
+    def lines_ahead(self, verb: bytes, most: int) -> list[bytes]:
+        """Return the next lines as far as they have come and begin with ``verb``; they stay to be read."""
+        return self._input.ahead(verb, most) if self._input.buffer else []
+
     async def read_line(self) -> bytes:
         """Return the client's next line, without CRLF. Raises Rejected, CloseSession, ConnectionLost."""
         self._reset_timeout(self._context.limits.command_timeout)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Protocol
 
 from config.schema import Limits
+from mta.mail.address import Address
 from mta.mail.large_body import LargeBody
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
@@ -63,8 +65,9 @@ class Client:
 class MailTransaction(Protocol):
     """One mail transaction in the stage behind the server. The client is answered 451 4.3.0 whatever it raises."""
 
-    async def on_recipient(self, recipient: Recipient) -> Reply | None:
-        """Return why RCPT is rejected, None to accept the recipient."""
+    async def on_recipient(self, recipient: Recipient, ahead: Sequence[Address] = ()) -> Reply | None:
+        """Return why RCPT is rejected, None to accept the recipient. ``ahead``: those that the client has named in the
+        same group of commands, and that come next, so that all can be looked up together."""
         ...
 
     async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:

@@ -129,6 +129,19 @@ class LineReader:
             raise Rejected(BARE_CR)
         return line
 
+    def ahead(self, verb: bytes, most: int) -> list[bytes]:
+        """Return the lines that have come and begin with ``verb``, at most ``most``, up to the first other one. They
+        stay to be read."""
+        lines: list[bytes] = []
+        start = 0
+        while len(lines) < most and (end := self.buffer.find(b"\r\n", start)) >= 0:
+            line = bytes(self.buffer[start:end])
+            if len(line) > LONGEST_LINE or line[: len(verb)].upper() != verb:
+                break
+            lines.append(line)
+            start = end + 2
+        return lines
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -11,7 +11,8 @@ Limitations: VRFY and EXPN tell nothing, on purpose. NOOP and HELP ignore what f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar, TypeVarTuple
@@ -54,6 +55,7 @@ Ts = TypeVarTuple("Ts")
 
 GROUPED = frozenset({"MAIL", "RCPT", "RSET", "BDAT"})  # their replies may wait for the next ones, RFC 2920 3.2
 END_OF_MESSAGE = "."  # instead of a verb, where a whole message is rejected
+GROUP = 500  # recipients that are looked up together
 
 
 class ConnectionControl(Protocol):
@@ -65,19 +67,21 @@ class ConnectionControl(Protocol):
     async def flush_before_waiting(self) -> None: ...
     async def start_tls(self) -> None: ...
     def has_input(self) -> bool: ...
+    def lines_ahead(self, verb: bytes, most: int) -> list[bytes]: ...
     def recognise(self) -> None: ...
     def age(self) -> float: ...
 
 
 @dataclass(slots=True)
 class _Mail:
-    """The transaction in progress. ``size``: as announced. ``content``: what DATA or BDAT have brought, None before the
-    first octet."""
+    """The transaction in progress. ``size``: as announced. ``ahead``: recipients that the handler knows to come next.
+    ``content``: what DATA or BDAT have brought, None before the first octet."""
 
     envelope: Envelope
     transaction: MailTransaction
     size: int | None = None
     recipients: list[Recipient] = field(default_factory=list)
+    ahead: int = 0
     content: Collected | None = None
 
     def complete(self, *, is_ascii: bool) -> Envelope:
@@ -404,11 +408,25 @@ class Session:
             utf8=mail.envelope.smtputf8,
             postmaster_domain=context.postmaster_domain,
         )
-        rejection = await self._ask(mail.transaction.on_recipient, recipient)
+        ahead: list[Address] = []
+        if mail.ahead:
+            mail.ahead -= 1
+        elif lines := self._connection.lines_ahead(b"RCPT", GROUP):
+            ahead, mail.ahead = self._recipients_of(lines), len(lines)
+        rejection = await self._ask(mail.transaction.on_recipient, recipient, ahead)
         if rejection is not None:
             raise Rejected(rejection, recipient=recipient.address)
         mail.recipients.append(recipient)
         self._writer.send(replies.RECIPIENT_OK)
+
+    def _recipients_of(self, lines: Sequence[bytes]) -> list[Address]:
+        """Return the addresses that are named in RCPT lines which come next; what is wrong with others is said then."""
+        found = []
+        for line in lines:
+            with suppress(Rejected):
+                named = read_recipient(parse_line(line)[1], extended=self._client.extended, utf8=True)
+                found.append(named.address)
+        return found
 
     async def _data(self, argument: str) -> None:
         assert self._mail is not None

@@ -165,7 +165,9 @@ class SubmissionTransaction:
     """One message on its way in. ``known``: what was looked up of each recipient; ``checked_at``: since when, on the
     monotonic clock."""
 
-    __slots__ = ("_client", "_envelope", "_facts", "_streams", "_submission", "_submitter", "checked_at", "known")
+    __slots__ = (
+        "_ahead", "_client", "_envelope", "_facts", "_streams", "_submission", "_submitter", "checked_at", "known"
+    )  # fmt: skip
 
     def __init__(self, submission: Submission, client: Client, submitter: Submitter, envelope: Envelope) -> None:
         self._submission, self._client, self._submitter, self._envelope = submission, client, submitter, envelope
@@ -173,6 +175,7 @@ class SubmissionTransaction:
         self._facts: dict[Stream, Facts] = {}
         self.checked_at = time.monotonic()
         self.known: dict[Address, RecipientFacts] = {}
+        self._ahead: dict[Address, RecipientFacts] = {}
 
     def sender_refusal(self) -> Reply | None:
         """Return why the sender is refused, None if any stream that the client may use accepts it."""
@@ -185,10 +188,14 @@ class SubmissionTransaction:
                 return None
         return reply
 
-    async def on_recipient(self, recipient: Recipient) -> Reply | None:
+    async def on_recipient(self, recipient: Recipient, ahead: Sequence[Address] = ()) -> Reply | None:
         """Return why the recipient is refused, None if any stream that the client may use accepts it."""
         address, account, profiles = recipient.address, self._submitter.account, self._submission.profiles
-        (known,) = await self._submission.store.recipients.find(account.id, [address])
+        known = self._ahead.pop(address, None) or self.known.get(address)
+        if known is None:
+            wanted = dict.fromkeys((address, *ahead))
+            known, *others = await self._submission.store.recipients.find(account.id, list(wanted))
+            self._ahead = {facts.address: facts for facts in others}
         refused, now = None, datetime.now(UTC)
         try:
             for stream in self._streams:

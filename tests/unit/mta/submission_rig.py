@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +15,7 @@ from typing import Any
 import trustme
 
 from config.schema import Limits, Listener
+from mta.mail.address import Address
 from mta.mail.large_body import LargeBody
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
@@ -75,6 +76,7 @@ class RecordingHandler:
     def __init__(self) -> None:
         self.taken: list[Taken] = []
         self.sizes: list[int | None] = []
+        self.ahead: list[list[str]] = []
         self.sender: Callable[[Envelope], Awaitable[Reply | None]] = _yes
         self.recipient: Callable[[Recipient], Awaitable[Reply | None]] = _yes
         self.message: Callable[[Taken], Awaitable[Reply | None]] = _yes
@@ -89,7 +91,8 @@ class RecordingTransaction:
     handler: RecordingHandler
     client: Client
 
-    async def on_recipient(self, recipient: Recipient) -> Reply | None:
+    async def on_recipient(self, recipient: Recipient, ahead: Sequence[Address] = ()) -> Reply | None:
+        self.handler.ahead.append([str(address) for address in ahead])
         return await self.handler.recipient(recipient)
 
     async def on_message(self, envelope: Envelope, content: bytes, large: LargeBody | None = None) -> Reply:

@@ -59,6 +59,19 @@ async def test_a_group_of_commands_is_answered_in_one_packet() -> None:
         assert first.endswith(b"354 End data with <CR><LF>.<CR><LF>\r\n")
 
 
+async def test_the_handler_is_told_who_comes_next_in_a_group() -> None:
+    group = [f"RCPT TO:<{name}@customer.example>" for name in ("ann", "ben", "x y", "cleo")]
+    async with submission() as rig:
+        client = await rig.said_hello()
+        client.send(
+            MAIL + "".join(f"{line}\r\n" for line in group).encode() + b"RSET\r\nRCPT TO:<dan@customer.example>\r\n"
+        )
+        first = await client.reader.readuntil(b"503 5.5.1")
+        assert first.count(b"\r\n") == 6
+        people = ["ben@customer.example", "cleo@customer.example"]
+        assert rig.handler.ahead == [people, [], []]
+
+
 async def test_pipelined_transactions_are_answered_in_order() -> None:
     async with submission() as rig:
         client = await rig.greeted()

@@ -366,6 +366,22 @@ async def test_what_is_looked_up_at_rcpt_is_not_looked_up_again(store: Store, mo
     assert asked == [ann, ben]
 
 
+async def test_recipients_named_together_are_one_question(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, asked, find = make(store), [], store.recipients.find
+
+    async def counted(account_id: int, addresses: Sequence[Address]) -> list[RecipientFacts]:
+        asked.append([str(address) for address in addresses])
+        return await find(account_id, addresses)
+
+    monkeypatch.setattr(store.recipients, "find", counted)
+    transaction = rig.transaction()
+    people = [Address.parse(f"{name}@example.net") for name in ("ann", "ben", "cleo", "ann", "dan")]
+    for n, address in enumerate(people):
+        assert await transaction.on_recipient(Recipient(address), people[1:4] if n == 0 else ()) is None
+    assert asked == [["ann@example.net", "ben@example.net", "cleo@example.net"], ["dan@example.net"]]
+    assert set(transaction.known) == set(people)
+
+
 # --- storage
 
 
