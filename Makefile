@@ -31,10 +31,11 @@ nightly: setup ## the long scenarios, the crash tests with 50 seeds each, the pe
 reliability: setup ## kills, power cuts, cut databases, clock steps, with a digest (SEED=1 RUNS=n of each; ARGS="--only kill_worker=5")
 	$(BIN)/python -m tests.faults.reliability --seed $(or $(SEED),1) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
-bench: setup ## throughput and CPU per message, compared with Postfix + OpenDKIM if installed; the policy chain; lookups
+bench: setup ## throughput and CPU per message, compared with Postfix + OpenDKIM if installed; the policy chain; lookups; many sources
 	$(BIN)/python -m bench.run $(ARGS)
 	$(BIN)/python -m bench.micro_policy
 	$(BIN)/python -m bench.micro_lookups
+	$(BIN)/python -m bench.micro_egress
 
 bench-bounces: setup ## how well returned mail is understood (SISIMAI_CORPUS=folder), with every miss
 	$(BIN)/python -m bench.bounces $(ARGS)

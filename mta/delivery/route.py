@@ -147,14 +147,50 @@ def is_address(host: str) -> bool:
 def site_of(domain: str, exchanges: Sequence[MxHost], shaping: ShapingSettings) -> tuple[str, Shaping]:
     """Return the site that ``domain`` belongs to, and the limits for it."""
     best = sorted({exchange.host for exchange in exchanges if exchange.preference == exchanges[0].preference})
-    for provider in shaping.providers:
-        if domain in provider.domains or (provider.mx and all(_ends_with(host, provider.mx) for host in best)):
-            return provider.name, provider
+    if (provider := _index(shaping).find(domain, best)) is not None:
+        return provider.name, provider
     return ",".join(best), shaping.default
 
 
-def _ends_with(host: str, suffixes: Iterable[str]) -> bool:
-    return any(host == suffix.lstrip(".") or host.endswith("." + suffix.lstrip(".")) for suffix in suffixes)
+class _ProviderIndex:
+    """The providers by their domains and MX suffixes. ``shaping``: kept, so that its id stays its own."""
+
+    def __init__(self, shaping: ShapingSettings) -> None:
+        self.shaping = shaping
+        self._domains: dict[str, int] = {}
+        self._suffixes: dict[str, set[int]] = {}
+        for n, provider in enumerate(shaping.providers):
+            for domain in provider.domains:
+                self._domains.setdefault(domain, n)
+            for suffix in provider.mx:
+                self._suffixes.setdefault(suffix.lstrip("."), set()).add(n)
+
+    def find(self, domain: str, hosts: Sequence[str]) -> Shaping | None:
+        """Return the first provider that claims the domain, or all of its hosts."""
+        claimed = set.intersection(*map(self._of_host, hosts)) if hosts else set[int]()
+        if domain in self._domains:
+            claimed.add(self._domains[domain])
+        return self.shaping.providers[min(claimed)] if claimed else None
+
+    def _of_host(self, host: str) -> set[int]:
+        found = set(self._suffixes.get(host, ()))
+        while "." in host:
+            host = host.partition(".")[2]
+            found |= self._suffixes.get(host, set())
+        return found
+
+
+_indexes: dict[int, _ProviderIndex] = {}
+_MAX_INDEXES = 8  # a reload makes another one
+
+
+def _index(shaping: ShapingSettings) -> _ProviderIndex:
+    index = _indexes.get(id(shaping))
+    if index is None:
+        if len(_indexes) >= _MAX_INDEXES:
+            _indexes.clear()
+        index = _indexes[id(shaping)] = _ProviderIndex(shaping)
+    return index
 
 
 def interleave(six: Sequence[str], four: Sequence[str], at_most: int) -> list[str]:

@@ -62,6 +62,7 @@ class Paths(dict[PathKey, ReadyQueue]):
         """``permits``: returns those of a scope. ``changed``: called when those of a ready queue allow more or less."""
         super().__init__()
         self._changed = changed
+        self._look_at = IDLE_QUEUES  # number of ready queues at which idle ones are looked for
         self.actions = ActionsInForce()
         self._health, self._accounts, self._permits = health, accounts, permits
         self.configure(egress, shaping, weights)
@@ -210,12 +211,16 @@ class Paths(dict[PathKey, ReadyQueue]):
             queue.throttle.reshape(_throttle(limits))
 
     def _forget_idle(self, now: float) -> None:
-        """Make room for a new ready queue, if need be; paths in backoff are forgotten last."""
-        if len(self) < IDLE_QUEUES:
+        """Make room for a new ready queue, if need be; paths in backoff are forgotten last.
+
+        While most are busy it looks again only when there are a quarter more: each look passes all of them.
+        """
+        if len(self) < self._look_at:
             return
         idle = [queue for queue in self.values() if queue.idle]
         for queue in [queue for queue in idle if not queue.throttle.in_backoff(now)] or idle:
             del self[queue.path.key]
+        self._look_at = max(IDLE_QUEUES, len(self) + len(self) // 4)
 
 
 def _weights(weights: StreamWeights) -> Weights:

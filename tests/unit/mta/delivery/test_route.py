@@ -141,3 +141,23 @@ def test_routes() -> None:
     assert below is not None
     assert (below.tls, below.hosts[0].port) == (TlsPolicy.IMPLICIT, 465)
     assert StaticRoutes([]).find("x.org") is None
+
+
+def test_the_first_provider_that_claims_a_domain_or_all_its_best_hosts_counts() -> None:
+    given = [
+        {"name": "hosts", "mx": [".mail.example", "mx.other.example"]},
+        {"name": "names", "domains": ["own.example"]},
+        {"name": "later", "mx": [".example"], "domains": ["own.example"]},
+    ]
+    shaping = ShapingSettings.model_validate({"providers": given})
+
+    def site(domain: str, *hosts: str) -> str:
+        return site_of(domain, [MxHost(10, host) for host in hosts], shaping)[0]
+
+    assert site("a.example.net", "a.mail.example", "mail.example") == "hosts"
+    assert site("a.example.net", "a.mail.example", "mx.other.example") == "hosts"
+    assert site("a.example.net", "a.mail.example", "b.example") == "later"
+    assert site("a.example.net", "a.mail.example", "b.example.net") == "a.mail.example,b.example.net"
+    assert site("own.example", "x.example.net") == "names"
+    assert site("own.example", "a.mail.example") == "hosts"
+    assert site("a.example.net", "xmail.example.net") == "xmail.example.net"

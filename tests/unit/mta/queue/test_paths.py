@@ -18,7 +18,7 @@ from mta.queue import paths
 from mta.queue.active_queue import ActiveQueue
 from mta.queue.path_limits import Permits
 from mta.queue.paths import NoSource, Paths
-from mta.queue.ready_queue import UNKNOWN
+from mta.queue.ready_queue import UNKNOWN, ReadyQueue
 
 MAIL = Place("default", "strict", "example.net", 1, Stream.MARKETING)
 SHAPING = Shaping(backoff="1m", backoff_after=3, connections=8)
@@ -147,3 +147,24 @@ def test_idle_queues_are_forgotten_those_in_backoff_last(monkeypatch: pytest.Mon
         pass
     chosen(subject, route("d"), 1, count=1)
     assert set(subject) == {PathKey("s0", "b"), PathKey("s0", "d")}
+
+
+def test_a_crowd_of_busy_paths_is_not_searched_for_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def idle(queue: ReadyQueue) -> bool:
+        asked.append(queue.path.site)
+        return not busy
+
+    busy = True
+    monkeypatch.setattr(paths, "IDLE_QUEUES", 8)
+    monkeypatch.setattr(ReadyQueue, "idle", property(idle))
+    subject = made("192.0.2.1")
+    for n in range(200):
+        subject.choose(subject.pools.default, route(f"busy{n}"), 0, MAIL)
+    assert len(subject) == 200
+    assert len(asked) < 10 * 200
+    busy = False
+    for n in range(60):
+        subject.choose(subject.pools.default, route(f"late{n}"), 0, MAIL)
+    assert len(subject) < 100  # the idle ones are gone
