@@ -119,6 +119,7 @@ class DueDelivery(NamedTuple):
     mailing: str | None
     due_at: datetime
     ending: bool
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,6 @@ class Dispatcher:
         )
         self._shortages = ShortageLog()
         self._awaiting_route = AwaitingRoute()
-        self._requeue = Requeue(store.messages, tasks)
         self.send_windows = SendWindows(settings.send_windows, accounts)
         self._recorder = OutcomeRecorder(
             store=store,
@@ -314,6 +313,7 @@ class Dispatcher:
             wanted=room.wanted,
             stream=stream,
             expiry=self._store.clock.fault is None,
+            account_weight=self.ready_queues.account_weight,
         )
         placed = 0
         for delivery in claimed:

@@ -3,8 +3,9 @@
 A ``FairQueue`` holds jobs in three levels. Between the streams the choice is by stride scheduling (Waldspurger and
 Weihl, 1995): each start moves a stream on by one over its weight, and the stream that is furthest behind is next. So
 where both wait, starts divide as the weights do over any stretch of time, and neither waits for more than a few starts
-of the other. Inside a stream accounts take turns, and inside an account its mailings: a mailing of a million delays
-neither another account's mail nor the same account's other mailings.
+of the other. Inside a stream accounts are served by their weights in the same way, and inside an account its mailings:
+a mailing of a million delays neither another account's mail nor the same account's other mailings. A priority (RFC
+6710) is a weight there: it brings a message before others of its account, and never before another account's.
 
 Invariants: turns are not saved up: a stream that had nothing waiting begins where the others are.
 Limitations: starts are shared, not octets or seconds: a stream of slow, large messages keeps connections for longer.
@@ -13,85 +14,108 @@ Limitations: starts are shared, not octets or seconds: a stream of slow, large m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush, heapreplace
 from typing import Generic, TypeVar
 
 from mta.mail.message import Stream
+from mta.mail.turns import PRIORITY_WEIGHTS, AccountWeight, equal
 from mta.queue.active_queue import Job
 
 Key = TypeVar("Key", bound=Hashable)
+Child = TypeVar("Child")
 Weights = Mapping[Stream, int]  # of each stream, 1 or more
+MailingTurn = tuple[str | None, int]  # what takes turns inside an account: a mailing's messages of one priority
 
 
-@dataclass(slots=True)
-class RoundRobin(Generic[Key]):
-    """Keys that are served in turn, for as long as they have something waiting."""
+class Shares(Generic[Key, Child]):
+    """Queues that are served by weight. One that comes begins as if it had just been served: nothing is saved up."""
 
-    _order: deque[Key] = field(default_factory=deque)
-    _jobs: dict[Key, deque[Job]] = field(default_factory=dict)
+    __slots__ = ("_children", "_entered", "_make", "_now", "_order")
 
-    def add(self, key: Key, job: Job) -> None:
-        jobs = self._jobs.get(key)
-        if jobs is None:
-            jobs = self._jobs[key] = deque()
-            self._order.append(key)
-        jobs.append(job)
+    def __init__(self, make: Callable[[], Child]) -> None:
+        self._make = make
+        self._children: dict[Key, Child] = {}
+        self._order: list[tuple[float, int, Key]] = []  # a heap: how far each has come, and when it got there
+        self._entered = 0
+        self._now = 0.0  # how far the one served last had come
 
-    def take(self) -> Job:
-        """Remove and return the next job. There must be one."""
-        key = self._order.popleft()
-        jobs = self._jobs[key]
-        job = jobs.popleft()
-        if jobs:
-            self._order.append(key)
+    def of(self, key: Key, weight: float) -> Child:
+        """Return the queue of ``key``; it must get a job if it is empty."""
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._make()
+            self._entered += 1
+            heappush(self._order, (self._now + 1 / weight, self._entered, key))
+        return child
+
+    def first(self) -> tuple[Key, Child]:
+        """Return the queue whose turn it is, and its key. There must be one."""
+        key = self._order[0][2]
+        return key, self._children[key]
+
+    def served(self, weight: float) -> None:
+        """Note that a job of the first queue was taken; ``weight``: its own."""
+        self._now, _, key = self._order[0]
+        if self._children[key]:
+            self._entered += 1
+            heapreplace(self._order, (self._now + 1 / weight, self._entered, key))
         else:
-            del self._jobs[key]
-        return job
+            heappop(self._order)
+            del self._children[key]
+
+    def clear(self) -> None:
+        self._order.clear()
+        self._children.clear()
 
     def __bool__(self) -> bool:
         return bool(self._order)
 
-    def __iter__(self) -> Iterator[Job]:
-        for jobs in self._jobs.values():
-            yield from jobs
+    def __iter__(self) -> Iterator[Child]:
+        return iter(self._children.values())
+
+
+_Mailings = Shares[MailingTurn, deque[Job]]
+
+
+def _no_mailings() -> _Mailings:
+    return Shares(deque)
 
 
 @dataclass(slots=True)
 class Flow:
-    """What waits in one stream. ``taken``: how many jobs were so far; ``pace``: how many a second, as last measured.
+    """What waits in one stream. ``account_weight``: of an account by its id. ``taken``: how many jobs were so far;
+    ``pace``: how many a second, as last measured.
 
     ``passed``: how far the stream has come; it grows by one over the weight with each job taken.
     """
 
+    account_weight: AccountWeight
     waiting: int = 0
     octets: int = 0
     taken: int = 0
     pace: float = 0.0
     passed: float = 0.0
     _measured: int = 0  # of ``taken``
-    _order: deque[int] = field(default_factory=deque)
-    _accounts: dict[int, RoundRobin[str | None]] = field(default_factory=dict)
+    _accounts: Shares[int, _Mailings] = field(default_factory=lambda: Shares(_no_mailings))
 
     def add(self, job: Job) -> None:
         delivery = job.delivery
-        mailings = self._accounts.get(delivery.account_id)
-        if mailings is None:
-            mailings = self._accounts[delivery.account_id] = RoundRobin()
-            self._order.append(delivery.account_id)
-        mailings.add(delivery.mailing, job)
+        mailings = self._accounts.of(delivery.account_id, self.account_weight(delivery.account_id))
+        turn = delivery.mailing, delivery.priority
+        mailings.of(turn, PRIORITY_WEIGHTS[delivery.priority]).append(job)
         self.waiting += 1
         self.octets += delivery.size
 
     def take(self) -> Job:
-        """Remove and return the next job: accounts in turn, within each its mailings. There must be one."""
-        account = self._order.popleft()
-        mailings = self._accounts[account]
-        job = mailings.take()
-        if mailings:
-            self._order.append(account)
-        else:
-            del self._accounts[account]
+        """Remove and return the next job: of the account whose turn it is, of its mailing whose turn it is. There must
+        be one."""
+        account, mailings = self._accounts.first()
+        (_, priority), jobs = mailings.first()
+        job = jobs.popleft()
+        mailings.served(PRIORITY_WEIGHTS[priority])
+        self._accounts.served(self.account_weight(account))
         self.waiting -= 1
         self.octets -= job.delivery.size
         self.taken += 1
@@ -100,7 +124,6 @@ class Flow:
     def take_all(self) -> list[Job]:
         """Remove and return everything that waits."""
         jobs = list(self)
-        self._order.clear()
         self._accounts.clear()
         self.waiting = self.octets = 0
         return jobs
@@ -121,18 +144,19 @@ class Flow:
         self._measured = self.taken
 
     def __iter__(self) -> Iterator[Job]:
-        for mailings in self._accounts.values():
-            yield from mailings
+        for mailings in self._accounts:
+            for jobs in mailings:
+                yield from jobs
 
 
 class FairQueue:
-    """One flow for each stream. ``weights`` may be replaced at any time."""
+    """One flow for each stream. ``weights`` may be replaced at any time; ``account_weight`` is asked each time."""
 
     __slots__ = ("_all", "_flows", "_now", "weights")
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, account_weight: AccountWeight = equal) -> None:
         self.weights = weights
-        self._flows = {stream: Flow() for stream in Stream}
+        self._flows = {stream: Flow(account_weight) for stream in Stream}
         self._all = tuple(self._flows.items())
         self._now = 0.0  # how far the stream served last had come
 

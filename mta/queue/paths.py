@@ -23,6 +23,7 @@ from mta.queue.fair_queue import Weights
 from mta.queue.path_limits import Permits
 from mta.queue.ready_queue import UNKNOWN, ReadyQueue
 from mta.queue.throttle import Throttle
+from policy.accounts.account import DEFAULT_WEIGHT
 
 IDLE_QUEUES = 10_000  # remembered; beyond that, idle ones are forgotten
 
@@ -66,6 +67,11 @@ class Paths(dict[PathKey, ReadyQueue]):
         self.actions = ActionsInForce()
         self._health, self._accounts, self._permits = health, accounts, permits
         self.configure(egress, shaping, weights)
+
+    def account_weight(self, account_id: int) -> float:
+        """Return the share of an account's mail beside others'."""
+        account = self._accounts.by_id(account_id)
+        return account.weight if account else DEFAULT_WEIGHT
 
     def configure(self, egress: EgressSettings, shaping: ShapingSettings, weights: StreamWeights) -> None:
         """Take over reloaded settings. What waits for a source that is gone is to be placed again: ``abandoned``."""
@@ -192,7 +198,7 @@ class Paths(dict[PathKey, ReadyQueue]):
             self._forget_idle(now)
             permits = self._permits(f"path:{source.name}:{route.site}")
             path = EgressPath(source, route.site, limits, permits.slots, route.shaping.name)
-            queue = self[key] = ReadyQueue(path, _throttle(limits), permits, self._weights)
+            queue = self[key] = ReadyQueue(path, _throttle(limits), permits, self._weights, self.account_weight)
             permits.changed = partial(self._changed, queue)
             pools = self.pools.of_source(source.name)
             if self.actions.is_recovering(source.name, route.site, pools, datetime.now(UTC)):

@@ -18,6 +18,7 @@ from config.schema import PathLimits
 from mta.delivery.egress.paths import EgressPath
 from mta.mail.delivery import DueDelivery
 from mta.mail.message import Stream
+from mta.mail.turns import AccountWeight, equal
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.path_limits import Permits
@@ -58,13 +59,20 @@ class ReadyQueue:
         "throttle",
     )
 
-    def __init__(self, path: EgressPath, throttle: Throttle, permits: Permits, weights: Weights) -> None:
+    def __init__(
+        self,
+        path: EgressPath,
+        throttle: Throttle,
+        permits: Permits,
+        weights: Weights,
+        account_weight: AccountWeight = equal,
+    ) -> None:
         self.path, self.limits, self.throttle, self.permits = path, path.limits, throttle, permits
         permits.limit(path.limits.connections, path.limits.message_rates)
         permits.needed = self._needed
         assert permits.connections is not None
         self.connections = permits.connections
-        self.flows = FairQueue(weights)
+        self.flows = FairQueue(weights, account_weight)
         self.closed_until = 0.0
         self.aside: dict[Hashable, deque[Job]] = {}
         self._resumed: deque[Job] = deque()  # they were aside, and are next

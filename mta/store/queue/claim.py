@@ -1,69 +1,122 @@
-"""Claim queued recipients for a worker: due ones, oldest first, with a share for every destination.
+"""Claim queued recipients for a worker: the oldest due ones, with a share for each account, mailing and destination.
 
 A claim reads the oldest due rows. If there are more than it reads, a large backlog would delay everyone behind it: so
-it then also goes round all destinations of all accounts, a few rows each, continuing where the last round ended. Both
-reads are bounded, whatever the length of the queue. Each stream is claimed separately, so neither delays the other.
+it then also goes round accounts, in each of these round its mailings, and in each of these round its destinations, a
+few rows each, continuing where the last round ended. All reads are bounded, whatever the length of the queue. Each
+stream is claimed separately, so neither delays the other.
 
-Of what was read, only deliveries that the worker has use for are claimed: a claim that is given back costs two writes.
+What was read is put into turns, by the weights of accounts and priorities. Of that only deliveries that the worker has
+use for are claimed: a claim that is given back costs two writes.
 
 Invariants: a held row (unless expired), or one that a live worker holds, is never claimed.
 
 Limitations: rounds are per worker and start over with it. Expired rows come in their turn, not first. A round passes
-destinations that are not wanted one by one: behind many thousands of them the others' turns come late.
+what is not due, or not wanted, one destination after the other: behind many thousands of them the others' turns come
+late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
 from mta.mail.message import Body, ByMode, DeliverBy, Release, Return, SenderTls, Stream
+from mta.mail.turns import PRIORITY_WEIGHTS, AccountWeight, equal
 from mta.store.postgres.database import Connection
 from mta.store.queue.enqueue import notify_bits
 
 LOOK = 2  # rows looked at for each delivery wanted
-ROUND = 200  # destinations visited in one round
+ACCOUNTS, MAILINGS = 40, 5  # of each of them, visited in one round
+ROUND = 200  # destinations visited in one round, shared by these
 EACH = 5  # rows of each, at least
+REMEMBERED = 10_000  # places where rounds stand
 
 _READY = "stream = ($1::text)::stream and lease is null and holds = 0 and due_at <= now()"
 
 # The oldest due rows, and what was held until it expired. ``ending``: no attempt will be made.
 _OLDEST = f"""
-(select message_id, destination, account_id, mailing, due_at,
+(select message_id, destination, account_id, mailing, priority, due_at,
     bounce is not null or $3 and expires_at <= now() as ending
  from queue where {_READY} order by due_at limit $2)
 union all
-(select message_id, destination, account_id, mailing, expires_at, true from queue
+(select message_id, destination, account_id, mailing, priority, expires_at, true from queue
  where stream = ($1::text)::stream and lease is null and holds > 0 and expires_at <= now() and $3
  order by expires_at limit $2)"""  # noqa: S608
 
-# One probe of the index for each (account, destination) behind the last one visited, then its oldest due rows.
-_ROUND = f"""
-with recursive turn (account_id, destination, step) as (
-    (select account_id, destination, 1 from queue
-     where stream = ($1::text)::stream and (account_id, destination) > ($2, $3) and lease is null and holds = 0
-     order by account_id, destination limit 1)
+# What takes turns inside an account, as the index has it.
+_TURN = """(coalesce(mailing, '') collate "C"), priority"""
+_FREE = "stream = ($1::text)::stream and lease is null and holds = 0"
+
+# One probe of the index for each account behind the last one visited, then one for each of its next turns.
+_TURNS = f"""
+with recursive visited (account_id, step) as (
+    (select account_id, 1 from queue where {_FREE} and account_id > $2 order by account_id limit 1)
     union all
-    select next.account_id, next.destination, turn.step + 1
-    from turn cross join lateral (
-        select account_id, destination from queue
-        where stream = ($1::text)::stream and (account_id, destination) > (turn.account_id, turn.destination)
-            and lease is null and holds = 0
-        order by account_id, destination limit 1
+    select next.account_id, visited.step + 1
+    from visited cross join lateral (
+        select account_id from queue where {_FREE} and account_id > visited.account_id order by account_id limit 1
     ) next
-    where turn.step < {ROUND}
+    where visited.step < {ACCOUNTS}
 )
-select turn.account_id, turn.destination, due.message_id, due.mailing, due.due_at, due.ending
-from turn left join lateral (
-    select message_id, mailing, due_at, bounce is not null or $5 and expires_at <= now() as ending from queue
-    where account_id = turn.account_id and destination = turn.destination and {_READY}
-    order by due_at limit $4
+select visited.account_id, turn.mailing, turn.priority
+from visited
+left join unnest($3::bigint[], $4::text[], $5::smallint[]) as behind (account_id, mailing, priority)
+    on behind.account_id = visited.account_id
+cross join lateral (
+    with recursive turn (mailing, priority, step) as (
+        (select {_TURN}, 1 from queue
+         where {_FREE} and account_id = visited.account_id
+            and ({_TURN}) > (coalesce(behind.mailing, '') collate "C", coalesce(behind.priority, -10::smallint))
+         order by {_TURN} limit 1)
+        union all
+        select next.mailing, next.priority, turn.step + 1
+        from turn cross join lateral (
+            select {_TURN} from queue
+            where {_FREE} and account_id = visited.account_id and ({_TURN}) > (turn.mailing, turn.priority)
+            order by {_TURN} limit 1
+        ) next (mailing, priority)
+        where turn.step < {MAILINGS}
+    )
+    select mailing, priority from turn
+) turn"""  # noqa: S608
+
+# One probe for each destination of these turns behind the last one visited, then its oldest due rows.
+_ROUND = f"""
+select place.account_id, place.turn, place.priority, place.destination, due.message_id, due.mailing, due.due_at,
+    due.ending
+from (
+select turn.account_id, turn.mailing as turn, turn.priority, place.destination, count(*) over () as places
+from unnest($2::bigint[], $3::text[], $4::smallint[], $5::text[]) as turn (account_id, mailing, priority, behind)
+cross join lateral (
+    with recursive place (destination, step) as (
+        (select destination, 1 from queue
+         where {_FREE} and account_id = turn.account_id and ({_TURN}) = (turn.mailing, turn.priority)
+            and destination > turn.behind
+         order by destination limit 1)
+        union all
+        select next.destination, place.step + 1
+        from place cross join lateral (
+            select destination from queue
+            where {_FREE} and account_id = turn.account_id and ({_TURN}) = (turn.mailing, turn.priority)
+                and destination > place.destination
+            order by destination limit 1
+        ) next
+        where place.step < $6
+    )
+    select destination from place
+) place
+) place
+left join lateral (
+    select message_id, mailing, due_at, bounce is not null or $8 and expires_at <= now() as ending from queue
+    where {_READY} and account_id = place.account_id and ({_TURN}) = (place.turn, place.priority)
+        and destination = place.destination
+    order by due_at limit greatest({EACH}, $7 / place.places)
 ) due on true"""  # noqa: S608
 
 # All rows of the chosen deliveries that are due now, but for those that somebody else is just taking.
@@ -93,26 +146,43 @@ select
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.recipient_index"""
 
+NO_ACCOUNT = -1  # behind which all are
+Key = TypeVar("Key", bound=Hashable)
+Place = TypeVar("Place")
 Wanted = Callable[[DueDelivery], bool]  # whether one more delivery is of use; asked once for each, in turn
 
 
+_Turn = tuple[int, str, int]  # account, mailing ("": none), priority
+
+
 class ClaimTurn:
-    """Where a worker's rounds through the destinations of one stream stand."""
+    """Where a worker's rounds through one stream stand: behind which account, in each behind which mailing, in each of
+    these behind which destination."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream.value
-        self._account, self._destination = 0, ""
+        self._account = NO_ACCOUNT
+        self._mailings: dict[int, tuple[str, int]] = {}
+        self._destinations: dict[_Turn, str] = {}
 
     async def take(
-        self, connection: Connection, lease: int, deliveries: int, octets: int, wanted: Wanted, *, expiry: bool = True
+        self,
+        connection: Connection,
+        lease: int,
+        deliveries: int,
+        octets: int,
+        wanted: Wanted,
+        *,
+        expiry: bool = True,
+        account_weight: AccountWeight = equal,
     ) -> list[Delivery]:
         """Lease up to ``deliveries`` deliveries of together about ``octets``, each ``wanted`` or waiting for its end
         only. ``expiry``: whether anything expires now."""
         look = LOOK * deliveries
         found = [_due(row) for row in await connection.fetch(_OLDEST, self._stream, look, expiry)]
         if len(found) >= look:
-            found += await self._round(connection, (deliveries + 1) // 2, expiry)
-        usable = (each for each in in_turns(found) if each.ending or wanted(each))
+            found += await self._round(connection, look, expiry)
+        usable = (each for each in in_turns(found, account_weight) if each.ending or wanted(each))
         fitting = await _fit(connection, list(islice(usable, deliveries)), octets)
         if not fitting:
             return []
@@ -121,31 +191,77 @@ class ClaimTurn:
         return group(rows, lease)
 
     async def _round(self, connection: Connection, wanted: int, expiry: bool) -> list[DueDelivery]:
-        """Due deliveries of the next destinations."""
-        each = max(EACH, wanted // ROUND)
-        rows = await connection.fetch(_ROUND, self._stream, self._account, self._destination, each, expiry)
-        visited = {(row["account_id"], row["destination"]) for row in rows}
-        self._account, self._destination = max(visited) if len(visited) == ROUND else (0, "")
+        """Return about ``wanted`` due deliveries of the next destinations of the next mailings of the next accounts."""
+        turns = await self._next_turns(connection)
+        if not turns:
+            return []
+        visits = max(1, ROUND // len(turns))
+        behind = [self._destinations.get(turn, "") for turn in turns]
+        columns = list(zip(*turns, strict=True))
+        rows = await connection.fetch(_ROUND, self._stream, *columns, behind, visits, wanted, expiry)
+        places: dict[_Turn, list[str]] = {turn: [] for turn in turns}
+        for row in rows:
+            visited = places[row["account_id"], row["turn"], row["priority"]]
+            if not visited or visited[-1] != row["destination"]:
+                visited.append(row["destination"])
+        for turn, visited in places.items():
+            _stand(self._destinations, turn, visited[-1] if len(visited) == visits else None)
         return [_due(row) for row in rows if row["message_id"] is not None]
 
+    async def _next_turns(self, connection: Connection) -> list[_Turn]:
+        """Return the next mailings of the next accounts; a round that has come to its end begins again."""
+        known = [(account, *place) for account, place in self._mailings.items()]
+        behind = list(zip(*known, strict=True)) or [(), (), ()]
+        rows = await connection.fetch(_TURNS, self._stream, self._account, *behind)
+        turns = [(row["account_id"], row["mailing"], row["priority"]) for row in rows]
+        of_account: dict[int, list[tuple[str, int]]] = {}
+        for account, mailing, priority in turns:
+            of_account.setdefault(account, []).append((mailing, priority))
+        for account, visited in of_account.items():
+            _stand(self._mailings, account, max(visited) if len(visited) == MAILINGS else None)
+        self._account = max(of_account) if len(of_account) == ACCOUNTS else NO_ACCOUNT
+        return turns
 
-def in_turns(due: Sequence[DueDelivery]) -> list[DueDelivery]:
-    """The deliveries among ``due``, each once: accounts take turns, within each account its destinations do,
-    within a destination the oldest comes first."""
+
+def _stand(places: dict[Key, Place], key: Key, place: Place | None) -> None:
+    """Note behind what the next round begins; None: at the beginning."""
+    if place is None:
+        places.pop(key, None)
+    else:
+        if len(places) >= REMEMBERED:
+            places.clear()
+        places[key] = place
+
+
+def in_turns(due: Sequence[DueDelivery], account_weight: AccountWeight = equal) -> list[DueDelivery]:
+    """Return the deliveries among ``due``, each once: accounts take turns by weight, within each account its mailings
+    do, by priority, within these destinations do, within a destination the oldest comes first."""
     deliveries: dict[tuple[Any, str], DueDelivery] = {}
     for each in sorted(due, key=lambda each: each.due_at):
         deliveries.setdefault((each.message_id, each.destination), each)
-    by_destination = _alternate(deliveries.values(), lambda each: (each.account_id, each.destination))
-    return _alternate(by_destination, lambda each: each.account_id)
+    turns = _alternate(
+        deliveries.values(), lambda each: (each.account_id, each.mailing, each.priority, each.destination)
+    )
+    turns = _alternate(
+        turns,
+        lambda each: (each.account_id, each.mailing, each.priority),
+        lambda each: PRIORITY_WEIGHTS[each.priority],
+    )
+    return _alternate(turns, lambda each: each.account_id, lambda each: account_weight(each.account_id))
 
 
-def _alternate(due: Iterable[DueDelivery], group: Callable[[DueDelivery], Any]) -> list[DueDelivery]:
-    """The first of each group, then the second of each, and so on; apart from that the order stays."""
+def _alternate(
+    due: Iterable[DueDelivery],
+    group: Callable[[DueDelivery], Any],
+    weight: Callable[[DueDelivery], float] = lambda _: 1,
+) -> list[DueDelivery]:
+    """Return the first of each group, then the second of each, and so on, of heavier groups more often; apart from that
+    the order stays."""
     seen: dict[Any, int] = {}
-    ranked: list[tuple[int, DueDelivery]] = []
+    ranked: list[tuple[float, DueDelivery]] = []
     for each in due:
         rank = seen[group(each)] = seen.get(group(each), 0) + 1
-        ranked.append((rank, each))
+        ranked.append((rank / weight(each), each))
     ranked.sort(key=lambda pair: pair[0])
     return [each for _, each in ranked]
 
@@ -233,5 +349,6 @@ def _address(text: str) -> Address:
 
 def _due(row: Any) -> DueDelivery:
     return DueDelivery(
-        row["message_id"], row["destination"], row["account_id"], row["mailing"], row["due_at"], row["ending"]
-    )
+        row["message_id"], row["destination"], row["account_id"], row["mailing"], row["due_at"], row["ending"],
+        row["priority"],
+    )  # fmt: skip

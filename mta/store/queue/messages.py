@@ -22,6 +22,7 @@ from mta.mail.delivery import DelayReason, Delivery
 from mta.mail.hold import Hold, distinct
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
+from mta.mail.turns import AccountWeight, equal
 from mta.observe.labels import BackgroundTask, StoreCall
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -288,12 +289,13 @@ class Messages:
         wanted: Wanted = lambda _: True,
         stream: Stream = Stream.TRANSACTIONAL,
         expiry: bool = True,
+        account_weight: AccountWeight = equal,
     ) -> list[Delivery]:
         """Claim due deliveries of ``stream`` for this worker, up to these bounds, without content.
 
-        The oldest first, but with a share for every waiting account and destination. Includes expired ones, held or
-        not, unless ``expiry`` is suspended. ``wanted``: whether one more delivery to a destination is. Raises
-        StoreUnavailable.
+        The oldest first, but with a share for every waiting account, mailing and destination. Includes expired
+        ones, held or not, unless ``expiry`` is suspended. ``wanted``: whether one more delivery to a destination is.
+        Raises StoreUnavailable.
         """
         if not self._lease.valid:
             raise StoreUnavailable("this worker has no valid lease")
@@ -303,7 +305,9 @@ class Messages:
         claimed: list[Delivery] = []
 
         async def take(connection: Connection) -> None:
-            claimed[:] = await self._turns[stream].take(connection, lease, deliveries, octets, wanted, expiry=expiry)
+            claimed[:] = await self._turns[stream].take(
+                connection, lease, deliveries, octets, wanted, expiry=expiry, account_weight=account_weight
+            )
 
         try:
             await self._database.retried(take)

@@ -77,7 +77,9 @@ create table queue (                        -- one row for each recipient still 
 );
 -- Each stream is claimed separately: a million rows of one do not delay the other.
 create index queue_due on queue (stream, due_at) where lease is null and holds = 0;
-create index queue_turn on queue (stream, account_id, destination, due_at) where lease is null and holds = 0;
+-- By what takes turns: accounts, in each its mailings (one turn for each priority), in each destinations.
+create index queue_turn on queue (stream, account_id, (coalesce(mailing, '') collate "C"), priority, destination, due_at)
+    where lease is null and holds = 0;
 create index queue_held on queue (stream, expires_at) where lease is null and holds > 0;
 create index queue_leased on queue (lease) where lease is not null;
 create index queue_address on queue (address_key);

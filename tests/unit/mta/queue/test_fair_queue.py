@@ -126,3 +126,55 @@ def test_new_weights_count_from_the_next_start() -> None:
     queue.weights = {TRANSACTIONAL: 1, MARKETING: 1}
     counts = Counter(each.delivery.stream for each in taken(queue, 100))
     assert counts == {TRANSACTIONAL: 50, MARKETING: 50}
+
+
+def test_accounts_share_by_their_weights() -> None:
+    weights_of = {1: 10.0, 2: 30.0, 3: 10.0}
+    queue = FairQueue(WEIGHTS, weights_of.__getitem__)
+    for account in weights_of:
+        for n in range(1000):
+            queue.add(job(account, "ab"[n % 2]))
+    counts = Counter(each.delivery.account_id for each in taken(queue, 500))
+    assert all(abs(counts[account] - share) <= 1 for account, share in ((1, 100), (2, 300), (3, 100)))
+    weights_of[2] = 10.0  # an operator's change counts at once
+    counts = Counter(each.delivery.account_id for each in taken(queue, 300))
+    assert all(98 <= count <= 102 for count in counts.values())
+
+
+@given(
+    st.dictionaries(st.integers(1, 5), st.integers(1, 1000), min_size=2),
+    st.lists(st.tuples(st.integers(1, 5), st.booleans()), max_size=300),
+)
+def test_no_account_waits_for_more_than_its_share_of_another(
+    given_weights: dict[int, int], steps: list[tuple[int, bool]]
+) -> None:
+    """While an account waits, another one starts at most as often as their weights say, and twice more; also one that
+    comes and goes."""
+    queue = FairQueue(WEIGHTS, lambda account: given_weights.get(account, 10))
+    waiting, since = Counter[int](), Counter[tuple[int, int]]()
+    for account, takes in steps:
+        queue.add(job(account))
+        waiting[account] += 1
+        started = queue.take() if takes else None
+        if started is None:
+            continue
+        one = started.delivery.account_id
+        waiting[one] -= 1
+        for other in range(1, 6):
+            if other != one and waiting[other]:
+                since[other, one] += 1
+                most = given_weights.get(one, 10) / given_weights.get(other, 10)
+                assert since[other, one] <= most + 2
+            since.update({(one, other): -since[one, other]})
+
+
+def test_a_priority_counts_inside_its_account_only() -> None:
+    queue = FairQueue(WEIGHTS)
+    for _ in range(1000):
+        queue.add(job(1))
+        queue.add(job(1, priority=9))
+        queue.add(job(2))
+    first = taken(queue, 180)
+    assert Counter(each.delivery.account_id for each in first) == {1: 90, 2: 90}
+    urgent = Counter(each.delivery.priority for each in first if each.delivery.account_id == 1)
+    assert urgent == {9: 80, 0: 10}

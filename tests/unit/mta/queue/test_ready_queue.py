@@ -20,10 +20,26 @@ WEIGHTS = {Stream.TRANSACTIONAL: 4, Stream.MARKETING: 1}
 OURS, OTHER = Stream.TRANSACTIONAL, Stream.MARKETING
 
 
-def job(account: int = 1, mailing: str | None = None, stream: Stream = Stream.TRANSACTIONAL, size: int = 10) -> Job:
+def job(
+    account: int = 1,
+    mailing: str | None = None,
+    stream: Stream = Stream.TRANSACTIONAL,
+    size: int = 10,
+    priority: int = 0,
+) -> Job:
     to = QueuedRecipient(0, Address("ann", "example.net"))
     delivery = Delivery(
-        new_message_id(), "example.net", None, (to,), account, NOW, NOW, size=size, mailing=mailing, stream=stream
+        new_message_id(),
+        "example.net",
+        None,
+        (to,),
+        account,
+        NOW,
+        NOW,
+        size=size,
+        mailing=mailing,
+        stream=stream,
+        priority=priority,
     )
     return Job(delivery, None)
 

@@ -20,7 +20,15 @@ MUCH = 10**12
 
 
 async def fill(
-    store: Store, rows: int, destination: str, *, account_id: int = 1, age: int = 3600, due: int = -60
+    store: Store,
+    rows: int,
+    destination: str,
+    *,
+    account_id: int = 1,
+    age: int = 3600,
+    due: int = -60,
+    mailing: str | None = None,
+    priority: int = 0,
 ) -> None:
     """Queue ``rows`` messages of one recipient each, received ``age`` and due ``due`` seconds from now."""
     await make.execute(
@@ -29,20 +37,22 @@ async def fill(
         with made as (
             insert into message (id, account_id, sender, size, recipients, received_at, record)
             select gen_random_uuid(), $2, 'shop@acme.example', 1000, 1, now() - make_interval(secs => $4),
-                   '{"envelope": {"body": "7BIT"}, "recipients": [], "origin": {}, "summary": {}, "findings": [],
-                     "certified": false, "mark": null}'
+                   jsonb_build_object('envelope', jsonb_build_object('body', '7BIT', 'priority', $7::int),
+                       'certified', false, 'mark', null)
             from generate_series(1, $1) returning id
         )
         insert into queue (message_id, recipient_index, account_id, destination, address, address_key, due_at,
-            expires_at)
+            expires_at, mailing, priority)
         select id, 0, $2, $3, 'someone@' || $3, '\\x00', now() + make_interval(secs => $5) - random() * interval '1s',
-               now() + interval '5 days' from made
+               now() + interval '5 days', $6, $7::int from made
         """,
         rows,
         account_id,
         destination,
         float(age),
         float(due),
+        mailing,
+        priority,
     )
 
 
@@ -127,12 +137,13 @@ async def test_a_hundred_thousand_for_one_destination_do_not_keep_the_others_wai
 
 async def test_looking_is_bounded_however_long_the_queue(store: Store) -> None:
     await fill(store, 50_000, "crowd.example", due=-86_400)
-    await fill(store, 50_000, "later.example", due=3600)
+    await fill(store, 50_000, "later.example", due=3600, mailing="later")
     await make.execute(store, "analyze queue")
     async with store._database.session(30) as connection:
         for question, values in (
             (claim._OLDEST, ("transactional", 400, True)),
-            (claim._ROUND, ("transactional", 0, "", 2, True)),
+            (claim._TURNS, ("transactional", -1, (), (), ())),
+            (claim._ROUND, ("transactional", (1, 1), ("", "later"), (0, 0), ("", ""), 100, 5, True)),
         ):
             plan = await connection.fetch(f"explain (analyze, buffers, format text) {question}", *values)
             touched = sum(
@@ -148,6 +159,46 @@ async def test_accounts_take_turns(store: Store) -> None:
     await fill(store, 5, "one.example", account_id=2, due=-60)
     taken = await store.messages.claim(deliveries=100, octets=MUCH)
     assert sum(each.account_id == 2 for each in taken) == 5
+
+
+async def test_a_mailing_does_not_keep_its_account_and_others_waiting(store: Store) -> None:
+    await fill(store, 50_000, "one.example", due=-86_400, mailing="huge")
+    for n in range(250):
+        await fill(store, 1, f"d{n:03}.example", due=-80_000, mailing="huge")
+    await fill(store, 10, "one.example", due=-60, mailing="small")
+    await fill(store, 10, "one.example", due=-60, account_id=2, mailing="other")
+    await fill(store, 10, "one.example", due=-60, account_id=3)
+    await make.execute(store, "analyze queue")
+    taken = [each for _ in range(2) for each in await store.messages.claim(deliveries=400, octets=MUCH)]
+    assert Counter(each.mailing for each in taken if each.mailing != "huge") == {"small": 10, "other": 10, None: 10}
+    assert len(taken) == 800
+
+
+async def test_a_round_passes_all_mailings_of_all_accounts(store: Store) -> None:
+    await fill(store, 2000, "one.example", due=-86_400, mailing="a huge one")
+    for n in range(120):
+        await fill(store, 1, "one.example", due=-60, account_id=1 + n // 40, mailing=f"m{n:03}")
+    taken = [each for _ in range(10) for each in await store.messages.claim(deliveries=50, octets=MUCH)]
+    assert len({each.mailing for each in taken}) == 121
+
+
+async def test_turns_are_by_the_weights_of_accounts(store: Store) -> None:
+    await fill(store, 1000, "one.example", account_id=1)
+    await fill(store, 1000, "one.example", account_id=2)
+    taken = await store.messages.claim(
+        deliveries=400, octets=MUCH, account_weight=lambda account: {1: 30, 2: 10}[account]
+    )
+    assert Counter(each.account_id for each in taken) == {1: 300, 2: 100}
+
+
+async def test_a_priority_brings_a_message_before_others_of_its_account(store: Store) -> None:
+    await fill(store, 2000, "one.example", due=-86_400)
+    await fill(store, 5, "one.example", due=-60, priority=9)
+    await fill(store, 5, "one.example", due=-90_000, priority=-9)
+    await fill(store, 300, "one.example", due=-60, account_id=2)
+    taken = await store.messages.claim(deliveries=100, octets=MUCH)
+    assert sum(each.account_id == 2 for each in taken) == 50
+    assert sum(each.priority == 9 for each in taken) == 5
 
 
 async def test_two_workers_never_take_the_same(store: Store) -> None:
@@ -169,6 +220,17 @@ def test_turns_are_by_account_then_destination_then_age() -> None:
     b1 = due_after(9, destination="b.example")
     c1, c2 = due_after(20, account=2), due_after(21, account=2)
     assert in_turns([a1, a2, a3, b1, c2, c1]) == [a2, c1, b1, c2, a3, a1]
+
+
+def test_turns_in_an_account_are_by_mailing_and_priority() -> None:
+    many = [due_after(n)._replace(mailing="m") for n in range(40)]
+    other = due_after(100)._replace(mailing="other")
+    urgent = due_after(101)._replace(mailing="m", priority=9)
+    low = due_after(0)._replace(mailing="m", priority=-9)
+    order = in_turns([low, *many, other, urgent])
+    assert order[0] == urgent
+    assert order.index(other) == 2
+    assert 7 <= order.index(low) <= 10
 
 
 def test_a_delivery_of_several_rows_is_counted_once_by_its_oldest() -> None:
