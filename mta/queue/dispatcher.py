@@ -148,6 +148,7 @@ class Dispatcher:
             accounts=accounts,
             breakers=store.breakers,
             suppressions=store.suppressions,
+            takedowns=store.takedowns,
             profiles=profiles,
             recorder=self._recorder,
             requeue=self._requeue,
@@ -474,7 +475,7 @@ class Dispatcher:
             return
         job.provider = route.provider
         content = job.delivery.content or await self._store.messages.content(job.delivery.message_id)
-        if not await self._check.passes(job):
+        if not await self._check.passes(job, content):
             return
         if not self._store.lease.valid:
             raise StoreUnavailable("the lease has run out, and is not lost yet")

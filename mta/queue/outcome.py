@@ -11,7 +11,7 @@ have taken the message, which cannot be known.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -41,6 +41,7 @@ EXPIRED = Classification("expired", Fault.SITE, Action.FAIL, "expired")
 OPERATOR = Classification("operator", Fault.SENDER, Action.FAIL, "operator")
 UNCLASSIFIED = Classification("unknown", Fault.SITE, Action.RETRY, "internal-error")
 TERMINATED = Classification("terminated", Fault.SENDER, Action.FAIL, "account-terminated")
+TAKEN_DOWN = Classification("takedown", Fault.SENDER, Action.FAIL, "takedown")
 SUPPRESSED = Classification("suppressed", Fault.RECIPIENT, Action.FAIL, "suppressed")
 _NO_MAIL_NOW = frozenset({"4.3.1", "4.3.2"})  # the system is full, or takes no mail (RFC 3463 3.4)
 UNKNOWN_STEPS = 2  # steps of the retry schedule skipped when the end was lost after the final dot
@@ -116,6 +117,12 @@ def terminated(job: Job, account: Account, now: datetime) -> Decision:
     because = f" ({account.reason})" if account.reason else ""
     reply = Reply(554, "5.7.1", sanitise(f"account_state: account {account.name!r} was terminated{because}"))
     return _failed(job, job.delivery, dict.fromkeys(job.delivery.recipients, reply), TERMINATED, now)
+
+
+def taken_down(job: Job, links: Sequence[str], now: datetime) -> Decision:
+    """Fail a delivery whose message links to what was taken down while it waited."""
+    reply = Reply(554, "5.7.1", sanitise(f"links: {', '.join(links)} was taken down while the message was queued"))
+    return _failed(job, job.delivery, dict.fromkeys(job.delivery.recipients, reply), TAKEN_DOWN, now)
 
 
 def suppressed(job: Job, replies: Mapping[QueuedRecipient, Reply], now: datetime) -> Decision:

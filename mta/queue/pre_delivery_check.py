@@ -1,4 +1,5 @@
-"""Check before each attempt: the account is active, no breaker is open, the recipients are not suppressed.
+"""Check before each attempt: the account is active, no breaker is open, no link was taken down, the recipients are not
+suppressed.
 
 What was checked when the message was accepted may be days old. What must not be sent now leaves the ready queue here:
 it is held for its account or for the breaker, has failed for good, or goes on without the suppressed recipients.
@@ -10,11 +11,13 @@ accounts and breakers comes from memory, which follows the database within a mom
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, assert_never
 
+from mta.delivery.transaction import Content
 from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.hold import Hold
 from mta.mail.reply import Reply
@@ -25,12 +28,17 @@ from mta.queue.dsn import AccountLookup
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.store.permission.suppressions import Suppressions
+from mta.store.queue.content import StoredContent
 from policy.accounts.account import SERVICE_ACCOUNT, Account, AccountStatus, activation_hold, suspension_hold
 from policy.base import Facts, RecipientFacts, Suppression
 from policy.chain import screen_delivery
 from policy.permission.marketing_signs import MailingMarks
 from policy.profile import Profiles
+from policy.reputation.takedown import TakedownList
+from policy.text.link_targets import targets_of
+from policy.text.message_text import MessageText
 
+ADDED_LATE = timedelta(minutes=1)  # before a message was accepted, and perhaps not known then
 CHECK_LASTS = 1.0  # seconds for which a suppression check counts, if no suppression was added since
 
 _SERVICE = Account(SERVICE_ACCOUNT, "", frozenset(), profile="")  # the service's own mail has no profile
@@ -38,6 +46,11 @@ _SERVICE = Account(SERVICE_ACCOUNT, "", frozenset(), profile="")  # the service'
 
 class BreakerLookup(Protocol):
     def holding(self, delivery: Delivery, provider: str) -> Hold | None: ...
+
+
+class TakedownLookup(Protocol):
+    @property
+    def in_force(self) -> TakedownList: ...
 
 
 class PreDeliveryCheck:
@@ -49,12 +62,14 @@ class PreDeliveryCheck:
         accounts: AccountLookup,
         breakers: BreakerLookup,
         suppressions: Suppressions,
+        takedowns: TakedownLookup,
         profiles: Profiles,
         recorder: OutcomeRecorder,
         requeue: Requeue,
         metrics: Metrics,
     ) -> None:
         self._accounts, self._breakers, self._suppressions = accounts, breakers, suppressions
+        self._takedowns = takedowns
         self._recorder, self._requeue, self._metrics = recorder, requeue, metrics
         self._suppressions_changed = 0.0
         self.configure(profiles)
@@ -67,8 +82,9 @@ class PreDeliveryCheck:
         """Void every earlier look-up: an address was suppressed, or may have been."""
         self._suppressions_changed = time.monotonic()
 
-    async def passes(self, job: Job) -> bool:
+    async def passes(self, job: Job, content: Content) -> bool:
         """Return whether the attempt may be made, to the recipients that are left. If not, the job is disposed of.
+        ``content``: the message.
 
         Raises StoreUnavailable.
         """
@@ -76,6 +92,9 @@ class PreDeliveryCheck:
             return False
         if hold := self._breakers.holding(job.delivery, job.provider):
             self._requeue.hold(job, hold)
+            return False
+        if links := await self._taken_down(job.delivery, content):
+            self._recorder.record(job, outcome.taken_down(job, links, datetime.now(UTC)))
             return False
         if job.checked_at <= max(self._suppressions_changed, time.monotonic() - CHECK_LASTS):
             return await self._drop_suppressed(job)
@@ -102,6 +121,17 @@ class PreDeliveryCheck:
             case _:
                 assert_never(account.status)
         return False
+
+    async def _taken_down(self, delivery: Delivery, content: Content) -> list[str]:
+        """Return the links of a message that were taken down since it was accepted, if its rules ask for links."""
+        taken = self._takedowns.in_force.since(delivery.queued_at - ADDED_LATE)
+        account = self._accounts.by_id(delivery.account_id) if taken else None
+        if account is None or not self._profiles.enforced(account.profile, delivery.stream).needs_links:
+            return []
+        if isinstance(content, StoredContent):
+            content = b"".join([piece async for piece in content.pieces()])
+        links = await asyncio.to_thread(targets_of, MessageText(content))
+        return list(dict.fromkeys(str(each.target) for target in links.targets if (each := taken.find(target))))
 
     async def _drop_suppressed(self, job: Job) -> bool:
         """Fail the recipients that were suppressed while they waited; return whether any is left."""

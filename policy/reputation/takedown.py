@@ -43,16 +43,24 @@ def parse_takedown(text: str) -> LinkTarget:
 class TakedownList:
     """Those in force, to be looked up by target."""
 
-    __slots__ = ("_by_host",)
+    __slots__ = ("_by_host", "_newest")
 
     def __init__(self, takedowns: Iterable[Takedown] = ()) -> None:
         found: dict[str, list[Takedown]] = {}
         for each in takedowns:
             found.setdefault(each.target.host, []).append(each)
         self._by_host: Mapping[str, list[Takedown]] = found
+        self._newest = max((each.added_at for of_host in found.values() for each in of_host), default=None)
 
     def __bool__(self) -> bool:
         return bool(self._by_host)
+
+    def since(self, moment: datetime) -> TakedownList:
+        """Return those that were added since ``moment``."""
+        if self._newest is None or self._newest < moment:
+            return NONE
+        every = (each for of_host in self._by_host.values() for each in of_host)
+        return TakedownList(each for each in every if each.added_at >= moment)
 
     def find(self, target: LinkTarget) -> Takedown | None:
         """Return the takedown that covers ``target``, None if there is none."""
@@ -65,6 +73,9 @@ class TakedownList:
                     return each
             host = host.partition(".")[2]
         return None
+
+
+NONE = TakedownList()
 
 
 def _covers(taken: LinkTarget, target: LinkTarget) -> bool:

@@ -35,6 +35,9 @@ async def test_a_message_waits_for_its_release(world: World) -> None:
     by_header = await world.accept("ann@example.com", content=with_header(f"X-MTA-Send-At: {utc(release)}"))
     by_mail = await world.accept("bob@example.com", mail_options=["HOLDFOR=3"])
     later = await world.accept("cia@example.com", mail_options=[f"HOLDUNTIL={utc(release + timedelta(days=20))}"])
+    linked = message(body="See https://pirate.example/film and more.")
+    pirated = await world.accept("eve@example.com", mail_options=["HOLDFOR=3"], content=linked)
+    await mta(world, "takedown", "add", "pirate.example", "--reason", "court order")
     at_once = await world.accept("dan@example.com")
     await world.until_ended(at_once)
 
@@ -56,6 +59,10 @@ async def test_a_message_waits_for_its_release(world: World) -> None:
     delivered = await world.db.fetchval("select min(at) from event where message_id = $1", by_header)
     assert delivered >= release
     assert kinds(await world.events(later)) == []
+
+    failed = (await world.until_ended(pirated))[0].data  # taken down after it was accepted
+    assert (failed["code"], failed["rule"]) == (554, "takedown")
+    assert "pirate.example was taken down while the message was queued" in failed["text"]
 
 
 WRONG = (

@@ -4,7 +4,10 @@ They are looked up before (``mta.submission.link_check``); this rule applies the
 
 Invariants: a list that does not answer stops the message only if the configuration says so.
 
-Limitations: redirects are not followed. What is queued already when an address is taken down is not looked at again.
+What is queued already when an address is taken down is looked at again before it is sent
+(``mta.queue.pre_delivery_check``).
+
+Limitations: redirects are not followed. Blocklists are asked once, when the message is accepted.
 """
 
 from __future__ import annotations

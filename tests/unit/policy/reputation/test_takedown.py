@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from policy.reputation.takedown import Takedown, TakedownList, parse_takedown
 from policy.text.link_targets import target_of
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
 LIST = TakedownList(
     Takedown(parse_takedown(text), "copyright", "desk", NOW)
     for text in ("Pirate.example", "https://films.example/new/", "https://shop.example/item?id=3")
@@ -48,3 +49,20 @@ def test_an_empty_list_is_none() -> None:
 def test_what_names_nothing_or_too_much(text: str) -> None:
     with pytest.raises(ValueError, match=r"neither a host|public suffix"):
         parse_takedown(text)
+
+
+def test_those_since_a_moment() -> None:
+    old, new = (
+        Takedown(parse_takedown(host), "x", "desk", at) for host, at in (("a.example", NOW), ("b.example", LATER))
+    )
+    both = TakedownList([old, new])
+    pages = [target_of(f"https://{host}/page") for host in ("a.example", "b.example")]
+    assert [
+        [bool(page and known.find(page)) for page in pages] for known in (both, both.since(NOW), both.since(LATER))
+    ] == [
+        [True, True],
+        [True, True],
+        [False, True],
+    ]
+    assert not both.since(LATER + timedelta(seconds=1))
+    assert not TakedownList().since(NOW)
