@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mta.web.pages import message_pages, overview, profile, queue_pages
+from mta.web.pages import (
+    delivery_pages,
+    message_pages,
+    overview,
+    profile,
+    queue_pages,
+    service_pages,
+    suppression_pages,
+    tool_pages,
+)
 from mta.web.pages.frame import PageRoute
 
-SUBJECTS = (overview, queue_pages, message_pages, profile)
+SUBJECTS = (
+    overview,
+    queue_pages,
+    message_pages,
+    suppression_pages,
+    delivery_pages,
+    tool_pages,
+    service_pages,
+    profile,
+)
 
 
 def all_routes() -> Iterator[PageRoute]:

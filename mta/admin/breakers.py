@@ -1,0 +1,58 @@
+"""Breakers: list, show, reset.
+
+Invariants: an account sees its own; only operators and the abuse desk reset one, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mta.admin.context import AdminContext
+from mta.admin.errors import InvalidValue, NotFound, Refused
+from mta.store.reputation.breakers import BreakerError, Cancelled, Tripped
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStory:
+    """A breaker, its trips with the newest first, and how many recipients it holds now."""
+
+    trips: Sequence[Tripped]
+    held: int
+
+    @property
+    def newest(self) -> Tripped:
+        return self.trips[0]
+
+
+async def list_trips(context: AdminContext, *, cancelled: bool = False, limit: int = 100) -> Sequence[Tripped]:
+    """Return the newest first. Raises StoreUnavailable."""
+    own = context.actor.account_id
+    found = await context.store.breakers.list(cancelled=cancelled, limit=limit)
+    return [each for each in found if own in (None, each.scope.account_id)]
+
+
+async def story(context: AdminContext, name: str) -> BreakerStory:
+    """Raises NotFound, StoreUnavailable."""
+    trips = await context.store.breakers.history(name)
+    if not trips or context.actor.account_id not in (None, trips[0].scope.account_id):
+        raise NotFound(f"there is no breaker {name!r}")
+    held = await context.store.breakers.held(trips[0]) if trips[0].cancelled_at is None else 0
+    return BreakerStory(trips, held)
+
+
+async def cancel(context: AdminContext, name: str, *, reason: str) -> Cancelled:
+    """Reset a breaker, release what it holds. Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable."""
+    context.require_operator()
+    if not reason.strip():
+        raise InvalidValue("reason", "say why its mail may be sent now: the reason is kept")
+    newest = (await story(context, name)).newest
+    account_id = newest.scope.account_id
+    async with context.audited("breaker.cancel", name, account_id=account_id, reason=reason) as entry:
+        entry.before.update(words=newest.words, tripped_at=newest.tripped_at)
+        try:
+            done = await context.store.breakers.cancel(name, by=context.actor.name, reason=reason.strip())
+        except BreakerError as error:
+            raise Refused(str(error)) from None
+        entry.after.update(released=done.released)
+    return done

@@ -1,0 +1,171 @@
+"""Every page: shown to those who may see it, to nobody else, with hostile text in it, and changing nothing."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+
+from mta.admin import shaping
+from mta.mail.address import Address
+from mta.mail.hold import Hold, HoldSource
+from mta.mail.identity import format_id, parse_id
+from mta.mail.shaping_action import ActionScope
+from mta.web.pages.subjects import all_routes
+from policy.permission.suppression import Reason
+from tests.unit.mta.store.make import accepted
+from tests.unit.mta.web.pages.rig import Site
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e'
+
+
+class World:
+    """What the pages are about. ``known``: values of the parameters in their paths, of the account shop."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(site: Site) -> World:
+    store, world = site.store, World()
+    shop = next(each.account for each in await store.accounts.list() if each.account.name == "shop")
+    hold = Hold(HoldSource.OPERATOR, "", HOSTILE)
+    message = accepted("rita@inbox.example", account_id=shop.id, hold=hold)
+    await store.messages.enqueue(message, leased=False)
+    await store.suppressions.apply(
+        [store.suppressions.act(shop.id, Address.parse("sue@inbox.example"), Reason.MANUAL, detail=HOSTILE,
+                                rule="operator", evidence="by ann", by="ann")]
+    )  # fmt: skip
+    scope = ActionScope(domain="inbox.example")
+    action = await shaping.pause(site.context, scope, span=timedelta(hours=1), reason=HOSTILE)
+    world.known = {
+        "id": format_id(message.message.id),
+        "address": "sue@inbox.example",
+        "number": str(action.id),
+        "name": "shop",
+    }
+    return world
+
+
+def _paths(world: World, *, operator: bool) -> list[str]:
+    """The addresses of all pages whose parameters are known."""
+    found = []
+    for route in all_routes():
+        names = re.findall(r"{(\w+)(?::path)?}", route.path)
+        if route.method == "GET" and route.operator is operator and all(each in world.known for each in names):
+            found.append(re.sub(r"{(\w+)(?::path)?}", lambda match: world.known[match[1]], route.path))
+    return found
+
+
+async def test_every_page_is_shown_to_the_operator_and_to_the_account(site: Site, world: World) -> None:
+    for path in [*_paths(world, operator=True), *_paths(world, operator=False)]:
+        answer = await site.ann.get(path)
+        if path not in ("/breakers/shop", "/users/shop"):
+            assert answer.status in (200, 409), (path, answer.status, answer.words[:400])
+        assert "<script>alert" not in answer.text, path
+        assert "onerror=alert(1)>" not in answer.text, path
+    for path in _paths(world, operator=False):
+        answer = await site.shop.get(path)
+        assert answer.status in (200, 403, 409), (path, answer.status, answer.words[:400])
+
+
+async def test_an_account_sees_nothing_of_the_operator_or_another_account(site: Site, world: World) -> None:
+    for path in _paths(world, operator=True):
+        assert (await site.shop.get(path)).status == 403, path
+    club = site.browsers["club"]
+    for path in _paths(world, operator=False):
+        answer = await club.get(path)
+        assert answer.status in (200, 403, 404, 409), path
+        assert world.known["id"] not in answer.text or path.endswith(world.known["id"]), path
+        assert "alert(1)" not in answer.text, path
+    assert (await club.get(f"/messages/{world.known['id']}")).status == 404
+
+
+async def test_nobody_changes_what_is_another_accounts(site: Site, world: World) -> None:
+    club = site.browsers["club"]
+    token = (await club.get("/me")).form("/logout")["csrf"]
+    before = await site.store.queue.count_states()
+    for route in all_routes():
+        if route.method != "POST" or route.path.startswith("/me"):
+            continue
+        path = re.sub(r"{(\w+)(?::path)?}", lambda match: world.known.get(match[1], "x"), route.path)
+        fields = {"csrf": token, "id": world.known["id"], "action": "bounce", "reason": "mine now", "account": "shop",
+                  "address": world.known["address"], "topic": ""}  # fmt: skip
+        answer = await club.post(path, fields, follow=False)
+        assert answer.status in (303, 403, 404, 409, 422, 200), (path, answer.status)
+    assert await site.store.queue.count_states() == before
+    assert await site.store.suppressions.of(Address.parse("sue@inbox.example"))
+
+
+async def test_get_changes_nothing(site: Site, world: World) -> None:
+    rows = await site.store.audit.list(limit=1000)
+    for path in [*_paths(world, operator=True), *_paths(world, operator=False)]:
+        await site.ann.get(f"{path}?action=bounce&id={world.known['id']}&reason=x")
+        assert (await site.ann.get(path, follow=False)).headers["Content-Security-Policy"]
+    assert await site.store.audit.list(limit=1000) == rows
+
+
+async def test_a_hold_is_found_looked_at_and_released(site: Site, world: World) -> None:
+    number = world.known["id"]
+    assert "rita@inbox.example" in (await site.ann.get("/held")).words
+    assert number in (await site.ann.get(f"/search?id={number}")).url
+    page = await site.ann.get(f"/queue/change?action=release&id={number}")
+    assert "Release 1 recipient" in page.words
+    fields = page.form("/queue/change")
+    refused = await site.ann.post("/queue/change", {**fields, "reason": ""})
+    assert (refused.status, "reason is missing" in refused.words) == (422, True)
+    done = await site.ann.post("/queue/change", {**fields, "reason": "looked at"})
+    assert "1 recipient released" in done.words
+    assert not (await site.store.queue.show(parse_id(number)))[0].holds
+    row = (await site.store.audit.list(action="queue.release"))[0]
+    assert (row.actor, row.via, row.reason, row.outcome) == ("ann", "page", "looked at", "done")
+
+
+async def test_an_action_is_cancelled_with_a_reason(site: Site, world: World) -> None:
+    number = world.known["number"]
+    page = await site.ann.submit(f"/shaping/{number}", f"/shaping/{number}/cancel", reason="over")
+    assert f"Action {number} cancelled" in page.words
+    assert (await site.store.shaping_actions.find(number))[0].cancelled_by == "ann"
+
+
+async def test_a_suppression_is_added_and_lifted(site: Site) -> None:
+    page = await site.ann.get("/suppressions")
+    fields = {
+        **page.form("/suppressions", form_name="add"),
+        "addresses": "a@x.example\nnonsense\nb@@x",
+        "code": "manual",
+    }
+    fields["reason"] = "asked by phone"
+    wrong = await site.ann.post("/suppressions", fields)
+    assert wrong.status == 422
+    assert "line 2" in wrong.words
+    assert "line 3" in wrong.words
+    assert "nonsense" in wrong.text  # what was typed is kept
+    added = await site.ann.post("/suppressions", {**fields, "addresses": "a@x.example\nb@x.example"})
+    assert "2 of 2 suppressed" in added.words
+    lifted = await site.ann.submit("/suppressions/a@x.example", "/suppressions/a@x.example/lift", reason="a mistake")
+    assert "is lifted" in lifted.words
+
+
+async def test_a_bounce_is_read(site: Site) -> None:
+    page = await site.shop.get("/test/bounce")
+    fields = {**page.form("/test/bounce"), "replies": "550 5.1.1 no such user", "stage": "recipient"}
+    assert "bad mailbox" in (await site.shop.post("/test/bounce", fields)).words
+
+
+async def test_lists_come_as_csv(site: Site) -> None:
+    answer = await site.ann.get("/audit?format=csv")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert answer.text.startswith("When,Who,Action")
+
+
+async def test_times_are_utc_without_a_script(site: Site) -> None:
+    answer = await site.ann.get("/me")
+    assert re.search(
+        rf'<time datetime="{datetime.now(UTC):%Y-%m-%d}T[^"]+" data-at="minute">[-0-9]+ [0-9:]+ UTC</time>', answer.text
+    )
