@@ -34,10 +34,7 @@ from mta.delivery.egress.warmup import WarmupPlans
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
 from mta.delivery.shortage import Shortage, ShortageLog
-from mta.mail.delivery import DueDelivery
 from mta.mail.identity import format_id
-from mta.mail.large_body import LARGE
-from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.mail.shaping_action import ActionScope, Effect, Place
 from mta.observe.background import BackgroundTasks
@@ -47,6 +44,7 @@ from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue import outcome
 from mta.queue.active_queue import ActiveQueue, Job
+from mta.queue.claims import Claims
 from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.dsn import AccountLookup, DsnComposer
 from mta.queue.limit_leasing import LimitLeasing, Starts
@@ -54,7 +52,7 @@ from mta.queue.outcome import Decision
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.paths import NoSource, Paths, Paused
 from mta.queue.pre_delivery_check import PreDeliveryCheck
-from mta.queue.ready_queue import AwaitingRoute, ClaimRoom, ReadyQueue
+from mta.queue.ready_queue import AwaitingRoute, ReadyQueue
 from mta.queue.reply_watch import ReplyWatch
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.runners import Runners
@@ -69,8 +67,6 @@ from policy.profile import Profiles
 
 log = get_logger()
 
-CLAIM = 500  # deliveries of one stream claimed at once
-EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues move
 STORE_PAUSE = 1.0  # seconds between tries while the store is away
 SHORTAGE_PAUSE = timedelta(seconds=2)  # wait of what this machine is short of something for
 
@@ -99,7 +95,6 @@ class Dispatcher:
         tasks: BackgroundTasks,
         connections: int = 100_000,
     ) -> None:
-        self._settings = settings
         self._store = store
         self._accounts = accounts
         self._resolver = resolver
@@ -157,10 +152,17 @@ class Dispatcher:
         self._replies = ReplyWatch(shaping, store, events, metrics)
         self._warmup = WarmupGate(store.warmup_days, store.recipient_activity, metrics, self._place, self._spawn)
         self._warmup.plans = WarmupPlans(shaping, self.ready_queues.pools)
+        self._claims = Claims(
+            poll=settings.poll,
+            store=store,
+            resolver=resolver,
+            ready_queues=self.ready_queues,
+            active_queue=self.active_queue,
+            requeue=self._requeue,
+            place=self._place,
+        )
         self._last_closed = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._evicted_at = self._claimed_at = time.monotonic()
-        self._due = asyncio.Event()
 
     # --- called by the other parts of the worker
 
@@ -174,7 +176,7 @@ class Dispatcher:
         profiles: Profiles,
     ) -> None:
         """Take over reloaded settings; deliveries under way are not disturbed."""
-        self._settings = settings
+        self._claims.poll = settings.poll
         self._schedule = _schedule(settings)
         self.send_windows = SendWindows(settings.send_windows, self._accounts)
         self._recorder.configure(classifier, dsn, self._schedule, self.send_windows)
@@ -232,24 +234,16 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Claim due deliveries for as long as the worker runs. Raises StoreUnavailable."""
-        while not self._stopping.is_set():
-            self._evict()
-            claimed = [await self._claim(stream) for stream in Stream]
-            self._claimed_at = time.monotonic()
-            if CLAIM not in claimed:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.poll):
-                        await self._due.wait()
-            self._due.clear()
+        await self._claims.run()
 
     def wake(self, _: str | None = None) -> None:
         """Claim now: another process has queued something that is due."""
-        self._due.set()
+        self._claims.wake()
 
     @property
     def claim_age(self) -> float:
         """Seconds since this worker last managed to claim what was due."""
-        return time.monotonic() - self._claimed_at
+        return self._claims.age
 
     def measure(self) -> None:
         """Set the gauges that only this worker knows."""
@@ -264,7 +258,7 @@ class Dispatcher:
         """Requeue what waits, let running attempts end, and cancel them after ``grace`` seconds."""
         deadline = asyncio.get_running_loop().time() + grace
         self._stopping.set()
-        self._due.set()
+        self._claims.stop()
         self._requeue.add(self._take_waiting())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
@@ -293,62 +287,6 @@ class Dispatcher:
     def _take_waiting(self) -> list[Job]:
         waiting = [job for queue in self.ready_queues.values() for job in queue.take_all()]
         return waiting + self._awaiting_route.pop_all() + self._warmup.pop_all()
-
-    # --- claim
-
-    async def _claim(self, stream: Stream) -> int:
-        """Claim what there is room for; one stream's backlog does not keep the other from being claimed."""
-        deliveries, octets = self.active_queue.free(stream), self.active_queue.free_octets(stream)
-        if not (deliveries and octets):
-            return 0
-        now = time.monotonic()
-
-        def claimable(place: tuple[str, str]) -> int:
-            site, pool = place
-            return self.ready_queues.claimable(site, self.ready_queues.pools[pool], stream, self.active_queue, now)
-
-        room = ClaimRoom(partial(self._place_of, stream), claimable)
-        claimed = await self._store.messages.claim(
-            deliveries=min(deliveries, CLAIM),
-            octets=octets,
-            wanted=room.wanted,
-            stream=stream,
-            expiry=self._store.clock.fault is None,
-            account_weight=self.ready_queues.account_weight,
-        )
-        placed = 0
-        for delivery in claimed:
-            reservation = self.active_queue.reserve(min(delivery.size, LARGE), stream)
-            if reservation:
-                self._place(Job(delivery, reservation))
-                placed += 1
-            else:
-                self._requeue.add([Job(delivery, None)])
-        return placed
-
-    def _place_of(self, stream: Stream, due: DueDelivery) -> tuple[str, str] | None:
-        """Return the site and the pool of a delivery that is due, if its route is known.
-
-        Whether it may use certified sources is not known before it is claimed: it is taken for granted.
-        """
-        route = self._resolver.cached(due.destination)
-        if not isinstance(route, Route):
-            return None
-        mail = Place("", route.site, due.destination, due.account_id, stream, due.mailing)
-        return route.site, self.ready_queues.pool_of(mail, certified=True).name
-
-    def _evict(self) -> None:
-        """When room is scarce, requeue what ready queues would not begin within the time for which it is put off."""
-        elapsed = time.monotonic() - self._evicted_at
-        if elapsed < EVICT_EVERY:
-            return
-        self._evicted_at += elapsed
-        for queue in self.ready_queues.values():
-            for stream in Stream:
-                flow = queue.flows[stream]
-                flow.measure(elapsed)
-                if flow.waiting and self.active_queue.is_tight(stream):
-                    self._requeue.add(flow.cut(queue.soon(stream)), NO_ROOM)
 
     # --- place in a ready queue
 

@@ -8,7 +8,7 @@ import pytest
 
 from mta.mail.address import Address
 from mta.mail.message import Stream
-from mta.queue import dispatcher
+from mta.queue import claims
 from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus, suspension_hold
@@ -154,7 +154,7 @@ async def test_a_backlog_of_marketing_does_not_keep_transactional_mail_waiting(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million rows would do as well: marketing has filled its room with a site that stands still."""
-    monkeypatch.setattr(dispatcher, "CLAIM", 50)
+    monkeypatch.setattr(claims, "CLAIM", 50)
     async with dispatching(store, active_deliveries=80) as rig:
         free = rig.courier.gate
         rig.courier.hold()
