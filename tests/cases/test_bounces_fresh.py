@@ -23,7 +23,7 @@ from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply
 
 BOUNCES = Path(__file__).with_name("bounces")
-FOLDERS = ("fresh", "second")
+FOLDERS = ("fresh", "second", "third")
 
 
 @cache

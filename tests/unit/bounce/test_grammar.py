@@ -35,7 +35,7 @@ def test_samples(language: str, meaning: str, text: str) -> None:
     found = read_words(flattened(text))
     assert found is not None
     assert found.rule == f"words-{meaning}"
-    assert (found.action is Action.SUPPRESS) == (meaning in ("unknown", "closed"))
+    assert (found.action is Action.SUPPRESS) == (meaning in ("unknown", "gone", "closed"))
 
 
 def test_each_language_has_samples() -> None:
@@ -94,3 +94,30 @@ def test_the_milder_reading_counts(milder: str) -> None:
             found = CLASSIFIER.classify(Reply(550, code, place))
             assert found.action is not Action.SUPPRESS, (code, place)
             assert not found.hard
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "550 envelope sender user unknown at shop.example",
+        "550 the mailbox you claim to send from does not exist",
+        "550 bad MAIL FROM: user not found",
+        "554 5.3.0 internal error, user table not found",
+        "550 the domain of the recipient does not exist",
+        "550 Sender's mailbox is full, cannot return bounces",
+        "550 Recipient either unknown or blocking you",
+    ],
+)
+def test_words_of_a_mailbox_that_are_not_about_the_recipient(text: str) -> None:
+    assert CLASSIFIER.classify(Reply.read(text)).action is not Action.SUPPRESS
+
+
+def test_denial_and_existence_near_each_other_say_unknown() -> None:
+    for text in ("we have no record of this address", "das konto führen wir hier nicht", "esa cuenta nunca existió"):
+        found = read_words(flattened(text))
+        assert found is not None
+        assert (found.rule, found.hard) == ("words-unknown", True)
+
+
+def test_words_in_one_and_names_in_brackets_are_read() -> None:
+    assert flattened("DisabledUser <ann> user_unknown") == "disabled user @ user unknown"
