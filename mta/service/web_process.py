@@ -29,6 +29,7 @@ from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.http_submission import HttpSubmission
+from mta.service.jobs.complaints import ComplaintNotifier
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
@@ -87,7 +88,13 @@ class AdminSide:
         profiles = open_profiles(start.settings, secrets)
         self.submission = HttpSubmission(start, store, profiles, metrics, disk)
         self._port = AdminPort(
-            store, start.settings, lambda: profiles, readiness, self.submission.sender, start.config_file
+            store,
+            start.settings,
+            lambda: profiles,
+            readiness,
+            self.submission.sender,
+            lambda settings: ComplaintNotifier.open(settings, store),
+            start.config_file,
         )
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
         self._rates: asyncio.Task[None] | None = None

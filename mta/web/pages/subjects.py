@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mta.web.pages import (
+    complaint_pages,
     delivery_pages,
     message_pages,
     overview,
@@ -21,6 +22,7 @@ SUBJECTS = (
     queue_pages,
     message_pages,
     suppression_pages,
+    complaint_pages,
     delivery_pages,
     tool_pages,
     service_pages,

@@ -21,6 +21,7 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
+from mta.service.jobs.complaints import ComplaintNotifier
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -83,7 +84,12 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     submission = HttpSubmission(start, store, profiles, Metrics())
     tasks = BackgroundTasks()
     await submission.start(tasks)
-    side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder), submission.sender)
+    readiness = ServiceReadiness(store, folder)
+
+    async def desk(settings: Settings) -> ComplaintNotifier:
+        return await ComplaintNotifier.open(settings, store)
+
+    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender, desk)
     server = HttpServer(side.app, "web.admin")
     await server.open(settings.web.admin)
     context = AdminContext(store, settings, lambda: profiles, operator_actor("ann"))

@@ -23,6 +23,7 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
+from mta.service.jobs.complaints import ComplaintNotifier
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -155,7 +156,12 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     profiles = open_profiles(settings, secrets)
     submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), store, profiles, Metrics())
     await submission.start(BackgroundTasks())
-    side = AdminPort(store, settings, lambda: profiles, ServiceReadiness(store, folder), submission.sender)
+    readiness = ServiceReadiness(store, folder)
+
+    async def desk(settings: Settings) -> ComplaintNotifier:
+        return await ComplaintNotifier.open(settings, store)
+
+    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender, desk)
     served = HttpServer(side.app, "web.admin")
     await served.open(settings.web.admin)
     context = AdminContext(store, settings, lambda: profiles, operator_actor("root"))

@@ -1,0 +1,164 @@
+"""Complaint cases: list, show, open, answer, decide, close.
+
+Invariants: an account sees and answers its own cases; only the operator and the abuse desk decide. Closing a case that
+ends its account needs a word of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from mta.admin.context import AdminContext
+from mta.admin.errors import InvalidValue, NotFound, Refused
+from mta.store.reputation.case_clocks import Desk
+from mta.store.reputation.cases import CaseChanged, CaseError, CaseStory, Closed
+from policy.accounts.account import AccountStatus
+from policy.reputation import complaint
+from policy.reputation.complaint import CaseState, Complaint, StepRefused, is_persistent
+
+COUNTED = 1000  # closed cases that are looked through
+OPEN = tuple(each for each in CaseState if each is not CaseState.CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """Closing a case as justified ends its account: it is the ``number``-th within ``days``."""
+
+    number: int
+    days: float
+
+
+async def list_cases(
+    context: AdminContext,
+    *,
+    account: str | None = None,
+    states: Sequence[CaseState] | None = OPEN,
+    limit: int = 100,
+) -> Sequence[complaint.Case]:
+    """Return cases, the most urgent first. Raises NotFound, StoreUnavailable."""
+    return await context.store.cases.list(await context.account_filter(account), states=states, limit=limit)
+
+
+async def story(context: AdminContext, number: int) -> CaseStory:
+    """Raises NotFound, StoreUnavailable."""
+    try:
+        found = await context.store.cases.show(number)
+    except CaseError as error:
+        raise NotFound(str(error)) from None
+    if context.actor.account_id not in (None, found.case.account_id):
+        raise NotFound(f"there is no case C-{number}")
+    return found
+
+
+async def open_case(context: AdminContext, new: Complaint) -> int:
+    """Open a case; the running service notifies the account. Raises Forbidden, Refused, StoreUnavailable."""
+    context.require_operator()
+    async with context.audited("complaint.open", new.summary, account_id=new.account_id) as entry:
+        try:
+            number = await context.store.cases.open(new)
+        except CaseError as error:
+            raise Refused(str(error)) from None
+        entry.after.update(case=f"C-{number}")
+    return number
+
+
+async def answer(context: AdminContext, number: int, *, text: str, evidence: bytes = b"") -> CaseChanged:
+    """Record the account's answer, which stops its clock. Raises InvalidValue, NotFound, Refused, StoreUnavailable."""
+    case = (await story(context, number)).case
+    text = _required("text", text, "write what happened, and what is done about it")
+    async with context.audited("complaint.answer", case.number, account_id=case.account_id):
+        try:
+            return await context.store.cases.answer(number, text=text, by=context.actor.name, evidence=evidence)
+        except CaseError as error:
+            raise Refused(str(error)) from None
+
+
+async def reject(context: AdminContext, desk: Desk, number: int, *, reason: str) -> CaseChanged:
+    """Reject the answer; the clock runs again. Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable."""
+    context.require_operator()
+    case = (await story(context, number)).case
+    reason = _required("reason", reason, "write what is wrong with the answer: the account gets it")
+    async with context.audited("complaint.reject", case.number, account_id=case.account_id, reason=reason):
+        try:
+            return await context.store.cases.reject(number, desk, reason=reason, by=context.actor.name)
+        except CaseError as error:
+            raise Refused(str(error)) from None
+
+
+async def accept(context: AdminContext, desk: Desk, number: int, *, terms: str) -> CaseChanged:
+    """Accept the answer and what the account will do; one suspended for this case resumes.
+
+    Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable.
+    """
+    context.require_operator()
+    case = (await story(context, number)).case
+    terms = _required("terms", terms, "write what was agreed: the account gets it")
+    async with context.audited("complaint.accept", case.number, account_id=case.account_id) as entry:
+        entry.after.update(terms=terms)
+        try:
+            return await context.store.cases.agree(number, desk, terms=terms, by=context.actor.name)
+        except CaseError as error:
+            raise Refused(str(error)) from None
+
+
+async def termination(context: AdminContext, desk: Desk, number: int) -> Termination | None:
+    """Return how closing a case as justified would end its account, None if it would not.
+
+    Raises NotFound, Refused if it cannot be closed now, StoreUnavailable.
+    """
+    case = (await story(context, number)).case
+    account = (await context.account(case.account)).account
+    ended, now = account.status is AccountStatus.TERMINATED, datetime.now(UTC)
+    try:
+        complaint.close(case, upheld=True, now=now, terminated=ended)
+    except StepRefused as error:
+        raise Refused(f"{case.number}: {error}") from None
+    clocks = desk.clocks(case.profile)
+    since = now - timedelta(seconds=clocks.upheld_within)
+    closed = await context.store.cases.list(case.account_id, states=[CaseState.CLOSED], since=since, limit=COUNTED)
+    count = sum(each.upheld is True for each in closed) + 1
+    if ended or not is_persistent(count, clocks):
+        return None
+    return Termination(count, clocks.upheld_within / 86400)
+
+
+async def close(
+    context: AdminContext, desk: Desk, number: int, *, upheld: bool, reason: str, may_terminate: bool = False
+) -> Closed:
+    """Close a case. ``may_terminate``: the account may end by that.
+
+    Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable.
+    """
+    context.require_operator()
+    case = (await story(context, number)).case
+    if upheld and not may_terminate and (ends := await termination(context, desk, number)):
+        raise InvalidValue(
+            "terminate",
+            f"this ends account {case.account} for good: it is upheld complaint number {ends.number} within"
+            f" {ends.days:g} days; confirm that it is meant",
+        )
+    async with context.audited("complaint.close", case.number, account_id=case.account_id, reason=reason) as entry:
+        entry.after.update(upheld=upheld)
+        try:
+            return await context.store.cases.close(
+                number, desk, upheld=upheld, reason=reason.strip(), by=context.actor.name, may_terminate=may_terminate
+            )
+        except CaseError as error:
+            raise Refused(str(error)) from None
+
+
+async def note(context: AdminContext, number: int, text: str) -> None:
+    """Add a remark, which the account does not get. Raises Forbidden, InvalidValue, NotFound, StoreUnavailable."""
+    context.require_operator()
+    case = (await story(context, number)).case
+    text = _required("text", text, "write the remark")
+    async with context.audited("complaint.note", case.number, account_id=case.account_id):
+        await context.store.cases.note(number, text, by=context.actor.name)
+
+
+def _required(field: str, text: str, why: str) -> str:
+    if not text.strip():
+        raise InvalidValue(field, why)
+    return text.strip()

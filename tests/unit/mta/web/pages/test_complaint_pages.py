@@ -1,0 +1,48 @@
+"""A complaint from its opening to its end, by the pages of both sides."""
+
+from __future__ import annotations
+
+import pytest
+
+from mta.service.jobs.complaints import ComplaintNotifier
+from policy.reputation.complaint import CaseState
+from tests.unit.mta.web.pages.rig import Site
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def _open(site: Site, summary: str) -> int:
+    page = await site.ann.submit(
+        "/complaints", "/complaints", account="shop", source="recipient", summary=summary, address="rita@inbox.example"
+    )
+    assert "is opened" in page.words, page.words[:600]
+    await site.store.cases.clocks.ring(await ComplaintNotifier.open(site.settings, site.store))  # the account is told
+    return int(page.url.rpartition("/")[2])
+
+
+async def test_a_case_is_answered_rejected_answered_again_accepted_and_closed(site: Site) -> None:
+    number = await _open(site, "I never asked for this <b>mail</b>")
+    at = f"/complaints/{number}"
+    assert f"C-{number}" in (await site.shop.get("/complaints")).words
+    assert (await site.browsers["club"].get(at)).status == 404
+    empty = await site.shop.submit(at, f"{at}/answer", text=" ")
+    assert (empty.status, "write what happened" in empty.words) == (422, True)
+    assert "stands still" in (await site.shop.submit(at, f"{at}/answer", text="She signed up in March.")).words
+    assert (await site.shop.post(f"{at}/accept", {"csrf": "x"})).status == 403
+    assert "decide" in (await site.ann.get("/")).words
+    assert "clock runs again" in (await site.ann.submit(at, f"{at}/reject", reason="Show the proof.")).words
+    assert "Show the proof." in (await site.shop.get(at)).words
+    await site.shop.submit(at, f"{at}/answer", text="Proof attached.", evidence=b"IP 192.0.2.1, 2026-03-01")
+    assert "192.0.2.1" in (await site.browsers["desk"].get(at)).words
+    assert "Accepted" in (await site.browsers["desk"].submit(at, f"{at}/accept", terms="Removed her.")).words
+    closed = await site.ann.submit(at, f"{at}/close", verdict="unfounded", reason="Consent was proved.")
+    assert "Closed as unfounded" in closed.words
+    assert (await site.store.cases.show(number)).case.state is CaseState.CLOSED
+    rows = [each.action for each in await site.store.audit.list(action="complaint", limit=10)]
+    assert rows[:3] == ["complaint.close", "complaint.accept", "complaint.answer"]
+
+
+async def test_a_verdict_is_asked_for(site: Site) -> None:
+    at = f"/complaints/{await _open(site, 'again')}"
+    page = await site.ann.submit(at, f"{at}/close")
+    assert (page.status, "choose one" in page.words) == (422, True)
