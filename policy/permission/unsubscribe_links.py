@@ -211,7 +211,9 @@ class UnsubscribeLinks:
         words = plain(link.words) if link.words.strip() not in link.url else ""
         if self._is_of_others(link, words):
             return None
-        if grammar.says(words) or grammar.says_alone(words) or grammar.is_meant(plain(link.url)):
+        if grammar.says(words) or grammar.says_alone(words):
+            return sentence_of(link, words, is_told=True)
+        if grammar.is_meant(plain(link.url)):
             return sentence_of(link, words)
         elsewhere = not grammar.says_nothing(words) and (not last or grammar.leads_elsewhere(words))
         if elsewhere or _is_front_page(link.url):
@@ -261,13 +263,13 @@ def _is_private(host: str) -> bool:
         return "." not in host or name.isdigit() or name.startswith("0x") or name in _PRIVATE_DOMAINS
 
 
-def sentence_of(link: Link, words: str, elliptic: int = 0) -> str:
+def sentence_of(link: Link, words: str, elliptic: int = 0, *, is_told: bool = False) -> str:
     """Return the sentence that a link stands in, made plain. Other links beside it end it. What stands above an empty
-    line, or before a question of at most ``elliptic`` words, belongs to it."""
+    line, or before a question of at most ``elliptic`` words, belongs to it, unless the link tells enough (``is_told``)."""
     before, behind = link.around
     pieces = _ENDS.split(before[-LONGEST:])
     start = pieces.pop()
-    while pieces and _goes_on(start.strip(" :»><\t\n"), elliptic, is_below="\n" in before):
+    while not is_told and pieces and _goes_on(start.strip(" :»><\t\n"), elliptic, is_below="\n" in before):
         start = f"{pieces.pop()} {start}"
     return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")
 

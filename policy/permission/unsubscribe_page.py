@@ -145,12 +145,12 @@ class UnsubscribePages:
         for field in form.fields:
             if self._must_answer(field, text):
                 return PageOffer(PageFault.QUESTION, shown(field.label, 60))
+        if further := self._further.search(text):
+            return PageOffer(PageFault.SECOND_STEP, shown(further[0], 80))
         if obstacle := self._obstacles.told(text, Nearness.OWN):
             return PageOffer(PageFault.OBSTACLE, shown(obstacle, 60))
         if not form.buttons:
             return PageOffer(PageFault.SCRIPT)
-        if further := self._further.search(text):
-            return PageOffer(PageFault.SECOND_STEP, shown(further[0], 80))
         ends = [button for button in form.buttons if not self._onward.search(plain(button))]
         if not ends:
             return PageOffer(PageFault.SECOND_STEP, f'the button "{shown(form.buttons[0], 60)}"')

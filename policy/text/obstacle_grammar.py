@@ -32,9 +32,8 @@ _SUM = (
 )
 _OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquete|umfrage|sondage|encuesta)\b")
 _ADDRESS = re.compile(r"\S{1,64}@\S+")
-_CLAUSES = re.compile(
-    r"[;:,](?=\s)|\b(?:maar|aber|but|mais|pero|omdat|weil|denn|want|because|car|parce qu|porque|puisqu)\b"
-)
+_TURNS = r"[;:](?=\s)|\b(?:maar|aber|but|mais|pero|omdat|weil|denn|want|because|car|parce qu|porque|puisqu)\b"
+_REASONS, _CLAUSES = re.compile(_TURNS), re.compile(rf",(?=\s)|{_TURNS}")
 _TOKEN = re.compile(r"[^\W\d_]+")
 
 
@@ -212,7 +211,7 @@ class _Language:
         """Return a thing that one must have or use, told with the demand in one clause: "only for members"."""
         if self._optional.search(sentence) or self._aims.search(sentence):
             return ""
-        for clause in _CLAUSES.split(sentence):
+        for clause in _REASONS.split(sentence):
             found = self._props.search(clause)
             if found and self._demands.search(clause) and not self._is_void(clause, found):
                 return found[0]

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from policy.html.document import BLOCK_END, LINK_BEGINS, LINK_ENDS, LINK_MARK, LINKS_MEET, HtmlDocument, Link
 from policy.text.message_text import View
 from policy.text.unsubscribe_grammar import plain
+from policy.text.wrapped_lines import unwrapped
 
 LONGEST = 60_000
-WRAPPED = 50  # characters of a line that is full
 
 _ENDS = re.compile(rf"([.!](?=[\s{LINK_MARK}{LINK_BEGINS}{LINK_ENDS}]|\Z)|[|•·{LINKS_MEET}{BLOCK_END}])")
 _PARTS_ENTRIES = f"|•·{LINKS_MEET}"
 _OTHER_LINK = re.compile(f"{LINK_BEGINS}([^{LINK_ENDS}]*)")
-_SIGNS = str.maketrans(dict.fromkeys((LINK_BEGINS, LINK_ENDS, LINK_MARK), ""))
+_LINK_SIGNS = f"{LINK_BEGINS}{LINK_ENDS}{LINK_MARK}"
+_SIGNS = str.maketrans(dict.fromkeys(_LINK_SIGNS, ""))
 _BLOCKS = re.compile(r"\n\s*\n")
 _ADDRESS = re.compile(r"\b(?:https?://|mailto:)\S+", re.IGNORECASE)
 
@@ -50,7 +51,7 @@ def sentences_of(view: View, link: Link) -> Sentences:
     at = -1
     for source in view.sources:
         text = source.flow(link) if isinstance(source, HtmlDocument) else _flow_of_text(source, link)
-        pieces = _ENDS.split(_unwrapped(text[:LONGEST]))
+        pieces = _ENDS.split(unwrapped(text[:LONGEST], BLOCK_END, _LINK_SIGNS))
         for end, piece in zip(("", *pieces[1::2]), pieces[::2], strict=True):
             said = plain(_ADDRESS.sub(" ", piece.translate(_SIGNS)))
             if LINK_MARK in piece:
@@ -67,20 +68,3 @@ def _flow_of_text(text: str, link: Link) -> str:
     at = text.rfind(link.url)
     text = text if at < 0 else f"{text[:at]}{LINK_MARK}{text[at:]}"
     return _BLOCKS.sub(BLOCK_END, text)
-
-
-def _unwrapped(text: str) -> str:
-    """Return a text with a block's end for each line end, but where the sentence goes on."""
-    pieces: list[str] = []
-    for line in text.split("\n"):
-        line = line.strip()
-        if not line:
-            continue
-        before = pieces[-1] if pieces else BLOCK_END
-        first = line.translate(_SIGNS).lstrip("\"'(«„“")[:1]
-        goes_on = before[-1:] not in (BLOCK_END, ".", "!") and (
-            first.islower() or len(before) >= WRAPPED or before[-1:] == "?"
-        )
-        pieces += [" " if goes_on else BLOCK_END] if pieces else []
-        pieces.append(line)
-    return "".join(pieces)

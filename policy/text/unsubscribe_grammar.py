@@ -28,6 +28,7 @@ _MARKS = re.compile(  # accents that stand by themselves, and what is not seen a
 )
 _WORD = r"[^\s|?]+"
 _AROUND = ".:!?,;»›>→<«‹[]() "  # signs about the words of a link
+_TOKEN = re.compile(r"(?=.*\d)[\w~=-]{6,}")  # what tells one reader from another
 _QUERY = re.compile(r"[?#;]")
 
 
@@ -154,7 +155,7 @@ class UnsubscribeGrammar:
         for n, part in enumerate(parts):
             if self._pages.search(part):
                 return part
-            if part.partition(".")[0] in self._desks and not any(map(str.isdecimal, "".join(parts[n + 1 :]))):
+            if part.partition(".")[0] in self._desks and not any(map(_TOKEN.search, parts[n + 1 :])):
                 return part
         return ""
 

@@ -84,23 +84,34 @@ def _lenient(world: World) -> Path:
     return file
 
 
+# Lets clients log in without TLS, as these tests do.
+LOGIN = {"tls": "none", "auth_without_tls": "loopback"}
+
+
 @asynccontextmanager
-async def shop(
-    world: World, profile: str = "cleverreach", profiles: Sequence[Path] = (), **settings: Any
-) -> AsyncIterator[Shop]:
-    """The world's service, started, and its account under ``profile`` with a confirmed mailing and one reader."""
+async def open_shop(world: World) -> AsyncIterator[Shop]:
+    """The world's account, with a login for transactional mail."""
     secrets = Secrets.load_or_create(world.service.data / "secret")
     store = await Store.open(world.database_url, DatabaseSettings(), secrets)
     try:
         account = await store.accounts.find("shop")
         opened = Shop(store, world, account.account.id)
-        await permit(store, opened.id, profile=profile)
         await opened.grant_invoices()
-        await opened.announce()
-        await opened.agree(READER)
-        policy = {"policy": {"profiles": [str(path) for path in (_lenient(world), *profiles)]}}
-        port = {"address": "127.0.0.1", "port": world.service.port, "tls": "none", "auth_without_tls": "loopback"}
-        await world.start(**merged(SECTIONS | policy, merged({"submission": {"listeners": [port]}}, settings)))
         yield opened
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def shop(
+    world: World, profile: str = "cleverreach", profiles: Sequence[Path] = (), **settings: Any
+) -> AsyncIterator[Shop]:
+    """The world's service, started, and its account under ``profile`` with a confirmed mailing and one reader."""
+    async with open_shop(world) as opened:
+        await permit(opened.store, opened.id, profile=profile)
+        await opened.announce()
+        await opened.agree(READER)
+        policy = {"policy": {"profiles": [str(path) for path in (_lenient(world), *profiles)]}}
+        port = {"address": "127.0.0.1", "port": world.service.port, **LOGIN}
+        await world.start(**merged(SECTIONS | policy, merged({"submission": {"listeners": [port]}}, settings)))
+        yield opened

@@ -13,6 +13,7 @@ import pytest
 
 from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import SENDER, World
+from tests.flow.permission import LOGIN, open_shop
 
 pytestmark = pytest.mark.nightly
 
@@ -24,7 +25,13 @@ async def shop(world: World) -> World:
     """Its account has a contact, whose mail is taken by the home receiver; readers cannot be reached yet."""
     world.receiver.script = LATER
     await world.db.execute("update account set contact = $1, profile = 'spotler'", SENDER)
-    await world.start(queue={"retry_schedule": ["1h"]}, shaping={"default": {"messages_per_connection": 1}})
+    async with open_shop(world):
+        port = {"address": "127.0.0.1", "port": world.service.port, **LOGIN}
+        await world.start(
+            queue={"retry_schedule": ["1h"]},
+            shaping={"default": {"messages_per_connection": 1}},
+            submission={"listeners": [port]},
+        )
     return world
 
 
