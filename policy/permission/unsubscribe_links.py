@@ -265,7 +265,8 @@ def _is_private(host: str) -> bool:
 
 def sentence_of(link: Link, words: str, elliptic: int = 0, *, is_told: bool = False) -> str:
     """Return the sentence that a link stands in, made plain. Other links beside it end it. What stands above an empty
-    line, or before a question of at most ``elliptic`` words, belongs to it, unless the link tells enough (``is_told``)."""
+    line, or before a question of at most ``elliptic`` words, belongs to it, unless the words tell enough (``is_told``).
+    """
     before, behind = link.around
     pieces = _ENDS.split(before[-LONGEST:])
     start = pieces.pop()
