@@ -59,4 +59,8 @@ def _registration(identity: Identity) -> str:
 def unsubscribe_notice(url: str, fallback: str) -> Notice:
     """Return the link in the known languages; ``fallback``: the one for a text that says none of them."""
     texts, first = load_texts(), spoken(fallback)
-    return Notice("unsubscribe", {each.value: (Run(texts[each].notices.unsubscribe, url),) for each in (first, *texts)})
+    wordings = {}
+    for each in (first, *texts):
+        words = texts[each]
+        wordings[each.value] = (Run(words.notices.unsubscribe, url), Run(words.preferences.link, f"{url}?choose"))
+    return Notice("unsubscribe", wordings)
