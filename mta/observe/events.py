@@ -73,6 +73,7 @@ class AcceptedEvent(_Event, tag="accepted"):
     seconds: float
     mailing: str | None = None
     holds: tuple[Hold, ...] = ()
+    release_at: datetime | None = None
 
 
 class RejectedEvent(_Event, tag="rejected"):
@@ -293,6 +294,7 @@ class EventLog:
                 round(seconds, 4),
                 mailing,
                 holds,
+                envelope.release.at if envelope.release else None,
             )
         )
 

@@ -12,7 +12,8 @@ Invariants: no step of any clock expires a recipient, makes due mail wait, or en
 
 Limitations: steps below TOLERANCE are ordinary corrections. What is written between a step and its repair, CHECK_EVERY
 at most, may be tried early. A step forward while no service runs looks like a pause, and is treated as one; expiry is
-suspended at first.
+suspended at first. The times that senders and send windows name move with the clock like all others: after a step they
+are late by as much, or early if they were written before the clock went wrong.
 """
 
 from __future__ import annotations

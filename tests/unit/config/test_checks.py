@@ -9,6 +9,7 @@ import pytest
 
 from config.load import draft_file, draft_text, load_file
 from config.toml import ConfigError, MistakeLevel
+from config.types import week_hours
 
 ERROR, WARNING, NOTE = MistakeLevel.ERROR, MistakeLevel.WARNING, MistakeLevel.NOTE
 
@@ -188,3 +189,29 @@ def test_a_password_that_all_users_can_read(url: str, mode: int, open_to_all: bo
     assert lines == ([] if not open_to_all else lines[:1])
     assert all(f"{path}:2: database.url: all users can read the password in it (mode 0644)" in line for line in lines)
     assert bool(lines) is open_to_all
+
+
+def window(times: str, zone: str = "Europe/Berlin") -> str:
+    return f'[[queue.send_windows]]\nname = "office"\ntimes = [{times}]\nzone = "{zone}"\n'
+
+
+def test_send_windows() -> None:
+    assert told(window('"mon-fri 08:00-20:00", "sat,sun 10:00-24:00", "fri-mon 22:00-06:00"')) == []
+    (line,) = told(window('"mon-sun 08:00-20:00"', "Europe/Atlantis"))
+    assert line.startswith("mta.toml:4: queue.send_windows[0].zone: no such time zone")
+    for wrong in ('"mon-fri"', '"monday 08:00-20:00"', '"mon 8-20"', '"mon 08:00-25:00"', '"mon 24:00-08:00"'):
+        (line,) = told(window(wrong))
+        assert line.startswith("mta.toml:3: queue.send_windows[0].times"), line
+
+
+@pytest.mark.parametrize(
+    ("text", "days", "start", "end"),
+    [
+        ("mon-fri 08:00-20:00", {0, 1, 2, 3, 4}, 480, 1200),
+        ("sat,sun 00:00-24:00", {5, 6}, 0, 1440),
+        ("fri-mon 22:00-06:00", {4, 5, 6, 0}, 1320, 1800),
+        ("wed 09:00-09:00", {2}, 540, 1980),
+    ],
+)
+def test_hours_of_a_week(text: str, days: set[int], start: int, end: int) -> None:
+    assert week_hours(text) == (frozenset(days), start, end)

@@ -87,6 +87,15 @@ async def test_settings_are_checked_and_kept(operator: Operator, store: Store) -
     said = await operator.fails("account", "set", "shop", "--profile", "nonsense", status=2)
     assert said.startswith("there is no profile 'nonsense'; available: ")
     assert "nothing to change" in await operator.fails("account", "set", "shop", status=2)
+    await operator.says("account", "set", "shop", "--weight", "30", "--max-priority", "6")
+    account = await shop(store)
+    assert (account.weight, account.max_priority) == (30, 6)
+    assert "a weight is a number from 1 to 1000, not 0" in await operator.fails(
+        "account", "set", "shop", "--weight", "0"
+    )
+    assert "a priority is a number from -9 to 9 (RFC 6710), not 10" in await operator.fails(
+        "account", "set", "shop", "--max-priority", "10"
+    )
     assert "a quota is" in await operator.fails("account", "set", "shop", "--quota-month", "-7")
 
 
