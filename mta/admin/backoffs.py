@@ -19,6 +19,7 @@ from mta.store.store import Store
 DELAYS = {
     DelayReason.RELEASE: "the time its sender asked for",
     DelayReason.SEND_WINDOW: "its send window (queue.send_windows)",
+    DelayReason.WARMUP: "room: every source of its pool warms up there (mta warmup)",
 }
 MAX_DESTINATIONS = 500  # looked up; for more, all backoffs end
 

@@ -44,6 +44,7 @@ class DelayReason(Enum):
 
     RELEASE = "release"  # the sender's wish
     SEND_WINDOW = "send_window"
+    WARMUP = "warmup"  # all sources of its pool warm up, and have sent what the day allows by now
 
 
 @dataclass(frozen=True, slots=True)

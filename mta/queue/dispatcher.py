@@ -357,7 +357,7 @@ class Dispatcher:
             self._put_off([job], short)
             return
         except WarmupWait as full:
-            self._requeue.add([job], timedelta(seconds=full.seconds))
+            self._requeue.until_room(job, full.seconds)
             return
         if queue.accepts(job.delivery.stream, self.active_queue):
             queue.add(job)

@@ -54,6 +54,10 @@ class Requeue:
         left = (opens_at - datetime.now(UTC)).total_seconds()
         self._collect((timedelta(seconds=max(0, math.ceil(left))), DelayReason.SEND_WINDOW), [job])
 
+    def until_room(self, job: Job, seconds: float) -> None:
+        """Requeue ``job``, due when a source that warms up may send more."""
+        self._collect((timedelta(seconds=math.ceil(seconds)), DelayReason.WARMUP), [job])
+
     def hold(self, job: Job, hold: Hold) -> None:
         """Requeue ``job``, to be held until it is released."""
         self._collect((None, hold), [job])

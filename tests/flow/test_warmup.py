@@ -12,16 +12,20 @@ SENT = 24
 
 
 async def test_a_source_warms_up_beside_a_warm_one(world: World) -> None:
-    world.domain("gmail.example", "127.0.0.2")
+    for name in ("gmail", "yahoo"):
+        world.domain(f"{name}.example", "127.0.0.2")
     await world.start(
         server={"workers": 2},
         egress={
             "sources": [{"name": "old", "address": "127.0.1.1"}, {"name": "new", "address": "127.0.1.2"}],
         },
         shaping={
-            "providers": [{"name": "gmail", "domains": ["gmail.example"]}],
+            "providers": [{"name": name, "domains": [f"{name}.example"]} for name in ("gmail", "yahoo")],
             "curves": [{"name": "slow", "daily": [8, 16]}],
-            "warmup": [{"source": "new", "provider": "gmail", "curve": "slow"}],
+            "warmup": [
+                {"source": "new", "provider": "gmail", "curve": "slow"},
+                {"pool": "default", "provider": "yahoo", "curve": "slow"},
+            ],
         },
     )
     sources: Counter[str] = Counter()
@@ -43,6 +47,15 @@ async def test_a_source_warms_up_beside_a_warm_one(world: World) -> None:
     told = json.loads(await asyncio.to_thread(world.service.cli, "warmup", "--json"))
     (row,) = [each for each in told if each["provider"] == "gmail"]
     assert (row["day"], row["planned"], row["state"]) == (1, 8, "warming up")
+
+    await world.accept(*(f"r{n}@yahoo.example" for n in range(9)))  # more than a day allows, and no source is warm
+    waiting = "select count(*) from queue where delayed_by = 'warmup' and due_at > now() and lease is null"
+    await world.until(lambda: _is(world, waiting, 9))
+
     await asyncio.to_thread(world.service.stop)
-    day = await world.db.fetchrow("select used, good, bad from warmup_day")
+    day = await world.db.fetchrow("select used, good, bad from warmup_day where provider = 'gmail'")
     assert tuple(day) == (sources["127.0.1.2"], sources["127.0.1.2"], 0)
+
+
+async def _is(world: World, question: str, expected: int) -> bool:
+    return await world.db.fetchval(question) == expected

@@ -45,7 +45,7 @@ create table content (
 );
 alter table content alter column octets set storage plain;
 
-create type delay_reason as enum ('release', 'send_window');
+create type delay_reason as enum ('release', 'send_window', 'warmup');
 
 create table queue (                        -- one row for each recipient still to be served
     message_id  uuid not null,
