@@ -59,7 +59,10 @@ class Classifier:
             return first
         by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
         text = flattened(reply.text[:MAX_TEXT])
-        if first.category in _OF_WHAT:
+        # A limit or a disk may be that of a mailbox.
+        if first.category in ("too_large", "system_failure") or (
+            reply.status == "5.2.2" and first.category == "rate_limited"
+        ):
             return read_full_mailbox(text, named_first=first.category == "too_large") or first
         if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
             return first
@@ -106,7 +109,7 @@ def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
     they are milder; x.7.z makes it doubtful that a mailbox is closed: it may be so for us."""
     words = read_words(text)
     address = first.hard and first.fault is Fault.RECIPIENT
-    if words is None or (address and (words.action is Action.SUPPRESS or words.rule == "words-maybe")):
+    if words is None or (address and (words.hard or words.action is Action.SUPPRESS or words.rule == "words-maybe")):
         return first
     if first.category == "mailbox_full" and any(word.tag == "full" for word in words_of(text)):
         return first

@@ -126,7 +126,10 @@ def read_words(text: str) -> Classification | None:
     for state, category, hard in _ABOUT_MAILBOX:
         if pair := _pair(found, state):
             return _of_state(state, category, hard, text, pair, found)
-    return _meaning("recipient_refuses", "refuses", tags["refuses"]) if "refuses" in tags else None
+    if "refuses" in tags:
+        return _meaning("recipient_refuses", "refuses", tags["refuses"])
+    alone = [*tags] == ["unknown"] and len(text) <= len(tags["unknown"]) + BEFORE  # of whom but the recipient?
+    return _meaning("bad_mailbox", "unknown", text, hard=True) if alone else None
 
 
 def read_full_mailbox(text: str, *, named_first: bool) -> Classification | None:

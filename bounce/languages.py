@@ -25,7 +25,6 @@ Language = Literal["en", "nl", "de", "fr", "es", "it", "pt", "pl", "other"]
 Reason = Literal[
     "loop", "sender", "relay", "size", "content", "full", "rate", "network", "site", "no_mail", "temporarily", "maybe"
 ]
-Existence = Literal["negation", "existence", "existence_first"]
 State = Literal[
     "gone", "unknown", "closed", "unavailable", "refuses", "originator", "domain", "object", "ip", "failure", "delay"
 ]
@@ -33,7 +32,7 @@ Place = Literal[
     "subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned", "success"
 ]
 Answer = Literal["away_subject", "away", "challenge"]
-Kind = Reason | Existence | State | Place | Answer
+Kind = Reason | State | Place | Answer | Literal["negation", "existence", "existence_first"]
 ByLanguage = dict[Language, dict[Kind, list[str]]]
 
 

@@ -104,8 +104,7 @@ def _from_fields(mail: Mail, text: FreeTextBounce, evidence: Authorship, known: 
         recipients = _unnamed(text, known)
     if not recipients or not (evidence.is_report or any(_is_refusal(one) for one in recipients)):
         return None  # a friendly note in a borrowed frame
-    actions = {one.action for one in recipients}
-    bounced = actions & {ReportedAction.FAILED, ReportedAction.DELAYED}
+    bounced = {one.action for one in recipients} & {ReportedAction.FAILED, ReportedAction.DELAYED}
     return Report(
         ReportKind.BOUNCE if bounced else ReportKind.RECEIPT,
         "rfc3464",

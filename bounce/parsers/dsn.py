@@ -48,8 +48,9 @@ def read_status(part: Part, text: FreeTextBounce, known: Known) -> tuple[Fields,
     found: list[ReportedRecipient] = []
     words = list(takewhile(lambda line: not _FIELD_LINE.match(line), text.lines))
     text_by_address = {one.address.lower(): "\n".join(one.lines) for one in candidates_in(words, known) if one.lines}
-    alone = len(_LOOSE.findall(part.content)) <= 2  # Original- and Final-Recipient of one
-    stage = stage_of((text.lower,)) if alone else None
+    naming = _LOOSE.findall(part.content.lower())
+    alone = len({*naming}) == len(naming)  # at most an Original- and a Final-Recipient: of one
+    stage = stage_of((text.lower,)) if len(naming) <= 2 else None
     if alone:
         text_by_address[""] = "\n".join(words).strip()
     for block in _blocks(part.content):

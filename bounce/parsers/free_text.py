@@ -173,7 +173,7 @@ def candidates_in(lines: Sequence[str], known: Known) -> list[Candidate]:
     named = likely & known.mailed or named - known.others or named
     places = [place for place in places if place[1] in named]
     for place, (n, key) in enumerate(places):
-        following = places[place + 1][0] if place + 1 < len(places) else len(lines)
+        following = next((m for m, _ in places[place + 1 :] if m > n), len(lines))
         own = _clause(lines[n], key, {other for m, other in places[max(0, place - 1) : place + 2] if m == n})
         block = [own] if own else _block(lines[n : max(n + 1, following)], key)
         found[key].lines += [line for line in block if not found[key].lines or line != found[key].lines[-1]]
