@@ -8,20 +8,18 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from mta.demo.cases import CONFIRMED, IDENTITY, LAPSED, READER, UNCONFIRMED, SubmissionLogin, confirmed_newsletter
+from mta.demo.cases import CONFIRMED, IDENTITY, LAPSED, READER, UNCONFIRMED, SubmissionLogin
 from mta.demo.environment import DOMAIN
 from mta.mail.address import Address
 from mta.mail.message import Stream
 from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
 from mta.store.accounts.reviews import Setting
-from mta.store.mailings.references import NewReference
 from mta.store.permission.ledger import Given
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus, Grant, Identity
 from policy.accounts.purpose import Purpose
 from policy.permission.consent import Basis
 from policy.permission.evidence import Evidence
-from policy.text.message_text import MessageText
 
 ACCOUNT = "demo"
 BY = "mta demo"
@@ -46,13 +44,11 @@ async def announce(
     *,
     confirmed: bool = True,
     topic: str = TOPIC,
-    message: bytes | None = None,
 ) -> str:
-    """Add a mailing, confirmed with ``message`` if there is one; return its id."""
+    """Add a mailing, confirmed without a message if it is; return its id."""
     mailing = await store.mailings.add(account_id, name, topic=topic, list=LIST, by=BY)
     if confirmed:
-        shown = [NewReference(1, message, message, MessageText(message).visible)] if message else []
-        await store.mailings.confirm(mailing.id, by="A. Baker", terms=TERMS, messages=shown)
+        await store.mailings.confirm(mailing.id, by="A. Baker", terms=TERMS)
     return mailing.id
 
 
@@ -79,7 +75,8 @@ def opt_in(address: str, *, host: str, ago: timedelta = timedelta(days=30), topi
 
 
 async def open_account(store: Store) -> SubmissionLogin:
-    """Add an account that may send for DOMAIN, with mailings and consents for the newsletters; return its login."""
+    """Add an account that may send for DOMAIN, with mailings to be confirmed and consents for the newsletters; return
+    its login."""
     login = SubmissionLogin(f"{ACCOUNT}-1", new_secret())
     argon2, scram = await asyncio.to_thread(make_verifiers, login.secret)
     account = await store.accounts.add(
@@ -89,8 +86,8 @@ async def open_account(store: Store) -> SubmissionLogin:
     grant = Grant(frozenset(Stream), purposes=(Purpose("demo", "Demonstration: *"),))
     await store.credentials.add(account.id, login.username, argon2=argon2, scram=scram, grant=grant)
     await permit(store, account.id, profile="cleverreach")
-    await announce(store, account.id, CONFIRMED, message=confirmed_newsletter())
-    await announce(store, account.id, UNCONFIRMED, confirmed=False)
+    for name in (CONFIRMED, UNCONFIRMED):
+        await announce(store, account.id, name, confirmed=False)
     readers = [opt_in(READER, host=DOMAIN), opt_in(LAPSED, host=DOMAIN, ago=LONG_AGO)]
     await store.consents.record(account.id, readers, by=BY)
     return login

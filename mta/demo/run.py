@@ -25,6 +25,7 @@ from mta.demo import checks
 from mta.demo.account import open_account
 from mta.demo.board import Board, follow, look
 from mta.demo.cases import CASES, SubmissionLogin, submit
+from mta.demo.confirmation import confirm_mailing
 from mta.demo.environment import DemoEnvironment, create, database, new_directory
 from mta.demo.people import log_in_links
 from mta.demo.service import service
@@ -77,6 +78,7 @@ async def run(*, once: bool, console: Console) -> bool:
         console.print("Starting a database ...")
         store = await stack.enter_async_context(database(environment))
         login = await open_account(store)
+        await confirm_mailing(environment)
         stack.push_async_callback(running.stop)
         console.print("Starting the service ...")
         await running.start(environment.web_port, console.print)

@@ -73,6 +73,16 @@ class Lookup(Enum):
     FAILED = "failed"
 
 
+class LinkLookup(Enum):
+    """What the links of a message were found to be in takedowns and URL blocklists. ``unanswered``: a list gave no
+    answer in time, whatever follows from that."""
+
+    CLEAR = "clear"
+    LISTED = "listed"
+    TAKEN_DOWN = "taken_down"
+    UNANSWERED = "unanswered"
+
+
 class StoreCall(Enum):
     """Calls to the store that something waits for."""
 

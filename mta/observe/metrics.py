@@ -27,6 +27,7 @@ from mta.observe.labels import (
     BackgroundTask,
     Encryption,
     InboundReportKind,
+    LinkLookup,
     Lookup,
     Protection,
     ProviderOutcome,
@@ -182,6 +183,9 @@ class Metrics:
             "warmup_paused", "Sources that warm up and were paused today at a provider group", MetricType.MAX
         )
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
+        self.link_lookups = counters.counters(
+            "link_lookups", "Messages whose links were looked up, by result", "result", LinkLookup
+        )
         # receivers, by provider group
         self.provider_recipients = counters.named_table(
             "provider_recipients",

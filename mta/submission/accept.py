@@ -84,7 +84,7 @@ class Submission:
         """Take over (re)loaded settings."""
         self.profiles = profiles
         self._send_windows = SendWindows(settings.queue.send_windows, self._accounts)
-        self.preparer = Preparer(settings, self.store, signer, profiles, self._references)
+        self.preparer = Preparer(settings, self.store, signer, profiles, self._references, self.metrics)
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
         self.traps = TrapAddresses.load(settings.policy.trap_addresses)
 

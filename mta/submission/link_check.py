@@ -19,7 +19,9 @@ from config.schema import LinkBlocklist, LinkListSettings, Settings
 from mta.delivery.blocklist_query import ask, examine
 from mta.delivery.lookup_cache import Cache, CachedAnswer
 from mta.delivery.mx import Resolver
+from mta.observe.labels import LinkLookup
 from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
 from mta.store.reputation.takedowns import Takedowns
 from policy.base import LinkCheck, ListedLink
 from policy.organisation import organisation
@@ -37,8 +39,9 @@ log = get_logger()
 class LinkChecker:
     """Made from the settings in force; a reload makes a new one."""
 
-    def __init__(self, settings: Settings, takedowns: Takedowns) -> None:
-        self._takedowns = takedowns
+    def __init__(self, settings: Settings, takedowns: Takedowns, metrics: Metrics | None = None) -> None:
+        """``metrics``: where results are counted."""
+        self._takedowns, self._metrics = takedowns, metrics
         self._settings: LinkListSettings = settings.content_scan.links
         self._lists = {each.name: each for each in self._settings.lists}
         if self._lists:
@@ -54,17 +57,24 @@ class LinkChecker:
         links = await asyncio.to_thread(targets_of, reading) if in_thread else targets_of(reading)
         found = tuple(str(each.target) for target in links.targets if (each := taken.find(target)))
         if found:
+            self._count(LinkLookup.TAKEN_DOWN)
             return LinkCheck(taken_down=tuple(dict.fromkeys(found)))
         names = _names(links.targets) if self._lists else []
         listed, faults = await self._look_up(names[: self._settings.max_names])
         if len(names) > self._settings.max_names or not links.complete:
             faults = [*faults, "there are too many links"]
         if listed or not faults:
+            self._count(LinkLookup.LISTED if listed else LinkLookup.CLEAR)
             return LinkCheck(listed=tuple(listed))
+        self._count(LinkLookup.UNANSWERED)
         log.warning("links not looked up", why=faults[0])
         if self._settings.on_failure == "closed":
             return LinkCheck(failed=faults[0])
         return LinkCheck(note=f'not looked up: {faults[0]}; passes, because on_failure = "open"')
+
+    def _count(self, result: LinkLookup) -> None:
+        if self._metrics:
+            self._metrics.link_lookups[result].inc()
 
     async def _look_up(self, names: Sequence[str]) -> tuple[list[ListedLink], list[str]]:
         """Return the listed hosts, and why others are not known."""

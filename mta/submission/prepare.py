@@ -29,6 +29,7 @@ from mta.mail.large_body import LargeBody, whole_lines
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Body, Message, Origin, SenderTls, Stream
 from mta.mail.reply import Reply
+from mta.observe.metrics import Metrics
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from mta.submission.content_scan import Scanners
@@ -103,11 +104,12 @@ class Preparer:
         signer: Signer,
         profiles: Profiles,
         references: CompiledReferences | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._references = references or CompiledReferences(store)
         self._store, self._signer, self._profiles = store, signer, profiles
         self._scanners = Scanners(settings.content_scan)
-        self._links = LinkChecker(settings, store.takedowns)
+        self._links = LinkChecker(settings, store.takedowns, metrics)
         self._hostname = settings.server.hostname
         self._host_names = frozenset(filter(None, (self._hostname, settings.return_path.domain)))
         self._encode = settings.submission.eightbit == "encode"

@@ -78,7 +78,7 @@ async def test_no_answer_in_24_hours_stops_the_account_until_there_is_an_agreeme
     assert (await shop.submit("ben@example.com")).id, "there is time yet"
     await shop.db.execute("update complaint_case set due_at = due_at - interval '2 minutes'")
     await until_state(shop, "suspended, account suspended")
-    assert (await letter(shop, 2))["Subject"] == "[C-1] The time for your answer is over"
+    assert (await letter(shop, 2))["Subject"] == "[C-1] The deadline for your reply has passed"
     await until_queue(shop, "holds = 1 and exists (select from hold where source = 'account_status' and ref = 'C-1')")
 
     await mta(shop, "answer", "C-1", "--text", "our form was wrong")
@@ -115,9 +115,7 @@ async def test_spam_stops_at_once_and_two_hours_later_what_is_queued_fails(shop:
     await shop.until_event(message_id, "deferred")
     await mta(shop, "open", "--account", "shop", "--source", "provider", "--summary", "a flood of spam", "--urgent")
     await until_state(shop, "suspended, account suspended")
-    assert (await letter(shop, 1))["Subject"].startswith(
-        "[C-1] Your account is stopped because of spam; your time ends"
-    )
+    assert (await letter(shop, 1))["Subject"].startswith("[C-1] Account suspended because of spam: deadline ")
     await until_queue(shop, "holds = 1 and exists (select from hold where source = 'account_status')")
     await shop.db.execute("update complaint_case set due_at = due_at - interval '2 hours'")
     events = await shop.until_ended(message_id)

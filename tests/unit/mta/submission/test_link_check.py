@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from config.schema import Settings
+from mta.observe.labels import LinkLookup
+from mta.observe.metrics import Metrics
 from mta.submission.link_check import LinkChecker
 from mta.testing.nameserver import DnsFault, NameServer, Node
 from policy.base import LinkCheck, ListedLink
@@ -29,13 +31,13 @@ class World:
         self.zone: dict[str, Node | DnsFault] = {"test.dbl.example": YES}
         self.server = NameServer(self.zone)
 
-    async def checker(self, taken: TakedownList = NONE, **links: Any) -> LinkChecker:
+    async def checker(self, taken: TakedownList = NONE, *, metrics: Metrics | None = None, **links: Any) -> LinkChecker:
         port = await self.server.start()
         dns = {"servers": [f"127.0.0.1:{port}"], "timeout": "1s"}
         section = {"lists": [{"name": "dbl", "zone": "dbl.example"}]} | links
         settings = Settings.model_validate({"dns": dns, "content_scan": {"links": section}})
         takedowns: Any = SimpleNamespace(in_force=taken)
-        return LinkChecker(settings, takedowns)
+        return LinkChecker(settings, takedowns, metrics)
 
 
 @pytest.fixture
@@ -47,6 +49,21 @@ async def world() -> AsyncIterator[World]:
 
 def mail(*addresses: str) -> MessageText:
     return MessageText(b"Content-Type: text/plain\r\n\r\n" + "\r\n".join(addresses).encode())
+
+
+async def test_results_are_counted(world: World) -> None:
+    world.zone["bad.com.dbl.example"] = YES
+    world.zone["mute.com.dbl.example"] = DnsFault.SILENT
+    metrics = Metrics()
+    checker = await world.checker(TAKEN, metrics=metrics, timeout="300ms")
+    for host in ("bad.com", "good.com", "pirate.example", "mute.com", "better.com"):
+        await checker.check(mail(f"https://{host}/"))
+    assert {result: metrics.link_lookups[result].value for result in LinkLookup} == {
+        LinkLookup.CLEAR: 2,
+        LinkLookup.LISTED: 1,
+        LinkLookup.TAKEN_DOWN: 1,
+        LinkLookup.UNANSWERED: 1,
+    }
 
 
 async def test_the_host_and_its_registered_domain_are_asked_for(world: World) -> None:
