@@ -148,7 +148,7 @@ class Report:
     def classified(self, classifier: Classifier) -> Report:
         """Return the report with each reply classified. A delay stays a delay, whatever the reply behind it says."""
         classify = cache(classifier.classify)  # many recipients share a reply
-        return replace(self, recipients=tuple(_classified(part, classify) for part in self.recipients))
+        return replace(self, recipients=tuple(_classified(part, classify, self.form) for part in self.recipients))
 
 
 # Where the reply says no more than this, the lines around it may: "mail.local: unknown user" above "554 Service
@@ -157,7 +157,7 @@ _SAYS_NOTHING = ("refused", "unknown", "system_failure")
 
 
 def _classified(
-    part: ReportedRecipient, classify: Callable[[Reply, Stage, str | None], Classification]
+    part: ReportedRecipient, classify: Callable[[Reply, Stage, str | None], Classification], form: str
 ) -> ReportedRecipient:
     if part.reply is None or part.action not in (ReportedAction.FAILED, ReportedAction.DELAYED):
         return part
@@ -176,11 +176,10 @@ def _classified(
     if part.action is ReportedAction.DELAYED and found.action is not Action.RETRY:
         found = replace(found, action=Action.RETRY, hard=False)
     if part.action is ReportedAction.FAILED and found.action is Action.RETRY:
-        # The reporter gave up: there is no retry, and a user who was unknown for days is.
+        # The reporter gave up, so there is no retry. If it says so in a field, a user unknown for days is none.
         final = classify(Reply(part.reply.code + 100, f"5{part.reply.status[1:]}", part.reply.text), stage, host)
-        found = replace(
-            found, action=Action.FAIL, hard=final.hard and final.category == found.category == "bad_mailbox"
-        )
+        gone = final.hard and final.category == found.category == "bad_mailbox" and form == "rfc3464"
+        found = replace(found, action=Action.FAIL, hard=gone and _is_certain(part, part.reply, final))
     return replace(part, classification=found)
 
 

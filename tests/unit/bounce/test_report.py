@@ -282,3 +282,31 @@ def test_a_hidden_recipient_is_one_of_a_shared_transaction_only_if_named(classif
     assert read(prose("It failed:\n550 no such user"), classifier, None, shared).recipients == ()
     named = read(prose("It failed for ben@example.com (and copies to eve@example.net)"), classifier, None, shared)
     assert [str(part.address) for part in named.recipients] == ["ben@example.com"]
+
+
+def test_a_user_unknown_for_days_is_unknown_only_where_a_field_says_that_the_reporter_gave_up() -> None:
+    said = "450 4.1.1 <ann@example.com>: Recipient address rejected: User unknown"
+    header = "From: MAILER-DAEMON@mx.example.net\nReturn-Path: <>\nSubject: Undelivered Mail\n"
+    prose = read(f"{header}\n<ann@example.com>: {said}\n".encode(), Classifier(load_rules()))
+    fields = f"Final-Recipient: rfc822; ann@example.com\nAction: failed\nStatus: 4.1.1\nDiagnostic-Code: smtp; {said}\n"
+    status = f"{header}Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.net\n\n{fields}"
+    report = read(status.encode(), Classifier(load_rules()))
+    assert [part.hard for part in prose.recipients] == [False]
+    assert [(part.hard, part.suppress) for part in report.recipients] == [(True, False)]
+
+
+def test_of_a_line_with_two_recipients_each_has_its_part() -> None:
+    words = "Mail to ann@example.com was refused (unknown user), mail to bob@example.com was refused (mailbox full)."
+    header = "From: MAILER-DAEMON@mx.example.net\nReturn-Path: <>\nSubject: Undelivered Mail\n"
+    report = read(f"{header}\n{words}\n".encode(), Classifier(load_rules()))
+    found = [(str(part.address), part.classification and part.classification.category) for part in report.recipients]
+    assert found == [("ann@example.com", "bad_mailbox"), ("bob@example.com", "mailbox_full")]
+
+
+@pytest.mark.parametrize("author", ["Ann <ann@example.com>", "Shop News <noreply@shop.example>"])
+def test_a_bounce_pasted_by_a_person_or_a_list_is_none(author: str) -> None:
+    header = f"From: {author}\nList-Id: <news.shop.example>\nSubject: Undelivered Mail\n"
+    body = (
+        "Recipient: bob@example.com\nReason: 550 user unknown\n\nReceived: x\nFrom: a@b.example\nTo: bob@example.com\n"
+    )
+    assert read(f"{header}\n{body}".encode()).kind is not ReportKind.BOUNCE
