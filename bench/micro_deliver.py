@@ -25,6 +25,8 @@ import uvloop
 from bench import sink
 from config.schema import EgressSettings, Shaping
 from mta.delivery.courier import Courier
+from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.sources import SYSTEM_SOURCE
 from mta.delivery.route import Route, Target
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient
@@ -68,9 +70,10 @@ async def by_courier(content: bytes, messages: int, *, kept: bool) -> float:
     courier = Courier(EgressSettings(), "out.sender.example")
     target = Target("mx.example.com", "127.0.0.1", PORT)
     route = Route("bench", Shaping(messages_per_connection=10**9 if kept else 1), (target,))
+    path = EgressPath(SYSTEM_SOURCE, route.site, route.shaping)
 
     async def send(content: bytes) -> None:
-        attempt = await courier.deliver(delivery(content), route, content)
+        attempt = await courier.deliver(delivery(content), route, path, content)
         if attempt.results[0].reply.code != 250:
             raise RuntimeError(str(attempt.results[0].reply))
 

@@ -67,6 +67,7 @@ class Runners:
         connections = queue.connections
         if connections.is_over:
             self._close_idle(*queue.path.key, connections.held - connections.keep)
+            self._limits.need(queue.permits)
         self.start(queue)
 
     def _wait_for_rate(self, queue: ReadyQueue, now: float) -> None:

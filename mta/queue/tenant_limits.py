@@ -132,6 +132,9 @@ class TenantLimits:
         """An attempt of these tenants has ended: others may begin."""
         for tenant in tenants:
             self._resume(tenant)
+            connections = tenant.permits.connections
+            if connections is not None and connections.is_over:
+                self._leasing.need(tenant.permits)
 
     def _wait(self, tenant: Tenant, queue: ReadyQueue, job: Job, now: float) -> None:
         if tenant.aside >= ASIDE:

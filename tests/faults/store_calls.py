@@ -12,6 +12,7 @@ from mta.mail.address import Address
 from mta.mail.delivery import Delivery
 from mta.observe.labels import InboundReportKind
 from mta.store.permission.unsubscribes import UnsubscribeVia
+from mta.store.queue.limit_shares import LimitKey, LimitRequest
 from mta.store.results.report_actions import CountReport, InboundReport, RecordEvent, Suppress
 from mta.store.store import Store
 from policy.accounts.quotas import Quota
@@ -108,6 +109,11 @@ async def take_quota(store: Store) -> Call:
     return lambda: store.quotas.take([quota], 3)
 
 
+async def exchange_limits(store: Store) -> Call:
+    requests = [LimitRequest(LimitKey("path:s0:example.net", seconds), 10, 3) for seconds in (0, 60)]
+    return lambda: store.egress_limits.exchange(requests)
+
+
 async def put_report(store: Store) -> Call:
     return lambda: store.report_queue.put(None, [BOX], ip_address("192.0.2.1"), "mx.example.net", b"Subject: x\r\n\r\n")
 
@@ -153,8 +159,8 @@ CALLS: dict[str, Prepare] = {
     prepare.__name__: prepare
     for prepare in (
         connect, listen, enqueue, claim, content, requeue, hold, withdraw, renew, reap, record_delivered, record_mixed,
-        find_suppressions, suppress, take_quota, put_report, claim_reports, apply_report, unsubscribe, lease_webhooks,
-        measure, accounts,
+        find_suppressions, suppress, take_quota, exchange_limits, put_report, claim_reports, apply_report, unsubscribe,
+        lease_webhooks, measure, accounts,
     )
 }  # fmt: skip
 

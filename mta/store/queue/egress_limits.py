@@ -78,7 +78,7 @@ class EgressLimits:
 
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database, self._lease = database, lease
-        self._time = LimitTime()
+        self._time, self._time_of = LimitTime(), 0
 
     async def exchange(self, requests: Sequence[LimitRequest]) -> Mapping[LimitKey, LimitAnswer]:
         """Bring back and ask for units of these limits. Raises StoreUnavailable, OutcomeUnknown, LeaseLost."""
@@ -121,6 +121,8 @@ class EgressLimits:
         self, connection: Connection, requests: Sequence[LimitRequest]
     ) -> Mapping[LimitKey, LimitAnswer]:
         lease, began = self._lease.id, monotonic()
+        if lease != self._time_of:  # what was seen under a lease that was lost may have been long ago
+            self._time, self._time_of = LimitTime(), lease
         scopes, seconds = [each.key.scope for each in requests], [each.key.seconds for each in requests]
         rows = await connection.fetch(_TAKE, scopes, seconds, [each.total for each in requests])
         limits = {LimitKey(row["scope"], row["seconds"]): decode(row["state"]) for row in rows}

@@ -188,7 +188,8 @@ class LimitTime:
     A step of the database's clock forward would free what was just used. ``behind``: seconds that the limits' time is
     behind the database's clock, for every worker.
 
-    Limitations: a step while no worker runs is not seen; a step backward makes units cool for up to a window longer.
+    Limitations: a step while no worker runs is not seen. A step backward makes units cool for up to a window longer,
+    and so does a pause of a machine that stops its clock.
     """
 
     TOLERANCE = 0.001  # of the time that has passed: clocks differ in their rates
@@ -208,10 +209,6 @@ class LimitTime:
                 moment = database - behind
         self._seen = moment, began
         return behind
-
-    def forget(self) -> None:
-        """Begin anew: this machine may have slept."""
-        self._seen = None
 
 
 def encode(limit: SharedLimit) -> bytes:
