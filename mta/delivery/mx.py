@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from config.schema import EgressSettings, Settings
 from mta.delivery import route as routes
+from mta.delivery.egress.local_address import bind_fault
 from mta.delivery.lookup_cache import Cache, CachedAnswer
 from mta.delivery.name_servers import DnsError, Missing, NameServers, Records, Unknown
 from mta.delivery.route import (
@@ -352,9 +353,4 @@ def _families(egress: EgressSettings) -> frozenset[socket.AddressFamily]:
 
 def _is_local(address: str) -> bool:
     """Return whether the address is one of this machine's: only then can a socket be bound to it."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-        return True
+    return bind_fault(address) is None

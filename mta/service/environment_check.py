@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from config.schema import Settings
 from config.toml import Mistake, MistakeLevel
 from config.toml_positions import KeyPath
+from mta.delivery.egress.local_address import bind_fault
 from mta.service.descriptors import hard_limit, share_out
 from mta.store.postgres.secrets import SecretError, Secrets
 
@@ -77,17 +77,10 @@ def _secret(settings: Settings) -> Iterator[Mistake]:
 
 def _sources(settings: Settings) -> Iterator[Mistake]:
     for n, source in enumerate(settings.egress.sources):
-        if source.proxy:
-            continue
-        try:
-            with socket.socket(
-                socket.AF_INET6 if ":" in source.address else socket.AF_INET, socket.SOCK_DGRAM
-            ) as tried:
-                tried.bind((source.address, 0))
-        except OSError as error:
+        if not source.proxy and (why := bind_fault(source.address)):
             yield Mistake(
                 ("egress", "sources", n, "address"),
-                f"this machine has no address {source.address} ({error.strerror}); add it to an interface",
+                f"this machine has no address {source.address} ({why}); add it to an interface",
                 level=MistakeLevel.WARNING,
             )
 

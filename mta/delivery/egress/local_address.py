@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 _LOCAL = frozenset({errno.EACCES, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETUNREACH, errno.EPERM})
+
+
+def bind_fault(address: str) -> str | None:
+    """Return why no socket can be bound to an address, None if one can: it is this machine's."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else str(error)
+    return None
 
 
 def is_to_blame(source: str, address: str, error: BaseException) -> bool:

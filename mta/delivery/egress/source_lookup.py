@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 
 from config.schema import Settings
+from mta.delivery.egress.local_address import bind_fault
 from mta.delivery.egress.source_checks import Answers, LookupFailed, SourceFacts, is_private
 from mta.delivery.egress.sources import EgressSource
 from mta.delivery.egress.spf_verdict import SpfLookupError, check_host
@@ -20,15 +19,7 @@ MAX_NAMES = 5  # of one address that are looked up
 
 def missing(source: EgressSource) -> str | None:
     """Return why no socket can be bound to the source's address; None if one can. What a proxy has is not known."""
-    if source.proxy is not None or source.address is None:
-        return None
-    try:
-        family = socket.AF_INET6 if ":" in source.address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
-            tried.bind((source.address, 0))
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno else str(error)
-    return None
+    return None if source.proxy is not None or source.address is None else bind_fault(source.address)
 
 
 async def look_up(settings: Settings, resolver: Resolver, source: EgressSource) -> SourceFacts:
