@@ -8,7 +8,9 @@ import re
 import smtplib
 import ssl
 import subprocess
+import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 
@@ -67,11 +69,15 @@ async def test_smtplib_starttls(world: World, login: tuple[str, str]) -> None:
         with smtplib.SMTP("127.0.0.1", world.service.port) as smtp:
             smtp.starttls(context=encrypted_but_unverified())
             smtp.login(*login)
-            smtp.send_message(letter())
+            assert smtp.has_extn("futurerelease")
+            smtp.send_message(letter(), mail_options=["HOLDFOR=1", "BY=60;R", "MT-PRIORITY=-2"])
 
     await world.start(**listeners(world, tls="starttls"))
+    began = time.monotonic()
     await asyncio.to_thread(send)
     [receipt] = await world.received(1)
+    assert time.monotonic() - began > 1
+    assert b"PRIORITY -2;" in receipt.content
     assert receipt.sender.address == "web@shop.example"
     assert b"with ESMTPSA id" in receipt.content
     assert letter().get_body(("html",)).get_content().strip().encode() in receipt.content  # type: ignore[union-attr]
@@ -108,10 +114,14 @@ async def test_swaks(world: World, login: tuple[str, str], mechanism: str) -> No
     command = [str(swaks), "--server", "127.0.0.1", "--port", str(world.service.port), "--auth", mechanism]
     command += ["--auth-user", login[0], "--auth-password", login[1]]
     command += ["--from", "web@shop.example", "--to", "ann@example.com", "--header", "Subject: by swaks"]
+    release = datetime.now(UTC) + timedelta(seconds=3)
+    command += ["--add-header", f"X-MTA-Send-At: {release:%Y-%m-%dT%H:%M:%SZ}"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     [receipt] = await world.received(1)
     assert b"Subject: by swaks" in receipt.content
+    assert b"X-MTA" not in receipt.content
+    assert datetime.now(UTC) >= release.replace(microsecond=0)
 
 
 async def test_smtp_source(world: World) -> None:
