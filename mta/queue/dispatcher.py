@@ -475,11 +475,15 @@ class Dispatcher:
         return decision is not None or job.delivery.held
 
     def _window_is_open(self, job: Job) -> bool:
-        """Return whether a job may be tried at this time of the day; if not, it is requeued until it may."""
-        opens_at = self.send_windows.opens_at(job.delivery, datetime.now(UTC)) if self.send_windows else None
-        if opens_at is not None:
+        """Return whether a job may be tried at this time of the day; if not, it is requeued until it may, or over."""
+        opens_at = self.send_windows.opens_at(job.delivery, now := datetime.now(UTC)) if self.send_windows else None
+        if opens_at is None:
+            return True
+        if decision := outcome.unattempted(job, self._recorder.schedule, now, closed=True):
+            self._recorder.record(job, decision)
+        else:
             self._requeue.until_open(job, opens_at)
-        return opens_at is None
+        return False
 
     def _record_failure(self, job: Job, reply: Reply) -> None:
         """Record an attempt that failed before a receiver was contacted."""

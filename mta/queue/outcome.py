@@ -98,14 +98,14 @@ def failed_attempt(job: Job, reply: Reply, now: datetime) -> Attempt:
 # --- the end without an attempt
 
 
-def unattempted(job: Job, schedule: Schedule, now: datetime) -> Decision | None:
+def unattempted(job: Job, schedule: Schedule, now: datetime, *, closed: bool = False) -> Decision | None:
     """Return the end of a delivery that gets no attempt: bounced by an operator, or expired. None: it gets one, unless
-    it is held."""
+    it is held. ``closed``: its send window is, so that no first attempt is to be made when its time is over."""
     delivery = job.delivery
     if delivery.bounce is not None:
         reply = Reply(554, "5.3.0", sanitise(f"removed from the queue by the operator: {delivery.bounce}"))
         return _failed(job, delivery, dict.fromkeys(delivery.recipients, reply), OPERATOR, now)
-    attempts = math.inf if delivery.held or is_too_late(delivery, now) else delivery.attempts
+    attempts = math.inf if closed or delivery.held or is_too_late(delivery, now) else delivery.attempts
     if schedule.is_over(attempts, now, schedule.expires_at(delivery)):
         replies = {recipient: _expired(recipient) for recipient in delivery.recipients}
         return _failed(job, delivery, replies, EXPIRED, now, expired=True)
