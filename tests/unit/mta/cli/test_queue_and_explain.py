@@ -147,7 +147,7 @@ async def test_conditions_that_mean_nothing_are_refused_with_the_reason(
         (("queue", "list", "--older-than", "yesterday"), 2, "duration"),
         (("queue", "list", "--destination", "not a domain"), 2, "domain"),
         (("queue", "retry", "123", "--yes"), 2, "not a message id"),
-        (("queue", "show", "123"), 2, "not a message id"),
+        (("queue", "show", "123"), 2, "no message, domain or provider"),
     ):
         result = await shell.run(*words)
         assert (result.exit_code, reason in result.stderr) == (status, True), (words, result.output)
