@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -43,6 +44,7 @@ from mta.cli.options import (
 )
 from mta.cli.output import Column, fail, output_file, print_json, print_table, relative, to_json
 from mta.mail.address import Address, AddressError
+from policy.languages import TextLanguage
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason
 from policy.reputation.complaint import CaseState, Complaint, Source
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from config.schema import Settings
     from mta.store.reputation.cases import CaseStory
     from mta.store.store import Store
+    from policy.accounts.account import Account
     from policy.accounts.mailing import Mailing
     from policy.reputation.complaint import Case
 
@@ -129,18 +132,50 @@ def show(
     evidence: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write complaints and answers, as received, to this folder.")
     ] = None,
+    pdf: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the dossier of the consents when the case was opened, as PDF."),
+    ] = None,
+    language: Annotated[
+        TextLanguage, typer.Option(help="Language of that dossier; evidence stays as it was recorded.")
+    ] = TextLanguage.EN,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Show a case: its deadline, the consents when it was opened, and its history."""
-    case_id = parse_case(which)
-    story = with_store(load_settings(config), lambda store: store.cases.show(case_id))
+    case_id, settings = parse_case(which), load_settings(config)
+
+    async def read(store: Store) -> tuple[CaseStory, Account]:
+        story = await store.cases.show(case_id)
+        return story, (await store.accounts.find(story.case.account)).account
+
+    story, account = with_store(settings, read)
+    if pdf is not None:
+        _save_dossier(settings, story, account, language, pdf)
     if evidence is not None:
         try:
             _save_evidence(story, evidence)
         except OSError as error:
             fail(f"{evidence}: cannot be written: {error.strerror}", status=2)
     print_case(story, as_json=as_json)
+
+
+def _save_dossier(settings: Settings, story: CaseStory, account: Account, language: TextLanguage, file: Path) -> None:
+    """Write the dossier that is kept with a case."""
+    from policy.local_format import LocalFormat
+    from policy.permission import dossier
+    from policy.permission.evidence import load_assessor
+
+    if story.case.dossier is None:
+        fail(f"{story.case.number} has no dossier: no recipient was named when it was opened")
+    local = LocalFormat(language, ZoneInfo(settings.server.time_zone))
+    writer = dossier.Writer(local, load_assessor(), settings.server.operator or settings.server.hostname)
+    try:
+        file.write_bytes(writer.pdf([dossier.dossier_of_case(story.case.dossier, account)]))
+    except dossier.DossierTooLong as error:
+        fail(f"{error}; use --json")
+    except OSError as error:
+        fail(f"{file}: cannot be written: {error.strerror}", status=2)
 
 
 def _save_evidence(story: CaseStory, folder: Path) -> None:

@@ -148,6 +148,16 @@ async def test_an_end_of_the_account_is_not_a_slip(shop: Operator, store: Store)
     assert (await store.accounts.find("shop")).account.status.value == "terminated"
 
 
+async def test_the_dossier_of_a_case_is_written_as_pdf(shop: Operator, tmp_path: Path) -> None:
+    opened = ("complaint", "open", "--account", "shop", "--summary", "never asked")
+    await shop.says(*opened, "--recipient", "ann@example.com")
+    file = tmp_path / "dossier.pdf"
+    await shop.says("complaint", "show", "C-1", "--pdf", str(file), "--language", "nl")
+    assert file.read_bytes()[:5] == b"%PDF-"
+    await shop.says(*opened)
+    assert "C-2 has no dossier" in await shop.fails("complaint", "show", "C-2", "--pdf", str(file))
+
+
 async def test_costs_and_impact_are_exported(shop: Operator, store: Store, tmp_path: Path) -> None:
     case = await opened(shop, "--urgent", "--recipient", "=cmd@example.net")
     await store.messages.enqueue(make.accepted(account_id=(await store.accounts.find("shop")).account.id), leased=False)
