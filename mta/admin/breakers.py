@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
+from mta.mail.identity import MessageId, format_id
 from mta.store.reputation.breakers import BreakerError, Cancelled, Tripped
 
 
@@ -41,12 +42,17 @@ async def story(context: AdminContext, name: str) -> BreakerStory:
     return BreakerStory(trips, held)
 
 
-async def cancel(context: AdminContext, name: str, *, reason: str) -> Cancelled:
+async def cancel(context: AdminContext, name: str, *, reason: str, dry_run: bool = False) -> Cancelled:
     """Reset a breaker, release what it holds. Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable."""
     context.require_operator()
     if not reason.strip():
         raise InvalidValue("reason", "say why its mail may be sent now: the reason is kept")
-    newest = (await story(context, name)).newest
+    known = await story(context, name)
+    newest = known.newest
+    if dry_run:
+        if newest.cancelled_at is not None:
+            raise Refused(f"breaker {name} is not open: it was cancelled by {newest.cancelled_by}")
+        return Cancelled(known.held, None)
     account_id = newest.scope.account_id
     async with context.audited("breaker.cancel", name, account_id=account_id, reason=reason) as entry:
         entry.before.update(words=newest.words, tripped_at=newest.tripped_at)
@@ -56,3 +62,12 @@ async def cancel(context: AdminContext, name: str, *, reason: str) -> Cancelled:
             raise Refused(str(error)) from None
         entry.after.update(released=done.released)
     return done
+
+
+async def record_trap_hit(context: AdminContext, message_id: MessageId) -> None:
+    """Count a spam trap hit that a blocklist operator or provider has reported. Raises Forbidden, NotFound,
+    StoreUnavailable."""
+    context.require_operator()
+    async with context.audited("breaker.trap_hit", format_id(message_id)):
+        if not await context.store.breakers.trap(message_id):
+            raise NotFound(f"there is no record of message {format_id(message_id)}")

@@ -6,19 +6,23 @@ ends its account needs a word of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 
+from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.store.reputation.case_clocks import Desk
 from mta.store.reputation.cases import CaseChanged, CaseError, CaseStory, Closed
 from policy.accounts.account import AccountStatus
 from policy.reputation import complaint
-from policy.reputation.complaint import CaseState, Complaint, StepRefused, is_persistent
+from policy.reputation.complaint import Case, CaseState, Complaint, StepRefused, is_persistent
 
-COUNTED = 1000  # closed cases that are looked through
+COUNTED = 1_000_000  # closed cases that are looked through
+MOST_COSTS = 10**12  # of any currency
 OPEN = tuple(each for each in CaseState if each is not CaseState.CLOSED)
 
 
@@ -28,6 +32,19 @@ class Termination:
 
     number: int
     days: float
+
+
+def parse_case(text: str) -> int:
+    """Return the number of a case written as ``C-17`` or ``17``. Raises InvalidValue."""
+    match = re.fullmatch(r"(?:[Cc]-)?([0-9]{1,18})", text.strip())
+    if not match:
+        raise InvalidValue("case", f"{text[:40]!r} is not the number of a case, such as C-17")
+    return int(match[1])
+
+
+async def open_desk(context: AdminContext) -> Desk:
+    """Return what decisions need of the configuration. Raises ConfigError, StoreUnavailable."""
+    return await ComplaintNotifier.open(context.settings, context.store, context.profiles())
 
 
 async def list_cases(
@@ -149,6 +166,19 @@ async def close(
             raise Refused(str(error)) from None
 
 
+async def add_cost(context: AdminContext, case_id: int, what: str, amount: str, currency: str = "EUR") -> Case:
+    """Record what a case has cost, to charge it to the account. Raises Forbidden, InvalidValue, NotFound, CaseError,
+    StoreUnavailable."""
+    context.require_operator()
+    if not re.fullmatch(r"[A-Z]{3}", currency):
+        raise InvalidValue("currency", f"{currency!r} is not a currency: three capital letters, as in EUR")
+    spent = {"what": what, "amount": str(_amount(amount)), "currency": currency}
+    case = (await story(context, case_id)).case
+    async with context.audited("complaint.cost", case.number, account_id=case.account_id) as entry:
+        entry.after.update(spent)
+        return await context.store.cases.cost(case_id, spent, by=context.actor.name)
+
+
 async def note(context: AdminContext, number: int, text: str) -> None:
     """Add a remark, which the account does not get. Raises Forbidden, InvalidValue, NotFound, StoreUnavailable."""
     context.require_operator()
@@ -162,3 +192,13 @@ def _required(field: str, text: str, why: str) -> str:
     if not text.strip():
         raise InvalidValue(field, why)
     return text.strip()
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:
+        raise InvalidValue("amount", f"{text!r} is not an amount: a number such as 250 or 99.95") from None
+    if not exact.is_finite() or abs(exact) >= MOST_COSTS:
+        raise InvalidValue("amount", f"{text!r} is not a plausible amount")
+    return exact

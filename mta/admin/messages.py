@@ -12,15 +12,20 @@ from uuid import UUID
 from mta.admin.backoffs import waited_for
 from mta.admin.context import AdminContext
 from mta.admin.errors import NotFound
+from mta.admin.files.message_file import MessageFile, open_preparer, submitted
 from mta.mail.address import Address
 from mta.mail.identity import MessageId, format_id
 from mta.mail.shaping_action import ShapingAction
 from mta.observe.labels import QueueState
 from mta.store.journal.screening_history import Rejection
 from mta.store.queue.backoffs import PathBackoff
-from mta.store.queue.content import ContentMissing
+from mta.store.queue.content import ContentMissing, whole
 from mta.store.queue.explain import Story
 from mta.store.queue.message_search import FoundMessage, MessageQuery
+from mta.submission.lint import Linted
+from mta.submission.lint import lint as lint_message
+from mta.submission.prepare import Submitter
+from mta.submission.rate_limit import RateLimit
 from policy.base import Suppression
 
 NEWEST = UUID(int=2**128 - 1)
@@ -95,3 +100,29 @@ async def search(
 async def rejections(context: AdminContext, *, limit: int = 100) -> Sequence[Rejection]:
     """Return the newest messages that were not accepted. Raises StoreUnavailable."""
     return await context.store.rejections.last(limit, context.actor.account_id)
+
+
+async def whole_content(context: AdminContext, message_id: MessageId) -> bytes:
+    """Return a queued message as it goes over the wire; an operator's reading is in the audit. Raises NotFound,
+    StoreUnavailable."""
+    name = format_id(message_id)
+    story = await context.store.explain.message(message_id)
+    if story is None or context.actor.account_id not in (None, story.account_id):
+        raise NotFound(f"there is no record of {name}")
+    try:
+        octets = await whole(await context.store.messages.content(message_id))
+    except ContentMissing:
+        raise NotFound(f"the content of {name} is no longer kept") from None
+    if context.actor.account_id is None:
+        async with context.audited("message.read", name, account_id=story.account_id):
+            pass
+    return octets
+
+
+async def lint(context: AdminContext, account: str, file: MessageFile) -> Linted:
+    """Say what would become of a message if the account submitted it. Raises NotFound, UnknownProfile,
+    StoreUnavailable."""
+    owner = (await context.account(account)).account
+    preparer = await open_preparer(context.store, context.settings, context.profiles())
+    rate_limit = RateLimit(context.store.quotas, context.settings.rate_limits)
+    return await lint_message(preparer, rate_limit, Submitter(owner), submitted(file, owner))

@@ -30,6 +30,7 @@ NOUNS: Final = (
     "shaping",
     "sign-up-forms",
     "suppressions",
+    "terms",
     "tokens",
     "users",
     "webhooks",
@@ -66,6 +67,6 @@ _SCOPES: Final = {
     ),
     Role.ACCOUNT: _scopes(
         "accounts:read complaints consents credentials domains events:read jobs:read keys:read lists mailings messages"
-        " queue service:read sign-up-forms suppressions webhooks"
+        " queue service:read sign-up-forms suppressions terms webhooks"
     ),
 }

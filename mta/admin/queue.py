@@ -7,7 +7,8 @@ sees its own mail only, and may give it up; it cannot end what an operator or a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
+from datetime import datetime
 from enum import Enum
 from typing import Any, assert_never
 
@@ -16,7 +17,7 @@ from mta.admin.context import AdminContext
 from mta.admin.errors import Forbidden, InvalidValue
 from mta.mail.identity import MessageId, format_id
 from mta.store.queue.holds import QueueChange
-from mta.store.queue.queue import By, Group, QueueEntry, QueueFilter
+from mta.store.queue.queue import By, Group, Queue, QueueEntry, QueueFilter
 
 
 class QueueAction(Enum):
@@ -66,37 +67,71 @@ async def change(
     action: QueueAction,
     which: QueueFilter,
     *,
+    ids: Sequence[MessageId] = (),
     reason: str = "",
     everything: bool = False,
     dry_run: bool = False,
 ) -> QueueChanged:
-    """Change queued recipients, or count them. ``everything``: the whole queue may be meant.
+    """Change queued recipients, or count them. ``ids``: only of these messages; ``everything``: the whole queue may be
+    meant.
 
     Raises InvalidValue, Forbidden, StoreUnavailable.
     """
-    if which.is_everything and not everything:
-        raise InvalidValue("filter", "no recipients are selected: name a message, a destination, an account or more")
+    if which.is_everything and not ids and not everything:
+        raise InvalidValue(
+            "filter",
+            "no recipients are selected: name a message, a destination, an account or more, or say all (--all)",
+        )
     if context.actor.account_id is not None and action is not QueueAction.BOUNCE:
         raise Forbidden("only an operator can do this; you can bounce your own mail, or stop its mailing")
     which = own(context, which)
+    filters = [replace(which, message_id=each) for each in ids] or [which]
     if dry_run:
-        return QueueChanged(await _make(context, action, which, "", dry_run=True))
+        return QueueChanged(await _make(context, action, filters, "", dry_run=True))
     why = f"{reason.strip() or 'by hand'} ({context.actor.name})"
-    async with context.audited(
-        f"queue.{action.value}", described(which), account_id=which.account_id, reason=reason
-    ) as entry:
+    subject = " ".join(map(format_id, ids[:20])) or described(which)
+    async with context.audited(f"queue.{action.value}", subject, account_id=which.account_id, reason=reason) as entry:
         ended = 0
         if action is QueueAction.RETRY:  # first: what is due is claimed at once
-            ended = await backoffs.end(context.settings, context.store, [which])
-        made = await _make(context, action, which, why, dry_run=False)
+            ended = await backoffs.end(context.settings, context.store, filters)
+        made = await _make(context, action, filters, why, dry_run=False)
         entry.after.update(recipients=made.recipients, leased=made.leased, backoffs_ended=ended)
     return QueueChanged(made, ended)
 
 
-async def _make(
-    context: AdminContext, action: QueueAction, which: QueueFilter, why: str, *, dry_run: bool
+async def put_off(
+    context: AdminContext,
+    which: QueueFilter,
+    until: datetime,
+    *,
+    ids: Sequence[MessageId] = (),
+    reason: str,
+    dry_run: bool = False,
 ) -> QueueChange:
-    queue = context.store.queue
+    """Let queued mail wait until a time. Raises InvalidValue, Forbidden, StoreUnavailable."""
+    context.require_operator()
+    if which.is_everything and not ids:
+        raise InvalidValue("filter", "no recipients are selected: name a message, a destination, an account or more")
+    filters, queue = [replace(which, message_id=each) for each in ids] or [which], context.store.queue
+    if dry_run:
+        return _sum([await queue.put_off(each, until, dry_run=True) for each in filters])
+    async with context.audited("queue.put_off", described(which), account_id=which.account_id, reason=reason) as entry:
+        changed = _sum([await queue.put_off(each, until) for each in filters])
+        entry.after.update(until=until, recipients=changed.recipients)
+    return changed
+
+
+async def _make(
+    context: AdminContext, action: QueueAction, filters: Sequence[QueueFilter], why: str, *, dry_run: bool
+) -> QueueChange:
+    return _sum([await _make_one(context.store.queue, action, each, why, dry_run=dry_run) for each in filters])
+
+
+def _sum(parts: Sequence[QueueChange]) -> QueueChange:
+    return QueueChange(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
+
+
+async def _make_one(queue: Queue, action: QueueAction, which: QueueFilter, why: str, *, dry_run: bool) -> QueueChange:
     match action:
         case QueueAction.RETRY:
             return await queue.retry(which, dry_run=dry_run)

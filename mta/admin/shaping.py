@@ -11,12 +11,14 @@ from datetime import timedelta
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
+from mta.delivery.egress.pools import SourcePools
 from mta.delivery.egress.sources import configured
 from mta.mail.shaping_action import ActionScope, Effect, NewAction, ShapingAction
 from mta.store.reputation.shaping_actions import ActionError, CancelledActions
 
 LONGEST = timedelta(days=30)
 SUSPEND = "suspend"  # the name of a pause by hand
+REROUTE = "reroute"  # and of another pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +51,42 @@ async def pause(context: AdminContext, scope: ActionScope, *, span: timedelta, r
 
     Raises Forbidden, InvalidValue, Refused if it is paused already, StoreUnavailable.
     """
+    new = NewAction(SUSPEND, scope, Effect.PAUSE, reason.strip(), context.actor.name, span.total_seconds())
+    return await _begin(context, new, "shaping.pause", f"{scope} is paused already")
+
+
+async def reroute(
+    context: AdminContext, scope: ActionScope, pool: str, *, span: timedelta, reason: str
+) -> ShapingAction:
+    """Let mail of a scope leave from another pool for a while, mail that comes later included.
+
+    Raises Forbidden, InvalidValue, Refused if it is rerouted already, StoreUnavailable.
+    """
+    known = SourcePools(context.settings.egress).names
+    if pool not in known:
+        raise InvalidValue("pool", f"there is no pool {pool!r}; there are {', '.join(known)}")
+    seconds = span.total_seconds()
+    new = NewAction(REROUTE, scope, Effect.POOL, reason.strip(), context.actor.name, seconds, pool=pool)
+    return await _begin(context, new, "shaping.reroute", f"{scope} is rerouted already")
+
+
+async def _begin(context: AdminContext, new: NewAction, action_name: str, refusal: str) -> ShapingAction:
     context.require_operator()
+    scope = new.scope
     if scope == ActionScope():
         raise InvalidValue("scope", "say which mail: a source, site, domain, account or mailing")
     names = [each.name for each in configured(context.settings.egress)]
     if scope.source not in (None, *names):
         raise InvalidValue("source", f"there is no source {scope.source!r}; there are {', '.join(names)}")
-    if not reason.strip():
+    if not new.reason:
         raise InvalidValue("reason", "say why: the reason is kept, and shown to other operators")
-    if not timedelta(0) < span <= LONGEST:
+    if not 0 < new.seconds <= LONGEST.total_seconds():
         raise InvalidValue("span", "the end must lie in the future, at most 30 days from now")
-    actor = context.actor
-    new = NewAction(SUSPEND, scope, Effect.PAUSE, reason.strip(), actor.name, span.total_seconds())
-    async with context.audited("shaping.pause", scope, account_id=scope.account_id, reason=reason) as entry:
+    async with context.audited(action_name, scope, account_id=scope.account_id, reason=new.reason) as entry:
         action = await context.store.shaping_actions.begin(new)
         if action is None:
-            raise Refused(f"{scope} is paused already")
-        entry.after.update(id=action.id, expires_at=action.expires_at)
+            raise Refused(refusal)
+        entry.after.update(id=action.id, expires_at=action.expires_at, pool=new.pool)
     return action
 
 

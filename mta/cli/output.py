@@ -12,13 +12,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TextIO
-from uuid import UUID
 
 import typer
 
@@ -98,36 +95,10 @@ def to_json(value: object, *, indent: bool = True) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` in JSON's types: dataclasses as objects, ids as we write them, enums by value."""
-    match value:
-        case None | bool() | int() | float() | str() | datetime():
-            return value.value if isinstance(value, Enum) else value
-        case Enum():
-            return value.value
-        case UUID():
-            from mta.mail.identity import format_id
+    """Return ``value`` in JSON's types (``mta.admin.json_values``)."""
+    from mta.admin.json_values import plain
 
-            return format_id(value)
-        case bytes():
-            return value.hex()
-        case Decimal():
-            return str(value)
-        case set() | frozenset():
-            return sorted(plain(each) for each in value)
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            from mta.mail.address import Address
-
-            if isinstance(value, Address):
-                return str(value)
-            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-        case tuple() if hasattr(value, "_asdict"):
-            return {name: plain(each) for name, each in value._asdict().items()}
-        case list() | tuple():
-            return [plain(each) for each in value]
-        case _ if hasattr(value, "items"):
-            return {str(plain(name)): plain(each) for name, each in value.items()}
-        case _:
-            return str(value)
+    return plain(value)
 
 
 # Tables and details

@@ -34,6 +34,7 @@ import orjson
 from config.changes import waiting_for_restart
 from config.schema import Listener, Settings
 from config.toml import DEFAULTS, ConfigError, read_text
+from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.delivery.mx import Resolver
 from mta.observe import exposition
 from mta.observe.background import BackgroundTasks
@@ -50,7 +51,7 @@ from mta.service.jobs.address_lists import check_lists
 from mta.service.jobs.automation import AutomationJob
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
-from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
+from mta.service.jobs.complaints import open_notifier, run_deadlines
 from mta.service.jobs.domain_verification import verify_due
 from mta.service.jobs.sign_ups import send_requests
 from mta.service.jobs.source_checks import SourceWatch
@@ -375,7 +376,7 @@ class Supervisor:
     async def _run_deadlines(self, store: Store) -> None:
         """Notify accounts of complaints, and act on expired deadlines."""
         if self._complaints is None or self._complaints.settings is not self._settings:
-            self._complaints = await ComplaintNotifier.open(self._settings, store)
+            self._complaints = await open_notifier(self._settings, store)
         await run_deadlines(self._complaints, store)
 
     async def _send_sign_ups(self, store: Store) -> None:

@@ -29,7 +29,7 @@ from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.http_submission import HttpSubmission
-from mta.service.jobs.complaints import ComplaintNotifier
+from mta.service.jobs.complaints import open_notifier
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
@@ -39,7 +39,7 @@ from mta.web.public import PublicPages
 from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpServer, PlainPort
 from mta.web.sign_up import FormClock
-from mta.web.webhooks import WebhookSender
+from mta.web.webhook_sender import WebhookSender
 
 log = get_logger()
 
@@ -93,7 +93,7 @@ class AdminSide:
             lambda: profiles,
             readiness,
             self.submission.sender,
-            lambda settings: ComplaintNotifier.open(settings, store),
+            lambda settings: open_notifier(settings, store),
             start.config_file,
         )
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
@@ -117,6 +117,7 @@ class AdminSide:
         if self._rates:
             self._rates.cancel()
         await self._server.close()
+        await self._port.imports.close()
         await self.submission.close()
         self._port.pages.close()
 

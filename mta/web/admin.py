@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from config.schema import AdminSettings, Settings
+from mta.admin.consents import ConsentImports
 from mta.admin.context import Actor, AdminContext, Via
 from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
@@ -100,6 +101,9 @@ class AdminPort:
         )
         self.api = make_api()
         self.api.state.readiness, self.api.state.sender = readiness, sender
+        self.imports = ConsentImports()
+        run_dir = settings.server.data_dir / "run"
+        self.api.state.imports, self.api.state.run_dir = self.imports, run_dir if run_dir.is_dir() else None
         self._tokens = RequestRates(1, 1)
         self._guesses = RequestRates(1, 1)
         self.configure(settings, profiles)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from config.schema import Settings
-from mta.cli.message.message_file import message_of, submitted
+from mta.admin.files.message_file import message_of, submitted
 from mta.demo.account import BY, TOPIC
 from mta.demo.cases import newsletter
 from mta.dkim import KeyRing, Signer

@@ -120,7 +120,8 @@ SHORT_TASKS = {
     "mta/store/postgres/batch.py": "one row of flushes; tells every waiter",
     "mta/submission/content_scan.py": "one answer of a scanner",
     "mta/submission/link_check.py": "one look-up of a link",
-    "mta/web/webhooks.py": "one turn of a webhook",
+    "mta/admin/consents.py": "one import",
+    "mta/web/webhook_sender.py": "one turn of a webhook",
 }
 STARTERS = {"create_task", "ensure_future", "TaskGroup"}
 IN_THE_FOREGROUND = ("mta/cli/", "mta/demo/", "mta/testing/", "mta/observe/trace.py")  # somebody waits and sees the end

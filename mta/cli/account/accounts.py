@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mta.cli.account import credentials, domains, identity, life
 from mta.cli.account.credentials import UsernameOption
-from mta.cli.context import load_profiles, load_settings, with_store
+from mta.cli.context import load_settings, with_admin, with_store
 from mta.cli.options import (
     AccountArgument,
     ConfigOption,
@@ -27,16 +26,15 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
     parse_domain,
 )
 from mta.cli.output import Cell, Column, fail, minute, print_details, print_json, print_table
 from policy.accounts.account import AccountStatus
 
 if TYPE_CHECKING:
-    from config.schema import Settings
+    from mta.admin.context import AdminContext
+    from mta.admin.senders.credentials import NewLogin
     from mta.store.accounts.account_cache import AccountDetails
-    from mta.store.store import Store
 
 HELP = """Accounts: who may submit mail, how they log in, for which domains they may send.
 
@@ -52,8 +50,6 @@ A customer's account is created, completed, reviewed and approved:
 4. mta account review shop                       submits it for review
 5. mta account approve shop                      from now on it may send
 """
-
-WIDEST = {4: 8, 6: 32}  # shortest prefixes of client networks: 10.0.0.0/8, an organisation's IPv6 allocation
 
 
 class BounceNotification(Enum):
@@ -109,34 +105,30 @@ def add(
     """
     if not domain:
         fail("an account needs a domain that it may send for: --domain example.com", status=2)
-    networks = [_parse_network(text) for text in network or ()]
-    names = [parse_domain(text) for text in domain]
+    from mta.admin.senders import accounts
+    from mta.admin.senders.accounts import NewAccount
+
     settings = load_settings(config)
-    chosen = profile or settings.policy.default_profile
-    _require_profile(chosen, load_profiles(config).names)
+    new = NewAccount(
+        name=name,
+        domains=[parse_domain(text) for text in domain],
+        networks=network or (),
+        profile=profile,
+        bounce_notifications=bounce_notifications.value,
+        username=username,
+        approve=approve,
+        verified=verified,
+    )
 
-    async def work(store: Store) -> tuple[AccountDetails, credentials.NewLogin, list[str]]:
-        if username in credentials.used_names(await store.accounts.list()):
-            fail(f"the user name {username!r} was used before; user names are never reused")
-        account = await store.accounts.add(
-            name,
-            domains=names,
-            networks=networks,
-            bounce_notifications=bounce_notifications.value,
-            profile=chosen,
-            status=AccountStatus.PENDING if approve is None else AccountStatus.ACTIVE,
-            verified=verified,
-            by=operator(),
-            reason=approve or "",
-        )
-        login = await credentials.create(store, name, username)
-        unsigned = await domains.without_key(settings, store, sorted(account.domains | account.unverified))
-        return await store.accounts.find(name), login, unsigned
+    async def work(context: AdminContext) -> tuple[AccountDetails, NewLogin, list[str]]:
+        details, login = await accounts.add(context, new)
+        known = sorted(details.account.domains | details.account.unverified)
+        return details, login, await domains.without_key(settings, context.store, known)
 
-    details, login, unsigned = with_store(settings, work, new=True)
+    details, login, unsigned = with_admin(settings, work, new=True)
     if as_json:
-        new = {"username": login.username, "secret": login.secret, "unsigned_domains": unsigned}
-        print_json(_fields(details) | new)
+        secrets = {"username": login.username, "secret": login.secret, "unsigned_domains": unsigned}
+        print_json(_fields(details) | secrets)
     else:
         _print_new(details, login, unsigned)
 
@@ -197,13 +189,9 @@ def set_(
     config: ConfigOption = None,
 ) -> None:
     """Change settings of an account; those that are not given stay."""
+    from mta.admin.senders import accounts
     from mta.store.accounts.reviews import Setting
 
-    settings = load_settings(config)
-    if pool is not None:
-        _require_pool(pool, settings)
-    if profile is not None:
-        _require_profile(profile, load_profiles(config).names)
     given = {
         Setting.PROFILE: profile,
         Setting.CONTACT: contact,
@@ -224,22 +212,17 @@ def set_(
     if not changed:
         fail("nothing to change; see `mta account set --help`", status=2)
 
-    async def work(store: Store) -> None:
-        await store.reviews.set((await store.accounts.find(name)).account.id, changed, by=operator())
-
-    with_store(settings, work)
+    with_admin(load_settings(config), lambda context: accounts.change_settings(context, name, changed))
     for setting, value in changed.items():
         print(f"{name}: {setting.value} set to {'no limit' if value is None else value}")
 
 
 def add_network(name: AccountArgument, network: NetworkArgument, config: ConfigOption = None) -> None:
     """Let clients in a network submit for an account without logging in."""
-    parsed = _parse_network(network)
+    from mta.admin.senders import accounts
 
-    async def work(store: Store) -> None:
-        await store.accounts.add_network((await store.accounts.find(name)).account.id, parsed, by=operator())
-
-    with_store(load_settings(config), work)
+    parsed = accounts.parse_network(network)
+    with_admin(load_settings(config), lambda context: accounts.add_network(context, name, network))
     print(f"Network {parsed} added; its clients may submit for {name} without logging in.")
 
 
@@ -252,7 +235,9 @@ def remove_network(
     config: ConfigOption = None,
 ) -> None:
     """Require clients in this network to log in again."""
-    parsed, settings = _parse_network(network), load_settings(config)
+    from mta.admin.senders import accounts
+
+    parsed, settings = accounts.parse_network(network), load_settings(config)
     if dry_run:
         details = with_store(settings, lambda store: store.accounts.find(name))
         if parsed not in details.networks:
@@ -260,40 +245,11 @@ def remove_network(
         print(f"Network {parsed} of {name} would be removed.")
         return
     confirm(f"Remove {parsed} from {name}? Its clients are rejected until they log in.", yes=yes)
-
-    async def work(store: Store) -> None:
-        account_id = (await store.accounts.find(name)).account.id
-        await store.accounts.remove_network(account_id, parsed, by=operator(), reason=reason)
-
-    with_store(settings, work)
+    with_admin(settings, lambda context: accounts.remove_network(context, name, network, reason=reason))
     print(f"Network {parsed} removed; its clients must log in.")
 
 
-def _parse_network(text: str) -> IPv4Network | IPv6Network:
-    """Return a network, or one address, no wider than one organisation's; else exit status 2."""
-    try:
-        network = ip_network(text)
-    except ValueError as error:
-        fail(f"{error}; a network is written as 10.1.2.0/24 or 2001:db8::/48", status=2)
-    if network.prefixlen < WIDEST[network.version]:
-        fail(f"{network} is too wide: strangers could send without logging in", status=2)
-    return network
-
-
-def _require_profile(name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        fail(f"there is no profile {name!r}; available: {', '.join(known)}", status=2)
-
-
-def _require_pool(name: str, settings: Settings) -> None:
-    from mta.delivery.egress.pools import SourcePools
-
-    known = SourcePools(settings.egress).names
-    if name not in known:
-        fail(f"there is no pool {name!r} in [egress]; available: {', '.join(known)}", status=2)
-
-
-def _print_new(details: AccountDetails, login: credentials.NewLogin, unsigned: Sequence[str]) -> None:
+def _print_new(details: AccountDetails, login: NewLogin, unsigned: Sequence[str]) -> None:
     name = details.account.name
     print(f"Account {name} created.\n")
     _print_details(details)

@@ -7,17 +7,13 @@ Limitations: a change reaches open sessions at their next MAIL.
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import load_profiles, load_settings, with_store
+from mta.cli.context import load_settings, with_admin, with_store
 from mta.cli.options import (
     AccountArgument,
     ConfigOption,
@@ -27,19 +23,18 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
     parse_domain,
     require_span,
 )
 from mta.cli.output import Column, fail, minute, print_json, print_table
-from policy.accounts.account import Account, Grant, Stream
+from policy.accounts.account import Grant, Stream
 from policy.accounts.purpose import Purpose, PurposeError
 from policy.permission.marketing_signs import MailingSign
 
 if TYPE_CHECKING:
-    from mta.store.accounts.account_cache import AccountDetails, CredentialDetails
-    from mta.store.store import Store
-    from policy.profile import Profiles
+    from mta.admin.context import AdminContext
+    from mta.admin.senders.credentials import NewLogin
+    from mta.store.accounts.account_cache import CredentialDetails
 
 
 class StreamName(Enum):
@@ -81,16 +76,6 @@ BurstOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class NewLogin:
-    """A new credential; the secret is nowhere else. ``argon2`` and ``scram`` verify it."""
-
-    username: str
-    secret: str = field(repr=False)
-    argon2: str = field(repr=False)
-    scram: str = field(repr=False)
-
-
 def register(accounts: typer.Typer) -> None:
     commands = group(
         "User names and secrets of an account, and what each may do.",
@@ -122,13 +107,14 @@ def add(
     profile is granted after a review, which --purpose and --reason record:
     `mta account credential add shop --stream transactional --purpose "order: Your order *" --reason "samples seen"`
     """
-    grant, profiles = _grant(stream, purpose, allow_sign, domain, rate, burst), load_profiles(config)
+    from mta.admin.senders import credentials
 
-    async def work(store: Store) -> NewLogin:
-        _require_review(grant, (await store.accounts.find(name)).account, profiles, reason)
-        return await create(store, name, username, grant, reason)
+    grant = _grant(stream, purpose, allow_sign, domain, rate, burst)
 
-    print_login(with_store(load_settings(config), work), as_json=as_json)
+    async def work(context: AdminContext) -> NewLogin:
+        return await credentials.add(context, name, username, grant, reason=reason)
+
+    print_login(with_admin(load_settings(config), work), as_json=as_json)
 
 
 def scope(
@@ -143,14 +129,10 @@ def scope(
     config: ConfigOption = None,
 ) -> None:
     """Replace what a credential may do. Limits that are not given are removed, or become the service's defaults."""
-    grant, profiles = _grant(stream, purpose, allow_sign, domain, rate, burst), load_profiles(config)
+    from mta.admin.senders import credentials
 
-    async def work(store: Store) -> None:
-        owner, _ = await _found(store, username)
-        _require_review(grant, owner.account, profiles, reason)
-        await store.credentials.set_grant(username, grant, by=operator(), reason=reason)
-
-    with_store(load_settings(config), work)
+    grant = _grant(stream, purpose, allow_sign, domain, rate, burst)
+    with_admin(load_settings(config), lambda context: credentials.set_grant(context, username, grant, reason=reason))
     print(f"Scope of {username} changed: {scope_of(grant)}.")
 
 
@@ -164,18 +146,14 @@ def rotate(
     config: ConfigOption = None,
 ) -> None:
     """Replace a credential by a new one with the same scope. The secret is shown once and not stored."""
+    from mta.admin.senders import credentials
+
     span = _overlap(overlap)
 
-    async def work(store: Store) -> tuple[NewLogin, datetime]:
-        known = await store.accounts.list()
-        owner, _ = _find(known, username)
-        login = await new_login(new_name or free_username(owner, known))
-        until = await store.credentials.rotate(
-            username, login.username, argon2=login.argon2, scram=login.scram, overlap=span, by=operator()
-        )
-        return login, until
+    async def work(context: AdminContext) -> tuple[NewLogin, datetime]:
+        return await credentials.rotate(context, username, overlap=span, new_name=new_name)
 
-    login, until = with_store(load_settings(config), work)
+    login, until = with_admin(load_settings(config), work)
     if not as_json:
         print(f"Credential {username} expires at {minute(until)} UTC; its successor:\n")
     print_login(login, as_json=as_json)
@@ -189,13 +167,15 @@ def revoke(
     config: ConfigOption = None,
 ) -> None:
     """Revoke a credential immediately, live sessions included. User names are never reused."""
+    from mta.admin.senders import credentials
+
     settings = load_settings(config)
     if dry_run:
-        owner, _ = with_store(settings, lambda store: _found(store, username))
+        owner, _ = with_admin(settings, lambda context: credentials.find(context, username))
         print(f"Credential {username} of {owner.account.name} would be revoked.")
         return
     confirm(f"Revoke credential {username}?", yes=yes)
-    with_store(settings, lambda store: store.credentials.revoke(username, by=operator(), reason=reason))
+    with_admin(settings, lambda context: credentials.revoke(context, username, reason=reason))
     print(f"Credential {username} revoked.")
 
 
@@ -210,45 +190,6 @@ def list_(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
         [(each.username, _state(each), scope_of(each.grant)) for each in details.credentials],
         empty=f"No credentials; create one with `mta account credential add {name}`.",
     )
-
-
-async def create(
-    store: Store, name: str, username: str | None, grant: Grant | None = None, reason: str = ""
-) -> NewLogin:
-    """Give an account a credential with a new secret. Raises AccountError."""
-    details = await store.accounts.find(name)
-    login = await new_login(username or free_username(details, await store.accounts.list()))
-    await store.credentials.add(
-        details.account.id,
-        login.username,
-        argon2=login.argon2,
-        scram=login.scram,
-        grant=grant,
-        by=operator(),
-        reason=reason,
-    )
-    return login
-
-
-async def new_login(username: str) -> NewLogin:
-    """Return a login with a new secret."""
-    from mta.smtp_server.auth.authenticator import make_verifiers, new_secret
-
-    secret = new_secret()
-    return NewLogin(username, secret, *await asyncio.to_thread(make_verifiers, secret))
-
-
-def free_username(details: AccountDetails, known: Iterable[AccountDetails]) -> str:
-    """Return the account's name without odd characters, with a number if it was used before."""
-    used = used_names(known)
-    base = re.sub(r"[^A-Za-z0-9._@-]+", "-", details.account.name).strip("-") or "account"
-    numbered = (f"{base}-{number}" for number in range(2, len(used) + 3))
-    return next(name for name in (base, *numbered) if name not in used)
-
-
-def used_names(known: Iterable[AccountDetails]) -> set[str]:
-    """Return the user names that were ever given."""
-    return {credential.username for each in known for credential in each.credentials}
 
 
 def is_valid(credential: CredentialDetails) -> bool:
@@ -285,19 +226,6 @@ def fields(credential: CredentialDetails) -> dict[str, Any]:
     return {"username": credential.username, "revoked_at": credential.revoked_at} | scope(credential.grant)
 
 
-async def _found(store: Store, username: str) -> tuple[AccountDetails, CredentialDetails]:
-    return _find(await store.accounts.list(), username)
-
-
-def _find(known: Iterable[AccountDetails], username: str) -> tuple[AccountDetails, CredentialDetails]:
-    """Return a credential that was not revoked, with its account; else end the command with status 1."""
-    valid = ((owner, each) for owner in known for each in owner.credentials if each.revoked_at is None)
-    found = next(((owner, each) for owner, each in valid if each.username == username), None)
-    if found is None:
-        fail(f"there is no credential {username!r}, or it was revoked before")
-    return found
-
-
 def _grant(
     streams: list[StreamName] | None,
     purposes: list[str] | None,
@@ -316,22 +244,6 @@ def _grant(
     if unknown := next((sign for sign in signs or () if sign not in known), None):
         fail(f"there is no sign {unknown!r}; there are {', '.join(known)}", status=2)
     return Grant(wanted, scope, rate, burst, reviewed, frozenset(signs or ()))
-
-
-def _require_review(grant: Grant, account: Account, profiles: Profiles, reason: str) -> None:
-    """End the command with status 2 if a sign is allowed without a reason, or transactional mail is granted beside
-    marketing without saying for what."""
-    if grant.signs and not reason:
-        fail("a sign is allowed for a reason: add --reason TEXT", status=2)
-    if grant.streams is None or Stream.TRANSACTIONAL not in grant.streams:
-        return
-    marketing = Stream.MARKETING in (profiles.settled(account.profile, Grant()).streams or ())
-    if marketing and not (grant.purposes and reason):
-        fail(
-            f"{account.name} has the marketing profile {account.profile}; transactional mail is granted there after a "
-            'review: add --purpose "order: Your order *" (what, and a sample subject) and --reason TEXT',
-            status=2,
-        )
 
 
 def _state(credential: CredentialDetails) -> str:

@@ -143,18 +143,18 @@ def list_(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
 
 async def open_ring(settings: Settings, store: Store) -> KeyRing:
     """Return the keys that sign. Raises ConfigError."""
-    from mta.service.jobs import domain_verification
+    from mta.admin.senders import domain_check
 
-    return await domain_verification.open_ring(settings, store)
+    return await domain_check.read_key_ring(settings, store)
 
 
 async def look_at(
     settings: Settings, store: Store, resolver: Resolver, ring: KeyRing, account_id: int, domain: DomainDetails
 ) -> tuple[CheckResult, ...]:
     """Check one domain in the DNS, and record what was found."""
-    from mta.service.jobs import domain_verification
+    from mta.admin.senders import domain_check
 
-    found = await domain_verification.look(
+    found = await domain_check.look_at_domain(
         resolver, ring, domain.domain, domain.token, return_path=settings.return_path.domain
     )
     await store.domains.record(account_id, domain.domain, found, by="dns")

@@ -6,12 +6,13 @@ Invariants: no account changes its status without a record of who did it and why
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mta.cli.account import readiness
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin, with_store
 from mta.cli.options import (
     AccountArgument,
     ConfigOption,
@@ -21,13 +22,13 @@ from mta.cli.options import (
     ReasonOption,
     YesOption,
     confirm,
-    operator,
 )
 from mta.cli.output import fail, minute, print_json, print_table
-from policy.accounts.account import StatusChange, after
+from policy.accounts.account import StatusChange
 from policy.accounts.sender_domain import DomainCheck
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.store.accounts.account_status import StatusChanged
     from mta.store.journal.account_changes import AccountChange
     from mta.store.store import Store
@@ -55,16 +56,16 @@ def review(
     config: ConfigOption = None,
 ) -> None:
     """Submit an account for review, once everything that a reviewer needs is there."""
-    settings, marketing = load_settings(config), readiness.has_marketing(config)
+    from mta.admin.senders import accounts
 
-    async def work(store: Store) -> None:
-        state = await readiness.recall(settings, store, name, marketing)
-        if state.lacks and not force:
-            missing = "\n".join(f"  {lack.text}: {lack.remedy}" for lack in state.lacks)
+    async def work(context: AdminContext) -> None:
+        lacks = [] if force else await accounts.missing(context, name)
+        if lacks:
+            missing = "\n".join(f"  {lack.text}: {lack.remedy}" for lack in lacks)
             fail(f"{name} is not ready for review:\n{missing}\n--force submits it all the same.")
-        await _change(store, name, StatusChange.REVIEW)
+        await accounts.submit_for_review(context, name, force=force)
 
-    with_store(settings, work)
+    with_admin(load_settings(config), work)
     print(
         f"Account {name} submitted for review: `mta account approve {name}`, or "
         f"`mta account request-changes {name} --reason TEXT`."
@@ -73,26 +74,25 @@ def review(
 
 def request_changes(name: AccountArgument, reason: ReasonOption, config: ConfigOption = None) -> None:
     """Return an account to its owner, who must change something first."""
-    with_store(load_settings(config), lambda store: _change(store, name, StatusChange.REQUEST_CHANGES, reason))
+    _change(config, name, StatusChange.REQUEST_CHANGES, reason)
     print(f"Account {name} pending again: {reason}")
 
 
 def approve(name: AccountArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a reviewed account send."""
-    with_store(load_settings(config), lambda store: _change(store, name, StatusChange.APPROVE, reason))
+    _change(config, name, StatusChange.APPROVE, reason)
     print(f"Account {name} approved; it is active.")
 
 
 def suspend(name: AccountArgument, reason: ReasonOption, case: CaseOption = "", config: ConfigOption = None) -> None:
     """Stop an account from sending, and hold its queue until `resume`."""
-    settings = load_settings(config)
-    done = with_store(settings, lambda store: _change(store, name, StatusChange.SUSPEND, reason, case))
+    done = _change(config, name, StatusChange.SUSPEND, reason, case)
     print(f"Account {name} suspended; {done.recipients} queued recipients held.")
 
 
 def resume(name: AccountArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a suspended account send again, and release what the suspension held."""
-    done = with_store(load_settings(config), lambda store: _change(store, name, StatusChange.RESUME, reason))
+    done = _change(config, name, StatusChange.RESUME, reason)
     more = f" {done.still_held} of them have other holds." if done.still_held else ""
     print(f"Account {name} resumed; {done.recipients} held recipients released.{more}")
 
@@ -105,21 +105,12 @@ def terminate(
     config: ConfigOption = None,
 ) -> None:
     """End a suspended account for good: its queue is bounced, its credentials end; suppressions and evidence stay."""
-    from mta.store.queue.queue import QueueFilter
-
-    settings = load_settings(config)
-
-    async def count(store: Store) -> int:
-        account = (await store.accounts.find(name)).account
-        after(account.status, StatusChange.TERMINATE)
-        return (await store.queue.bounce(QueueFilter(account_id=account.id), reason, dry_run=True)).recipients
-
     if dry_run:
-        recipients = with_store(settings, count)
-        print(f"Account {name} would be terminated; {recipients} queued recipients would be bounced.")
+        done = _change(config, name, StatusChange.TERMINATE, reason, dry_run=True)
+        print(f"Account {name} would be terminated; {done.recipients} queued recipients would be bounced.")
         return
     confirm(f"Terminate {name}? This cannot be undone.", yes=yes)
-    done = with_store(settings, lambda store: _change(store, name, StatusChange.TERMINATE, reason))
+    done = _change(config, name, StatusChange.TERMINATE, reason)
     print(f"Account {name} terminated; {done.recipients} queued recipients bounced.")
 
 
@@ -142,9 +133,15 @@ def history(
     print_table(("at", "by", "what", "change"), rows, empty=f"No changes of {name} are recorded.", limit=limit)
 
 
-async def _change(store: Store, name: str, change: StatusChange, reason: str = "", case: str = "") -> StatusChanged:
-    account_id = (await store.accounts.find(name)).account.id
-    return await store.account_status.move(account_id, change, by=operator(), reason=reason, case=case)
+def _change(
+    config: Path | None, name: str, change: StatusChange, reason: str = "", case: str = "", *, dry_run: bool = False
+) -> StatusChanged:
+    from mta.admin.senders import accounts
+
+    return with_admin(
+        load_settings(config),
+        lambda context: accounts.change_status(context, name, change, reason=reason, case=case, dry_run=dry_run),
+    )
 
 
 def _told(change: AccountChange) -> str:

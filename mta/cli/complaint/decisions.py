@@ -5,9 +5,6 @@ Invariants: closing a case terminates its account only after a confirmation.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,21 +17,14 @@ from mta.cli.complaint.case_details import (
     print_change,
     read_evidence,
 )
-from mta.cli.context import load_settings, with_store
-from mta.cli.options import ByOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, operator, require_text
+from mta.cli.context import load_settings, with_admin
+from mta.cli.options import ByOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, require_text
 from mta.cli.output import fail, print_json
-from policy.accounts.account import AccountStatus
-from policy.reputation import complaint
-from policy.reputation.complaint import CaseState, StepRefused, is_persistent
 
 if TYPE_CHECKING:
-    from config.schema import Settings
+    from mta.admin.context import AdminContext
     from mta.store.reputation.cases import CaseChanged, Closed
-    from mta.store.store import Store
     from policy.reputation.complaint import Case
-
-MOST = 10**12  # of any currency
-COUNTED = 1_000_000  # cases of one account
 
 
 def register(commands: typer.Typer) -> None:
@@ -60,10 +50,12 @@ def answer(
     """Record the account's answer."""
     text, case_id, evidence = require_text(text, "--text"), parse_case(which), read_evidence(file)
 
-    async def work(store: Store) -> CaseChanged:
-        return await store.cases.answer(case_id, text=text, by=by or operator(), evidence=evidence)
+    from mta.admin import complaints
 
-    print_change(with_store(load_settings(config), work), "answered", as_json=as_json)
+    async def work(context: AdminContext) -> CaseChanged:
+        return await complaints.answer(context, case_id, text=text, evidence=evidence)
+
+    print_change(with_admin(load_settings(config), work, by=by), "answered", as_json=as_json)
 
 
 def reject(
@@ -74,15 +66,14 @@ def reject(
     config: ConfigOption = None,
 ) -> None:
     """Reject the account's answer. The deadline runs again."""
-    from mta.service.jobs.complaints import ComplaintNotifier
+    from mta.admin import complaints
 
-    reason, case_id, settings = require_text(reason, "--reason"), parse_case(which), load_settings(config)
+    reason, case_id = require_text(reason, "--reason"), parse_case(which)
 
-    async def work(store: Store) -> CaseChanged:
-        desk = await ComplaintNotifier.open(settings, store)
-        return await store.cases.reject(case_id, desk, reason=reason, by=by or operator())
+    async def work(context: AdminContext) -> CaseChanged:
+        return await complaints.reject(context, await complaints.open_desk(context), case_id, reason=reason)
 
-    print_change(with_store(settings, work), "answer rejected", as_json=as_json)
+    print_change(with_admin(load_settings(config), work, by=by), "answer rejected", as_json=as_json)
 
 
 def accept(
@@ -93,15 +84,14 @@ def accept(
     config: ConfigOption = None,
 ) -> None:
     """Accept the account's answer and what it will do; the account is told. One suspended for this case resumes."""
-    from mta.service.jobs.complaints import ComplaintNotifier
+    from mta.admin import complaints
 
-    text, case_id, settings = require_text(text, "--text"), parse_case(which), load_settings(config)
+    text, case_id = require_text(text, "--text"), parse_case(which)
 
-    async def work(store: Store) -> CaseChanged:
-        desk = await ComplaintNotifier.open(settings, store)
-        return await store.cases.agree(case_id, desk, terms=text, by=by or operator())
+    async def work(context: AdminContext) -> CaseChanged:
+        return await complaints.accept(context, await complaints.open_desk(context), case_id, terms=text)
 
-    print_change(with_store(settings, work), "answer accepted", as_json=as_json)
+    print_change(with_admin(load_settings(config), work, by=by), "answer accepted", as_json=as_json)
 
 
 def close(
@@ -118,47 +108,34 @@ def close(
     config: ConfigOption = None,
 ) -> None:
     """Close a case. Too many upheld ones terminate the account: asked before, unless --yes."""
-    from mta.service.jobs.complaints import ComplaintNotifier
+    from mta.admin import complaints
 
     if upheld is None:
         fail("was the complaint justified? --upheld or --unfounded", status=2)
     case_id, settings = parse_case(which), load_settings(config)
-    ends = with_store(settings, lambda store: _termination(settings, store, case_id, upheld=upheld))
+
+    async def look(context: AdminContext) -> str:
+        desk = await complaints.open_desk(context)
+        account = (await complaints.story(context, case_id)).case.account
+        if not (ends := await complaints.termination(context, desk, case_id)) or not upheld:
+            return ""
+        within = f"{ends.number} within {ends.days:g} days"
+        return f"account {account} terminated for good: it is upheld complaint number {within}"
+
+    ends = with_admin(settings, look)
     if dry_run:
         print(f"C-{case_id} would be closed{f', and {ends}' if ends else ''}.")
         return
     if ends:
         confirm(f"Close C-{case_id}? By that {ends}.", yes=yes)
 
-    async def work(store: Store) -> Closed:
-        desk = await ComplaintNotifier.open(settings, store)
-        return await store.cases.close(
-            case_id, desk, upheld=upheld, reason=reason.strip(), by=by or operator(), may_terminate=yes or bool(ends)
+    async def work(context: AdminContext) -> Closed:
+        desk = await complaints.open_desk(context)
+        return await complaints.close(
+            context, desk, case_id, upheld=upheld, reason=reason, may_terminate=yes or bool(ends)
         )
 
-    print_change(with_store(settings, work), "closed", as_json=as_json)
-
-
-async def _termination(settings: Settings, store: Store, case_id: int, *, upheld: bool) -> str:
-    """Return how closing a case would end its account, "" if it would not. Raises CaseError if it cannot be closed."""
-    from mta.service.jobs.complaints import ComplaintNotifier
-    from mta.store.reputation.cases import CaseError
-
-    case = (await store.cases.show(case_id)).case
-    account = (await store.accounts.find(case.account)).account
-    terminated, now = account.status is AccountStatus.TERMINATED, datetime.now(UTC)
-    try:
-        complaint.close(case, upheld=upheld, now=now, terminated=terminated)
-    except StepRefused as error:
-        raise CaseError(f"{case.number}: {error}") from None
-    clocks = (await ComplaintNotifier.open(settings, store)).clocks(case.profile)
-    since = now - timedelta(seconds=clocks.upheld_within)
-    closed = await store.cases.list(case.account_id, states=[CaseState.CLOSED], since=since, limit=COUNTED)
-    count = sum(each.upheld is True for each in closed) + upheld
-    if not upheld or terminated or not is_persistent(count, clocks):
-        return ""
-    days = f"{clocks.upheld_within / 86400:g} days"
-    return f"account {case.account} terminated for good: it is upheld complaint number {count} within {days}"
+    print_change(with_admin(settings, work, by=by), "closed", as_json=as_json)
 
 
 def cost(
@@ -171,29 +148,18 @@ def cost(
     config: ConfigOption = None,
 ) -> None:
     """Record what a case has cost, to charge it to the account."""
+    from mta.admin import complaints
+
     what, case_id = require_text(what, "WHAT"), parse_case(which)
-    if not re.fullmatch(r"[A-Z]{3}", currency):
-        fail(f"{currency!r} is not a currency: three capital letters, as in EUR", status=2)
-    spent = {"what": what, "amount": str(_amount(amount)), "currency": currency}
 
-    async def work(store: Store) -> Case:
-        return await store.cases.cost(case_id, spent, by=by or operator())
+    async def work(context: AdminContext) -> Case:
+        return await complaints.add_cost(context, case_id, what, amount, currency)
 
-    case = with_store(load_settings(config), work)
+    case = with_admin(load_settings(config), work, by=by)
     if as_json:
         print_json(case_fields(case))
     else:
         print(f"{case.number}: {amount} {currency} for {what} recorded.")
-
-
-def _amount(text: str) -> Decimal:
-    try:
-        exact = Decimal(text)
-    except InvalidOperation:
-        fail(f"{text!r} is not an amount: a number such as 250 or 99.95", status=2)
-    if not exact.is_finite() or abs(exact) >= MOST:
-        fail(f"{text!r} is not a plausible amount", status=2)
-    return exact
 
 
 def note(
@@ -203,6 +169,8 @@ def note(
     config: ConfigOption = None,
 ) -> None:
     """Add a note to the history of a case."""
+    from mta.admin import complaints
+
     text, case_id = require_text(text, "TEXT"), parse_case(which)
-    with_store(load_settings(config), lambda store: store.cases.note(case_id, text, by=by or operator()))
+    with_admin(load_settings(config), lambda context: complaints.note(context, case_id, text), by=by)
     print(f"C-{case_id}: note added.")

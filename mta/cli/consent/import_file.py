@@ -20,12 +20,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from mta.cli.consent import records
-from mta.cli.consent.fields import ImportDefaults
+from mta.admin.files import consent_records as records
+from mta.admin.files.consent_fields import ImportDefaults
+from mta.admin.files.table_file import BadRow, TableFile, UnusableFile
 from mta.cli.context import load_settings, require_account_id, with_admin
 from mta.cli.options import ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, progress
-from mta.cli.table_file import BadRow, TableFile, UnusableFile
 from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason
 

@@ -16,8 +16,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from mta.cli.consent import fields, findings, import_file, records
-from mta.cli.consent.fields import COLUMNS, FieldError, ImportDefaults
+from mta.admin.files import consent_fields as fields
+from mta.admin.files import consent_records as records
+from mta.admin.files.consent_fields import COLUMNS, FieldError, ImportDefaults
+from mta.cli.consent import findings, import_file
 from mta.cli.context import account_id, load_settings, require_account_id, with_admin, with_store
 from mta.cli.options import (
     AccountOption,

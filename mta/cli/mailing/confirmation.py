@@ -5,29 +5,19 @@ Invariants: no mailing is confirmed without the name of who decides.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
 from mta.cli.mailing.mailing_details import moved_text
-from mta.cli.message.message_file import choose_profiles, message_of, open_preparer, read_message, submitted
+from mta.cli.message.message_file import read_message
 from mta.cli.options import ByOption, ConfigOption, operator, parse_message_id, require_text
 from mta.cli.output import fail
-from mta.mail.identity import format_id
-from mta.mail.message import Stream
 
 if TYPE_CHECKING:
-    from config.schema import Settings
-    from mta.mail.identity import MessageId
-    from mta.store.store import Store
-    from mta.submission.mailing_confirmation import ConfirmationContext, Handed
-    from policy.accounts.account import Account
-    from policy.accounts.mailing import Mailing
+    from mta.admin.context import AdminContext
     from policy.mailing.reference import Reference
 
 
@@ -82,70 +72,19 @@ def confirm(
         fail("--skip-link-check needs a --reason, and nothing else does", status=2)
     skipped = require_text(reason, "--reason") if reason is not None else None
 
-    async def work(store: Store) -> str:
-        from mta.submission.mailing_confirmation import ConfirmationRefused, Handed, confirm_mailing
+    async def work(context: AdminContext) -> str:
+        from mta.admin import mailings
 
-        mailing = await find_mailing(settings, store, which, account)
-        owner = store.accounts.by_id(mailing.account_id)
-        assert owner is not None, "a mailing has an account"
-        handed = [await _queued(store, owner, mailing, each) for each in ids]
-        handed += [Handed(file.name, submitted(file, owner), is_sample) for file, is_sample in files]
-        async with _context(store, settings, owner, who, skipped) as context:
-            try:
-                confirmed = await confirm_mailing(context, owner, mailing, handed, by=who, at=datetime.now(UTC))
-            except ConfirmationRefused as error:
-                fail(f'mailing "{mailing.name}" is not confirmed:\n{error}')
-        told = f'Mailing "{mailing.name}" confirmed by {who} under version {context.terms} of the terms.'
+        mailing = await find_mailing(settings, context.store, which, account)
+        handed = [(file.name, file.content, is_sample) for file, is_sample in files]
+        confirmed = await mailings.confirm(context, mailing.id, messages=handed, queued=ids, skip_pages=skipped)
+        told = (
+            f'Mailing "{mailing.name}" confirmed by {who} under version {settings.policy.terms.version} of the terms.'
+        )
         references = [_reference_text(each) for each in confirmed.references if confirmed.added]
         return "\n".join([f"{told} {moved_text(confirmed.moved)}", *references])
 
-    print(with_store(settings, work))
-
-
-@asynccontextmanager
-async def _context(
-    store: Store, settings: Settings, account: Account, by: str, skipped: str | None
-) -> AsyncIterator[ConfirmationContext]:
-    """What a mailing is confirmed with. ``skipped``: why its pages are accepted unseen, or None."""
-    from mta.submission.mailing_confirmation import ConfirmationContext
-    from mta.submission.page_check import PageCheck, PageLookup, SkippedPageCheck
-    from mta.submission.preview_picture import find_browser
-    from mta.submission.rate_limit import RateLimit
-    from policy.rules.mailing.confirmation import Confirmed
-
-    profiles = choose_profiles(settings, None).profiles
-    preparer = await open_preparer(store, settings, profiles)
-    rate_limit, terms = RateLimit(store.quotas, settings.rate_limits), settings.policy.terms.version
-    rules = profiles.get(account.profile).streams.get(Stream.MARKETING)
-    asked = rules.settings.get(Confirmed.name) if rules else None
-    needs_message = isinstance(asked, Confirmed.Settings) and asked.reference == "required"
-    browser = find_browser(settings.policy.preview_browser)
-
-    def with_pages(pages: PageLookup) -> ConfirmationContext:
-        return ConfirmationContext(store, preparer, pages, rate_limit, terms, needs_message, browser)
-
-    if skipped is not None:
-        yield with_pages(SkippedPageCheck(profiles, by, skipped))
-        return
-    async with PageCheck(profiles, allow_private=settings.testing.private_webhooks) as pages:
-        yield with_pages(pages)
-
-
-async def _queued(store: Store, account: Account, mailing: Mailing, message_id: MessageId) -> Handed:
-    """Return a message that was submitted to the mailing, as it would leave."""
-    from mta.store.queue.content import ContentMissing, whole
-    from mta.submission.mailing_confirmation import Handed
-
-    name = format_id(message_id)
-    story = await store.explain.message(message_id)
-    if story is None or story.account_id != account.id or story.mailing != mailing.id:
-        fail(f'message {name} is not one of mailing "{mailing.name}"')
-    try:
-        octets = await whole(await store.messages.content(message_id))
-    except ContentMissing:
-        fail(f"message {name} is no longer queued; hand over a file (--message FILE.eml)")
-    file = message_of(name, octets, story.recipients[:1], story.sender)
-    return Handed(name, submitted(file, account), was_queued=True)
+    print(with_admin(settings, work, by=who))
 
 
 def _reference_text(reference: Reference) -> str:

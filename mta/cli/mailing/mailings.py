@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mta.cli import options
-from mta.cli.context import account_id, account_names, load_settings, with_store
+from mta.cli.context import account_id, account_names, load_settings, with_admin, with_store
 from mta.cli.mailing import confirmation, mailing_details, references
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
 from mta.cli.mailing.mailing_details import mailing_fields, moved_text, state_of
@@ -32,14 +32,12 @@ from mta.cli.options import (
     require_text,
 )
 from mta.cli.output import Column, minute, plain, print_json, print_table
-from mta.mail.message import Stream
 
 if TYPE_CHECKING:
-    from config.schema import Settings
+    from mta.admin.context import AdminContext
     from mta.store.mailings.mailing_holds import QueueMoved
     from mta.store.mailings.mailings import MailingRecord
     from mta.store.store import Store
-    from policy.accounts.account import Account
     from policy.accounts.mailing import Mailing
 
 _COLUMNS = (Column("id", whole=True), "account", "name", "state", "created (UTC)", "topic", "list")
@@ -91,24 +89,14 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Create a mailing. It is sent once it is confirmed."""
-    settings = load_settings(config)
+    from mta.admin import mailings
 
-    async def work(store: Store) -> tuple[Mailing, str]:
-        owner, size = (await store.accounts.find(account)).account, sample
-        if size is None and await store.mailings.is_new_list(owner.id, list_name):
-            size = _sample_size(settings, owner)
-        mailing = await store.mailings.add(
-            owner.id,
-            name,
-            topic=topic,
-            list=list_name,
-            by=by or operator(),
-            sample=size or None,
-            category=category.strip(),
+    async def work(context: AdminContext) -> Mailing:
+        return await mailings.add(
+            context, account, name, topic=topic, list_name=list_name, category=category, sample=sample
         )
-        return mailing, owner.name
 
-    mailing, owner = with_store(settings, work)
+    mailing, owner = with_admin(load_settings(config), work, by=by), account
     if as_json:
         fields: dict[str, Any] = plain(mailing)
         print_json({"id": mailing.id, "account": owner} | fields)
@@ -120,19 +108,6 @@ def add(
         missing = "is not recorded" if mailing.origin is None else "is not approved"
         print(f'The source of list "{mailing.list}" {missing} (mta account source).')
     print(f"Name it in X-MTA-Mailing. To have it sent: mta mailing confirm {mailing.id}")
-
-
-def _sample_size(settings: Settings, account: Account) -> int | None:
-    """Return how many messages of a first mailing to a new list are sent unchecked; None: all.
-
-    Raises ConfigError, UnknownProfile.
-    """
-    from mta.service.config_validation import validate_profiles
-    from policy.rules.mailing.sampling import Sampling
-
-    rules = validate_profiles(settings).get(account.profile).streams.get(Stream.MARKETING)
-    sampling = rules.settings.get(Sampling.name) if rules else None
-    return sampling.size if isinstance(sampling, Sampling.Settings) else None
 
 
 def list_(
@@ -168,14 +143,16 @@ def release(
     """Send the remaining messages, after a look at the sample or after a stop. What is not confirmed stays held."""
     settings, who = load_settings(config), by or operator()
 
-    async def work(store: Store) -> str:
-        mailing = await find_mailing(settings, store, which, account)
-        moved = await store.mailings.release(mailing.id, by=who)
+    async def work(context: AdminContext) -> str:
+        from mta.admin import mailings
+
+        mailing = await find_mailing(settings, context.store, which, account)
+        moved = await mailings.release(context, mailing.id)
         if mailing.confirmation is None:
             return f'Mailing "{mailing.name}" released; it still has to be confirmed: mta mailing confirm {mailing.id}'
         return f'Mailing "{mailing.name}" released by {who}. {moved_text(moved)}'
 
-    print(with_store(settings, work))
+    print(with_admin(settings, work, by=who))
 
 
 def stop(
@@ -191,23 +168,23 @@ def stop(
     config: ConfigOption = None,
 ) -> None:
     """Accept no more messages of a mailing, and hold what is queued. Clients that submit more get the reason."""
-    from mta.store.queue.queue import QueueFilter
+    from mta.admin import mailings
 
     reason, who, settings = require_text(reason, "--reason"), by or operator(), load_settings(config)
 
-    async def count(store: Store) -> tuple[Mailing, int]:
-        mailing = await find_mailing(settings, store, which, account)
-        queued = QueueFilter(account_id=mailing.account_id, mailing=mailing.id)
-        return mailing, (await store.queue.bounce(queued, reason, dry_run=True)).recipients
+    async def count(context: AdminContext) -> tuple[Mailing, int]:
+        mailing = await find_mailing(settings, context.store, which, account)
+        moved = await mailings.stop(context, mailing.id, reason=reason, bounce=bounce, dry_run=True)
+        return mailing, moved.held + moved.bounced
 
-    async def work(store: Store) -> QueueMoved:
-        return await store.mailings.halt(mailing.id, by=who, why=reason, bounce=bounce)
+    async def work(context: AdminContext) -> QueueMoved:
+        return await mailings.stop(context, mailing.id, reason=reason, bounce=bounce)
 
-    mailing, recipients = with_store(settings, count)
+    mailing, recipients = with_admin(settings, count)
     queued = f"{recipients} queued recipients {'bounced' if bounce else 'held'}"
     if dry_run:
         print(f'Mailing "{mailing.name}" would be stopped, {queued}.')
         return
     if bounce:
         options.confirm(f'Stop mailing "{mailing.name}" with {queued}? This cannot be undone.', yes=yes)
-    print(f'Mailing "{mailing.name}" stopped by {who}: {reason}. {moved_text(with_store(settings, work))}')
+    print(f'Mailing "{mailing.name}" stopped by {who}: {reason}. {moved_text(with_admin(settings, work, by=who))}')

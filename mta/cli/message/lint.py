@@ -14,20 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.cli.context import load_settings, with_store
-from mta.cli.message.message_file import (
-    MessageFile,
-    ProfileChoice,
-    choose_profiles,
-    open_preparer,
-    read_message,
-    submitted,
-)
+from mta.cli.message.message_file import ProfileChoice, choose_profiles, read_message
 from mta.cli.options import ConfigOption, JsonOption
 from mta.cli.output import Styled, fail, print_json, print_lines, print_table
 from policy.accounts.account import Grant
 
 if TYPE_CHECKING:
     from config.schema import Settings
+    from mta.admin.files.message_file import MessageFile
     from mta.store.store import Store
     from mta.submission.lint import Linted
     from policy.accounts.account import Account
@@ -109,6 +103,7 @@ async def _lint(
     store: Store, settings: Settings, chosen: ProfileChoice, file: MessageFile, name: str, credential: str | None
 ) -> Linted:
     """Return what would become of the message, signed and scanned as if it were submitted."""
+    from mta.admin.files.message_file import open_preparer, submitted
     from mta.submission import lint as submission
     from mta.submission.prepare import Submitter
     from mta.submission.rate_limit import RateLimit

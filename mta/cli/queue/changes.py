@@ -6,16 +6,15 @@ is made.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import astuple, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.admin.backoffs import end as end_backoffs
-from mta.cli.context import load_settings, with_store
-from mta.cli.options import AccountOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm, operator
-from mta.cli.output import fail, print_json
+from mta.cli.context import load_settings, with_admin
+from mta.cli.options import AccountOption, ConfigOption, DryRunOption, JsonOption, YesOption, confirm
+from mta.cli.output import print_json
 from mta.cli.queue.selection import (
     DestinationOption,
     HeldByOption,
@@ -32,48 +31,37 @@ from mta.cli.queue.selection import (
 )
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
+    from mta.admin.queue import QueueChanged
     from mta.store.queue.holds import QueueChange
-    from mta.store.queue.queue import Queue, QueueFilter
-    from mta.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCommand:
-    """One of the four changes. ``make(queue, filter, reason, dry_run)``. ``note``: what it does not do."""
+    """One of the four changes (``mta.admin.queue.QueueAction``). ``note``: what it does not do."""
 
     name: str
     help: str
     result: str
-    make: Callable[[Queue, QueueFilter, str, bool], Awaitable[QueueChange]]
     note: str = ""
 
 
 COMMANDS = (
     QueueCommand(
-        "retry",
-        "Make deferred recipients due now, and end the backoffs of their sites in all workers.",
-        "due now",
-        lambda queue, which, _, dry_run: queue.retry(which, dry_run=dry_run),
+        "retry", "Make deferred recipients due now, and end the backoffs of their sites in all workers.", "due now"
     ),
     QueueCommand(
         "hold",
         "Hold recipients that are queued now until they are released; what expires meanwhile fails.",
         "held",
-        lambda queue, which, reason, dry_run: queue.hold(which, reason, dry_run=dry_run),
         "Mail that is accepted from now on is not held: suspend the account, stop the mailing, or hold again.",
     ),
     QueueCommand(
         "release",
         "End holds by operators and for review, or those by --held-by; what has no other hold is due now.",
         "released",
-        lambda queue, which, reason, dry_run: queue.release(which, reason, dry_run=dry_run),
     ),
-    QueueCommand(
-        "bounce",
-        "Give up now: recipients fail, and senders get a DSN if they want one.",
-        "bounced",
-        lambda queue, which, reason, dry_run: queue.bounce(which, reason, dry_run=dry_run),
-    ),
+    QueueCommand("bounce", "Give up now: recipients fail, and senders get a DSN if they want one.", "bounced"),
 )
 
 
@@ -105,34 +93,37 @@ def _command(change: QueueCommand) -> Callable[..., None]:
         as_json: JsonOption = False,
         config: ConfigOption = None,
     ) -> None:
-        from mta.store.queue.holds import QueueChange
-        from mta.store.queue.queue import QueueFilter
+        from mta.admin import queue
+        from mta.admin.queue import QueueAction
 
         selection = QueueSelection(
             ids or (), destination, account, stream, topic, mailing, sender, recipient, state, older_than, reply,
             held_by,
         )  # fmt: skip
-        why, settings = f"{reason or 'by hand'} ({operator()})", load_settings(config)
-        backoffs: int | None = None
+        settings = load_settings(config)
 
-        async def make(store: Store, *, count: bool) -> QueueChange:
-            nonlocal backoffs
-            filters = await selection.filters(store)
-            if filters == [QueueFilter()] and not everything:
-                fail("no recipients selected: give an ID, --destination, --account, ... or --all", status=2)
-            if change.name == "retry" and not count:  # first: what is due is claimed at once
-                backoffs = await end_backoffs(settings, store, filters)
-            parts = [await change.make(store.queue, each, why, count) for each in filters]
-            return QueueChange(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
+        async def make(context: AdminContext, *, count: bool) -> QueueChanged:
+            filters = await selection.filters(context.store)
+            return await queue.change(
+                context,
+                QueueAction(change.name),
+                replace(filters[0], message_id=None),
+                ids=[each.message_id for each in filters if each.message_id],
+                everything=everything,
+                reason=reason,
+                dry_run=count,
+            )
 
         if dry_run or not yes:
-            meant = with_store(settings, lambda store: make(store, count=True))
+            meant = with_admin(settings, lambda context: make(context, count=True)).change
             if dry_run or not meant.recipients:
                 _print(change, meant, made=False, as_json=as_json)
                 return
             confirm(f"{_count(meant)} will be {change.result}. Continue?", yes=yes)
-        changed = with_store(settings, lambda store: make(store, count=False))
-        _print(change, changed, made=True, as_json=as_json, backoffs=backoffs)
+        done = with_admin(settings, lambda context: make(context, count=False))
+        _print(
+            change, done.change, made=True, as_json=as_json, backoffs=done.backoffs if change.name == "retry" else None
+        )
 
     return run
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import account_names, load_settings, with_store
+from mta.cli.context import account_names, load_settings, with_admin, with_store
 from mta.cli.options import (
     ByOption,
     ConfigOption,
@@ -31,6 +31,7 @@ from mta.cli.output import Column, fail, moment, plain, print_details, print_jso
 from policy.reputation.breaker import MailingScope
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.store.reputation.breakers import Tripped
     from mta.store.store import Store
 
@@ -107,21 +108,20 @@ def cancel(
     config: ConfigOption = None,
 ) -> None:
     """Cancel a breaker and release what it holds. What was counted so far does not trip it again."""
+    from mta.admin import breakers
+
     reason, who, settings = require_text(reason, "--reason"), by or operator(), load_settings(config)
 
-    async def count(store: Store) -> str:
-        newest = (await _history(store, name))[0]
-        if newest.cancelled_at is not None:
-            fail(f"breaker {name} is not open: {_state(newest)}")
-        return f"Breaker {name} would be cancelled; it holds {await _held(store, newest)} recipients."
-
-    async def work(store: Store) -> str:
-        released = (await store.breakers.cancel(name, by=who, reason=reason)).released
+    async def work(context: AdminContext) -> str:
+        if dry_run:
+            held = (await breakers.cancel(context, name, reason=reason, dry_run=True)).released
+            return f"Breaker {name} would be cancelled; it holds {held} recipients."
+        released = (await breakers.cancel(context, name, reason=reason)).released
         return f"Breaker {name} cancelled by {who}; {released} recipients released."
 
     if not dry_run:
         confirm(f"Cancel breaker {name}? What it holds is sent.", yes=yes)
-    print(with_store(settings, count if dry_run else work))
+    print(with_admin(settings, work, by=by))
 
 
 def record_trap_hit(
@@ -134,9 +134,10 @@ def record_trap_hit(
     config: ConfigOption = None,
 ) -> None:
     """Count a spam trap hit that a blocklist operator or provider has reported."""
+    from mta.admin import breakers
+
     message_id = parse_message_id(message)
-    if not with_store(load_settings(config), lambda store: store.breakers.trap(message_id)):
-        fail(f"there is no record of message {message[:100]}")
+    with_admin(load_settings(config), lambda context: breakers.record_trap_hit(context, message_id))
     print("Spam trap hit recorded; the breakers count it now.")
 
 

@@ -8,16 +8,18 @@ Limitations: the configured resolvers are asked; other parts of the world may st
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
-from config.schema import Settings
-from mta.cli.context import load_settings, with_store
+from mta.admin.context import AdminContext
+from mta.admin.errors import Refused
+from mta.admin.senders import keys
+from mta.admin.senders.keys import CheckedKey
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     ConfigOption,
     JsonOption,
@@ -27,11 +29,9 @@ from mta.cli.options import (
 from mta.cli.output import Column, Styled, fail, minute, print_json, print_lines, print_table
 from mta.cli.service import dkim_records
 from mta.delivery.mx import Resolver
-from mta.dkim.keyring import ListedKey, list_keys
-from mta.dkim.keys import Algorithm, KeyUnusable, new_pem, parse_selector
+from mta.dkim.keys import Algorithm
 from mta.dkim.records import record_name
-from mta.store.accounts.dkim_keys import DkimKeys, KeyState
-from mta.store.store import Store
+from mta.store.accounts.dkim_keys import KeyState
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def new(
 ) -> None:
     """Create a key (with `both`, two) in the database and print the DNS record to publish. It does not sign yet."""
     algorithms = [each for each in Algorithm if algorithm.value in (each.key_type, NewKeys.BOTH.value)]
-    made = _run(config, lambda settings, keys: _create(settings, keys, parse_domain(domain), selector, algorithms))
+    made = _run(config, lambda context: keys.create(context, parse_domain(domain), algorithms, selector))
     if as_json:
         print_json([dkim_records.fields(each) for each in made])
         return
@@ -107,12 +107,12 @@ def new(
 def check(domain: DomainArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Compare the keys of DOMAIN with the DNS. Exit status 1 if signatures of one of them would not verify."""
 
-    async def work(settings: Settings, keys: DkimKeys) -> list[dkim_records.CheckedKey]:
-        listed = await _find(settings, keys, domain)
+    async def work(context: AdminContext) -> list[CheckedKey]:
+        listed = await keys.list_all(context, parse_domain(domain))
         if not listed:
             fail(f"there is no key of {domain}; create one with `mta dkim new {domain}`")
-        resolver = Resolver(settings)
-        return [await dkim_records.examine(each, resolver) for each in listed]
+        resolver = Resolver(context.settings)
+        return [await keys.examine(each, resolver) for each in listed]
 
     checked = _run(config, work)
     if as_json:
@@ -132,19 +132,17 @@ def activate(
 ) -> None:
     """Let a key sign from now on, beside the others of DOMAIN, if the DNS has its record. Workers follow at once."""
 
-    async def work(settings: Settings, keys: DkimKeys) -> str:
-        listed = await _stored(settings, keys, domain, selector)
-        key = listed.key
-        if listed.signs:
-            return f"Key {key.selector} of {key.domain} is already active."
-        if not force and (checked := await dkim_records.examine(listed, Resolver(settings))).fails:
-            differences = "; ".join(found.text for found in checked.differences)
-            why = checked.problem or f"{record_name(key)}: {differences}"
-            fail(f"{why}. The key stays {listed.state.value}; --force activates it all the same.")
-        await keys.set_state(key.domain, key.selector, KeyState.ACTIVE)
-        others = [each.key.selector for each in await _others_that_sign(settings, keys, listed)]
+    async def work(context: AdminContext) -> str:
+        listed = await keys.find(context, parse_domain(domain), selector)
+        if listed.signs and not listed.in_file:
+            return f"Key {listed.key.selector} of {listed.key.domain} is already active."
+        try:
+            listed = await keys.activate(context, parse_domain(domain), selector, force=force)
+        except Refused as error:
+            fail(f"{error}; --force activates it all the same." if "stays" in str(error) else str(error))
+        others = [each.key.selector for each in await keys.others_that_sign(context, listed)]
         beside = f", beside {', '.join(others)}" if others else ""
-        return f"Key {key.selector} active for {key.domain}{beside}."
+        return f"Key {listed.key.selector} active for {listed.key.domain}{beside}."
 
     print(_run(config, work))
 
@@ -157,17 +155,19 @@ def retire(
 ) -> None:
     """Stop signing with a key. Its record must stay until no queued mail carries its signatures."""
 
-    async def work(settings: Settings, keys: DkimKeys) -> str:
-        listed = await _stored(settings, keys, domain, selector)
+    async def work(context: AdminContext) -> str:
+        listed = await keys.find(context, parse_domain(domain), selector)
         key = listed.key
         if listed.state is KeyState.RETIRED:
             return f"Key {key.selector} of {key.domain} is already retired."
-        if listed.signs and not force and not await _others_that_sign(settings, keys, listed):
-            fail(f"{key.selector} is the last active key of {key.domain}; activate another one first, or use --force")
-        await keys.set_state(key.domain, key.selector, KeyState.RETIRED)
+        try:
+            await keys.retire(context, parse_domain(domain), selector, force=force)
+        except Refused as error:
+            fail(f"{error}, or use --force" if "last active" in str(error) else str(error))
         return (
             f"Key {key.selector} of {key.domain} retired. Queued mail may still carry its signatures: "
-            f"leave {record_name(key)} in the DNS for {settings.queue.expire_after / 86400:g} days, then remove it."
+            f"leave {record_name(key)} in the DNS for {context.settings.queue.expire_after / 86400:g} days, "
+            "then remove it."
         )
 
     print(_run(config, work))
@@ -179,7 +179,8 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List the keys, in the database and in files."""
-    found = _run(config, lambda settings, keys: _find(settings, keys, domain))
+    wanted = parse_domain(domain) if domain is not None else None
+    found = _run(config, lambda context: keys.list_all(context, wanted))
     if as_json:
         print_json([dkim_records.fields(each) for each in found])
         return
@@ -212,7 +213,7 @@ def show(
     domain: DomainArgument, selector: SelectorArgument, as_json: JsonOption = False, config: ConfigOption = None
 ) -> None:
     """Show a key and the DNS record to publish for it."""
-    listed = _run(config, lambda settings, keys: _find_one(settings, keys, domain, selector))
+    listed = _run(config, lambda context: keys.find(context, parse_domain(domain), selector))
     if as_json:
         print_json(dkim_records.fields(listed))
         return
@@ -223,76 +224,6 @@ def show(
         print(warning)
 
 
-def _run(config: Path | None, work: Callable[[Settings, DkimKeys], Awaitable[T]]) -> T:
+def _run(config: Path | None, work: Callable[[AdminContext], Awaitable[T]]) -> T:
     """Return what ``work`` returns; each of these commands may be the first of all: keys are kept in files, too."""
-    settings = load_settings(config)
-
-    async def with_keys(store: Store) -> T:
-        try:
-            return await work(settings, store.dkim_keys)
-        except KeyUnusable as error:
-            fail(str(error))
-
-    return with_store(settings, with_keys, new=True)
-
-
-async def _find(settings: Settings, keys: DkimKeys, domain: str | None = None) -> list[ListedKey]:
-    """Return all keys, or those of one domain. Raises ConfigError, KeyUnusable."""
-    wanted = parse_domain(domain) if domain is not None else None
-    listed = list_keys(settings, await keys.list())
-    return [each for each in listed if wanted in (None, each.key.domain)]
-
-
-async def _find_one(settings: Settings, keys: DkimKeys, domain: str, selector: str) -> ListedKey:
-    """Return one key; of a file and a row with the same name the file, because that one signs."""
-    found = [each for each in await _find(settings, keys, domain) if each.key.selector == selector.lower()]
-    if not found:
-        fail(f"there is no key {selector} of {domain}; `mta dkim list {domain}` shows the others")
-    return next((each for each in found if each.in_file), found[0])
-
-
-async def _stored(settings: Settings, keys: DkimKeys, domain: str, selector: str) -> ListedKey:
-    """Return one key whose state can be changed; one in a file ends the command."""
-    listed = await _find_one(settings, keys, domain, selector)
-    if listed.in_file:
-        fail(
-            f"{listed.key.selector} of {listed.key.domain} is in the file {listed.key.source}: it signs as long as "
-            "[[signing.keys]] in the configuration names it"
-        )
-    return listed
-
-
-async def _others_that_sign(settings: Settings, keys: DkimKeys, listed: ListedKey) -> list[ListedKey]:
-    found = await _find(settings, keys, listed.key.domain)
-    return [each for each in found if each.signs and each.key.selector != listed.key.selector]
-
-
-async def _create(
-    settings: Settings, keys: DkimKeys, domain: str, selector: str | None, algorithms: list[Algorithm]
-) -> list[ListedKey]:
-    """Store new keys, pending, one for each algorithm."""
-    taken = {each.key.selector for each in await _find(settings, keys, domain)}
-    wanted = [_selector(selector, algorithm, several=len(algorithms) > 1) for algorithm in algorithms]
-    if selector is None:
-        wanted = [next(name for name in _numbered(first) if name not in taken) for first in wanted]
-    for name, algorithm in zip(wanted, algorithms, strict=True):
-        if name in taken:
-            fail(f"there is a key {name}._domainkey.{domain} already; choose another selector")
-        await keys.add(domain, name, algorithm.value, new_pem(algorithm))
-    return [each for each in await _find(settings, keys, domain) if each.key.selector in wanted]
-
-
-def _selector(given: str | None, algorithm: Algorithm, *, several: bool) -> str:
-    """Return the selector as given, with the algorithm if there are several; else made from algorithm and date."""
-    if given is None:
-        return f"{algorithm.key_type}-{datetime.now(UTC):%Y%m%d}"
-    try:
-        return parse_selector(f"{given}-{algorithm.key_type}" if several else given)
-    except KeyUnusable as error:
-        fail(str(error), status=2)
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    for number in range(2, 1000):
-        yield f"{name}-{number}"
+    return with_admin(load_settings(config), work, new=True)

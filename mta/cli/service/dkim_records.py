@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from mta.delivery.mx import Resolver
-from mta.delivery.name_servers import DnsError
+from mta.admin.senders.keys import CheckedKey
 from mta.dkim.keyring import ListedKey
 from mta.dkim.keys import Algorithm
-from mta.dkim.records import Difference, compare, record_name, record_strings, record_text, zone_line
+from mta.dkim.records import record_name, record_strings, record_text, zone_line
 from mta.store.accounts.dkim_keys import KeyState
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedKey:
-    """A key beside its record. ``problem``: why the DNS could not be asked; None if it could."""
-
-    listed: ListedKey
-    differences: tuple[Difference, ...]
-    problem: str | None = None
-
-    @property
-    def fails(self) -> bool:
-        """Whether signatures that the key makes, or is to make, would not verify, as far as is known."""
-        if self.listed.state is KeyState.RETIRED:
-            return False
-        return self.problem is not None or any(found.kind.breaks for found in self.differences)
-
-
-async def examine(listed: ListedKey, resolver: Resolver) -> CheckedKey:
-    """Compare one key with the DNS."""
-    try:
-        published = await resolver.txt(record_name(listed.key))
-    except DnsError as error:
-        return CheckedKey(listed, (), str(error))
-    return CheckedKey(listed, tuple(compare(listed.key, published)))
 
 
 def findings(checked: CheckedKey) -> list[tuple[str, str]]:

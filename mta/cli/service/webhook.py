@@ -8,14 +8,13 @@ kind that never happens is accepted.
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import account_id, load_settings, require_account_id, with_store
+from mta.cli.context import account_id, load_settings, with_admin, with_store
 from mta.cli.options import (
     AccountArgument,
     AccountOption,
@@ -27,18 +26,17 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
 )
 from mta.cli.output import Column, fail, moment, plain, print_details, print_json, print_table, relative
 from mta.observe.account_events import AccountEvent
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.store.journal.webhooks import WebhookDetails
     from mta.store.store import Store
 
 NumberArgument = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Number of the webhook, see `list`.")]
 
-_KIND = re.compile(r"[a-z][a-z_]{0,39}")
 _COUNTED = 10_000  # the store counts no further
 
 
@@ -69,22 +67,13 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Create a webhook for events from now on. Its secret is shown only once."""
-    from mta.http_client import check_url
+    from mta.admin import webhooks
 
-    settings = load_settings(config)
-    try:
-        check_url(url, allow_private=settings.testing.private_webhooks)
-    except ValueError as error:
-        fail(str(error), status=2)
-    kinds = tuple(kind or ())
-    if wrong := [each for each in kinds if not _KIND.fullmatch(each)]:
-        fail(f"{wrong[0]!r} is not an event kind; see docs/webhooks.md", status=2)
+    async def work(context: AdminContext) -> tuple[WebhookDetails, str]:
+        return await webhooks.add(context, account, url, tuple(kind or ()), paused=paused)
 
-    async def work(store: Store) -> tuple[int, str]:
-        owner = await require_account_id(store, account)
-        return await store.webhooks.add(owner, url, kinds, by=by or operator(), paused=paused)
-
-    number, secret = with_store(settings, work)
+    made, secret = with_admin(load_settings(config), work, by=by)
+    number = made.id
     _print_secret(number, secret, "created", as_json=as_json)
 
 
@@ -138,7 +127,7 @@ def show(number: NumberArgument, as_json: JsonOption = False, config: ConfigOpti
 
 def send_test(number: NumberArgument, config: ConfigOption = None) -> None:
     """Send one signed event of kind `test` now. Exit status 1 if it is not accepted."""
-    from mta.web.webhooks import WebhookClient, batch
+    from mta.web.webhook_sender import WebhookClient, batch
 
     settings = load_settings(config)
     event = AccountEvent(0, datetime.fromtimestamp(int(time.time()), UTC), "test")
@@ -158,13 +147,17 @@ def send_test(number: NumberArgument, config: ConfigOption = None) -> None:
 
 def pause(number: NumberArgument, by: ByOption = None, config: ConfigOption = None) -> None:
     """Send nothing until `resume`. Events are kept for it."""
-    with_store(load_settings(config), lambda store: store.webhooks.pause(number, by=by or operator()))
+    from mta.admin import webhooks
+
+    with_admin(load_settings(config), lambda context: webhooks.pause(context, number), by=by)
     print(f"Webhook {number} paused; its events are kept.")
 
 
 def resume(number: NumberArgument, by: ByOption = None, config: ConfigOption = None) -> None:
     """Continue where it stopped, at once; also skips the wait for the next attempt."""
-    with_store(load_settings(config), lambda store: store.webhooks.resume(number, by=by or operator()))
+    from mta.admin import webhooks
+
+    with_admin(load_settings(config), lambda context: webhooks.resume(context, number), by=by)
     print(f"Webhook {number} resumed.")
 
 
@@ -172,7 +165,9 @@ def rotate(
     number: NumberArgument, by: ByOption = None, as_json: JsonOption = False, config: ConfigOption = None
 ) -> None:
     """Create a new secret, shown only once. For a day requests are signed with both."""
-    secret = with_store(load_settings(config), lambda store: store.webhooks.rotate(number, by=by or operator()))
+    from mta.admin import webhooks
+
+    secret = with_admin(load_settings(config), lambda context: webhooks.rotate(context, number), by=by)
     _print_secret(number, secret, "has a new secret", as_json=as_json)
 
 
@@ -185,13 +180,15 @@ def remove(
     config: ConfigOption = None,
 ) -> None:
     """Remove a webhook. Events that it has not accepted are lost to it."""
+    from mta.admin import webhooks
+
     settings = load_settings(config)
     if dry_run:
         found = with_store(settings, lambda store: store.webhooks.find(number))
         print(f"Webhook {number} ({found.url}) would be removed; events lost to it: {_waiting(found)}.")
         return
     confirm(f"Remove webhook {number}?", yes=yes)
-    with_store(settings, lambda store: store.webhooks.remove(number, by=by or operator(), reason=reason))
+    with_admin(settings, lambda context: webhooks.remove(context, number, reason=reason), by=by)
     print(f"Webhook {number} removed.")
 
 

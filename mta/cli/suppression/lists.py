@@ -1,10 +1,10 @@
 """``mta suppression import`` and ``export``: suppression lists as CSV.
 
-How a file may be written is said in ``mta.cli.table_file``. With a header line, the columns of ``COLUMNS`` are found by
-name and others are ignored; without one, the first column is the address. A line without an account holds for all
-accounts, unless the command says otherwise; one without a topic for all mail. A reason that is none of ours is kept as
-the text of a manual one. Where only the hash of an address is known, ``key`` holds it: it is of use to the installation
-that wrote it.
+How a file may be written is said in ``mta.admin.files.table_file``. With a header line, the columns of ``COLUMNS``
+are found by name and others are ignored; without one, the first column is the address. A line without an account
+holds for all accounts, unless the command says otherwise; one without a topic for all mail. A reason that is none of
+ours is kept as the text of a manual one. Where only the hash of an address is known, ``key`` holds it: it is of use
+to the installation that wrote it.
 
 Invariants: a file is read whole and checked before its first line is used; a file with mistakes is refused unless
 --skip-bad.
@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from mta.admin.files.table_file import BadRow, TableFile, UnusableFile, column_names, text_fault
 from mta.cli.context import account_id, account_names, load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, DryRunOption, operator
 from mta.cli.output import fail, output_file, progress
-from mta.cli.table_file import BadRow, TableFile, UnusableFile, column_names, text_fault
 from mta.mail.address import Address, AddressError
 from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.suppression import Reason, SuppressionRequest

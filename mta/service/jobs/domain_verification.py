@@ -14,58 +14,15 @@ import asyncio
 
 from config.schema import Settings
 from config.toml import ConfigError
+from mta.admin.senders.domain_check import look_at_domain, read_key_ring
 from mta.delivery.mx import Resolver
-from mta.delivery.name_servers import DnsError
-from mta.dkim import KeyRing
-from mta.dkim.keys import SigningKey, read_key_files
-from mta.dkim.records import compare, record_name
-from mta.mail.reply import Reply
 from mta.observe.log import get_logger
 from mta.store.journal.account_changes import AccountError
 from mta.store.store import Store
-from policy.accounts import dmarc, spf
-from policy.accounts.sender_domain import (
-    CheckResult,
-    DomainProblem,
-    DomainRecords,
-    Selector,
-    Texts,
-    consent_name,
-    judge,
-    owner_name,
-)
-from policy.organisation import organisation as organisation_of
 
 log = get_logger()
 
 BATCH = 20
-MAX_REPORTS_TO = 10  # domains outside that are asked whether they take DMARC reports
-LOOP = "5.4.6"  # status of a route that leads back to this machine
-
-
-async def open_ring(settings: Settings, store: Store) -> KeyRing:
-    """Return the current signing keys, of files and of the store. Raises ConfigError, StoreUnavailable."""
-    ring = KeyRing(read_key_files(settings.signing, settings.server.user))
-    ring.replace_stored(await store.dkim_keys.list())
-    return ring
-
-
-async def look(
-    resolver: Resolver, ring: KeyRing, domain: str, token: str, *, return_path: str | None = None
-) -> tuple[CheckResult, ...]:
-    """Look up and judge one domain (lower-case A-labels). A DNS error is a result, not an exception.
-
-    ``return_path``: the domain of our envelope senders, None if they are the sender's own.
-    """
-    owner, (texts, included), selectors, (policy, consents), unreachable = await asyncio.gather(
-        _texts(resolver, owner_name(domain)),
-        _spf(resolver, domain),
-        _selectors(resolver, ring.of(domain)),
-        _dmarc(resolver, domain),
-        _unreachable(resolver, domain),
-    )
-    found = DomainRecords(owner, texts, selectors, policy, unreachable, included, consents, return_path)
-    return judge(domain, token, found)
 
 
 async def verify_due(settings: Settings, store: Store, resolver: Resolver) -> None:
@@ -74,87 +31,16 @@ async def verify_due(settings: Settings, store: Store, resolver: Resolver) -> No
     if not claimed:
         return
     try:
-        ring = await open_ring(settings, store)
+        ring = await read_key_ring(settings, store)
     except ConfigError as error:
         log.error("sender domains not verified: unreadable DKIM keys", mistakes=error.lines)
         return
     returns = settings.return_path.domain
     judged = await asyncio.gather(
-        *(look(resolver, ring, each.domain, each.token, return_path=returns) for each in claimed)
+        *(look_at_domain(resolver, ring, each.domain, each.token, return_path=returns) for each in claimed)
     )
     for each, found in zip(claimed, judged, strict=True):
         try:
             await store.domains.record(each.account_id, each.domain, found, by="dns")
         except AccountError:
             pass  # removed meanwhile
-
-
-async def _texts(resolver: Resolver, name: str) -> Texts:
-    try:
-        return await resolver.txt(name)
-    except DnsError as error:
-        return DomainProblem(str(error))
-
-
-async def _selectors(resolver: Resolver, keys: tuple[SigningKey, ...]) -> tuple[Selector, ...] | DomainProblem:
-    found = []
-    for key in keys:
-        texts = await _texts(resolver, record_name(key))
-        if isinstance(texts, DomainProblem):
-            return texts
-        broken = tuple(each.text for each in compare(key, texts) if each.kind.breaks)
-        found.append(Selector(record_name(key), broken, key.warning() or ""))
-    return tuple(found)
-
-
-async def _spf(resolver: Resolver, domain: str) -> tuple[Texts, dict[str, Texts]]:
-    """Return the domain's TXT records, and those of all that its SPF record includes, up to the limit of RFC 7208."""
-    found = await _texts(resolver, domain)
-    included: dict[str, Texts] = {}
-    following = _follows(domain, found)
-    while following and len(included) <= spf.MAX_LOOKUPS:
-        texts = await asyncio.gather(*(_texts(resolver, name) for name in following))
-        included |= dict(zip(following, texts, strict=True))
-        deeper = [name for known in following for name in _follows(known, included[known])]
-        following = [name for name in dict.fromkeys(deeper) if name not in included and name != domain]
-    return found, included
-
-
-def _follows(owner: str, found: Texts) -> list[str]:
-    """Return the names whose records the one SPF record among ``found`` includes."""
-    records = [] if isinstance(found, DomainProblem) else [text for text in found if spf.is_record(text)]
-    if len(records) != 1:
-        return []
-    names = [term.follows for term in spf.read(records[0], owner).counted]
-    return [name for name in names if name and name != owner][: spf.MAX_LOOKUPS]
-
-
-async def _dmarc(resolver: Resolver, domain: str) -> tuple[tuple[str, Texts], dict[str, Texts]]:
-    """Return the name and texts of the nearest policy, and what its report addresses outside say to that."""
-    place, texts = await _policy(resolver, domain)
-    records = [] if isinstance(texts, DomainProblem) else [text for text in texts if dmarc.is_record(text)]
-    hosts = dmarc.read(records[0]).reports_to[:MAX_REPORTS_TO] if len(records) == 1 else ()
-    outside = [host for host in hosts if dmarc.is_outside(host, place)]
-    said = await asyncio.gather(*(_texts(resolver, consent_name(place, host)) for host in outside))
-    return (place, texts), dict(zip(outside, said, strict=True))
-
-
-async def _policy(resolver: Resolver, domain: str) -> tuple[str, Texts]:
-    """Return the name and texts of the domain's record, else of its organisation's (RFC 7489 6.6.3)."""
-    place = f"_dmarc.{domain}"
-    texts = await _texts(resolver, place)
-    organisation = organisation_of(domain) or ".".join(domain.split(".")[-2:])  # its public suffix is unknown
-    if isinstance(texts, DomainProblem) or organisation == domain:
-        return place, texts
-    if dmarc.missed(texts) or any(map(dmarc.is_record, texts)):
-        return place, texts
-    place = f"_dmarc.{organisation}"
-    return place, await _texts(resolver, place)
-
-
-async def _unreachable(resolver: Resolver, domain: str) -> str | DomainProblem | None:
-    """Return why the domain cannot receive mail; None if it can. Mail hosts on this machine are taken to accept it."""
-    route = await resolver.route(domain)
-    if not isinstance(route, Reply) or route.status == LOOP:
-        return None
-    return route.text if route.code >= 500 else DomainProblem(route.text)

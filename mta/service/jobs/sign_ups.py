@@ -12,6 +12,7 @@ from email.utils import format_datetime, formataddr
 from zoneinfo import ZoneInfo
 
 from config.schema import Settings
+from mta.admin.senders.domain_check import read_key_ring
 from mta.dkim import Signer
 from mta.mail.address import Address
 from mta.mail.identity import format_id, new_message_id
@@ -19,7 +20,6 @@ from mta.observe.labels import SignUpResult
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
-from mta.service.jobs.domain_verification import open_ring
 from mta.store.permission.sign_ups import KeptForm, SignUp
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
@@ -42,7 +42,7 @@ async def send_requests(settings: Settings, store: Store, metrics: Metrics) -> N
     if url is None:
         log.warning("sign-ups not answered: web.public.url is not set", waiting=len(due))
         return
-    signer = Signer(settings.signing, await open_ring(settings, store))
+    signer = Signer(settings.signing, await read_key_ring(settings, store))
     writer = RequestWriter(settings, InternalMailBuilder(settings, signer))
     letters: list[NewMessage] = []
     for sign_up in due:

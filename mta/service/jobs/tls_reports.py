@@ -18,6 +18,7 @@ from email.mime.text import MIMEText
 from email.utils import format_datetime
 
 from config.schema import Settings
+from mta.admin.senders.domain_check import read_key_ring
 from mta.delivery.mx import Resolver
 from mta.delivery.name_servers import DnsError
 from mta.delivery.tls.report import ReportPlaces, TlsReport, TlsRptError, record_name, report_places
@@ -30,7 +31,6 @@ from mta.observe.labels import Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
 from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
-from mta.service.jobs.domain_verification import open_ring
 from mta.store.queue.enqueue import NewMessage
 from mta.store.queue.tls_results import DueReport
 from mta.store.store import Store
@@ -57,7 +57,7 @@ async def send_due_reports(settings: Settings, store: Store, metrics: Metrics) -
         return
     resolver = Resolver(settings)
     http = resolver.http_client(POST_TIMEOUT)
-    reporter = TlsReporter(settings, await open_ring(settings, store), resolver, http, metrics)
+    reporter = TlsReporter(settings, await read_key_ring(settings, store), resolver, http, metrics)
     try:
         for each in due:
             if await reporter.send(each, store):

@@ -45,8 +45,9 @@ _LISTS = "select account_id, name, origin, approved_at is not null as approved f
 _FIND = f"select {COLUMNS} {FROM} where m.id = $2 and m.account_id = $1 or m.account_id = $1 and m.name = $2"
 _BY_ID = f"select {COLUMNS} {FROM} where m.id = $1"
 _LIST = f"""
-select {COLUMNS} {FROM} where $1::bigint is null or m.account_id = $1
-order by m.created_at desc limit $2"""
+select {COLUMNS} {FROM} where ($1::bigint is null or m.account_id = $1)
+    and ($3::timestamptz is null or (m.created_at, m.id) < ($3, $4))
+order by m.created_at desc, m.id desc limit $2"""
 
 _ADD = """
 insert into mailing (id, account_id, name, topic, list, created_by, sample, category)
@@ -167,10 +168,14 @@ class Mailings:
         async with self._database.session() as connection:
             return await references.contents(connection, mailing_id, removed=removed)
 
-    async def list(self, account_id: int | None = None, *, limit: int = 100) -> list[MailingRecord]:
-        """The newest, of one account or of all. Raises StoreUnavailable."""
+    async def list(
+        self, account_id: int | None = None, *, before: tuple[datetime, str] | None = None, limit: int = 100
+    ) -> list[MailingRecord]:
+        """The newest, of one account or of all; those older than ``before``, a time and an id. Raises
+        StoreUnavailable."""
         async with self._database.session() as connection:
-            return [record_of(row) for row in await connection.fetch(_LIST, account_id, limit)]
+            rows = await connection.fetch(_LIST, account_id, limit, *(before or (None, None)))
+        return [record_of(row) for row in rows]
 
     async def is_new_list(self, account_id: int, name: str) -> bool:
         """Whether no mailing to this list has gone out in full yet, so that a first one should be sampled."""

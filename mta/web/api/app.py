@@ -9,9 +9,33 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from mta.web.api import audit, messages, problems, service, sign_up_forms, suppressions, tokens
+from mta.web.api import (
+    accounts,
+    audit,
+    breakers,
+    complaints,
+    consents,
+    credentials,
+    domains,
+    events,
+    jobs,
+    keys,
+    mailings,
+    messages,
+    problems,
+    queue,
+    service,
+    shaping,
+    sign_up_forms,
+    suppressions,
+    tokens,
+    webhooks,
+)
 
-NOUNS = (audit, messages, service, sign_up_forms, suppressions, tokens)
+NOUNS = (
+    accounts, audit, breakers, complaints, consents, credentials, domains, events, jobs, keys, mailings, messages,
+    queue, service, shaping, sign_up_forms, suppressions, tokens, webhooks,
+)  # fmt: skip
 
 _ABOUT = """Every request has a token: `Authorization: Bearer imp_...`, made by `mta token add`.
 

@@ -6,13 +6,15 @@ import base64
 import binascii
 import unicodedata
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Path, Query
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic import BaseModel as _BaseModel
 
 from mta.admin.errors import InvalidValue
-from mta.mail.address import Address, AddressError
+from mta.mail.address import Address, AddressError, parse_domain
+from mta.mail.identity import MessageId, format_id, parse_id
 
 
 class Model(_BaseModel):
@@ -46,8 +48,6 @@ Line = Annotated[str, AfterValidator(_printable)]
 
 Paragraph = Annotated[str, AfterValidator(_several_lines)]
 """Text of several lines."""
-
-Reason = Annotated[str, Query(min_length=1, max_length=1000, description="Why; kept in the history.")]
 
 
 def _base64(value: object) -> object:
@@ -86,5 +86,54 @@ def _address_in_path(
 
 AddressInPath = Annotated[Address, Depends(_address_in_path)]
 
+
+def _message_id(value: object) -> object:
+    return format_id(value) if isinstance(value, UUID) else value
+
+
+MessageIdField = Annotated[str, BeforeValidator(_message_id)]
+"""A message id, as it is written."""
+
+
+def _message_id_in_path(message: Annotated[str, Path(max_length=40, description="Id of the message.")]) -> MessageId:
+    try:
+        return parse_id(message)
+    except ValueError as error:
+        raise InvalidValue("message", str(error)) from None
+
+
+MessageIdInPath = Annotated[MessageId, Depends(_message_id_in_path)]
+
+
+def _domain(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_domain(value)
+    except AddressError as error:
+        raise ValueError(str(error)) from None
+
+
+DomainField = Annotated[str, BeforeValidator(_domain), Field(max_length=400)]
+"""A domain name; it is kept as lower-case A-labels."""
+
 AccountName = Annotated[Line, Path(max_length=64, description="Name of the account.")]
 AccountFilter = Annotated[Line | None, Query(max_length=64, description="Only this account.")]
+
+
+class Because(Model):
+    """Why something is done."""
+
+    reason: Line = Field("", max_length=500, description="Why; kept in the history.")
+
+
+class BecauseOf(Model):
+    """Why something is done, which must be said."""
+
+    reason: Line = Field(min_length=1, max_length=500, description="Why; kept in the history.")
+
+
+class DryRun(BecauseOf):
+    """``dry_run``: only say what would be done."""
+
+    dry_run: bool = False

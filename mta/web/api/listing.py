@@ -146,3 +146,23 @@ def _cell(value: object) -> str:
         case _:
             text = value.isoformat() if hasattr(value, "isoformat") else str(value)
     return f"'{text}" if text.startswith(_FORMULA) and not isinstance(value, int | float) else text
+
+
+async def listed_from(
+    paging: Paging,
+    model: type[Item],
+    cursor: Cursor[Key],
+    items: Sequence[tuple[Key, Item]],
+    *,
+    newest_first: bool = False,
+) -> Response:
+    """Return a page of a list that is small enough to be at hand. ``items``: in the order of their keys.
+
+    Raises InvalidValue.
+    """
+
+    async def fetch(after: Key | None, limit: int) -> Sequence[tuple[Key, Item]]:
+        rest = [each for each in items if after is None or (each[0] < after if newest_first else each[0] > after)]  # type: ignore[operator]
+        return rest[:limit]
+
+    return await listed(paging, model, cursor, fetch)

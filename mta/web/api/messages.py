@@ -11,12 +11,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from mta.admin import messages
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue
+from mta.admin.files.message_file import message_of, with_crlf
+from mta.admin.json_values import plain
 from mta.admin.sending import MessageSender, RecipientStatus, Sent
 from mta.mail.address import Address, AddressError
 from mta.mail.identity import format_id
@@ -26,7 +30,8 @@ from mta.mail.reply import Reply, ReplyKind
 from mta.smtp_server.body import COPIES
 from mta.smtp_server.replies import NO_MEMORY
 from mta.submission.compose import ComposeError, GivenFile, MessageDraft, NamedAddress, compose
-from mta.web.api.fields import AccountFilter, AddressField, Base64, Line, Model
+from mta.web.api.credentials import own_account
+from mta.web.api.fields import AccountFilter, AddressField, Base64, Line, MessageIdInPath, Model
 from mta.web.api.problems import problem
 from mta.web.api.routing import ApiRouter, Context
 
@@ -266,6 +271,82 @@ async def send(
         return JSONResponse(BatchResults(results=results).model_dump(mode="json"))
     finally:
         transport.budget.release(reserved)
+
+
+# --- one message
+
+
+class LintBody(Model):
+    """``content``: the message as an application would submit it. ``recipients``: default: the one of its To field."""
+
+    account: Line | None = Field(None, max_length=64, description="Null: the token's own.")
+    content: Base64
+    recipients: list[AddressField] = Field([], max_length=100)
+    sender: AddressField | None = None
+
+
+class FindingItem(Model):
+    rule: str
+    verdict: str
+    evidence: str
+
+
+class LintResult(Model):
+    """``refusal`` null: it would be accepted; ``holds``: why it would wait then."""
+
+    accepted: bool
+    refusal: ReplyObject | None
+    profile: str
+    stream: Stream | None
+    mailing: str | None
+    topic: str | None
+    findings: list[FindingItem]
+    holds: list[str]
+
+
+@router.operation("GET", "/{message}", "messages:read")
+async def explain(context: Context, message: MessageIdInPath) -> dict[str, Any]:
+    """Return everything known about one message: origin, findings, events, what is still queued."""
+    known = await messages.explain(context, message)
+    found: dict[str, Any] = plain(known.story)
+    found["id"] = found.pop("message_id")
+    found["suppressions"] = plain(known.suppressions)
+    found["backoffs"], found["actions"] = plain(known.backoffs), plain(known.actions)
+    told: dict[str, Any] = jsonable_encoder(found)
+    return told
+
+
+@router.operation(
+    "GET",
+    "/{message}/content",
+    "messages:read",
+    response_class=Response,
+    responses={200: {"content": {RAW: {}}, "description": "The message as it goes over the wire."}},
+)
+async def content(context: Context, message: MessageIdInPath) -> Response:
+    """Return a message as it goes over the wire, while it is queued. An operator's reading is in the audit."""
+    octets = await messages.whole_content(context, message)
+    return Response(octets, media_type=RAW, headers={"Content-Disposition": "attachment"})
+
+
+@router.operation("POST", "/lint", "messages:write")
+async def lint(context: Context, body: LintBody) -> LintResult:
+    """Say what would become of a message, without sending it."""
+    recipients = [str(each) for each in body.recipients]
+    file = message_of("message", with_crlf(body.content), recipients, str(body.sender) if body.sender else None)
+    linted = await messages.lint(context, own_account(context, body.account), file)
+    return LintResult(
+        accepted=linted.refusal is None,
+        refusal=_reply(linted.refusal) if linted.refusal else None,
+        profile=linted.profile,
+        stream=linted.stream,
+        mailing=linted.mailing,
+        topic=linted.topic,
+        findings=[
+            FindingItem(rule=each.policy, verdict=each.verdict, evidence=each.evidence) for each in linted.findings
+        ],
+        holds=[each.text for each in linted.holds],
+    )
 
 
 def _announced(request: Request) -> int | None:

@@ -49,3 +49,18 @@ create table idempotency (
     primary key (token_id, key)
 );
 create index on idempotency (begun_at);
+
+-- What takes longer than a request: imports.
+create table job (
+    id          bigint generated always as identity primary key,
+    kind        text not null,
+    account_id  bigint not null references account,
+    state       text not null default 'running' check (state in ('running', 'done', 'failed')),
+    created_by  text not null,
+    created_at  timestamptz not null default now(),
+    changed_at  timestamptz not null default now(),
+    finished_at timestamptz,
+    result      jsonb not null default '{}',    -- counts
+    errors      jsonb not null default '[]'     -- the first mistakes, with their lines
+);
+create index on job (account_id, id);

@@ -11,7 +11,7 @@ import pytest
 
 from mta.cli.context import load_settings
 from mta.demo.account import opt_in
-from mta.service.jobs.complaints import ComplaintNotifier
+from mta.service.jobs.complaints import open_notifier
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.unit.mta.cli.shell import Operator
@@ -38,7 +38,7 @@ async def shop(operator: Operator, store: Store) -> Operator:
 
 async def ring(operator: Operator, store: Store, hours: float = 0) -> None:
     """What the service does, with its clock moved."""
-    desk = await ComplaintNotifier.open(load_settings(operator.config), store)
+    desk = await open_notifier(load_settings(operator.config), store)
     row = await make.row(store, "select now() as now")
     await store.cases.clocks.ring(desk, row["now"] + hours * HOUR)
 

@@ -8,7 +8,7 @@ from email.message import Message
 import pytest
 
 from config.schema import Settings
-from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
+from mta.service.jobs.complaints import open_notifier, run_deadlines
 from mta.store.reputation.case_records import KEPT
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
@@ -50,7 +50,7 @@ async def told(store: Store) -> Store:
     await make.execute(store, "update account set contact = 'Ann, ann@freemail.example' where id = $1", account.id)
     await store.accounts.list()
     await store.cases.open(Complaint(account.id, Source.RECIPIENT, "nooit aangemeld"))
-    await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
+    await run_deadlines(await open_notifier(SETTINGS, store), store)
     return store
 
 
@@ -91,7 +91,7 @@ async def test_what_anyone_may_have_written_is_put_to_the_case_and_stops_no_cloc
     assert b"The form was wrong." in (unproven[0].evidence or b"")
     assert (seen.case.state.value, seen.case.unproven_at is not None) == ("sent", True)
 
-    desk = await ComplaintNotifier.open(SETTINGS, told)
+    desk = await open_notifier(SETTINGS, told)
     await run_deadlines(desk, told)
     await run_deadlines(desk, told)
     asked = [mail for mail in await sent(told) if "Did you send this reply?" in mail["Subject"]]
@@ -105,7 +105,7 @@ async def test_one_answer_is_for_all_cases_of_the_letter(told: Store) -> None:
     account = (await told.accounts.find("shop")).account
     for n in (2, 3):
         await told.cases.open(Complaint(account.id, Source.RECIPIENT, "spam", mailing=f"m{n}"))
-    await run_deadlines(await ComplaintNotifier.open(SETTINGS, told), told)
+    await run_deadlines(await open_notifier(SETTINGS, told), told)
     assert not await reply(told, "bob@shop.example", "shop.example", "Re: [C-2 +1] Klacht"), "it is not about C-1"
     assert [(await told.cases.show(n)).case.state.value for n in (1, 2, 3)] == ["sent", "answered", "answered"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bounce.rules import load_rules
 from mta.mail.delivery import Fault
 from mta.observe.account_events import AccountEvent, fields
-from mta.web.webhooks import sign
+from mta.web.webhook_sender import sign
 from tests.unit.mta.observe.test_account_events import failed
 
 ROOT = Path(__file__).parents[4]

@@ -18,8 +18,8 @@ from mta.observe.labels import Success
 from mta.observe.metrics import Metrics
 from mta.store.journal import outbox
 from mta.store.store import Store
-from mta.web import webhooks
-from mta.web.webhooks import LONGEST_WAIT, MAX_BYTES, MAX_EVENTS, WebhookSender, batch, sign, wait_after
+from mta.web import webhook_sender
+from mta.web.webhook_sender import LONGEST_WAIT, MAX_BYTES, MAX_EVENTS, WebhookSender, batch, sign, wait_after
 from policy.accounts.account import AccountStatus
 from tests.unit.mta.observe.test_account_events import AT, failed
 from tests.unit.mta.store import make
@@ -30,8 +30,8 @@ LOCAL = Settings(timeout="5s", alert_after=2)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "POLL_EVERY", 0.05)
-    monkeypatch.setattr(webhooks, "MEASURE_EVERY", 0.05)
+    monkeypatch.setattr(webhook_sender, "POLL_EVERY", 0.05)
+    monkeypatch.setattr(webhook_sender, "MEASURE_EVERY", 0.05)
 
 
 @pytest.fixture

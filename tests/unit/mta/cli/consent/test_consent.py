@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mta.admin.files.consent_fields import COLUMNS
 from mta.cli.consent import import_file
-from mta.cli.consent.fields import COLUMNS
 from mta.mail.address import Address
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.postgres.secrets import Secrets

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mta.admin.files.table_file import TableFile
 from mta.cli import options
-from mta.cli.table_file import TableFile
 from mta.mail.address import Address
 from mta.store.accounts.reviews import Setting
 from mta.store.postgres.secrets import Secrets

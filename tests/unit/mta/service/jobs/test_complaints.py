@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from config.schema import Settings
-from mta.service.jobs.complaints import ComplaintNotifier, run_deadlines
+from mta.service.jobs.complaints import open_notifier, run_deadlines
 from mta.store.store import Store
 from policy.accounts.account import SERVICE_ACCOUNT, Account, AccountStatus, Identity
 from policy.reputation.complaint import Clocks, Complaint, Source
@@ -52,7 +52,7 @@ async def test_the_contact_is_told_in_its_language_with_the_dossier(store: Store
     await store.cases.open(
         Complaint(account_id, Source.RECIPIENT, "nooit aangemeld", address="rita@example.net", address_key=bytes(16))
     )
-    await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
+    await run_deadlines(await open_notifier(SETTINGS, store), store)
     (mail,) = await letters(store)
     assert (mail["To"], mail["From"], mail["Auto-Submitted"], mail["Content-Language"]) == (
         "ann@shop.example", "abuse@returns.example", "auto-generated", "nl",
@@ -71,7 +71,7 @@ async def test_the_contact_is_told_in_its_language_with_the_dossier(store: Store
 async def test_it_is_written_to_even_while_it_is_suspended(store: Store) -> None:
     account_id = await an_account(store)
     await store.cases.open(Complaint(account_id, Source.PROVIDER, "spam", urgent=True))
-    await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
+    await run_deadlines(await open_notifier(SETTINGS, store), store)
     assert (await store.accounts.find("shop")).account.status is AccountStatus.SUSPENDED
     assert await make.count(store, f"queue where account_id = {SERVICE_ACCOUNT} and holds = 0") == 1
 
@@ -81,7 +81,7 @@ async def test_nobody_to_write_to(store: Store) -> None:
     await make.execute(store, "delete from account_identity")
     await store.accounts.list()
     await store.cases.open(Complaint(account_id, Source.PROVIDER, "spam"))
-    await run_deadlines(await ComplaintNotifier.open(SETTINGS, store), store)
+    await run_deadlines(await open_notifier(SETTINGS, store), store)
     assert await letters(store) == []
     assert await make.count(store, "complaint_case where state = 'sent' and due_at is not null") == 1
 
@@ -102,6 +102,6 @@ def test_whom_to_write_to(contact: str, expected: str) -> None:
 
 
 async def test_a_profile_that_is_gone_stops_no_clock(store: Store) -> None:
-    desk = await ComplaintNotifier.open(SETTINGS, store)
+    desk = await open_notifier(SETTINGS, store)
     assert desk.clocks("gone") == Clocks()
     assert desk.clocks("spotler").answer_within == 24 * 3600

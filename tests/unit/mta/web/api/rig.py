@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 from bench.service import free_port
 from config.schema import Settings
 from mta.admin import tokens
+from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext, operator_actor
 from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
@@ -21,7 +22,7 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
-from mta.service.jobs.complaints import ComplaintNotifier
+from mta.service.jobs.complaints import open_notifier
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -80,14 +81,14 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     admin = {"port": port, **sections.pop("admin", {})}
     settings = Settings.model_validate({"web": {"admin": admin}, **sections})
     profiles = open_profiles(settings, secrets)
-    start = Start(0, settings, "", secrets.root, folder)
+    start = Start(index=0, settings=settings, dsn="", secret=secrets.root, run_dir=folder)
     submission = HttpSubmission(start, store, profiles, Metrics())
     tasks = BackgroundTasks()
     await submission.start(tasks)
     readiness = ServiceReadiness(store, folder)
 
     async def desk(settings: Settings) -> ComplaintNotifier:
-        return await ComplaintNotifier.open(settings, store)
+        return await open_notifier(settings, store)
 
     side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender, desk)
     server = HttpServer(side.app, "web.admin")

@@ -24,7 +24,7 @@ async def test_without_a_valid_token_nothing_is_reached(api: Api, field: str | N
 
 async def test_the_document_is_public_and_nothing_else(api: Api) -> None:
     assert (await api.get("/v1/openapi.json", by=None)).json["openapi"].startswith("3.1")
-    for path in ("/", "/docs", "/v1", "/v1/", "/v1/health", "/openapi.json", "/v1/nothing", "/metrics"):
+    for path in ("/v1/", "/v1/health", "/v1/openapi.json/", "/v1/nothing", "/v1/../v1/health"):
         assert (await api.get(path, by=None)).status in (401, 404)
 
 

@@ -16,6 +16,7 @@ from aiohttp import ClientSession, CookieJar, FormData
 from bench.service import free_port
 from config.schema import Settings
 from mta.admin import users
+from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext, operator_actor
 from mta.admin.permissions import Role
 from mta.observe.background import BackgroundTasks
@@ -23,7 +24,7 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
-from mta.service.jobs.complaints import ComplaintNotifier
+from mta.service.jobs.complaints import open_notifier
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -159,7 +160,7 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     readiness = ServiceReadiness(store, folder)
 
     async def desk(settings: Settings) -> ComplaintNotifier:
-        return await ComplaintNotifier.open(settings, store)
+        return await open_notifier(settings, store)
 
     side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender, desk)
     served = HttpServer(side.app, "web.admin")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mta.service.jobs.complaints import ComplaintNotifier
+from mta.service.jobs.complaints import open_notifier
 from policy.reputation.complaint import CaseState
 from tests.unit.mta.web.pages.rig import Site
 
@@ -16,7 +16,7 @@ async def _open(site: Site, summary: str) -> int:
         "/complaints", "/complaints", account="shop", source="recipient", summary=summary, address="rita@inbox.example"
     )
     assert "is opened" in page.words, page.words[:600]
-    await site.store.cases.clocks.ring(await ComplaintNotifier.open(site.settings, site.store))  # the account is told
+    await site.store.cases.clocks.ring(await open_notifier(site.settings, site.store))  # the account is told
     return int(page.url.rpartition("/")[2])
 
 

@@ -3,7 +3,7 @@
 Invariants: a file of any length is read in a bounded amount of memory. A bad record never hides the next one. A file
 with unknown columns is not used, nor is half of a record.
 
-Limitations: those of ``mta.cli.table_file``.
+Limitations: those of ``mta.admin.files.table_file``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
-from mta.cli.consent import fields
-from mta.cli.consent.fields import COLUMNS, REQUIRED, FieldError, ImportDefaults
-from mta.cli.table_file import BadRow, RowError, TableFile, UnusableFile, column_names, without_empty_end
+from mta.admin.files import consent_fields as fields
+from mta.admin.files.consent_fields import COLUMNS, REQUIRED, FieldError, ImportDefaults
+from mta.admin.files.table_file import BadRow, RowError, TableFile, UnusableFile, column_names, without_empty_end
 from mta.mail.characters import hidden
 from policy.permission.evidence import Evidence
 

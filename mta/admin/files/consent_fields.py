@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mta.cli.table_file import text_fault
+from mta.admin.files.table_file import text_fault
 from mta.mail.address import Address, AddressError
 from policy.permission.consent import SIMILAR_GOODS, Basis, TopicError, parse_topic
 from policy.permission.evidence import Evidence
@@ -79,7 +79,7 @@ class ImportDefaults:
 
 def read(fields: Mapping[str, str], defaults: ImportDefaults) -> Given:
     """Return a consent from texts by the names in ``COLUMNS``. Raises FieldError."""
-    from mta.store.permission.ledger import Given
+    from mta.store.permission.ledger import Given  # noqa: PLC0415 - commands take only names from this module
 
     said = {name: text.strip() for name, text in fields.items()}
     together = " ".join(said.values())

@@ -1,0 +1,1 @@
+"""Files that operators and accounts hand in: tables of consents and suppressions, messages."""

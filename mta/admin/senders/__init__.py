@@ -1,0 +1,1 @@
+"""Who may send: accounts, their credentials, domains and DKIM keys."""

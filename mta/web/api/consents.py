@@ -1,0 +1,159 @@
+"""``/v1/consents``: who agreed to what, with the evidence; files of them are imported by a job (``/v1/jobs``)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from fastapi.encoders import jsonable_encoder
+from pydantic import AwareDatetime, Field
+
+from mta.admin import consents
+from mta.admin.consents import ConsentImports
+from mta.admin.json_values import plain
+from mta.web.api.credentials import own_account
+from mta.web.api.fields import AccountFilter, AddressField, AddressInPath, Line, Model, Paragraph
+from mta.web.api.jobs import JobItem, job_item
+from mta.web.api.routing import ApiRouter, Context
+from policy.permission.consent import EVERY_TOPIC, Sign
+
+router = ApiRouter("consents")
+
+READ, WRITE = "consents:read", "consents:write"
+MAX_FILE = 2**30  # octets of an import
+JSON_LINES, CSV = "application/x-ndjson", "text/csv"
+_FILE: dict[str, Any] = {
+    "required": True,
+    "content": {kind: {"schema": {"type": "string"}} for kind in (JSON_LINES, CSV)},
+}
+
+
+class NewConsent(Model):
+    """``fields``: what is known, by the names of docs/consents.md: topics, basis, given_at, ip, statement, ..."""
+
+    account: Line | None = Field(None, max_length=64, description="Null: the token's own.")
+    address: AddressField
+    fields: dict[Line, Paragraph] = Field(max_length=50)
+    lift: bool = Field(False, description="Suppressions that a newer consent answers end; operators.")
+
+
+class ConsentResult(Model):
+    """``is_new``: false if it was recorded before. ``lacking``: evidence that is missing; it cannot be used yet."""
+
+    is_new: bool
+    lacking: dict[str, int]
+    lifted: int
+    cancelled: int
+
+
+class RevokeBody(Model):
+    account: Line | None = Field(None, max_length=64, description="Null: the token's own.")
+    topic: Line = Field(EVERY_TOPIC, min_length=1, max_length=100)
+    reason: Line = Field(min_length=1, max_length=200)
+
+
+class RevokedConsent(Model):
+    """``entry``: its number in the ledger; ``cancelled``: queued copies."""
+
+    entry: int
+    cancelled: int
+
+
+class ContactBody(Model):
+    account: Line | None = Field(None, max_length=64, description="Null: the token's own.")
+    sign: Sign
+    at: AwareDatetime | None = None
+
+
+class LedgerEntryNumber(Model):
+    entry: int
+
+
+class LedgerItem(Model):
+    """What one account's ledger has of an address: the proofs, and the consents that follow from them."""
+
+    account: str
+    proofs: list[dict[str, Any]]
+    consents: list[dict[str, Any]]
+
+
+@router.operation("GET", "/{address:path}", READ)
+async def show(context: Context, address: AddressInPath, account: AccountFilter = None) -> list[LedgerItem]:
+    """Return what the ledgers have of an address: consents, revocations and their evidence."""
+    names: Mapping[int, str] = await context.account_names()
+    found = await consents.of(context, address, account)
+    return [
+        LedgerItem(
+            account=names.get(each.account_id, str(each.account_id)),
+            proofs=jsonable_encoder([plain(proof) for proof in each.proofs]),
+            consents=jsonable_encoder([plain(consent) for consent in each.consents]),
+        )
+        for each in found
+    ]
+
+
+@router.operation("POST", "", WRITE, status_code=201)
+async def record(context: Context, body: NewConsent) -> ConsentResult:
+    """Record one consent."""
+    fields = {**body.fields, "address": str(body.address)}
+    done = await consents.record(context, own_account(context, body.account), fields, lift=body.lift)
+    return ConsentResult(is_new=bool(done.fresh), lacking=dict(done.lacking), lifted=done.lifted, cancelled=done.pulled)
+
+
+@router.operation("POST", "/import", WRITE, status_code=202, openapi_extra={"requestBody": _FILE})
+async def import_(
+    request: Request,
+    context: Context,
+    account: AccountFilter = None,
+    lift: Annotated[bool, Query(description="Suppressions that a newer consent answers end; operators.")] = False,
+) -> JobItem:
+    """Import consents: JSON lines or CSV with a header line, streamed. The job tells how far it is, and each bad line.
+
+    A file that was interrupted may be sent again: it resumes where it stopped.
+    """
+    request.state.body.limit = MAX_FILE
+    owner = own_account(context, account)
+    await context.account(owner)
+    imports: ConsentImports = request.app.state.imports
+    path = await _stored(request)
+    try:
+        return job_item(await imports.begin(context, owner, path, lift=lift))
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+async def _stored(request: Request) -> Path:
+    """Write the body to a file as it comes. Raises HTTPException if it is too large or does not come."""
+    descriptor, name = await asyncio.to_thread(tempfile.mkstemp, dir=request.app.state.run_dir)
+    try:
+        async for piece in request.stream():
+            await asyncio.to_thread(os.write, descriptor, piece)
+    except BaseException:
+        os.unlink(name)
+        raise
+    finally:
+        os.close(descriptor)
+    return Path(name)
+
+
+@router.operation("POST", "/{address:path}/revoke", WRITE)
+async def revoke(context: Context, address: AddressInPath, body: RevokeBody) -> RevokedConsent:
+    """Revoke consent for a topic, or for all, and cancel the queued copies concerned."""
+    account = own_account(context, body.account)
+    done = await consents.revoke(context, account, address, topic=body.topic, reason=body.reason)
+    return RevokedConsent(entry=done.entry, cancelled=done.pulled)
+
+
+@router.operation("POST", "/{address:path}/contact", WRITE)
+async def contact(context: Context, address: AddressInPath, body: ContactBody) -> LedgerEntryNumber:
+    """Record a contact, such as a purchase, that restarts the expiry of consents."""
+    at: datetime | None = body.at
+    number = await consents.renew(context, own_account(context, body.account), address, body.sign, at)
+    return LedgerEntryNumber(entry=number)
