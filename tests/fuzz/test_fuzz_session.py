@@ -19,6 +19,7 @@ pieces = st.sampled_from(
     [
         *(HELLO, MAIL, RCPT, b"DATA\r\n", MESSAGE + b".\r\n", b"BDAT 7\r\nA: b\r\n\n", b"BDAT 0 LAST\r\n", b"RSET\r\n"),
         *(BEGIN + b"DATA\r\n" + MESSAGE + b".\r\n", b"BDAT 3 LAST\r\nx\r\n", b"BDAT 99999\r\n", b"BDAT x\r\n"),
+        *(b"MAIL FROM:<> HOLDFOR=9 BY=99;RT MT-PRIORITY=-3\r\n", b"MAIL FROM:<> HOLDUNTIL=2026-13-01T00:00:00Z\r\n"),
         *(b"MAIL FROM:<> SIZE=1 RET=FULL\r\n", b"RCPT TO:<x>\r\n", b"RCPT TO:<a@b.example> NOTIFY=NEVER\r\n"),
         *(b"AUTH PLAIN\r\n", b"AUTH LOGIN\r\n", b"*\r\n", b"AAAA\r\n", b"STARTTLS\r\n", b"HELO x\r\n", b"QUIT\r\n"),
         *(b"\r\n", b"\n", b"\r", b".", b".\r\n", b"\0", b"x" * 600, b"x" * 13_000, b"\xff\xfe", "ü".encode(), b" "),
