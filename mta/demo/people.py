@@ -17,12 +17,16 @@ OPERATOR, SHOP = "operator", "baker"
 LINK_LASTS = timedelta(days=1)
 
 
-async def log_in_links(store: Store, environment: DemoEnvironment) -> tuple[str, str]:
-    """Add an operator and a user of the account; return the links that log them in once."""
+def administrator(store: Store, environment: DemoEnvironment) -> AdminContext:
+    """Return what the demo itself changes things with."""
     settings = load_file(environment.config)
-    context = AdminContext(store, settings, lambda: validate_profiles(settings), operator_actor(BY))
+    return AdminContext(store, settings, lambda: validate_profiles(settings), operator_actor(BY))
+
+
+async def log_in_links(context: AdminContext) -> tuple[str, str]:
+    """Add an operator and a user of the account; return the links that log them in once."""
     await users.add(context, OPERATOR, Role.OPERATOR)
     await users.add(context, SHOP, Role.ACCOUNT, account=ACCOUNT)
     links = [await users.link(context, name, lifetime=LINK_LASTS) for name in (OPERATOR, SHOP)]
-    address = f"{settings.web.admin.base_url}/login/link?token="
+    address = f"{context.settings.web.admin.base_url}/login/link?token="
     return address + links[0], address + links[1]

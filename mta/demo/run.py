@@ -21,13 +21,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from mta.demo import checks
+from mta.demo import checks, stories
 from mta.demo.account import open_account
 from mta.demo.board import Board, follow, look
 from mta.demo.cases import CASES, SubmissionLogin, submit
 from mta.demo.confirmation import confirm_mailing
 from mta.demo.environment import DemoEnvironment, create, database, new_directory
-from mta.demo.people import log_in_links
+from mta.demo.people import administrator, log_in_links
 from mta.demo.service import service
 from mta.mail.identity import format_id
 from mta.store.store import Store
@@ -88,9 +88,13 @@ async def run(*, once: bool, console: Console) -> bool:
         for line in differences:
             console.print(f"[red]unexpected:[/] {line}")
         if not once:
-            operator, shop = await log_in_links(store, environment)
+            context = administrator(store, environment)
+            await stories.prepare(store, context)
+            operator, shop = await log_in_links(context)
             console.print(_PAGES.format(operator=operator, shop=shop), soft_wrap=True)
             _print_hints(environment, login, board, console)
+            busy = asyncio.create_task(stories.traffic(environment.smtp_port, login))
+            stack.callback(busy.cancel)
             await follow(environment.events, console)
         return not differences
 
