@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
 from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
+from mta.mail.address import Address
 from mta.store.reputation.case_clocks import Desk
 from mta.store.reputation.cases import CaseChanged, CaseError, CaseStory, Closed
 from policy.accounts.account import AccountStatus
+from policy.permission.consent import EVERY_TOPIC
+from policy.permission.suppression import Reason
 from policy.reputation import complaint
-from policy.reputation.complaint import Case, CaseState, Complaint, StepRefused, is_persistent
+from policy.reputation.complaint import Case, CaseState, Complaint, Source, StepRefused, is_persistent
 
 COUNTED = 1_000_000  # closed cases that are looked through
 MOST_COSTS = 10**12  # of any currency
@@ -70,14 +73,24 @@ async def story(context: AdminContext, number: int) -> CaseStory:
 
 
 async def open_case(context: AdminContext, new: Complaint) -> int:
-    """Open a case; the running service notifies the account. Raises Forbidden, Refused, StoreUnavailable."""
+    """Open a case; the running service notifies the account, and the person who complains gets no more marketing.
+
+    Raises Forbidden, Refused, StoreUnavailable.
+    """
     context.require_operator()
-    async with context.audited("complaint.open", new.summary, account_id=new.account_id) as entry:
+    suppressions = context.store.suppressions
+    address = Address.parse(new.address) if new.address else None
+    if address is not None:
+        new = replace(new, address_key=suppressions.key(address))
+    async with context.audited("complaint.open", new.summary, account_id=new.account_id, address=address) as entry:
         try:
             number = await context.store.cases.open(new)
         except CaseError as error:
             raise Refused(str(error)) from None
         entry.after.update(case=f"C-{number}")
+        if address and new.source is Source.RECIPIENT:  # after the case, whose dossier has the consents of before
+            detail = f"complaint C-{number}"
+            await suppressions.add(new.account_id, address, Reason.COMPLAINT, detail=detail, topic=EVERY_TOPIC)
     return number
 
 

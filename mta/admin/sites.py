@@ -21,7 +21,7 @@ from mta.delivery.egress.sources import EgressSource
 from mta.delivery.egress.warmup import WarmupPlan, WarmupPlans
 from mta.delivery.mx import Resolver
 from mta.delivery.route import Route
-from mta.mail.shaping_action import Effect, ShapingAction
+from mta.mail.shaping_action import ActionScope, Effect, ShapingAction
 from mta.mail.warmup import WarmupDay
 from mta.store.journal.events import Event
 from mta.store.queue.backoffs import PathBackoff
@@ -165,11 +165,17 @@ def _may_concern(action: ShapingAction, name: SiteName) -> bool:
     return action.scope.site in (None, name.site) and action.scope.domain in (None, name.domain)
 
 
-def hindrances(source: str, site: str, now: SiteNow) -> list[PathHindrance]:
-    """Return what is lower now than the configuration says, or stops the path."""
+def hindrances(source: str, site: str, now: SiteNow, domain: str | None = None) -> list[PathHindrance]:
+    """Return what is lower now than the configuration says, or stops the path. ``domain``: also what stops all mail to
+    this domain."""
     pools = {each.scope.pool for each in now.actions if each.scope.pool}
     lowered = ActionsInForce(now.actions).limiting(source, site, pools, datetime.now(UTC))
-    paused = [each for each in now.actions if each.effect is Effect.PAUSE and each.scope.covers(source, site, pools)]
+    whole = ActionScope(domain=domain)
+    paused = [
+        each for each in now.actions
+        if each.effect is Effect.PAUSE
+        and (each.scope.covers(source, site, pools) or (domain is not None and each.scope == whole))
+    ]  # fmt: skip
     return [
         *(PathHindrance(False, each.expires_at, each.reason, each) for each in lowered),
         *(PathHindrance(True, each.expires_at, each.reason, each) for each in paused),

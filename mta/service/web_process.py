@@ -29,7 +29,6 @@ from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.http_submission import HttpSubmission
-from mta.service.jobs.complaints import open_notifier
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
@@ -93,7 +92,6 @@ class AdminSide:
             lambda: profiles,
             readiness,
             self.submission.sender,
-            lambda settings: open_notifier(settings, store),
             start.config_file,
         )
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)

@@ -8,7 +8,7 @@ Limitations: requests are counted per process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
 from mta.store.accounts.api_tokens import ApiToken
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.reputation.case_clocks import Desk
 from mta.store.store import Store
 from mta.web.api import problems
 from mta.web.api.app import make_api
@@ -91,17 +90,17 @@ class AdminPort:
         profiles: Callable[[], Profiles],
         readiness: ServiceReadiness,
         sender: MessageSender,
-        open_desk: Callable[[Settings], Awaitable[Desk]],
         config_file: Path | None = None,
     ) -> None:
         self._store, self._profiles = store, profiles
         self.rates = RateHistory(settings.server.data_dir / "run")
-        self.pages = PagesApp(
-            store, {"rates": self.rates, "readiness": readiness, "config_file": config_file, "open_desk": open_desk}
-        )
+        self.imports = ConsentImports()
+        services = {
+            "rates": self.rates, "readiness": readiness, "config_file": config_file, "imports": self.imports
+        }  # fmt: skip
+        self.pages = PagesApp(store, services)
         self.api = make_api()
         self.api.state.readiness, self.api.state.sender = readiness, sender
-        self.imports = ConsentImports()
         run_dir = settings.server.data_dir / "run"
         self.api.state.imports, self.api.state.run_dir = self.imports, run_dir if run_dir.is_dir() else None
         self._tokens = RequestRates(1, 1)

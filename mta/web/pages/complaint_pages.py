@@ -9,7 +9,6 @@ from typing import Any
 from mta.admin import complaints
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.mail.identity import format_id
-from mta.store.reputation.case_clocks import Desk
 from mta.store.reputation.cases import CaseEntry, CaseStory
 from mta.web.pages import tables
 from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, Redirect, message_id
@@ -38,11 +37,6 @@ TONES = {
 }  # fmt: skip
 ANSWERABLE = (CaseState.SENT, CaseState.OVERDUE, CaseState.SUSPENDED)
 SOURCES = [(each.value, each.value.replace("_", " ")) for each in Source if each is not Source.BREAKER]
-
-
-async def _desk(page: PageRequest) -> Desk:
-    desk: Desk = await page.services["open_desk"](page.context.settings)
-    return desk
 
 
 @routes.get("/complaints", READ)
@@ -139,7 +133,7 @@ async def _terminates(page: PageRequest, story: CaseStory) -> complaints.Termina
     if "close" not in _can(page, story.case):
         return None
     try:
-        return await complaints.termination(page.context, await _desk(page), story.case.id)
+        return await complaints.termination(page.context, await complaints.open_desk(page.context), story.case.id)
     except Refused:
         return None
 
@@ -196,7 +190,9 @@ async def answer(page: PageRequest) -> Answer:
 async def accept(page: PageRequest) -> Answer:
     """Accept the answer."""
     number = _number(page)
-    done = await complaints.accept(page.context, await _desk(page), number, terms=page.text("terms"))
+    done = await complaints.accept(
+        page.context, await complaints.open_desk(page.context), number, terms=page.text("terms")
+    )
     released = f" {done.recipients} recipients were released." if done.recipients else ""
     return Redirect(f"/complaints/{number}", f"Accepted; the account is told.{released}")
 
@@ -205,7 +201,7 @@ async def accept(page: PageRequest) -> Answer:
 async def reject(page: PageRequest) -> Answer:
     """Reject the answer."""
     number = _number(page)
-    await complaints.reject(page.context, await _desk(page), number, reason=page.text("reason"))
+    await complaints.reject(page.context, await complaints.open_desk(page.context), number, reason=page.text("reason"))
     return Redirect(f"/complaints/{number}", "Rejected; the account is told, and its clock runs again.", "warn")
 
 
@@ -217,7 +213,7 @@ async def close(page: PageRequest) -> Answer:
         raise InvalidValue("verdict", "was the complaint justified? choose one")
     done = await complaints.close(
         page.context,
-        await _desk(page),
+        await complaints.open_desk(page.context),
         number,
         upheld=verdict == "justified",
         reason=page.text("reason"),

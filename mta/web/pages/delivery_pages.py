@@ -78,7 +78,7 @@ def _path(path: ExplainedPath, name: SiteName, now: SiteNow) -> dict[str, Any]:
     set_by_us = [row for row in rows if row[2].text != "built in"]
     return {
         "source": path.source.name,
-        "hindrances": sites.hindrances(path.source.name, name.site, now),
+        "hindrances": sites.hindrances(path.source.name, name.site, now, name.domain),
         "warming": sites.warming_up(path.plan, now) if path.plan else None,
         "set": PageTable(f"Limits from {path.source.name}", titles, set_by_us, "Only built-in limits hold."),
         "all": PageTable(f"All limits from {path.source.name}", titles, rows),

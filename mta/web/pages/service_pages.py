@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,8 @@ async def audit(page: PageRequest) -> Answer:
         limit=size + 1,
     )
     titles = tables.columns(
-        at=("When", "time"), who="Who", action="Action", subject="What", reason=("Why", "wide"),
-        change=("Change", "wide"), outcome="Outcome",
+        at=("When", "time"), outcome="Outcome", action="Action", subject="What", who="Who", reason="Why",
+        change="Change",
     )  # fmt: skip
     table = PageTable("Audit", titles, [_audit_row(each) for each in rows[:size]], "Nothing was changed yet.")
     table.following = page.here(cursor=_CURSOR.encode(rows[size - 1].id)) if len(rows) > size else ""
@@ -165,8 +165,12 @@ async def audit(page: PageRequest) -> Answer:
     return PageView("audit.html", "Audit", {"table": table, "given": given})
 
 
+def _given(state: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (state or {}).items() if value not in (None, "", [])}
+
+
 def _audit_row(row: AuditRow) -> list[Cell]:
-    before, after = row.before or {}, row.after or {}
+    before, after = _given(row.before), _given(row.after)
     changes = [
         f"{key}: {before[key]} → {after[key]}" if key in before and key in after
         else f"{key}: {after[key]}" if key in after
@@ -175,12 +179,12 @@ def _audit_row(row: AuditRow) -> list[Cell]:
     ]  # fmt: skip
     return [
         tables.at(row.at),
-        tables.text(row.actor, f"{row.role.replace('_', ' ')}, {row.via} {row.source}".strip()),
+        tables.badge(row.outcome, OUTCOMES.get(row.outcome, "")),
         tables.text(row.action, row.account or ""),
         tables.text(row.subject),
+        tables.text(row.actor, f"{row.role.replace('_', ' ')}, {row.via} {row.source}".strip()),
         tables.text(row.reason),
         tables.text("; ".join(changes)),
-        tables.badge(row.outcome, OUTCOMES.get(row.outcome, "")),
     ]
 
 

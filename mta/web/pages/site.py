@@ -244,7 +244,8 @@ class _Call:
         session = await store.web_sessions.find(self._token) if self._token else None
         if session is None or session.waits_for_code:
             return None
-        await store.web_sessions.seen(self._token)
+        if "hx-request" not in self._request.headers:  # a page that refreshes itself is not use
+            await store.web_sessions.seen(self._token)
         return await store.web_users.by_id(session.user_id)
 
     def _request_of(self, user: WebUser) -> PageRequest:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mta.web.pages import (
+    account_pages,
     complaint_pages,
+    consent_pages,
     delivery_pages,
+    mailing_pages,
     message_pages,
+    message_test_pages,
     overview,
     profile,
     queue_pages,
+    sender_pages,
     service_pages,
     suppression_pages,
     tool_pages,
@@ -20,10 +25,15 @@ from mta.web.pages.frame import PageRoute
 SUBJECTS = (
     overview,
     queue_pages,
+    sender_pages,
     message_pages,
+    message_test_pages,
     suppression_pages,
+    account_pages,
     complaint_pages,
+    consent_pages,
     delivery_pages,
+    mailing_pages,
     tool_pages,
     service_pages,
     profile,

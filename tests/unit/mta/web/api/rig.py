@@ -13,7 +13,6 @@ from aiohttp import ClientSession
 from bench.service import free_port
 from config.schema import Settings
 from mta.admin import tokens
-from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext, operator_actor
 from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
@@ -22,7 +21,6 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
-from mta.service.jobs.complaints import open_notifier
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -41,7 +39,7 @@ class Answer:
 
 @dataclass
 class Api:
-    """``tokens``: texts of tokens by name: operator, abuse_desk, shop, club."""
+    """``tokens``: texts of tokens by name: operator, abuse_shop, club."""
 
     url: str
     http: ClientSession
@@ -87,10 +85,7 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     await submission.start(tasks)
     readiness = ServiceReadiness(store, folder)
 
-    async def desk(settings: Settings) -> ComplaintNotifier:
-        return await open_notifier(settings, store)
-
-    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender, desk)
+    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender)
     server = HttpServer(side.app, "web.admin")
     await server.open(settings.web.admin)
     context = AdminContext(store, settings, lambda: profiles, operator_actor("ann"))

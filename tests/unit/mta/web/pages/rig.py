@@ -16,7 +16,6 @@ from aiohttp import ClientSession, CookieJar, FormData
 from bench.service import free_port
 from config.schema import Settings
 from mta.admin import users
-from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext, operator_actor
 from mta.admin.permissions import Role
 from mta.observe.background import BackgroundTasks
@@ -24,7 +23,6 @@ from mta.observe.metrics import Metrics
 from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
-from mta.service.jobs.complaints import open_notifier
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -110,7 +108,7 @@ class Browser:
 
 @dataclass
 class Site:
-    """``browsers``: those of users who are logged in, by name: ann (operator), desk, shop, club."""
+    """``browsers``: those of users who are logged in, by name: ann (operator), shop, club."""
 
     url: str
     store: Store
@@ -118,6 +116,7 @@ class Site:
     context: AdminContext
     port: AdminPort
     browsers: dict[str, Browser] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
     _open: list[ClientSession] = field(default_factory=list)
 
     @property
@@ -159,10 +158,7 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     await submission.start(BackgroundTasks())
     readiness = ServiceReadiness(store, folder)
 
-    async def desk(settings: Settings) -> ComplaintNotifier:
-        return await open_notifier(settings, store)
-
-    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender, desk)
+    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender)
     served = HttpServer(side.app, "web.admin")
     await served.open(settings.web.admin)
     context = AdminContext(store, settings, lambda: profiles, operator_actor("root"))
@@ -182,3 +178,4 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
         await served.close()
         await submission.close()
         side.pages.close()
+        await side.imports.close()

@@ -161,7 +161,7 @@ async def test_a_bounce_is_read(site: Site) -> None:
 async def test_lists_come_as_csv(site: Site) -> None:
     answer = await site.ann.get("/audit?format=csv")
     assert answer.headers["Content-Type"].startswith("text/csv")
-    assert answer.text.startswith("When,Who,Action")
+    assert answer.text.startswith("When,Outcome,Action")
 
 
 async def test_times_are_utc_without_a_script(site: Site) -> None:

@@ -1,0 +1,148 @@
+"""Accounts: review of new ones (papers, origin of lists), status, what an account has and lacks, its history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mta.admin.errors import InvalidValue
+from mta.admin.senders import accounts
+from mta.store.accounts.reviews import Setting
+from mta.web.pages import tables
+from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, Redirect
+from mta.web.pages.tables import PageTable
+from policy.accounts.account import Account, AccountStatus, Identity, StatusChange
+
+routes = PageRoutes()
+
+READ, WRITE = "accounts:read", "accounts:write"
+TONES = {
+    AccountStatus.PENDING: "info", AccountStatus.REVIEW: "warn", AccountStatus.ACTIVE: "ok",
+    AccountStatus.SUSPENDED: "bad", AccountStatus.TERMINATED: "",
+}  # fmt: skip
+CHANGES = {
+    AccountStatus.PENDING: (StatusChange.REVIEW, StatusChange.TERMINATE),
+    AccountStatus.REVIEW: (StatusChange.APPROVE, StatusChange.REQUEST_CHANGES, StatusChange.TERMINATE),
+    AccountStatus.ACTIVE: (StatusChange.SUSPEND, StatusChange.TERMINATE),
+    AccountStatus.SUSPENDED: (StatusChange.RESUME, StatusChange.TERMINATE),
+    AccountStatus.TERMINATED: (),
+}
+WORDS = {
+    StatusChange.REVIEW: ("Submit for review", ""),
+    StatusChange.APPROVE: ("Approve", "The account may send."),
+    StatusChange.REQUEST_CHANGES: ("Ask for changes", "The account gets the reason, and stays without sending."),
+    StatusChange.SUSPEND: ("Suspend", "Nothing more is accepted; what is queued is held."),
+    StatusChange.RESUME: ("Resume", "What is held for the suspension is sent."),
+    StatusChange.TERMINATE: ("Terminate", "For good: what is queued fails, logins end."),
+}
+IDENTITY = (
+    ("names", "Names, one a line"), ("street", "Street"), ("postcode", "Postcode"), ("city", "City"),
+    ("country", "Country (two letters)"), ("phone", "Phone"), ("email", "E-mail"), ("register", "Register"),
+    ("number", "Number there"), ("vat", "VAT number"), ("representative", "Represented by"),
+)  # fmt: skip
+HISTORY = 50
+
+
+@routes.get("/accounts", READ, operator=True)
+async def list_(page: PageRequest) -> Answer:
+    """List accounts; those that wait for a review first."""
+    found = await accounts.list_all(page.context)
+    order = [AccountStatus.REVIEW, AccountStatus.SUSPENDED, AccountStatus.PENDING]
+    found = sorted(found, key=lambda each: (each.account.status not in order, each.account.name))
+    titles = tables.columns(
+        name="Account", status="Status", profile="Profile", domains="Domains", lists="Lists", since=("Since", "time")
+    )
+    rows = []
+    for each in found:
+        open_lists = sum(1 for source in each.sources if source.approved_at is None)
+        rows.append(
+            [
+                tables.link(each.account.name, f"/accounts/{each.account.name}", each.account.registered_name),
+                tables.badge(each.account.status.value, TONES[each.account.status]),
+                tables.text(each.account.profile),
+                tables.text(", ".join(domain.domain for domain in each.domains)),
+                tables.text(str(len(each.sources)), f"{open_lists} to approve" if open_lists else ""),
+                tables.at(each.created_at),
+            ]
+        )
+    table = PageTable.sorted(page, "Accounts", titles, rows, empty="No account yet. mta account add NAME --domain D")
+    if tables.wants_csv(page):
+        return table.to_csv("accounts")
+    return PageView("listing.html", "Accounts", {"table": table, "lead": ""})
+
+
+@routes.get("/accounts/{name}", READ, operator=True)
+async def show(page: PageRequest) -> PageView:
+    """Show an account: what it lacks, who stands behind it, its lists and domains, its history."""
+    name = page.path_text("name")
+    details = await page.context.account(name)
+    account = details.account
+    history = await accounts.history(page.context, name, HISTORY)
+    values: dict[str, Any] = {
+        "details": details,
+        "account": account,
+        "tone": TONES[account.status],
+        "lacks": await accounts.missing(page.context, name) if account.status is not AccountStatus.TERMINATED else (),
+        "papers": [(each.language, _papers(each)) for each in account.identities],
+        "changes": _changes(page, account),
+        "history": [(each, _said(each.data)) for each in history],
+        "profiles": [(each, each) for each in page.context.profiles().names],
+        "users": await page.context.store.web_users.list(account.id),
+        "terms": page.context.settings.policy.terms.version,
+    }
+    return PageView("account.html", account.name, values, [("Accounts", "/accounts")])
+
+
+def _papers(identity: Identity) -> list[tuple[str, str]]:
+    found = [("Names", " / ".join(identity.names))]
+    return found + [(label, getattr(identity, name)) for name, label in IDENTITY[1:]]
+
+
+def _changes(page: PageRequest, account: Account) -> Sequence[tuple[StatusChange, str, str]]:
+    if not page.may(WRITE):
+        return ()
+    return [(each, *WORDS[each]) for each in CHANGES[account.status]]
+
+
+def _said(data: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in data.items() if value not in (None, "", []))
+
+
+@routes.post("/accounts/{name}/status", WRITE, again=show, operator=True)
+async def change_status(page: PageRequest) -> Answer:
+    """Change the status of an account."""
+    name, change = page.path_text("name"), page.choice("change", StatusChange)
+    if change is StatusChange.TERMINATE and page.text("confirm") != name:
+        raise InvalidValue("confirm", f"type {name} to show that this account is meant")
+    if change is StatusChange.REVIEW:
+        done = await accounts.submit_for_review(page.context, name)
+    else:
+        done = await accounts.change_status(page.context, name, change, reason=page.text("reason"))
+    words = [f"{name} is {done.status.value} now."]
+    if done.recipients:
+        words.append(f"{done.recipients} queued recipients were changed.")
+    if done.still_held:
+        words.append(f"{done.still_held} have other holds.")
+    return Redirect(f"/accounts/{name}", " ".join(words))
+
+
+@routes.post("/accounts/{name}/lists/approve", WRITE, again=show, operator=True)
+async def approve_list(page: PageRequest) -> Answer:
+    """Approve the origin of a list."""
+    name, list_name = page.path_text("name"), page.required("list", "the list")
+    await accounts.approve_list(page.context, name, list_name)
+    return Redirect(f"/accounts/{name}", f"The origin of list {list_name} is approved.")
+
+
+@routes.post("/accounts/{name}/settings", WRITE, again=show, operator=True)
+async def change_settings(page: PageRequest) -> Answer:
+    """Change profile, contact and quotas."""
+    name = page.path_text("name")
+    changed = {
+        Setting.PROFILE: page.required("profile", "the profile"),
+        Setting.CONTACT: page.text("contact"),
+        Setting.QUOTA_DAY: page.number("quota_day", 1),
+        Setting.QUOTA_MONTH: page.number("quota_month", 1),
+    }
+    await accounts.change_settings(page.context, name, changed)
+    return Redirect(f"/accounts/{name}", "Settings changed.")

@@ -1,0 +1,113 @@
+"""What operators and accounts do with mailings, accounts, domains, credentials, webhooks and consents."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from mta.mail.hold import Hold, HoldSource
+from mta.mail.identity import format_id
+from mta.store.accounts.reviews import Setting
+from policy.accounts.account import AccountStatus, StatusChange
+from tests.unit.mta.store.make import accepted
+from tests.unit.mta.web.pages.rig import Site
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LIST = "Donaudampfschifffahrtsgesellschaftskapitänsmützenverzeichnis"
+
+
+async def test_an_account_is_reviewed_asked_for_changes_and_approved(site: Site) -> None:
+    account = await site.store.accounts.add("neu", domains=["neu.example"], verified=True)
+    await site.store.reviews.add_source(account.id, LIST, "sign-up form at neu.example", by="ann")
+    await site.store.reviews.set(account.id, {Setting.CONTACT: "kontakt@neu.example"}, by="ann")
+    page = await site.ann.get("/accounts/neu")
+    assert "terms" in page.words
+    form = page.form("/accounts/neu/status", form_name="status-review")
+    refused = await site.ann.post("/accounts/neu/status", form)
+    assert (refused.status, "not ready for review" in refused.words) == (422, True)
+    await site.context.store.account_status.move(account.id, StatusChange.REVIEW, by="ann")
+    at = "/accounts/neu"
+    page = await site.ann.get(at)
+    asked = {**page.form(f"{at}/status", form_name="status-request-changes"), "reason": "Register the imprint."}
+    assert "pending now" in (await site.ann.post(f"{at}/status", asked)).words
+    await site.context.store.account_status.move(account.id, StatusChange.REVIEW, by="ann")
+    assert "is approved" in (await site.ann.submit(at, f"{at}/lists/approve")).words
+    page = await site.ann.get(at)
+    approved = {**page.form(f"{at}/status", form_name="status-approve"), "reason": "Papers seen."}
+    assert "active now" in (await site.ann.post(f"{at}/status", approved)).words
+    assert (await site.store.accounts.find("neu")).account.status is AccountStatus.ACTIVE
+    page = await site.ann.get(at)
+    ended = {**page.form(f"{at}/status", form_name="status-terminate"), "reason": "x", "confirm": "other"}
+    assert (await site.ann.post(f"{at}/status", ended)).status == 422
+
+
+async def test_a_dispatch_is_confirmed_by_a_tick_beside_what_it_says(site: Site) -> None:
+    store = site.store
+    shop = next(each.account for each in await store.accounts.list() if each.account.name == "shop")
+    await store.reviews.add_source(shop.id, "readers", "form", by="ann")
+    await store.reviews.approve_source(shop.id, "readers", by="ann")
+    await store.reviews.accept_terms(shop.id, site.settings.policy.terms.version, person="Lea", by="ann")
+    made = await site.shop.submit("/mailings", "/mailings", name="week-1", topic="offers", list="readers")
+    assert "created" in made.words
+    number = made.url.rpartition("/")[2]
+    hold = Hold(HoldSource.MAILING, "unconfirmed", "not confirmed")
+    message = accepted("rita@inbox.example", account_id=shop.id, hold=hold, mailing=number, topic="offers")
+    await store.messages.enqueue(message, leased=False)
+    at = f"/mailings/{number}"
+    page = await site.shop.get(at)
+    assert "as rita@inbox.example gets it" in page.words
+    form = page.form(f"{at}/confirm")
+    assert (await site.shop.post(f"{at}/confirm", form)).status == 422
+    chosen = {**form, "tick": "yes", "queued": format_id(message.message.id)}
+    done = await site.shop.post(f"{at}/confirm", chosen)
+    mailing = (await store.mailings.show(number)).mailing  # type: ignore[union-attr]
+    assert (mailing.confirmation is not None) == ("Confirmed" in done.words), done.words[:800]
+    assert (await site.browsers["club"].get(at)).status == 404
+    stopped = await site.shop.submit(at, f"{at}/stop", reason="a wrong price")
+    assert "Stopped" in stopped.words
+
+
+async def test_a_domain_shows_its_records_and_a_secret_is_shown_once(site: Site) -> None:
+    page = await site.shop.get("/domains/shop.example")
+    assert "TXT" in page.words
+    assert (await site.browsers["club"].get("/domains/shop.example")).status == 404
+    made = await site.shop.submit("/credentials", "/credentials", username="shop-pages")
+    assert "is not shown again" in made.words
+    again = await site.shop.get("/credentials")
+    assert "shop-pages" in again.words
+    assert "is not shown again" not in again.words
+    other = await site.browsers["club"].get("/credentials")
+    assert "shop-pages" not in other.words
+    fields = {"csrf": other.form("/logout")["csrf"], "username": "shop-pages", "reason": "mine"}
+    assert "no credential" in (await site.browsers["club"].post("/credentials/revoke", fields)).words
+    revoked = await site.shop.post("/credentials/revoke", {**fields, "csrf": again.form("/logout")["csrf"]})
+    assert "is revoked" in revoked.words
+
+
+async def test_a_webhook_is_added_and_removed(site: Site) -> None:
+    assert (await site.shop.submit("/webhooks", "/webhooks", url="http://127.0.0.1/")).status == 422
+    made = await site.shop.submit("/webhooks", "/webhooks", url="https://hooks.example.net/in")
+    assert "signing secret" in made.words
+    found = await site.store.webhooks.list()
+    fields = {"csrf": made.form("/logout")["csrf"], "number": str(found[0].id), "what": "remove", "reason": "moved"}
+    assert "Removed" in (await site.shop.post("/webhooks/change", fields)).words
+
+
+async def test_consents_are_imported_with_their_bad_lines(site: Site) -> None:
+    at = datetime.now(UTC).replace(microsecond=0).isoformat()
+    rows = [f"rita@inbox.example,offers,single_opt_in,{at}", f"not-an-address,offers,single_opt_in,{at}", ",,,"]
+    file = "\n".join(["address,topics,basis,given_at", *rows]).encode()
+    page = await site.shop.submit("/consents", "/consents/import", file=file)
+    assert "The import has begun" in page.words, page.words[:600]
+    async with asyncio.timeout(20):
+        while "running" in (page := await site.shop.get(page.url)).words:  # noqa: ASYNC110 - the page tells
+            await asyncio.sleep(0.05)
+    assert "line" in page.words.lower()
+    assert "not-an-address" in page.words or "3" in page.words
+    assert (await site.browsers["club"].get(page.url)).status == 404
+    shown = await site.shop.get("/consents/rita@inbox.example")
+    assert "single opt in" in shown.words
+    assert "Nothing is recorded" in (await site.browsers["club"].get("/consents/rita@inbox.example")).words
