@@ -201,10 +201,12 @@ class Supervisor:
         return len(os.sched_getaffinity(0)) if wanted == "auto" else wanted
 
     async def _database(self, stack: contextlib.AsyncExitStack) -> str:
-        server, url = self._settings.server, self._settings.database.url
+        server, url, memory = self._settings.server, self._settings.database.url, self._settings.database.memory
         if url:
             return url
-        self._embedded = self._embedded or EmbeddedPostgres(server.data_dir / "postgres", user=server.user)
+        self._embedded = self._embedded or EmbeddedPostgres(
+            server.data_dir / "postgres", user=server.user, memory=memory
+        )
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 

@@ -34,7 +34,7 @@ async def set_clock(dsn: str, by: timedelta, *stores: Store) -> None:
         await connection.close()
     for store in stores:
         while store._database._idle:
-            store._database._idle.pop().terminate()
+            store._database._idle.pop()[1].terminate()
 
 
 @asynccontextmanager

@@ -66,7 +66,7 @@ async def withdraw(store: Store) -> Call:
 
 async def connect(store: Store) -> Call:
     while store._database._idle:
-        store._database._idle.pop().terminate()
+        store._database._idle.pop()[1].terminate()
     return store.ping
 
 

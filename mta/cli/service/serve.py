@@ -55,7 +55,8 @@ def serve(config: ConfigOption = None) -> None:
     if settings.database.url:
         _run(config, None)
         return
-    embedded = EmbeddedPostgres(settings.server.data_dir / "postgres", user=settings.server.user)
+    memory = settings.database.memory
+    embedded = EmbeddedPostgres(settings.server.data_dir / "postgres", user=settings.server.user, memory=memory)
     try:
         embedded.begin()  # the database starts while the service is imported
         _run(config, embedded)

@@ -42,6 +42,7 @@ T = TypeVar("T")
 _RELISTEN = (0.1, 2.0)  # seconds between tries to listen again: first, longest
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded")
 FULL_LASTS = 5.0  # seconds after which a full database is tried again
+UNUSED = 60.0  # seconds after which a connection is closed
 _PING = 10.0  # seconds after which a silent listening connection is asked whether it lives
 _SESSION = {
     "application_name": "imprimatur",
@@ -109,7 +110,7 @@ class Database:
         self._dsn = dsn
         self._timeout = settings.timeout
         self._free = asyncio.Semaphore(settings.pool_size)
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[tuple[float, Connection]] = deque()  # since when on the loop's clock; the latest at the right
         self._lost: set[int] = set()  # processes of the server whose connection was lost in use
         self._channels: dict[str, list[Callable[[str | None], None]]] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -134,7 +135,7 @@ class Database:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
         while self._idle:
-            await _end(self._idle.pop())
+            await _end(self._idle.pop()[1])
 
     @property
     def timeout(self) -> float:
@@ -169,7 +170,8 @@ class Database:
         finally:
             alarm.cancel()
             if sound and not self._closed and not connection.is_closed() and not connection.is_in_transaction():
-                self._idle.append(connection)
+                self._idle.append((loop.time(), connection))
+                self._close_unused(loop.time() - UNUSED)
             else:
                 connection.terminate()
                 self._lost.add(backend)
@@ -209,10 +211,15 @@ class Database:
 
     def _pop_idle(self) -> Connection | None:
         while self._idle:
-            connection = self._idle.pop()  # the one used last: the others may be left to grow old
+            _, connection = self._idle.pop()  # the one used last: the others may be left to grow old
             if not connection.is_closed():
                 return connection
         return None
+
+    def _close_unused(self, before: float) -> None:
+        """Close a connection that was not used since ``before``: its server process takes 10 MiB."""
+        if self._idle[0][0] < before:
+            self._idle.popleft()[1].terminate()
 
     async def _end_lost(self, connection: Connection) -> None:
         """End what the server may still be doing for connections that we have lost: it holds locks."""

@@ -38,19 +38,22 @@ _CONF = Path(__file__).with_name("embedded.conf")
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
-def configuration(data: Path, socket_folder: Path, *, durable: bool) -> str:
-    """The text of the configuration file for the server of ``data``; an operator's ``local.conf`` there comes last."""
+def configuration(data: Path, socket_folder: Path, *, durable: bool, memory: int | None = None) -> str:
+    """The text of the configuration file for the server of ``data``; an operator's ``local.conf`` there comes last.
+    ``memory``: octets of shared buffers; None: what suits the machine."""
+    buffers = _shared_buffers() if memory is None else memory // 2**20
     text = (
-        f"{_CONF.read_text()}\nshared_buffers = {_shared_buffers()}MB\nfsync = {'on' if durable else 'off'}\n"
+        f"{_CONF.read_text()}\nshared_buffers = {buffers}MB\nfsync = {'on' if durable else 'off'}\n"
         f"unix_socket_directories = '{socket_folder}'\nport = 5432\n"
     )
     return text + "include = 'local.conf'\n" if (data / "local.conf").exists() else text
 
 
 def _shared_buffers() -> int:
-    """Megabytes: an eighth of the memory, between 64 and 4096. A queue does with 256, but recipients are looked up all
-    over their tables, and each page that is not in these buffers costs a system call."""
-    return max(64, min(4096, _memory() // 8 // 2**20))
+    """Megabytes: a thirty-second of the memory, between 64 and 256, which a queue does with. Recipients are looked up
+    all over their tables, and each page that is not in these buffers costs a system call: large ledgers want more
+    (``database.memory``). Each gigabyte costs 19 MiB at once, for its tables of pages."""
+    return max(64, min(256, _memory() // 32 // 2**20))
 
 
 def _memory() -> int:
@@ -76,12 +79,20 @@ class EmbeddedPostgres:
     """The server of one data directory. ``durable`` False turns fsync off, which is for tests alone.
 
     ``user``: the account to run as when we are root; the data directory must be new or its own.
-    ``programs``: the folder with PostgreSQL's programs, instead of looking for one.
+    ``programs``: the folder with PostgreSQL's programs, instead of looking for one. ``memory``: octets of its shared
+    buffers, None: what suits the machine.
     """
 
     def __init__(
-        self, directory: Path, *, user: str | None = None, durable: bool = True, programs: Path | None = None
+        self,
+        directory: Path,
+        *,
+        user: str | None = None,
+        durable: bool = True,
+        programs: Path | None = None,
+        memory: int | None = None,
     ) -> None:
+        self._memory = memory
         self._directory = directory.absolute()
         self._user = user
         self._durable = durable
@@ -291,7 +302,7 @@ class EmbeddedPostgres:
         """Write the server's settings. The file replaces the old one and is never written through: the data directory
         belongs to the account, which must not make root write elsewhere by a symbolic link."""
         conf, fresh = data / "imprimatur.conf", data / "imprimatur.conf.new"
-        text = configuration(data, socket_folder, durable=self._durable)
+        text = configuration(data, socket_folder, durable=self._durable, memory=self._memory)
         fresh.unlink(missing_ok=True)
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)

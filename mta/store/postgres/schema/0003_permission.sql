@@ -137,6 +137,7 @@ create table recipient_activity (           -- contacts between an account and a
     primary key (address_key, account_id)
 );
 alter table recipient_activity set (fillfactor = 80);
+alter table recipient_activity alter column accepted set statistics 0;
 
 create table suppression (
     address_key bytea not null,

@@ -31,6 +31,7 @@ create table outbox (
     data        jsonb not null
 );
 create index on outbox (account_id, id);
+alter table outbox alter column data set statistics 0;
 
 -- A transaction that draws an id here already has a transaction id. mta.store.postgres.commit_watermark relies on it.
 create function outbox_begin() returns trigger language plpgsql as $$

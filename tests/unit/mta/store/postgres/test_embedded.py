@@ -79,7 +79,7 @@ async def test_starts_answers_stops_and_keeps_its_data(server: EmbeddedPostgres,
     pid = postmaster(server, home)
     server.stop()
     assert server.running() is None
-    assert not is_alive(pid)
+    wait_for(lambda: not is_alive(pid))  # its lock file goes before it does
     assert await ask(server.start(), "select answer from kept") == 42
 
 
