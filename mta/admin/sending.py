@@ -92,13 +92,14 @@ class MessageSender:
         *,
         size: int | None = None,
         scheme: str = "http",
+        session: str | None = None,
     ) -> Sent:
         """Take one message. ``account``: whose, if the actor is not of one; ``content``: the message in pieces;
-        ``size``: as announced, in octets.
+        ``size``: as announced, in octets; ``session``: that the message is found by if the request is repeated.
 
         Raises InvalidValue, NotFound, Refused, StoreUnavailable, and what ``content`` raises.
         """
-        client = await self._client(context, account, scheme)
+        client = await self._client(context, account, scheme, session)
         if not recipients or len(recipients) > self.limits.recipients:
             raise InvalidValue("to", f"a message has 1 to {self.limits.recipients} recipients")
         if size is not None and not has_room(size, self.budget, self._spool):
@@ -123,13 +124,13 @@ class MessageSender:
             collected.drop()
         return Sent(submitted.reply, _results([*refused, *submitted.left_out], submitted.messages))
 
-    async def _client(self, context: AdminContext, name: str | None, scheme: str) -> Client:
+    async def _client(self, context: AdminContext, name: str | None, scheme: str, session: str | None) -> Client:
         actor = context.actor
         if name is None and actor.account is None:
             raise InvalidValue("account", "say for which account")
         account = (await context.account(name or actor.account or "")).account
         return _HttpClient(
-            session=f"api-{secrets.token_hex(8)}",
+            session=session or f"api-{secrets.token_hex(8)}",
             address=ip_address(actor.source or "127.0.0.1"),
             account=account,
             credential=actor.name,

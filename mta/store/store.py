@@ -28,6 +28,7 @@ from mta.store.accounts.web_sessions import WebSessions
 from mta.store.accounts.web_users import WebUsers
 from mta.store.journal.audit import Audit
 from mta.store.journal.events import Events
+from mta.store.journal.idempotency import Idempotency
 from mta.store.journal.jobs import Jobs
 from mta.store.journal.outbox import Outbox
 from mta.store.journal.recipient_activity import RecipientActivity
@@ -91,6 +92,7 @@ class Store:
         self.web_users = WebUsers(database, secrets)
         self.web_sessions = WebSessions(database)
         self.jobs = Jobs(database)
+        self.idempotency = Idempotency(database, secrets)
         self.domains = Domains(database, self.accounts)
         self.reviews = Reviews(self.accounts)
         self.mailings = Mailings(database)

@@ -24,9 +24,10 @@ from mta.admin.sending import MessageSender
 from mta.store.accounts.api_tokens import ApiToken
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
+from mta.web import idempotency
 from mta.web.api import problems
 from mta.web.api.app import make_api
-from mta.web.asgi import CLOSE, Asgi, AsgiMessage, Receive, Scope, Send, with_headers
+from mta.web.asgi import CLOSE, Asgi, AsgiMessage, ClientGone, Receive, Scope, Send, read_body, with_headers
 from mta.web.clients import RequestRates, client_of, subscriber
 from mta.web.pages.rates import RateHistory
 from mta.web.pages.site import PagesApp
@@ -145,7 +146,21 @@ class AdminPort:
             return await late(scope, receive, with_headers(send, self._rate_fields(found.id)))
         actor = _actor(found, source)
         scope.setdefault("state", {})["context"] = AdminContext(self._store, self._settings, self._profiles, actor)
-        return await self._serve(self.api, scope, receive, with_headers(send, self._rate_fields(found.id)))
+        key = headers.get(idempotency.HEADER) if scope["method"] == "POST" else None
+        app = self.api if key is None else self._keyed(found.id, key)
+        return await self._serve(app, scope, receive, with_headers(send, self._rate_fields(found.id)))
+
+    def _keyed(self, token: int, key: str) -> Asgi:
+        """Return the application for a request that may be repeated: its body is read first."""
+
+        async def keyed(scope: Scope, receive: Receive, send: Send) -> None:
+            limit = self._settings.submission.limits.message_size * 4 // 3 + MAX_BODY
+            scope["state"]["body"].limit = limit
+            body = await read_body(receive, limit)
+            assert body is not None, "it is bounded already"
+            await idempotency.run_once(self._store, token, key, self.api, scope, body, receive, send)
+
+        return keyed
 
     async def _serve(self, app: Asgi, scope: Scope, receive: Receive, send: Send) -> None:
         """Run ``app``; turn what it does not expect into a problem."""
@@ -161,9 +176,17 @@ class AdminPort:
         try:
             await app(scope, body.bounded(receive), watched)
         except Exception as error:
-            response = problems.failed(error)
             if started:
                 raise
+            match error:
+                case HTTPException():
+                    response = problems.problem(error.status_code, error.detail, headers=error.headers)
+                case StoreUnavailable():
+                    response = problems.unavailable()
+                case ClientGone():
+                    return
+                case _:
+                    response = problems.failed(error)
             await response(scope, receive, send)
 
     def _source(self, scope: Scope, headers: Headers) -> object:

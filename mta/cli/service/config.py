@@ -30,8 +30,16 @@ def register(app: typer.Typer) -> None:
         ("schema", schema),
         ("docs", docs),
         ("show", show),
+        ("openapi", openapi),
     )
     app.add_typer(commands, name="config")
+
+
+def openapi() -> None:
+    """Print the OpenAPI 3.1 document of the REST API (docs/api.md); the service has it at /v1/openapi.json."""
+    from mta.web.api import app as api
+
+    print_json(api.openapi())
 
 
 def register_check(app: typer.Typer) -> None:

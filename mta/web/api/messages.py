@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
@@ -241,6 +241,8 @@ async def send(
     """
     transport: MessageSender = request.app.state.sender
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if getattr(request.state, "taken_over", False) and (earlier := await _earlier(request, context, account)):
+        return earlier
     if kind == RAW:
         request.state.body.limit = transport.limits.message_size + 1
         return _answer(await _send_raw(request, context, transport, account, sender, to))
@@ -354,6 +356,25 @@ def _announced(request: Request) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
+def _session(request: Request) -> str | None:
+    """Return the session that a request with an Idempotency-Key gives its messages."""
+    return getattr(request.state, "session", None)
+
+
+async def _earlier(request: Request, context: AdminContext, account: str | None) -> Response | None:
+    """Return what a request had done before its process died, None if it had done nothing. Raises StoreUnavailable."""
+    session = _session(request)
+    owner = (await context.account(own_account(context, account))).account
+    assert session is not None, "only requests with a key are taken over"
+    since = datetime.now(UTC) - timedelta(days=3)
+    found = await context.store.idempotency.messages_of(owner.id, session, since)
+    if not found:
+        return None
+    reply = Reply(250, "2.0.0", f"OK: queued as {format_id(found[0])}, by the same request before")
+    result = MessageResult(id=format_id(found[0]), reply=_reply(reply), recipients=[])
+    return JSONResponse(result.model_dump(mode="json"), 201)
+
+
 def _read(body: bytes) -> MessageObject | MessageBatch:
     """Raises RequestValidationError."""
     adapter: TypeAdapter[Any] = _SEVERAL if _BATCH.match(body) else _ONE
@@ -383,6 +404,7 @@ async def _send_raw(
         request.stream(),
         size=_announced(request),
         scheme=request.url.scheme,
+        session=_session(request),
     )
 
 
@@ -409,6 +431,7 @@ async def _send_object(
         _pieces(content),
         size=len(content),
         scheme=request.url.scheme,
+        session=_session(request),
     )
 
 

@@ -68,6 +68,9 @@ class ApiRouter(APIRouter):
         roles = [role.value for role in Role if scope in role.scopes]
         options.setdefault("openapi_extra", {}).update({"x-scope": scope, "x-roles": roles})
         options["responses"] = PROBLEMS | options.get("responses", {})
+        if getattr(options.get("response_model"), "__name__", "").startswith("ListPage["):
+            table = {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "A page, or all as CSV."}
+            options["responses"][200] = table
 
         def register(handler: Any) -> Any:
             self.add_api_route(

@@ -45,7 +45,7 @@ create table idempotency (
     begun_at    timestamptz not null default now(),
     status      int,                        -- null: still running, or its process died
     headers     jsonb,
-    body        bytea,
+    body        bytea,                      -- sealed
     primary key (token_id, key)
 );
 create index on idempotency (begun_at);
