@@ -18,12 +18,13 @@ run: ## self-contained demo: runs the service and a test receiver (make run ARGS
 test: setup ## all tests, against a real PostgreSQL
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
-check: setup ## style, types, import contracts
+check: setup ## style, types, import contracts, instructions of the hot functions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell ./mta ./policy ./bounce ./config ./docs ./bench *.md Makefile Dockerfile
+	$(BIN)/python -m bench.guard
 
 nightly: setup ## the long scenarios, the crash tests with 50 seeds each, the peers with 10,000 messages
 	CRASH_SEEDS=50 PEER_MESSAGES=10000 VISIBILITY_EXAMPLES=10000 FOOTER_EXAMPLES=2000 $(BIN)/python -m pytest -m "nightly or crash or peer" --timeout 3600 $(ARGS)
@@ -36,6 +37,9 @@ bench: setup ## throughput and CPU per message, compared with Postfix + OpenDKIM
 	$(BIN)/python -m bench.micro_policy
 	$(BIN)/python -m bench.micro_lookups
 	$(BIN)/python -m bench.micro_egress
+
+bench-guard: setup ## instructions of the hot functions, if valgrind is installed; more than 5 % above bench/guard.json fails (ARGS=--write)
+	$(BIN)/python -m bench.guard $(ARGS)
 
 bench-bounces: setup ## how well returned mail is understood (SISIMAI_CORPUS=folder), with every miss
 	$(BIN)/python -m bench.bounces $(ARGS)
@@ -57,4 +61,4 @@ lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help docs setup run test check nightly reliability bench bench-bounces fuzz peers lock
+.PHONY: help docs setup run test check nightly reliability bench bench-bounces fuzz peers lock bench-guard
