@@ -14,7 +14,7 @@ from datetime import timedelta
 from mta.admin import complaints, shaping
 from mta.admin.context import AdminContext
 from mta.demo.account import ACCOUNT, BY
-from mta.demo.cases import CONFIRMED, READER, DemoCase, DemoOutcome, Expected, SubmissionLogin, submit
+from mta.demo.cases import CONFIRMED, LAPSED, DemoCase, DemoOutcome, Expected, SubmissionLogin, submit
 from mta.mail.shaping_action import ActionScope
 from mta.store.accounts.reviews import Setting
 from mta.store.store import Store
@@ -22,13 +22,13 @@ from policy.accounts.account import Identity, StatusChange
 from policy.reputation.complaint import Complaint, Source
 
 APPLICANT = "schifffahrt"
-EVERY = 0.3  # seconds between two messages of the traffic
-MESSAGES = 2000
+EVERY = 0.5  # seconds between two messages of the traffic
+MESSAGES = 480  # more of the same text within an hour are taken for a mailing
 # Mostly good addresses; the receiver answers to some local parts as their names say (mta.testing.script.MANNERS).
 _TO = (
     "mia@inbox.example", "leo@club.example", "zoe@inbox.example", "ida@inbox.example", "grey-{n}@club.example",
     "max@inbox.example", "eva@club.example", "unknown-{n}@inbox.example", "noa@spare.example", "tim@inbox.example",
-    "busy@club.example", "ben@inbox.example",
+    "busy@club.example", "ben@inbox.example", "uma@club.example", "jan@inbox.example", "pia@spare.example",
 )  # fmt: skip
 
 _IDENTITY = Identity(
@@ -64,9 +64,9 @@ async def prepare(store: Store, context: AdminContext) -> None:
             Source.RECIPIENT,
             "I did not sign up for these offers. Please tell me where you have my address from.",
             mailing=mailing.id if mailing else None,
-            address=READER,
-            evidence=f"From: {READER}\r\nSubject: Who are you?\r\n\r\nI did not sign up for these offers.\r\n".encode(),
-            by=READER,
+            address=LAPSED,
+            evidence=f"From: {LAPSED}\r\nSubject: Who are you?\r\n\r\nI did not sign up for these offers.\r\n".encode(),
+            by=LAPSED,
         ),
     )
     tarpit = ActionScope(domain="tarpit.example")
