@@ -106,7 +106,7 @@ class RetentionSettings(Section):
     recipient_activity: Duration = default("1095d")
     """When an address was last mailed, from that day on."""
     account_history: Duration = default("3650d")
-    """Changes to accounts, with who made them."""
+    """Changes to accounts and the audit: who changed what."""
     outbox: Duration = default("7d")
     """Webhook events after all webhooks of the account have received them; so long they can be sent again."""
     outbox_undelivered: Duration = default("30d")

@@ -35,7 +35,9 @@ where a.id < $1 and ($2::bigint is null or a.account_id = $2) and ($3::text is n
     and ($4::text is null or a.action = $4 or starts_with(a.action, $4 || '.'))
 order by a.id desc limit $5"""
 
-_ERASE = "update audit set subject = '(erased)', before = null, after = null, address_key = null where address_key = $1"
+_ERASE = """
+update audit set subject = '(erased)', before = null, after = null, address_key = null
+where address_key = $1 and ($2::bigint is null or account_id = $2)"""
 
 
 class AuditOutcome(Enum):
@@ -124,9 +126,9 @@ class Audit:
         return [AuditRow(**{**row, "before": _read(row["before"]), "after": _read(row["after"])}) for row in rows]
 
 
-async def erase(connection: Connection, address_key: bytes) -> None:
-    """Erase what names a recipient."""
-    await connection.execute(_ERASE, address_key)
+async def erase(connection: Connection, address_key: bytes, account_id: int | None) -> None:
+    """Erase what names a recipient, in the rows of one account or in all (None)."""
+    await connection.execute(_ERASE, address_key, account_id)
 
 
 def _state(state: Mapping[str, Any] | None) -> str | None:

@@ -21,6 +21,7 @@ import orjson
 from config.schema import RetentionSettings
 from mta.mail.address import Address
 from mta.mail.identity import format_id
+from mta.store.journal import audit
 from mta.store.permission import ledger
 from mta.store.permission.consents import Consents, LedgerExtract
 from mta.store.permission.suppressions import SuppressionRecord, Suppressions
@@ -162,6 +163,7 @@ class DataSubjects:
             await connection.execute(_FORGET_BOUNCES, key, account_id)
             await connection.execute(_FORGET_SIGN_UPS, key, account_id)
             await erasure.erase_cases(connection, key, account_id)
+            await audit.erase(connection, key, account_id)
             note = {"subject": key.hex(), "account_id": account_id, "by": by, "kept": len(kept)}
             await connection.execute(_NOTE, orjson.dumps(note).decode())
         return Erased(pulled, emptied, tuple(kept), redacted)

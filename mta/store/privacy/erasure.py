@@ -69,6 +69,13 @@ delete from rejection where id = any(array(select id from rejection where id < $
 _HISTORY = """
 delete from account_change where id = any(array(select id from account_change where at < $1 limit $2))"""
 
+_AUDIT = """
+delete from audit where id = any(array(select id from audit where at < $1 order by at limit $2))"""
+
+# Their mistakes can name recipients.
+_JOBS = """
+delete from job where id = any(array(select id from job where changed_at < $1 limit $2))"""
+
 # Of mailings of which no message is recorded any more.
 _REFERENCES = """
 delete from mailing_reference where ctid = any(array(
@@ -145,7 +152,9 @@ async def forget(database: Database, now: datetime, keep: RetentionSettings) -> 
     """Delete everything older than ``keep`` allows. Raises StoreUnavailable; what was deleted before stays deleted."""
     return Forgotten(
         await _all(database, _REFUSALS, first_id_of(now - timedelta(seconds=keep.rejections))),
-        await _all(database, _HISTORY, now - timedelta(seconds=keep.account_history)),
+        await _all(database, _HISTORY, now - timedelta(seconds=keep.account_history))
+        + await _all(database, _AUDIT, now - timedelta(seconds=keep.account_history))
+        + await _all(database, _JOBS, now - timedelta(seconds=keep.rejections)),
         await _contacts(database, now - timedelta(seconds=keep.recipient_activity)),
         await _evidence(database, now - timedelta(seconds=keep.consent_evidence)),
         await outbox.sweep(

@@ -35,6 +35,7 @@ create table audit (
     after       jsonb
 );
 create index on audit (account_id, id);
+create index on audit (at);
 create index on audit (address_key) where address_key is not null;
 
 -- The result of a request that a client may repeat (Idempotency-Key), so that a repetition changes nothing.
