@@ -156,7 +156,7 @@ class DatabaseSettings(Section):
     `server.data_dir`. Needs a restart."""
     memory: Size | None = Field(None, ge=16 * 2**20)
     """Shared buffers of its own PostgreSQL. If not set: a thirty-second of the machine's memory, between 64 MiB and
-    256 MiB. Look-ups in a large ledger are faster with 300 MiB for each million consents. Needs a restart."""
+    256 MiB. Look-ups in a ledger of millions of consents are faster if its table and indexes fit. Needs a restart."""
     pool_size: int = Field(6, ge=2, le=100)
     """Connections per worker, at most; those that are not used for a minute are closed. Needs a restart."""
     timeout: Duration = default("4s")

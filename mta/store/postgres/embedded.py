@@ -52,7 +52,7 @@ def configuration(data: Path, socket_folder: Path, *, durable: bool, memory: int
 def _shared_buffers() -> int:
     """Megabytes: a thirty-second of the memory, between 64 and 256, which a queue does with. Recipients are looked up
     all over their tables, and each page that is not in these buffers costs a system call: large ledgers want more
-    (``database.memory``). Each gigabyte costs 19 MiB at once, for its tables of pages."""
+    (``database.memory``). Each gigabyte costs 15 MiB at once, for its tables of pages."""
     return max(64, min(256, _memory() // 32 // 2**20))
 
 
