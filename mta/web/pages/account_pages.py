@@ -146,3 +146,39 @@ async def change_settings(page: PageRequest) -> Answer:
     }
     await accounts.change_settings(page.context, name, changed)
     return Redirect(f"/accounts/{name}", "Settings changed.")
+
+
+# the account's own page
+
+
+@routes.get("/account", READ)
+async def own(page: PageRequest) -> Answer:
+    """Show an account to its own users: what it lacks, who stands behind it, and the terms to accept."""
+    name = page.context.actor.account
+    if name is None:
+        return Redirect("/accounts")
+    details = await page.context.account(name)
+    account = details.account
+    values: dict[str, Any] = {
+        "details": details,
+        "account": account,
+        "tone": TONES[account.status],
+        "lacks": await accounts.missing(page.context, name) if account.status is not AccountStatus.TERMINATED else (),
+        "papers": [(each.language, _papers(each)) for each in account.identities],
+        "terms": page.context.settings.policy.terms.version,
+        "accepted": account.terms is not None and account.terms.version == page.context.settings.policy.terms.version,
+    }
+    return PageView("own_account.html", account.name, values)
+
+
+@routes.post("/account/terms", "terms:write", again=own)
+async def accept_terms(page: PageRequest) -> Answer:
+    """Accept the terms in force, as a person with a name."""
+    name = page.context.actor.account
+    if name is None:
+        raise InvalidValue("person", "the terms are accepted by a user of the account")
+    if not page.ticked("tick"):
+        raise InvalidValue("tick", "tick that you accept the terms")
+    version, person = page.text("version"), page.required("person", "your name")
+    await accounts.accept_terms(page.context, name, version, person=person)
+    return Redirect("/account", f"Version {version} of the terms is accepted.")

@@ -11,12 +11,13 @@ from mta.web.pages.frame import PageRequest
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """``scope``: what a user needs for it; ``operator``: not shown to users of an account."""
+    """``scope``: what a user needs for it. ``operator``: not for users of an account; ``account``: for them only."""
 
     title: str
     path: str
     scope: Scope
     operator: bool = False
+    account: bool = False
 
 
 MENU: Sequence[tuple[str, Sequence[Entry]]] = (
@@ -43,6 +44,7 @@ MENU: Sequence[tuple[str, Sequence[Entry]]] = (
         "Senders",
         (
             Entry("Accounts", "/accounts", "accounts:read", True),
+            Entry("Your account", "/account", "terms:write", account=True),
             Entry("Domains and keys", "/domains", "domains:read"),
             Entry("Credentials", "/credentials", "credentials:read"),
             Entry("Webhooks and events", "/webhooks", "webhooks:read"),
@@ -92,12 +94,16 @@ def menu_of(page: PageRequest, known: frozenset[str]) -> list[tuple[str, list[Me
             [
                 MenuItem(each.title, each.path, each.path == current)
                 for each in group
-                if each.path in known and page.may(each.scope) and (page.is_operator or not each.operator)
+                if each.path in known and page.may(each.scope) and _is_for(page, each)
             ],
         )
         for title, group in MENU
     ]
     return [(title, entries) for title, entries in groups if entries]
+
+
+def _is_for(page: PageRequest, entry: Entry) -> bool:
+    return not entry.account if page.is_operator else not entry.operator
 
 
 def _is_below(path: str, parent: str) -> bool:

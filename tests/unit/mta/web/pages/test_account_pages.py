@@ -111,3 +111,27 @@ async def test_consents_are_imported_with_their_bad_lines(site: Site) -> None:
     shown = await site.shop.get("/consents/rita@inbox.example")
     assert "single opt in" in shown.words
     assert "Nothing is recorded" in (await site.browsers["club"].get("/consents/rita@inbox.example")).words
+
+
+async def test_the_terms_are_accepted_by_a_person_of_the_account(site: Site) -> None:
+    assert (await site.ann.get("/account")).url == "/accounts"
+    club = site.browsers["club"]
+    assert "Terms to accept" in (await club.get("/account")).words
+    assert (await club.submit("/account", "/account/terms", person="Cleo")).status == 422
+    done = await club.submit("/account", "/account/terms", person="Cleo", tick="yes")
+    assert "is accepted" in done.words
+    account = (await site.store.accounts.find("club")).account
+    assert account.terms is not None
+    assert account.terms.by == "Cleo"
+
+
+async def test_a_message_is_judged_without_being_sent(site: Site) -> None:
+    before = await site.store.queue.count_states()
+    head = "From: desk@shop.example\nTo: rita@inbox.example\nSubject: Your order\n"
+    text = f"{head}Date: Mon, 30 Nov 2026 09:00:00 +0000\n\nHello\n"
+    page = await site.shop.submit("/test/message", "/test/message", text=text)
+    assert "It would be" in page.words
+    assert "sender_identity" in page.words
+    assert await site.store.queue.count_states() == before
+    wrong = await site.shop.submit("/test/message", "/test/message", text="")
+    assert wrong.status == 422
