@@ -30,7 +30,8 @@ def new_message_id() -> MessageId:
 
 def first_id_at(moment: datetime) -> MessageId:
     """Return the lowest id that could have been made at ``moment`` (aware): all earlier ids are less."""
-    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
+    millis = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
+    return uuid.UUID(int=millis << 80)
 
 
 LENGTH = 26  # characters of an id as text

@@ -25,7 +25,7 @@ READ, WRITE = "complaints:read", "complaints:write"
 _CURSOR: Cursor[int] = Cursor(RowId)
 
 
-def _case_in_path(case: Annotated[Line, Path(max_length=20, description="Number of the case: C-17.")]) -> int:
+async def _case_in_path(case: Annotated[Line, Path(max_length=20, description="Number of the case: C-17.")]) -> int:
     return complaints.parse_case(case)
 
 

@@ -25,7 +25,7 @@ READ, WRITE = "domains:read", "domains:write"
 _BY_NAME: Cursor[str] = Cursor(Line)
 
 
-def domain_in_path(domain: Annotated[str, Path(max_length=400, description="Domain name.")]) -> str:
+async def domain_in_path(domain: Annotated[str, Path(max_length=400, description="Domain name.")]) -> str:
     """Raises InvalidValue."""
     try:
         return parse_domain(domain)

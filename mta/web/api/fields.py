@@ -75,7 +75,7 @@ AddressField = Annotated[
 """An e-mail address."""
 
 
-def _address_in_path(
+async def _address_in_path(
     address: Annotated[str, Path(max_length=400, description="E-mail address.", json_schema_extra={"format": "email"})],
 ) -> Address:
     try:
@@ -95,7 +95,9 @@ MessageIdField = Annotated[str, BeforeValidator(_message_id)]
 """A message id, as it is written."""
 
 
-def _message_id_in_path(message: Annotated[str, Path(max_length=40, description="Id of the message.")]) -> MessageId:
+async def _message_id_in_path(
+    message: Annotated[str, Path(max_length=40, description="Id of the message.")],
+) -> MessageId:
     try:
         return parse_id(message)
     except ValueError as error:

@@ -13,6 +13,7 @@ import binascii
 import csv
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -40,25 +41,30 @@ class ListPage(Model, Generic[Item]):
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
 class Paging:
-    """What a request says about pages: a dependency of every list."""
+    """What a request says about pages."""
 
-    def __init__(
-        self,
-        request: Request,
-        limit: Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="Items on a page; default: 100.")] = None,
-        cursor: Annotated[str | None, Query(max_length=1000, description="`next` of the page before.")] = None,
-        format: Annotated[
-            Literal["json", "csv"] | None,
-            Query(description="Default: by the header field Accept; CSV is the whole list."),
-        ] = None,
-    ) -> None:
-        accept = request.headers.get("accept", "")
-        self.request, self.limit, self.cursor = request, limit, cursor
-        self.wants_csv = format == "csv" or (format is None and "text/csv" in accept and "json" not in accept)
+    request: Request
+    limit: int | None
+    cursor: str | None
+    wants_csv: bool
 
 
-PagingParameters = Annotated[Paging, Depends()]
+async def _paging(
+    request: Request,
+    limit: Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="Items on a page; default: 100.")] = None,
+    cursor: Annotated[str | None, Query(max_length=1000, description="`next` of the page before.")] = None,
+    format: Annotated[
+        Literal["json", "csv"] | None, Query(description="Default: by the field Accept; CSV is the whole list.")
+    ] = None,
+) -> Paging:
+    accept = request.headers.get("accept", "")
+    wants_csv = format == "csv" or (format is None and "text/csv" in accept and "json" not in accept)
+    return Paging(request, limit, cursor, wants_csv)
+
+
+PagingParameters = Annotated[Paging, Depends(_paging)]
 
 
 class Cursor(Generic[Key]):

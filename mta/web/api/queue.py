@@ -135,7 +135,7 @@ class QueueChangedItem(Model):
     backoffs_ended: int | None = None
 
 
-def _which(
+async def _which(
     account: AccountFilter = None,
     destination: Annotated[Line | None, Query(max_length=400)] = None,
     stream: Stream | None = None,

@@ -1,11 +1,11 @@
 """Routes of the API: each says what a token needs for it, and gets the context of its caller.
 
-Invariants: there is no route without a scope.
+Invariants: there is no route without a scope. Dependencies are coroutines: FastAPI runs others in threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Security
@@ -19,7 +19,7 @@ from mta.web.api.problems import MEDIA_TYPE, Problem
 bearer = HTTPBearer(auto_error=False, description="A token that `mta token add` made.", scheme_name="token")
 
 
-def admin_context(request: Request) -> AdminContext:
+async def admin_context(request: Request) -> AdminContext:
     """Return the context that the guard of the port has put into the request."""
     context: AdminContext = request.state.context
     return context
@@ -45,11 +45,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def require(scope: Scope) -> Callable[[AdminContext], None]:
+def require(scope: Scope) -> Callable[[AdminContext], Awaitable[None]]:
     """Return a dependency that refuses callers without ``scope``."""
     assert scope in ALL_SCOPES, scope
 
-    def check(context: Context) -> None:
+    async def check(context: Context) -> None:
         if not context.actor.may(scope):
             raise Forbidden(f"this needs a token with the scope {scope}")
 

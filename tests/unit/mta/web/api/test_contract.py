@@ -101,6 +101,12 @@ def _quoted(value: str) -> str:
     return quote(value.encode("utf-8", "surrogatepass"), safe="") or "x"
 
 
+async def test_times_out_of_range_are_no_fault(api: Api) -> None:
+    for at in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        assert (await api.get("/v1/queue", params={"before": at})).status == 200
+        assert (await api.get("/v1/queue/summary", params={"before": at})).status == 200
+
+
 async def test_lists_have_pages_and_csv(api: Api) -> None:
     lists = [
         path for path, method, operation in operations()
