@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.admin.backoffs import DELAYS, waited_for
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import fail, moment, plain, print_json, print_lines, relative, size
@@ -75,6 +74,8 @@ def explain(
     message_id, settings = parse_message_id(message), load_settings(config)
 
     async def work(store: Store) -> tuple[Story, list[Suppression], _Waits] | None:
+        from mta.admin.backoffs import waited_for
+
         story = await store.explain.message(message_id)
         if story is None:
             return None
@@ -226,6 +227,8 @@ def _state(entry: QueueEntry, now: datetime) -> str:
             due = f"{relative(entry.due_at, now)} ({moment(entry.due_at)} UTC)"
             return f"attempt {entry.attempts + 1} {due}, {expires}"
         case QueueState.DELAYED:
+            from mta.admin.backoffs import DELAYS
+
             due = f"{relative(entry.due_at, now)} ({moment(entry.due_at)} UTC)"
             why = DELAYS[entry.delayed_by] if entry.delayed_by else "its time"
             return f"waits for {why}: attempt {entry.attempts + 1} {due}, {expires}"

@@ -59,7 +59,7 @@ def test_stage_and_host() -> None:
     assert "action    retry" in classify("554 5.7.1 no", "--stage", "connect").stdout
     text = "550 Requested action not taken: mailbox unavailable"
     assert "rule      united-internet-unknown" in classify(text, "--host", "mx00.gmx.net").stdout
-    assert "rule      reply-5xx" in classify(text).stdout
+    assert "rule      words-unavailable" in classify(text).stdout
 
 
 def test_standard_input() -> None:
