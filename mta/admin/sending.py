@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 from config.schema import Limits
 from mta.admin.context import AdminContext
-from mta.admin.errors import InvalidValue
+from mta.admin.errors import InvalidValue, NotFound
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.message import Body, Envelope, Recipient
@@ -128,7 +128,12 @@ class MessageSender:
         actor = context.actor
         if name is None and actor.account is None:
             raise InvalidValue("account", "say for which account")
-        account = (await context.account(name or actor.account or "")).account
+        if actor.account_id is not None and name in (None, actor.account):  # from memory, as over SMTP
+            account = context.store.accounts.by_id(actor.account_id)
+            if account is None:
+                raise NotFound(f"there is no account {actor.account!r}")
+        else:
+            account = (await context.account(name or "")).account
         return _HttpClient(
             session=session or f"api-{secrets.token_hex(8)}",
             address=ip_address(actor.source or "127.0.0.1"),
