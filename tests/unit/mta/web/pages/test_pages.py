@@ -12,10 +12,11 @@ from mta.admin import shaping
 from mta.mail.address import Address
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id, parse_id
+from mta.mail.reply import Reply
 from mta.mail.shaping_action import ActionScope
 from mta.web.pages.subjects import all_routes
 from policy.permission.suppression import Reason
-from tests.unit.mta.store.make import accepted
+from tests.unit.mta.store.make import accepted, failed, put, result
 from tests.unit.mta.web.pages.rig import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -169,3 +170,24 @@ async def test_times_are_utc_without_a_script(site: Site) -> None:
     assert re.search(
         rf'<time datetime="{datetime.now(UTC):%Y-%m-%d}T[^"]+" data-at="minute">[-0-9]+ [0-9:]+ UTC</time>', answer.text
     )
+
+
+async def test_messages_are_found_by_what_is_known_of_them(site: Site) -> None:
+    store = site.store
+    shop = next(each.account for each in await store.accounts.list() if each.account.name == "shop")
+    delivery = await put(store, "lost@club.example", account_id=shop.id, subject=f"Order 4711 {HOSTILE}")
+    reply = Reply(550, "5.7.1", f"refused by policy {HOSTILE}")
+    await store.results.write([result(delivery, [failed(delivery.recipients[0], reply=reply)], provider="club")])
+    number = format_id(delivery.message_id)
+    for query in ("recipient=LOST@club.example", "subject=order+4711", "reply=refused+by+policy"):
+        page = await site.ann.get(f"/search?{query}")
+        assert f"/messages/{number}" in page.text, query
+        assert "<img src=x" not in page.text
+        assert number not in (await site.browsers["club"].get(f"/search?{query}")).text
+    message = await site.ann.get(f"/messages/{number}")
+    assert "refused by policy" in message.words
+    assert "<img src=x" not in message.text
+    overview = await site.ann.get("/")
+    assert "lost@club.example" in overview.words
+    assert "club" in overview.words
+    assert "lost@club.example" not in (await site.browsers["club"].get("/")).words
