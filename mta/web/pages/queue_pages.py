@@ -50,7 +50,7 @@ async def overview(page: PageRequest) -> Answer:
     by = page.query_choice("by", By) or By.DESTINATION
     by = by if by in choices else By.DESTINATION
     groups = await queue.summary(page.context, by, limit=GROUPS)
-    states = await queue.summary(page.context, By.STATE)
+    counts = await _counts(page)
     titles = tables.columns(
         key=by.value.capitalize(),
         recipients=("Recipients", "number"),
@@ -80,12 +80,18 @@ async def overview(page: PageRequest) -> Answer:
     table = PageTable.sorted(page, f"Queued recipients by {by.value}", titles, rows, empty="Nothing is queued.")
     if tables.wants_csv(page):
         return table.to_csv("queue")
-    counts = {each.key: each.recipients for each in states}
     return PageView(
         "queue.html",
         "Queue",
         {"table": table, "by": by, "choices": choices, "counts": counts, "total": sum(counts.values())},
     )
+
+
+async def _counts(page: PageRequest) -> dict[str, int]:
+    """Return how many recipients are in which state: of the service cheaply, of an account by counting."""
+    if page.is_operator:
+        return await page.context.store.queue.count_states()
+    return {each.key: each.recipients for each in await queue.summary(page.context, By.STATE)}
 
 
 async def read_filter(page: PageRequest, given: Mapping[str, str]) -> QueueFilter:
