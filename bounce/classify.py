@@ -24,6 +24,7 @@ from mta.mail.reply import Reply, ReplyKind
 
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
+_VAGUE = ("words-unavailable", "words-maybe", "words-temporarily")
 _POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
@@ -55,15 +56,16 @@ class Classifier:
 
     def _judged(self, first: Classification, reply: Reply, stage: Stage) -> Classification:
         """Return ``first``, or what the words mean where the rule knew only the code, or read too much into them."""
-        if reply.kind is not ReplyKind.PERMANENT or stage.is_connection:
+        if stage.is_connection:
             return first
         by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
         text = flattened(reply.text[:MAX_TEXT])
-        # A limit or a disk may be that of a mailbox.
-        if first.category in ("too_large", "system_failure") or (
-            reply.status == "5.2.2" and first.category == "rate_limited"
-        ):
-            return read_full_mailbox(text, named_first=first.category == "too_large") or first
+        if reply.kind is not ReplyKind.PERMANENT:
+            return _for_now(first, text) if by_code else first
+        if first.category in _OF_WHAT or (reply.status == "5.2.2" and first.category == "rate_limited"):
+            full = read_full_mailbox(text, named_first=first.category == "too_large")
+            if full or not by_code:
+                return full or first
         if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
             return first
         return _milder(_by_words(first, text, reply) if by_code else first, text, reply.status)
@@ -118,6 +120,14 @@ def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
     if words.rule in ("words-closed", "words-unavailable") and reply.status.startswith("5.7."):
         return replace(words, action=Action.FAIL, hard=False)
     return words
+
+
+def _for_now(first: Classification, text: str) -> Classification:
+    """Return what the words of a 4xx say of which only the code is known, if they are clear."""
+    words = read_words(text)
+    if words is None or words.rule in _VAGUE or first.fault is Fault.NETWORK:
+        return first
+    return replace(words, action=first.action, hard=False)
 
 
 def _milder(first: Classification, text: str, status: str) -> Classification:

@@ -32,6 +32,17 @@ _ADDRESS = re.compile(
     r"[^\s<>()\[\],;:\"'@]{1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
 )
 _LOCAL = re.compile(r"<[a-z0-9][a-z0-9.+=-]{0,63}>")  # "<ann> is disabled"
+_NARROWER = {  # what of the sender, or of the message, is refused
+    "sender": re.compile(
+        r"(?P<bad_host_name>dns\b|lookup|ptr\b|helo|ehlo)|(?P<spf_failure>spf\b)|(?P<dkim_failure>dkim|arc\b)"
+        r"|(?P<dmarc_policy>dmarc)|(?P<auth_failure>authenticat)|(?P<bad_reputation>reputation|score|spammer|abus|many)"
+        r"|(?P<bad_sender>sender(?!.s? (?:host|ip))|mail ?from|return|envelope|from(?: field|:| address| header))"
+    ),
+    "content": re.compile(
+        r"(?P<banned_content>attach|virus|malware|phish|infected|link|url|file|password)"
+        r"|(?P<bad_message>header|mime|format|structure|field|rfc|malformed|character|invalid|missing)"
+    ),
+}
 _BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")
 
 # In this order: what stands first is believed first.
@@ -59,8 +70,6 @@ _ABOUT_MAILBOX: tuple[tuple[Kind, str, bool], ...] = (
     ("closed", "inactive_mailbox", False),
     ("unavailable", "bad_mailbox", True),  # also said of a mailbox that refuses us: not suppressed at once
 )
-
-
 _DENYING: tuple[Kind, ...] = ("negation", "existence", "existence_first")
 _DENIALS = frozenset({("negation", "existence"), ("negation", "existence_first"), ("existence_first", "negation")})
 
@@ -119,8 +128,7 @@ def read_words(text: str) -> Classification | None:
     tags = {word.tag: word.text for word in reversed(found)}
     for tag, (category, fault) in _OTHERS.items():
         if tag in tags:
-            listed = tag == "sender" and _BLOCKED.search(text)
-            return _meaning("blocklisted" if listed else category, tag, tags[tag], fault)
+            return _meaning(_narrower(tag, tags[tag], text) or category, tag, tags[tag], fault)
     if "no_mail" in tags:
         return _meaning("bad_domain", "domain", tags["no_mail"], hard=True)
     for state, category, hard in _ABOUT_MAILBOX:
@@ -130,6 +138,14 @@ def read_words(text: str) -> Classification | None:
         return _meaning("recipient_refuses", "refuses", tags["refuses"])
     alone = [*tags] == ["unknown"] and len(text) <= len(tags["unknown"]) + BEFORE  # of whom but the recipient?
     return _meaning("bad_mailbox", "unknown", text, hard=True) if alone else None
+
+
+def _narrower(tag: str, said: str, text: str) -> str | None:
+    """Return what ``said`` names of a sender or a message, or None."""
+    if tag == "sender" and _BLOCKED.search(text):
+        return "blocklisted"
+    found = tag in _NARROWER and _NARROWER[tag].search(said)
+    return found.lastgroup if found else None
 
 
 def read_full_mailbox(text: str, *, named_first: bool) -> Classification | None:

@@ -16,7 +16,6 @@ from datetime import timedelta
 
 from bounce.rules import RuleBook
 from config.schema import SuppressionSettings
-from config.toml import ConfigError
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Failed, Fault, Outcome
 from mta.mail.identity import MessageId
@@ -62,13 +61,8 @@ def is_soft(found: Classification) -> bool:
 
 def soft_failures(outcomes: Iterable[Outcome], thresholds: SoftBounceThresholds) -> Iterator[Failed]:
     """Yield the outcomes that count as soft bounces."""
-    for each in outcomes:
-        if (
-            isinstance(each, Failed)
-            and each.classification.category in thresholds.soft
-            and is_soft(each.classification)
-        ):
-            yield each
+    failed = (each for each in outcomes if isinstance(each, Failed) and is_soft(each.classification))
+    yield from (each for each in failed if each.classification.category in thresholds.soft)
 
 
 def threshold_faults(settings: SuppressionSettings, book: RuleBook) -> Iterator[tuple[int, str]]:
@@ -78,24 +72,15 @@ def threshold_faults(settings: SuppressionSettings, book: RuleBook) -> Iterator[
     for n, name in enumerate(names):
         if names.index(name) < n:
             yield n, f"category {name!r} has two thresholds; leave one"
-    for n, name in enumerate(names):
-        if name not in book.categories:
+        elif name not in book.categories:
             yield n, f"there is no category {name!r}; `mta classify --categories` lists them"
         elif name not in allowed:
             at_fault, others = book.categories[name].fault.value, ", ".join(allowed)
             yield n, f"category {name!r} is the fault of the {at_fault}, and cannot suppress; allowed: {others}"
 
 
-def load_soft_bounce_thresholds(settings: SuppressionSettings, book: RuleBook) -> SoftBounceThresholds:
-    """Load the thresholds and check them against the categories. Raises ConfigError."""
-    faults = [fault for _, fault in threshold_faults(settings, book)]
-    if faults:
-        raise ConfigError([f"suppression.soft_bounces: {fault}" for fault in faults])
-    return soft_bounce_thresholds(settings)
-
-
 def soft_bounce_thresholds(settings: SuppressionSettings) -> SoftBounceThresholds:
-    """Return the thresholds of the settings, unchecked."""
+    """Return the thresholds of the settings, which ``threshold_faults`` has checked."""
     hard_lasts = settings.hard_bounces_expire
     return SoftBounceThresholds(
         {

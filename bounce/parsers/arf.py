@@ -54,9 +54,8 @@ def _addresses(fields: Fields, original: Original) -> list[Address | None]:
         for name in ("original-rcpt-to", "removal-recipient", "x-original-rcpt-to", "redacted-address")
         for value in fields.each(name)
     ]
-    found = [address_of(value) for value in named]
-    whole = list(dict.fromkeys(one for one in found if one is not None and not _REDACTED.search(one.local)))
-    return list(whole) or [only_recipient(original)]
+    found = dict.fromkeys(map(address_of, named))
+    return [one for one in found if one is not None and not _REDACTED.search(one.local)] or [only_recipient(original)]
 
 
 def only_recipient(original: Original) -> Address | None:
@@ -71,9 +70,8 @@ def only_recipient(original: Original) -> Address | None:
 def _hotmail(mail: Mail, original: Original) -> Report | None:
     """Return a complaint of Outlook.com's JMRP: no fields, the message attached or, formerly, in place of a text."""
     subject = (mail.fields.get("subject") or "").lower()
-    if not subject.startswith("complaint about message from ") or not original.fields.all:
-        return None
-    if not _OUTLOOK.search((mail.fields.get("from") or "").lower()):
+    named = subject.startswith("complaint about message from ")
+    if not (named and original.fields.all and _OUTLOOK.search((mail.fields.get("from") or "").lower())):
         return None
     return _report("hotmail", Feedback.ABUSE, [only_recipient(original)], original, Fields())
 

@@ -21,24 +21,20 @@ _SUBJECT = r"(?:(?:re|aw|antw|r)\s{0,2}:\s{0,2})?{}"
 _WORDS = r"\b{}"
 
 
-def is_challenge(mail: Mail, text: FreeTextBounce) -> bool:
-    """Return whether ``mail`` asks the sender to do something before the message is delivered."""
+def read_challenge(mail: Mail, text: FreeTextBounce) -> Report | None:
+    """Return ``mail`` as a challenge, which asks the sender to do something before delivery, or None."""
     asks = phrases("challenge", _WORDS)
     words = " ".join(text.lines[:MAX_LINES])[:MAX_WORDS].lower()
-    return bool(asks.search(words) or asks.search(decode_words(mail.fields.get("subject") or "").lower()))
-
-
-def read_challenge(mail: Mail, text: FreeTextBounce) -> Report | None:
-    """Return the challenge in ``mail``, or None."""
-    return _report(mail, ReportKind.CHALLENGE, "challenge") if is_challenge(mail, text) else None
+    asked = asks.search(words) or asks.search(decode_words(mail.fields.get("subject") or "").lower())
+    return _report(mail, ReportKind.CHALLENGE, "challenge") if asked else None
 
 
 def read_auto_reply(mail: Mail, text: FreeTextBounce) -> Report | None:
     """Return ``mail`` as an auto-reply, or None."""
     words = "\n".join(text.lines[:MAX_LINES])[:MAX_WORDS].lower()
     subject = decode_words(mail.fields.get("subject") or "").lower().strip(" \t[(*!-")
-    if is_challenge(mail, text):
-        return _report(mail, ReportKind.CHALLENGE, "challenge")
+    if challenge := read_challenge(mail, text):
+        return challenge
     if is_marked_auto_reply(mail):
         return _report(mail, ReportKind.AUTO_REPLY, "rfc3834")
     by_words = len(text.lines) <= MAX_LINES and phrases("away", _WORDS).search(words)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import takewhile
 
 from bounce.grammar import delay_in, failure_in, flattened, read_words
 from bounce.languages import phrases
@@ -223,17 +224,12 @@ def address_of(text: str) -> Address | None:
     text = text.rpartition("<")[2].partition(">")[0] if "<" in text else text
     text = text.strip().strip("<>").removeprefix("mailto:").rstrip(".,;")
     text = text[1:-1] if text[:1] == text[-1:] == "'" else text
+    local, _, domain = text.rpartition("@")
     try:
-        return Address.parse(text)
-    except AddressError:
-        local, _, domain = text.rpartition("@")
-        if "_" not in domain and "#" not in domain:
-            return None
-    try:
-        Address.parse(f"{local}@{re.sub('[_#]', 'x', domain)}")
+        found = Address.parse(f"{local}@{re.sub('[_#]', 'x', domain)}")
     except AddressError:
         return None
-    return Address(local, domain.lower())
+    return Address(local, domain.lower()) if "_" in domain or "#" in domain else found
 
 
 def _occurrences(lines: Sequence[str], known: Known) -> Iterator[tuple[int, str, int]]:
@@ -333,12 +329,6 @@ def _end(lines: list[str]) -> int:
 
 def _is_header(lines: list[str]) -> bool:
     """Return whether three header fields follow each other, one of them a trace or transport field."""
-    fields = 0
-    traced = False
-    for line in lines:
-        if _FIELD.match(line):
-            fields += 1
-            traced = traced or _TRACE.match(line) is not None
-        elif not line.startswith((" ", "\t", ">  ")):
-            break
-    return fields >= 3 and traced
+    block = takewhile(lambda line: _FIELD.match(line) or line.startswith((" ", "\t", ">  ")), lines)
+    fields = [line for line in block if _FIELD.match(line)]
+    return len(fields) >= 3 and any(map(_TRACE.match, fields))

@@ -26,7 +26,7 @@ import uvloop
 
 from bounce.classify import Classifier
 from bounce.rules import load_rules
-from bounce.suppression import SoftBounceThresholds, load_soft_bounce_thresholds
+from bounce.suppression import SoftBounceThresholds, soft_bounce_thresholds
 from config.schema import Limits, Settings
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
@@ -417,7 +417,7 @@ def _classifier(settings: Settings) -> Classifier:
 
 
 def _thresholds(settings: Settings) -> SoftBounceThresholds:
-    return load_soft_bounce_thresholds(settings.suppression, load_rules(settings.bounces.rules))
+    return soft_bounce_thresholds(settings.suppression)
 
 
 def _unfit(settings: Settings, checks: Sequence[SourceCheck]) -> tuple[frozenset[str], frozenset[str]]:

@@ -121,3 +121,32 @@ def test_denial_and_existence_near_each_other_say_unknown() -> None:
 
 def test_words_in_one_and_names_in_brackets_are_read() -> None:
     assert flattened("DisabledUser <ann> user_unknown") == "disabled user @ user unknown"
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("450 4.2.1 ann@b.example: too many messages in a short time", "rate_limited"),
+        ("450 4.2.1 our database is down", "system_failure"),
+        ("451 from:domain must resolve", "bad_sender"),
+        ("450 4.7.1 mailbox of ann@b.example unavailable", "policy_refusal"),  # too vague to blame the recipient
+    ],
+)
+def test_a_4xx_of_which_only_the_code_is_known_is_read_by_its_words(text: str, category: str) -> None:
+    found = CLASSIFIER.classify(Reply.read(text))
+    assert (found.category, found.action, found.hard) == (category, Action.RETRY, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("550 our host denies the sender", "bad_sender"),
+        ("550 helo host error", "bad_host_name"),
+        ("550 sending host is in a black list", "blocklisted"),
+        ("554 headers are not rfc compliant", "bad_message"),
+        ("554 rejecting password protected file", "banned_content"),
+        ("552 5.2.3 mail policy violation", "policy_refusal"),
+    ],
+)
+def test_what_of_the_sender_or_the_message_is_refused(text: str, category: str) -> None:
+    assert CLASSIFIER.classify(Reply.read(text)).category == category

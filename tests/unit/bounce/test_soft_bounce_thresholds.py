@@ -14,11 +14,11 @@ from bounce.suppression import (
     SoftBounceThresholds,
     Threshold,
     is_soft,
-    load_soft_bounce_thresholds,
+    soft_bounce_thresholds,
     soft_failures,
+    threshold_faults,
 )
 from config.schema import SoftBounceThreshold, SuppressionSettings
-from config.toml import ConfigError
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Failed, Fault, QueuedRecipient, Result, Stage
 from mta.mail.reply import Reply
@@ -101,7 +101,8 @@ def test_what_suppresses_at_once_is_not_counted_too() -> None:
 
 
 def test_the_defaults_are_categories_of_the_recipients_fault() -> None:
-    thresholds = load_soft_bounce_thresholds(SuppressionSettings(), BOOK)
+    assert list(threshold_faults(SuppressionSettings(), BOOK)) == []
+    thresholds = soft_bounce_thresholds(SuppressionSettings())
     assert thresholds.soft["mailbox_full"] == Threshold(5, timedelta(days=90), 3)
     assert (thresholds.soft_lasts, thresholds.hard_lasts) == (timedelta(days=180), None)
 
@@ -109,9 +110,7 @@ def test_the_defaults_are_categories_of_the_recipients_fault() -> None:
 def test_every_mistake_is_told() -> None:
     named = ("greylisted", "mailbox_fill", "mailbox_full", "mailbox_full")
     settings = SuppressionSettings(soft_bounces=[SoftBounceThreshold(category=name) for name in named])
-    with pytest.raises(ConfigError) as caught:
-        load_soft_bounce_thresholds(settings, BOOK)
-    twice, sites, unknown = caught.value.lines
-    assert twice == "suppression.soft_bounces: category 'mailbox_full' has two thresholds; leave one"
+    (_, sites), (_, unknown), (place, twice) = threshold_faults(settings, BOOK)
+    assert (place, twice) == (3, "category 'mailbox_full' has two thresholds; leave one")
     assert "'greylisted' is the fault of the site, and cannot suppress; allowed: bad_" in sites
     assert "there is no category 'mailbox_fill'; `mta classify --categories` lists them" in unknown
