@@ -19,8 +19,14 @@ from config.toml import ConfigError
 from mta.admin.errors import AdminError, Forbidden, InvalidValue, NotFound
 from mta.mail.address import AddressError
 from mta.observe.log import get_logger
+from mta.store.accounts.dkim_keys import KeyExists
 from mta.store.journal.account_changes import AccountError
+from mta.store.journal.webhooks import WebhookError
+from mta.store.mailings.mailings import MailingError
 from mta.store.postgres.errors import StoreUnavailable
+from mta.store.reputation.breakers import BreakerError
+from mta.store.reputation.case_records import CaseError
+from mta.store.reputation.shaping_actions import ActionError
 from mta.web.asgi import where
 from policy.accounts.account import StatusChangeRefused
 from policy.permission.consent import TopicError
@@ -31,7 +37,10 @@ log = get_logger()
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
 
-REFUSALS: tuple[type[Exception], ...] = (AdminError, AccountError, StatusChangeRefused, UnknownProfile)
+REFUSALS: tuple[type[Exception], ...] = (
+    AdminError, AccountError, ActionError, BreakerError, CaseError, KeyExists, MailingError, StatusChangeRefused,
+    UnknownProfile, WebhookError,
+)  # fmt: skip
 MISTAKES: tuple[type[Exception], ...] = (AddressError, TopicError, ConfigError)
 
 

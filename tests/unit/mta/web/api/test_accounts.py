@@ -167,6 +167,9 @@ async def test_a_mailing_is_made_confirmed_and_stopped(api: Api) -> None:
     confirmed = await api.post(f"/v1/mailings/{number}/confirm", {}, by="shop")
     assert confirmed.status == 200, confirmed.text
     assert (await api.get(f"/v1/mailings/{number}")).json["mailing"]["state"] == "confirmed"
+    again = await api.post("/v1/mailings", body, by="shop")
+    assert (again.status, "autumn" in again.json["detail"]) == (409, True)
+    assert (await api.post(f"/v1/mailings/{number}/references/1/remove", {"reason": "x"}, by="shop")).status == 409
     assert (await api.post(f"/v1/mailings/{number}/stop", {"reason": "wrong price"}, by="shop")).status == 200
     assert (await api.post(f"/v1/mailings/{number}/release", {}, by="shop")).status == 403
     shown = (await api.get(f"/v1/mailings/{number}")).json["mailing"]
