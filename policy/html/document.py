@@ -136,16 +136,22 @@ def _around(link: LexborNode) -> tuple[str, str]:
     if block is None:
         return "", ""
     sides: list[list[str]] = [[], []]
-    side, waiting, seen = 0, list(reversed(_children(block))), 0
+    side, seen = 0, 0
+    waiting: list[LexborNode | str] = [*reversed(_children(block))]
     while waiting and seen < MAX_AROUND:
         node, seen = waiting.pop(), seen + 1
-        if node.mem_id == link.mem_id:
+        if isinstance(node, str):
+            sides[side].append(node)
+        elif node.mem_id == link.mem_id:
             side = 1
         elif node.tag == "-text":
             sides[side].append(_WHITE.sub(" ", node.text(deep=True)))  # a line end in the source is none on the screen
-        elif node.tag in ("a", "br", "hr", "p", "tr", "td", "li", "div"):
-            sides[side].append(" | " if node.tag == "a" else "\n")
-            waiting += [] if node.tag == "a" else reversed(_children(node))
+        elif node.tag == "a":
+            sides[side].append(" | ")
+        elif node.tag in ("br", "hr"):
+            sides[side].append("\n")
+        elif node.tag in _ENDS_BLOCK:
+            waiting += ["\n", *reversed(_children(node)), "\n"]
         else:
             waiting += reversed(_children(node))
     return "".join(sides[0]), "".join(sides[1])

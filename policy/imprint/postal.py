@@ -63,6 +63,10 @@ _ORDINAL = r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
 _ZONE = re.compile(rf"\b(?:{'|'.join(shipped('addresses')['zones'])})(?=\s)")
 _DOOR = re.compile(r"\d+[ºª°.]*\s*\w{0,3}")
 _FLOOR = f"(?:{'|'.join(shipped('addresses')['floors'])})"
+_WITH_STATES = frozenset({"US", "CA", "AU"})
+_STATES = tuple(tuple(names.split("|")) for names in shipped("addresses")["states"])
+_STATE_NAMES = sorted((name for names in _STATES for name in names), key=len, reverse=True)
+_STATE = re.compile(rf"(?P<town>.*?\w)[,\s]+(?P<state>{'|'.join(_STATE_NAMES)})")
 _CITIES = tuple(tuple(names.split("|")) for names in shipped("addresses")["cities"])
 
 
@@ -89,10 +93,18 @@ def address(street: str, postcode: str, city: str, country: str) -> tuple[tuple[
     if postcode:
         short = postcode[:5] if re.fullmatch(r"\d{5}-\d{4}", postcode) else postcode  # ZIP+4: the rest may be missing
         pieces.append(number(short, r"(?:(?:[a-z]{1,2}[\W_]{0,3})?)", apart=r"[^\w]|_"))
-    plain = fold(city)
-    names = next((names for names in _CITIES if plain in map(fold, names)), (city,))
+    names = _names_of(city, country.upper())
     pieces.append(words(city, shortened=True) if len(names) == 1 else _any_of(names))
     return tuple((_street(parts, particles=particles, torn=torn), *pieces) for torn in (False, True))
+
+
+def _names_of(city: str, country: str) -> tuple[str, ...]:
+    """``city`` in each language of its town, or with its state long and short: "Portland, Oregon", "Portland, OR"."""
+    plain = fold(city)
+    if country in _WITH_STATES and (found := _STATE.fullmatch(plain)):
+        spelled = next(names for names in _STATES if found["state"] in names)
+        return tuple(f"{found['town']} {name}" for name in spelled)
+    return next((names for names in _CITIES if plain in map(fold, names)), (city,))
 
 
 def _any_of(names: tuple[str, ...]) -> Sought:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from mta.mail.headers import Headers, unfold
 from policy.html.document import Link
 from policy.text.message_text import View
-from policy.text.obstacle_grammar import AT_ONCE, Nearness, ObstacleGrammar, obstacle_in_url
+from policy.text.obstacle_grammar import AT_ONCE, Nearness, Obstacle, ObstacleGrammar, obstacle_in_url
 from policy.text.sentences import sentences_of
 from policy.text.text_match import fold
 from policy.text.unsubscribe_grammar import LONGEST, UnsubscribeGrammar, plain
@@ -118,11 +118,12 @@ class UnsubscribeOffer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The best way out of a text, and the link that it is. ``reason``: the obstacle, or why the link cannot be used."""
+    """The best way out of a text, and the link that it is. ``fault``: why the link cannot be used."""
 
     offer: UnsubscribeOffer
     url: str = ""
-    reason: str = ""
+    fault: str = ""
+    obstacle: Obstacle | None = None
 
 
 NOTHING = Found(UnsubscribeOffer.NONE)
@@ -151,7 +152,7 @@ class UnsubscribeLinks:
             if fault := unusable(link.url) or self._misled(link):
                 best = best if best.url else Found(UnsubscribeOffer.NONE, link.url, fault)
             elif obstacle := self._obstacle(view, link, said):
-                best = Found(UnsubscribeOffer.BARRED, link.url, obstacle)
+                best = Found(UnsubscribeOffer.BARRED, link.url, obstacle=obstacle)
             else:
                 return Found(UnsubscribeOffer.OPEN, link.url)
         return best
@@ -166,14 +167,14 @@ class UnsubscribeLinks:
             return "it leads to the front page"
         return ""
 
-    def _obstacle(self, view: View, link: Link, said: str) -> str:
+    def _obstacle(self, view: View, link: Link, said: str) -> Obstacle | None:
         """Return the obstacle that the link's own sentence tells of, its address, or what else the text says of
-        unsubscribing; or ""."""
+        unsubscribing."""
         told = self._obstacles.told
         if own := told(said, Nearness.OWN, self._patience) or obstacle_in_url(link.url):
             return own
         if not self._may_be_barred(view, link):
-            return ""
+            return None
         sentences = sentences_of(view, link)
         behind = 0 if sentences.at >= 0 else BEHIND
         for n, sentence in enumerate(sentences.all):
@@ -186,7 +187,7 @@ class UnsubscribeLinks:
                 beside = Nearness.LISTED if sentence.is_listed else Nearness.NEAR
                 if obstacle := told(sentence.said, Nearness.ABOUT if about else beside, self._patience):
                     return obstacle
-        return ""
+        return None
 
     def _speaks_of_it(self, sentence: str) -> bool:
         grammar = self._grammar

@@ -148,7 +148,7 @@ class UnsubscribePages:
         if further := self._further.search(text):
             return PageOffer(PageFault.SECOND_STEP, shown(further[0], 80))
         if obstacle := self._obstacles.told(text, Nearness.OWN):
-            return PageOffer(PageFault.OBSTACLE, shown(obstacle, 60))
+            return PageOffer(PageFault.OBSTACLE, shown(obstacle.quoted, 60))
         if not form.buttons:
             return PageOffer(PageFault.SCRIPT)
         ends = [button for button in form.buttons if not self._onward.search(plain(button))]
@@ -176,7 +176,7 @@ class UnsubscribePages:
             return PageOffer(PageFault.LOGIN)
         for sentence in _sentences(page.text):
             if grammar.offers(sentence) and (obstacle := self._obstacles.told(sentence, Nearness.ABOUT)):
-                return PageOffer(PageFault.OBSTACLE, shown(obstacle, 60))
+                return PageOffer(PageFault.OBSTACLE, shown(obstacle.quoted, 60))
         if button := next((words for words in page.loose_buttons if grammar.offers(plain(words))), ""):
             return PageOffer(PageFault.SCRIPT, f'the button "{shown(button, 60)}"')
         for link in page.links:

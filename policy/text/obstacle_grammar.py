@@ -12,6 +12,7 @@ language.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
@@ -20,6 +21,7 @@ from config.types import Section
 from policy.text.unsubscribe_grammar import any_of
 
 SHIPPED = DEFAULTS / "unsubscribe_obstacles.toml"
+ASIDE = 40  # characters of its sentence that are quoted with an obstacle, on each side
 REACH = 60  # characters between a thing and the word that demands it
 DECIDED = 3  # small words of a language that are enough to tell it from another with one less
 AT_ONCE = 2  # days that unsubscribing may take (Gmail and Yahoo, sender guidelines 2024: two days)
@@ -44,6 +46,25 @@ class Nearness(Enum):
     ABOUT = "it speaks of unsubscribing itself"
     NEAR = "it stands behind the link"
     LISTED = "it stands behind the link, as another entry of a list"
+
+
+class Bar(Enum):
+    """How an obstacle bars the way."""
+
+    FIRST = "something must be done or shown first"
+    COST = "it costs something"
+    ANOTHER_WAY = "another way than the link"
+    IMPOSSIBLE = "it cannot be done"
+    DELAY = "it takes too long"
+    ADDRESS = "the link leads to a login or a survey"
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """``quoted``: the words that tell of it, with those about them."""
+
+    bar: Bar
+    quoted: str
 
 
 class ObstacleWords(Section):
@@ -125,12 +146,12 @@ class ObstacleGrammar:
             return False
         return any(abs(found.start() - at) < REACH for found in self._props.finditer(text) for at in demands)
 
-    def told(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE) -> str:
-        """Return the obstacle that a sentence, made plain, tells of, or "". ``patience``: days it may take."""
+    def told(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE) -> Obstacle | None:
+        """Return the obstacle that a sentence, made plain, tells of. ``patience``: days it may take."""
         sentence = _ADDRESS.sub(" ", sentence)
         if not self.may_tell(sentence):
-            return ""
-        return next(filter(None, (each.told(sentence, nearness, patience) for each in self._spoken(sentence))), "")
+            return None
+        return next(filter(None, (each.told(sentence, nearness, patience) for each in self._spoken(sentence))), None)
 
     def _spoken(self, sentence: str) -> list[_Language]:
         """Return the language of a sentence: that of most of its small words; several, if that is undecided."""
@@ -169,75 +190,76 @@ class _Language:
         self._services = re.compile(any_of(words.services))
         self._takes = _Spans(words)
 
-    def told(self, sentence: str, nearness: Nearness, patience: int) -> str:
+    def told(self, sentence: str, nearness: Nearness, patience: int) -> Obstacle | None:
         needed = self._demands.search(sentence) is not None
         beside = nearness in (Nearness.NEAR, Nearness.LISTED)
         asked = not beside or self._requests.search(sentence) is not None
         if not asked and (nearness is Nearness.LISTED or not needed):
-            return ""
+            return None
         if beside and self._aims.search(sentence):
-            return ""
+            return None
         found = self._done_first(sentence, nearness, needed=needed) or self._another_way(sentence, needed=needed)
         if not found and asked:
             found = self._cost(sentence) or self._needed(sentence) or self._refusal(sentence)
             found = found or self._delay(sentence, patience)
         return found
 
-    def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> str:
+    def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> Obstacle | None:
         """Return what must be done first. That there is a login says nothing; that one must log in does."""
         if self._optional.search(sentence) or (
             nearness is Nearness.ABOUT and not needed and self._aims.search(sentence)
         ):
-            return ""
+            return None
         for clause in _CLAUSES.split(sentence):
             for found in self._first.finditer(clause):
                 if not self._is_void(clause, found) and (
                     needed or not self._other_way.search(clause, 0, found.start())
                 ):
-                    return found[0]
-        return ""
+                    return _obstacle(Bar.FIRST, found)
+        return None
 
-    def _another_way(self, sentence: str, *, needed: bool) -> str:
+    def _another_way(self, sentence: str, *, needed: bool) -> Obstacle | None:
         """Return the other way than the link; not a telephone number."""
         if not needed and self._alternatives.search(sentence):
-            return ""
+            return None
         for clause in _CLAUSES.split(sentence):
             for found in self._means.finditer(clause):
                 if not self._is_void(clause, found) and not _NUMBER.match(clause, found.end()):
-                    return found[0]
-        return ""
+                    return _obstacle(Bar.ANOTHER_WAY, found)
+        return None
 
-    def _needed(self, sentence: str) -> str:
+    def _needed(self, sentence: str) -> Obstacle | None:
         """Return a thing that one must have or use, told with the demand in one clause: "only for members"."""
         if self._optional.search(sentence) or self._aims.search(sentence):
-            return ""
+            return None
         for clause in _REASONS.split(sentence):
             found = self._props.search(clause)
             if found and self._demands.search(clause) and not self._is_void(clause, found):
-                return found[0]
-        return ""
+                return _obstacle(Bar.FIRST, found)
+        return None
 
-    def _cost(self, sentence: str) -> str:
+    def _cost(self, sentence: str) -> Obstacle | None:
         if self._aims.search(sentence):
-            return ""
+            return None
         for clause in _CLAUSES.split(sentence):
             for found in self._paid.finditer(clause):
                 if not self._is_void(clause, found):
-                    return found[0]
-        return ""
+                    return _obstacle(Bar.COST, found)
+        return None
 
     def _is_void(self, clause: str, found: re.Match[str]) -> bool:
         """Return whether what was found is not asked for: "no login", "a login is not needed"."""
         return bool(self._needless.search(clause) or self._without.search(clause, 0, found.start()))
 
-    def _refusal(self, sentence: str) -> str:
+    def _refusal(self, sentence: str) -> Obstacle | None:
         found = self._impossible.search(sentence)
         excused = self._fallback.search(sentence) or self._services.search(sentence)
-        return found[0] if found and not excused else ""
+        return _obstacle(Bar.IMPOSSIBLE, found) if found and not excused else None
 
-    def _delay(self, sentence: str, patience: int) -> str:
+    def _delay(self, sentence: str, patience: int) -> Obstacle | None:
         later = self._later.search(sentence)
-        return later[0] if later else self._takes.longer_than(patience, sentence)
+        found = later or self._takes.longer_than(patience, sentence)
+        return _obstacle(Bar.DELAY, found) if found else None
 
 
 class _Spans:
@@ -250,18 +272,20 @@ class _Spans:
         self._many = re.compile(any_of(words.many))
         number = rf"(?:(?<!\d)\d{{1,3}}|{any_of((*words.numbers, *words.many, 'one'))})"
         units = "|".join(f"(?P<{kind}>{any_of(units)})" for kind, units in words.units.items())
-        time = rf"(?P<number>{number})(?:(?: ?[-–] ?| {_WORD} )(?P<upto>{number}))?(?: {_WORD})?? (?:{units})"
+        time = (
+            rf"(?:[dl]['’])?(?P<number>{number})(?:(?: ?[-–] ?| {_WORD} )(?P<upto>{number}))?(?: {_WORD})?? (?:{units})"
+        )
         takes, lasts = any_of(words.spans), any_of(word for word in words.spans if len(word) > 5)
         self._counted = re.compile(
             rf"(?P<takes>{takes}(?: {_WORD}){{0,4}}? )?{time}(?P<lasts>(?: {_WORD}){{0,3}}? {lasts})?"
         )
 
-    def longer_than(self, patience: int, sentence: str) -> str:
-        """Return the first time of more than so many days, or ""."""
+    def longer_than(self, patience: int, sentence: str) -> re.Match[str] | None:
+        """Return the first time of more than so many days."""
         for found in self._counted.finditer(sentence):
             if (found["takes"] or found["lasts"]) and self._days(found) > patience:
-                return found[0]
-        return ""
+                return found
+        return None
 
     def _days(self, found: re.Match[str]) -> float:
         lengths = {"hours": 1 / 24, "days": 1, "weeks": 7, "months": 30}
@@ -275,7 +299,16 @@ class _Spans:
         return next((n for n, each in enumerate(self._numbers, 1) if each.fullmatch(said)), 1)
 
 
-def obstacle_in_url(url: str) -> str:
-    """Return the part of an address that leads to a login or a survey, or ""."""
+def obstacle_in_url(url: str) -> Obstacle | None:
+    """Return the part of an address that leads to a login or a survey."""
     found = _OBSTACLE_IN_URL.search(url.lower())
-    return found[0] if found else ""
+    return Obstacle(Bar.ADDRESS, found[0]) if found else None
+
+
+def _obstacle(bar: Bar, found: re.Match[str]) -> Obstacle:
+    """Return what was found with the words about it, whole ones."""
+    said, start, end = found.string, found.start(), found.end()
+    first, last = start - ASIDE, end + ASIDE
+    start = said.find(" ", first, start) + 1 or start if first > 0 else 0
+    end = max(end, said.rfind(" ", end, last)) if last < len(said) else len(said)
+    return Obstacle(bar, said[start:end].strip(" .,;:|"))

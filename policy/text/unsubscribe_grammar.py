@@ -39,6 +39,7 @@ class LanguageWords(Section):
     separable: list[str]
     verbs: list[str]
     objects: list[str]
+    signups: list[str]
     negations: list[str]
     excess: list[str]
     apart: list[str]
@@ -79,7 +80,7 @@ class UnsubscribeGrammar:
         self._alone = frozenset(word for language in languages for word in language.alone)
         self._elsewhere = re.compile(any_of(word for language in languages for word in language.elsewhere))
         self._others = re.compile(any_of(word for language in languages for word in language.others))
-        self._mail = re.compile(any_of(word for language in languages for word in language.objects))
+        self._mail = re.compile(any_of(mail for language in languages for mail in _of_mail_only(language)))
         self._pages = re.compile(any_of(word for language in languages for word in language.pages))
         self._desks = frozenset(word for language in languages for word in language.desks)
         self._offers = [_narrow_pattern(language) for language in languages]
@@ -172,6 +173,11 @@ def plain(text: str, longest: int | None = LONGEST) -> str:
 def _ways(words: LanguageWords) -> str:
     """Return a pattern for what says it by itself."""
     return any_of((*words.direct, *words.separable, *words.apart))
+
+
+def _of_mail_only(words: LanguageWords) -> Iterator[str]:
+    """Yield what only mail is called, not also what one signs up for."""
+    return (word for word in words.objects if word not in words.signups)
 
 
 def _of_less(words: LanguageWords) -> tuple[str, str, str]:

@@ -36,8 +36,16 @@ from policy.permission.unsubscribe_page import UnsubscribePages, page_fault
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
 from policy.text.message_text import Link, View
-from policy.text.obstacle_grammar import AT_ONCE
+from policy.text.obstacle_grammar import AT_ONCE, Bar, Obstacle
 from policy.text.unsubscribe_grammar import UnsubscribeGrammar
+
+_REMEDIES = {
+    Bar.FIRST: "let the link unsubscribe at once, with nothing to do or to show before",
+    Bar.COST: "let it cost nothing",
+    Bar.ANOTHER_WAY: "let the link be enough",
+    Bar.IMPOSSIBLE: "let readers unsubscribe at any time",
+    Bar.ADDRESS: "link to a page that unsubscribes at once",
+}
 
 
 class UnsubscribeLink:
@@ -75,11 +83,9 @@ class UnsubscribeLink:
         for view in facts.reading.views:
             announced = tuple(url for url in offer.https if url in view.urls) if offer else ()
             found = view.kept((self, announced), lambda: self._links.find(view, announced))  # noqa: B023
-            if found.offer is UnsubscribeOffer.BARRED and self._settings.obstacles == "refuse":
-                return _refuse(
-                    f'the link {shown(found.url, 100)} is barred by "{shown(found.reason)}"; let it unsubscribe at '
-                    "once, without a login or a survey"
-                )
+            if found.obstacle and self._settings.obstacles == "refuse":
+                barred = f'the link {shown(found.url, 100)} is barred by "{shown(found.obstacle.quoted, 120)}"'
+                return _refuse(f"{barred} ({found.obstacle.bar.value}); {self._remedy(found.obstacle)}")
             if not append and found.offer is UnsubscribeOffer.NONE and self._settings.link == "required":
                 return _refuse(self._missing(facts, found, len(view.links)))
             if self._is_checked(found.url) and (fault := page_fault(facts, self.name, found.url, self._settings.page)):
@@ -116,10 +122,15 @@ class UnsubscribeLink:
         languages = ", ".join(dict.fromkeys(map(notice.language, facts.reading.writer.languages)))
         return Amend((), f"our own link was written into the message: {languages}", notices=(notice,)), ""
 
+    def _remedy(self, obstacle: Obstacle) -> str:
+        if obstacle.bar is Bar.DELAY:
+            return f"let it take effect within {self._settings.delay_days} days"
+        return _REMEDIES[obstacle.bar]
+
     def _missing(self, facts: Facts, found: Found, links: int) -> str:
         """Return what the message has in place of a link that works."""
         if found.url:
-            return f"the link {shown(found.url, 100)} cannot be used: {found.reason}; link to an https address of yours"
+            return f"the link {shown(found.url, 100)} cannot be used: {found.fault}; link to an https address of yours"
         for piece in facts.reading.unproven:
             hidden = self._links.find(View("", tuple(Link(url, words) for url, words in piece.links)))
             if hidden.offer is not UnsubscribeOffer.NONE:

@@ -123,3 +123,10 @@ def test_long_runs_that_are_no_tags_are_read(html: str) -> None:
     page = HtmlDocument(html)
     assert page.fault == ""
     assert "seen" in page.text
+
+
+def test_what_stands_beside_a_link_ends_where_a_block_ends() -> None:
+    page = HtmlDocument("<div><p>Only 5 euros.</p>Enough? <a href=https://a.example/u>Leave</a> now<p>More</p></div>")
+    before, behind = page.links[0].around
+    assert before.splitlines() == ["", "Only 5 euros.", "Enough? "]
+    assert behind.splitlines() == [" now", "More"]

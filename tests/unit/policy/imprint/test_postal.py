@@ -29,6 +29,7 @@ OXFORD = ("The Old Bakery, 12 St Giles'", "OX1 3JS", "Oxford", "GB")
 DENVER = ("1600 E. Colfax Ave., Suite 210-B", "80218", "Denver", "US")
 BOSTON = ("Harbor Tower, 9 Pier Road, 2nd Floor", "02110", "Boston", "US")
 BRISTOL = ("Office 5, The Old Fire Station, 84 Silver Street", "BS1 2AG", "Bristol", "GB")
+ALBERTA = ("1820 NE Alberta Street, Suite 3", "97211", "Portland, OR", "US")
 PORTLAND = ("2100 S.W. 5th Ave, Unit #7", "97201", "Portland", "US")
 DUBLIN = ("Unit 2, Greenfield Business Park, Ballymount Rd. Lower", "D12 A1B2", "Dublin 12", "IE")
 SEVILLE = ("Polígono Industrial El Pino, nave 7", "41016", "Sevilla", "ES")
@@ -69,6 +70,7 @@ AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
         (LONDON, "Flat 2\n221B Baker Street\nLondon\nNW1 6XE"),
         (OXFORD, "The Old Bakery, 12 St. Giles, Oxford OX1 3JS"),
         (DENVER, "1600 East Colfax Avenue #210B, Denver, CO 80218"),
+        (ALBERTA, "1820 N.E. Alberta St., Ste. 3, Portland, Oregon 97211"),
         (DENVER, "1600 E Colfax Ave, Ste 210-B, Denver CO 80218-1234"),
         (BOSTON, "9 Pier Rd., Harbor Tower, 2nd floor, Boston, MA 02110"),
         (BOSTON, "Floor 2, Harbor Tower, 9 Pier Road\nBoston MA 02110"),
@@ -119,6 +121,7 @@ def test_an_address_is_found_however_it_is_written(registered: Address, text: st
         (DENVER, "1600 E. Colfax Ave., Suite 210-C, Denver, CO 80218"),
         (BOSTON, "9 Pier Road, Harbor Tower, 3rd Floor, Boston MA 02110"),
         (BOSTON, "9 Pier Road, Harbor Tower, 2 offices, Boston MA 02110"),
+        (ALBERTA, "1820 NE Alberta Street, Suite 3, Portland, Maine 97211"),
         (PORTLAND, "2100 NW 5th Ave, Unit 7, Portland, OR 97201"),
         (PORTLAND, "2100 SW 6th Ave, Unit 7, Portland, OR 97201"),
         (DUBLIN, "Unit 4, Greenfield Business Park, Ballymount Road Lower, Dublin 12, D12 A1B2"),

@@ -121,7 +121,8 @@ def test_what_is_no_way_out_is_refused_unless_none_is_asked_for(body: str) -> No
 def test_a_login_or_a_survey_bars_the_way(words: str, url: str) -> None:
     verdict = check(link(words, url))
     assert isinstance(verdict, Refuse)
-    assert "login or a survey" in verdict.reply.text
+    assert "is barred by" in verdict.reply.text
+    assert "at once" in verdict.reply.text
     assert check(link(words, url), obstacles="allow") == Pass()
     assert check(link(words, url) + link("Unsubscribe")) == Pass()  # there is an open one too
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy.text.obstacle_grammar import Nearness, ObstacleGrammar
+from policy.text.obstacle_grammar import Bar, Nearness, Obstacle, ObstacleGrammar
 from policy.text.unsubscribe_grammar import plain
 
 BARS = [
@@ -30,7 +30,7 @@ FREE = [
 ]  # fmt: skip
 
 
-def told(sentence: str, nearness: Nearness = Nearness.ABOUT, patience: int = 2) -> str:
+def told(sentence: str, nearness: Nearness = Nearness.ABOUT, patience: int = 2) -> Obstacle | None:
     return ObstacleGrammar.shipped().told(plain(sentence), nearness, patience)
 
 
@@ -41,7 +41,7 @@ def test_what_bars_the_way_is_told(sentence: str) -> None:
 
 @pytest.mark.parametrize("sentence", FREE)
 def test_what_is_no_obstacle_is_none(sentence: str) -> None:
-    assert told(sentence) == ""
+    assert told(sentence) is None
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,32 @@ def test_what_is_no_obstacle_is_none(sentence: str) -> None:
 )  # fmt: skip
 def test_a_delay_counts_beyond_the_days_allowed(sentence: str, days: int) -> None:
     assert told(sentence, Nearness.NEAR, days - 1)
-    assert told(sentence, Nearness.NEAR, days) == ""
+    assert told(sentence, Nearness.NEAR, days) is None
 
 
 def test_a_sentence_beside_the_link_must_speak_of_a_request_or_demand_something() -> None:
     assert told("Requests are only dealt with if sent by letter", Nearness.NEAR)
-    assert told("Call us by phone or write a letter", Nearness.NEAR) == ""
-    assert told("You need a password for the shop", Nearness.LISTED) == ""
+    assert told("Call us by phone or write a letter", Nearness.NEAR) is None
+    assert told("You need a password for the shop", Nearness.LISTED) is None
     assert told("Removal takes four to six weeks", Nearness.LISTED)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "obstacle"),
+    [
+        ("Take a survey before we can remove you", Obstacle(Bar.FIRST, "take a survey before we can remove you")),
+        ("Für jede Abmeldung berechnen wir 5 Euro", Obstacle(Bar.COST, "fur jede abmeldung berechnen wir 5 euro")),
+        ("Bajas solo por carta certificada", Obstacle(Bar.ANOTHER_WAY, "bajas solo por carta certificada")),
+        ("Uitschrijven is niet mogelijk", Obstacle(Bar.IMPOSSIBLE, "uitschrijven is niet mogelijk")),
+        ("Désinscription dans un délai d'un mois", Obstacle(Bar.DELAY, "desinscription dans un delai d'un mois")),
+    ],
+)  # fmt: skip
+def test_an_obstacle_is_quoted_with_the_words_about_it(sentence: str, obstacle: Obstacle) -> None:
+    assert told(sentence) == obstacle
+
+
+def test_of_a_long_sentence_whole_words_about_it_are_quoted() -> None:
+    obstacle = told(f"{'letters ' * 20}unsubscribing takes up to six weeks {'from today ' * 20}")
+    assert obstacle == Obstacle(
+        Bar.DELAY, "letters letters letters unsubscribing takes up to six weeks from today from today from today from"
+    )
