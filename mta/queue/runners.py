@@ -56,11 +56,12 @@ class Runners:
             self._limits.need(queue.permits)
         if queue.startable(now) <= 0:
             self._wait_for_rate(queue, now)  # or for a runner that ends, or for more connections
-        elif queue.running == 0 or queue.waiting > 2 * queue.running:
-            self._add(queue, 1)
-        elif queue not in self._growing:
-            self._growing.add(queue)
-            asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
+        else:
+            if many := queue.running == 0 or queue.waiting > 2 * queue.running:
+                self._add(queue, 1)
+            if queue.waiting > many and queue not in self._growing:
+                self._growing.add(queue)
+                asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
 
     def changed(self, queue: ReadyQueue) -> None:
         """The limits allow more than before, or others wait for connections of ours."""

@@ -235,6 +235,7 @@ async def dispatching(
 ) -> AsyncIterator[Rig]:
     """A running dispatcher; ``takes``: it looks for what is due."""
     rig = Rig(store, bounce_notifications, **queue)
+    await store.egress_limits.listen(rig.dispatcher.limits.called)
     running = asyncio.create_task(rig.dispatcher.run()) if takes else None
     try:
         yield rig

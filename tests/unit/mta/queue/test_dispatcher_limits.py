@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from config.schema import QueueSettings
 from mta.delivery.egress.paths import PathKey
 from mta.mail.delivery import Stage
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
+from mta.queue import path_limits
 from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
 from tests.unit.mta.queue.rig import REFUSED, Rig, dispatching, route, yes
@@ -177,3 +180,16 @@ async def test_sites_that_stand_still_do_not_stop_the_others(store: Store) -> No
         await until(lambda: rig.active_queue.free(Stream.TRANSACTIONAL) > 0)
         for _ in range(6):
             stuck.release()
+
+
+async def test_what_waits_for_the_first_connections_of_a_slow_site_gets_all_of_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(path_limits, "SPARE", 1e6)  # nothing else calls the runners up
+    async with dispatching(store, takes=False) as rig:
+        rig.resolver.routes["example.net"] = route(connections=20, initial_connections=20)
+        rig.courier.hold()
+        await crowd(rig, 12)
+        await until(lambda: rig.courier.running == 12)
+        rig.courier.let(12)
+        await rig.settled()
