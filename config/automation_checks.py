@@ -65,10 +65,9 @@ def _effects(rule: AutomationRule) -> Iterator[tuple[KeyPath, str, tuple[str, ..
     if limits and "limit" not in effects:
         key = "connections" if rule.connections is not None else "message_rates"
         yield (key,), 'has no meaning without the effect "limit"', ("effects",)
-    for effect in ("limit", "close"):
-        if effect in effects and not scope <= OF_A_PATH:
-            others = ", ".join(sorted(scope - OF_A_PATH))
-            yield ("scope",), f'"{effect}" is for connections, which are of a source and a site, not of: {others}', ()
+    if "close" in effects and not scope <= OF_A_PATH:
+        others = ", ".join(sorted(scope - OF_A_PATH))
+        yield ("scope",), f'"close" is for connections, which are of a source and a site, not of: {others}', ()
     if ("pool" in effects) != (rule.pool is not None):
         key = "effects" if rule.pool is None else "pool"
         yield (key,), 'the effect "pool" and the key pool need each other', ("effects", "pool")

@@ -200,7 +200,9 @@ class Dispatcher:
     def actions_changed(self) -> None:
         """Shaping actions have begun or ended: what waits here may have to wait for them, or to move."""
         known = self._store.shaping_actions.known
-        concerned = self.ready_queues.take_over(ActionsInForce(known))
+        actions = ActionsInForce(known)
+        concerned = self.ready_queues.take_over(actions)
+        self._runners.tenants.take_over(actions)
         for job in [job for queue in concerned for job in queue.take_all()]:
             self._place(job)
         for action in known:
@@ -282,6 +284,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Give back the shares of limits, once the courier has closed its connections."""
+        self._runners.tenants.close()
         await self.limits.stop()
 
     def _take_waiting(self) -> list[Job]:

@@ -215,6 +215,7 @@ class Paths(dict[PathKey, ReadyQueue]):
         if queue.limits is not limits:
             queue.limit(limits)
             queue.throttle.reshape(_throttle(limits))
+            self._changed(queue)
 
     def _forget_idle(self, now: float) -> None:
         """Make room for a new ready queue, if need be; paths in backoff are forgotten last.

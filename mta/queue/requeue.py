@@ -44,9 +44,9 @@ class Requeue:
         rounded = None if wait is None else timedelta(seconds=math.ceil(wait.total_seconds()))
         self._collect((rounded, None), jobs)
 
-    def pause(self, jobs: Sequence[Job], action: ShapingAction) -> None:
-        """Requeue ``jobs``, due when ``action`` ends."""
-        left = (action.expires_at - datetime.now(UTC)).total_seconds()
+    def pause(self, jobs: Sequence[Job], action: ShapingAction, wait: float = math.inf) -> None:
+        """Requeue ``jobs``, due when ``action`` ends, or after ``wait`` seconds if that is earlier."""
+        left = min(wait, (action.expires_at - datetime.now(UTC)).total_seconds())
         self._collect((timedelta(seconds=max(0, math.ceil(left))), action.id), jobs)
 
     def until_open(self, job: Job, opens_at: datetime) -> None:

@@ -1,24 +1,26 @@
-"""Limits of accounts and mailings at a site (``[[shaping.tenants]]``), over all sources, beside those of the path.
+"""Limits of accounts and mailings at a site (``[[shaping.tenants]]``), over all sources, beside those of the path, and
+limits that shaping actions set for an account, a mailing, a domain or a stream.
 
 A connection of a tenant is an attempt under way: an idle connection is no one's. A job whose tenant has none free, or
 no start, does not keep the others of its ready queue: it waits aside until it has. Only a few wait so; the others go
 back to the store, due when the tenant's rate will have come to them.
-
-Limitations: limits of actions are for whole paths only.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from math import inf
 from time import monotonic
 
+import orjson
+
 from config.schema import ShapingSettings, TenantShaping
 from config.types import rate_limit
-from mta.mail.shaping_action import Place
+from mta.delivery.egress.actions import ActionsInForce
+from mta.mail.shaping_action import ActionScope, Place, ShapingAction
 from mta.queue.active_queue import Job
 from mta.queue.dsn import AccountLookup
 from mta.queue.limit_leasing import LimitLeasing
@@ -28,16 +30,20 @@ from mta.queue.requeue import Requeue
 ASIDE = 50  # jobs of a tenant that wait aside in a worker
 LONGEST_WAIT = 3600.0  # seconds until what has gone back to the store is due
 KNOWN = 20_000  # tenants remembered
+LONGEST_TIMER = 3600.0  # seconds; later ends are looked for again then
+OF_ACTIONS = "action:"  # how the scopes of their limits begin; the fields follow, as JSON
 SERVED_BY = "*"  # each account, each mailing
 
 
 class Tenant:
-    """An account, or one of its mailings, at a site. ``pace``: starts in a second that its limits are good for."""
+    """Mail with limits of its own: of an account, or one of its mailings, at a site, or in the scope of ``actions``.
+    ``pace``: starts in a second that its limits are good for."""
 
     def __init__(self, scope: str, leasing: LimitLeasing, resume: Callable[[Tenant], None]) -> None:
         self.permits = leasing.permits(scope)
         self.permits.needed = self._needed
         self.permits.changed = partial(resume, self)
+        self.actions: Sequence[ShapingAction] = ()
         self.pace = 1.0
         self.timed = False
         self._booked_until = 0.0
@@ -48,6 +54,13 @@ class Tenant:
         self.permits.limit(connections, message_rates)
         rates = [most / seconds for most, seconds in map(rate_limit, message_rates)]
         self.pace = min([*rates, *([] if connections is None else [float(connections)])], default=inf)
+
+    def follow(self, actions: Sequence[ShapingAction]) -> None:
+        """Let the limits of these actions hold, all together."""
+        if actions != self.actions:
+            self.actions = actions
+            connections = [each.connections for each in actions if each.connections is not None]
+            self.limit(min(connections, default=None), [rate for each in actions for rate in each.message_rates])
 
     @property
     def aside(self) -> int:
@@ -99,6 +112,9 @@ class TenantLimits:
         self.start: Callable[[ReadyQueue], None] = lambda _: None
         self._known: dict[str, Tenant] = {}
         self._found: dict[tuple[int, str | None, str, str], Sequence[Tenant]] = {}
+        self._actions = ActionsInForce()
+        self._limited: dict[ActionScope, Tenant] = {}  # by actions
+        self._end: asyncio.TimerHandle | None = None  # of the action that ends first
         self.configure(shaping)
 
     def configure(self, shaping: ShapingSettings) -> None:
@@ -106,8 +122,25 @@ class TenantLimits:
         self._rules = shaping.tenants
         self._found.clear()
 
+    def take_over(self, actions: ActionsInForce) -> None:
+        """Let other actions be in force. What waits for one that has ended goes on."""
+        self._actions = actions
+        self._follow_actions()
+
+    def close(self) -> None:
+        """Look at no action any more."""
+        if self._end is not None:
+            self._end.cancel()
+        self._end = None
+
     def of(self, place: Place, provider: str) -> Sequence[Tenant]:
         """Return whose limits hold for mail at ``place``, at a site of this provider."""
+        if not self._actions.limits_mail:
+            return self._configured(place, provider)
+        now = datetime.now(UTC)
+        return [*self._configured(place, provider), *self._limited_by_actions(place, now)]
+
+    def _configured(self, place: Place, provider: str) -> Sequence[Tenant]:
         if not self._rules or not place.account_id:
             return ()
         key = place.account_id, place.mailing, place.site, provider
@@ -121,7 +154,8 @@ class TenantLimits:
         """Return the tenants of a job, if it may start; None: it waits."""
         if job.place is None:
             return ()
-        tenants, now = self.of(job.place, queue.path.provider), monotonic()
+        place = job.place._replace(source=queue.path.source.name)
+        tenants, now = self.of(place, queue.path.provider), monotonic()
         for tenant in tenants:
             if not tenant.may_start(now):
                 self._wait(tenant, queue, job, now)
@@ -138,7 +172,11 @@ class TenantLimits:
 
     def _wait(self, tenant: Tenant, queue: ReadyQueue, job: Job, now: float) -> None:
         if tenant.aside >= ASIDE:
-            self._requeue.add([job], timedelta(seconds=tenant.book(now)))
+            seconds = tenant.book(now)
+            if tenant.actions:
+                self._requeue.pause([job], max(tenant.actions, key=lambda each: each.expires_at), seconds)
+            else:
+                self._requeue.add([job], timedelta(seconds=seconds))
             return
         tenant.set_aside(queue, job)
         self._follow_up(tenant, now)
@@ -181,6 +219,38 @@ class TenantLimits:
         connections = [rule.connections for rule in rules if rule.connections is not None]
         tenant.limit(min(connections, default=None), [rate for rule in rules for rate in rule.message_rates])
         return tenant
+
+    def _limited_by_actions(self, place: Place, now: datetime) -> Iterator[Tenant]:
+        for scope in self._actions.limited_scopes(place):
+            if actions := self._actions.limits_in(scope, now):
+                tenant = self._limited.get(scope)
+                if tenant is None:
+                    name = orjson.dumps(scope.fields).decode()
+                    tenant = self._limited[scope] = Tenant(f"{OF_ACTIONS}{name}", self._leasing, self._resume)
+                    self._look_again(actions, now)
+                tenant.follow(actions)
+                yield tenant
+
+    def _follow_actions(self) -> None:
+        """Let what the actions in force say hold for what waits, and look again when one of them ends."""
+        self.close()
+        now = datetime.now(UTC)
+        for scope, tenant in list(self._limited.items()):
+            tenant.follow(actions := self._actions.limits_in(scope, now))
+            self._resume(tenant)
+            self._leasing.need(tenant.permits)
+            self._look_again(actions, now)
+            if not actions and tenant.is_idle:
+                del self._limited[scope]
+
+    def _look_again(self, actions: Sequence[ShapingAction], now: datetime) -> None:
+        """Come back when one of these ends, if not before."""
+        if actions:
+            loop, end = asyncio.get_running_loop(), min(each.expires_at for each in actions)
+            at = loop.time() + min((end - now).total_seconds(), LONGEST_TIMER)
+            if self._end is None or at < self._end.when():
+                self.close()
+                self._end = loop.call_at(at, self._follow_actions)
 
     def _forget_idle(self) -> None:
         if len(self._found) < KNOWN:

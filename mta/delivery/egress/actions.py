@@ -5,12 +5,12 @@ Of several that apply the strictest counts: the longest pause, the lowest limits
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from config.schema import PathLimits
-from mta.mail.shaping_action import Effect, Place, ShapingAction
+from mta.mail.shaping_action import ActionScope, Effect, Place, ShapingAction
 
 RECOVERY = timedelta(hours=1)  # after a pause in which a path that begins anew begins with one connection
 MAX_KNOWN = 20_000  # paths whose lowered limits are remembered
@@ -30,14 +30,17 @@ class ActionsInForce:
 
     def __init__(self, actions: Iterable[ShapingAction] = ()) -> None:
         self._pauses: dict[str | None, list[ShapingAction]] = {}  # by site; None: of every site
-        self._limits: list[ShapingAction] = []
+        self._limits: list[ShapingAction] = []  # of whole paths
+        self._mail_limits: dict[ActionScope, list[ShapingAction]] = {}
         self._moves: list[ShapingAction] = []
         self._lowered: dict[tuple[str, str], _Lowered] = {}
         for action in sorted(actions, key=lambda each: each.id):
             if action.effect is Effect.PAUSE:
                 self._pauses.setdefault(action.scope.site, []).append(action)
-            elif action.effect is Effect.LIMIT:
+            elif action.effect is Effect.LIMIT and action.scope.is_of_path:
                 self._limits.append(action)
+            elif action.effect is Effect.LIMIT:
+                self._mail_limits.setdefault(action.scope, []).append(action)
             elif action.effect is Effect.POOL:
                 self._moves.append(action)
 
@@ -50,6 +53,11 @@ class ActionsInForce:
     def moves(self) -> bool:
         """Whether any mail is moved to another pool."""
         return bool(self._moves)
+
+    @property
+    def limits_mail(self) -> bool:
+        """Whether there is any limit for some of the mail of a path."""
+        return bool(self._mail_limits)
 
     def pause(self, place: Place, now: datetime) -> ShapingAction | None:
         """Return the pause that mail at ``place`` waits for: the one that ends last."""
@@ -84,6 +92,15 @@ class ActionsInForce:
                 self._lowered.clear()
             known = self._lowered[source, site] = _Lowered(ids, limits, _lower(limits, found))
         return known.lowered
+
+    def limited_scopes(self, place: Place) -> Iterator[ActionScope]:
+        """Yield the scopes of accounts, mailings, domains and streams that mail at ``place`` is in and that may have
+        limits, each of its own."""
+        return (scope for scope in self._mail_limits if scope.fits(place))
+
+    def limits_in(self, scope: ActionScope, now: datetime) -> Sequence[ShapingAction]:
+        """Return the limits in force for all mail of such a scope together."""
+        return [each for each in self._mail_limits.get(scope, ()) if each.in_force(now)]
 
     def is_recovering(self, source: str, site: str, pools: Collection[str], now: datetime) -> bool:
         """Return whether a pause of this path has ended within RECOVERY."""

@@ -22,7 +22,6 @@ reason = "why"
     [
         ('effects = ["limit"]', "needs connections or message_rates"),
         ("connections = 1", 'no meaning without the effect "limit"'),
-        ('effects = ["limit"]\nconnections = 1\nscope = ["account"]', "not of: account"),
         ('effects = ["close"]\nscope = ["site", "mailing"]', "not of: mailing"),
         ('effects = ["pool"]\nscope = ["site"]', "need each other"),
         ('effects = ["pool"]\npool = "default"', "moves mail before its source is chosen"),

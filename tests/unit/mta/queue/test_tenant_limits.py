@@ -13,7 +13,7 @@ from config.schema import ShapingSettings
 from mta.mail.delivery import QueuedRecipient, Stage
 from mta.mail.message import Stream
 from mta.mail.reply import Reply
-from mta.mail.shaping_action import Place
+from mta.mail.shaping_action import ActionScope, Effect, NewAction, Place, ShapingAction
 from mta.observe.background import BackgroundTasks
 from mta.queue.limit_leasing import LimitLeasing
 from mta.queue.requeue import Requeue
@@ -139,3 +139,110 @@ async def test_limits_of_a_mailing_hold_over_two_workers(store: Store, other: St
         await one.settled()
         await two.settled()
         assert one.courier.most + two.courier.most <= 2 * limit
+
+
+async def begin(rig: Rig, scope: ActionScope, seconds: float = 600, **more: Any) -> ShapingAction:
+    """Begin a limit, which the dispatcher follows as in the service."""
+    new = NewAction("slow", scope, Effect.LIMIT, "too much", "test", seconds, **more)
+    action = await rig.store.shaping_actions.begin(new)
+    assert action is not None
+    return action
+
+
+@pytest.mark.parametrize(
+    ("scope", "most"),
+    [
+        pytest.param(ActionScope(account_id=1), {"a1": 2, "a2": 5}, id="account"),
+        pytest.param(ActionScope(account_id=1, site="example.net"), {"a1": 2, "a2": 5}, id="account and site"),
+        pytest.param(ActionScope(account_id=1, site="other.example"), {"a1": 5, "a2": 5}, id="another site"),
+        pytest.param(ActionScope(account_id=1, mailing="spring"), {"a1": 5, "a2": 5}, id="mail of no mailing"),
+        pytest.param(ActionScope(stream=Stream.TRANSACTIONAL, account_id=2), {"a1": 5, "a2": 2}, id="stream"),
+    ],
+)
+async def test_a_limit_action_holds_for_the_mail_in_its_scope(
+    store: Store, scope: ActionScope, most: dict[str, int]
+) -> None:
+    async with dispatching(store, takes=False) as rig:
+        store.shaping_actions.watch(rig.dispatcher.actions_changed)
+        rig.resolver.routes["example.net"] = route(connections=20, initial_connections=20)
+        rig.courier.hold()
+        await begin(rig, scope, connections=2)
+        await crowd(rig, 5, 1)
+        await crowd(rig, 5, 2)
+        await until(lambda: running(rig) == most)
+        await asyncio.sleep(0.1)
+        assert running(rig) == most
+        rig.courier.let(100)
+        await rig.settled()
+        assert running(rig) == {"a1": 5, "a2": 5}
+
+
+async def test_a_limit_on_a_domain_is_none_on_another_of_the_same_site(store: Store) -> None:
+    async with dispatching(store, takes=False) as rig:
+        store.shaping_actions.watch(rig.dispatcher.actions_changed)
+        site = route(connections=20, initial_connections=20)
+        rig.resolver.routes |= {"example.net": site, "second.example": site}
+        rig.courier.hold()
+        await begin(rig, ActionScope(domain="example.net"), connections=1)
+        for n in range(4):
+            await rig.submit(f"one.{n}@example.net")
+            await rig.submit(f"two.{n}@second.example")
+        await until(lambda: running(rig) == {"one": 1, "two": 4})
+        rig.courier.let(100)
+        await rig.settled()
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "expired"])
+async def test_the_end_of_a_limit_lets_all_go_on_that_waited_for_it(store: Store, cancelled: bool) -> None:
+    async with dispatching(store, takes=False) as rig:
+        store.shaping_actions.watch(rig.dispatcher.actions_changed)
+        rig.resolver.routes["example.net"] = route(connections=100, initial_connections=100)
+        action = await begin(rig, ActionScope(account_id=1), 600 if cancelled else 3, message_rates=("2/h",))
+        await crowd(rig, 2 + ASIDE + 3, 1)
+        await until(lambda: len(rig.courier.attempts) == 2)
+        if cancelled:
+            put_off = f"lease is null and waits_for = {action.id} and due_at > now() + interval '9 minutes'"
+            await until(lambda: rig.active_queue.deliveries == ASIDE)
+            assert await rig.queued(put_off) == 3, "no later than the end of the action"
+            done = await store.shaping_actions.cancel([action], by="test", reason="solved")
+            assert done.due == 3
+        await until(lambda: len(rig.courier.attempts) >= 2 + ASIDE)
+        await rig.settled()
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        pytest.param(ActionScope(account_id=1, site="example.net"), id="account"),
+        pytest.param(ActionScope(site="example.net"), id="whole paths"),
+    ],
+)
+async def test_a_limit_action_holds_over_two_instances_soon_after_it_begins(
+    store: Store, other: Store, scope: ActionScope
+) -> None:
+    async with dispatching(store, takes=False) as one, dispatching(other, takes=False) as two:
+        rigs = (one, two)
+        for rig in rigs:
+            await rig.store.shaping_actions.start()
+            rig.store.shaping_actions.watch(rig.dispatcher.actions_changed)
+            rig.resolver.routes["example.net"] = route(connections=12, initial_connections=12)
+            rig.courier.hold()
+            await crowd(rig, 20, 1)
+        await until(lambda: sum(rig.courier.running for rig in rigs) == 12)
+        action = await begin(one, scope, connections=3)
+        async with asyncio.timeout(2):  # what the documentation promises
+            await until(lambda: any(each.id == action.id for each in other.shaping_actions.known))
+            while sum(rig.courier.running for rig in rigs) > 3:
+                for rig in rigs:
+                    rig.courier.let(rig.courier.running > 0)
+                await asyncio.sleep(0.02)
+        await until(lambda: sum(rig.courier.running for rig in rigs) == 3)
+        begun = sum(len(rig.courier.attempts) for rig in rigs)
+        await asyncio.sleep(0.2)
+        assert sum(len(rig.courier.attempts) for rig in rigs) == begun < 40
+        for rig in rigs:
+            rig.courier.most = 0
+            rig.courier.let(100)
+        await asyncio.gather(one.settled(), two.settled())
+        assert sum(len(rig.courier.attempts) for rig in rigs) == 40
+        assert all(rig.courier.most <= 3 for rig in rigs)

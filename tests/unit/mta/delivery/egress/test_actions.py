@@ -38,18 +38,16 @@ def affected(subject: ActionsInForce, effect: Effect, place: Place) -> bool:
         case Effect.POOL:
             return subject.pool_of(place, NOW) == "reserve"
         case Effect.LIMIT:
-            limits = subject.limits(place.source or "", place.site, {place.pool}, LIMITS, NOW)
-            return limits.connections == 1
+            of_path = subject.limits(place.source or "", place.site, {place.pool}, LIMITS, NOW).connections == 1
+            of_mail = any(subject.limits_in(scope, NOW) for scope in subject.limited_scopes(place))
+            assert not (of_path and of_mail), "it would hold twice"
+            return of_path or of_mail
         case _:
             raise AssertionError(effect)
 
 
 @given(names=scopes, effect=st.sampled_from([Effect.PAUSE, Effect.POOL, Effect.LIMIT]))
 def test_an_effect_is_felt_by_all_mail_in_its_scope_and_by_no_other(names: set[str], effect: Effect) -> None:
-    if effect is Effect.LIMIT:
-        names &= {"source", "pool", "site"}
-    if not names:
-        return
     scope = ActionScope.of(HERE, names)
     assert scope is not None
     subject = ActionsInForce([action(effect, scope, connections=1, pool="reserve")])
@@ -97,6 +95,20 @@ def test_the_lowest_limits_of_all_count_and_stay_one_object() -> None:
     assert subject.limits("mta-1", "gmail", (), LIMITS, later).message_rates == ["10/s"]
     assert subject.limits("mta-1", "gmail", (), LIMITS, NOW + timedelta(hours=1)) is LIMITS
     assert subject.limits("mta-2", "yahoo", (), LIMITS, NOW) is LIMITS
+
+
+def test_limits_for_the_same_mail_hold_together_and_others_for_themselves() -> None:
+    account, mailing = ActionScope(account_id=7), ActionScope(account_id=7, mailing="m-1", site="gmail")
+    first = action(Effect.LIMIT, account, 1, connections=3)
+    second = action(Effect.LIMIT, account, 2, 60, message_rates=("1/s",))
+    third = action(Effect.LIMIT, mailing, 3, connections=2)
+    subject = ActionsInForce([third, second, first])
+    assert set(subject.limited_scopes(HERE)) == {account, mailing}
+    assert list(subject.limited_scopes(ELSEWHERE)) == []
+    assert subject.limits_in(account, NOW) == [first, second]
+    assert subject.limits_in(mailing, NOW) == [third]
+    assert subject.limits_in(account, NOW + timedelta(seconds=61)) == [first]
+    assert subject.limits("mta-1", "gmail", (), LIMITS, NOW) is LIMITS
 
 
 @pytest.mark.parametrize(
