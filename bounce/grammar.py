@@ -40,7 +40,7 @@ _NARROWER = {  # what of the sender, or of the message, is refused
     ),
     "content": re.compile(
         r"(?P<banned_content>attach|virus|malware|phish|infected|link|url|file|password)"
-        r"|(?P<bad_message>header|mime|format|structure|field|rfc|malformed|character|invalid|missing)"
+        r"|(?P<bad_message>header|mime|format|structure|field|rfc|malformed|character|invalid|missing|empty|blank|stray|bare)"
     ),
 }
 _BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")

@@ -51,7 +51,7 @@ def every(kind: Kind) -> list[str]:
 def _spelled(phrase: str) -> str:
     """Return ``phrase`` with each accented letter also as the plain ones, or as whatever a wrong charset made of it."""
     first = _ACCENTED.sub(lambda letter: f"(?:{letter[0]}|{_plain(letter[0])})", phrase[:1])
-    return first + _ACCENTED.sub(lambda letter: f"(?:.|{_plain(letter[0])})", phrase[1:])
+    return first + _ACCENTED.sub(lambda letter: rf"(?:[^a-z\s]{{1,2}}|{_plain(letter[0])})", phrase[1:])
 
 
 def _plain(letter: str) -> str:

@@ -146,7 +146,15 @@ def test_a_4xx_of_which_only_the_code_is_known_is_read_by_its_words(text: str, c
         ("554 headers are not rfc compliant", "bad_message"),
         ("554 rejecting password protected file", "banned_content"),
         ("552 5.2.3 mail policy violation", "policy_refusal"),
+        ("553 your envelope sender has been denied", "bad_sender"),
+        ("550 5.7.1 exceeded unknown recipient count limit", "bad_reputation"),
+        ("553 no mail accepted from an open relay", "policy_refusal"),
     ],
 )
 def test_what_of_the_sender_or_the_message_is_refused(text: str, category: str) -> None:
     assert CLASSIFIER.classify(Reply.read(text)).category == category
+
+
+def test_an_accented_letter_stands_for_no_other_plain_letter() -> None:
+    assert read_words("could not decode the message") is None  # French "décédé" is no "decode"
+    assert read_words("cet homme est dã©cã©dã©") is not None
