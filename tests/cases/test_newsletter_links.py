@@ -1,4 +1,4 @@
-"""Links at the end of newsletters, in five languages: those that unsubscribe, and those that do not."""
+"""Links at the end of newsletters, in five languages: those that unsubscribe, at once or not, and those that do not."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from policy.text.unsubscribe_grammar import UnsubscribeGrammar
 from tests.cases.newsletters import FOLDER
 
 
-def ends(kind: str) -> list[str]:
-    languages = tomllib.loads((FOLDER / "links.toml").read_text(encoding="utf-8")).values()
+def ends(kind: str, name: str = "links") -> list[str]:
+    languages = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")).values()
     return [end for language in languages for end in language[kind]]
 
 
@@ -41,3 +41,13 @@ def test_a_link_that_unsubscribes_is_found(end: str) -> None:
 @pytest.mark.parametrize("end", ends("stays"))
 def test_a_link_that_does_not_is_none(end: str) -> None:
     assert offer(end) is UnsubscribeOffer.NONE
+
+
+@pytest.mark.parametrize("end", ends("barred", "obstacles"))
+def test_a_link_with_an_obstacle_before_it_is_barred(end: str) -> None:
+    assert offer(end) is UnsubscribeOffer.BARRED
+
+
+@pytest.mark.parametrize("end", ends("free", "obstacles"))
+def test_what_tells_of_something_else_bars_no_link(end: str) -> None:
+    assert offer(end) is UnsubscribeOffer.OPEN
