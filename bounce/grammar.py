@@ -34,13 +34,13 @@ _ADDRESS = re.compile(
 _LOCAL = re.compile(r"<[a-z0-9][a-z0-9.+=-]{0,63}>")  # "<ann> is disabled"
 _NARROWER = {  # what of the sender, or of the message, is refused
     "sender": re.compile(
-        r"(?P<bad_host_name>dns\b|lookup|ptr\b|helo|ehlo)|(?P<spf_failure>spf\b)|(?P<dkim_failure>dkim|arc\b)"
+        r"(?P<bad_host_name>dns\b|lookup|reverse|ptr\b|helo|ehlo)|(?P<spf_failure>spf\b)|(?P<dkim_failure>dkim|arc\b)"
         r"|(?P<dmarc_policy>dmarc)|(?P<auth_failure>authenticat)|(?P<bad_reputation>reputation|score|spammer|abus|many)"
         r"|(?P<bad_sender>sender(?!.s? (?:host|ip))|mail ?from|return|envelope|from(?: field|:| address| header))"
     ),
     "content": re.compile(
         r"(?P<banned_content>attach|virus|malware|phish|infected|link|url|file|password)"
-        r"|(?P<bad_message>header|mime|format|structure|field|rfc|malformed|character|invalid|missing|empty|blank|stray|bare)"
+        r"|(?P<bad_message>header|mime|format|structure|field|rfc|malformed|comply|character|invalid|missing|empty|blank|stray|bare)"
     ),
 }
 _BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")
