@@ -112,7 +112,7 @@ def test_the_first_mail_is_delivered(shell: Shell) -> None:
         if found := re.search(r"250 2\.0\.0 OK: queued as (\w+)", seen):
             message = found[1]
         if line.startswith("mta serve"):  # people need longer to type the next line
-            wait_until(shell, "curl -s http://127.0.0.1:8025/readyz", '"ok": true')
+            wait_until(shell, "curl -s http://127.0.0.1:8025/readyz", '"ok":true')
     assert secret
     assert message
     wait_until(shell, "cat inbox/new/*", f"id {message}")
