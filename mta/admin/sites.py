@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
+
 from config.schema import PathLimits, Settings, Shaping, TenantShaping
 from config.shaping_origin import LIMITS, ShapingOrigins
 from mta.admin.backoffs import MAX_DESTINATIONS, sites_of
@@ -25,6 +27,7 @@ from mta.mail.shaping_action import ActionScope, Effect, ShapingAction
 from mta.mail.warmup import WarmupDay
 from mta.store.journal.events import Event
 from mta.store.queue.backoffs import PathBackoff
+from mta.store.queue.egress_limits import LimitInUse
 from mta.store.queue.queue import By, Group
 from mta.store.store import Store
 
@@ -54,7 +57,8 @@ class ExplainedPath:
 
 @dataclass(frozen=True, slots=True)
 class SiteNow:
-    """What the database knows of a site. ``queued``: by destination, the largest first; None if not asked for."""
+    """What the database knows of a site. ``queued``: by destination, the largest first; None if not asked for.
+    ``limits``: who holds which share of them. ``workers``: by lease."""
 
     actions: Sequence[ShapingAction]
     backoffs: Sequence[PathBackoff]
@@ -62,6 +66,8 @@ class SiteNow:
     names: Mapping[int, str]
     warmup: Mapping[str, WarmupDay]
     queued: Sequence[Group] | None
+    limits: Sequence[LimitInUse]
+    workers: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,8 @@ async def site_now(settings: Settings, store: Store, name: SiteName, *, count: b
         {each.account.id: each.account.name for each in await store.accounts.list()},
         days,
         queued,
+        [each for each in await store.egress_limits.at(name.site) if _limits_mail_to(each, name)],
+        await store.egress_limits.workers(),
     )
 
 
@@ -163,6 +171,29 @@ async def _queued(settings: Settings, store: Store, name: SiteName) -> Sequence[
 
 def _may_concern(action: ShapingAction, name: SiteName) -> bool:
     return action.scope.site in (None, name.site) and action.scope.domain in (None, name.domain)
+
+
+def _limits_mail_to(limit: LimitInUse, name: SiteName) -> bool:
+    kind, _, fields = limit.key.scope.partition(":")
+    if kind != "action":
+        return True
+    scope = ActionScope.read(orjson.loads(fields))
+    return scope.site in (None, name.site) and scope.domain in (None, name.domain)
+
+
+def told_scope(scope: str, names: Mapping[int, str]) -> str:
+    """Return in words what a limit is for. ``names``: of accounts."""
+    kind, _, rest = scope.partition(":")
+    if kind == "action":
+        fields = orjson.loads(rest)
+        if (number := fields.get("account_id")) in names:
+            fields["account_id"] = names[number]
+        return "action on " + " x ".join(f"{key.removesuffix('_id')} {value}" for key, value in fields.items())
+    of, _, site = rest.partition(":")
+    if kind == "path":
+        return f"source {of}"
+    account = f"account {names.get(int(of), of)}"
+    return f"mailing {site.partition('/')[2]} of {account}" if kind == "mailing" else account
 
 
 def hindrances(source: str, site: str, now: SiteNow, domain: str | None = None) -> list[PathHindrance]:

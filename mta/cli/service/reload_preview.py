@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from config.schema import PathLimits, Settings
     from mta.delivery.route import Route
+    from mta.store.queue.queue import Group
     from mta.store.store import Store
 
 _LIMITS = (
@@ -58,21 +59,35 @@ def settings_in_use(run_dir: Path) -> Settings | None:
 
 async def effects(old: Settings, new: Settings, store: Store) -> list[str]:
     """Return what a reload means for queued mail, a line each. Raises StoreUnavailable."""
-    moves = await _moves(old, new, store)
+    from mta.store.queue.queue import By
+
+    groups = await store.queue.summary(By.DESTINATION)
+    moves = await _moves(old, new, store, groups[:MAX_DESTINATIONS])
     lines = [*_sources(old, new)]
     for (_, _), move in sorted(moves.items(), key=lambda each: -each[1].recipients):
         lines += _of_site(old, new, move)
-    return lines
+    return [*lines, *_not_counted(old, new, len(groups))]
 
 
-async def _moves(old: Settings, new: Settings, store: Store) -> Mapping[tuple[str, str], _Move]:
+def _not_counted(old: Settings, new: Settings, destinations: int) -> Iterator[str]:
+    """Yield what this preview cannot say. ``destinations``: that have queued mail."""
+    before, after = old.egress, new.egress
+    if (before.rules, before.pools) != (after.rules, after.pools):
+        yield "rules and pools: not counted; queued mail chooses its pool by the new ones when it is next due"
+    if destinations > MAX_DESTINATIONS:
+        others = destinations - MAX_DESTINATIONS
+        yield f"only the {MAX_DESTINATIONS} largest destinations were looked up; {others} others were not"
+
+
+async def _moves(
+    old: Settings, new: Settings, store: Store, groups: Sequence[Group]
+) -> Mapping[tuple[str, str], _Move]:
     import asyncio
 
     from mta.delivery.mx import Resolver
     from mta.delivery.route import Route
     from mta.store.queue.queue import By, QueueFilter
 
-    groups = (await store.queue.summary(By.DESTINATION))[:MAX_DESTINATIONS]
     before, after = Resolver(old), Resolver(new)
     routes = await asyncio.gather(
         *(asyncio.gather(before.route(group.key), after.route(group.key)) for group in groups)

@@ -165,12 +165,31 @@ def _tell_now(now: SiteNow) -> Iterator[tuple[str, str]]:
         yield f"  {action.id} {action.name}: {effect_of(action)}, {scope}, until {until} UTC: {action.reason}", "yellow"
     if not now.actions:
         yield "  none", "dim"
+    yield from _tell_limits(now)
     yield "", ""
     yield f"Last replies (UTC, at most {REPLIES})", "bold"
     for event in now.replies:
         reply = " ".join(str(event.data[key]) for key in ("code", "status", "text") if event.data.get(key))
         yield f"  {moment(event.at)}  {event.kind}  {_line(reply)}", ""
     if not now.replies:
+        yield "  none", "dim"
+
+
+def _tell_limits(now: SiteNow) -> Iterator[tuple[str, str]]:
+    """Yield who holds which share of each limit, and which of them keep more from starting."""
+    from mta.admin.sites import told_scope
+
+    yield "", ""
+    yield "Limits in use, over all workers", "bold"
+    for limit in now.limits:
+        held = {now.workers.get(lease, f"lease {lease}"): count for lease, count in limit.held.items() if count}
+        parts = ", ".join(f"{worker}: {count}" for worker, count in held.items())
+        unit = f"starts in {span(limit.key.seconds)}" if limit.key.seconds else "connections"
+        cooling = f", {limit.cooling} used within the window" if limit.cooling else ""
+        line = f"{sum(held.values())} of {limit.total} {unit} held{f' ({parts})' if parts else ''}{cooling}"
+        binds = f"; binds now: none is free, and {limit.wanted} are wanted" if limit.is_full and limit.wanted else ""
+        yield f"  {told_scope(limit.key.scope, now.names)}: {line}{binds}", "yellow" if binds else ""
+    if not now.limits:
         yield "  none", "dim"
 
 
@@ -197,13 +216,25 @@ def as_fields(view: SiteView) -> dict[str, Any]:
         }
         for path in view.paths
     }
-    fields_now: dict[str, Any] = {"actions": None, "backoffs": None, "replies": None, "queued": None}
+    fields_now: dict[str, Any] = {"actions": None, "backoffs": None, "replies": None, "queued": None, "limits": None}
     if (now := view.now) is not None:
         fields_now = {
             "actions": [fields(each, now.names) for each in now.actions],
             "backoffs": plain(now.backoffs),
             "replies": [{"at": each.at, "kind": each.kind, **each.data} for each in now.replies],
             "queued": plain(now.queued),
+            "limits": [
+                {
+                    "scope": each.key.scope,
+                    "seconds": each.key.seconds,
+                    "total": each.total,
+                    "held": {now.workers.get(lease, str(lease)): count for lease, count in each.held.items()},
+                    "cooling": each.cooling,
+                    "wanted": each.wanted,
+                    "full": each.is_full,
+                }
+                for each in now.limits
+            ],
         }
     return {
         "site": view.name.site,

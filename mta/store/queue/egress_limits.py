@@ -24,7 +24,17 @@ import orjson
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.errors import LeaseLost
 from mta.store.queue.lease import Lease
-from mta.store.queue.limit_shares import LimitAnswer, LimitKey, LimitRequest, LimitTime, decode, encode, exchange
+from mta.store.queue.limit_shares import (
+    LimitAnswer,
+    LimitKey,
+    LimitRequest,
+    LimitTime,
+    decode,
+    encode,
+    exchange,
+    settle,
+)
+from mta.store.queue.queue import SECONDS
 
 CHANNEL = "egress_limit"  # payload: scope, seconds, and the leases that are called, as JSON
 CALLED = 300  # leases in one notification
@@ -55,7 +65,16 @@ where l.scope = one.scope and l.seconds = one.seconds"""
 
 _CALL = "select pg_notify($1, payload) from unnest($2::text[]) as payload"
 
-_LIST = "select scope, seconds, total, state from egress_limit where starts_with(scope, $1) order by scope, seconds"
+_COLUMNS = "scope, seconds, total, state"
+_LIST = f"select {_COLUMNS} from egress_limit where starts_with(scope, $1) order by scope, seconds"  # noqa: S608
+
+# Scopes are `path:SOURCE:SITE`, `account:ID:SITE`, `mailing:ID:SITE/MAILING`, and `action:` with its fields.
+_AT = f"""
+select {_COLUMNS} from egress_limit
+where starts_with(scope, 'action:') or split_part(scope, ':', 3) = $1
+    or starts_with(scope, 'mailing:') and starts_with(split_part(scope, ':', 3), $1 || '/')
+order by scope, seconds limit $2"""  # noqa: S608
+_WORKERS = "select id, host, pid from worker"
 
 # What is not used any more; the longest window is a day.
 FORGET = """
@@ -65,12 +84,19 @@ where used_at < now() - interval '2 days' and not state -> 'shares' ?| array(sel
 
 @dataclass(frozen=True, slots=True)
 class LimitInUse:
-    """A limit as it is shared now. ``held``: units by lease. ``cooling``: units of a rate that were used."""
+    """A limit as it is shared now. ``held``: units by lease. ``cooling``: units of a rate that were used and given
+    back. ``wanted``: units that all workers have use for."""
 
     key: LimitKey
     total: int
     held: Mapping[int, int]
     cooling: int
+    wanted: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no worker can be given another unit."""
+        return sum(self.held.values()) + self.cooling >= self.total
 
 
 class EgressLimits:
@@ -105,17 +131,17 @@ class EgressLimits:
     async def list(self, scope: str = "") -> Sequence[LimitInUse]:
         """Return the limits whose scope begins so. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(_LIST, scope)
-        found = [(LimitKey(row["scope"], row["seconds"]), row["total"], decode(row["state"])) for row in rows]
-        return [
-            LimitInUse(
-                key,
-                total,
-                {lease: share.held for lease, share in limit.shares.items()},
-                sum(count for _, count in limit.cooling),
-            )
-            for key, total, limit in found
-        ]
+            return await _in_use(connection, _LIST, scope)
+
+    async def at(self, site: str, most: int = 1000) -> Sequence[LimitInUse]:
+        """Return the limits of paths and tenants at a site, and all those of actions. Raises StoreUnavailable."""
+        async with self._database.session(SECONDS) as connection:
+            return await _in_use(connection, _AT, site, most)
+
+    async def workers(self) -> Mapping[int, str]:
+        """Return host and process id of each lease. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            return {row["id"]: f"{row['host']} pid {row['pid']}" for row in await connection.fetch(_WORKERS)}
 
     async def _exchange(
         self, connection: Connection, requests: Sequence[LimitRequest]
@@ -162,3 +188,23 @@ def _payloads(key: LimitKey, called: Sequence[int]) -> Sequence[str]:
         orjson.dumps([key.scope, key.seconds, called[start : start + CALLED]]).decode()
         for start in range(0, len(called), CALLED)
     ]
+
+
+async def _in_use(connection: Connection, question: str, *values: object) -> Sequence[LimitInUse]:
+    """Return limits as they are now: without what has cooled, and what workers held that have ended."""
+    rows, clock = await connection.fetch(question, *values), await connection.fetchrow(_NOW)
+    assert clock is not None  # the table has one row
+    found = []
+    for row in rows:
+        limit = decode(row["state"])
+        settle(limit, row["seconds"], clock["live"], clock["now"] - clock["behind"])
+        found.append(
+            LimitInUse(
+                LimitKey(row["scope"], row["seconds"]),
+                row["total"],
+                {lease: share.held for lease, share in limit.shares.items()},
+                sum(count for _, count in limit.cooling),
+                sum(share.wanted for share in limit.shares.values()),
+            )
+        )
+    return found

@@ -90,7 +90,7 @@ def exchange(
     """Take back what ``lease`` brings, give out what is free, and return its answer and the leases that must ask now:
     they were given something, or hold what others wait for. ``live``: leases that have not ended."""
     seconds = request.key.seconds
-    _settle(limit, seconds, live, now)
+    settle(limit, seconds, live, now)
     own = _take_back(limit, request, lease, now)
     usable = max(0, request.total - sum(count for _, count in limit.cooling))
     targets = fair_parts(usable, limit.shares, now)
@@ -133,7 +133,7 @@ def _turn(share: WorkerShare, part: int, now: float) -> tuple[int, float]:
     return (2 if share.held else 1), share.since
 
 
-def _settle(limit: SharedLimit, seconds: int, live: Collection[int], now: float) -> None:
+def settle(limit: SharedLimit, seconds: int, live: Collection[int], now: float) -> None:
     """Let go of what leases that have ended held, and of what has cooled."""
     longest = now + seconds * (1 + 1 / PARTS)  # longer only if the clock was set back
     limit.cooling = [(min(until, longest), count) for until, count in limit.cooling if until > now]

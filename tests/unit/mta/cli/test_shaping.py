@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
+import orjson
+
 from mta.mail.shaping_action import ActionScope, Effect, NewAction
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue.limit_shares import LimitKey, LimitRequest
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
 from tests.unit.mta.cli.shell import Operator
@@ -126,6 +130,44 @@ async def test_explain_says_which_line_sets_what_with_and_without_a_database(
     fields = await alone.json("shaping", "explain", "gmail.com")
     assert fields["sources"]["one"]["connections"]["value"] == 7
     assert fields["actions"] is None
+
+
+async def test_explain_says_who_holds_what_and_which_ceiling_binds(
+    tmp_path: Path, database_url: str, secrets: Secrets, store: Store
+) -> None:
+    operator = Operator(tmp_path, database_url, secrets, CONFIG)
+    account = (await store.accounts.add("shop", status=AccountStatus.ACTIVE, by="test")).id
+    of_action = ActionScope(account_id=account, site="gmail")
+    elsewhere = ActionScope(account_id=account, site="yahoo")
+    await store.egress_limits.exchange(
+        [
+            LimitRequest(LimitKey("path:one:gmail"), 7, 3),
+            LimitRequest(LimitKey("path:one:yahoo"), 7, 1),
+            LimitRequest(LimitKey(f"account:{account}:gmail", 60), 100, 8),
+            LimitRequest(LimitKey(f"mailing:{account}:gmail/spring"), 5, 2),
+            LimitRequest(LimitKey("action:" + orjson.dumps(of_action.fields).decode()), 2, 9),
+            LimitRequest(LimitKey("action:" + orjson.dumps(elsewhere.fields).decode()), 2, 2),
+        ]
+    )
+    back = LimitRequest(LimitKey(f"account:{account}:gmail", 60), 100, 4, 0, ((30.0, 4),))
+    await store.egress_limits.exchange([back])
+    for command in (("shaping", "explain", "gmail.com"), ("queue", "show", "gmail")):
+        told = await operator.says(*command)
+        assert "source one: 3 of 7 connections held (" in told
+        assert "account shop: 4 of 100 starts in " in told
+        assert "4 used within the window" in told
+        assert "mailing spring of account shop: 2 of 5 connections held" in told
+        assert "action on site gmail x account shop: 2 of 2 connections held" in told
+        assert "binds now: none is free, and 2 are wanted" in told
+        assert told.count("binds now") == 1
+        assert f"pid {os.getpid()}: 3" in told
+        assert "yahoo" not in told.partition("Limits in use")[2]
+    limits = (await operator.json("shaping", "explain", "gmail.com"))["limits"]
+    assert {each["scope"]: each["full"] for each in limits if not each["scope"].startswith("action")} == {
+        "path:one:gmail": False,
+        f"account:{account}:gmail": False,
+        f"mailing:{account}:gmail/spring": False,
+    }
 
 
 WARMUP = """

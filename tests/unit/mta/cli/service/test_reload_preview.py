@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from config.load import load_text
 from config.schema import Settings
+from mta.cli.service import reload_preview
 from mta.cli.service.reload_preview import effects, settings_in_use
 from mta.store.store import Store
 from mta.testing.nameserver import NameServer, Node
@@ -57,6 +59,20 @@ async def test_queued_mail_is_counted_by_what_changes_for_it(store: Store) -> No
     without = load_text(TEXT.format(port=port, more="").replace('"two"', '"three"'), "mta.toml", Path())
     assert await effects(old, without, store) == [
         "source two goes: mail that waits for it takes another source of its pool"
+    ]
+    await server.stop()
+
+
+async def test_what_is_not_counted_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = NameServer({})
+    old = loaded(port := await server.start())
+    for domain in ("a.example", "b.example", "c.example"):
+        await make.put(store, f"ann@{domain}")
+    pool = '[[egress.pools]]\nname = "p"\nmembers = [{ source = "one" }]'
+    monkeypatch.setattr(reload_preview, "MAX_DESTINATIONS", 1)
+    assert await effects(old, loaded(port, pool), store) == [
+        "rules and pools: not counted; queued mail chooses its pool by the new ones when it is next due",
+        "only the 1 largest destinations were looked up; 2 others were not",
     ]
     await server.stop()
 
