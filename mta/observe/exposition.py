@@ -98,8 +98,21 @@ def prepare(run_dir: Path, providers: Sequence[str] = ()) -> None:
         os.chown(directory, owner.st_uid, owner.st_gid, follow_symlinks=False)
     for path in (*directory.glob("*.counters"), directory / PROVIDERS_FILE):
         path.unlink(missing_ok=True)
-    with open(create_file(directory / PROVIDERS_FILE), "w") as file:
+    _write_providers(directory, providers)
+
+
+def add_providers(run_dir: Path, providers: Sequence[str]) -> None:
+    """Let groups that a reload has added be counted as well; then every process must ``count_providers``."""
+    known = read_providers(run_dir)
+    _write_providers(run_dir / "metrics", [*known, *(name for name in providers if name not in known)])
+
+
+def _write_providers(directory: Path, providers: Sequence[str]) -> None:
+    draft = directory / f"{PROVIDERS_FILE}.new"
+    draft.unlink(missing_ok=True)
+    with open(create_file(draft), "w") as file:
         json.dump(list(providers), file)
+    draft.replace(directory / PROVIDERS_FILE)
 
 
 def mark_dead(run_dir: Path, pid: int) -> None:

@@ -2,8 +2,8 @@
 
 Invariants: Label values are enums, or names of the configuration, never text from a client or receiver: no domains,
 accounts or addresses.
-Limitations: Counts start from zero when the service starts, as Prometheus expects. A provider group that a reload adds
-is counted as REST until the next start.
+Limitations: Counts start from zero when the service starts, as Prometheus expects. Provider
+groups beyond MAX_PROVIDERS, those that reloads have removed included, are counted as REST.
 """
 
 from __future__ import annotations
@@ -193,18 +193,24 @@ class Metrics:
             "provider",
             groups,
             ("outcome", ProviderOutcome),
+            MAX_PROVIDERS,
         )
         self.provider_rejections = counters.named_counters(
             "provider_rejections",
             "Answers against us as a sender: reputation, policy, too much mail",
             "provider",
             groups,
+            MAX_PROVIDERS,
         )
         self.provider_delivery_seconds = counters.named_counters(
-            "provider_delivery_seconds", "Time from acceptance to delivery, all recipients together", "provider", groups
+            "provider_delivery_seconds",
+            "Time from acceptance to delivery, all recipients together",
+            "provider",
+            groups,
+            MAX_PROVIDERS,
         )
         self.provider_backoffs = counters.named_counters(
-            "provider_backoffs", "Backoffs of paths started, by provider group", "provider", groups
+            "provider_backoffs", "Backoffs of paths started, by provider group", "provider", groups, MAX_PROVIDERS
         )
         # reports
         self.unsubscribes = counters.counters(
@@ -317,6 +323,15 @@ class Metrics:
     def rejected(self, reply: Reply) -> None:
         """Count a command, message or session that was rejected with ``reply``."""
         self.rejections[Severity.of(reply), RejectionSubject.of(reply)].inc()
+
+    def count_providers(self, providers: Sequence[str]) -> None:
+        """Count other provider groups. Those of before come first, and keep their counts."""
+        again = Metrics(SharedCounters(self.counters.buffer), providers)
+        self.counters = again.counters
+        self.provider_recipients, self.provider_rejections = again.provider_recipients, again.provider_rejections
+        self.provider_delivery_seconds, self.provider_backoffs = (
+            again.provider_delivery_seconds, again.provider_backoffs,
+        )  # fmt: skip
 
     def provider_outcomes(
         self, provider: str, outcomes: Sequence[Outcome], since: datetime, ended_at: datetime

@@ -15,7 +15,7 @@ import mmap
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import blake2b
 from itertools import product
@@ -44,6 +44,7 @@ class Family:
     """One declared metric. ``start``: slot of its first series; ``series``: the label values of each series, in order.
 
     A histogram's series has a slot for each bound, one for the values above the last bound, and one for the sum.
+    ``room``: how many series there may be, if names may be added while the service runs.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Family:
     series: tuple[tuple[str, ...], ...]
     start: int
     bounds: tuple[float, ...] = ()
+    room: int = 0
 
     @property
     def width(self) -> int:
@@ -62,6 +64,11 @@ class Family:
     @property
     def slots(self) -> range:
         return range(self.start, self.start + self.width * len(self.series))
+
+    @property
+    def end(self) -> int:
+        """The slot behind its room."""
+        return self.start + self.width * max(self.room, len(self.series))
 
     @property
     def starts(self) -> range:
@@ -171,7 +178,8 @@ class SharedCounters:
 
     def __init__(self, buffer: mmap.mmap | bytearray | None = None) -> None:
         """``buffer``: a shared mapping of SIZE bytes, or None for private memory."""
-        self.values = memoryview(bytearray(SIZE) if buffer is None else buffer).cast("d")
+        self.buffer = bytearray(SIZE) if buffer is None else buffer
+        self.values = memoryview(self.buffer).cast("d")
         self.families: list[Family] = []
         self._next = 0
 
@@ -189,16 +197,19 @@ class SharedCounters:
         pairs = product(first[1], second[1])
         return CounterTable({pair: Counter(self.values, start) for pair, start in zip(pairs, starts, strict=True)})
 
-    def named_counters(self, name: str, help: str, label: str, names: Sequence[str]) -> NamedCounters:
-        starts = self._declare_series(name, help, MetricType.COUNTER, (label,), [(each,) for each in names]).starts
+    def named_counters(self, name: str, help: str, label: str, names: Sequence[str], room: int) -> NamedCounters:
+        """``room``: how many names there may be."""
+        series = [(each,) for each in names]
+        starts = self._declare_series(name, help, MetricType.COUNTER, (label,), series, room=room).starts
         return {each: Counter(self.values, start) for each, start in zip(names, starts, strict=True)}
 
     def named_table(
-        self, name: str, help: str, label: str, names: Sequence[str], second: tuple[str, type[Second]]
+        self, name: str, help: str, label: str, names: Sequence[str], second: tuple[str, type[Second]], room: int
     ) -> dict[str, Counters[Second]]:
         members = list(second[1])
         series = [(each, member.name.lower()) for each in names for member in members]
-        starts = iter(self._declare_series(name, help, MetricType.COUNTER, (label, second[0]), series).starts)
+        labels, room = (label, second[0]), room * len(members)
+        starts = iter(self._declare_series(name, help, MetricType.COUNTER, labels, series, room=room).starts)
         return {each: Counters({member: Counter(self.values, next(starts)) for member in members}) for each in names}
 
     def gauge(self, name: str, help: str, type_: MetricType = MetricType.SUM) -> Gauge:
@@ -233,9 +244,10 @@ class SharedCounters:
         labels: tuple[str, ...],
         series: Sequence[tuple[str, ...]],
         bounds: tuple[float, ...] = (),
+        room: int = 0,
     ) -> Family:
-        family = Family(name, help, type_, labels, tuple(series), self._next, bounds)
-        self._next = family.slots.stop
+        family = Family(name, help, type_, labels, tuple(series), self._next, bounds, room)
+        self._next = family.end
         if self._next > len(self.values):
             raise ValueError(f"metric {name}: more than {len(self.values)} series in all; raise SIZE")
         self.families.append(family)
@@ -244,7 +256,8 @@ class SharedCounters:
     @property
     def suffix(self) -> str:
         """The end of the file's name: equal for processes whose slots have the same meaning."""
-        return f".{blake2b(repr(self.families).encode(), digest_size=6).hexdigest()}.counters"
+        meaning = [replace(family, series=()) if family.room else family for family in self.families]
+        return f".{blake2b(repr(meaning).encode(), digest_size=6).hexdigest()}.counters"
 
 
 def map_file(path: Path) -> mmap.mmap:

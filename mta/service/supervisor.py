@@ -443,6 +443,7 @@ class Supervisor:
         else:
             lines = []
             self._settings = valid.settings
+            exposition.add_providers(self._run_dir, [each.name for each in valid.settings.shaping.providers])
             for child in self._children:
                 child.reload(valid.settings)
             self._metrics.config_loaded.set(time.time())

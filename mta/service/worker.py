@@ -41,7 +41,7 @@ from mta.observe.events import EventLog
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
-from mta.observe.metrics import Metrics, sample_process
+from mta.observe.metrics import Metrics, read_providers, sample_process
 from mta.observe.sink import open_sink
 from mta.observe.trace import Trace
 from mta.queue.dispatcher import Dispatcher
@@ -112,7 +112,7 @@ class Worker:
         self._renew_every = settings.database.lease / RENEWALS  # a reload does not change the lease that we hold
         self.store = store
         self.secrets = secrets
-        self.metrics = metrics
+        self.metrics, self._run_dir = metrics, start.run_dir
         self.events = EventLog(open_sink(settings.observe.events, metrics), self._account_name)
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
         self._clock_fault = ""
@@ -277,6 +277,7 @@ class Worker:
             self.events.replace(open_sink(settings.observe.events, self.metrics))
         logging.configure(settings.observe.log_level, process=self.name)
         self.settings = settings
+        self.metrics.count_providers(read_providers(self._run_dir))
         self.signer.configure(settings.signing)
         verp = open_verp(settings, self.secrets)
         loopback = settings.testing.loopback_receivers

@@ -29,9 +29,9 @@ from mta.mail.delivery import (
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe import metrics as metrics_module
-from mta.observe.exposition import exposition, mark_dead, prepare, totals
+from mta.observe.exposition import add_providers, exposition, mark_dead, prepare, totals
 from mta.observe.labels import Encryption, RejectionSubject, Severity
-from mta.observe.metrics import Metrics, full_name, sample_process
+from mta.observe.metrics import Metrics, full_name, read_providers, sample_process
 from mta.observe.shared_counters import SIZE, MetricType, SharedCounters
 
 
@@ -266,3 +266,26 @@ def test_receivers_are_counted_by_the_groups_of_the_configuration(tmp_path: Path
     assert sample(text, 'imprimatur_provider_rejections_total{provider="gmail"}') == 1
     assert sample(text, 'imprimatur_provider_delivery_seconds_total{provider="gmail"}') == 3
     assert sample(text, 'imprimatur_provider_backoffs_total{provider="yahoo"}') == 1
+
+
+def test_a_group_that_a_reload_adds_is_counted_from_then_on(tmp_path: Path) -> None:
+    prepare(tmp_path, ["gmail", "yahoo"])
+    worker, other = Metrics.open(tmp_path), Metrics.open(tmp_path)
+    worker.provider_backoff("yahoo")
+    worker.provider_backoff("regional")
+    add_providers(tmp_path, ["regional", "gmail"])
+    worker.count_providers(read_providers(tmp_path))
+    worker.provider_backoff("regional")
+    worker.provider_backoff("yahoo")
+    worker.sessions.inc()
+    other.provider_backoff("gmail")  # it has not been told yet
+    late = Metrics.open(tmp_path)
+    late.provider_backoff("regional")
+    expected = {"default": 1, "gmail": 1, "yahoo": 2, "regional": 2}
+    now = totals(tmp_path)
+    assert {name: now.sum("provider_backoffs", name) for name in expected} == expected
+    assert now.sum("sessions") == 1
+    mark_dead(tmp_path, os.getpid())
+    now = totals(tmp_path)
+    assert {name: now.sum("provider_backoffs", name) for name in expected} == expected
+    assert b'imprimatur_provider_backoffs_total{provider="regional"} 2.0' in exposition(tmp_path)
