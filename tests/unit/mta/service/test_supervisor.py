@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from config.schema import ServerSettings, Settings
+from mta.observe import exposition
 from mta.observe.metrics import Metrics
 from mta.service.fork_server import ForkServer
 from mta.service.supervisor import AlreadyRunning, Supervisor, _locked, _write
@@ -66,6 +67,7 @@ async def test_work_of_the_start_has_its_result_or_its_error(supervisor: Supervi
 async def test_a_rejected_reload_says_why_and_changes_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
     (tmp_path / "mta.toml").write_text('[server]\nhostnam = "mta.example.com"\n')
     before = supervisor._settings
+    exposition.prepare(tmp_path / "run", [])
     supervisor._reload()
     answer = orjson.loads((tmp_path / "run" / "reload.json").read_bytes())
     assert answer["ok"] is False
