@@ -13,6 +13,7 @@ Limitations: units are asked for in blocks, so that others may lack for a moment
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil, inf
@@ -29,7 +30,7 @@ LONGEST_PAUSE = 8.0  # seconds between two questions for more, when others have 
 EAGER = 0.02  # seconds, at least, between two questions
 
 
-class Share:
+class Share(ABC):
     """Units of one limit. ``keep``: as many as may be kept, as others wait for the rest. ``epoch``: counts the leases
     under which units were held. ``called``: others wait for units of ours, or have given us some."""
 
@@ -41,9 +42,9 @@ class Share:
         self._peak, self._peak_since = 0, inf  # the most units in use since then
 
     @property
+    @abstractmethod
     def used(self) -> int:
         """Units in use."""
-        raise NotImplementedError
 
     @property
     def free(self) -> int:
