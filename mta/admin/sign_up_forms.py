@@ -37,10 +37,8 @@ async def put(context: AdminContext, account: str, form: SignUpForm) -> KeptForm
         raise InvalidValue(dotted(mistake.path), f"{dotted(mistake.path)}: {mistake.text}")
     async with context.audited("sign-up-form.put", form.name, account_id=owner.id) as entry:
         entry.after.update(form.model_dump(mode="json"))
-        id_ = await context.store.sign_ups.put_form(owner.id, form, by=context.actor.name)
-    kept = await context.store.sign_ups.form(id_)
-    assert kept is not None
-    return kept
+        await context.store.sign_ups.put_form(owner.id, form, by=context.actor.name)
+    return await get(context, account, form.name)
 
 
 async def list_page(

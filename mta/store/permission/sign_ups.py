@@ -55,11 +55,15 @@ insert into sign_up_form (id, account_id, name, form, created_by) values ($1, $2
 on conflict (account_id, name) do update
 set form = excluded.form, created_by = excluded.created_by, closed_at = null, closed_by = null returning id"""
 
-_FORMS = """
-select f.id, f.account_id, a.name as account, f.form, f.created_at, f.created_by, f.closed_at, f.closed_by,
-    (select count(*) from sign_up s where s.form_id = f.id) as asked,
-    (select count(*) from sign_up s where s.form_id = f.id and s.confirmed_at is not null) as confirmed
-from sign_up_form f join account a on a.id = f.account_id"""
+_FORM_COLUMNS = "f.id, f.account_id, a.name as account, f.form, f.created_at, f.created_by, f.closed_at, f.closed_by"
+_FORM = f"select {_FORM_COLUMNS} from sign_up_form f join account a on a.id = f.account_id where f.id = $1"  # noqa: S608 - our own text
+_FORMS = f"""
+select {_FORM_COLUMNS}, counted.asked, counted.confirmed
+from sign_up_form f join account a on a.id = f.account_id cross join lateral (
+    select count(*) as asked, count(*) filter (where confirmed_at is not null) as confirmed
+    from sign_up s where s.form_id = f.id
+) counted
+where ($1::bigint is null or f.account_id = $1) and f.id > $2 order by f.id limit $3"""  # noqa: S608 - our own text
 
 _CLOSE = """
 update sign_up_form set closed_at = now(), closed_by = $3 where account_id = $1 and name = $2 and closed_at is null
@@ -107,7 +111,7 @@ class Limit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeptForm:
-    """A form, and how many requests of the last ``KEPT`` were made and confirmed."""
+    """A form. ``asked``, ``confirmed``: requests of the last ``KEPT``; counted in lists only, else 0."""
 
     id: str
     account_id: int
@@ -117,8 +121,8 @@ class KeptForm:
     created_by: str
     closed_at: datetime | None
     closed_by: str | None
-    asked: int
-    confirmed: int
+    asked: int = 0
+    confirmed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +186,9 @@ class SignUps:
 
     async def put_form(self, account_id: int, form: SignUpForm, *, by: str) -> str:
         """Make a form, or change the one of the same name; return its id. Raises StoreUnavailable."""
-        new = base64.urlsafe_b64encode(random.token_bytes(24)).decode().replace("-", "a").replace("_", "b")[:22]
         written = orjson.dumps(form.model_dump(mode="json")).decode()
         async with self._database.session() as connection:
-            id_: str = await connection.fetchval(_PUT_FORM, new, account_id, form.name, written, by)
+            id_: str = await connection.fetchval(_PUT_FORM, random.token_hex(11), account_id, form.name, written, by)
         return id_
 
     async def close_form(self, account_id: int, name: str, *, by: str) -> None:
@@ -197,14 +200,13 @@ class SignUps:
     async def form(self, id_: str) -> KeptForm | None:
         """Return a form by its id, closed or not. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            row = await connection.fetchrow(f"{_FORMS} where f.id = $1", id_)
+            row = await connection.fetchrow(_FORM, id_)
         return _form(row) if row else None
 
     async def forms(self, account_id: int | None = None, *, after: str = "", limit: int = 1000) -> list[KeptForm]:
         """Return forms in the order of their ids. Raises StoreUnavailable."""
-        where = "where ($1::bigint is null or f.account_id = $1) and f.id > $2 order by f.id limit $3"
         async with self._database.session() as connection:
-            return [_form(row) for row in await connection.fetch(f"{_FORMS} {where}", account_id, after, limit)]
+            return [_form(row) for row in await connection.fetch(_FORMS, account_id, after, limit)]
 
     # requests
 

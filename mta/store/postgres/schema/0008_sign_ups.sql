@@ -1,7 +1,7 @@
 -- Sign-up forms, and what people asked for with them.
 
 create table sign_up_form (
-    id          text collate "C" primary key,   -- 22 random letters and digits, in its URL
+    id          text collate "C" primary key,   -- 22 random hexadecimal digits, in its URL
     account_id  bigint not null references account,
     name        text not null,
     form        jsonb not null,             -- policy.permission.sign_up_form.SignUpForm
@@ -30,6 +30,7 @@ create table sign_up (
     recorded_at timestamptz                 -- when the consent was in the ledger
 );
 create index on sign_up (at);
+create index on sign_up (form_id);
 create index on sign_up (address_key, at);
 create index on sign_up (network, at);
 create index on sign_up (id) where sent_at is null;
