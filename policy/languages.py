@@ -99,13 +99,15 @@ class PreferenceTexts(Section):
 
 
 class AbuseFormTexts(Section):
-    """The page on which a person complains. ``errors``: by what is wrong with what was sent."""
+    """The page on which a person complains. ``subject``: of the mail that is made of it; ``errors``: by what is wrong
+    with what was sent."""
 
     heading: str
     text: str
     address: str
     mailing: str
     mailing_hint: str
+    subject: str
     said: str
     message: str
     message_hint: str

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets as random
 from datetime import UTC, datetime
+from email.header import Header
 from email.utils import format_datetime, make_msgid
 
 from starlette.datastructures import FormData, UploadFile
@@ -59,7 +60,10 @@ class AbuseFormHandlers:
         if not (values["mailing"].strip() or values["said"].strip() or message):
             return self._form(request, values, "empty")
         if not values[TRAP]:
-            mail = _mail(writer, f"abuse@{self.domain}", values["mailing"].strip(), values["said"], message)
+            words = self._pages.texts(choose_language(_accepted(request), LANGUAGES)).abuse_form
+            mail = _mail(
+                writer, f"abuse@{self.domain}", words.subject, values["mailing"].strip(), values["said"], message
+            )
             to = [Address.parse(f"abuse@{self.domain}")]
             await self._queue.put(writer, to, self._client_of(request), "abuse form", mail)
         return self._pages.respond(Page.ABUSE_SENT, _accepted(request))
@@ -84,11 +88,13 @@ def _text(form: FormData, name: str) -> str:
     return value[:MAX_SAID] if isinstance(value, str) else ""
 
 
-def _mail(writer: Address, to: str, mailing: str, said: str, message: bytes) -> bytes:
-    """Return the complaint as mail, with the message attached as it was handed in."""
+def _mail(writer: Address, to: str, subject: str, mailing: str, said: str, message: bytes) -> bytes:
+    """Return the complaint as mail, with the message attached as it was handed in. ``subject``: says in the writer's
+    language that it is a complaint."""
     boundary = random.token_hex(16)
     head = (
-        f"From: <{writer}>\r\nTo: <{to}>\r\nSubject: Complaint\r\nDate: {format_datetime(datetime.now(UTC))}\r\n"
+        f"From: <{writer}>\r\nTo: <{to}>\r\nSubject: {Header(subject, 'utf-8').encode()}\r\n"
+        f"Date: {format_datetime(datetime.now(UTC))}\r\n"
         f"Message-ID: {make_msgid(domain=to.partition('@')[2])}\r\nMIME-Version: 1.0\r\n"
         f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n'
     )

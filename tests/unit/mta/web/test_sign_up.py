@@ -14,14 +14,17 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from bench.service import free_port
+from bounce.abuse_mail import AbuseMailKind
 from config.schema import Settings
 from config.toml import ConfigError
 from mta.admin import sign_up_forms
 from mta.admin.context import AdminContext, operator_actor
 from mta.admin.errors import InvalidValue, NotFound
 from mta.mail.address import Address
+from mta.mail.identity import format_id, new_message_id
 from mta.observe.labels import SignUpResult
 from mta.observe.metrics import Metrics
+from mta.service.composition import open_abuse_mail_reader
 from mta.service.jobs.sign_ups import send_requests
 from mta.store.permission import sign_ups
 from mta.store.permission.sign_ups import KeptForm
@@ -408,3 +411,14 @@ class TestAbuseForm:
         (report,) = await site.store.report_queue.claim(10)
         assert b"\r\nBcc" not in report.content
         assert (await site.http.post("/abuse", data={"address": ANN, "said": "x" * 3_000_000})).status == 400
+
+    @pytest.mark.parametrize("language", ["en", "nl", "de", "fr", "es"])
+    async def test_it_is_read_as_a_complaint_about_the_mailing(self, site: Site, language: str) -> None:
+        mailing = format_id(new_message_id())
+        fields = {"address": ANN, "mailing": mailing, "said": ""}
+        await site.http.post("/abuse", data=fields, headers={"Accept-Language": language})
+        (report,) = await site.store.report_queue.claim(10)
+        read = open_abuse_mail_reader().read(report.content, datetime.now(UTC))
+        assert (read.kind, read.language) == (AbuseMailKind.COMPLAINT, language)
+        assert read.mailings == (mailing,)
+        assert read.sender == ANN
